@@ -1,0 +1,97 @@
+"""The exit codes and the one tree of errors that an operator can meet.
+
+Every message says what is wrong and what to do next, in one line. Nothing here may print.
+"""
+
+from enum import IntEnum
+
+
+class Exit(IntEnum):
+    """Exit codes of `queuectl` and `queued`; 70 and above follow sysexits(3)."""
+
+    DONE = 0
+    NO = 1
+    USAGE = 2
+    NOT_FOUND = 3
+    CONFLICT = 4
+    INTERNAL = 70
+    IO = 74
+    BUSY = 75
+    DENIED = 77
+    CONFIG = 78
+    TIMEOUT = 124
+
+
+EXIT_MEANINGS = {
+    Exit.DONE: "done",
+    Exit.NO: "the answer is no (nothing runs, not all of it could be done)",
+    Exit.USAGE: "bad usage or bad input; nothing was changed",
+    Exit.NOT_FOUND: "no such job, setting or instance",
+    Exit.CONFLICT: "the job is not in a state that allows it, or the id is taken",
+    Exit.INTERNAL: "a defect of ours; the log has the details",
+    Exit.IO: "the disk failed or is full; nothing was acknowledged",
+    Exit.BUSY: "the database stayed locked by others; try again",
+    Exit.DENIED: "the permissions of a file forbid it",
+    Exit.CONFIG: "bad configuration, or a database that is not usable",
+    Exit.TIMEOUT: "the wait timed out",
+}
+
+
+class QueuedError(Exception):
+    """What went wrong and what to do about it; `exit_code` is how the program ends."""
+
+    exit_code = Exit.INTERNAL
+
+
+class UsageError(QueuedError):
+    """What the user typed does not make sense."""
+
+    exit_code = Exit.USAGE
+
+
+class NotFoundError(QueuedError):
+    """The thing that the user named does not exist."""
+
+    exit_code = Exit.NOT_FOUND
+
+
+class ConflictError(QueuedError):
+    """The thing exists, and its state forbids the operation."""
+
+    exit_code = Exit.CONFLICT
+
+
+class BusyError(QueuedError):
+    """Somebody else held the database for longer than we wait."""
+
+    exit_code = Exit.BUSY
+
+
+class StorageError(QueuedError):
+    """The disk refused: full, read-only or broken."""
+
+    exit_code = Exit.IO
+
+
+class DeniedError(QueuedError):
+    """File permissions forbid it, or are too open to be trusted."""
+
+    exit_code = Exit.DENIED
+
+
+class ConfigError(QueuedError):
+    """A setting or the conf file is wrong."""
+
+    exit_code = Exit.CONFIG
+
+
+class DatabaseUnusableError(QueuedError):
+    """The database is damaged, not ours, or newer than this program."""
+
+    exit_code = Exit.CONFIG
+
+
+class WaitTimeoutError(QueuedError):
+    """A wait that the user limited has reached its limit."""
+
+    exit_code = Exit.TIMEOUT

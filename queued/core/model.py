@@ -1,0 +1,299 @@
+"""The words of the queue: states, outcomes, the records that cross boundaries, and the legal moves.
+
+A job's life (the stored state; `MOVES` below is the same picture as data):
+
+              enqueue
+                 |
+                 v     claim                 exit 0
+    +-------> pending --------> processing ---------> completed
+    |            |                |  |  |
+    |   cancel   |         cancel |  |  |  failed, attempts >= max_retries
+    |            v                v  |  +----------> dead --+
+    |         cancelled <---------+  |                      |  retry
+    |                                |  failed, attempts left
+    +--------------------------------+----------------------+
+"""
+
+import math
+from enum import StrEnum
+from typing import NamedTuple
+
+from queued.core.retry import backoff_s
+
+
+class State(StrEnum):
+    """Where a job stands; the value is what is stored."""
+
+    PENDING = "pending"
+    PROCESSING = "processing"
+    COMPLETED = "completed"
+    DEAD = "dead"
+    CANCELLED = "cancelled"
+
+
+class Label(StrEnum):
+    """A state as people see it: two labels refine `pending`, the others are the states."""
+
+    PENDING = "pending"
+    SCHEDULED = "scheduled"
+    FAILED = "failed"
+    PROCESSING = "processing"
+    COMPLETED = "completed"
+    DEAD = "dead"
+    CANCELLED = "cancelled"
+
+
+class Outcome(StrEnum):
+    """How an attempt ended."""
+
+    EXIT = "exit"
+    SIGNAL = "signal"
+    TIMEOUT = "timeout"
+    LOST = "lost"
+    SPAWN_ERROR = "spawn-error"
+    CANCELLED = "cancelled"
+    INTERRUPTED = "interrupted"
+
+
+class Operation(StrEnum):
+    """What can move a job from one state to another."""
+
+    CLAIM = "claim"
+    SETTLE = "settle"
+    CANCEL = "cancel"
+    RETRY = "retry"
+
+
+MOVES: dict[tuple[State, Operation], frozenset[State]] = {
+    (State.PENDING, Operation.CLAIM): frozenset({State.PROCESSING}),
+    (State.PENDING, Operation.CANCEL): frozenset({State.CANCELLED}),
+    (State.PROCESSING, Operation.SETTLE): frozenset(
+        {State.PENDING, State.COMPLETED, State.DEAD, State.CANCELLED}
+    ),
+    (State.PROCESSING, Operation.CANCEL): frozenset({State.PROCESSING}),  # asks; settling ends it
+    (State.DEAD, Operation.RETRY): frozenset({State.PENDING}),
+    (State.CANCELLED, Operation.RETRY): frozenset({State.PENDING}),
+}
+
+
+class Key(NamedTuple):
+    """Names one claim: the job's row, the number of the run, and a random token.
+
+    A write that carries a key does nothing unless all three still match.
+    """
+
+    job: int
+    attempt: int
+    token: int
+
+
+class Claim(NamedTuple):
+    """A job that was handed to a worker, with what is needed to run it and to judge its end."""
+
+    key: Key
+    id: str
+    queue: str
+    command: str
+    options: dict[str, object]
+    attempts: int
+    max_retries: int
+    worker: int
+    due_ms: int
+    claimed_ms: int
+
+
+class Chunk(NamedTuple):
+    """A piece of output: `stream` is 1 (stdout, or both together) or 2 (stderr)."""
+
+    stream: int
+    position: int
+    content: bytes
+
+
+class Ending(NamedTuple):
+    """How a run ended, as its worker (or whoever found it dead) reports it."""
+
+    outcome: Outcome
+    exit_code: int | None = None
+    signal: str | None = None
+    error: str | None = None
+    started_ms: int | None = None
+    ended_ms: int | None = None
+    ran_ms: int | None = None
+    cpu_ms: int | None = None
+    peak_kib: int | None = None
+    stdout_bytes: int = 0
+    stderr_bytes: int = 0
+    tail: bytes = b""
+
+    @property
+    def succeeded(self) -> bool:
+        """Exit code 0 by the command's own doing."""
+        return self.outcome is Outcome.EXIT and self.exit_code == 0
+
+
+class Backoff(NamedTuple):
+    """The retry delay in force for a job; seconds, and a fraction for the jitter."""
+
+    base: float
+    maximum: float
+    jitter: float
+
+
+class Verdict(NamedTuple):
+    """What an ending makes of its job."""
+
+    state: State
+    counted: int
+    run_at_ms: int
+    error: str | None
+
+
+def judge(claim: Claim, ending: Ending, backoff: Backoff, *, now_ms: int) -> Verdict:
+    """The move that `ending` causes: completed, pending again, dead or cancelled.
+
+    An interrupted run and one that asks to be deferred are not counted as attempts.
+    """
+    error = None if ending.succeeded else describe(ending)
+    if ending.succeeded:
+        return Verdict(State.COMPLETED, 0, claim.due_ms, None)
+    if ending.outcome is Outcome.CANCELLED:
+        return Verdict(State.CANCELLED, 0, claim.due_ms, error)
+    if ending.outcome is Outcome.INTERRUPTED:
+        return Verdict(State.PENDING, 0, claim.due_ms, error)
+    exited = ending.exit_code if ending.outcome is Outcome.EXIT else None
+    attempts = claim.attempts + 1
+    delay_s = backoff_s(attempts, base=backoff.base, maximum=backoff.maximum, jitter=backoff.jitter)
+    run_at_ms = now_ms + math.ceil(delay_s * 1000)  # never early
+    if exited is not None and exited in _codes(claim, "defer_on"):
+        return Verdict(State.PENDING, 0, run_at_ms, error)
+    hopeless = exited is not None and exited in _codes(claim, "no_retry_on")
+    if hopeless or attempts >= claim.max_retries:
+        return Verdict(State.DEAD, 1, claim.due_ms, error)
+    return Verdict(State.PENDING, 1, run_at_ms, error)
+
+
+def _codes(claim: Claim, option: str) -> tuple[object, ...]:
+    codes = claim.options.get(option)
+    return tuple(codes) if isinstance(codes, list) else ()
+
+
+_EXIT_HINTS = {126: "not executable", 127: "command not found"}
+
+
+def describe(ending: Ending) -> str:
+    """One line for `last_error`: how the attempt ended, then the end of what it printed."""
+    head = _headline(ending)
+    printed = printable_tail(ending.tail)
+    return f"{head}: {printed}" if printed else head
+
+
+def _headline(ending: Ending) -> str:
+    if ending.error is not None:
+        return f"{ending.outcome}: {ending.error}"
+    if ending.outcome is Outcome.EXIT:
+        hint = _EXIT_HINTS.get(ending.exit_code or 0)
+        return f"exit {ending.exit_code} ({hint})" if hint else f"exit {ending.exit_code}"
+    if ending.outcome is Outcome.SIGNAL:
+        return f"signal {ending.signal}"
+    return str(ending.outcome)
+
+
+def printable_tail(tail: bytes, *, limit: int = 200) -> str:
+    """The last `limit` characters of `tail` on one line, with nothing that a terminal obeys."""
+    text = " ".join(tail.decode("utf-8", "replace").split())
+    shown = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+    return shown if len(shown) <= limit else "\N{HORIZONTAL ELLIPSIS}" + shown[1 - limit :]
+
+
+class NewJob(NamedTuple):
+    """A job that was checked and waits to be stored. Without `id` the store makes one."""
+
+    command: str
+    id: str | None = None
+    queue: str = "default"
+    priority: int = 0
+    run_at_ms: int | None = None
+    delay_ms: int = 0
+    max_retries: int | None = None
+    options: str = "{}"
+
+
+class Job(NamedTuple):
+    """A job as it is stored; times in milliseconds UTC, `options` as decoded JSON."""
+
+    seq: int
+    id: str
+    queue: str
+    priority: int
+    command: str
+    options: dict[str, object]
+    state: State
+    label: Label
+    run_at_ms: int
+    attempts: int
+    max_retries: int
+    runs: int
+    cancel_requested_ms: int | None
+    last_error: str | None
+    created_ms: int
+    updated_ms: int
+
+
+class Attempt(NamedTuple):
+    """One run of a job, finished or not."""
+
+    number: int
+    instance: str
+    worker: int
+    started_ms: int
+    ended_ms: int | None
+    outcome: Outcome | None
+    exit_code: int | None
+    signal: str | None
+    error: str | None
+    ran_ms: int | None
+    cpu_ms: int | None
+    peak_kib: int | None
+    stdout_bytes: int
+    stderr_bytes: int
+
+
+class JobFilter(NamedTuple):
+    """Which jobs to list: a label or state, a queue, and the order of enqueueing."""
+
+    label: Label | None = None
+    queue: str | None = None
+    reverse: bool = False
+
+
+class Instance(NamedTuple):
+    """A running service: one supervisor and its children."""
+
+    id: str
+    host: str
+    pid: int
+    version: str
+    started_ms: int
+    stop_requested_ms: int | None
+    lock_path: str
+
+
+class WorkerStatus(NamedTuple):
+    """A worker of an instance, and what it is running since when."""
+
+    instance: str
+    worker: int
+    pid: int
+    started_ms: int
+    job: str | None
+    attempt: int | None
+    command: str | None
+    since_ms: int | None
+
+
+class Summary(NamedTuple):
+    """Counts of jobs by label, and the due time of the oldest job that could run now."""
+
+    counts: dict[Label, int]
+    oldest_due_ms: int | None

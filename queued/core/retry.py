@@ -1,0 +1,26 @@
+"""When a failed job runs again, and when a dead process is started again."""
+
+import random
+
+
+def backoff_s(attempts: int, *, base: float, maximum: float, jitter: float = 0.0) -> float:
+    """Seconds until the next run after `attempts` failed ones: min(base ** attempts, maximum).
+
+    `jitter` is a fraction of the delay (0 to 1): the result is spread evenly over plus or minus
+    that much. A power too large for a float is the maximum.
+    """
+    try:
+        delay = min(float(base) ** attempts, maximum)
+    except OverflowError:
+        delay = maximum
+    return delay * (1 + random.uniform(-jitter, jitter)) if jitter else delay
+
+
+def restart_s(deaths: int, *, first: float = 0.1, maximum: float = 30.0) -> float:
+    """Seconds until a child is started again after `deaths` early deaths in a row.
+
+    The first restart is immediate; then `first`, doubling up to `maximum`.
+    """
+    if deaths <= 1:
+        return 0.0
+    return min(first * 2.0 ** min(deaths - 2, 32), maximum)

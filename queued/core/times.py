@@ -1,0 +1,91 @@
+"""The only module that reads a clock, and the text forms of times and durations.
+
+Stored times are wall-clock milliseconds UTC since 1970; deadlines are monotonic seconds.
+"""
+
+import re
+import time
+from datetime import UTC, datetime
+
+from queued.core.errors import UsageError
+from queued.core.spelling import brief
+
+LATEST_MS = 253_402_300_799_999  # the end of the year 9999, the last that ISO 8601 can write
+_UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?|\.\d+)(ms|s|m|h|d)?")
+
+
+def now_ms() -> int:
+    """The wall clock, in milliseconds since 1970 UTC. It may jump."""
+    return time.time_ns() // 1_000_000
+
+
+def monotonic_s() -> float:
+    """Seconds on a clock that never jumps and stands still in a suspend; for deadlines."""
+    return time.monotonic()
+
+
+def boot_ms() -> int:
+    """Milliseconds since the machine booted, suspend included. It never jumps."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
+
+
+def iso(ms: int) -> str:
+    """ISO 8601 in UTC with milliseconds and `Z`: `2026-01-31T12:00:00.000Z`."""
+    seconds, milliseconds = divmod(ms, 1000)
+    moment = datetime.fromtimestamp(seconds, UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{milliseconds:03d}Z"
+
+
+def parse_when(value: object) -> int:
+    """A point in time, as milliseconds UTC.
+
+    Takes ISO 8601 text (without an offset it is local time) or seconds since 1970.
+    Raises UsageError for anything else and for times outside the years 1970 to 9999.
+    """
+    if isinstance(value, str):
+        ms = _parse_iso(value)
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        # NaN compares false, too.
+        ms = round(value * 1000) if 0 <= value <= LATEST_MS / 1000 else -1
+    else:
+        raise _not_a_time(value)
+    if not 0 <= ms <= LATEST_MS:
+        msg = f"a time must lie between the years 1970 and 9999, not {brief(value)}"
+        raise UsageError(msg)
+    return ms
+
+
+def _parse_iso(text: str) -> int:
+    try:
+        return round(datetime.fromisoformat(text).timestamp() * 1000)
+    except (ValueError, OverflowError, OSError):
+        raise _not_a_time(text) from None
+
+
+def _not_a_time(value: object) -> UsageError:
+    form = "ISO 8601, as 2026-01-31T12:00:00Z, or seconds since 1970"
+    return UsageError(f"not a time: {brief(value)} (give {form})")
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of `90`, `1.5`, `500ms`, `10m`, `2h` or `1d`. Raises UsageError."""
+    match = _DURATION.fullmatch(text.strip())
+    if match is None:
+        msg = f"not a duration: {brief(text)} (give seconds, or a number with ms, s, m, h or d)"
+        raise UsageError(msg)
+    return float(match[1]) * _UNITS_S[match[2] or "s"]
+
+
+def short_duration(seconds: float) -> str:
+    """A duration for people, two units at most: `0.2s`, `47s`, `3m12s`, `5h07m`, `12d3h`."""
+    whole = max(0, int(seconds))
+    if seconds < 10:
+        return f"{max(0.0, seconds):.1f}s"
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02d}s"
+    if whole < 86_400:
+        return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+    return f"{whole // 86_400}d{whole % 86_400 // 3600}h"

@@ -1,0 +1,1 @@
+"""`queuectl`: a usage text and a function per command. It reads and writes the database only."""

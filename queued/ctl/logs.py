@@ -1,0 +1,187 @@
+"""The command logs: what attempts printed, byte for byte, from the database alone."""
+
+import sys
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from queued.core.errors import Exit, NotFoundError
+from queued.core.model import Attempt, Chunk, Job
+from queued.ctl.arguments import COMMON, Arguments
+from queued.ctl.context import Context
+from queued.ctl.render import json_text, put, say
+from queued.ctl.wait import FINAL, code_of
+from queued.ctl.waiting import Watch
+
+if TYPE_CHECKING:
+    from queued.store.base import Store
+
+LOGS = (
+    """\
+Usage: queuectl logs [options] [--stdout | --stderr] [--] JOB
+
+What a job printed in its last attempt, as bytes. Where output was dropped, a
+line on standard error says how much. With --json each piece is a JSON object on
+a line of its own; what is not UTF-8 stands under "base64".
+
+Options:
+  --attempt N          of this attempt
+  --stdout             only standard output (both together, unless the job has --split)
+  --stderr             only standard error of a job that has --split
+  --tail N             the last N lines of each stream
+  --follow             go on until the job ends, across retries; then exit as it did
+"""
+    + COMMON
+)
+
+_STREAMS = {1: "stdout", 2: "stderr"}
+Writer = Callable[[int, Chunk], None]  # of an attempt's piece
+
+
+def logs(context: Context, arguments: Arguments) -> int:
+    """Prints the output of one attempt, or follows the job to its end."""
+    (seq,) = context.find([arguments.text("JOB") or ""])
+    tail = arguments.whole("--tail", 0)
+    number = arguments.whole("--attempt", 1)
+    write = _write_json if context.json else write_bytes
+    printer = Printer(context.store, seq, _streams(arguments), write)
+    follows = arguments.flag("--follow")
+    job = context.store.show(seq)
+    if number is not None and number > job.runs:
+        msg = f"{job.id} has no attempt {number}; it was run {job.runs} times"
+        raise NotFoundError(msg)
+    if not (job.runs or follows):
+        say(f"queuectl: {job.id} has not run yet")
+        return Exit.NO
+    printer.begin(number or max(job.runs, 1))
+    printer.put(tail)
+    if follows:
+        return code_of(context.store, follow(context, printer))
+    printer.end()
+    return Exit.DONE
+
+
+def follow(context: Context, printer: "Printer") -> Job:
+    """Prints what is stored until the job ends, attempt after attempt; the job as it ended."""
+    watch = Watch(context.store, context.database)
+    while True:
+        job = context.store.show(printer.job)  # first: what it says has ended is complete below
+        printer.put()
+        while printer.number < job.runs:
+            printer.end()
+            printer.begin(printer.number + 1)
+            printer.put()
+        if job.state in FINAL:
+            printer.end()
+            return job
+        watch.wait()
+
+
+class Printer:
+    """Prints the bytes of a job's attempts, each once, as far as they are stored."""
+
+    def __init__(self, store: "Store", job: int, streams: Sequence[int], write: Writer) -> None:
+        self.job = job
+        self.number = 1
+        self._store = store
+        self._streams = streams
+        self._write = write
+        self.begin(1)
+
+    def begin(self, number: int) -> None:
+        """Goes to the start of an attempt."""
+        self.number = number
+        self._printed = dict.fromkeys(self._streams, 0)  # bytes of the stream, dropped ones too
+        self._piece = dict.fromkeys(self._streams, 0)  # where the last piece began: it may grow
+
+    def put(self, tail: int | None = None) -> None:
+        """Prints what is new, or of that the last `tail` lines of each stream."""
+        for stream in self._streams:
+            chunks = self._new(stream)
+            for chunk in chunks if tail is None else last_lines(chunks, tail):
+                if tail is None:
+                    self._announce(chunk.position - self._printed[stream], stream)
+                self._printed[stream] = chunk.position + len(chunk.content)
+                self._write(self.number, chunk)
+        sys.stdout.flush()
+
+    def end(self) -> None:
+        """Says what an attempt that has ended printed beyond what is stored."""
+        for attempt in self._store.attempts(self.job):
+            if attempt.number == self.number and attempt.ended_ms is not None:
+                for stream in self._streams:
+                    self._announce(_total(attempt, stream) - self._printed[stream], stream)
+
+    def _new(self, stream: int) -> Iterator[Chunk]:
+        printed = self._printed[stream]
+        for piece in self._store.output(self.job, self.number, stream, self._piece[stream]):
+            self._piece[stream] = piece.position
+            fresh = piece.content[max(0, printed - piece.position) :]
+            if fresh:
+                printed = piece.position + len(piece.content)
+                yield Chunk(stream, printed - len(fresh), fresh)
+
+    def _announce(self, dropped: int, stream: int) -> None:
+        if dropped > 0:
+            sys.stdout.flush()
+            say(f"queuectl: {dropped} bytes of {_STREAMS[stream]} were not kept")
+
+
+def last_lines(chunks: Iterable[Chunk], count: int) -> list[Chunk]:
+    """The pieces, the first one shortened, that make the last `count` lines. Keeps few."""
+    kept: deque[Chunk] = deque()
+    breaks = 0
+    for chunk in chunks:
+        kept.append(chunk)
+        breaks += chunk.content.count(b"\n")
+        while breaks - kept[0].content.count(b"\n") > count:
+            breaks -= kept.popleft().content.count(b"\n")
+    unended = bool(kept) and not kept[-1].content.endswith(b"\n")
+    return _without_lines(kept, breaks + unended - count)
+
+
+def _without_lines(chunks: Iterable[Chunk], count: int) -> list[Chunk]:
+    """The pieces without their first `count` lines."""
+    kept = []
+    for chunk in chunks:
+        start = 0
+        while count > 0 and start < len(chunk.content):
+            end = chunk.content.find(b"\n", start)
+            start = len(chunk.content) if end < 0 else end + 1
+            count -= end >= 0
+        if start < len(chunk.content):
+            kept.append(Chunk(chunk.stream, chunk.position + start, chunk.content[start:]))
+    return kept
+
+
+def _total(attempt: Attempt, stream: int) -> int:
+    return attempt.stdout_bytes if stream == 1 else attempt.stderr_bytes
+
+
+def _streams(arguments: Arguments) -> tuple[int, ...]:
+    chosen = tuple(n for n, name in _STREAMS.items() if arguments.flag(f"--{name}"))
+    return chosen or tuple(_STREAMS)
+
+
+def write_bytes(attempt: int, chunk: Chunk) -> None:  # noqa: ARG001  a Writer
+    """Prints a piece as it is."""
+    sys.stdout.buffer.write(chunk.content)
+
+
+def write_apart(attempt: int, chunk: Chunk) -> None:  # noqa: ARG001  a Writer
+    """Prints a piece to the stream of ours that it came from."""
+    target = sys.stdout if chunk.stream == 1 else sys.stderr
+    if target is not None:
+        target.buffer.write(chunk.content)
+        target.flush()
+
+
+def _write_json(attempt: int, chunk: Chunk) -> None:
+    record = {"attempt": attempt, "stream": _STREAMS[chunk.stream], "position": chunk.position}
+    try:
+        content = {"text": chunk.content.decode()}
+    except UnicodeDecodeError:
+        from base64 import b64encode
+
+        content = {"base64": b64encode(chunk.content).decode()}
+    put(json_text({**record, **content}))

@@ -1,0 +1,87 @@
+"""What `--json` shows of a job, an attempt and a service: plain values, times in ISO 8601 UTC."""
+
+from collections.abc import Iterable
+
+from queued.core.model import Attempt, Instance, Job, WorkerStatus
+from queued.core.times import iso
+
+
+def job_record(job: Job) -> dict[str, object]:
+    """A job; `state` is the label that people see."""
+    return {
+        "id": job.id,
+        "command": job.command,
+        "state": job.label,
+        "queue": job.queue,
+        "priority": job.priority,
+        "attempts": job.attempts,
+        "max_retries": job.max_retries,
+        "runs": job.runs,
+        "run_at": iso(job.run_at_ms),
+        "created_at": iso(job.created_ms),
+        "updated_at": iso(job.updated_ms),
+        "last_error": job.last_error,
+        "options": job.options,
+    }
+
+
+def full_record(job: Job, attempts: Iterable[Attempt]) -> dict[str, object]:
+    """A job with all its attempts."""
+    return {
+        **job_record(job),
+        "cancel_requested_at": _moment(job.cancel_requested_ms),
+        "attempts_history": [attempt_record(attempt) for attempt in attempts],
+    }
+
+
+def attempt_record(attempt: Attempt) -> dict[str, object]:
+    """One run of a job; `outcome` and what follows is null while it runs."""
+    return {
+        "attempt": attempt.number,
+        "outcome": attempt.outcome,
+        "exit_code": attempt.exit_code,
+        "signal": attempt.signal,
+        "error": attempt.error,
+        "started_at": iso(attempt.started_ms),
+        "ended_at": _moment(attempt.ended_ms),
+        "ran_seconds": _seconds(attempt.ran_ms),
+        "cpu_seconds": _seconds(attempt.cpu_ms),
+        "peak_kib": attempt.peak_kib,
+        "stdout_bytes": attempt.stdout_bytes,
+        "stderr_bytes": attempt.stderr_bytes,
+        "instance": attempt.instance,
+        "worker": attempt.worker,
+    }
+
+
+def instance_record(instance: Instance, workers: Iterable[WorkerStatus]) -> dict[str, object]:
+    """A running service and its workers."""
+    return {
+        "instance": instance.id,
+        "host": instance.host,
+        "pid": instance.pid,
+        "version": instance.version,
+        "started_at": iso(instance.started_ms),
+        "stop_requested_at": _moment(instance.stop_requested_ms),
+        "workers": [_worker_record(worker) for worker in workers],
+    }
+
+
+def _worker_record(worker: WorkerStatus) -> dict[str, object]:
+    return {
+        "worker": worker.worker,
+        "pid": worker.pid,
+        "started_at": iso(worker.started_ms),
+        "job": worker.job,
+        "attempt": worker.attempt,
+        "command": worker.command,
+        "since": _moment(worker.since_ms),
+    }
+
+
+def _moment(ms: int | None) -> str | None:
+    return None if ms is None else iso(ms)
+
+
+def _seconds(ms: int | None) -> float | None:
+    return None if ms is None else ms / 1000

@@ -1,0 +1,1 @@
+"""The running service: one supervisor, one dispatcher, N workers."""

@@ -1,0 +1,262 @@
+"""What the processes of the service say to each other, and the socket that carries it.
+
+One message is one packet of a SOCK_SEQPACKET socket: MessagePack, tagged with its name. A packet
+that is not one of these messages is a ProtocolError of its sender.
+"""
+
+import socket
+from collections import deque
+from typing import Any
+
+import msgspec
+
+from queued.core.model import Chunk, Ending, Key
+
+PROTOCOL = 1
+MAX_PACKET = 256 * 1024
+_BUFFER = 1024 * 1024
+
+
+class ProtocolError(Exception):
+    """The other side sent what no message is."""
+
+
+class _Message(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """A message; its class name is its tag."""
+
+
+# Worker to dispatcher
+
+
+class Hello(_Message):
+    """The first message on a connection: who it is, and which claim it still holds."""
+
+    protocol: int
+    worker: int
+    pid: int
+    holding: Key | None
+
+
+class Piece(msgspec.Struct, frozen=True, array_like=True):
+    """A piece of output, and which positions of its stream are not kept: [head_end, tail_start)."""
+
+    chunk: Chunk
+    head_end: int
+    tail_start: int
+
+
+class Output(_Message):
+    """A piece of a running command's output."""
+
+    key: Key
+    piece: Piece
+
+
+class Result(_Message):
+    """How a run ended, with the last of its output."""
+
+    key: Key
+    ending: Ending
+    pieces: list[Piece]
+
+
+# Dispatcher to worker
+
+
+class Run(_Message):
+    """A claim to run. It also acknowledges the result that the worker sent before."""
+
+    key: Key
+    id: str
+    queue: str
+    command: str
+    max_retries: int
+    timeout_s: float
+    kill_grace_s: float
+    output_limit: int
+    clean: bool
+    options: dict[str, Any]
+
+
+class Stored(_Message):
+    """Output of this stream is durable up to this position."""
+
+    key: Key
+    stream: int
+    end: int
+
+
+class Recorded(_Message):
+    """The result is durable, or (not accepted) the claim was lost: stop it and forget it."""
+
+    key: Key
+    accepted: bool
+
+
+class Cancel(_Message):
+    """Somebody wants the run to end."""
+
+    key: Key
+
+
+# Supervisor to dispatcher
+
+
+class Roster(_Message):
+    """The first message to a new dispatcher: which workers live, as (worker, pid)."""
+
+    workers: list[tuple[int, int]]
+
+
+class WorkerStarted(_Message):
+    """A worker was forked."""
+
+    worker: int
+    pid: int
+
+
+class WorkerGone(_Message):
+    """A worker is dead and nothing that it started is alive. `clean`: it owed no result."""
+
+    worker: int
+    pid: int
+    clean: bool
+
+
+class Drain(_Message):
+    """Claim nothing more."""
+
+
+class Finish(_Message):
+    """No worker lives: record what there is and exit."""
+
+
+# Dispatcher to supervisor
+
+
+class Ready(_Message):
+    """The database is open and a worker waits for work."""
+
+
+class Applied(_Message):
+    """Settings that are the supervisor's to obey."""
+
+    workers: int
+    shutdown_grace_s: float
+
+
+class StopRequested(_Message):
+    """Somebody used `worker stop`."""
+
+
+class Fatal(_Message):
+    """The dispatcher cannot go on and neither can the next one."""
+
+    exit_code: int
+    reason: str
+
+
+Message = (
+    Hello | Output | Result | Run | Stored | Recorded | Cancel
+    | Roster | WorkerStarted | WorkerGone | Drain | Finish
+    | Ready | Applied | StopRequested | Fatal
+)  # fmt: skip
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Message).decode
+
+
+class Channel:
+    """One end of a connection. Never blocks: what cannot be sent yet waits in order."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
+        self._socket.setblocking(False)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
+        self._waiting: deque[bytes] = deque()
+        self._packet = bytearray(MAX_PACKET)
+        self._view = memoryview(self._packet)
+        self.closed = False
+
+    def fileno(self) -> int:
+        """For epoll."""
+        return self._socket.fileno()
+
+    @property
+    def backlog(self) -> bool:
+        """Whether something waits until the other side reads: watch for writability."""
+        return bool(self._waiting)
+
+    def send(self, message: Message) -> None:
+        """Sends, or keeps it for `flush`. A dead peer marks the channel closed."""
+        self._waiting.append(_encode(message))
+        self.flush()
+
+    def flush(self) -> None:
+        """Sends what waits, as far as the other side has room."""
+        while self._waiting and not self.closed:
+            try:
+                self._socket.send(self._waiting[0])
+            except BlockingIOError:
+                return
+            except OSError:
+                self.closed = True
+                return
+            self._waiting.popleft()
+
+    def receive(self, limit: int = 64) -> list[Message]:
+        """At most `limit` messages that have arrived. The end of the stream marks it closed.
+
+        Raises ProtocolError at the first packet that is no message.
+        """
+        messages: list[Message] = []
+        while len(messages) < limit:
+            try:
+                size = self._socket.recv_into(self._packet)
+            except BlockingIOError:
+                break
+            except OSError:
+                size = 0
+            if size == 0:
+                self.closed = True
+                break
+            messages.append(_message(self._view[:size]))
+        return messages
+
+    def close(self) -> None:
+        """Closes the socket; safe to call twice."""
+        self.closed = True
+        self._socket.close()
+
+
+def _message(packet: memoryview) -> Message:
+    try:
+        message: Message = _decode(packet)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise ProtocolError(str(error)) from None
+    return message
+
+
+def pair() -> tuple[socket.socket, socket.socket]:
+    """Two connected ends, for the supervisor and its dispatcher."""
+    return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+
+
+def listen() -> socket.socket:
+    """A listener on an address of the kernel's choice: no file, nothing to clean up."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    listener.bind("")
+    listener.listen(4096)
+    listener.setblocking(False)
+    return listener
+
+
+def connect(address: bytes) -> Channel:
+    """A connection to the listener. Raises OSError when nobody listens any more."""
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    try:
+        sock.connect(address)
+    except OSError:
+        sock.close()
+        raise
+    return Channel(sock)

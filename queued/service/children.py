@@ -1,0 +1,85 @@
+"""The table of the supervisor's children: who lives, who is due to be started, and when.
+
+Pure: no system call and no clock, so that every rule of it is tested without forking.
+"""
+
+from typing import NamedTuple
+
+from queued.core.retry import restart_s
+
+DISPATCHER = 0  # its slot; workers have the slots from 1 on
+_SETTLED_S = 10.0  # a child that lived this long had a good start
+
+
+class Child(NamedTuple):
+    """A living child."""
+
+    slot: int
+    pid: int
+    started_s: float
+
+    @property
+    def role(self) -> str:
+        """`dispatcher` or `worker`."""
+        return "dispatcher" if self.slot == DISPATCHER else "worker"
+
+
+class Children:
+    """Slots that are to be filled, with the children that fill them."""
+
+    def __init__(self, workers: int) -> None:
+        self.workers = workers
+        self.refill = True  # whether workers that end are replaced
+        self.redispatch = True  # and whether the dispatcher is
+        self._living: dict[int, Child] = {}
+        self._deaths: dict[int, int] = {}
+        self._start_s: dict[int, float] = {}
+
+    def started(self, slot: int, pid: int, now_s: float) -> None:
+        """A child was forked for the slot."""
+        self._living[slot] = Child(slot, pid, now_s)
+
+    def ended(self, pid: int, now_s: float, *, clean: bool) -> Child | None:
+        """A child has died; None if it is none of ours. Its next start may have to wait."""
+        child = next((child for child in self._living.values() if child.pid == pid), None)
+        if child is None:
+            return None
+        del self._living[child.slot]
+        self.failed(child.slot, now_s, early=now_s - child.started_s < _SETTLED_S and not clean)
+        return child
+
+    def failed(self, slot: int, now_s: float, *, early: bool) -> float:
+        """A start failed, or a child ended; the seconds until the slot is filled again."""
+        self._deaths[slot] = self._deaths.get(slot, 0) + 1 if early else 0
+        wait_s = restart_s(self._deaths[slot])
+        self._start_s[slot] = now_s + wait_s
+        return wait_s
+
+    def living(self) -> list[Child]:
+        """All that live, the dispatcher first."""
+        return sorted(self._living.values())
+
+    def living_workers(self) -> list[Child]:
+        """The workers that live."""
+        return [child for child in self.living() if child.slot != DISPATCHER]
+
+    def dispatcher(self) -> Child | None:
+        """The dispatcher, if it lives."""
+        return self._living.get(DISPATCHER)
+
+    def surplus(self) -> list[Child]:
+        """Workers beyond the number that is wanted."""
+        return [child for child in self.living_workers() if child.slot > self.workers]
+
+    def due(self, now_s: float) -> list[int]:
+        """Slots to fill now, the dispatcher first."""
+        return [slot for slot in self._empty() if self._start_s.get(slot, 0.0) <= now_s]
+
+    def next_s(self) -> float | None:
+        """When the next empty slot is due; None if all are filled."""
+        return min((self._start_s.get(slot, 0.0) for slot in self._empty()), default=None)
+
+    def _empty(self) -> list[int]:
+        workers = range(1, self.workers + 1) if self.refill else ()
+        wanted = [*([DISPATCHER] if self.redispatch else []), *workers]
+        return [slot for slot in wanted if slot not in self._living]

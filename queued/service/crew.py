@@ -1,0 +1,166 @@
+"""Who works for the dispatcher: the workers that live, their connections, the claims they hold.
+
+The supervisor says who lives, the kernel says who is at the other end of a connection, the worker
+says what it holds. Only a worker that the supervisor named is listened to; what anybody else
+sends costs nobody but the sender.
+"""
+
+import os
+import socket
+import struct
+from collections.abc import Iterable
+
+from queued.core.model import Claim
+from queued.service.channel import (
+    Channel,
+    Hello,
+    Message,
+    Output,
+    ProtocolError,
+    Result,
+    WorkerGone,
+    WorkerStarted,
+)
+from queued.service.log import Log
+from queued.service.wake import Wake
+
+_UCRED = struct.Struct("3i")
+_HELD = 64  # messages of one that the supervisor has not named yet
+
+
+class Peer:
+    """A connection to the dispatcher. Its kernel-checked pid is who it is, whatever it says."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+        self.pid, self.uid, _ = _UCRED.unpack(credentials)
+        self.channel = Channel(sock)
+        self.worker: int | None = None  # what it said in its hello
+        self.held: list[Message] = []
+
+
+class Crew:
+    """The workers by number, and an inbox of what they and the supervisor said, in order."""
+
+    def __init__(self, listener: socket.socket, wake: Wake, log: Log) -> None:
+        self.claims: dict[int, Claim] = {}
+        self.inbox: list[tuple[int, Message]] = []
+        self.peers: dict[int, Peer] = {}
+        self._pids: dict[int, int] = {}
+        self._listener = listener
+        self._wake = wake
+        self._log = log
+        wake.add(listener.fileno(), self._accept)
+
+    # What the supervisor says
+
+    def roster(self, workers: Iterable[tuple[int, int]]) -> None:
+        """Who lives when a dispatcher starts. A claim of anybody else ended with its worker."""
+        for worker, pid in workers:
+            self.started(WorkerStarted(worker=worker, pid=pid))
+        for worker in self.claims.keys() - self._pids.keys():
+            self.inbox.append((worker, WorkerGone(worker=worker, pid=0, clean=False)))
+
+    def started(self, message: WorkerStarted) -> None:
+        """A worker lives; what it said before we knew it counts now."""
+        self._pids[message.worker] = message.pid
+        self.inbox.append((message.worker, message))
+        for peer in self.peers.values():
+            if self._known(peer):
+                self.inbox += [(message.worker, held) for held in peer.held]
+                peer.held.clear()
+
+    def gone(self, message: WorkerGone) -> None:
+        """A worker is dead: first what it still said, then that it is dead."""
+        self._accept()
+        for peer in [peer for peer in self.peers.values() if peer.pid == message.pid]:
+            while not peer.channel.closed:
+                self._hear(peer)
+        self.inbox.append((message.worker, message))
+        self._pids.pop(message.worker, None)
+
+    # What the dispatcher asks
+
+    def idle(self, claims: dict[int, Claim]) -> list[int]:
+        """Workers that are connected and hold none of these claims."""
+        return [
+            peer.worker
+            for peer in self.peers.values()
+            if peer.worker is not None and self._known(peer) and peer.worker not in claims
+        ]
+
+    def greeted(self) -> bool:
+        """Whether a worker has come back and must hear again what is wanted of it."""
+        return any(isinstance(message, Hello) for _, message in self.inbox)
+
+    def complete(self) -> bool:
+        """Whether at least one worker is there."""
+        return any(map(self._known, self.peers.values()))
+
+    def greeted(self) -> bool:
+        """Whether a worker has come back and must hear again what is wanted of it."""
+        return any(isinstance(message, Hello) for _, message in self.inbox)
+
+    def complete(self) -> bool:
+        """Whether at least one worker is there."""
+        return any(map(self._known, self.peers.values()))
+
+    def send(self, worker: int, messages: Iterable[Message]) -> None:
+        """Sends to a worker; one that is not connected will say what it holds when it is."""
+        for peer in self.peers.values():
+            if peer.worker == worker and self._known(peer):
+                for message in messages:
+                    peer.channel.send(message)
+                descriptor = peer.channel.fileno()
+                self._wake.writable(descriptor, wanted=peer.channel.backlog)
+
+    # The connections
+
+    def _known(self, peer: Peer) -> bool:
+        return peer.worker is not None and self._pids.get(peer.worker) == peer.pid
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                sock, _ = self._listener.accept()
+            except BlockingIOError:
+                return
+            peer = Peer(sock)
+            if peer.uid != os.geteuid():
+                self._log.warning("worker.refused", peer_pid=peer.pid, reason="another user")
+                sock.close()
+                continue
+            self.peers[sock.fileno()] = peer
+            self._wake.add(sock.fileno(), lambda p=peer: self._hear(p))
+
+    def _hear(self, peer: Peer) -> None:
+        try:
+            for message in peer.channel.receive():
+                self._take(peer, message)
+        except ProtocolError as error:
+            self._log.warning("worker.refused", peer_pid=peer.pid, reason=str(error))
+            peer.channel.closed = True
+        peer.channel.flush()
+        self._wake.writable(peer.channel.fileno(), wanted=peer.channel.backlog)
+        if peer.channel.closed:
+            self._drop(peer)
+
+    def _take(self, peer: Peer, message: Message) -> None:
+        if isinstance(message, Hello) and peer.worker is None and message.pid == peer.pid:
+            peer.worker = message.worker
+        elif not isinstance(message, Output | Result) or peer.worker is None:
+            msg = f"{type(message).__name__} is not what the dispatcher expects"
+            raise ProtocolError(msg)
+        if self._known(peer):
+            self.inbox.append((peer.worker, message))
+        elif len(peer.held) < _HELD:
+            peer.held.append(message)
+        else:
+            msg = "it is none of our workers"
+            raise ProtocolError(msg)
+
+    def _drop(self, peer: Peer) -> None:
+        descriptor = peer.channel.fileno()
+        if self.peers.pop(descriptor, None) is not None:
+            self._wake.remove(descriptor)
+            peer.channel.close()

@@ -1,0 +1,43 @@
+"""`--background`: leaves the terminal, and stays with the caller until the service is ready."""
+
+import os
+import sys
+from typing import NamedTuple
+
+
+class Attached(NamedTuple):
+    """In the process that becomes the service: the pipe to write to once it is ready."""
+
+    ready_pipe: int
+
+
+class Started(NamedTuple):
+    """In the process that the user waits for: how it went, as an exit code."""
+
+    exit_code: int
+
+
+def detach(log_path: str) -> Attached | Started:
+    """Forks the service off, in a session of its own with its output in the log file.
+
+    Returns twice: `Attached` in the service; `Started` in the caller, once the service has said
+    that it is ready (0) or has ended (its code). Raises OSError.
+    """
+    read, write = os.pipe2(os.O_CLOEXEC)
+    os.makedirs(os.path.dirname(log_path), 0o700, exist_ok=True)
+    log = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    pid = os.fork()
+    if pid:
+        os.close(write)
+        ready = os.read(read, 1)
+        code = 0 if ready else abs(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+        return Started(code)
+    os.close(read)
+    os.setsid()
+    null = os.open(os.devnull, os.O_RDONLY)
+    sys.stdout.flush()
+    for descriptor, target in ((null, 0), (log, 1), (log, 2)):
+        os.dup2(descriptor, target)
+    os.close(null)
+    os.close(log)
+    return Attached(write)

@@ -1,0 +1,107 @@
+"""The service's log: one JSON object a line on standard output, or readable text on a terminal.
+
+All events are listed here, as noun.past_verb, with what they mean. A log that cannot be written
+never stops the service: the line is dropped and the next one that can be written says how many.
+"""
+
+import os
+import sys
+from collections.abc import Callable, MutableMapping
+from typing import Any
+
+import msgspec
+import structlog
+
+from queued.core import times
+
+EVENTS = {
+    "service.started": "the supervisor runs; its children are being forked",
+    "service.ready": "the database is open and a worker waits for work",
+    "service.draining": "asked to stop: running jobs may finish until the grace is over",
+    "service.stopping": "the grace is over or a second signal came: running jobs are ended",
+    "service.stopped": "all children are gone; the last line of a service",
+    "service.failed": "the service cannot go on; the last line of a service",
+    "child.started": "a worker or the dispatcher was forked",
+    "child.exited": "it ended as it should",
+    "child.died": "it ended as it should not and is started again",
+    "child.not_started": "the system refused to fork; tried again later",
+    "child.leftovers_killed": "a dead worker's processes were killed",
+    "worker.orphaned": "the supervisor died; the worker ends its command and exits",
+    "worker.message_ignored": "a message about a run that is no longer the current one",
+    "worker.connected": "a worker said hello to the dispatcher",
+    "worker.refused": "a connection that is not one of our workers, or talks nonsense",
+    "job.claimed": "a job was handed to a worker",
+    "job.started": "a worker starts the command",
+    "job.start_refused": "the system has no process, memory or descriptor; tried again",
+    "job.finished": "an attempt is recorded: how it ended and what becomes of the job",
+    "job.claim_lost": "a result came for a claim that is no longer in force; it was dropped",
+    "job.released": "a claim that never started was given back",
+    "settings.applied": "the settings in force have changed",
+    "settings.refused": "a stored setting is wrong; the old ones stay",
+    "clock.shifted": "the wall clock was set; waiting retries were moved along",
+    "database.locked": "another program has held the database for long; we wait",
+    "database.refused": "a turn could not be made durable; it is tried again",
+    "database.recovered": "turns are durable again",
+    "database.watch_missing": "inotify is not to be had; we look for work now and then",
+    "instance.rescued": "an instance that died was cleaned up and its claims settled",
+    "process.failed": "a defect of ours; the traceback is in the line",
+}
+
+Processor = Callable[..., Any]
+Log = structlog.typing.FilteringBoundLogger
+
+
+def open_log(*, level: str, style: str, **bound: object) -> Log:
+    """A logger with these fields on every line. `style` is json, console or auto."""
+    console = style == "console" or (style == "auto" and sys.stdout.isatty())
+    render: Processor = (
+        structlog.dev.ConsoleRenderer(pad_event_to=24) if console else _json
+    )
+    logger: Log = structlog.wrap_logger(
+        _Lines(),
+        processors=[_stamp, structlog.processors.format_exc_info, render],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        cache_logger_on_first_use=True,
+        **bound,
+    )
+    return logger
+
+
+def _stamp(
+    _logger: object, method: str, fields: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    """`ts`, `level` and `event` first, as a reader looks for them."""
+    level = "error" if method == "exception" else method
+    return {
+        "ts": times.iso(times.now_ms()),
+        "level": level,
+        "event": fields.pop("event"),
+        "pid": os.getpid(),
+        **fields,
+    }
+
+
+def _json(_logger: object, _method: str, fields: MutableMapping[str, Any]) -> str:
+    return msgspec.json.encode(fields, enc_hook=str).decode()
+
+
+class _Lines:
+    """Writes each line with one system call, so that lines of several processes do not mix."""
+
+    def __init__(self) -> None:
+        self._dropped = 0
+
+    def msg(self, line: str) -> None:
+        """Writes the line, or counts it as dropped."""
+        if self._dropped:
+            line = f'{{"event":"log.dropped","lines":{self._dropped}}}\n{line}'
+        content = (line + "\n").encode("utf-8", "backslashreplace")
+        try:
+            while content:
+                content = content[os.write(1, content) :]
+        except OSError:
+            self._dropped += 1
+        else:
+            self._dropped = 0
+
+    debug = info = warning = error = critical = exception = msg

@@ -1,0 +1,104 @@
+"""Keeps a stream's head and tail within a limit, in pieces that are handed on as they come.
+
+Pure: bytes go in, pieces come out. What was handed on is kept until it is acknowledged, so that
+it can be handed on again to another dispatcher.
+"""
+
+from collections import deque
+
+from queued.core.model import Chunk
+from queued.service.channel import Piece
+
+CHUNK = 64 * 1024
+_RECENT = 512
+
+
+class Capture:
+    """One stream of one run: `limit` bytes of it at most, half as head and half as tail."""
+
+    def __init__(self, stream: int, limit: int) -> None:
+        self._stream = stream
+        self._head_end = (limit + 1) // 2
+        self._tail_size = limit - self._head_end
+        self._piece_size = max(1, min(CHUNK, self._tail_size // 4))
+        self._head: deque[Chunk] = deque()
+        self._tail: deque[Chunk] = deque()
+        self._handed: deque[Chunk] = deque()
+        self._open = bytearray()
+        self._open_at = 0
+        self.total = 0
+        self.recent = b""
+
+    def append(self, content: bytes) -> None:
+        """Takes what the command printed."""
+        self.recent = (self.recent + content)[-_RECENT:] if len(content) < _RECENT else content[-_RECENT:]
+        room = self._head_end - self.total
+        if room > 0:
+            self._keep(content[:room], CHUNK)
+            content = content[room:]
+        if self.total == self._head_end:
+            self._close()  # no piece lies in both parts
+        skipped = max(0, len(content) - self._tail_size)
+        if skipped:
+            self._close()
+            self.total += skipped
+            content = content[skipped:]
+        self._keep(content, self._piece_size)
+        self._forget()
+
+    def take(self) -> Piece | None:
+        """The next piece to hand on; None if all has been."""
+        if not self._head and not self._tail:
+            self._close()
+        source = self._head or self._tail
+        if not source:
+            return None
+        chunk = source.popleft()
+        self._handed.append(chunk)
+        end = chunk.position + len(chunk.content)
+        return Piece(chunk, self._head_end, end - self._tail_size)
+
+    @property
+    def waiting(self) -> int:
+        """How many bytes were not handed on yet."""
+        return sum(len(chunk.content) for kept in (self._head, self._tail) for chunk in kept) + len(
+            self._open
+        )
+
+    @property
+    def unacknowledged(self) -> int:
+        """How many pieces were handed on and not acknowledged."""
+        return len(self._handed)
+
+    def acknowledge(self, end: int) -> None:
+        """All up to this position is durable."""
+        while self._handed and self._handed[0].position < end:
+            self._handed.popleft()
+
+    def rewind(self) -> None:
+        """Hands on again, from the first piece that was not acknowledged."""
+        while self._handed:
+            chunk = self._handed.pop()
+            (self._head if chunk.position < self._head_end else self._tail).appendleft(chunk)
+        self._forget()
+
+    def _keep(self, content: bytes, size: int) -> None:
+        for start in range(0, len(content), size):
+            part = content[start : start + size]
+            if len(self._open) + len(part) > size:
+                self._close()
+            if not self._open:
+                self._open_at = self.total
+            self._open += part
+            self.total += len(part)
+
+    def _close(self) -> None:
+        if self._open:
+            chunk = Chunk(self._stream, self._open_at, bytes(self._open))
+            (self._head if self._open_at < self._head_end else self._tail).append(chunk)
+            self._open.clear()
+
+    def _forget(self) -> None:
+        start = self.total - self._tail_size
+        while self._tail and self._tail[0].position < start:
+            self._tail.popleft()

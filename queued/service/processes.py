@@ -1,0 +1,116 @@
+"""Finds processes by descent or by mark, and signals them without ever hitting another.
+
+A pid may be used again as soon as its process was reaped. So each is pinned by a pidfd first and
+then looked at once more: only one that is still what we took it for is signalled.
+"""
+
+import ctypes
+import os
+import signal
+from collections.abc import Callable, Collection, Iterator
+from typing import NamedTuple
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+class Process(NamedTuple):
+    """A process as /proc shows it; pid and start time together name it for good."""
+
+    pid: int
+    parent: int
+    group: int
+    session: int
+    started: int
+    zombie: bool
+
+
+def become_subreaper() -> None:
+    """Orphans among our descendants become our children instead of init's."""
+    if _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+def look(pid: int) -> Process | None:
+    """The process of that pid now; None if there is none."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            text = file.read()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    # The name of the program comes second, in brackets, and may contain anything.
+    fields = text[text.rindex(b")") + 2 :].split()
+    state, parent, group, session = fields[0], int(fields[1]), int(fields[2]), int(fields[3])
+    return Process(pid, parent, group, session, int(fields[19]), state in (b"Z", b"X"))
+
+
+def everyone() -> dict[int, Process]:
+    """All processes, by pid."""
+    found = (look(int(name)) for name in os.listdir("/proc") if name.isdigit())
+    return {process.pid: process for process in found if process is not None}
+
+
+def descendants(root: int) -> list[Process]:
+    """All that descend from `root`, zombies too, parents before children."""
+    children: dict[int, list[Process]] = {}
+    for process in everyone().values():
+        children.setdefault(process.parent, []).append(process)
+    found: list[Process] = []
+    level = children.get(root, [])
+    while level:
+        found += level
+        level = [child for process in level for child in children.get(process.pid, [])]
+    return found
+
+
+def send(process: Process, number: signal.Signals, still: Callable[[Process], bool]) -> bool:
+    """Signals the process if it is still the one that we saw and `still` holds of it."""
+    try:
+        descriptor = os.pidfd_open(process.pid)
+    except ProcessLookupError:
+        return False
+    try:
+        now = look(process.pid)
+        if now is None or now.started != process.started or not still(now):
+            return False
+        signal.pidfd_send_signal(descriptor, number)
+    except (ProcessLookupError, PermissionError):
+        return False
+    finally:
+        os.close(descriptor)
+    return True
+
+
+def environment(pid: int) -> dict[bytes, bytes]:
+    """What the process was started with, as far as we may read it."""
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            entries = file.read().split(b"\0")
+    except OSError:
+        return {}
+    return dict(entry.split(b"=", 1) for entry in entries if b"=" in entry)
+
+
+RunName = tuple[bytes, bytes]  # the job's id and the number of the attempt, as in the environment
+
+
+def left_on_purpose(pid: int, running: Collection[RunName]) -> bool:
+    """Whether a job with `leave_children`, other than those that were running, left it."""
+    variables = environment(pid)
+    return b"QUEUED_LEAVE_CHILDREN" in variables and run_of(variables) not in running
+
+
+def run_of(variables: dict[bytes, bytes]) -> RunName:
+    """Which run an environment belongs to."""
+    return variables.get(b"QUEUED_JOB_ID", b""), variables.get(b"QUEUED_ATTEMPT", b"")
+
+
+def marked(instance: str) -> Iterator[tuple[Process, dict[bytes, bytes]]]:
+    """Living processes that a command of the instance started, with their environments."""
+    mark = instance.encode()
+    for process in everyone().values():
+        if not process.zombie and process.pid != os.getpid():
+            variables = environment(process.pid)
+            if variables.get(b"QUEUED_INSTANCE") == mark:
+                yield process, variables

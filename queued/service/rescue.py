@@ -1,0 +1,70 @@
+"""Cleans up after instances that died whole: kills what they left running, settles their claims.
+
+An instance is dead when its lock is free, and only then. Whoever gets the lock does the cleaning;
+it holds it until all is done, so that no two do.
+"""
+
+import os
+import signal
+import time
+
+from queued.core.model import Claim, Instance
+from queued.service import processes
+from queued.store import lock
+
+
+class Neighbours:
+    """The other instances of this database, each with its lock file open to be tried."""
+
+    def __init__(self, own: str) -> None:
+        self._own = own
+        self._files: dict[str, int | None] = {}
+
+    def dead(self, registered: list[Instance]) -> list[Instance]:
+        """Those whose lock we now hold, or whose lock file is gone."""
+        others = {instance.id: instance for instance in registered if instance.id != self._own}
+        for name in self._files.keys() - others.keys():
+            self._close(name)
+        for name, instance in others.items():
+            if name not in self._files:
+                # Kept open: closing it would look like its owner's end to everybody who watches.
+                self._files[name] = lock.look(instance.lock_path)
+        return [instance for name, instance in others.items() if self._free(self._files[name])]
+
+    @staticmethod
+    def _free(descriptor: int | None) -> bool:
+        return descriptor is None or lock.take(descriptor)
+
+    def forget(self, instance: Instance) -> None:
+        """It is cleaned up: its lock file goes."""
+        lock.remove(instance.lock_path)
+        self._close(instance.id)
+
+    def _close(self, name: str) -> None:
+        descriptor = self._files.pop(name)
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def kill_leftovers(instance: str, claims: list[Claim]) -> int:
+    """Kills every process that a dead instance's commands left, until none is alive; how many.
+
+    Those that a finished job left on purpose (`leave_children`) stay.
+    """
+    running = {(claim.id.encode(), str(claim.key.attempt).encode()) for claim in claims}
+    killed = 0
+    while left := _leftovers(instance, running):
+        for process in left:
+            killed += processes.send(process, signal.SIGKILL, lambda _: True)
+        time.sleep(0.005)  # the kernel takes them down; they are not ours to wait for
+    return killed
+
+
+def _leftovers(instance: str, running: set[processes.RunName]) -> list[processes.Process]:
+    found: dict[int, processes.Process] = {}
+    for process, variables in processes.marked(instance):
+        if b"QUEUED_LEAVE_CHILDREN" in variables and processes.run_of(variables) not in running:
+            continue
+        found[process.pid] = process
+        found |= {p.pid: p for p in processes.descendants(process.pid) if not p.zombie}
+    return list(found.values())

@@ -1,0 +1,50 @@
+"""Remembers the processes that jobs with `leave_children` left alive on purpose.
+
+They and what they start later are not to be killed with the next job of the worker.
+"""
+
+from queued.service.processes import Process
+
+
+class Spared:
+    """A set of processes, named by pid and start time, that grows by their descendants."""
+
+    def __init__(self) -> None:
+        self._known: set[tuple[int, int]] = set()
+        self._sessions: set[int] = set()
+
+    def __bool__(self) -> bool:
+        """Whether any is known."""
+        return bool(self._known)
+
+    def add(self, left: list[Process]) -> None:
+        """Spares these from now on, with their sessions and descendants."""
+        self._known |= {(process.pid, process.started) for process in left}
+        self._sessions |= {process.session for process in left}
+
+    def without(self, living: list[Process]) -> list[Process]:
+        """Those of `living` (parents before children) that are not spared.
+
+        A descendant of a spared process is spared, and so is what shares its session after its
+        own parent has gone.
+        """
+        if not self._known:
+            return living
+        spared_pids: set[int] = set()
+        others: list[Process] = []
+        for process in living:
+            if (
+                (process.pid, process.started) in self._known
+                or process.parent in spared_pids
+                or process.session in self._sessions
+            ):
+                spared_pids.add(process.pid)
+            else:
+                others.append(process)
+        self._forget(living)
+        return others
+
+    def _forget(self, living: list[Process]) -> None:
+        """Drops what is dead, so that a pid or session used again is nobody's friend."""
+        self._known &= {(process.pid, process.started) for process in living}
+        self._sessions &= {process.session for process in living}

@@ -1,0 +1,135 @@
+"""Starts `sh -c COMMAND` in a session of its own, with the job's environment, place and limits."""
+
+import contextlib
+import errno
+import os
+import resource
+import signal
+import subprocess
+from typing import NamedTuple
+
+from queued.service.channel import Run
+
+SHELL = "/bin/sh"
+
+# What tells a service about itself and must not be taken up by a command that it runs.
+_OURS = frozenset(
+    {
+        "NOTIFY_SOCKET", "INVOCATION_ID", "JOURNAL_STREAM", "SYSTEMD_EXEC_PID", "MANAGERPID",
+        "MEMORY_PRESSURE_WATCH", "MEMORY_PRESSURE_WRITE", "CREDENTIALS_DIRECTORY",
+        "RUNTIME_DIRECTORY", "STATE_DIRECTORY", "CACHE_DIRECTORY", "LOGS_DIRECTORY",
+        "CONFIGURATION_DIRECTORY", "MAINPID",
+    }
+)  # fmt: skip
+_OUR_PREFIXES = ("QUEUECTL_", "QUEUED_", "WATCHDOG_", "LISTEN_", "FDSTORE", "SUPERVISOR_")
+_CLEAN = ("PATH", "HOME", "USER", "LANG")
+_ALL_SIGNALS = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
+_RESOURCES = {
+    "memory": resource.RLIMIT_AS,
+    "cpu": resource.RLIMIT_CPU,
+    "files": resource.RLIMIT_NOFILE,
+    "processes": resource.RLIMIT_NPROC,
+}
+
+
+class Pipes(NamedTuple):
+    """The reading ends of a command's output; `stderr` is None where both go to `stdout`."""
+
+    stdout: int
+    stderr: int | None
+
+
+def inheritable(environment: dict[str, str]) -> dict[str, str]:
+    """The service's environment less what is the service's alone."""
+    return {
+        name: value
+        for name, value in environment.items()
+        if name not in _OURS and not name.startswith(_OUR_PREFIXES)
+    }
+
+
+def environment_of(run: Run, base: dict[str, str], instance: str) -> dict[str, str]:
+    """What the command sees: the base (or four names of it), the job's own, and our marks."""
+    chosen = {name: base[name] for name in _CLEAN if name in base} if run.clean else base
+    spared = {"QUEUED_LEAVE_CHILDREN": "1"} if run.options.get("leave_children") else {}
+    return {
+        **chosen,
+        **run.options.get("env", {}),
+        **spared,
+        "QUEUED_JOB_ID": run.id,
+        "QUEUED_ATTEMPT": str(run.key.attempt),
+        "QUEUED_MAX_RETRIES": str(run.max_retries),
+        "QUEUED_QUEUE": run.queue,
+        "QUEUED_INSTANCE": instance,
+    }
+
+
+def start(run: Run, environment: dict[str, str]) -> tuple[int, Pipes]:
+    """Starts the command; its pid and the pipes to read. Raises OSError, and leaves nothing open.
+
+    Standard input is the worker's own, /dev/null. All descriptors of the worker close on exec.
+    """
+    with contextlib.ExitStack() as failed:
+        out, out_write = _pipe(failed)
+        err, err_write = _pipe(failed) if run.options.get("split") else (None, out_write)
+        if run.options.keys() & _SPECIAL:
+            pid = _start_specially(run, environment, out_write, err_write)
+        else:
+            pid = os.posix_spawn(
+                SHELL,
+                ["sh", "-c", run.command],
+                environment,
+                file_actions=[
+                    (os.POSIX_SPAWN_DUP2, out_write, 1),
+                    (os.POSIX_SPAWN_DUP2, err_write, 2),
+                ],
+                setsid=True,
+                setsigmask=[],
+                setsigdef=_ALL_SIGNALS,
+            )
+        failed.pop_all()
+    for descriptor in {out_write, err_write}:
+        os.close(descriptor)
+    return pid, Pipes(out, err)
+
+
+_SPECIAL = {"cwd", "umask", "nice", "limits"}
+
+
+def _start_specially(run: Run, environment: dict[str, str], out: int, err: int) -> int:
+    """For what posix_spawn cannot do. Only niceness and limits cost a fork of this process."""
+    limits = run.options.get("limits")
+    nice = run.options.get("nice")
+
+    def prepare() -> None:
+        if nice is not None:
+            os.setpriority(os.PRIO_PROCESS, 0, nice)
+        for name, value in (limits or {}).items():
+            resource.setrlimit(_RESOURCES[name], (value, value))
+
+    mask = run.options.get("umask")
+    try:
+        child = subprocess.Popen(  # noqa: S603 - running commands is what we are for
+            ["sh", "-c", run.command],  # noqa: S607
+            executable=SHELL,
+            env=environment,
+            cwd=run.options.get("cwd"),
+            umask=-1 if mask is None else int(mask, 8),
+            stdout=out,
+            stderr=err,
+            start_new_session=True,
+            preexec_fn=prepare if limits or nice is not None else None,  # noqa: PLW1509 - one thread
+        )
+    except subprocess.SubprocessError:
+        wanted = f"niceness {nice} or limits {limits}"
+        raise OSError(errno.EPERM, f"{wanted} are not allowed to this user") from None
+    child.returncode = 0  # the worker reaps it with wait4; Popen must not try
+    return child.pid
+
+
+def _pipe(failed: contextlib.ExitStack) -> tuple[int, int]:
+    read, write = os.pipe2(os.O_CLOEXEC)
+    failed.callback(os.close, read)
+    failed.callback(os.close, write)
+    os.set_blocking(read, False)
+    return read, write

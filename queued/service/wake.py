@@ -1,0 +1,133 @@
+"""What a process of the service sleeps on: descriptors, signals, and the wall clock."""
+
+import ctypes
+import errno
+import os
+import select
+import signal
+from collections.abc import Callable, Iterable
+from types import FrameType
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Wake:
+    """Sleeps until a descriptor is ready, then calls what was registered for it."""
+
+    def __init__(self) -> None:
+        self._epoll = select.epoll()
+        self._calls: dict[int, Callable[[], None]] = {}
+        self._masks: dict[int, int] = {}
+
+    def add(self, descriptor: int, call: Callable[[], None]) -> None:
+        """Calls `call` whenever the descriptor can be read or has hung up."""
+        self._epoll.register(descriptor, select.EPOLLIN)
+        self._calls[descriptor] = call
+        self._masks[descriptor] = select.EPOLLIN
+
+    def writable(self, descriptor: int, *, wanted: bool) -> None:
+        """Also wakes when the descriptor can be written, while that is wanted."""
+        mask = select.EPOLLIN | select.EPOLLOUT if wanted else select.EPOLLIN
+        if self._masks.get(descriptor, mask) != mask:
+            self._epoll.modify(descriptor, mask)
+            self._masks[descriptor] = mask
+
+    def remove(self, descriptor: int) -> None:
+        """Forgets the descriptor; call it before closing."""
+        if self._calls.pop(descriptor, None) is not None:
+            del self._masks[descriptor]
+            self._epoll.unregister(descriptor)
+
+    def watches(self, descriptor: int) -> bool:
+        """Whether the descriptor was added."""
+        return descriptor in self._calls
+
+    def wait(self, timeout_s: float | None) -> None:
+        """One sleep, at most `timeout_s` (None: for ever), and the calls that it leads to."""
+        for descriptor, _ in self._epoll.poll(timeout_s):
+            call = self._calls.get(descriptor)
+            if call is not None:
+                call()
+
+
+class Signals:
+    """Collects signals for a loop: the handlers do nothing, a pipe wakes the sleeper."""
+
+    def __init__(self, wanted: Iterable[signal.Signals]) -> None:
+        """Takes over the process's signal handling, whatever it inherited."""
+        self._read, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        _forget_ignored()
+        for number in wanted:
+            signal.signal(number, _nothing)
+        signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+        # Last: what was blocked until now (by whoever forked us, too) is not lost.
+        signal.pthread_sigmask(signal.SIG_SETMASK, [])
+
+    def fileno(self) -> int:
+        """For epoll."""
+        return self._read
+
+    def take(self) -> list[int]:
+        """The signals that came since the last call, in their order."""
+        try:
+            return list(os.read(self._read, 4096))
+        except BlockingIOError:
+            return []
+
+
+def _nothing(_signal: int, _frame: FrameType | None) -> None:
+    """A handler, not SIG_IGN: an ignored signal would stay ignored in the commands we start."""
+
+
+def _forget_ignored() -> None:
+    """Signals that our parent had us ignore, or our own parent process handled: do nothing."""
+    keep = {signal.SIGPIPE, signal.SIGXFSZ, signal.SIGKILL, signal.SIGSTOP}
+    for number in signal.valid_signals() - keep:
+        if signal.getsignal(number) not in (signal.SIG_DFL, None):
+            signal.signal(number, _nothing)
+
+
+class WallAlarm:
+    """Wakes at a wall-clock time, and at once when somebody sets the clock (timerfd_create(2))."""
+
+    _ABSOLUTE_CANCEL_ON_SET = 3
+    _NONBLOCK_CLOEXEC = os.O_NONBLOCK | os.O_CLOEXEC
+    _CLOCK_REALTIME = 0
+
+    def __init__(self) -> None:
+        self._descriptor = _checked(
+            _libc.timerfd_create(self._CLOCK_REALTIME, self._NONBLOCK_CLOEXEC)
+        )
+        self._at: int | None = None
+
+    def fileno(self) -> int:
+        """For epoll."""
+        return self._descriptor
+
+    def set(self, at_ms: int | None) -> None:
+        """Wakes at this time (milliseconds UTC) instead of any other; None: never."""
+        if at_ms == self._at:
+            return
+        seconds, milliseconds = divmod(max(at_ms or 0, 1 if at_ms is not None else 0), 1000)
+        value = (ctypes.c_long * 4)(0, 0, seconds, milliseconds * 1_000_000)
+        _checked(
+            _libc.timerfd_settime(self._descriptor, self._ABSOLUTE_CANCEL_ON_SET, value, None)
+        )
+        self._at = at_ms
+
+    def take(self) -> None:
+        """Ends the alarm that woke us; `set` it again for another."""
+        self._at = None
+        try:
+            os.read(self._descriptor, 8)
+        except OSError as error:
+            # ECANCELED: the clock was set. The sleeper looks at the clock again in any case.
+            if error.errno not in (errno.ECANCELED, errno.EAGAIN):
+                raise
+
+
+def _checked(result: int) -> int:
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    return result

@@ -1,0 +1,189 @@
+"""What any database of the queue must do. `Store` serves queuectl, `Ledger` the dispatcher.
+
+No word of SQLite here: another engine implements the same two and passes the same tests.
+`now_ms` is always given by the caller.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from queued.core.model import (
+    Attempt,
+    Chunk,
+    Claim,
+    Ending,
+    Instance,
+    Job,
+    JobFilter,
+    Key,
+    NewJob,
+    State,
+    Summary,
+    Verdict,
+    WorkerStatus,
+)
+
+
+class Store(Protocol):
+    """The verbs of queuectl."""
+
+    def enqueue(self, jobs: Iterable[NewJob], *, max_retries: int, now_ms: int) -> Sequence[str]:
+        """Stores all or none; returns the ids in order.
+
+        `max_retries` is for jobs that do not say. Raises DuplicateJobError with the job's index.
+        """
+        ...
+
+    def find(self, name: str) -> int:
+        """The row of the job with this id, or with the only id that begins so.
+
+        Raises NotFoundError, or UsageError if several ids begin so.
+        """
+        ...
+
+    def show(self, job: int) -> Job:
+        """A job by its row. Raises NotFoundError if it was removed meanwhile."""
+        ...
+
+    def attempts(self, job: int) -> Sequence[Attempt]:
+        """All runs of a job, first to last."""
+        ...
+
+    def list(self, wanted: JobFilter, *, limit: int | None = None) -> Iterator[Job]:
+        """Jobs in the order of enqueueing. Reads page by page and never holds a view open."""
+        ...
+
+    def status(self, *, now_ms: int) -> Summary:
+        """How many jobs stand where."""
+        ...
+
+    def output(self, job: int, attempt: int, stream: int, start: int = 0) -> Iterator[Chunk]:
+        """The kept pieces of a stream from position `start` on."""
+        ...
+
+    def cancel(self, job: int, *, now_ms: int) -> State | None:
+        """Ends a pending job (CANCELLED) or asks a running one to end (PROCESSING).
+
+        None if it is neither.
+        """
+        ...
+
+    def retry(self, jobs: Iterable[int], *, now_ms: int) -> Sequence[str]:
+        """Dead or cancelled jobs back to pending, all or none. Raises ConflictError."""
+        ...
+
+    def retry_all(self, *, now_ms: int) -> Sequence[str]:
+        """All dead jobs back to pending; their ids."""
+        ...
+
+    def config(self) -> dict[str, str]:
+        """The stored settings."""
+        ...
+
+    def config_set(self, key: str, value: str, *, now_ms: int) -> None:
+        """Stores a setting."""
+        ...
+
+    def config_unset(self, key: str) -> bool:
+        """Forgets a stored setting; whether there was one."""
+        ...
+
+    def instances(self) -> Sequence[Instance]:
+        """All that are registered, dead or alive."""
+        ...
+
+    def workers(self) -> Sequence[WorkerStatus]:
+        """The workers of all instances and what they run."""
+        ...
+
+    def stop(self, instance: str, *, now_ms: int) -> None:
+        """Asks an instance to drain and exit."""
+        ...
+
+    def version(self) -> int:
+        """Changes whenever somebody else has committed."""
+        ...
+
+    def close(self) -> None:
+        """Closes the connection."""
+        ...
+
+
+class Ledger(Protocol):
+    """The verbs of the dispatcher; all but `transaction` are called inside one."""
+
+    def transaction(self) -> AbstractContextManager[None]:
+        """One turn's writes, durable when it ends without an error."""
+        ...
+
+    def register(self, instance: Instance, *, now_ms: int) -> None:
+        """Makes the instance known; again after a dispatcher died is no error."""
+        ...
+
+    def unregister(self, instance: str) -> bool:
+        """Forgets an instance that has no claims left; whether it was forgotten."""
+        ...
+
+    def instances(self) -> list[Instance]:
+        """All that are registered, dead or alive."""
+        ...
+
+    def stop_requested(self, instance: str) -> bool:
+        """Whether somebody asked the instance to drain."""
+        ...
+
+    def worker_started(self, instance: str, worker: int, pid: int, *, now_ms: int) -> None:
+        """Shows a worker to queuectl."""
+        ...
+
+    def worker_gone(self, instance: str, worker: int) -> None:
+        """Shows it no more."""
+        ...
+
+    def promote(self, *, now_ms: int, limit: int) -> int | None:
+        """Makes what has become due claimable; returns when the next job becomes due."""
+        ...
+
+    def claim(self, instance: str, worker: int, token: int, *, now_ms: int) -> Claim | None:
+        """Takes the first ready job for a worker; None if there is none."""
+        ...
+
+    def store_output(self, key: Key, chunk: Chunk) -> None:
+        """Keeps a piece of output while the claim is in force."""
+        ...
+
+    def trim_output(self, key: Key, stream: int, *, head_end: int, tail_start: int) -> None:
+        """Drops the pieces between the kept head and the kept tail."""
+        ...
+
+    def settle(self, key: Key, ending: Ending, verdict: Verdict, *, now_ms: int) -> State | None:
+        """Records how a claim ended; None if the claim is no longer in force."""
+        ...
+
+    def running_claims(self, instance: str) -> list[Claim]:
+        """What the instance has claimed and not settled."""
+        ...
+
+    def cancel_requests(self, instance: str) -> list[Key]:
+        """Which of its claims are to be cancelled."""
+        ...
+
+    def shift_clock(self, *, boot_id: str, offset_ms: int, tolerance_ms: int) -> int:
+        """Moves waiting retries along when the wall clock was set; by how many milliseconds.
+
+        `offset_ms` is the wall clock less the time since boot.
+        """
+        ...
+
+    def config(self) -> dict[str, str]:
+        """The stored settings."""
+        ...
+
+    def version(self) -> int:
+        """Changes whenever somebody else has committed."""
+        ...
+
+    def close(self) -> None:
+        """Closes the connection."""
+        ...

@@ -1,0 +1,207 @@
+"""Opens the database file with the settings that our promises need, and names its errors.
+
+SQLite alone may open the file: closing any other descriptor to it would drop SQLite's locks.
+"""
+
+import os
+import random
+import stat
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import apsw
+
+from queued.core.errors import (
+    BusyError,
+    DatabaseUnusableError,
+    DeniedError,
+    QueuedError,
+    StorageError,
+    UsageError,
+)
+from queued.core.spelling import brief
+from queued.core.times import monotonic_s
+from queued.store import migrate, queries
+
+Value = int | float | str | bytes | None
+Row = tuple[Any, ...]  # of the types that its statement selects
+
+_WAL_KEPT = 16 * 1024 * 1024  # what a checkpoint leaves of a WAL that once grew larger
+_DIRECTORY_MODE = 0o700
+_FILE_MODE = 0o600
+
+
+class Patience:
+    """A busy handler: sleeps a random short while, so that nobody starves; asks when to give up.
+
+    `limit_s` is how long one statement may wait (None: for ever). `on_wait` is called with the
+    seconds waited so far each time before it sleeps.
+    """
+
+    def __init__(
+        self, limit_s: float | None = None, on_wait: Callable[[float], None] | None = None
+    ) -> None:
+        self._limit_s = limit_s
+        self._on_wait = on_wait
+        self._since = 0.0
+
+    def __call__(self, tries: int) -> bool:
+        """Called by SQLite after `tries` waits for the same lock; False gives up."""
+        now = monotonic_s()
+        if tries == 0:
+            self._since = now
+        waited = now - self._since
+        if self._limit_s is not None and waited >= self._limit_s:
+            return False
+        if self._on_wait is not None:
+            self._on_wait(waited)
+        time.sleep(random.uniform(0.000_1, min(0.000_5 * (tries + 1), 0.02)))
+        return True
+
+
+class Database:
+    """An open database: the connection, its named statements, and transactions."""
+
+    def __init__(self, path: str, patience: Patience) -> None:
+        self.path = path
+        self._sql = queries.load("sqlite")
+        with named_errors(path):
+            _make(path)
+            # The busy handler must be there before the first statement, which may meet a recovery.
+            self._connection = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE)
+            self._connection.set_busy_handler(patience)
+            try:
+                self._prepare(patience)
+            except BaseException:
+                self._close_untouched()
+                raise
+
+    def _prepare(self, patience: Patience) -> None:
+        connection = self._connection
+        version = migrate.check(connection, self.path)
+        # Without it, STAT4 has every statement with bound values prepared again at each run.
+        connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
+        connection.execute("PRAGMA foreign_keys = ON")
+        self.durable(full=True)
+        if version < migrate.latest():
+            migrate.migrate(connection, self.path, patience)
+        connection.pragma("journal_size_limit", _WAL_KEPT)
+
+    def _close_untouched(self) -> None:
+        """Closes a file that was refused, without the checkpoint that would write to it."""
+        wal = f"{self.path}-wal"
+        if os.path.exists(wal) and os.stat(wal).st_size > 0:
+            self._connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+        self._connection.close()
+
+    def durable(self, *, full: bool) -> None:
+        """Whether a commit waits for the disk (full) or may be lost in a power cut."""
+        self._connection.execute(f"PRAGMA synchronous = {'FULL' if full else 'NORMAL'}")
+
+    def run(self, name: str, **values: Value) -> None:
+        """Runs the statement of that name."""
+        self._connection.execute(self._sql[name], values)
+
+    def rows(self, name: str, **values: Value) -> list[Row]:
+        """All rows of the statement of that name."""
+        return self._connection.execute(self._sql[name], values).fetchall()
+
+    def row(self, name: str, **values: Value) -> Row | None:
+        """Its first row; None if there is none."""
+        return self._connection.execute(self._sql[name], values).fetchone()
+
+    def value(self, name: str, **values: Value) -> Any:  # noqa: ANN401 - the statement decides
+        """The first column of its first row; None if there is none."""
+        row = self.row(name, **values)
+        return None if row is None else row[0]
+
+    def version(self) -> int:
+        """Changes whenever another connection has committed."""
+        value: int = self._connection.execute("PRAGMA data_version").get
+        return value
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """BEGIN IMMEDIATE … COMMIT; rolls back on any error, a failed commit included."""
+        with named_errors(self.path):
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._connection.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """One consistent view for several reads. Keep it short: it holds up the WAL's reuse."""
+        with named_errors(self.path):
+            self._connection.execute("BEGIN")
+            try:
+                yield
+            finally:
+                if self._connection.in_transaction:
+                    self._connection.execute("COMMIT")
+
+    def close(self) -> None:
+        """Closes the connection; safe to call twice."""
+        self._connection.close()
+
+
+def _make(path: str) -> None:
+    """Makes the file and its directory, private, if they are not there.
+
+    The one place where we open the file ourselves, before SQLite does: it must never exist with
+    the mode that the umask happens to allow. Closing the descriptor is harmless: no lock is held.
+    """
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        os.makedirs(os.path.dirname(path), _DIRECTORY_MODE, exist_ok=True)
+        try:
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _FILE_MODE))
+        except FileExistsError:
+            return
+    else:
+        if not stat.S_ISREG(found.st_mode):
+            msg = f"{path} is not a regular file; give the path of a database with --db"
+            raise DatabaseUnusableError(msg)
+
+
+@contextmanager
+def named_errors(path: str) -> Iterator[None]:
+    """Turns errors of SQLite and the system into ours, with what the operator can do."""
+    try:
+        yield
+    except UnicodeEncodeError as error:
+        msg = f"{brief(error.object)} is not valid UTF-8"
+        raise UsageError(msg) from None
+    except (apsw.Error, OSError) as error:
+        named = _named(error, path)
+        if named is None:
+            raise
+        raise named from error
+
+
+def _named(error: Exception, path: str) -> QueuedError | None:  # noqa: PLR0911 - a table
+    match error:
+        case apsw.BusyError() | apsw.LockedError():
+            return BusyError(f"{path} stayed locked by another program; try again later")
+        case apsw.FullError():
+            return StorageError(f"no room on the disk for {path}; free some and try again")
+        case apsw.NotADBError() | apsw.CorruptError() | apsw.FormatError():
+            return DatabaseUnusableError(
+                f"{path} is damaged or no database ({error}); restore a backup or give another --db"
+            )
+        case apsw.ReadOnlyError() | apsw.PermissionsError() | PermissionError():
+            return DeniedError(f"no permission to write {path}; check its owner and mode")
+        case apsw.CantOpenError():
+            return DeniedError(f"cannot open {path}; check that its directory can be written")
+        case apsw.IOError():
+            return StorageError(f"the disk of {path} failed: {error}; see the kernel's log")
+        case OSError():
+            return StorageError(f"{path}: {error.strerror}")
+    return None

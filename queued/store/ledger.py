@@ -1,0 +1,186 @@
+"""The verbs of the dispatcher over SQLite: claims, results and output, many in one transaction."""
+
+import json
+from contextlib import AbstractContextManager
+
+from queued.core.model import Chunk, Claim, Ending, Instance, Key, State, Verdict
+from queued.store.connection import Database, Patience, Row, named_errors
+
+
+class SqliteLedger:
+    """A `Ledger` in one SQLite file."""
+
+    def __init__(self, path: str, patience: Patience) -> None:
+        self._database = Database(path, patience)
+
+    def transaction(self) -> AbstractContextManager[None]:
+        """See `Ledger.transaction`."""
+        return self._database.transaction()
+
+    # The instance and its workers
+
+    def register(self, instance: Instance, *, now_ms: int) -> None:
+        """See `Ledger.register`."""
+        self._database.run(
+            "register",
+            id=instance.id,
+            host=instance.host,
+            pid=instance.pid,
+            version=instance.version,
+            lock_path=instance.lock_path,
+            now=now_ms,
+        )
+        self._database.run("workers_gone", instance=instance.id)
+
+    def unregister(self, instance: str) -> bool:
+        """See `Ledger.unregister`."""
+        return self._database.row("unregister", id=instance) is not None
+
+    def instances(self) -> list[Instance]:
+        """See `Ledger.instances`."""
+        return [Instance(*row) for row in self._database.rows("instances")]
+
+    def stop_requested(self, instance: str) -> bool:
+        """See `Ledger.stop_requested`."""
+        row = self._database.row("instance", id=instance)
+        return row is not None and Instance(*row).stop_requested_ms is not None
+
+    def worker_started(self, instance: str, worker: int, pid: int, *, now_ms: int) -> None:
+        """See `Ledger.worker_started`."""
+        self._database.run("worker_started", instance=instance, worker=worker, pid=pid, now=now_ms)
+
+    def worker_gone(self, instance: str, worker: int) -> None:
+        """See `Ledger.worker_gone`."""
+        self._database.run("worker_gone", instance=instance, worker=worker)
+
+    # Claims
+
+    def promote(self, *, now_ms: int, limit: int) -> int | None:
+        """See `Ledger.promote`."""
+        due: int | None = self._database.value("next_due")
+        if due is not None and due <= now_ms:
+            self._database.run("promote", now=now_ms, limit=limit)
+            due = self._database.value("next_due")
+        return due
+
+    def claim(self, instance: str, worker: int, token: int, *, now_ms: int) -> Claim | None:
+        """See `Ledger.claim`."""
+        row = self._database.row("claim", token=token, now=now_ms)
+        if row is None:
+            return None
+        claim = _claim((*row, worker, now_ms))
+        self._database.run(
+            "open_attempt",
+            job=claim.key.job,
+            attempt=claim.key.attempt,
+            instance=instance,
+            worker=worker,
+            now=now_ms,
+        )
+        return claim
+
+    def running_claims(self, instance: str) -> list[Claim]:
+        """See `Ledger.running_claims`."""
+        rows = self._database.rows("running_claims", instance=instance)
+        return [_claim(row) for row in rows]
+
+    def cancel_requests(self, instance: str) -> list[Key]:
+        """See `Ledger.cancel_requests`."""
+        return [Key(*row) for row in self._database.rows("cancel_requests", instance=instance)]
+
+    # Results
+
+    def store_output(self, key: Key, chunk: Chunk) -> None:
+        """See `Ledger.store_output`."""
+        self._database.run(
+            "store_output",
+            **key._asdict(),
+            stream=chunk.stream,
+            position=chunk.position,
+            content=chunk.content,
+        )
+
+    def trim_output(self, key: Key, stream: int, *, head_end: int, tail_start: int) -> None:
+        """See `Ledger.trim_output`."""
+        self._database.run(
+            "trim_output",
+            job=key.job,
+            attempt=key.attempt,
+            stream=stream,
+            head_end=head_end,
+            tail_start=tail_start,
+        )
+
+    def settle(self, key: Key, ending: Ending, verdict: Verdict, *, now_ms: int) -> State | None:
+        """See `Ledger.settle`."""
+        row = self._database.row(
+            "settle",
+            **key._asdict(),
+            state=verdict.state,
+            run_at=verdict.run_at_ms,
+            counted=verdict.counted,
+            error=verdict.error,
+            now=now_ms,
+        )
+        if row is None:
+            return None
+        self._database.run(
+            "close_attempt",
+            job=key.job,
+            attempt=key.attempt,
+            started_at=ending.started_ms,
+            ended_at=now_ms if ending.ended_ms is None else ending.ended_ms,
+            outcome=ending.outcome,
+            exit_code=ending.exit_code,
+            signal=ending.signal,
+            error=verdict.error,
+            ran_ms=ending.ran_ms,
+            cpu_ms=ending.cpu_ms,
+            peak_kib=ending.peak_kib,
+            stdout_bytes=ending.stdout_bytes,
+            stderr_bytes=ending.stderr_bytes,
+        )
+        return State(row[0])
+
+    # Time, settings, changes
+
+    def shift_clock(self, *, boot_id: str, offset_ms: int, tolerance_ms: int) -> int:
+        """See `Ledger.shift_clock`."""
+        before: int | None = self._database.value("clock", boot_id=boot_id)
+        shift = 0 if before is None else offset_ms - before
+        if before is not None and abs(shift) <= tolerance_ms:
+            return 0
+        self._database.run("clock_forget", boot_id=boot_id)
+        self._database.run("clock_set", boot_id=boot_id, offset=offset_ms)
+        if shift:
+            self._database.run("shift_retries", shift=shift)
+        return shift
+
+    def config(self) -> dict[str, str]:
+        """See `Ledger.config`."""
+        return dict(self._database.rows("config"))
+
+    def version(self) -> int:
+        """See `Ledger.version`."""
+        with named_errors(self._database.path):
+            return self._database.version()
+
+    def close(self) -> None:
+        """See `Ledger.close`."""
+        self._database.close()
+
+
+def _claim(row: Row) -> Claim:
+    seq, runs, token, name, queue, command, options, attempts, max_retries, run_at, worker, at = row
+    return Claim(
+        key=Key(seq, runs, token),
+        id=name,
+        queue=queue,
+        command=command,
+        options=json.loads(options),
+        attempts=attempts,
+        max_retries=max_retries,
+        worker=worker,
+        due_ms=run_at,
+        claimed_ms=at,
+    )

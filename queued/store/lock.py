@@ -1,0 +1,88 @@
+"""Liveness as a kernel lock: a file that one instance holds locked for as long as any of it lives.
+
+The lock belongs to the open file, which children inherit through fork and commands do not; the
+kernel frees it when the last of them is gone. Never judge liveness by a pid or by age.
+"""
+
+import errno
+import fcntl
+import os
+import signal
+
+from queued.core.errors import StorageError, WaitTimeoutError
+
+SUFFIX = ".lock"
+
+
+def path_of(database: str, instance: str) -> str:
+    """The lock file of an instance, beside the database."""
+    return f"{database}.{instance}{SUFFIX}"
+
+
+def hold(path: str, mode: int) -> int:
+    """Makes and locks the file; the descriptor is the lock. Raises StorageError."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        os.fchmod(descriptor, mode)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        msg = f"cannot make {path}: {error.strerror}; the directory must be writable"
+        raise StorageError(msg) from None
+    return descriptor
+
+
+def alive(path: str) -> bool:
+    """Whether anything of the instance lives. A file that is gone means that nothing does."""
+    descriptor = look(path)
+    if descriptor is None:
+        return False
+    try:
+        return not take(descriptor, shared=True)
+    finally:
+        os.close(descriptor)
+
+
+def look(path: str) -> int | None:
+    """The lock file of another instance, open to `take`; None if it is gone."""
+    try:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+
+
+def take(descriptor: int, *, shared: bool = False) -> bool:
+    """Tries to lock what `look` returned; True says that its instance is dead."""
+    try:
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def wait_gone(path: str, timeout_s: float | None) -> None:
+    """Sleeps in the kernel until the instance is gone. Raises WaitTimeoutError."""
+    descriptor = look(path)
+    if descriptor is None:
+        return
+
+    def expire(_signal: int, _frame: object) -> None:
+        raise WaitTimeoutError
+
+    before = signal.signal(signal.SIGALRM, expire)
+    try:
+        if timeout_s is not None:
+            signal.setitimer(signal.ITIMER_REAL, max(timeout_s, 0.001))
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+        os.close(descriptor)
+
+
+def remove(path: str) -> None:
+    """Deletes a lock file that is no longer needed; nothing if it is gone already."""
+    try:
+        os.unlink(path)
+    except OSError as error:
+        if error.errno != errno.ENOENT:
+            raise

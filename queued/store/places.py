@@ -1,0 +1,49 @@
+"""Where the conf file and the database are, and what the conf file says."""
+
+import os
+
+from queued.core.errors import ConfigError
+from queued.core.settings import Value, check_file
+
+SYSTEM_CONF = "/etc/queuectl.conf"
+
+
+def conf_path(flag: str | None, environment: dict[str, str]) -> str | None:
+    """The conf file: --config, QUEUECTL_CONF, the user's own, the system's; None if there is none.
+
+    One that was named must exist; the other two need not.
+    """
+    named = flag or environment.get("QUEUECTL_CONF")
+    if named:
+        return os.path.abspath(named)
+    home = environment.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
+    own = os.path.join(home, "queued", "queuectl.conf")
+    candidates = [SYSTEM_CONF] if os.geteuid() == 0 else [own, SYSTEM_CONF]
+    return next((path for path in candidates if os.path.exists(path)), None)
+
+
+def read_conf(path: str | None) -> dict[str, object]:
+    """The settings in the conf file. Raises ConfigError that names the file and the line."""
+    if path is None:
+        return {}
+    import tomllib
+
+    try:
+        with open(path, "rb") as file:
+            return check_file(tomllib.load(file), path)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        msg = f"{path} is not valid TOML: {error}"
+        raise ConfigError(msg) from None
+    except OSError as error:
+        msg = f"cannot read {path}: {error.strerror}"
+        raise ConfigError(msg) from None
+
+
+def database_path(configured: Value, environment: dict[str, str]) -> str:
+    """The database's absolute path; `configured` is the setting, empty for the standard place."""
+    if configured:
+        return os.path.abspath(os.path.expanduser(str(configured)))
+    if os.geteuid() == 0:
+        return "/var/lib/queued/queue.db"
+    state = environment.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
+    return os.path.join(os.path.abspath(state), "queued", "queue.db")

@@ -1,0 +1,23 @@
+"""Reads the named blocks of a .sql file; `{name}` in one stands for the text of another."""
+
+import os
+import re
+
+_HERE = os.path.dirname(__file__)
+_BLOCK = re.compile(r"^-- (\w+) --\n", re.MULTILINE)
+_INCLUDE = re.compile(r"\{(\w+)\}")
+
+
+def load(engine: str) -> dict[str, str]:
+    """The statements of `sql/<engine>/queries.sql` by name, without their closing semicolon."""
+    with open(os.path.join(_HERE, "sql", engine, "queries.sql"), encoding="utf-8") as file:
+        _, *parts = _BLOCK.split(file.read())
+    blocks = {
+        name: _without_comments(text) for name, text in zip(parts[::2], parts[1::2], strict=True)
+    }
+    return {name: _INCLUDE.sub(lambda m: blocks[m[1]], text) for name, text in blocks.items()}
+
+
+def _without_comments(text: str) -> str:
+    lines = [line for line in text.strip().splitlines() if not line.startswith("--")]
+    return "\n".join(lines).removesuffix(";")

@@ -1,0 +1,127 @@
+-- The queue, its history, its settings and who is running. Times are milliseconds UTC.
+
+CREATE TABLE jobs (
+    seq                 INTEGER PRIMARY KEY,           -- the order of enqueueing
+    id                  TEXT    NOT NULL UNIQUE CHECK (length(id) BETWEEN 1 AND 64),
+    queue               TEXT    NOT NULL CHECK (length(queue) BETWEEN 1 AND 64),
+    priority            INTEGER NOT NULL,              -- higher starts first
+    command             TEXT    NOT NULL CHECK (command <> ''),
+    options             TEXT    NOT NULL CHECK (json_valid(options)),
+    state               TEXT    NOT NULL CHECK
+        (state IN ('pending', 'processing', 'completed', 'dead', 'cancelled')),
+    ready               INTEGER NOT NULL CHECK (ready IN (0, 1)), -- pending and due: may be claimed
+    run_at              INTEGER NOT NULL,              -- not before this time
+    attempts            INTEGER NOT NULL CHECK (attempts >= 0),   -- failed runs that count
+    max_retries         INTEGER NOT NULL CHECK (max_retries >= 0),
+    runs                INTEGER NOT NULL CHECK (runs >= attempts), -- runs ever started
+    token               INTEGER,                       -- fences the claim that is running
+    cancel_requested_at INTEGER,
+    last_error          TEXT,
+    created_at          INTEGER NOT NULL,
+    updated_at          INTEGER NOT NULL,
+    -- What people see: the state, with `pending` refined.
+    label TEXT NOT NULL GENERATED ALWAYS AS (
+        CASE WHEN state <> 'pending' THEN state
+             WHEN attempts > 0       THEN 'failed'
+             WHEN ready = 0          THEN 'scheduled'
+             ELSE 'pending' END) VIRTUAL,
+    CHECK (ready = 0 OR state = 'pending'),
+    CHECK ((token IS NOT NULL) = (state = 'processing')),
+    CHECK (cancel_requested_at IS NULL OR state = 'processing')
+) STRICT;
+
+-- Only what may be claimed now, in the order of claiming: a claim is one step into it.
+CREATE INDEX jobs_ready ON jobs (priority DESC, run_at, seq) WHERE ready = 1;
+-- Only what waits for its time: finds what has become due, and when to wake next.
+CREATE INDEX jobs_waiting ON jobs (run_at) WHERE state = 'pending' AND ready = 0;
+-- All but the long tail of completed jobs: lists and rescues by state.
+CREATE INDEX jobs_by_state ON jobs (state, seq) WHERE state <> 'completed';
+
+CREATE TABLE attempts (
+    job          INTEGER NOT NULL REFERENCES jobs (seq) ON DELETE CASCADE,
+    number       INTEGER NOT NULL CHECK (number >= 1),
+    instance     TEXT    NOT NULL,
+    worker       INTEGER NOT NULL,
+    started_at   INTEGER NOT NULL,      -- of the claim, then of the command once it has ended
+    ended_at     INTEGER,
+    outcome      TEXT CHECK (outcome IN
+        ('exit', 'signal', 'timeout', 'lost', 'spawn-error', 'cancelled', 'interrupted')),
+    exit_code    INTEGER,
+    signal       TEXT,
+    error        TEXT,
+    ran_ms       INTEGER,               -- by a clock that does not jump
+    cpu_ms       INTEGER,               -- user and system
+    peak_kib     INTEGER,               -- resident memory of its largest process
+    stdout_bytes INTEGER NOT NULL DEFAULT 0, -- all that was printed, kept or not
+    stderr_bytes INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (job, number),
+    CHECK ((ended_at IS NULL) = (outcome IS NULL))
+) STRICT, WITHOUT ROWID;
+
+-- Output in pieces of at most 64 KiB. `position` counts the bytes of the stream from 0, so a gap
+-- between two pieces is what was dropped.
+CREATE TABLE output (
+    job      INTEGER NOT NULL,
+    number   INTEGER NOT NULL,
+    stream   INTEGER NOT NULL CHECK (stream IN (1, 2)), -- 1 stdout or both together, 2 stderr
+    position INTEGER NOT NULL CHECK (position >= 0),
+    content  BLOB    NOT NULL,
+    PRIMARY KEY (job, number, stream, position),
+    FOREIGN KEY (job, number) REFERENCES attempts (job, number) ON DELETE CASCADE
+) STRICT, WITHOUT ROWID;
+
+-- What `config set` keeps.
+CREATE TABLE settings (
+    key        TEXT PRIMARY KEY,
+    value      TEXT    NOT NULL,
+    updated_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- The services that run, or died and were not yet cleaned up. Alive is who holds its lock file.
+CREATE TABLE instances (
+    id                TEXT PRIMARY KEY,
+    host              TEXT    NOT NULL,
+    pid               INTEGER NOT NULL,
+    version           TEXT    NOT NULL,
+    lock_path         TEXT    NOT NULL,
+    started_at        INTEGER NOT NULL,
+    stop_requested_at INTEGER
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE workers (
+    instance   TEXT    NOT NULL REFERENCES instances (id) ON DELETE CASCADE,
+    worker     INTEGER NOT NULL,
+    pid        INTEGER NOT NULL,
+    started_at INTEGER NOT NULL,
+    PRIMARY KEY (instance, worker)
+) STRICT, WITHOUT ROWID;
+
+-- How far the wall clock is ahead of the time since boot; shows that somebody set the clock.
+CREATE TABLE clock (
+    boot_id   TEXT PRIMARY KEY,
+    offset_ms INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Jobs by queue and label, kept by the triggers below, so that counting ten million is no work.
+CREATE TABLE counts (
+    queue TEXT    NOT NULL,
+    label TEXT    NOT NULL,
+    n     INTEGER NOT NULL CHECK (n >= 0),
+    PRIMARY KEY (queue, label)
+) STRICT, WITHOUT ROWID;
+
+CREATE TRIGGER jobs_counted_in AFTER INSERT ON jobs BEGIN
+    INSERT INTO counts (queue, label, n) VALUES (new.queue, new.label, 1)
+        ON CONFLICT DO UPDATE SET n = n + 1;
+END;
+
+CREATE TRIGGER jobs_counted_out AFTER DELETE ON jobs BEGIN
+    UPDATE counts SET n = n - 1 WHERE queue = old.queue AND label = old.label;
+END;
+
+CREATE TRIGGER jobs_recounted AFTER UPDATE OF state, ready, attempts ON jobs
+WHEN old.label <> new.label BEGIN
+    UPDATE counts SET n = n - 1 WHERE queue = old.queue AND label = old.label;
+    INSERT INTO counts (queue, label, n) VALUES (new.queue, new.label, 1)
+        ON CONFLICT DO UPDATE SET n = n + 1;
+END;

@@ -1,0 +1,251 @@
+-- Every statement of the queue, in the order of a job's life. A block begins with its name.
+-- Each move of a job is one guarded UPDATE in a BEGIN IMMEDIATE; no row changed means: lost it.
+-- {name} stands for the text of the block of that name.
+
+-- job --
+seq, id, queue, priority, command, options, state, label, run_at, attempts, max_retries, runs,
+    cancel_requested_at, last_error, created_at, updated_at
+
+-- enqueue --
+-- No guard: the unique id refuses a second job of that name.
+INSERT INTO jobs (id, queue, priority, command, options, state, ready, run_at,
+                  attempts, max_retries, runs, created_at, updated_at)
+VALUES (:id, :queue, :priority, :command, :options, 'pending', :run_at <= :now, :run_at,
+        0, :max_retries, 0, :now, :now);
+
+-- next_due --
+-- The earliest time at which a waiting job becomes due. One step into jobs_waiting.
+SELECT min(run_at) FROM jobs WHERE state = 'pending' AND ready = 0;
+
+-- promote --
+-- Waiting jobs whose time has come may be claimed. Guard: still waiting. By jobs_waiting.
+UPDATE jobs SET ready = 1
+WHERE seq IN (SELECT seq FROM jobs WHERE state = 'pending' AND ready = 0 AND run_at <= :now
+              ORDER BY run_at LIMIT :limit);
+
+-- claim --
+-- Takes the first ready job. Guard: ready. One step into jobs_ready.
+UPDATE jobs SET state = 'processing', ready = 0, runs = runs + 1, token = :token, updated_at = :now
+WHERE seq = (SELECT seq FROM jobs WHERE ready = 1 ORDER BY priority DESC, run_at, seq LIMIT 1)
+RETURNING seq, runs, token, id, queue, command, options, attempts, max_retries, run_at;
+
+-- open_attempt --
+INSERT INTO attempts (job, number, instance, worker, started_at)
+VALUES (:job, :attempt, :instance, :worker, :now);
+
+-- settle --
+-- Ends a run. Guard: the claim is still this one. A cancel that came meanwhile wins over a retry.
+UPDATE jobs SET
+    state      = CASE WHEN cancel_requested_at IS NOT NULL AND :state IN ('pending', 'dead')
+                      THEN 'cancelled' ELSE :state END,
+    ready      = cancel_requested_at IS NULL AND :state = 'pending' AND :run_at <= :now,
+    run_at     = :run_at,
+    attempts   = attempts + :counted,
+    token      = NULL,
+    cancel_requested_at = NULL,
+    last_error = coalesce(:error, last_error),
+    updated_at = :now
+WHERE seq = :job AND runs = :attempt AND token = :token AND state = 'processing'
+RETURNING state;
+
+-- close_attempt --
+-- Guard: settle found the claim in force, in the same transaction.
+UPDATE attempts SET
+    started_at = coalesce(:started_at, started_at), ended_at = :ended_at, outcome = :outcome,
+    exit_code = :exit_code, signal = :signal, error = :error, ran_ms = :ran_ms, cpu_ms = :cpu_ms,
+    peak_kib = :peak_kib, stdout_bytes = :stdout_bytes, stderr_bytes = :stderr_bytes
+WHERE job = :job AND number = :attempt AND ended_at IS NULL;
+
+-- store_output --
+-- Guard: the claim is still this one. A piece that is sent again after a crash is the same piece.
+INSERT INTO output (job, number, stream, position, content)
+SELECT :job, :attempt, :stream, :position, :content
+FROM jobs WHERE seq = :job AND runs = :attempt AND token = :token AND state = 'processing'
+ON CONFLICT DO UPDATE SET content = excluded.content WHERE length(excluded.content) > length(content);
+
+-- trim_output --
+-- Drops pieces between the head and the tail that are kept.
+DELETE FROM output
+WHERE job = :job AND number = :attempt AND stream = :stream
+  AND position >= :head_end AND position < :tail_start;
+
+-- running_claims --
+-- What an instance has claimed and not settled. By jobs_by_state, a row for each worker.
+SELECT j.seq, j.runs, j.token, j.id, j.queue, j.command, j.options, j.attempts, j.max_retries,
+       j.run_at, a.worker, a.started_at
+FROM jobs j JOIN attempts a ON a.job = j.seq AND a.number = j.runs
+WHERE j.state = 'processing' AND j.state <> 'completed' AND a.instance = :instance;
+
+-- cancel --
+-- A pending job ends at once. Guard: pending.
+UPDATE jobs SET state = 'cancelled', ready = 0, last_error = 'cancelled', updated_at = :now
+WHERE seq = :job AND state = 'pending'
+RETURNING id;
+
+-- cancel_running --
+-- A running one is asked to end; its dispatcher reads the request. Guard: processing.
+UPDATE jobs SET cancel_requested_at = coalesce(cancel_requested_at, :now), updated_at = :now
+WHERE seq = :job AND state = 'processing'
+RETURNING id;
+
+-- cancel_requests --
+-- Which of an instance's claims are to be cancelled. By jobs_by_state.
+SELECT j.seq, j.runs, j.token
+FROM jobs j JOIN attempts a ON a.job = j.seq AND a.number = j.runs
+WHERE j.state = 'processing' AND j.state <> 'completed' AND j.cancel_requested_at IS NOT NULL
+  AND a.instance = :instance;
+
+-- retry --
+-- Back to pending with the full budget; the history stays. Guard: dead or cancelled.
+UPDATE jobs SET state = 'pending', ready = 1, run_at = :now, attempts = 0, updated_at = :now
+WHERE seq = :job AND state IN ('dead', 'cancelled')
+RETURNING id;
+
+-- retry_all --
+-- All that are dead now, oldest first. Guard: dead. By jobs_by_state.
+UPDATE jobs SET state = 'pending', ready = 1, run_at = :now, attempts = 0, updated_at = :now
+WHERE state = 'dead' AND state <> 'completed'
+RETURNING id;
+
+-- find --
+-- By the unique index on id.
+SELECT seq, id FROM jobs WHERE id = :id;
+
+-- find_prefix --
+-- Two suffice to know that a prefix is ambiguous. By the unique index on id.
+SELECT seq, id FROM jobs WHERE id >= :prefix AND id < :beyond ORDER BY id LIMIT 2;
+
+-- show --
+SELECT {job} FROM jobs WHERE seq = :job;
+
+-- list --
+-- A page of all jobs, oldest first. By the primary key.
+SELECT {job} FROM jobs WHERE seq > :after AND (:queue IS NULL OR queue = :queue)
+ORDER BY seq LIMIT :limit;
+
+-- list_reverse --
+SELECT {job} FROM jobs WHERE seq < :after AND (:queue IS NULL OR queue = :queue)
+ORDER BY seq DESC LIMIT :limit;
+
+-- list_state --
+-- A page of one state but completed. By jobs_by_state.
+SELECT {job} FROM jobs WHERE state = :state AND state <> 'completed' AND seq > :after
+  AND (:queue IS NULL OR queue = :queue) AND (:label IS NULL OR label = :label)
+ORDER BY seq LIMIT :limit;
+
+-- list_state_reverse --
+SELECT {job} FROM jobs WHERE state = :state AND state <> 'completed' AND seq < :after
+  AND (:queue IS NULL OR queue = :queue) AND (:label IS NULL OR label = :label)
+ORDER BY seq DESC LIMIT :limit;
+
+-- list_completed --
+-- A page of completed jobs. By the primary key: most jobs are completed ones.
+SELECT {job} FROM jobs WHERE state = 'completed' AND seq > :after AND (:queue IS NULL OR queue = :queue)
+ORDER BY seq LIMIT :limit;
+
+-- list_completed_reverse --
+SELECT {job} FROM jobs WHERE state = 'completed' AND seq < :after AND (:queue IS NULL OR queue = :queue)
+ORDER BY seq DESC LIMIT :limit;
+
+-- attempts --
+SELECT number, instance, worker, started_at, ended_at, outcome, exit_code, signal, error,
+       ran_ms, cpu_ms, peak_kib, stdout_bytes, stderr_bytes
+FROM attempts WHERE job = :job ORDER BY number;
+
+-- output --
+-- A page of one stream's pieces from a position on. By the primary key.
+SELECT stream, position, content FROM output
+WHERE job = :job AND number = :attempt AND stream = :stream AND position >= :from
+ORDER BY position LIMIT :limit;
+
+-- status --
+-- By label, over all queues. Kept by triggers, so it reads a few rows.
+SELECT label, sum(n) FROM counts GROUP BY label;
+
+-- overdue --
+-- Due, but not yet promoted (nobody runs): counted as scheduled above. By jobs_waiting.
+SELECT count(*) FROM jobs WHERE state = 'pending' AND ready = 0 AND run_at <= :now AND attempts = 0;
+
+-- oldest_due --
+-- The earliest due time of what could run now: the first of each priority, by a step each into
+-- jobs_ready, and the first that is due but not promoted, by jobs_waiting.
+WITH RECURSIVE priorities (priority) AS (
+    SELECT max(priority) FROM jobs WHERE ready = 1
+    UNION ALL
+    SELECT (SELECT max(j.priority) FROM jobs j WHERE j.ready = 1 AND j.priority < p.priority)
+    FROM priorities p WHERE p.priority IS NOT NULL
+)
+SELECT min(due) FROM (
+    SELECT (SELECT min(j.run_at) FROM jobs j WHERE j.ready = 1 AND j.priority = p.priority) AS due
+    FROM priorities p
+    UNION ALL
+    SELECT min(run_at) FROM jobs WHERE state = 'pending' AND ready = 0 AND run_at <= :now
+);
+
+-- config --
+SELECT key, value FROM settings;
+
+-- config_set --
+INSERT INTO settings (key, value, updated_at) VALUES (:key, :value, :now)
+ON CONFLICT DO UPDATE SET value = :value, updated_at = :now;
+
+-- config_unset --
+DELETE FROM settings WHERE key = :key RETURNING key;
+
+-- register --
+INSERT INTO instances (id, host, pid, version, lock_path, started_at)
+VALUES (:id, :host, :pid, :version, :lock_path, :now)
+ON CONFLICT DO NOTHING;
+
+-- instances --
+SELECT id, host, pid, version, started_at, stop_requested_at, lock_path
+FROM instances ORDER BY started_at, id;
+
+-- instance --
+SELECT id, host, pid, version, started_at, stop_requested_at, lock_path
+FROM instances WHERE id = :id;
+
+-- stop --
+UPDATE instances SET stop_requested_at = coalesce(stop_requested_at, :now) WHERE id = :id;
+
+-- unregister --
+-- Guard: nothing of it is claimed any more.
+DELETE FROM instances WHERE id = :id AND NOT EXISTS (
+    SELECT 1 FROM jobs j JOIN attempts a ON a.job = j.seq AND a.number = j.runs
+    WHERE j.state = 'processing' AND j.state <> 'completed' AND a.instance = :id)
+RETURNING id;
+
+-- worker_started --
+INSERT INTO workers (instance, worker, pid, started_at) VALUES (:instance, :worker, :pid, :now)
+ON CONFLICT DO UPDATE SET pid = :pid;
+
+-- worker_gone --
+DELETE FROM workers WHERE instance = :instance AND worker = :worker;
+
+-- workers_gone --
+DELETE FROM workers WHERE instance = :instance;
+
+-- workers --
+-- With what each runs. By jobs_by_state, a row for each busy worker.
+SELECT w.instance, w.worker, w.pid, w.started_at, r.id, r.runs, r.command, r.started_at
+FROM workers w LEFT JOIN (
+    SELECT a.instance, a.worker, j.id, j.runs, j.command, a.started_at
+    FROM jobs j JOIN attempts a ON a.job = j.seq AND a.number = j.runs
+    WHERE j.state = 'processing' AND j.state <> 'completed'
+) r ON r.instance = w.instance AND r.worker = w.worker
+ORDER BY w.instance, w.worker;
+
+-- clock --
+SELECT offset_ms FROM clock WHERE boot_id = :boot_id;
+
+-- clock_set --
+INSERT INTO clock (boot_id, offset_ms) VALUES (:boot_id, :offset)
+ON CONFLICT DO UPDATE SET offset_ms = :offset;
+
+-- clock_forget --
+DELETE FROM clock WHERE boot_id <> :boot_id;
+
+-- shift_retries --
+-- The wall clock was set: delays that were counted from it move along. Guard: waiting for a retry.
+UPDATE jobs SET run_at = run_at + :shift
+WHERE state = 'pending' AND ready = 0 AND attempts > 0;

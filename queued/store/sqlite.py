@@ -1,0 +1,252 @@
+"""The verbs of queuectl over SQLite."""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+
+import apsw
+
+from queued.core.errors import ConflictError, NotFoundError, UsageError
+from queued.core.ids import IdSource
+from queued.core.model import (
+    Attempt,
+    Chunk,
+    Instance,
+    Job,
+    JobFilter,
+    Label,
+    NewJob,
+    Outcome,
+    State,
+    Summary,
+    WorkerStatus,
+)
+from queued.store.connection import Database, Patience, Row, named_errors
+
+_PAGE = 500
+_OUTPUT_PAGE = 16
+_FIRST = -1
+_LAST = 2**63 - 1
+
+
+class DuplicateJobError(ConflictError):
+    """A job with this id exists. `index` is the job's place among those that were given."""
+
+    def __init__(self, name: str, index: int) -> None:
+        super().__init__(f"a job with the id {name!r} exists already; choose another")
+        self.index = index
+
+
+class SqliteStore:
+    """A `Store` in one SQLite file, which is made if it is not there."""
+
+    def __init__(self, path: str, patience: Patience | None = None) -> None:
+        self._database = Database(path, patience or Patience())
+        self._ids = IdSource()
+
+    # Enqueueing
+
+    def enqueue(self, jobs: Iterable[NewJob], *, max_retries: int, now_ms: int) -> Sequence[str]:
+        """See `Store.enqueue`."""
+        with self._database.transaction():
+            return [self._insert(job, index, max_retries, now_ms) for index, job in enumerate(jobs)]
+
+    def _insert(self, job: NewJob, index: int, max_retries: int, now_ms: int) -> str:
+        run_at = now_ms + job.delay_ms if job.run_at_ms is None else job.run_at_ms
+        while True:
+            name = job.id or self._ids.make(now_ms)
+            try:
+                self._database.run(
+                    "enqueue",
+                    id=name,
+                    queue=job.queue,
+                    priority=job.priority,
+                    command=job.command,
+                    options=job.options,
+                    run_at=run_at,
+                    max_retries=max_retries if job.max_retries is None else job.max_retries,
+                    now=now_ms,
+                )
+            except apsw.ConstraintError as error:
+                if error.extendedresult != apsw.SQLITE_CONSTRAINT_UNIQUE:  # type: ignore[attr-defined]  # not in apsw's stubs
+                    raise
+                if job.id is not None:
+                    raise DuplicateJobError(job.id, index) from None
+            else:
+                return name
+
+    # Reading
+
+    def find(self, name: str) -> int:
+        """See `Store.find`."""
+        with named_errors(self._database.path):
+            exact = self._database.row("find", id=name)
+            if exact is not None:
+                return int(exact[0])
+            beyond = name + "\U0010ffff"
+            found = self._database.rows("find_prefix", prefix=name, beyond=beyond)
+        if not found or not name:
+            msg = f"no job {name!r} (see: queuectl list)"
+            raise NotFoundError(msg)
+        if len(found) > 1:
+            two = f"{found[0][1]} and {found[1][1]}"
+            msg = f"{name!r} is the beginning of several ids, {two}; give more of it"
+            raise UsageError(msg)
+        return int(found[0][0])
+
+    def show(self, job: int) -> Job:
+        """See `Store.show`."""
+        with named_errors(self._database.path):
+            row = self._database.row("show", job=job)
+        if row is None:
+            msg = "the job was removed meanwhile"
+            raise NotFoundError(msg)
+        return _job(row)
+
+    def attempts(self, job: int) -> Sequence[Attempt]:
+        """See `Store.attempts`."""
+        with named_errors(self._database.path):
+            return [
+                Attempt(*row)._replace(outcome=Outcome(row[5]) if row[5] else None)
+                for row in self._database.rows("attempts", job=job)
+            ]
+
+    def list(self, wanted: JobFilter, *, limit: int | None = None) -> Iterator[Job]:
+        """See `Store.list`."""
+        name, values = _list_statement(wanted)
+        after = _LAST if wanted.reverse else _FIRST
+        left = _LAST if limit is None else limit
+        while left > 0:
+            with named_errors(self._database.path):
+                rows = self._database.rows(name, after=after, limit=min(left, _PAGE), **values)
+            if not rows:
+                return
+            yield from map(_job, rows)
+            after = rows[-1][0]
+            left -= len(rows)
+
+    def status(self, *, now_ms: int) -> Summary:
+        """See `Store.status`."""
+        with self._database.reading():
+            rows: dict[str, int] = dict(self._database.rows("status"))
+            overdue = self._database.value("overdue", now=now_ms)
+            oldest = self._database.value("oldest_due", now=now_ms)
+        counts = {label: rows.get(label, 0) for label in Label}
+        # Here `pending` is the whole state, of which scheduled and failed are parts.
+        counts[Label.PENDING] += counts[Label.SCHEDULED] + counts[Label.FAILED]
+        counts[Label.SCHEDULED] -= overdue
+        return Summary(counts, oldest)
+
+    def output(self, job: int, attempt: int, stream: int, start: int = 0) -> Iterator[Chunk]:
+        """See `Store.output`."""
+        while True:
+            with named_errors(self._database.path):
+                rows = self._database.rows(
+                    "output",
+                    job=job,
+                    attempt=attempt,
+                    stream=stream,
+                    **{"from": start},
+                    limit=_OUTPUT_PAGE,
+                )
+            if not rows:
+                return
+            yield from (Chunk(*row) for row in rows)
+            start = rows[-1][1] + 1
+
+    # Moving
+
+    def cancel(self, job: int, *, now_ms: int) -> State | None:
+        """See `Store.cancel`."""
+        with self._database.transaction():
+            if self._database.row("cancel", job=job, now=now_ms):
+                return State.CANCELLED
+            if self._database.row("cancel_running", job=job, now=now_ms):
+                return State.PROCESSING
+        return None
+
+    def retry(self, jobs: Iterable[int], *, now_ms: int) -> Sequence[str]:
+        """See `Store.retry`."""
+        retried = []
+        with self._database.transaction():
+            for job in dict.fromkeys(jobs):
+                row = self._database.row("retry", job=job, now=now_ms)
+                if row is None:
+                    found = self.show(job)
+                    msg = f"{found.id} is {found.label}, not dead; nothing was retried"
+                    raise ConflictError(msg)
+                retried.append(str(row[0]))
+        return retried
+
+    def retry_all(self, *, now_ms: int) -> Sequence[str]:
+        """See `Store.retry_all`."""
+        with self._database.transaction():
+            return [row[0] for row in self._database.rows("retry_all", now=now_ms)]
+
+    # Settings
+
+    def config(self) -> dict[str, str]:
+        """See `Store.config`."""
+        with named_errors(self._database.path):
+            return dict(self._database.rows("config"))
+
+    def config_set(self, key: str, value: str, *, now_ms: int) -> None:
+        """See `Store.config_set`."""
+        with self._database.transaction():
+            self._database.run("config_set", key=key, value=value, now=now_ms)
+
+    def config_unset(self, key: str) -> bool:
+        """See `Store.config_unset`."""
+        with self._database.transaction():
+            return self._database.row("config_unset", key=key) is not None
+
+    # Services
+
+    def instances(self) -> Sequence[Instance]:
+        """See `Store.instances`."""
+        with named_errors(self._database.path):
+            return [Instance(*row) for row in self._database.rows("instances")]
+
+    def workers(self) -> Sequence[WorkerStatus]:
+        """See `Store.workers`."""
+        with named_errors(self._database.path):
+            return [WorkerStatus(*row) for row in self._database.rows("workers")]
+
+    def stop(self, instance: str, *, now_ms: int) -> None:
+        """See `Store.stop`."""
+        with self._database.transaction():
+            self._database.run("stop", id=instance, now=now_ms)
+
+    def version(self) -> int:
+        """See `Store.version`."""
+        with named_errors(self._database.path):
+            return self._database.version()
+
+    def close(self) -> None:
+        """See `Store.close`."""
+        self._database.close()
+
+
+_REFINED = {Label.SCHEDULED, Label.FAILED}
+
+
+def _list_statement(wanted: JobFilter) -> tuple[str, dict[str, str | None]]:
+    suffix = "_reverse" if wanted.reverse else ""
+    if wanted.label is None:
+        return f"list{suffix}", {"queue": wanted.queue}
+    if wanted.label is Label.COMPLETED:
+        return f"list_completed{suffix}", {"queue": wanted.queue}
+    refined = wanted.label in _REFINED
+    return f"list_state{suffix}", {
+        "state": State.PENDING if refined else wanted.label,
+        "label": wanted.label if refined else None,
+        "queue": wanted.queue,
+    }
+
+
+def _job(row: Row) -> Job:
+    job = Job(*row)
+    return job._replace(
+        options=json.loads(row[5]),
+        state=State(job.state),
+        label=Label(job.label),
+    )
