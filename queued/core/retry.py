@@ -1,8 +1,5 @@
 """When a failed job runs again, and when a dead process is started again."""
 
-import random
-
-
 def backoff_s(attempts: int, *, base: float, maximum: float, jitter: float = 0.0) -> float:
     """Seconds until the next run after `attempts` failed ones: min(base ** attempts, maximum).
 
@@ -13,7 +10,11 @@ def backoff_s(attempts: int, *, base: float, maximum: float, jitter: float = 0.0
         delay = min(float(base) ** attempts, maximum)
     except OverflowError:
         delay = maximum
-    return delay * (1 + random.uniform(-jitter, jitter)) if jitter else delay
+    if not jitter:
+        return delay
+    from random import uniform
+
+    return delay * (1 + uniform(-jitter, jitter))
 
 
 def restart_s(deaths: int, *, first: float = 0.1, maximum: float = 30.0) -> float:

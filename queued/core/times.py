@@ -5,14 +5,13 @@ Stored times are wall-clock milliseconds UTC since 1970; deadlines are monotonic
 
 import re
 import time
-from datetime import UTC, datetime
 
 from queued.core.errors import UsageError
 from queued.core.spelling import brief
 
 LATEST_MS = 253_402_300_799_999  # the end of the year 9999, the last that ISO 8601 can write
 _UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
-_DURATION = re.compile(r"(\d+(?:\.\d+)?|\.\d+)(ms|s|m|h|d)?")
+_DURATION = r"(\d+(?:\.\d+)?|\.\d+)(ms|s|m|h|d)?"
 
 
 def now_ms() -> int:
@@ -33,6 +32,8 @@ def boot_ms() -> int:
 def iso(ms: int) -> str:
     """ISO 8601 in UTC with milliseconds and `Z`: `2026-01-31T12:00:00.000Z`."""
     seconds, milliseconds = divmod(ms, 1000)
+    from datetime import UTC, datetime
+
     moment = datetime.fromtimestamp(seconds, UTC)
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{milliseconds:03d}Z"
 
@@ -57,6 +58,8 @@ def parse_when(value: object) -> int:
 
 
 def _parse_iso(text: str) -> int:
+    from datetime import datetime
+
     try:
         return round(datetime.fromisoformat(text).timestamp() * 1000)
     except (ValueError, OverflowError, OSError):
@@ -70,7 +73,7 @@ def _not_a_time(value: object) -> UsageError:
 
 def parse_duration(text: str) -> float:
     """Seconds of `90`, `1.5`, `500ms`, `10m`, `2h` or `1d`. Raises UsageError."""
-    match = _DURATION.fullmatch(text.strip())
+    match = re.fullmatch(_DURATION, text.strip())
     if match is None:
         msg = f"not a duration: {brief(text)} (give seconds, or a number with ms, s, m, h or d)"
         raise UsageError(msg)

@@ -4,6 +4,7 @@ What goes wrong is one line on standard error. A command's function has the name
 its usage text the same name in capitals.
 """
 
+import gc
 import os
 import sys
 from importlib import import_module
@@ -65,13 +66,15 @@ def main(argv: list[str] | None = None, *, busy_limit_s: float = BUSY_LIMIT_S) -
         return Exit.IO
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")
+    gc.disable()  # what we make is bounded and soon gone: a tenth of the start would be looking
     try:
         code = _run(sys.argv[1:] if argv is None else argv, busy_limit_s)
         sys.stdout.flush()
     except KeyboardInterrupt:
-        return 130
+        code = 130
     except Exception as error:  # noqa: BLE001  nobody shall see a traceback
-        return _fail(error)
+        code = _fail(error)
+    gc.freeze()  # nor need Python's exit look
     return code
 
 
@@ -123,15 +126,16 @@ def _place(error: Exception) -> str:
 
 def _run(argv: list[str], busy_limit_s: float) -> int:
     leading, rest = _split_leading(argv)
-    if _asks(rest, "--version"):
+    options = _options(rest)
+    if "--version" in options:
         from queued import __version__
 
         put(f"queuectl {__version__}")
         return Exit.DONE
     if rest[:1] == ["help"]:
         return _help(rest[1:])
-    if _asks(rest, "-h") or _asks(rest, "--help"):
-        return _help(rest)
+    if "-h" in options or "--help" in options:
+        return _help(options)
     words = _command(rest)
     module, usage = _module(words), usage_of(words)
     arguments = _parse(words, usage, leading + rest[len(words.split()) :])
@@ -152,13 +156,9 @@ def _split_leading(argv: list[str]) -> tuple[list[str], list[str]]:
     return argv[:at], argv[at:]
 
 
-def _asks(argv: list[str], option: str) -> bool:
-    """Whether the option is there; after `--` it is a word like any other."""
-    return (
-        option in argv and option not in argv[argv.index("--") :]
-        if "--" in argv
-        else option in argv
-    )
+def _options(argv: list[str]) -> list[str]:
+    """The words up to `--`; those after it are never options."""
+    return argv[: argv.index("--")] if "--" in argv else argv
 
 
 def _help(words: list[str]) -> int:
@@ -211,7 +211,7 @@ def _function(words: str) -> str:
 def _parse(words: str, usage: str, argv: list[str]) -> Arguments:
     from docopt import DocoptExit, docopt
 
-    options = argv[: argv.index("--")] if "--" in argv else argv
+    options = _options(argv)
     try:
         given = docopt(relevant(usage, options), [*words.split(), *argv], default_help=False)
     except DocoptExit as error:

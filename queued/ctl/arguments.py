@@ -18,8 +18,6 @@ COMMON = """\
   --version            show the version
 """
 
-_OPTION = re.compile(r"(?<![\w-])--?[a-z][a-z-]*")
-_BLOCK = re.compile(r"^(?=  -)", re.MULTILINE)
 _MOST = 2**53
 
 
@@ -91,16 +89,16 @@ def relevant(usage: str, argv: Iterable[str]) -> str:
 
     docopt takes a time that grows with the square of the options that it reads.
     """
-    head, *blocks = _BLOCK.split(usage)
-    named = set(_OPTION.findall(usage_lines(head)))
-    typed = tuple(word.partition("=")[0] for word in argv if word.startswith("-") and len(word) > 1)
+    head, *blocks = usage.split("\n  -")  # each option begins so, less its first dash
+    lines = usage_lines(usage)
+    typed = tuple(word.partition("=")[0][1:] for word in argv if word[:1] == "-" != word)
     kept = [
         block
         for block in blocks
-        for names in [_OPTION.findall(block.partition("  ")[2].partition("  ")[0])]
-        if named.intersection(names) or any(n.startswith(word) for n in names for word in typed)
+        for name in [block.split(maxsplit=1)[0]]
+        if f"[-{name} " in lines or name.startswith(typed)
     ]
-    return head + "".join(kept)
+    return "\n  -".join([head, *kept])
 
 
 def explain(complaint: str, usage: str, argv: Iterable[str]) -> str:
@@ -111,18 +109,26 @@ def explain(complaint: str, usage: str, argv: Iterable[str]) -> str:
     needless = re.match(r"(\S+) must not have an argument", complaint)
     if needless:
         return f"{needless[1]} takes no value"
-    return _misused_option(usage, argv) or _unexpected(complaint) or "something is missing"
+    if misused := _misused_option(usage, argv):
+        return misused
+    surplus = re.findall(r"Argument\(None, (.*?)\)(?=[],])", complaint)
+    commands = usage_lines(usage).removeprefix("Usage:").split()[1:3]
+    if surplus and surplus[0].strip("'") not in commands:
+        return f"unexpected argument {surplus[0]}"
+    exclusive = re.search(r"Option\(.*?'(--.*?)'", complaint)
+    return f"{exclusive[1]} does not go with the others" if exclusive else "a word is missing"
 
 
 def _misused_option(usage: str, argv: Iterable[str]) -> str | None:
-    known = sorted(set(_OPTION.findall(usage)))
+    known = sorted(set(re.findall(r"(?<![\w-])--?[a-z][a-z-]*", usage)))
     typed = [
         word.partition("=")[0] for word in argv if word.startswith("-") and not _is_value(word)
     ]
     for name in typed:
         meant = [option for option in known if option.startswith(name)]
         if not meant:
-            return f"unknown option {name}{nearest(name, known)}"
+            hint = nearest(name.lstrip("-"), [option.lstrip("-") for option in known])
+            return f"unknown option {name}" + hint.replace("mean '", "mean '--")
         if len(meant) > 1 and name not in known:
             return f"{name} may mean {' or '.join(meant)}"
         if typed.count(name) > 1 and "..." not in usage.partition(f"[{name} ")[2][:20]:
@@ -132,8 +138,3 @@ def _misused_option(usage: str, argv: Iterable[str]) -> str | None:
 
 def _is_value(word: str) -> bool:
     return re.fullmatch(r"-([0-9.].*)?", word) is not None
-
-
-def _unexpected(complaint: str) -> str | None:
-    surplus = re.search(r"Argument\(None, (.*?)\)[],]", complaint)
-    return f"unexpected argument {surplus[1]}" if surplus else None

@@ -30,7 +30,7 @@ def list_(context: Context, arguments: Arguments) -> int:  # noqa: ARG001  all c
     """Prints all settings."""
     sources = _sources(context)
     if context.json:
-        put_json({key: source._asdict() for key, source in sources.items()})
+        put_json({key: _record(source) for key, source in sources.items()})
         return Exit.DONE
     width = width_here()
     put(heading(CONFIG_COLUMNS))
@@ -65,7 +65,7 @@ def get(context: Context, arguments: Arguments) -> int:
     key = _key(arguments)
     source = _sources(context)[key]
     if context.json:
-        put_json({"key": key, **source._asdict()})
+        put_json({"key": key, **_record(source)})
     else:
         put(_text(source.value))
     return Exit.DONE
@@ -77,13 +77,17 @@ def _sources(context: Context) -> dict[str, Source]:
     return {**sources, "db_path": path}
 
 
+def _record(source: Source) -> dict[str, Value]:
+    return {"value": source.value, "source": source.origin}
+
+
 def _text(value: Value) -> str:
     return f"{value:.15g}" if isinstance(value, float) else str(value)
 
 
 SET = (
     """\
-Usage: queuectl config set [options] [--] KEY VALUE
+Usage: queuectl config set [options] [--] KEY [--] VALUE
 
 Keeps a setting in the database. A running service takes it at once. Durations
 are seconds, or a number with ms, s, m, h or d.

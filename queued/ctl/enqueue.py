@@ -23,9 +23,10 @@ Usage:
 
 Adds a job and prints its id. JSON is an object as
 {"command": "sleep 2", "max_retries": 3}; only the command is required. With `-`
-each line of standard input is one, and all are added or none. One of WORDS is
-passed to `sh -c` as it is; several are quoted, so that the command gets the very
-same arguments. Options but --wait are for WORDS; JSON has fields of these names.
+each line of standard input is one, and all are added or none. A single word is
+passed to `sh -c` as it is; several are quoted, so that the command gets the
+very same arguments. The options up to --limit are for words only; in JSON they
+are fields (max_retries, env, limits ...).
 
 Options:
   --id ID              the job's name; a short unique one is made if not given
@@ -100,7 +101,7 @@ def _refuse_fields(arguments: Arguments) -> None:
         raise UsageError(msg)
 
 
-def _decoded(text: str) -> object:
+def _decoded(text: str, *, one_line: bool = False) -> object:
     """The JSON value; raises UsageError that says where it is broken."""
     try:
         return json.loads(text, object_pairs_hook=_object, parse_constant=_constant)
@@ -108,7 +109,7 @@ def _decoded(text: str) -> object:
         if not text.lstrip().startswith("{"):
             msg = f"{brief(text)} is no JSON object; for words of the shell: enqueue -- sleep 2"
             raise UsageError(msg) from None
-        where = f"line {error.lineno}, column {error.colno}"
+        where = ("" if one_line else f"line {error.lineno}, ") + f"column {error.colno}"
         msg = f"broken JSON at {where}: {error.msg}"
         raise UsageError(msg) from None
     except RecursionError:
@@ -156,7 +157,7 @@ def _enqueue_lines(context: Context) -> int:
 
 def _job_of_line(line: bytes, place: int) -> NewJob:
     try:
-        return new_job(_decoded(line.decode()))
+        return new_job(_decoded(line.decode().strip(), one_line=True))
     except UnicodeDecodeError as error:
         msg = f"line {place}: not UTF-8 at byte {error.start + 1}"
         raise UsageError(msg) from None

@@ -52,7 +52,7 @@ def label_of(text: str | None) -> Label | None:
     try:
         return Label(text)
     except ValueError:
-        msg = f"unknown state {text!r}{nearest(text, Label)} (one of {', '.join(Label)})"
+        msg = f"unknown state {text!r}{nearest(text, map(str, Label))} (one of {', '.join(Label)})"
         raise UsageError(msg) from None
 
 

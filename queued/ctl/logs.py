@@ -26,10 +26,12 @@ a line of its own; what is not UTF-8 stands under "base64".
 
 Options:
   --attempt N          of this attempt
-  --stdout             only standard output (both together, unless the job has --split)
-  --stderr             only standard error of a job that has --split
+  --stdout             only standard output, with standard error in it unless
+                       the job was enqueued with --split
+  --stderr             only standard error of a job with --split
   --tail N             the last N lines of each stream
-  --follow             go on until the job ends, across retries; then exit as it did
+  --follow             go on until the job ends, across retries, and then
+                       exit as it did
 """
     + COMMON
 )

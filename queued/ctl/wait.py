@@ -64,7 +64,7 @@ def await_end(context: Context, rows: Sequence[int], timeout_s: float = math.inf
             return [ended[seq] for seq in rows]
         if monotonic_s() >= deadline_s:
             left = len(rows) - len(ended)
-            msg = f"{left} of {len(rows)} not ended after {short_duration(timeout_s)}"
+            msg = f"{left} of {len(rows)} jobs had not ended after {short_duration(timeout_s)}"
             raise WaitTimeoutError(msg)
         watch.wait(deadline_s - monotonic_s())
 

@@ -4,7 +4,6 @@ SQLite alone may open the file: closing any other descriptor to it would drop SQ
 """
 
 import os
-import random
 import stat
 import time
 from collections.abc import Callable, Iterator
@@ -57,7 +56,9 @@ class Patience:
             return False
         if self._on_wait is not None:
             self._on_wait(waited)
-        time.sleep(random.uniform(0.000_1, min(0.000_5 * (tries + 1), 0.02)))
+        from random import uniform  # half a millisecond of queuectl's start, seldom needed
+
+        time.sleep(uniform(0.000_1, min(0.000_5 * (tries + 1), 0.02)))
         return True
 
 

@@ -38,10 +38,11 @@ def check(connection: apsw.Connection, path: str) -> int:
     database that another process is just making would look like a foreign one.
     """
     with connection:
-        ours = connection.pragma("application_id") == APPLICATION_ID
+        application = connection.pragma("application_id")
         version = int(connection.pragma("user_version"))
         empty = connection.execute("SELECT count(*) FROM sqlite_schema").get == 0
-    if not ours and not (empty and version == 0):
+    fresh = (application, version, empty) == (0, 0, True)
+    if application != APPLICATION_ID and not fresh:
         msg = f"{path} is a database of another program; give another path with --db"
         raise DatabaseUnusableError(msg)
     if version > latest():

@@ -1,0 +1,194 @@
+"""The life of a job in the real service."""
+
+import os
+import signal
+
+import pytest
+
+from tests.service import Queue, alive, eventually
+
+
+def test_a_job_runs_and_is_recorded(queue: Queue) -> None:
+    service = queue.serve()
+    name = queue.add("echo hello; echo oops >&2")
+    job = queue.wait(name)
+    assert (job.label, job.attempts, job.runs, job.last_error) == ("completed", 0, 1, None)
+    (attempt,) = queue.attempts(name)
+    assert (attempt.outcome, attempt.exit_code, attempt.signal) == ("exit", 0, None)
+    assert attempt.instance == service.instance
+    assert queue.output(name) == b"hello\noops\n"
+    assert service.stop() == 0
+
+
+def test_failures_are_retried_with_growing_delay_and_end_dead(queue: Queue) -> None:
+    queue.serve()
+    name = queue.add("date +%s%N >> times; echo broken; exit 3", max_retries=3, backoff_base=1.5,
+                     cwd=str(queue.directory))  # fmt: skip
+    job = queue.wait(name)
+    assert (job.label, job.attempts, job.runs) == ("dead", 3, 3)
+    assert job.last_error == "exit 3: broken"
+    starts = [int(line) / 1e9 for line in queue.file("times").read_text().split()]
+    assert starts[1] - starts[0] >= 1.5
+    assert starts[2] - starts[1] >= 1.5**2
+
+
+@pytest.mark.parametrize(("max_retries", "runs"), [(0, 1), (1, 1), (2, 2)])
+def test_max_retries_is_the_number_of_runs(queue: Queue, max_retries: int, runs: int) -> None:
+    queue.serve()
+    name = queue.add("false", max_retries=max_retries, backoff_max=0.01)
+    assert queue.wait(name).runs == runs
+    assert queue.job(name).label == "dead"
+
+
+def test_a_job_that_fails_once_completes(queue: Queue) -> None:
+    queue.serve()
+    name = queue.add("test -e done || { touch done; exit 1; }", cwd=str(queue.directory), backoff_max=0)
+    assert queue.wait(name).label == "completed"
+    assert [a.exit_code for a in queue.attempts(name)] == [1, 0]
+
+
+def test_a_dead_job_is_retried_with_the_full_budget_and_keeps_its_history(queue: Queue) -> None:
+    queue.serve()
+    name = queue.add("exit 9", max_retries=2, backoff_max=0)
+    queue.wait(name, "dead")
+    assert queue.queuectl("dlq", "retry", name).returncode == 0
+    eventually(lambda: queue.job(name).runs == 4 and queue.job(name).label == "dead")
+    assert [a.number for a in queue.attempts(name)] == [1, 2, 3, 4]
+
+
+def test_a_command_that_does_not_exist_fails_with_127(queue: Queue) -> None:
+    queue.serve()
+    name = queue.add("no-such-command-here", max_retries=1)
+    assert queue.wait(name).label == "dead"
+    error = queue.job(name).last_error
+    assert error is not None
+    assert error.startswith("exit 127 (command not found)")
+    assert "no-such-command-here" in error
+
+
+COMMANDS = [
+    ("printf '%s' 'a \"b\" $HOME *'", b'a "b" $HOME *'),
+    ("X='two  spaces'; printf '%s' \"$X\"", b"two  spaces"),
+    ("printf '%s' \"line\nline\"", b"line\nline"),
+    ("printf '%s' 'grüße 漢字'", "grüße 漢字".encode()),
+    ("printf '\\377\\376\\000\\001'", b"\xff\xfe\x00\x01"),
+    ("cat", b""),
+    ("readlink /proc/self/fd/0", b"/dev/null\n"),
+]
+
+
+@pytest.mark.parametrize(("command", "printed"), COMMANDS)
+def test_the_command_reaches_the_shell_byte_for_byte(
+    queue: Queue, command: str, printed: bytes
+) -> None:
+    queue.serve()
+    name = queue.add(command)
+    assert queue.wait(name).label == "completed"
+    assert queue.output(name) == printed
+
+
+def test_priority_then_due_time_then_order(queue: Queue) -> None:
+    now = "2026-01-01T00:00:0"
+    for name, priority, at in (("c", 0, 2), ("a", 0, 1), ("b", 0, 1), ("first", 5, 3)):
+        queue.add(f"echo {name} >> order", id=name, priority=priority, run_at=f"{now}{at}Z",
+                  cwd=str(queue.directory))  # fmt: skip
+    queue.serve(workers=1)
+    queue.wait_all(4)
+    assert queue.file("order").read_text().split() == ["first", "a", "b", "c"]
+
+
+def test_a_scheduled_job_waits_for_its_time(queue: Queue) -> None:
+    queue.serve()
+    name = queue.add("true", delay=0.7)
+    assert queue.job(name).label == "scheduled"
+    job = queue.wait(name)
+    (attempt,) = queue.attempts(name)
+    assert job.run_at_ms <= attempt.started_ms <= job.run_at_ms + 500
+
+
+def test_settings_take_effect_at_once(queue: Queue) -> None:
+    service = queue.serve()
+    assert queue.queuectl("config", "set", "backoff_base", "1").returncode == 0
+    assert queue.queuectl("config", "set", "backoff_max", "0.05").returncode == 0
+    assert queue.wait(queue.add("false", max_retries=3)).label == "dead"
+    eventually(lambda: service.logged("settings.applied", backoff_max=0.05))
+
+
+def test_the_number_of_workers_follows_the_setting(queue: Queue) -> None:
+    from tests.service import Service
+
+    service = Service(queue, 2, (), {})
+    queue.services.append(service)
+    service.ready()
+    # The flag wins over the stored setting.
+    queue.queuectl("config", "set", "workers", "4")
+    eventually(lambda: service.logged("service.ready"))
+    assert len(service.descendants()) == 3
+
+
+def test_worker_stop_drains(queue: Queue) -> None:
+    service = queue.serve()
+    name = queue.add("sleep 0.5; echo done")
+    queue.wait(name, "processing")
+    later = queue.add("true", delay=0.2)
+    done = queue.queuectl("worker", "stop")
+    assert done.returncode == 0, done.stderr
+    assert service.ended() == 0
+    assert queue.job(name).label == "completed"
+    assert queue.job(later).label in ("scheduled", "pending")
+    assert queue.store.instances() == []
+    assert not list(queue.directory.glob("*.lock"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_the_whole_group_lets_running_jobs_finish(queue: Queue, number: int) -> None:
+    service = queue.serve()
+    name = queue.add("sleep 0.5; echo done")
+    queue.wait(name, "processing")
+    os.killpg(service.pid, number)
+    assert service.ended() == 0
+    assert queue.job(name).label == "completed"
+
+
+def test_a_second_signal_ends_running_jobs_and_does_not_count_them(queue: Queue) -> None:
+    service = queue.serve()
+    name = queue.add("echo started; exec sleep 100")
+    eventually(lambda: service.logged("job.started", job=name))
+    service.kill(service.pid, signal.SIGTERM)
+    eventually(lambda: service.logged("service.draining"))
+    assert service.stop(signal.SIGTERM) == 0
+    job = queue.job(name)
+    assert (job.label, job.attempts, job.runs) == ("pending", 0, 1)
+    assert queue.attempts(name)[0].outcome == "interrupted"
+    assert queue.output(name) == b"started\n"
+
+
+def test_the_end_of_the_grace_ends_running_jobs(queue: Queue) -> None:
+    queue.queuectl("config", "set", "shutdown_grace", "0.3")
+    service = queue.serve()
+    name = queue.add("trap '' TERM; while :; do sleep 1; done", kill_grace=0.3)
+    eventually(lambda: service.logged("job.started", job=name))
+    assert service.stop() == 0
+    assert (queue.job(name).label, queue.job(name).attempts) == ("pending", 0)
+    assert queue.attempts(name)[0].outcome == "interrupted"
+
+
+def test_term_to_a_worker_lets_it_finish_and_replaces_it(queue: Queue) -> None:
+    service = queue.serve(workers=1)
+    name = queue.add("sleep 0.5")
+    eventually(lambda: service.logged("job.started", job=name))
+    pid = service.child(1)
+    service.kill(pid, signal.SIGTERM)
+    assert queue.wait(name).label == "completed"
+    assert queue.job(name).runs == 1
+    assert service.replaced(1, pid) != pid
+    assert queue.wait(queue.add("true")).label == "completed"
+
+
+def test_nothing_is_left_when_the_service_has_stopped(queue: Queue) -> None:
+    service = queue.serve(workers=4)
+    queue.add_all(["sleep 0.1"] * 10)
+    queue.wait_all(10)
+    pids = service.descendants()
+    assert service.stop() == 0
+    assert not [pid for pid in pids if alive(pid)]

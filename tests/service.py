@@ -1,0 +1,222 @@
+"""A real `queued` for a test: started, watched, killed, and gone at the end with all it started."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from queued.core import times
+from queued.core.model import Attempt, Job, JobFilter, NewJob
+from queued.core.payload import new_job
+from queued.service import processes
+from queued.store.sqlite import SqliteStore
+
+PATIENCE_S = 20.0
+T = TypeVar("T")
+
+
+def eventually(look: Callable[[], T], what: str = "", within_s: float = PATIENCE_S) -> T:
+    """Looks again and again until the answer is true; that answer. Fails after a while."""
+    end = time.monotonic() + within_s
+    while True:
+        answer = look()
+        if answer:
+            return answer
+        if time.monotonic() > end:
+            msg = f"not within {within_s} s: {what or look}"
+            raise AssertionError(msg)
+        time.sleep(0.005)
+
+
+def alive(pid: int) -> bool:
+    """Whether the process runs; a zombie does not."""
+    process = processes.look(pid)
+    return process is not None and not process.zombie
+
+
+class Queue:
+    """A database in a directory, seen through the store, and the services that run on it."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.path = str(directory / "queue.db")
+        self.store = SqliteStore(self.path)
+        self.services: list[Service] = []
+
+    def serve(self, *flags: str, workers: int = 2, env: dict[str, str] | None = None) -> "Service":
+        """Starts a service and waits until it is ready."""
+        service = Service(self, workers, flags, env or {})
+        self.services.append(service)
+        return service.ready()
+
+    def add(self, command: str, **fields: Any) -> str:
+        """Enqueues one job as a payload would; its id."""
+        jobs = [new_job({"command": command, **fields})]
+        return self.store.enqueue(jobs, max_retries=3, now_ms=times.now_ms())[0]
+
+    def add_all(self, commands: Iterable[str], **fields: Any) -> list[str]:
+        """Enqueues many jobs in one transaction; their ids."""
+        jobs: list[NewJob] = [new_job({"command": command, **fields}) for command in commands]
+        return self.store.enqueue(jobs, max_retries=3, now_ms=times.now_ms())
+
+    def job(self, name: str) -> Job:
+        """The job as it is now."""
+        return self.store.show(self.store.find(name))
+
+    def attempts(self, name: str) -> list[Attempt]:
+        """Its runs."""
+        return self.store.attempts(self.store.find(name))
+
+    def output(self, name: str, *, attempt: int = 1, stream: int = 1) -> bytes:
+        """The kept output of a run."""
+        row = self.store.find(name)
+        return b"".join(chunk.content for chunk in self.store.output(row, attempt, stream))
+
+    def wait(self, name: str, *labels: str, within_s: float = PATIENCE_S) -> Job:
+        """Waits until the job has one of these labels (default: has ended)."""
+        wanted = labels or ("completed", "dead", "cancelled")
+        eventually(
+            lambda: self.job(name).label in wanted, f"{name} {wanted}: {self.job(name)}", within_s
+        )
+        return self.job(name)
+
+    def wait_all(self, count: int, label: str = "completed", within_s: float = 60) -> None:
+        """Waits until so many jobs have this label."""
+        eventually(lambda: self.count(label) >= count, f"{count} {label}", within_s)
+
+    def count(self, label: str) -> int:
+        """How many jobs have the label."""
+        return {str(k): n for k, n in self.store.status(now_ms=times.now_ms()).counts.items()}[label]
+
+    def jobs(self) -> list[Job]:
+        """All jobs."""
+        return list(self.store.list(JobFilter()))
+
+    def file(self, name: str) -> Path:
+        """A file for commands to write."""
+        return self.directory / name
+
+    def queuectl(self, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        """Runs the real queuectl on this database."""
+        return subprocess.run(
+            [sys.executable, "-m", "queued.ctl", "--db", self.path, *arguments],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            **options,
+        )
+
+    def close(self) -> None:
+        """Kills what still runs, and checks that nothing was left behind."""
+        for service in self.services:
+            service.kill_all()
+        self.store.close()
+
+
+class Service:
+    """A running `queued` in the foreground, in a process group of its own."""
+
+    def __init__(
+        self, queue: Queue, workers: int, flags: tuple[str, ...], env: dict[str, str]
+    ) -> None:
+        self.queue = queue
+        self.log_path = queue.directory / f"log.{len(queue.services)}"
+        self._log = self.log_path.open("wb")
+        self.process = subprocess.Popen(
+            [
+                sys.executable, "-m", "queued", "--db", queue.path, "--workers", str(workers),
+                "--log-format", "json", "--log-level", "debug", *flags,
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+            process_group=0,
+            env={**os.environ, **env},
+        )  # fmt: skip
+        self.pid = self.process.pid
+
+    def ready(self) -> "Service":
+        """Waits until it says that it is ready."""
+        eventually(
+            lambda: self.logged("service.ready") or self.process.poll() is not None, "service.ready"
+        )
+        assert self.process.poll() is None, self.log_path.read_text()
+        return self
+
+    def logged(self, event: str, **fields: Any) -> list[dict[str, Any]]:
+        """The log lines of that event with these fields."""
+        lines = [
+            json.loads(line) for line in self.log_path.read_text().splitlines() if line[:1] == "{"
+        ]
+        return [
+            line
+            for line in lines
+            if line["event"] == event and all(line.get(k) == v for k, v in fields.items())
+        ]
+
+    @property
+    def instance(self) -> str:
+        """Its id."""
+        return str(self.logged("service.started")[0]["instance"])
+
+    def child(self, slot: int) -> int:
+        """The pid of the child in the slot now: 0 is the dispatcher, then the workers."""
+        return int(self.logged("child.started", slot=slot)[-1]["child_pid"])
+
+    def worker_of(self, name: str) -> int:
+        """The pid of the worker that runs the job now."""
+        row = self.queue.store.find(name)
+        worker = self.queue.store.attempts(row)[-1].worker
+        return self.child(worker)
+
+    def replaced(self, slot: int, pid: int) -> int:
+        """Waits until the slot has another child than `pid`; its pid."""
+        eventually(lambda: self.child(slot) != pid, f"slot {slot} replaced")
+        return self.child(slot)
+
+    def descendants(self) -> list[int]:
+        """All living processes below the supervisor."""
+        return [p.pid for p in processes.descendants(self.pid) if not p.zombie]
+
+    def kill(self, pid: int, number: int = signal.SIGKILL) -> None:
+        """Signals one process of it."""
+        os.kill(pid, number)
+
+    def kill_everything(self) -> None:
+        """kill -9 of the supervisor, the dispatcher and all workers at once, commands excepted."""
+        own = [self.pid, *(int(x["child_pid"]) for x in self.logged("child.started"))]
+        for pid in own:
+            if alive(pid):
+                os.kill(pid, signal.SIGSTOP)
+        for pid in own:
+            if alive(pid):
+                os.kill(pid, signal.SIGKILL)
+        self.process.wait()
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Asks it to stop and waits; its exit code."""
+        self.process.send_signal(number)
+        return self.ended()
+
+    def ended(self, within_s: float = PATIENCE_S) -> int:
+        """Waits until it has ended; its exit code."""
+        try:
+            return self.process.wait(within_s)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(self.log_path.read_text()) from None
+
+    def kill_all(self) -> None:
+        """For the end of a test: nothing of it survives."""
+        marks = [mark for line in self.logged("service.started") if (mark := line["instance"])]
+        if self.process.poll() is None:
+            self.kill_everything()
+        for mark in marks:
+            for process, _ in processes.marked(mark):
+                processes.send(process, signal.SIGKILL, lambda _: True)
+        self._log.close()
