@@ -158,7 +158,8 @@ def _run(
         return open_log(level=level, style=style, instance=name, role=role, **bound)
 
     def run_dispatcher(supervisor: socket.socket, listener: socket.socket) -> int:
-        from queued.service.dispatcher import Dispatcher, Sources
+        from queued.service.dispatcher import Dispatcher
+        from queued.service.tuning import Sources
 
         return Dispatcher(
             database=path,

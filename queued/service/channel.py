@@ -28,7 +28,7 @@ class _Message(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 # Worker to dispatcher
 
 
-class Hello(_Message):
+class Hello(_Message, frozen=True):
     """The first message on a connection: who it is, and which claim it still holds."""
 
     protocol: int
@@ -45,14 +45,14 @@ class Piece(msgspec.Struct, frozen=True, array_like=True):
     tail_start: int
 
 
-class Output(_Message):
+class Output(_Message, frozen=True):
     """A piece of a running command's output."""
 
     key: Key
     piece: Piece
 
 
-class Result(_Message):
+class Result(_Message, frozen=True):
     """How a run ended, with the last of its output."""
 
     key: Key
@@ -63,7 +63,7 @@ class Result(_Message):
 # Dispatcher to worker
 
 
-class Run(_Message):
+class Run(_Message, frozen=True):
     """A claim to run. It also acknowledges the result that the worker sent before."""
 
     key: Key
@@ -78,7 +78,7 @@ class Run(_Message):
     options: dict[str, Any]
 
 
-class Stored(_Message):
+class Stored(_Message, frozen=True):
     """Output of this stream is durable up to this position."""
 
     key: Key
@@ -86,14 +86,14 @@ class Stored(_Message):
     end: int
 
 
-class Recorded(_Message):
+class Recorded(_Message, frozen=True):
     """The result is durable, or (not accepted) the claim was lost: stop it and forget it."""
 
     key: Key
     accepted: bool
 
 
-class Cancel(_Message):
+class Cancel(_Message, frozen=True):
     """Somebody wants the run to end."""
 
     key: Key
@@ -102,20 +102,20 @@ class Cancel(_Message):
 # Supervisor to dispatcher
 
 
-class Roster(_Message):
+class Roster(_Message, frozen=True):
     """The first message to a new dispatcher: which workers live, as (worker, pid)."""
 
     workers: list[tuple[int, int]]
 
 
-class WorkerStarted(_Message):
+class WorkerStarted(_Message, frozen=True):
     """A worker was forked."""
 
     worker: int
     pid: int
 
 
-class WorkerGone(_Message):
+class WorkerGone(_Message, frozen=True):
     """A worker is dead and nothing that it started is alive. `clean`: it owed no result."""
 
     worker: int
@@ -123,33 +123,33 @@ class WorkerGone(_Message):
     clean: bool
 
 
-class Drain(_Message):
+class Drain(_Message, frozen=True):
     """Claim nothing more."""
 
 
-class Finish(_Message):
+class Finish(_Message, frozen=True):
     """No worker lives: record what there is and exit."""
 
 
 # Dispatcher to supervisor
 
 
-class Ready(_Message):
+class Ready(_Message, frozen=True):
     """The database is open and a worker waits for work."""
 
 
-class Applied(_Message):
+class Applied(_Message, frozen=True):
     """Settings that are the supervisor's to obey."""
 
     workers: int
     shutdown_grace_s: float
 
 
-class StopRequested(_Message):
+class StopRequested(_Message, frozen=True):
     """Somebody used `worker stop`."""
 
 
-class Fatal(_Message):
+class Fatal(_Message, frozen=True):
     """The dispatcher cannot go on and neither can the next one."""
 
     exit_code: int

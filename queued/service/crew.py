@@ -9,6 +9,7 @@ import os
 import socket
 import struct
 from collections.abc import Iterable
+from functools import partial
 
 from queued.core.model import Claim
 from queued.service.channel import (
@@ -97,14 +98,6 @@ class Crew:
         """Whether at least one worker is there."""
         return any(map(self._known, self.peers.values()))
 
-    def greeted(self) -> bool:
-        """Whether a worker has come back and must hear again what is wanted of it."""
-        return any(isinstance(message, Hello) for _, message in self.inbox)
-
-    def complete(self) -> bool:
-        """Whether at least one worker is there."""
-        return any(map(self._known, self.peers.values()))
-
     def send(self, worker: int, messages: Iterable[Message]) -> None:
         """Sends to a worker; one that is not connected will say what it holds when it is."""
         for peer in self.peers.values():
@@ -131,7 +124,7 @@ class Crew:
                 sock.close()
                 continue
             self.peers[sock.fileno()] = peer
-            self._wake.add(sock.fileno(), lambda p=peer: self._hear(p))
+            self._wake.add(sock.fileno(), partial(self._hear, peer))
 
     def _hear(self, peer: Peer) -> None:
         try:

@@ -9,18 +9,10 @@ import signal
 import socket
 from typing import NamedTuple
 
-from queued.core import settings as settings_rules
 from queued.core import times
-from queued.core.errors import (
-    BusyError,
-    ConfigError,
-    DeniedError,
-    QueuedError,
-    StorageError,
-)
-from queued.core.model import Claim, Ending, Instance, Key, Outcome, State, State
-from queued.core.settings import Settings, Value
-from queued.service import channel, rescue
+from queued.core.errors import BusyError, DeniedError, QueuedError, StorageError
+from queued.core.model import Instance, Key
+from queued.service import channel, report
 from queued.service.channel import (
     Applied,
     Cancel,
@@ -33,10 +25,11 @@ from queued.service.channel import (
     WorkerGone,
     WorkerStarted,
 )
+from queued.service.clock import Clock
 from queued.service.crew import Crew
 from queued.service.log import Log
-from queued.service.rescue import Neighbours
-from queued.service.rescue import Neighbours
+from queued.service.rescue import Rescuer
+from queued.service.tuning import Sources, Tuning
 from queued.service.turn import Clerk, Turn
 from queued.service.wake import Signals, Wake, WallAlarm
 from queued.store import lock
@@ -48,17 +41,8 @@ _PASSING = (StorageError, DeniedError, BusyError)
 _RETRY_FIRST_S = 0.05
 _RETRY_MAX_S = 5.0
 _LOCKED_S = 5.0  # how long a wait for the database is nobody's business
-_CLOCK_TOLERANCE_MS = 1000
 # A lock is free a moment after its file was closed: look again after these times.
 _LOCK_LOOKS_S = (0.0, 0.001, 0.01, 0.1, 1.0)
-
-
-class Sources(NamedTuple):
-    """Where settings come from besides the database."""
-
-    flags: dict[str, Value]
-    environment: dict[str, str]
-    file: dict[str, object]
 
 
 class News(NamedTuple):
@@ -85,26 +69,20 @@ class Dispatcher:
     ) -> None:
         self._database = database
         self._instance = instance
-        self._sources = sources
+        self._tuning = Tuning(sources, log)
         self._log = log
         self._supervisor = channel.Channel(supervisor)
         self._wake = Wake()
         self._signals = Signals((signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
         self._crew = Crew(listener, self._wake, log)
-        self._neighbours = Neighbours(instance.id)
         self._alarm = WallAlarm()
-        self._settings = Settings()
         self._look = True  # others may have changed the database, or a job may be due
         self._looks_s: list[float] = []  # and so may they at these times
         self._retry_s = 0.0  # no turn before this time: the last one was refused
         self._refusals = 0
         self._ready = self._draining = self._finishing = self._stop_told = False
         self._locked_told = False
-        self._clock_ms: int | None = None
         self._version: int | None = None
-        self._registered: list[Instance] = []
-        self._version: int | None = None
-        self._registered: list[Instance] = []
 
     def run(self) -> int:
         """Works until the supervisor says finish; its exit code."""
@@ -116,6 +94,10 @@ class Dispatcher:
                 if not self._pending() and self._over():
                     return 0
                 self._wake.wait(self._timeout_s())
+        except _PASSING as error:
+            # The next dispatcher tries again, with growing delay; workers keep their results.
+            self._log.error("database.refused", error=str(error), action="tried again")
+            return int(error.exit_code)
         except QueuedError as error:
             self._supervisor.send(Fatal(exit_code=int(error.exit_code), reason=str(error)))
             return int(error.exit_code)
@@ -125,8 +107,10 @@ class Dispatcher:
     def _open(self) -> None:
         self._ledger = SqliteLedger(self._database, Patience(on_wait=self._locked))
         self._clerk = Clerk(self._ledger, self._instance.id)
+        self._clock = Clock(self._ledger, self._log)
+        self._rescuer = Rescuer(self._ledger, self._clerk, self._instance.id, self._log)
         self._changes = self._watch()
-        self._wake.add(self._signals.fileno(), self._signals.take)  # only the supervisor decides
+        self._wake.add(self._signals.fileno(), self._ignore)
         self._wake.add(self._alarm.fileno(), self._rung)
         self._wake.add(self._supervisor.fileno(), self._hear)
         with self._ledger.transaction():
@@ -162,6 +146,10 @@ class Dispatcher:
         return True
 
     # What wakes it
+
+    def _ignore(self) -> None:
+        """A whole group may be signalled; only the supervisor decides."""
+        self._signals.take()
 
     def _rung(self) -> None:
         self._alarm.take()
@@ -228,9 +216,9 @@ class Dispatcher:
         try:
             with self._ledger.transaction():
                 news = self._news() if looking else None
-                self._check_clock(now_ms)
+                self._clock.check(now_ms)
                 turn = self._clerk.turn(
-                    self._crew, self._settings, claiming=not self._draining, now_ms=now_ms
+                    self._crew, self._tuning.settings, claiming=not self._draining, now_ms=now_ms
                 )
         except _PASSING as error:
             self._look = looking
@@ -239,11 +227,11 @@ class Dispatcher:
         self._made(turn, now_ms)
         if news is not None:
             self._heed(news)
-        if looking:
-            self._rescue()
+        if looking and self._rescuer.rescue(self._tuning.settings):
+            self._look = True  # what was rescued may be run
 
     def _news(self) -> News | None:
-        """What others committed since the last look; read under the write lock, so none is missed."""
+        """What others committed since the last look; the write lock is ours, so none is missed."""
         version = self._ledger.version()
         if version == self._version and not self._crew.greeted():
             return None
@@ -254,48 +242,12 @@ class Dispatcher:
             self._ledger.cancel_requests(self._instance.id),
             self._ledger.instances(),
         )
-        self._apply(news.stored)
-        return news
-
-    def _apply(self, stored: dict[str, str]) -> None:
-        """New settings are in force for whatever is claimed or judged from now on."""
-        flags, environment, file = self._sources
-        try:
-            sources = settings_rules.resolve(
-                flags=flags, environment=environment, stored=stored, file=file
-            )
-        except ConfigError as error:
-            self._log.error("settings.refused", error=str(error), action="queuectl config set it")
-            return
-        before, self._settings = self._settings, settings_rules.settings_of(sources)
-        if before != self._settings:
-            changed = {
-                key: value
-                for key, value in self._settings._asdict().items()
-                if value != getattr(before, key)
-            }
-            self._log.info("settings.applied", **changed)
+        if self._tuning.apply(news.stored):
+            settings = self._tuning.settings
             self._supervisor.send(
-                Applied(
-                    workers=self._settings.workers,
-                    shutdown_grace_s=self._settings.shutdown_grace,
-                )
+                Applied(workers=settings.workers, shutdown_grace_s=settings.shutdown_grace)
             )
-
-    def _check_clock(self, now_ms: int) -> None:
-        """Notices that the wall clock was set, by the time since boot, which is never set."""
-        offset_ms = now_ms - times.boot_ms()
-        if (
-            self._clock_ms is not None
-            and abs(offset_ms - self._clock_ms) <= _CLOCK_TOLERANCE_MS
-        ):
-            return
-        self._clock_ms = offset_ms
-        shift_ms = self._ledger.shift_clock(
-            boot_id=_boot_id(), offset_ms=offset_ms, tolerance_ms=_CLOCK_TOLERANCE_MS
-        )
-        if shift_ms:
-            self._log.warning("clock.shifted", by_ms=shift_ms, action="waiting retries moved along")
+        return news
 
     def _refused(self, error: QueuedError) -> None:
         """Nothing of the turn happened; its input is kept for the next try."""
@@ -303,7 +255,9 @@ class Dispatcher:
         self._refusals += 1
         self._retry_s = times.monotonic_s() + wait_s
         if self._refusals == 1:
-            self._log.error("database.refused", error=str(error), action="tried again until it works")
+            self._log.error(
+                "database.refused", error=str(error), action="tried again until it works"
+            )
 
     # After the commit
 
@@ -316,7 +270,7 @@ class Dispatcher:
         if turn.next_due_ms is not None and turn.next_due_ms <= now_ms:
             self._look = True
         if self._changes is None:
-            self._looks_s = [times.monotonic_s() + self._settings.worker_poll_interval]
+            self._looks_s = [times.monotonic_s() + self._tuning.settings.worker_poll_interval]
         self._locked_told = False
         if self._refusals:
             self._log.info("database.recovered", refusals=self._refusals)
@@ -324,38 +278,10 @@ class Dispatcher:
         if not self._ready and self._crew.complete():
             self._ready = True
             self._supervisor.send(Ready())
-        self._tell(turn)
-
-    def _tell(self, turn: Turn) -> None:
-        for claim in turn.claimed:
-            self._log.debug("job.claimed", **_names(claim), worker=claim.worker)
-        for key in turn.lost:
-            self._log.warning("job.claim_lost", row=key.job, attempt=key.attempt)
-        for finished in turn.finished:
-            claim, ending = finished.claim, finished.ending
-            write = self._log.info if ending.succeeded else self._log.warning
-            write(
-                "job.finished",
-                **_names(claim),
-                worker=claim.worker,
-                outcome=ending.outcome,
-                exit_code=ending.exit_code,
-                signal=ending.signal,
-                state=finished.state,
-                waited_ms=max(0, claim.claimed_ms - claim.due_ms),
-                ran_ms=ending.ran_ms,
-                cpu_ms=ending.cpu_ms,
-                peak_kib=ending.peak_kib,
-                output_bytes=ending.stdout_bytes + ending.stderr_bytes,
-                attempts=claim.attempts + finished.verdict.counted,
-                max_retries=claim.max_retries,
-                retry_at=times.iso(finished.verdict.run_at_ms)
-                if finished.state is State.PENDING
-                else None,
-            )
+        report.tell(self._log, turn)
 
     def _heed(self, news: News) -> None:
-        self._registered = news.instances
+        self._rescuer.registered = news.instances
         if news.stop_requested and not self._stop_told:
             self._stop_told = True
             self._supervisor.send(StopRequested())
@@ -363,33 +289,3 @@ class Dispatcher:
             for worker, claim in self._crew.claims.items():
                 if claim.key == key:
                     self._crew.send(worker, [Cancel(key=key)])
-
-    def _rescue(self) -> None:
-        """Cleans up after instances that died whole."""
-        for instance in self._neighbours.dead(self._registered):
-            with self._ledger.transaction():
-                claims = self._ledger.running_claims(instance.id)
-            killed = rescue.kill_leftovers(instance.id, claims)
-            now_ms = times.now_ms()
-            turn = Turn({claim.worker: claim for claim in claims})
-            ending = Ending(Outcome.LOST, error="the service died")
-            with self._ledger.transaction():
-                for claim in claims:
-                    self._clerk.settle(turn, claim, ending, self._settings, now_ms)
-                self._ledger.unregister(instance.id)
-            self._neighbours.forget(instance)
-            self._registered = [other for other in self._registered if other.id != instance.id]
-            self._log.warning(
-                "instance.rescued", dead=instance.id, claims=len(claims), processes_killed=killed
-            )
-            self._tell(turn)
-            self._look = True  # what was rescued may be run
-
-
-def _names(claim: Claim) -> dict[str, object]:
-    return {"job": claim.id, "queue": claim.queue, "attempt": claim.key.attempt}
-
-
-def _boot_id() -> str:
-    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-        return file.read().strip()

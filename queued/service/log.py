@@ -62,9 +62,8 @@ def open_log(*, level: str, style: str, **bound: object) -> Log:
         processors=[_stamp, structlog.processors.format_exc_info, render],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         cache_logger_on_first_use=True,
-        **bound,
     )
-    return logger
+    return logger.bind(**bound)
 
 
 def _stamp(

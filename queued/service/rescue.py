@@ -8,9 +8,14 @@ import os
 import signal
 import time
 
-from queued.core.model import Claim, Instance
-from queued.service import processes
+from queued.core import times
+from queued.core.model import Claim, Ending, Instance, Outcome
+from queued.core.settings import Settings
+from queued.service import processes, report
+from queued.service.log import Log
+from queued.service.turn import Clerk, Turn
 from queued.store import lock
+from queued.store.base import Ledger
 
 
 class Neighbours:
@@ -44,6 +49,42 @@ class Neighbours:
         descriptor = self._files.pop(name)
         if descriptor is not None:
             os.close(descriptor)
+
+
+class Rescuer:
+    """Settles the claims of dead instances, once nothing of them is alive."""
+
+    def __init__(self, ledger: Ledger, clerk: Clerk, own: str, log: Log) -> None:
+        self.registered: list[Instance] = []
+        self._ledger = ledger
+        self._clerk = clerk
+        self._neighbours = Neighbours(own)
+        self._log = log
+
+    def rescue(self, settings: Settings) -> bool:
+        """Whether there was a dead instance among those that are registered."""
+        dead = self._neighbours.dead(self.registered)
+        for instance in dead:
+            self._clean_up(instance, settings)
+        self.registered = [other for other in self.registered if other not in dead]
+        return bool(dead)
+
+    def _clean_up(self, instance: Instance, settings: Settings) -> None:
+        with self._ledger.transaction():
+            claims = self._ledger.running_claims(instance.id)
+        killed = kill_leftovers(instance.id, claims)
+        now_ms = times.now_ms()
+        turn = Turn({claim.worker: claim for claim in claims})
+        ending = Ending(Outcome.LOST, error="the service died")
+        with self._ledger.transaction():
+            for claim in claims:
+                self._clerk.settle(turn, claim, ending, settings, now_ms)
+            self._ledger.unregister(instance.id)
+        self._neighbours.forget(instance)
+        self._log.warning(
+            "instance.rescued", dead=instance.id, claims=len(claims), processes_killed=killed
+        )
+        report.tell(self._log, turn)
 
 
 def kill_leftovers(instance: str, claims: list[Claim]) -> int:

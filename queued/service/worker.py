@@ -7,6 +7,7 @@ of the lifeline closes), the same as SIGQUIT.
 
 import os
 import signal
+from functools import partial
 
 from queued.core import times
 from queued.core.model import Key, Outcome
@@ -200,7 +201,7 @@ class Worker:
         """Reads the pipes of a command that has just been started."""
         for descriptor in execution.pipes:
             if not self._wake.watches(descriptor):
-                self._wake.add(descriptor, lambda d=descriptor: self._read(execution, d))
+                self._wake.add(descriptor, partial(self._read, execution, descriptor))
 
     def _read(self, execution: Execution, descriptor: int) -> None:
         if not execution.read(descriptor):

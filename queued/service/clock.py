@@ -1,0 +1,38 @@
+"""Notices that the wall clock was set, by the time since boot, which nobody can set.
+
+A retry waits a delay from its failure on, so it moves along with the clock; a time that a user
+gave stays what it is. The database remembers how far the two clocks were apart, so that several
+instances on one database move each retry once, also for a jump while none of them ran.
+"""
+
+from queued.core import times
+from queued.service.log import Log
+from queued.store.base import Ledger
+
+_TOLERANCE_MS = 1000
+
+
+class Clock:
+    """The distance between the wall clock and the time since boot, as this process saw it last."""
+
+    def __init__(self, ledger: Ledger, log: Log) -> None:
+        self._ledger = ledger
+        self._log = log
+        self._offset_ms: int | None = None
+
+    def check(self, now_ms: int) -> None:
+        """Moves retries along if the clock was set since the last call. Inside a transaction."""
+        offset_ms = now_ms - times.boot_ms()
+        if self._offset_ms is not None and abs(offset_ms - self._offset_ms) <= _TOLERANCE_MS:
+            return
+        shift_ms = self._ledger.shift_clock(
+            boot_id=_boot_id(), offset_ms=offset_ms, tolerance_ms=_TOLERANCE_MS
+        )
+        self._offset_ms = offset_ms
+        if shift_ms:
+            self._log.warning("clock.shifted", by_ms=shift_ms, action="waiting retries moved along")
+
+
+def _boot_id() -> str:
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        return file.read().strip()

@@ -1,0 +1,42 @@
+"""The log lines of a turn: one canonical `job.finished` for each run, with all that explains it."""
+
+from queued.core import times
+from queued.core.model import Claim, State
+from queued.service.log import Log
+from queued.service.turn import Finished, Turn
+
+
+def tell(log: Log, turn: Turn) -> None:
+    """Logs what a committed turn has done."""
+    for claim in turn.claimed:
+        log.debug("job.claimed", **_names(claim), worker=claim.worker)
+    for key in turn.lost:
+        log.warning("job.claim_lost", row=key.job, attempt=key.attempt)
+    for finished in turn.finished:
+        _finished(log, finished)
+
+
+def _finished(log: Log, finished: Finished) -> None:
+    claim, ending, verdict = finished.claim, finished.ending, finished.verdict
+    write = log.info if ending.succeeded else log.warning
+    write(
+        "job.finished",
+        **_names(claim),
+        worker=claim.worker,
+        outcome=ending.outcome,
+        exit_code=ending.exit_code,
+        signal=ending.signal,
+        state=finished.state,
+        attempts=claim.attempts + verdict.counted,
+        max_retries=claim.max_retries,
+        retry_at=times.iso(verdict.run_at_ms) if finished.state is State.PENDING else None,
+        waited_ms=max(0, claim.claimed_ms - claim.due_ms),
+        ran_ms=ending.ran_ms,
+        cpu_ms=ending.cpu_ms,
+        peak_kib=ending.peak_kib,
+        output_bytes=ending.stdout_bytes + ending.stderr_bytes,
+    )
+
+
+def _names(claim: Claim) -> dict[str, object]:
+    return {"job": claim.id, "queue": claim.queue, "attempt": claim.key.attempt}
