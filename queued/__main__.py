@@ -22,6 +22,7 @@ from queued.service.detach import Started, detach
 from queued.service.log import Log, open_log
 from queued.service.notify import Notify
 from queued.service.supervisor import Supervisor
+from queued.service.worker import Worker
 from queued.store import lock, places
 from queued.store.connection import Patience
 from queued.store.sqlite import SqliteStore
@@ -171,8 +172,6 @@ def _run(
         ).run()
 
     def run_worker(number: int, address: bytes, lifeline: int) -> int:
-        from queued.service.worker import Worker
-
         return Worker(
             number=number,
             instance=name,

@@ -34,8 +34,7 @@ def iso(ms: int) -> str:
     seconds, milliseconds = divmod(ms, 1000)
     from datetime import UTC, datetime
 
-    moment = datetime.fromtimestamp(seconds, UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{milliseconds:03d}Z"
+    return f"{datetime.fromtimestamp(seconds, UTC).isoformat()[:19]}.{milliseconds:03d}Z"
 
 
 def parse_when(value: object) -> int:

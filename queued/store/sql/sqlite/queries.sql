@@ -246,6 +246,6 @@ ON CONFLICT DO UPDATE SET offset_ms = :offset;
 DELETE FROM clock WHERE boot_id <> :boot_id;
 
 -- shift_retries --
--- The wall clock was set: delays that were counted from it move along. Guard: waiting for a retry.
+-- The wall clock was set: delays that were counted from it move along. Guard: waiting after a run.
 UPDATE jobs SET run_at = run_at + :shift
-WHERE state = 'pending' AND ready = 0 AND attempts > 0;
+WHERE state = 'pending' AND ready = 0 AND runs > 0;

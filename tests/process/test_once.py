@@ -1,0 +1,59 @@
+"""Each job runs once, whoever enqueues and however many serve."""
+
+import json
+import subprocess
+import sys
+from collections import Counter
+
+from tests.service import Queue, eventually
+
+
+def test_a_thousand_jobs_on_three_workers_write_a_line_each(queue: Queue) -> None:
+    lines = queue.file("lines")
+    queue.serve(workers=3)
+    queue.add_all([f"echo {n} >> {lines}" for n in range(1000)])
+    queue.wait_all(1000, within_s=100)
+    assert sorted(map(int, lines.read_text().split())) == list(range(1000))
+
+
+def test_two_instances_and_twenty_enqueuers_at_once(queue: Queue) -> None:
+    """1,000 jobs by 20 processes, singly and in batches, while two services run them."""
+    lines = queue.file("lines")
+    services = [queue.serve(workers=3), queue.serve(workers=3)]
+    enqueuers = [
+        subprocess.Popen(
+            [sys.executable, "-m", "queued.ctl", "--db", queue.path, "enqueue", "-"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(20)
+    ]
+    for number, process in enumerate(enqueuers):
+        assert process.stdin is not None
+        for n in range(50):
+            job = {"id": f"j{number}-{n}", "command": f"echo {number}-{n} >> {lines}"}
+            process.stdin.write(json.dumps(job) + "\n")
+        process.stdin.close()
+    for process in enqueuers:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        with process, process.stdout, process.stderr:
+            assert len(process.stdout.read().split()) == 50, process.stderr.read()
+        assert process.returncode == 0
+    queue.wait_all(1000, within_s=100)
+    ran = Counter(lines.read_text().split())
+    assert len(ran) == 1000
+    assert set(ran.values()) == {1}
+    assert {job.runs for job in queue.jobs()} == {1}
+    by_instance = Counter(queue.attempts(job.id)[0].instance for job in queue.jobs())
+    assert set(by_instance) == {service.instance for service in services}
+
+
+def test_work_is_noticed_at_once(queue: Queue) -> None:
+    service = queue.serve(workers=1)
+    for _ in range(20):
+        name = queue.add("true")
+        eventually(lambda name=name: queue.job(name).label == "completed", within_s=2)
+    assert not service.logged("database.watch_missing")

@@ -1,0 +1,122 @@
+"""A service that cannot start says so in one line, exits with its code, and changes nothing."""
+
+import os
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.service import Queue, eventually
+
+
+def start(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "queued", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+        **options,  # type: ignore[call-overload]
+    )
+
+
+def refused(done: subprocess.CompletedProcess[str], code: int, says: str) -> None:
+    assert done.returncode == code, done
+    assert done.stdout == ""
+    assert done.stderr.startswith("queued: ")
+    assert says in done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr
+
+
+def test_a_directory_is_refused(tmp_path: Path) -> None:
+    refused(start("--db", str(tmp_path)), 78, "not a regular file")
+
+
+def test_a_foreign_database_is_refused_and_not_touched(tmp_path: Path) -> None:
+    path = tmp_path / "other.db"
+    with sqlite3.connect(path) as other:
+        other.execute("CREATE TABLE mine (x)")
+    other.close()
+    before = path.read_bytes()
+    refused(start("--db", str(path)), 78, "another program")
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["other.db"]
+
+
+def test_a_newer_schema_is_refused_and_not_touched(queue: Queue) -> None:
+    queue.store.close()
+    with sqlite3.connect(queue.path) as newer:
+        newer.execute("PRAGMA user_version = 99")
+    newer.close()
+    refused(start("--db", queue.path), 78, "newer than")
+
+
+def test_a_damaged_database_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "queue.db"
+    path.write_bytes(os.urandom(8192))
+    before = path.read_bytes()
+    refused(start("--db", str(path)), 78, "damaged or no database")
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("workers = 0", "from 1 to 1024"),
+        ("wokers = 3", "did you mean 'workers'"),
+        ("workers = ", "not valid TOML"),
+        ("workers = 'many'", "whole number"),
+    ],
+)
+def test_a_bad_conf_file_is_refused(tmp_path: Path, text: str, says: str) -> None:
+    conf = tmp_path / "queuectl.conf"
+    conf.write_text(text)
+    done = start("--config", str(conf), "--db", str(tmp_path / "queue.db"))
+    refused(done, 78, says)
+    assert not (tmp_path / "queue.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--workers", "0"), "from 1 to 1024"),
+        (("--log-level", "loud"), "one of debug"),
+        (("--nonsense",), "nonsense"),
+    ],
+)
+def test_bad_usage_is_refused(tmp_path: Path, arguments: tuple[str, ...], says: str) -> None:
+    done = start("--db", str(tmp_path / "queue.db"), *arguments)
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "queue.db").exists()
+
+
+def test_background_returns_when_ready_and_says_where_the_log_is(queue: Queue) -> None:
+    done = queue.queuectl("worker", "start", "--count", "2", "--background")
+    assert done.returncode == 0, done.stderr
+    log = queue.directory / "log" / "queue.db.log"
+    assert done.stdout == f"2 workers are ready; the log is {log}\n"
+    assert '"event":"service.ready"' in log.read_text()
+    assert queue.wait(queue.add("true")).label == "completed"
+    assert queue.queuectl("worker", "stop").returncode == 0
+    eventually(lambda: '"event":"service.stopped"' in log.read_text())
+
+
+def test_background_reports_a_failure_to_start(tmp_path: Path) -> None:
+    done = start("--background", "--db", str(tmp_path))
+    refused(done, 78, "not a regular file")
+
+
+def test_foreground_from_queuectl_is_queued_itself(queue: Queue) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "queued.ctl", "--db", queue.path, "worker", "start", "--count", "3"],
+        stdout=subprocess.DEVNULL,
+    )
+    eventually(lambda: len(queue.store.workers()) == 3)
+    (instance,) = queue.store.instances()
+    assert instance.pid == process.pid
+    process.terminate()
+    assert process.wait(20) == 0
