@@ -10,20 +10,20 @@ import sys
 
 from docopt import DocoptExit, docopt
 
-from queued import __version__
+from queued import __version__, check
 from queued.core import settings as rules
 from queued.core import times
 from queued.core.errors import Exit, QueuedError, UsageError
 from queued.core.ids import IdSource
 from queued.core.model import Instance
 from queued.core.settings import Settings, Value
+from queued.programs import InstancePrograms, Origin
 from queued.service.board import Board
 from queued.service.detach import Started, detach
-from queued.service.log import Log, open_log
 from queued.service.notify import Notify
+from queued.service.reload import ReloadFile, reload
 from queued.service.supervisor import Supervisor
-from queued.service.worker import Worker
-from queued.store import lock, places
+from queued.store import lock, permissions, places
 from queued.store.connection import Patience
 from queued.store.sqlite import SqliteStore
 
@@ -33,6 +33,8 @@ Runs the jobs of a queue until it is told to stop.
 Usage:
   queued [--db PATH] [--config PATH] [--workers N] [--log-level LEVEL]
          [--log-format FORMAT] [--background] [--log-file PATH]
+  queued --check [--db PATH] [--config PATH]
+  queued --reload PID
   queued --help | --version
 
 Options:
@@ -43,12 +45,21 @@ Options:
   --log-format FORMAT  json, console, or auto: console on a terminal
   --background         leave the terminal once the workers are ready
   --log-file PATH      where --background writes its log
+  --check              only say whether the conf file, the database and their
+                       permissions are good; changes nothing
+  --reload PID         have a service under systemd read its conf file again,
+                       and wait until it has
   -h, --help           show this text
   --version            show the version
 
 Signals:
   TERM, INT            drain: running jobs finish, nothing new starts; a second
                        one, or the end of shutdown_grace, ends running jobs
+  HUP                  read the conf file again; workers are renewed as they
+                       finish, no job is interrupted; a bad file is refused
+  USR1                 log a snapshot: what runs, what waits
+  TTIN, TTOU           one worker more, one fewer, until the next HUP
+  CHLD                 internal: a child has ended
 """
 
 _START_PATIENCE_S = 60.0
@@ -57,7 +68,7 @@ _START_PATIENCE_S = 60.0
 def main() -> None:
     """The program; ends the process with its exit code."""
     try:
-        code = _serve(sys.argv[1:])
+        code = _run(sys.argv[1:])
     except DocoptExit as error:
         print(f"queued: {str(error).splitlines()[0]}\n(see: queued --help)", file=sys.stderr)
         code = Exit.USAGE
@@ -67,28 +78,34 @@ def main() -> None:
     sys.exit(int(code))
 
 
-def _serve(arguments: list[str]) -> int:
+def _run(arguments: list[str]) -> int:
     options = docopt(USAGE, arguments, version=f"queued {__version__}")
-    flags = _flags(options)
     environment = dict(os.environ)
+    if options["--reload"]:
+        reload(_pid(options["--reload"]), ReloadFile(environment))
+        return Exit.DONE
     conf = places.conf_path(options["--config"], environment)
-    file = places.read_conf(conf)
-    sources = rules.resolve(flags=flags, environment=environment, stored={}, file=file)
-    if flags.get("db_path") is None and environment.get("QUEUECTL_DB"):
-        sources["db_path"] = rules.Source(environment["QUEUECTL_DB"], "environment")
-    path = places.database_path(sources["db_path"].value, environment)
-    stored = _prepare(path)
-    settings = rules.settings_of(
-        rules.resolve(flags=flags, environment=environment, stored=stored, file=file)
-    )
+    origin = Origin(_flags(options), environment, conf, places.read_conf(conf))
+    database = origin.database()
+    permissions.check_database(database, serving=True)
+    if options["--check"]:
+        return check.report(conf, database)
+    settings = origin.resolve(_prepare(database))
     ready_pipe = None
     if options["--background"]:
-        log_path = options["--log-file"] or _log_path(path)
-        detached = detach(os.path.abspath(log_path))
+        log_path = os.path.abspath(options["--log-file"] or _log_path(database))
+        detached = detach(_open_log(log_path))
         if isinstance(detached, Started):
             return _report(detached.exit_code, settings.workers, log_path)
         ready_pipe = detached.ready_pipe
-    return _run(path, settings, flags, environment, file, ready_pipe)
+    return _serve(database, origin, settings, Notify(ready_pipe))
+
+
+def _pid(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) < 1 << 31:
+        msg = f"--reload takes the number of a process, not {text!r}"
+        raise UsageError(msg)
+    return int(text)
 
 
 def _flags(options: dict[str, str | None]) -> dict[str, Value]:
@@ -133,16 +150,18 @@ def _report(code: int, workers: int, log_path: str) -> int:
     return code
 
 
-def _run(
-    path: str,
-    settings: Settings,
-    flags: dict[str, Value],
-    environment: dict[str, str],
-    file: dict[str, object],
-    ready_pipe: int | None,
-) -> int:
+def _open_log(path: str) -> int:
+    """The log file of --background, to be appended to. Raises QueuedError."""
+    permissions.make_directory(os.path.dirname(path))
+    flags = os.O_WRONLY | os.O_APPEND
+    try:
+        return permissions.make_file(path, flags)
+    except FileExistsError:
+        return os.open(path, flags | os.O_CLOEXEC)
+
+
+def _serve(database: str, origin: Origin, settings: Settings, notify: Notify) -> int:
     name = IdSource().make(times.now_ms())
-    lock_path = lock.path_of(path, name)
     instance = Instance(
         id=name,
         host=socket.gethostname(),
@@ -150,50 +169,16 @@ def _run(
         version=__version__,
         started_ms=times.now_ms(),
         stop_requested_ms=None,
-        lock_path=lock_path,
+        lock_path=lock.path_of(database, name),
     )
     board = Board()
-
-    def log(role: str, **bound: object) -> Log:
-        style, level = settings.log_format, settings.log_level
-        return open_log(level=level, style=style, instance=name, role=role, **bound)
-
-    def run_dispatcher(supervisor: socket.socket, listener: socket.socket) -> int:
-        from queued.service.dispatcher import Dispatcher
-        from queued.service.tuning import Sources
-
-        return Dispatcher(
-            database=path,
-            instance=instance,
-            sources=Sources(flags, environment, file),
-            supervisor=supervisor,
-            listener=listener,
-            log=log("dispatcher"),
-        ).run()
-
-    def run_worker(number: int, address: bytes, lifeline: int) -> int:
-        return Worker(
-            number=number,
-            instance=name,
-            address=address,
-            lifeline=lifeline,
-            board=board,
-            log=log("worker", worker=number),
-        ).run()
-
-    supervisor = Supervisor(
-        settings=settings,
-        run_dispatcher=run_dispatcher,
-        run_worker=run_worker,
-        board=board,
-        notify=Notify(ready_pipe),
-        log=log("supervisor"),
-    )
-    lock.hold(lock_path, 0o600)  # never closed: children inherit it, and the kernel frees it
+    programs = InstancePrograms(instance, database, origin, settings, board)
+    supervisor = Supervisor(programs=programs, board=board, notify=notify)
+    lock.hold(instance.lock_path)  # never closed: children inherit it, and the kernel frees it
     try:
         return supervisor.run()
     finally:
-        lock.remove(lock_path)
+        lock.remove(instance.lock_path)
 
 
 if __name__ == "__main__":

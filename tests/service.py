@@ -218,5 +218,5 @@ class Service:
             self.kill_everything()
         for mark in marks:
             for process, _ in processes.marked(mark):
-                processes.send(process, signal.SIGKILL, lambda _: True)
+                processes.send(process, signal.SIGKILL)
         self._log.close()

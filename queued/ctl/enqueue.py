@@ -95,6 +95,9 @@ def _store(context: Context, jobs: Sequence[NewJob]) -> Sequence[str]:
 
 def _refuse_fields(arguments: Arguments) -> None:
     """An option that JSON would silently win over, or lose to, is a mistake."""
+    if arguments.text("JSON") == "--":
+        msg = "no words come after --"
+        raise UsageError(msg)
     given = arguments.given() - {"--wait", "--json", "--db", "--config"}
     if given:
         msg = f"{', '.join(sorted(given))} cannot be combined with JSON: put it into the JSON"

@@ -1,14 +1,20 @@
-"""Memory that the processes of an instance share: each worker writes down which run it is at.
+"""Memory that the processes of an instance share, and that commands cannot reach.
 
-It outlives a worker that is killed, so that the supervisor knows which run it left.
+Each worker writes down which run it is at: that outlives a worker that is killed, so that the
+supervisor knows which run it left. The supervisor writes down that running jobs are to end, so
+that a job which sends its worker that signal ends nothing.
 """
 
 import mmap
+import struct
 
+from queued.core import times
 from queued.service.processes import RunName
 
 _SLOT = 512  # the longest id is 64 characters of at most 4 bytes, then the attempt's number
-_SLOTS = 1025  # as many workers as there may be; slot 0 is the dispatcher's and stays empty
+_SLOTS = 1025  # as many workers as there may be; slot 0 is the supervisor's
+_LINE = _SLOT - 8  # then the time of the last answer, in slot 0 the dispatcher's
+_TIME = struct.Struct("d")
 
 
 class Board:
@@ -17,13 +23,31 @@ class Board:
     def __init__(self) -> None:
         self._memory = mmap.mmap(-1, _SLOT * _SLOTS)
 
+    def stop(self) -> None:
+        """From now on running jobs are to end."""
+        self._memory[0] = 1
+
+    @property
+    def stopping(self) -> bool:
+        """Whether running jobs are to end."""
+        return self._memory[0] == 1
+
     def write(self, slot: int, job: str, attempt: int) -> None:
         """The run that the worker in this slot is at."""
-        line = f"{attempt} {job}".encode().ljust(_SLOT, b"\0")
-        self._memory[slot * _SLOT : (slot + 1) * _SLOT] = line
+        line = f"{attempt} {job}".encode().ljust(_LINE, b"\0")
+        self._memory[slot * _SLOT : slot * _SLOT + _LINE] = line
 
     def read(self, slot: int) -> RunName:
         """The run that the worker in this slot was at last."""
-        line = self._memory[slot * _SLOT : (slot + 1) * _SLOT].rstrip(b"\0")
+        line = self._memory[slot * _SLOT : slot * _SLOT + _LINE].rstrip(b"\0")
         attempt, _, job = line.partition(b" ")
         return job, attempt
+
+    def answer(self, slot: int) -> None:
+        """The process in this slot was asked whether it is well, and it is."""
+        _TIME.pack_into(self._memory, slot * _SLOT + _LINE, times.monotonic_s())
+
+    def answered_s(self, slot: int) -> float:
+        """When the process in this slot, or one before it, has answered last."""
+        answered: float = _TIME.unpack_from(self._memory, slot * _SLOT + _LINE)[0]
+        return answered

@@ -131,6 +131,14 @@ class Finish(_Message, frozen=True):
     """No worker lives: record what there is and exit."""
 
 
+class Renew(_Message, frozen=True):
+    """The settings have changed: exit once nothing is under way; another takes over."""
+
+
+class Describe(_Message, frozen=True):
+    """Log how the queue stands and what is running."""
+
+
 # Dispatcher to supervisor
 
 
@@ -143,6 +151,13 @@ class Applied(_Message, frozen=True):
 
     workers: int
     shutdown_grace_s: float
+
+
+class Load(_Message, frozen=True):
+    """Which workers are busy, and how many jobs wait for one; sent when it has changed."""
+
+    busy: list[int]
+    waiting: int
 
 
 class StopRequested(_Message, frozen=True):
@@ -158,8 +173,8 @@ class Fatal(_Message, frozen=True):
 
 Message = (
     Hello | Output | Result | Run | Stored | Recorded | Cancel
-    | Roster | WorkerStarted | WorkerGone | Drain | Finish
-    | Ready | Applied | StopRequested | Fatal
+    | Roster | WorkerStarted | WorkerGone | Drain | Finish | Renew | Describe
+    | Ready | Applied | Load | StopRequested | Fatal
 )  # fmt: skip
 
 _encode = msgspec.msgpack.Encoder().encode

@@ -17,15 +17,13 @@ class Started(NamedTuple):
     exit_code: int
 
 
-def detach(log_path: str) -> Attached | Started:
-    """Forks the service off, in a session of its own with its output in the log file.
+def detach(log: int) -> Attached | Started:
+    """Forks the service off, in a session of its own with its output in the open log file.
 
     Returns twice: `Attached` in the service; `Started` in the caller, once the service has said
     that it is ready (0) or has ended (its code). Raises OSError.
     """
     read, write = os.pipe2(os.O_CLOEXEC)
-    os.makedirs(os.path.dirname(log_path), 0o700, exist_ok=True)
-    log = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     pid = os.fork()
     if pid:
         os.close(write)

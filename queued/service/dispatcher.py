@@ -5,6 +5,7 @@ what a crash left. A worker is told of a thing only after the commit that made i
 commit fails, the turn's input is kept and the turn is made again.
 """
 
+import math
 import signal
 import socket
 from typing import NamedTuple
@@ -13,27 +14,32 @@ from queued.core import times
 from queued.core.errors import BusyError, DeniedError, QueuedError, StorageError
 from queued.core.model import Instance, Key
 from queued.service import channel, report
+from queued.service.board import Board
 from queued.service.channel import (
     Applied,
     Cancel,
+    Describe,
     Drain,
     Fatal,
     Finish,
     Ready,
+    Renew,
     Roster,
     StopRequested,
     WorkerGone,
     WorkerStarted,
 )
+from queued.service.children import DISPATCHER
 from queued.service.clock import Clock
 from queued.service.crew import Crew
+from queued.service.gauge import Gauge
 from queued.service.log import Log
+from queued.service.looks import Looks
 from queued.service.rescue import Rescuer
 from queued.service.tuning import Sources, Tuning
 from queued.service.turn import Clerk, Turn
 from queued.service.wake import Signals, Wake, WallAlarm
 from queued.store import lock
-from queued.store.changes import Changes
 from queued.store.connection import Patience
 from queued.store.ledger import SqliteLedger
 
@@ -41,8 +47,6 @@ _PASSING = (StorageError, DeniedError, BusyError)
 _RETRY_FIRST_S = 0.05
 _RETRY_MAX_S = 5.0
 _LOCKED_S = 5.0  # how long a wait for the database is nobody's business
-# A lock is free a moment after its file was closed: look again after these times.
-_LOCK_LOOKS_S = (0.0, 0.001, 0.01, 0.1, 1.0)
 
 
 class News(NamedTuple):
@@ -57,7 +61,7 @@ class News(NamedTuple):
 class Dispatcher:
     """The loop of the dispatcher process."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all that the process stands on
         self,
         *,
         database: str,
@@ -65,22 +69,23 @@ class Dispatcher:
         sources: Sources,
         supervisor: socket.socket,
         listener: socket.socket,
+        board: Board,
         log: Log,
     ) -> None:
         self._database = database
+        self._board = board
         self._instance = instance
         self._tuning = Tuning(sources, log)
         self._log = log
         self._supervisor = channel.Channel(supervisor)
         self._wake = Wake()
-        self._signals = Signals((signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
+        self._signals = Signals((signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1))
         self._crew = Crew(listener, self._wake, log)
         self._alarm = WallAlarm()
-        self._look = True  # others may have changed the database, or a job may be due
-        self._looks_s: list[float] = []  # and so may they at these times
         self._retry_s = 0.0  # no turn before this time: the last one was refused
         self._refusals = 0
         self._ready = self._draining = self._finishing = self._stop_told = False
+        self._renewing = False
         self._locked_told = False
         self._version: int | None = None
 
@@ -107,10 +112,11 @@ class Dispatcher:
     def _open(self) -> None:
         self._ledger = SqliteLedger(self._database, Patience(on_wait=self._locked))
         self._clerk = Clerk(self._ledger, self._instance.id)
+        self._gauge = Gauge(self._ledger, self._supervisor, self._log)
         self._clock = Clock(self._ledger, self._log)
         self._rescuer = Rescuer(self._ledger, self._clerk, self._instance.id, self._log)
-        self._changes = self._watch()
-        self._wake.add(self._signals.fileno(), self._ignore)
+        self._looks = Looks(self._database, self._wake, self._log)
+        self._wake.add(self._signals.fileno(), self._answer)
         self._wake.add(self._alarm.fileno(), self._rung)
         self._wake.add(self._supervisor.fileno(), self._hear)
         with self._ledger.transaction():
@@ -119,23 +125,13 @@ class Dispatcher:
         self._crew.claims = {claim.worker: claim for claim in claims}
         self._hear()
 
-    def _watch(self) -> Changes | None:
-        try:
-            changes = Changes(self._database)
-        except OSError as error:
-            self._log.warning(
-                "database.watch_missing",
-                error=str(error),
-                action="looks every worker_poll_interval; raise fs.inotify.max_user_instances",
-            )
-            return None
-        self._wake.add(changes.fileno(), self._changed)
-        return changes
-
     def _over(self) -> bool:
         """Whether nothing can come any more; forgets the instance if all of it was recorded."""
         if self._supervisor.closed:
             return not self._crew.peers
+        if self._renewing and not self._finishing:
+            self._ledger.close()
+            return True
         if not self._finishing:
             return False
         with self._ledger.transaction():
@@ -147,23 +143,17 @@ class Dispatcher:
 
     # What wakes it
 
-    def _ignore(self) -> None:
-        """A whole group may be signalled; only the supervisor decides."""
-        self._signals.take()
+    def _answer(self) -> None:
+        """The supervisor asks whether we are well. Whatever else comes is not ours to obey."""
+        if signal.SIGUSR1 in self._signals.take():
+            self._board.answer(DISPATCHER)
 
     def _rung(self) -> None:
         self._alarm.take()
-        self._look = True
-
-    def _changed(self) -> None:
-        if self._changes is not None:
-            written, closed = self._changes.take()
-            self._look = self._look or written
-            if closed:
-                now_s = times.monotonic_s()
-                self._looks_s = [now_s + after_s for after_s in _LOCK_LOOKS_S]
+        self._looks.wanted = True
 
     def _locked(self, waited_s: float) -> None:
+        self._answer()  # to wait for others is no hang
         if waited_s >= _LOCKED_S and not self._locked_told:
             self._locked_told = True
             self._log.warning(
@@ -186,6 +176,11 @@ class Dispatcher:
                     self._draining = True
                 case Finish():
                     self._finishing = True
+                case Renew():
+                    self._renewing = True
+                case Describe():
+                    self._looks.wanted = True
+                    self._gauge.describe()
         if self._supervisor.closed:
             self._draining = True
             self._wake.remove(self._supervisor.fileno())
@@ -193,13 +188,12 @@ class Dispatcher:
     # The loop
 
     def _pending(self) -> bool:
-        return self._look or bool(self._crew.inbox)
+        return self._looks.wanted or bool(self._crew.inbox)
 
     def _due(self) -> bool:
         now_s = times.monotonic_s()
-        while self._looks_s and self._looks_s[0] <= now_s:
-            self._looks_s.pop(0)
-            self._look = True
+        if self._looks.due(now_s) or self._gauge.due(now_s):
+            self._looks.wanted = True
         return self._pending() and now_s >= self._retry_s
 
     def _timeout_s(self) -> float | None:
@@ -207,28 +201,36 @@ class Dispatcher:
         now_s = times.monotonic_s()
         if self._pending():
             return max(0.0, self._retry_s - now_s)
-        return max(0.0, self._looks_s[0] - now_s) if self._looks_s else None
+        next_s = min(self._looks.next_s, self._gauge.next_s)
+        return max(0.0, next_s - now_s) if next_s < math.inf else None
 
     def _turn(self) -> None:
         """One transaction, and what follows from it."""
-        looking, self._look = self._look, False
+        looking, self._looks.wanted = self._looks.wanted or self._crew.greeted(), False
         now_ms = times.now_ms()
+        # A turn that only claims need not survive a power cut: its jobs run again in any case.
+        durable = bool(self._crew.inbox)
         try:
-            with self._ledger.transaction():
+            with self._ledger.transaction(durable=durable):
                 news = self._news() if looking else None
                 self._clock.check(now_ms)
                 turn = self._clerk.turn(
-                    self._crew, self._tuning.settings, claiming=not self._draining, now_ms=now_ms
+                    self._crew, self._tuning.settings, claiming=self._claiming(), now_ms=now_ms
                 )
+                counts = self._gauge.read(times.monotonic_s())
         except _PASSING as error:
-            self._look = looking
+            self._looks.wanted = looking
             self._refused(error)
             return
         self._made(turn, now_ms)
+        self._gauge.tell(turn, counts, times.monotonic_s())
         if news is not None:
             self._heed(news)
         if looking and self._rescuer.rescue(self._tuning.settings):
-            self._look = True  # what was rescued may be run
+            self._looks.wanted = True  # what was rescued may be run
+
+    def _claiming(self) -> bool:
+        return not (self._draining or self._renewing)
 
     def _news(self) -> News | None:
         """What others committed since the last look; the write lock is ours, so none is missed."""
@@ -268,9 +270,8 @@ class Dispatcher:
             self._crew.send(worker, messages)
         self._alarm.set(None if self._draining else turn.next_due_ms)
         if turn.next_due_ms is not None and turn.next_due_ms <= now_ms:
-            self._look = True
-        if self._changes is None:
-            self._looks_s = [times.monotonic_s() + self._tuning.settings.worker_poll_interval]
+            self._looks.wanted = True
+        self._looks.poll(self._tuning.settings.worker_poll_interval)
         self._locked_told = False
         if self._refusals:
             self._log.info("database.recovered", refusals=self._refusals)

@@ -21,6 +21,13 @@ EVENTS = {
     "service.stopping": "the grace is over or a second signal came: running jobs are ended",
     "service.stopped": "all children are gone; the last line of a service",
     "service.failed": "the service cannot go on; the last line of a service",
+    "service.resized": "a signal or a setting asks for more or fewer workers",
+    "service.described": "asked by USR1: the supervisor's view of its children",
+    "queue.described": "asked by USR1: how many jobs stand where, and what is running",
+    "reload.started": "the conf file was read again; the children are being renewed",
+    "reload.finished": "all children have the new settings",
+    "reload.refused": "the conf file is wrong; nothing has changed",
+    "child.hung": "a child does not answer the watchdog's questions; it is killed",
     "child.started": "a worker or the dispatcher was forked",
     "child.exited": "it ended as it should",
     "child.died": "it ended as it should not and is started again",
@@ -33,6 +40,8 @@ EVENTS = {
     "job.claimed": "a job was handed to a worker",
     "job.started": "a worker starts the command",
     "job.start_refused": "the system has no process, memory or descriptor; tried again",
+    "job.unkillable": "what a job left may not be signalled by us; its worker waits until it ends",
+    "job.printed": "a line of a command's output, if the setting log_output asks for it",
     "job.finished": "an attempt is recorded: how it ended and what becomes of the job",
     "job.claim_lost": "a result came for a claim that is no longer in force; it was dropped",
     "job.released": "a claim that never started was given back",
@@ -44,22 +53,25 @@ EVENTS = {
     "database.recovered": "turns are durable again",
     "database.watch_missing": "inotify is not to be had; we look for work now and then",
     "instance.rescued": "an instance that died was cleaned up and its claims settled",
+    "log.dropped": "so many lines before this one could not be written",
     "process.failed": "a defect of ours; the traceback is in the line",
 }
 
 Processor = Callable[..., Any]
 Log = structlog.typing.FilteringBoundLogger
 
+_FIRST = ("ts", "level", "event", "instance", "role", "pid")  # as a reader looks for them
+_PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}  # sd-daemon(3)
+
 
 def open_log(*, level: str, style: str, **bound: object) -> Log:
     """A logger with these fields on every line. `style` is json, console or auto."""
     console = style == "console" or (style == "auto" and sys.stdout.isatty())
-    render: Processor = (
-        structlog.dev.ConsoleRenderer(pad_event_to=24) if console else _json
-    )
+    render = _for_people() if console else _json
+    lines = _Lines(_prioritized(render) if _to_journal() else render)
     logger: Log = structlog.wrap_logger(
-        _Lines(),
-        processors=[_stamp, structlog.processors.format_exc_info, render],
+        lines,
+        processors=[_stamp, structlog.processors.format_exc_info, _whole],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         cache_logger_on_first_use=True,
     )
@@ -69,32 +81,64 @@ def open_log(*, level: str, style: str, **bound: object) -> Log:
 def _stamp(
     _logger: object, method: str, fields: MutableMapping[str, Any]
 ) -> MutableMapping[str, Any]:
-    """`ts`, `level` and `event` first, as a reader looks for them."""
-    level = "error" if method == "exception" else method
-    return {
+    """The same fields first on every line."""
+    stamped = {
         "ts": times.iso(times.now_ms()),
-        "level": level,
-        "event": fields.pop("event"),
+        "level": "error" if method == "exception" else method,
         "pid": os.getpid(),
         **fields,
     }
+    return {name: stamped[name] for name in _FIRST if name in stamped} | stamped
 
 
-def _json(_logger: object, _method: str, fields: MutableMapping[str, Any]) -> str:
+def _whole(
+    _logger: object, _method: str, fields: MutableMapping[str, Any]
+) -> tuple[tuple[MutableMapping[str, Any]], dict[str, Any]]:
+    """Hands the fields on as they are: the lines' own business is to render them."""
+    return (fields,), {}
+
+
+def _json(fields: MutableMapping[str, Any]) -> str:
     return msgspec.json.encode(fields, enc_hook=str).decode()
+
+
+def _for_people() -> Callable[[MutableMapping[str, Any]], str]:
+    render = structlog.dev.ConsoleRenderer(pad_event_to=24, colors=sys.stdout.isatty())
+    return lambda fields: str(render(None, "", dict(fields)))
+
+
+def _to_journal() -> bool:
+    """Whether standard output is the journal itself: JOURNAL_STREAM may be inherited by anybody."""
+    try:
+        found = os.fstat(1)
+    except OSError:
+        return False
+    return os.environ.get("JOURNAL_STREAM") == f"{found.st_dev}:{found.st_ino}"
+
+
+def _prioritized(render: Callable[[MutableMapping[str, Any]], str]) -> Processor:
+    """With the priority that the journal takes off again: it makes `journalctl -p` work."""
+    return lambda fields: f"<{_PRIORITIES[fields['level']]}>{render(fields)}"
 
 
 class _Lines:
     """Writes each line with one system call, so that lines of several processes do not mix."""
 
-    def __init__(self) -> None:
+    def __init__(self, render: Callable[[MutableMapping[str, Any]], str]) -> None:
+        self._render = render
         self._dropped = 0
 
-    def msg(self, line: str) -> None:
+    def msg(self, fields: MutableMapping[str, Any]) -> None:
         """Writes the line, or counts it as dropped."""
+        lines = [fields]
         if self._dropped:
-            line = f'{{"event":"log.dropped","lines":{self._dropped}}}\n{line}'
-        content = (line + "\n").encode("utf-8", "backslashreplace")
+            note = {"level": "warning", "event": "log.dropped", "lines": self._dropped}
+            lines = [
+                {name: note.get(name, fields.get(name)) for name in (*_FIRST, "lines")},
+                fields,
+            ]
+        text = "".join(f"{self._render(line)}\n" for line in lines)
+        content = text.encode("utf-8", "backslashreplace")
         try:
             while content:
                 content = content[os.write(1, content) :]

@@ -11,6 +11,7 @@ from queued.service.channel import Piece
 
 CHUNK = 64 * 1024
 _RECENT = 512
+_PRESSING = 8  # pieces
 
 
 class Capture:
@@ -27,11 +28,13 @@ class Capture:
         self._open = bytearray()
         self._open_at = 0
         self.total = 0
+        self.waiting = 0  # bytes that were not handed on
         self.recent = b""
 
     def append(self, content: bytes) -> None:
         """Takes what the command printed."""
-        self.recent = (self.recent + content)[-_RECENT:] if len(content) < _RECENT else content[-_RECENT:]
+        before = self.recent if len(content) < _RECENT else b""
+        self.recent = (before + content[-_RECENT:])[-_RECENT:]
         room = self._head_end - self.total
         if room > 0:
             self._keep(content[:room], CHUNK)
@@ -55,15 +58,14 @@ class Capture:
             return None
         chunk = source.popleft()
         self._handed.append(chunk)
+        self.waiting -= len(chunk.content)
         end = chunk.position + len(chunk.content)
         return Piece(chunk, self._head_end, end - self._tail_size)
 
     @property
-    def waiting(self) -> int:
-        """How many bytes were not handed on yet."""
-        return sum(len(chunk.content) for kept in (self._head, self._tail) for chunk in kept) + len(
-            self._open
-        )
+    def pressing(self) -> bool:
+        """Whether much of the head waits: it is stored once, so that waiting saves nothing."""
+        return len(self._head) >= _PRESSING
 
     @property
     def unacknowledged(self) -> int:
@@ -79,6 +81,7 @@ class Capture:
         """Hands on again, from the first piece that was not acknowledged."""
         while self._handed:
             chunk = self._handed.pop()
+            self.waiting += len(chunk.content)
             (self._head if chunk.position < self._head_end else self._tail).appendleft(chunk)
         self._forget()
 
@@ -91,6 +94,7 @@ class Capture:
                 self._open_at = self.total
             self._open += part
             self.total += len(part)
+            self.waiting += len(part)
 
     def _close(self) -> None:
         if self._open:
@@ -101,4 +105,4 @@ class Capture:
     def _forget(self) -> None:
         start = self.total - self._tail_size
         while self._tail and self._tail[0].position < start:
-            self._tail.popleft()
+            self.waiting -= len(self._tail.popleft().content)

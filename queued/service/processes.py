@@ -4,10 +4,11 @@ A pid may be used again as soon as its process was reaped. So each is pinned by 
 then looked at once more: only one that is still what we took it for is signalled.
 """
 
+import contextlib
 import ctypes
 import os
 import signal
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -51,11 +52,15 @@ def everyone() -> dict[int, Process]:
     return {process.pid: process for process in found if process is not None}
 
 
-def descendants(root: int) -> list[Process]:
-    """All that descend from `root`, zombies too, parents before children."""
+def descendants(root: int, without: Collection[int] = ()) -> list[Process]:
+    """All that descend from `root`, zombies too, parents before children.
+
+    Less those in `without`, and what descends from them.
+    """
     children: dict[int, list[Process]] = {}
     for process in everyone().values():
-        children.setdefault(process.parent, []).append(process)
+        if process.pid not in without:
+            children.setdefault(process.parent, []).append(process)
     found: list[Process] = []
     level = children.get(root, [])
     while level:
@@ -64,15 +69,40 @@ def descendants(root: int) -> list[Process]:
     return found
 
 
-def send(process: Process, number: signal.Signals, still: Callable[[Process], bool]) -> bool:
-    """Signals the process if it is still the one that we saw and `still` holds of it."""
+def dead_child() -> int | None:
+    """The pid of a child that is dead and not yet waited for; None if all live.
+
+    Raises ChildProcessError if there is no child.
+    """
+    found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    return found.si_pid if found is not None else None
+
+
+def stopped_child() -> int | None:
+    """The pid of a child that was stopped, each time it is; None if there is none."""
+    try:
+        found = os.waitid(os.P_ALL, 0, os.WSTOPPED | os.WNOHANG)
+    except ChildProcessError:
+        return None
+    return found.si_pid if found is not None else None
+
+
+def reap_all() -> None:
+    """Waits for all children that are dead."""
+    with contextlib.suppress(ChildProcessError):
+        while (pid := dead_child()) is not None:
+            os.waitpid(pid, 0)
+
+
+def send(process: Process, number: signal.Signals) -> bool:
+    """Signals the process if it is still the one that we saw; whether it was signalled."""
     try:
         descriptor = os.pidfd_open(process.pid)
     except ProcessLookupError:
         return False
     try:
         now = look(process.pid)
-        if now is None or now.started != process.started or not still(now):
+        if now is None or now.started != process.started:
             return False
         signal.pidfd_send_signal(descriptor, number)
     except (ProcessLookupError, PermissionError):

@@ -9,7 +9,7 @@ from queued.service.turn import Finished, Turn
 def tell(log: Log, turn: Turn) -> None:
     """Logs what a committed turn has done."""
     for claim in turn.claimed:
-        log.debug("job.claimed", **_names(claim), worker=claim.worker)
+        log.debug("job.claimed", **names(claim), worker=claim.worker)
     for key in turn.lost:
         log.warning("job.claim_lost", row=key.job, attempt=key.attempt)
     for finished in turn.finished:
@@ -21,7 +21,7 @@ def _finished(log: Log, finished: Finished) -> None:
     write = log.info if ending.succeeded else log.warning
     write(
         "job.finished",
-        **_names(claim),
+        **names(claim),
         worker=claim.worker,
         outcome=ending.outcome,
         exit_code=ending.exit_code,
@@ -38,5 +38,6 @@ def _finished(log: Log, finished: Finished) -> None:
     )
 
 
-def _names(claim: Claim) -> dict[str, object]:
+def names(claim: Claim) -> dict[str, object]:
+    """What every line about a run says."""
     return {"job": claim.id, "queue": claim.queue, "attempt": claim.key.attempt}

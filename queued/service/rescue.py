@@ -96,7 +96,7 @@ def kill_leftovers(instance: str, claims: list[Claim]) -> int:
     killed = 0
     while left := _leftovers(instance, running):
         for process in left:
-            killed += processes.send(process, signal.SIGKILL, lambda _: True)
+            killed += processes.send(process, signal.SIGKILL)
         time.sleep(0.005)  # the kernel takes them down; they are not ours to wait for
     return killed
 

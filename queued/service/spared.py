@@ -3,6 +3,7 @@
 They and what they start later are not to be killed with the next job of the worker.
 """
 
+from queued.service import processes
 from queued.service.processes import Process
 
 
@@ -22,16 +23,20 @@ class Spared:
         self._known |= {(process.pid, process.started) for process in left}
         self._sessions |= {process.session for process in left}
 
+    def has(self, pid: int) -> bool:
+        """Whether the process of that pid, dead or alive, is spared."""
+        process = processes.look(pid)
+        return process is not None and not self.without([process])
+
     def without(self, living: list[Process]) -> list[Process]:
         """Those of `living` (parents before children) that are not spared.
 
-        A descendant of a spared process is spared, and so is what shares its session after its
-        own parent has gone.
+        A descendant of a spared process is spared from now on, and so is what shares its session
+        after its own parent has gone.
         """
-        if not self._known:
-            return living
         spared_pids: set[int] = set()
         others: list[Process] = []
+        kept: list[Process] = []
         for process in living:
             if (
                 (process.pid, process.started) in self._known
@@ -39,12 +44,13 @@ class Spared:
                 or process.session in self._sessions
             ):
                 spared_pids.add(process.pid)
+                kept.append(process)
             else:
                 others.append(process)
-        self._forget(living)
+        self.add(kept)
         return others
 
-    def _forget(self, living: list[Process]) -> None:
-        """Drops what is dead, so that a pid or session used again is nobody's friend."""
+    def forget_dead(self, living: list[Process]) -> None:
+        """Drops all others, so that a pid or session used again is nobody's friend."""
         self._known &= {(process.pid, process.started) for process in living}
         self._sessions &= {process.session for process in living}

@@ -32,6 +32,14 @@ _RESOURCES = {
 }
 
 
+# The system has no process, memory or descriptor to give: a matter of time.
+_PASSING = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE})
+
+
+class NotNowError(Exception):
+    """Nothing was started, and a later try may succeed."""
+
+
 class Pipes(NamedTuple):
     """The reading ends of a command's output; `stderr` is None where both go to `stdout`."""
 
@@ -65,39 +73,61 @@ def environment_of(run: Run, base: dict[str, str], instance: str) -> dict[str, s
 
 
 def start(run: Run, environment: dict[str, str]) -> tuple[int, Pipes]:
-    """Starts the command; its pid and the pipes to read. Raises OSError, and leaves nothing open.
+    """Starts the command; its pid and the pipes to read. Leaves nothing open when it raises.
 
-    Standard input is the worker's own, /dev/null. All descriptors of the worker close on exec.
+    Raises NotNowError, or an OSError that is the command's own fault. Standard input is the
+    worker's own, /dev/null. All descriptors of the worker close on exec.
     """
     with contextlib.ExitStack() as failed:
-        out, out_write = _pipe(failed)
-        err, err_write = _pipe(failed) if run.options.get("split") else (None, out_write)
-        if run.options.keys() & _SPECIAL:
-            pid = _start_specially(run, environment, out_write, err_write)
-        else:
-            pid = os.posix_spawn(
-                SHELL,
-                ["sh", "-c", run.command],
-                environment,
-                file_actions=[
-                    (os.POSIX_SPAWN_DUP2, out_write, 1),
-                    (os.POSIX_SPAWN_DUP2, err_write, 2),
-                ],
-                setsid=True,
-                setsigmask=[],
-                setsigdef=_ALL_SIGNALS,
-            )
+        try:
+            out, out_write = _pipe(failed)
+            err, err_write = _pipe(failed) if run.options.get("split") else (None, out_write)
+            begin = _fork if run.options.keys() & _SPECIAL else _spawn
+            pid = begin(run, environment, out_write, err_write)
+        except OSError as error:
+            if error.errno in _PASSING and not isinstance(error, _OwnFaultError):
+                raise NotNowError from None
+            raise
         failed.pop_all()
     for descriptor in {out_write, err_write}:
         os.close(descriptor)
     return pid, Pipes(out, err)
 
 
-_SPECIAL = {"cwd", "umask", "nice", "limits"}
+def explain(error: OSError, run: Run) -> str:
+    """Why the command could not be started, for people."""
+    cwd = run.options.get("cwd")
+    if cwd is not None and error.filename in (cwd, os.fsencode(str(cwd))):
+        return f"the directory {cwd} cannot be entered: {error.strerror}"
+    return f"the command cannot be started: {error.strerror}"
 
 
-def _start_specially(run: Run, environment: dict[str, str], out: int, err: int) -> int:
-    """For what posix_spawn cannot do. Only niceness and limits cost a fork of this process."""
+_SPECIAL = {"cwd", "umask", "nice", "limits"}  # what posix_spawn cannot do
+
+
+class _OwnFaultError(OSError):
+    """The child refused what the job asked for; another try would end the same."""
+
+
+def _arguments(command: str) -> list[str]:
+    """A command that begins like an option would be taken for one."""
+    return ["sh", "-c", *(["--"] if command[:1] in ("-", "+") else []), command]
+
+
+def _spawn(run: Run, environment: dict[str, str], out: int, err: int) -> int:
+    return os.posix_spawn(
+        SHELL,
+        _arguments(run.command),
+        environment,
+        file_actions=[(os.POSIX_SPAWN_DUP2, out, 1), (os.POSIX_SPAWN_DUP2, err, 2)],
+        setsid=True,
+        setsigmask=[],
+        setsigdef=_ALL_SIGNALS,
+    )
+
+
+def _fork(run: Run, environment: dict[str, str], out: int, err: int) -> int:
+    """Only niceness and limits cost a real fork of this process; the others have a vfork."""
     limits = run.options.get("limits")
     nice = run.options.get("nice")
 
@@ -110,7 +140,7 @@ def _start_specially(run: Run, environment: dict[str, str], out: int, err: int) 
     mask = run.options.get("umask")
     try:
         child = subprocess.Popen(  # noqa: S603 - running commands is what we are for
-            ["sh", "-c", run.command],  # noqa: S607
+            _arguments(run.command),
             executable=SHELL,
             env=environment,
             cwd=run.options.get("cwd"),
@@ -123,6 +153,10 @@ def _start_specially(run: Run, environment: dict[str, str], out: int, err: int) 
     except subprocess.SubprocessError:
         wanted = f"niceness {nice} or limits {limits}"
         raise OSError(errno.EPERM, f"{wanted} are not allowed to this user") from None
+    except OSError as error:
+        if error.filename is None:
+            raise  # no child was made
+        raise _OwnFaultError(error.errno, error.strerror, error.filename) from None
     child.returncode = 0  # the worker reaps it with wait4; Popen must not try
     return child.pid
 

@@ -23,9 +23,10 @@ class Tuning:
         self._sources = sources
         self._log = log
         self.settings = Settings()
+        self._known = False
 
     def apply(self, stored: dict[str, str]) -> bool:
-        """Whether the settings have changed. Wrong ones are refused and the old ones stay."""
+        """Whether the settings are new. Wrong ones are refused and the old ones stay."""
         flags, environment, file = self._sources
         try:
             sources = rules.resolve(flags=flags, environment=environment, stored=stored, file=file)
@@ -37,4 +38,5 @@ class Tuning:
         changed = {key: after[key] for key, was in before._asdict().items() if was != after[key]}
         if changed:
             self._log.info("settings.applied", **changed)
-        return bool(changed)
+        first, self._known = not self._known, True
+        return first or bool(changed)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from types import FrameType
 
 _libc = ctypes.CDLL(None, use_errno=True)
+_LONGEST_S = 86_400.0  # poll counts milliseconds in an int, which is 24 days
 
 
 class Wake:
@@ -44,6 +45,8 @@ class Wake:
 
     def wait(self, timeout_s: float | None) -> None:
         """One sleep, at most `timeout_s` (None: for ever), and the calls that it leads to."""
+        if timeout_s is not None:
+            timeout_s = min(timeout_s, _LONGEST_S)
         for descriptor, _ in self._epoll.poll(timeout_s):
             call = self._calls.get(descriptor)
             if call is not None:
@@ -110,9 +113,7 @@ class WallAlarm:
             return
         seconds, milliseconds = divmod(max(at_ms or 0, 1 if at_ms is not None else 0), 1000)
         value = (ctypes.c_long * 4)(0, 0, seconds, milliseconds * 1_000_000)
-        _checked(
-            _libc.timerfd_settime(self._descriptor, self._ABSOLUTE_CANCEL_ON_SET, value, None)
-        )
+        _checked(_libc.timerfd_settime(self._descriptor, self._ABSOLUTE_CANCEL_ON_SET, value, None))
         self._at = at_ms
 
     def take(self) -> None:

@@ -2,7 +2,7 @@
 
 It keeps a result until the dispatcher says that it is recorded, through any number of dispatchers.
 SIGTERM: finish and exit. SIGQUIT: end the command and exit. When the supervisor is gone (its end
-of the lifeline closes), the same as SIGQUIT.
+of the lifeline closes), the same as SIGQUIT. SIGUSR1: say that it is well.
 """
 
 import os
@@ -27,7 +27,7 @@ _IN_FLIGHT = 8  # pieces of output that may wait for their acknowledgement
 class Worker:
     """The loop of one worker process."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  all that it is made from, by name
         self, *, number: int, instance: str, address: bytes, lifeline: int, board: Board, log: Log
     ) -> None:
         self._number = number
@@ -39,14 +39,19 @@ class Worker:
         self._base = spawn.inheritable(dict(os.environ))
         self._wake = Wake()
         self._signals = Signals(
-            (signal.SIGTERM, signal.SIGQUIT, signal.SIGCHLD, signal.SIGINT, signal.SIGHUP)
-        )
+            (
+                signal.SIGTERM, signal.SIGQUIT, signal.SIGCHLD,
+                signal.SIGINT, signal.SIGHUP, signal.SIGUSR1,
+            )
+        )  # fmt: skip
         self._channel: channel.Channel | None = None
         self._execution: Execution | None = None
+        self._next: Run | None = None  # came while a run was ending whose claim was lost
         self._spared = Spared()
         self._reported = False  # the result was sent and is not acknowledged
         self._disowned = False  # the claim was lost: end it, report nothing
-        self._leaving = False
+        self._leaving = False  # exit once nothing is owed
+        self._stopping = False  # and run nothing any more
         self._orphaned = False
         self._flushed_s = 0.0
 
@@ -61,7 +66,7 @@ class Worker:
             self._advance()
             if self._execution is None and self._leaving:
                 return 0
-            if self._channel is None:
+            if self._channel is None and (self._execution is None or self._reported):
                 return 1  # nobody is there to take the result; the next start rescues the job
             self._wake.wait(self._timeout_s())
 
@@ -71,19 +76,24 @@ class Worker:
         for number in self._signals.take():
             if number == signal.SIGTERM:
                 self._leaving = True
-            elif number == signal.SIGQUIT:
+            elif number == signal.SIGQUIT and self._board.stopping:
                 self._stop()
+            elif number == signal.SIGUSR1:
+                self._board.answer(self._number)
         if self._execution is not None:
             self._execution.reap(times.monotonic_s())
+        else:
+            processes.reap_all()  # what was left alive on purpose may end, too
 
     def _orphan(self) -> None:
-        self._wake.remove(self._lifeline)
-        self._orphaned = True
-        self._log.warning("worker.orphaned", action="ends its command and exits")
-        self._stop()
+        if not self._orphaned:
+            self._wake.remove(self._lifeline)
+            self._orphaned = True
+            self._log.warning("worker.orphaned", action="ends its command and exits")
+            self._stop()
 
     def _stop(self) -> None:
-        self._leaving = True
+        self._leaving = self._stopping = True
         if self._execution is not None:
             self._execution.stop(Outcome.INTERRUPTED, times.monotonic_s())
 
@@ -102,7 +112,7 @@ class Worker:
             case Recorded():
                 self._recorded(message)
             case Stored() if self._holds(message.key):
-                self._current.stored(message.stream, message.end)
+                self._current.streams.stored(message.stream, message.end)
             case Cancel() if self._holds(message.key):
                 self._current.stop(Outcome.CANCELLED, times.monotonic_s())
             case _:
@@ -126,19 +136,16 @@ class Worker:
         try:
             self._channel = channel.connect(self._address)
         except OSError:
-            if not self._orphaned:
-                raise
+            self._orphan()  # the supervisor listens as long as it lives
             return
         self._wake.add(self._channel.fileno(), self._receive)
         self._reported = False
         holding = None
         if self._execution is not None:
-            self._execution.rewind()
+            self._execution.streams.rewind()
             holding = self._execution.run.key
         self._channel.send(
-            Hello(
-                protocol=channel.PROTOCOL, worker=self._number, pid=os.getpid(), holding=holding
-            )
+            Hello(protocol=channel.PROTOCOL, worker=self._number, pid=os.getpid(), holding=holding)
         )
 
     def _disconnect(self) -> None:
@@ -155,6 +162,9 @@ class Worker:
 
     def _begin(self, run: Run) -> None:
         """A new run; that it comes says that the last one's result is recorded."""
+        if self._disowned:
+            self._next = run
+            return
         if self._execution is not None and not self._reported:
             msg = "the dispatcher sent a run while one was going on"
             raise RuntimeError(msg)
@@ -162,10 +172,10 @@ class Worker:
         now_s = times.monotonic_s()
         environment = spawn.environment_of(run, self._base, self._instance)
         self._execution = Execution(run, environment, self._spared, now_s=now_s)
-        self._reported = self._disowned = False
+        self._reported = False
         self._flushed_s = now_s
         self._log.debug("job.started", job=run.id, queue=run.queue, attempt=run.key.attempt)
-        if self._leaving and self._orphaned:
+        if self._stopping:
             self._execution.stop(Outcome.INTERRUPTED, now_s)
 
     def _recorded(self, message: Recorded) -> None:
@@ -183,51 +193,75 @@ class Worker:
         if execution is None or self._reported:
             return
         now_s = times.monotonic_s()
-        refused = execution.refused
+        troubles = execution.refused, execution.unkillable
         execution.tick(now_s)
+        self._warn(execution, *troubles)
+        self._watch(execution)
+        if execution.phase is Phase.OVER:
+            self._finish(execution)
+        elif self._flush_s(execution) <= now_s:
+            self._flush(execution, now_s)
+
+    def _warn(self, execution: Execution, refused: int, unkillable: int) -> None:
+        """Says once what stands in the way of a run."""
         if execution.refused and not refused:
             self._log.warning(
                 "job.start_refused",
                 job=execution.run.id,
                 action="tried again; raise the limits of processes, memory or descriptors",
             )
-        self._watch(execution)
-        if execution.phase is Phase.OVER:
-            self._finish(execution)
-        elif execution.waiting and now_s - self._flushed_s >= _FLUSH_S:
-            self._flush(execution, now_s)
+        if execution.unkillable and not unkillable:
+            self._log.warning(
+                "job.unkillable",
+                job=execution.run.id,
+                action="end what it left as its owner: a program may have become another user",
+            )
 
     def _watch(self, execution: Execution) -> None:
         """Reads the pipes of a command that has just been started."""
-        for descriptor in execution.pipes:
+        for descriptor in execution.streams.descriptors():
             if not self._wake.watches(descriptor):
                 self._wake.add(descriptor, partial(self._read, execution, descriptor))
 
     def _read(self, execution: Execution, descriptor: int) -> None:
-        if not execution.read(descriptor):
+        if not execution.streams.read(descriptor):
             self._wake.remove(descriptor)
-            execution.close(descriptor)
+            execution.streams.close(descriptor)
+
+    def _flush_s(self, execution: Execution) -> float:
+        """When output is to be handed on; not before what was handed on is durable."""
+        streams = execution.streams
+        if not streams.waiting or streams.unacknowledged >= _IN_FLIGHT:
+            return float("inf")
+        return 0.0 if streams.pressing else self._flushed_s + _FLUSH_S
 
     def _flush(self, execution: Execution, now_s: float) -> None:
-        room = _IN_FLIGHT - execution.unacknowledged
-        if room > 0:
-            for piece in execution.pieces(room * CHUNK):
-                self._send(Output(key=execution.run.key, piece=piece))
-            self._flushed_s = now_s
+        room = _IN_FLIGHT - execution.streams.unacknowledged
+        for piece in execution.streams.pieces(room * CHUNK):
+            self._send(Output(key=execution.run.key, piece=piece))
+        self._flushed_s = now_s
 
     def _finish(self, execution: Execution) -> None:
-        for descriptor in execution.pipes:
+        streams = execution.streams
+        for descriptor in streams.descriptors():
             self._wake.remove(descriptor)
-        execution.drain()
+        streams.drain()
         if self._disowned:
-            self._execution = None
+            self._disown()
             return
         key = execution.run.key
-        while execution.waiting > CHUNK:
-            for piece in execution.pieces(CHUNK):
+        while streams.waiting > CHUNK:
+            for piece in streams.pieces(CHUNK):
                 self._send(Output(key=key, piece=piece))
-        self._send(Result(key=key, ending=execution.ending(), pieces=execution.pieces(CHUNK)))
+        self._send(Result(key=key, ending=execution.ending(), pieces=streams.pieces(CHUNK)))
         self._reported = True
+
+    def _disown(self) -> None:
+        """Nothing of the lost claim is alive; goes on with what came meanwhile."""
+        self._execution, self._disowned = None, False
+        run, self._next = self._next, None
+        if run is not None:
+            self._begin(run)
 
     def _timeout_s(self) -> float | None:
         execution = self._execution
@@ -236,9 +270,7 @@ class Worker:
             self._channel.flush()
         if execution is None or self._reported:
             return None
-        until_s = execution.deadline_s
-        if execution.waiting:
-            until_s = min(until_s, self._flushed_s + _FLUSH_S)
+        until_s = min(execution.deadline_s, self._flush_s(execution))
         return None if until_s == float("inf") else max(0.0, until_s - times.monotonic_s())
 
 
@@ -249,4 +281,4 @@ def _close_on_exec() -> None:
     os.close(null)
     for name in os.listdir("/proc/self/fd"):
         if int(name) > 2 and os.path.exists(f"/proc/self/fd/{name}"):
-            os.set_inheritable(int(name), False)
+            os.set_inheritable(int(name), False)  # noqa: FBT003  its signature

@@ -17,6 +17,7 @@ from queued.core.model import (
     Job,
     JobFilter,
     Key,
+    Label,
     NewJob,
     State,
     Summary,
@@ -113,8 +114,11 @@ class Store(Protocol):
 class Ledger(Protocol):
     """The verbs of the dispatcher; all but `transaction` are called inside one."""
 
-    def transaction(self) -> AbstractContextManager[None]:
-        """One turn's writes, durable when it ends without an error."""
+    def transaction(self, *, durable: bool = True) -> AbstractContextManager[None]:
+        """One turn's writes, all or none.
+
+        When it ends without an error they survive a crash of ours, and if `durable` a power cut.
+        """
         ...
 
     def register(self, instance: Instance, *, now_ms: int) -> None:
@@ -167,6 +171,10 @@ class Ledger(Protocol):
 
     def cancel_requests(self, instance: str) -> list[Key]:
         """Which of its claims are to be cancelled."""
+        ...
+
+    def counts(self) -> dict[Label, int]:
+        """How many jobs have each label, each counted once; one that has none may be missing."""
         ...
 
     def shift_clock(self, *, boot_id: str, offset_ms: int, tolerance_ms: int) -> int:

@@ -7,7 +7,7 @@ import os
 import stat
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import apsw
@@ -22,14 +22,12 @@ from queued.core.errors import (
 )
 from queued.core.spelling import brief
 from queued.core.times import monotonic_s
-from queued.store import migrate, queries
+from queued.store import migrate, permissions, queries
 
 Value = int | float | str | bytes | None
 Row = tuple[Any, ...]  # of the types that its statement selects
 
 _WAL_KEPT = 16 * 1024 * 1024  # what a checkpoint leaves of a WAL that once grew larger
-_DIRECTORY_MODE = 0o700
-_FILE_MODE = 0o600
 
 
 class Patience:
@@ -67,6 +65,7 @@ class Database:
 
     def __init__(self, path: str, patience: Patience) -> None:
         self.path = path
+        self._full: bool | None = None
         self._sql = queries.load("sqlite")
         with named_errors(path):
             _make(path)
@@ -85,7 +84,7 @@ class Database:
         # Without it, STAT4 has every statement with bound values prepared again at each run.
         connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
         connection.execute("PRAGMA foreign_keys = ON")
-        self.durable(full=True)
+        self._make_durable(full=True)
         if version < migrate.latest():
             migrate.migrate(connection, self.path, patience)
         connection.pragma("journal_size_limit", _WAL_KEPT)
@@ -97,9 +96,10 @@ class Database:
             self._connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
         self._connection.close()
 
-    def durable(self, *, full: bool) -> None:
-        """Whether a commit waits for the disk (full) or may be lost in a power cut."""
-        self._connection.execute(f"PRAGMA synchronous = {'FULL' if full else 'NORMAL'}")
+    def _make_durable(self, *, full: bool) -> None:
+        if self._full is not full:
+            self._connection.execute(f"PRAGMA synchronous = {'FULL' if full else 'NORMAL'}")
+            self._full = full
 
     def run(self, name: str, **values: Value) -> None:
         """Runs the statement of that name."""
@@ -124,9 +124,13 @@ class Database:
         return value
 
     @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """BEGIN IMMEDIATE … COMMIT; rolls back on any error, a failed commit included."""
+    def transaction(self, *, durable: bool = True) -> Iterator[None]:
+        """BEGIN IMMEDIATE … COMMIT; rolls back on any error, a failed commit included.
+
+        One that is not `durable` survives a crash of ours, and may be lost in a power cut.
+        """
         with named_errors(self.path):
+            self._make_durable(full=durable)
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield
@@ -153,23 +157,23 @@ class Database:
 
 
 def _make(path: str) -> None:
-    """Makes the file and its directory, private, if they are not there.
+    """Makes the file and its directory if they are not there; refuses what others can write.
 
     The one place where we open the file ourselves, before SQLite does: it must never exist with
     the mode that the umask happens to allow. Closing the descriptor is harmless: no lock is held.
+    SQLite gives its side files the owner and the mode of the database.
     """
+    permissions.check_database(path)
     try:
         found = os.stat(path)
     except FileNotFoundError:
-        os.makedirs(os.path.dirname(path), _DIRECTORY_MODE, exist_ok=True)
-        try:
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _FILE_MODE))
-        except FileExistsError:
-            return
-    else:
-        if not stat.S_ISREG(found.st_mode):
-            msg = f"{path} is not a regular file; give the path of a database with --db"
-            raise DatabaseUnusableError(msg)
+        permissions.make_directory(os.path.dirname(path))
+        with suppress(FileExistsError):
+            os.close(permissions.make_file(path, os.O_RDWR))
+        return
+    if not stat.S_ISREG(found.st_mode):
+        msg = f"{path} is not a regular file; give the path of a database with --db"
+        raise DatabaseUnusableError(msg)
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 import json
 from contextlib import AbstractContextManager
 
-from queued.core.model import Chunk, Claim, Ending, Instance, Key, State, Verdict
+from queued.core.model import Chunk, Claim, Ending, Instance, Key, Label, State, Verdict
 from queued.store.connection import Database, Patience, Row, named_errors
 
 
@@ -13,9 +13,9 @@ class SqliteLedger:
     def __init__(self, path: str, patience: Patience) -> None:
         self._database = Database(path, patience)
 
-    def transaction(self) -> AbstractContextManager[None]:
+    def transaction(self, *, durable: bool = True) -> AbstractContextManager[None]:
         """See `Ledger.transaction`."""
-        return self._database.transaction()
+        return self._database.transaction(durable=durable)
 
     # The instance and its workers
 
@@ -155,6 +155,10 @@ class SqliteLedger:
         if shift:
             self._database.run("shift_retries", shift=shift)
         return shift
+
+    def counts(self) -> dict[Label, int]:
+        """See `Ledger.counts`."""
+        return {Label(label): n for label, n in self._database.rows("status")}
 
     def config(self) -> dict[str, str]:
         """See `Ledger.config`."""

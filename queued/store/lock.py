@@ -10,6 +10,7 @@ import os
 import signal
 
 from queued.core.errors import StorageError, WaitTimeoutError
+from queued.store import permissions
 
 SUFFIX = ".lock"
 
@@ -19,11 +20,10 @@ def path_of(database: str, instance: str) -> str:
     return f"{database}.{instance}{SUFFIX}"
 
 
-def hold(path: str, mode: int) -> int:
+def hold(path: str) -> int:
     """Makes and locks the file; the descriptor is the lock. Raises StorageError."""
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-        os.fchmod(descriptor, mode)
+        descriptor = permissions.make_file(path, os.O_RDWR)
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         msg = f"cannot make {path}: {error.strerror}; the directory must be writable"

@@ -4,6 +4,7 @@ import os
 
 from queued.core.errors import ConfigError
 from queued.core.settings import Value, check_file
+from queued.store import permissions
 
 SYSTEM_CONF = "/etc/queuectl.conf"
 
@@ -29,6 +30,7 @@ def read_conf(path: str | None) -> dict[str, object]:
     import tomllib
 
     try:
+        permissions.check_conf(path)
         with open(path, "rb") as file:
             return check_file(tomllib.load(file), path)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

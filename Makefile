@@ -1,0 +1,31 @@
+# `make demo` shows the queue at work; `make test` is what CI runs. Both need only Python 3.11.
+
+PYTHON ?= python3
+PYTEST ?= .venv/bin/pytest -n 2
+BIN := .venv/bin
+
+.PHONY: demo test lint types
+.SILENT: .venv/.stamp
+
+demo: .venv/.stamp
+	@PATH="$(CURDIR)/$(BIN):$$PATH" tests/demo/demo.sh
+
+test: lint types
+	$(PYTEST)
+
+lint: .venv/.stamp
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/lint-imports --cache-dir .import_linter_cache
+
+types: .venv/.stamp
+	$(BIN)/mypy
+
+# Made again only when the dependencies may have changed.
+.venv/.stamp: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo 'queued needs Python 3.11 or newer; say which with: make PYTHON=/path/to/python3' >&2; exit 1; }
+	echo 'setting up .venv (once)'
+	$(PYTHON) -m venv --clear .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@

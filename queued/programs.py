@@ -1,0 +1,103 @@
+"""The three programs of an instance, with the settings that they start with.
+
+Made once before anything is forked. A reload changes the settings here, for children to come.
+"""
+
+import socket
+from typing import NamedTuple
+
+from queued.core import settings as rules
+from queued.core.errors import ConfigError
+from queued.core.model import Instance
+from queued.core.settings import Settings, Value
+from queued.service.board import Board
+from queued.service.log import Log, open_log
+from queued.service.worker import Worker
+from queued.store import places
+
+
+class Origin(NamedTuple):
+    """Where the settings come from besides the database, and what they say."""
+
+    flags: dict[str, Value]
+    environment: dict[str, str]
+    conf: str | None
+    file: dict[str, object]
+
+    def resolve(self, stored: dict[str, str]) -> Settings:
+        """The settings in force. Raises ConfigError."""
+        sources = rules.resolve(
+            flags=self.flags, environment=self.environment, stored=stored, file=self.file
+        )
+        return rules.settings_of(sources)
+
+    def database(self) -> str:
+        """The path of the database."""
+        return places.database_path(self.resolve({}).db_path, self.environment)
+
+    def again(self) -> "Origin":
+        """With what the conf file says now. Raises QueuedError if it cannot be used."""
+        return self._replace(file=places.read_conf(self.conf))
+
+
+class InstancePrograms:
+    """See `nursery.Programs`."""
+
+    def __init__(
+        self, instance: Instance, database: str, origin: Origin, settings: Settings, board: Board
+    ) -> None:
+        self.settings = settings
+        self._instance = instance
+        self._database = database
+        self._origin = origin
+        self._board = board
+
+    def log(self, role: str, **bound: object) -> Log:
+        """A log for a process, with the settings of now."""
+        return open_log(
+            level=self.settings.log_level,
+            style=self.settings.log_format,
+            instance=self._instance.id,
+            role=role,
+            **bound,
+        )
+
+    def run_dispatcher(self, supervisor: socket.socket, listener: socket.socket) -> int:
+        """The dispatcher's life; its exit code."""
+        from queued.service.dispatcher import Dispatcher
+        from queued.service.tuning import Sources
+
+        origin = self._origin
+        return Dispatcher(
+            database=self._database,
+            instance=self._instance,
+            sources=Sources(origin.flags, origin.environment, origin.file),
+            supervisor=supervisor,
+            listener=listener,
+            board=self._board,
+            log=self.log("dispatcher"),
+        ).run()
+
+    def run_worker(self, number: int, address: bytes, lifeline: int) -> int:
+        """A worker's life; its exit code."""
+        return Worker(
+            number=number,
+            instance=self._instance.id,
+            address=address,
+            lifeline=lifeline,
+            board=self._board,
+            log=self.log("worker", worker=number),
+        ).run()
+
+    def reload(self) -> None:
+        """Reads the conf file again. Raises QueuedError, and then nothing has changed.
+
+        Settings that the database holds are the dispatcher's to know; here only what is never
+        stored there counts: how the log is written.
+        """
+        origin = self._origin.again()
+        settings = origin.resolve({})
+        if origin.database() != self._database:
+            msg = f"db_path is now {origin.database()}: restart the service to move to it"
+            raise ConfigError(msg)
+        self._origin, self.settings = origin, settings

@@ -1,0 +1,110 @@
+"""The processes of one run: found by descent, signalled, reaped, and what they used.
+
+The worker is the subreaper of all that its command starts, and has one run at a time. So what
+descends from the worker belongs to the run, less what earlier jobs left alive on purpose.
+"""
+
+import os
+import signal
+from resource import struct_rusage
+
+from queued.service import processes
+from queued.service.processes import Process, RunName
+from queued.service.spared import Spared
+
+
+class Family:
+    """A command and all that it started."""
+
+    def __init__(self, run: RunName, spared: Spared) -> None:
+        self.pid: int | None = None  # the command
+        self.status: int | None = None  # its wait status, once it has ended
+        self.cpu_s = 0.0
+        # The largest process, as ru_maxrss of getrusage(2). It counts from the moment before the
+        # program replaces the worker's in memory, so that the size of a worker is the least.
+        self.peak_kib = 0
+        self._run = run
+        self._spared = spared
+
+    def started(self, pid: int) -> None:
+        """The command runs. What else descends from the worker was there before it."""
+        self.pid = pid
+        if self._spared:
+            self._spared.add(processes.descendants(os.getpid(), without={pid}))
+
+    def reap(self) -> bool:
+        """Collects dead children: the command, and orphans that became ours; whether all are."""
+        while True:
+            try:
+                dead = processes.dead_child()
+            except ChildProcessError:
+                return True
+            if dead is None:
+                return False
+            foreign = bool(self._spared) and self._spared.has(dead)
+            _, status, usage = os.wait4(dead, 0)
+            if dead == self.pid:
+                self.status = status
+            if not foreign:
+                self._account(usage)
+
+    def gone(self) -> bool:
+        """Whether nothing of it is alive, after `reap` has found other children."""
+        return bool(self._spared) and not self.left()
+
+    def left(self) -> list[Process]:
+        """What is alive of it; a zombie waits for a parent, which is told to end.
+
+        One look can miss a process whose parent forked it and ended meanwhile; hence a few.
+        """
+        for _ in range(3):
+            living = processes.descendants(os.getpid())
+            self._spared.forget_dead(living)
+            left = [p for p in self._spared.without(living) if not p.zombie]
+            if self._spared:
+                left = [p for p in left if not processes.left_on_purpose(p.pid, [self._run])]
+            if left:
+                return left
+        return []
+
+    def spare(self) -> None:
+        """What is left may stay, also during the worker's later jobs."""
+        self._spared.add(self.left())
+
+    def signal(self, *numbers: signal.Signals) -> bool:
+        """Signals all that is left, with each of these; False if none of it may be signalled."""
+        left = self.left()
+        taken = [_signal_all(left, number) for number in numbers]
+        return not left or any(taken)
+
+    def _account(self, usage: struct_rusage) -> None:
+        self.cpu_s += usage.ru_utime + usage.ru_stime
+        self.peak_kib = max(self.peak_kib, usage.ru_maxrss)
+
+
+def _signal_all(left: list[Process], number: signal.Signals) -> bool:
+    """First whole groups, so that none forks away; a group is pinned by a child of ours."""
+    worker = os.getpid()
+    groups = {p.group for p in left if p.parent == worker} - {os.getpgid(0)}
+    taken = False
+    for group in groups:
+        if any(p.group == group and _ours(p) for p in left):
+            taken |= _signal_group(group, number)
+    for process in left:
+        if process.group not in groups:
+            taken |= processes.send(process, number)
+    return taken
+
+
+def _ours(process: Process) -> bool:
+    """Whether it is still our child: then its pid and its group cannot have been used again."""
+    now = processes.look(process.pid)
+    return now is not None and now.started == process.started and now.parent == os.getpid()
+
+
+def _signal_group(group: int, number: signal.Signals) -> bool:
+    try:
+        os.killpg(group, number)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True

@@ -1,0 +1,49 @@
+"""What dead workers left. The supervisor is the subreaper of all that its workers started.
+
+It is killed before the death of a worker is made known, except what a job left on purpose.
+"""
+
+import os
+import signal
+import time
+from collections.abc import Collection
+
+from queued.service import processes
+from queued.service.processes import Process, RunName
+from queued.service.spared import Spared
+
+_DYING_S = 0.002
+
+
+class Orphans:
+    """The supervisor's view of what its workers left, now and earlier."""
+
+    def __init__(self) -> None:
+        self._spared = Spared()
+
+    def look(self, own: Collection[int]) -> list[Process]:
+        """All that descends from us and from none of our `own` children."""
+        return processes.descendants(os.getpid(), without=own)
+
+    def kill(self, found: list[Process], lost: Collection[RunName]) -> int:
+        """Kills what must not stay of `found`; how many. Look again unless there was none.
+
+        What one of the `lost` runs left is killed even if its job may leave processes. The runs
+        must be collected after the look: whose orphans were seen by it is dead by now. What has
+        become another user's cannot be killed and is not counted.
+        """
+        self._spared.forget_dead(found)
+        unknown = [process for process in self._spared.without(found) if not process.zombie]
+        self._spared.add([process for process in unknown if _may_stay(process, lost)])
+        left = self._spared.without(unknown)
+        killed = sum(processes.send(process, signal.SIGKILL) for process in left)
+        if killed:
+            time.sleep(_DYING_S)  # the kernel takes them down
+        return killed
+
+
+def _may_stay(process: Process, lost: Collection[RunName]) -> bool:
+    """What a worker that left cleanly leaves may stay. After a loss, only what is marked so."""
+    if b"QUEUED_INSTANCE" not in processes.environment(process.pid):
+        return not lost
+    return processes.left_on_purpose(process.pid, lost)

@@ -1,0 +1,209 @@
+"""The supervisor's children with all system calls on them: forked, told, signalled, reaped, buried.
+
+Which child lives and when the next is due is `children`'s to know; what is wanted of them is the
+supervisor's.
+"""
+
+import os
+import signal
+from collections.abc import Callable
+
+from queued.core import times
+from queued.service import channel, processes
+from queued.service.board import Board
+from queued.service.channel import Drain, Finish, Message, Roster, WorkerGone, WorkerStarted
+from queued.service.children import DISPATCHER, Child, Children
+from queued.service.health import Health
+from queued.service.log import Log
+from queued.service.nursery import Nursery
+from queued.service.orphans import Orphans
+from queued.service.processes import RunName
+from queued.service.wake import Wake
+
+Hear = Callable[[list[Message]], None]
+
+
+class Staff:
+    """Who works for the supervisor. `hear` is called with what the dispatcher says."""
+
+    def __init__(
+        self, table: Children, nursery: Nursery, board: Board, wake: Wake, hear: Hear
+    ) -> None:
+        self.table = table
+        self.leaving: set[int] = set()  # pids that were told to finish and exit
+        self._nursery = nursery
+        self._board = board
+        self._wake = wake
+        self._hear = hear
+        self._orphans = Orphans()
+        self._dispatcher: channel.Channel | None = None
+        self._draining = self._finishing = False
+
+    # What is wanted of them
+
+    def say(self, message: Message) -> None:
+        """Tells the dispatcher, if there is one."""
+        if self._dispatcher is not None:
+            self._dispatcher.send(message)
+
+    def dismiss(self, workers: list[Child]) -> None:
+        """Tells each once to finish what it runs and to exit."""
+        told = [child for child in workers if child.pid not in self.leaving]
+        self.leaving |= {child.pid for child in told}
+        self._signal(told, signal.SIGTERM)
+
+    def drain(self) -> None:
+        """Nothing new starts, and who exits is not replaced."""
+        self._draining = True
+        self.table.refill = False
+        self.say(Drain())
+
+    def end_jobs(self) -> None:
+        """Workers end what they run."""
+        self.table.refill = False
+        self._board.stop()
+        self._signal(self.table.living_workers(), signal.SIGQUIT)
+
+    def finish(self) -> None:
+        """No worker is left: the dispatcher records the rest and exits."""
+        self._finishing = True
+        self.say(Finish())
+
+    def abandon(self) -> None:
+        """Ends all at once."""
+        self.table.redispatch = False
+        self._signal(self.table.living(), signal.SIGKILL)
+
+    def check(self, health: Health, log: Log) -> bool:
+        """Asks who is due to be asked, and kills who hangs; whether all have answered."""
+        found = health.look(self.table.living(), times.monotonic_s())
+        for child in found.hung:
+            log.error("child.hung", **_names(child), action="killed and started again")
+        self._signal(found.hung, signal.SIGKILL)
+        self._signal(found.to_ask, signal.SIGUSR1)
+        return found.well
+
+    def _signal(self, children: list[Child], number: signal.Signals) -> None:
+        """Children are ours to reap, so that their pids cannot be another's."""
+        for child in children:
+            os.kill(child.pid, number)
+
+    # Their end
+
+    def reap(self, log: Log) -> None:
+        """Collects the dead; what a dead worker left is killed before its death is made known."""
+        self._go_on()
+        gone: list[tuple[Child, int]] = []
+        killed = 0
+        while gone or _somebody_died():
+            found = self._orphans.look({child.pid for child in self.table.living()})
+            more = self._collect()
+            gone += more
+            killed_now = self._orphans.kill(found, self._lost(gone))
+            killed += killed_now
+            if not killed_now and not more:
+                break  # one look more after the last death: its orphans are there now
+        if killed:
+            log.warning("child.leftovers_killed", processes=killed)
+        for child, status in gone:
+            self._bury(child, status, log)
+
+    def _lost(self, gone: list[tuple[Child, int]]) -> list[RunName]:
+        """Which runs the workers were at that died."""
+        died = [child.slot for child, status in gone if status != 0 and child.slot != DISPATCHER]
+        return [self._board.read(slot) for slot in died]
+
+    def _go_on(self) -> None:
+        """A worker that was stopped goes on: a command could do that to its parent, for ever."""
+        workers = {child.pid for child in self.table.living_workers()}
+        while (pid := processes.stopped_child()) is not None:
+            if pid in workers:
+                os.kill(pid, signal.SIGCONT)
+
+    def _collect(self) -> list[tuple[Child, int]]:
+        gone: list[tuple[Child, int]] = []
+        while _somebody_died():
+            pid, wait_status = os.waitpid(-1, os.WNOHANG)
+            status = os.waitstatus_to_exitcode(wait_status)
+            child = self.table.ended(pid, times.monotonic_s(), clean=status == 0)
+            if child is not None:
+                gone.append((child, status))
+        return gone
+
+    def _bury(self, child: Child, status: int, log: Log) -> None:
+        dismissed = child.pid in self.leaving
+        expected = status == 0 and (dismissed or self._draining or self._finishing)
+        write = log.info if expected else log.warning
+        event = "child.exited" if status == 0 else "child.died"
+        write(event, **_names(child), exit_code=status)
+        self.leaving.discard(child.pid)
+        if child.slot == DISPATCHER:
+            self._listen()  # its last words
+            self._hang_up()
+            if status == 0 and self._finishing and not dismissed:
+                self.table.redispatch = False
+        else:
+            self.say(WorkerGone(worker=child.slot, pid=child.pid, clean=status == 0))
+
+    # Their start
+
+    def start_due(self, log: Log) -> None:
+        """Forks who is due."""
+        for slot in self.table.due(times.monotonic_s()):
+            try:
+                pid = self._start_dispatcher() if slot == DISPATCHER else self._start_worker(slot)
+            except OSError as error:
+                wait_s = self.table.failed(slot, times.monotonic_s(), early=True)
+                fields = {"slot": slot, "error": str(error), "retry_in_s": max(wait_s, 0.1)}
+                log.error("child.not_started", **fields)  # noqa: TRY400 - no defect of ours
+            else:
+                log.info("child.started", **_names(Child(slot, pid, 0)))
+
+    def _start_dispatcher(self) -> int:
+        pid, self._dispatcher = self._nursery.dispatcher()
+        self.table.started(DISPATCHER, pid, times.monotonic_s())
+        self._wake.add(self._dispatcher.fileno(), self._listen)
+        self.say(Roster(workers=[(c.slot, c.pid) for c in self.table.living_workers()]))
+        if self._draining:
+            self.say(Drain())
+        if self._finishing:
+            self.say(Finish())
+        return pid
+
+    def _start_worker(self, slot: int) -> int:
+        pid = self._nursery.worker(slot, self._dispatcher)
+        self.table.started(slot, pid, times.monotonic_s())
+        self.say(WorkerStarted(worker=slot, pid=pid))
+        return pid
+
+    # The dispatcher
+
+    def _listen(self) -> None:
+        if self._dispatcher is None:
+            return
+        self._hear(self._dispatcher.receive())
+        if self._dispatcher.closed:
+            self._hang_up()
+
+    def _hang_up(self) -> None:
+        if self._dispatcher is not None:
+            self._wake.remove(self._dispatcher.fileno())
+            self._dispatcher.close()
+            self._dispatcher = None
+
+    def flush(self) -> None:
+        """Sends what the dispatcher had no room for; call it before each sleep."""
+        if self._dispatcher is not None:
+            self._dispatcher.flush()
+            self._wake.writable(self._dispatcher.fileno(), wanted=self._dispatcher.backlog)
+
+
+def _somebody_died() -> bool:
+    try:
+        return processes.dead_child() is not None
+    except ChildProcessError:
+        return False
+
+
+def _names(child: Child) -> dict[str, object]:
+    return {"child": child.role, "slot": child.slot, "child_pid": child.pid}

@@ -1,0 +1,106 @@
+"""The output of one run on its way: out of its pipes, into the captures, on to the dispatcher."""
+
+import contextlib
+import os
+
+from queued.service.channel import Piece
+from queued.service.output import CHUNK, Capture
+from queued.service.spawn import Pipes
+
+_LEFT_IN_PIPE = 1 << 20  # a process that was left alive on purpose may print for ever
+
+
+class Streams:
+    """What a run printed: one stream, or two kept apart."""
+
+    def __init__(self, limit: int, *, split: bool) -> None:
+        self._captures = [Capture(1, limit), *([Capture(2, limit)] if split else [])]
+        self._pipes: dict[int, Capture] = {}
+
+    # From the command
+
+    def watch(self, pipes: Pipes) -> None:
+        """Reads from these from now on."""
+        ends = [end for end in pipes if end is not None]
+        self._pipes = dict(zip(ends, self._captures, strict=True))
+
+    def descriptors(self) -> list[int]:
+        """The pipes that are open."""
+        return list(self._pipes)
+
+    def read(self, descriptor: int) -> bool:
+        """Takes what the pipe holds, one read of it; False once it is closed on the other side."""
+        try:
+            content = os.read(descriptor, CHUNK)
+        except BlockingIOError:
+            return True
+        if content:
+            self._pipes[descriptor].append(content)
+        return bool(content)
+
+    def close(self, descriptor: int) -> None:
+        """Closes a pipe that is at its end."""
+        del self._pipes[descriptor]
+        os.close(descriptor)
+
+    def drain(self) -> None:
+        """Takes what the pipes hold now, and closes them; call it once the run is over."""
+        for descriptor, capture in self._pipes.items():
+            end = capture.total + _LEFT_IN_PIPE
+            with contextlib.suppress(BlockingIOError):
+                while capture.total < end and (content := os.read(descriptor, CHUNK)):
+                    capture.append(content)
+            os.close(descriptor)
+        self._pipes.clear()
+
+    # To the dispatcher
+
+    def pieces(self, size: int) -> list[Piece]:
+        """Output that was not handed on yet, about so many bytes of it, by turns of each stream."""
+        taken: list[Piece] = []
+        sources = list(self._captures)
+        while sources and size > 0:
+            capture = sources.pop(0)
+            if (piece := capture.take()) is not None:
+                taken.append(piece)
+                size -= len(piece.chunk.content)
+                sources.append(capture)
+        return taken
+
+    @property
+    def waiting(self) -> int:
+        """Bytes of output that were not handed on."""
+        return sum(capture.waiting for capture in self._captures)
+
+    @property
+    def pressing(self) -> bool:
+        """Whether there is output that will not be dropped and need not wait for more."""
+        return any(capture.pressing for capture in self._captures)
+
+    @property
+    def unacknowledged(self) -> int:
+        """Pieces that were handed on and are not yet durable."""
+        return sum(capture.unacknowledged for capture in self._captures)
+
+    def stored(self, stream: int, end: int) -> None:
+        """The stream's output is durable up to here."""
+        for capture in self._captures[stream - 1 : stream]:
+            capture.acknowledge(end)
+
+    def rewind(self) -> None:
+        """Another dispatcher: hand on again what was not durable."""
+        for capture in self._captures:
+            capture.rewind()
+
+    # How it was
+
+    @property
+    def totals(self) -> tuple[int, int]:
+        """Bytes printed to stdout (or to both together) and to stderr."""
+        first, *second = (capture.total for capture in self._captures)
+        return first, sum(second)
+
+    @property
+    def recent(self) -> bytes:
+        """The end of what it printed, of standard error if there is any."""
+        return next((c.recent for c in reversed(self._captures) if c.recent), b"")

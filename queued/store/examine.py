@@ -1,0 +1,50 @@
+"""Looks at a database without leaving a trace: nothing is made, locked for long, or upgraded."""
+
+import os
+from urllib.parse import quote
+
+import apsw
+
+from queued.core.errors import DatabaseUnusableError, DeniedError
+from queued.store import migrate
+from queued.store.connection import Patience, named_errors
+
+_PATIENCE_S = 10.0
+
+
+def schema(path: str) -> int:
+    """The version of the schema. Raises QueuedError if no service could use the database."""
+    if os.path.isdir(path):
+        msg = f"{path} is not a regular file; give the path of a database with --db"
+        raise DatabaseUnusableError(msg)
+    if not os.access(path, os.R_OK | os.W_OK):
+        msg = f"no permission to write {path}; check its owner and mode"
+        raise DeniedError(msg)
+    place(os.path.dirname(path))
+    with named_errors(path):
+        flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
+        connection = apsw.Connection(_uri(path), flags=flags)
+        try:
+            connection.set_busy_handler(Patience(_PATIENCE_S))
+            return migrate.check(connection, path)
+        finally:
+            connection.close()
+
+
+def _uri(path: str) -> str:
+    """Without side files nobody uses the database, and then it is read as it lies there.
+
+    SQLite would make them, and could not take them away again.
+    """
+    used = os.path.exists(f"{path}-wal")
+    return f"file:{quote(path)}?mode=ro{'' if used else '&immutable=1'}"
+
+
+def place(directory: str) -> None:
+    """Raises DeniedError if no file can be made in the directory, or the directory itself."""
+    existing = directory
+    while not os.path.exists(existing):
+        existing = os.path.dirname(existing)
+    if not os.access(existing, os.W_OK | os.X_OK):
+        msg = f"no permission to write {existing}; check its owner and mode"
+        raise DeniedError(msg)

@@ -1,0 +1,117 @@
+"""What a user waits for: queuectl, and the start of a job on an idle service."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import apsw
+
+from queued.core import times
+from queued.core.ids import IdSource
+from queued.core.model import NewJob
+from queued.store.sqlite import SqliteStore
+from tests.bench.measure import (
+    Row,
+    Size,
+    median,
+    percentile,
+    place,
+    service,
+    timed,
+    verdict,
+)
+
+
+def one_enqueue(size: Size) -> list[Row]:
+    """`queuectl enqueue` as a multiple of starting Python."""
+    program = os.path.join(os.path.dirname(sys.executable), "queuectl")
+    with place() as directory:
+        database = os.path.join(directory, "queue.db")
+        command = [program, "--db", database, "enqueue", "--", "true"]
+        subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
+        got = []
+        for _ in range(size.pairs * 5):
+            bare = timed(lambda: subprocess.run([sys.executable, "-c", "pass"], check=True))
+            ours = timed(lambda: subprocess.run(command, stdout=subprocess.DEVNULL, check=True))
+            got.append(ours / bare)
+    value = median(got)
+    return [Row("one queuectl enqueue", "python3 -c pass", value, "<= 3.5", met=verdict(value, most=3.5))]
+
+
+def many_enqueues(size: Size) -> list[Row]:
+    """`queuectl enqueue -` as a multiple of bare inserts in one transaction."""
+    lines = "".join(json.dumps({"command": f"echo {n}"}) + "\n" for n in range(size.enqueues))
+    got = []
+    for _ in range(size.pairs):
+        with place() as directory:
+            database = os.path.join(directory, "queue.db")
+            SqliteStore(database).close()
+            bare = timed(lambda d=database: _bare_inserts(d, size.enqueues))
+            program = [sys.executable, "-m", "queued.ctl", "--db", database, "enqueue", "-"]
+            ours = timed(
+                lambda p=program: subprocess.run(
+                    p, input=lines, text=True, stdout=subprocess.DEVNULL, check=True
+                )
+            )
+            got.append(ours / bare)
+    value = median(got)
+    return [Row(f"enqueue - with {size.enqueues} lines", "bare apsw inserts", value, "<= 3",
+                met=verdict(value, most=3))]  # fmt: skip
+
+
+def _bare_inserts(database: str, count: int) -> None:
+    """The same rows into the same table, by nothing but apsw."""
+    connection = apsw.Connection(database)
+    connection.execute("PRAGMA synchronous = FULL")
+    ids, now = IdSource(), times.now_ms()
+    rows = (
+        (ids.make(now), "default", 0, f"echo {n}", "{}", "pending", 1, now, 0, 3, 0, now, now)
+        for n in range(count)
+    )
+    with connection:
+        connection.executemany(
+            "INSERT INTO jobs (id, queue, priority, command, options, state, ready, run_at, attempts,"
+            " max_retries, runs, created_at, updated_at) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)",
+            rows,
+        )
+    connection.close()
+
+
+def start_latency(size: Size) -> list[Row]:
+    """From the commit of an enqueue to the command's first act, less the same by posix_spawn."""
+    with place() as directory:
+        database = os.path.join(directory, "queue.db")
+        pipe = os.path.join(directory, "pipe")
+        os.mkfifo(pipe)
+        descriptor = os.open(pipe, os.O_RDWR)
+        command = f"echo > {pipe}"
+        store = SqliteStore(database)
+        ours, bare = [], []
+        with service(database, 8):
+            for _ in range(size.samples):
+                bare.append(_spawned_ms(command, descriptor))
+                store.enqueue([NewJob(command)], max_retries=1, now_ms=times.now_ms())
+                start = time.perf_counter()
+                os.read(descriptor, 10)
+                ours.append((time.perf_counter() - start) * 1000)
+                time.sleep(0.01)  # until the service is idle again
+        store.close()
+        os.close(descriptor)
+    rows = []
+    for share, goal in ((0.50, 3), (0.99, 10)):
+        more = percentile(ours, share) - percentile(bare, share)
+        detail = f"{percentile(ours, share):.1f} ms against {percentile(bare, share):.1f} ms"
+        rows.append(Row(f"enqueue to start, p{share * 100:.0f}, ms more", "posix_spawn", more,
+                        f"<= {goal} ms", detail, verdict(more, most=goal)))  # fmt: skip
+    return rows
+
+
+def _spawned_ms(command: str, descriptor: int) -> float:
+    start = time.perf_counter()
+    pid = os.posix_spawn("/bin/sh", ["sh", "-c", command], dict(os.environ))
+    os.read(descriptor, 10)
+    spent = (time.perf_counter() - start) * 1000
+    os.waitpid(pid, 0)
+    return spent

@@ -1,0 +1,134 @@
+"""Whether anything grows with the queue: the same at ten million jobs and at a thousand.
+
+The large database is made once and kept beside the others (`BENCH_DIR`, /var/tmp), outside the tree:
+a tenth of it ready, a tenth in the future with a higher priority, the rest completed; 1,000 queues.
+"""
+
+import os
+import random
+import subprocess
+import sys
+import time
+
+import apsw
+
+from queued.core import times
+from queued.core.model import Ending, Outcome, State, Verdict
+from queued.store.connection import Patience
+from queued.store.ledger import SqliteLedger
+from queued.store.sqlite import SqliteStore
+from tests.bench.measure import Row, Size, median, timed, verdict
+
+_FILL = """
+INSERT INTO jobs (id, queue, priority, command, options, state, ready, run_at, attempts, max_retries,
+                  runs, created_at, updated_at)
+WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < :count)
+SELECT printf('%013d', n), 'q' || (n % 1000), (n % 10 = 1) * 5, 'true', '{}',
+       CASE WHEN n % 10 < 2 THEN 'pending' ELSE 'completed' END, n % 10 = 0,
+       CASE n % 10 WHEN 1 THEN :future ELSE :past + n END, 0, 3, n % 10 >= 2, :past, :past
+FROM numbers
+"""
+_ATTEMPTS = """
+INSERT INTO attempts (job, number, instance, worker, started_at, ended_at, outcome, exit_code)
+SELECT seq, 1, 'bench', 1, run_at, run_at, 'exit', 0 FROM jobs WHERE state = 'completed'
+"""
+_DEAD = "UPDATE jobs SET state = 'dead' WHERE state = 'completed' AND seq % 100 = 99"
+
+
+def flat(size: Size) -> list[Row]:
+    """Claims, and what people look at, at full size and at a thousand jobs."""
+    large, small = _database(size.scale), _database(1000)
+    rows = [_claims(size, large, small)]
+    for words in (("status",), ("list", "--limit", "50"), ("dlq", "list", "--limit", "50")):
+        rows.append(_command(size, large, small, words))
+    return rows
+
+
+def _database(count: int) -> str:
+    directory = os.path.join(os.environ.get("BENCH_DIR", "/var/tmp"), "queued-bench")
+    os.makedirs(directory, 0o700, exist_ok=True)
+    path = os.path.join(directory, f"{count}.db")
+    if not os.path.exists(path):
+        unfinished = f"{path}.part"
+        for suffix in ("", "-wal", "-shm"):
+            if os.path.exists(unfinished + suffix):
+                os.unlink(unfinished + suffix)
+        _make(unfinished, count)
+        os.rename(unfinished, path)
+    return path
+
+
+def _make(path: str, count: int) -> None:
+    """Rows first, then indexes and triggers: an order of magnitude faster, and the same result."""
+    print(f"making {path} (once)", file=sys.stderr)
+    SqliteStore(path).close()
+    connection = apsw.Connection(path)
+    connection.execute("PRAGMA synchronous = OFF").get
+    connection.execute("PRAGMA cache_size = -1000000")
+    later = connection.execute(
+        "SELECT type, name, sql FROM sqlite_schema WHERE type IN ('index', 'trigger') AND sql <> ''"
+    ).fetchall()
+    for kind, name, _ in later:
+        connection.execute(f"DROP {kind} {name}")
+    past = times.now_ms() - 10 * count
+    with connection:
+        connection.execute(_FILL, {"count": count, "past": past, "future": past * 2})
+        connection.execute(_ATTEMPTS)
+        connection.execute(_DEAD)
+    for _, _, sql in later:
+        connection.execute(sql)
+    connection.execute("INSERT INTO counts SELECT queue, label, count(*) FROM jobs GROUP BY 1, 2")
+    connection.close()
+
+
+def _claims(size: Size, large: str, small: str) -> Row:
+    got = []
+    for _ in range(size.pairs):
+        at_small, at_large = _claims_s(size, small), _claims_s(size, large)
+        got.append(at_large / at_small)
+    value = median(got)
+    return Row(f"claim and settle at {size.scale:,} jobs", "at 1,000", value, "<= 1.3",
+               met=verdict(value, most=1.3))  # fmt: skip
+
+
+def _claims_s(size: Size, path: str) -> float:
+    """Eight claims and their release in a transaction each, as the dispatcher's turns do it."""
+    ledger = SqliteLedger(path, Patience())
+    now = times.now_ms()
+    ending = Ending(Outcome.INTERRUPTED)
+
+    def turn() -> None:
+        with ledger.transaction():
+            claims = [
+                ledger.claim("bench", worker, random.getrandbits(62), now_ms=now)
+                for worker in range(8)
+            ]
+        with ledger.transaction():
+            for claim in claims:
+                if claim is not None:
+                    back = Verdict(State.PENDING, 0, claim.due_ms, None)
+                    ledger.settle(claim.key, ending, back, now_ms=now)
+
+    turn()
+    spent = timed(lambda: [turn() for _ in range(max(10, size.jobs // 10))])
+    ledger.close()
+    return spent
+
+
+def _command(size: Size, large: str, small: str, words: tuple[str, ...]) -> Row:
+    got = []
+    for _ in range(size.pairs * 2):
+        at_small, at_large = _queuectl_s(small, words), _queuectl_s(large, words)
+        got.append(at_large / at_small)
+    value = median(got)
+    return Row(f"{' '.join(words)} at {size.scale:,} jobs", "at 1,000", value, "<= 2",
+               met=verdict(value, most=2))  # fmt: skip
+
+
+def _queuectl_s(path: str, words: tuple[str, ...]) -> float:
+    start = time.perf_counter()
+    subprocess.run(
+        [sys.executable, "-m", "queued.ctl", "--db", path, *words],
+        stdout=subprocess.DEVNULL, check=True,
+    )  # fmt: skip
+    return time.perf_counter() - start

@@ -1,0 +1,167 @@
+"""The real `queuectl` on a database of its own, and hands that move its jobs as a service does."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import apsw
+
+from queued.core.model import Backoff, Chunk, Claim, Ending, Outcome, State, judge
+from queued.core.times import now_ms
+from queued.store.connection import Patience
+from queued.store.ledger import SqliteLedger
+
+ROOT = Path(__file__).resolve().parents[2]
+OK = Ending(Outcome.EXIT, exit_code=0)
+
+
+class Done(NamedTuple):
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+class Program:
+    """Runs `queuectl` as a process."""
+
+    def __init__(self, directory: Path, stack: ExitStack) -> None:
+        self.directory = directory
+        self.database = directory / "queue.db"
+        self._stack = stack
+        self._ledger: SqliteLedger | None = None
+        self._token = 100
+
+    def __call__(self, *words: str, stdin: str | bytes = b"", **env: str) -> Done:
+        """Runs a command to its end."""
+        done = subprocess.run(
+            self.line(*words),
+            input=stdin.encode() if isinstance(stdin, str) else stdin,
+            capture_output=True,
+            check=False,
+            env=self.env(**env),
+            cwd=self.directory,
+            timeout=60,
+        )
+        return Done(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+    def line(self, *words: str) -> list[str]:
+        """The words that start it."""
+        return [sys.executable, "-m", "queued.ctl", *words]
+
+    def env(self, **more: str) -> dict[str, str]:
+        """Its environment."""
+        return {
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "QUEUECTL_DB": str(self.database),
+            "LC_ALL": "C.UTF-8",
+            **more,
+        }
+
+    def start(self, *words: str, **options: Any) -> subprocess.Popen[bytes]:
+        """Starts a command; it is gone at the end of the test."""
+        streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
+        process = subprocess.Popen(self.line(*words), env=self.env(), cwd=self.directory, **streams)
+        self._stack.callback(_end, process)
+        return process
+
+    def ok(self, *words: str, stdin: str | bytes = b"", **env: str) -> str:
+        """What a command prints that succeeds and has nothing to remark."""
+        done = self(*words, stdin=stdin, **env)
+        assert (done.code, done.err) == (0, ""), done
+        return done.out
+
+    def json(self, *words: str, stdin: str | bytes = b"") -> Any:
+        """The one JSON value that a command prints."""
+        return json.loads(self.ok(*words, "--json", stdin=stdin))
+
+    def add(self, name: str, command: str = "true", **fields: object) -> str:
+        """Enqueues a job; its id."""
+        job = json.dumps({"id": name, "command": command, **fields})
+        return self.ok("enqueue", job).strip()
+
+    def dump(self) -> list[tuple[object, ...]] | None:
+        """All that is in the database; None if there is none."""
+        if not self.database.exists():
+            return None
+        connection = apsw.Connection(str(self.database))
+        try:
+            tables = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")
+            names = sorted(str(row[0]) for row in tables)
+            queries = [f"SELECT * FROM {name}" for name in names]  # noqa: S608  names of tables
+            return [row for query in queries for row in connection.execute(query)]
+        finally:
+            connection.close()
+
+    # What a service does
+
+    @property
+    def ledger(self) -> SqliteLedger:
+        """A dispatcher's connection."""
+        if self._ledger is None:
+            self._ledger = SqliteLedger(str(self.database), Patience(10))
+            self._stack.callback(self._ledger.close)
+        return self._ledger
+
+    def claim(self, instance: str = "i", worker: int = 1) -> Claim:
+        """Takes the first job that is ready."""
+        self._token += 1
+        with self.ledger.transaction():
+            claim = self.ledger.claim(instance, worker, self._token, now_ms=now_ms())
+        assert claim is not None
+        return claim
+
+    def prints(self, claim: Claim, content: bytes, *, stream: int = 1, position: int = 0) -> None:
+        """Stores a piece of output."""
+        with self.ledger.transaction():
+            self.ledger.store_output(claim.key, Chunk(stream, position, content))
+
+    def end(self, claim: Claim, ending: Ending = OK, *, backoff: float = 60.0) -> State | None:
+        """Records how a run ended."""
+        now = now_ms()
+        verdict = judge(claim, ending, Backoff(backoff, 3600.0, 0.0), now_ms=now)
+        with self.ledger.transaction():
+            return self.ledger.settle(claim.key, ending, verdict, now_ms=now)
+
+    def run(self, name: str, ending: Ending = OK, **fields: object) -> str:
+        """Adds a job and has it run once, to this end."""
+        self.add(name, **fields)  # type: ignore[arg-type]
+        claim = self.claim()
+        assert claim.id == name
+        self.end(claim, ending)
+        return name
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    process.wait()
+    for stream in (process.stdin, process.stdout, process.stderr):
+        if stream is not None:
+            stream.close()
+
+
+def failed(code: int = 1, tail: bytes = b"") -> Ending:
+    """A run that ended with an exit code."""
+    return Ending(Outcome.EXIT, exit_code=code, tail=tail, ran_ms=1500, cpu_ms=20, peak_kib=3500)
+
+
+def timeless(text: str) -> str:
+    """The text with durations and moments replaced, so that it can be compared."""
+    text = re.sub(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", "MOMENT-OF-TWENTYFOUR-CHR", text)
+    text = re.sub(r" *\b[\d.]+[smhd]?\w* ago", "   NOW ago", text)
+    return re.sub(r" *\bin [\d.]+[smhd]\w*", "   in LATER", text)
+
+
+def is_waiting(process: subprocess.Popen[bytes]) -> bool:
+    """Whether it has armed inotify and sleeps."""
+    proc = Path(f"/proc/{process.pid}")
+    links = [os.readlink(link) for link in proc.glob("fd/*") if link.is_symlink()]
+    state = (proc / "stat").read_text().rpartition(")")[2].split()[0]
+    return any("inotify" in link for link in links) and state == "S"

@@ -1,0 +1,124 @@
+"""config: values, spellings, where they come from, and what is refused."""
+
+from pathlib import Path
+
+import pytest
+
+from queued.core.settings import SETTINGS
+from tests.cli.program import Program
+
+
+def test_list_shows_every_setting(queuectl: Program) -> None:
+    listed = queuectl.json("config", "list")
+    assert list(listed) == list(SETTINGS)
+    assert listed["workers"] == {"value": 4, "source": "default"}
+    assert listed["db_path"] == {"value": str(queuectl.database), "source": "environment"}
+    lines = queuectl.ok("config", "list").splitlines()
+    assert lines[:2] == [
+        "KEY                     SOURCE       VALUE",
+        "workers                 default      4",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("spelling", "key", "text", "value"),
+    [
+        ("backoff-base", "backoff_base", "1.5", 1.5),
+        ("max_retries", "default_max_retries", "9", 9),
+        ("max-retries", "default_max_retries", "9", 9),
+        ("default-max-retries", "default_max_retries", "0", 0),
+        ("kill_grace", "kill_grace", "2m", 120.0),
+        ("workers", "workers", "16", 16),
+        ("environment", "environment", "clean", "clean"),
+    ],
+)
+def test_set_get_unset(
+    queuectl: Program, spelling: str, key: str, text: str, value: object
+) -> None:
+    before = queuectl.json("config", "get", key)
+    assert queuectl.json("config", "set", spelling, text) == {"key": key, "value": value}
+    stored = {"key": key, "value": value, "source": "stored"}
+    assert queuectl.json("config", "get", spelling) == stored
+    assert queuectl.json("config", "unset", spelling) == {"key": key, "unset": True}
+    assert queuectl.json("config", "get", key) == before
+
+
+def test_what_people_see(queuectl: Program) -> None:
+    assert queuectl.ok("config", "set", "max-retries", "5") == "default_max_retries = 5\n"
+    assert queuectl.ok("config", "get", "max-retries") == "5\n"
+    assert queuectl.ok("config", "unset", "max-retries") == "default_max_retries unset\n"
+    done = queuectl("config", "unset", "max-retries")
+    assert done == (1, "", "queuectl: default_max_retries was not set here\n")
+
+
+def test_which_source_wins(queuectl: Program, tmp_path: Path) -> None:
+    conf = tmp_path / "my.conf"
+    conf.write_text("workers = 5\nkill-grace = 7\n")
+    config = ("--config", str(conf))
+    assert queuectl.json("config", "get", "workers", *config)["source"] == "file"
+    queuectl.ok("config", "set", "workers", "6")
+    assert queuectl.json("config", "get", "workers", *config)["value"] == 6
+    assert queuectl.json("config", "get", "kill_grace", *config)["value"] == 7
+    assert queuectl.ok("config", "get", "workers", QUEUECTL_WORKERS="8") == "8\n"
+    done = queuectl("config", "set", "workers", "9", QUEUECTL_WORKERS="8")
+    assert done.code == 0
+    assert done.err == "queuectl: QUEUECTL_WORKERS in this environment goes before it\n"
+
+
+def test_where_the_database_is(queuectl: Program, tmp_path: Path) -> None:
+    conf = tmp_path / "my.conf"
+    conf.write_text(f'db_path = "{tmp_path}/conf.db"\n')
+    env = {name: text for name, text in queuectl.env().items() if name != "QUEUECTL_DB"}
+    shown = [
+        queuectl("config", "get", "db_path", "--config", str(conf)).out,
+        queuectl("--db", "flag.db", "config", "get", "db_path").out,
+        queuectl("config", "get", "db_path", "--db=flag.db").out,
+    ]
+    assert env["HOME"]
+    assert shown == [f"{queuectl.database}\n", f"{tmp_path}/flag.db\n", f"{tmp_path}/flag.db\n"]
+
+
+BAD = {
+    ("set", "workers", "0"): (2, "workers takes a whole number from 1 to 1024, not '0'"),
+    ("set", "workers", "-5"): (2, "workers takes a whole number from 1 to 1024, not"),
+    ("set", "workers", "--", "-x"): (2, "workers takes a whole number from 1 to 1024, not '-x'"),
+    ("set", "backoff_base", "0.5"): (2, "backoff_base takes a number from 1 to 1e+300"),
+    ("set", "backoff_base", "nan"): (2, "backoff_base takes a number from 1 to 1e+300"),
+    ("set", "kill_grace", "soon"): (2, "kill_grace"),
+    ("set", "environment", "dirty"): (2, "environment takes one of inherit, clean"),
+    ("set", "backof_base", "2"): (3, "unknown setting 'backof_base'; did you mean 'backoff_base'?"),
+    ("get", "zzz"): (3, "unknown setting 'zzz'"),
+    ("unset", "worker"): (3, "unknown setting 'worker'; did you mean 'workers'?"),
+    ("set", "db_path", "/x"): (2, "db_path is needed before the database is open"),
+    ("set", "log_level", "debug"): (2, "log_level is needed before the database is open"),
+    ("set", "workers"): (2, "a word is missing"),
+}
+
+
+@pytest.mark.parametrize("words", BAD, ids=" ".join)
+def test_bad_settings_change_nothing(queuectl: Program, words: tuple[str, ...]) -> None:
+    queuectl.ok("config", "set", "workers", "3")
+    kept = queuectl.dump()
+    done = queuectl("config", *words)
+    assert (done.code, done.out) == (BAD[words][0], "")
+    assert done.err.startswith(f"queuectl: {BAD[words][1]}")
+    assert queuectl.dump() == kept
+
+
+def test_a_bad_conf_file(queuectl: Program, tmp_path: Path) -> None:
+    conf = tmp_path / "my.conf"
+    conf.write_text("workes = 5\n")
+    done = queuectl("list", "--config", str(conf))
+    assert (done.code, done.out) == (78, "")
+    assert done.err == f"queuectl: {conf}: unknown setting 'workes'; did you mean 'workers'?\n"
+    conf.write_text("workers = = 5\n")
+    done = queuectl("list", "--config", str(conf))
+    assert (done.code, done.err.count("\n")) == (78, 1)
+    assert queuectl("list", "--config", str(tmp_path / "none")).code == 78
+    assert queuectl.dump() is None
+
+
+def test_a_bad_variable_names_itself(queuectl: Program) -> None:
+    done = queuectl("list", QUEUECTL_WORKERS="many")
+    assert done.code == 78
+    assert done.err.startswith("queuectl: QUEUECTL_WORKERS: workers takes a whole number")

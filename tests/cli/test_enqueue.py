@@ -1,0 +1,287 @@
+"""enqueue: JSON, words, standard input; what it takes, and what it refuses."""
+
+import json
+import os
+import signal
+import subprocess
+
+import pytest
+
+from tests.cli.conftest import Until
+from tests.cli.program import Program, failed, is_waiting
+
+
+def test_json_and_its_id(queuectl: Program) -> None:
+    out = queuectl.ok("enqueue", '{"id":"job1","command":"sleep 2","max_retries":3}')
+    assert out == "job1\n"
+    job = queuectl.json("show", "job1")
+    assert (job["command"], job["max_retries"], job["state"]) == ("sleep 2", 3, "pending")
+
+
+def test_an_id_is_made(queuectl: Program) -> None:
+    first, second = (queuectl.ok("enqueue", '{"command":"true"}').strip() for _ in range(2))
+    assert len(first) == len(second) == 13
+    assert first < second
+
+
+def test_json_results(queuectl: Program) -> None:
+    assert queuectl.json("enqueue", '{"id":"a","command":"true"}') == {"id": "a"}
+    lines = '{"id":"b","command":"true"}\n{"id":"c","command":"true"}\n'
+    assert queuectl.json("enqueue", "-", stdin=lines) == {"ids": ["b", "c"]}
+
+
+@pytest.mark.parametrize(
+    ("words", "command"),
+    [
+        (["sleep 2 | cat"], "sleep 2 | cat"),
+        (["echo", "a b", "$X", "*", "it's"], "echo 'a b' '$X' '*' 'it'\"'\"'s'"),
+        (["printf", "%s", ""], "printf %s ''"),
+        (["a", "--", "--help"], "a -- --help"),
+        (["line\nbreak 'q' ü"], "line\nbreak 'q' ü"),
+    ],
+)
+def test_words_reach_the_shell(queuectl: Program, words: list[str], command: str) -> None:
+    name = queuectl.ok("enqueue", "--", *words).strip()
+    assert queuectl.json("show", name)["command"] == command
+
+
+def test_every_option(queuectl: Program) -> None:
+    name = queuectl.ok(
+        *("enqueue", "--id", "full", "--queue", "q", "--priority", "-5", "--max-retries=7"),
+        *("--run-at", "2999-01-01T00:00:00Z", "--timeout", "1.5m", "--kill-grace", "500ms"),
+        *("--backoff-base", "1.5", "--backoff-max", "1h", "--backoff-jitter", "0.1"),
+        *("--no-retry-on", "2,64", "--defer-on", "75", "--leave-children", "--split"),
+        *("--output-limit", "1000", "--env", "A=1=2", "--env", "FROM_HERE", "--umask", "077"),
+        *("--cwd", "sub", "--nice", "5", "--limit", "memory=64M", "--limit", "files=99"),
+        *("--", "true"),
+        FROM_HERE="yes",
+    ).strip()
+    job = queuectl.json("show", name)
+    assert (job["id"], job["queue"], job["priority"], job["max_retries"]) == ("full", "q", -5, 7)
+    assert (job["run_at"], job["state"]) == ("2999-01-01T00:00:00.000Z", "scheduled")
+    assert job["options"] == {
+        "backoff_base": 1.5,
+        "backoff_jitter": 0.1,
+        "backoff_max": 3600.0,
+        "cwd": str(queuectl.directory / "sub"),
+        "defer_on": [75],
+        "env": {"A": "1=2", "FROM_HERE": "yes"},
+        "kill_grace": 0.5,
+        "leave_children": True,
+        "limits": {"files": 99, "memory": 64 << 20},
+        "nice": 5,
+        "no_retry_on": [2, 64],
+        "output_limit": 1000,
+        "split": True,
+        "timeout": 90.0,
+        "umask": "077",
+    }
+
+
+def test_delay_and_here(queuectl: Program) -> None:
+    before = os.umask(0o027)
+    try:
+        queuectl.ok("enqueue", "--id", "a", "--delay", "2h", "--here", "--", "true")
+    finally:
+        os.umask(before)
+    job = queuectl.json("show", "a")
+    assert job["options"] == {"cwd": str(queuectl.directory), "umask": "027"}
+    assert job["state"] == "scheduled"
+
+
+def test_default_max_retries_is_fixed_when_it_is_enqueued(queuectl: Program) -> None:
+    queuectl.ok("config", "set", "max-retries", "9")
+    queuectl.add("a")
+    queuectl.ok("config", "set", "max-retries", "4")
+    assert queuectl.json("show", "a")["max_retries"] == 9
+
+
+BAD = {
+    '{"command":': "broken JSON at line 1, column 12: Expecting value",
+    '{"command": "a"\n "x": 1}': "broken JSON at line 2, column 2: Expecting ',' delimiter",
+    "": "'' is no JSON object; for words of the shell: enqueue -- sleep 2",
+    "sleep": "'sleep' is no JSON object; for words of the shell: enqueue -- sleep 2",
+    "[1]": 'a job is a JSON object, as {"command": "sleep 2"}, not an array',
+    '"x"': 'a job is a JSON object, as {"command": "sleep 2"}, not text',
+    "7": 'a job is a JSON object, as {"command": "sleep 2"}, not a number',
+    "null": 'a job is a JSON object, as {"command": "sleep 2"}, not null',
+    "{}": 'a job needs a command, as {"command": "sleep 2"}',
+    '{"command": ""}': "the command is empty",
+    '{"command": "  "}': "the command is empty",
+    '{"command": 5}': "command takes text, not 5",
+    r'{"command": "a\u0000b"}': "the command contains a NUL character, which no command can",
+    r'{"command": "\ud800"}': "command is not valid UTF-8",
+    '{"command":"a","command":"b"}': "'command' is given twice in the JSON",
+    '{"command":"a","env":{"X":"1","X":"2"}}': "'X' is given twice in the JSON",
+    '{"command":"a","priority":NaN}': "NaN is not JSON",
+    '{"command":"a","timeout":Infinity}': "Infinity is not JSON",
+    '{"command":"a","state":"dead"}': "'state' is not yours to set; queued keeps it",
+    '{"command":"a","prioriti":1}': "unknown field 'prioriti'; did you mean 'priority'?",
+    '{"command":"a","id":""}': "id takes 1 to 64 printable characters without spaces or slashes",
+    '{"command":"a","id":"a/b"}': "id takes 1 to 64 printable characters without spaces or",
+    r'{"command":"a","id":"a\u0007"}': "id takes 1 to 64 printable characters without spaces or",
+    '{"command":"a","id":"' + "x" * 65 + '"}': "id takes 1 to 64 printable characters without",
+    '{"command":"a","priority":1e999}': "priority takes a whole number from -1000000 to 1000000",
+    '{"command":"a","priority":' + "9" * 5000 + "}": "broken JSON: Exceeds the limit",
+    '{"command":"a","max_retries":-1}': "max_retries takes a whole number from 0 to 1000000",
+    '{"command":"a","run_at":"soon"}': "run_at: not a time: 'soon'",
+    "[" * 100_000: "broken JSON: nested too deeply",
+}
+
+
+@pytest.mark.parametrize("payload", BAD, ids=lambda text: text[:40])
+def test_bad_json_is_one_line_and_changes_nothing(queuectl: Program, payload: str) -> None:
+    queuectl.add("before")
+    kept = queuectl.dump()
+    done = queuectl("enqueue", payload)
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith(f"queuectl: {BAD[payload]}")
+    assert done.err.count("\n") == 1
+    assert queuectl.dump() == kept
+
+
+def test_bad_json_makes_no_database(queuectl: Program) -> None:
+    assert queuectl("enqueue", "{").code == 2
+    assert queuectl.dump() is None
+
+
+def test_a_duplicate_id_is_a_conflict(queuectl: Program) -> None:
+    queuectl.add("a")
+    kept = queuectl.dump()
+    done = queuectl("enqueue", '{"id":"a","command":"false"}')
+    assert done == (4, "", "queuectl: a job with the id 'a' exists already; choose another\n")
+    assert queuectl.dump() == kept
+
+
+BAD_WORDS = {
+    ("--priority", "x", "--", "a"): "priority takes a whole number from -1000000 to 1000000, not",
+    ("--defer-on", "1,x", "--", "a"): "defer_on takes a list of exit codes from 1 to 255, not",
+    ("--env", "NOT_SET_HERE", "--", "a"): "--env 'NOT_SET_HERE': there is no such variable here",
+    ("--env", "=x", "--", "a"): "env takes names without '=' or NUL",
+    ("--limit", "files", "--", "a"): "--limit takes NAME=VALUE, not 'files'",
+    ("--limit", "file=1", "--", "a"): "limits: unknown limit 'file'; did you mean 'files'?",
+    ("--umask", "999", "--", "a"): "umask takes an octal text",
+    ("--timeout", "soon", "--", "a"): "timeout: not a duration: 'soon'",
+    ("--", ""): "the command is empty",
+    ("--id", "a", '{"command":"x"}'): "--id cannot be combined with JSON: put it into the JSON",
+    ("--wait", "-"): "--wait is for one job, not for standard input",
+    ("--queue", "a", "--queue", "b", "--", "x"): "--queue is given twice",
+    ("--queeu", "a", "--", "x"): "unknown option --queeu; did you mean '--queue'?",
+    (): "a word is missing",
+    ("--",): "no words come after --",
+    ("sleep", "2"): "unexpected argument '2'",
+    ("--id",): "--id needs a value",
+    ("--split=yes", "--", "x"): "--split takes no value",
+    ("--back", "2", "--", "x"): "--back may mean --backoff-base or --backoff-jitter or",
+}
+
+
+@pytest.mark.parametrize("words", BAD_WORDS, ids=" ".join)
+def test_bad_words(queuectl: Program, words: tuple[str, ...]) -> None:
+    done = queuectl("enqueue", *words)
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith(f"queuectl: {BAD_WORDS[words]}")
+    assert queuectl.dump() is None
+
+
+def test_standard_input(queuectl: Program) -> None:
+    lines = b'{"id":"a","command":"echo \xc3\xbc"}\n\n  \n{"id":"b","command":"true"}'
+    assert queuectl.ok("enqueue", "-", stdin=lines) == "a\nb\n"
+    assert [job["id"] for job in queuectl.json("list")] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "code", "message"),
+    [
+        (
+            '{"command":"a"}\n\n{"command":}\n',
+            2,
+            "line 3: broken JSON at column 12: Expecting value",
+        ),
+        ('{"command":"a"}\n{"comand":"b"}\n', 2, "line 2: unknown field 'comand'; did you mean"),
+        ('{"command":"a"}\nsleep 2\n', 2, "line 2: 'sleep 2' is no JSON object"),
+        (b'{"command":"a"}\n{"command":"\xff"}\n', 2, "line 2: not UTF-8 at byte 13"),
+        (
+            '{"id":"x","command":"a"}\n\n{"id":"x","command":"b"}\n',
+            4,
+            "line 3: a job with the id 'x'",
+        ),
+        ('{"command":"a"}\n{"id":"before","command":"b"}\n', 4, "line 2: a job with the id"),
+    ],
+)
+def test_standard_input_is_all_or_nothing(
+    queuectl: Program, lines: str | bytes, code: int, message: str
+) -> None:
+    queuectl.add("before")
+    kept = queuectl.dump()
+    done = queuectl("enqueue", "-", stdin=lines)
+    assert (done.code, done.out) == (code, "")
+    assert done.err.startswith(f"queuectl: {message}")
+    assert done.err.count("\n") == 1
+    assert queuectl.dump() == kept
+
+
+def test_empty_standard_input(queuectl: Program) -> None:
+    assert queuectl("enqueue", "-") == (0, "", "queuectl: standard input holds no job\n")
+
+
+def test_many_lines(queuectl: Program) -> None:
+    lines = "".join(json.dumps({"command": f"echo {n}"}) + "\n" for n in range(3000))
+    ids = queuectl.ok("enqueue", "-", stdin=lines).split()
+    assert len(set(ids)) == 3000
+    assert queuectl.json("status")["pending"] == 3000
+
+
+def test_wait_shows_the_output_and_ends_as_the_job(queuectl: Program, until: Until) -> None:
+    queuectl.add("made-first")
+    queuectl.ok("cancel", "made-first")
+    process = queuectl.start("enqueue", "--wait", "--split", "--id", "w", "--", "make")
+    until(lambda: is_waiting(process))
+    claim = queuectl.claim()
+    queuectl.prints(claim, b"one\n")
+    queuectl.prints(claim, b"oops\n", stream=2)
+    queuectl.end(claim, failed(1), backoff=1.0)
+    until(lambda: queuectl.json("show", "w")["state"] == "failed")
+    queuectl.ok("cancel", "w")
+    out, err = process.communicate(timeout=10)
+    assert (process.returncode, out) == (1, b"one\n")
+    assert err == b"w\noops\n"
+
+
+def test_wait_takes_the_code(queuectl: Program, until: Until) -> None:
+    process = queuectl.start("enqueue", "--wait", "--max-retries", "1", "--", "make")
+    until(lambda: queuectl.database.exists() and is_waiting(process))
+    queuectl.end(queuectl.claim(), failed(42))
+    assert process.wait(10) == 42
+
+
+def test_interrupt_cancels_what_waits(queuectl: Program, until: Until) -> None:
+    process = queuectl.start("enqueue", "--wait", "--id", "w", "--", "make")
+    until(lambda: queuectl.database.exists() and is_waiting(process))
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=10)
+    assert (process.returncode, err) == (130, b"w\nqueuectl: w cancelled\n")
+    assert queuectl.json("show", "w")["state"] == "cancelled"
+
+
+def test_interrupt_asks_what_runs_to_end(queuectl: Program, until: Until) -> None:
+    process = queuectl.start("enqueue", "--wait", "--id", "w", "--", "make")
+    until(lambda: queuectl.database.exists() and is_waiting(process))
+    claim = queuectl.claim()
+    process.send_signal(signal.SIGINT)
+    until(lambda: queuectl.json("show", "w")["cancel_requested_at"] is not None)
+    queuectl.end(claim, failed(1))
+    _, err = process.communicate(timeout=10)
+    assert process.returncode == 130
+    assert err == b"w\nqueuectl: w is asked to end\nqueuectl: w cancelled\n"
+
+
+def test_stdin_may_be_closed(queuectl: Program) -> None:
+    line = queuectl.line("enqueue", "-")
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$@" <&-', "sh", *line],
+        env=queuectl.env(),
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0

@@ -1,0 +1,264 @@
+"""The program as a whole: one word in five places, help, ends, locks, and a quick start."""
+
+import ast
+import inspect
+import json
+import subprocess
+import sys
+import time
+from importlib import import_module
+from pathlib import Path
+
+import apsw
+import pytest
+
+from queued import __version__
+from queued.ctl.__main__ import COMMANDS, TOP, usage_of
+from queued.ctl.manual import manual
+from queued.store import queries
+from queued.store.base import Store
+from tests.cli.program import ROOT, Program
+
+# The verbs that are a method of Store and a query as well; the others read what several give.
+CHAIN = {
+    "enqueue": "enqueue",
+    "list": "list",
+    "show": "show",
+    "cancel": "cancel",
+    "status": "status",
+    "dlq retry": "retry",
+    "config set": "config_set",
+    "config unset": "config_unset",
+    "worker stop": "stop",
+}
+
+
+def _function(words: str) -> object:
+    module = import_module(f"queued.ctl.{COMMANDS[words]}")
+    verb = words.rsplit(maxsplit=1)[-1]
+    return getattr(module, verb, None) or getattr(module, f"{verb}_")
+
+
+@pytest.mark.parametrize("words", COMMANDS)
+def test_each_command_has_a_usage_text_and_a_function(words: str) -> None:
+    assert callable(_function(words))
+    assert f"queuectl {words} [options]" in usage_of(words)
+    assert max(map(len, usage_of(words).splitlines())) <= 80
+
+
+@pytest.mark.parametrize("words", CHAIN)
+def test_one_word_in_five_places(words: str) -> None:
+    method = CHAIN[words]
+    source = inspect.getsource(sys.modules[inspect.getmodule(_function(words)).__name__])  # type: ignore[union-attr]
+    if words == "list":
+        source = inspect.getsource(import_module("queued.ctl.listing"))
+    called = {
+        node.func.attr
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and ast.unparse(node.func.value).endswith("store")
+    }
+    assert method in called
+    assert hasattr(Store, method)
+    assert method in queries.load("sqlite")
+
+
+def test_help_fits_a_screen(queuectl: Program) -> None:
+    out = queuectl.ok("--help")
+    assert out == queuectl.ok("help") == queuectl.ok("-h") == TOP
+    assert len(out.splitlines()) < 24
+    assert max(map(len, out.splitlines())) <= 80
+    assert all(words.split()[-1] in out for words in COMMANDS)
+
+
+@pytest.mark.parametrize("words", COMMANDS)
+def test_help_of_each_command_touches_nothing(queuectl: Program, words: str) -> None:
+    usage = usage_of(words)
+    assert queuectl.ok(*words.split(), "--help") == usage
+    assert queuectl.ok("--db", "/nowhere/x", *words.split(), "-h") == usage
+    assert queuectl.ok("help", *words.split()) == usage
+    assert queuectl.ok(*words.split(), "--version") == f"queuectl {__version__}\n"
+    assert queuectl.dump() is None
+
+
+def test_help_of_a_group(queuectl: Program) -> None:
+    out = queuectl.ok("help", "dlq")
+    assert "queuectl dlq list" in out
+    assert "queuectl dlq retry" in out
+
+
+def test_the_manual_is_up_to_date() -> None:
+    assert (ROOT / "docs/queuectl.md").read_text("utf-8") == manual()
+
+
+UNKNOWN = {
+    ("lst",): "unknown command 'lst'; did you mean 'list'? (see: queuectl --help)",
+    ("zzzzzz",): "unknown command 'zzzzzz' (see: queuectl --help)",
+    ("--foo", "list"): "unknown option '--foo' (see: queuectl --help)",
+    ("worker",): "worker takes start, stop or list",
+    ("worker", "strat"): "worker takes start, stop or list, not 'strat'; did you mean 'start'?",
+    ("help", "lst"): "unknown command 'lst'; did you mean 'list'? (see: queuectl --help)",
+    ("list", "--db", ""): "--db needs a path, not an empty text",
+    ("list", "--limit", "0"): "--limit takes a whole number from 1, not '0'",
+}
+
+
+@pytest.mark.parametrize("words", UNKNOWN, ids=" ".join)
+def test_unknown_words(queuectl: Program, words: tuple[str, ...]) -> None:
+    assert queuectl(*words) == (2, "", f"queuectl: {UNKNOWN[words]}\n")
+    assert queuectl.dump() is None
+
+
+def test_usage_lines_of_that_command_only(queuectl: Program) -> None:
+    done = queuectl("show", "--foo", "a")
+    told = "queuectl: unknown option --foo\nUsage: queuectl show [options] [--] JOB\n"
+    assert done == (2, "", told)
+    assert queuectl("show", "a", "b").err.startswith("queuectl: unexpected argument 'b'\nUsage:")
+    done = queuectl()
+    assert (done.code, done.out) == (2, "")
+    assert done.err == f"queuectl: which command?\n{TOP}"
+
+
+def test_options_may_come_first(queuectl: Program) -> None:
+    assert queuectl.ok("--json", "--db=other.db", "list") == "[]\n"
+    assert (queuectl.directory / "other.db").exists()
+
+
+def test_a_full_disk_behind_stdout(queuectl: Program) -> None:
+    queuectl.add("a")
+    for words in (["list"], ["show", "a"], ["status", "--json"], ["enqueue", '{"command":"x"}']):
+        with Path("/dev/full").open("wb") as full:
+            process = queuectl.start(*words, stdout=full)
+            _, err = process.communicate(timeout=10)
+        assert process.returncode == 74
+        assert err.decode() == "queuectl: cannot write the result: No space left on device\n"
+
+
+def test_stdout_is_closed(queuectl: Program) -> None:
+    line = ["sh", "-c", 'exec "$@" >&-', "sh", *queuectl.line("enqueue", '{"command":"x"}')]
+    done = subprocess.run(line, env=queuectl.env(), stderr=subprocess.PIPE, check=False)
+    assert done.returncode == 74
+    assert done.stderr == b"queuectl: standard output is closed; nothing was done\n"
+    assert queuectl.dump() is None
+
+
+def test_ascii_terminals(queuectl: Program) -> None:
+    queuectl.add("a", "echo ü" + "x" * 200)
+    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    assert r"echo \xfcx" in queuectl.ok("list", **plain)
+    assert json.loads(queuectl.ok("list", "--json", **plain))[0]["command"].startswith("echo ü")
+
+
+def test_twenty_first_commands_at_once(queuectl: Program) -> None:
+    new = queuectl.directory / "not" / "there" / "queue.db"
+    processes = [
+        queuectl.start("--db", str(new), "enqueue", json.dumps({"id": f"j{n}", "command": "true"}))
+        for n in range(20)
+    ]
+    for process in processes:
+        _, err = process.communicate(timeout=60)
+        assert (process.returncode, err) == (0, b"")
+    listed = queuectl.json("--db", str(new), "list")
+    assert {job["id"] for job in listed} == {f"j{n}" for n in range(20)}
+    assert new.stat().st_mode & 0o777 == 0o600
+    assert new.parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_foreign_file_is_not_touched(queuectl: Program) -> None:
+    queuectl.database.write_bytes(b"not a database, but something that matters\n" * 50)
+    kept = queuectl.database.read_bytes()
+    done = queuectl("list")
+    assert (done.code, done.out, done.err.count("\n")) == (78, "", 1)
+    assert queuectl.database.read_bytes() == kept
+
+
+def _with_limit(queuectl: Program, limit_s: float, *words: str) -> subprocess.Popen[bytes]:
+    code = (
+        "import sys; from queued.ctl.__main__ import main; "
+        f"sys.exit(main(sys.argv[1:], busy_limit_s={limit_s}))"
+    )
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *words], env=queuectl.env(), stderr=subprocess.PIPE
+    )
+
+
+def test_a_locked_database(queuectl: Program) -> None:
+    queuectl.add("a")
+    holder = apsw.Connection(str(queuectl.database))
+    holder.execute("BEGIN IMMEDIATE")
+    with _with_limit(queuectl, 0.2, "cancel", "a") as process:
+        _, err = process.communicate(timeout=10)
+    assert process.returncode == 75
+    assert err.decode().startswith(f"queuectl: {queuectl.database} stayed locked")
+    assert err.count(b"\n") == 1
+    process = queuectl.start("cancel", "a")
+    assert process.stderr
+    began = time.monotonic()
+    told = b"queuectl: waiting for the database: another program holds it\n"
+    assert process.stderr.readline() == told
+    assert time.monotonic() - began >= 1.9
+    holder.execute("ROLLBACK")
+    holder.close()
+    out, err = process.communicate(timeout=10)
+    assert (process.returncode, out, err) == (0, b"a cancelled\n", b"")
+
+
+def test_interrupt(queuectl: Program) -> None:
+    process = queuectl.start("enqueue", "-", stdin=subprocess.PIPE)
+    assert process.stdin
+    process.stdin.write(b'{"command":"x"}\n')
+    process.stdin.flush()
+    deadline = time.monotonic() + 10
+    while b"ctl" not in Path(f"/proc/{process.pid}/cmdline").read_bytes() or not _reads(process):
+        assert time.monotonic() < deadline
+    process.send_signal(2)
+    assert process.wait(10) == 130
+    assert queuectl.dump() is None
+
+
+def _reads(process: subprocess.Popen[bytes]) -> bool:
+    """Whether it sleeps in a read of its standard input."""
+    return Path(f"/proc/{process.pid}/syscall").read_text().split()[:2] == ["0", "0x0"]
+
+
+SLOW = {"dataclasses", "inspect", "subprocess", "pathlib", "structlog", "importlib.metadata"}
+LAZY = {"tomllib", "inotify_simple", "wcwidth", "shutil", "random", "datetime", "shlex", "difflib"}
+
+
+@pytest.mark.parametrize(
+    ("words", "without"),
+    [
+        (["--help"], {"apsw", "docopt", "json", *LAZY, *SLOW}),
+        (["enqueue", '{"command":"x"}'], LAZY | SLOW),
+        (["status", "--json"], (LAZY | SLOW) - {"datetime"}),
+        (["list"], LAZY | SLOW),
+    ],
+)
+def test_a_command_imports_what_it_needs(
+    queuectl: Program, words: list[str], without: set[str]
+) -> None:
+    code = "import sys; from queued.ctl.__main__ import main; sys.exit(main())"
+    loaded = _loaded(queuectl, code, *words) - _loaded(queuectl, "pass")
+    assert "queued.ctl.arguments" in loaded
+    assert loaded & without == set()
+
+
+def _loaded(queuectl: Program, code: str, *words: str) -> set[str]:
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-c", code, *words],
+        env=queuectl.env(),
+        cwd=queuectl.directory,
+        capture_output=True,
+        check=True,
+    )
+    return {row.rpartition("|")[2].strip() for row in done.stderr.decode().splitlines()}
+
+
+def test_our_own_directory_is_not_searched(queuectl: Program) -> None:
+    (queuectl.directory / "difflib.py").write_text("raise SystemExit('taken from here')\n")
+    line = [*queuectl.line()[:1], "-P", "-m", "queued.ctl", "lst"]
+    done = subprocess.run(
+        line, env=queuectl.env(), cwd=queuectl.directory, capture_output=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (2, b"")

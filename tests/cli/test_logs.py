@@ -1,0 +1,135 @@
+"""logs: the bytes, the gaps, the last lines, and following to the end."""
+
+import base64
+import json
+
+import pytest
+
+from queued.core.model import Ending, Outcome, State, Verdict
+from tests.cli.conftest import Until
+from tests.cli.program import Program, failed, is_waiting
+
+
+def test_bytes_of_the_last_attempt(queuectl: Program) -> None:
+    queuectl.add("a")
+    claim = queuectl.claim()
+    raw = bytes(range(256)) + b"\r\n\0end"
+    queuectl.prints(claim, raw[:100])
+    queuectl.prints(claim, raw[100:], position=100)
+    queuectl.end(claim, Ending(Outcome.EXIT, exit_code=0, stdout_bytes=len(raw)))
+    done = queuectl.start("logs", "a")
+    assert done.communicate(timeout=10) == (raw, b"")
+    assert done.returncode == 0
+
+
+def test_streams_apart(queuectl: Program) -> None:
+    queuectl.add("a", split=True)
+    claim = queuectl.claim()
+    queuectl.prints(claim, b"out\n")
+    queuectl.prints(claim, b"err\n", stream=2)
+    assert queuectl.ok("logs", "a") == "out\nerr\n"
+    assert queuectl.ok("logs", "a", "--stdout") == "out\n"
+    assert queuectl.ok("logs", "--stderr", "a") == "err\n"
+    assert queuectl("logs", "a", "--stderr", "--stdout").code == 2
+
+
+def test_attempts(queuectl: Program) -> None:
+    queuectl.add("a", max_retries=1)
+    for text in (b"first\n", b"second\n"):
+        claim = queuectl.claim()
+        queuectl.prints(claim, text)
+        queuectl.end(claim, failed(1))
+        queuectl.ok("dlq", "retry", "a")
+    assert queuectl.ok("logs", "a") == "second\n"
+    assert queuectl.ok("logs", "a", "--attempt", "1") == "first\n"
+    done = queuectl("logs", "a", "--attempt", "3")
+    assert done == (3, "", "queuectl: a has no attempt 3; it was run 2 times\n")
+
+
+def test_not_run_yet(queuectl: Program) -> None:
+    queuectl.add("a")
+    assert queuectl("logs", "a") == (1, "", "queuectl: a has not run yet\n")
+
+
+def test_gaps_are_announced(queuectl: Program) -> None:
+    queuectl.add("a")
+    claim = queuectl.claim()
+    queuectl.prints(claim, b"head\n")
+    queuectl.prints(claim, b"tail\n", position=1000)
+    queuectl.end(claim, Ending(Outcome.EXIT, exit_code=0, stdout_bytes=1105))
+    done = queuectl("logs", "a")
+    assert (done.code, done.out) == (0, "head\ntail\n")
+    assert done.err == (
+        "queuectl: 995 bytes of stdout were not kept\nqueuectl: 100 bytes of stdout were not kept\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("count", "shown"),
+    [
+        ("0", ""),
+        ("1", "unended"),
+        ("2", "four\nunended"),
+        ("3", "three\nfour\nunended"),
+        ("9", "one\ntwo\nthree\nfour\nunended"),
+    ],
+)
+def test_last_lines(queuectl: Program, count: str, shown: str) -> None:
+    queuectl.add("a")
+    claim = queuectl.claim()
+    text, position = "one\ntwo\nthree\nfour\nunended", 0
+    for piece in (text[:6], text[6:7], text[7:16], text[16:]):
+        queuectl.prints(claim, piece.encode(), position=position)
+        position += len(piece)
+    assert queuectl.ok("logs", "a", "--tail", count) == shown
+
+
+def test_last_lines_that_are_ended(queuectl: Program) -> None:
+    queuectl.add("a")
+    queuectl.prints(queuectl.claim(), b"one\ntwo\n")
+    assert queuectl.ok("logs", "a", "--tail", "1") == "two\n"
+    assert queuectl("logs", "a", "--tail", "-1").code == 2
+
+
+def test_json_lines(queuectl: Program) -> None:
+    queuectl.add("a")
+    claim = queuectl.claim()
+    queuectl.prints(claim, "ü\n".encode())
+    queuectl.prints(claim, b"\xff", position=3)
+    records = [json.loads(line) for line in queuectl.ok("logs", "a", "--json").splitlines()]
+    place = {"attempt": 1, "stream": "stdout"}
+    assert records == [
+        {**place, "position": 0, "text": "ü\n"},
+        {**place, "position": 3, "base64": base64.b64encode(b"\xff").decode()},
+    ]
+
+
+def test_follow_across_retries(queuectl: Program, until: Until) -> None:
+    queuectl.add("a", max_retries=2, backoff_base=1)
+    process = queuectl.start("logs", "--follow", "a")
+    assert process.stdout
+    until(lambda: is_waiting(process))
+    claim = queuectl.claim()
+    queuectl.prints(claim, b"one\n")
+    assert process.stdout.readline() == b"one\n"
+    queuectl.prints(claim, b"one\ntwo\n")  # the same piece has grown
+    assert process.stdout.readline() == b"two\n"
+    with queuectl.ledger.transaction():
+        queuectl.ledger.settle(claim.key, failed(1), _again(claim.due_ms), now_ms=claim.claimed_ms)
+    claim = queuectl.claim()
+    queuectl.prints(claim, b"three\n")
+    queuectl.end(claim, failed(5))
+    assert process.stdout.read() == b"three\n"
+    assert process.wait(10) == 5
+
+
+def _again(due_ms: int) -> Verdict:
+    return Verdict(State.PENDING, 1, due_ms, "exit 1")
+
+
+def test_follow_what_has_ended(queuectl: Program) -> None:
+    queuectl.add("a", max_retries=1)
+    claim = queuectl.claim()
+    queuectl.prints(claim, b"1\n2\n3\n")
+    queuectl.end(claim, Ending(Outcome.SIGNAL, signal="SIGTERM"))
+    assert queuectl("logs", "--follow", "--tail", "2", "a") == (143, "2\n3\n", "")

@@ -1,0 +1,104 @@
+"""cancel and dlq retry, and how a job is named."""
+
+import pytest
+
+from tests.cli.program import Program, failed
+
+
+def test_cancel_pending(queuectl: Program) -> None:
+    queuectl.add("a")
+    assert queuectl.ok("cancel", "a") == "a cancelled\n"
+    job = queuectl.json("show", "a")
+    assert (job["state"], job["last_error"]) == ("cancelled", "cancelled")
+
+
+def test_cancel_running(queuectl: Program) -> None:
+    queuectl.add("a")
+    queuectl.claim()
+    assert queuectl.ok("cancel", "a") == "a is asked to end\n"
+    assert queuectl.json("show", "a")["cancel_requested_at"] is not None
+    assert "processing (asked to end)" in queuectl.ok("show", "a")
+
+
+def test_cancel_many_json(queuectl: Program) -> None:
+    for name in ("a", "b", "c"):
+        queuectl.add(name)
+    queuectl.claim()
+    assert queuectl.json("cancel", "a", "b", "b") == {"cancelled": ["b"], "asked": ["a"]}
+
+
+def test_cancel_what_has_ended(queuectl: Program) -> None:
+    queuectl.run("a")
+    queuectl.add("b")
+    kept = queuectl.dump()
+    done = queuectl("cancel", "a")
+    assert done == (4, "", "queuectl: a is completed already; too late to cancel\n")
+    assert queuectl.dump() == kept
+    assert queuectl("cancel", "a", "b")[:2] == (4, "b cancelled\n")
+
+
+def test_cancel_touches_nothing_if_one_is_unknown(queuectl: Program) -> None:
+    queuectl.add("a")
+    kept = queuectl.dump()
+    done = queuectl("cancel", "a", "nope")
+    assert done == (3, "", "queuectl: no job 'nope' (see: queuectl list)\n")
+    assert queuectl.dump() == kept
+
+
+def test_dlq_retry(queuectl: Program) -> None:
+    queuectl.run("a", failed(7), max_retries=1)
+    queuectl.add("b")
+    queuectl.ok("cancel", "b")
+    assert queuectl.ok("dlq", "retry", "a", "b") == "a pending\nb pending\n"
+    job = queuectl.json("show", "a")
+    assert (job["state"], job["attempts"], job["runs"]) == ("pending", 0, 1)
+    assert len(job["attempts_history"]) == 1
+
+
+def test_dlq_retry_touches_nothing_if_one_is_not_dead(queuectl: Program) -> None:
+    queuectl.run("a", failed(7), max_retries=1)
+    queuectl.add("b")
+    kept = queuectl.dump()
+    done = queuectl("dlq", "retry", "a", "b")
+    assert done == (4, "", "queuectl: b is pending, not dead; nothing was retried\n")
+    assert queuectl("dlq", "retry", "a", "nope").code == 3
+    assert queuectl.dump() == kept
+
+
+def test_dlq_retry_all(queuectl: Program) -> None:
+    assert queuectl("dlq", "retry", "--all") == (0, "", "no dead jobs\n")
+    assert queuectl.json("dlq", "retry", "--all") == {"retried": []}
+    queuectl.run("a", failed(7), max_retries=1)
+    queuectl.add("b")
+    queuectl.ok("cancel", "b")
+    assert queuectl.json("dlq", "retry", "--all") == {"retried": ["a"]}
+    assert queuectl.json("show", "b")["state"] == "cancelled"
+
+
+@pytest.mark.parametrize("words", [[], ["--all", "a"]])
+def test_dlq_retry_needs_jobs_or_all(queuectl: Program, words: list[str]) -> None:
+    done = queuectl("dlq", "retry", *words)
+    assert (done.code, done.out) == (2, "")
+    assert "queuectl dlq retry [options] --all" in done.err
+
+
+def test_a_prefix_names_one_job(queuectl: Program) -> None:
+    for name in ("job", "job1", "other"):
+        queuectl.add(name)
+    assert queuectl.json("show", "oth")["id"] == "other"
+    assert queuectl.json("show", "job")["id"] == "job"  # exact before longer ones
+    done = queuectl("show", "jo")
+    assert (done.code, done.out) == (2, "")
+    assert (
+        done.err
+        == "queuectl: 'jo' is the beginning of several ids, job and job1; give more of it\n"
+    )
+
+
+@pytest.mark.parametrize("name", ["nope", "", "-x", "a\nb", "%", "\udcff"])
+def test_unknown_names(queuectl: Program, name: str) -> None:
+    queuectl.add("a")
+    done = queuectl("show", "--", name)
+    assert (done.code, done.out) == (3, "")
+    assert done.err.startswith("queuectl: no job '")
+    assert done.err.count("\n") == 1

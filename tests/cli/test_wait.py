@@ -1,0 +1,103 @@
+"""wait: its exit codes, how fast it answers, and what it costs."""
+
+import os
+import statistics
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from queued.core.model import Ending, Outcome, State, Verdict
+from tests.cli.conftest import Until
+from tests.cli.program import OK, Program, failed, is_waiting
+
+ENDINGS = {
+    "completed": (OK, 0),
+    "exit": (failed(7), 7),
+    "signal": (Ending(Outcome.SIGNAL, signal="SIGKILL"), 137),
+    "timeout": (Ending(Outcome.TIMEOUT), 1),
+    "timeout with a signal": (Ending(Outcome.TIMEOUT, signal="SIGTERM"), 143),
+    "spawn error": (Ending(Outcome.SPAWN_ERROR, error="no such directory"), 1),
+    "cancelled": (Ending(Outcome.CANCELLED), 1),
+    "lost": (Ending(Outcome.LOST), 1),
+}
+
+
+@pytest.mark.parametrize("name", ENDINGS)
+def test_the_code_of_one_job(queuectl: Program, name: str) -> None:
+    ending, code = ENDINGS[name]
+    queuectl.run("a", ending, max_retries=1)
+    assert queuectl("wait", "a").code == code
+    done = queuectl("wait", "a", "--json")
+    assert done.code == code
+    assert f'"exit_code": {code}' in done.out
+
+
+def test_cancelled_before_it_ran(queuectl: Program) -> None:
+    queuectl.run("a", failed(7))
+    queuectl.ok("cancel", "a")
+    assert queuectl("wait", "a") == (1, "a cancelled\n", "")
+
+
+def test_several_jobs(queuectl: Program) -> None:
+    queuectl.run("a")
+    queuectl.run("b")
+    assert queuectl("wait", "a", "b") == (0, "a completed\nb completed\n", "")
+    queuectl.run("c", failed(7, b"bad\n"), max_retries=1)
+    assert queuectl("wait", "c", "a") == (1, "c dead: exit 7: bad\na completed\n", "")
+
+
+def test_unknown_and_time_out(queuectl: Program) -> None:
+    queuectl.add("a")
+    assert queuectl("wait", "a", "nope").code == 3
+    done = queuectl("wait", "a", "--timeout", "100ms")
+    assert done == (124, "", "queuectl: 1 of 1 jobs had not ended after 0.1s\n")
+    assert queuectl("wait", "a", "--timeout", "soon").code == 2
+
+
+def test_it_answers_at_once(queuectl: Program, until: Until) -> None:
+    delays = []
+    for number in range(5):
+        queuectl.add(f"j{number}")
+        claim = queuectl.claim()
+        process = queuectl.start("wait", f"j{number}", stdout=subprocess.PIPE)
+        until(lambda process=process: is_waiting(process))  # type: ignore[misc]
+        queuectl.end(claim)
+        began = time.monotonic()
+        assert process.stdout
+        assert process.stdout.read() == f"j{number} completed\n".encode()
+        delays.append(time.monotonic() - began)
+    assert statistics.median(delays) < 0.05
+
+
+def test_it_costs_nothing_at_rest(queuectl: Program, until: Until) -> None:
+    queuectl.add("a")
+    process = queuectl.start("wait", "a")
+    until(lambda: is_waiting(process))
+    before = _ticks(process.pid)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(1.5)
+    assert _ticks(process.pid) - before <= 1 / 50
+
+
+def _ticks(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_a_commit_that_is_slow_to_come(queuectl: Program, until: Until) -> None:
+    """The kernel tells of the write long before the commit can be seen."""
+    queuectl.add("a")
+    claim = queuectl.claim()
+    process = queuectl.start("wait", "a")
+    until(lambda: is_waiting(process))
+    with queuectl.ledger.transaction():
+        queuectl.ledger.settle(
+            claim.key, OK, Verdict(State.COMPLETED, 0, claim.due_ms, None), now_ms=claim.claimed_ms
+        )
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(0.3)
+    began = time.monotonic()
+    assert process.wait(10) == 0
+    assert time.monotonic() - began < 1

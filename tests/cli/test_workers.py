@@ -1,0 +1,121 @@
+"""worker start, stop and list: a service lives while it holds its lock."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from queued.core.model import Instance
+from queued.core.times import now_ms
+from queued.ctl.__main__ import main
+from queued.store import lock
+from tests.cli.conftest import Until
+from tests.cli.program import Program
+
+
+class Service:
+    """A service that only holds its lock; `end` is its death."""
+
+    def __init__(self, queuectl: Program, name: str) -> None:
+        self.name = name
+        path = lock.path_of(str(queuectl.database), name)
+        self._descriptor = lock.hold(path)
+        instance = Instance(name, "host", 4711, "0.1.0", now_ms(), None, path)
+        with queuectl.ledger.transaction():
+            queuectl.ledger.register(instance, now_ms=now_ms())
+            queuectl.ledger.worker_started(name, 1, 5001, now_ms=now_ms())
+            queuectl.ledger.worker_started(name, 2, 5002, now_ms=now_ms())
+
+    def end(self) -> None:
+        os.close(self._descriptor)
+
+
+@pytest.fixture
+def service(queuectl: Program) -> Service:
+    queuectl.add("a" * 64, "sleep 100; " * 20)
+    alive = Service(queuectl, "alive")
+    Service(queuectl, "dead").end()
+    queuectl.claim("alive", 2)
+    return alive
+
+
+def test_nothing_runs(queuectl: Program) -> None:
+    done = queuectl("worker", "stop")
+    assert done == (1, "", f"queuectl: no service runs on {queuectl.database}\n")
+    assert queuectl("worker", "list") == (
+        *(0, ""),
+        "no service runs (start one with: queuectl worker start)\n",
+    )
+    assert queuectl.json("worker", "list") == []
+
+
+def test_list(queuectl: Program, service: Service) -> None:
+    lines = queuectl.ok("worker", "list").splitlines()
+    assert lines[0] == "alive: pid 4711, queued 0.1.0"
+    assert lines[2:5] == [
+        "JOB               WORKER      PID      FOR  COMMAND",
+        "-                      1     5001           idle",
+        "a" * 64,
+    ]
+    assert "     2     5002" in lines[5]
+    assert max(map(len, lines)) <= 80
+    (instance,) = queuectl.json("worker", "list")
+    assert [worker["job"] for worker in instance["workers"]] == [None, "a" * 64]
+    service.end()
+
+
+def test_status_counts_the_living(queuectl: Program, service: Service) -> None:
+    status = queuectl.json("status")
+    assert (status["workers"], status["instances"]) == (2, 1)
+    service.end()
+    status = queuectl.json("status")
+    assert (status["workers"], status["instances"]) == (0, 0)
+
+
+def test_stop_waits(queuectl: Program, service: Service, until: Until) -> None:
+    process = queuectl.start("worker", "stop")
+    until(lambda: queuectl.ledger.stop_requested("alive"))
+    assert process.poll() is None
+    service.end()
+    out, err = process.communicate(timeout=10)
+    assert (process.returncode, out, err) == (0, b"alive (pid 4711) stopped\n", b"")
+    assert not queuectl.ledger.stop_requested("dead")
+
+
+def test_stop_without_waiting(queuectl: Program, service: Service) -> None:
+    out = queuectl.ok("worker", "stop", "--no-wait")
+    assert out == "alive (pid 4711) is asked to stop\n"
+    assert queuectl.json("worker", "stop", "--no-wait") == {"asked": ["alive"]}
+    assert "stopping" in queuectl.ok("worker", "list")
+    service.end()
+
+
+def test_stop_gives_up(queuectl: Program, service: Service) -> None:
+    done = queuectl("worker", "stop", "--timeout", "0.2")
+    told = "queuectl: alive (pid 4711) was asked to stop and still runs after 0.2s\n"
+    assert done == (124, "", told)
+    service.end()
+
+
+@pytest.mark.parametrize("count", ["0", "-1", "x", "1025", "1.5"])
+def test_a_bad_count(queuectl: Program, count: str) -> None:
+    done = queuectl("worker", "start", "--count", count)
+    told = f"queuectl: --count takes a whole number from 1 to 1024, not {count!r}\n"
+    assert done == (2, "", told)
+    assert queuectl.dump() is None
+
+
+def test_start_becomes_queued(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    conf = tmp_path / "my.conf"
+    conf.write_text("workers = 5\n")
+    seen: list[str] = []
+    monkeypatch.setattr(os, "execv", lambda path, words: seen.extend([path, *words]))
+    monkeypatch.setenv("QUEUECTL_DB", str(tmp_path / "q.db"))
+    main(["worker", "start", "--count", "3", "--background", "--config", str(conf)])
+    assert seen == [
+        *(sys.executable, sys.executable, "-P", "-m", "queued", "--db", str(tmp_path / "q.db")),
+        *("--config", str(conf), "--workers", "3", "--background"),
+    ]

@@ -1,0 +1,27 @@
+"""Finds what a test's commands started by a word in their arguments, whoever their parent is now."""
+
+import os
+import uuid
+
+
+class Nap:
+    """A `sleep` of sixteen minutes that no other test has, and who is having it."""
+
+    def __init__(self) -> None:
+        self.seconds = f"1000.{uuid.uuid4().int % 10**12:012}"
+
+    def __str__(self) -> str:
+        return self.seconds
+
+    def living(self) -> list[int]:
+        """Processes that have it among their arguments: sleeps, and shells that started them."""
+        mark = self.seconds.encode()
+        return [int(pid) for pid in os.listdir("/proc") if pid.isdigit() and mark in _words(pid)]
+
+
+def _words(pid: str) -> bytes:
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            return file.read()  # empty for a zombie
+    except OSError:
+        return b""

@@ -1,0 +1,285 @@
+"""When an attempt has ended, for whatever reason, nothing of it is alive."""
+
+import os
+import signal
+from typing import Any, NamedTuple
+
+import pytest
+
+from tests.process.marks import Nap
+from tests.service import Queue, alive, eventually
+
+
+class Case(NamedTuple):
+    """A command (NAP is a long sleep), how it must end, and the time in which it must."""
+
+    command: str
+    ending: tuple[str, int | str | None]
+    options: dict[str, Any] = {}
+    within_ms: int = 3000
+    at_least_ms: int = 0
+
+
+TIMEOUT = {"timeout": 0.3}
+HASTY = {"timeout": 0.3, "kill_grace": 0.3}
+
+CASES = {
+    "ends at its time": Case("exec sleep NAP", ("timeout", "SIGTERM"), TIMEOUT, 2000, 300),
+    "ends with its children": Case("sleep NAP | sleep NAP; :", ("timeout", "SIGTERM"), TIMEOUT),
+    "cleans up at its time": Case(
+        "trap 'exit 5' TERM; while :; do sleep 0.01; done", ("timeout", 5), TIMEOUT
+    ),
+    "ignores TERM": Case(
+        "trap '' TERM; sleep NAP; sleep NAP", ("timeout", "SIGKILL"), HASTY, 3000, 600
+    ),
+    "has no grace": Case(
+        "trap '' TERM; sleep NAP; sleep NAP", ("timeout", "SIGKILL"), HASTY | {"kill_grace": 0}
+    ),
+    "a child ignores TERM and the shell does not": Case(
+        "(trap '' TERM; sleep NAP; :) & wait", ("timeout", "SIGTERM"), HASTY
+    ),
+    "stops itself": Case("kill -STOP $$; sleep NAP", ("timeout", "SIGTERM"), TIMEOUT),
+    "a child is stopped": Case("sleep NAP & kill -STOP $!; wait", ("timeout", "SIGTERM"), TIMEOUT),
+    "a child that will not end is stopped": Case(
+        "(trap '' TERM; kill -STOP $(exec sh -c 'echo $PPID'); sleep NAP; :) & wait",
+        ("timeout", "SIGTERM"),
+        HASTY,
+    ),
+    "in the background": Case("sleep NAP & exit 0", ("exit", 0)),
+    "in the background, failed": Case("sleep NAP & exit 3", ("exit", 3)),
+    "in the background of a shell that was killed": Case(
+        "sleep NAP & kill -9 $$", ("signal", "SIGKILL")
+    ),
+    "nohup": Case("nohup sleep NAP >/dev/null 2>&1 & exit 0", ("exit", 0)),
+    "setsid": Case("setsid sleep NAP & exit 0", ("exit", 0)),
+    "setsid, the shell lives on": Case(
+        "setsid sleep NAP & setsid sleep NAP & wait", ("timeout", "SIGTERM"), TIMEOUT
+    ),
+    "a daemon forks twice": Case(
+        "setsid sh -c 'setsid sleep NAP & setsid sleep NAP & exit' & sleep 0.1; exit 0", ("exit", 0)
+    ),
+    "a daemon has no environment": Case(
+        "env -i setsid sleep NAP >/dev/null 2>&1 </dev/null & exit 0", ("exit", 0)
+    ),
+    "a daemon ignores TERM": Case(
+        "setsid sh -c 'trap \"\" TERM; sleep NAP; :' & sleep 0.1; exit 0",
+        ("exit", 0),
+        {"kill_grace": 0.3},
+    ),
+    "a group of its own": Case(
+        "set -m; sleep NAP & sleep NAP & exit 0", ("exit", 0)
+    ),
+    "many children that ignore TERM": Case(
+        "trap '' TERM; for i in $(seq 100); do setsid sleep NAP & done; exit 0",
+        ("exit", 0),
+        {"kill_grace": 0.2},
+        10_000,
+    ),
+    "children print while it exits": Case("yes NAP & yes NAP & exit 0", ("exit", 0)),
+    "signals its own group": Case("sleep NAP & kill -TERM 0; sleep NAP", ("signal", "SIGTERM")),
+    "kills its own group": Case("sleep NAP & kill -KILL 0; sleep NAP", ("signal", "SIGKILL")),
+}
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+def test_nothing_is_left(served: Queue, nap: Nap, case: Case) -> None:
+    command = case.command.replace("NAP", str(nap))
+    name = served.add(command, max_retries=1, **case.options)
+    served.wait(name)
+    assert nap.living() == []
+    (attempt,) = served.attempts(name)
+    outcome, how = case.ending
+    assert attempt.outcome == outcome
+    assert how in (attempt.exit_code, attempt.signal)
+    assert attempt.ran_ms is not None
+    assert case.at_least_ms <= attempt.ran_ms
+    took_ms = served.job(name).updated_ms - attempt.started_ms
+    assert case.at_least_ms <= took_ms <= case.within_ms
+
+
+def test_a_process_that_runs_away_from_its_parents_is_caught(served: Queue, nap: Nap) -> None:
+    """Each of its generations forks the next one, in a session of its own, and ends."""
+    comet = served.file("comet")
+    comet.write_text('[ -e "$1" ] && { setsid sh "$0" "$1" "$2" & }\nexit\n')
+    life = served.file("life")
+    life.touch()
+    try:
+        name = served.add(f"sh {comet} {life} {nap}; exit 0", kill_grace=0.2)
+        assert served.wait(name).label == "completed"
+        assert nap.living() == []
+    finally:
+        life.unlink()
+
+
+def test_what_is_left_is_told_to_end_before_it_is_killed(served: Queue) -> None:
+    name = served.add(
+        "(trap 'echo bye; exit' TERM; echo child; while :; do sleep 0.01; done) & sleep 0.3; exit 7",
+        max_retries=1,
+    )
+    served.wait(name)
+    printed = served.output(name)
+    assert printed.startswith(b"child\n")
+    assert printed.endswith(b"bye\n"), "it had the time to say so"
+    assert served.attempts(name)[0].exit_code == 7
+
+
+@pytest.mark.parametrize("number", ["TERM", "INT", "HUP", "QUIT", "STOP", "CHLD", "USR1"])
+def test_a_job_that_signals_its_parent_harms_only_itself(queue: Queue, number: str) -> None:
+    queue.serve(workers=1)
+    name = queue.add(f"kill -{number} $PPID; sleep 0.2; exit 4", max_retries=1)
+    job = queue.wait(name)
+    assert (job.label, job.runs) == ("dead", 1)
+    assert [(a.outcome, a.exit_code) for a in queue.attempts(name)] == [("exit", 4)]
+    assert queue.wait(queue.add("true")).label == "completed"
+
+
+@pytest.mark.parametrize("number", ["KILL", "USR2", "ALRM", "SEGV"])
+def test_a_job_that_kills_its_worker_is_lost_and_counted(
+    queue: Queue, nap: Nap, number: str
+) -> None:
+    queue.serve(workers=1)
+    name = queue.add(
+        f"env -i setsid sleep {nap} & kill -{number} $PPID; sleep {nap}", max_retries=1
+    )
+    assert queue.wait(name).label == "dead"
+    assert queue.attempts(name)[0].outcome == "lost"
+    assert nap.living() == []
+
+
+def test_time_goes_on_for_a_worker_that_a_job_has_stopped(queue: Queue, nap: Nap) -> None:
+    queue.serve(workers=1)
+    name = queue.add(f"kill -STOP $PPID; sleep {nap}", max_retries=1, timeout=0.3)
+    queue.wait(name)
+    assert queue.attempts(name)[0].outcome == "timeout"
+
+
+def test_a_closed_pipe_is_not_the_end(served: Queue) -> None:
+    name = served.add("exec >&- 2>&-; sleep 0.3; exit 6", max_retries=1)
+    served.wait(name)
+    (attempt,) = served.attempts(name)
+    assert attempt.exit_code == 6
+    assert attempt.ran_ms is not None
+    assert attempt.ran_ms >= 300
+
+
+def test_an_orphan_that_becomes_ours_is_reaped_while_the_job_runs(served: Queue) -> None:
+    """No zombies pile up in a worker while a long job starts daemon after daemon."""
+    name = served.add("for i in $(seq 50); do sh -c 'sh -c : &'; done; ps -o stat= --ppid $PPID")
+    served.wait(name)
+    assert served.output(name).split().count(b"Z") <= 2, "those of the last moment"
+
+
+# leave_children
+
+
+def spare(queue: Queue, nap: Nap, prefix: str = "setsid", **fields: Any) -> int:
+    """Runs a job that leaves a daemon on purpose; the daemon's pid."""
+    name = queue.add(
+        f"{prefix} sleep {nap} >/dev/null 2>&1 & sleep 0.05; exit 0", leave_children=True, **fields
+    )
+    assert queue.wait(name).label == "completed"
+    (pid,) = nap.living()
+    return pid
+
+
+@pytest.mark.parametrize("prefix", ["", "nohup", "setsid", "env -i setsid"])
+def test_left_on_purpose_stays_through_jobs_workers_and_the_service(
+    queue: Queue, nap: Nap, prefix: str
+) -> None:
+    service = queue.serve(workers=1)
+    daemon = spare(queue, nap, prefix)
+    other, more = Nap(), Nap()
+    queue.wait(queue.add(f"setsid sleep {other} & sleep {other} & exit 0"))
+    assert other.living() == []
+    assert alive(daemon), "a later job of the same worker"
+    second = spare(queue, more, prefix)
+    worker = service.child(1)
+    service.kill(worker, signal.SIGTERM)
+    service.replaced(1, worker)
+    queue.wait(queue.add(f"setsid sleep {other} & exit 0"))
+    assert other.living() == []
+    assert alive(daemon)
+    assert alive(second), "another worker"
+    assert service.stop() == 0
+    assert alive(daemon)
+    assert alive(second), "no service"
+    os.kill(second, signal.SIGKILL)
+
+
+def test_only_a_job_that_asks_for_it_leaves_children(queue: Queue, nap: Nap) -> None:
+    queue.serve(workers=1)
+    name = queue.add(f"sleep {nap} & exit 0", leave_children=False)
+    queue.wait(name)
+    assert nap.living() == []
+
+
+@pytest.mark.parametrize("how", ["timeout", "cancelled"])
+def test_a_job_that_is_ended_leaves_nothing_whatever_it_asked_for(
+    queue: Queue, nap: Nap, how: str
+) -> None:
+    queue.serve(workers=1)
+    name = queue.add(f"echo; setsid sleep {nap} & sleep {nap}", leave_children=True, max_retries=1,
+                     timeout=0.5 if how == "timeout" else 0)  # fmt: skip
+    eventually(lambda: len(nap.living()) >= 3)
+    if how == "cancelled":
+        assert queue.queuectl("cancel", name).returncode == 0
+    queue.wait(name)
+    assert queue.attempts(name)[0].outcome == how
+    assert nap.living() == []
+
+
+def test_a_lost_attempt_leaves_nothing_and_what_others_left_stays(queue: Queue, nap: Nap) -> None:
+    service = queue.serve(workers=1)
+    daemon = spare(queue, nap)
+    lost = Nap()
+    name = queue.add(f"setsid sleep {lost} & sleep {lost}", leave_children=True, max_retries=1)
+    eventually(lambda: len(lost.living()) >= 3)
+    service.kill(service.child(1))
+    queue.wait(name)
+    assert queue.attempts(name)[0].outcome == "lost"
+    assert lost.living() == []
+    assert alive(daemon)
+
+
+def test_what_a_daemon_starts_during_another_job_stays(queue: Queue, nap: Nap) -> None:
+    go, went = queue.file("go"), queue.file("went")
+    queue.serve(workers=1)
+    script = f"until [ -e {go} ]; do sleep 0.02; done; setsid sleep {nap} & touch {went}"
+    first = queue.add(f"setsid sh -c '{script}' >/dev/null 2>&1 & exit 0", leave_children=True)
+    queue.wait(first)
+    other = Nap()
+    second = queue.add(
+        f"touch {go}; until [ -e {went} ]; do sleep 0.02; done; sleep {other} & sleep 0.1; exit 0"
+    )
+    assert queue.wait(second).label == "completed"
+    assert other.living() == []
+    eventually(lambda: len(nap.living()) == 1, "the sleep alone: its parent has ended")
+
+
+def test_what_a_daemon_used_is_not_another_jobs(queue: Queue) -> None:
+    go, went = queue.file("go"), queue.file("went")
+    queue.serve(workers=1)
+    burn = f"until [ -e {go} ]; do sleep 0.02; done; timeout 0.5 sh -c 'while :; do :; done'"
+    command = f"setsid sh -c \"{burn}; touch {went}\" >/dev/null 2>&1 & exit 0"
+    assert queue.wait(queue.add(command, leave_children=True)).label == "completed"
+    name = queue.add(f"touch {go}; until [ -e {went} ]; do sleep 0.05; done; sleep 0.1")
+    assert queue.wait(name).label == "completed"
+    (attempt,) = queue.attempts(name)
+    assert attempt.cpu_ms is not None
+    assert attempt.cpu_ms < 300
+
+
+def test_a_daemon_that_ends_while_its_worker_rests_is_reaped(queue: Queue, nap: Nap) -> None:
+    queue.serve(workers=1)
+    daemon = spare(queue, nap)
+    os.kill(daemon, signal.SIGKILL)
+    eventually(lambda: not os.path.exists(f"/proc/{daemon}"), "no zombie")
+
+
+def test_a_process_that_holds_the_pipe_does_not_hold_the_worker(queue: Queue, nap: Nap) -> None:
+    queue.serve(workers=1)
+    name = queue.add(f"echo before; sleep {nap} & echo after; exit 0", leave_children=True)
+    assert queue.wait(name).label == "completed"
+    assert queue.output(name) == b"before\nafter\n"
+    assert len(nap.living()) == 1
+    assert queue.wait(queue.add("true")).label == "completed"

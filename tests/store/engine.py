@@ -1,0 +1,126 @@
+"""A database under test, seen through the two protocols that every engine implements."""
+
+from collections import Counter
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any
+
+from queued.core.model import (
+    Backoff,
+    Claim,
+    Ending,
+    Instance,
+    Job,
+    JobFilter,
+    Label,
+    NewJob,
+    Outcome,
+    State,
+    Verdict,
+    judge,
+)
+from queued.store.base import Ledger, Store
+
+NOW = 1_700_000_000_000
+BACKOFF = Backoff(2.0, 3600.0, 0.0)
+OK = Ending(Outcome.EXIT, exit_code=0)
+FAILED = Ending(Outcome.EXIT, exit_code=1, tail=b"no luck\n")
+
+
+class Engine:
+    """Opens stores and ledgers on one fresh database, and says what tests say again and again."""
+
+    def __init__(
+        self, stack: ExitStack, open_store: Callable[[], Store], open_ledger: Callable[[], Ledger]
+    ) -> None:
+        self._stack = stack
+        self._open_store = open_store
+        self._open_ledger = open_ledger
+        self.store = self.another_store()
+        self.ledger = self.another_ledger()
+
+    def another_store(self) -> Store:
+        """One more connection, as a second queuectl has it."""
+        store = self._open_store()
+        self._stack.callback(store.close)
+        return store
+
+    def another_ledger(self) -> Ledger:
+        """One more connection, as a second service has it."""
+        ledger = self._open_ledger()
+        self._stack.callback(ledger.close)
+        return ledger
+
+    def add(self, command: str = "true", *, now_ms: int = NOW, **fields: Any) -> int:
+        """Enqueues a job; its row."""
+        new = [NewJob(command, **fields)]
+        return self.store.find(self.store.enqueue(new, max_retries=3, now_ms=now_ms)[0])
+
+    def claim(self, *, now_ms: int = NOW, worker: int = 1, token: int = 77) -> Claim | None:
+        """Claims the first ready job for instance `i`."""
+        with self.ledger.transaction():
+            return self.ledger.claim("i", worker, token, now_ms=now_ms)
+
+    def must_claim(self, *, now_ms: int = NOW, worker: int = 1, token: int = 77) -> Claim:
+        """The same where there is one."""
+        claim = self.claim(now_ms=now_ms, worker=worker, token=token)
+        assert claim is not None
+        return claim
+
+    def end(self, claim: Claim, ending: Ending = OK, *, now_ms: int = NOW) -> State | None:
+        """Settles a claim as the dispatcher does."""
+        return self.settle(
+            claim, judge(claim, ending, BACKOFF, now_ms=now_ms), ending, now_ms=now_ms
+        )
+
+    def settle(
+        self, claim: Claim, verdict: Verdict, ending: Ending = OK, *, now_ms: int = NOW
+    ) -> State | None:
+        """Settles a claim with a given verdict."""
+        with self.ledger.transaction():
+            return self.ledger.settle(claim.key, ending, verdict, now_ms=now_ms)
+
+    def promote(self, *, now_ms: int, limit: int = 1000) -> int | None:
+        """Makes what is due claimable; when the next is due."""
+        with self.ledger.transaction():
+            return self.ledger.promote(now_ms=now_ms, limit=limit)
+
+    def register(self, name: str = "i", pid: int = 10) -> Instance:
+        """Registers an instance."""
+        instance = Instance(name, "host", pid, "0.1.0", NOW, None, f"/run/{name}.lock")
+        with self.ledger.transaction():
+            self.ledger.register(instance, now_ms=NOW)
+        return instance
+
+    def put(self, state: State, **fields: Any) -> tuple[int, Claim | None]:
+        """A new job brought to `state`, and the last claim of it."""
+        job = self.add(**fields)
+        if state is State.PENDING:
+            return job, None
+        if state is State.CANCELLED:
+            assert self.store.cancel(job, now_ms=NOW) is State.CANCELLED
+            return job, None
+        claim = self.must_claim()
+        assert claim.key.job == job
+        if state is State.COMPLETED:
+            self.end(claim)
+        if state is State.DEAD:
+            self.settle(claim, Verdict(State.DEAD, 1, NOW, "exit 1"), FAILED)
+        assert self.store.show(job).state is state
+        return job, claim
+
+    def jobs(self, **wanted: Any) -> list[Job]:
+        """All jobs that a filter finds."""
+        return list(self.store.list(JobFilter(**wanted)))
+
+    def check_counters(self, *, now_ms: int = NOW) -> None:
+        """The counters say what a count says."""
+        counted = Counter(job.label for job in self.jobs())
+        overdue = sum(
+            job.label is Label.SCHEDULED and job.run_at_ms <= now_ms for job in self.jobs()
+        )
+        assert {label: n for label, n in self.ledger.counts().items() if n} == counted
+        expected = {label: counted[label] for label in Label}
+        expected[Label.PENDING] += counted[Label.SCHEDULED] + counted[Label.FAILED]
+        expected[Label.SCHEDULED] -= overdue
+        assert self.store.status(now_ms=now_ms).counts == expected

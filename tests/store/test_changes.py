@@ -1,0 +1,47 @@
+"""Events of the database's files."""
+
+import os
+import select
+from pathlib import Path
+
+from queued.store import lock
+from queued.store.changes import Changes
+from queued.store.sqlite import SqliteStore
+from tests.store.engine import NOW
+
+
+def _readable(changes: Changes) -> bool:
+    return bool(select.select([changes.fileno()], [], [], 0)[0])
+
+
+def test_a_commit_is_seen_and_reading_is_not(path: str) -> None:
+    store = SqliteStore(path)
+    changes = Changes(path)
+    store.config()
+    assert not _readable(changes)
+    assert changes.take() == (False, False)
+    store.config_set("workers", "4", now_ms=NOW)
+    assert _readable(changes)
+    assert changes.take() == (True, False)
+    assert changes.take() == (False, False)
+    changes.close()
+    store.close()
+
+
+def test_other_files_of_the_directory_do_not_count(path: str, tmp_path: Path) -> None:
+    SqliteStore(path).close()
+    changes = Changes(path)
+    (tmp_path / "other.db").write_text("x")
+    (tmp_path / "other.db.i.lock").write_text("x")
+    assert changes.take() == (False, False)
+    changes.close()
+
+
+def test_the_end_of_an_instance_is_seen(path: str) -> None:
+    SqliteStore(path).close()
+    changes = Changes(path)
+    descriptor = lock.hold(lock.path_of(path, "i"))
+    assert changes.take() == (False, False)
+    os.close(descriptor)
+    assert changes.take() == (False, True)
+    changes.close()

@@ -1,0 +1,274 @@
+"""Claims: their order, when a job becomes due, and the fence around each of them."""
+
+import random
+from itertools import pairwise
+
+import pytest
+
+from queued.core.model import Chunk, Claim, Ending, Key, Label, Outcome, State, Verdict
+from tests.store.engine import FAILED, NOW, OK, Engine
+
+STALE = {
+    "job": lambda key: key._replace(job=key.job + 1),
+    "attempt": lambda key: key._replace(attempt=key.attempt + 1),
+    "token": lambda key: key._replace(token=key.token + 1),
+}
+
+
+def _order(engine: Engine, now_ms: int = NOW) -> list[str]:
+    names = []
+    while (claim := engine.claim(now_ms=now_ms)) is not None:
+        names.append(claim.id)
+    return names
+
+
+def test_an_empty_queue_has_nothing_to_claim(engine: Engine) -> None:
+    assert engine.claim() is None
+    assert engine.promote(now_ms=NOW) is None
+
+
+def test_a_claim_carries_what_a_run_needs(engine: Engine) -> None:
+    job = engine.add("echo $HOME", id="a", queue="q", options='{"nice": 5}', max_retries=7)
+    claim = engine.must_claim(now_ms=NOW + 5, worker=3, token=2**63 - 1)
+    key = Key(job, 1, 2**63 - 1)
+    assert claim == Claim(key, "a", "q", "echo $HOME", {"nice": 5}, 0, 7, 3, NOW, NOW + 5)
+    with engine.ledger.transaction():
+        assert engine.ledger.running_claims("i") == [claim]
+
+
+def test_the_order_is_priority_then_due_time_then_enqueueing(engine: Engine) -> None:
+    engine.add(id="third", run_at_ms=NOW - 5)
+    engine.add(id="fourth", run_at_ms=NOW)
+    engine.add(id="fifth", run_at_ms=NOW)
+    engine.add(id="last", priority=-1, run_at_ms=NOW - 99)
+    engine.add(id="second", priority=5, run_at_ms=NOW)
+    engine.add(id="first", priority=5, run_at_ms=NOW - 1)
+    assert _order(engine) == ["first", "second", "third", "fourth", "fifth", "last"]
+
+
+def test_the_order_of_any_mix(engine: Engine) -> None:
+    dice = random.Random(7)
+    for _ in range(200):
+        engine.add(priority=dice.randint(-2, 2), run_at_ms=NOW - dice.randint(0, 5))
+    order = [engine.store.show(engine.store.find(name)) for name in _order(engine)]
+    assert len(order) == 200
+    keys = [(-job.priority, job.run_at_ms, job.seq) for job in order]
+    assert all(one < other for one, other in pairwise(keys))
+
+
+def test_a_job_waits_for_its_time(engine: Engine) -> None:
+    job = engine.add(delay_ms=100)
+    assert engine.store.show(job).label is Label.SCHEDULED
+    assert engine.promote(now_ms=NOW + 99) == NOW + 100
+    assert engine.claim(now_ms=NOW + 99) is None
+    assert engine.promote(now_ms=NOW + 100) is None
+    assert engine.store.show(job).label is Label.PENDING
+    assert engine.must_claim(now_ms=NOW + 100).key.job == job
+
+
+def test_promoting_takes_the_earliest_and_says_when_to_come_again(engine: Engine) -> None:
+    for delay in (30, 10, 20):
+        engine.add(id=f"after-{delay}", delay_ms=delay)
+    assert engine.promote(now_ms=NOW + 30, limit=2) == NOW + 30
+    assert _order(engine) == ["after-10", "after-20"]
+    assert engine.promote(now_ms=NOW + 30, limit=2) is None
+    assert _order(engine) == ["after-30"]
+
+
+def test_a_failed_job_comes_back_after_its_delay_and_not_before(engine: Engine) -> None:
+    job = engine.add()
+    claim = engine.must_claim()
+    assert engine.end(claim, FAILED) is State.PENDING
+    failed = engine.store.show(job)
+    assert (failed.label, failed.attempts, failed.runs) == (Label.FAILED, 1, 1)
+    assert (failed.run_at_ms, failed.last_error) == (NOW + 2000, "exit 1: no luck")
+    engine.promote(now_ms=NOW + 1999)
+    assert engine.claim(now_ms=NOW + 1999) is None
+    engine.promote(now_ms=NOW + 2000)
+    assert engine.must_claim(now_ms=NOW + 2000).key == Key(job, 2, 77)
+
+
+def test_a_retry_without_delay_is_ready_at_once(engine: Engine) -> None:
+    engine.add()
+    engine.settle(engine.must_claim(), Verdict(State.PENDING, 1, NOW, "exit 1"), FAILED)
+    assert engine.must_claim().attempts == 1
+
+
+@pytest.mark.parametrize("part", STALE)
+def test_a_stale_key_settles_nothing(engine: Engine, part: str) -> None:
+    job, claim = engine.put(State.PROCESSING)
+    assert claim is not None
+    before = engine.store.show(job), engine.store.attempts(job)
+    stale = claim._replace(key=STALE[part](claim.key))
+    assert engine.end(stale, FAILED) is None
+    assert (engine.store.show(job), engine.store.attempts(job)) == before
+    assert engine.end(claim) is State.COMPLETED
+
+
+def test_a_second_result_changes_nothing(engine: Engine) -> None:
+    job, claim = engine.put(State.PROCESSING)
+    assert claim is not None
+    engine.end(claim)
+    recorded = engine.store.show(job), engine.store.attempts(job)
+    assert engine.end(claim, FAILED, now_ms=NOW + 5) is None
+    assert (engine.store.show(job), engine.store.attempts(job)) == recorded
+
+
+def test_the_result_of_an_earlier_run_is_too_late(engine: Engine) -> None:
+    job, first = engine.put(State.PROCESSING)
+    assert first is not None
+    engine.settle(first, Verdict(State.PENDING, 1, NOW, "lost"), Ending(Outcome.LOST))
+    second = engine.must_claim(token=78)
+    assert engine.end(first) is None
+    assert engine.end(second) is State.COMPLETED
+    assert [run.outcome for run in engine.store.attempts(job)] == [Outcome.LOST, Outcome.EXIT]
+
+
+def test_an_attempt_has_its_whole_story(engine: Engine) -> None:
+    job, claim = engine.put(State.PROCESSING)
+    assert claim is not None
+    running = engine.store.attempts(job)[0]
+    assert (running.number, running.instance, running.worker) == (1, "i", 1)
+    assert (running.started_ms, running.ended_ms, running.outcome) == (NOW, None, None)
+    ending = Ending(
+        Outcome.SIGNAL, None, "SIGKILL", None, NOW + 1, NOW + 9, 8, 3, 2048, 70, 7, b"the end"
+    )
+    engine.end(claim, ending, now_ms=NOW + 10)
+    assert engine.store.attempts(job) == [
+        running._replace(
+            started_ms=NOW + 1,
+            ended_ms=NOW + 9,
+            outcome=Outcome.SIGNAL,
+            signal="SIGKILL",
+            error="signal SIGKILL: the end",
+            ran_ms=8,
+            cpu_ms=3,
+            peak_kib=2048,
+            stdout_bytes=70,
+            stderr_bytes=7,
+        )
+    ]
+
+
+def test_an_attempt_without_times_ends_when_it_is_settled(engine: Engine) -> None:
+    job, claim = engine.put(State.PROCESSING)
+    assert claim is not None
+    engine.end(claim, Ending(Outcome.LOST), now_ms=NOW + 3)
+    assert engine.store.attempts(job)[0].ended_ms == NOW + 3
+
+
+def test_output_is_kept_in_order_and_read_from_any_place(engine: Engine) -> None:
+    job, claim = engine.put(State.PROCESSING)
+    assert claim is not None
+    pieces = [Chunk(1, 10 * n, b"\xff" * 10) for n in range(40)]
+    with engine.ledger.transaction():
+        for piece in [*pieces[::-1], Chunk(2, 0, b"error")]:
+            engine.ledger.store_output(claim.key, piece)
+    assert list(engine.store.output(job, 1, 1)) == pieces
+    assert list(engine.store.output(job, 1, 1, start=390)) == pieces[39:]
+    assert list(engine.store.output(job, 1, 1, start=391)) == []
+    assert list(engine.store.output(job, 1, 2)) == [Chunk(2, 0, b"error")]
+    assert list(engine.store.output(job, 2, 1)) == []
+
+
+def test_a_piece_that_comes_again_is_the_same_piece_or_a_longer_one(engine: Engine) -> None:
+    job, claim = engine.put(State.PROCESSING)
+    assert claim is not None
+    with engine.ledger.transaction():
+        for content in (b"abc", b"abcdef", b"abc"):
+            engine.ledger.store_output(claim.key, Chunk(1, 0, content))
+    assert list(engine.store.output(job, 1, 1)) == [Chunk(1, 0, b"abcdef")]
+
+
+@pytest.mark.parametrize("part", STALE)
+def test_output_with_a_stale_key_is_not_kept(engine: Engine, part: str) -> None:
+    job, claim = engine.put(State.PROCESSING)
+    assert claim is not None
+    with engine.ledger.transaction():
+        engine.ledger.store_output(STALE[part](claim.key), Chunk(1, 0, b"late"))
+    engine.end(claim)
+    with engine.ledger.transaction():
+        engine.ledger.store_output(claim.key, Chunk(1, 0, b"later"))
+    assert [list(engine.store.output(job, number, 1)) for number in (1, 2)] == [[], []]
+
+
+def test_trimming_drops_what_lies_between_head_and_tail(engine: Engine) -> None:
+    job, claim = engine.put(State.PROCESSING)
+    assert claim is not None
+    with engine.ledger.transaction():
+        for position in range(0, 60, 10):
+            for stream in (1, 2):
+                engine.ledger.store_output(claim.key, Chunk(stream, position, b"x" * 10))
+        engine.ledger.trim_output(claim.key, 1, head_end=20, tail_start=40)
+    assert [piece.position for piece in engine.store.output(job, 1, 1)] == [0, 10, 40, 50]
+    assert len(list(engine.store.output(job, 1, 2))) == 6
+
+
+def test_running_claims_are_those_of_the_instance_that_are_not_settled(engine: Engine) -> None:
+    claims = [engine.put(State.PROCESSING)[1] for _ in range(3)]
+    assert claims[1] is not None
+    engine.end(claims[1])
+    with engine.ledger.transaction():
+        assert engine.ledger.running_claims("i") == [claims[0], claims[2]]
+        assert engine.ledger.running_claims("j") == []
+
+
+def test_a_failed_turn_leaves_nothing(engine: Engine) -> None:
+    job = engine.add()
+    before = engine.store.show(job)
+    with pytest.raises(KeyError), engine.ledger.transaction():
+        assert engine.ledger.claim("i", 1, 77, now_ms=NOW)
+        raise KeyError
+    assert engine.store.show(job) == before
+    assert engine.store.attempts(job) == []
+
+
+def test_a_turn_that_need_not_be_durable_is_seen_all_the_same(engine: Engine) -> None:
+    job = engine.add()
+    with engine.ledger.transaction(durable=False):
+        claim = engine.ledger.claim("i", 1, 77, now_ms=NOW)
+    assert claim is not None
+    assert engine.store.show(job).state is State.PROCESSING
+    assert engine.end(claim) is State.COMPLETED
+
+
+def test_many_moves_make_one_turn(engine: Engine) -> None:
+    job = engine.add()
+    with engine.ledger.transaction():
+        claim = engine.ledger.claim("i", 1, 77, now_ms=NOW)
+        assert claim is not None
+        engine.ledger.store_output(claim.key, Chunk(1, 0, b"hello"))
+        engine.ledger.settle(claim.key, OK, Verdict(State.COMPLETED, 0, NOW, None), now_ms=NOW)
+        assert engine.store.show(job).state is State.PENDING
+    assert engine.store.show(job).state is State.COMPLETED
+    assert list(engine.store.output(job, 1, 1)) == [Chunk(1, 0, b"hello")]
+
+
+@pytest.mark.parametrize("shift", [3_600_000, -3_600_000])
+def test_waiting_retries_move_along_when_the_clock_is_set(engine: Engine, shift: int) -> None:
+    failed = engine.add()
+    engine.end(engine.must_claim(), FAILED)
+    scheduled = engine.add(delay_ms=5000)
+    ready = engine.add()
+
+    def look(boot_id: str, offset_ms: int) -> int:
+        with engine.ledger.transaction():
+            return engine.ledger.shift_clock(boot_id=boot_id, offset_ms=offset_ms, tolerance_ms=50)
+
+    assert look("one", 1000) == 0
+    assert look("one", 1050) == 0
+    assert look("one", 1000 + shift) == shift
+    assert look("one", 1000 + shift) == 0
+    run_at = [engine.store.show(job).run_at_ms for job in (failed, scheduled, ready)]
+    assert run_at == [NOW + 2000 + shift, NOW + 5000, NOW]
+    assert look("two", 9999) == 0, "another boot is another clock"
+    assert look("two", 9999) == 0
+
+
+def test_small_steps_of_the_clock_add_up(engine: Engine) -> None:
+    with engine.ledger.transaction():
+        shifts = [
+            engine.ledger.shift_clock(boot_id="one", offset_ms=offset, tolerance_ms=50)
+            for offset in range(0, 161, 20)
+        ]
+    assert sum(shifts) >= 110

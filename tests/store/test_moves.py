@@ -1,0 +1,100 @@
+"""Every operation on every state does what `model.MOVES` says, and nothing else."""
+
+import pytest
+
+from queued.core.errors import ConflictError
+from queued.core.model import MOVES, Claim, Key, Operation, State, Verdict
+from tests.store.engine import NOW, OK, Engine
+
+LATER = NOW + 60_000
+PAIRS = [(state, operation) for state in State for operation in Operation]
+
+
+def _apply(engine: Engine, operation: Operation, job: int, claim: Claim | None, to: State) -> bool:
+    """Does it; whether the database says that it was done."""
+    match operation:
+        case Operation.CLAIM:
+            taken = engine.claim(now_ms=LATER)
+            return taken is not None and taken.key.job == job
+        case Operation.CANCEL:
+            return engine.store.cancel(job, now_ms=LATER) is not None
+        case Operation.RETRY:
+            try:
+                return bool(engine.store.retry([job], now_ms=LATER))
+            except ConflictError:
+                return False
+    key = claim.key if claim else Key(job, engine.store.show(job).runs, 77)
+    verdict = Verdict(to, 0, LATER + 1, None)
+    with engine.ledger.transaction():
+        return engine.ledger.settle(key, OK, verdict, now_ms=LATER) is not None
+
+
+@pytest.mark.parametrize("to", [State.PENDING, State.COMPLETED, State.DEAD, State.CANCELLED])
+@pytest.mark.parametrize(("state", "operation"), PAIRS)
+def test_the_oracle(engine: Engine, state: State, operation: Operation, to: State) -> None:
+    job, claim = engine.put(state)
+    before = engine.store.show(job)
+    done = _apply(engine, operation, job, claim, to)
+    after = engine.store.show(job)
+    legal = MOVES.get((state, operation))
+    assert done is (legal is not None)
+    if legal is None:
+        assert after == before
+    else:
+        assert after.state in legal
+        assert after.state is (to if operation is Operation.SETTLE else after.state)
+        assert after.updated_ms == LATER
+    engine.check_counters()
+
+
+def test_the_oracle_reaches_every_legal_move() -> None:
+    assert set(MOVES) <= set(PAIRS)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "end"),
+    [
+        (State.PENDING, State.CANCELLED),
+        (State.DEAD, State.CANCELLED),
+        (State.CANCELLED, State.CANCELLED),
+        (State.COMPLETED, State.COMPLETED),
+    ],
+)
+def test_a_cancel_that_came_before_the_end_wins_over_a_retry(
+    engine: Engine, verdict: State, end: State
+) -> None:
+    job, claim = engine.put(State.PROCESSING)
+    assert claim is not None
+    assert engine.store.cancel(job, now_ms=NOW) is State.PROCESSING
+    with engine.ledger.transaction():
+        assert engine.ledger.cancel_requests("i") == [claim.key]
+    assert engine.settle(claim, Verdict(verdict, 0, NOW, None)) is end
+    after = engine.store.show(job)
+    assert after.state is end
+    assert after.cancel_requested_ms is None
+    assert engine.claim() is None
+    with engine.ledger.transaction():
+        assert engine.ledger.cancel_requests("i") == []
+
+
+def test_a_cancel_that_came_after_the_end_is_too_late(engine: Engine) -> None:
+    job, claim = engine.put(State.PROCESSING)
+    assert claim is not None
+    engine.end(claim)
+    assert engine.store.cancel(job, now_ms=NOW) is None
+    assert engine.store.show(job).state is State.COMPLETED
+
+
+def test_a_cancel_is_asked_once_and_remembers_when(engine: Engine) -> None:
+    job, _ = engine.put(State.PROCESSING)
+    engine.store.cancel(job, now_ms=NOW + 1)
+    engine.store.cancel(job, now_ms=NOW + 2)
+    assert engine.store.show(job).cancel_requested_ms == NOW + 1
+
+
+def test_a_cancel_concerns_its_own_instance(engine: Engine) -> None:
+    job, _ = engine.put(State.PROCESSING)
+    engine.store.cancel(job, now_ms=NOW)
+    with engine.ledger.transaction():
+        assert engine.ledger.cancel_requests("j") == []
+        assert engine.ledger.running_claims("j") == []

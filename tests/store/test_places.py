@@ -1,0 +1,92 @@
+"""Where the conf file and the database are."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from queued.core.errors import ConfigError
+from queued.store import places
+
+
+@pytest.fixture
+def somebody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not root."""
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+
+
+@pytest.fixture
+def root_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Root."""
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+
+
+def test_the_standard_database_of_root(root_user: None) -> None:
+    assert places.database_path("", {}) == "/var/lib/queued/queue.db"
+
+
+def test_the_standard_database_of_anybody_else(somebody: None, tmp_path: Path) -> None:
+    environment = {"XDG_STATE_HOME": "/x/state"}
+    assert places.database_path("", environment) == "/x/state/queued/queue.db"
+    assert places.database_path("", {}) == f"{tmp_path}/.local/state/queued/queue.db"
+
+
+def test_a_configured_database_becomes_absolute(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert places.database_path("a/q.db", {}) == f"{tmp_path}/a/q.db"
+    assert places.database_path("~/q.db", {}) == f"{tmp_path}/q.db"
+
+
+def test_a_conf_file_that_was_named_wins(somebody: None) -> None:
+    environment = {"QUEUECTL_CONF": "/b.conf"}
+    assert places.conf_path("/a.conf", environment) == "/a.conf"
+    assert places.conf_path(None, environment) == "/b.conf"
+
+
+def test_the_users_own_conf_file_is_found(somebody: None, tmp_path: Path) -> None:
+    environment = {"XDG_CONFIG_HOME": str(tmp_path)}
+    own = tmp_path / "queued" / "queuectl.conf"
+    assert places.conf_path(None, environment) != str(own)
+    own.parent.mkdir()
+    own.touch()
+    assert places.conf_path(None, environment) == str(own)
+
+
+def test_root_reads_no_users_conf_file(root_user: None, tmp_path: Path) -> None:
+    own = tmp_path / "queued" / "queuectl.conf"
+    own.parent.mkdir()
+    own.touch()
+    assert places.conf_path(None, {"XDG_CONFIG_HOME": str(tmp_path)}) != str(own)
+
+
+def test_what_a_conf_file_says(tmp_path: Path) -> None:
+    conf = tmp_path / "x.conf"
+    conf.write_text('workers = 8\nbackoff-base = 1.5\nlog_level = "debug"\n')
+    expected = {"workers": 8, "backoff_base": 1.5, "log_level": "debug"}
+    assert places.read_conf(str(conf)) == expected
+    assert places.read_conf(None) == {}
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"workers = 8\nx\n", "is not valid TOML: .*line 2"),
+        (b"\xff", "is not valid TOML"),
+        (b"worker = 8", "unknown setting 'worker'; did you mean 'workers'"),
+        (b"workers = 1\nworkers = 2", "is not valid TOML"),
+    ],
+)
+def test_a_conf_file_that_is_wrong_is_named(tmp_path: Path, content: bytes, reason: str) -> None:
+    conf = tmp_path / "x.conf"
+    conf.write_bytes(content)
+    with pytest.raises(ConfigError, match=f"{conf}:? {reason}"):
+        places.read_conf(str(conf))
+
+
+def test_a_conf_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot read .*: No such file"):
+        places.read_conf(str(tmp_path / "x.conf"))
+    with pytest.raises(ConfigError, match="cannot read .*: Is a directory"):
+        places.read_conf(str(tmp_path))

@@ -1,0 +1,336 @@
+"""SQLite: which files are taken, refused and made, and what happens under a lock."""
+
+import os
+import sqlite3
+import stat
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import apsw
+import pytest
+
+from queued.core.errors import (
+    BusyError,
+    DatabaseUnusableError,
+    DeniedError,
+    QueuedError,
+    StorageError,
+)
+from queued.core.model import JobFilter, NewJob
+from queued.store import migrate
+from queued.store.connection import Patience, named_errors
+from queued.store.sqlite import SqliteStore
+from tests.store.engine import NOW
+
+ROOT = Path(__file__).resolve().parents[2]
+FIRST_COMMAND = """
+import os, sys
+from queued.core.model import NewJob
+from queued.store.connection import Patience
+from queued.store.sqlite import SqliteStore
+print(flush=True)
+sys.stdin.read()
+store = SqliteStore(sys.argv[1], Patience(60))
+store.enqueue([NewJob("true")], max_retries=3, now_ms=1)
+store.close()
+"""
+
+
+def _open(path: str, limit_s: float = 10) -> SqliteStore:
+    return SqliteStore(path, Patience(limit_s))
+
+
+def _use(path: str) -> None:
+    store = _open(path)
+    store.enqueue([NewJob("true")], max_retries=3, now_ms=NOW)
+    assert len(list(store.list(JobFilter()))) == 1
+    store.close()
+
+
+def _text(path: str) -> None:
+    Path(path).write_text("these are my notes\n" * 100)
+
+
+def _short(path: str) -> None:
+    Path(path).write_bytes(b"xy")
+
+
+def _foreign(path: str) -> None:
+    with _sqlite(path) as connection:
+        connection.execute("CREATE TABLE addresses (name)")
+
+
+def _foreign_number(path: str) -> None:
+    with _sqlite(path) as connection:
+        connection.execute("PRAGMA application_id = 1")
+
+
+def _foreign_version(path: str) -> None:
+    with _sqlite(path) as connection:
+        connection.execute("PRAGMA user_version = 1")
+
+
+def _foreign_wal(path: str) -> None:
+    """One that died, with commits in its WAL only."""
+    script = (
+        "import os, sqlite3, sys; c = sqlite3.connect(sys.argv[1]);"
+        "c.execute('PRAGMA journal_mode = WAL'); c.execute('CREATE TABLE addresses (name)');"
+        "c.commit(); os._exit(0)"
+    )
+    subprocess.run([sys.executable, "-c", script, path], check=True)
+    assert os.stat(f"{path}-wal").st_size > 0
+
+
+def _newer(path: str) -> None:
+    _use(path)
+    with _sqlite(path) as connection:
+        connection.execute(f"PRAGMA user_version = {migrate.latest() + 1}")
+
+
+def _damaged_header(path: str) -> None:
+    _use(path)
+    with open(path, "r+b") as file:
+        file.write(b"\0" * 64)
+
+
+def _cut_off(path: str) -> None:
+    _use(path)
+    os.truncate(path, 1000)
+
+
+def _damaged_pages(path: str) -> None:
+    _use(path)
+    size = os.stat(path).st_size
+    with open(path, "r+b") as file:
+        file.seek(100)
+        file.write(b"\xff" * (size - 100))
+
+
+@contextmanager
+def _sqlite(path: str) -> Iterator[sqlite3.Connection]:
+    connection = sqlite3.connect(path)
+    with connection:
+        yield connection
+    connection.close()
+
+
+REFUSED: list[tuple[Callable[[str], None], str]] = [
+    (_text, "damaged or no database"),
+    (_short, "damaged or no database"),
+    (_foreign, "is a database of another program"),
+    (_foreign_number, "is a database of another program"),
+    (_foreign_version, "is a database of another program"),
+    (_foreign_wal, "is a database of another program"),
+    (_newer, r"has schema \d+, newer than the \d+"),
+    (_damaged_header, "damaged or no database"),
+    (_cut_off, "damaged or no database"),
+    (_damaged_pages, "damaged or no database"),
+    (os.mkdir, "is not a regular file"),
+    (os.mkfifo, "is not a regular file"),
+]
+
+
+def _contents(directory: Path) -> dict[str, bytes | None]:
+    """What lies in a directory; the index of a WAL is no content and may be rebuilt."""
+    return {
+        path.name: path.read_bytes() if path.is_file() else None
+        for path in directory.iterdir()
+        if not path.name.endswith("-shm")
+    }
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"), REFUSED, ids=lambda value: getattr(value, "__name__", "")
+)
+def test_a_file_that_is_not_usable_is_refused_and_not_touched(
+    path: str, make: Callable[[str], None], reason: str
+) -> None:
+    make(path)
+    directory = Path(path).parent
+    before = _contents(directory)
+    for _ in range(2):
+        with pytest.raises(DatabaseUnusableError, match=reason) as refusal:
+            _open(path)
+        assert path in str(refusal.value)
+        assert "\n" not in str(refusal.value)
+    assert _contents(directory) == before
+
+
+def test_damage_that_shows_only_later_is_named_too(path: str) -> None:
+    store = _open(path)
+    store.enqueue([NewJob("x" * 50_000)] * 20, max_retries=3, now_ms=NOW)
+    store.close()
+    size = os.stat(path).st_size
+    with open(path, "r+b") as file:
+        file.seek(size // 2)
+        file.write(b"\xff" * (size // 2))
+    store = _open(path)
+    with pytest.raises(DatabaseUnusableError, match="is damaged"):
+        list(store.list(JobFilter()))
+    store.close()
+
+
+def test_an_empty_file_becomes_a_database(path: str) -> None:
+    Path(path).touch()
+    _use(path)
+
+
+def test_a_database_is_made_private_with_its_directory(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        path = tmp_path / "state" / "queued" / "queue.db"
+        store = _open(str(path))
+        modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
+        store.close()
+    finally:
+        os.umask(before)
+    assert modes == dict.fromkeys(["queue.db", "queue.db-wal", "queue.db-shm"], 0o600)
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+
+
+def test_a_database_in_the_directory_of_a_group_is_for_the_group(path: str) -> None:
+    os.chmod(Path(path).parent, 0o2770)
+    store = _open(path)
+    store.config_set("workers", "4", now_ms=NOW)
+    modes = {stat.S_IMODE(file.stat().st_mode) for file in Path(path).parent.iterdir()}
+    store.close()
+    assert modes == {0o660}
+
+
+@pytest.mark.parametrize(
+    ("path", "error"),
+    [("/proc/queue.db", QueuedError), ("/dev/null/queue.db", StorageError)],
+)
+def test_a_place_where_no_file_can_be_is_named(path: str, error: type[QueuedError]) -> None:
+    with pytest.raises(error, match=path):
+        _open(path)
+
+
+def test_a_link_that_leads_nowhere_is_refused(path: str, tmp_path: Path) -> None:
+    os.symlink(tmp_path / "nowhere" / "queue.db", path)
+    with pytest.raises(DeniedError, match="cannot open"):
+        _open(path)
+
+
+def test_opening_again_changes_nothing(path: str) -> None:
+    _open(path).close()
+    before = _contents(Path(path).parent)
+    _open(path).close()
+    assert _contents(Path(path).parent) == before
+
+
+def test_closing_twice_is_no_error(path: str) -> None:
+    store = _open(path)
+    store.close()
+    store.close()
+
+
+@pytest.mark.parametrize("attempt", range(3))
+def test_twenty_first_commands_at_the_same_moment(tmp_path: Path, attempt: int) -> None:
+    path = str(tmp_path / "new" / "queue.db")
+    start_reading, start = os.pipe()
+    children = [
+        subprocess.Popen(
+            [sys.executable, "-c", FIRST_COMMAND, path],
+            stdin=start_reading,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
+        for _ in range(20)
+    ]
+    os.close(start_reading)
+    for child in children:
+        assert child.stdout is not None
+        child.stdout.readline()
+    os.close(start)  # the starting signal: all of them read its end
+    complaints = [child.communicate()[1].decode() for child in children]
+    assert [text for text in complaints if text] == []
+    store = _open(path)
+    assert len(list(store.list(JobFilter()))) == 20
+    store.close()
+
+
+def test_a_database_that_stays_locked_is_busy_after_the_patience(path: str) -> None:
+    waits: list[float] = []
+    store = SqliteStore(path, Patience(0.3, waits.append))
+    other = apsw.Connection(path)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(BusyError, match="stayed locked by another program"):
+        store.config_set("workers", "4", now_ms=NOW)
+    assert waits[0] < 0.1
+    assert 0.2 < waits[-1] < 0.3
+    assert store.config() == {}, "reading waits for nobody"
+    other.execute("COMMIT")
+    store.config_set("workers", "4", now_ms=NOW)
+    store.close()
+    other.close()
+
+
+def test_a_lock_that_goes_away_is_waited_for(path: str) -> None:
+    store = _open(path)
+    other = apsw.Connection(path)
+    other.execute("BEGIN IMMEDIATE")
+
+    def wait(waited_s: float) -> None:
+        if waited_s > 0.05 and other.in_transaction:
+            other.execute("COMMIT")
+
+    store._database._connection.set_busy_handler(Patience(10, wait))
+    store.config_set("workers", "4", now_ms=NOW)
+    assert store.config() == {"workers": "4"}
+    store.close()
+    other.close()
+
+
+def test_a_new_file_that_is_locked_is_busy_after_the_patience(path: str) -> None:
+    other = apsw.Connection(path)
+    other.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(BusyError):
+        _open(path, 0.1)
+    other.execute("COMMIT")
+    other.close()
+    _use(path)
+
+
+def test_a_commit_that_fails_is_rolled_back_and_named(path: str) -> None:
+    store = _open(path)
+    connection = store._database._connection
+    connection.pragma("max_page_count", connection.pragma("page_count"))
+    big = [NewJob("x" * 100_000)] * 10
+    with pytest.raises(StorageError, match="no room on the disk"):
+        store.enqueue(big, max_retries=3, now_ms=NOW)
+    assert not connection.in_transaction
+    connection.pragma("max_page_count", 1_000_000)
+    assert len(store.enqueue(big, max_retries=3, now_ms=NOW)) == 10
+    store.close()
+
+
+@pytest.mark.parametrize(
+    ("error", "named"),
+    [
+        (apsw.BusyError("x"), BusyError),
+        (apsw.LockedError("x"), BusyError),
+        (apsw.FullError("x"), StorageError),
+        (apsw.IOError("x"), StorageError),
+        (apsw.CorruptError("x"), DatabaseUnusableError),
+        (apsw.NotADBError("x"), DatabaseUnusableError),
+        (apsw.ReadOnlyError("x"), DeniedError),
+        (apsw.CantOpenError("x"), DeniedError),
+        (PermissionError(13, "x"), DeniedError),
+        (OSError(28, "No space left on device"), StorageError),
+        (apsw.SQLError("a defect of ours"), apsw.SQLError),
+    ],
+    ids=repr,
+)
+def test_errors_of_the_engine_become_ours(error: Exception, named: type[Exception]) -> None:
+    with pytest.raises(named) as raised, named_errors("/x/queue.db"):
+        raise error
+    assert type(raised.value) is named
+    if named is not apsw.SQLError:
+        assert "/x/queue.db" in str(raised.value)
+        assert raised.value.__cause__ is error

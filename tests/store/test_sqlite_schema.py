@@ -1,0 +1,240 @@
+"""SQLite: the schema, the statements, and that the hot ones go by their index."""
+
+import re
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import apsw
+import pytest
+
+from queued.core.errors import DatabaseUnusableError
+from queued.core.model import NewJob
+from queued.store import migrate, queries
+from queued.store.connection import Database, Patience
+from queued.store.ledger import SqliteLedger
+from queued.store.sqlite import SqliteStore
+from tests.store.engine import NOW
+
+SQL = queries.load("sqlite")
+STATEMENTS = sorted(SQL.keys() - {"job"})  # `job` is a list of columns
+SOURCE = Path(queries.__file__).parent / "sql" / "sqlite"
+
+BY_ROW = "SEARCH jobs USING INTEGER PRIMARY KEY"
+BY_STATE = "SEARCH j USING INDEX jobs_by_state (state=?)"
+OF_ATTEMPTS = "SEARCH a USING PRIMARY KEY (job=? AND number=?)"
+BY_ID = "SEARCH jobs USING COVERING INDEX sqlite_autoindex_jobs_1"
+WAITING = "SEARCH jobs USING COVERING INDEX jobs_waiting"
+
+# Every hot statement with all that its plan may touch. The one SCAN is of an index that holds
+# ready jobs only, in the order of claiming, and ends at the first.
+PLANS = {
+    "enqueue": [],
+    "claim": [f"{BY_ROW} (rowid=?)", "SCAN jobs USING COVERING INDEX jobs_ready"],
+    "settle": [f"{BY_ROW} (rowid=?)"],
+    "promote": [f"{BY_ROW} (rowid=?)", f"{WAITING} (run_at<?)"],
+    "next_due": [WAITING],
+    "running_claims": [BY_STATE, OF_ATTEMPTS],
+    "cancel_requests": [BY_STATE, OF_ATTEMPTS],
+    "retry_all": ["SEARCH jobs USING COVERING INDEX jobs_by_state (state=?)"],
+    "find": [f"{BY_ID} (id=?)"],
+    "find_prefix": [f"{BY_ID} (id>? AND id<?)"],
+    "list": [f"{BY_ROW} (rowid>?)"],
+    "list_reverse": [f"{BY_ROW} (rowid<?)"],
+    "list_state": ["SEARCH jobs USING INDEX jobs_by_state (state=? AND seq>?)"],
+    "list_state_reverse": ["SEARCH jobs USING INDEX jobs_by_state (state=? AND seq<?)"],
+    "list_completed": [f"{BY_ROW} (rowid>?)"],
+    "list_completed_reverse": [f"{BY_ROW} (rowid<?)"],
+    "status": ["SCAN counts"],
+    "overdue": ["SEARCH jobs USING INDEX jobs_waiting (run_at<?)"],
+    "store_output": [f"{BY_ROW} (rowid=?)"],
+}
+SMALL = {"clock", "counts", "settings", "instances", "w", "p"}  # tables that may be read whole
+WHOLE_INDEX = {"claim", "shift_retries"}
+
+
+@pytest.fixture
+def connection(path: str) -> Iterator[apsw.Connection]:
+    """A migrated database, seen directly."""
+    database = Database(path, Patience(10))
+    yield database._connection
+    database.close()
+
+
+def _plan(connection: apsw.Connection, name: str) -> list[str]:
+    names = re.findall(r":(\w+)", SQL[name])
+    rows = connection.execute(f"EXPLAIN QUERY PLAN {SQL[name]}", dict.fromkeys(names))
+    return [str(row[3]) for row in rows]
+
+
+@pytest.mark.parametrize("name", STATEMENTS)
+def test_every_block_is_one_valid_statement(connection: apsw.Connection, name: str) -> None:
+    assert ";" not in SQL[name]
+    assert sqlite3.complete_statement(f"{SQL[name]};")
+    _plan(connection, name)
+
+
+@pytest.mark.parametrize("name", STATEMENTS)
+def test_no_statement_reads_a_table_that_grows(connection: apsw.Connection, name: str) -> None:
+    scanned = {step.split()[1] for step in _plan(connection, name) if step.startswith("SCAN ")}
+    assert scanned <= (SMALL | {"jobs"} if name in WHOLE_INDEX else SMALL)
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_a_hot_statement_goes_by_its_index(connection: apsw.Connection, name: str) -> None:
+    steps = [step for step in _plan(connection, name) if step.startswith(("SCAN", "SEARCH"))]
+    children = "SEARCH attempts USING PRIMARY KEY"  # the plan of ON DELETE CASCADE
+    assert [step for step in steps if not step.startswith(children)] == PLANS[name]
+
+
+@pytest.mark.parametrize("name", STATEMENTS)
+def test_every_statement_is_used(name: str) -> None:
+    code = "".join(path.read_text("utf-8") for path in SOURCE.parents[1].glob("*.py"))
+    stem = name.removesuffix("_reverse")
+    assert re.search(rf'f?"{stem}("|\{{suffix\}})', code)
+
+
+def _steps(database: Database, name: str, **values: int) -> int:
+    """How many instructions of SQLite's machine a statement takes."""
+    steps = 0
+
+    def count() -> bool:
+        nonlocal steps
+        steps += 1
+        return False
+
+    database._connection.set_progress_handler(count, 1)
+    try:
+        database.rows(name, **values)
+    finally:
+        database._connection.set_progress_handler(None)
+    return steps
+
+
+def test_the_work_stays_flat_as_the_queue_grows(path: str) -> None:
+    store, ledger = SqliteStore(path), SqliteLedger(path, Patience(10))
+    database = ledger._database
+    measured = []
+    for many in (200, 5000):
+        future = [NewJob("true", priority=9, delay_ms=60_000)] * many
+        ready = [NewJob("true", priority=priority % 3) for priority in range(many)]
+        store.enqueue([*future, *ready], max_retries=3, now_ms=NOW)
+        with ledger.transaction():
+            measured.append(
+                {
+                    "claim": _steps(database, "claim", token=7, now=NOW),
+                    "next_due": _steps(database, "next_due"),
+                    "promote": _steps(database, "promote", now=NOW, limit=100),
+                    "status": _steps(database, "status"),
+                    "oldest_due": _steps(database, "oldest_due", now=NOW),
+                    "cancel_requests": _steps(database, "cancel_requests", instance=0),
+                }
+            )
+    store.close()
+    ledger.close()
+    small, large = measured
+    assert small.keys() == {name for name in small if large[name] <= small[name] * 1.5 + 20}
+
+
+def _schema(path: str) -> list[tuple[str, ...]]:
+    connection = sqlite3.connect(path)
+    try:
+        return connection.execute(
+            "SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY type, name"
+        ).fetchall()
+    finally:
+        connection.close()
+
+
+def test_the_schema_is_the_sum_of_the_migrations(path: str, tmp_path: Path) -> None:
+    Database(path, Patience(10)).close()
+    plain = tmp_path / "plain.db"
+    connection = sqlite3.connect(plain)
+    for file in sorted((SOURCE / "migrations").glob("*.sql")):
+        connection.executescript(file.read_text("utf-8"))
+    connection.close()
+    assert _schema(path) == _schema(str(plain))
+
+
+def test_migrations_are_numbered_without_a_gap() -> None:
+    names = sorted(file.name for file in (SOURCE / "migrations").iterdir())
+    assert [int(name.split("_")[0]) for name in names] == list(range(1, migrate.latest() + 1))
+
+
+def test_every_table_is_strict(connection: apsw.Connection) -> None:
+    tables = connection.execute("SELECT name, strict FROM pragma_table_list WHERE schema = 'main'")
+    loose = [name for name, strict in tables if not strict]
+    assert loose == ["sqlite_schema"]
+
+
+def test_the_promises_settings_of_a_connection(connection: apsw.Connection) -> None:
+    pragmas = ["journal_mode", "synchronous", "foreign_keys", "application_id", "user_version"]
+    full = 2
+    assert [connection.pragma(name) for name in pragmas] == [
+        *("wal", full, 1),
+        *(migrate.APPLICATION_ID, migrate.latest()),
+    ]
+
+
+def test_a_turn_waits_for_the_disk_unless_it_says_that_it_need_not(path: str) -> None:
+    database = Database(path, Patience(10))
+    waits = []
+    for durable in (True, False, True):
+        with database.transaction(durable=durable):
+            waits.append(database._connection.pragma("synchronous"))
+    database.close()
+    normal, full = 1, 2
+    assert waits == [full, normal, full]
+
+
+def test_an_upgrade_that_breaks_is_as_if_it_had_not_begun(
+    path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Database(path, Patience(10)).close()
+    before = _schema(path)
+    newer = tmp_path / "migrations"
+    shutil.copytree(SOURCE / "migrations", newer)
+    step = newer / f"{migrate.latest() + 1:04}_next.sql"
+    monkeypatch.setattr(migrate, "_MIGRATIONS", str(newer))
+
+    step.write_text("CREATE TABLE extra (a); CREATE TABLE jobs (a);")
+    with pytest.raises(apsw.SQLError, match="jobs already exists"):
+        Database(path, Patience(10))
+    assert _schema(path) == before
+
+    step.write_text("CREATE TABLE extra (a INTEGER) STRICT;")
+    Database(path, Patience(10)).close()
+    assert [row[1] for row in _schema(path) if row not in before] == ["extra"]
+
+    monkeypatch.undo()
+    with pytest.raises(DatabaseUnusableError, match="newer than the"):
+        Database(path, Patience(10))
+
+
+def test_the_constraints_state_the_invariants(connection: apsw.Connection) -> None:
+    insert = (
+        "INSERT INTO jobs (id, queue, priority, command, options, state, ready, run_at, attempts,"
+        " max_retries, runs, token, cancel_requested_at, created_at, updated_at)"
+        " VALUES (:id, 'q', 0, 'true', :options, :state, :ready, 0, :attempts, 3, :runs, :token,"
+        " :cancel, 0, 0)"
+    )
+    good = {"id": "a", "options": "{}", "state": "pending", "ready": 1, "attempts": 0, "runs": 0}
+    good |= {"token": None, "cancel": None}
+    bad: list[dict[str, object]] = [
+        {"id": ""},
+        {"id": "x" * 65},
+        {"options": "{"},
+        {"state": "failed", "ready": 0},
+        {"state": "completed"},
+        {"attempts": 1},
+        {"attempts": -1},
+        {"token": 7},
+        {"state": "processing", "ready": 0},
+        {"cancel": 1},
+        {"ready": 2},
+    ]
+    for change in bad:
+        with pytest.raises(apsw.ConstraintError):
+            connection.execute(insert, good | change)
+    connection.execute(insert, good)

@@ -1,0 +1,43 @@
+"""The exit codes and the tree of errors."""
+
+import pytest
+
+from queued.core import errors
+from queued.core.errors import Exit, QueuedError
+
+TREE = [
+    error
+    for error in vars(errors).values()
+    if isinstance(error, type) and issubclass(error, QueuedError)
+]
+
+
+def test_every_exit_code_has_a_meaning() -> None:
+    assert list(errors.EXIT_MEANINGS) == list(Exit)
+
+
+def test_the_documented_codes() -> None:
+    assert {exit_.name: exit_.value for exit_ in Exit} == {
+        "DONE": 0,
+        "NO": 1,
+        "USAGE": 2,
+        "NOT_FOUND": 3,
+        "CONFLICT": 4,
+        "INTERNAL": 70,
+        "IO": 74,
+        "BUSY": 75,
+        "DENIED": 77,
+        "CONFIG": 78,
+        "TIMEOUT": 124,
+    }
+
+
+@pytest.mark.parametrize("error", TREE, ids=lambda error: error.__name__)
+def test_every_error_has_its_own_code_and_says_when_it_is_meant(error: type[QueuedError]) -> None:
+    assert "exit_code" in vars(error)
+    assert error.__doc__
+    assert isinstance(error.exit_code, Exit)
+
+
+def test_no_error_means_success_or_no() -> None:
+    assert {error.exit_code for error in TREE}.isdisjoint({Exit.DONE, Exit.NO})

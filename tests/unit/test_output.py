@@ -1,0 +1,170 @@
+"""What is kept of a stream: its head and its tail, handed on piece by piece."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from queued.service.output import CHUNK, Capture
+
+TEXT = bytes(range(251))  # a prime length: no piece looks like another
+
+
+def printed(size: int, start: int = 0) -> bytes:
+    """Bytes that say where in the stream they are."""
+    begin = start % len(TEXT)
+    return (TEXT * (size // len(TEXT) + 2))[begin : begin + size]
+
+
+class Database:
+    """Keeps pieces as the dispatcher does: the same again is no other, and trims as they say."""
+
+    def __init__(self) -> None:
+        self.kept: dict[int, bytes] = {}
+
+    def store(self, capture: Capture) -> int | None:
+        """Takes a piece and stores it; where it ends."""
+        piece = capture.take()
+        if piece is None:
+            return None
+        chunk = piece.chunk
+        assert self.kept.get(chunk.position, chunk.content) == chunk.content
+        self.kept[chunk.position] = chunk.content
+        if piece.tail_start > piece.head_end:
+            self.kept = {
+                position: content
+                for position, content in self.kept.items()
+                if not piece.head_end <= position < piece.tail_start
+            }
+        return chunk.position + len(chunk.content)
+
+    @property
+    def size(self) -> int:
+        return sum(map(len, self.kept.values()))
+
+    def content(self) -> bytes:
+        return b"".join(content for _, content in sorted(self.kept.items()))
+
+
+def fed(limit: int, *sizes: int) -> tuple[Capture, Database]:
+    capture, database = Capture(1, limit), Database()
+    for size in sizes:
+        capture.append(printed(size, capture.total))
+    while database.store(capture) is not None:
+        pass
+    return capture, database
+
+
+def test_all_is_kept_up_to_the_limit() -> None:
+    for size in (0, 1, 99, 100):
+        capture, database = fed(100, size)
+        assert (capture.total, database.content()) == (size, printed(size))
+
+
+def test_beyond_the_limit_head_and_tail_are_kept() -> None:
+    capture, database = fed(1000, *[7] * 1000)
+    content = database.content()
+    assert capture.total == 7000
+    assert content.startswith(printed(500))
+    assert content.endswith(printed(375, 7000 - 375)), "three of the tail's four pieces at least"
+    assert len(content) <= 1000
+
+
+def test_a_limit_of_nothing_keeps_nothing_and_counts() -> None:
+    capture, database = fed(0, 10, 20)
+    assert (capture.total, database.kept) == (30, {})
+    assert capture.recent == printed(30)
+
+
+def test_an_odd_limit_is_not_exceeded() -> None:
+    for limit in (1, 2, 3, 5, 7):
+        assert fed(limit, *[1] * 50)[1].size <= limit
+
+
+def test_pieces_are_never_larger_than_a_message_may_be() -> None:
+    capture = Capture(1, 1 << 20)
+    capture.append(printed(1 << 21))
+    while (piece := capture.take()) is not None:
+        assert len(piece.chunk.content) <= CHUNK
+
+
+def test_the_recent_bytes_are_the_last_ones() -> None:
+    capture = Capture(1, 10)
+    for size in (3, 400, 300, 5000, 2):
+        capture.append(printed(size, capture.total))
+        assert capture.recent == printed(capture.total)[-512:]
+
+
+def test_much_of_a_head_is_pressing_and_a_tail_is_not() -> None:
+    capture = Capture(1, 4 << 20)
+    capture.append(printed(7 * CHUNK))
+    assert not capture.pressing
+    capture.append(printed(2 * CHUNK))
+    assert capture.pressing
+    tail = Capture(1, 10 * CHUNK)
+    for _ in range(100):
+        tail.append(printed(CHUNK))
+    assert not tail.pressing
+
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("append"), st.integers(0, 700)),
+        st.tuples(st.just("take"), st.integers(1, 20)),
+        st.tuples(st.just("acknowledge"), st.integers(0, 20)),
+        st.tuples(st.just("rewind"), st.just(0)),
+    ),
+    max_size=60,
+)
+
+
+@given(limit=st.integers(0, 1500), steps=STEPS)
+def test_whatever_happens_the_right_bytes_are_kept(
+    limit: int, steps: list[tuple[str, int]]
+) -> None:
+    """Another dispatcher after each rewind; what was acknowledged is never handed on again."""
+    capture, database = Capture(1, limit), Database()
+    handed: list[int] = []  # where the pieces end that are not acknowledged
+    durable = 0
+    for step, count in [*steps, ("rewind", 0), ("take", 10_000)]:
+        if step == "append":
+            capture.append(printed(count, capture.total))
+        elif step == "take":
+            for _ in range(count):
+                if (end := database.store(capture)) is not None:
+                    assert end > durable, "handed on after it was acknowledged"
+                    handed.append(end)
+        elif step == "acknowledge":
+            durable = max([durable, *handed[:count]])
+            capture.acknowledge(durable)
+            handed = [end for end in handed if end > durable]
+        else:
+            capture.rewind()
+            handed.clear()
+        assert database.size <= limit
+        assert capture.unacknowledged == len(handed)
+    assert capture.take() is None
+    assert capture.waiting == 0
+    total = capture.total
+    for position, content in database.kept.items():
+        assert content == printed(len(content), position)
+    head, tail = (limit + 1) // 2, limit // 2
+    content = database.content()
+    assert content[:head] == printed(min(total, head))
+    kept_tail = min(total, max(0, tail - max(1, tail // 4)))
+    assert content[len(content) - kept_tail :] == printed(kept_tail, total - kept_tail)
+    if total <= head + kept_tail:
+        assert content == printed(total)
+
+
+@given(limit=st.integers(0, 1500), sizes=st.lists(st.integers(0, 700)))
+def test_what_waits_is_counted_and_bounded(limit: int, sizes: list[int]) -> None:
+    capture = Capture(1, limit)
+    for size in sizes:
+        capture.append(printed(size, capture.total))
+        assert capture.waiting <= limit
+    counted = capture.waiting
+    taken = 0
+    while (piece := capture.take()) is not None:
+        taken += len(piece.chunk.content)
+    assert taken == counted
+    capture.rewind()
+    assert capture.waiting <= counted

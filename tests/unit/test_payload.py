@@ -1,0 +1,187 @@
+"""What a user may say of a job."""
+
+import json
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from queued.core import payload
+from queued.core.errors import UsageError
+from queued.core.model import NewJob
+from queued.core.payload import FIELDS, LIMITS, MAX_COMMAND_BYTES, MAX_ENV_BYTES, new_job
+
+ODD = [math.nan, math.inf, -math.inf, 10**400, -(10**400), "\0", "\ud800", "\x1b[31m", "9" * 5000]
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.sampled_from(ODD),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4)
+    ),
+    max_leaves=8,
+)
+NAMES = st.sampled_from([*FIELDS, *payload.NOT_THE_USERS]) | st.text()
+
+
+def _job(**fields: Any) -> NewJob:
+    return new_job({"command": "true", **fields})
+
+
+def _options(**fields: Any) -> Any:
+    return json.loads(_job(**fields).options)
+
+
+@given(JSON | st.dictionaries(NAMES, JSON))
+def test_any_payload_is_a_job_or_one_clear_line(value: object) -> None:
+    try:
+        job = new_job(value)
+    except UsageError as refusal:
+        assert str(refusal).isprintable()
+        assert len(str(refusal)) < 300
+    else:
+        job.command.encode()
+        json.loads(job.options)
+
+
+@given(st.sampled_from(list(FIELDS)), JSON)
+def test_any_value_of_any_field_is_taken_or_refused_by_name(name: str, value: object) -> None:
+    try:
+        new_job({"command": "true", name: value})
+    except UsageError as refusal:
+        assert name in str(refusal)
+        assert str(refusal).isprintable()
+
+
+@given(st.text(min_size=1))
+def test_a_command_is_kept_as_it_was_given_or_refused(command: str) -> None:
+    try:
+        job = new_job({"command": command})
+    except UsageError:
+        assert not command.strip() or "\0" in command
+    else:
+        assert job == NewJob(command)
+
+
+@pytest.mark.parametrize("value", [None, [], "x", 1, True], ids=repr)
+def test_a_job_is_an_object(value: object) -> None:
+    with pytest.raises(
+        UsageError, match=r'^a job is a JSON object, as {"command": "sleep 2"}, not'
+    ):
+        new_job(value)
+
+
+@pytest.mark.parametrize("value", [{}, {"command": None}])
+def test_a_command_is_needed(value: object) -> None:
+    with pytest.raises(UsageError, match="^a job needs a command"):
+        new_job(value)
+
+
+@pytest.mark.parametrize("command", ["", " \n\t", "a\0b", 7, ["ls"], "\ud800", "x" * 131_072])
+def test_commands_that_are_refused(command: object) -> None:
+    with pytest.raises(UsageError, match="command"):
+        new_job({"command": command})
+
+
+def test_the_longest_command_is_counted_in_bytes() -> None:
+    assert new_job({"command": "x" * MAX_COMMAND_BYTES})
+    with pytest.raises(UsageError, match="131072 bytes long, 131071 at most"):
+        new_job({"command": "\N{LATIN SMALL LETTER E WITH ACUTE}" * 65_536})
+
+
+@pytest.mark.parametrize("name", sorted(payload.NOT_THE_USERS))
+def test_what_is_not_the_users_to_set_is_refused_by_name(name: str) -> None:
+    with pytest.raises(UsageError, match=f"^'{name}' is not yours to set"):
+        _job(**{name: 1})
+
+
+def test_an_unknown_field_is_refused_and_the_nearest_named() -> None:
+    with pytest.raises(UsageError, match="^unknown field 'comand'; did you mean 'command'"):
+        new_job({"comand": "true"})
+
+
+def test_fields_that_are_null_are_not_given() -> None:
+    assert _job(**dict.fromkeys(set(FIELDS) - {"command"})) == NewJob("true")
+
+
+def test_every_field_finds_its_place() -> None:
+    job = _job(id="a", queue="q", priority=-3, delay="1.5s", max_retries=0, timeout="2m", nice=5)
+    assert job == NewJob(
+        "true", "a", "q", -3, None, 1500, 0, options='{"nice": 5, "timeout": 120.0}'
+    )
+    assert _job(run_at="1970-01-01T00:00:01Z").run_at_ms == 1000
+
+
+def test_run_at_and_delay_exclude_each_other() -> None:
+    with pytest.raises(UsageError, match="run_at or delay, not both"):
+        _job(run_at=0, delay=0)
+
+
+@pytest.mark.parametrize("word", ["a", "x" * 64, "job-1", "\N{GREEK SMALL LETTER ALPHA}.b_c:d@e"])
+@pytest.mark.parametrize("name", ["id", "queue"])
+def test_words_that_are_taken(name: str, word: str) -> None:
+    assert getattr(_job(**{name: word}), name) == word
+
+
+@pytest.mark.parametrize(
+    "word", ["", "x" * 65, "a b", "a/b", "-a", "a\n", "\x1b", "\u00a0", 1, "\ud800"]
+)
+@pytest.mark.parametrize("name", ["id", "queue"])
+def test_words_that_are_refused(name: str, word: object) -> None:
+    with pytest.raises(UsageError, match=f"^{name} "):
+        _job(**{name: word})
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "kept"),
+    [
+        ("backoff_base", 1, 1.0),
+        ("backoff_base", 1.5, 1.5),
+        ("timeout", "90", 90.0),
+        ("kill_grace", "500ms", 0.5),
+        ("no_retry_on", [2, 1, 2], [1, 2]),
+        ("defer_on", [], []),
+        ("leave_children", True, True),
+        ("env", {"A": "1", "B": ""}, {"A": "1", "B": ""}),
+        ("cwd", "/tmp", "/tmp"),  # noqa: S108 - only named
+        ("umask", "0022", "0022"),
+        ("limits", {"memory": "512M", "cpu": 60}, {"memory": 1 << 29, "cpu": 60}),
+        ("limits", {"memory": 1 << 20}, {"memory": 1 << 20}),
+    ],
+)
+def test_values_that_are_taken(field: str, value: object, kept: object) -> None:
+    assert _options(**{field: value}) == {field: kept}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *(("priority", 1.0), ("priority", True), ("priority", 1_000_001), ("max_retries", -1)),
+        *(("backoff_base", 0.99), ("backoff_base", math.nan), ("backoff_jitter", 1.01)),
+        *(("backoff_max", "1w"), ("timeout", -1), ("timeout", "9" * 400), ("delay", "later")),
+        *(("no_retry_on", [0]), ("no_retry_on", [256]), ("no_retry_on", [True]), ("defer_on", 1)),
+        *(("leave_children", 1), ("split", "yes"), ("output_limit", -1), ("nice", 20)),
+        *(("env", {"": "x"}), ("env", {"A=B": "x"}), ("env", {"A": 1}), ("env", {"A": "\0"})),
+        *(("env", {"QUEUED_JOB_ID": "x"}), ("env", {"A": "x" * MAX_ENV_BYTES}), ("env", [])),
+        *(("cwd", "tmp"), ("cwd", "/a\0"), ("cwd", "/" + "x" * 4095), ("umask", "888")),
+        *(("umask", "1777"), ("umask", 18), ("umask", ""), ("limits", {"ram": 1}), ("limits", 1)),
+        *(("limits", {"memory": "1K"}), ("limits", {"memory": "M"}), ("limits", {"files": 2})),
+        *(("limits", {"memory": "9" * 5000 + "M"}), ("limits", {"memory": "\u0662M"})),
+        *(("run_at", "soon"), ("run_at", -1), ("run_at", True)),
+    ],
+)
+def test_values_that_are_refused_by_name(field: str, value: object) -> None:
+    with pytest.raises(UsageError, match=f"^{field}"):
+        _job(**{field: value})
+
+
+def test_every_field_and_limit_says_what_it_is() -> None:
+    assert all(field.meaning for field in FIELDS.values())
+    assert set(LIMITS) == set(FIELDS["limits"].meaning.split(": ")[1].split(", "))
+
+
+def test_a_job_has_a_column_or_an_option_for_every_field() -> None:
+    columns = {
+        payload._COLUMNS.get(name, name) for name, field in FIELDS.items() if not field.option
+    }
+    assert columns == set(NewJob._fields) - {"options"}

@@ -1,0 +1,30 @@
+"""What a message shows of what the user gave."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from queued.core.spelling import brief, nearest
+
+KNOWN = ["command", "priority", "queue"]
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [("comand", "; did you mean 'command'?"), ("prio", "; did you mean 'priority'?"), ("xyz", "")],
+)
+def test_the_nearest_word_is_named_if_there_is_one(word: str, said: str) -> None:
+    assert nearest(word, KNOWN) == said
+
+
+@given(st.text() | st.integers() | st.floats() | st.binary() | st.lists(st.text()))
+def test_a_message_stays_one_short_line_whatever_it_shows(value: object) -> None:
+    assert len(brief(value)) <= 60
+    assert brief(value).isascii()
+    assert brief(value).isprintable()
+
+
+def test_short_ones_are_shown_whole() -> None:
+    assert brief("a\nb") == r"'a\nb'"
+    assert brief("x" * 100) == "'" + "x" * 56 + "..."
+    assert brief(10**5000) == "a number that is too long"
