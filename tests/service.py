@@ -50,9 +50,19 @@ class Queue:
 
     def serve(self, *flags: str, workers: int = 2, env: dict[str, str] | None = None) -> "Service":
         """Starts a service and waits until it is ready."""
-        service = Service(self, workers, flags, env or {})
+        return self.spawn(*flags, workers=workers, env=env).ready()
+
+    def spawn(
+        self,
+        *flags: str,
+        workers: int = 2,
+        env: dict[str, str] | None = None,
+        program: tuple[str, ...] = ("-m", "queued"),
+    ) -> "Service":
+        """Starts a service, or a program that becomes one, and does not wait."""
+        service = Service(self, workers, flags, env or {}, program)
         self.services.append(service)
-        return service.ready()
+        return service
 
     def add(self, command: str, **fields: Any) -> str:
         """Enqueues one job as a payload would; its id."""
@@ -91,7 +101,9 @@ class Queue:
 
     def count(self, label: str) -> int:
         """How many jobs have the label."""
-        return {str(k): n for k, n in self.store.status(now_ms=times.now_ms()).counts.items()}[label]
+        return {str(k): n for k, n in self.store.status(now_ms=times.now_ms()).counts.items()}[
+            label
+        ]
 
     def jobs(self) -> list[Job]:
         """All jobs."""
@@ -123,14 +135,19 @@ class Service:
     """A running `queued` in the foreground, in a process group of its own."""
 
     def __init__(
-        self, queue: Queue, workers: int, flags: tuple[str, ...], env: dict[str, str]
+        self,
+        queue: Queue,
+        workers: int,
+        flags: tuple[str, ...],
+        env: dict[str, str],
+        program: tuple[str, ...],
     ) -> None:
         self.queue = queue
         self.log_path = queue.directory / f"log.{len(queue.services)}"
         self._log = self.log_path.open("wb")
         self.process = subprocess.Popen(
             [
-                sys.executable, "-m", "queued", "--db", queue.path, "--workers", str(workers),
+                sys.executable, *program, "--db", queue.path, "--workers", str(workers),
                 "--log-format", "json", "--log-level", "debug", *flags,
             ],
             stdin=subprocess.DEVNULL,

@@ -1,5 +1,6 @@
 """When a failed job runs again, and when a dead process is started again."""
 
+
 def backoff_s(attempts: int, *, base: float, maximum: float, jitter: float = 0.0) -> float:
     """Seconds until the next run after `attempts` failed ones: min(base ** attempts, maximum).
 

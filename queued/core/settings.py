@@ -25,11 +25,15 @@ class Settings(NamedTuple):
     kill_grace: float = 10.0
     shutdown_grace: float = 30.0
     output_limit: int = 1_048_576
+    retention_completed: float = 2_592_000.0
+    retention_dead: float = 0.0
+    retention_cancelled: float = 2_592_000.0
     environment: str = "inherit"
     worker_poll_interval: float = 1.0
     db_path: str = ""
     log_level: str = "info"
     log_format: str = "auto"
+    log_output: bool = False
 
 
 class Setting(NamedTuple):
@@ -83,6 +87,30 @@ SETTINGS = {
             "bytes",
         ),
         Setting(
+            "retention_completed",
+            float,
+            "how long completed jobs are kept (0: for ever)",
+            0,
+            100 * _YEAR_S,
+            "s",
+        ),
+        Setting(
+            "retention_dead",
+            float,
+            "how long dead jobs are kept (0: for ever)",
+            0,
+            100 * _YEAR_S,
+            "s",
+        ),
+        Setting(
+            "retention_cancelled",
+            float,
+            "how long cancelled jobs are kept (0: for ever)",
+            0,
+            100 * _YEAR_S,
+            "s",
+        ),
+        Setting(
             "environment",
             str,
             "what commands see of the service's own environment",
@@ -111,9 +139,11 @@ SETTINGS = {
             choices=("auto", "json", "console"),
             stored=False,
         ),
+        Setting("log_output", bool, "whether what commands print is logged, line by line"),
     )
 }
 
+_WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 SPELLINGS = {"max_retries": "default_max_retries"}
 
 
@@ -151,6 +181,8 @@ def parse(key: str, text: str) -> Value:
     setting = SETTINGS[key]
     if setting.kind is str:
         return check(key, text)
+    if setting.kind is bool:
+        return check(key, _WORDS.get(text.lower(), text))
     read = int if setting.kind is int else parse_duration if setting.unit == "s" else float
     try:
         return check(key, read(text))
@@ -164,6 +196,8 @@ def check(key: str, value: object) -> Value:
     if setting.kind is str:
         good = isinstance(value, str) and (not setting.choices or value in setting.choices)
         good = good and "\0" not in str(value)
+    elif setting.kind is bool:
+        good = isinstance(value, bool)
     else:
         number = int if setting.kind is int else (int, float)
         good = (
@@ -185,6 +219,8 @@ def expected(key: str) -> str:
     setting = SETTINGS[key]
     if setting.choices:
         return "one of " + ", ".join(setting.choices)
+    if setting.kind is bool:
+        return "true or false"
     if setting.kind is str:
         return "text"
     noun = "a whole number" if setting.kind is int else "a number"

@@ -82,6 +82,8 @@ def _record(source: Source) -> dict[str, Value]:
 
 
 def _text(value: Value) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
     return f"{value:.15g}" if isinstance(value, float) else str(value)
 
 

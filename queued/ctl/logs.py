@@ -3,6 +3,7 @@
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from queued.core.errors import Exit, NotFoundError
@@ -65,18 +66,18 @@ def logs(context: Context, arguments: Arguments) -> int:
 
 def follow(context: Context, printer: "Printer") -> Job:
     """Prints what is stored until the job ends, attempt after attempt; the job as it ended."""
-    watch = Watch(context.store, context.database)
-    while True:
-        job = context.store.show(printer.job)  # first: what it says has ended is complete below
-        printer.put()
-        while printer.number < job.runs:
-            printer.end()
-            printer.begin(printer.number + 1)
+    with closing(Watch(context.store, context.database)) as watch:
+        while True:
+            job = context.store.show(printer.job)  # first: what it says has ended is complete below
             printer.put()
-        if job.state in FINAL:
-            printer.end()
-            return job
-        watch.wait()
+            while printer.number < job.runs:
+                printer.end()
+                printer.begin(printer.number + 1)
+                printer.put()
+            if job.state in FINAL:
+                printer.end()
+                return job
+            watch.wait()
 
 
 class Printer:

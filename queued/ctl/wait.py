@@ -1,7 +1,8 @@
 """The command wait, and what exit code a job stands for."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from queued.core.errors import Exit, WaitTimeoutError
@@ -52,21 +53,23 @@ def wait(context: Context, arguments: Arguments) -> int:
 def await_end(context: Context, rows: Sequence[int], timeout_s: float = math.inf) -> list[Job]:
     """The jobs once all have ended. Raises WaitTimeoutError."""
     deadline_s = monotonic_s() + timeout_s
-    watch = Watch(context.store, context.database)
     progress = _Progress(len(rows))
     ended: dict[int, Job] = {}
-    while True:
-        for seq in rows:
-            if seq not in ended and (job := context.store.show(seq)).state in FINAL:
-                ended[seq] = job
-        progress.show(len(ended))
-        if len(ended) == len(rows):
-            return [ended[seq] for seq in rows]
-        if monotonic_s() >= deadline_s:
-            left = len(rows) - len(ended)
-            msg = f"{left} of {len(rows)} jobs had not ended after {short_duration(timeout_s)}"
-            raise WaitTimeoutError(msg)
-        watch.wait(deadline_s - monotonic_s())
+    with closing(Watch(context.store, context.database)) as watch:
+        while True:
+            ended |= _newly_ended(context.store, [seq for seq in rows if seq not in ended])
+            progress.show(len(ended))
+            if len(ended) == len(rows):
+                return [ended[seq] for seq in rows]
+            if monotonic_s() >= deadline_s:
+                left = len(rows) - len(ended)
+                told = f"{left} of {len(rows)} jobs had not ended after {short_duration(timeout_s)}"
+                raise WaitTimeoutError(told)
+            watch.wait(deadline_s - monotonic_s())
+
+
+def _newly_ended(store: "Store", rows: Iterable[int]) -> dict[int, Job]:
+    return {job.seq: job for job in map(store.show, rows) if job.state in FINAL}
 
 
 def code_of(store: "Store", job: Job) -> int:

@@ -44,6 +44,11 @@ class Watch:
                 self._look(deadline_s)
         self._returned_s = monotonic_s()
 
+    def close(self) -> None:
+        """Gives the inotify instance back; a user has few."""
+        if self._changes:
+            self._changes.close()
+
     def _event(self, timeout_s: float) -> bool:
         """Whether the database was written; False after a while without anything."""
         longest_s = _FALLBACK_S if self._changes else _WITHOUT_EVENTS_S

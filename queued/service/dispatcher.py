@@ -35,6 +35,7 @@ from queued.service.crew import Crew
 from queued.service.gauge import Gauge
 from queued.service.log import Log
 from queued.service.looks import Looks
+from queued.service.printed import Printed
 from queued.service.rescue import Rescuer
 from queued.service.tuning import Sources, Tuning
 from queued.service.turn import Clerk, Turn
@@ -81,6 +82,7 @@ class Dispatcher:
         self._wake = Wake()
         self._signals = Signals((signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1))
         self._crew = Crew(listener, self._wake, log)
+        self._printed = Printed(log)
         self._alarm = WallAlarm()
         self._retry_s = 0.0  # no turn before this time: the last one was refused
         self._refusals = 0
@@ -279,6 +281,8 @@ class Dispatcher:
         if not self._ready and self._crew.complete():
             self._ready = True
             self._supervisor.send(Ready())
+        if self._tuning.settings.log_output:
+            self._printed.tell(turn)
         report.tell(self._log, turn)
 
     def _heed(self, news: News) -> None:

@@ -120,8 +120,9 @@ class Execution:
 
     def _start(self, now_s: float) -> None:
         self._started_ms, self._started_s = times.now_ms(), now_s
+        self._family.starting()
         try:
-            pid, pipes = spawn.start(self.run, self._environment)
+            self._family.pid, pipes = spawn.start(self.run, self._environment)
         except spawn.NotNowError:
             delay = min(_SPAWN_AGAIN_S * 2**self.refused, _SPAWN_AGAIN_MAX_S)
             self.refused += 1
@@ -131,7 +132,6 @@ class Execution:
             self._reason, self._error = Outcome.SPAWN_ERROR, spawn.explain(error, self.run)
             self._over(now_s)
             return
-        self._family.started(pid)
         self.streams.watch(pipes)
         self.phase = Phase.RUNNING
         self._next_s = now_s + self.run.timeout_s if self.run.timeout_s else float("inf")

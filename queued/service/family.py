@@ -26,11 +26,10 @@ class Family:
         self._run = run
         self._spared = spared
 
-    def started(self, pid: int) -> None:
-        """The command runs. What else descends from the worker was there before it."""
-        self.pid = pid
+    def starting(self) -> None:
+        """Call it before the command is started: what descends from the worker is not of it."""
         if self._spared:
-            self._spared.add(processes.descendants(os.getpid(), without={pid}))
+            self._spared.add(processes.descendants(os.getpid()))
 
     def reap(self) -> bool:
         """Collects dead children: the command, and orphans that became ours; whether all are."""
@@ -61,8 +60,8 @@ class Family:
             living = processes.descendants(os.getpid())
             self._spared.forget_dead(living)
             left = [p for p in self._spared.without(living) if not p.zombie]
-            if self._spared:
-                left = [p for p in left if not processes.left_on_purpose(p.pid, [self._run])]
+            self._spared.add([p for p in left if processes.left_on_purpose(p.pid, [self._run])])
+            left = self._spared.without(left)
             if left:
                 return left
         return []
@@ -83,17 +82,19 @@ class Family:
 
 
 def _signal_all(left: list[Process], number: signal.Signals) -> bool:
-    """First whole groups, so that none forks away; a group is pinned by a child of ours."""
+    """First whole groups, so that none forks away; a group is pinned by a child of ours.
+
+    Then those that are in none of these groups, or have left them just before the signal came.
+    """
     worker = os.getpid()
     groups = {p.group for p in left if p.parent == worker} - {os.getpgid(0)}
-    taken = False
-    for group in groups:
-        if any(p.group == group and _ours(p) for p in left):
-            taken |= _signal_group(group, number)
+    pinned = {group for group in groups if any(p.group == group and _ours(p) for p in left)}
+    taken = [_signal_group(group, number) for group in pinned]
     for process in left:
-        if process.group not in groups:
-            taken |= processes.send(process, number)
-    return taken
+        now = processes.look(process.pid)
+        if now is not None and now.group not in pinned:
+            taken.append(processes.send(process, number))
+    return any(taken)
 
 
 def _ours(process: Process) -> bool:

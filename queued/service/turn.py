@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from queued.core.model import (
     Backoff,
+    Chunk,
     Claim,
     Ending,
     Key,
@@ -53,6 +54,7 @@ class Turn:
         self.claimed: list[Claim] = []
         self.finished: list[Finished] = []
         self.lost: list[Key] = []
+        self.printed: list[tuple[Claim, Chunk]] = []
         self.replies: dict[int, list[Message]] = {}
         self.next_due_ms: int | None = None
 
@@ -109,7 +111,7 @@ class Clerk:
             turn.reply(worker, Recorded(key=result.key, accepted=False))
             return
         for piece in result.pieces:
-            self._store(result.key, piece)
+            self._store(turn, claim, piece)
         accepted = self.settle(turn, claim, result.ending, settings, now_ms)
         turn.reply(worker, Recorded(key=result.key, accepted=accepted))
 
@@ -117,12 +119,14 @@ class Clerk:
         claim = turn.claims.get(worker)
         if claim is None or claim.key != output.key:
             return
-        self._store(output.key, output.piece)
+        self._store(turn, claim, output.piece)
         chunk = output.piece.chunk
         end = chunk.position + len(chunk.content)
         turn.reply(worker, Stored(key=output.key, stream=chunk.stream, end=end))
 
-    def _store(self, key: Key, piece: Piece) -> None:
+    def _store(self, turn: Turn, claim: Claim, piece: Piece) -> None:
+        key = claim.key
+        turn.printed.append((claim, piece.chunk))
         self._ledger.store_output(key, piece.chunk)
         if piece.tail_start > piece.head_end:
             self._ledger.trim_output(

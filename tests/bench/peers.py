@@ -82,7 +82,7 @@ def _tsp(count: int) -> float:
 def _nq(count: int) -> float:
     """nq runs a directory's jobs one after the other; two directories make two at a time."""
     with place() as directory:
-        script = "for i in $(seq $(($N / 2))); do nq sh -c true; done; fq -q -w; nq -w"
+        script = "for i in $(seq $(($N / 2))); do nq sh -c true; done; nq -w"
         return timed(
             lambda: _sh(
                 f"for d in a b; do mkdir -p $DIR/$d; (export NQDIR=$DIR/$d; {script}) & done; wait",

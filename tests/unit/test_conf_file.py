@@ -52,6 +52,8 @@ def _rows() -> dict[str, str]:
 
 
 def _written(value: settings.Value) -> set[str]:
+    if isinstance(value, bool):
+        return {str(value).lower()}
     if isinstance(value, str):
         return {value, f'"{value}"'}
     return {str(value), f"{value:g}"}

@@ -1,0 +1,208 @@
+"""What an attempt records: how it ended, when, and what it used."""
+
+import signal
+from typing import Any
+
+import pytest
+
+from queued.core.model import Attempt
+from tests.process.marks import Nap
+from tests.service import Queue, eventually
+
+CASES: dict[str, tuple[str, dict[str, Any], tuple[str, int | None, str | None]]] = {
+    "success": ("exit 0", {}, ("exit", 0, None)),
+    "failure": ("exit 42", {}, ("exit", 42, None)),
+    "a large code": ("exit 255", {}, ("exit", 255, None)),
+    "not found": ("no-such-command", {}, ("exit", 127, None)),
+    "not executable": ("/etc/passwd", {}, ("exit", 126, None)),
+    "a syntax error": ("if then", {}, ("exit", 2, None)),
+    "like an option": ("-x", {}, ("exit", 127, None)),
+    "SIGKILL": ("kill -9 $$", {}, ("signal", None, "SIGKILL")),
+    "SIGSEGV": ("kill -SEGV $$", {}, ("signal", None, "SIGSEGV")),
+    "SIGPIPE": ("kill -PIPE $$", {}, ("signal", None, "SIGPIPE")),
+    "a real-time signal": ("kill -37 $$", {}, ("signal", None, "SIGRTMIN+3")),
+    "timeout": ("sleep NAP", {"timeout": 0.2}, ("timeout", None, "SIGTERM")),
+    "timeout, caught": (
+        "trap 'exit 0' TERM; while :; do sleep 0.01; done", {"timeout": 0.2}, ("timeout", 0, None)
+    ),
+    "spawn-error": ("true", {"cwd": "/no/such/place"}, ("spawn-error", None, None)),
+    "spawn-error, too long": (
+        "true", {"env": {f"V{n}": "x" * 65000 for n in range(1)}, "cwd": "/etc/passwd"},
+        ("spawn-error", None, None),
+    ),
+}  # fmt: skip
+
+
+def only(queue: Queue, name: str) -> Attempt:
+    (attempt,) = queue.attempts(name)
+    return attempt
+
+
+@pytest.mark.parametrize(("command", "options", "ending"), CASES.values(), ids=CASES.keys())
+def test_the_outcome_is_recorded(
+    served: Queue,
+    nap: Nap,
+    command: str,
+    options: dict[str, Any],
+    ending: tuple[str, int | None, str | None],
+) -> None:
+    name = served.add(command.replace("NAP", str(nap)), max_retries=1, **options)
+    job = served.wait(name)
+    attempt = only(served, name)
+    assert (attempt.outcome, attempt.exit_code, attempt.signal) == ending
+    assert job.label == ("completed" if ending == ("exit", 0, None) else "dead")
+    assert attempt.ended_ms is not None
+    assert attempt.ran_ms == attempt.ended_ms - attempt.started_ms
+
+
+def test_a_directory_that_is_gone_is_said_clearly(served: Queue) -> None:
+    gone = served.file("gone")
+    name = served.add("true", cwd=str(gone), max_retries=1)
+    error = served.wait(name).last_error
+    expected = f"spawn-error: the directory {gone} cannot be entered: No such file or directory"
+    assert error == expected
+    assert only(served, name).error == expected
+
+
+def test_a_directory_that_is_gone_is_tried_again(served: Queue) -> None:
+    later = served.file("later")
+    name = served.add("pwd", cwd=str(later), max_retries=3, backoff_base=1, backoff_max=0.2)
+    eventually(lambda: served.job(name).attempts == 1)
+    later.mkdir()
+    assert served.wait(name).label == "completed"
+    assert served.output(name, attempt=served.job(name).runs) == f"{later}\n".encode()
+
+
+def test_cancelled_and_lost_and_interrupted(queue: Queue, nap: Nap) -> None:
+    service = queue.serve(workers=3)
+    cancelled, lost, interrupted = (
+        queue.add(f"echo {n}; sleep {nap}", max_retries=1) for n in range(3)
+    )
+    eventually(lambda: all(queue.job(n).runs for n in (cancelled, lost, interrupted)))
+    queue.store.cancel(queue.store.find(cancelled), now_ms=queue.job(cancelled).created_ms)
+    queue.wait(cancelled)
+    service.kill(service.worker_of(lost))
+    queue.wait(lost)
+    service.kill(service.pid, signal.SIGTERM)
+    eventually(lambda: service.logged("service.draining"))
+    assert service.stop() == 0
+    found = [only(queue, name) for name in (cancelled, lost, interrupted)]
+    assert [str(a.outcome) for a in found] == ["cancelled", "lost", "interrupted"]
+    assert [a.signal for a in found] == ["SIGTERM", None, "SIGTERM"]
+    assert all(a.ended_ms is not None for a in found)
+    labels = [queue.job(name).label for name in (cancelled, lost, interrupted)]
+    assert labels == ["cancelled", "dead", "pending"]
+    assert nap.living() == []
+
+
+def test_time_and_bytes_are_measured(served: Queue) -> None:
+    name = served.add("printf 12345; printf 123 >&2; sleep 0.3", split=True)
+    served.wait(name)
+    attempt = only(served, name)
+    assert (attempt.stdout_bytes, attempt.stderr_bytes) == (5, 3)
+    assert attempt.ran_ms is not None
+    assert 300 <= attempt.ran_ms < 1500
+    assert attempt.cpu_ms is not None
+    assert attempt.cpu_ms < 100
+
+
+BURN = "timeout 0.4 sh -c 'while :; do :; done'"
+COUNT = "i=0; while [ $i -lt 1000000 ]; do i=$((i+1)); done"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        f"{BURN}; exit 0",
+        f"({BURN}; exit) & wait; exit 0",
+        f"(setsid {BURN} &); sleep 0.6",
+        f"(trap '' TERM; {COUNT}) & sleep 0.1; exit 0",
+    ],
+    ids=["by a child", "by a grandchild", "by an orphan", "after the shell has gone"],
+)
+def test_cpu_time_is_that_of_all_processes(served: Queue, command: str) -> None:
+    name = served.add(command, max_retries=1, kill_grace=10)
+    served.wait(name)
+    cpu_ms = only(served, name).cpu_ms
+    assert cpu_ms is not None
+    assert 200 <= cpu_ms <= 3000
+
+
+def test_peak_memory_is_that_of_the_largest_process(served: Queue) -> None:
+    """A worker's own size is the least: the kernel counts it before the program replaces it."""
+    name = served.add("head -c 100M /dev/zero | tail -n 1 | wc -c", env={"LC_ALL": "C"})
+    served.wait(name)
+    peak_kib = only(served, name).peak_kib
+    assert peak_kib is not None
+    assert 100 * 1024 <= peak_kib <= 250 * 1024
+    small = served.add("true")
+    served.wait(small)
+    least_kib = only(served, small).peak_kib
+    assert least_kib is not None
+    assert least_kib < 40 * 1024
+
+
+def test_a_timeout_has_fractions(served: Queue, nap: Nap) -> None:
+    name = served.add(f"exec sleep {nap}", timeout=0.25, max_retries=1)
+    served.wait(name)
+    ran_ms = only(served, name).ran_ms
+    assert ran_ms is not None
+    assert 250 <= ran_ms < 450
+
+
+def test_a_timeout_is_for_each_attempt_anew(served: Queue, nap: Nap) -> None:
+    name = served.add(f"exec sleep {nap}", timeout=0.2, max_retries=3, backoff_max=0)
+    assert served.wait(name).label == "dead"
+    assert [str(a.outcome) for a in served.attempts(name)] == ["timeout"] * 3
+
+
+def test_the_setting_is_for_jobs_that_do_not_say(queue: Queue, nap: Nap) -> None:
+    queue.store.config_set("default_timeout", "0.2", now_ms=0)
+    queue.serve(workers=3)
+    silent = queue.add(f"exec sleep {nap}", max_retries=1)
+    other = queue.add("sleep 0.5", max_retries=1, timeout=3)
+    none = queue.add("sleep 0.5", max_retries=1, timeout=0)
+    labels = [queue.wait(name).label for name in (silent, other, none)]
+    assert labels == ["dead", "completed", "completed"]
+
+
+@pytest.mark.parametrize("days", [30, 36_500])
+def test_a_job_of_many_days_is_a_job_like_any_other(queue: Queue, days: int) -> None:
+    service = queue.serve(workers=1)
+    name = queue.add("sleep 0.2; exit 0", timeout=days * 86_400, kill_grace=86_400)
+    later = queue.add("true", delay=30 * 86_400)
+    assert queue.wait(name).label == "completed"
+    assert queue.job(later).label == "scheduled"
+    assert not service.logged("child.died")
+
+
+def test_codes_that_need_no_retry_go_straight_to_dead(served: Queue) -> None:
+    name = served.add("exit 64", max_retries=5, no_retry_on=[2, 64])
+    job = served.wait(name)
+    assert (job.label, job.runs, job.attempts) == ("dead", 1, 1)
+    other = served.add("exit 65", max_retries=2, no_retry_on=[2, 64], backoff_max=0)
+    assert served.wait(other).runs == 2
+
+
+def test_a_signal_is_no_exit_code(served: Queue) -> None:
+    name = served.add("kill -9 $$", max_retries=2, no_retry_on=[9, 137], backoff_max=0)
+    assert served.wait(name).runs == 2
+
+
+def test_codes_that_mean_not_now_are_not_counted(served: Queue) -> None:
+    """75 five times, then done: with one attempt to spend, and a wait of its delay each time."""
+    count = served.file("count")
+    count.write_text("")
+    name = served.add(
+        f"echo x >> {count}; [ $(wc -l < {count}) -gt 5 ] || exit 75",
+        max_retries=1,
+        defer_on=[75],
+        backoff_base=1.0,
+        backoff_max=0.1,
+    )
+    job = served.wait(name)
+    assert (job.label, job.runs, job.attempts) == ("completed", 6, 0)
+    runs = served.attempts(name)
+    assert [a.exit_code for a in runs] == [75] * 5 + [0]
+    starts = [a.started_ms for a in runs]
+    assert all(b - a >= 100 for a, b in zip(starts, starts[1:], strict=False))

@@ -1,0 +1,226 @@
+"""The oracle: the legal histories of a job, written down once. Every broken promise is a line.
+
+A history is of a queue that was left to finish: nothing pends, nothing runs. Nothing here looks
+at a database or a clock, so that each rule is tested with a history that breaks it.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+
+from queued.core.model import Attempt, Job, Outcome, State
+from tests.torture.history import History, Mark, Witness
+
+_ROUNDING_MS = 3  # an attempt's end is its start by one clock plus its length by another
+
+_NEVER_COUNTED = {Outcome.INTERRUPTED, Outcome.CANCELLED}
+
+
+def check(history: History) -> list[str]:
+    """What was promised and not kept, by promise; empty if all is well."""
+    return [f"{rule.__name__.strip('_')}: {broken}" for rule in RULES for broken in rule(history)]
+
+
+def _damaged(history: History) -> Iterator[str]:
+    yield from history.damage
+
+
+def _lost(history: History) -> Iterator[str]:
+    """An acknowledged job is there."""
+    yield from sorted(history.acknowledged - history.jobs.keys())
+
+
+def _invented(history: History) -> Iterator[str]:
+    """No job is there that nobody asked for."""
+    yield from sorted(history.jobs.keys() - history.asked - history.acknowledged)
+
+
+def _unfinished(history: History) -> Iterator[str]:
+    for job in history.jobs.values():
+        if job.state in (State.PENDING, State.PROCESSING):
+            yield f"{job.id} is {job.label}"
+        for run in history.attempts[job.id]:
+            if run.ended_ms is None:
+                yield f"{job.id} attempt {run.number} has no end"
+
+
+def _miscounted(history: History) -> Iterator[str]:
+    """Runs are numbered without a gap; attempts are the failed ones since the full budget."""
+    for job in history.jobs.values():
+        runs = history.attempts[job.id]
+        if [run.number for run in runs] != list(range(1, job.runs + 1)):
+            yield f"{job.id} has {job.runs} runs, and attempts {[run.number for run in runs]}"
+        counted = sum(_counts(job, run) for run in runs if run.number > _budget(history, job))
+        if counted != job.attempts:
+            yield f"{job.id} has {job.attempts} attempts, and {counted} runs that count"
+
+
+def _budget(history: History, job: Job) -> int:
+    """The number of runs before the last full budget."""
+    return max(history.retried.get(job.id, []), default=0)
+
+
+def _counts(job: Job, run: Attempt) -> bool:
+    if run.outcome is None or run.outcome in _NEVER_COUNTED or _succeeded(run):
+        return False
+    return not (run.outcome is Outcome.EXIT and run.exit_code in _codes(job, "defer_on"))
+
+
+def _succeeded(run: Attempt) -> bool:
+    return run.outcome is Outcome.EXIT and run.exit_code == 0
+
+
+def _codes(job: Job, option: str) -> list[object]:
+    codes = job.options.get(option)
+    return codes if isinstance(codes, list) else []
+
+
+def _illegal(history: History) -> Iterator[str]:
+    """The state is what the last run makes of it, and no run follows one that ended the job."""
+    for job in history.jobs.values():
+        runs = history.attempts[job.id]
+        last = runs[-1] if runs else None
+        if job.state is State.COMPLETED and not (last and _succeeded(last)):
+            yield f"{job.id} is completed without a run that succeeded"
+        if job.state is State.DEAD and not (last and _dies(job, last)):
+            yield f"{job.id} is dead after {job.attempts} of {job.max_retries} attempts"
+        for run in runs[:-1]:
+            if _succeeded(run):
+                yield f"{job.id} ran again after attempt {run.number} had succeeded"
+        yield from _too_often(history, job)
+
+
+def _dies(job: Job, last: Attempt) -> bool:
+    if not _counts(job, last):
+        return False
+    return job.attempts >= job.max_retries or last.exit_code in _codes(job, "no_retry_on")
+
+
+def _too_often(history: History, job: Job) -> Iterator[str]:
+    """No budget is overdrawn."""
+    bounds = [0, *sorted(history.retried.get(job.id, [])), job.runs]
+    for low, high in pairwise(bounds):
+        runs = [run for run in history.attempts[job.id] if low < run.number <= high]
+        if sum(_counts(job, run) for run in runs) > max(1, job.max_retries):
+            yield f"{job.id} failed more often than {job.max_retries} times"
+
+
+def _changed(history: History) -> Iterator[str]:
+    """A result that somebody saw is the result for ever."""
+    for witness in [*history.announced, *history.seen]:
+        if witness.job not in history.jobs:
+            continue
+        runs = history.attempts[witness.job]
+        recorded = [_witness(witness.job, run) for run in runs if run.number == witness.attempt]
+        if recorded != [witness]:
+            yield f"{witness} is now {recorded}"
+
+
+def _witness(name: str, run: Attempt) -> Witness:
+    return Witness(
+        job=name,
+        attempt=run.number,
+        outcome=str(run.outcome),
+        exit_code=run.exit_code,
+        signal=run.signal,
+    )
+
+
+def _twice(history: History) -> Iterator[str]:
+    """A result is recorded once, so its dispatcher says so once."""
+    for (name, attempt), n in Counter((w.job, w.attempt) for w in history.announced).items():
+        if n > 1:
+            yield f"{name} attempt {attempt} was recorded {n} times"
+
+
+def _overlapping(history: History) -> Iterator[str]:
+    """No run starts before the one before it is over."""
+    for name, marks in history.traces.items():
+        for mark in marks:
+            if mark.word == "overlap":
+                yield f"{name} attempt {mark.attempt} began while another was alive"
+        for before, after in pairwise(_by_run(marks)):
+            if _last(before).at_cs > after[0].at_cs:
+                yield f"{name} attempts {before[0].attempt} and {after[0].attempt} overlap"
+
+
+def _by_run(marks: list[Mark]) -> list[list[Mark]]:
+    """The marks of each process of a trace, in the order of their starts."""
+    runs: dict[tuple[int, int], list[Mark]] = {}
+    for mark in marks:
+        runs.setdefault((mark.attempt, mark.pid), []).append(mark)
+    return sorted(runs.values(), key=lambda run: run[0].at_cs)
+
+
+def _last(run: list[Mark]) -> Mark:
+    return max(run, key=lambda mark: mark.at_cs)
+
+
+def _untold(history: History) -> Iterator[str]:
+    """What ran is in the history once, and what the history says has run did run."""
+    for name, marks in history.traces.items():
+        starts = Counter(mark.attempt for mark in marks if mark.word == "start")
+        known = {run.number for run in history.attempts.get(name, [])}
+        for attempt, n in starts.items():
+            if attempt not in known:
+                yield f"{name} attempt {attempt} ran and is not in the history"
+            if n > 1:
+                yield f"{name} attempt {attempt} ran {n} times"
+    for name, runs in history.attempts.items():
+        words = {(mark.word, mark.attempt) for mark in history.traces.get(name, [])}
+        for run in runs:
+            if _succeeded(run) and not {("start", run.number), ("end", run.number)} <= words:
+                yield f"{name} attempt {run.number} succeeded and did not run to its end"
+
+
+def _early(history: History) -> Iterator[str]:
+    """A retry waits its delay, from the end of the failed run on."""
+    for job in history.jobs.values():
+        failed, budgets = 0, set(history.retried.get(job.id, []))
+        for before, after in pairwise(history.attempts[job.id]):
+            failed = 0 if before.number - 1 in budgets else failed
+            deferred = before.exit_code in _codes(job, "defer_on")
+            failed += _counts(job, before)
+            if before.number in budgets or not (deferred or _counts(job, before)):
+                continue
+            wait_ms = _delay_ms(job, failed + deferred)
+            waited_ms = after.started_ms - (before.ended_ms or 0)
+            if waited_ms < wait_ms - _ROUNDING_MS:
+                yield f"{job.id} attempt {after.number} came after {waited_ms} of {wait_ms} ms"
+
+
+def _delay_ms(job: Job, failed: int) -> float:
+    base, longest = (float(str(job.options.get(f"backoff_{x}", 0))) for x in ("base", "max"))
+    return min(base**failed, longest) * 1000
+
+
+def _uncancelled(history: History) -> Iterator[str]:
+    """What was cancelled is not retried by itself."""
+    for name in sorted(history.cancelled - history.retried.keys()):
+        job = history.jobs.get(name)
+        if job is not None and job.state not in (State.CANCELLED, State.COMPLETED):
+            yield f"{name} is {job.label}"
+
+
+def _miscounted_labels(history: History) -> Iterator[str]:
+    counted = dict(Counter(str(job.label) for job in history.jobs.values()))
+    if counted != history.counts:
+        yield f"the table says {history.counts}, there are {counted}"
+
+
+def _unprinted(history: History) -> Iterator[str]:
+    """What a run printed that succeeded is there, byte for byte."""
+    for name, printed in history.prints.items():
+        for run in history.attempts.get(name, []):
+            if _succeeded(run) and history.output.get((name, run.number)) != printed:
+                yield f"{name} attempt {run.number} printed something else"
+
+
+def _left_behind(history: History) -> Iterator[str]:
+    yield from history.alive
+
+
+RULES: tuple[Callable[[History], Iterator[str]], ...] = (
+    _damaged, _lost, _invented, _unfinished, _miscounted, _illegal, _changed, _twice, _overlapping,
+    _untold, _early, _uncancelled, _miscounted_labels, _unprinted, _left_behind,
+)  # fmt: skip

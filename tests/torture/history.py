@@ -1,0 +1,114 @@
+"""What is known of a queue after all is over: the database, the traces, and what was promised.
+
+A command appends `start ATTEMPT PID CENTISECONDS` and `end …` to a file of its job, with the time
+since boot, and holds a lock on another file as long as anything of it lives; `overlap` says that
+an earlier run still held it.
+"""
+
+import sqlite3
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from queued.core.model import Attempt, Job, JobFilter
+from queued.store.sqlite import SqliteStore
+
+Run = tuple[str, int]  # a job's id and the number of the attempt
+
+TRACED = (
+    'T={directory}; J="$T/$QUEUED_JOB_ID"; exec 9>>"$J.lock"; '
+    'say() {{ read up _ < /proc/uptime; echo "$1 $QUEUED_ATTEMPT $$ $up" >> "$J.trace"; }}; '
+    "flock -n 9 || say overlap; say start; "
+)
+
+
+def traced(directory: Path, command: str) -> str:
+    """The command with its trace: what it does, then that it has ended, then how."""
+    return TRACED.format(directory=directory) + f"( {command} ); status=$?; say end; exit $status"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Mark:
+    """A line of a trace; the time since boot in hundredths of a second."""
+
+    word: str
+    attempt: int
+    pid: int
+    at_cs: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Witness:
+    """A result that somebody has seen recorded."""
+
+    job: str
+    attempt: int
+    outcome: str
+    exit_code: int | None
+    signal: str | None
+
+
+@dataclass(kw_only=True, slots=True)
+class History:
+    """All that the checker judges by."""
+
+    jobs: dict[str, Job]
+    attempts: dict[str, list[Attempt]]
+    counts: dict[str, int]
+    traces: dict[str, list[Mark]] = field(default_factory=dict)
+    output: dict[Run, bytes] = field(default_factory=dict)
+    damage: list[str] = field(default_factory=list)  # what SQLite says of the file
+    acknowledged: set[str] = field(default_factory=set)
+    asked: set[str] = field(default_factory=set)  # acknowledged or not
+    announced: list[Witness] = field(default_factory=list)  # what services said, once for each
+    seen: list[Witness] = field(default_factory=list)  # what readers saw, any number of times
+    cancelled: set[str] = field(default_factory=set)  # cancels that were acknowledged
+    retried: dict[str, list[int]] = field(default_factory=dict)  # runs before each full budget
+    prints: dict[str, bytes] = field(default_factory=dict)  # what a job prints, if all of it runs
+    alive: list[str] = field(default_factory=list)  # processes of commands that outlived their run
+
+
+def read(path: str, traces: Path) -> History:
+    """The database and the traces; what was promised is for the caller to add."""
+    store = SqliteStore(path)
+    try:
+        jobs = {job.id: job for job in store.list(JobFilter())}
+        attempts = {job.id: list(store.attempts(job.seq)) for job in jobs.values()}
+        output = {
+            (job.id, run.number): b"".join(c.content for c in store.output(job.seq, run.number, 1))
+            for job in jobs.values()
+            for run in attempts[job.id]
+        }
+    finally:
+        store.close()
+    counts, damage = _look_inside(path)
+    return History(
+        jobs=jobs,
+        attempts=attempts,
+        counts=counts,
+        output=output,
+        damage=damage,
+        traces={file.stem: _marks(file) for file in traces.glob("*.trace")},
+    )
+
+
+def _look_inside(path: str) -> tuple[dict[str, int], list[str]]:
+    connection = sqlite3.connect(path)
+    try:
+        counts: Counter[str] = Counter()
+        for label, n in connection.execute("SELECT label, n FROM counts"):
+            counts[label] += n
+        damage = [text for (text,) in connection.execute("PRAGMA integrity_check") if text != "ok"]
+        damage += [f"dangling {row}" for row in connection.execute("PRAGMA foreign_key_check")]
+    finally:
+        connection.close()
+    return {label: n for label, n in counts.items() if n}, damage
+
+
+def _marks(file: Path) -> list[Mark]:
+    marks = []
+    for line in file.read_text().splitlines():
+        word, attempt, pid, uptime = line.split()
+        at_cs = round(float(uptime) * 100)
+        marks.append(Mark(word=word, attempt=int(attempt), pid=int(pid), at_cs=at_cs))
+    return marks

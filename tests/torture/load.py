@@ -1,0 +1,116 @@
+"""Mixed jobs, and who enqueues them: what a torture puts on the queue."""
+
+import json
+import random
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.torture.history import traced
+
+_PRINTED = {lines: "".join(f"{n}\n" for n in range(1, lines + 1)).encode() for lines in (3, 9000)}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Order:
+    """A job that is to be enqueued, and what it prints if it succeeds."""
+
+    payload: dict[str, Any]
+    prints: bytes = b""
+
+    @property
+    def name(self) -> str:
+        """The id, which the torture chooses, to know it whatever happens."""
+        return str(self.payload["id"])
+
+
+class Orders:
+    """An endless list of jobs of all kinds, the same for the same dice."""
+
+    def __init__(self, directory: Path, dice: random.Random) -> None:
+        self._directory = directory
+        self._dice = dice
+        self._made = 0
+
+    def next(self) -> Order:
+        """One more job."""
+        self._made += 1
+        command, prints = self._dice.choice(self._kinds())
+        payload = {
+            "id": f"t{self._made}",
+            "command": traced(self._directory, command),
+            "max_retries": self._dice.choice([1, 2, 4]),
+            "backoff_base": self._dice.choice([1, 1.5]),
+            "backoff_max": self._dice.choice([0, 0.1, 0.4]),
+            "priority": self._dice.randint(-1, 1),
+            "queue": self._dice.choice(["a", "b"]),
+            "kill_grace": 0.3,
+            "defer_on": [75],
+            "no_retry_on": [66],
+        }
+        if self._dice.random() < 0.1:
+            payload["delay"] = 0.3
+        if self._dice.random() < 0.1:
+            payload["umask"] = "077"  # started in another way than most
+        return Order(payload=payload, prints=prints)
+
+    def _kinds(self) -> list[tuple[str, bytes]]:
+        nap = f"{self._dice.uniform(0.05, 0.6):.2f}"
+        coin = '[ $(( $(date +%N | tail -c 4 | sed "s/^0*//") % 2 )) = 0 ]'
+        return [
+            ("true", b""),
+            ("true", b""),
+            (f"sleep {nap}", b""),
+            ("sleep 1.5", b""),
+            ("exit 3", b""),
+            ("exit 66", b""),
+            (f"{coin} || exit 5", b""),
+            (f"sleep {nap}; {coin} || exit 75", b""),
+            ("kill -9 $$; sleep 9", b""),
+            ("kill -STOP $$", b""),
+            ("seq 3", _PRINTED[3]),
+            ("seq 9000", _PRINTED[9000]),
+            ("seq 9000; exit 1", b""),
+            (f"(sleep 60 &) ; sleep {nap}", b""),
+            ("setsid sleep 60 & sleep 0.1", b""),
+            ("(trap '' TERM; sleep 60) & exit 0", b""),
+            (f"for n in 1 2 3; do (sleep {nap}) & done; wait", b""),
+        ]
+
+
+@dataclass(kw_only=True, slots=True)
+class Enqueuer:
+    """A real queuectl at work; `answered` is what it has acknowledged."""
+
+    process: subprocess.Popen[str]
+    orders: list[Order]
+    answered: set[str] = field(default_factory=set)
+
+    def over(self) -> bool:
+        """Whether it has ended; then `answered` is known."""
+        if self.process.poll() is None:
+            return False
+        assert self.process.stdout is not None
+        with self.process.stdout as printed:
+            self.answered = {line for line in printed.read().split("\n")[:-1] if line}
+        if self.process.returncode == 0:
+            self.answered |= {order.name for order in self.orders}
+        return True
+
+
+def enqueuer(path: str, orders: list[Order], errors: Path) -> Enqueuer:
+    """Starts a queuectl that enqueues all of these at once."""
+    lines = errors.parent / f"{orders[0].name}.jsonl"
+    lines.write_text("".join(json.dumps(order.payload) + "\n" for order in orders))
+    with lines.open("rb") as given, errors.open("ab") as complaints:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "queued.ctl", "--db", path, "enqueue", "-"],
+            stdin=given,
+            stdout=subprocess.PIPE,
+            stderr=complaints,
+            text=True,
+        )
+    lines.unlink()
+    return Enqueuer(process=process, orders=orders)

@@ -1,0 +1,181 @@
+"""The checker finds what is wrong: one wrong history for each rule, and a right one."""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from queued.core.model import Attempt, Job, Label, Outcome, State
+from queued.store.sqlite import SqliteStore
+from tests.torture import checker
+from tests.torture.history import History, Mark, Witness, read
+
+
+def _job(name: str, state: State, **changes: Any) -> Job:
+    options: dict[str, object] = {"backoff_base": 2, "backoff_max": 4}
+    job = Job(
+        *(1, name, "default", 0, "true", options, state, Label(state)),
+        *(0, 0, 3, 1, None, None, 0, 0),
+    )
+    return job._replace(**changes)
+
+
+def _run(number: int = 1, **changes: Any) -> Attempt:
+    at = number * 10_000
+    run = Attempt(
+        number, "i", 1, at, at + 1000, Outcome.EXIT, 0, None, None, 1000, 1, 1, 0, 0
+    )  # fmt: skip
+    return run._replace(**changes)
+
+
+def _failed(number: int, **changes: Any) -> Attempt:
+    return _run(number, exit_code=1)._replace(**changes)
+
+
+def _marks(attempt: int, start_cs: int, end_cs: int) -> list[Mark]:
+    pid = 100 + attempt
+    return [
+        Mark(word="start", attempt=attempt, pid=pid, at_cs=start_cs),
+        Mark(word="end", attempt=attempt, pid=pid, at_cs=end_cs),
+    ]
+
+
+OK = Witness(job="good", attempt=1, outcome="exit", exit_code=0, signal=None)
+
+
+def _history() -> History:
+    """One job that succeeded, one that died of its second failure, one that was cancelled."""
+    return History(
+        jobs={
+            "good": _job("good", State.COMPLETED),
+            "bad": _job("bad", State.DEAD, attempts=2, max_retries=2, runs=2),
+            "gone": _job("gone", State.CANCELLED, runs=0),
+        },
+        attempts={"good": [_run()], "bad": [_failed(1), _failed(2)], "gone": []},
+        counts={"completed": 1, "dead": 1, "cancelled": 1},
+        traces={"good": _marks(1, 10, 20), "bad": [*_marks(1, 10, 20), *_marks(2, 20, 30)]},
+        output={("good", 1): b"hello\n"},
+        acknowledged={"good", "bad"},
+        asked={"good", "bad", "gone", "never arrived"},
+        announced=[OK],
+        seen=[OK, OK],
+        cancelled={"gone"},
+        prints={"good": b"hello\n"},
+    )
+
+
+def test_a_right_history() -> None:
+    assert checker.check(_history()) == []
+
+
+def _set_job(name: str, **changes: Any) -> Callable[[History], None]:
+    def change(history: History) -> None:
+        history.jobs[name] = history.jobs[name]._replace(**changes)
+
+    return change
+
+
+def _set(field: str, value: object) -> Callable[[History], None]:
+    return lambda history: setattr(history, field, value)
+
+
+def _set_runs(name: str, *runs: Attempt) -> Callable[[History], None]:
+    def change(history: History) -> None:
+        history.attempts[name] = list(runs)
+        history.jobs[name] = history.jobs[name]._replace(runs=len(runs))
+
+    return change
+
+
+def _set_trace(name: str, *marks: Mark) -> Callable[[History], None]:
+    return lambda history: history.traces.update({name: list(marks)})
+
+
+OTHER = Witness(job="good", attempt=1, outcome="lost", exit_code=None, signal=None)
+OVERLAP = Mark(word="overlap", attempt=2, pid=1, at_cs=25)
+
+WRONG: list[tuple[str, Callable[[History], None]]] = [
+    ("damaged", _set("damage", ["a page is never used"])),
+    ("lost", _set("acknowledged", {"good", "lost"})),
+    ("invented", _set("asked", {"good", "bad"})),
+    ("unfinished", _set_job("good", state=State.PENDING)),
+    ("unfinished", _set_job("good", state=State.PROCESSING)),
+    ("unfinished", _set_runs("good", _run(ended_ms=None, outcome=None, exit_code=None))),
+    ("miscounted", _set_job("bad", attempts=1)),
+    ("miscounted", _set_job("good", attempts=1)),
+    ("miscounted", _set_job("good", runs=2)),
+    ("miscounted", _set_runs("bad", _failed(1), _failed(3))),
+    ("miscounted", _set_runs("bad", _failed(1, outcome=Outcome.INTERRUPTED), _failed(2))),
+    ("illegal", _set_runs("good", _failed(1))),
+    ("illegal", _set_runs("good")),
+    ("illegal", _set_job("bad", max_retries=3)),
+    ("illegal", _set_runs("good", _run(1), _run(2))),
+    ("illegal", _set_runs("bad", _failed(1), _failed(2), _failed(3))),
+    ("changed", _set("seen", [OTHER])),
+    ("changed", _set("announced", [OTHER])),
+    ("changed", _set("seen", [replace(OK, attempt=2)])),
+    ("twice", _set("announced", [OK, OK])),
+    ("overlapping", _set_trace("bad", *_marks(1, 10, 22), *_marks(2, 20, 30))),
+    ("overlapping", _set_trace("bad", *_marks(1, 10, 20), OVERLAP, *_marks(2, 20, 30))),
+    ("untold", _set_trace("bad", *_marks(1, 10, 20), *_marks(2, 20, 30), *_marks(3, 30, 40))),
+    ("untold", _set_trace("good", *_marks(1, 10, 20), *_marks(1, 30, 40))),
+    ("untold", _set_trace("good", _marks(1, 10, 20)[0])),
+    ("early", _set_runs("bad", _failed(1), _failed(2, started_ms=12_990))),
+    ("uncancelled", _set("cancelled", {"bad"})),
+    ("miscounted_labels", _set("counts", {"completed": 2, "dead": 1})),
+    ("unprinted", _set("output", {("good", 1): b"hell"})),
+    ("left_behind", _set("alive", ["sleep 100"])),
+]
+
+
+@pytest.mark.parametrize(("rule", "spoil"), WRONG)
+def test_a_wrong_history(rule: str, spoil: Callable[[History], None]) -> None:
+    history = _history()
+    spoil(history)
+    assert rule in {line.split(":")[0] for line in checker.check(history)}
+
+
+def test_each_rule_has_a_wrong_history() -> None:
+    assert {rule.__name__.strip("_") for rule in checker.RULES} == {rule for rule, _ in WRONG}
+    rules = inspect.getmembers(checker, inspect.isgeneratorfunction)
+    assert {name for name, _ in rules} - {"_too_often"} == {r.__name__ for r in checker.RULES}
+
+
+def test_the_full_budget_begins_anew() -> None:
+    history = _history()
+    _set_runs("bad", *(_failed(n) for n in (1, 2, 3, 4)))(history)
+    assert any(line.startswith("miscounted: bad") for line in checker.check(history))
+    history.retried["bad"] = [2]
+    history.traces["bad"] += [*_marks(3, 30, 40), *_marks(4, 40, 50)]
+    assert checker.check(history) == []
+
+
+def test_a_run_that_is_put_off_is_not_counted_and_waits() -> None:
+    history = _history()
+    _set_runs("good", _run(1, exit_code=75), _run(2))(history)
+    history.traces["good"] += _marks(2, 20, 30)
+    history.output["good", 2] = b"hello\n"
+    history.announced.clear()
+    history.seen.clear()
+    options = {"backoff_base": 2, "backoff_max": 4, "defer_on": [75]}
+    _set_job("good", options=options)(history)
+    assert checker.check(history) == []
+    history.attempts["good"][1] = _run(2, started_ms=12_000)
+    assert [line.split(":")[0] for line in checker.check(history)] == ["early"]
+
+
+def test_a_history_is_read_from_the_files(tmp_path: Path) -> None:
+    path = str(tmp_path / "queue.db")
+    SqliteStore(path).close()
+    (tmp_path / "x.trace").write_text("start 1 77 1234.56\nend 1 77 1240.00\n")
+    history = read(path, tmp_path)
+    assert history.traces == {
+        "x": [
+            Mark(word="start", attempt=1, pid=77, at_cs=123_456),
+            Mark(word="end", attempt=1, pid=77, at_cs=124_000),
+        ]
+    }
+    assert (history.jobs, history.counts, history.damage) == ({}, {}, [])

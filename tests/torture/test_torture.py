@@ -1,0 +1,37 @@
+"""A short torture at each run of the tests; `TORTURE_SECONDS` makes it a long one.
+
+The long form alone: make torture SECONDS=300 SEED=7
+"""
+
+import os
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.torture.checker import check
+from tests.torture.torture import Torture, report
+
+SECONDS = float(os.environ.get("TORTURE_SECONDS", "20"))
+SEED = int(os.environ.get("TORTURE_SEED", "0")) or random.randrange(1, 1_000_000)
+
+
+@pytest.fixture
+def torture(tmp_path: Path) -> Iterator[Torture]:
+    print(f"seed {SEED}")
+    made = Torture(tmp_path, SEED)
+    try:
+        yield made
+    finally:
+        made.queue.close()
+
+
+@pytest.mark.timeout(SECONDS + 240)
+def test_no_promise_breaks(torture: Torture) -> None:
+    known = torture.run(SECONDS)
+    broken = check(known)
+    print(report(torture, known, broken))
+    assert not broken
+    assert known.acknowledged
+    assert torture.done["start"] > 1
