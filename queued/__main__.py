@@ -19,7 +19,7 @@ from queued.core.model import Instance
 from queued.core.settings import Settings, Value
 from queued.programs import InstancePrograms, Origin
 from queued.service.board import Board
-from queued.service.detach import Started, detach
+from queued.service.detach import Started, detach, fill_standard_streams
 from queued.service.notify import Notify
 from queued.service.reload import ReloadFile, reload
 from queued.service.supervisor import Supervisor
@@ -67,6 +67,7 @@ _START_PATIENCE_S = 60.0
 
 def main() -> None:
     """The program; ends the process with its exit code."""
+    fill_standard_streams()
     try:
         code = _run(sys.argv[1:])
     except DocoptExit as error:

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -69,7 +69,7 @@ class Queue:
         jobs = [new_job({"command": command, **fields})]
         return self.store.enqueue(jobs, max_retries=3, now_ms=times.now_ms())[0]
 
-    def add_all(self, commands: Iterable[str], **fields: Any) -> list[str]:
+    def add_all(self, commands: Iterable[str], **fields: Any) -> Sequence[str]:
         """Enqueues many jobs in one transaction; their ids."""
         jobs: list[NewJob] = [new_job({"command": command, **fields}) for command in commands]
         return self.store.enqueue(jobs, max_retries=3, now_ms=times.now_ms())
@@ -78,7 +78,7 @@ class Queue:
         """The job as it is now."""
         return self.store.show(self.store.find(name))
 
-    def attempts(self, name: str) -> list[Attempt]:
+    def attempts(self, name: str) -> Sequence[Attempt]:
         """Its runs."""
         return self.store.attempts(self.store.find(name))
 

@@ -186,7 +186,7 @@ class Channel:
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
-        self._socket.setblocking(False)
+        self._socket.settimeout(0)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
         self._waiting: deque[bytes] = deque()
         self._packet = bytearray(MAX_PACKET)
@@ -262,7 +262,7 @@ def listen() -> socket.socket:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     listener.bind("")
     listener.listen(4096)
-    listener.setblocking(False)
+    listener.settimeout(0)
     return listener
 
 

@@ -39,3 +39,15 @@ def detach(log: int) -> Attached | Started:
     os.close(null)
     os.close(log)
     return Attached(write)
+
+
+def fill_standard_streams() -> None:
+    """Opens /dev/null in place of each of the three that we were started without.
+
+    Else the first files that we open would get their numbers, and what is printed.
+    """
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(descriptor)
+    sys.stdout = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stderr = sys.stderr or open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115

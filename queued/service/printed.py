@@ -6,7 +6,7 @@ a second, and the middle of a long output is missing here as it is there.
 
 from collections.abc import Iterator
 
-from queued.core.model import Claim, Chunk, Key
+from queued.core.model import Chunk, Claim, Key
 from queued.service.log import Log
 from queued.service.report import names
 from queued.service.turn import Turn

@@ -1,7 +1,7 @@
 """Runs the benchmarks and prints one table: `python -m tests.bench [--short] [--json] [NAME...]`.
 
-Every figure is a ratio to a yardstick that ran in alternation with it, or a count. Nothing passes or
-fails by the clock: a goal that was missed is printed as missed.
+Every figure is a ratio to a yardstick that ran in alternation with it, or a count. Nothing passes
+or fails by the clock: a goal that was missed is printed as missed.
 """
 
 import json
@@ -61,7 +61,9 @@ def line(row: Row) -> str:
     """A row of the table."""
     value = "absent" if row.value is None else f"{row.value:.2f}"
     met = {True: "met", False: "MISSED", None: "-"}[row.met]
-    return f"{row.what:42} {row.yardstick:20} {value:>8}  {row.goal:8} {met:6}  {row.detail}".rstrip()
+    return (
+        f"{row.what:42} {row.yardstick:20} {value:>8}  {row.goal:8} {met:6}  {row.detail}".rstrip()
+    )
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from functools import partial
 
 import apsw
 
@@ -37,7 +38,11 @@ def one_enqueue(size: Size) -> list[Row]:
             ours = timed(lambda: subprocess.run(command, stdout=subprocess.DEVNULL, check=True))
             got.append(ours / bare)
     value = median(got)
-    return [Row("one queuectl enqueue", "python3 -c pass", value, "<= 3.5", met=verdict(value, most=3.5))]
+    return [
+        Row(
+            "one queuectl enqueue", "python3 -c pass", value, "<= 3.5", met=verdict(value, most=3.5)
+        )
+    ]
 
 
 def many_enqueues(size: Size) -> list[Row]:
@@ -48,11 +53,16 @@ def many_enqueues(size: Size) -> list[Row]:
         with place() as directory:
             database = os.path.join(directory, "queue.db")
             SqliteStore(database).close()
-            bare = timed(lambda d=database: _bare_inserts(d, size.enqueues))
+            bare = timed(partial(_bare_inserts, database, size.enqueues))
             program = [sys.executable, "-m", "queued.ctl", "--db", database, "enqueue", "-"]
             ours = timed(
-                lambda p=program: subprocess.run(
-                    p, input=lines, text=True, stdout=subprocess.DEVNULL, check=True
+                partial(
+                    subprocess.run,
+                    program,
+                    input=lines,
+                    text=True,
+                    stdout=subprocess.DEVNULL,
+                    check=True,
                 )
             )
             got.append(ours / bare)
@@ -72,8 +82,9 @@ def _bare_inserts(database: str, count: int) -> None:
     )
     with connection:
         connection.executemany(
-            "INSERT INTO jobs (id, queue, priority, command, options, state, ready, run_at, attempts,"
-            " max_retries, runs, created_at, updated_at) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)",
+            "INSERT INTO jobs (id, queue, priority, command, options, state, ready, run_at,"
+            " attempts, max_retries, runs, created_at, updated_at)"
+            " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)",
             rows,
         )
     connection.close()

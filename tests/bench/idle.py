@@ -17,7 +17,11 @@ def nothing_to_do(size: Size) -> list[Row]:
     wakes = sum(b[0] - a[0] for a, b in zip(before, after, strict=True))
     ticks = sum(b[1] - a[1] for a, b in zip(before, after, strict=True))
     detail = f"{ticks * 1000 // os.sysconf('SC_CLK_TCK')} ms of CPU, {len(pids)} processes"
-    return [Row(f"idle for {size.idle_s:g} s: wake-ups", "-", wakes, "0", detail, verdict(wakes, most=0))]
+    return [
+        Row(
+            f"idle for {size.idle_s:g} s: wake-ups", "-", wakes, "0", detail, verdict(wakes, most=0)
+        )
+    ]
 
 
 def memory(_size: Size) -> list[Row]:

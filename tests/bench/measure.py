@@ -63,14 +63,19 @@ def timed(run: Callable[[], object]) -> float:
 
 
 def ratios(size: Size, yardstick: Callable[[], float], ours: Callable[[], float]) -> list[float]:
-    """yardstick / ours in seconds, pair by pair in alternation: above 1 means that we are faster."""
+    """yardstick / ours in seconds, pair by pair in alternation: above 1 means we are faster."""
     return [yardstick() / ours() for _ in range(size.pairs)]
+
+
+def disk() -> str:
+    """Where benchmarks keep their files: a real disk, not the memory that /tmp may be."""
+    return os.environ.get("BENCH_DIR", "/var/tmp")  # noqa: S108 - private directories in it
 
 
 @contextmanager
 def place() -> Iterator[str]:
     """A directory on a real disk, gone afterwards. `BENCH_DIR` says where."""
-    directory = tempfile.mkdtemp(prefix="queued-bench.", dir=os.environ.get("BENCH_DIR", "/var/tmp"))
+    directory = tempfile.mkdtemp(prefix="queued-bench.", dir=disk())
     try:
         yield directory
     finally:
@@ -103,7 +108,7 @@ def read(path: str) -> bytes:
         return file.read()
 
 
-def wait_until(look: Callable[[], bool], every_s: float = 0.01, within_s: float = 300) -> None:
+def wait_until(look: Callable[[], bool], every_s: float = 0.05, within_s: float = 300) -> None:
     """Looks until it is true."""
     end = time.monotonic() + within_s
     while not look():
@@ -144,7 +149,8 @@ def span_s(database: str) -> float:
     connection = apsw.Connection(database, flags=apsw.SQLITE_OPEN_READWRITE)
     row = connection.execute("SELECT min(started_at), max(ended_at) FROM attempts").fetchone()
     connection.close()
-    return max(1, row[1] - row[0]) / 1000
+    first, last = row or (0, 0)
+    return max(1, int(last) - int(first)) / 1000
 
 
 def xargs_s(count: int) -> float:
@@ -157,7 +163,9 @@ def xargs_s(count: int) -> float:
     )
 
 
-def verdict(value: float | None, *, least: float | None = None, most: float | None = None) -> bool | None:
+def verdict(
+    value: float | None, *, least: float | None = None, most: float | None = None
+) -> bool | None:
     """Whether a goal is met."""
     if value is None:
         return None

@@ -119,7 +119,7 @@ def _huey(count: int) -> float:
 def _litequeue(count: int) -> float:
     with place() as directory:
         database = os.path.join(directory, "lite.db")
-        from litequeue import LiteQueue
+        from litequeue import LiteQueue  # type: ignore[import-not-found,import-untyped,unused-ignore]
 
         queue = LiteQueue(database)
         for _ in range(count):

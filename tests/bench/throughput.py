@@ -1,4 +1,4 @@
-"""How fast jobs run: against xargs, against our own with fewer workers, beside readers and writers."""
+"""How fast jobs run: against xargs, with more workers, and beside readers and writers."""
 
 import os
 import sqlite3
@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 
 from tests.bench.measure import (
     Row,
@@ -29,7 +30,7 @@ def against_xargs(size: Size) -> list[Row]:
     """5,000 durable jobs against as many that nobody records."""
     rows = []
     for workers, goal in ((8, 1.0), (4, 0.85), (2, 0.70)):
-        got = ratios(size, lambda: xargs_s(size.jobs), lambda w=workers: drain_s(w, size.jobs))
+        got = ratios(size, lambda: xargs_s(size.jobs), partial(drain_s, workers, size.jobs))
         value = median(got)
         rows.append(
             Row(
@@ -48,17 +49,23 @@ def many_workers(size: Size) -> list[Row]:
     """More workers than cores must not cost much."""
     rows = []
     for workers, goal in ((32, 0.9), (128, 0.7)):
-        got = ratios(
-            size, lambda: drain_s(8, size.jobs), lambda w=workers: drain_s(w, size.jobs)
-        )
+        got = ratios(size, lambda: drain_s(8, size.jobs), partial(drain_s, workers, size.jobs))
         value = median(got)
         rows.append(
-            Row(f"{workers} workers", "our 8 workers", value, f">= {goal}", met=verdict(value, least=goal))
+            Row(
+                f"{workers} workers",
+                "our 8 workers",
+                value,
+                f">= {goal}",
+                met=verdict(value, least=goal),
+            )
         )
     return rows
 
 
-def _loaded_s(count: int, beside: Callable[[str, Callable[[], bool]], None]) -> tuple[float, int, int]:
+def _loaded_s(
+    count: int, beside: Callable[[str, Callable[[], bool]], None]
+) -> tuple[float, int, int]:
     """Seconds for `count` jobs while `beside` goes on; the WAL's size at its largest and after."""
     with place() as directory:
         database = os.path.join(directory, "queue.db")
@@ -106,7 +113,10 @@ def _nobody(_database: str, _done: Callable[[], bool]) -> None:
 def beside_readers(size: Size) -> list[Row]:
     """Somebody who looks, or forgot a transaction, must not slow the queue."""
     rows = []
-    for name, beside in (("status twice a second", _status_loop), ("a forgotten BEGIN", _forgotten_begin)):
+    for name, beside in (
+        ("status twice a second", _status_loop),
+        ("a forgotten BEGIN", _forgotten_begin),
+    ):
         got, largest, after = [], 0, 0
         for _ in range(size.pairs):
             alone, _, _ = _loaded_s(size.jobs, _nobody)
@@ -115,7 +125,16 @@ def beside_readers(size: Size) -> list[Row]:
             largest, after = max(largest, most), max(after, left)
         value = median(got)
         detail = f"WAL {largest >> 20} MiB at most, {after >> 20} MiB afterwards"
-        rows.append(Row(f"load beside {name}", "load alone", value, ">= 0.9", detail, verdict(value, least=0.9)))
+        rows.append(
+            Row(
+                f"load beside {name}",
+                "load alone",
+                value,
+                ">= 0.9",
+                detail,
+                verdict(value, least=0.9),
+            )
+        )
     return rows
 
 
@@ -138,7 +157,9 @@ def beside_enqueuers(size: Size) -> list[Row]:
         with service(database, 8):
             processes = [
                 subprocess.Popen(
-                    [sys.executable, "-c", code, database, str(each)], stdout=subprocess.PIPE, text=True
+                    [sys.executable, "-c", code, database, str(each)],
+                    stdout=subprocess.PIPE,
+                    text=True,
                 )
                 for _ in range(8)
             ]

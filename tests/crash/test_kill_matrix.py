@@ -2,6 +2,7 @@
 
 import os
 import signal
+from itertools import pairwise
 
 from tests.service import Queue, alive, eventually
 
@@ -134,7 +135,7 @@ def test_a_child_that_dies_again_and_again_is_restarted_with_growing_delay(queue
         service.kill(pid)
         service.replaced(1, pid)
     starts = [_seconds(line["ts"]) for line in service.logged("child.started", slot=1)]
-    gaps = [b - a for a, b in zip(starts, starts[1:], strict=False)]
+    gaps = [b - a for a, b in pairwise(starts)]
     assert gaps[3] >= 0.4 > gaps[0]
 
 

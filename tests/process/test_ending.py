@@ -260,7 +260,7 @@ def test_what_a_daemon_used_is_not_another_jobs(queue: Queue) -> None:
     go, went = queue.file("go"), queue.file("went")
     queue.serve(workers=1)
     burn = f"until [ -e {go} ]; do sleep 0.02; done; timeout 0.5 sh -c 'while :; do :; done'"
-    command = f"setsid sh -c \"{burn}; touch {went}\" >/dev/null 2>&1 & exit 0"
+    command = f'setsid sh -c "{burn}; touch {went}" >/dev/null 2>&1 & exit 0'
     assert queue.wait(queue.add(command, leave_children=True)).label == "completed"
     name = queue.add(f"touch {go}; until [ -e {went} ]; do sleep 0.05; done; sleep 0.1")
     assert queue.wait(name).label == "completed"

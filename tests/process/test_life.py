@@ -42,7 +42,9 @@ def test_max_retries_is_the_number_of_runs(queue: Queue, max_retries: int, runs:
 
 def test_a_job_that_fails_once_completes(queue: Queue) -> None:
     queue.serve()
-    name = queue.add("test -e done || { touch done; exit 1; }", cwd=str(queue.directory), backoff_max=0)
+    name = queue.add(
+        "test -e done || { touch done; exit 1; }", cwd=str(queue.directory), backoff_max=0
+    )
     assert queue.wait(name).label == "completed"
     assert [a.exit_code for a in queue.attempts(name)] == [1, 0]
 
@@ -114,15 +116,11 @@ def test_settings_take_effect_at_once(queue: Queue) -> None:
     eventually(lambda: service.logged("settings.applied", backoff_max=0.05))
 
 
-def test_the_number_of_workers_follows_the_setting(queue: Queue) -> None:
-    from tests.service import Service
-
-    service = Service(queue, 2, (), {})
-    queue.services.append(service)
-    service.ready()
-    # The flag wins over the stored setting.
+def test_a_flag_wins_over_the_stored_number_of_workers(queue: Queue) -> None:
+    service = queue.serve(workers=2)
     queue.queuectl("config", "set", "workers", "4")
-    eventually(lambda: service.logged("service.ready"))
+    queue.queuectl("config", "set", "backoff_max", "5")
+    eventually(lambda: service.logged("settings.applied", backoff_max=5))
     assert len(service.descendants()) == 3
 
 

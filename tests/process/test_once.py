@@ -5,7 +5,7 @@ import subprocess
 import sys
 from collections import Counter
 
-from tests.service import Queue, eventually
+from tests.service import Queue
 
 
 def test_a_thousand_jobs_on_three_workers_write_a_line_each(queue: Queue) -> None:
@@ -55,5 +55,5 @@ def test_work_is_noticed_at_once(queue: Queue) -> None:
     service = queue.serve(workers=1)
     for _ in range(20):
         name = queue.add("true")
-        eventually(lambda name=name: queue.job(name).label == "completed", within_s=2)
+        queue.wait(name, "completed", within_s=2)
     assert not service.logged("database.watch_missing")

@@ -11,14 +11,13 @@ import pytest
 from tests.service import Queue, eventually
 
 
-def start(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
+def start(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "queued", *arguments],
         capture_output=True,
         text=True,
         timeout=30,
         check=False,
-        **options,  # type: ignore[call-overload]
     )
 
 

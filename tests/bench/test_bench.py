@@ -1,0 +1,35 @@
+"""The benchmarks work. What they measure is not judged here: machines are shared and noisy."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.bench.__main__ import BENCHMARKS, line
+from tests.bench.measure import Row
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_each_benchmark_measures_or_names_what_is_absent(name: str, tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.bench", "--short", "--json", name],
+        env={**os.environ, "BENCH_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    rows = [Row(**row) for row in json.loads(done.stdout)["rows"]]
+    assert rows
+    for row in rows:
+        assert row.value is not None or row.detail.startswith("absent: ")
+        assert (row.value is None) == (row.met is None)
+
+
+def test_a_missed_goal_is_printed_as_missed() -> None:
+    assert "MISSED" in line(Row("load", "load alone", 0.5, ">= 0.9", met=False))
+    assert "absent" in line(Row("load", "nq", None, "> 1", "absent: apt-get install nq"))

@@ -1,0 +1,134 @@
+"""Cancelling: pending, running, in the moment of its end, and while the service is in trouble."""
+
+import signal
+
+import pytest
+
+from queued.core import times
+from queued.core.model import State
+from tests.process.marks import Nap
+from tests.service import Queue, eventually
+
+
+def cancel(queue: Queue, name: str) -> State | None:
+    """What `queuectl cancel` does, without starting Python."""
+    return queue.store.cancel(queue.store.find(name), now_ms=times.now_ms())
+
+
+def running(queue: Queue, name: str, nap: Nap) -> None:
+    eventually(lambda: queue.job(name).label == "processing" and nap.living())
+
+
+def test_a_pending_job_never_runs(served: Queue) -> None:
+    name = served.add(f"touch {served.file('ran')}", delay=0.3)
+    assert served.queuectl("cancel", name).returncode == 0
+    assert served.job(name).label == "cancelled"
+    after = served.add("true", delay=0.4)
+    served.wait(after)
+    assert not served.file("ran").exists()
+    assert served.job(name).runs == 0
+
+
+def test_a_job_that_waits_for_its_retry_is_cancelled_at_once(served: Queue) -> None:
+    name = served.add("exit 1", max_retries=5, backoff_base=1000)
+    served.wait(name, "failed")
+    assert cancel(served, name) is State.CANCELLED
+    assert served.job(name).label == "cancelled"
+
+
+def test_a_running_job_is_ended_by_the_ladder_and_never_retried(served: Queue, nap: Nap) -> None:
+    name = served.add(f"trap '' TERM; sleep {nap}; sleep {nap}", max_retries=9, kill_grace=0.3)
+    running(served, name, nap)
+    done = served.queuectl("cancel", name)
+    assert done.returncode == 0
+    assert "is asked to end" in done.stdout
+    job = served.wait(name)
+    assert (job.label, job.runs, job.cancel_requested_ms) == ("cancelled", 1, None)
+    (attempt,) = served.attempts(name)
+    assert (attempt.outcome, attempt.signal) == ("cancelled", "SIGKILL")
+    assert nap.living() == []
+
+
+def test_a_job_that_ends_well_when_it_is_told_to_is_cancelled_all_the_same(
+    served: Queue, nap: Nap
+) -> None:
+    name = served.add(f"trap 'exit 0' TERM; : {nap}; while :; do sleep 0.01; done")
+    running(served, name, nap)
+    cancel(served, name)
+    assert served.wait(name).label == "cancelled"
+    (attempt,) = served.attempts(name)
+    assert (attempt.outcome, attempt.exit_code) == ("cancelled", 0)
+
+
+def test_a_job_that_has_ended_is_said_to_have(served: Queue) -> None:
+    done, failed = served.add("true"), served.add("exit 3", max_retries=1)
+    for name in (done, failed):
+        served.wait(name)
+    answer = served.queuectl("cancel", done, failed)
+    assert answer.returncode == 4
+    assert f"{done} is completed already" in answer.stderr
+    assert f"{failed} is dead already" in answer.stderr
+    assert [served.job(name).label for name in (done, failed)] == ["completed", "dead"]
+
+
+@pytest.mark.parametrize("code", [0, 1])
+def test_in_the_very_moment_of_its_end_one_of_the_two_wins(served: Queue, code: int) -> None:
+    """Forty jobs that are ending while they are cancelled: all end, each in one way only."""
+    verdicts = []
+    for n in range(40):
+        name = served.add(f"sleep 0.0{n % 10}; exit {code}", max_retries=3, backoff_max=100)
+        eventually(lambda name=name: served.job(name).runs == 1, within_s=3)
+        verdicts.append((name, cancel(served, name)))
+    for name, verdict in verdicts:
+        job = served.wait(name, "completed", "cancelled", "dead")
+        (attempt,) = served.attempts(name)
+        if job.label == "completed":
+            assert (attempt.outcome, attempt.exit_code, code) == ("exit", 0, 0)
+        else:
+            assert verdict in (State.PROCESSING, State.CANCELLED)
+        assert job.cancel_requested_ms is None
+        assert job.runs == 1, "never retried"
+
+
+def test_a_request_that_a_dead_dispatcher_did_not_see_is_obeyed_by_the_next(
+    queue: Queue, nap: Nap
+) -> None:
+    service = queue.serve(workers=1)
+    name = queue.add(f"sleep {nap}", max_retries=5)
+    running(queue, name, nap)
+    dispatcher = service.child(0)
+    service.kill(dispatcher, signal.SIGSTOP)
+    cancel(queue, name)
+    service.kill(dispatcher)
+    assert queue.wait(name).label == "cancelled"
+    assert queue.job(name).runs == 1
+    assert nap.living() == []
+
+
+def test_a_request_survives_the_whole_service(queue: Queue, nap: Nap) -> None:
+    service = queue.serve(workers=1)
+    name = queue.add(f"sleep {nap}", max_retries=5)
+    running(queue, name, nap)
+    service.kill_everything()
+    assert cancel(queue, name) is State.PROCESSING
+    queue.serve(workers=1)
+    assert queue.wait(name).label == "cancelled"
+    assert nap.living() == []
+
+
+def test_a_cancelled_job_that_is_interrupted_is_cancelled(queue: Queue, nap: Nap) -> None:
+    service = queue.serve(workers=1)
+    name = queue.add(f"trap '' TERM; sleep {nap}; sleep {nap}", kill_grace=1)
+    running(queue, name, nap)
+    cancel(queue, name)
+    service.kill(service.pid, signal.SIGTERM)
+    eventually(lambda: service.logged("service.draining"))
+    assert service.stop() == 0
+    assert queue.job(name).label == "cancelled"
+
+
+def test_dlq_retry_takes_a_cancelled_job_that_is_named(served: Queue) -> None:
+    name = served.add("true", delay=100)
+    cancel(served, name)
+    assert served.queuectl("dlq", "retry", name).returncode == 0
+    assert served.wait(name).label == "completed"

@@ -1,0 +1,219 @@
+"""What a command finds: variables, directory, mask, limits, descriptors, signals."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from tests.service import Queue, alive, eventually
+
+
+def printed(served: Queue, command: str, /, **fields: Any) -> str:
+    """What the command prints; it must complete."""
+    name = served.add(command, **{"max_retries": 1, **fields})
+    job = served.wait(name)
+    assert job.label == "completed", job
+    return served.output(name).decode()
+
+
+def variables(served: Queue, /, **fields: Any) -> dict[str, str]:
+    """The environment that the command was started with, without what a shell adds."""
+    text = printed(served, "cat /proc/$$/environ", **fields)
+    return dict(entry.split("=", 1) for entry in text.split("\0") if entry)
+
+
+THE_SERVICES = {
+    "NOTIFY_SOCKET": "@nobody",
+    "WATCHDOG_USEC": "",
+    "LISTEN_FDS": "1",
+    "INVOCATION_ID": "0123",
+    "JOURNAL_STREAM": "8:1",
+    "CREDENTIALS_DIRECTORY": "/run/credentials/queued",
+    "QUEUECTL_LOG_LEVEL": "debug",
+    "QUEUED_JOB_ID": "another",
+}
+
+
+def test_the_services_environment_less_what_is_its_own(queue: Queue) -> None:
+    service = queue.serve(env={**THE_SERVICES, "MINE": "a b\nc"})
+    name = queue.add("true", id="probe", queue="mail", max_retries=7)
+    queue.wait(name)
+    found = variables(queue, id="seen", queue="mail", max_retries=7)
+    assert found["MINE"] == "a b\nc"
+    ours = {key: value for key, value in found.items() if key.startswith("QUEUED_")}
+    assert ours == {
+        "QUEUED_JOB_ID": "seen",
+        "QUEUED_ATTEMPT": "1",
+        "QUEUED_MAX_RETRIES": "7",
+        "QUEUED_QUEUE": "mail",
+        "QUEUED_INSTANCE": service.instance,
+    }
+    assert not (THE_SERVICES.keys() - {"QUEUED_JOB_ID"}) & found.keys()
+    assert found["PATH"] == os.environ["PATH"]
+
+
+def test_bytes_that_are_no_utf8_pass(queue: Queue) -> None:
+    queue.serve(env={"ODD": "\udcff\udcfe"})
+    name = queue.add('printf %s "$ODD"')
+    queue.wait(name)
+    assert queue.output(name) == b"\xff\xfe"
+
+
+def test_the_attempt_is_known_to_the_command(served: Queue) -> None:
+    name = served.add("echo $QUEUED_ATTEMPT; exit 1", max_retries=2, backoff_max=0)
+    served.wait(name)
+    assert [served.output(name, attempt=n) for n in (1, 2)] == [b"1\n", b"2\n"]
+
+
+def test_a_clean_environment_has_four_names_and_ours(queue: Queue) -> None:
+    queue.store.config_set("environment", "clean", now_ms=0)
+    queue.serve(env={"SECRET": "x", "LANG": "C.UTF-8", "USER": "me"})
+    found = variables(queue, env={"EXTRA": "y"})
+    ours = {name for name in found if name.startswith("QUEUED_")}
+    assert found.keys() - ours == {"PATH", "HOME", "USER", "LANG", "EXTRA"}
+    assert (found["LANG"], found["USER"], found["EXTRA"]) == ("C.UTF-8", "me", "y")
+    assert len(ours) == 5
+
+
+def test_a_job_adds_and_replaces_variables(served: Queue) -> None:
+    found = variables(served, env={"HOME": "/elsewhere", "NEW": "grüße 漢字", "EMPTY": ""})
+    assert (found["HOME"], found["NEW"], found["EMPTY"]) == ("/elsewhere", "grüße 漢字", "")
+
+
+def test_the_directory_is_the_jobs(served: Queue) -> None:
+    place = served.file("a place")
+    place.mkdir()
+    assert printed(served, "pwd; readlink /proc/$$/cwd", cwd=str(place)) == f"{place}\n{place}\n"
+
+
+@pytest.mark.parametrize("mask", ["077", "0000", "22"])
+def test_the_umask_is_the_jobs(served: Queue, mask: str) -> None:
+    assert int(printed(served, "umask", umask=mask), 8) == int(mask, 8)
+
+
+def test_niceness_adds_to_nothing(served: Queue) -> None:
+    assert printed(served, "nice", nice=7) == "7\n"
+    assert printed(served, "nice") == f"{os.nice(0)}\n"
+
+
+LIMITS = {"memory": "512M", "cpu": 60, "files": 99, "processes": 4000}
+
+
+def test_limits_are_set_and_are_no_ones_else(served: Queue) -> None:
+    shown = "ulimit -v; ulimit -t; ulimit -n; ulimit -p; ulimit -Hn"
+    assert printed(served, shown, limits=LIMITS).split() == ["524288", "60", "99", "4000", "99"]
+    assert printed(served, "ulimit -n").split() != ["99"]
+
+
+def test_a_job_that_eats_memory_harms_only_itself(served: Queue) -> None:
+    name = served.add("tail /dev/zero", limits={"memory": "64M"}, max_retries=1)
+    assert served.wait(name).label == "dead"
+    (attempt,) = served.attempts(name)
+    assert attempt.outcome == "exit"
+    assert attempt.exit_code == 1
+    assert b"memory" in served.output(name)
+
+
+def test_a_job_that_eats_time_is_ended_by_the_kernel(served: Queue) -> None:
+    name = served.add("while :; do :; done", limits={"cpu": 1}, max_retries=1)
+    served.wait(name)
+    (attempt,) = served.attempts(name)
+    assert (attempt.outcome, attempt.signal) in {("signal", "SIGXCPU"), ("signal", "SIGKILL")}
+
+
+def test_a_limit_too_small_to_start_is_a_failed_attempt(served: Queue) -> None:
+    name = served.add("true", limits={"memory": "1M"}, max_retries=1)
+    assert served.wait(name).label == "dead"
+
+
+def test_all_fields_at_once(served: Queue) -> None:
+    shown = "pwd; umask; nice; ulimit -n; echo $X"
+    fields = {"cwd": "/", "umask": "027", "nice": 3, "limits": {"files": 50}, "env": {"X": "1"}}
+    assert printed(served, shown, **fields).split() == ["/", "0027", "3", "50", "1"]
+
+
+SPECIAL = {"plain": {}, "cwd": {"cwd": "/"}, "limits": {"limits": {"files": 100}, "nice": 1}}
+DESCRIPTORS = "for d in /proc/$$/fd/*; do echo ${d##*/} $(readlink $d); done"
+
+
+@pytest.mark.parametrize("fields", SPECIAL.values(), ids=SPECIAL.keys())
+def test_there_are_three_descriptors(served: Queue, fields: dict[str, Any]) -> None:
+    with open(__file__) as inherited:
+        os.set_inheritable(inherited.fileno(), True)
+        lines = printed(served, "ls -l /proc/$$/fd; exit 0", **fields).splitlines()[1:]
+    names = [line.split(" -> ")[0].split()[-1] for line in lines]
+    assert names == ["0", "1", "2"]
+    assert lines[0].endswith("/dev/null")
+    assert lines[1].split(" -> ")[1] == lines[2].split(" -> ")[1], "one pipe for both, in order"
+
+
+# Signals 32 and 33, which no program may use: posix_spawn(3) of glibc has everybody ignore them.
+LIBC_ITS_OWN = 0b11 << 31
+
+
+@contextmanager
+def odd_signals() -> Iterator[None]:
+    """As a program that was started by something careless: signals ignored and blocked."""
+    ignored = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR2, 40)
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in ignored}
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1, signal.SIGALRM, 50})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("fields", SPECIAL.values(), ids=SPECIAL.keys())
+def test_signals_are_as_if_nobody_had_touched_them(queue: Queue, fields: dict[str, Any]) -> None:
+    with odd_signals():
+        service = queue.serve(workers=1)
+    text = printed(queue, "exec cat /proc/self/status", **fields)
+    found = {
+        name: int(value, 16) & ~LIBC_ITS_OWN
+        for name, value in (line.split(":", 1) for line in text.splitlines())
+        if name in ("SigBlk", "SigIgn", "SigCgt")
+    }
+    assert found == {"SigBlk": 0, "SigIgn": 0, "SigCgt": 0}
+    assert service.stop() == 0, "TERM is heard by the service itself, too"
+
+
+def test_a_command_has_a_session_and_no_terminal(served: Queue) -> None:
+    text = printed(served, "ps -o sid=,pgid=,tty= -p $$; echo $$")
+    session, group, terminal, pid = text.split()
+    assert session == group == pid
+    assert terminal == "?"
+
+
+def test_standard_streams_that_the_service_lacks_harm_nobody(queue: Queue) -> None:
+    """`queued <&- >&- 2>&-`: the first files that it opens have the numbers 0 to 2."""
+    command = f"exec {sys.executable} -m queued --db {queue.path} --workers 1 <&- >&- 2>&-"
+    process = subprocess.Popen(["sh", "-c", command])
+    try:
+        name = queue.add("readlink /proc/$$/fd/0; echo out; echo err >&2")
+        assert queue.wait(name).label == "completed"
+        assert queue.output(name) == b"/dev/null\nout\nerr\n"
+    finally:
+        process.terminate()
+        assert process.wait(20) == 0
+    eventually(lambda: not alive(process.pid))
+
+
+def test_here_is_the_callers_directory_and_umask(served: Queue) -> None:
+    place = served.file("here")
+    place.mkdir()
+    done = served.queuectl(
+        "enqueue", "--here", "--env", "A=1", "--env", "B", "--json", "--",
+        "pwd; umask; echo $A $B", cwd=place, umask=0o057, env={**os.environ, "B": "two"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    name = json.loads(done.stdout)["id"]
+    served.wait(name)
+    assert served.output(name) == f"{place}\n0057\n1 two\n".encode()

@@ -1,0 +1,210 @@
+"""What commands print: kept in order and within bounds, and seen while they run."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from tests.process.marks import Nap
+from tests.service import Queue, eventually
+
+MIB = 1 << 20
+
+
+def test_both_streams_together_are_in_order(served: Queue) -> None:
+    name = served.add("for i in $(seq 1000); do echo out $i; echo err $i >&2; done")
+    served.wait(name)
+    expected = "".join(f"out {i}\nerr {i}\n" for i in range(1, 1001))
+    assert served.output(name).decode() == expected
+    assert served.output(name, stream=2) == b""
+
+
+def test_split_keeps_them_apart(served: Queue) -> None:
+    name = served.add("for i in $(seq 1000); do echo $i; echo $i >&2; done", split=True)
+    served.wait(name)
+    expected = "".join(f"{i}\n" for i in range(1, 1001)).encode()
+    assert served.output(name) == expected
+    assert served.output(name, stream=2) == expected
+    (attempt,) = served.attempts(name)
+    assert (attempt.stdout_bytes, attempt.stderr_bytes) == (len(expected), len(expected))
+
+
+def test_the_reason_of_a_failure_is_what_was_said_on_standard_error(served: Queue) -> None:
+    name = served.add("echo why >&2; seq 9; exit 3", split=True, max_retries=1)
+    assert served.wait(name).last_error == "exit 3: why"
+
+
+def test_each_attempt_has_its_own_output(served: Queue) -> None:
+    name = served.add("echo attempt $QUEUED_ATTEMPT; exit 1", max_retries=3, backoff_max=0)
+    served.wait(name)
+    assert [served.output(name, attempt=n) for n in (1, 2, 3)] == [
+        f"attempt {n}\n".encode() for n in (1, 2, 3)
+    ]
+
+
+def test_head_and_tail_are_kept_and_the_rest_is_counted(served: Queue) -> None:
+    name = served.add("seq -w 1 2000", output_limit=1000)
+    served.wait(name)
+    kept, printed = served.output(name), "".join(f"{i:04}\n" for i in range(1, 2001)).encode()
+    assert 875 <= len(kept) <= 1000
+    assert kept.startswith(printed[:500])
+    assert kept.endswith(printed[-375:])
+    (attempt,) = served.attempts(name)
+    assert attempt.stdout_bytes == len(printed)
+    shown = served.queuectl("logs", name)
+    assert f"{len(printed) - len(kept)} bytes" in shown.stderr
+
+
+def test_the_setting_is_for_jobs_that_do_not_say(queue: Queue) -> None:
+    queue.store.config_set("output_limit", "100", now_ms=0)
+    queue.serve()
+    short, whole, none = (
+        queue.add("seq 1000", **fields) for fields in ({}, {"output_limit": MIB}, {"output_limit": 0})
+    )
+    sizes = [len(queue.output(name)) for name in (short, whole, none) if queue.wait(name)]
+    assert 0 < sizes[0] <= 100
+    assert sizes[1:] == [3893, 0]
+
+
+def test_each_of_two_streams_has_the_whole_limit(served: Queue) -> None:
+    name = served.add("seq 9999; seq 9999 >&2", split=True, output_limit=10_000)
+    served.wait(name)
+    for stream in (1, 2):
+        assert 8_000 < len(served.output(name, stream=stream)) <= 10_000
+
+
+def test_nothing_but_nuls(served: Queue) -> None:
+    name = served.add("head -c 100000 /dev/zero; exit 1", max_retries=1)
+    job = served.wait(name)
+    assert served.output(name) == bytes(100_000)
+    assert job.last_error is not None
+    assert job.last_error.startswith("exit 1")
+    assert "\0" not in job.last_error
+
+
+def test_all_bytes_pass(served: Queue) -> None:
+    every = bytes(range(256)) * 1000
+    path = served.file("every")
+    path.write_bytes(every)
+    name = served.add(f"cat {path}")
+    served.wait(name)
+    assert served.output(name) == every
+
+
+def test_what_is_printed_last_is_kept(served: Queue) -> None:
+    """Up to a pipe full of it is not yet read when the command has ended."""
+    names = served.add_all(["head -c 65536 /dev/zero | tr '\\0' x; printf end"] * 20)
+    for name in names:
+        served.wait(name)
+        assert served.output(name).endswith(b"xend"), len(served.output(name))
+
+
+def test_output_is_seen_within_a_second_while_the_job_runs(served: Queue, nap: Nap) -> None:
+    name = served.add(f"echo first; sleep 0.7; date +%s.%N; sleep {nap}")
+    try:
+        eventually(lambda: served.output(name) == b"first\n", within_s=3)
+        lines = eventually(lambda: served.output(name).split()[1:], within_s=5)
+        assert time.time() - float(lines[0]) < 1
+        assert served.job(name).label == "processing"
+    finally:
+        served.store.cancel(served.store.find(name), now_ms=served.job(name).created_ms)
+        served.wait(name)
+
+
+def test_two_streams_are_both_seen_while_one_floods(served: Queue) -> None:
+    name = served.add("echo here >&2; exec yes", split=True, timeout=20, max_retries=1)
+    try:
+        eventually(lambda: served.output(name, stream=2) == b"here\n", within_s=3)
+        assert served.job(name).label == "processing"
+    finally:
+        served.store.cancel(served.store.find(name), now_ms=served.job(name).created_ms)
+        served.wait(name)
+
+
+def test_output_survives_a_dispatcher_that_dies_again_and_again(queue: Queue) -> None:
+    service = queue.serve(workers=1)
+    name = queue.add("for i in $(seq 60); do echo line $i; sleep 0.05; done; echo end")
+    for _ in range(4):
+        seen = len(queue.output(name)) if queue.job(name).runs else 0
+        eventually(lambda seen=seen: queue.job(name).runs and len(queue.output(name)) > seen)
+        pid = service.child(0)
+        service.kill(pid)
+        service.replaced(0, pid)
+    assert queue.wait(name).runs == 1
+    expected = "".join(f"line {i}\n" for i in range(1, 61)) + "end\n"
+    assert queue.output(name).decode() == expected
+
+
+def test_a_worker_does_not_spin_while_the_dispatcher_is_busy(queue: Queue, nap: Nap) -> None:
+    """More output waits than may be under way, and nobody takes it."""
+    service = queue.serve(workers=1)
+    name = queue.add(f"head -c 5M /dev/zero; echo done > {queue.file('done')}; sleep {nap}")
+    dispatcher, worker = service.child(0), service.child(1)
+    eventually(lambda: queue.job(name).runs == 1)
+    service.kill(dispatcher, signal.SIGSTOP)
+    try:
+        eventually(queue.file("done").exists)
+        before = cpu_s(worker)
+        end = time.monotonic() + 1.2
+        eventually(lambda: time.monotonic() > end)
+        assert cpu_s(worker) - before < 0.3
+    finally:
+        service.kill(dispatcher, signal.SIGCONT)
+
+
+def cpu_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def rss_kib(pid: int) -> int:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return int(next(line.split()[1] for line in lines if line.startswith("VmRSS")))
+
+
+def size(queue: Queue) -> int:
+    """Bytes of the database and its side files."""
+    return sum(path.stat().st_size for path in queue.directory.glob("queue.db*"))
+
+
+def test_a_flood_costs_constant_memory_and_disk(queue: Queue) -> None:
+    service = queue.serve(workers=2)
+    queue.wait(queue.add("seq 1000"))
+    children = [service.child(slot) for slot in (0, 1, 2)]
+    before = {pid: rss_kib(pid) for pid in children}
+    flood = queue.add("head -c 2G /dev/zero; echo the end")
+    eventually(lambda: queue.job(flood).runs == 1)
+    neighbours = 0
+    while queue.job(flood).label == "processing":  # jobs get through, one after the other
+        name = queue.add("true")
+        queue.wait(name, within_s=2)
+        neighbours += 1
+    assert queue.job(flood).label == "completed"
+    assert neighbours >= 5
+    (attempt,) = queue.attempts(flood)
+    assert attempt.stdout_bytes == 2 * 1024 * MIB + len(b"the end\n")
+    kept = queue.output(flood)
+    assert len(kept) <= MIB
+    assert kept.endswith(bytes(1000) + b"the end\n")
+    for pid in children:
+        assert rss_kib(pid) - before[pid] < 16 * 1024
+    assert size(queue) < 16 * MIB
+
+
+def test_output_can_be_read_with_any_sqlite(served: Queue) -> None:
+    name = served.add("echo seen by all")
+    served.wait(name)
+    query = (
+        "SELECT stream, CAST(content AS TEXT) FROM output JOIN jobs ON seq = job"
+        f" WHERE id = '{name}'"
+    )
+    program = "import sqlite3, sys; print(*sqlite3.connect(sys.argv[1]).execute(sys.argv[2]))"
+    shown = subprocess.run(
+        [sys.executable, "-c", program, served.path, query],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert shown.stdout == "(1, 'seen by all\\n')\n"
