@@ -43,6 +43,16 @@ def make_directory(path: str) -> None:
     except FileExistsError:
         return
     os.chmod(path, mode)
+    _sync(above)
+
+
+def _sync(directory: str) -> None:
+    """Makes the names in a directory survive a power cut; SQLite does that for its own files."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def make_file(path: str, flags: int) -> int:

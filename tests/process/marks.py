@@ -1,4 +1,4 @@
-"""Finds what a test's commands started by a word in their arguments, whoever their parent is now."""
+"""Finds what a test's commands started by a word in their arguments, whoever is their parent."""
 
 import os
 import uuid

@@ -1,6 +1,7 @@
 """Cancelling: pending, running, in the moment of its end, and while the service is in trouble."""
 
 import signal
+from functools import partial
 
 import pytest
 
@@ -71,13 +72,17 @@ def test_a_job_that_has_ended_is_said_to_have(served: Queue) -> None:
     assert [served.job(name).label for name in (done, failed)] == ["completed", "dead"]
 
 
+def was_claimed(queue: Queue, name: str) -> bool:
+    return queue.job(name).runs == 1
+
+
 @pytest.mark.parametrize("code", [0, 1])
 def test_in_the_very_moment_of_its_end_one_of_the_two_wins(served: Queue, code: int) -> None:
     """Forty jobs that are ending while they are cancelled: all end, each in one way only."""
     verdicts = []
     for n in range(40):
         name = served.add(f"sleep 0.0{n % 10}; exit {code}", max_retries=3, backoff_max=100)
-        eventually(lambda name=name: served.job(name).runs == 1, within_s=3)
+        eventually(partial(was_claimed, served, name), within_s=3)
         verdicts.append((name, cancel(served, name)))
     for name, verdict in verdicts:
         job = served.wait(name, "completed", "cancelled", "dead")

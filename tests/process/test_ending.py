@@ -2,6 +2,8 @@
 
 import os
 import signal
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import pytest
@@ -15,7 +17,7 @@ class Case(NamedTuple):
 
     command: str
     ending: tuple[str, int | str | None]
-    options: dict[str, Any] = {}
+    options: Mapping[str, Any] = MappingProxyType({})
     within_ms: int = 3000
     at_least_ms: int = 0
 
@@ -66,9 +68,7 @@ CASES = {
         ("exit", 0),
         {"kill_grace": 0.3},
     ),
-    "a group of its own": Case(
-        "set -m; sleep NAP & sleep NAP & exit 0", ("exit", 0)
-    ),
+    "a group of its own": Case("set -m; sleep NAP & sleep NAP & exit 0", ("exit", 0)),
     "many children that ignore TERM": Case(
         "trap '' TERM; for i in $(seq 100); do setsid sleep NAP & done; exit 0",
         ("exit", 0),
@@ -113,7 +113,8 @@ def test_a_process_that_runs_away_from_its_parents_is_caught(served: Queue, nap:
 
 def test_what_is_left_is_told_to_end_before_it_is_killed(served: Queue) -> None:
     name = served.add(
-        "(trap 'echo bye; exit' TERM; echo child; while :; do sleep 0.01; done) & sleep 0.3; exit 7",
+        "(trap 'echo bye; exit' TERM; echo child; while :; do sleep 0.01; done) &"
+        " sleep 0.3; exit 7",
         max_retries=1,
     )
     served.wait(name)

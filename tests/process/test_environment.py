@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.service import Queue, alive, eventually
+from tests.service import Queue
 
 
 def printed(served: Queue, command: str, /, **fields: Any) -> str:
@@ -139,14 +139,12 @@ def test_all_fields_at_once(served: Queue) -> None:
 
 
 SPECIAL = {"plain": {}, "cwd": {"cwd": "/"}, "limits": {"limits": {"files": 100}, "nice": 1}}
-DESCRIPTORS = "for d in /proc/$$/fd/*; do echo ${d##*/} $(readlink $d); done"
+DESCRIPTORS = "ls -l /proc/$$/fd; exit 0"
 
 
 @pytest.mark.parametrize("fields", SPECIAL.values(), ids=SPECIAL.keys())
 def test_there_are_three_descriptors(served: Queue, fields: dict[str, Any]) -> None:
-    with open(__file__) as inherited:
-        os.set_inheritable(inherited.fileno(), True)
-        lines = printed(served, "ls -l /proc/$$/fd; exit 0", **fields).splitlines()[1:]
+    lines = printed(served, DESCRIPTORS, **fields).splitlines()[1:]
     names = [line.split(" -> ")[0].split()[-1] for line in lines]
     assert names == ["0", "1", "2"]
     assert lines[0].endswith("/dev/null")
@@ -192,18 +190,29 @@ def test_a_command_has_a_session_and_no_terminal(served: Queue) -> None:
     assert terminal == "?"
 
 
-def test_standard_streams_that_the_service_lacks_harm_nobody(queue: Queue) -> None:
-    """`queued <&- >&- 2>&-`: the first files that it opens have the numbers 0 to 2."""
-    command = f"exec {sys.executable} -m queued --db {queue.path} --workers 1 <&- >&- 2>&-"
+@contextmanager
+def redirected(queue: Queue, redirections: str) -> Iterator[None]:
+    """A service that was started with files of the caller's, or without some."""
+    command = f"exec {sys.executable} -m queued --db {queue.path} --workers 1 {redirections}"
     process = subprocess.Popen(["sh", "-c", command])
     try:
-        name = queue.add("readlink /proc/$$/fd/0; echo out; echo err >&2")
-        assert queue.wait(name).label == "completed"
-        assert queue.output(name) == b"/dev/null\nout\nerr\n"
+        yield
     finally:
         process.terminate()
         assert process.wait(20) == 0
-    eventually(lambda: not alive(process.pid))
+
+
+def test_files_that_the_service_was_started_with_stay_with_it(queue: Queue) -> None:
+    with redirected(queue, "7</etc/passwd 8>/dev/null"):
+        lines = printed(queue, DESCRIPTORS).splitlines()[1:]
+    assert len(lines) == 3, lines
+
+
+def test_standard_streams_that_the_service_lacks_harm_nobody(queue: Queue) -> None:
+    """The first files that it opens would have the numbers 0 to 2."""
+    with redirected(queue, "<&- >&- 2>&-"):
+        text = printed(queue, "readlink /proc/$$/fd/0; echo out; echo err >&2")
+    assert text == "/dev/null\nout\nerr\n"
 
 
 def test_here_is_the_callers_directory_and_umask(served: Queue) -> None:

@@ -127,7 +127,7 @@ def test_a_flag_wins_over_the_stored_number_of_workers(queue: Queue) -> None:
 def test_worker_stop_drains(queue: Queue) -> None:
     service = queue.serve()
     name = queue.add("sleep 0.5; echo done")
-    queue.wait(name, "processing")
+    eventually(lambda: service.logged("job.started", job=name))
     later = queue.add("true", delay=0.2)
     done = queue.queuectl("worker", "stop")
     assert done.returncode == 0, done.stderr
@@ -142,7 +142,7 @@ def test_worker_stop_drains(queue: Queue) -> None:
 def test_a_signal_to_the_whole_group_lets_running_jobs_finish(queue: Queue, number: int) -> None:
     service = queue.serve()
     name = queue.add("sleep 0.5; echo done")
-    queue.wait(name, "processing")
+    eventually(lambda: service.logged("job.started", job=name))
     os.killpg(service.pid, number)
     assert service.ended() == 0
     assert queue.job(name).label == "completed"

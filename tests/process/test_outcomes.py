@@ -1,6 +1,7 @@
 """What an attempt records: how it ended, when, and what it used."""
 
 import signal
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -205,4 +206,4 @@ def test_codes_that_mean_not_now_are_not_counted(served: Queue) -> None:
     runs = served.attempts(name)
     assert [a.exit_code for a in runs] == [75] * 5 + [0]
     starts = [a.started_ms for a in runs]
-    assert all(b - a >= 100 for a, b in zip(starts, starts[1:], strict=False))
+    assert all(b - a >= 100 for a, b in pairwise(starts))

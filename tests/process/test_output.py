@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 from tests.process.marks import Nap
@@ -61,9 +62,12 @@ def test_the_setting_is_for_jobs_that_do_not_say(queue: Queue) -> None:
     queue.store.config_set("output_limit", "100", now_ms=0)
     queue.serve()
     short, whole, none = (
-        queue.add("seq 1000", **fields) for fields in ({}, {"output_limit": MIB}, {"output_limit": 0})
+        queue.add("seq 1000", **fields)
+        for fields in ({}, {"output_limit": MIB}, {"output_limit": 0})
     )
-    sizes = [len(queue.output(name)) for name in (short, whole, none) if queue.wait(name)]
+    for name in (short, whole, none):
+        queue.wait(name)
+    sizes = [len(queue.output(name)) for name in (short, whole, none)]
     assert 0 < sizes[0] <= 100
     assert sizes[1:] == [3893, 0]
 
@@ -123,12 +127,15 @@ def test_two_streams_are_both_seen_while_one_floods(served: Queue) -> None:
         served.wait(name)
 
 
+def grown(queue: Queue, name: str, seen: int) -> bool:
+    return len(queue.output(name)) > seen
+
+
 def test_output_survives_a_dispatcher_that_dies_again_and_again(queue: Queue) -> None:
     service = queue.serve(workers=1)
     name = queue.add("for i in $(seq 60); do echo line $i; sleep 0.05; done; echo end")
     for _ in range(4):
-        seen = len(queue.output(name)) if queue.job(name).runs else 0
-        eventually(lambda seen=seen: queue.job(name).runs and len(queue.output(name)) > seen)
+        eventually(partial(grown, queue, name, len(queue.output(name))))
         pid = service.child(0)
         service.kill(pid)
         service.replaced(0, pid)
@@ -196,13 +203,10 @@ def test_a_flood_costs_constant_memory_and_disk(queue: Queue) -> None:
 def test_output_can_be_read_with_any_sqlite(served: Queue) -> None:
     name = served.add("echo seen by all")
     served.wait(name)
-    query = (
-        "SELECT stream, CAST(content AS TEXT) FROM output JOIN jobs ON seq = job"
-        f" WHERE id = '{name}'"
-    )
-    program = "import sqlite3, sys; print(*sqlite3.connect(sys.argv[1]).execute(sys.argv[2]))"
+    query = "SELECT stream, CAST(content AS TEXT) FROM output JOIN jobs ON seq = job WHERE id = ?"
+    program = "import sqlite3, sys; print(*sqlite3.connect(sys.argv[1]).execute(sys.argv[2], sys.argv[3:]))"
     shown = subprocess.run(
-        [sys.executable, "-c", program, served.path, query],
+        [sys.executable, "-c", program, served.path, query, name],
         capture_output=True,
         text=True,
         check=True,

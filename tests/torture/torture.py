@@ -117,7 +117,10 @@ class Torture:
     # The harm
 
     def _harm(self) -> None:
-        service = self._dice.choice(self._serving())
+        serving = self._serving()
+        if not serving:
+            return
+        service = self._dice.choice(serving)
         harms: list[tuple[int, Callable[[Service], None]]] = [
             (8, self._harm_command),
             (6, self._harm_worker),

@@ -93,12 +93,16 @@ def test_the_recent_bytes_are_the_last_ones() -> None:
         assert capture.recent == printed(capture.total)[-512:]
 
 
-def test_much_of_a_head_is_pressing_and_a_tail_is_not() -> None:
+def pressing(*sizes: int) -> bool:
     capture = Capture(1, 4 << 20)
-    capture.append(printed(7 * CHUNK))
-    assert not capture.pressing
-    capture.append(printed(2 * CHUNK))
-    assert capture.pressing
+    for size in sizes:
+        capture.append(printed(size))
+    return capture.pressing
+
+
+def test_much_of_a_head_is_pressing_and_a_tail_is_not() -> None:
+    assert not pressing(7 * CHUNK)
+    assert pressing(7 * CHUNK, 2 * CHUNK)
     tail = Capture(1, 10 * CHUNK)
     for _ in range(100):
         tail.append(printed(CHUNK))

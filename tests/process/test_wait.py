@@ -1,0 +1,171 @@
+"""`wait`, `logs --follow` and `enqueue --wait`: at once when it happens, and free until then."""
+
+import json
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from queued.core import times
+from tests.process.marks import Nap
+from tests.service import Queue, eventually
+
+
+@contextmanager
+def waiting(queue: Queue, *arguments: str) -> Iterator["subprocess.Popen[bytes]"]:
+    """A queuectl that watches the database."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "queued.ctl", "--db", queue.path, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    with process:
+        try:
+            eventually(lambda: watches(process.pid) or process.poll() is not None)
+            yield process
+        finally:
+            process.kill()
+
+
+def watches(pid: int) -> bool:
+    """Whether the process has an inotify watch."""
+    with suppress(OSError):
+        return any(
+            os.readlink(f"/proc/{pid}/fd/{name}") == "anon_inode:inotify"
+            for name in os.listdir(f"/proc/{pid}/fd")
+        )
+    return False
+
+
+CODES = {
+    "success": ("exit 0", {}, 0),
+    "failure": ("exit 7", {}, 7),
+    "signal": ("kill -TERM $$", {}, 128 + 15),
+    "timeout": ("sleep 10", {"timeout": 0.1}, 128 + 15),
+    "spawn-error": ("true", {"cwd": "/gone"}, 1),
+}
+
+
+@pytest.mark.parametrize(("command", "options", "code"), CODES.values(), ids=CODES.keys())
+def test_one_job_gives_its_own_code(
+    served: Queue, command: str, options: dict[str, object], code: int
+) -> None:
+    name = served.add(command, max_retries=1, **options)
+    assert served.queuectl("wait", name).returncode == code
+
+
+def test_several_give_1_if_any_failed(served: Queue) -> None:
+    good, other, bad = (
+        served.add(command, max_retries=1) for command in ("true", "true", "exit 9")
+    )
+    assert served.queuectl("wait", good, other).returncode == 0
+    assert served.queuectl("wait", good, bad, other).returncode == 1
+
+
+def test_a_wait_that_times_out_gives_124(served: Queue) -> None:
+    name = served.add("true", delay=100)
+    assert served.queuectl("wait", "--timeout", "0.2", name).returncode == 124
+    assert served.job(name).label == "scheduled"
+
+
+def test_it_waits_through_retries(served: Queue) -> None:
+    name = served.add("[ $QUEUED_ATTEMPT = 3 ] || exit 5", max_retries=3, backoff_max=0.1)
+    assert served.queuectl("wait", name).returncode == 0
+    assert served.job(name).runs == 3
+
+
+COMMANDS = (("wait",), ("logs", "--follow"))
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_it_answers_within_50_ms_of_the_commit(served: Queue, command: tuple[str, ...]) -> None:
+    """The end of a job, to the end of the program that waited for it."""
+    late_ms = []
+    for _ in range(7):
+        go = served.file("go")
+        name = served.add(f"until [ -e {go} ]; do sleep 0.01; done; rm {go}; exit 3", max_retries=1)
+        with waiting(served, *command, name) as process:
+            go.touch()
+            assert process.wait() == 3
+            late_ms.append(times.now_ms() - served.job(name).updated_ms)
+    assert statistics.median(late_ms) < 50, late_ms
+
+
+def switches(pid: int) -> int:
+    """How often the process has gone to sleep."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return sum(int(line.split()[1]) for line in lines if "ctxt_switches" in line)
+
+
+def moves(pids: list[int], seconds: float) -> list[int]:
+    """How often each goes to sleep within so many seconds."""
+    before = [switches(pid) for pid in pids]
+    end = time.monotonic() + seconds
+    eventually(lambda: time.monotonic() > end)
+    return [switches(pid) - count for pid, count in zip(pids, before, strict=True)]
+
+
+def test_at_rest_nobody_does_anything(queue: Queue, nap: Nap) -> None:
+    """A job that runs and prints nothing, one that waits, and three programs that wait for them."""
+    service = queue.serve(workers=2)
+    later = queue.add("true", delay=1000)
+    name = queue.add(f"echo; sleep {nap}")
+    with (
+        waiting(queue, "wait", name, later) as waits,
+        waiting(queue, "logs", "--follow", name) as follows,
+        waiting(queue, "enqueue", "--wait", "--delay", "1000", "--", "true") as enqueued,
+    ):
+        eventually(lambda: queue.output(name) == b"\n")
+        pids = [service.pid, *map(service.child, (0, 1, 2))]
+        pids += [process.pid for process in (waits, follows, enqueued)]
+        eventually(lambda: max(moves(pids, 1.2)) <= 2, "a second of rest", within_s=8)
+
+
+def test_follow_streams_across_retries_and_ends_as_the_job_does(served: Queue) -> None:
+    go = served.file("go-on")
+    name = served.add(
+        f"echo run $QUEUED_ATTEMPT; until [ -e {go} ]; do sleep 0.01; done; exit 4",
+        max_retries=2,
+        backoff_max=0.1,
+    )
+    with waiting(served, "logs", "--follow", name) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"run 1\n", "while it runs"
+        assert served.job(name).label == "processing"
+        go.touch()
+        assert process.stdout.read() == b"run 2\n"
+        assert process.wait() == 4
+
+
+def test_enqueue_wait_prints_and_ends_as_the_job_does(served: Queue) -> None:
+    done = served.queuectl(
+        "enqueue", "--wait", "--max-retries", "1", "--", "echo out; echo err >&2; exit 6"
+    )
+    assert done.returncode == 6
+    assert done.stdout == "out\nerr\n"
+
+
+def test_control_c_in_enqueue_wait_cancels_the_job(served: Queue, nap: Nap) -> None:
+    command = f"trap 'echo cleaned; exit 0' TERM; echo up; : {nap}; while :; do sleep 0.01; done"
+    with waiting(served, "enqueue", "--wait", "--", command) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == b"up\n"
+        name = process.stderr.readline().split()[-1].decode()
+        process.send_signal(signal.SIGINT)
+        assert process.wait() == 130
+    assert served.job(name).label == "cancelled"
+    assert nap.living() == []
+
+
+def test_what_was_waited_for_is_shown_to_programs(served: Queue) -> None:
+    name = served.add("exit 2", max_retries=1)
+    done = served.queuectl("wait", "--json", name)
+    assert json.loads(done.stdout)["exit_code"] == 2
