@@ -183,8 +183,9 @@ def test_signals_are_as_if_nobody_had_touched_them(queue: Queue, fields: dict[st
     assert service.stop() == 0, "TERM is heard by the service itself, too"
 
 
-def test_a_command_has_a_session_and_no_terminal(served: Queue) -> None:
-    text = printed(served, "ps -o sid=,pgid=,tty= -p $$; echo $$")
+@pytest.mark.parametrize("fields", SPECIAL.values(), ids=SPECIAL.keys())
+def test_a_command_has_a_session_and_no_terminal(served: Queue, fields: dict[str, Any]) -> None:
+    text = printed(served, "ps -o sid=,pgid=,tty= -p $$; echo $$", **fields)
     session, group, terminal, pid = text.split()
     assert session == group == pid
     assert terminal == "?"

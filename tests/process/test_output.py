@@ -105,6 +105,13 @@ def test_what_is_printed_last_is_kept(served: Queue) -> None:
         assert served.output(name).endswith(b"xend"), len(served.output(name))
 
 
+def test_a_pipe_that_the_command_made_larger_is_emptied(served: Queue) -> None:
+    resize = "import fcntl, os; fcntl.fcntl(1, 1031, 1 << 20); os.write(1, b'x' * 900_000)"
+    name = served.add(f'{sys.executable} -c "{resize}"')
+    served.wait(name)
+    assert served.output(name) == b"x" * 900_000
+
+
 def test_output_is_seen_within_a_second_while_the_job_runs(served: Queue, nap: Nap) -> None:
     name = served.add(f"echo first; sleep 0.7; date +%s.%N; sleep {nap}")
     try:
@@ -118,7 +125,7 @@ def test_output_is_seen_within_a_second_while_the_job_runs(served: Queue, nap: N
 
 
 def test_two_streams_are_both_seen_while_one_floods(served: Queue) -> None:
-    name = served.add("echo here >&2; exec yes", split=True, timeout=20, max_retries=1)
+    name = served.add("echo here >&2; exec yes", split=True, output_limit=8 * MIB, timeout=20)
     try:
         eventually(lambda: served.output(name, stream=2) == b"here\n", within_s=3)
         assert served.job(name).label == "processing"
@@ -147,7 +154,8 @@ def test_output_survives_a_dispatcher_that_dies_again_and_again(queue: Queue) ->
 def test_a_worker_does_not_spin_while_the_dispatcher_is_busy(queue: Queue, nap: Nap) -> None:
     """More output waits than may be under way, and nobody takes it."""
     service = queue.serve(workers=1)
-    name = queue.add(f"head -c 5M /dev/zero; echo done > {queue.file('done')}; sleep {nap}")
+    flood = f"head -c 5M /dev/zero; echo done > {queue.file('done')}; sleep {nap}"
+    name = queue.add(flood, output_limit=8 * MIB)
     dispatcher, worker = service.child(0), service.child(1)
     eventually(lambda: queue.job(name).runs == 1)
     service.kill(dispatcher, signal.SIGSTOP)
@@ -204,7 +212,9 @@ def test_output_can_be_read_with_any_sqlite(served: Queue) -> None:
     name = served.add("echo seen by all")
     served.wait(name)
     query = "SELECT stream, CAST(content AS TEXT) FROM output JOIN jobs ON seq = job WHERE id = ?"
-    program = "import sqlite3, sys; print(*sqlite3.connect(sys.argv[1]).execute(sys.argv[2], sys.argv[3:]))"
+    program = (
+        "import sqlite3, sys; a = sys.argv; print(*sqlite3.connect(a[1]).execute(a[2], a[3:]))"
+    )
     shown = subprocess.run(
         [sys.executable, "-c", program, served.path, query, name],
         capture_output=True,

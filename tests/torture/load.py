@@ -47,6 +47,7 @@ class Orders:
             "priority": self._dice.randint(-1, 1),
             "queue": self._dice.choice(["a", "b"]),
             "kill_grace": 0.3,
+            "timeout": 3,  # what stopped itself ends, too
             "defer_on": [75],
             "no_retry_on": [66],
         }

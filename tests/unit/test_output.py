@@ -151,6 +151,7 @@ def test_whatever_happens_the_right_bytes_are_kept(
     for position, content in database.kept.items():
         assert content == printed(len(content), position)
     head, tail = (limit + 1) // 2, limit // 2
+    assert not any(at < head < at + len(content) for at, content in database.kept.items())
     content = database.content()
     assert content[:head] == printed(min(total, head))
     kept_tail = min(total, max(0, tail - max(1, tail // 4)))
