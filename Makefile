@@ -4,7 +4,7 @@ PYTHON ?= python3
 PYTEST ?= .venv/bin/pytest -n 2
 BIN := .venv/bin
 
-.PHONY: demo test lint types
+.PHONY: demo test lint types bench peers manual
 .SILENT: .venv/.stamp
 
 demo: .venv/.stamp
@@ -20,6 +20,18 @@ lint: .venv/.stamp
 
 types: .venv/.stamp
 	$(BIN)/mypy
+
+# About ten minutes. Its files are in BENCH_DIR (/var/tmp), a large database among them.
+bench: .venv/.stamp
+	$(BIN)/python -m tests.bench
+
+# What `make bench` compares with; a peer that is not there is reported as absent.
+peers: .venv/.stamp
+	apt-get install --yes task-spooler nq parallel
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check huey litequeue
+
+manual: .venv/.stamp
+	$(BIN)/python -m queued.ctl.manual > docs/queuectl.md
 
 # Made again only when the dependencies may have changed.
 .venv/.stamp: pyproject.toml

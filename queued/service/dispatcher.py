@@ -228,8 +228,10 @@ class Dispatcher:
         self._gauge.tell(turn, counts, times.monotonic_s())
         if news is not None:
             self._heed(news)
-        if looking and self._rescuer.rescue(self._tuning.settings):
-            self._looks.wanted = True  # what was rescued may be run
+        if looking:
+            if self._rescuer.rescue(self._tuning.settings):
+                self._looks.wanted = True  # what was rescued may be run
+            self._looks.at(self._rescuer.next_s)
 
     def _claiming(self) -> bool:
         return not (self._draining or self._renewing)

@@ -52,6 +52,7 @@ EVENTS = {
     "database.refused": "a turn could not be made durable; it is tried again",
     "database.recovered": "turns are durable again",
     "database.watch_missing": "inotify is not to be had; we look for work now and then",
+    "instance.not_rescued": "something of a dead instance cannot be killed; its jobs wait",
     "instance.rescued": "an instance that died was cleaned up and its claims settled",
     "log.dropped": "so many lines before this one could not be written",
     "process.failed": "a defect of ours; the traceback is in the line",

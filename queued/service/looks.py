@@ -24,6 +24,11 @@ class Looks:
         if self._changes is None:
             self._times_s = [times.monotonic_s() + interval_s]
 
+    def at(self, at_s: float) -> None:
+        """Looks then, too."""
+        if at_s < float("inf"):
+            self._times_s = sorted({*self._times_s, at_s})
+
     def due(self, now_s: float) -> bool:
         """Whether it is time to look."""
         while self._times_s and self._times_s[0] <= now_s:

@@ -17,6 +17,9 @@ from queued.service.turn import Clerk, Turn
 from queued.store import lock
 from queued.store.base import Ledger
 
+_KILLING_S = 0.5
+_AGAIN_S = 5.0
+
 
 class Neighbours:
     """The other instances of this database, each with its lock file open to be tried."""
@@ -60,19 +63,30 @@ class Rescuer:
         self._clerk = clerk
         self._neighbours = Neighbours(own)
         self._log = log
+        self._again_s: dict[str, float] = {}  # those that were tried in vain
 
     def rescue(self, settings: Settings) -> bool:
         """Whether there was a dead instance among those that are registered."""
+        now_s = times.monotonic_s()
         dead = self._neighbours.dead(self.registered)
-        for instance in dead:
-            self._clean_up(instance, settings)
-        self.registered = [other for other in self.registered if other not in dead]
-        return bool(dead)
+        due = [instance for instance in dead if self._again_s.get(instance.id, now_s) <= now_s]
+        rescued = [instance for instance in due if self._clean_up(instance, settings)]
+        self.registered = [other for other in self.registered if other not in rescued]
+        return bool(rescued)
 
-    def _clean_up(self, instance: Instance, settings: Settings) -> None:
+    @property
+    def next_s(self) -> float:
+        """When one that could not be cleaned up is to be tried again."""
+        return min(self._again_s.values(), default=float("inf"))
+
+    def _clean_up(self, instance: Instance, settings: Settings) -> bool:
+        """Whether nothing of the instance is alive any more; only then are its claims settled."""
         with self._ledger.transaction():
             claims = self._ledger.running_claims(instance.id)
-        killed = kill_leftovers(instance.id, claims)
+        killed, left = kill_leftovers(instance.id, claims)
+        if left:
+            self._refuse(instance, left)
+            return False
         now_ms = times.now_ms()
         turn = Turn({claim.worker: claim for claim in claims})
         ending = Ending(Outcome.LOST, error="the service died")
@@ -81,24 +95,40 @@ class Rescuer:
                 self._clerk.settle(turn, claim, ending, settings, now_ms)
             self._ledger.unregister(instance.id)
         self._neighbours.forget(instance)
+        self._again_s.pop(instance.id, None)
         self._log.warning(
             "instance.rescued", dead=instance.id, claims=len(claims), processes_killed=killed
         )
         report.tell(self._log, turn)
+        return True
+
+    def _refuse(self, instance: Instance, left: list[processes.Process]) -> None:
+        """Its jobs may still be running, so none of them may run again yet."""
+        first = instance.id not in self._again_s
+        self._again_s[instance.id] = times.monotonic_s() + _AGAIN_S
+        if first:
+            self._log.error(
+                "instance.not_rescued",
+                dead=instance.id,
+                pids=[process.pid for process in left],
+                action="end these processes; we may not, or the kernel holds them. Tried again",
+            )
 
 
-def kill_leftovers(instance: str, claims: list[Claim]) -> int:
-    """Kills every process that a dead instance's commands left, until none is alive; how many.
+def kill_leftovers(instance: str, claims: list[Claim]) -> tuple[int, list[processes.Process]]:
+    """Kills every process that a dead instance's commands left: how many, and what is still alive.
 
-    Those that a finished job left on purpose (`leave_children`) stay.
+    Those that a finished job left on purpose (`leave_children`) stay. What has become another
+    user's, or is stuck in the kernel, is still alive after a while.
     """
     running = {(claim.id.encode(), str(claim.key.attempt).encode()) for claim in claims}
     killed = 0
-    while left := _leftovers(instance, running):
+    end_s = times.monotonic_s() + _KILLING_S
+    while (left := _leftovers(instance, running)) and times.monotonic_s() < end_s:
         for process in left:
             killed += processes.send(process, signal.SIGKILL)
         time.sleep(0.005)  # the kernel takes them down; they are not ours to wait for
-    return killed
+    return killed, left
 
 
 def _leftovers(instance: str, running: set[processes.RunName]) -> list[processes.Process]:

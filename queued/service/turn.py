@@ -184,8 +184,12 @@ class Clerk:
             turn.claims[worker] = claim
             turn.claimed.append(claim)
             # A run acknowledges the result before it; two messages would say the same twice.
-            kept = [m for m in turn.replies.get(worker, []) if not isinstance(m, Recorded)]
+            kept = [m for m in turn.replies.get(worker, []) if not _accepted(m)]
             turn.replies[worker] = [*kept, run_of(claim, settings)]
+
+
+def _accepted(message: Message) -> bool:
+    return isinstance(message, Recorded) and message.accepted
 
 
 def backoff_of(claim: Claim, settings: Settings) -> Backoff:

@@ -1,6 +1,6 @@
 """What is kept of a stream: its head and its tail, handed on piece by piece."""
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from queued.service.output import CHUNK, Capture
@@ -120,6 +120,7 @@ STEPS = st.lists(
 )
 
 
+@example(limit=100, steps=[("append", 45), ("take", 1), ("append", 10)])  # across the two parts
 @given(limit=st.integers(0, 1500), steps=STEPS)
 def test_whatever_happens_the_right_bytes_are_kept(
     limit: int, steps: list[tuple[str, int]]

@@ -1,0 +1,39 @@
+"""What a rescue waits for: nothing of a dead instance may be alive when its jobs run again."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from queued.service import rescue
+from tests.service import Queue, eventually
+
+
+@contextmanager
+def immortal(instance: str) -> Iterator[int]:
+    """A process with the mark of an instance's commands, which the rescue cannot kill."""
+    env = {**os.environ, "QUEUED_INSTANCE": instance, "QUEUED_JOB_ID": "x", "QUEUED_ATTEMPT": "1"}
+    with subprocess.Popen(["sleep", "1000"], env=env) as process:
+        try:
+            yield process.pid
+        finally:
+            process.kill()
+
+
+def test_what_cannot_be_killed_is_named_and_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rescue.processes, "send", lambda *_: False)
+    monkeypatch.setattr(rescue, "_KILLING_S", 0.02)
+    with immortal("dead-instance-of-this-test") as pid:
+        killed, left = rescue.kill_leftovers("dead-instance-of-this-test", [])
+    assert killed == 0
+    assert [process.pid for process in left] == [pid]
+
+
+def test_leftovers_are_killed(queue: Queue) -> None:
+    with immortal("another-instance-of-this-test") as pid:
+        killed, left = rescue.kill_leftovers("another-instance-of-this-test", [])
+        assert killed >= 1
+        assert left == []
+        eventually(lambda: os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG))

@@ -1,0 +1,23 @@
+"""SQL on a queue's database by another SQLite, in another process: as anybody may have it."""
+
+import subprocess
+import sys
+
+from tests.service import Queue
+
+_PROGRAM = """
+import sqlite3, sys
+database = sqlite3.connect(sys.argv[1], timeout=20)
+print(*database.execute(sys.argv[2], sys.argv[3:]))
+database.commit()
+"""
+
+
+def sql(queue: Queue, statement: str, *values: str) -> str:
+    """Runs one statement; its rows as text."""
+    return subprocess.run(
+        [sys.executable, "-c", _PROGRAM, queue.path, statement, *values],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout

@@ -1,0 +1,45 @@
+"""The last of the output: what is in a pipe when the command has ended."""
+
+import os
+
+from queued.service.spawn import Pipes
+from queued.service.streams import Streams
+
+PIPE = 65_536  # bytes that fit into one
+
+
+def test_what_a_pipe_holds_at_the_end_is_taken_and_the_pipe_closed() -> None:
+    streams = Streams(1 << 20, split=False)
+    read, write = os.pipe2(os.O_NONBLOCK)
+    streams.watch(Pipes(read, None))
+    os.write(write, bytes(PIPE))
+    streams.drain()
+    assert streams.totals == (PIPE, 0)
+    assert streams.descriptors() == []
+    assert not os.path.exists(f"/proc/self/fd/{read}")
+    os.close(write)
+
+
+def test_two_pipes_are_two_streams() -> None:
+    streams = Streams(1 << 20, split=True)
+    (out, out_write), (err, err_write) = os.pipe2(os.O_NONBLOCK), os.pipe2(os.O_NONBLOCK)
+    streams.watch(Pipes(out, err))
+    os.write(out_write, b"12345")
+    os.write(err_write, b"123")
+    os.close(out_write)
+    os.close(err_write)
+    assert streams.read(out)
+    assert not streams.read(out), "the end"
+    streams.close(out)
+    streams.drain()
+    assert streams.totals == (5, 3)
+    assert streams.recent == b"123", "what standard error said tells more"
+    assert [piece.chunk.content for piece in streams.pieces(100)] == [b"12345", b"123"]
+
+
+def test_who_prints_for_ever_is_not_read_for_ever() -> None:
+    streams = Streams(1 << 20, split=False)
+    zero = os.open("/dev/zero", os.O_RDONLY)
+    streams.watch(Pipes(zero, None))
+    streams.drain()
+    assert streams.totals[0] <= 2 << 20
