@@ -88,8 +88,9 @@ def _signal_code(name: str) -> int:
     """What a shell reports for a signal: 128 and its number."""
     import signal
 
-    known = signal.Signals.__members__.get(name)
-    return Exit.NO if known is None else 128 + known
+    base, _, above = name.partition("+")  # a real-time signal is SIGRTMIN+3
+    known = signal.Signals.__members__.get(base)
+    return Exit.NO if known is None else 128 + known + int(above or 0)
 
 
 def _record(store: "Store", job: Job) -> dict[str, object]:

@@ -1,0 +1,19 @@
+#!/bin/sh
+# install-files.sh PREFIX [DESTDIR]: puts everything but the venv in its place: /usr/local for `make
+# install`, /usr for the package. A conf file that is there stays.
+set -eu
+prefix=$1 root=${2:-}
+source=$(cd "$(dirname "$0")/.." && pwd)
+systemd=$source/packaging/systemd
+lib=$root$prefix/lib
+
+umask 022
+install -d "$root$prefix/bin" "$root/etc"
+ln -sf /opt/queued/bin/queued /opt/queued/bin/queuectl "$root$prefix/bin/"
+install -D -m 644 -t "$lib/systemd/system" "$systemd/queued.service" "$systemd/queued@.service"
+install -D -m 644 -t "$lib/systemd/user" "$systemd/user/queued.service"
+install -D -m 644 "$systemd/queued.sysusers" "$lib/sysusers.d/queued.conf"
+install -D -m 644 "$systemd/queued.tmpfiles" "$lib/tmpfiles.d/queued.conf"
+install -D -m 644 -t "$root$prefix/share/doc/queued" "$source/README.md" "$systemd/loosen.conf"
+install -D -m 644 "$source/packaging/supervisor/queued.conf" "$root$prefix/share/doc/queued/supervisor.conf"
+[ -e "$root/etc/queuectl.conf" ] || install -m 644 "$source/etc/queuectl.conf" "$root/etc/queuectl.conf"
