@@ -5,7 +5,8 @@ here=$(dirname "$0")
 [ "$(id -u)" = 0 ] || { echo 'run it as root: sudo make install' >&2; exit 1; }
 
 "$here/make-venv.sh" /opt/queued.new /opt/queued
-rm -rf /opt/queued.old
+# A service that runs takes its code from there until it has ended.
+[ ! -e /usr/local/lib/systemd/system/queued.service ] || systemctl stop queued.service
 [ ! -e /opt/queued ] || mv /opt/queued /opt/queued.old
 mv /opt/queued.new /opt/queued
 rm -rf /opt/queued.old
@@ -13,6 +14,5 @@ rm -rf /opt/queued.old
 systemd-sysusers /usr/local/lib/sysusers.d/queued.conf
 systemd-tmpfiles --create /usr/local/lib/tmpfiles.d/queued.conf
 systemctl daemon-reload
-systemctl enable queued.service
-systemctl restart queued.service
+systemctl enable --now queued.service
 echo 'queued runs: systemctl status queued. Who may use queuectl: adduser NAME queued'

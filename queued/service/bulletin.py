@@ -37,16 +37,18 @@ class Bulletin:
         """Its settings are being renewed."""
         if self.announced:
             self._notify.reloading()
+            self._ask_for_time()
 
     def reloaded(self) -> None:
         """They are."""
+        self._extend_s = None
         if self.announced:
             self._notify.ready()
 
     def stopping(self) -> None:
         """It is on its way out; as long as jobs may take to end, no stop is to be cut short."""
         self._notify.stopping()
-        self._extend_s = 0.0 if self._notify.listening else None
+        self._ask_for_time()
 
     def well(self) -> None:
         """The loop turns and all children have answered."""
@@ -66,8 +68,11 @@ class Bulletin:
             return f"{counts}, reloading" if reloading else counts
         return f"{stage.name.lower()}: {counts}"
 
+    def _ask_for_time(self) -> None:
+        self._extend_s = 0.0 if self._notify.listening else None
+
     def extend(self, now_s: float) -> None:
-        """Asks for more time while workers end."""
+        """Asks for more time while jobs are waited for."""
         if self._extend_s is not None and now_s >= self._extend_s:
             self._extend_s = now_s + _EXTEND_AGAIN_S
             self._notify.extend(_EXTEND_S)

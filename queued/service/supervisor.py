@@ -79,6 +79,7 @@ class Supervisor:
             if self._ended():
                 return self._last_line()
             self._staff.start_due(self._log)
+            self._renew()
             self._tell()
             self._wake.wait(self._timeout_s())
 
@@ -150,7 +151,6 @@ class Supervisor:
             self._staff.end_jobs()
         if self._stage is Stage.RUNNING:
             self._staff.dismiss(self._children.surplus())
-            self._renew()
         elif self._stage is Stage.DRAINING:
             self._staff.dismiss(self._children.living_workers())
             if self._deadline_s is not None and times.monotonic_s() >= self._deadline_s:
@@ -200,7 +200,7 @@ class Supervisor:
 
     def _renew(self) -> None:
         """First the dispatcher, so that new workers find it; then one worker after the other."""
-        if self._renewal is None:
+        if self._renewal is None or self._stage is not Stage.RUNNING:
             return
         old = self._renewal.old(self._children.living())
         if old and old[0].slot == DISPATCHER:

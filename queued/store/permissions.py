@@ -114,6 +114,10 @@ def _check_file(path: str, directory: os.stat_result, *, serving: bool) -> None:
     guest = shared or (not serving and os.geteuid() == 0)
     if found.st_uid not in (0, os.geteuid()) and not guest:
         raise _not_ours(path, found)
+    if not os.access(path, os.R_OK | os.W_OK):
+        owner = f"{_user(found.st_uid)}'s, with mode {stat.S_IMODE(found.st_mode):04o}"
+        msg = f"no permission to write {path}: it is {owner}, and we run as {_user(os.geteuid())}"
+        raise DeniedError(msg)
 
 
 def check_conf(path: str) -> None:
@@ -134,8 +138,11 @@ def _denied(path: str, reason: str, remedy: str) -> DeniedError:
 
 
 def _not_ours(path: str, found: os.stat_result) -> DeniedError:
-    owner = f"it belongs to the user {_user(found.st_uid)}, we run as {_user(os.geteuid())}"
-    return _denied(path, owner, f"run as {_user(found.st_uid)}, or change its owner")
+    owner, us = _user(found.st_uid), _user(os.geteuid())
+    remedy = f"run as {owner}, or change its owner"
+    if stat.S_ISDIR(found.st_mode) and _shared(found):
+        remedy = f"run as {owner}, or as a member of the group {_group(found.st_gid)}"
+    return _denied(path, f"it belongs to the user {owner}, we run as {us}", remedy)
 
 
 def _user(uid: int) -> str:
@@ -145,3 +152,12 @@ def _user(uid: int) -> str:
         return getpwuid(uid).pw_name
     except KeyError:
         return str(uid)
+
+
+def _group(gid: int) -> str:
+    from grp import getgrgid
+
+    try:
+        return getgrgid(gid).gr_name
+    except KeyError:
+        return str(gid)

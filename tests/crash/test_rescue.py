@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from queued.service import rescue
+from queued.service import processes, rescue
 from tests.service import Queue, eventually
 
 
@@ -23,7 +23,7 @@ def immortal(instance: str) -> Iterator[int]:
 
 
 def test_what_cannot_be_killed_is_named_and_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rescue.processes, "send", lambda *_: False)
+    monkeypatch.setattr(processes, "send", lambda *_: False)
     monkeypatch.setattr(rescue, "_KILLING_S", 0.02)
     with immortal("dead-instance-of-this-test") as pid:
         killed, left = rescue.kill_leftovers("dead-instance-of-this-test", [])

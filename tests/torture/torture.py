@@ -6,6 +6,7 @@ same run. At the end the queue is left to finish, and the checker says what was 
 
 import contextlib
 import json
+import math
 import os
 import random
 import signal
@@ -19,6 +20,8 @@ from queued.core.errors import ConflictError
 from queued.core.model import JobFilter, Label, State
 from queued.core.payload import new_job
 from queued.service import processes
+from queued.store.connection import Patience
+from queued.store.sqlite import SqliteStore
 from tests.service import Queue, Service, alive, eventually
 from tests.torture import history
 from tests.torture.history import History, Witness
@@ -43,6 +46,10 @@ class Torture:
         database.mkdir()
         database.chmod(0o700)
         self.queue = Queue(database)
+        self.queue.store.close()
+        # Whom we stopped may hold the lock that we wait for.
+        patience = Patience(on_wait=lambda _waited_s: self._go_on(time.monotonic()))
+        self.queue.store = SqliteStore(self.queue.path, patience)
         self.done: Counter[str] = Counter()
         self._errors = directory / "enqueuers.log"
         self._orders = Orders(self.traces, self._dice)
@@ -206,23 +213,23 @@ class Torture:
         self.done["start"] += 1
 
     def _look_after(self) -> None:
-        now = time.monotonic()
-        for until, pid in [stopped for stopped in self._stopped if stopped[0] <= now]:
-            self._stopped.remove((until, pid))
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGCONT)
+        self._go_on(time.monotonic())
         for done in [one for one in self._enqueuers if one.over()]:
             self._enqueuers.remove(done)
             self._acknowledged |= done.answered
         if not self._serving():
             self._start()
 
+    def _go_on(self, until: float) -> None:
+        """Whoever was stopped until this time goes on."""
+        for stopped in [stopped for stopped in self._stopped if stopped[0] <= until]:
+            self._stopped.remove(stopped)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(stopped[1], signal.SIGCONT)
+
     def _finish(self) -> None:
         """Harms no more; waits until nothing is left to do and all who served are gone."""
-        for _, pid in self._stopped:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGCONT)
-        self._stopped.clear()
+        self._go_on(math.inf)
         eventually(self._settled, "the queue finishes", _FINISH_S)
         for service in self._serving():
             service.process.send_signal(signal.SIGTERM)

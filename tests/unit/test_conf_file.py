@@ -56,7 +56,7 @@ def _written(value: settings.Value) -> set[str]:
         return {str(value).lower()}
     if isinstance(value, str):
         return {value, f'"{value}"'}
-    return {str(value), f"{value:g}"}
+    return {str(value), f"{value:g}", f"{value:.12g}"}
 
 
 def test_the_readme_has_the_same_table() -> None:
