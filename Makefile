@@ -1,7 +1,7 @@
 # `make demo` shows the queue at work; `make test` is what CI runs. Both need only Python 3.11.
 
 PYTHON ?= python3
-PYTEST ?= .venv/bin/pytest -n 2
+PYTEST ?= .venv/bin/pytest -n 2 --dist loadgroup
 BIN := .venv/bin
 
 .PHONY: demo test lint types bench peers manual

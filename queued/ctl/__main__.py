@@ -28,6 +28,7 @@ Usage: queuectl [--db PATH] [--config PATH] COMMAND ...
   wait JOBS...                    wait for the end of jobs
   cancel JOBS...                  end jobs for good
   status                          how many jobs stand where
+  purge                           remove jobs that have ended
 
   dlq list | retry                the dead jobs; back to the queue with them
   worker start | stop | list      the services that run jobs
@@ -45,6 +46,7 @@ COMMANDS = {
     "wait": "wait",
     "cancel": "jobs",
     "status": "jobs",
+    "purge": "purge",
     "dlq list": "dlq",
     "dlq retry": "dlq",
     "worker start": "workers",

@@ -20,17 +20,21 @@ class Clock:
         self._log = log
         self._offset_ms: int | None = None
 
-    def check(self, now_ms: int) -> None:
-        """Moves retries along if the clock was set since the last call. Inside a transaction."""
+    def check(self, now_ms: int) -> bool:
+        """Moves retries along if the clock was set since the last call; whether it was.
+
+        Inside a transaction.
+        """
         offset_ms = now_ms - times.boot_ms()
         if self._offset_ms is not None and abs(offset_ms - self._offset_ms) <= _TOLERANCE_MS:
-            return
+            return False
         shift_ms = self._ledger.shift_clock(
             boot_id=_boot_id(), offset_ms=offset_ms, tolerance_ms=_TOLERANCE_MS
         )
         self._offset_ms = offset_ms
         if shift_ms:
             self._log.warning("clock.shifted", by_ms=shift_ms, action="waiting retries moved along")
+        return bool(shift_ms)
 
 
 def _boot_id() -> str:

@@ -36,7 +36,9 @@ from queued.service.gauge import Gauge
 from queued.service.log import Log
 from queued.service.looks import Looks
 from queued.service.printed import Printed
+from queued.service.refusals import Refusals
 from queued.service.rescue import Rescuer
+from queued.service.retention import Retention
 from queued.service.tuning import Sources, Tuning
 from queued.service.turn import Clerk, Turn
 from queued.service.wake import Signals, Wake, WallAlarm
@@ -45,8 +47,6 @@ from queued.store.connection import Patience
 from queued.store.ledger import SqliteLedger
 
 _PASSING = (StorageError, DeniedError, BusyError)
-_RETRY_FIRST_S = 0.05
-_RETRY_MAX_S = 5.0
 _LOCKED_S = 5.0  # how long a wait for the database is nobody's business
 
 
@@ -84,8 +84,7 @@ class Dispatcher:
         self._crew = Crew(listener, self._wake, log)
         self._printed = Printed(log)
         self._alarm = WallAlarm()
-        self._retry_s = 0.0  # no turn before this time: the last one was refused
-        self._refusals = 0
+        self._refusals = Refusals(log)
         self._ready = self._draining = self._finishing = self._stop_told = False
         self._renewing = False
         self._locked_told = False
@@ -116,6 +115,7 @@ class Dispatcher:
         self._clerk = Clerk(self._ledger, self._instance.id)
         self._gauge = Gauge(self._ledger, self._supervisor, self._log)
         self._clock = Clock(self._ledger, self._log)
+        self._retention = Retention(self._ledger, self._log)
         self._rescuer = Rescuer(self._ledger, self._clerk, self._instance.id, self._log)
         self._looks = Looks(self._database, self._wake, self._log)
         self._wake.add(self._signals.fileno(), self._answer)
@@ -194,16 +194,16 @@ class Dispatcher:
 
     def _due(self) -> bool:
         now_s = times.monotonic_s()
-        if self._looks.due(now_s) or self._gauge.due(now_s):
+        if self._looks.due(now_s) or self._gauge.due(now_s) or now_s >= self._retention.next_s:
             self._looks.wanted = True
-        return self._pending() and now_s >= self._retry_s
+        return self._pending() and now_s >= self._refusals.next_s
 
     def _timeout_s(self) -> float | None:
         """Until the next look; None: whatever comes will wake us."""
         now_s = times.monotonic_s()
         if self._pending():
-            return max(0.0, self._retry_s - now_s)
-        next_s = min(self._looks.next_s, self._gauge.next_s)
+            return max(0.0, self._refusals.next_s - now_s)
+        next_s = min(self._looks.next_s, self._gauge.next_s, self._retention.next_s)
         return max(0.0, next_s - now_s) if next_s < math.inf else None
 
     def _turn(self) -> None:
@@ -215,14 +215,16 @@ class Dispatcher:
         try:
             with self._ledger.transaction(durable=durable):
                 news = self._news() if looking else None
-                self._clock.check(now_ms)
+                if self._clock.check(now_ms):
+                    self._retention.clock_was_set(times.monotonic_s())
                 turn = self._clerk.turn(
                     self._crew, self._tuning.settings, claiming=self._claiming(), now_ms=now_ms
                 )
                 counts = self._gauge.read(times.monotonic_s())
+                self._keep_retention(now_ms, times.monotonic_s())
         except _PASSING as error:
             self._looks.wanted = looking
-            self._refused(error)
+            self._refusals.refused(error, times.monotonic_s())
             return
         self._made(turn, now_ms)
         self._gauge.tell(turn, counts, times.monotonic_s())
@@ -255,15 +257,13 @@ class Dispatcher:
             )
         return news
 
-    def _refused(self, error: QueuedError) -> None:
-        """Nothing of the turn happened; its input is kept for the next try."""
-        wait_s = min(_RETRY_FIRST_S * 2 ** min(self._refusals, 16), _RETRY_MAX_S)
-        self._refusals += 1
-        self._retry_s = times.monotonic_s() + wait_s
-        if self._refusals == 1:
-            self._log.error(
-                "database.refused", error=str(error), action="tried again until it works"
-            )
+    def _keep_retention(self, now_ms: int, now_s: float) -> None:
+        """Last in a turn: what it removes, nobody waits for."""
+        settings = self._tuning.settings
+        if not self._claiming():
+            self._retention.stop()
+        elif self._retention.due(settings, now_ms, now_s):
+            self._retention.step(now_s)
 
     # After the commit
 
@@ -272,14 +272,14 @@ class Dispatcher:
         self._crew.claims = turn.claims
         for worker, messages in turn.replies.items():
             self._crew.send(worker, messages)
-        self._alarm.set(None if self._draining else turn.next_due_ms)
+        self._retention.made(times.monotonic_s())
+        wakes = [ms for ms in (turn.next_due_ms, self._retention.next_ms) if ms is not None]
+        self._alarm.set(None if self._draining else min(wakes, default=None))
         if turn.next_due_ms is not None and turn.next_due_ms <= now_ms:
             self._looks.wanted = True
         self._looks.poll(self._tuning.settings.worker_poll_interval)
         self._locked_told = False
-        if self._refusals:
-            self._log.info("database.recovered", refusals=self._refusals)
-            self._refusals, self._retry_s = 0, 0.0
+        self._refusals.accepted()
         if not self._ready and self._crew.complete():
             self._ready = True
             self._supervisor.send(Ready())

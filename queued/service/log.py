@@ -44,6 +44,7 @@ EVENTS = {
     "job.printed": "a line of a command's output, if the setting log_output asks for it",
     "job.finished": "an attempt is recorded: how it ended and what becomes of the job",
     "job.claim_lost": "a result came for a claim that is no longer in force; it was dropped",
+    "jobs.pruned": "ended jobs were removed that are older than the settings keep them",
     "job.released": "a claim that never started was given back",
     "settings.applied": "the settings in force have changed",
     "settings.refused": "a stored setting is wrong; the old ones stay",

@@ -54,6 +54,10 @@ class ReloadFile:
         self._path = os.path.join(directory, "reload") if directory else None
         self._begun = 0
 
+    def reset(self) -> None:
+        """A service starts; what is there tells of another."""
+        self._write(Record())
+
     def begin(self) -> None:
         """A reload has begun."""
         self._begun += 1

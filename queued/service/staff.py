@@ -37,6 +37,7 @@ class Staff:
         self._hear = hear
         self._orphans = Orphans()
         self._dispatcher: channel.Channel | None = None
+        self._watched = False
         self._draining = self._finishing = False
 
     # What is wanted of them
@@ -76,6 +77,7 @@ class Staff:
 
     def check(self, health: Health, log: Log) -> bool:
         """Asks who is due to be asked, and kills who hangs; whether all have answered."""
+        self._watched = True
         found = health.look(self.table.living(), times.monotonic_s())
         for child in found.hung:
             log.error("child.hung", **_names(child), action="killed and started again")
@@ -114,7 +116,12 @@ class Staff:
         return [self._board.read(slot) for slot in died]
 
     def _go_on(self) -> None:
-        """A worker that was stopped goes on: a command could do that to its parent, for ever."""
+        """A worker that was stopped goes on: a command could do that to its parent, for ever.
+
+        Where a watchdog asks, who hangs is replaced instead: it may hang again.
+        """
+        if self._watched:
+            return
         workers = {child.pid for child in self.table.living_workers()}
         while (pid := processes.stopped_child()) is not None:
             if pid in workers:

@@ -72,6 +72,7 @@ class Supervisor:
         processes.become_subreaper()
         gc.freeze()  # children share what is never freed
         self._wake.add(self._signals.fileno(), self._obey)
+        self._reloads.reset()
         self._log.info("service.started", workers=self._children.workers)
         while True:
             self._staff.reap(self._log)

@@ -6,7 +6,7 @@ No word of SQLite here: another engine implements the same two and passes the sa
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from queued.core.model import (
     Attempt,
@@ -24,6 +24,15 @@ from queued.core.model import (
     Verdict,
     WorkerStatus,
 )
+
+
+class Walked(NamedTuple):
+    """A step of a walk over the ended jobs of one state, and where to go on."""
+
+    removed: int
+    after: int
+    done: bool
+    oldest_ms: int | None  # the earliest end among those that it saw and that stay
 
 
 class Store(Protocol):
@@ -76,6 +85,14 @@ class Store(Protocol):
 
     def retry_all(self, *, now_ms: int) -> Sequence[str]:
         """All dead jobs back to pending; their ids."""
+        ...
+
+    def ended(self, state: State, *, queue: str | None, before_ms: int) -> int:
+        """How many jobs of a queue (None: of all) ended in a final state before a time."""
+        ...
+
+    def purge(self, state: State, *, queue: str | None, before_ms: int) -> Iterator[int]:
+        """Removes them in batches, each whole or not at all; yields how many each removed."""
         ...
 
     def config(self) -> dict[str, str]:
@@ -171,6 +188,13 @@ class Ledger(Protocol):
 
     def cancel_requests(self, instance: str) -> list[Key]:
         """Which of its claims are to be cancelled."""
+        ...
+
+    def prune(self, state: State, *, after: int, before_ms: int, limit: int) -> Walked:
+        """Looks at so many jobs after the row `after`, 0 for the first.
+
+        Removes those that ended in a final state before a time.
+        """
         ...
 
     def counts(self) -> dict[Label, int]:

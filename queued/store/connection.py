@@ -118,6 +118,11 @@ class Database:
         row = self.row(name, **values)
         return None if row is None else row[0]
 
+    def change(self, name: str, **values: Value) -> int:
+        """How many rows the statement of that name changed."""
+        self.run(name, **values)
+        return self._connection.changes()
+
     def version(self) -> int:
         """Changes whenever another connection has committed."""
         value: int = self._connection.execute("PRAGMA data_version").get

@@ -4,6 +4,8 @@ import json
 from contextlib import AbstractContextManager
 
 from queued.core.model import Chunk, Claim, Ending, Instance, Key, Label, State, Verdict
+from queued.store import removal
+from queued.store.base import Walked
 from queued.store.connection import Database, Patience, Row, named_errors
 
 
@@ -141,6 +143,10 @@ class SqliteLedger:
             stderr_bytes=ending.stderr_bytes,
         )
         return State(row[0])
+
+    def prune(self, state: State, *, after: int, before_ms: int, limit: int) -> Walked:
+        """See `Ledger.prune`."""
+        return removal.walk(self._database, state, after=after, before_ms=before_ms, limit=limit)
 
     # Time, settings, changes
 

@@ -6,7 +6,8 @@ has ended before it, so a walk ends where the jobs are too young, and reads only
 and what outlived it.
 """
 
-from queued.core.model import State, Walked
+from queued.core.model import State
+from queued.store.base import Walked
 from queued.store.connection import Database
 
 _PIECES = 100  # of output in one transaction: 6 MiB
@@ -17,17 +18,14 @@ def walk(database: Database, state: State, *, after: int, before_ms: int, limit:
     """See `Ledger.prune`. Inside a transaction."""
     name = "prunable_completed" if state is State.COMPLETED else "prunable"
     rows = database.rows(name, state=state, after=after, limit=limit)
-    kept = [(ended, created) for _, now, created, ended in rows if now == state]
-    ended = [seq for seq, now, _, ended_ms in rows if now == state and ended_ms < before_ms]
-    removed, complete = remove(database, ended)
-    last = rows[-1][0] if rows else after
+    ended = [(seq, updated) for seq, found, _, updated in rows if found == state]
+    removed, complete = remove(database, [seq for seq, updated in ended if updated < before_ms])
     young = all(created >= before_ms for _, _, created, _ in rows)
-    staying = [ended_ms for ended_ms, _ in kept if ended_ms >= before_ms]
     return Walked(
         removed=removed,
-        after=last if complete else after,
+        after=rows[-1][0] if rows and complete else after,
         done=complete and (young or len(rows) < limit),
-        oldest_ms=min(staying, default=None),
+        oldest_ms=min((ms for _, ms in ended if ms >= before_ms), default=None),
     )
 
 

@@ -24,6 +24,7 @@ from queued.store.connection import Database, Patience, Row, named_errors
 
 _PAGE = 500
 _OUTPUT_PAGE = 16
+_BATCH = 200
 _FIRST = -1
 _LAST = 2**63 - 1
 
@@ -181,6 +182,31 @@ class SqliteStore:
         """See `Store.retry_all`."""
         with self._database.transaction():
             return [row[0] for row in self._database.rows("retry_all", now=now_ms)]
+
+    # Removing
+
+    def ended(self, state: State, *, queue: str | None, before_ms: int) -> int:
+        """See `Store.ended`."""
+        name = "ended_completed" if state is State.COMPLETED else "ended"
+        with named_errors(self._database.path):
+            found = self._database.value(name, state=state, queue=queue, before=before_ms)
+        return int(found)
+
+    def purge(self, state: State, *, queue: str | None, before_ms: int) -> Iterator[int]:
+        """See `Store.purge`."""
+        from queued.store.removal import remove
+
+        name = "purgeable_completed" if state is State.COMPLETED else "purgeable"
+        values = {"state": state, "queue": queue, "before": before_ms, "limit": _BATCH}
+        after, complete = 0, False
+        while True:
+            with self._database.transaction():
+                jobs = [row[0] for row in self._database.rows(name, after=after, **values)]
+                removed, complete = remove(self._database, jobs)
+            if not jobs:
+                return
+            after = jobs[-1] if complete else after
+            yield removed
 
     # Settings
 

@@ -26,6 +26,7 @@ CHAIN = {
     "show": "show",
     "cancel": "cancel",
     "status": "status",
+    "purge": "purge",
     "dlq retry": "retry",
     "config set": "config_set",
     "config unset": "config_unset",

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.crash.scene import Scene, played
 from tests.service import Queue
 
 
@@ -18,3 +19,10 @@ def queue(tmp_path: Path) -> Iterator[Queue]:
         made.close()
         for service in made.services:
             print(f"--- {service.log_path.name}\n{service.log_path.read_text()[-8000:]}")
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Iterator[Scene]:
+    """A queue whose commands leave a trace."""
+    with played(tmp_path) as made:
+        yield made

@@ -24,6 +24,7 @@ from queued.store.connection import Patience
 from queued.store.sqlite import SqliteStore
 from tests.service import Queue, Service, alive, eventually
 from tests.torture import history
+from tests.torture.evidence import announced, outlived
 from tests.torture.history import History, Witness
 from tests.torture.load import Enqueuer, Order, Orders, enqueuer
 
@@ -255,46 +256,13 @@ class Torture:
         known = history.read(self.queue.path, self.traces)
         known.acknowledged = self._acknowledged
         known.asked = set(self._asked)
-        known.announced = self._announced()
+        known.announced = announced(self.queue.services)
         known.seen = list(self._seen.values())
         known.cancelled = self._cancelled
         known.retried = self._retried
         known.prints = {order.name: order.prints for order in self._asked.values() if order.prints}
-        known.alive = self._outlived()
+        known.alive = outlived(self.traces)
         return known
-
-    def _announced(self) -> list[Witness]:
-        return [
-            Witness(
-                job=line["job"],
-                attempt=line["attempt"],
-                outcome=line["outcome"],
-                exit_code=line["exit_code"],
-                signal=line["signal"],
-            )
-            for service in self.queue.services
-            for line in service.logged("job.finished")
-        ]
-
-    def _outlived(self) -> list[str]:
-        """Whoever still has an end of a lock that every run holds while any of it lives."""
-        held = str(self.traces).encode()
-        found = []
-        for process in processes.everyone().values():
-            names = processes.environment(process.pid)
-            if not process.zombie and b"QUEUED_INSTANCE" in names and _holds(process.pid, held):
-                found.append(f"{names.get(b'QUEUED_JOB_ID', b'').decode()} pid {process.pid}")
-        return found
-
-
-def _holds(pid: int, directory: bytes) -> bool:
-    try:
-        return any(
-            os.readlink(f"/proc/{pid}/fd/{name}").encode().startswith(directory)
-            for name in os.listdir(f"/proc/{pid}/fd")
-        )
-    except OSError:
-        return False
 
 
 def report(torture: Torture, known: History, broken: list[str]) -> str:

@@ -107,6 +107,52 @@ UPDATE jobs SET state = 'pending', ready = 1, run_at = :now, attempts = 0, updat
 WHERE state = 'dead' AND state <> 'completed'
 RETURNING id;
 
+-- prunable --
+-- A page of one state but completed, ended or not. By jobs_by_state.
+SELECT seq, state, created_at, updated_at FROM jobs
+WHERE state = :state AND state <> 'completed' AND seq > :after ORDER BY seq LIMIT :limit;
+
+-- prunable_completed --
+-- A page of all jobs, most of which are completed. By the primary key.
+SELECT seq, state, created_at, updated_at FROM jobs WHERE seq > :after AND :state = 'completed'
+ORDER BY seq LIMIT :limit;
+
+-- ended --
+-- How many ended in a state before a time. By jobs_by_state.
+SELECT count(*) FROM jobs WHERE state = :state AND state <> 'completed' AND updated_at < :before
+  AND (:queue IS NULL OR queue = :queue);
+
+-- ended_completed --
+-- Reads all jobs: only a person asks.
+SELECT count(*) FROM jobs WHERE state = :state AND updated_at < :before
+  AND (:queue IS NULL OR queue = :queue);
+
+-- purgeable --
+-- A page of those. By jobs_by_state.
+SELECT seq FROM jobs WHERE state = :state AND state <> 'completed' AND seq > :after
+  AND updated_at < :before AND (:queue IS NULL OR queue = :queue)
+ORDER BY seq LIMIT :limit;
+
+-- purgeable_completed --
+-- By the primary key.
+SELECT seq FROM jobs WHERE state = :state AND seq > :after
+  AND updated_at < :before AND (:queue IS NULL OR queue = :queue)
+ORDER BY seq LIMIT :limit;
+
+-- purge_output --
+-- Some of a job's output. A retry may not come between: the job's row goes in the same transaction,
+-- or in one of the next, and then a job that was retried keeps what is left.
+DELETE FROM output WHERE job = :job AND (number, stream, position) IN
+    (SELECT number, stream, position FROM output WHERE job = :job LIMIT :limit);
+
+-- purge_attempts --
+DELETE FROM attempts WHERE job = :job AND number IN
+    (SELECT number FROM attempts WHERE job = :job LIMIT :limit);
+
+-- purge --
+-- Guard: it has ended.
+DELETE FROM jobs WHERE seq = :job AND state IN ('completed', 'dead', 'cancelled');
+
 -- find --
 -- By the unique index on id.
 SELECT seq, id FROM jobs WHERE id = :id;

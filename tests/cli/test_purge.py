@@ -1,0 +1,76 @@
+"""purge: a count first, and only what has ended, is old enough and is in the queue."""
+
+import pytest
+
+from queued.core.model import Ending, Outcome
+from tests.cli.program import Program, failed
+
+CANCELLED = Ending(Outcome.CANCELLED)
+
+
+@pytest.fixture
+def jobs(queuectl: Program) -> list[str]:
+    """Three that have ended, one that runs and one that waits."""
+    queuectl.run("done", queue="a")
+    queuectl.run("broken", failed(), max_retries=1, queue="a")
+    queuectl.run("stopped", CANCELLED, queue="b")
+    queuectl.add("running")
+    queuectl.claim()
+    queuectl.add("waiting")
+    return ["done", "broken", "stopped", "running", "waiting"]
+
+
+def _left(queuectl: Program) -> list[str]:
+    return [job["id"] for job in queuectl.json("list")]
+
+
+def test_without_yes_it_only_counts(queuectl: Program, jobs: list[str]) -> None:
+    done = queuectl("purge")
+    told = "3 jobs (1 completed, 1 dead, 1 cancelled) would be removed\n"
+    assert done == (0, told, "nothing was removed; add --yes to do it\n")
+    counted = {"completed": 1, "dead": 1, "cancelled": 1, "removed": False}
+    assert queuectl.json("purge") == counted
+    assert _left(queuectl) == jobs
+
+
+@pytest.mark.parametrize(
+    ("words", "gone"),
+    [
+        ([], {"done", "broken", "stopped"}),
+        (["--state", "completed"], {"done"}),
+        (["--state", "dead"], {"broken"}),
+        (["--state=cancelled"], {"stopped"}),
+        (["--queue", "a"], {"done", "broken"}),
+        (["--queue", "b", "--state", "dead"], set()),
+        (["--queue", "\u00e9"], set()),
+        (["--older-than", "1h"], set()),
+        (["--older-than", "9" * 400], set()),
+        (["--older-than", "0"], {"done", "broken", "stopped"}),
+    ],
+)
+def test_what_goes(queuectl: Program, jobs: list[str], words: list[str], gone: set[str]) -> None:
+    counted = queuectl.json("purge", *words)
+    removed = queuectl.json("purge", *words, "--yes")
+    assert {**counted, "removed": True} == removed
+    assert sum(removed.values()) - 1 == len(gone)
+    assert _left(queuectl) == [job for job in jobs if job not in gone]
+
+
+def test_what_people_see(queuectl: Program, jobs: list[str]) -> None:
+    done = queuectl("purge", "--state", "dead", "--yes")
+    assert done == (0, "1 job (1 dead) removed\n", "removing 1 job (1 dead)\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--state", "running"], "--state takes completed, dead or cancelled here, not 'running'"),
+        (["--state", "ded"], "not 'ded'; did you mean 'dead'?"),
+        (["--state", ""], "not ''"),
+        (["--older-than", "soon"], "--older-than: not a duration: 'soon'"),
+    ],
+)
+def test_bad_words(queuectl: Program, words: list[str], told: str) -> None:
+    done = queuectl("purge", *words, "--yes")
+    assert (done.code, done.out) == (2, "")
+    assert told in done.err

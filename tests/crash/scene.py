@@ -1,0 +1,105 @@
+"""A queue whose commands leave a trace, with services that may be armed, and the checker at the end."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.crash.tripwire import POINTS
+from tests.service import Queue, Service, eventually
+from tests.torture import history
+from tests.torture.checker import check
+from tests.torture.evidence import announced, outlived
+from tests.torture.history import History, traced
+
+
+class Scene:
+    """What was asked for and acknowledged, and where the tripwire says that it has fired."""
+
+    def __init__(self, directory: Path) -> None:
+        self.traces = directory / "traces"
+        self.traces.mkdir()
+        (directory / "db").mkdir(mode=0o700)
+        self.queue = Queue(directory / "db")
+        self.mark = directory / "mark"
+        self.acknowledged: set[str] = set()
+        self.asked: set[str] = set()
+        self.prints: dict[str, bytes] = {}
+
+    def add(self, name: str, command: str, *, prints: bytes = b"", **fields: Any) -> str:
+        """Enqueues a job that leaves a trace; it has a long budget and waits little."""
+        given = {"max_retries": 5, "backoff_base": 1, "backoff_max": 0.05, "kill_grace": 0.2}
+        self.asked.add(name)
+        self.queue.add(traced(self.traces, command), id=name, **(given | fields))
+        self.acknowledged.add(name)
+        if prints:
+            self.prints[name] = prints
+        return name
+
+    def started(self, name: str) -> list[int]:
+        """The attempts of a job that have begun, as its own trace says."""
+        path = self.traces / f"{name}.trace"
+        lines = path.read_text().splitlines() if path.exists() else []
+        return [int(line.split()[1]) for line in lines if line.startswith("start ")]
+
+    def serve(self, *program: str, workers: int = 2) -> Service:
+        """Starts a service, or a program that becomes one, and does not wait."""
+        return self.queue.spawn(workers=workers, program=program or ("-m", "queued"))
+
+    def armed(self, point: str, victim: str, *, workers: int = 2) -> Service:
+        """Starts a service in which the first who comes to the point is killed."""
+        assert point in POINTS
+        words = ("-m", "tests.crash.tripwire", point, victim, str(self.mark), "queued")
+        return self.serve(*words, workers=workers)
+
+    def queuectl(self, point: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Runs a queuectl that is killed at the point."""
+        words = ["-m", "tests.crash.tripwire", point, "one", str(self.mark), "queuectl"]
+        return subprocess.run(
+            [sys.executable, *words, "--db", self.queue.path, *arguments],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def tripped(self) -> None:
+        """Waits until somebody was killed at the point."""
+        eventually(self.mark.exists, "the point is come to")
+
+    def finish(self, within_s: float = 20) -> History:
+        """Lets all jobs end, stops the services; what is known then."""
+        for name in sorted(self.acknowledged):
+            self.queue.wait(name, within_s=within_s)
+        return self.known()
+
+    def known(self) -> History:
+        """What is known now, once nobody serves any more."""
+        for service in self.queue.services:
+            if service.process.poll() is None:
+                service.stop()
+        known = history.read(self.queue.path, self.traces)
+        known.acknowledged = self.acknowledged
+        known.asked = self.asked
+        known.prints = self.prints
+        known.announced = announced(self.queue.services)
+        known.alive = outlived(self.traces)
+        return known
+
+    def broken(self, within_s: float = 20) -> list[str]:
+        """Which promises were broken, after all have ended."""
+        return check(self.finish(within_s))
+
+
+@contextmanager
+def played(directory: Path) -> Iterator[Scene]:
+    """A scene of which nothing is left, and whose logs are shown if the test fails."""
+    scene = Scene(directory)
+    try:
+        yield scene
+    finally:
+        scene.queue.close()
+        for service in scene.queue.services:
+            print(f"--- {service.log_path.name}\n{service.log_path.read_text()[-6000:]}")

@@ -1,0 +1,96 @@
+"""kill -9 before and after each step that matters, of the one who takes it and of all at once."""
+
+import os
+
+import pytest
+
+from tests.crash.scene import Scene
+from tests.crash.tripwire import POINTS
+from tests.service import eventually
+
+PRINTED = b"".join(b"%d\n" % n for n in range(1, 3001))
+# Long enough for output to be handed on before the end.
+COMMAND = "seq 1500; sleep 0.7; seq 1501 3000"
+FATAL = f"[ $QUEUED_ATTEMPT -gt 1 ] || {{ sleep 30 & kill -9 $(ps -o ppid= $PPID); }}; {COMMAND}"
+BOTH = ("one", "all")
+
+
+def _points(*kinds: str) -> list[str]:
+    return [name for name in POINTS if name.split(":")[0] in kinds]
+
+
+@pytest.mark.parametrize("victim", BOTH)
+@pytest.mark.parametrize("point", _points("claim", "run", "result", "start"))
+def test_of_a_run(scene: Scene, point: str, victim: str) -> None:
+    scene.add("job", COMMAND, prints=PRINTED)
+    service = scene.armed(point, victim)
+    scene.tripped()
+    if victim == "all":
+        service.ended()
+        scene.serve()
+    assert scene.broken() == []
+    job = scene.queue.job("job")
+    assert job.label == "completed"
+    harmless = victim == "one" and point.split(":")[0] in ("claim", "result", "start")
+    assert job.attempts == 0 or not harmless, "no job pays for the death of a dispatcher"
+
+
+@pytest.mark.parametrize("victim", BOTH)
+@pytest.mark.parametrize("point", _points("worker"))
+def test_of_a_dead_worker(scene: Scene, point: str, victim: str) -> None:
+    scene.add("job", FATAL, prints=PRINTED)
+    service = scene.armed(point, victim, workers=1)
+    scene.tripped()
+    service.ended()
+    scene.serve()
+    assert scene.broken() == []
+    assert scene.queue.job("job").label == "completed"
+
+
+@pytest.mark.parametrize("victim", BOTH)
+@pytest.mark.parametrize("point", _points("rescue"))
+def test_of_a_rescue(scene: Scene, point: str, victim: str) -> None:
+    scene.add("job", "[ $QUEUED_ATTEMPT -gt 1 ] || sleep 60")
+    scene.add("other", "[ $QUEUED_ATTEMPT -gt 1 ] || sleep 60")
+    service = scene.serve()
+    eventually(lambda: scene.started("job") and scene.started("other"), "both run")
+    service.kill_everything()
+    service = scene.armed(point, victim)
+    scene.tripped()
+    if victim == "all":
+        service.ended()
+        scene.serve()
+    assert scene.broken() == []
+    assert [scene.queue.job(name).attempts for name in ("job", "other")] == [1, 1]
+    assert scene.queue.store.instances() == []
+
+
+@pytest.mark.parametrize("victim", BOTH)
+@pytest.mark.parametrize("point", _points("end"))
+def test_of_an_end(scene: Scene, point: str, victim: str) -> None:
+    scene.add("job", "true")
+    service = scene.armed(point, victim).ready()
+    scene.queue.wait("job")
+    service.process.terminate()
+    scene.tripped()
+    service.ended()
+    scene.serve().ready()
+    assert scene.broken() == []
+    eventually(lambda: scene.queue.store.instances() == [])
+    assert not [name for name in os.listdir(scene.queue.directory) if name.endswith(".lock")]
+
+
+@pytest.mark.parametrize("point", _points("enqueue"))
+def test_of_an_enqueue(scene: Scene, point: str) -> None:
+    scene.asked = {"a", "b"}
+    done = scene.queuectl(point, "enqueue", "--id", "a", "--", "true")
+    assert (done.returncode, done.stdout) == (-9, "")
+    committed = point.endswith("not acknowledged")
+    assert [job.id for job in scene.queue.jobs()] == (["a"] if committed else [])
+    again = scene.queuectl(point, "enqueue", "--id", "a", "--", "true")
+    assert again.returncode == (4 if committed else 0), "the id tells whether it is there"
+
+
+def test_each_point_has_a_test() -> None:
+    kinds = {"claim", "run", "result", "start", "worker", "rescue", "end", "enqueue"}
+    assert {name.split(":")[0] for name in POINTS} == kinds

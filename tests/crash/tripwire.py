@@ -1,0 +1,148 @@
+"""Starts our programs with one instruction armed: whoever comes to it first is killed right there.
+
+    python -m tests.crash.tripwire POINT VICTIM MARK queued|queuectl ARGUMENT...
+
+No code of the product knows of it: functions are wrapped before the program begins. VICTIM is
+`one` (the process that is there) or `all` (its whole group: supervisor, dispatcher, workers). MARK
+is a file that says that it has happened; then nobody is killed any more.
+"""
+
+import importlib
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+
+class Point(NamedTuple):
+    """A place in the program: before or after a call, where `when` holds of its arguments."""
+
+    owner: str
+    name: str
+    after: bool = False
+    when: Callable[[tuple[Any, ...], Any], bool] = lambda _arguments, _result: True
+
+
+def _claimed(arguments: tuple[Any, ...], _result: object) -> bool:
+    return bool(arguments[1].claimed)
+
+
+def _finished(arguments: tuple[Any, ...], _result: object) -> bool:
+    return bool(arguments[1].finished)
+
+
+def _something(_arguments: tuple[Any, ...], result: object) -> bool:
+    return result is not None
+
+
+def _result_arrived(arguments: tuple[Any, ...], _result: object) -> bool:
+    return any(type(message).__name__ == "Result" for _, message in arguments[1].inbox)
+
+
+def _worker(arguments: tuple[Any, ...], _result: object) -> bool:
+    return bool(arguments[1].slot > 0)
+
+
+def _anything_lost(arguments: tuple[Any, ...], _result: object) -> bool:
+    return bool(arguments[2])
+
+
+STORE = "queued.store.sqlite:SqliteStore"
+LEDGER = "queued.store.ledger:SqliteLedger"
+DISPATCHER = "queued.service.dispatcher:Dispatcher"
+WORKER = "queued.service.worker:Worker"
+STAFF = "queued.service.staff:Staff"
+RESCUER = "queued.service.rescue:Rescuer"
+
+POINTS = {
+    "enqueue: before it is inserted": Point(STORE, "_insert"),
+    "enqueue: inserted, not committed": Point(STORE, "_insert", after=True),
+    "enqueue: committed, not acknowledged": Point(STORE, "enqueue", after=True),
+    "claim: taken, not committed": Point(LEDGER, "claim", True, _something),
+    "claim: committed, not sent": Point(DISPATCHER, "_made", False, _claimed),
+    "claim: sent": Point(DISPATCHER, "_made", True, _claimed),
+    "run: sent, not begun": Point(WORKER, "_begin"),
+    "run: begun, not started": Point("queued.service.spawn", "start"),
+    "run: started, not known": Point("queued.service.spawn", "start", after=True),
+    "run: known": Point("queued.service.executor:Execution", "_start", after=True),
+    "run: its output sent": Point(WORKER, "_flush", after=True),
+    "run: its output stored, not committed": Point(LEDGER, "store_output", after=True),
+    "run: exited, not reported": Point(WORKER, "_finish"),
+    "run: reported, not recorded": Point(WORKER, "_finish", after=True),
+    "result: arrived": Point("queued.service.turn:Clerk", "turn", False, _result_arrived),
+    "result: settled, not committed": Point(LEDGER, "settle", True, _something),
+    "result: recorded, not acknowledged": Point(DISPATCHER, "_made", False, _finished),
+    "result: acknowledged": Point(DISPATCHER, "_made", True, _finished),
+    "worker: dead, its orphans alive": Point(
+        "queued.service.orphans:Orphans", "kill", False, _anything_lost
+    ),
+    "worker: dead, its orphans killed": Point(
+        "queued.service.orphans:Orphans", "kill", True, _anything_lost
+    ),
+    "worker: dead, not made known": Point(STAFF, "_bury", False, _worker),
+    "worker: dead, made known": Point(STAFF, "_bury", True, _worker),
+    "worker: forked, not made known": Point("queued.service.nursery:Nursery", "worker", True),
+    "rescue: the dead are known": Point(RESCUER, "_clean_up"),
+    "rescue: nothing killed": Point("queued.service.rescue", "kill_leftovers"),
+    "rescue: what they left is killed": Point("queued.service.rescue", "kill_leftovers", True),
+    "rescue: settled, not committed": Point(LEDGER, "settle", True, _something),
+    "rescue: forgotten, not committed": Point(LEDGER, "unregister", after=True),
+    "rescue: committed": Point("queued.service.rescue:Neighbours", "forget"),
+    "rescue: over": Point("queued.service.rescue:Neighbours", "forget", after=True),
+    "start: registered, not committed": Point(LEDGER, "register", after=True),
+    "start: the database is open": Point(DISPATCHER, "_open", after=True),
+    "end: forgotten, not committed": Point(LEDGER, "unregister", after=True),
+    "end: forgotten": Point(DISPATCHER, "_over", True, lambda _arguments, result: bool(result)),
+}
+
+
+def owner_of(path: str) -> Any:
+    """The module or class of `module:Class`."""
+    module, _, name = path.partition(":")
+    found = importlib.import_module(module)
+    return getattr(found, name) if name else found
+
+
+def arm(point: Point, victim: str, mark: str) -> None:
+    """Wraps the function of the point."""
+    owner = owner_of(point.owner)
+    plain = getattr(owner, point.name)
+
+    def wrapped(*arguments: Any, **named: Any) -> Any:
+        if not point.after and point.when(arguments, None):
+            _trip(victim, mark)
+        result = plain(*arguments, **named)
+        if point.after and point.when(arguments, result):
+            _trip(victim, mark)
+        return result
+
+    setattr(owner, point.name, wrapped)
+
+
+def _trip(victim: str, mark: str) -> None:
+    try:
+        os.close(os.open(mark, os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        return
+    if victim == "all":
+        os.killpg(0, signal.SIGKILL)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def run(program: str, arguments: list[str]) -> None:
+    """Becomes `queued` or `queuectl`."""
+    sys.argv = [program, *arguments]
+    name = "queued.__main__" if program == "queued" else "queued.ctl.__main__"
+    sys.exit(importlib.import_module(name).main())
+
+
+def main() -> None:
+    """See the module."""
+    _, point, victim, mark, program, *arguments = sys.argv
+    arm(POINTS[point], victim, mark)
+    run(program, arguments)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,198 @@
+"""A real systemd, booted in namespaces of its own, with queued installed as `make install` does.
+
+What is needed and not there is named by `missing`, and shown at the end of a test run.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from tests.service import eventually
+
+ROOT = Path(__file__).resolve().parents[2]
+TESTBED = ROOT / "tests" / "packaging" / "testbed.sh"
+SYSTEM_PYTHON = "/usr/bin/python3"  # others than root can run it, too
+DATABASE = "/var/lib/queued/queue.db"
+DROP_IN = "/etc/systemd/system/queued.service.d/test.conf"
+
+# As somebody who has just installed it, with three users: two of the group, and one who is not.
+PREPARE = """
+rm -rf /var/lib/queued /etc/queuectl.conf
+/opt/source/packaging/install-files.sh /usr/local
+systemd-sysusers
+useradd --create-home --groups queued alice
+useradd --create-home --groups queued bob
+useradd --create-home carol
+"""
+
+
+def missing() -> str:
+    """What keeps a real systemd from being booted here; empty if nothing does."""
+    if os.geteuid() != 0:
+        return "root"
+    for tool in ("/lib/systemd/systemd", "/usr/bin/dbus-daemon", "/usr/bin/nsenter", SYSTEM_PYTHON):
+        if not os.path.exists(tool):
+            return tool
+    version = "import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))"
+    found = subprocess.run([SYSTEM_PYTHON, "-c", version], check=False, capture_output=True)
+    return "" if found.returncode == 0 else f"{SYSTEM_PYTHON} of version 3.11 with venv"
+
+
+def make_venv(directory: Path, final: str, *more: str) -> None:
+    """Installs the project for the system's Python, as the packages do."""
+    subprocess.run(
+        [ROOT / "packaging" / "make-venv.sh", directory, final, *more],
+        check=True,
+        env={**os.environ, "PYTHON": SYSTEM_PYTHON, "PIP": f"{sys.executable} -m pip"},
+    )
+
+
+class Bed:
+    """A booted systemd. `run` runs a program in it, as root or as another user."""
+
+    def __init__(self, directory: Path, binds: dict[Path, str], prepare: str) -> None:
+        self._environment = {"PATH": os.environ["PATH"], "TESTBED_DIR": str(directory)}
+        subprocess.run(
+            [TESTBED, "up", *(f"{source}:{place}:ro" for source, place in binds.items())],
+            check=True,
+            env={**self._environment, "TESTBED_PREP": prepare},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+        )
+
+    def close(self) -> None:
+        """Powers it off; nothing of it stays."""
+        subprocess.run([TESTBED, "down"], check=True, env=self._environment)
+
+    def run(
+        self, *words: str, user: str = "", check: bool = True, stdin: str = ""
+    ) -> subprocess.CompletedProcess[str]:
+        """Runs a program to its end."""
+        prefix = ("runuser", "-u", user, "--") if user else ()
+        done = subprocess.run(
+            [TESTBED, "exec", *prefix, *words],
+            check=False,
+            env=self._environment,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode == 0 or not check, f"{words}: {done.stdout}{done.stderr}"
+        return done
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        """Starts a program, to be waited for."""
+        return subprocess.Popen(
+            [TESTBED, "exec", *words],
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def text(self, *words: str, user: str = "") -> str:
+        """What a program prints."""
+        return self.run(*words, user=user).stdout.strip()
+
+    def write(self, path: str, text: str) -> None:
+        """Makes a file in it."""
+        self.run("install", "-D", "-m", "644", "/dev/stdin", path, stdin=text)
+
+
+class Unit:
+    """A unit of queued in a bed, and its database."""
+
+    def __init__(self, bed: Bed, name: str = "queued.service", database: str = DATABASE) -> None:
+        self.bed = bed
+        self.name = name
+        self.database = database
+
+    def systemctl(self, verb: str, *, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """`systemctl VERB` on it."""
+        return self.bed.run("systemctl", verb, self.name, check=check)
+
+    def show(self, *properties: str) -> list[str]:
+        """What systemd knows of it."""
+        words = [f"--property={name}" for name in properties]
+        text = self.bed.text("systemctl", "show", self.name, *words)
+        values = dict(line.split("=", 1) for line in text.splitlines())
+        return [values[name] for name in properties]
+
+    def pid(self) -> int:
+        """The supervisor's, as seen in the bed."""
+        return int(self.show("MainPID")[0])
+
+    def status(self) -> str:
+        """The line of `systemctl status`."""
+        return self.show("StatusText")[0]
+
+    def with_status(self, text: str) -> None:
+        """Waits until the status line is this."""
+        eventually(lambda: self.status() == text, f"status {text}: it is {self.status()}")
+
+    def queuectl(self, *words: str, user: str = "", stdin: str = "") -> str:
+        """What queuectl prints about its database."""
+        command = ("queuectl", *words, "--db", self.database)
+        return self.bed.run(*command, user=user, stdin=stdin).stdout.strip()
+
+    def add(self, command: str, user: str = "", **fields: object) -> str:
+        """Enqueues a job; its id."""
+        return self.queuectl("enqueue", json.dumps({"command": command, **fields}), user=user)
+
+    def add_all(self, commands: list[str]) -> list[str]:
+        """Enqueues many jobs in one transaction; their ids."""
+        lines = "\n".join(json.dumps({"command": command}) for command in commands)
+        return self.queuectl("enqueue", "-", stdin=lines).split()
+
+    def job(self, name: str) -> dict[str, Any]:
+        """What is known of a job."""
+        record: dict[str, Any] = json.loads(self.queuectl("show", "--json", name))
+        return record
+
+    def wait(self, name: str, *states: str) -> dict[str, Any]:
+        """Waits until the job is in one of these states."""
+        wanted = states or ("completed", "dead")
+        eventually(lambda: self.job(name)["state"] in wanted, f"{name} {wanted}: {self.job(name)}")
+        return self.job(name)
+
+    def log(self, event: str = "") -> list[dict[str, Any]]:
+        """Its lines of that event in the journal, with the journal's own fields."""
+        text = self.bed.text("journalctl", "--unit", self.name, "--output=json", "--no-pager")
+        entries = [json.loads(line) for line in text.splitlines()]
+        lines = [e for e in entries if str(e["MESSAGE"]).startswith("{")]
+        records = [{**json.loads(e["MESSAGE"]), "journal": e} for e in lines]
+        return [record for record in records if event in ("", record["event"])]
+
+    def child(self, slot: int) -> int:
+        """The pid of the child in the slot now: 0 is the dispatcher."""
+        return int([r for r in self.log("child.started") if r["slot"] == slot][-1]["child_pid"])
+
+    def signal(self, name: str, pid: int = 0) -> None:
+        """Signals the supervisor, or another process of it."""
+        self.bed.run("kill", f"-{name}", str(pid or self.pid()))
+
+    def drop_in(self, *lines: str) -> None:
+        """Changes directives of the service."""
+        self.bed.write(DROP_IN, "[Service]\n" + "\n".join(lines) + "\n")
+        self.bed.run("systemctl", "daemon-reload")
+
+    def reset(self) -> None:
+        """As after the installation: no jobs, no drop-ins, the conf file as it is delivered."""
+        self.bed.run("systemctl", "stop", "queued*.service")
+        self.bed.run("sh", "-c", f"rm -rf /var/lib/queued/* {DROP_IN} /etc/queuectl.conf")
+        self.bed.run("/opt/source/packaging/install-files.sh", "/usr/local")
+        self.bed.run("systemctl", "daemon-reload")
+        self.bed.run("systemctl", "reset-failed")
+        self.bed.run("journalctl", "--rotate")
+        self.bed.run("journalctl", "--vacuum-time=1us", "--quiet")
+
+
+def tool(name: str) -> str:
+    """A program beside our Python; empty if it is not there."""
+    return shutil.which(name, path=os.path.dirname(sys.executable)) or ""

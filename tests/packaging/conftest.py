@@ -1,0 +1,57 @@
+"""One booted systemd for all tests that need one, and a fresh service in it for each."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.packaging import bed as beds
+from tests.packaging.bed import Bed, Unit
+from tests.service import Queue
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that share the bed run in one process."""
+    for item in items:
+        if "bed" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("bed"))
+
+
+@pytest.fixture(scope="session")
+def bed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
+    """A systemd with queued installed and not yet started."""
+    missing = beds.missing()
+    if missing:
+        pytest.skip(f"needs {missing}")
+    directory = tmp_path_factory.mktemp("bed")
+    beds.make_venv(directory / "venv", "/opt/queued")
+    binds = {directory / "venv": "/opt/queued", beds.ROOT: "/opt/source"}
+    made = Bed(directory / "state", binds, beds.PREPARE)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.fixture
+def queue(tmp_path: Path) -> Iterator[Queue]:
+    """An empty queue."""
+    made = Queue(tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def stopped(bed: Bed) -> Iterator[Unit]:
+    """The service as after the installation, not started."""
+    unit = Unit(bed)
+    unit.reset()
+    yield unit
+    print(bed.run("journalctl", "--unit", "queued*", "--output=cat", "--no-pager").stdout[-8000:])
+
+
+@pytest.fixture
+def unit(stopped: Unit) -> Unit:
+    """The service, started."""
+    stopped.systemctl("start")
+    return stopped

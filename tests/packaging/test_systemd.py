@@ -1,0 +1,311 @@
+"""The service in a real systemd: start, status, reload, stop, the journal, and what it may do."""
+
+import json
+import re
+
+import pytest
+
+from tests.packaging.bed import Bed, Unit
+from tests.service import eventually
+
+
+def test_start_returns_when_a_worker_waits(unit: Unit) -> None:
+    assert unit.show("ActiveState", "NRestarts") == ["active", "0"]
+    assert unit.log("service.ready")
+    assert unit.wait(unit.add("true"))["state"] == "completed"
+
+
+def test_the_status_line_changes_as_the_queue_does(unit: Unit) -> None:
+    unit.with_status("4 workers, 0 busy, 0 waiting")
+    names = unit.add_all(["sleep 60"] * 9)
+    unit.with_status("4 workers, 4 busy, 5 waiting")
+    assert "4 workers, 4 busy, 5 waiting" in unit.systemctl("status").stdout
+    unit.queuectl("cancel", *names)
+    unit.with_status("4 workers, 0 busy, 0 waiting")
+
+
+def test_each_line_in_the_journal_is_pure_json_with_a_priority(unit: Unit) -> None:
+    unit.wait(unit.add("exit 3", max_retries=1))
+    lines = unit.log()
+    assert len(lines) > 5
+    for line in lines:
+        assert list(line)[:6] == ["ts", "level", "event", "instance", "role", "pid"]
+        priority = {"info": "6", "warning": "4", "error": "3"}[line["level"]]
+        assert line["journal"]["PRIORITY"] == priority
+    (finished,) = unit.log("job.finished")
+    assert (finished["queue"], finished["attempt"], finished["exit_code"]) == ("default", 1, 3)
+    arguments = ("--priority=warning", "--unit=queued", "--output=cat")
+    shown = unit.bed.text("journalctl", *arguments).splitlines()
+    assert [json.loads(line)["event"] for line in shown] == ["job.finished"]
+
+
+def test_a_stop_drains_and_leaves_nothing(unit: Unit) -> None:
+    name = unit.add("sleep 1; echo done")
+    unit.wait(name, "processing")
+    group = unit.show("ControlGroup")[0]
+    unit.systemctl("stop")
+    assert unit.show("ActiveState", "Result") == ["inactive", "success"]
+    assert unit.job(name)["state"] == "completed"
+    assert unit.log("service.draining")[0]["cause"] == "SIGTERM"
+    found = unit.bed.run("sh", "-c", f"cat /sys/fs/cgroup/systemd{group}/cgroup.procs", check=False)
+    assert found.stdout == ""
+
+
+def test_a_drain_longer_than_the_units_timeout_is_not_cut_short(stopped: Unit) -> None:
+    stopped.drop_in("TimeoutStopSec=1")
+    stopped.systemctl("start")
+    name = stopped.add("sleep 2.5")
+    stopped.wait(name, "processing")
+    stopped.systemctl("stop")
+    assert stopped.show("Result") == ["success"]
+    assert stopped.job(name)["state"] == "completed"
+
+
+def test_the_end_of_the_grace_ends_jobs_and_does_not_count_them(stopped: Unit) -> None:
+    stopped.bed.write("/etc/queuectl.conf", "shutdown_grace = 0.2\nkill_grace = 0.2\n")
+    stopped.systemctl("start")
+    name = stopped.add("trap '' TERM; sleep 60 & wait; sleep 60")
+    stopped.wait(name, "processing")
+    stopped.systemctl("stop")
+    assert stopped.show("Result") == ["success"]
+    job = stopped.job(name)
+    assert (job["state"], job["attempts"]) == ("pending", 0)
+
+
+def test_a_reload_returns_when_all_is_renewed_and_harms_no_job(unit: Unit) -> None:
+    name = unit.add("sleep 1.5; echo done")
+    unit.wait(name, "processing")
+    pids = [unit.child(slot) for slot in range(5)]
+    unit.bed.write("/etc/queuectl.conf", 'workers = 6\nlog_level = "debug"\n')
+    unit.systemctl("reload")
+    job = unit.job(name)
+    assert (job["state"], job["runs"]) == ("completed", 1)  # it did not return before
+    assert unit.show("SubState", "NRestarts") == ["running", "0"]
+    assert not set(pids) & {unit.child(slot) for slot in range(7)}
+    assert unit.log("reload.finished")
+    unit.with_status("6 workers, 0 busy, 0 waiting")
+    unit.wait(unit.add("true"))
+    assert unit.log("job.claimed")  # a debug line
+
+
+def test_a_reload_may_take_longer_than_a_start(stopped: Unit) -> None:
+    stopped.drop_in("TimeoutStartSec=1")
+    stopped.systemctl("start")
+    name = stopped.add("sleep 2.5")
+    stopped.wait(name, "processing")
+    stopped.systemctl("reload")
+    assert stopped.job(name)["state"] == "completed"
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("workers = 0\n", "workers takes a whole number from 1 to 1024, not 0"),
+        ("workers = \n", "is not valid TOML"),
+        ("wrokers = 5\n", "did you mean 'workers'"),
+    ],
+)
+def test_a_bad_file_is_refused_and_nothing_changes(unit: Unit, text: str, reason: str) -> None:
+    pids = [unit.child(slot) for slot in range(5)]
+    unit.bed.write("/etc/queuectl.conf", text)
+    assert unit.systemctl("reload", check=False).returncode != 0
+    (refused,) = unit.log("reload.refused")
+    assert reason in refused["error"]
+    assert refused["level"] == "error"
+    assert [unit.child(slot) for slot in range(5)] == pids
+    assert unit.show("ActiveState", "SubState") == ["active", "running"]
+    unit.with_status("4 workers, 0 busy, 0 waiting")
+
+
+def test_reload_of_a_service_that_ends_meanwhile_fails(unit: Unit) -> None:
+    name = unit.add("sleep 60")
+    unit.wait(name, "processing")
+    reload = unit.bed.start("systemctl", "reload", "queued")
+    eventually(lambda: unit.log("reload.started"))
+    unit.signal("KILL")
+    assert reload.wait(20) != 0
+    assert reload.communicate()[0]
+
+
+def test_what_a_restart_cannot_cure_is_not_tried_again(stopped: Unit) -> None:
+    stopped.bed.write("/etc/queuectl.conf", "workers = 0\n")
+    assert stopped.systemctl("start", check=False).returncode != 0
+    assert stopped.show("ActiveState", "ExecMainStatus", "NRestarts") == ["failed", "78", "0"]
+    text = stopped.bed.text("journalctl", "--unit=queued", "--output=cat")
+    assert "queued: the conf file: workers takes a whole number" in text
+
+
+def test_worker_stop_is_a_clean_end(unit: Unit) -> None:
+    unit.queuectl("worker", "stop")
+    eventually(lambda: unit.show("ActiveState") == ["inactive"])
+    assert unit.show("Result", "NRestarts") == ["success", "0"]
+
+
+def test_a_killed_supervisor_is_started_again_and_its_job_runs_once_more(unit: Unit) -> None:
+    name = unit.add("sleep 0.7; exit 0")
+    unit.wait(name, "processing")
+    unit.signal("KILL")
+    eventually(lambda: unit.show("NRestarts", "SubState") == ["1", "running"])
+    job = unit.wait(name)
+    assert (job["state"], job["runs"]) == ("completed", 2)
+
+
+# The watchdog
+
+
+@pytest.fixture
+def watched(stopped: Unit) -> Unit:
+    """A service that systemd gives up on after three seconds of silence."""
+    stopped.drop_in("WatchdogSec=3", "TimeoutAbortSec=1")
+    stopped.systemctl("start")
+    return stopped
+
+
+@pytest.mark.parametrize("slot", [0, 1])
+def test_a_child_that_hangs_is_replaced_before_systemd_loses_patience(
+    watched: Unit, slot: int
+) -> None:
+    pid = watched.child(slot)
+    watched.signal("STOP", pid)
+    eventually(lambda: watched.child(slot) != pid)
+    (hung,) = watched.log("child.hung")
+    assert (hung["slot"], hung["child_pid"], hung["level"]) == (slot, pid, "error")
+    assert watched.show("NRestarts", "ActiveState") == ["0", "active"]
+    assert watched.wait(watched.add("true"))["state"] == "completed"
+
+
+def test_a_supervisor_that_hangs_is_restarted_by_systemd(watched: Unit) -> None:
+    watched.signal("STOP")
+    eventually(lambda: watched.show("NRestarts", "SubState") == ["1", "running"])
+    assert watched.wait(watched.add("true"))["state"] == "completed"
+
+
+LOCKED = """
+import apsw, time
+connection = apsw.Connection("/var/lib/queued/queue.db")
+connection.execute("BEGIN IMMEDIATE")
+time.sleep(4.5)
+"""
+
+
+def test_a_database_that_stays_locked_is_no_hang(watched: Unit) -> None:
+    name = watched.add("sleep 0.5")
+    watched.wait(name, "processing")
+    pids = [watched.child(slot) for slot in range(5)]
+    watched.bed.run("/opt/queued/bin/python", "-c", LOCKED, user="queued")
+    assert watched.wait(name)["state"] == "completed"
+    assert watched.show("NRestarts", "ActiveState") == ["0", "active"]
+    assert [watched.child(slot) for slot in range(5)] == pids
+
+
+# The files as they are shipped
+
+
+def test_the_units_are_sound(bed: Bed) -> None:
+    done = bed.run("systemd-analyze", "verify", "queued.service", "queued@reports.service")
+    assert (done.stdout, done.stderr) == ("", "")
+
+
+def test_it_is_well_contained(unit: Unit) -> None:
+    text = unit.bed.text("systemd-analyze", "security", "--no-pager", "queued.service")
+    found = re.search(r"Overall exposure level for queued.service: ([\d.]+)", text)
+    assert found is not None
+    assert float(found[1]) <= 3.0
+
+
+JOBS = {
+    "a command": {"command": "echo hello"},
+    "a pipe": {"command": "seq 1000 | sort -n | tail -1"},
+    "a directory of its own": {"command": "pwd", "cwd": "/usr"},
+    "a umask": {"command": "umask", "umask": "077"},
+    "a niceness": {"command": "nice", "nice": 10},
+    "limits": {"command": "ulimit -n", "limits": {"files": 64}},
+    "an environment": {"command": 'test "$COLOUR" = red', "env": {"COLOUR": "red"}},
+    "files in the state directory": {"command": "echo x > made && rm made"},
+    "temporary files": {"command": "mktemp /tmp/x.XXXX && mktemp /var/tmp/x.XXXX"},
+    "processes in the background": {"command": "sleep 0.1 & wait"},
+    "a compiler at run time": {
+        "command": "/opt/queued/bin/python -c 'import ctypes, mmap;"
+        " mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)'"
+    },
+    "the network": {
+        "command": "/opt/queued/bin/python -c 'import socket;"
+        ' s = socket.create_server(("127.0.0.1", 0)); socket.create_connection(s.getsockname())\''
+    },
+    "what tells of the system": {"command": "free && nproc && ps && df / && id && uname -a"},
+    "files of others that all may read": {"command": "cat /etc/passwd"},
+    "archives with owners and modes": {
+        "command": "cp -p /etc/passwd p && tar -cf t.tar p && tar -xf t.tar && rm p t.tar"
+    },
+}
+
+
+def test_jobs_of_all_kinds_run_in_it(unit: Unit) -> None:
+    names = {
+        kind: unit.add(fields.pop("command"), **fields, max_retries=1)  # type: ignore[arg-type]
+        for kind, fields in json.loads(json.dumps(JOBS)).items()
+    }
+    failed = {
+        kind: unit.job(name)["last_error"]
+        for kind, name in names.items()
+        if unit.wait(name)["state"] != "completed"
+    }
+    assert failed == {}
+
+
+def test_what_is_forbidden_is_and_a_drop_in_allows_it(unit: Unit) -> None:
+    command = "echo x > /srv/made"
+    unit.bed.run("chmod", "777", "/srv")
+    job = unit.wait(unit.add(command, max_retries=1))
+    assert "Read-only file system" in job["last_error"]
+    loosened = unit.bed.text("cat", "/usr/local/share/doc/queued/loosen.conf")
+    assert "#ReadWritePaths=/srv/reports" in loosened
+    unit.drop_in("ReadWritePaths=/srv")
+    unit.systemctl("restart")
+    assert unit.wait(unit.add(command, max_retries=1))["state"] == "completed"
+
+
+def test_every_line_that_loosens_is_one_that_systemd_knows(stopped: Unit) -> None:
+    text = stopped.bed.text("cat", "/usr/local/share/doc/queued/loosen.conf")
+    lines = re.findall(r"^#(\w+=.*)$", text, re.MULTILINE)
+    assert len(lines) > 20
+    stopped.bed.run("mkdir", "-p", "/srv/reports")
+    stopped.drop_in(*lines)
+    done = stopped.bed.run("systemd-analyze", "verify", "queued.service")
+    assert (done.stdout, done.stderr) == ("", "")
+    stopped.systemctl("start")
+    assert stopped.wait(stopped.add("true"))["state"] == "completed"
+
+
+def test_a_second_queue_is_made_from_the_template(stopped: Unit) -> None:
+    stopped.systemctl("start")
+    second = Unit(stopped.bed, "queued@reports.service", "/var/lib/queued/reports/queue.db")
+    second.systemctl("start")
+    assert second.wait(second.add("true"))["state"] == "completed"
+    assert second.show("StatusText") == ["4 workers, 0 busy, 0 waiting"]
+    second.systemctl("reload")
+    assert len(second.log("reload.finished")) == 1
+    assert json.loads(stopped.queuectl("list", "--json")) == []
+
+
+def _directives(text: str) -> list[str]:
+    return [line for line in text.splitlines() if line and not line.startswith("#")]
+
+
+def test_the_template_is_the_unit_with_another_place(bed: Bed) -> None:
+    of_one, of_many = (
+        _directives(bed.text("cat", f"/opt/source/packaging/systemd/{name}"))
+        for name in ("queued.service", "queued@.service")
+    )
+    wanted = {"Description", "StateDirectory", "Environment", "RuntimeDirectory"}
+    different = {a.split("=")[0] for a, b in zip(of_one, of_many, strict=True) if a != b}
+    assert different == wanted | {"WorkingDirectory"}
+
+
+def test_every_directive_is_explained_where_it_stands(bed: Bed) -> None:
+    for name in ("queued.service", "user/queued.service"):
+        text = bed.text("cat", f"/opt/source/packaging/systemd/{name}")
+        for paragraph in re.split(r"\n(?=#)(?<!#\n)", text.split("[Service]")[1]):
+            lines = paragraph.strip().splitlines()
+            assert lines[0].startswith("#"), paragraph
+            assert sum(not line.startswith("#") for line in lines) <= 6, paragraph

@@ -1,0 +1,44 @@
+"""What services said of the results that they recorded, and who has outlived his run."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from queued.service import processes
+from tests.service import Service
+from tests.torture.history import Witness
+
+
+def announced(services: Iterable[Service]) -> list[Witness]:
+    """Each recorded result, from the log of the dispatcher that recorded it."""
+    return [
+        Witness(
+            job=line["job"],
+            attempt=line["attempt"],
+            outcome=line["outcome"],
+            exit_code=line["exit_code"],
+            signal=line["signal"],
+        )
+        for service in services
+        for line in service.logged("job.finished")
+    ]
+
+
+def outlived(traces: Path) -> list[str]:
+    """Processes that hold a lock which every run holds for as long as any of it lives."""
+    found = []
+    for process in processes.everyone().values():
+        if not process.zombie and _holds(process.pid, str(traces)):
+            name = processes.environment(process.pid).get(b"QUEUED_JOB_ID", b"").decode()
+            found.append(f"{name} pid {process.pid}")
+    return found
+
+
+def _holds(pid: int, directory: str) -> bool:
+    try:
+        return any(
+            os.readlink(f"/proc/{pid}/fd/{name}").startswith(directory)
+            for name in os.listdir(f"/proc/{pid}/fd")
+        )
+    except OSError:
+        return False
