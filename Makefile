@@ -1,10 +1,11 @@
 # `make demo` shows the queue at work; `make test` is what CI runs. Both need only Python 3.11.
 
 PYTHON ?= python3
-PYTEST ?= .venv/bin/pytest -n 2 --dist loadgroup
+SYSTEM_PYTHON ?= /usr/bin/python3
+PYTEST ?= .venv/bin/pytest -n 2
 BIN := .venv/bin
 
-.PHONY: demo test lint types bench peers manual
+.PHONY: demo test lint types bench peers manual deb install uninstall
 .SILENT: .venv/.stamp
 
 demo: .venv/.stamp
@@ -32,6 +33,18 @@ peers: .venv/.stamp
 
 manual: .venv/.stamp
 	$(BIN)/python -m queued.ctl.manual > docs/queuectl.md
+
+# dist/queued_VERSION_ARCHITECTURE.deb, for this machine's own Python.
+deb: .venv/.stamp
+	PIP='$(CURDIR)/$(BIN)/python -m pip' PYTHON=$(SYSTEM_PYTHON) packaging/debian/build.sh dist
+
+# The same without a package: /opt/queued, /usr/local and a running service.
+install: .venv/.stamp
+	PIP='$(CURDIR)/$(BIN)/python -m pip' PYTHON=$(SYSTEM_PYTHON) packaging/make-venv.sh build/venv /opt/queued
+	packaging/install.sh build/venv
+
+uninstall:
+	packaging/uninstall.sh
 
 # Made again only when the dependencies may have changed.
 .venv/.stamp: pyproject.toml

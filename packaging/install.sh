@@ -1,10 +1,13 @@
 #!/bin/sh
-# install.sh: what `sudo make install` does. Again: an upgrade; running jobs may finish first.
+# install.sh VENV: what `sudo make install` does with what make-venv.sh made for /opt/queued. A second
+# time it is an upgrade, and running jobs may finish first.
 set -eu
+venv=$1
 here=$(dirname "$0")
 [ "$(id -u)" = 0 ] || { echo 'run it as root: sudo make install' >&2; exit 1; }
 
-"$here/make-venv.sh" /opt/queued.new /opt/queued
+rm -rf /opt/queued.new /opt/queued.old
+cp -r --no-preserve=ownership "$venv" /opt/queued.new
 # A service that runs takes its code from there until it has ended.
 [ ! -e /usr/local/lib/systemd/system/queued.service ] || systemctl stop queued.service
 [ ! -e /opt/queued ] || mv /opt/queued /opt/queued.old

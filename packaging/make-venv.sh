@@ -23,5 +23,6 @@ $PIP --python "$directory/bin/python" install --quiet --disable-pip-version-chec
 
 # Programs name their Python by its path.
 sed -i "1s|^#!.*/bin/python[0-9.]*|#!$final/bin/python|" $(grep -lI '^#!.*python' "$directory"/bin/*)
+sed -i '/^command = /d' "$directory/pyvenv.cfg"
 rm -f "$directory"/bin/activate* "$directory"/bin/Activate*
 chmod -R u=rwX,go=rX "$directory"

@@ -23,3 +23,15 @@ def own_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What could not be tested here is said at the very end, where nobody overlooks it."""
+    left_out = terminalreporter.stats.get("skipped", [])
+    if left_out:
+        reasons = sorted({str(report.longrepr[2]) for report in left_out})
+        terminalreporter.section(
+            f"{len(left_out)} TESTS WERE LEFT OUT", sep="!", red=True, bold=True
+        )
+        for reason in reasons:
+            terminalreporter.write_line(reason, red=True)

@@ -42,9 +42,9 @@ def alive(pid: int) -> bool:
 class Queue:
     """A database in a directory, seen through the store, and the services that run on it."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, path: str = "") -> None:
         self.directory = directory
-        self.path = str(directory / "queue.db")
+        self.path = path or str(directory / "queue.db")
         self.store = SqliteStore(self.path)
         self.services: list[Service] = []
 

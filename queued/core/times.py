@@ -10,6 +10,7 @@ from queued.core.errors import UsageError
 from queued.core.spelling import brief
 
 LATEST_MS = 253_402_300_799_999  # the end of the year 9999, the last that ISO 8601 can write
+_EARLIEST_MS = -62_135_596_800_000  # the beginning of the year 1
 _UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 _DURATION = r"(\d+(?:\.\d+)?|\.\d+)(ms|s|m|h|d)?"
 
@@ -30,8 +31,11 @@ def boot_ms() -> int:
 
 
 def iso(ms: int) -> str:
-    """ISO 8601 in UTC with milliseconds and `Z`: `2026-01-31T12:00:00.000Z`."""
-    seconds, milliseconds = divmod(ms, 1000)
+    """ISO 8601 in UTC with milliseconds and `Z`: `2026-01-31T12:00:00.000Z`.
+
+    A time that it cannot write is shown as the nearest that it can.
+    """
+    seconds, milliseconds = divmod(min(max(ms, _EARLIEST_MS), LATEST_MS), 1000)
     from datetime import UTC, datetime
 
     return f"{datetime.fromtimestamp(seconds, UTC).isoformat()[:19]}.{milliseconds:03d}Z"

@@ -34,6 +34,8 @@ Usage: queuectl [--db PATH] [--config PATH] COMMAND ...
   worker start | stop | list      the services that run jobs
   config list | get | set | unset
                                   the settings
+  db check | backup | restore | vacuum | stats
+                                  the database as a whole
 
 Every command takes --json, and explains itself with --help.
 """
@@ -56,6 +58,11 @@ COMMANDS = {
     "config get": "config",
     "config set": "config",
     "config unset": "config",
+    "db check": "db",
+    "db backup": "db",
+    "db restore": "db",
+    "db vacuum": "db",
+    "db stats": "db",
 }
 _BUILTIN_NAMES = {"list", "set"}  # the function is `list_`, as PEP 8 has it
 _LEADING = ("--db", "--config", "--json")

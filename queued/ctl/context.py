@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from queued.store.base import Store
+    from queued.store.connection import Patience
 
 BUSY_LIMIT_S = 300.0  # how long a locked database is waited for
 _BUSY_NOTICE_S = 2.0
@@ -47,10 +48,19 @@ class Context:
     @cached_property
     def store(self) -> "Store":
         """The open database, which is made if it is not there."""
-        from queued.store.connection import Patience
         from queued.store.sqlite import SqliteStore
 
-        return SqliteStore(self.database, Patience(self._busy_limit_s, _BusyNotice()))
+        store = SqliteStore(self.database, self.patience)
+        if store.kept:
+            say(f"queuectl: the database was upgraded; the old one is {store.kept}")
+        return store
+
+    @cached_property
+    def patience(self) -> "Patience":
+        """How long to wait for others."""
+        from queued.store.connection import Patience
+
+        return Patience(self._busy_limit_s, _BusyNotice())
 
     def sources(self) -> dict[str, settings.Source]:
         """Every setting with where it comes from, the stored ones included."""

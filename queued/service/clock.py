@@ -36,6 +36,10 @@ class Clock:
             self._log.warning("clock.shifted", by_ms=shift_ms, action="waiting retries moved along")
         return bool(shift_ms)
 
+    def forget(self) -> None:
+        """The transaction of the last check failed: what it moved has not moved."""
+        self._offset_ms = None
+
 
 def _boot_id() -> str:
     with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:

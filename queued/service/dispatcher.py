@@ -224,6 +224,8 @@ class Dispatcher:
                 self._keep_retention(now_ms, times.monotonic_s())
         except _PASSING as error:
             self._looks.wanted = looking
+            self._version = None  # what it read of others was not heeded
+            self._clock.forget()
             self._refusals.refused(error, times.monotonic_s())
             return
         self._made(turn, now_ms)

@@ -65,7 +65,9 @@ class Database:
 
     def __init__(self, path: str, patience: Patience) -> None:
         self.path = path
+        self.kept: str | None = None  # the backup that was made before an upgrade
         self._full: bool | None = None
+        self._seen: int | None = None
         self._sql = queries.load("sqlite")
         with named_errors(path):
             _make(path)
@@ -75,26 +77,19 @@ class Database:
             try:
                 self._prepare(patience)
             except BaseException:
-                self._close_untouched()
+                close_untouched(self._connection, path)
                 raise
 
     def _prepare(self, patience: Patience) -> None:
         connection = self._connection
-        version = migrate.check(connection, self.path)
+        self._schema, version = migrate.latest(), migrate.check(connection, self.path)
         # Without it, STAT4 has every statement with bound values prepared again at each run.
         connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
-        connection.execute("PRAGMA foreign_keys = ON")
         self._make_durable(full=True)
-        if version < migrate.latest():
-            migrate.migrate(connection, self.path, patience)
+        if version < self._schema:
+            self.kept = migrate.migrate(connection, self.path, patience)
+        connection.execute("PRAGMA foreign_keys = ON")
         connection.pragma("journal_size_limit", _WAL_KEPT)
-
-    def _close_untouched(self) -> None:
-        """Closes a file that was refused, without the checkpoint that would write to it."""
-        wal = f"{self.path}-wal"
-        if os.path.exists(wal) and os.stat(wal).st_size > 0:
-            self._connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
-        self._connection.close()
 
     def _make_durable(self, *, full: bool) -> None:
         if self._full is not full:
@@ -126,7 +121,20 @@ class Database:
     def version(self) -> int:
         """Changes whenever another connection has committed."""
         value: int = self._connection.execute("PRAGMA data_version").get
+        if value != self._seen:
+            self._must_be_current()
+            self._seen = value
         return value
+
+    def _must_be_current(self) -> None:
+        """Whoever upgrades or restores the database does not ask who has it open."""
+        found = self._connection.execute("PRAGMA user_version").get
+        if found != self._schema:
+            msg = (
+                f"{self.path} has schema {found} now, and this program works with {self._schema}; "
+                "start it again, in the version that belongs to it"
+            )
+            raise DatabaseUnusableError(msg)
 
     @contextmanager
     def transaction(self, *, durable: bool = True) -> Iterator[None]:
@@ -138,6 +146,7 @@ class Database:
             self._make_durable(full=durable)
             self._connection.execute("BEGIN IMMEDIATE")
             try:
+                self._must_be_current()
                 yield
                 self._connection.execute("COMMIT")
             except BaseException:
@@ -159,6 +168,14 @@ class Database:
     def close(self) -> None:
         """Closes the connection; safe to call twice."""
         self._connection.close()
+
+
+def close_untouched(connection: apsw.Connection, path: str) -> None:
+    """Closes a file that was refused, without the checkpoint that would write to it."""
+    wal = f"{path}-wal"
+    if os.path.exists(wal) and os.stat(wal).st_size > 0:
+        connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+    connection.close()
 
 
 def _make(path: str) -> None:
@@ -189,11 +206,25 @@ def named_errors(path: str) -> Iterator[None]:
     except UnicodeEncodeError as error:
         msg = f"{brief(error.object)} is not valid UTF-8"
         raise UsageError(msg) from None
+    except UnicodeDecodeError as error:
+        raise damaged(path, error) from error
     except (apsw.Error, OSError) as error:
         named = _named(error, path)
         if named is None:
             raise
         raise named from error
+
+
+def damaged(path: str, error: Exception) -> DatabaseUnusableError:
+    """What is to be said where a row holds what no program of ours has written."""
+    return DatabaseUnusableError(f"{path} is damaged ({_told(error)}); see: queuectl db check")
+
+
+def _told(error: Exception) -> str:
+    """On one line, whatever of the file it quotes."""
+    text = " ".join(str(error).split())
+    shown = "".join(c if c.isprintable() else "?" for c in text)
+    return shown if len(shown) <= 120 else f"{shown[:117]}..."
 
 
 def _named(error: Exception, path: str) -> QueuedError | None:  # noqa: PLR0911 - a table
@@ -204,12 +235,16 @@ def _named(error: Exception, path: str) -> QueuedError | None:  # noqa: PLR0911 
             return StorageError(f"no room on the disk for {path}; free some and try again")
         case apsw.NotADBError() | apsw.CorruptError() | apsw.FormatError():
             return DatabaseUnusableError(
-                f"{path} is damaged or no database ({error}); restore a backup or give another --db"
+                f"{path} is damaged or no database ({_told(error)}); restore a backup or give another --db"
             )
         case apsw.ReadOnlyError() | apsw.PermissionsError() | PermissionError():
             return DeniedError(f"no permission to write {path}; check its owner and mode")
         case apsw.CantOpenError():
             return DeniedError(f"cannot open {path}; check that its directory can be written")
+        case apsw.ConstraintError():
+            return damaged(path, error)
+        case apsw.SQLError() if not migrate.is_intact(path):
+            return damaged(path, error)
         case apsw.IOError():
             return StorageError(f"the disk of {path} failed: {error}; see the kernel's log")
         case OSError():

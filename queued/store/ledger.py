@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from queued.core.model import Chunk, Claim, Ending, Instance, Key, Label, State, Verdict
 from queued.store import removal
 from queued.store.base import Walked
-from queued.store.connection import Database, Patience, Row, named_errors
+from queued.store.connection import Database, Patience, Row, damaged, named_errors
 
 
 class SqliteLedger:
@@ -70,7 +70,7 @@ class SqliteLedger:
         row = self._database.row("claim", token=token, now=now_ms)
         if row is None:
             return None
-        claim = _claim((*row, worker, now_ms))
+        claim = self._claim((*row, worker, now_ms))
         self._database.run(
             "open_attempt",
             job=claim.key.job,
@@ -84,7 +84,13 @@ class SqliteLedger:
     def running_claims(self, instance: str) -> list[Claim]:
         """See `Ledger.running_claims`."""
         rows = self._database.rows("running_claims", instance=instance)
-        return [_claim(row) for row in rows]
+        return [self._claim(row) for row in rows]
+
+    def _claim(self, row: Row) -> Claim:
+        try:
+            return _claim(row)
+        except ValueError as error:
+            raise damaged(self._database.path, error) from error
 
     def cancel_requests(self, instance: str) -> list[Key]:
         """See `Ledger.cancel_requests`."""

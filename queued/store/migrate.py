@@ -1,8 +1,8 @@
 """Brings a database to the schema of this program, one numbered file at a time.
 
-Each file runs in one transaction together with its number (`user_version`), so an interrupted
-upgrade is as if it had not begun. A newer schema and a file that is not ours are refused and
-not touched.
+All that is missing runs in one transaction together with the new number (`user_version`), so an
+interrupted upgrade is as if it had not begun. A newer schema and a file that is not ours are
+refused and not touched.
 """
 
 import os
@@ -14,6 +14,7 @@ import apsw
 from queued.core.errors import DatabaseUnusableError
 
 APPLICATION_ID = 0x71756564  # "qued", where file(1) and we look
+Patient = Callable[[int], bool]
 _MIGRATIONS = os.path.join(os.path.dirname(__file__), "sql", "sqlite", "migrations")
 
 
@@ -22,13 +23,57 @@ def latest() -> int:
     return len(_files())
 
 
-def migrate(connection: apsw.Connection, path: str, patience: Callable[[int], bool]) -> None:
-    """Applies what is missing. `patience` says after so many tries whether to try again."""
-    version = check(connection, path)
-    if version == 0:
+def migrate(connection: apsw.Connection, path: str, patience: Patient) -> str | None:
+    """Applies what is missing, all in one transaction; the backup that was made before, if any.
+
+    `patience` says after so many tries whether to try again. Raises DatabaseUnusableError while
+    an older service lives on the database. Foreign keys must be off: a table that is rebuilt
+    would take its children along.
+    """
+    if check(connection, path) == 0:
         _switch_to_wal(connection, path, patience)
-    for number, name in enumerate(_files()[version:], version + 1):
-        _apply(connection, number, name)
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        kept = _upgrade(connection, path, patience)
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+    return kept
+
+
+def _upgrade(connection: apsw.Connection, path: str, patience: Patient) -> str | None:
+    """Under the write lock, so that only one does it; another may have been faster."""
+    version = connection.pragma("user_version")
+    names = _files()[version:]
+    if not names:
+        return None
+    kept = _keep(path, version, patience) if version else None
+    for name in names:
+        connection.execute(_statements(name)).fetchall()
+    connection.pragma("application_id", APPLICATION_ID)
+    connection.pragma("user_version", latest())
+    if version and connection.execute("PRAGMA foreign_key_check").fetchall():
+        msg = f"{path} has rows that belong to nothing (see: queuectl db check --full)"
+        raise DatabaseUnusableError(msg)
+    return kept
+
+
+def _keep(path: str, version: int, patience: Patient) -> str:
+    """Makes a backup before an upgrade; nobody can write meanwhile."""
+    from queued.store import backup, bare
+
+    if living := bare.alive(path):
+        msg = (
+            f"{path} has schema {version}, and a service runs on it that knows no newer "
+            f"({', '.join(living)}); restart it with this version first"
+        )
+        raise DatabaseUnusableError(msg)
+    kept = f"{path}.schema{version}.bak"
+    with bare.opened(path, patience) as source:
+        backup.write(source, kept)
+    return kept
 
 
 def check(connection: apsw.Connection, path: str) -> int:
@@ -37,10 +82,14 @@ def check(connection: apsw.Connection, path: str) -> int:
     Raises DatabaseUnusableError if the file is newer or not ours. All is read in one view, or a
     database that another process is just making would look like a foreign one.
     """
-    with connection:
+    connection.execute("BEGIN")  # no savepoint: going back to one hides the error of a bad disk
+    try:
         application = connection.pragma("application_id")
         version = int(connection.pragma("user_version"))
         empty = connection.execute("SELECT count(*) FROM sqlite_schema").get == 0
+    finally:
+        if connection.in_transaction:
+            connection.execute("COMMIT")
     fresh = (application, version, empty) == (0, 0, True)
     if application != APPLICATION_ID and not fresh:
         msg = f"{path} is a database of another program; give another path with --db"
@@ -54,7 +103,37 @@ def check(connection: apsw.Connection, path: str) -> int:
     return version
 
 
-def _switch_to_wal(connection: apsw.Connection, path: str, patience: Callable[[int], bool]) -> None:
+def is_intact(path: str) -> bool:
+    """Whether the schema is what its number says; to be asked where a statement has failed."""
+    try:
+        connection = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READONLY)
+        try:
+            return differs(connection) is None
+        finally:
+            connection.close()
+    except apsw.CantOpenError:
+        return True
+    except (apsw.Error, UnicodeDecodeError):
+        return False
+
+
+def differs(connection: apsw.Connection) -> str | None:
+    """The first thing of the schema that is not as the migrations up to its number make it."""
+    model = apsw.Connection(":memory:")
+    for name in _files()[: connection.pragma("user_version")]:
+        model.execute(_statements(name)).fetchall()
+    listing = "SELECT type, name, tbl_name, sql FROM sqlite_schema"
+    expected, found = ({*one.execute(listing)} for one in (model, connection))
+    model.close()
+    return next((f"{row[0]} {row[1]}" for row in sorted(expected ^ found, key=str)), None)
+
+
+def _statements(name: str) -> str:
+    with open(os.path.join(_MIGRATIONS, name), encoding="utf-8") as file:
+        return file.read()
+
+
+def _switch_to_wal(connection: apsw.Connection, path: str, patience: Patient) -> None:
     """Turns WAL on, for good. It cannot be done inside a transaction.
 
     SQLite asks no busy handler here: two processes that make the same database would meet.
@@ -72,23 +151,6 @@ def _switch_to_wal(connection: apsw.Connection, path: str, patience: Callable[[i
             f"{path} lies where SQLite has no shared memory; give a path on a local disk with --db"
         )
         raise DatabaseUnusableError(msg)
-
-
-def _apply(connection: apsw.Connection, number: int, name: str) -> None:
-    """One migration, unless another process was faster; seen under the write lock."""
-    with open(os.path.join(_MIGRATIONS, name), encoding="utf-8") as file:
-        statements = file.read()
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        if connection.pragma("user_version") < number:
-            connection.execute(statements)
-            connection.pragma("application_id", APPLICATION_ID)
-            connection.pragma("user_version", number)
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
 
 
 def _files() -> list[str]:

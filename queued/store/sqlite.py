@@ -20,7 +20,7 @@ from queued.core.model import (
     Summary,
     WorkerStatus,
 )
-from queued.store.connection import Database, Patience, Row, named_errors
+from queued.store.connection import Database, Patience, Row, damaged, named_errors
 
 _PAGE = 500
 _OUTPUT_PAGE = 16
@@ -43,6 +43,7 @@ class SqliteStore:
     def __init__(self, path: str, patience: Patience | None = None) -> None:
         self._database = Database(path, patience or Patience())
         self._ids = IdSource()
+        self.kept = self._database.kept  # the backup that was made before an upgrade
 
     # Enqueueing
 
@@ -101,7 +102,13 @@ class SqliteStore:
         if row is None:
             msg = "the job was removed meanwhile"
             raise NotFoundError(msg)
-        return _job(row)
+        return self._jobs([row])[0]
+
+    def _jobs(self, rows: Iterable[Row]) -> Sequence[Job]:
+        try:
+            return [_job(row) for row in rows]
+        except ValueError as error:
+            raise damaged(self._database.path, error) from error
 
     def attempts(self, job: int) -> Sequence[Attempt]:
         """See `Store.attempts`."""
@@ -121,7 +128,7 @@ class SqliteStore:
                 rows = self._database.rows(name, after=after, limit=min(left, _PAGE), **values)
             if not rows:
                 return
-            yield from map(_job, rows)
+            yield from self._jobs(rows)
             after = rows[-1][0]
             left -= len(rows)
 

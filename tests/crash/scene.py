@@ -1,4 +1,4 @@
-"""A queue whose commands leave a trace, with services that may be armed, and the checker at the end."""
+"""A queue whose commands leave a trace, services that may be armed, and the checker at the end."""
 
 import subprocess
 import sys
@@ -57,8 +57,13 @@ class Scene:
     def queuectl(self, point: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Runs a queuectl that is killed at the point."""
         words = ["-m", "tests.crash.tripwire", point, "one", str(self.mark), "queuectl"]
+        return self.run(*words, "--db", self.queue.path, *arguments)
+
+    @staticmethod
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        """Runs a program of Python."""
         return subprocess.run(
-            [sys.executable, *words, "--db", self.queue.path, *arguments],
+            [sys.executable, *words],
             capture_output=True,
             text=True,
             timeout=60,

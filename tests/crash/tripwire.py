@@ -20,8 +20,8 @@ class Point(NamedTuple):
 
     owner: str
     name: str
-    after: bool = False
     when: Callable[[tuple[Any, ...], Any], bool] = lambda _arguments, _result: True
+    after: bool = False
 
 
 def _claimed(arguments: tuple[Any, ...], _result: object) -> bool:
@@ -34,6 +34,10 @@ def _finished(arguments: tuple[Any, ...], _result: object) -> bool:
 
 def _something(_arguments: tuple[Any, ...], result: object) -> bool:
     return result is not None
+
+
+def _true(_arguments: tuple[Any, ...], result: object) -> bool:
+    return bool(result)
 
 
 def _result_arrived(arguments: tuple[Any, ...], _result: object) -> bool:
@@ -59,9 +63,9 @@ POINTS = {
     "enqueue: before it is inserted": Point(STORE, "_insert"),
     "enqueue: inserted, not committed": Point(STORE, "_insert", after=True),
     "enqueue: committed, not acknowledged": Point(STORE, "enqueue", after=True),
-    "claim: taken, not committed": Point(LEDGER, "claim", True, _something),
-    "claim: committed, not sent": Point(DISPATCHER, "_made", False, _claimed),
-    "claim: sent": Point(DISPATCHER, "_made", True, _claimed),
+    "claim: taken, not committed": Point(LEDGER, "claim", _something, after=True),
+    "claim: committed, not sent": Point(DISPATCHER, "_made", _claimed),
+    "claim: sent": Point(DISPATCHER, "_made", _claimed, after=True),
     "run: sent, not begun": Point(WORKER, "_begin"),
     "run: begun, not started": Point("queued.service.spawn", "start"),
     "run: started, not known": Point("queued.service.spawn", "start", after=True),
@@ -70,30 +74,32 @@ POINTS = {
     "run: its output stored, not committed": Point(LEDGER, "store_output", after=True),
     "run: exited, not reported": Point(WORKER, "_finish"),
     "run: reported, not recorded": Point(WORKER, "_finish", after=True),
-    "result: arrived": Point("queued.service.turn:Clerk", "turn", False, _result_arrived),
-    "result: settled, not committed": Point(LEDGER, "settle", True, _something),
-    "result: recorded, not acknowledged": Point(DISPATCHER, "_made", False, _finished),
-    "result: acknowledged": Point(DISPATCHER, "_made", True, _finished),
+    "result: arrived": Point("queued.service.turn:Clerk", "turn", _result_arrived),
+    "result: settled, not committed": Point(LEDGER, "settle", _something, after=True),
+    "result: recorded, not acknowledged": Point(DISPATCHER, "_made", _finished),
+    "result: acknowledged": Point(DISPATCHER, "_made", _finished, after=True),
     "worker: dead, its orphans alive": Point(
-        "queued.service.orphans:Orphans", "kill", False, _anything_lost
+        "queued.service.orphans:Orphans", "kill", _anything_lost
     ),
     "worker: dead, its orphans killed": Point(
-        "queued.service.orphans:Orphans", "kill", True, _anything_lost
+        "queued.service.orphans:Orphans", "kill", _anything_lost, after=True
     ),
-    "worker: dead, not made known": Point(STAFF, "_bury", False, _worker),
-    "worker: dead, made known": Point(STAFF, "_bury", True, _worker),
-    "worker: forked, not made known": Point("queued.service.nursery:Nursery", "worker", True),
+    "worker: dead, not made known": Point(STAFF, "_bury", _worker),
+    "worker: dead, made known": Point(STAFF, "_bury", _worker, after=True),
+    "worker: forked, not made known": Point("queued.service.nursery:Nursery", "worker", after=True),
     "rescue: the dead are known": Point(RESCUER, "_clean_up"),
     "rescue: nothing killed": Point("queued.service.rescue", "kill_leftovers"),
-    "rescue: what they left is killed": Point("queued.service.rescue", "kill_leftovers", True),
-    "rescue: settled, not committed": Point(LEDGER, "settle", True, _something),
+    "rescue: what they left is killed": Point(
+        "queued.service.rescue", "kill_leftovers", after=True
+    ),
+    "rescue: settled, not committed": Point(LEDGER, "settle", _something, after=True),
     "rescue: forgotten, not committed": Point(LEDGER, "unregister", after=True),
     "rescue: committed": Point("queued.service.rescue:Neighbours", "forget"),
     "rescue: over": Point("queued.service.rescue:Neighbours", "forget", after=True),
     "start: registered, not committed": Point(LEDGER, "register", after=True),
     "start: the database is open": Point(DISPATCHER, "_open", after=True),
     "end: forgotten, not committed": Point(LEDGER, "unregister", after=True),
-    "end: forgotten": Point(DISPATCHER, "_over", True, lambda _arguments, result: bool(result)),
+    "end: forgotten": Point(DISPATCHER, "_over", _true, after=True),
 }
 
 

@@ -59,7 +59,7 @@ class Bed:
         subprocess.run(
             [TESTBED, "up", *(f"{source}:{place}:ro" for source, place in binds.items())],
             check=True,
-            env={**self._environment, "TESTBED_PREP": prepare},
+            env={**self._environment, "TESTBED_PREP": prepare, "TESTBED_OWNER": str(os.getpid())},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
         )

@@ -1,4 +1,4 @@
-"""One booted systemd for all tests that need one, and a fresh service in it for each."""
+"""One booted systemd for all tests of a process that need one; for each a fresh service in it."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,13 +8,6 @@ import pytest
 from tests.packaging import bed as beds
 from tests.packaging.bed import Bed, Unit
 from tests.service import Queue
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that share the bed run in one process."""
-    for item in items:
-        if "bed" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("bed"))
 
 
 @pytest.fixture(scope="session")
@@ -47,7 +40,8 @@ def stopped(bed: Bed) -> Iterator[Unit]:
     unit = Unit(bed)
     unit.reset()
     yield unit
-    print(bed.run("journalctl", "--unit", "queued*", "--output=cat", "--no-pager").stdout[-8000:])
+    shown = bed.run("journalctl", "--unit=queued*", "--output=cat", "--no-pager", check=False)
+    print(shown.stdout[-8000:])
 
 
 @pytest.fixture

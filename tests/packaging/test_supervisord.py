@@ -50,7 +50,7 @@ class Supervisord:
     def __init__(self, queue: Queue, **changes: str) -> None:
         self.directory = queue.directory
         self.queue = queue
-        program = {
+        self._program = {
             **shipped(),
             "command": f"{sys.executable} -m queued --log-format json --workers 2",
             "user": str(os.geteuid()),
@@ -60,21 +60,26 @@ class Supervisord:
             "startsecs": "1",
             **changes,
         }
-        section = "".join(f"{key} = {value}\n" for key, value in program.items())
         self._conf = self.directory / "supervisord.conf"
-        ours = OURS.format(directory=self.directory, user=os.geteuid())
-        self._conf.write_text(f"{ours}\n[program:queued]\n{section}")
         self._seen: set[int] = set()
+        self.change()
         self.start()
 
-    def start(self) -> None:
+    def change(self, **changes: str) -> None:
+        """Other directives, from the next start on."""
+        self._program |= changes
+        section = "".join(f"{key} = {value}\n" for key, value in self._program.items())
+        ours = OURS.format(directory=self.directory, user=os.geteuid())
+        self._conf.write_text(f"{ours}\n[program:queued]\n{section}")
+
+    def start(self, state: str = "RUNNING") -> None:
         """Starts it, with its program."""
         self.process = subprocess.Popen(
             [tool("supervisord"), "--configuration", self._conf],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        self.in_state("RUNNING")
+        self.in_state(state)
 
     def ctl(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Runs supervisorctl."""
@@ -109,8 +114,8 @@ class Supervisord:
     def close(self) -> None:
         """Ends all of it, whatever a test has left."""
         if self.process.poll() is None:
-            self.process.terminate()
-            self.process.wait(30)
+            self.process.kill()
+            self.process.wait()
         for pid in self._seen:
             if alive(pid):
                 os.kill(pid, signal.SIGKILL)
@@ -219,7 +224,18 @@ def test_rotation_loses_no_line(queue: Queue, tmp_path: Path) -> None:
         supervisord.close()
 
 
-def test_a_bad_conf_file_is_not_tried_again(queue: Queue) -> None:
+def test_a_bad_conf_file_is_fatal_and_named_in_the_log(supervisord: Supervisord) -> None:
+    supervisord.close()
+    supervisord.change(
+        environment=f'QUEUECTL_DB="{supervisord.queue.path}",QUEUECTL_BACKOFF_BASE="0"',
+        startretries="0",
+    )
+    supervisord.start(state="FATAL")
+    text = (supervisord.directory / "queued.log").read_text()
+    assert "queued: QUEUECTL_BACKOFF_BASE: backoff_base takes a number from 1" in text
+
+
+def test_the_shipped_file_says_what_was_agreed() -> None:
     assert set(shipped()["exitcodes"].split(",")) == {"0", "2", "77", "78"}
     settings = {"stopsignal": "TERM", "autorestart": "unexpected", "killasgroup": "false"}
     assert settings.items() <= shipped().items()

@@ -295,3 +295,52 @@ DELETE FROM clock WHERE boot_id <> :boot_id;
 -- The wall clock was set: delays that were counted from it move along. Guard: waiting after a run.
 UPDATE jobs SET run_at = run_at + :shift
 WHERE state = 'pending' AND ready = 0 AND runs > 0;
+
+-- check_counts --
+-- Counters that a count does not confirm. All check_ blocks read all jobs, and only a person asks.
+SELECT queue, label, sum(n), sum(found) FROM (
+    SELECT queue, label, n, 0 AS found FROM counts
+    UNION ALL
+    SELECT queue, label, 0, count(*) FROM jobs GROUP BY queue, label
+)
+GROUP BY queue, label HAVING sum(n) <> sum(found);
+
+-- check_claims --
+-- Running jobs without an open attempt, or one of an instance that nobody would rescue them from.
+SELECT j.id, j.runs, a.instance FROM jobs j
+LEFT JOIN attempts a ON a.job = j.seq AND a.number = j.runs AND a.ended_at IS NULL
+LEFT JOIN instances i ON i.id = a.instance
+WHERE j.state = 'processing' AND j.state <> 'completed' AND i.id IS NULL;
+
+-- check_open_attempts --
+-- Attempts without an end whose job is not running them.
+SELECT coalesce(j.id, a.job), a.number FROM attempts a LEFT JOIN jobs j ON j.seq = a.job
+WHERE a.ended_at IS NULL AND (j.seq IS NULL OR j.state <> 'processing' OR j.runs <> a.number);
+
+-- check_runs --
+-- Jobs whose attempts are not numbered without a gap up to the last run. A removal that was
+-- interrupted took the first ones.
+SELECT j.id, j.runs, count(a.number), max(a.number) FROM jobs j LEFT JOIN attempts a ON a.job = j.seq
+GROUP BY j.seq
+HAVING max(a.number) <> j.runs OR count(a.number) <> max(a.number) - min(a.number) + 1
+    OR (count(a.number) = 0 AND j.runs > 0 AND j.state IN ('pending', 'processing'));
+
+-- stats_rows --
+-- How many rows each table has. Reads them all.
+SELECT 'jobs', count(*) FROM jobs
+UNION ALL SELECT 'attempts', count(*) FROM attempts
+UNION ALL SELECT 'output', count(*) FROM output
+UNION ALL SELECT 'settings', count(*) FROM settings
+UNION ALL SELECT 'instances', count(*) FROM instances
+UNION ALL SELECT 'workers', count(*) FROM workers;
+
+-- stats_output --
+-- The bytes of output that are kept, and the bytes that were printed.
+SELECT (SELECT coalesce(sum(length(content)), 0) FROM output),
+       (SELECT coalesce(sum(stdout_bytes + stderr_bytes), 0) FROM attempts);
+
+-- stats_ends --
+-- The oldest and the newest job. By the primary key.
+SELECT id, created_at FROM (SELECT seq, id, created_at FROM jobs ORDER BY seq LIMIT 1)
+UNION ALL
+SELECT id, created_at FROM (SELECT seq, id, created_at FROM jobs ORDER BY seq DESC LIMIT 1);

@@ -1,0 +1,202 @@
+"""Copies of a database: made live through SQLite, and put back in place of a bad one.
+
+No copy appears under its name before it is whole, checked and on the disk. A restore is one
+transaction on the database itself, so that nobody who has it open is left with another file.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+import apsw
+
+from queued.core.errors import BusyError, ConflictError, DatabaseUnusableError, UsageError
+from queued.store import bare, migrate, permissions
+from queued.store.connection import named_errors
+
+Patient = Callable[[int], bool]
+_SIDES = ("-wal", "-shm", "-journal")
+
+
+def backup(path: str, target: str, patience: Patient, *, replace: bool = False) -> None:
+    """A copy of the database as it is at one moment, while others write to it.
+
+    It needs no other file, and is private or its directory's group's. Raises ConflictError if
+    `target` exists and may not be replaced.
+    """
+    _check_target(path, target, replace=replace)
+    with bare.opened(path, patience) as source:
+        write(source, target)
+
+
+def _check_target(path: str, target: str, *, replace: bool) -> None:
+    if not os.path.lexists(target):
+        return
+    if os.path.isdir(target) or any(_same(f"{path}{side}", target) for side in ("", *_SIDES)):
+        msg = f"{target} is {'a directory' if os.path.isdir(target) else 'the database itself'}"
+        raise UsageError(msg)
+    if not replace:
+        msg = f"{target} exists already; choose another name, or add --force"
+        raise ConflictError(msg)
+
+
+def _same(one: str, other: str) -> bool:
+    return os.path.exists(one) and os.path.samefile(one, other)
+
+
+def write(source: apsw.Connection, target: str, *, check: bool = True) -> None:
+    """Writes a copy of all that `source` sees to a file that appears when it is complete."""
+    directory = os.path.dirname(target)
+    new = os.path.join(directory, f".{os.path.basename(target)}.{os.getpid()}.new")
+    with named_errors(target):
+        try:
+            os.close(permissions.make_file(new, os.O_RDWR))  # nobody has it open yet
+            _fill(new, source, check=check)
+            os.rename(new, target)
+            _sync_directory(directory)
+        except BaseException:
+            _remove(new)
+            raise
+
+
+def _fill(new: str, source: apsw.Connection, *, check: bool) -> None:
+    copy = apsw.Connection(new, flags=apsw.SQLITE_OPEN_READWRITE)
+    try:
+        # Nobody needs to roll back a file that has no name yet.
+        copy.execute("PRAGMA journal_mode = OFF; PRAGMA synchronous = FULL").fetchall()
+        _copy(source, copy)
+    finally:
+        copy.close()
+    if check:
+        try:
+            must_be_good(new)
+        except DatabaseUnusableError:
+            msg = "the database is damaged (see: queuectl db check); no copy was made"
+            raise DatabaseUnusableError(msg) from None
+    for side in _SIDES:
+        _remove(new + side)
+
+
+def _copy(source: apsw.Connection, target: apsw.Connection) -> None:
+    """All pages at once: in steps it would begin again whenever somebody writes."""
+    with target.backup("main", source, "main") as copying:
+        copying.step(-1)
+
+
+def must_be_good(path: str) -> None:
+    """Raises DatabaseUnusableError if a file that nobody uses is no sound database of ours."""
+    with _reading(path) as connection:
+        bare.must_be_ours(connection, path)
+        found = str(connection.execute("PRAGMA integrity_check(1)").get)
+    if found != "ok":
+        msg = f"{path} is damaged ({found.splitlines()[-1]}); nothing was changed"
+        raise DatabaseUnusableError(msg)
+
+
+@contextmanager
+def _reading(path: str) -> Iterator[apsw.Connection]:
+    """A file that nobody uses, as it lies there: no other is made beside it."""
+    from urllib.parse import quote
+
+    flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
+    with named_errors(path):
+        connection = apsw.Connection(f"file:{quote(path)}?mode=ro&immutable=1", flags=flags)
+        try:
+            yield connection
+        finally:
+            connection.close()
+
+
+def restore(path: str, source: str, kept: str, patience: Patient) -> bool:
+    """Puts a backup in place; whether there was a database, which is then copied to `kept`.
+
+    Raises BusyError while an instance lives on it.
+    """
+    _check_source(path, source)
+    must_be_idle(path)
+    there = os.path.exists(path)
+    if there:
+        try:
+            _overwrite(path, source, kept, patience)
+        except DatabaseUnusableError:
+            _set_aside(path, kept)
+        else:
+            return True
+    permissions.make_directory(os.path.dirname(path))
+    with _reading(source) as connection:
+        write(connection, path)
+    return there
+
+
+def _check_source(path: str, source: str) -> None:
+    bare.must_be_file(source)
+    if _same(path, source):
+        msg = f"{source} is the database itself"
+        raise UsageError(msg)
+    wal = f"{source}-wal"
+    if os.path.exists(wal) and os.stat(wal).st_size > 0:
+        msg = f"{source} is in use, or not complete without {wal}; give what `db backup` made"
+        raise DatabaseUnusableError(msg)
+    must_be_good(source)
+
+
+def must_be_idle(path: str) -> None:
+    """Raises BusyError if an instance lives on the database."""
+    permissions.check_database(path)
+    if os.path.isdir(os.path.dirname(path)) and (living := bare.alive(path)):
+        msg = f"a service runs on {path} ({', '.join(living)}); stop it first: queuectl worker stop"
+        raise BusyError(msg)
+
+
+def _overwrite(path: str, source: str, kept: str, patience: Patient) -> None:
+    """In one transaction, so that a crash leaves the old or the new."""
+    with bare.opened(path, patience, refuse=_must_not_be_foreign) as target:
+        write(target, kept, check=False)
+        with _reading(source) as connection, target.backup("main", connection, "main") as copying:
+            copying.step(1)  # takes the write lock: who starts now waits
+            must_be_idle(path)
+            copying.step(-1)
+        target.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+
+def _must_not_be_foreign(connection: apsw.Connection, path: str) -> None:
+    """Ours may be of any version: a newer one is left by going back."""
+    if connection.pragma("application_id") == migrate.APPLICATION_ID:
+        return
+    if connection.execute("SELECT count(*) FROM sqlite_schema").get:
+        msg = f"{path} is a database of another program; it is not replaced"
+        raise UsageError(msg)
+
+
+def _set_aside(path: str, kept: str) -> None:
+    """What SQLite cannot read it cannot overwrite: the file gets another name, with its WAL."""
+    for side in (*_SIDES, ""):
+        if os.path.exists(path + side):
+            os.rename(path + side, kept + side)
+    _sync_directory(os.path.dirname(path))
+
+
+def vacuum(path: str, patience: Patient) -> tuple[int, int]:
+    """Gives unused room back to the disk; the bytes of the file before and after.
+
+    Others may use the database meanwhile; who writes, waits.
+    """
+    with bare.opened(path, patience) as connection:
+        connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        before = os.stat(path).st_size
+        connection.execute("VACUUM")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        return before, os.stat(path).st_size
+
+
+def _sync_directory(path: str) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _remove(path: str) -> None:
+    with suppress(FileNotFoundError):
+        os.unlink(path)

@@ -1,0 +1,72 @@
+"""Opens a database that exists, as it is: it is not made and not upgraded.
+
+For what looks after the file as a whole: check, backup, restore, vacuum, stats, and an upgrade.
+"""
+
+import os
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import apsw
+
+from queued.core.errors import DatabaseUnusableError, NotFoundError
+from queued.store import migrate, permissions
+from queued.store.connection import close_untouched, named_errors
+
+Refuse = Callable[[apsw.Connection, str], None]
+
+
+def must_be_ours(connection: apsw.Connection, path: str) -> None:
+    """Raises DatabaseUnusableError for what is empty, newer than we know, or not ours."""
+    if migrate.check(connection, path) == 0:
+        msg = f"{path} is empty; give the path of a database with --db"
+        raise DatabaseUnusableError(msg)
+
+
+@contextmanager
+def opened(
+    path: str, patience: Callable[[int], bool], *, refuse: Refuse = must_be_ours
+) -> Iterator[apsw.Connection]:
+    """A connection to a database of ours. Raises QueuedError, and then nothing was touched."""
+    must_be_file(path)
+    permissions.check_database(path)
+    with named_errors(path):
+        connection = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE)
+        try:
+            connection.set_busy_handler(patience)
+            connection.execute("PRAGMA synchronous = FULL")
+            refuse(connection, path)
+        except BaseException:
+            close_untouched(connection, path)
+            raise
+    try:
+        with named_errors(path):
+            yield connection
+    finally:
+        connection.close()
+
+
+def must_be_file(path: str) -> None:
+    """Raises NotFoundError, or DatabaseUnusableError for what is no file."""
+    try:
+        mode = os.stat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        msg = f"there is no database {path}"
+        raise NotFoundError(msg) from None
+    if not stat.S_ISREG(mode):
+        msg = f"{path} is not a regular file; give the path of a database with --db"
+        raise DatabaseUnusableError(msg)
+
+
+def alive(path: str) -> list[str]:
+    """The names of the instances that live on the database, whatever is in it: by their locks."""
+    directory, name = os.path.split(path)
+    from queued.store import lock
+
+    found = [
+        entry.removeprefix(f"{name}.").removesuffix(lock.SUFFIX)
+        for entry in os.listdir(directory)
+        if entry.startswith(f"{name}.") and entry.endswith(lock.SUFFIX)
+    ]
+    return sorted(one for one in found if lock.alive(lock.path_of(path, one)))

@@ -1,0 +1,76 @@
+"""What is wrong with a database: what SQLite finds, and where our own invariants do not hold."""
+
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import NamedTuple
+
+import apsw
+
+from queued.store import bare, lock, migrate, queries
+
+_MOST = 20  # of one kind
+
+
+class Report(NamedTuple):
+    """`problems`: each a line; none means good. `notes`: what may explain them, or is no harm."""
+
+    problems: list[str]
+    notes: list[str]
+
+
+def check(path: str, patience: Callable[[int], bool], *, full: bool) -> Report:
+    """Looks at a database in one view. `full` also compares indexes with tables, and references."""
+    with bare.opened(path, patience) as connection:
+        connection.execute("BEGIN")
+        current = connection.pragma("user_version") == migrate.latest()
+        problems = list(_read(_pages(connection, full=full)))
+        if current and not problems:
+            problems = list(_read(_invariants(connection)))
+        notes = list(_left_claims(connection)) if current and not problems else []
+        connection.execute("COMMIT")
+    older = [] if current else ["the schema is an older one: only the pages were checked"]
+    return Report(problems, older + notes)
+
+
+def _read(problems: Iterator[str]) -> Iterator[str]:
+    """They, and that they could not all be read."""
+    try:
+        yield from problems
+    except (apsw.Error, UnicodeDecodeError) as error:
+        yield f"the file is damaged: {error}"
+
+
+def _pages(connection: apsw.Connection, *, full: bool) -> Iterator[str]:
+    kind = "integrity_check" if full else "quick_check"
+    for row in connection.execute(f"PRAGMA {kind}({_MOST})"):
+        lines = str(row[0]).splitlines()
+        yield from (line for line in lines if line != "ok" and not line.startswith("***"))
+    if different := migrate.differs(connection):
+        yield f"the schema has another {different}"
+    if full:
+        for row in islice(connection.execute("PRAGMA foreign_key_check"), _MOST):
+            yield f"a row of {row[0]} belongs to no row of {row[2]}"
+
+
+def _invariants(connection: apsw.Connection) -> Iterator[str]:
+    sql = queries.load("sqlite")
+    for name, told in _TOLD.items():
+        for row in islice(connection.execute(sql[name]), _MOST):
+            yield told.format(*row)
+
+
+_TOLD = {
+    "check_counts": "the counter of {1} jobs in the queue {0!r} is {2}, there are {3}",
+    "check_claims": "job {0} is running, and run {1} belongs to no service (instance {2})",
+    "check_open_attempts": "run {1} of job {0} has no end, and is not running",
+    "check_runs": "job {0} ran {1} times, {2} runs are recorded, the last of them is {3}",
+}
+
+
+def _left_claims(connection: apsw.Connection) -> Iterator[str]:
+    sql = queries.load("sqlite")
+    for instance in connection.execute(sql["instances"]).fetchall():
+        claims = connection.execute(sql["running_claims"], {"instance": instance[0]}).fetchall()
+        if claims and not lock.alive(str(instance[6])):
+            left = f"{len(claims)} running jobs are left of {instance[0]}, which is dead"
+            yield f"{left}; the next start sees to them"

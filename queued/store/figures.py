@@ -1,0 +1,54 @@
+"""How large a database is, and what takes the room."""
+
+import os
+from collections.abc import Callable
+from typing import NamedTuple
+
+from queued.store import bare, queries
+
+
+class Figures(NamedTuple):
+    """Sizes in bytes; `oldest` and `newest` are an id and the time of its enqueueing."""
+
+    schema: int
+    bytes: int
+    wal_bytes: int
+    page_bytes: int
+    pages: int
+    free_pages: int
+    rows: dict[str, int]
+    output_kept_bytes: int
+    output_printed_bytes: int
+    oldest: tuple[str, int] | None
+    newest: tuple[str, int] | None
+
+
+def stats(path: str, patience: Callable[[int], bool]) -> Figures:
+    """Counts all rows in one view, which takes a while in a large database."""
+    sql = queries.load("sqlite")
+    with bare.opened(path, patience) as connection:
+        connection.execute("BEGIN")
+        kept, printed = map(str, connection.execute(sql["stats_output"]).fetchall()[0])
+        ends = [(str(name), int(ms)) for name, ms in connection.execute(sql["stats_ends"])]
+        figures = Figures(
+            schema=connection.pragma("user_version"),
+            bytes=os.stat(path).st_size,
+            wal_bytes=_size(f"{path}-wal"),
+            page_bytes=connection.pragma("page_size"),
+            pages=connection.pragma("page_count"),
+            free_pages=connection.pragma("freelist_count"),
+            rows={str(table): int(n) for table, n in connection.execute(sql["stats_rows"])},
+            output_kept_bytes=int(kept),
+            output_printed_bytes=int(printed),
+            oldest=ends[0] if ends else None,
+            newest=ends[-1] if ends else None,
+        )
+        connection.execute("COMMIT")
+    return figures
+
+
+def _size(path: str) -> int:
+    try:
+        return os.stat(path).st_size
+    except FileNotFoundError:
+        return 0

@@ -1,0 +1,83 @@
+"""`queuectl` called in this process, as often as a test likes: hundreds of times a second."""
+
+import contextlib
+import gc
+import io
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from queued.core.errors import Exit
+from queued.ctl import __main__ as program
+from tests.cli.program import Done
+
+DOCUMENTED = frozenset(int(code) for code in Exit) - {Exit.INTERNAL}
+
+
+def _stream() -> io.TextIOWrapper:
+    return io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors="backslashreplace")
+
+
+def _text(stream: io.TextIOWrapper) -> str:
+    stream.flush()
+    content: bytes = stream.buffer.getvalue()  # type: ignore[attr-defined]
+    return content.decode("utf-8", "replace")
+
+
+@contextlib.contextmanager
+def _unfrozen() -> Iterator[None]:
+    """`main` leaves Python's memory as it suits a process that ends."""
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+        gc.enable()
+
+
+def run(words: Sequence[str], stdin: str = "") -> Done:
+    """Runs a command; its code, and what it printed."""
+    out, err = _stream(), _stream()
+    with (
+        _unfrozen(),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+        _stdin(stdin),
+    ):
+        try:
+            code = program.main(list(words), busy_limit_s=5.0)
+        except SystemExit as end:
+            code = int(end.code or 0)
+    return Done(code, _text(out), _text(err))
+
+
+@contextlib.contextmanager
+def _stdin(text: str) -> Iterator[None]:
+    import sys
+
+    before = sys.stdin
+    sys.stdin = io.TextIOWrapper(io.BytesIO(text.encode("utf-8", "surrogateescape")))
+    try:
+        yield
+    finally:
+        sys.stdin = before
+
+
+def check(words: Sequence[str], stdin: str = "", *, codes: frozenset[int] = DOCUMENTED) -> Done:
+    """Runs a command that may be refused, and must end as one should."""
+    done = run(words, stdin)
+    told = (words, done)
+    assert done.code in codes, told
+    assert "Traceback" not in done.err, told
+    assert "defect" not in done.err, told
+    if done.code not in {Exit.DONE, Exit.NO}:
+        assert "queuectl: " in done.err, told
+    return done
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+    """All files of a directory but the index of a WAL."""
+    return {
+        name: (directory / name).read_bytes()
+        for name in os.listdir(directory)
+        if not name.endswith("-shm") and (directory / name).is_file()
+    }

@@ -1,0 +1,100 @@
+"""Databases that are not what they should be: one clear line, a documented code, nothing worse."""
+
+import json
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cli import inside
+from tests.cli.program import ROOT
+from tests.store.test_migrate import DUMPS, _load
+
+READING = (
+    *("list", "list --json", "list --state failed", "show completed", "show failed --json"),
+    *("logs failed", "wait completed", "status --json", "dlq list", "worker list --json"),
+    *("config list", "purge", "db check", "db check --full", "db stats", "db backup --force x.db"),
+)
+WRITING = (
+    *('enqueue {"command":"true"}', "cancel pending", "dlq retry dead", "config set workers 3"),
+    *("purge --yes", "db vacuum", "worker stop --no-wait"),
+)
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A database with a job of each kind."""
+    path = _load(DUMPS[-1], str(tmp_path_factory.mktemp("sound") / "queue.db"))
+    return Path(path).read_bytes()
+
+
+def _damaged(sound: bytes, dice: random.Random) -> bytes:
+    content = bytearray(sound)
+    for _ in range(dice.choice([1, 3, 10, 100])):
+        # The header and the schema are the first pages; most of the rest is empty.
+        place = dice.randrange(dice.choice([100, 8192, len(content)]))
+        content[place] = dice.randrange(256)
+    return bytes(content[: dice.randrange(len(content))] if dice.random() < 0.1 else content)
+
+
+def _lay(path: Path, content: bytes) -> None:
+    for side in ("-wal", "-shm", "-journal"):
+        Path(f"{path}{side}").unlink(missing_ok=True)
+    path.write_bytes(content)
+    path.chmod(0o600)
+
+
+@pytest.mark.parametrize("seed", range(16))
+def test_random_bytes_at_random_places(
+    sound: bytes, tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    dice, path = random.Random(seed), tmp_path / "queue.db"
+    for _ in range(25):
+        content = _damaged(sound, dice)
+        for command in dice.sample([*READING, *WRITING], 4):
+            _lay(path, content)
+            done = inside.check(["--db", str(path), *command.split()])
+            if done.code == 78:
+                assert done.err.count("\n") == 1
+            if done.code == 78 and command in READING:
+                assert path.read_bytes() == content, (command, done)
+
+
+def test_the_service_refuses_what_is_damaged(sound: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "queue.db"
+    for content in (b"my notes\n" * 500, sound[:3000], b"\xff" * 100 + sound[100:]):
+        _lay(path, content)
+        for words in ([], ["--check"]):
+            done = subprocess.run(
+                [sys.executable, "-m", "queued", "--db", str(path), *words],
+                env={**os.environ, "PYTHONPATH": str(ROOT)},
+                capture_output=True,
+                check=False,
+                timeout=30,
+            )
+            assert (done.returncode, done.stderr.count(b"\n")) == (78, 1), done
+            assert path.read_bytes() == content
+
+
+def test_a_service_meets_damage_while_it_runs(sound: bytes, tmp_path: Path) -> None:
+    """The first job that it claims is not what a job may be."""
+    path = tmp_path / "queue.db"
+    options = b'{"env": {"A": "1"}}'
+    assert sound.count(options) == 1
+    _lay(path, sound.replace(options, b'{"env": {"A": "1"}]'))
+    done = subprocess.run(
+        [sys.executable, "-m", "queued", "--db", str(path), "--log-format", "json"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        check=False,
+        timeout=30,
+    )
+    assert done.returncode == 78
+    last = json.loads(done.stdout.splitlines()[-1])
+    assert last["event"] == "service.failed"
+    assert "is damaged" in str(last)
+    assert b"Traceback" not in done.stdout + done.stderr

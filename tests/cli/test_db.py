@@ -1,0 +1,339 @@
+"""db: check, backup, restore, vacuum, stats; what they refuse leaves everything as it was."""
+
+import os
+import shutil
+import sqlite3
+import stat
+import threading
+from pathlib import Path
+
+import pytest
+
+from queued.core.model import Chunk
+from queued.store import lock, migrate
+from tests.cli.program import Program, failed
+
+GOOD = {"good": True, "full": False, "problems": [], "notes": []}
+
+
+@pytest.fixture
+def backup(tmp_path: Path) -> Path:
+    """Where one may be made."""
+    directory = tmp_path / "elsewhere"
+    directory.mkdir(mode=0o700)
+    return directory / "copy.db"
+
+
+def _alter(path: Path, *statements: str) -> None:
+    connection = sqlite3.connect(path)
+    for statement in statements:
+        connection.execute(statement)
+    connection.commit()
+    connection.close()
+
+
+def _ids(queuectl: Program, *words: str) -> list[str]:
+    return [job["id"] for job in queuectl.json("list", *words)]
+
+
+def _files(directory: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in directory.iterdir() if path.is_file()}
+
+
+def _lively(queuectl: Program) -> None:
+    """Jobs in all states."""
+    queuectl.run("done")
+    queuectl.run("broken", failed(), max_retries=1)
+    queuectl.run("again", failed())
+    queuectl.add("running")
+    queuectl.prints(queuectl.claim(), b"hello")
+    queuectl.add("waiting")
+    _alter(
+        queuectl.database,
+        "INSERT INTO instances VALUES ('i', 'h', 1, '0', '/nowhere.lock', 1, NULL)",
+    )
+
+
+@pytest.mark.parametrize("words", [[], ["--full"]])
+def test_a_sound_database(queuectl: Program, words: list[str]) -> None:
+    _lively(queuectl)
+    found = queuectl.json("db", "check", *words)
+    left = "1 running jobs are left of i, which is dead; the next start sees to them"
+    assert found == {**GOOD, "full": bool(words), "notes": [left]}
+
+
+def test_what_people_see_of_a_sound_one(queuectl: Program) -> None:
+    queuectl.add("a")
+    assert queuectl.ok("db", "check") == "good, as far as a quick check tells\n"
+    assert queuectl.ok("db", "check", "--full") == "good\n"
+
+
+BROKEN = {
+    "UPDATE counts SET n = 7 WHERE label = 'dead'": "the counter of dead jobs in the queue "
+    "'default' is 7, there are 1",
+    "DELETE FROM instances": "job running is running, and run 1 belongs to no service (instance i)",
+    "DELETE FROM attempts WHERE job = 4": "job running ran 1 times, 0 runs are recorded",
+    "UPDATE attempts SET ended_at = NULL, outcome = NULL WHERE job = 1": "run 1 of job done has "
+    "no end, and is not running",
+    "UPDATE jobs SET runs = 3 WHERE id = 'again'": "job again ran 3 times, 1 runs are recorded, "
+    "the last of them is 1",
+}
+
+
+@pytest.mark.parametrize("harm", BROKEN)
+def test_a_broken_invariant_is_named(queuectl: Program, harm: str) -> None:
+    _lively(queuectl)
+    _alter(queuectl.database, harm)
+    done = queuectl("db", "check", "--json")
+    assert (done.code, done.err) == (1, "")
+    assert BROKEN[harm] in done.out
+    assert '"good": false' in done.out
+
+
+def test_references_are_for_the_full_check(queuectl: Program) -> None:
+    queuectl.add("a")
+    _alter(queuectl.database, "INSERT INTO output VALUES (9, 9, 1, 0, x'78')")
+    assert queuectl("db", "check").code == 0
+    done = queuectl("db", "check", "--full")
+    told = "queuectl: the database is not sound; keep a copy, and see: queuectl help db restore\n"
+    assert done == (1, "a row of output belongs to no row of attempts\n", told)
+
+
+def test_a_damaged_page_is_found(queuectl: Program) -> None:
+    queuectl.ok("enqueue", "-", stdin='{"command":"true"}\n' * 3000)
+    with queuectl.database.open("r+b") as file:
+        file.seek(queuectl.database.stat().st_size // 2)
+        file.write(b"\xff" * 8192)
+    kept = queuectl.database.read_bytes()
+    for words in ([], ["--full"]):
+        done = queuectl("db", "check", *words)
+        assert done.code == 1
+        assert done.out
+    assert queuectl("db", "backup", "b.db").code == 78
+    assert queuectl.database.read_bytes() == kept
+    assert not (queuectl.directory / "b.db").exists()
+
+
+@pytest.mark.parametrize("verb", ["check", "vacuum", "stats", "backup x.db"])
+def test_there_must_be_a_database(queuectl: Program, verb: str) -> None:
+    words = ("db", *verb.split())
+    assert queuectl(*words).code == 3
+    queuectl.database.write_bytes(b"")
+    assert queuectl(*words).code == 78
+    queuectl.database.write_text("my notes\n" * 200)
+    assert queuectl(*words).code == 78
+    assert queuectl.database.read_text() == "my notes\n" * 200
+    assert os.listdir(queuectl.directory) == ["queue.db"]
+
+
+def test_a_backup_is_whole_private_and_needs_no_other_file(queuectl: Program, backup: Path) -> None:
+    _lively(queuectl)
+    before = queuectl.dump()
+    assert queuectl.ledger.config() == {}  # who has it open keeps much of it in the WAL
+    told = queuectl.json("db", "backup", str(backup))
+    assert told == {"backup": str(backup), "bytes": backup.stat().st_size}
+    assert os.listdir(backup.parent) == ["copy.db"]
+    assert stat.S_IMODE(backup.stat().st_mode) == 0o600
+    assert queuectl.dump() == before
+    other = backup.with_name("restored.db")
+    shutil.copy(backup, other)
+    assert _ids(queuectl, "--db", str(other)) == ["done", "broken", "again", "running", "waiting"]
+    assert queuectl.json("--db", str(other), "db", "check", "--full")["good"]
+
+
+def test_a_backup_is_of_one_moment(queuectl: Program, backup: Path) -> None:
+    """Pairs that are enqueued together are in it together, however much is written meanwhile."""
+    queuectl.ok("enqueue", "-", stdin='{"command":"true"}\n' * 2000)
+    stop = threading.Event()
+    ledger = queuectl.ledger
+
+    def write() -> None:
+        connection = sqlite3.connect(queuectl.database, timeout=30)
+        for number in range(100_000):
+            if stop.is_set():
+                break
+            for table in ("settings", "clock"):
+                values = (f"k{number}", number) + ((1,) if table == "settings" else ())
+                marks = ", ".join("?" * len(values))
+                connection.execute(f"INSERT INTO {table} VALUES ({marks})", values)  # noqa: S608
+            connection.commit()
+        connection.close()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        for _ in range(4):
+            queuectl.ok("db", "backup", "--force", str(backup))
+            copy = sqlite3.connect(backup)
+            pairs = [
+                copy.execute(f"SELECT count(*) FROM {name}").fetchone()  # noqa: S608
+                for name in ("settings", "clock")
+            ]
+            copy.close()
+            assert pairs[0] == pairs[1]
+    finally:
+        stop.set()
+        writer.join()
+    ledger.close()
+
+
+def test_what_is_there_is_not_replaced_unasked(queuectl: Program, backup: Path) -> None:
+    queuectl.add("a")
+    backup.write_text("precious")
+    done = queuectl("db", "backup", str(backup))
+    assert (done.code, backup.read_text()) == (4, "precious")
+    queuectl.ok("db", "backup", "--force", str(backup))
+    assert _ids(queuectl, "--db", str(backup)) == ["a"]
+    for target in (queuectl.database, queuectl.directory / "queue.db-wal", queuectl.directory):
+        assert queuectl.ledger.config() == {}
+        assert queuectl("db", "backup", "--force", str(target)).code == 2
+    assert queuectl("db", "backup", "/nowhere/x").code in {74, 77}
+    assert _ids(queuectl) == ["a"]
+
+
+def test_a_restore_puts_the_backup_in_place_and_keeps_what_was_there(
+    queuectl: Program, backup: Path
+) -> None:
+    queuectl.add("a")
+    queuectl.ok("db", "backup", str(backup))
+    queuectl.add("b")
+    told = queuectl.json("db", "restore", str(backup))
+    assert told["restored"] == str(queuectl.database)
+    assert _ids(queuectl) == ["a"]
+    assert _ids(queuectl, "--db", told["kept"]) == ["a", "b"]
+    assert queuectl.add("c") == "c"
+    assert queuectl.json("db", "check", "--full")["good"]
+
+
+def test_who_has_it_open_sees_the_restored_one(queuectl: Program, backup: Path) -> None:
+    queuectl.add("a")
+    queuectl.ok("db", "backup", str(backup))
+    queuectl.add("b")
+    assert queuectl.ledger.config() == {}
+    queuectl.ok("db", "restore", str(backup))
+    assert queuectl.claim().id == "a"
+    assert _ids(queuectl, "--state", "pending") == []
+
+
+def test_a_restore_where_nothing_is(queuectl: Program, backup: Path) -> None:
+    queuectl.add("a")
+    queuectl.ok("db", "backup", str(backup))
+    new = queuectl.directory / "new" / "q.db"
+    told = queuectl.json("--db", str(new), "db", "restore", str(backup))
+    assert told == {"restored": str(new), "kept": None}
+    assert _ids(queuectl, "--db", str(new)) == ["a"]
+
+
+@pytest.mark.parametrize("harm", ["text", "cut", "zeros"])
+def test_a_restore_of_what_cannot_be_read(queuectl: Program, backup: Path, harm: str) -> None:
+    queuectl.add("a")
+    queuectl.ok("db", "backup", str(backup))
+    content = {"text": b"notes", "cut": backup.read_bytes()[:1000], "zeros": b"\0" * 9000}[harm]
+    queuectl.database.write_bytes(content)
+    assert queuectl("list").code == 78
+    told = queuectl.json("db", "restore", str(backup))
+    assert Path(told["kept"]).read_bytes() == content
+    assert _ids(queuectl) == ["a"]
+
+
+def test_a_restore_goes_back_to_what_an_older_program_knows(
+    queuectl: Program, backup: Path
+) -> None:
+    queuectl.add("a")
+    queuectl.ok("db", "backup", str(backup))
+    _alter(queuectl.database, f"PRAGMA user_version = {migrate.latest() + 1}")
+    assert queuectl("list").code == 78
+    queuectl.ok("db", "restore", str(backup))
+    assert _ids(queuectl) == ["a"]
+
+
+@pytest.fixture
+def bad_backups(queuectl: Program, backup: Path) -> dict[str, Path]:
+    queuectl.add("a")
+    queuectl.ok("db", "backup", str(backup))
+    made = {
+        name: backup.with_name(name) for name in ("text", "newer", "foreign", "damaged", "empty")
+    }
+    for path in made.values():
+        shutil.copy(backup, path)
+    made["text"].write_text("my notes\n" * 200)
+    made["empty"].write_text("")
+    _alter(made["newer"], f"PRAGMA user_version = {migrate.latest() + 1}")
+    _alter(made["foreign"], "PRAGMA application_id = 5")
+    with made["damaged"].open("r+b") as file:
+        file.seek(5000)
+        file.write(b"\xff" * 5000)
+    return made | {"none": backup.with_name("none"), "directory": backup.parent}
+
+
+def test_a_bad_backup_is_refused(queuectl: Program, bad_backups: dict[str, Path]) -> None:
+    before = _files(queuectl.directory)
+    for name, path in bad_backups.items():
+        done = queuectl("db", "restore", str(path))
+        assert done.code == (3 if name == "none" else 78), (name, done)
+        assert (done.out, done.err.count("\n")) == ("", 1)
+    assert queuectl("db", "restore", str(queuectl.database)).code == 2
+    assert _files(queuectl.directory) == before
+
+
+def test_no_restore_while_a_service_lives(queuectl: Program, backup: Path) -> None:
+    queuectl.add("a")
+    queuectl.ok("db", "backup", str(backup))
+    held = lock.hold(lock.path_of(str(queuectl.database), "inst"))
+    done = queuectl("db", "restore", str(backup))
+    os.close(held)
+    assert done.code == 75
+    assert "(inst); stop it first: queuectl worker stop" in done.err
+    queuectl.ok("db", "restore", str(backup))
+
+
+def test_no_restore_over_a_database_of_another_program(queuectl: Program, backup: Path) -> None:
+    queuectl.add("a")
+    queuectl.ok("db", "backup", str(backup))
+    other = queuectl.directory / "other.db"
+    _alter(other, "CREATE TABLE addresses (name)")
+    before = other.read_bytes()
+    assert queuectl("--db", str(other), "db", "restore", str(backup)).code == 2
+    assert other.read_bytes() == before
+
+
+def test_a_vacuum_gives_room_back(queuectl: Program) -> None:
+    queuectl.run("a")
+    queuectl.add("big")
+    claim = queuectl.claim()
+    for position in range(0, 400_000, 50_000):
+        queuectl.prints(claim, b"x" * 50_000, position=position)
+    queuectl.end(claim)
+    queuectl.ok("purge", "--state", "completed", "--json", "--yes")
+    told = queuectl.json("db", "vacuum")
+    assert told["before"] - told["after"] > 300_000
+    assert told["after"] == queuectl.database.stat().st_size
+    assert queuectl.ok("db", "vacuum").endswith(" now: 0B gained\n")
+
+
+def test_stats(queuectl: Program) -> None:
+    queuectl.run("a")
+    queuectl.add("b")
+    with queuectl.ledger.transaction():
+        claim = queuectl.ledger.claim("i", 1, 5, now_ms=10**15)
+        assert claim
+        queuectl.ledger.store_output(claim.key, Chunk(1, 0, b"hello"))
+    told = queuectl.json("db", "stats")
+    assert told["rows"] == {
+        "jobs": 2,
+        "attempts": 2,
+        "output": 1,
+        **dict.fromkeys(("settings", "instances", "workers"), 0),
+    }
+    assert (told["output_kept_bytes"], told["output_printed_bytes"]) == (5, 0)
+    assert (told["oldest"]["id"], told["newest"]["id"]) == ("a", "b")
+    assert told["bytes"] == told["pages"] * told["page_bytes"]
+    shown = queuectl.ok("db", "stats")
+    assert "rows of attempts   2" in shown
+    assert max(map(len, shown.splitlines())) <= 80 or len(str(queuectl.database)) > 50
+
+
+def test_stats_of_nothing(queuectl: Program) -> None:
+    assert queuectl.json("list") == []
+    told = queuectl.json("db", "stats")
+    assert (told["oldest"], told["newest"], told["rows"]["jobs"]) == (None, None, 0)

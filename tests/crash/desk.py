@@ -1,0 +1,187 @@
+"""A user and a dispatcher in this process, step by step: what the service does to the database.
+
+The turns are the real ones; workers are dice that say how a run ended.
+"""
+
+import random
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import apsw
+
+from queued.core.model import (
+    Attempt,
+    Chunk,
+    Claim,
+    Ending,
+    Instance,
+    Job,
+    JobFilter,
+    NewJob,
+    Outcome,
+    State,
+)
+from queued.core.settings import Settings
+from queued.service.channel import Message, Output, Piece, Result
+from queued.service.turn import Clerk, Turn
+from queued.store.connection import Patience
+from queued.store.ledger import SqliteLedger
+from queued.store.sqlite import SqliteStore
+
+NOW = 1_700_000_000_000
+_WORKERS = (1, 2, 3)
+_ENDINGS = (
+    Ending(Outcome.EXIT, exit_code=0),
+    Ending(Outcome.EXIT, exit_code=0),
+    Ending(Outcome.EXIT, exit_code=1, tail=b"no luck"),
+    Ending(Outcome.SIGNAL, signal="SIGKILL"),
+    Ending(Outcome.INTERRUPTED),
+)
+
+
+class _Crew:
+    """As much of a crew as a turn looks at."""
+
+    def __init__(self) -> None:
+        self.claims: dict[int, Claim] = {}
+        self.inbox: list[tuple[int, Message]] = []
+
+    def idle(self, claims: dict[int, Claim]) -> list[int]:
+        return [worker for worker in _WORKERS if worker not in claims]
+
+
+class Desk:
+    """`committed` is called after each transaction, with whether it must survive a power cut."""
+
+    def __init__(
+        self, path: str, seed: int, committed: Callable[[bool], None] = lambda _durable: None
+    ) -> None:
+        self.path = path
+        self.acknowledged: set[str] = set()
+        self.recorded: list[tuple[int, int, Ending]] = []  # a job's row, the attempt, its end
+        self.now_ms = NOW
+        self._tell = committed
+        self._commits = 0
+        self._dice = random.Random(seed)
+        self._crew = _Crew()
+        self._reported: set[tuple[int, int]] = set()
+        self.open()
+
+    def open(self) -> None:
+        """Connects; again after a dispatcher's death it finds its claims."""
+        self.store = SqliteStore(self.path, Patience(5))
+        try:
+            self.ledger = SqliteLedger(self.path, Patience(5))
+            for opened in (self.store, self.ledger):
+                # SQLite does it after a commit and ignores how it went; apsw would tell us.
+                opened._database._connection.wal_autocheckpoint(0)
+            self._clerk: Any = Clerk(self.ledger, "i")
+            with self.ledger.transaction():
+                instance = Instance("i", "host", 1, "0", NOW, None, "/nowhere")
+                self.ledger.register(instance, now_ms=self.now_ms)
+                claims = self.ledger.running_claims("i")
+            self._crew.claims = {claim.worker: claim for claim in claims}
+        except BaseException:
+            with suppress(apsw.Error):
+                self.store.close()
+            raise
+        self._committed(True)  # noqa: FBT003
+
+    def _committed(self, durable: bool) -> None:  # noqa: FBT001
+        """Tells, and does what SQLite does by itself after every so many commits."""
+        self._tell(durable)
+        self._commits += 1
+        if self._commits % 4 == 0:
+            with suppress(apsw.Error):
+                self.ledger._database._connection.wal_checkpoint()
+
+    def close(self) -> None:
+        """Disconnects; that the last checkpoint failed is nothing to SQLite."""
+        for opened in (self.store, self.ledger):
+            with suppress(apsw.Error):
+                opened.close()
+
+    def step(self) -> None:
+        """One thing that a user or the service does."""
+        self.now_ms += self._dice.choice([0, 1, 400, 3000])
+        step = self._dice.choice([self.enqueue, self.work, self.work, self.work, self.move])
+        step()
+
+    def enqueue(self) -> None:
+        """A user adds a few jobs."""
+        jobs = [
+            NewJob(
+                "x" * self._dice.choice([4, 300]),
+                priority=self._dice.randint(-1, 1),
+                delay_ms=self._dice.choice([0, 0, 500]),
+                max_retries=self._dice.randint(1, 3),
+            )
+            for _ in range(self._dice.randint(1, 3))
+        ]
+        names = self.store.enqueue(jobs, max_retries=3, now_ms=self.now_ms)
+        self.acknowledged |= set(names)
+        self._committed(True)  # noqa: FBT003
+
+    def move(self) -> None:
+        """A user cancels a job, or gives a dead one its full budget."""
+        jobs = self.jobs()
+        if not jobs:
+            return
+        job = self._dice.choice(jobs)
+        if job.state in (State.DEAD, State.CANCELLED):
+            self.store.retry([job.seq], now_ms=self.now_ms)
+        elif self._dice.random() < 0.3:
+            self.store.cancel(job.seq, now_ms=self.now_ms)
+        self._committed(True)  # noqa: FBT003
+
+    def work(self) -> None:
+        """Workers print and end; then the dispatcher makes a turn."""
+        self.report()
+        self.turn()
+
+    def report(self) -> None:
+        """Some of the workers have something to say."""
+        for worker, claim in self._crew.claims.items():
+            if (claim.key.job, claim.key.attempt) in self._reported or self._dice.random() < 0.5:
+                continue
+            printed = bytes([self._dice.randrange(256)]) * self._dice.choice([0, 10, 5000])
+            piece = Piece(Chunk(1, 0, printed), 0, 0)
+            if self._dice.random() < 0.3:
+                self._crew.inbox.append((worker, Output(key=claim.key, piece=piece)))
+                continue
+            ending = self._dice.choice(_ENDINGS)
+            result = Result(key=claim.key, ending=ending, pieces=[piece] if printed else [])
+            self._crew.inbox.append((worker, result))
+            self._reported.add((claim.key.job, claim.key.attempt))
+
+    def turn(self) -> Turn:
+        """What the dispatcher's loop does; when it fails, its input is kept."""
+        durable = bool(self._crew.inbox)
+        with self.ledger.transaction(durable=durable):
+            turn: Turn = self._clerk.turn(self._crew, Settings(), claiming=True, now_ms=self.now_ms)
+        self._crew.inbox.clear()
+        self._crew.claims = turn.claims
+        for finished in turn.finished:
+            key = finished.claim.key
+            self.recorded.append((key.job, key.attempt, finished.ending))
+        self._committed(durable)
+        return turn
+
+    def jobs(self) -> list[Job]:
+        """All that are there."""
+        return list(self.store.list(JobFilter()))
+
+    def attempts(self, job: int) -> list[Attempt]:
+        """All runs of it."""
+        return list(self.store.attempts(job))
+
+    def finish(self) -> None:
+        """Goes on until nothing is left to do."""
+        for _ in range(500):
+            self.now_ms += 10_000
+            self.work()
+            if all(job.state not in (State.PENDING, State.PROCESSING) for job in self.jobs()):
+                return
+        msg = "there is no end to it"
+        raise AssertionError(msg)

@@ -1,0 +1,59 @@
+"""Starts `queued` with a dispatcher that dies at a statement: the first at its first, and so on.
+
+    python -m tests.crash.sweep GENERATIONS STEP queued ARGUMENT...
+
+GENERATIONS is a file that grows by a byte for each dispatcher. STEP is by how many statements each
+lives longer than the one before. One that comes after LAST lives for ever.
+"""
+
+import os
+import signal
+import sys
+from typing import Any
+
+import apsw
+
+from queued.programs import InstancePrograms
+from queued.service import children
+from tests.crash.tripwire import run
+
+LAST = 90
+
+
+def die_at(number: int) -> None:
+    """From now on the process is killed before the n-th statement of any connection."""
+    left = number
+
+    def trace(_cursor: Any, _statement: str, _values: Any) -> bool:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return True
+
+    def watch(connection: apsw.Connection) -> None:
+        connection.exec_trace = trace
+
+    apsw.connection_hooks.append(watch)
+
+
+def main() -> None:
+    """See the module."""
+    _, generations, step, program, *arguments = sys.argv
+    plain = InstancePrograms.run_dispatcher
+
+    def doomed(self: InstancePrograms, *ends: Any) -> int:
+        with open(generations, "ab") as file:
+            file.write(b".")
+            generation = file.tell()
+        if generation <= LAST:
+            die_at(generation * int(step))
+        return plain(self, *ends)
+
+    setattr(InstancePrograms, "run_dispatcher", doomed)  # noqa: B010 - mypy forbids the other
+    setattr(children, "restart_s", lambda _deaths: 0.0)  # noqa: B010 - the same
+    run(program, arguments)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,148 @@
+"""The power is cut at every write, and no commit that somebody was told of is lost.
+
+One run of a desk is written down as SQLite does it to its files. Then it is cut at each event, in
+each of several moods of the disk. What is left is opened: it must be, row by row, what it was
+after a commit that is not older than the last one that somebody was told of.
+
+`POWER_CUT_SEEDS` runs more of them: POWER_CUT_SEEDS=1000 pytest tests/crash/test_power_cut.py
+"""
+
+import hashlib
+import os
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import apsw
+import pytest
+
+from queued.store.connection import Database
+from queued.store.sqlite import SqliteStore
+from tests.crash.desk import Desk
+from tests.crash.disk import MOODS, Disk, Platter, installed
+
+SEEDS = range(1, 1 + int(os.environ.get("POWER_CUT_SEEDS", "4")))
+STEPS = 40
+
+
+def _rows(connection: apsw.Connection) -> str:
+    """All that is stored, as a short text that is different if anything is."""
+    tables = connection.execute(
+        "SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name"
+    ).fetchall()
+    stored = hashlib.sha256()
+    for (name,) in tables:
+        rows = connection.execute(f'SELECT * FROM "{name}" ORDER BY 1, 2').fetchall()  # noqa: S608
+        stored.update(repr((name, rows)).encode())
+    return stored.hexdigest()
+
+
+class Recording:
+    """A run, with what it was like after each commit."""
+
+    def __init__(self, directory: Path, seed: int) -> None:
+        self.states: list[str] = []
+        directory.mkdir(mode=0o700)
+        self._path = str(directory / "queue.db")
+        with installed() as disk:
+            disk.careless = True
+            self._disk = disk
+            SqliteStore(self._path).close()
+            self._committed(durable=True)
+            desk = Desk(self._path, seed, self._committed)
+            for _ in range(STEPS):
+                desk.step()
+            desk.close()
+        self.events = disk.events
+
+    def _committed(self, durable: bool) -> None:  # noqa: FBT001
+        connection = apsw.Connection(self._path)
+        self.states.append(_rows(connection))
+        connection.close()
+        changed = self.states[-1] not in self.states[-2:-1]
+        self._disk.note((len(self.states) - 1, durable and changed))
+
+
+def _cut_everywhere(directory: Path, seed: int, *, each: int = 1) -> list[str]:
+    """What was wrong after which cuts; all of them are made."""
+    recording = Recording(directory / "run", seed)
+    dice = random.Random(seed)
+    platter = Platter()
+    told = reached = 0
+    wrong = []
+    for number, event in enumerate(recording.events):
+        if event.kind == "note":
+            reached, durable = event.note
+            told = reached if durable else told
+        else:
+            platter.play(event)
+        if number % each:
+            continue
+        mood = dice.choice(MOODS)
+        left = platter.cut(dice, mood)
+        allowed = recording.states[told : reached + 2]
+        found = _find(directory / "left", left)
+        if found not in allowed:
+            wrong.append(f"seed {seed} event {number} {mood}: {found}")
+    return wrong
+
+
+def _find(directory: Path, left: dict[str, bytes]) -> str:
+    """The state in which the next who opens these files finds the database."""
+    directory.mkdir(mode=0o700)
+    try:
+        for name, content in left.items():
+            (directory / name).write_bytes(content)
+            (directory / name).chmod(0o600)
+        with installed() as disk:
+            disk.careless = True
+            return _look(str(directory / "queue.db"))
+    finally:
+        for file in directory.iterdir():
+            file.unlink()
+        directory.rmdir()
+
+
+def _look(path: str) -> str:
+    try:
+        store = SqliteStore(path)
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is wrong
+        return f"not opened: {error!r}"
+    connection = store._database._connection
+    try:
+        damage = connection.execute("PRAGMA integrity_check").get
+        dangling = connection.execute("PRAGMA foreign_key_check").fetchall()
+        return _rows(connection) if damage == "ok" and not dangling else f"{damage} {dangling}"
+    except apsw.CorruptError as error:
+        return f"damaged: {error}"
+    finally:
+        store.close()
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_nothing_acknowledged_is_lost(tmp_path: Path, seed: int) -> None:
+    assert _cut_everywhere(tmp_path, seed) == []
+
+
+def _never(self: Database, *, full: bool) -> None:
+    self._connection.execute("PRAGMA synchronous = OFF")
+
+
+def _half(self: Database, *, full: bool) -> None:
+    self._connection.execute("PRAGMA synchronous = NORMAL")
+
+
+@pytest.mark.parametrize("careless", [_never, _half])
+def test_less_syncing_is_found_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, careless: Callable[..., None]
+) -> None:
+    monkeypatch.setattr(Database, "_make_durable", careless)
+    assert _cut_everywhere(tmp_path, 1, each=3)
+
+
+def test_a_disk_keeps_what_was_synced_and_no_more_is_sure() -> None:
+    with installed() as disk:
+        assert isinstance(disk, Disk)
+    platter = Platter()
+    found = {tuple(sorted(platter.cut(random.Random(n), "torn"))) for n in range(9)}
+    assert found == {()}

@@ -1,0 +1,99 @@
+"""kill -9 at each SQL statement: of a dispatcher at work, and of whoever makes or upgrades."""
+
+import os
+import signal
+import sqlite3
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from queued.core.model import NewJob
+from queued.store import migrate
+from queued.store.connection import Patience
+from queued.store.sqlite import SqliteStore
+from tests.crash import sweep
+from tests.crash.scene import Scene
+
+
+@pytest.mark.parametrize("step", [1, 3])
+def test_a_dispatcher_dies_at_every_statement(scene: Scene, step: int) -> None:
+    """One after the other, each of which lives a little longer, until there is nothing to do."""
+    for n in range(60):
+        scene.add(f"j{n}", f"seq 9; exit $(( {n} % 5 == QUEUED_ATTEMPT ))", prints=_nine(n))
+    generations = scene.queue.directory.parent / "generations"
+    scene.serve("-m", "tests.crash.sweep", str(generations), str(step), "queued", workers=2)
+    broken = scene.broken(within_s=60)
+    assert broken == []
+    assert generations.stat().st_size > (60 if step == 1 else 25), "so many have died"
+    for n in range(60):
+        job = scene.queue.job(f"j{n}")
+        failed = n % 5 == 1
+        assert (job.label, job.attempts) == ("completed", 1 if failed else 0)
+
+
+def _nine(_number: int) -> bytes:
+    return b"1\n2\n3\n4\n5\n6\n7\n8\n9\n"
+
+
+@pytest.mark.parametrize("version", range(migrate.latest()))
+def test_whoever_makes_or_upgrades_a_database_dies_at_every_statement(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: int
+) -> None:
+    """It is as if it had not begun, or as if it were done; and the next one goes on."""
+    for number in count(1):
+        directory = tmp_path / str(number)
+        directory.mkdir(mode=0o700)
+        path = str(directory / "queue.db")
+        if version:
+            _make(path, version, monkeypatch)
+        survived = _dies(path, number)
+        found = _version(path)
+        assert found in range(version, migrate.latest() + 1)
+        store = SqliteStore(path, Patience(5))
+        expected = ["old"] if version else []
+        assert [row[0] for row in _query(path, "SELECT id FROM jobs")] == expected
+        assert store.enqueue([NewJob("true", "new")], max_retries=3, now_ms=1) == ["new"]
+        store.close()
+        assert _version(path) == migrate.latest()
+        assert _query(path, "PRAGMA integrity_check") == [("ok",)]
+        if survived:
+            break
+    assert number > 10, "there were statements to die at"
+
+
+def _make(path: str, version: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patched:
+        files = migrate._files()[:version]
+        patched.setattr(migrate, "_files", lambda: files)
+        store = SqliteStore(path)
+        store.enqueue([NewJob("true", "old")], max_retries=3, now_ms=1)
+        store.close()
+
+
+def _dies(path: str, number: int) -> bool:
+    """Opens the database in a process that is killed at its n-th statement; whether it was not."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            sweep.die_at(number)
+            SqliteStore(path).close()
+        finally:
+            os._exit(0)
+    status = os.waitpid(pid, 0)[1]
+    assert status == 0 or os.WTERMSIG(status) == signal.SIGKILL
+    return status == 0
+
+
+def _version(path: str) -> int:
+    if not os.path.exists(path):
+        return 0
+    return int(str(_query(path, "PRAGMA user_version")[0][0]))
+
+
+def _query(path: str, statement: str) -> list[tuple[object, ...]]:
+    connection = sqlite3.connect(path)
+    try:
+        return connection.execute(statement).fetchall()
+    finally:
+        connection.close()

@@ -1,0 +1,252 @@
+"""Upgrades: from each version there was; interrupted, raced, refused; and a backup of the old."""
+
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from queued.core.errors import DatabaseUnusableError
+from queued.core.model import JobFilter, Label, NewJob
+from queued.store import checkup, lock, migrate
+from queued.store.connection import Patience
+from queued.store.ledger import SqliteLedger
+from queued.store.sqlite import SqliteStore
+from tests.store.engine import NOW
+
+ROOT = Path(__file__).resolve().parents[2]
+DUMPS = sorted((Path(__file__).parent / "dumps").glob("*.sql"))
+MIGRATIONS = Path(migrate._MIGRATIONS)
+
+# A table is built anew, as one must be whose columns change, while others refer to it.
+NEXT = """
+CREATE TABLE new_attempts AS SELECT * FROM attempts;
+DROP TABLE attempts;
+ALTER TABLE new_attempts RENAME TO attempts;
+CREATE UNIQUE INDEX attempts_key ON attempts (job, number);
+CREATE TABLE extra (a INTEGER) STRICT;
+INSERT INTO extra SELECT seq FROM jobs;
+"""
+UPGRADE = """
+import sys
+from queued.core.errors import QueuedError
+from queued.store import migrate
+from queued.store.connection import Patience
+from queued.store.sqlite import SqliteStore
+migrate._MIGRATIONS = sys.argv[1]
+print(flush=True)
+sys.stdin.read()
+store = SqliteStore(sys.argv[2], Patience(30))
+print(store.kept or "", len(list(store.output(5, 1, 1))))
+store.close()
+"""
+
+
+@pytest.fixture
+def following(tmp_path: Path) -> Path:
+    """The migrations of a program that is one version newer."""
+    newer = tmp_path / "migrations"
+    shutil.copytree(MIGRATIONS, newer)
+    (newer / f"{migrate.latest() + 1:04}_next.sql").write_text(NEXT)
+    return newer
+
+
+@pytest.fixture
+def newer(following: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """We are that program."""
+    monkeypatch.setattr(migrate, "_MIGRATIONS", str(following))
+    return following
+
+
+@pytest.fixture
+def old(path: str) -> str:
+    """A database of the newest schema that there is without the test."""
+    return _load(DUMPS[-1], path)
+
+
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    with ExitStack() as opened:
+        yield opened
+
+
+def _load(dump: Path, path: str) -> str:
+    connection = sqlite3.connect(path)
+    connection.executescript(dump.read_text("utf-8"))
+    connection.close()
+    os.chmod(path, 0o600)
+    return path
+
+
+def _dump(path: str) -> list[str]:
+    connection = sqlite3.connect(path)
+    try:
+        version = connection.execute("PRAGMA user_version").fetchone()
+        return [str(version), *connection.iterdump()]
+    finally:
+        connection.close()
+
+
+def _schema(path: str) -> list[tuple[str, ...]]:
+    connection = sqlite3.connect(path)
+    try:
+        return sorted(connection.execute("SELECT type, name, sql FROM sqlite_schema").fetchall())
+    finally:
+        connection.close()
+
+
+def test_there_is_a_dump_of_each_version() -> None:
+    assert [int(dump.stem) for dump in DUMPS] == list(range(1, migrate.latest() + 1))
+
+
+@pytest.mark.parametrize("dump", DUMPS, ids=lambda dump: dump.stem)
+def test_a_dump_is_of_the_schema_that_it_says(
+    dump: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, loaded = str(tmp_path / "made.db"), _load(dump, str(tmp_path / "loaded.db"))
+    files = migrate._files()[: int(dump.stem)]
+    monkeypatch.setattr(migrate, "_files", lambda: files)
+    SqliteStore(made).close()
+    assert _schema(loaded) == _schema(made)
+
+
+@pytest.mark.parametrize("dump", DUMPS, ids=lambda dump: dump.stem)
+def test_a_database_of_each_version_is_as_good_as_new(dump: Path, path: str) -> None:
+    _load(dump, path)
+    store = SqliteStore(path, Patience(5))
+    labels = {job.id: job.label for job in store.list(JobFilter())}
+    assert labels == {str(label): label for label in Label}
+    assert [chunk.content for chunk in store.output(store.find("failed"), 1, 1)] == [b"no luck\n"]
+    assert store.config() == {"workers": "8"}
+    store.enqueue([NewJob("true")], max_retries=3, now_ms=NOW)
+    store.close()
+    assert checkup.check(path, Patience(5), full=True).problems == []
+
+
+def test_a_backup_is_made_before_an_upgrade(old: str, newer: Path) -> None:
+    before = _dump(old)
+    version = migrate.latest() - 1
+    store = SqliteStore(old, Patience(5))
+    assert store.kept == f"{old}.schema{version}.bak"
+    assert [chunk.content for chunk in store.output(5, 1, 1)] == [b"no luck\n"]
+    store.close()
+    assert _dump(store.kept) == before
+    assert os.stat(store.kept).st_mode & 0o777 == 0o600
+    again = SqliteStore(old, Patience(5))
+    assert again.kept is None
+    again.close()
+    assert _dump(old)[0] == f"({version + 1},)"
+
+
+def test_no_backup_of_a_database_that_is_new(path: str, newer: Path) -> None:
+    store = SqliteStore(path, Patience(5))
+    assert store.kept is None
+    store.close()
+    assert [name for name in os.listdir(Path(path).parent) if name.startswith("queue")] == [
+        "queue.db"
+    ]
+
+
+def test_a_damaged_database_is_not_upgraded(old: str, newer: Path) -> None:
+    connection = sqlite3.connect(old)
+    connection.execute("DELETE FROM jobs")
+    connection.execute("PRAGMA writable_schema = ON")
+    connection.execute("UPDATE sqlite_schema SET rootpage = 3 WHERE name = 'jobs_ready'")
+    connection.commit()
+    connection.close()
+    before = Path(old).read_bytes()
+    with pytest.raises(DatabaseUnusableError, match="damaged"):
+        SqliteStore(old, Patience(5))
+    assert Path(old).read_bytes() == before
+
+
+@pytest.mark.parametrize("point", ["backup", "row"])
+def test_an_upgrade_that_fails_leaves_the_old(old: str, newer: Path, point: str) -> None:
+    before = _dump(old)
+    if point == "backup":
+        os.mkdir(f"{old}.schema{migrate.latest() - 1}.bak")
+    else:
+        file = next(newer.glob("*_next.sql"))
+        file.write_text(f"{NEXT}\nDELETE FROM attempts;")
+    with pytest.raises(Exception, match="directory|belong to nothing"):
+        SqliteStore(old, Patience(5))
+    assert _dump(old) == before
+
+
+def _upgrader(old: str, newer: Path) -> "subprocess.Popen[str]":
+    process = subprocess.Popen(
+        [sys.executable, "-c", UPGRADE, str(newer), old],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert process.stdout
+    process.stdout.readline()
+    return process
+
+
+def test_several_processes_upgrade_at_once(old: str, following: Path) -> None:
+    processes = [_upgrader(old, following) for _ in range(6)]
+    for process in processes:
+        assert process.stdin
+        process.stdin.close()
+        process.stdin = None
+    ended = [process.communicate(timeout=60) for process in processes]
+    assert [err for _, err in ended] == [""] * 6
+    kept = [out.split()[0] for out, _ in ended if len(out.split()) == 2]
+    assert kept == [f"{old}.schema{migrate.latest()}.bak"], "one of them did it"
+    assert {out.split()[-1] for out, _ in ended} == {"1"}
+
+
+@pytest.mark.parametrize("statement", range(1, 40))
+def test_an_upgrade_that_is_killed_is_as_if_it_had_not_begun(
+    old: str, newer: Path, statement: int
+) -> None:
+    from tests.crash.test_statements import _dies
+
+    before = _dump(old)
+    survived = _dies(old, statement)
+    found = _dump(old)
+    assert found == before or found[0] == f"({migrate.latest()},)"
+    assert not survived or found != before
+    store = SqliteStore(old, Patience(5))
+    assert len(list(store.list(JobFilter()))) == len(Label)
+    store.close()
+    assert _dump(old)[0] == f"({migrate.latest()},)"
+
+
+def test_no_upgrade_under_a_service_that_lives(old: str, newer: Path) -> None:
+    before = _dump(old)
+    held = lock.hold(lock.path_of(old, "inst"))
+    with pytest.raises(DatabaseUnusableError, match=r"\(inst\); restart it with this version"):
+        SqliteStore(old, Patience(5))
+    assert _dump(old) == before
+    os.close(held)
+    SqliteStore(old, Patience(5)).close()
+
+
+def test_who_knows_the_old_schema_only_stops_at_once(
+    old: str, following: Path, monkeypatch: pytest.MonkeyPatch, stack: ExitStack
+) -> None:
+    store, ledger = SqliteStore(old, Patience(5)), SqliteLedger(old, Patience(5))
+    stack.callback(store.close)
+    stack.callback(ledger.close)
+    assert store.version() == store.version()
+    monkeypatch.setattr(migrate, "_MIGRATIONS", str(following))
+    SqliteStore(old, Patience(5)).close()
+    after = _dump(old)
+    told = rf"has schema {migrate.latest()} now, and this program works with {len(DUMPS)}"
+    with pytest.raises(DatabaseUnusableError, match=told), ledger.transaction():
+        raise AssertionError
+    for look in (store.version, lambda: store.config_set("workers", "1", now_ms=NOW)):
+        for _ in range(2):
+            with pytest.raises(DatabaseUnusableError, match=told):
+                look()
+    assert _dump(old) == after

@@ -1,0 +1,101 @@
+"""The rules of who may write what, as far as one user can try them."""
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from queued.core.errors import ConfigError, DeniedError
+from queued.store import lock, permissions, places
+from queued.store.sqlite import SqliteStore
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    made = tmp_path / "state"
+    made.mkdir(0o700)
+    return made
+
+
+def database(directory: Path) -> str:
+    path = str(directory / "queue.db")
+    SqliteStore(path).close()
+    return path
+
+
+@pytest.mark.parametrize("mode", [0o700, 0o750, 0o755, 0o2770, 0o2775])
+def test_a_directory_that_only_the_trusted_can_write_is_good(directory: Path, mode: int) -> None:
+    directory.chmod(mode)
+    permissions.check_database(database(directory), serving=True)
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o1777, 0o2777, 0o702])
+def test_a_directory_that_everybody_can_write_is_refused(directory: Path, mode: int) -> None:
+    path = database(directory)
+    directory.chmod(mode)
+    with pytest.raises(
+        DeniedError, match=r"state is refused: everybody can write it \(.*chmod o-w"
+    ):
+        SqliteStore(path)
+
+
+def test_a_directory_of_a_group_needs_to_hand_its_group_on(directory: Path) -> None:
+    path = database(directory)
+    directory.chmod(0o770)
+    with pytest.raises(DeniedError, match=r"its group can write it \(chmod g-w"):
+        SqliteStore(path)
+
+
+@pytest.mark.parametrize("side", ["", "-wal", "-shm", "-journal"])
+@pytest.mark.parametrize("mode", [0o602, 0o666, 0o620])
+def test_a_file_that_others_can_write_is_refused(directory: Path, side: str, mode: int) -> None:
+    path = database(directory)
+    Path(f"{path}{side}").touch()
+    os.chmod(f"{path}{side}", mode)
+    with pytest.raises(DeniedError, match=f"queue.db{side} is refused: "):
+        SqliteStore(path)
+
+
+def test_a_link_is_as_good_as_what_it_leads_to(directory: Path, tmp_path: Path) -> None:
+    path = database(directory)
+    (tmp_path / "link.db").symlink_to(path)
+    permissions.check_database(str(tmp_path / "link.db"))
+    directory.chmod(0o777)
+    with pytest.raises(DeniedError):
+        permissions.check_database(str(tmp_path / "link.db"))
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077, 0o777])
+@pytest.mark.parametrize(("above", "mode"), [(0o700, 0o600), (0o2770, 0o660)])
+def test_all_is_made_with_the_mode_of_its_place(
+    directory: Path, umask: int, above: int, mode: int
+) -> None:
+    directory.chmod(above)
+    path = str(directory / "queue.db")
+    before = os.umask(umask)
+    try:
+        store = SqliteStore(path)
+        os.close(lock.hold(lock.path_of(path, "i")))
+        permissions.make_directory(str(directory / "log" / "deeper"))
+    finally:
+        os.umask(before)
+    modes = {stat.S_IMODE(f.stat().st_mode) for f in directory.iterdir() if f.is_file()}
+    store.close()
+    assert modes == {mode}
+    for made in (directory / "log", directory / "log" / "deeper"):
+        assert stat.S_IMODE(made.stat().st_mode) == above
+
+
+@pytest.mark.parametrize("mode", [0o622, 0o602, 0o666])
+def test_a_conf_file_that_others_can_write_is_refused(tmp_path: Path, mode: int) -> None:
+    path = tmp_path / "queuectl.conf"
+    path.touch()
+    path.chmod(mode)
+    with pytest.raises(DeniedError, match=r"queuectl.conf is refused: others .* \(chmod go-w"):
+        places.read_conf(str(path))
+
+
+def test_a_conf_file_that_is_not_there_is_said_to_be() -> None:
+    with pytest.raises(ConfigError, match="cannot read /nowhere: No such file"):
+        places.read_conf("/nowhere")
