@@ -85,8 +85,7 @@ class Dispatcher:
         self._printed = Printed(log)
         self._alarm = WallAlarm()
         self._refusals = Refusals(log)
-        self._ready = self._draining = self._finishing = self._stop_told = False
-        self._renewing = False
+        self._ready = self._draining = self._finishing = self._stop_told = self._renewing = False
         self._locked_told = False
         self._version: int | None = None
 

@@ -235,7 +235,8 @@ def _named(error: Exception, path: str) -> QueuedError | None:  # noqa: PLR0911 
             return StorageError(f"no room on the disk for {path}; free some and try again")
         case apsw.NotADBError() | apsw.CorruptError() | apsw.FormatError():
             return DatabaseUnusableError(
-                f"{path} is damaged or no database ({_told(error)}); restore a backup or give another --db"
+                f"{path} is damaged or no database ({_told(error)}); "
+                "restore a backup or give another --db"
             )
         case apsw.ReadOnlyError() | apsw.PermissionsError() | PermissionError():
             return DeniedError(f"no permission to write {path}; check its owner and mode")

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -244,5 +245,5 @@ def test_the_shipped_file_says_what_was_agreed() -> None:
 
 def test_every_directive_is_explained() -> None:
     lines = SHIPPED.read_text().splitlines()
-    bare = [b for a, b in zip(lines, lines[1:], strict=False) if "=" in b and b[0] != ";" and not a]
+    bare = [b for a, b in pairwise(lines) if "=" in b and b[0] != ";" and not a]
     assert bare == []

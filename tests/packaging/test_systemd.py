@@ -222,7 +222,7 @@ JOBS = {
     "limits": {"command": "ulimit -n", "limits": {"files": 64}},
     "an environment": {"command": 'test "$COLOUR" = red', "env": {"COLOUR": "red"}},
     "files in the state directory": {"command": "echo x > made && rm made"},
-    "temporary files": {"command": "mktemp /tmp/x.XXXX && mktemp /var/tmp/x.XXXX"},
+    "temporary files": {"command": "mktemp -p /tmp && mktemp -p /var/tmp"},
     "processes in the background": {"command": "sleep 0.1 & wait"},
     "a compiler at run time": {
         "command": "/opt/queued/bin/python -c 'import ctypes, mmap;"
@@ -242,7 +242,7 @@ JOBS = {
 
 def test_jobs_of_all_kinds_run_in_it(unit: Unit) -> None:
     names = {
-        kind: unit.add(fields.pop("command"), **fields, max_retries=1)  # type: ignore[arg-type]
+        kind: unit.add(fields.pop("command"), **fields, max_retries=1)
         for kind, fields in json.loads(json.dumps(JOBS)).items()
     }
     failed = {
@@ -307,4 +307,5 @@ def test_every_directive_is_explained_where_it_stands(name: str) -> None:
     text = (ROOT / "packaging" / "systemd" / name).read_text()
     for line, before in zip(text.splitlines()[1:], text.splitlines(), strict=False):
         if line and line[0].isupper():  # a directive
-            assert before and not before.startswith("[") or before in ("[Unit]", "[Install]"), line
+            explained = bool(before) and not before.startswith("[")
+            assert explained or before in {"[Unit]", "[Install]"}, line
