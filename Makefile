@@ -5,7 +5,7 @@ SYSTEM_PYTHON ?= /usr/bin/python3
 PYTEST ?= .venv/bin/pytest -n 2
 BIN := .venv/bin
 
-.PHONY: demo test lint types bench peers manual deb install uninstall
+.PHONY: demo test lint types torture bench peers manual deb install uninstall
 .SILENT: .venv/.stamp
 
 demo: .venv/.stamp
@@ -21,6 +21,11 @@ lint: .venv/.stamp
 
 types: .venv/.stamp
 	$(BIN)/mypy
+
+# Kills, stops and restarts a real service under load, then checks every promise. The same pressure
+# again with the SEED that it says; as long a one among the tests with TORTURE_SECONDS=300.
+torture: .venv/.stamp
+	$(BIN)/python -m tests.torture --seconds $(or $(SECONDS),60) --seed $(or $(SEED),1)
 
 # About ten minutes. Its files are in BENCH_DIR (/var/tmp), a large database among them.
 bench: .venv/.stamp

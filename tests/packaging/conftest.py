@@ -11,15 +11,21 @@ from tests.service import Queue
 
 
 @pytest.fixture(scope="session")
-def bed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
-    """A systemd with queued installed and not yet started."""
+def venv(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project for the system's Python, to be used at /opt/queued."""
     missing = beds.missing()
     if missing:
         pytest.skip(f"needs {missing}")
-    directory = tmp_path_factory.mktemp("bed")
-    beds.make_venv(directory / "venv", "/opt/queued")
-    binds = {directory / "venv": "/opt/queued", beds.ROOT: "/opt/source"}
-    made = Bed(directory / "state", binds, beds.PREPARE)
+    directory = tmp_path_factory.mktemp("venv")
+    beds.make_venv(directory, "/opt/queued")
+    return directory
+
+
+@pytest.fixture(scope="session")
+def bed(venv: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
+    """A systemd with queued installed and not yet started."""
+    binds = {venv: "/opt/queued", beds.ROOT: "/opt/source"}
+    made = Bed(tmp_path_factory.mktemp("bed") / "state", binds, beds.PREPARE)
     try:
         yield made
     finally:

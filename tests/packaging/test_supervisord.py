@@ -230,6 +230,7 @@ def test_a_bad_conf_file_is_fatal_and_named_in_the_log(supervisord: Supervisord)
     supervisord.change(
         environment=f'QUEUECTL_DB="{supervisord.queue.path}",QUEUECTL_BACKOFF_BASE="0"',
         startretries="0",
+        startsecs="15",
     )
     supervisord.start(state="FATAL")
     text = (supervisord.directory / "queued.log").read_text()

@@ -1,0 +1,112 @@
+"""The Debian package and `make install`, each in a booted systemd that has never seen queued."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.packaging import bed as beds
+from tests.packaging.bed import ROOT, Bed, Unit
+
+CLEAN = "rm -rf /var/lib/queued /etc/queuectl.conf /opt/queued"
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Iterator[Bed]:
+    """A machine without queued; /opt/made is a directory of the test."""
+    missing = beds.missing() or ("" if shutil.which("dpkg-deb") else "dpkg-deb")
+    if missing:
+        pytest.skip(f"needs {missing}")
+    made = Bed(tmp_path / "state", {tmp_path: "/opt/made", ROOT: "/opt/source"}, CLEAN)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def serves(unit: Unit) -> str:
+    """Checks that the service runs jobs; the id of one."""
+    assert unit.show("ActiveState", "SubState") == ["active", "running"]
+    assert unit.bed.text("systemctl", "is-enabled", "queued") == "enabled"
+    unit.bed.run("sh", "-c", "id dora || useradd --create-home --groups queued dora")
+    name = unit.add("id -un", user="dora")
+    assert unit.wait(name)["state"] == "completed"
+    assert unit.queuectl("logs", name, user="dora") == "queued"
+    return name
+
+
+def test_the_package_installs_upgrades_is_removed_and_purged(
+    fresh: Bed, venv: Path, tmp_path: Path
+) -> None:
+    subprocess.run(
+        [ROOT / "packaging" / "debian" / "build.sh", tmp_path],
+        check=True,
+        env={
+            **os.environ,
+            "PYTHON": beds.SYSTEM_PYTHON,
+            "VENV": str(venv),
+            "DPKG_DEB_COMPRESSOR_TYPE": "none",
+        },
+    )
+    (package,) = tmp_path.glob("queued_*.deb")
+    install = ("dpkg", "--install", f"/opt/made/{package.name}")
+    unit = Unit(fresh)
+    fresh.run(*install)
+    name = serves(unit)
+    assert fresh.run("systemd-analyze", "verify", "queued.service").stderr == ""
+
+    fresh.write("/etc/queuectl.conf", "workers = 3\n")
+    running = unit.add("sleep 1; echo drained")
+    unit.wait(running, "processing")
+    fresh.run(*install)  # an upgrade
+    assert fresh.text("cat", "/etc/queuectl.conf") == "workers = 3"
+    assert unit.job(running)["state"] == "completed"
+    serves(unit)
+    unit.with_status("3 workers, 0 busy, 0 waiting")
+
+    fresh.run("dpkg", "--remove", "queued")
+    assert fresh.run("systemctl", "is-active", "queued", check=False).stdout.strip() == "inactive"
+    assert fresh.run("test", "-e", "/opt/queued", check=False).returncode != 0
+    assert fresh.text("cat", "/etc/queuectl.conf") == "workers = 3"
+    fresh.run(*install)
+    serves(unit)
+    assert unit.job(name)["state"] == "completed"  # the queue was kept
+
+    fresh.run("dpkg", "--purge", "queued")
+    left = fresh.text("sh", "-c", "ls -d /var/lib/queued /etc/queuectl.conf /opt/queued || true")
+    assert left == ""
+    assert fresh.run("getent", "passwd", "queued", check=False).returncode != 0
+    assert fresh.run("systemctl", "cat", "queued", check=False).returncode != 0
+
+
+def test_make_install_does_the_same(fresh: Bed, venv: Path, tmp_path: Path) -> None:
+    shutil.copytree(venv, tmp_path / "venv", symlinks=True)
+    install = ("/opt/source/packaging/install.sh", "/opt/made/venv")
+    unit = Unit(fresh)
+    fresh.run(*install)
+    name = serves(unit)
+    running = unit.add("sleep 1; echo drained")
+    unit.wait(running, "processing")
+    fresh.run(*install)  # an upgrade
+    assert unit.job(running)["state"] == "completed"
+    serves(unit)
+    fresh.run("/opt/source/packaging/uninstall.sh")
+    assert fresh.run("systemctl", "cat", "queued", check=False).returncode != 0
+    fresh.run(*install)
+    assert unit.job(name)["state"] == "completed"
+
+
+def test_install_needs_root() -> None:
+    done = subprocess.run(
+        ["setpriv", "--reuid=65534", "sh", ROOT / "packaging" / "install.sh", "x"]
+        if os.geteuid() == 0
+        else ["sh", ROOT / "packaging" / "install.sh", "x"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr == "run it as root: sudo make install\n"
