@@ -86,7 +86,7 @@ def _run(arguments: list[str]) -> int:
         reload(_pid(options["--reload"]), ReloadFile(environment))
         return Exit.DONE
     conf = places.conf_path(options["--config"], environment)
-    origin = Origin(_flags(options), environment, conf, places.read_conf(conf))
+    origin = Origin(_flags(options), environment, options["--config"], places.read_conf(conf))
     database = origin.database()
     permissions.check_database(database, serving=True)
     if options["--check"]:

@@ -21,7 +21,7 @@ class Origin(NamedTuple):
 
     flags: dict[str, Value]
     environment: dict[str, str]
-    conf: str | None
+    conf_flag: str | None
     file: dict[str, object]
 
     def resolve(self, stored: dict[str, str]) -> Settings:
@@ -37,7 +37,8 @@ class Origin(NamedTuple):
 
     def again(self) -> "Origin":
         """With what the conf file says now. Raises QueuedError if it cannot be used."""
-        return self._replace(file=places.read_conf(self.conf))
+        conf = places.conf_path(self.conf_flag, self.environment)  # it may be there only now
+        return self._replace(file=places.read_conf(conf))
 
 
 class InstancePrograms:

@@ -100,6 +100,16 @@ def test_what_is_back_at_its_default_is_applied_too(queue: Queue) -> None:
     assert service.logged("service.draining")[0]["grace_s"] == 30.0
 
 
+def test_a_conf_file_that_was_not_there_at_the_start_is_found(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(places, "SYSTEM_CONF", str(queue.directory / "queuectl.conf"))
+    origin = Origin({}, {"XDG_CONFIG_HOME": "/nowhere"}, None, {})
+    assert origin.again() == origin
+    conf(queue, "kill_grace = 3\n")
+    assert origin.again().resolve({}).kill_grace == 3.0
+
+
 def test_another_database_needs_a_restart(queue: Queue) -> None:
     path = conf(queue, f'db_path = "{queue.path}"\n')
     origin = Origin({}, {}, str(path), places.read_conf(str(path)))
