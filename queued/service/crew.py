@@ -5,7 +5,9 @@ says what it holds. Only a worker that the supervisor named is listened to; what
 sends costs nobody but the sender.
 """
 
+import errno
 import os
+import resource
 import socket
 import struct
 from collections.abc import Iterable
@@ -26,6 +28,7 @@ from queued.service.log import Log
 from queued.service.wake import Wake
 
 _UCRED = struct.Struct("3i")
+_NO_ROOM = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
 _HELD = 64  # messages of one that the supervisor has not named yet
 
 
@@ -51,6 +54,7 @@ class Crew:
         self._listener = listener
         self._wake = wake
         self._log = log
+        _make_room()
         wake.add(listener.fileno(), self._accept)
 
     # What the supervisor says
@@ -118,6 +122,11 @@ class Crew:
                 sock, _ = self._listener.accept()
             except BlockingIOError:
                 return
+            except OSError as error:
+                if error.errno not in _NO_ROOM:
+                    raise
+                self._full(error)
+                return
             peer = Peer(sock)
             if peer.uid != os.geteuid():
                 self._log.warning("worker.refused", peer_pid=peer.pid, reason="another user")
@@ -125,6 +134,13 @@ class Crew:
                 continue
             self.peers[sock.fileno()] = peer
             self._wake.add(sock.fileno(), partial(self._hear, peer))
+
+    def _full(self, error: OSError) -> None:
+        """Who cannot connect waits until somebody else has gone; it holds nothing of ours."""
+        if self._wake.watches(self._listener.fileno()):
+            self._wake.remove(self._listener.fileno())
+            action = "raise the limit of open files, or have fewer workers"
+            self._log.error("worker.unheard", error=error.strerror, action=action)
 
     def _hear(self, peer: Peer) -> None:
         try:
@@ -157,3 +173,11 @@ class Crew:
         if self.peers.pop(descriptor, None) is not None:
             self._wake.remove(descriptor)
             peer.channel.close()
+            if not self._wake.watches(self._listener.fileno()):
+                self._wake.add(self._listener.fileno(), self._accept)  # there is room again
+
+
+def _make_room() -> None:
+    """A descriptor for each worker, as many as we may have. Commands inherit nothing of it."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

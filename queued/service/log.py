@@ -36,6 +36,7 @@ EVENTS = {
     "worker.orphaned": "the supervisor died; the worker ends its command and exits",
     "worker.message_ignored": "a message about a run that is no longer the current one",
     "worker.connected": "a worker said hello to the dispatcher",
+    "worker.unheard": "a worker cannot connect: we have as many open files as we may",
     "worker.refused": "a connection that is not one of our workers, or talks nonsense",
     "job.claimed": "a job was handed to a worker",
     "job.started": "a worker starts the command",
