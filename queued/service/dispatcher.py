@@ -220,7 +220,7 @@ class Dispatcher:
                     self._crew, self._tuning.settings, claiming=self._claiming(), now_ms=now_ms
                 )
                 counts = self._gauge.read(times.monotonic_s())
-                self._keep_retention(now_ms, times.monotonic_s())
+                self._retention.keep(self._tuning.settings, now_ms, going=self._claiming())
         except _PASSING as error:
             self._looks.wanted = looking
             self._version = None  # what it read of others was not heeded
@@ -257,14 +257,6 @@ class Dispatcher:
                 Applied(workers=settings.workers, shutdown_grace_s=settings.shutdown_grace)
             )
         return news
-
-    def _keep_retention(self, now_ms: int, now_s: float) -> None:
-        """Last in a turn: what it removes, nobody waits for."""
-        settings = self._tuning.settings
-        if not self._claiming():
-            self._retention.stop()
-        elif self._retention.due(settings, now_ms, now_s):
-            self._retention.step(now_s)
 
     # After the commit
 

@@ -7,6 +7,7 @@ At its end it knows when the next job will be old enough; until then nothing is 
 import math
 from typing import NamedTuple
 
+from queued.core import times
 from queued.core.model import State
 from queued.core.settings import Settings
 from queued.service.log import Log
@@ -29,7 +30,7 @@ class Walk(NamedTuple):
 
 
 class Retention:
-    """When to remove what. `step` inside a transaction, then `made` if it was committed."""
+    """When to remove what. `keep` inside a transaction, then `made` if it was committed."""
 
     def __init__(self, ledger: Ledger, log: Log) -> None:
         self._ledger = ledger
@@ -45,6 +46,14 @@ class Retention:
     def clock_was_set(self, now_s: float) -> None:
         """It may be set again in a moment, and what was removed does not come back."""
         self._distrust_s = now_s + _DISTRUST_S
+
+    def keep(self, settings: Settings, now_ms: int, *, going: bool) -> None:
+        """One step, if one is due. Last in a turn's transaction: nobody waits for it."""
+        now_s = times.monotonic_s()
+        if not going:
+            self.stop()
+        elif self.due(settings, now_ms, now_s):
+            self.step(now_s)
 
     def due(self, settings: Settings, now_ms: int, now_s: float) -> bool:
         """Whether a step is wanted; begins a pass if one is due."""

@@ -114,10 +114,16 @@ def _check_file(path: str, directory: os.stat_result, *, serving: bool) -> None:
     guest = shared or (not serving and os.geteuid() == 0)
     if found.st_uid not in (0, os.geteuid()) and not guest:
         raise _not_ours(path, found)
-    if not os.access(path, os.R_OK | os.W_OK):
+    if not _usable(path):
         owner = f"{_user(found.st_uid)}'s, with mode {stat.S_IMODE(found.st_mode):04o}"
         msg = f"no permission to write {path}: it is {owner}, and we run as {_user(os.geteuid())}"
         raise DeniedError(msg)
+
+
+def _usable(path: str) -> bool:
+    """Also true where a side file has gone meanwhile, or is there again: others come and go."""
+    allowed = os.R_OK | os.W_OK
+    return os.access(path, allowed) or not os.path.exists(path) or os.access(path, allowed)
 
 
 def check_conf(path: str) -> None:

@@ -99,3 +99,22 @@ def test_a_conf_file_that_others_can_write_is_refused(tmp_path: Path, mode: int)
 def test_a_conf_file_that_is_not_there_is_said_to_be() -> None:
     with pytest.raises(ConfigError, match="cannot read /nowhere: No such file"):
         places.read_conf("/nowhere")
+
+
+def test_a_side_file_that_goes_meanwhile_is_no_lack_of_permission(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever closes a database last takes its WAL away, at any moment."""
+    path, plain = str(tmp_path / "queue.db"), os.access
+    tmp_path.chmod(0o700)
+    for side in ("", "-wal"):
+        Path(path + side).touch(0o600)
+
+    def meanwhile(name: str, mode: int) -> bool:
+        if name.endswith("-wal"):
+            Path(name).unlink(missing_ok=True)
+        return plain(name, mode)
+
+    monkeypatch.setattr(os, "access", meanwhile)
+    permissions.check_database(path)
+    assert not os.path.exists(f"{path}-wal")

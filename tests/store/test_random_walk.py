@@ -1,98 +1,239 @@
-"""Whatever is done in whatever order: the counters are right, and the promises hold."""
+"""Whatever is done in whatever order: the database does what a queue in memory does.
 
-import random
-from collections.abc import Callable
+Hypothesis chooses the steps, and shrinks those that make a difference to the fewest.
+"""
+
+import itertools
+import os
+import tempfile
+from contextlib import ExitStack
 from typing import Any
 
-import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from queued.core.errors import ConflictError
-from queued.core.model import Claim, Ending, JobFilter, Outcome, State
+from queued.core.model import Claim, Ending, Outcome, State
+from queued.store.connection import Patience
+from queued.store.ledger import SqliteLedger
+from queued.store.sqlite import SqliteStore
 from tests.store.engine import FAILED, NOW, OK, Engine
+from tests.store.oracle import Queue, Task
 
-ENDINGS = [OK, FAILED, Ending(Outcome.LOST), Ending(Outcome.INTERRUPTED), Ending(Outcome.CANCELLED)]
-
-
-class Walk:
-    """Random steps of users and dispatchers on one database."""
-
-    def __init__(self, engine: Engine, seed: int) -> None:
-        self._engine = engine
-        self._dice = random.Random(seed)
-        self.now_ms = NOW
-        self.held: dict[int, Claim] = {}
-        self.settled: list[Claim] = []
-        self.runs: list[tuple[int, int]] = []
-
-    def step(self) -> None:
-        """One step of a random kind."""
-        self.now_ms += self._dice.choice([0, 1, 700, 3000])
-        steps: list[Callable[[], object]] = [
-            *(self._enqueue, self._claim, self._claim, self._claim, self._settle, self._settle),
-            *(self._settle_again, self._cancel, self._retry, self._promote),
-        ]
-        self._dice.choice(steps)()
-
-    def _enqueue(self) -> None:
-        fields: dict[str, Any] = {
-            "queue": self._dice.choice("ab"),
-            "priority": self._dice.randint(-1, 1),
-            "delay_ms": self._dice.choice([0, 0, 500]),
-            "max_retries": self._dice.randint(0, 3),
-        }
-        self._engine.add(now_ms=self.now_ms, **fields)
-
-    def _claim(self) -> None:
-        claim = self._engine.claim(now_ms=self.now_ms, token=self._dice.getrandbits(62))
-        if claim is not None:
-            assert claim.key.job not in self.held, "a job runs twice at once"
-            assert claim.due_ms <= self.now_ms, "a job runs too early"
-            self.held[claim.key.job] = claim
-            self.runs.append(claim.key[:2])
-
-    def _settle(self) -> None:
-        if self.held:
-            claim = self.held.pop(self._dice.choice(list(self.held)))
-            assert self._engine.end(claim, self._dice.choice(ENDINGS), now_ms=self.now_ms)
-            self.settled.append(claim)
-
-    def _settle_again(self) -> None:
-        if self.settled:
-            late = self._dice.choice(self.settled)
-            assert self._engine.end(late, self._dice.choice(ENDINGS), now_ms=self.now_ms) is None
-
-    def _some_job(self) -> int | None:
-        jobs = list(self._engine.store.list(JobFilter()))
-        return self._dice.choice(jobs).seq if jobs else None
-
-    def _cancel(self) -> None:
-        if job := self._some_job():
-            self._engine.store.cancel(job, now_ms=self.now_ms)
-
-    def _retry(self) -> None:
-        if job := self._some_job():
-            try:
-                self._engine.store.retry([job], now_ms=self.now_ms)
-            except ConflictError:
-                self._engine.store.retry_all(now_ms=self.now_ms)
-
-    def _promote(self) -> None:
-        self._engine.promote(now_ms=self.now_ms, limit=self._dice.randint(1, 5))
+ENDINGS = st.sampled_from(
+    [OK, FAILED, Ending(Outcome.LOST), Ending(Outcome.INTERRUPTED), Ending(Outcome.CANCELLED)]
+)
+INSTANCES = st.sampled_from("ij")
+QUEUES = st.sampled_from("ab")
+FINAL = st.sampled_from([State.COMPLETED, State.DEAD, State.CANCELLED])
+STEPS_MS = st.sampled_from([0, 1, 700, 2000, 3000, 10_000, 3_600_000])
 
 
-@pytest.mark.parametrize("seed", range(6))
-def test_a_random_walk(engine: Engine, seed: int) -> None:
-    walk = Walk(engine, seed)
-    for _ in range(200):
-        walk.step()
-        engine.check_counters(now_ms=walk.now_ms)
-    assert len(walk.runs) > 10, "the walk went nowhere"
-    assert len(set(walk.runs)) == len(walk.runs), "no run has the number of another"
-    with engine.ledger.transaction():
-        assert {claim.key.job for claim in engine.ledger.running_claims("i")} == set(walk.held)
-    for job in engine.jobs():
-        attempts = engine.store.attempts(job.seq)
-        assert [run.number for run in attempts] == list(range(1, job.runs + 1))
-        assert [run.ended_ms is None for run in attempts].count(True) == (
-            1 if job.state is State.PROCESSING else 0
+class Walk(RuleBasedStateMachine):
+    """Steps of users, dispatchers, crashes and the clock."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._stack = ExitStack()
+        directory = self._stack.enter_context(tempfile.TemporaryDirectory())
+        path = os.path.join(directory, "queue.db")
+        self._engine = Engine(
+            self._stack,
+            lambda: SqliteStore(path, Patience(10)),
+            lambda: SqliteLedger(path, Patience(10)),
         )
+        self._model = Queue()
+        self._tokens = itertools.count(1)
+        self._now_ms, self._offset_ms = NOW, 0
+        self._claims: list[Claim] = []  # all that ever were
+
+    def teardown(self) -> None:
+        self._stack.close()
+
+    @initialize()
+    def start(self) -> None:
+        self._set_clock()
+
+    def _set_clock(self) -> int:
+        with self._engine.ledger.transaction():
+            return self._engine.ledger.shift_clock(
+                boot_id="b", offset_ms=self._offset_ms, tolerance_ms=1000
+            )
+
+    # Users
+
+    @rule(
+        queue=QUEUES,
+        priority=st.integers(-1, 1),
+        delay_ms=st.sampled_from([0, 0, 500, 5000]),
+        max_retries=st.integers(0, 3),
+    )
+    def enqueue(self, *, queue: str, priority: int, delay_ms: int, max_retries: int) -> None:
+        fields: dict[str, Any] = {"queue": queue, "priority": priority, "max_retries": max_retries}
+        job = self._engine.add(now_ms=self._now_ms, delay_ms=delay_ms, **fields)
+        run_at = self._now_ms + delay_ms
+        assert job == self._model.enqueue(**fields, run_at=run_at, now=self._now_ms)
+
+    @precondition(lambda self: self._model.tasks)
+    @rule(data=st.data())
+    def cancel(self, data: st.DataObject) -> None:
+        job = data.draw(st.sampled_from(sorted(self._model.tasks)))
+        found = self._engine.store.cancel(job, now_ms=self._now_ms)
+        assert found is self._model.cancel(job, self._now_ms)
+
+    @precondition(lambda self: self._model.tasks)
+    @rule(data=st.data())
+    def retry(self, data: st.DataObject) -> None:
+        job = data.draw(st.sampled_from(sorted(self._model.tasks)))
+        try:
+            done = bool(self._engine.store.retry([job], now_ms=self._now_ms))
+        except ConflictError:
+            done = False
+        assert done is self._model.retry(job, self._now_ms)
+
+    @rule()
+    def retry_all(self) -> None:
+        dead = [task.seq for task in self._model.tasks.values() if task.state is State.DEAD]
+        assert len(self._engine.store.retry_all(now_ms=self._now_ms)) == len(dead)
+        for job in dead:
+            self._model.retry(job, self._now_ms)
+
+    @rule(state=FINAL, queue=st.none() | QUEUES, age_ms=STEPS_MS)
+    def purge(self, state: State, queue: str | None, age_ms: int) -> None:
+        before_ms = self._now_ms - age_ms
+        store = self._engine.store
+        counted = store.ended(state, queue=queue, before_ms=before_ms)
+        removed = sum(store.purge(state, queue=queue, before_ms=before_ms))
+        assert counted == removed == self._model.remove(state, before_ms, queue)
+
+    # Dispatchers
+
+    @rule(limit=st.integers(1, 5))
+    def promote(self, limit: int) -> None:
+        due_ms = self._engine.promote(now_ms=self._now_ms, limit=limit)
+        assert due_ms == self._model.promote(self._now_ms, limit)
+
+    @rule(instance=INSTANCES, count=st.integers(1, 3))
+    def claim(self, instance: str, count: int) -> None:
+        for _ in range(count):
+            self._claim(instance)
+
+    def _claim(self, instance: str) -> None:
+        token = next(self._tokens)
+        with self._engine.ledger.transaction():
+            claim = self._engine.ledger.claim(instance, 1, token, now_ms=self._now_ms)
+        task = self._model.claim(instance, token, self._now_ms)
+        assert (claim is None) is (task is None)
+        if claim is not None and task is not None:
+            assert claim.key == (task.seq, task.runs, token)
+            assert (claim.attempts, claim.due_ms) == (task.attempts, task.run_at)
+            self._claims.append(claim)
+
+    @precondition(lambda self: self._claims)
+    @rule(data=st.data(), ending=ENDINGS)
+    def settle(self, data: st.DataObject, ending: Ending) -> None:
+        """A claim in force, or an old one that comes late or twice."""
+        self._settle(data.draw(st.sampled_from(self._in_force() or self._claims)), ending)
+
+    @precondition(lambda self: self._in_force())
+    @rule(data=st.data(), ending=ENDINGS)
+    def settle_what_is_to_be_cancelled(self, data: st.DataObject, ending: Ending) -> None:
+        claim = data.draw(st.sampled_from(self._in_force()))
+        assert self._engine.store.cancel(claim.key.job, now_ms=self._now_ms) is State.PROCESSING
+        self._model.cancel(claim.key.job, self._now_ms)
+        self.the_same_jobs()
+        self._settle(claim, ending)
+
+    @precondition(lambda self: self._claims)
+    @rule(data=st.data(), ending=ENDINGS)
+    def settle_late(self, data: st.DataObject, ending: Ending) -> None:
+        self._settle(data.draw(st.sampled_from(self._claims)), ending)
+
+    def _in_force(self) -> list[Claim]:
+        tokens = {task.token for task in self._model.tasks.values()}
+        return [claim for claim in self._claims if claim.key.token in tokens]
+
+    def _settle(self, claim: Claim, ending: Ending) -> None:
+        found = self._engine.end(claim, ending, now_ms=self._now_ms)
+        assert found is self._model.settle(*claim.key, ending, self._now_ms)
+
+    @rule(instance=INSTANCES)
+    def crash(self, instance: str) -> None:
+        """An instance dies whole; the next one finds its claims and settles them as lost."""
+        with self._engine.another_ledger().transaction():
+            claims = self._engine.ledger.running_claims(instance)
+        running = {task.seq for task in self._model.running(instance)}
+        assert {claim.key.job for claim in claims} == running
+        for claim in claims:
+            self._settle(claim, Ending(Outcome.LOST))
+
+    @rule(state=FINAL, age_ms=STEPS_MS, limit=st.integers(1, 7))
+    def prune(self, state: State, age_ms: int, limit: int) -> None:
+        """A whole pass. It may end early where the clock was set back, and never removes more."""
+        before_ms, after, removed, done = self._now_ms - age_ms, 0, 0, False
+        while not done:
+            with self._engine.ledger.transaction():
+                step = self._engine.ledger.prune(
+                    state, after=after, before_ms=before_ms, limit=limit
+                )
+            after, done, removed = step.after, step.done, removed + step.removed
+        left = {job.seq for job in self._engine.jobs()}
+        gone = [task for task in self._model.tasks.values() if task.seq not in left]
+        assert len(gone) == removed
+        assert all(task.state is state and task.updated < before_ms for task in gone)
+        for task in gone:
+            del self._model.tasks[task.seq]
+
+    # Time
+
+    @rule(by_ms=STEPS_MS)
+    def wait(self, by_ms: int) -> None:
+        self._now_ms += by_ms
+
+    @rule(by_ms=st.sampled_from([-3_600_000, -2000, 500, 2000, 3_600_000]))
+    def set_the_clock(self, by_ms: int) -> None:
+        """What is within the tolerance adds up until it is not."""
+        self._now_ms += by_ms
+        known_ms, self._offset_ms = self._known_ms(), self._offset_ms + by_ms
+        moved = self._set_clock()
+        expected = self._offset_ms - known_ms
+        assert moved == (expected if abs(expected) > 1000 else 0)
+        self._model.shift(moved)
+
+    def _known_ms(self) -> int:
+        database = self._engine.ledger._database  # type: ignore[attr-defined]
+        known: int = database.value("clock", boot_id="b")
+        return known
+
+    # What always holds
+
+    @invariant()
+    def the_same_jobs(self) -> None:
+        found = {job.seq: job for job in self._engine.jobs()}
+        assert found.keys() == self._model.tasks.keys()
+        for seq, task in self._model.tasks.items():
+            job = found[seq]
+            assert (job.state, job.run_at_ms, job.attempts, job.runs, job.cancel_requested_ms) == (
+                *(task.state, task.run_at, task.attempts, task.runs, task.cancel),
+            )
+            assert (job.queue, job.priority, job.updated_ms) == (
+                *(task.queue, task.priority, task.updated),
+            )
+            self._the_same_history(task)
+        self._engine.check_counters(now_ms=self._now_ms)
+
+    def _the_same_history(self, task: Task) -> None:
+        attempts = self._engine.store.attempts(task.seq)
+        assert [run.number for run in attempts] == list(range(1, task.runs + 1))
+        running = [run.number for run in attempts if run.ended_ms is None]
+        assert running == ([task.runs] if task.state is State.PROCESSING else [])
+
+
+TestWalk = Walk.TestCase
+TestWalk.settings = settings(
+    max_examples=60,
+    stateful_step_count=40,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)

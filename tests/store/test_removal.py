@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from queued.core.model import Chunk, State
+from queued.core.errors import NotFoundError
+from queued.core.model import Chunk, NewJob, State
 from queued.core.settings import Settings
 from queued.service.retention import Retention
 from queued.store import removal
@@ -239,3 +240,14 @@ def test_a_walk_ends_where_the_jobs_are_too_young(engine: Engine) -> None:
     ]
     assert walked[1].oldest_ms == late
     assert old not in _rows(engine)
+
+
+def test_a_row_that_another_job_has_now_is_not_taken_for_the_old_one(engine: Engine) -> None:
+    job = engine.put(State.CANCELLED)[0]
+    other = engine.another_store()
+    assert list(other.purge(State.CANCELLED, queue=None, before_ms=NOW + 1)) == [1]
+    assert other.enqueue([NewJob("true", "new")], max_retries=3, now_ms=NOW)
+    assert other.find("new") == job, "SQLite gives the last row's number again"
+    with pytest.raises(NotFoundError, match="removed meanwhile"):
+        engine.store.show(job)
+    assert other.show(job).id == "new"

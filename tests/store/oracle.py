@@ -1,0 +1,125 @@
+"""A queue in memory: what the README says of a job's life, written as simply as can be."""
+
+from dataclasses import dataclass
+
+from queued.core.model import Ending, Outcome, State
+
+WAITING, ENDED = State.PENDING, frozenset({State.COMPLETED, State.DEAD, State.CANCELLED})
+
+
+@dataclass
+class Task:
+    """A job as the model knows it."""
+
+    seq: int
+    queue: str
+    priority: int
+    max_retries: int
+    run_at: int
+    ready: bool
+    updated: int
+    state: State = State.PENDING
+    attempts: int = 0
+    runs: int = 0
+    cancel: int | None = None
+    owner: str | None = None
+    token: int | None = None
+
+    def end(self, state: State, now: int) -> None:
+        """It moves for good, or back to pending."""
+        self.state, self.updated = state, now
+        self.owner = self.token = self.cancel = None
+        self.ready = state is WAITING and self.run_at <= now
+
+
+class Queue:
+    """All jobs, by row."""
+
+    def __init__(self) -> None:
+        self.tasks: dict[int, Task] = {}
+
+    def enqueue(self, *, queue: str, priority: int, max_retries: int, run_at: int, now: int) -> int:
+        seq = max(self.tasks, default=0) + 1  # a removed job's row may be used again
+        task = Task(seq, queue, priority, max_retries, run_at, run_at <= now, now)
+        self.tasks[task.seq] = task
+        return task.seq
+
+    def promote(self, now: int, limit: int) -> int | None:
+        """When the next becomes due."""
+        for task in self._waiting()[:limit]:
+            if task.run_at <= now:
+                task.ready = True
+        return min((task.run_at for task in self._waiting()), default=None)
+
+    def _waiting(self) -> list[Task]:
+        waiting = [t for t in self.tasks.values() if t.state is WAITING and not t.ready]
+        return sorted(waiting, key=lambda t: (t.run_at, t.seq))
+
+    def claim(self, owner: str, token: int, now: int) -> Task | None:
+        ready = [task for task in self.tasks.values() if task.ready]
+        if not ready:
+            return None
+        task = min(ready, key=lambda t: (-t.priority, t.run_at, t.seq))
+        task.state, task.ready, task.updated = State.PROCESSING, False, now
+        task.runs, task.owner, task.token = task.runs + 1, owner, token
+        return task
+
+    def settle(self, seq: int, run: int, token: int, ending: Ending, now: int) -> State | None:
+        task = self.tasks.get(seq)
+        if task is None or (task.runs, task.token, task.state) != (run, token, State.PROCESSING):
+            return None
+        asked = task.cancel is not None
+        if ending.outcome is Outcome.EXIT and ending.exit_code == 0:
+            task.end(State.COMPLETED, now)
+        elif ending.outcome is Outcome.CANCELLED:
+            task.end(State.CANCELLED, now)
+        elif ending.outcome is Outcome.INTERRUPTED:
+            task.end(State.CANCELLED if asked else WAITING, now)
+        else:
+            task.attempts += 1
+            if task.attempts >= task.max_retries:
+                task.end(State.CANCELLED if asked else State.DEAD, now)
+            else:
+                task.run_at = now + 1000 * min(2**task.attempts, 3600)
+                task.end(State.CANCELLED if asked else WAITING, now)
+        return task.state
+
+    def cancel(self, seq: int, now: int) -> State | None:
+        task = self.tasks[seq]
+        if task.state is WAITING:
+            task.end(State.CANCELLED, now)
+            return State.CANCELLED
+        if task.state is State.PROCESSING:
+            task.cancel = now if task.cancel is None else task.cancel
+            task.updated = now
+            return State.PROCESSING
+        return None
+
+    def retry(self, seq: int, now: int) -> bool:
+        task = self.tasks[seq]
+        if task.state not in {State.DEAD, State.CANCELLED}:
+            return False
+        task.attempts, task.run_at = 0, now
+        task.end(WAITING, now)
+        return True
+
+    def running(self, owner: str) -> list[Task]:
+        return [task for task in self.tasks.values() if task.owner == owner]
+
+    def shift(self, by: int) -> None:
+        """The clock was set: what waits after a run moves along."""
+        for task in self._waiting():
+            if task.runs > 0:
+                task.run_at += by
+
+    def remove(self, state: State, before: int, queue: str | None = None) -> int:
+        """Those that ended in a state before a time; how many."""
+        doomed = [
+            task.seq
+            for task in self.tasks.values()
+            if task.state is state and state in ENDED and task.updated < before
+            if queue in {None, task.queue}
+        ]
+        for seq in doomed:
+            del self.tasks[seq]
+        return len(doomed)

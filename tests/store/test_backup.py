@@ -1,0 +1,120 @@
+"""A copy appears whole or not at all, and a restore is done or not begun, wherever it is killed."""
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from queued.core.errors import BusyError
+from queued.core.model import JobFilter, NewJob
+from queued.store import backup, checkup, lock
+from queued.store.connection import Patience
+from queued.store.sqlite import SqliteStore
+from tests.store.engine import NOW
+
+PATIENT = Patience(5)
+
+
+@pytest.fixture
+def copy(path: str) -> str:
+    """A backup with the job `a`, of a database that has `b` as well now."""
+    made = str(Path(path).with_name("copy.db"))
+    _add(path, "a")
+    backup.backup(path, made, PATIENT)
+    _add(path, "b")
+    return made
+
+
+def _add(path: str, *names: str) -> None:
+    store = SqliteStore(path, PATIENT)
+    store.enqueue([NewJob("true", name) for name in names], max_retries=3, now_ms=NOW)
+    store.close()
+
+
+def _names(path: str) -> list[str]:
+    store = SqliteStore(path, PATIENT)
+    names = [job.id for job in store.list(JobFilter())]
+    store.close()
+    return names
+
+
+def _killed_in(patched: pytest.MonkeyPatch, name: str, call: int, work: Callable[[], Any]) -> None:
+    """Does the work in a process that is killed at the n-th call of a function of `backup`."""
+    pid = os.fork()
+    if pid == 0:
+        plain, calls = getattr(backup, name), 0
+
+        def doomed(*arguments: Any, **named: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            if calls == call:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return plain(*arguments, **named)
+
+        try:
+            patched.setattr(backup, name, doomed)
+            work()
+        finally:
+            os._exit(0)
+    assert os.WTERMSIG(os.waitpid(pid, 0)[1]) == signal.SIGKILL, "it came there"
+
+
+@pytest.mark.parametrize("name", ["_fill", "_copy", "must_be_good", "_sync_directory"])
+def test_a_backup_that_is_killed_leaves_no_half_of_one(
+    path: str, copy: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _killed_in(monkeypatch, name, 1, lambda: backup.backup(path, copy, PATIENT, replace=True))
+    assert _names(copy) in (["a"], ["a", "b"])
+    backup.backup(path, copy, PATIENT, replace=True)
+    assert _names(copy) == ["a", "b"] == _names(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "call"),
+    [("must_be_good", 1), ("_copy", 1), ("_sync_directory", 1), ("must_be_idle", 2)],
+)
+def test_a_restore_that_is_killed_has_not_begun(
+    path: str, copy: str, name: str, call: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _killed_in(monkeypatch, name, call, lambda: backup.restore(path, copy, f"{path}.old", PATIENT))
+    assert _names(path) == ["a", "b"]
+    assert checkup.check(path, PATIENT, full=True).problems == []
+    assert backup.restore(path, copy, f"{path}.old", PATIENT)
+    assert (_names(path), _names(f"{path}.old")) == (["a"], ["a", "b"])
+
+
+@pytest.mark.parametrize("name", ["_set_aside", "_fill", "_sync_directory"])
+def test_a_restore_of_what_cannot_be_read_goes_on_where_it_was_killed(
+    path: str, copy: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path(path).write_bytes(b"notes")
+    kept = f"{path}.old"
+    _killed_in(monkeypatch, name, 1, lambda: backup.restore(path, copy, kept, PATIENT))
+    there = Path(path).exists()
+    assert (Path(path) if there else Path(kept)).read_bytes() == b"notes"
+    assert backup.restore(path, copy, kept, PATIENT) is there
+    assert (_names(path), Path(kept).read_bytes()) == (["a"], b"notes")
+
+
+def test_a_service_that_starts_meanwhile_stops_a_restore(
+    path: str, copy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, calls = backup.must_be_idle, 0
+
+    def starting(database: str) -> None:
+        nonlocal calls
+        calls += 1
+        held = lock.hold(lock.path_of(path, "inst")) if calls == 2 else None
+        try:
+            plain(database)
+        finally:
+            if held is not None:
+                os.close(held)
+
+    monkeypatch.setattr(backup, "must_be_idle", starting)
+    with pytest.raises(BusyError, match="inst"):
+        backup.restore(path, copy, f"{path}.old", PATIENT)
+    assert _names(path) == ["a", "b"]
