@@ -205,15 +205,20 @@ class Service:
         """Signals one process of it."""
         os.kill(pid, number)
 
+    def own(self) -> list[processes.Process]:
+        """The supervisor and its living children; pids of dead ones may be others' by now."""
+        pids = {self.pid, *(int(line["child_pid"]) for line in self.logged("child.started"))}
+        return [
+            process
+            for process in processes.everyone().values()
+            if process.pid in pids and process.group == self.pid and not process.zombie
+        ]
+
     def kill_everything(self) -> None:
         """kill -9 of the supervisor, the dispatcher and all workers at once, commands excepted."""
-        own = [self.pid, *(int(x["child_pid"]) for x in self.logged("child.started"))]
-        for pid in own:
-            if alive(pid):
-                os.kill(pid, signal.SIGSTOP)
-        for pid in own:
-            if alive(pid):
-                os.kill(pid, signal.SIGKILL)
+        for number in (signal.SIGSTOP, signal.SIGKILL):
+            for process in self.own():
+                processes.send(process, number)
         self.process.wait()
 
     def stop(self, number: int = signal.SIGTERM) -> int:
@@ -231,8 +236,7 @@ class Service:
     def kill_all(self) -> None:
         """For the end of a test: nothing of it survives."""
         marks = [mark for line in self.logged("service.started") if (mark := line["instance"])]
-        if self.process.poll() is None:
-            self.kill_everything()
+        self.kill_everything()
         for mark in marks:
             for process, _ in processes.marked(mark):
                 processes.send(process, signal.SIGKILL)

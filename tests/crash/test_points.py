@@ -9,8 +9,8 @@ from tests.crash.tripwire import POINTS
 from tests.service import eventually
 
 PRINTED = b"".join(b"%d\n" % n for n in range(1, 3001))
-# Long enough for output to be handed on before the end.
-COMMAND = "seq 1500; sleep 0.7; seq 1501 3000"
+COMMAND = "seq 1500; sleep 0.1; seq 1501 3000"
+SLOW = "seq 1500; sleep 0.7; seq 1501 3000"  # its output is handed on before its end
 FATAL = f"[ $QUEUED_ATTEMPT -gt 1 ] || {{ sleep 30 & kill -9 $PPID; sleep 30; }}; {COMMAND}"
 BOTH = ("one", "all")
 
@@ -22,7 +22,7 @@ def _points(*kinds: str) -> list[str]:
 @pytest.mark.parametrize("victim", BOTH)
 @pytest.mark.parametrize("point", _points("claim", "run", "result", "start"))
 def test_of_a_run(scene: Scene, point: str, victim: str) -> None:
-    scene.add("job", COMMAND, prints=PRINTED)
+    scene.add("job", SLOW if "output" in point else COMMAND, prints=PRINTED)
     service = scene.armed(point, victim)
     scene.tripped()
     if victim == "all":

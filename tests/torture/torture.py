@@ -22,7 +22,7 @@ from queued.core.payload import new_job
 from queued.service import processes
 from queued.store.connection import Patience
 from queued.store.sqlite import SqliteStore
-from tests.service import Queue, Service, alive, eventually
+from tests.service import Queue, Service, eventually
 from tests.torture import history
 from tests.torture.evidence import announced, outlived
 from tests.torture.history import History, Witness
@@ -236,19 +236,15 @@ class Torture:
             service.process.send_signal(signal.SIGTERM)
         for service in self.queue.services:
             service.ended(60)
-        eventually(lambda: not self._own_alive(), "all of the services are gone", 60)
+        eventually(
+            lambda: not [one for service in self.queue.services for one in service.own()],
+            "all of the services are gone",
+            60,
+        )
 
     def _settled(self) -> bool:
         self._look_after()
         return not self._enqueuers and self._waiting() == 0
-
-    def _own_alive(self) -> list[int]:
-        return [
-            pid
-            for service in self.queue.services
-            for pid in (int(line["child_pid"]) for line in service.logged("child.started"))
-            if alive(pid)
-        ]
 
     # What is known
 

@@ -1,0 +1,105 @@
+"""The wall clock is set, an hour or a year, forth and back, while jobs run, wait and retry.
+
+The programs are real ones whose wall clock is off by what a file says; the time since boot is not.
+"""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from queued.core import times
+from tests.crash.scene import Scene
+from tests.service import Service, eventually
+
+HOUR_MS = 3_600_000
+YEAR_MS = 365 * 24 * HOUR_MS
+JUMPS = (HOUR_MS, -HOUR_MS, YEAR_MS, -YEAR_MS)
+
+
+class Clock:
+    """Sets the clock of a service, and wakes it as the kernel does when the clock is set."""
+
+    def __init__(self, scene: Scene) -> None:
+        self._scene = scene
+        self.path = scene.queue.directory.parent / "offset"
+        self.path.write_text("0")
+
+    def serve(self, *others: str) -> Service:
+        """A service that has this clock."""
+        words = ("-m", "tests.crash.altered", f"clock={self.path}", *others, "queued")
+        return self._scene.serve(*words).ready()
+
+    def set(self, offset_ms: int) -> None:
+        """From now on it is so far off."""
+        new = Path(f"{self.path}.new")
+        new.write_text(str(offset_ms))
+        new.replace(self.path)
+        self._scene.queue.store.config_set("backoff_base", "2", now_ms=times.now_ms())
+
+
+@pytest.fixture
+def clock(scene: Scene) -> Clock:
+    return Clock(scene)
+
+
+@pytest.mark.parametrize("jump_ms", JUMPS)
+def test_a_running_job_ends_in_its_own_time(scene: Scene, clock: Clock, jump_ms: int) -> None:
+    service = clock.serve()
+    scene.add("job", "sleep 0.8", timeout=30)
+    eventually(lambda: scene.started("job"))
+    clock.set(jump_ms)
+    assert scene.broken() == []
+    (run,) = scene.queue.attempts("job")
+    assert run.outcome == "exit"
+    assert run.ran_ms is not None
+    assert 700 < run.ran_ms < 10_000
+    assert not service.logged("child.died")
+
+
+@pytest.mark.parametrize("jump_ms", JUMPS)
+def test_a_retry_waits_its_delay(scene: Scene, clock: Clock, jump_ms: int) -> None:
+    """Neither comes at once nor in a year."""
+    service = clock.serve()
+    scene.add("job", "[ $QUEUED_ATTEMPT -gt 1 ]", backoff_base=2, backoff_max=2)
+    _retries_in_time(scene, clock, jump_ms)
+    assert service.logged("clock.shifted")
+
+
+def test_a_retry_waits_its_delay_though_the_turn_that_saw_it_was_refused(
+    scene: Scene, clock: Clock
+) -> None:
+    """The disk was full at that very moment: what the turn moved was not moved."""
+    service = clock.serve("refused_shift")
+    scene.add("job", "[ $QUEUED_ATTEMPT -gt 1 ]", backoff_base=2, backoff_max=2)
+    _retries_in_time(scene, clock, -HOUR_MS)
+    assert service.logged("database.refused")
+
+
+def _retries_in_time(scene: Scene, clock: Clock, jump_ms: int) -> None:
+    eventually(lambda: scene.queue.job("job").label == "failed")
+    failed_s = time.monotonic()
+    clock.set(jump_ms)
+    eventually(lambda: len(scene.started("job")) == 2, within_s=15)
+    assert 1.5 < time.monotonic() - failed_s < 10
+    assert scene.queue.wait("job").label == "completed"
+
+
+@pytest.mark.parametrize("jump_ms", [HOUR_MS, YEAR_MS])
+def test_a_time_that_a_user_gave_stays_what_it_is(scene: Scene, clock: Clock, jump_ms: int) -> None:
+    clock.serve()
+    scene.add("job", "true", run_at=(times.now_ms() + HOUR_MS // 2) / 1000)
+    scene.queue.wait(scene.add("first", "true"))
+    assert scene.queue.job("job").label == "scheduled"
+    clock.set(jump_ms)
+    assert scene.queue.wait("job").label == "completed"
+
+
+def test_a_jump_while_nobody_serves(scene: Scene, clock: Clock) -> None:
+    service = clock.serve()
+    scene.add("job", "[ $QUEUED_ATTEMPT -gt 1 ]", backoff_base=2, backoff_max=2)
+    eventually(lambda: scene.queue.job("job").label == "failed")
+    assert service.stop() == 0
+    clock.set(-HOUR_MS)
+    clock.serve()
+    assert scene.queue.wait("job").label == "completed"

@@ -1,0 +1,145 @@
+"""The checker sees it when the product is broken on purpose: a table of defects, each found.
+
+What is not here is in test_power_cut.py: less syncing than there must be.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.crash.scene import Scene
+from tests.service import eventually
+from tests.torture.checker import check
+from tests.torture.evidence import outlived
+
+Play = Callable[[Scene, str], list[str]]
+
+
+def altered(*names: str) -> tuple[str, ...]:
+    return ("-m", "tests.crash.altered", *names, "queued")
+
+
+def _serve(scene: Scene, *names: str, workers: int = 2) -> None:
+    scene.serve(*(altered(*names) if names and names[0] else ()), workers=workers)
+
+
+def fails_twice(scene: Scene, defect: str) -> list[str]:
+    """A job that fails once, and waits before it runs again."""
+    scene.add("job", "[ $QUEUED_ATTEMPT -gt 1 ]", backoff_base=1, backoff_max=0.5)
+    _serve(scene, defect)
+    return scene.broken()
+
+
+def leaves_a_child(scene: Scene, defect: str) -> list[str]:
+    """A job that ends before a process that it has started."""
+    scene.add("job", "setsid sleep 30 & sleep 0.1")
+    _serve(scene, defect)
+    scene.queue.wait("job")
+    alive = outlived(scene.traces)  # before a stop of the service ends it
+    return [*(f"left_behind: {one}" for one in alive), *scene.broken()]
+
+
+def loses_its_worker(scene: Scene, defect: str) -> list[str]:
+    """A job whose worker is killed, while a child of the job lives on."""
+    scene.add("job", "[ $QUEUED_ATTEMPT -gt 1 ] || { sleep 30 & kill -9 $PPID; sleep 30; }")
+    _serve(scene, defect)
+    return scene.broken()
+
+
+def killed_whole(scene: Scene, defect: str) -> list[str]:
+    """A service that is killed with all its processes but a command."""
+    scene.add("job", "[ $QUEUED_ATTEMPT -gt 1 ] || sleep 30")
+    service = scene.serve()
+    eventually(lambda: scene.started("job"))
+    service.kill_everything()
+    _serve(scene, defect)
+    eventually(lambda: len(scene.queue.store.instances()) > 0)
+    try:
+        return scene.broken(within_s=2.5)
+    except AssertionError:
+        return check(scene.known())
+
+
+def unacknowledged(scene: Scene, defect: str) -> list[str]:
+    """A dispatcher that is killed between the commit of a result and its acknowledgement."""
+    fields: dict[str, Any] = {"defer_on": [75], "backoff_base": 1, "backoff_max": 1}
+    scene.add("job", "case $QUEUED_ATTEMPT in 1) exit 75;; 2) exit 1;; esac", **fields)
+    first = scene.serve()
+    eventually(lambda: [run for run in scene.queue.attempts("job") if run.ended_ms])
+    first.stop()
+    point = f"tripwire=result: recorded, not acknowledged|one|{scene.mark}"
+    scene.serve(*altered(*([defect] if defect else []), point), workers=1)
+    scene.tripped()
+    return scene.broken()
+
+
+def killed_when_told(scene: Scene, defect: str) -> list[str]:
+    """A dispatcher that is killed when it tells workers of what it has not committed yet."""
+    for n in range(4):
+        scene.add(f"job{n}", "sleep 0.3")
+    env = {"ALTERED_MARK": str(scene.mark)}
+    program = altered(defect) if defect else ("-m", "queued")
+    scene.queue.spawn(workers=2, program=program, env=env)
+    broken = scene.broken()
+    again = [job.id for job in scene.queue.jobs() if job.runs > 1]
+    return [*broken, *(f"{name} ran again after it had succeeded" for name in again)]
+
+
+def prints_and_waits(scene: Scene, defect: str) -> list[str]:
+    """A dispatcher that is killed before it has stored output that was sent to it."""
+    scene.add("job", "echo begun; sleep 1; echo over", prints=b"begun\nover\n")
+    point = f"tripwire=run: its output stored, not committed|one|{scene.mark}"
+    scene.serve(*altered(*([defect] if defect else []), point))
+    return scene.broken()
+
+
+def enqueued_and_killed(scene: Scene, defect: str) -> list[str]:
+    """A queuectl that is killed once it has said the id."""
+    words = ["-m", "tests.crash.altered", *([defect] if defect else []), "queuectl"]
+    done = scene.run(*words, "--db", scene.queue.path, "enqueue", "--id", "job", "--", "true")
+    scene.asked = {"job"}
+    scene.acknowledged = set(done.stdout.split())
+    _serve(scene)
+    known = scene.known()
+    return [line for line in check(known) if not line.startswith("unfinished")]
+
+
+def two_services(scene: Scene, defect: str) -> list[str]:
+    """A second service starts while the first is at work."""
+    scene.add("job", "sleep 1")
+    scene.serve()
+    eventually(lambda: scene.started("job"))
+    _serve(scene, defect)
+    broken = scene.broken()
+    lost = [run for run in scene.queue.attempts("job") if run.outcome != "exit"]
+    return [*broken, *("a run was lost and nobody died" for _ in lost)]
+
+
+TABLE: list[tuple[str, Play, str]] = [
+    ("no_fence", unacknowledged, "miscounted"),
+    ("no_rescue", killed_whole, "unfinished"),
+    ("rescue_without_kill", killed_whole, "overlapping"),
+    ("alone_not_group", leaves_a_child, "left_behind"),
+    ("orphans_stay", loses_its_worker, "overlapping"),
+    ("told_before_commit", killed_when_told, "untold"),
+    ("early_retry", fails_twice, "early"),
+    ("uncounted_loss", loses_its_worker, "miscounted"),
+    ("output_once", prints_and_waits, "unprinted"),
+    ("printed_before_commit", enqueued_and_killed, "lost"),
+    ("everybody_is_dead", two_services, "a run was lost and nobody died"),
+    ("uncounted_moves", fails_twice, "miscounted_labels"),
+]
+
+
+@pytest.mark.parametrize(("defect", "play", "rule"), TABLE)
+def test_a_defect_is_found(scene: Scene, defect: str, play: Play, rule: str) -> None:
+    broken = play(scene, defect)
+    print(broken)
+    assert rule in {line.split(":")[0] for line in broken}
+
+
+@pytest.mark.parametrize("play", dict.fromkeys(play for _, play, _ in TABLE))
+def test_nothing_is_found_without_it(scene: Scene, play: Play, tmp_path: Path) -> None:
+    assert play(scene, "") == []

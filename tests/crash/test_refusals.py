@@ -1,0 +1,208 @@
+"""The system says no, to real processes: no room, no process, no descriptor, no lock, no time."""
+
+import contextlib
+import os
+import resource
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.crash.scene import Scene
+from tests.service import Queue, Service, eventually
+
+FULL = "database.refused"
+
+
+def altered(*names: str) -> tuple[str, ...]:
+    return ("-m", "tests.crash.altered", *names, "queued")
+
+
+def _refused(service: Service) -> int:
+    return len(service.logged(FULL))
+
+
+def test_a_full_disk_is_waited_for(scene: Scene) -> None:
+    """For everybody, root or not: the disk is full while a file says so."""
+    control = scene.queue.directory.parent / "full"
+    service = scene.serve(*altered(f"full={control}")).ready()
+    scene.add("job", "echo begun; sleep 0.3; echo over", prints=b"begun\nover\n")
+    eventually(lambda: scene.started("job"))
+    control.touch()
+    eventually(lambda: "end" in (scene.traces / "job.trace").read_text())
+    eventually(lambda: _refused(service))
+    again = scene.run(*altered(f"full={control}")[:-1], "queuectl", "--db", scene.queue.path,
+                      "enqueue", "--", "true")  # fmt: skip
+    assert (again.returncode, again.stdout) == (74, "")
+    assert again.stderr.count("\n") == 1
+    assert "no room on the disk" in again.stderr
+    assert scene.queue.job("job").label == "processing"
+    control.unlink()
+    assert scene.broken() == []
+    assert scene.queue.job("job").runs == 1
+    assert _refused(service) == 1, "it is said once"
+    assert service.logged("database.recovered")
+
+
+def test_a_bad_disk_loses_nothing(scene: Scene) -> None:
+    """Each fiftieth write or sync of the WAL fails, in every dispatcher that there is."""
+    service = scene.serve(*altered("sometimes=20"), workers=3)
+    for n in range(60):
+        scene.add(
+            f"j{n}", f"seq 5; exit $(( {n} % 4 == QUEUED_ATTEMPT ))", prints=b"1\n2\n3\n4\n5\n"
+        )
+    assert scene.broken(within_s=60) == []
+    assert _refused(service)
+    assert [job.runs for job in scene.queue.jobs()] == [2 if n % 4 == 1 else 1 for n in range(60)]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A real file system of 1 MiB, for who may make one; to others it is said that they may not."""
+    mounted = tmp_path / "small"
+    mounted.mkdir(mode=0o700)
+    made = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m,mode=0700", "queued-test", mounted],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    try:
+        yield mounted
+    finally:
+        if made.returncode == 0:
+            subprocess.run(["umount", "--lazy", mounted], check=True)
+
+
+def _fill(directory: Path) -> Path:
+    filler = directory / "filler"
+    with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+    return filler
+
+
+@pytest.mark.parametrize("_who", ["root"] if os.geteuid() == 0 else [])
+def test_a_file_system_that_fills_up(tmp_path: Path, small_disk: Path, _who: str) -> None:
+    assert os.path.ismount(small_disk), "the tests of a real full disk need the right to mount one"
+    queue = Queue(tmp_path, str(small_disk / "queue.db"))
+    try:
+        service = queue.serve()
+        name = queue.add("seq 20000; sleep 0.5; seq 20000")
+        eventually(lambda: queue.attempts(name))
+        filler = _fill(small_disk)
+        eventually(lambda: _refused(service))
+        refused = queue.queuectl("enqueue", "--", "true")
+        assert (refused.returncode, refused.stdout) == (74, "")
+        assert refused.stderr.count("\n") == 1
+        assert queue.queuectl("list").returncode == 0, "it can still be read"
+        filler.unlink()
+        assert queue.wait(name).runs == 1
+        assert len(queue.output(name)) == 2 * len("".join(f"{n}\n" for n in range(1, 20001)))
+        assert _refused(service) == 1
+        assert queue.wait(queue.add("true")).label == "completed"
+        assert service.stop() == 0
+    finally:
+        queue.close()
+
+
+@pytest.mark.parametrize("_who", ["root"] if os.geteuid() == 0 else [])
+def test_a_file_system_that_can_only_be_read(tmp_path: Path, small_disk: Path, _who: str) -> None:
+    assert os.path.ismount(small_disk), "the tests of a real full disk need the right to mount one"
+    queue = Queue(tmp_path, str(small_disk / "queue.db"))
+    queue.add("true", id="there")
+    queue.store.close()
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    refused = queue.queuectl("enqueue", "--", "true")
+    assert refused.returncode in (74, 77)
+    assert (refused.stdout, refused.stderr.count("\n")) == ("", 1)
+    service = queue.spawn()
+    assert service.ended() in (74, 77)
+    assert service.log_path.read_text().count("\n") == 1
+    service.kill_all()
+
+
+def test_no_process_to_start_a_command_with(scene: Scene) -> None:
+    service = scene.serve(*altered("no_process=3"), workers=1)
+    scene.add("job", "true")
+    assert scene.broken() == []
+    assert len(service.logged("job.start_refused")) == 1
+    (run,) = scene.queue.attempts("job")
+    assert run.outcome == "exit"
+
+
+def test_no_memory_to_fork_with(scene: Scene) -> None:
+    service = scene.serve(*altered("no_fork=4"), workers=2).ready()
+    scene.add("job", "true")
+    assert scene.broken() == []
+    assert len(service.logged("child.not_started")) == 4
+
+
+def test_no_descriptor_to_start_a_command_with(scene: Scene) -> None:
+    """The limit of a real worker is lowered to what it has open, and raised again."""
+    service = scene.serve(workers=1).ready()
+    worker = service.child(1)
+    limits = resource.prlimit(worker, resource.RLIMIT_NOFILE)
+    opened = max(int(name) for name in os.listdir(f"/proc/{worker}/fd"))
+    resource.prlimit(worker, resource.RLIMIT_NOFILE, (opened + 1, limits[1]))
+    scene.add("job", "true")
+    eventually(lambda: service.logged("job.start_refused"))
+    resource.prlimit(worker, resource.RLIMIT_NOFILE, limits)
+    assert scene.broken() == []
+    assert scene.queue.job("job").runs == 1
+
+
+def test_a_database_that_others_hold_is_waited_for(scene: Scene) -> None:
+    service = scene.serve().ready()
+    scene.add("job", "sleep 0.2")
+    eventually(lambda: scene.started("job"))
+    holder = sqlite3.connect(scene.queue.path, isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    words = ["-m", "queued.ctl", "--db", scene.queue.path, "enqueue", "--id", "late", "--", "true"]
+    with subprocess.Popen(
+        [sys.executable, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as late:
+        eventually(lambda: service.logged("database.locked"))
+        assert late.poll() is None, "queuectl waits, too"
+        assert [job.id for job in scene.queue.jobs()] == ["job"]
+        holder.execute("COMMIT")
+        holder.close()
+        assert late.communicate(timeout=20)[0] == "late\n"
+    scene.asked.add("late")
+    scene.queue.wait("late")
+    assert [line for line in scene.broken() if "late" not in line] == []
+    assert scene.queue.job("job").runs == 1
+    assert len(service.logged("database.locked")) == 1
+
+
+def test_a_whole_tree_that_stands_still_is_not_taken_for_dead(scene: Scene) -> None:
+    first = scene.serve(workers=1).ready()
+    scene.add("job", "sleep 0.5")
+    eventually(lambda: scene.started("job"))
+    asleep = [first.pid, *first.descendants()]
+    for pid in asleep:
+        os.kill(pid, signal.SIGSTOP)
+    second = scene.serve(workers=1).ready()
+    for n in range(20):
+        scene.queue.wait(scene.add(f"other{n}", "sleep 0.1"))
+    assert scene.queue.job("job").label == "processing"
+    for pid in asleep:
+        os.kill(pid, signal.SIGCONT)
+    assert scene.broken() == []
+    assert [run.outcome for run in scene.queue.attempts("job")] == ["exit"]
+    assert not second.logged("instance.rescued")
+    assert not first.logged("child.died")
+
+
+def test_a_cancel_is_heard_though_the_turn_that_read_of_it_was_refused(scene: Scene) -> None:
+    service = scene.serve(*altered("refused_news"), workers=1)
+    scene.add("job", "sleep 60")
+    eventually(lambda: scene.started("job"))
+    scene.queue.queuectl("cancel", "job")
+    assert scene.broken() == []
+    assert scene.queue.job("job").label == "cancelled"
+    assert _refused(service) == 1
