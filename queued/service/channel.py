@@ -29,12 +29,12 @@ class _Message(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class Hello(_Message, frozen=True):
-    """The first message on a connection: who it is, and which claim it still holds."""
+    """The first message on a connection: who it is, and which claims it still holds."""
 
     protocol: int
     worker: int
     pid: int
-    holding: Key | None
+    holding: list[Key]
 
 
 class Piece(msgspec.Struct, frozen=True, array_like=True):
@@ -60,13 +60,20 @@ class Result(_Message, frozen=True):
     pieces: list[Piece]
 
 
+class Returned(_Message, frozen=True):
+    """A claim that was not started: somebody else may have it."""
+
+    key: Key
+
+
 # Dispatcher to worker
 
 
 class Run(_Message, frozen=True):
-    """A claim to run. It also acknowledges the result that the worker sent before."""
+    """A claim to run, now or next. It also says which results are durable."""
 
     key: Key
+    recorded: list[Key]
     id: str
     queue: str
     command: str
@@ -172,7 +179,7 @@ class Fatal(_Message, frozen=True):
 
 
 Message = (
-    Hello | Output | Result | Run | Stored | Recorded | Cancel
+    Hello | Output | Result | Returned | Run | Stored | Recorded | Cancel
     | Roster | WorkerStarted | WorkerGone | Drain | Finish | Renew | Describe
     | Ready | Applied | Load | StopRequested | Fatal
 )  # fmt: skip

@@ -13,7 +13,6 @@ import struct
 from collections.abc import Iterable
 from functools import partial
 
-from queued.core.model import Claim
 from queued.service.channel import (
     Channel,
     Hello,
@@ -21,9 +20,11 @@ from queued.service.channel import (
     Output,
     ProtocolError,
     Result,
+    Returned,
     WorkerGone,
     WorkerStarted,
 )
+from queued.service.hands import Hands
 from queued.service.log import Log
 from queued.service.wake import Wake
 
@@ -47,7 +48,7 @@ class Crew:
     """The workers by number, and an inbox of what they and the supervisor said, in order."""
 
     def __init__(self, listener: socket.socket, wake: Wake, log: Log) -> None:
-        self.claims: dict[int, Claim] = {}
+        self.hands = Hands()
         self.inbox: list[tuple[int, Message]] = []
         self.peers: dict[int, Peer] = {}
         self._pids: dict[int, int] = {}
@@ -63,8 +64,9 @@ class Crew:
         """Who lives when a dispatcher starts. A claim of anybody else ended with its worker."""
         for worker, pid in workers:
             self.started(WorkerStarted(worker=worker, pid=pid))
-        for worker in self.claims.keys() - self._pids.keys():
-            self.inbox.append((worker, WorkerGone(worker=worker, pid=0, clean=False)))
+        for worker in self.hands.busy():
+            if worker not in self._pids:
+                self.inbox.append((worker, WorkerGone(worker=worker, pid=0, clean=False)))
 
     def started(self, message: WorkerStarted) -> None:
         """A worker lives; what it said before we knew it counts now."""
@@ -86,12 +88,12 @@ class Crew:
 
     # What the dispatcher asks
 
-    def idle(self, claims: dict[int, Claim]) -> list[int]:
-        """Workers that are connected and hold none of these claims."""
+    def present(self) -> list[int]:
+        """Workers that are connected."""
         return [
             peer.worker
             for peer in self.peers.values()
-            if peer.worker is not None and self._known(peer) and peer.worker not in claims
+            if peer.worker is not None and self._known(peer)
         ]
 
     def greeted(self) -> bool:
@@ -157,7 +159,7 @@ class Crew:
     def _take(self, peer: Peer, message: Message) -> None:
         if isinstance(message, Hello) and peer.worker is None and message.pid == peer.pid:
             peer.worker = message.worker
-        elif not isinstance(message, Output | Result) or peer.worker is None:
+        elif not isinstance(message, Output | Result | Returned) or peer.worker is None:
             msg = f"{type(message).__name__} is not what the dispatcher expects"
             raise ProtocolError(msg)
         if self._known(peer):

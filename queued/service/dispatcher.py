@@ -33,6 +33,7 @@ from queued.service.children import DISPATCHER
 from queued.service.clock import Clock
 from queued.service.crew import Crew
 from queued.service.gauge import Gauge
+from queued.service.hands import Hands
 from queued.service.log import Log
 from queued.service.looks import Looks
 from queued.service.printed import Printed
@@ -123,7 +124,7 @@ class Dispatcher:
         with self._ledger.transaction():
             self._ledger.register(self._instance, now_ms=times.now_ms())
             claims = self._ledger.running_claims(self._instance.id)
-        self._crew.claims = {claim.worker: claim for claim in claims}
+        self._crew.hands = Hands(claims)
         self._hear()
 
     def _over(self) -> bool:
@@ -262,7 +263,7 @@ class Dispatcher:
 
     def _made(self, turn: Turn, now_ms: int) -> None:
         self._crew.inbox.clear()
-        self._crew.claims = turn.claims
+        self._crew.hands = turn.hands
         for worker, messages in turn.replies.items():
             self._crew.send(worker, messages)
         self._retention.made(times.monotonic_s())
@@ -285,7 +286,6 @@ class Dispatcher:
         if news.stop_requested and not self._stop_told:
             self._stop_told = True
             self._supervisor.send(StopRequested())
-        for key in news.cancelled:
-            for worker, claim in self._crew.claims.items():
-                if claim.key == key:
-                    self._crew.send(worker, [Cancel(key=key)])
+        for claim in self._crew.hands:
+            if claim.key in news.cancelled:
+                self._crew.send(claim.worker, [Cancel(key=claim.key)])

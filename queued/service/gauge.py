@@ -50,7 +50,7 @@ class Gauge:
         if counts is None:
             return
         self.next_s = math.inf
-        load = Load(busy=sorted(turn.claims), waiting=counts.get(Label.PENDING, 0))
+        load = Load(busy=turn.hands.busy(), waiting=counts.get(Label.PENDING, 0))
         if load != self._told:
             self._told, self._rests_until_s = load, now_s + _AGAIN_S
             self._supervisor.send(load)
@@ -63,7 +63,7 @@ class Gauge:
             "queue.described",
             **{label.value: counts.get(label, 0) for label in Label},
             running=[
-                {"worker": worker, **names(claim), "since": times.iso(claim.claimed_ms)}
-                for worker, claim in sorted(turn.claims.items())
+                {"worker": claim.worker, **names(claim), "since": times.iso(claim.claimed_ms)}
+                for claim in turn.hands.running()
             ],
         )

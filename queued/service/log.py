@@ -46,7 +46,7 @@ EVENTS = {
     "job.finished": "an attempt is recorded: how it ended and what becomes of the job",
     "job.claim_lost": "a result came for a claim that is no longer in force; it was dropped",
     "jobs.pruned": "ended jobs were removed that are older than the settings keep them",
-    "job.released": "a claim that never started was given back",
+    "job.returned": "a job that was handed to a worker was not started, and is ready again",
     "settings.applied": "the settings in force have changed",
     "settings.refused": "a stored setting is wrong; the old ones stay",
     "clock.shifted": "the wall clock was set; waiting retries were moved along",

@@ -10,6 +10,8 @@ def tell(log: Log, turn: Turn) -> None:
     """Logs what a committed turn has done."""
     for claim in turn.claimed:
         log.debug("job.claimed", **names(claim), worker=claim.worker)
+    for claim in turn.returned:
+        log.debug("job.returned", **names(claim), worker=claim.worker)
     for key in turn.lost:
         log.warning("job.claim_lost", row=key.job, attempt=key.attempt)
     for finished in turn.finished:

@@ -9,9 +9,10 @@ import signal
 import time
 
 from queued.core import times
-from queued.core.model import Claim, Ending, Instance, Outcome
+from queued.core.model import Claim, Instance
 from queued.core.settings import Settings
 from queued.service import processes, report
+from queued.service.hands import Hands
 from queued.service.log import Log
 from queued.service.turn import Clerk, Turn
 from queued.store import lock
@@ -88,11 +89,10 @@ class Rescuer:
             self._refuse(instance, left)
             return False
         now_ms = times.now_ms()
-        turn = Turn({claim.worker: claim for claim in claims})
-        ending = Ending(Outcome.LOST, error="the service died")
+        turn = Turn(Hands(claims))
         with self._ledger.transaction():
-            for claim in claims:
-                self._clerk.settle(turn, claim, ending, settings, now_ms)
+            for worker in turn.hands.busy():
+                self._clerk.bury(turn, worker, "the service died", settings, now_ms)
             self._ledger.unregister(instance.id)
         self._neighbours.forget(instance)
         self._again_s.pop(instance.id, None)

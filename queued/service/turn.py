@@ -26,12 +26,14 @@ from queued.service.channel import (
     Piece,
     Recorded,
     Result,
+    Returned,
     Run,
     Stored,
     WorkerGone,
     WorkerStarted,
 )
 from queued.service.crew import Crew
+from queued.service.hands import Hands
 from queued.store.base import Ledger
 
 PROMOTED_AT_ONCE = 10_000
@@ -49,9 +51,10 @@ class Finished(NamedTuple):
 class Turn:
     """The consequences of one transaction."""
 
-    def __init__(self, claims: dict[int, Claim]) -> None:
-        self.claims = dict(claims)
+    def __init__(self, hands: Hands) -> None:
+        self.hands = hands.copy()
         self.claimed: list[Claim] = []
+        self.returned: list[Claim] = []
         self.finished: list[Finished] = []
         self.lost: list[Key] = []
         self.printed: list[tuple[Claim, Chunk]] = []
@@ -78,13 +81,13 @@ class Clerk:
         claiming: bool,
         now_ms: int,
     ) -> Turn:
-        """All that the crew's inbox asks for, then a job for each idle worker."""
-        turn = Turn(crew.claims)
+        """All that the crew's inbox asks for, then jobs for the workers that may have one."""
+        turn = Turn(crew.hands)
         for worker, message in crew.inbox:
             self._write(turn, worker, message, settings, now_ms)
         turn.next_due_ms = self._ledger.promote(now_ms=now_ms, limit=PROMOTED_AT_ONCE)
         if claiming:
-            self._claim(turn, crew.idle(turn.claims), settings, now_ms)
+            self._claim(turn, crew.present(), settings, now_ms)
         return turn
 
     def _write(
@@ -93,6 +96,8 @@ class Clerk:
         match message:
             case Result():
                 self._result(turn, worker, message, settings, now_ms)
+            case Returned():
+                self._returned(turn, worker, message.key, settings, now_ms)
             case Output():
                 self._output(turn, worker, message)
             case Hello():
@@ -105,19 +110,20 @@ class Clerk:
     def _result(
         self, turn: Turn, worker: int, result: Result, settings: Settings, now_ms: int
     ) -> None:
-        claim = turn.claims.get(worker)
-        if claim is None or claim.key != result.key:
+        claim = turn.hands.find(worker, result.key)
+        if claim is None:
             turn.lost.append(result.key)
             turn.reply(worker, Recorded(key=result.key, accepted=False))
             return
+        turn.hands.ran(worker, result.ending.ran_ms)
         for piece in result.pieces:
             self._store(turn, claim, piece)
         accepted = self.settle(turn, claim, result.ending, settings, now_ms)
         turn.reply(worker, Recorded(key=result.key, accepted=accepted))
 
     def _output(self, turn: Turn, worker: int, output: Output) -> None:
-        claim = turn.claims.get(worker)
-        if claim is None or claim.key != output.key:
+        claim = turn.hands.find(worker, output.key)
+        if claim is None:
             return
         self._store(turn, claim, output.piece)
         chunk = output.piece.chunk
@@ -137,30 +143,49 @@ class Clerk:
         self, turn: Turn, worker: int, hello: Hello, settings: Settings, now_ms: int
     ) -> None:
         """A claim that the worker does not hold never reached it, and one it should not is lost."""
-        claim = turn.claims.get(worker)
-        held = claim.key if claim is not None else None
-        if held == hello.holding:
-            return
-        if hello.holding is not None:
-            turn.lost.append(hello.holding)
-            turn.reply(worker, Recorded(key=hello.holding, accepted=False))
+        for key in hello.holding:
+            if turn.hands.find(worker, key) is None:
+                turn.lost.append(key)
+                turn.reply(worker, Recorded(key=key, accepted=False))
+        for claim in turn.hands.of(worker):
+            if claim.key not in hello.holding:
+                self._give_back(turn, claim, settings, now_ms)
+
+    def _returned(self, turn: Turn, worker: int, key: Key, settings: Settings, now_ms: int) -> None:
+        turn.hands.ran(worker, None)
+        claim = turn.hands.find(worker, key)
         if claim is not None:
-            self.settle(turn, claim, Ending(Outcome.INTERRUPTED), settings, now_ms)
+            self._give_back(turn, claim, settings, now_ms)
+
+    def _give_back(self, turn: Turn, claim: Claim, settings: Settings, now_ms: int) -> None:
+        """It was never started: as if it had not been claimed, unless it is to be cancelled."""
+        if self._ledger.release(claim.key, now_ms=now_ms):
+            turn.hands.drop(claim)
+            turn.returned.append(claim)
+        else:
+            self.settle(turn, claim, Ending(Outcome.CANCELLED), settings, now_ms)
 
     def _gone(
         self, turn: Turn, worker: int, gone: WorkerGone, settings: Settings, now_ms: int
     ) -> None:
         """Nothing of the worker lives. If it left cleanly, a claim of it was never started."""
         self._ledger.worker_gone(self._instance, worker)
-        claim = turn.claims.get(worker)
-        if claim is None:
-            return
-        ending = (
-            Ending(Outcome.INTERRUPTED)
-            if gone.clean
-            else Ending(Outcome.LOST, error="its worker died")
-        )
-        self.settle(turn, claim, ending, settings, now_ms)
+        if gone.clean:
+            for claim in turn.hands.of(worker):
+                self._give_back(turn, claim, settings, now_ms)
+        else:
+            self.bury(turn, worker, "its worker died", settings, now_ms)
+
+    def bury(self, turn: Turn, worker: int, why: str, settings: Settings, now_ms: int) -> None:
+        """Settles what a dead worker held: it was at the first, and the next was in its hand.
+
+        If a result was on its way when all died, it may have been at the next one: that attempt
+        stays in the history, and does not count.
+        """
+        outcome = Outcome.LOST
+        for claim in turn.hands.of(worker):
+            self.settle(turn, claim, Ending(outcome, error=why), settings, now_ms)
+            outcome = Outcome.INTERRUPTED
 
     def settle(
         self, turn: Turn, claim: Claim, ending: Ending, settings: Settings, now_ms: int
@@ -168,28 +193,34 @@ class Clerk:
         """Records an ending; False if the claim was not in force any more."""
         verdict = judge(claim, ending, backoff_of(claim, settings), now_ms=now_ms)
         state = self._ledger.settle(claim.key, ending, verdict, now_ms=now_ms)
-        turn.claims.pop(claim.worker, None)
+        turn.hands.drop(claim)
         if state is None:
             turn.lost.append(claim.key)
             return False
         turn.finished.append(Finished(claim, ending, verdict, state))
         return True
 
-    def _claim(self, turn: Turn, idle: list[int], settings: Settings, now_ms: int) -> None:
-        for worker in idle:
-            token = random.getrandbits(62)
-            claim = self._ledger.claim(self._instance, worker, token, now_ms=now_ms)
-            if claim is None:
-                return
-            turn.claims[worker] = claim
-            turn.claimed.append(claim)
-            # A run acknowledges the result before it; two messages would say the same twice.
-            kept = [m for m in turn.replies.get(worker, []) if not _accepted(m)]
-            turn.replies[worker] = [*kept, run_of(claim, settings)]
+    def _claim(self, turn: Turn, present: list[int], settings: Settings, now_ms: int) -> None:
+        """First a job for everybody who has none, then one more for those who are quick."""
+        for may_have in (turn.hands.empty, turn.hands.open):
+            for worker in filter(may_have, present):
+                token = random.getrandbits(62)
+                claim = self._ledger.claim(self._instance, worker, token, now_ms=now_ms)
+                if claim is None:
+                    return
+                turn.hands.take(claim)
+                turn.claimed.append(claim)
+                replies = turn.replies.setdefault(worker, [])
+                replies[:] = [*_refused(replies), run_of(claim, settings, _recorded(replies))]
 
 
-def _accepted(message: Message) -> bool:
-    return isinstance(message, Recorded) and message.accepted
+def _recorded(replies: list[Message]) -> list[Key]:
+    return [m.key for m in replies if isinstance(m, Recorded) and m.accepted]
+
+
+def _refused(replies: list[Message]) -> list[Message]:
+    """A run says itself which results are recorded; two messages would say it twice."""
+    return [m for m in replies if not (isinstance(m, Recorded) and m.accepted)]
 
 
 def backoff_of(claim: Claim, settings: Settings) -> Backoff:
@@ -206,11 +237,12 @@ def backoff_of(claim: Claim, settings: Settings) -> Backoff:
     )
 
 
-def run_of(claim: Claim, settings: Settings) -> Run:
+def run_of(claim: Claim, settings: Settings, recorded: list[Key]) -> Run:
     """What a worker needs to know of a claim."""
     options = claim.options
     return Run(
         key=claim.key,
+        recorded=recorded,
         id=claim.id,
         queue=claim.queue,
         command=claim.command,

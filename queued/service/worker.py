@@ -1,27 +1,36 @@
 """A worker: takes a claim, runs its command, reports how it ended. It knows no database.
 
-It keeps a result until the dispatcher says that it is recorded, through any number of dispatchers.
+It keeps a result until the dispatcher says that it is recorded, through any number of dispatchers,
+and goes on with the next run meanwhile if it has one in hand.
 SIGTERM: finish and exit. SIGQUIT: end the command and exit. When the supervisor is gone (its end
 of the lifeline closes), the same as SIGQUIT. SIGUSR1: say that it is well.
 """
 
 import os
 import signal
-from functools import partial
 
 from queued.core import times
 from queued.core.model import Key, Outcome
 from queued.service import channel, processes, spawn
 from queued.service.board import Board
-from queued.service.channel import Cancel, Hello, Message, Output, Recorded, Result, Run, Stored
+from queued.service.channel import (
+    Cancel,
+    Hello,
+    Message,
+    Output,
+    Recorded,
+    Result,
+    Returned,
+    Run,
+    Stored,
+)
 from queued.service.executor import Execution, Phase
+from queued.service.hands import QUICK_S
 from queued.service.log import Log
 from queued.service.output import CHUNK
 from queued.service.spared import Spared
+from queued.service.tap import Tap
 from queued.service.wake import Signals, Wake
-
-_FLUSH_S = 0.5  # output reaches the dispatcher within this time
-_IN_FLIGHT = 8  # pieces of output that may wait for their acknowledgement
 
 
 class Worker:
@@ -46,14 +55,13 @@ class Worker:
         )  # fmt: skip
         self._channel: channel.Channel | None = None
         self._execution: Execution | None = None
-        self._next: Run | None = None  # came while a run was ending whose claim was lost
+        self._next: Run | None = None  # in hand: begins when the run is over
+        self._owed: list[Execution] = []  # results that were sent and are not acknowledged
         self._spared = Spared()
-        self._reported = False  # the result was sent and is not acknowledged
         self._disowned = False  # the claim was lost: end it, report nothing
         self._leaving = False  # exit once nothing is owed
-        self._stopping = False  # and run nothing any more
         self._orphaned = False
-        self._flushed_s = 0.0
+        self._begun_s = 0.0
 
     def run(self) -> int:
         """Works until it is told to leave and owes nothing. Exit code 0: it owes nothing."""
@@ -64,9 +72,9 @@ class Worker:
         while True:
             self._connect()
             self._advance()
-            if self._execution is None and self._leaving:
+            if self._execution is None and not self._owed and self._leaving:
                 return 0
-            if self._channel is None and (self._execution is None or self._reported):
+            if self._channel is None and self._execution is None:
                 return 1  # nobody is there to take the result; the next start rescues the job
             self._wake.wait(self._timeout_s())
 
@@ -76,6 +84,7 @@ class Worker:
         for number in self._signals.take():
             if number == signal.SIGTERM:
                 self._leaving = True
+                self._give_back()
             elif number == signal.SIGQUIT and self._board.stopping:
                 self._stop()
             elif number == signal.SIGUSR1:
@@ -93,7 +102,8 @@ class Worker:
             self._stop()
 
     def _stop(self) -> None:
-        self._leaving = self._stopping = True
+        self._leaving = True
+        self._give_back()
         if self._execution is not None:
             self._execution.stop(Outcome.INTERRUPTED, times.monotonic_s())
 
@@ -108,13 +118,17 @@ class Worker:
     def _handle(self, message: Message) -> None:
         match message:
             case Run():
-                self._begin(message)
+                self._take(message)
+            case Recorded(accepted=True):
+                self._recorded([message.key])
             case Recorded():
-                self._recorded(message)
-            case Stored() if self._holds(message.key):
+                self._lose(message.key)
+            case Stored() if self._runs(message.key):
                 self._current.streams.stored(message.stream, message.end)
-            case Cancel() if self._holds(message.key):
+            case Cancel() if self._runs(message.key):
                 self._current.stop(Outcome.CANCELLED, times.monotonic_s())
+            case Cancel() if self._next is not None and self._next.key == message.key:
+                self._give_back()
             case _:
                 self._log.debug("worker.message_ignored", message=type(message).__name__)
 
@@ -125,7 +139,7 @@ class Worker:
             raise RuntimeError(msg)
         return self._execution
 
-    def _holds(self, key: Key) -> bool:
+    def _runs(self, key: Key) -> bool:
         return self._execution is not None and self._execution.run.key == key
 
     # The dispatcher
@@ -139,14 +153,17 @@ class Worker:
             self._orphan()  # the supervisor listens as long as it lives
             return
         self._wake.add(self._channel.fileno(), self._receive)
-        self._reported = False
-        holding = None
-        if self._execution is not None:
-            self._execution.streams.rewind()
-            holding = self._execution.run.key
+        runs = [*self._owed, *([self._execution] if self._execution is not None else [])]
+        holding = [run.run.key for run in runs]
+        if self._next is not None:
+            holding.append(self._next.key)
         self._channel.send(
             Hello(protocol=channel.PROTOCOL, worker=self._number, pid=os.getpid(), holding=holding)
         )
+        for run in runs:
+            run.streams.rewind()
+        for owed in self._owed:
+            self._report(owed)
 
     def _disconnect(self) -> None:
         if self._channel is not None:
@@ -160,47 +177,67 @@ class Worker:
 
     # One run
 
-    def _begin(self, run: Run) -> None:
-        """A new run; that it comes says that the last one's result is recorded."""
-        if self._disowned:
+    def _take(self, run: Run) -> None:
+        """A new run: for now, or for when the one that is going on is over."""
+        self._recorded(run.recorded)
+        if self._leaving or self._next is not None:
+            self._send(Returned(key=run.key))
+        elif self._execution is None:
+            self._begin(run)
+        else:
             self._next = run
-            return
-        if self._execution is not None and not self._reported:
-            msg = "the dispatcher sent a run while one was going on"
-            raise RuntimeError(msg)
+
+    def _give_back(self) -> None:
+        """What is in hand is for somebody else to run."""
+        run, self._next = self._next, None
+        if run is not None:
+            self._send(Returned(key=run.key))
+
+    def _begin(self, run: Run) -> None:
         self._board.write(self._number, run.id, run.key.attempt)
         now_s = times.monotonic_s()
         environment = spawn.environment_of(run, self._base, self._instance)
         self._execution = Execution(run, environment, self._spared, now_s=now_s)
-        self._reported = False
-        self._flushed_s = now_s
+        self._begun_s = now_s
+        self._tap = Tap(self._execution, self._wake, self._send, now_s=now_s)
         self._log.debug("job.started", job=run.id, queue=run.queue, attempt=run.key.attempt)
-        if self._stopping:
-            self._execution.stop(Outcome.INTERRUPTED, now_s)
 
-    def _recorded(self, message: Recorded) -> None:
-        if not self._holds(message.key):
-            return
-        if message.accepted or self._reported:
-            self._execution, self._reported = None, False
-        else:
+    def _recorded(self, keys: list[Key]) -> None:
+        self._owed = [owed for owed in self._owed if owed.run.key not in keys]
+
+    def _lose(self, key: Key) -> None:
+        """The claim is not ours any more."""
+        self._recorded([key])
+        if self._runs(key):
             self._disowned = True
             self._current.stop(Outcome.LOST, times.monotonic_s())
+        elif self._next is not None and self._next.key == key:
+            self._next = None
 
     def _advance(self) -> None:
-        """Moves the run on by whatever is due."""
-        execution = self._execution
-        if execution is None or self._reported:
-            return
-        now_s = times.monotonic_s()
+        """Moves the run on by whatever is due, and begins the next when it is over."""
+        while self._execution is not None and self._move(self._execution, times.monotonic_s()):
+            run, self._next = self._next, None
+            if run is not None:
+                self._begin(run)
+
+    def _move(self, execution: Execution, now_s: float) -> bool:
+        """Whether the run is over."""
         troubles = execution.refused, execution.unkillable
         execution.tick(now_s)
         self._warn(execution, *troubles)
-        self._watch(execution)
         if execution.phase is Phase.OVER:
             self._finish(execution)
-        elif self._flush_s(execution) <= now_s:
-            self._flush(execution, now_s)
+            return True
+        if now_s >= self._patience_s():
+            self._give_back()
+        self._tap.tick(now_s)
+        return False
+
+    def _patience_s(self) -> float:
+        """How long the next run may wait for this one."""
+        waiting = self._next is not None and not self._disowned
+        return self._begun_s + QUICK_S if waiting else float("inf")
 
     def _warn(self, execution: Execution, refused: int, unkillable: int) -> None:
         """Says once what stands in the way of a run."""
@@ -217,60 +254,31 @@ class Worker:
                 action="end what it left as its owner: a program may have become another user",
             )
 
-    def _watch(self, execution: Execution) -> None:
-        """Reads the pipes of a command that has just been started."""
-        for descriptor in execution.streams.descriptors():
-            if not self._wake.watches(descriptor):
-                self._wake.add(descriptor, partial(self._read, execution, descriptor))
-
-    def _read(self, execution: Execution, descriptor: int) -> None:
-        if not execution.streams.read(descriptor):
-            self._wake.remove(descriptor)
-            execution.streams.close(descriptor)
-
-    def _flush_s(self, execution: Execution) -> float:
-        """When output is to be handed on; not before what was handed on is durable."""
-        streams = execution.streams
-        if not streams.waiting or streams.unacknowledged >= _IN_FLIGHT:
-            return float("inf")
-        return 0.0 if streams.pressing else self._flushed_s + _FLUSH_S
-
-    def _flush(self, execution: Execution, now_s: float) -> None:
-        room = _IN_FLIGHT - execution.streams.unacknowledged
-        for piece in execution.streams.pieces(room * CHUNK):
-            self._send(Output(key=execution.run.key, piece=piece))
-        self._flushed_s = now_s
-
     def _finish(self, execution: Execution) -> None:
-        streams = execution.streams
-        for descriptor in streams.descriptors():
-            self._wake.remove(descriptor)
-        streams.drain()
+        self._tap.end()
+        self._execution = None
         if self._disowned:
-            self._disown()
-            return
-        key = execution.run.key
+            self._disowned = False
+        else:
+            self._owed.append(execution)
+            self._report(execution)
+
+    def _report(self, execution: Execution) -> None:
+        """Sends the last of its output and how it ended."""
+        key, streams = execution.run.key, execution.streams
         while streams.waiting > CHUNK:
             for piece in streams.pieces(CHUNK):
                 self._send(Output(key=key, piece=piece))
         self._send(Result(key=key, ending=execution.ending(), pieces=streams.pieces(CHUNK)))
-        self._reported = True
-
-    def _disown(self) -> None:
-        """Nothing of the lost claim is alive; goes on with what came meanwhile."""
-        self._execution, self._disowned = None, False
-        run, self._next = self._next, None
-        if run is not None:
-            self._begin(run)
 
     def _timeout_s(self) -> float | None:
         execution = self._execution
         if self._channel is not None:
             self._wake.writable(self._channel.fileno(), wanted=self._channel.backlog)
             self._channel.flush()
-        if execution is None or self._reported:
+        if execution is None:
             return None
-        until_s = min(execution.deadline_s, self._flush_s(execution))
+        until_s = min(execution.deadline_s, self._tap.next_s, self._patience_s())
         return None if until_s == float("inf") else max(0.0, until_s - times.monotonic_s())
 
 

@@ -182,8 +182,12 @@ class Ledger(Protocol):
         """Records how a claim ended; None if the claim is no longer in force."""
         ...
 
+    def release(self, key: Key, *, now_ms: int) -> bool:
+        """Makes a claim that was never started undone; False if it is to be cancelled, or lost."""
+        ...
+
     def running_claims(self, instance: str) -> list[Claim]:
-        """What the instance has claimed and not settled."""
+        """What the instance has claimed and not settled, in the order of claiming."""
         ...
 
     def cancel_requests(self, instance: str) -> list[Key]:

@@ -81,6 +81,13 @@ class SqliteLedger:
         )
         return claim
 
+    def release(self, key: Key, *, now_ms: int) -> bool:
+        """See `Ledger.release`."""
+        if self._database.row("release", **key._asdict(), now=now_ms) is None:
+            return False
+        self._database.run("forget_attempt", job=key.job, attempt=key.attempt)
+        return True
+
     def running_claims(self, instance: str) -> list[Claim]:
         """See `Ledger.running_claims`."""
         rows = self._database.rows("running_claims", instance=instance)

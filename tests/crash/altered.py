@@ -161,7 +161,7 @@ def no_fence(_argument: str) -> None:
 
     def result(self: Clerk, made: Turn, worker: int, sent: Result, *rest: Any) -> None:
         database = self._ledger._database  # type: ignore[attr-defined]
-        claim = made.claims.get(worker)
+        claim = next(iter(made.hands.of(worker)), None)
         if claim is None:
             job = database.row("show", job=sent.key.job)
             claim = Claim(

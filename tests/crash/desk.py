@@ -13,7 +13,6 @@ import apsw
 from queued.core.model import (
     Attempt,
     Chunk,
-    Claim,
     Ending,
     Instance,
     Job,
@@ -23,7 +22,8 @@ from queued.core.model import (
     State,
 )
 from queued.core.settings import Settings
-from queued.service.channel import Message, Output, Piece, Result
+from queued.service.channel import Message, Output, Piece, Result, Returned
+from queued.service.hands import Hands
 from queued.service.turn import Clerk, Turn
 from queued.store.connection import Patience
 from queued.store.ledger import SqliteLedger
@@ -32,7 +32,7 @@ from queued.store.sqlite import SqliteStore
 NOW = 1_700_000_000_000
 _WORKERS = (1, 2, 3)
 _ENDINGS = (
-    Ending(Outcome.EXIT, exit_code=0),
+    Ending(Outcome.EXIT, exit_code=0, ran_ms=1),  # a worker that is handed one more
     Ending(Outcome.EXIT, exit_code=0),
     Ending(Outcome.EXIT, exit_code=1, tail=b"no luck"),
     Ending(Outcome.SIGNAL, signal="SIGKILL"),
@@ -44,11 +44,11 @@ class _Crew:
     """As much of a crew as a turn looks at."""
 
     def __init__(self) -> None:
-        self.claims: dict[int, Claim] = {}
+        self.hands = Hands()
         self.inbox: list[tuple[int, Message]] = []
 
-    def idle(self, claims: dict[int, Claim]) -> list[int]:
-        return [worker for worker in _WORKERS if worker not in claims]
+    def present(self) -> list[int]:
+        return list(_WORKERS)
 
 
 class Desk:
@@ -81,7 +81,7 @@ class Desk:
                 instance = Instance("i", "host", 1, "0", NOW, None, "/nowhere")
                 self.ledger.register(instance, now_ms=self.now_ms)
                 claims = self.ledger.running_claims("i")
-            self._crew.claims = {claim.worker: claim for claim in claims}
+            self._crew.hands = Hands(claims)
         except BaseException:
             with suppress(apsw.Error):
                 self.store.close()
@@ -142,7 +142,12 @@ class Desk:
 
     def report(self) -> None:
         """Some of the workers have something to say."""
-        for worker, claim in self._crew.claims.items():
+        for worker in _WORKERS:
+            for waiting in self._crew.hands.of(worker)[1:]:
+                if self._dice.random() < 0.2:
+                    self._crew.inbox.append((worker, Returned(key=waiting.key)))
+        for claim in self._crew.hands.running():
+            worker = claim.worker
             if (claim.key.job, claim.key.attempt) in self._reported or self._dice.random() < 0.5:
                 continue
             printed = bytes([self._dice.randrange(256)]) * self._dice.choice([0, 10, 5000])
@@ -161,7 +166,7 @@ class Desk:
         with self.ledger.transaction(durable=durable):
             turn: Turn = self._clerk.turn(self._crew, Settings(), claiming=True, now_ms=self.now_ms)
         self._crew.inbox.clear()
-        self._crew.claims = turn.claims
+        self._crew.hands = turn.hands
         for finished in turn.finished:
             key = finished.claim.key
             self.recorded.append((key.job, key.attempt, finished.ending))

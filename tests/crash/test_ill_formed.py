@@ -94,7 +94,7 @@ class Stranger:
         """To be a worker that it is not, and that the kernel knows it is not."""
         pid = self._dice.choice([1, os.getppid(), -1, 2**40])
         number = self._dice.choice([0, 1, 2, -1, 2**31])
-        return _encode(Hello(protocol=1, worker=number, pid=pid, holding=self._key()))
+        return _encode(Hello(protocol=1, worker=number, pid=pid, holding=[self._key()]))
 
     def _deep(self) -> bytes:
         return b"\x91" * self._dice.choice([10, 5000, 60_000])
@@ -132,7 +132,7 @@ def test_who_says_hello_and_is_no_worker_gets_no_job(scene: Scene) -> None:
     service = scene.serve(workers=1).ready()
     (address,) = set(_addresses(service))
     stranger = channel.connect(address)
-    stranger.send(Hello(protocol=1, worker=1, pid=os.getpid(), holding=None))
+    stranger.send(Hello(protocol=1, worker=1, pid=os.getpid(), holding=[]))
     for n in range(5):
         scene.add(f"j{n}", "true")
     assert scene.broken() == []

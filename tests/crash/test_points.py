@@ -36,6 +36,24 @@ def test_of_a_run(scene: Scene, point: str, victim: str) -> None:
 
 
 @pytest.mark.parametrize("victim", BOTH)
+@pytest.mark.parametrize("point", _points("hand"))
+def test_of_one_more_in_the_hand(scene: Scene, point: str, victim: str) -> None:
+    for n in range(12):
+        scene.add(f"quick{n}", "true", max_retries=1)
+    scene.add("long", "sleep 0.2")
+    scene.add("behind", "true", max_retries=1)
+    service = scene.armed(point, victim, workers=1)
+    scene.tripped()
+    if victim == "all":
+        service.ended()
+        scene.serve(workers=1)
+    assert scene.broken() == []
+    assert scene.queue.job("long").label == "completed"
+    lost = [job.id for job in scene.queue.jobs() if job.label != "completed"]
+    assert len(lost) <= 1, "only the job that was running pays, by the loss of its one attempt"
+
+
+@pytest.mark.parametrize("victim", BOTH)
 @pytest.mark.parametrize("point", _points("worker"))
 def test_of_a_dead_worker(scene: Scene, point: str, victim: str) -> None:
     scene.add("job", FATAL, prints=PRINTED)
@@ -92,5 +110,5 @@ def test_of_an_enqueue(scene: Scene, point: str) -> None:
 
 
 def test_each_point_has_a_test() -> None:
-    kinds = {"claim", "run", "result", "start", "worker", "rescue", "end", "enqueue"}
+    kinds = {"claim", "run", "result", "start", "hand", "worker", "rescue", "end", "enqueue"}
     assert {name.split(":")[0] for name in POINTS} == kinds

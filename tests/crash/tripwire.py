@@ -44,6 +44,22 @@ def _result_arrived(arguments: tuple[Any, ...], _result: object) -> bool:
     return any(type(message).__name__ == "Result" for _, message in arguments[1].inbox)
 
 
+def _one_more(arguments: tuple[Any, ...], result: Any) -> bool:
+    """A second claim of the same worker."""
+    ledger, instance, worker, _token = arguments
+    held = [c for c in ledger.running_claims(instance) if c.worker == worker]
+    return result is not None and len(held) > 1
+
+
+def _one_more_made(arguments: tuple[Any, ...], _result: object) -> bool:
+    hands = arguments[1].hands
+    return any(len(hands.of(worker)) > 1 for worker in hands.busy())
+
+
+def _in_hand(arguments: tuple[Any, ...], _result: object) -> bool:
+    return arguments[0]._next is not None
+
+
 def _worker(arguments: tuple[Any, ...], _result: object) -> bool:
     return bool(arguments[1].slot > 0)
 
@@ -70,7 +86,7 @@ POINTS = {
     "run: begun, not started": Point("queued.service.spawn", "start"),
     "run: started, not known": Point("queued.service.spawn", "start", after=True),
     "run: known": Point("queued.service.executor:Execution", "_start", after=True),
-    "run: its output sent": Point(WORKER, "_flush", after=True),
+    "run: its output sent": Point("queued.service.tap:Tap", "_flush", after=True),
     "run: its output stored, not committed": Point(LEDGER, "store_output", after=True),
     "run: exited, not reported": Point(WORKER, "_finish"),
     "run: reported, not recorded": Point(WORKER, "_finish", after=True),
@@ -78,6 +94,13 @@ POINTS = {
     "result: settled, not committed": Point(LEDGER, "settle", _something, after=True),
     "result: recorded, not acknowledged": Point(DISPATCHER, "_made", _finished),
     "result: acknowledged": Point(DISPATCHER, "_made", _finished, after=True),
+    "hand: one more, not committed": Point(LEDGER, "claim", _one_more, after=True),
+    "hand: one more, committed, not sent": Point(DISPATCHER, "_made", _one_more_made),
+    "hand: one more, sent": Point(DISPATCHER, "_made", _one_more_made, after=True),
+    "hand: received": Point(WORKER, "_take", _in_hand, after=True),
+    "hand: about to be given back": Point(WORKER, "_give_back", _in_hand),
+    "hand: given back": Point("queued.service.turn:Clerk", "_returned"),
+    "hand: undone, not committed": Point(LEDGER, "release", _true, after=True),
     "worker: dead, its orphans alive": Point(
         "queued.service.orphans:Orphans", "kill", _anything_lost
     ),

@@ -84,6 +84,17 @@ class Queue:
                 task.end(State.CANCELLED if asked else WAITING, now)
         return task.state
 
+    def release(self, seq: int, run: int, token: int, now: int) -> bool:
+        task = self.tasks.get(seq)
+        if task is None or (task.runs, task.token, task.state) != (run, token, State.PROCESSING):
+            return False
+        if task.cancel is not None:
+            return False
+        task.runs -= 1
+        task.end(WAITING, now)
+        task.ready = True
+        return True
+
     def cancel(self, seq: int, now: int) -> State | None:
         task = self.tasks[seq]
         if task.state is WAITING:

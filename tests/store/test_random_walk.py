@@ -158,6 +158,14 @@ class Walk(RuleBasedStateMachine):
         found = self._engine.end(claim, ending, now_ms=self._now_ms)
         assert found is self._model.settle(*claim.key, ending, self._now_ms)
 
+    @precondition(lambda self: self._claims)
+    @rule(data=st.data())
+    def give_back(self, data: st.DataObject) -> None:
+        claim = data.draw(st.sampled_from(self._in_force() or self._claims))
+        with self._engine.ledger.transaction():
+            released = self._engine.ledger.release(claim.key, now_ms=self._now_ms)
+        assert released is self._model.release(*claim.key, self._now_ms)
+
     @rule(instance=INSTANCES)
     def crash(self, instance: str) -> None:
         """An instance dies whole; the next one finds its claims and settles them as lost."""

@@ -33,6 +33,17 @@ RETURNING seq, runs, token, id, queue, command, options, attempts, max_retries, 
 INSERT INTO attempts (job, number, instance, worker, started_at)
 VALUES (:job, :attempt, :instance, :worker, :now);
 
+-- release --
+-- A claim that was never started is as if it had not been. Guard: the claim is still this one.
+UPDATE jobs SET state = 'pending', ready = 1, runs = runs - 1, token = NULL, updated_at = :now
+WHERE seq = :job AND runs = :attempt AND token = :token AND state = 'processing'
+  AND cancel_requested_at IS NULL
+RETURNING seq;
+
+-- forget_attempt --
+-- Guard: release found the claim in force, in the same transaction.
+DELETE FROM attempts WHERE job = :job AND number = :attempt AND ended_at IS NULL;
+
 -- settle --
 -- Ends a run. Guard: the claim is still this one. A cancel that came meanwhile wins over a retry.
 UPDATE jobs SET
@@ -70,11 +81,13 @@ WHERE job = :job AND number = :attempt AND stream = :stream
   AND position >= :head_end AND position < :tail_start;
 
 -- running_claims --
--- What an instance has claimed and not settled. By jobs_by_state, a row for each worker.
+-- What an instance has claimed and not settled, in the order of claiming. By jobs_by_state, a row
+-- or two for each worker.
 SELECT j.seq, j.runs, j.token, j.id, j.queue, j.command, j.options, j.attempts, j.max_retries,
        j.run_at, a.worker, a.started_at
 FROM jobs j JOIN attempts a ON a.job = j.seq AND a.number = j.runs
-WHERE j.state = 'processing' AND j.state <> 'completed' AND a.instance = :instance;
+WHERE j.state = 'processing' AND j.state <> 'completed' AND a.instance = :instance
+ORDER BY a.started_at, j.priority DESC, j.run_at, j.seq;
 
 -- cancel --
 -- A pending job ends at once. Guard: pending.
@@ -272,12 +285,13 @@ DELETE FROM workers WHERE instance = :instance AND worker = :worker;
 DELETE FROM workers WHERE instance = :instance;
 
 -- workers --
--- With what each runs. By jobs_by_state, a row for each busy worker.
+-- With what each runs, the oldest of its claims. By jobs_by_state.
 SELECT w.instance, w.worker, w.pid, w.started_at, r.id, r.runs, r.command, r.started_at
 FROM workers w LEFT JOIN (
-    SELECT a.instance, a.worker, j.id, j.runs, j.command, a.started_at
+    SELECT a.instance, a.worker, j.id, j.runs, j.command, min(a.started_at) AS started_at
     FROM jobs j JOIN attempts a ON a.job = j.seq AND a.number = j.runs
     WHERE j.state = 'processing' AND j.state <> 'completed'
+    GROUP BY a.instance, a.worker
 ) r ON r.instance = w.instance AND r.worker = w.worker
 ORDER BY w.instance, w.worker;
 

@@ -1,0 +1,69 @@
+"""Takes what a run prints from its pipes and hands it on to the dispatcher, while it goes on."""
+
+from collections.abc import Callable
+from functools import partial
+
+from queued.service.channel import Message, Output
+from queued.service.executor import Execution
+from queued.service.output import CHUNK
+from queued.service.wake import Wake
+
+_FLUSH_S = 0.5  # output reaches the dispatcher within this time
+_GLANCE_S = 0.01  # what ends sooner has its output read once, at its end
+_IN_FLIGHT = 8  # pieces of output that may wait for their acknowledgement
+
+
+class Tap:
+    """On the streams of one run."""
+
+    def __init__(
+        self, execution: Execution, wake: Wake, send: Callable[[Message], None], *, now_s: float
+    ) -> None:
+        self._key = execution.run.key
+        self._streams = execution.streams
+        self._wake = wake
+        self._send = send
+        self._begun_s = self._flushed_s = now_s
+
+    @property
+    def next_s(self) -> float:
+        """When `tick` wants to be called next."""
+        return min(self._watch_s(), self._flush_s())
+
+    def tick(self, now_s: float) -> None:
+        """Does what is due."""
+        if self._watch_s() <= now_s:
+            self._watch()
+        if self._flush_s() <= now_s:
+            self._flush(now_s)
+
+    def end(self) -> None:
+        """The run is over: takes what is left."""
+        for descriptor in self._streams.descriptors():
+            self._wake.remove(descriptor)
+        self._streams.drain()
+
+    def _watch_s(self) -> float:
+        watched = all(map(self._wake.watches, self._streams.descriptors()))
+        return float("inf") if watched else self._begun_s + _GLANCE_S
+
+    def _watch(self) -> None:
+        for descriptor in self._streams.descriptors():
+            self._wake.add(descriptor, partial(self._read, descriptor))
+
+    def _read(self, descriptor: int) -> None:
+        if not self._streams.read(descriptor):
+            self._wake.remove(descriptor)
+            self._streams.close(descriptor)
+
+    def _flush_s(self) -> float:
+        """When output is to be handed on; not before what was handed on is durable."""
+        if not self._streams.waiting or self._streams.unacknowledged >= _IN_FLIGHT:
+            return float("inf")
+        return 0.0 if self._streams.pressing else self._flushed_s + _FLUSH_S
+
+    def _flush(self, now_s: float) -> None:
+        room = _IN_FLIGHT - self._streams.unacknowledged
+        for piece in self._streams.pieces(room * CHUNK):
+            self._send(Output(key=self._key, piece=piece))
+        self._flushed_s = now_s
