@@ -3,6 +3,7 @@
 PYTHON ?= python3
 SYSTEM_PYTHON ?= /usr/bin/python3
 PYTEST ?= .venv/bin/pytest -n 2
+DIST ?= dist
 BIN := .venv/bin
 
 .PHONY: demo test lint types torture bench peers manual deb install uninstall
@@ -39,9 +40,9 @@ peers: .venv/.stamp
 manual: .venv/.stamp
 	$(BIN)/python -m queued.ctl.manual > docs/queuectl.md
 
-# dist/queued_VERSION_ARCHITECTURE.deb, for this machine's own Python.
+# DIST/queued_VERSION_ARCHITECTURE.deb, for this machine's own Python.
 deb: .venv/.stamp
-	PIP='$(CURDIR)/$(BIN)/python -m pip' PYTHON=$(SYSTEM_PYTHON) packaging/debian/build.sh dist
+	PIP='$(CURDIR)/$(BIN)/python -m pip' PYTHON=$(SYSTEM_PYTHON) packaging/debian/build.sh '$(DIST)'
 
 # The same without a package: /opt/queued, /usr/local and a running service.
 install: .venv/.stamp

@@ -2,12 +2,20 @@
 # make-venv.sh DIRECTORY FINAL [REQUIREMENT...]: queued with all that it needs in a venv of its own.
 #
 # Made in DIRECTORY, to be used at FINAL, where its programs look for their Python. PYTHON is the
-# interpreter that will be there, PIP the command that installs.
+# interpreter that will be there, PIP the command that installs. VENV, if it is set, is one that was
+# made for the same place before: a copy of it will do.
 set -eu
 directory=$1 final=$2
 shift 2
 source=$(cd "$(dirname "$0")/.." && pwd)
 : "${PYTHON:=/usr/bin/python3}" "${PIP:=python3 -m pip}"
+
+if [ -n "${VENV:-}" ]; then
+    rm -rf "$directory"
+    mkdir -p "$(dirname "$directory")"
+    cp -r "$VENV" "$directory"
+    exit
+fi
 
 "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
     { echo "$PYTHON is older than Python 3.11; say which with: make PYTHON=/path/to/python3" >&2; exit 1; }

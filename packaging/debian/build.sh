@@ -1,6 +1,5 @@
 #!/bin/sh
 # build.sh [DIRECTORY]: makes queued_VERSION_ARCHITECTURE.deb there (dist/), for the system's Python.
-# VENV is what make-venv.sh has made for /opt/queued already, if it has.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 source=$(cd "$here/../.." && pwd)
@@ -16,11 +15,7 @@ trap 'rm -rf "$stage"' EXIT
 
 root=$stage/root
 install -d "$root/opt" "$root/DEBIAN" "$out"
-if [ -n "${VENV:-}" ]; then
-    cp -r "$VENV" "$root/opt/queued"
-else
-    "$source/packaging/make-venv.sh" "$root/opt/queued" /opt/queued
-fi
+"$source/packaging/make-venv.sh" "$root/opt/queued" /opt/queued
 find "$root/opt/queued" -name __pycache__ -prune -exec rm -rf {} +
 "$source/packaging/install-files.sh" /usr "$root"
 find "$root/usr/share" "$root/etc" "$root/usr/lib" -type d -exec chmod 755 {} +

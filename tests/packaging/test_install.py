@@ -1,6 +1,7 @@
 """The Debian package and `make install`, each in a booted systemd that has never seen queued."""
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -12,12 +13,17 @@ from tests.packaging import bed as beds
 from tests.packaging.bed import ROOT, Bed, Unit
 
 CLEAN = "rm -rf /var/lib/queued /etc/queuectl.conf /opt/queued"
+TOOLS = ("make", "apt-get", "dpkg", "dpkg-deb", "deb-systemd-helper", "adduser", "deluser")
+# The targets without their set-up of .venv, which the tests run in.
+MAKE = ("make", "--no-print-directory", "--old-file=.venv/.stamp")
+SOURCES = "Makefile README.md pyproject.toml packaging etc queued"
 
 
 @pytest.fixture
 def fresh(tmp_path: Path) -> Iterator[Bed]:
     """A machine without queued; /opt/made is a directory of the test."""
-    missing = beds.missing() or ("" if shutil.which("dpkg-deb") else "dpkg-deb")
+    absent = [tool for tool in TOOLS if shutil.which(tool) is None]
+    missing = beds.missing() or ", ".join(absent)
     if missing:
         pytest.skip(f"needs {missing}")
     made = Bed(tmp_path / "state", {tmp_path: "/opt/made", ROOT: "/opt/source"}, CLEAN)
@@ -41,20 +47,14 @@ def serves(unit: Unit) -> str:
 def test_the_package_installs_upgrades_is_removed_and_purged(
     fresh: Bed, venv: Path, tmp_path: Path
 ) -> None:
+    quick = {"VENV": str(venv), "DPKG_DEB_COMPRESSOR_TYPE": "none"}
     subprocess.run(
-        [ROOT / "packaging" / "debian" / "build.sh", tmp_path],
-        check=True,
-        env={
-            **os.environ,
-            "PYTHON": beds.SYSTEM_PYTHON,
-            "VENV": str(venv),
-            "DPKG_DEB_COMPRESSOR_TYPE": "none",
-        },
+        [*MAKE, "deb", f"DIST={tmp_path}"], check=True, cwd=ROOT, env={**os.environ, **quick}
     )
     (package,) = tmp_path.glob("queued_*.deb")
     install = ("dpkg", "--install", f"/opt/made/{package.name}")
     unit = Unit(fresh)
-    fresh.run(*install)
+    fresh.run("apt-get", "install", "--yes", f"/opt/made/{package.name}")
     name = serves(unit)
     assert fresh.run("systemd-analyze", "verify", "queued.service").stderr == ""
 
@@ -84,7 +84,8 @@ def test_the_package_installs_upgrades_is_removed_and_purged(
 
 def test_make_install_does_the_same(fresh: Bed, venv: Path, tmp_path: Path) -> None:
     shutil.copytree(venv, tmp_path / "venv", symlinks=True)
-    install = ("/opt/source/packaging/install.sh", "/opt/made/venv")
+    fresh.run("sh", "-c", f"mkdir /root/src; cd /opt/source; cp -r {SOURCES} /root/src")
+    install = ("env", "VENV=/opt/made/venv", *MAKE, "--directory=/root/src", "install")
     unit = Unit(fresh)
     fresh.run(*install)
     name = serves(unit)
@@ -93,7 +94,7 @@ def test_make_install_does_the_same(fresh: Bed, venv: Path, tmp_path: Path) -> N
     fresh.run(*install)  # an upgrade
     assert unit.job(running)["state"] == "completed"
     serves(unit)
-    fresh.run("/opt/source/packaging/uninstall.sh")
+    fresh.run(*MAKE, "--directory=/root/src", "uninstall")
     assert fresh.run("systemctl", "cat", "queued", check=False).returncode != 0
     fresh.run(*install)
     assert unit.job(name)["state"] == "completed"
@@ -110,3 +111,19 @@ def test_install_needs_root() -> None:
     )
     assert done.returncode == 1
     assert done.stderr == "run it as root: sudo make install\n"
+
+
+@pytest.mark.parametrize("way", ["package", "make", "supervisord"])
+def test_the_readme_says_it_in_six_lines(way: str) -> None:
+    text = (ROOT / "README.md").read_text()
+    found = re.search(rf"<!-- {way} -->\n```sh\n(.*?)```\n<!-- /{way} -->", text, re.DOTALL)
+    assert found is not None
+    assert len(found[1].splitlines()) == 6
+
+
+def test_what_the_readme_does_for_supervisord_is_what_the_package_does() -> None:
+    text = (ROOT / "README.md").read_text()
+    sysusers = (ROOT / "packaging" / "systemd" / "queued.sysusers").read_text()
+    home, shell = sysusers.split()[-2:]
+    assert f"useradd --system --home-dir {home} --shell {shell} queued" in text
+    assert f"install -d -m 2770 -o queued -g queued {home}" in text
