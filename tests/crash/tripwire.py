@@ -3,8 +3,9 @@
     python -m tests.crash.tripwire POINT VICTIM MARK queued|queuectl ARGUMENT...
 
 No code of the product knows of it: functions are wrapped before the program begins. VICTIM is
-`one` (the process that is there) or `all` (its whole group: supervisor, dispatcher, workers). MARK
-is a file that says that it has happened; then nobody is killed any more.
+`one` (the process that is there) or `all` (its whole group: supervisor, dispatcher, workers); or it
+is `stop`, and the service is told to stop at once, right there. MARK is a file that says that it
+has happened; then nothing happens any more.
 """
 
 import importlib
@@ -154,9 +155,22 @@ def _trip(victim: str, mark: str) -> None:
         os.close(os.open(mark, os.O_CREAT | os.O_EXCL))
     except FileExistsError:
         return
+    if victim == "stop":
+        stop_service()
+        return
     if victim == "all":
         os.killpg(0, signal.SIGKILL)
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def stop_service() -> None:
+    """In a worker: has the supervisor end all that runs, and returns once it has told us so."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGQUIT])
+    for number in (signal.SIGTERM, signal.SIGINT):
+        os.kill(os.getppid(), number)
+    signal.sigwait([signal.SIGQUIT])
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    os.kill(os.getpid(), signal.SIGQUIT)
 
 
 def run(program: str, arguments: list[str]) -> None:

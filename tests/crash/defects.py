@@ -1,0 +1,154 @@
+"""Defects that we put into the product on purpose, to see that the tests find them."""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from typing import Any
+
+from queued.core import model
+from queued.core.model import Claim
+from queued.service import executor, rescue, turn
+from queued.service.channel import Recorded, Result, Run
+from queued.service.dispatcher import Dispatcher
+from queued.service.orphans import Orphans
+from queued.service.streams import Streams
+from queued.service.turn import Clerk, Turn
+from queued.store import lock, queries
+from queued.store.sqlite import SqliteStore
+
+
+def _put(owner: Any, name: str, value: object) -> None:
+    setattr(owner, name, value)
+
+
+def no_fence(_argument: str) -> None:
+    """A result is recorded whether or not its claim is in force."""
+    plain = queries.load
+
+    def load(engine: str) -> dict[str, str]:
+        found = dict(plain(engine))
+        fence = "AND runs = :attempt AND token = :token AND state = 'processing'"
+        assert fence in found["settle"]
+        found["settle"] = found["settle"].replace(fence, "AND :token IS NOT NULL")
+        return found
+
+    def result(self: Clerk, made: Turn, worker: int, sent: Result, *rest: Any) -> None:
+        database = self._ledger._database  # type: ignore[attr-defined]
+        claim = next(iter(made.hands.of(worker)), None)
+        if claim is None:
+            job = database.row("show", job=sent.key.job)
+            claim = Claim(
+                sent.key, job[1], job[2], job[4], {}, job[9], job[10], worker, job[8], job[8]
+            )
+        made.reply(worker, Recorded(key=sent.key, accepted=True))
+        self.settle(made, claim, sent.ending, *rest)
+
+    _put(queries, "load", load)
+    _put(Clerk, "_result", result)
+
+
+def no_rescue(_argument: str) -> None:
+    """What a dead instance had claimed stays claimed."""
+    _put(rescue.Rescuer, "rescue", lambda _self, _settings: False)
+
+
+def rescue_without_kill(_argument: str) -> None:
+    """A dead instance's commands live on."""
+    _put(rescue, "kill_leftovers", lambda _instance, _claims: (0, []))
+
+
+def alone_not_group(_argument: str) -> None:
+    """A run is over when its command is, whatever it has left."""
+    _put(executor.Execution, "_exited", lambda self, _now_s, **_named: self._over())
+
+
+def orphans_stay(_argument: str) -> None:
+    """What a dead worker left lives on."""
+    _put(Orphans, "kill", lambda _self, _found, _lost: 0)
+
+
+def told_before_commit(_argument: str) -> None:
+    """Workers get their claims, and their acknowledgements, before they are durable."""
+    plain = Clerk.turn
+
+    def eager(self: Clerk, crew: Any, *rest: Any, **named: Any) -> Turn:
+        made = plain(self, crew, *rest, **named)
+        for worker, messages in made.replies.items():
+            crew.send(worker, messages)
+        told = any(isinstance(m, Recorded | Run) for sent in made.replies.values() for m in sent)
+        made.replies.clear()
+        if told and _once():
+            time.sleep(0.5)  # they begin meanwhile
+            os.kill(os.getpid(), signal.SIGKILL)
+        return made
+
+    _put(Clerk, "turn", eager)
+
+
+def _once() -> bool:
+    mark = os.environ.get("ALTERED_MARK", "")
+    if os.path.exists(mark):
+        return False
+    os.close(os.open(mark, os.O_CREAT))
+    return True
+
+
+def early_retry(_argument: str) -> None:
+    """A retry waits for nothing."""
+    _put(model, "backoff_s", lambda _attempts, **_named: 0.0)
+
+
+def uncounted_loss(_argument: str) -> None:
+    """An attempt that was lost is not counted."""
+    plain = model.judge
+
+    def judge(claim: Claim, ending: model.Ending, *rest: Any, **named: Any) -> model.Verdict:
+        verdict = plain(claim, ending, *rest, **named)
+        return verdict._replace(counted=0) if ending.outcome == "lost" else verdict
+
+    _put(turn, "judge", judge)
+
+
+def output_once(_argument: str) -> None:
+    """Output that a dead dispatcher did not store is not sent again."""
+    _put(Streams, "rewind", lambda _self: None)
+
+
+def printed_before_commit(_argument: str) -> None:
+    """queuectl says the id before the job is stored."""
+    plain = SqliteStore._insert
+
+    def insert(self: SqliteStore, *rest: Any) -> str:
+        name = plain(self, *rest)
+        os.write(1, f"{name}\n".encode())
+        os.kill(os.getpid(), signal.SIGKILL)
+        return name
+
+    _put(SqliteStore, "_insert", insert)
+
+
+def everybody_is_dead(_argument: str) -> None:
+    """Liveness is not asked of the kernel: whoever is another is dead."""
+    _put(lock, "take", lambda _descriptor, **_named: True)
+
+
+def uncounted_moves(_argument: str) -> None:
+    """The table of counts is not kept."""
+    plain = Dispatcher._open
+
+    def opened(self: Dispatcher) -> None:
+        plain(self)
+        self._ledger._database._connection.execute("DROP TRIGGER jobs_recounted")
+
+    _put(Dispatcher, "_open", opened)
+
+
+DEFECTS: dict[str, Callable[[str], None]] = {
+    defect.__name__: defect
+    for defect in (
+        no_fence, no_rescue, rescue_without_kill, alone_not_group, orphans_stay,
+        told_before_commit, early_retry, uncounted_loss, output_once, printed_before_commit,
+        everybody_is_dead, uncounted_moves,
+    )
+}  # fmt: skip
