@@ -1,0 +1,88 @@
+"""A service that is not root's: its limits of processes, and what has become another user's."""
+
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.process.conftest import opened
+from tests.process.marks import Nap
+from tests.service import Queue, Service, alive, eventually
+
+USER = 50_000 + os.getpid() % 10_000  # nobody else's, so that its processes can be counted
+OTHER = USER + 10_000
+
+
+@pytest.fixture(params=["root"] if os.geteuid() == 0 else [])
+def theirs() -> Iterator[Queue]:
+    """A queue in a directory of that user."""
+    directory = tempfile.mkdtemp(prefix="queued-another-")
+    os.chown(directory, USER, USER)
+    try:
+        with opened(Path(directory)) as made:
+            yield made
+    finally:
+        shutil.rmtree(directory)
+
+
+def _serve(queue: Queue, workers: int = 2) -> Service:
+    program = ("-m", "tests.process.another", str(USER), "queued")
+    return queue.spawn(workers=workers, program=program).ready()
+
+
+def test_a_limit_of_processes_is_in_force(theirs: Queue) -> None:
+    _serve(theirs)
+    name = theirs.add("sleep 9 & sleep 9 & wait", limits={"processes": 1}, max_retries=1)
+    assert theirs.wait(name).label == "dead"
+    (run,) = theirs.attempts(name)
+    assert (run.outcome, run.exit_code) == ("exit", 2)
+    assert b"fork" in theirs.output(name)
+
+
+def test_a_job_that_multiplies_is_held_by_its_limit(theirs: Queue, nap: Nap) -> None:
+    """Jobs beside it run, and nothing of it is left."""
+    service = _serve(theirs)
+    bomb = f"(while :; do setsid sleep {nap} & done)"
+    name = theirs.add(f"sleep 1 & {bomb}; wait; exit 3", limits={"processes": 40}, max_retries=1)
+    assert eventually(lambda: 30 < len(nap.living()) <= 40)
+    for n in range(10):
+        assert theirs.wait(theirs.add("true & wait", id=f"beside{n}")).label == "completed"
+    assert theirs.wait(name).label == "dead"
+    assert [(run.outcome, run.exit_code) for run in theirs.attempts(name)] == [("exit", 3)]
+    assert nap.living() == []
+    assert len(service.descendants()) == 3
+
+
+def test_what_may_not_be_killed_is_named_and_waited_for(theirs: Queue, nap: Nap) -> None:
+    """The job is not over, and does not run again, as long as anything of it lives."""
+    service = _serve(theirs)
+    fields = {"timeout": 0.3, "kill_grace": 0.2, "max_retries": 1}
+    name = theirs.add(f"setpriv --reuid={OTHER} sleep {nap} & wait", **fields)
+    eventually(lambda: service.logged("job.unkillable", job=name))
+    (pid,) = nap.living()
+    for n in range(20):
+        assert theirs.wait(theirs.add("sleep 0.05", id=f"beside{n}")).label == "completed"
+    assert theirs.job(name).label == "processing"
+    assert alive(pid)
+    os.kill(pid, signal.SIGKILL)
+    assert theirs.wait(name).label == "dead"
+    assert [run.outcome for run in theirs.attempts(name)] == ["timeout"]
+    assert len(service.logged("job.unkillable")) == 1
+    assert service.stop() == 0
+
+
+def test_a_stop_waits_for_what_may_not_be_killed(theirs: Queue, nap: Nap) -> None:
+    service = _serve(theirs)
+    name = theirs.add(f"setpriv --reuid={OTHER} sleep {nap}", kill_grace=0.1)
+    (pid,) = eventually(lambda: [p for p in nap.living() if os.stat(f"/proc/{p}").st_uid == OTHER])
+    service.process.send_signal(signal.SIGTERM)
+    service.process.send_signal(signal.SIGINT)
+    eventually(lambda: service.logged("job.unkillable", job=name))
+    assert service.process.poll() is None
+    os.kill(pid, signal.SIGKILL)
+    assert service.ended() == 0
+    assert [run.outcome for run in theirs.attempts(name)] == ["interrupted"]
