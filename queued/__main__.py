@@ -18,6 +18,7 @@ from queued.core.ids import IdSource
 from queued.core.model import Instance
 from queued.core.settings import Settings, Value
 from queued.programs import InstancePrograms, Origin
+from queued.service import cgroup
 from queued.service.board import Board
 from queued.service.detach import Started, detach, fill_standard_streams
 from queued.service.notify import Notify
@@ -175,7 +176,14 @@ def _serve(database: str, origin: Origin, settings: Settings, notify: Notify) ->
         lock_path=lock.path_of(database, name),
     )
     board = Board()
-    programs = InstancePrograms(instance, database, origin, settings, board)
+    programs = InstancePrograms(
+        instance=instance,
+        database=database,
+        origin=origin,
+        settings=settings,
+        board=board,
+        groups=cgroup.delegated(name),
+    )
     supervisor = Supervisor(programs=programs, board=board, notify=notify)
     lock.hold(instance.lock_path)  # never closed: children inherit it, and the kernel frees it
     try:

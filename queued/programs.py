@@ -11,6 +11,7 @@ from queued.core.errors import ConfigError
 from queued.core.model import Instance
 from queued.core.settings import Settings, Value
 from queued.service.board import Board
+from queued.service.cgroup import Groups
 from queued.service.log import Log, open_log
 from queued.service.worker import Worker
 from queued.store import places
@@ -44,14 +45,22 @@ class Origin(NamedTuple):
 class InstancePrograms:
     """See `nursery.Programs`."""
 
-    def __init__(
-        self, instance: Instance, database: str, origin: Origin, settings: Settings, board: Board
+    def __init__(  # noqa: PLR0913 - all that the children share
+        self,
+        *,
+        instance: Instance,
+        database: str,
+        origin: Origin,
+        settings: Settings,
+        board: Board,
+        groups: Groups | None,
     ) -> None:
         self.settings = settings
         self._instance = instance
         self._database = database
         self._origin = origin
         self._board = board
+        self.groups = groups
 
     def log(self, role: str, **bound: object) -> Log:
         """A log for a process, with the settings of now."""
@@ -76,6 +85,7 @@ class InstancePrograms:
             supervisor=supervisor,
             listener=listener,
             board=self._board,
+            groups=self.groups,
             log=self.log("dispatcher"),
         ).run()
 
@@ -87,6 +97,7 @@ class InstancePrograms:
             address=address,
             lifeline=lifeline,
             board=self._board,
+            groups=self.groups,
             log=self.log("worker", worker=number),
         ).run()
 

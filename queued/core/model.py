@@ -49,6 +49,7 @@ class Outcome(StrEnum):
     EXIT = "exit"
     SIGNAL = "signal"
     TIMEOUT = "timeout"
+    OOM = "oom"
     LOST = "lost"
     SPAWN_ERROR = "spawn-error"
     CANCELLED = "cancelled"

@@ -15,6 +15,7 @@ from queued.core.errors import BusyError, DeniedError, QueuedError, StorageError
 from queued.core.model import Instance, Key
 from queued.service import channel, report
 from queued.service.board import Board
+from queued.service.cgroup import Groups
 from queued.service.channel import (
     Applied,
     Cancel,
@@ -72,10 +73,12 @@ class Dispatcher:
         supervisor: socket.socket,
         listener: socket.socket,
         board: Board,
+        groups: Groups | None,
         log: Log,
     ) -> None:
         self._database = database
         self._board = board
+        self._groups = groups
         self._instance = instance
         self._tuning = Tuning(sources, log)
         self._log = log
@@ -116,7 +119,9 @@ class Dispatcher:
         self._gauge = Gauge(self._ledger, self._supervisor, self._log)
         self._clock = Clock(self._ledger, self._log)
         self._retention = Retention(self._ledger, self._log)
-        self._rescuer = Rescuer(self._ledger, self._clerk, self._instance.id, self._log)
+        self._rescuer = Rescuer(
+            self._ledger, self._clerk, self._groups, self._instance.id, self._log
+        )
         self._looks = Looks(self._database, self._wake, self._log)
         self._wake.add(self._signals.fileno(), self._answer)
         self._wake.add(self._alarm.fileno(), self._rung)

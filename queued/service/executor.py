@@ -1,7 +1,8 @@
 """One run of one command: start, time limit, the kill ladder, and how it ended.
 
 A run is over when its command has exited and nothing that it started is alive. What must end gets
-TERM (and CONT, should it be stopped), the grace, then KILL until nothing is left.
+TERM (and CONT, should it be stopped), the grace, then KILL until nothing is left. Where the run
+has a control group, that has the last word on what is alive, and on what was used.
 """
 
 import os
@@ -11,6 +12,7 @@ from enum import Enum, auto
 from queued.core import times
 from queued.core.model import Ending, Outcome
 from queued.service import spawn
+from queued.service.cgroup import Group, Used
 from queued.service.channel import Run
 from queued.service.family import Family
 from queued.service.spared import Spared
@@ -36,9 +38,16 @@ class Execution:
     """A run from its claim to its ending. Its owner calls it on SIGCHLD, output and deadlines."""
 
     def __init__(
-        self, run: Run, environment: dict[str, str], spared: Spared, *, now_s: float
+        self,
+        run: Run,
+        environment: dict[str, str],
+        spared: Spared,
+        group: Group | None,
+        *,
+        now_s: float,
     ) -> None:
         self.run = run
+        self.group = group  # None once it is removed
         self.phase = Phase.STARTING
         self.streams = Streams(run.output_limit, split=bool(run.options.get("split")))
         self.refused = 0  # how often the system had no process or memory to start it with
@@ -48,6 +57,7 @@ class Execution:
         self._started_ms = times.now_ms()
         self._started_s = now_s
         self._ended_s = now_s
+        self._used = Used(None, None)
         self._reason: Outcome | None = None
         self._error: str | None = None
         self._next_s = now_s  # when `tick` has something to do
@@ -99,6 +109,7 @@ class Execution:
         if self._family.status is not None:
             exit_code, signal_name = _decode(self._family.status)
         own = Outcome.SIGNAL if signal_name else Outcome.EXIT
+        cpu_ms, peak_kib = self._used
         ran_ms = max(0, round((self._ended_s - self._started_s) * 1000))
         stdout_bytes, stderr_bytes = self.streams.totals
         return Ending(
@@ -109,8 +120,8 @@ class Execution:
             started_ms=self._started_ms,
             ended_ms=self._started_ms + ran_ms,
             ran_ms=ran_ms,
-            cpu_ms=round(self._family.cpu_s * 1000),
-            peak_kib=self._family.peak_kib or None,
+            cpu_ms=round(self._family.cpu_s * 1000) if cpu_ms is None else cpu_ms,
+            peak_kib=peak_kib or self._family.peak_kib or None,
             stdout_bytes=stdout_bytes,
             stderr_bytes=stderr_bytes,
             tail=self.streams.recent,
@@ -122,7 +133,7 @@ class Execution:
         self._started_ms, self._started_s = times.now_ms(), now_s
         self._family.starting()
         try:
-            self._family.pid, pipes = spawn.start(self.run, self._environment)
+            self._family.pid, pipes = spawn.start(self.run, self._environment, self.group)
         except spawn.NotNowError:
             delay = min(_SPAWN_AGAIN_S * 2**self.refused, _SPAWN_AGAIN_MAX_S)
             self.refused += 1
@@ -135,21 +146,55 @@ class Execution:
         self.streams.watch(pipes)
         self.phase = Phase.RUNNING
         self._next_s = now_s + self.run.timeout_s if self.run.timeout_s else float("inf")
+        if self.group is not None and self.group.memory:
+            self._limit(self.group, now_s)
+
+    def _limit(self, group: Group, now_s: float) -> None:
+        """Holds the run to its limit of memory. Without it, it must not go on."""
+        limit = self.run.options.get("limits", {}).get("memory")
+        try:
+            if limit is not None:
+                group.limit_memory(limit)
+        except OSError as error:
+            self._error = f"limits.memory cannot be enforced: {error.strerror}"
+            self.stop(Outcome.SPAWN_ERROR, now_s)
 
     def _exited(self, now_s: float, *, childless: bool) -> None:
         """The command is gone; what it left is terminated, if it must not stay."""
+        stay = bool(self.run.options.get("leave_children")) and self._reason is None
         if childless or self._family.gone():
-            self._over()
-        elif self.run.options.get("leave_children") and self._reason is None:
+            if self._closed() or stay:
+                self._over()
+            elif self.phase is not Phase.KILLING:
+                self._kill(now_s)  # nobody is left to ask: it came into the group from elsewhere
+        elif stay:
             self._family.spare()
+            self._closed()
             self._over()
         elif self.phase is Phase.RUNNING:
             self._terminate(now_s)
 
+    def _closed(self) -> bool:
+        """Reads what the group knows of the run, and removes it if nothing in it is alive."""
+        if self.group is None:
+            return True
+        self._used = self.group.used()
+        if self._reason is None and self._killed() and self.group.ran_out_of_memory():
+            self._reason, self._error = Outcome.OOM, _too_much(self.run)
+        if not self.group.remove():
+            return False
+        self.group = None
+        return True
+
+    def _killed(self) -> bool:
+        status = self._family.status
+        return status is not None and os.WTERMSIG(status) == signal.SIGKILL
+
     def _over(self, ended_s: float | None = None) -> None:
         self.phase, self._next_s = Phase.OVER, float("inf")
-        if ended_s is not None:
+        if ended_s is not None:  # the command never ran
             self._ended_s = ended_s
+            self._closed()
 
     def _terminate(self, now_s: float) -> None:
         self.phase = Phase.TERMINATING
@@ -162,7 +207,15 @@ class Execution:
         self._next_s = now_s + wait_s
         self._kills += 1
         self.unkillable = not self._family.signal(signal.SIGKILL)
+        if self.group is not None:
+            self.group.kill()
         self.reap(now_s)
+
+
+def _too_much(run: Run) -> str:
+    """What an admin must know of a run that the kernel killed for memory."""
+    limit = run.options.get("limits", {}).get("memory")
+    return "the machine has run out of it" if limit is None else f"it needs more than {limit} bytes"
 
 
 def _decode(status: int) -> tuple[int | None, str | None]:

@@ -41,6 +41,7 @@ EVENTS = {
     "job.claimed": "a job was handed to a worker",
     "job.started": "a worker starts the command",
     "job.start_refused": "the system has no process, memory or descriptor; tried again",
+    "job.not_grouped": "the kernel refuses a control group for a run; it goes without",
     "job.unkillable": "what a job left may not be signalled by us; its worker waits until it ends",
     "job.printed": "a line of a command's output, if the setting log_output asks for it",
     "job.finished": "an attempt is recorded: how it ended and what becomes of the job",

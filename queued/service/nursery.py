@@ -9,6 +9,7 @@ from typing import Protocol
 from queued.core.errors import Exit
 from queued.core.settings import Settings
 from queued.service import channel
+from queued.service.cgroup import Groups
 from queued.service.log import Log
 
 Closable = channel.Channel | socket.socket
@@ -18,6 +19,7 @@ class Programs(Protocol):
     """What the children run, and the settings that they start with."""
 
     settings: Settings
+    groups: Groups | None
 
     def log(self, role: str) -> Log:
         """A log for the process, with the settings of now."""
@@ -40,6 +42,7 @@ class Nursery:
     """Has what children inherit: the listener, and a pipe that closes when the supervisor dies."""
 
     def __init__(self, programs: Programs) -> None:
+        self.groups = programs.groups
         self._programs = programs
         self._listener = channel.listen()
         self._lifeline = os.pipe2(os.O_CLOEXEC)

@@ -33,6 +33,16 @@ def become_subreaper() -> None:
         raise OSError(number, os.strerror(number))
 
 
+def close_on_exec() -> None:
+    """Whatever we inherited must not reach commands; and their standard input is /dev/null."""
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) > 2 and os.path.exists(f"/proc/self/fd/{name}"):
+            os.set_inheritable(int(name), False)  # noqa: FBT003  its signature
+
+
 def look(pid: int) -> Process | None:
     """The process of that pid now; None if there is none."""
     try:

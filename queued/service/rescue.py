@@ -12,6 +12,7 @@ from queued.core import times
 from queued.core.model import Claim, Instance
 from queued.core.settings import Settings
 from queued.service import processes, report
+from queued.service.cgroup import Groups
 from queued.service.hands import Hands
 from queued.service.log import Log
 from queued.service.turn import Clerk, Turn
@@ -58,10 +59,13 @@ class Neighbours:
 class Rescuer:
     """Settles the claims of dead instances, once nothing of them is alive."""
 
-    def __init__(self, ledger: Ledger, clerk: Clerk, own: str, log: Log) -> None:
+    def __init__(
+        self, ledger: Ledger, clerk: Clerk, groups: Groups | None, own: str, log: Log
+    ) -> None:
         self.registered: list[Instance] = []
         self._ledger = ledger
         self._clerk = clerk
+        self._groups = groups
         self._neighbours = Neighbours(own)
         self._log = log
         self._again_s: dict[str, float] = {}  # those that were tried in vain
@@ -85,6 +89,9 @@ class Rescuer:
         with self._ledger.transaction():
             claims = self._ledger.running_claims(instance.id)
         killed, left = kill_leftovers(instance.id, claims)
+        if self._groups is not None:
+            more, stuck = kill_groups(self._groups, instance.id, claims)
+            killed, left = killed + more, left + stuck
         if left:
             self._refuse(instance, left)
             return False
@@ -115,13 +122,22 @@ class Rescuer:
             )
 
 
+def kill_groups(
+    groups: Groups, instance: str, claims: list[Claim]
+) -> tuple[int, list[processes.Process]]:
+    """The same for what is still in the control groups of its runs; empty ones are removed."""
+    ended = groups.end([_name(claim) for claim in claims], instance)
+    groups.sweep(instance)
+    return ended
+
+
 def kill_leftovers(instance: str, claims: list[Claim]) -> tuple[int, list[processes.Process]]:
     """Kills every process that a dead instance's commands left: how many, and what is still alive.
 
     Those that a finished job left on purpose (`leave_children`) stay. What has become another
     user's, or is stuck in the kernel, is still alive after a while.
     """
-    running = {(claim.id.encode(), str(claim.key.attempt).encode()) for claim in claims}
+    running = {_name(claim) for claim in claims}
     killed = 0
     end_s = times.monotonic_s() + _KILLING_S
     while (left := _leftovers(instance, running)) and times.monotonic_s() < end_s:
@@ -129,6 +145,10 @@ def kill_leftovers(instance: str, claims: list[Claim]) -> tuple[int, list[proces
             killed += processes.send(process, signal.SIGKILL)
         time.sleep(0.005)  # the kernel takes them down; they are not ours to wait for
     return killed, left
+
+
+def _name(claim: Claim) -> processes.RunName:
+    return claim.id.encode(), str(claim.key.attempt).encode()
 
 
 def _leftovers(instance: str, running: set[processes.RunName]) -> list[processes.Process]:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 from typing import NamedTuple
 
+from queued.service.cgroup import Group
 from queued.service.channel import Run
 
 SHELL = "/bin/sh"
@@ -72,8 +73,10 @@ def environment_of(run: Run, base: dict[str, str], instance: str) -> dict[str, s
     }
 
 
-def start(run: Run, environment: dict[str, str]) -> tuple[int, Pipes]:
+def start(run: Run, environment: dict[str, str], group: Group | None) -> tuple[int, Pipes]:
     """Starts the command; its pid and the pipes to read. Leaves nothing open when it raises.
+
+    In `group`, if there is one; the limit of memory is then its matter, where it can hold it.
 
     Raises NotNowError, or an OSError that is the command's own fault. Standard input is the
     worker's own, /dev/null. All descriptors of the worker close on exec.
@@ -83,7 +86,12 @@ def start(run: Run, environment: dict[str, str]) -> tuple[int, Pipes]:
             out, out_write = _pipe(failed)
             err, err_write = _pipe(failed) if run.options.get("split") else (None, out_write)
             begin = _fork if run.options.keys() & _SPECIAL else _spawn
-            pid = begin(run, environment, out_write, err_write)
+            limits = limits_of(run, group)
+            if group is None:
+                pid = begin(run, environment, limits, out_write, err_write)
+            else:
+                with group:
+                    pid = begin(run, environment, limits, out_write, err_write)
         except OSError as error:
             if error.errno in _PASSING and not isinstance(error, _OwnFaultError):
                 raise NotNowError from None
@@ -92,6 +100,14 @@ def start(run: Run, environment: dict[str, str]) -> tuple[int, Pipes]:
     for descriptor in {out_write, err_write}:
         os.close(descriptor)
     return pid, Pipes(out, err)
+
+
+def limits_of(run: Run, group: Group | None) -> dict[str, int]:
+    """The limits that the command's own process must be given."""
+    limits: dict[str, int] = run.options.get("limits", {})
+    if group is None or not group.memory:
+        return limits
+    return {name: value for name, value in limits.items() if name != "memory"}
 
 
 def explain(error: OSError, run: Run) -> str:
@@ -114,7 +130,9 @@ def _arguments(command: str) -> list[str]:
     return ["sh", "-c", *(["--"] if command[:1] in ("-", "+") else []), command]
 
 
-def _spawn(run: Run, environment: dict[str, str], out: int, err: int) -> int:
+def _spawn(
+    run: Run, environment: dict[str, str], _limits: dict[str, int], out: int, err: int
+) -> int:
     return os.posix_spawn(
         SHELL,
         _arguments(run.command),
@@ -126,15 +144,14 @@ def _spawn(run: Run, environment: dict[str, str], out: int, err: int) -> int:
     )
 
 
-def _fork(run: Run, environment: dict[str, str], out: int, err: int) -> int:
+def _fork(run: Run, environment: dict[str, str], limits: dict[str, int], out: int, err: int) -> int:
     """Only niceness and limits cost a real fork of this process; the others have a vfork."""
-    limits = run.options.get("limits")
     nice = run.options.get("nice")
 
     def prepare() -> None:
         if nice is not None:
             os.setpriority(os.PRIO_PROCESS, 0, nice)
-        for name, value in (limits or {}).items():
+        for name, value in limits.items():
             resource.setrlimit(_RESOURCES[name], (value, value))
 
     mask = run.options.get("umask")

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from queued.core import times
 from queued.service import channel, processes
 from queued.service.board import Board
+from queued.service.cgroup import Groups
 from queued.service.channel import Drain, Finish, Message, Roster, WorkerGone, WorkerStarted
 from queued.service.children import DISPATCHER, Child, Children
 from queued.service.health import Health
@@ -33,6 +34,7 @@ class Staff:
         self.leaving: set[int] = set()  # pids that were told to finish and exit
         self._nursery = nursery
         self._board = board
+        self._groups = nursery.groups
         self._wake = wake
         self._hear = hear
         self._orphans = Orphans()
@@ -105,10 +107,18 @@ class Staff:
             killed += killed_now
             if not killed_now and not more:
                 break  # one look more after the last death: its orphans are there now
+        if gone and self._groups is not None:
+            killed += self._end(self._groups, self._lost(gone))
         if killed:
             log.warning("child.leftovers_killed", processes=killed)
         for child, status in gone:
             self._bury(child, status, log)
+
+    def _end(self, groups: Groups, lost: list[RunName]) -> int:
+        """Ends what is left of these runs, and removes the groups of runs that are over."""
+        killed, _ = groups.end(lost)
+        groups.sweep(but=[self._board.read(child.slot) for child in self.table.living_workers()])
+        return killed
 
     def _lost(self, gone: list[tuple[Child, int]]) -> list[RunName]:
         """Which runs the workers were at that died."""

@@ -13,6 +13,7 @@ from queued.core import times
 from queued.core.model import Key, Outcome
 from queued.service import channel, processes, spawn
 from queued.service.board import Board
+from queued.service.cgroup import Group, Groups
 from queued.service.channel import (
     Cancel,
     Hello,
@@ -37,13 +38,22 @@ class Worker:
     """The loop of one worker process."""
 
     def __init__(  # noqa: PLR0913  all that it is made from, by name
-        self, *, number: int, instance: str, address: bytes, lifeline: int, board: Board, log: Log
+        self,
+        *,
+        number: int,
+        instance: str,
+        address: bytes,
+        lifeline: int,
+        board: Board,
+        groups: Groups | None,
+        log: Log,
     ) -> None:
         self._number = number
         self._instance = instance
         self._address = address
         self._lifeline = lifeline
         self._board = board
+        self._groups = groups
         self._log = log
         self._base = spawn.inheritable(dict(os.environ))
         self._wake = Wake()
@@ -66,7 +76,7 @@ class Worker:
     def run(self) -> int:
         """Works until it is told to leave and owes nothing. Exit code 0: it owes nothing."""
         processes.become_subreaper()
-        _close_on_exec()
+        processes.close_on_exec()
         self._wake.add(self._signals.fileno(), self._obey)
         self._wake.add(self._lifeline, self._orphan)
         while True:
@@ -197,10 +207,18 @@ class Worker:
         self._board.write(self._number, run.id, run.key.attempt)
         now_s = times.monotonic_s()
         environment = spawn.environment_of(run, self._base, self._instance)
-        self._execution = Execution(run, environment, self._spared, now_s=now_s)
+        group = self._group(self._groups, run) if self._groups is not None else None
+        self._execution = Execution(run, environment, self._spared, group, now_s=now_s)
         self._begun_s = now_s
         self._tap = Tap(self._execution, self._wake, self._send, now_s=now_s)
         self._log.debug("job.started", job=run.id, queue=run.queue, attempt=run.key.attempt)
+
+    def _group(self, groups: Groups, run: Run) -> Group | None:
+        try:
+            return groups.make(run.id, run.key.attempt)
+        except OSError as error:
+            self._log.warning("job.not_grouped", job=run.id, error=str(error))
+            return None
 
     def _recorded(self, keys: list[Key]) -> None:
         self._owed = [owed for owed in self._owed if owed.run.key not in keys]
@@ -242,21 +260,17 @@ class Worker:
     def _warn(self, execution: Execution, refused: int, unkillable: int) -> None:
         """Says once what stands in the way of a run."""
         if execution.refused and not refused:
-            self._log.warning(
-                "job.start_refused",
-                job=execution.run.id,
-                action="tried again; raise the limits of processes, memory or descriptors",
-            )
+            action = "tried again; raise the limits of processes, memory or descriptors"
+            self._log.warning("job.start_refused", job=execution.run.id, action=action)
         if execution.unkillable and not unkillable:
-            self._log.warning(
-                "job.unkillable",
-                job=execution.run.id,
-                action="end what it left as its owner: a program may have become another user",
-            )
+            action = "end what it left as its owner: a program may have become another user"
+            self._log.warning("job.unkillable", job=execution.run.id, action=action)
 
     def _finish(self, execution: Execution) -> None:
         self._tap.end()
         self._execution = None
+        if self._groups is not None and execution.group is not None:
+            self._groups.keep(execution.group)
         if self._disowned:
             self._disowned = False
         else:
@@ -280,13 +294,3 @@ class Worker:
             return None
         until_s = min(execution.deadline_s, self._tap.next_s, self._patience_s())
         return None if until_s == float("inf") else max(0.0, until_s - times.monotonic_s())
-
-
-def _close_on_exec() -> None:
-    """Whatever we inherited must not reach commands; and their standard input is /dev/null."""
-    null = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(null, 0)
-    os.close(null)
-    for name in os.listdir("/proc/self/fd"):
-        if int(name) > 2 and os.path.exists(f"/proc/self/fd/{name}"):
-            os.set_inheritable(int(name), False)  # noqa: FBT003  its signature

@@ -114,7 +114,14 @@ def test_another_database_needs_a_restart(queue: Queue) -> None:
     path = conf(queue, f'db_path = "{queue.path}"\n')
     origin = Origin({}, {}, str(path), places.read_conf(str(path)))
     instance = Instance("i", "here", 1, "0", 0, None, "lock")
-    programs = InstancePrograms(instance, queue.path, origin, Settings(), Board())
+    programs = InstancePrograms(
+        instance=instance,
+        database=queue.path,
+        origin=origin,
+        settings=Settings(),
+        board=Board(),
+        groups=None,
+    )
     programs.reload()
     conf(queue, 'db_path = "/elsewhere/queue.db"\nlog_level = "debug"\n')
     with pytest.raises(ConfigError, match="/elsewhere/queue.db: restart the service"):

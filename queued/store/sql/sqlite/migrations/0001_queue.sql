@@ -45,7 +45,7 @@ CREATE TABLE attempts (
     started_at   INTEGER NOT NULL,      -- of the claim, then of the command once it has ended
     ended_at     INTEGER,
     outcome      TEXT CHECK (outcome IN
-        ('exit', 'signal', 'timeout', 'lost', 'spawn-error', 'cancelled', 'interrupted')),
+        ('exit', 'signal', 'timeout', 'oom', 'lost', 'spawn-error', 'cancelled', 'interrupted')),
     exit_code    INTEGER,
     signal       TEXT,
     error        TEXT,

@@ -1,0 +1,238 @@
+"""A control group (cgroup v2) for each run, below the service's own where that was delegated to us.
+
+    queued.service/               delegated: `Delegate=yes` of systemd
+        queued/                   the service itself, as a group with controllers holds no process
+        INSTANCE.JOB.ATTEMPT/     a run
+
+The kernel keeps whatever a run starts in its group, ends all of it at once, counts what all of it
+together used, and holds it to a limit of memory where it has that controller to give. Where
+nothing was delegated there are no `Groups`, and descent and the process limits serve alone.
+"""
+
+import contextlib
+import errno
+import os
+import time
+from collections.abc import Collection, Iterator
+from typing import NamedTuple, Self
+
+from queued.core import times
+from queued.service import processes
+from queued.service.processes import Process, RunName
+
+_MARK = "user.delegate"  # what systemd writes on a group that it has delegated
+_SERVICE = "queued"
+_ENDING_S = 0.5
+_LOOK_AGAIN_S = 0.005
+
+
+class Used(NamedTuple):
+    """What all processes of a run together have used; None where the kernel does not say."""
+
+    cpu_ms: int | None
+    peak_kib: int | None
+
+
+class Group:
+    """The group of one run. Entering it puts what this process starts meanwhile into it."""
+
+    def __init__(self, path: str, home: str, *, memory: bool) -> None:
+        self.memory = memory  # whether the kernel can hold it to a limit
+        self._path = path
+        self._home = home
+
+    def __enter__(self) -> Self:
+        """Moves this process in. Raises OSError, and then it is where it was."""
+        _write(f"{self._path}/cgroup.procs", "0")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Moves it back. A process that cannot must end: it would be killed with the run."""
+        try:
+            _write(f"{self._home}/cgroup.procs", "0")
+        except OSError as error:
+            msg = "there is no way back from the control group of a run"
+            raise RuntimeError(msg) from error
+
+    def limit_memory(self, limit: int) -> None:
+        """Ends all of it when it needs more bytes, swap included. Raises OSError.
+
+        Not before this process has left it: what starts a command takes some memory, too.
+        """
+        _write(f"{self._path}/memory.oom.group", "1")
+        if os.path.exists(f"{self._path}/memory.swap.max"):  # a kernel may have no swap at all
+            _write(f"{self._path}/memory.swap.max", "0")
+        _write(f"{self._path}/memory.max", str(limit))
+
+    def kill(self) -> None:
+        """Kills all in it, whoever's it is, and what they are just forking.
+
+        Not before Linux 5.14; there, as for a group that is gone, nothing happens.
+        """
+        with contextlib.suppress(OSError):
+            _write(f"{self._path}/cgroup.kill", "1")
+
+    def used(self) -> Used:
+        """What it has used until now."""
+        cpu_us = _table(f"{self._path}/cpu.stat").get("usage_usec")
+        peak = _read(f"{self._path}/memory.peak") if self.memory else ""
+        return Used(
+            cpu_ms=None if cpu_us is None else round(cpu_us / 1000),
+            peak_kib=int(peak) // 1024 if peak else None,
+        )
+
+    def ran_out_of_memory(self) -> bool:
+        """Whether the kernel has killed any of it for memory, its own limit's or another's."""
+        return self.memory and _table(f"{self._path}/memory.events").get("oom_kill", 0) > 0
+
+    def remove(self) -> bool:
+        """Removes it; False if something in it is alive."""
+        try:
+            os.rmdir(self._path)
+        except FileNotFoundError:
+            return True
+        except OSError:
+            return self._remove_all()
+        return True
+
+    def _remove_all(self) -> bool:
+        """A command may have made groups of its own below it."""
+        try:
+            for path, _, _ in os.walk(self._path, topdown=False):
+                os.rmdir(path)
+        except OSError:
+            return False
+        return True
+
+    def processes(self) -> list[Process]:
+        """What is alive in it and in what is below it."""
+        found = (processes.look(pid) for path, _, _ in os.walk(self._path) for pid in _pids(path))
+        return [process for process in found if process is not None and not process.zombie]
+
+
+class Groups:
+    """The groups of an instance's runs. Made before the first fork."""
+
+    def __init__(self, directory: str, instance: str, *, memory: bool) -> None:
+        self._directory = directory
+        self._instance = instance
+        self._memory = memory
+        self._kept: list[Group] = []  # with processes that jobs left on purpose
+
+    def make(self, job: str, attempt: int) -> Group:
+        """A group for a run that begins. Raises OSError."""
+        self._kept = [group for group in self._kept if not group.remove()]
+        path = self._path((job.encode(), str(attempt).encode()), self._instance)
+        os.mkdir(path)
+        return self._group(path)
+
+    def keep(self, group: Group) -> None:
+        """What is alive in it may stay; it is removed once that has ended."""
+        self._kept.append(group)
+
+    def end(
+        self, runs: Collection[RunName], instance: str | None = None
+    ) -> tuple[int, list[Process]]:
+        """Kills what these runs, of a dead instance or of dead workers of ours, have left.
+
+        How many processes that were, and what is still alive: the kernel may hold one for a while.
+        """
+        groups = [self._group(self._path(run, instance or self._instance)) for run in runs]
+        found = {process for group in groups for process in group.processes()}
+        for group in groups:
+            group.kill()
+        end_s = times.monotonic_s() + _ENDING_S
+        while (left := [g for g in groups if not g.remove()]) and times.monotonic_s() < end_s:
+            time.sleep(_LOOK_AGAIN_S)
+        return len(found), [process for group in left for process in group.processes()]
+
+    def sweep(self, instance: str | None = None, but: Collection[RunName] = ()) -> None:
+        """Removes the empty groups of the instance, except those of these runs."""
+        prefix = f"{instance or self._instance}."
+        busy = {self._path(run, self._instance) for run in but}
+        for path in _below(self._directory):
+            if os.path.basename(path).startswith(prefix) and path not in busy:
+                self._group(path).remove()
+
+    def _path(self, run: RunName, instance: str) -> str:
+        job, attempt = (part.decode("utf-8", "surrogateescape") for part in run)
+        return f"{self._directory}/{instance}.{job}.{attempt}"
+
+    def _group(self, path: str) -> Group:
+        return Group(path, f"{self._directory}/{_SERVICE}", memory=self._memory)
+
+
+def delegated(instance: str) -> Groups | None:
+    """Moves this process into a group of its own, if the one it is in was delegated to us.
+
+    None if it was not, or if we may not use it after all.
+    """
+    directory = _own()
+    if not directory:
+        return None
+    try:
+        if os.getxattr(directory, _MARK) != b"1":
+            return None
+        home = f"{directory}/{_SERVICE}"
+        os.makedirs(home, exist_ok=True)
+        if not _pids(home):  # nobody else serves here
+            for path in _below(directory):
+                Group(path, home, memory=False).remove()
+            os.makedirs(home, exist_ok=True)
+        _write(f"{home}/cgroup.procs", "0")
+    except OSError:
+        return None
+    return Groups(directory, instance, memory=_controls_memory(directory))
+
+
+def _controls_memory(directory: str) -> bool:
+    """Whether runs can be held to limits of memory."""
+    try:
+        _write(f"{directory}/cgroup.subtree_control", "+memory")
+    except OSError:
+        return False
+    return True
+
+
+def _own() -> str:
+    """The directory of the group that this process is in; empty if there is none."""
+    names = [line[3:] for line in _read("/proc/self/cgroup").splitlines() if line[:3] == "0::"]
+    for line in _read("/proc/self/mountinfo").splitlines() if names else ():
+        fields, _, kind = line.partition(" - ")
+        root, place = fields.split()[3:5]
+        if kind.split()[0] == "cgroup2" and root == "/":
+            return place + names[0].rstrip("/")
+    return ""
+
+
+def _below(directory: str) -> Iterator[str]:
+    with os.scandir(directory) as entries:
+        yield from [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+
+
+def _pids(path: str) -> list[int]:
+    return [int(line) for line in _read(f"{path}/cgroup.procs").split()]
+
+
+def _table(path: str) -> dict[str, int]:
+    lines = (line.split() for line in _read(path).splitlines())
+    return {name: int(value) for name, value in lines}
+
+
+def _read(path: str) -> str:
+    """What is in a file of the kernel's; empty if there is none, or not any more."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read()
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENODEV):
+            raise
+        return ""
+
+
+def _write(path: str, text: str) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(descriptor, text.encode())
+    finally:
+        os.close(descriptor)
