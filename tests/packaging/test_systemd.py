@@ -1,11 +1,10 @@
-"""The service in a real systemd: start, status, reload, stop, the journal, and what it may do."""
+"""The service in a real systemd: start, status, reload, stop, the journal, and what it outlives."""
 
 import json
-import re
 
 import pytest
 
-from tests.packaging.bed import ROOT, Bed, Unit
+from tests.packaging.bed import Unit
 from tests.service import eventually
 
 
@@ -196,116 +195,3 @@ def test_a_database_that_stays_locked_is_no_hang(watched: Unit) -> None:
     assert watched.wait(name)["state"] == "completed"
     assert watched.show("NRestarts", "ActiveState") == ["0", "active"]
     assert [watched.child(slot) for slot in range(5)] == pids
-
-
-# The files as they are shipped
-
-
-def test_the_units_are_sound(bed: Bed) -> None:
-    done = bed.run("systemd-analyze", "verify", "queued.service", "queued@reports.service")
-    assert (done.stdout, done.stderr) == ("", "")
-
-
-def test_it_is_well_contained(unit: Unit) -> None:
-    text = unit.bed.text("systemd-analyze", "security", "--no-pager", "queued.service")
-    found = re.search(r"Overall exposure level for queued.service: ([\d.]+)", text)
-    assert found is not None
-    assert float(found[1]) <= 3.0
-
-
-JOBS = {
-    "a command": {"command": "echo hello"},
-    "a pipe": {"command": "seq 1000 | sort -n | tail -1"},
-    "a directory of its own": {"command": "pwd", "cwd": "/usr"},
-    "a umask": {"command": "umask", "umask": "077"},
-    "a niceness": {"command": "nice", "nice": 10},
-    "limits": {"command": "ulimit -n", "limits": {"files": 64}},
-    "an environment": {"command": 'test "$COLOUR" = red', "env": {"COLOUR": "red"}},
-    "files in the state directory": {"command": "echo x > made && rm made"},
-    "temporary files": {"command": "mktemp -p /tmp && mktemp -p /var/tmp"},
-    "processes in the background": {"command": "sleep 0.1 & wait"},
-    "a compiler at run time": {
-        "command": "/opt/queued/bin/python -c 'import ctypes, mmap;"
-        " mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)'"
-    },
-    "the network": {
-        "command": "/opt/queued/bin/python -c 'import socket;"
-        ' s = socket.create_server(("127.0.0.1", 0)); socket.create_connection(s.getsockname())\''
-    },
-    "what tells of the system": {"command": "free && nproc && ps && df / && id && uname -a"},
-    "files of others that all may read": {"command": "cat /etc/passwd"},
-    "archives with owners and modes": {
-        "command": "cp -p /etc/passwd p && tar -cf t.tar p && tar -xf t.tar && rm p t.tar"
-    },
-}
-
-
-def test_jobs_of_all_kinds_run_in_it(unit: Unit) -> None:
-    names = {
-        kind: unit.add(fields.pop("command"), **fields, max_retries=1)
-        for kind, fields in json.loads(json.dumps(JOBS)).items()
-    }
-    failed = {
-        kind: unit.job(name)["last_error"]
-        for kind, name in names.items()
-        if unit.wait(name)["state"] != "completed"
-    }
-    assert failed == {}
-
-
-def test_what_is_forbidden_is_and_a_drop_in_allows_it(unit: Unit) -> None:
-    command = "echo x > /srv/made"
-    unit.bed.run("chmod", "777", "/srv")
-    job = unit.wait(unit.add(command, max_retries=1))
-    assert "Read-only file system" in job["last_error"]
-    loosened = unit.bed.text("cat", "/usr/local/share/doc/queued/loosen.conf")
-    assert "#ReadWritePaths=/srv/reports" in loosened
-    unit.drop_in("ReadWritePaths=/srv")
-    unit.systemctl("restart")
-    assert unit.wait(unit.add(command, max_retries=1))["state"] == "completed"
-
-
-def test_every_line_that_loosens_is_one_that_systemd_knows(stopped: Unit) -> None:
-    text = stopped.bed.text("cat", "/usr/local/share/doc/queued/loosen.conf")
-    lines = re.findall(r"^#(\w+=.*)$", text, re.MULTILINE)
-    assert len(lines) > 20
-    stopped.bed.run("mkdir", "-p", "/srv/reports")
-    stopped.drop_in(*lines)
-    done = stopped.bed.run("systemd-analyze", "verify", "queued.service")
-    assert (done.stdout, done.stderr) == ("", "")
-    stopped.systemctl("start")
-    assert stopped.wait(stopped.add("true"))["state"] == "completed"
-
-
-def test_a_second_queue_is_made_from_the_template(stopped: Unit) -> None:
-    stopped.systemctl("start")
-    second = Unit(stopped.bed, "queued@reports.service", "/var/lib/queued/reports/queue.db")
-    second.systemctl("start")
-    assert second.wait(second.add("true"))["state"] == "completed"
-    assert second.show("StatusText") == ["4 workers, 0 busy, 0 waiting"]
-    second.systemctl("reload")
-    assert len(second.log("reload.finished")) == 1
-    assert json.loads(stopped.queuectl("list", "--json")) == []
-
-
-def _directives(text: str) -> list[str]:
-    return [line for line in text.splitlines() if line and not line.startswith("#")]
-
-
-def test_the_template_is_the_unit_with_another_place(bed: Bed) -> None:
-    of_one, of_many = (
-        _directives(bed.text("cat", f"/opt/source/packaging/systemd/{name}"))
-        for name in ("queued.service", "queued@.service")
-    )
-    wanted = {"Description", "StateDirectory", "Environment", "RuntimeDirectory"}
-    different = {a.split("=")[0] for a, b in zip(of_one, of_many, strict=True) if a != b}
-    assert different == wanted | {"WorkingDirectory"}
-
-
-@pytest.mark.parametrize("name", ["queued.service", "user/queued.service"])
-def test_every_directive_is_explained_where_it_stands(name: str) -> None:
-    text = (ROOT / "packaging" / "systemd" / name).read_text()
-    for line, before in zip(text.splitlines()[1:], text.splitlines(), strict=False):
-        if line and line[0].isupper():  # a directive
-            explained = bool(before) and not before.startswith("[")
-            assert explained or before in {"[Unit]", "[Install]"}, line
