@@ -6,7 +6,7 @@ PYTEST ?= .venv/bin/pytest -n 2
 DIST ?= dist
 BIN := .venv/bin
 
-.PHONY: demo test lint types torture bench peers manual deb install uninstall
+.PHONY: demo test lint types torture soak bench peers manual deb install uninstall
 .SILENT: .venv/.stamp
 
 demo: .venv/.stamp
@@ -27,6 +27,10 @@ types: .venv/.stamp
 # again with the SEED that it says; as long a one among the tests with TORTURE_SECONDS=300.
 torture: .venv/.stamp
 	$(BIN)/python -m tests.torture --seconds $(or $(SECONDS),60) --seed $(or $(SEED),1)
+
+# A million jobs in one go, with the memory of each process meanwhile; ten minutes or more.
+soak: .venv/.stamp
+	$(BIN)/python -m tests.torture --soak $(or $(JOBS),1000000)
 
 # About ten minutes. Its files are in BENCH_DIR (/var/tmp), a large database among them.
 bench: .venv/.stamp

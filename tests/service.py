@@ -17,6 +17,7 @@ from queued.service import processes
 from queued.store.sqlite import SqliteStore
 
 PATIENCE_S = 20.0
+DEBUG = ("--log-level", "debug")
 T = TypeVar("T")
 
 
@@ -148,7 +149,7 @@ class Service:
         self.process = subprocess.Popen(
             [
                 sys.executable, *program, "--db", queue.path, "--workers", str(workers),
-                "--log-format", "json", "--log-level", "debug", *flags,
+                "--log-format", "json", *([] if "--log-level" in flags else DEBUG), *flags,
             ],
             stdin=subprocess.DEVNULL,
             stdout=self._log,

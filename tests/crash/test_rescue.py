@@ -37,3 +37,10 @@ def test_leftovers_are_killed(queue: Queue) -> None:
         assert killed >= 1
         assert left == []
         eventually(lambda: os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG))
+
+
+def test_leftovers_are_killed_however_long_a_look_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rescue, "_KILLING_S", 0)
+    with immortal("slow-instance-of-this-test") as pid:
+        assert rescue.kill_leftovers("slow-instance-of-this-test", [])[0] == 1
+        eventually(lambda: os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG))

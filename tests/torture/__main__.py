@@ -1,6 +1,7 @@
 """`python -m tests.torture --seconds N --seed S`: torture for so long; exit 1 if a promise broke.
 
-What it leaves behind when a promise broke (the database, the traces, the logs) is named.
+With `--soak N` it is so many jobs in peace instead, and memory and descriptors are watched. What it
+leaves behind when a promise broke (the database, the traces, the logs) is named.
 """
 
 import argparse
@@ -10,6 +11,7 @@ import tempfile
 from pathlib import Path
 
 from tests.torture.checker import check
+from tests.torture.soak import Soak
 from tests.torture.torture import Torture, report
 
 
@@ -18,23 +20,40 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.torture")
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--soak", type=int, default=0)
     given = parser.parse_args()
-    directory = Path(tempfile.mkdtemp(prefix="torture-"))
-    torture = Torture(directory, given.seed)
+    directory = Path(tempfile.mkdtemp(prefix="torture-", dir="/var/tmp"))
     try:
-        known = torture.run(given.seconds)
+        broken = _soak(directory, given.soak) if given.soak else _torture(directory, given)
     except BaseException:
         print(f"it is all in {directory}", file=sys.stderr)
         raise
-    finally:
-        torture.queue.close()
-    broken = check(known)
-    print(report(torture, known, broken))
     if broken:
         print(f"it is all in {directory}", file=sys.stderr)
         return 1
     shutil.rmtree(directory)
     return 0
+
+
+def _torture(directory: Path, given: argparse.Namespace) -> list[str]:
+    torture = Torture(directory, given.seed)
+    try:
+        known = torture.run(given.seconds)
+    finally:
+        torture.queue.close()
+    broken = check(known)
+    print(report(torture, known, broken))
+    return broken
+
+
+def _soak(directory: Path, jobs: int) -> list[str]:
+    soak = Soak(directory, jobs)
+    try:
+        broken = soak.run()
+        print(soak.report(broken))
+    finally:
+        soak.queue.close()
+    return broken
 
 
 if __name__ == "__main__":

@@ -81,18 +81,19 @@ def read(path: str, traces: Path) -> History:
         }
     finally:
         store.close()
-    counts, damage = _look_inside(path)
+    counts, damage = look_inside(path)
     return History(
         jobs=jobs,
         attempts=attempts,
         counts=counts,
         output=output,
         damage=damage,
-        traces={file.stem: _marks(file) for file in traces.glob("*.trace")},
+        traces={file.stem: marks(file) for file in traces.glob("*.trace")},
     )
 
 
-def _look_inside(path: str) -> tuple[dict[str, int], list[str]]:
+def look_inside(path: str) -> tuple[dict[str, int], list[str]]:
+    """The table of counts, and what SQLite says of the file."""
     connection = sqlite3.connect(path)
     try:
         counts: Counter[str] = Counter()
@@ -105,10 +106,11 @@ def _look_inside(path: str) -> tuple[dict[str, int], list[str]]:
     return {label: n for label, n in counts.items() if n}, damage
 
 
-def _marks(file: Path) -> list[Mark]:
-    marks = []
+def marks(file: Path) -> list[Mark]:
+    """The lines of a trace."""
+    found = []
     for line in file.read_text().splitlines():
         word, attempt, pid, uptime = line.split()
         at_cs = round(float(uptime) * 100)
-        marks.append(Mark(word=word, attempt=int(attempt), pid=int(pid), at_cs=at_cs))
-    return marks
+        found.append(Mark(word=word, attempt=int(attempt), pid=int(pid), at_cs=at_cs))
+    return found
