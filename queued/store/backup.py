@@ -1,7 +1,8 @@
 """Copies of a database: made live through SQLite, and put back in place of a bad one.
 
 No copy appears under its name before it is whole, checked and on the disk. A restore is one
-transaction on the database itself, so that nobody who has it open is left with another file.
+transaction on the database itself, so that nobody who has it open is left with another file. Only
+what SQLite cannot read is replaced by another file, in one step.
 """
 
 import os
@@ -11,7 +12,7 @@ from contextlib import contextmanager, suppress
 import apsw
 
 from queued.core.errors import BusyError, ConflictError, DatabaseUnusableError, UsageError
-from queued.store import bare, migrate, permissions
+from queued.store import bare, migrate, naming, permissions
 from queued.store.connection import named_errors
 
 Patient = Callable[[int], bool]
@@ -26,7 +27,7 @@ def backup(path: str, target: str, patience: Patient, *, replace: bool = False) 
     """
     _check_target(path, target, replace=replace)
     with bare.opened(path, patience) as source:
-        write(source, target)
+        write(source, target, replace=replace)
 
 
 def _check_target(path: str, target: str, *, replace: bool) -> None:
@@ -36,23 +37,41 @@ def _check_target(path: str, target: str, *, replace: bool) -> None:
         msg = f"{target} is {'a directory' if os.path.isdir(target) else 'the database itself'}"
         raise UsageError(msg)
     if not replace:
-        msg = f"{target} exists already; choose another name, or add --force"
-        raise ConflictError(msg)
+        raise _taken(target)
+
+
+def _taken(target: str) -> ConflictError:
+    return ConflictError(f"{target} exists already; choose another name, or add --force")
 
 
 def _same(one: str, other: str) -> bool:
     return os.path.exists(one) and os.path.samefile(one, other)
 
 
-def write(source: apsw.Connection, target: str, *, check: bool = True) -> None:
+def write(
+    source: apsw.Connection, target: str, *, check: bool = True, replace: bool = True
+) -> None:
     """Writes a copy of all that `source` sees to a file that appears when it is complete."""
+    with _written(source, target, check=check) as new:
+        if replace:
+            os.rename(new, target)
+            return
+        try:
+            naming.rename_to_free(new, target)
+        except FileExistsError:
+            raise _taken(target) from None
+
+
+@contextmanager
+def _written(source: apsw.Connection, target: str, *, check: bool) -> Iterator[str]:
+    """A complete copy under a name beside `target`, to be renamed; then the disk is told."""
     directory = os.path.dirname(target)
     new = os.path.join(directory, f".{os.path.basename(target)}.{os.getpid()}.new")
     with named_errors(target):
         try:
             os.close(permissions.make_file(new, os.O_RDWR))  # nobody has it open yet
             _fill(new, source, check=check)
-            os.rename(new, target)
+            yield new
             _sync_directory(directory)
         except BaseException:
             _remove(new)
@@ -108,24 +127,58 @@ def _reading(path: str) -> Iterator[apsw.Connection]:
 
 
 def restore(path: str, source: str, kept: str, patience: Patient) -> bool:
-    """Puts a backup in place; whether there was a database, which is then copied to `kept`.
+    """Puts a backup in place; whether there was a database, which is then kept as `kept`.
 
     Raises BusyError while an instance lives on it.
     """
     _check_source(path, source)
     must_be_idle(path)
-    there = os.path.exists(path)
-    if there:
+    if os.path.exists(path):
         try:
             _overwrite(path, source, kept, patience)
         except DatabaseUnusableError:
-            _set_aside(path, kept)
+            pass
         else:
             return True
     permissions.make_directory(os.path.dirname(path))
     with _reading(source) as connection:
-        write(connection, path)
-    return there
+        return _replace(path, connection, kept)
+
+
+def _replace(path: str, source: apsw.Connection, kept: str) -> bool:
+    """What SQLite cannot read it cannot overwrite: another file takes its name, in one step.
+
+    There is never no database, which somebody would make anew and enqueue to. A WAL is taken
+    away before: SQLite would play the old one into the new file.
+    """
+    there = os.path.exists(path)
+    with _written(source, path, check=True) as new:
+        if there:
+            _keep(path, kept)
+        sides = [side for side in _SIDES if os.path.exists(path + side)]
+        for side in sides:
+            os.rename(path + side, kept + side)
+        _sync_directory(os.path.dirname(path))
+        if there:
+            os.rename(new, path)
+            return True
+        try:
+            naming.rename_to_free(new, path)
+        except FileExistsError:
+            msg = f"somebody has just made {path}; stop what uses it, and try again"
+            raise BusyError(msg) from None
+    return bool(sides)
+
+
+def _keep(path: str, kept: str) -> None:
+    """Gives the file a second name; where a file can have but one, that instead of its own."""
+    if _same(kept, path):
+        return
+    _remove(kept)  # a copy from the try to overwrite it
+    try:
+        os.link(path, kept)
+    except OSError:
+        os.rename(path, kept)
 
 
 def _check_source(path: str, source: str) -> None:
@@ -166,14 +219,6 @@ def _must_not_be_foreign(connection: apsw.Connection, path: str) -> None:
     if connection.execute("SELECT count(*) FROM sqlite_schema").get:
         msg = f"{path} is a database of another program; it is not replaced"
         raise UsageError(msg)
-
-
-def _set_aside(path: str, kept: str) -> None:
-    """What SQLite cannot read it cannot overwrite: the file gets another name, with its WAL."""
-    for side in (*_SIDES, ""):
-        if os.path.exists(path + side):
-            os.rename(path + side, kept + side)
-    _sync_directory(os.path.dirname(path))
 
 
 def vacuum(path: str, patience: Patient) -> tuple[int, int]:

@@ -40,11 +40,11 @@ def opened(
         except BaseException:
             close_untouched(connection, path)
             raise
-    try:
-        with named_errors(path):
+    with named_errors(path):
+        try:
             yield connection
-    finally:
-        connection.close()
+        finally:
+            connection.close()
 
 
 def must_be_file(path: str) -> None:

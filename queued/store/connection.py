@@ -233,9 +233,11 @@ def _named(error: Exception, path: str) -> QueuedError | None:  # noqa: PLR0911 
             return BusyError(f"{path} stayed locked by another program; try again later")
         case apsw.FullError():
             return StorageError(f"no room on the disk for {path}; free some and try again")
-        case apsw.NotADBError() | apsw.CorruptError() | apsw.FormatError():
+        case (
+            apsw.NotADBError() | apsw.CorruptError() | apsw.FormatError() | apsw.ReadOnlyError()
+        ) if not _forbidden(error, path):
             return DatabaseUnusableError(
-                f"{path} is damaged or no database ({_told(error)}); "
+                f"{path} is damaged or no database ({_wrong(error)}); "
                 "restore a backup or give another --db"
             )
         case apsw.ReadOnlyError() | apsw.PermissionsError() | PermissionError():
@@ -251,3 +253,17 @@ def _named(error: Exception, path: str) -> QueuedError | None:  # noqa: PLR0911 
         case OSError():
             return StorageError(f"{path}: {error.strerror}")
     return None
+
+
+def _wrong(error: apsw.Error) -> str:
+    if isinstance(error, apsw.ReadOnlyError):
+        return "its header says that only a newer SQLite may write it"
+    return _told(error)
+
+
+def _forbidden(error: apsw.Error, path: str) -> bool:
+    """Whether it may not be written. If it may, the header says that only a later SQLite may."""
+    if not isinstance(error, apsw.ReadOnlyError):
+        return False
+    code: int = getattr(error, "extendedresult", 0)
+    return code != apsw.SQLITE_READONLY or not os.access(path, os.R_OK | os.W_OK)

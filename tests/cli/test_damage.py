@@ -99,3 +99,16 @@ def test_a_service_meets_damage_while_it_runs(sound: bytes, tmp_path: Path) -> N
     assert last["event"] == "service.failed"
     assert "is damaged" in str(last)
     assert b"Traceback" not in done.stdout + done.stderr
+
+
+def test_a_header_that_forbids_to_write_is_damage(sound: bytes, tmp_path: Path) -> None:
+    """And no matter of permissions; a backup is put in its place."""
+    path, good = tmp_path / "queue.db", tmp_path / "good.db"
+    _lay(good, sound)
+    _lay(path, sound[:18] + b"\x09" + sound[19:])
+    for command in ("enqueue -- true", "config set workers 3", "db vacuum"):
+        done = inside.check(["--db", str(path), *command.split()])
+        assert (done.code, done.out, done.err.count("\n")) == (78, "", 1), done
+        assert "only a newer SQLite may write it" in done.err
+    assert inside.check(["--db", str(path), "db", "restore", str(good)]).code == 0
+    assert inside.check(["--db", str(path), "enqueue", "--", "true"]).code == 0

@@ -44,6 +44,22 @@ class Disk(apsw.VFS):
         self._known: set[str] = set()
         super().__init__(self.name, "unix", makedefault=True)
 
+    def move(self, old: str, new: str, *, kept: bool = False) -> None:
+        """A file has a new name, and its old one only if that was `kept`."""
+        self.write_down(Event("link" if kept else "rename", _base(old), note=_base(new)))
+        self._known.add(new)
+        if not kept:
+            self._known.discard(old)
+
+    def remove(self, path: str) -> None:
+        """A file has lost its name."""
+        self._known.discard(path)
+        self.write_down(Event("delete", _base(path)))
+
+    def sync_names(self) -> None:
+        """The directory is on the disk."""
+        self.write_down(Event("names"))
+
     def note(self, what: object) -> None:
         """Something that is known to have happened by now."""
         self.events.append(Event("note", note=what))
@@ -55,8 +71,9 @@ class Disk(apsw.VFS):
             raise error
 
     def write_down(self, event: Event) -> None:
-        """A thing was done."""
-        self.events.append(event)
+        """A thing was done to a file that has a name."""
+        if event.name or event.kind == "names":
+            self.events.append(event)
 
     def excepthook(self, *_error: Any) -> bool:
         """SQLite gets the code; nobody else need know."""
@@ -64,18 +81,17 @@ class Disk(apsw.VFS):
 
     def xOpen(self, name: str | apsw.URIFilename | None, flags: list[int]) -> apsw.VFSFile:  # noqa: N802
         path = name.filename() if isinstance(name, apsw.URIFilename) else name or ""
-        self.call("open", os.path.basename(path))
+        self.call("open", _base(path))
         opened = _File(self, name, path, flags)
-        if path not in self._known:
+        if path and path not in self._known:  # a file without a name is nobody's after a cut
             self._known.add(path)
-            self.write_down(Event("create", os.path.basename(path)))
+            self.write_down(Event("create", _base(path)))
         return opened
 
     def xDelete(self, path: str, sync: bool) -> None:  # noqa: N802, FBT001
-        self.call("delete", os.path.basename(path))
+        self.call("delete", _base(path))
         super().xDelete(path, sync)
-        self._known.discard(path)
-        self.write_down(Event("delete", os.path.basename(path)))
+        self.remove(path)
         if sync:
             self.write_down(Event("names"))
 
@@ -85,7 +101,7 @@ class _File(apsw.VFSFile):
         self, disk: Disk, name: str | apsw.URIFilename | None, path: str, flags: list[int]
     ) -> None:
         self._disk = disk
-        self._name = os.path.basename(path)
+        self._name = _base(path)
         self._fresh = bool(flags[0] & _SYNCS_NAMES)
         super().__init__("unix", name, flags)
 
@@ -111,6 +127,10 @@ class _File(apsw.VFSFile):
         if self._fresh:
             self._fresh = False
             self._disk.write_down(Event("names"))
+
+
+def _base(path: str) -> str:
+    return os.path.basename(path)
 
 
 @contextmanager
@@ -169,39 +189,44 @@ class Platter:
     def __init__(self) -> None:
         self._names: dict[str, _Content] = {}  # as programs see it
         self._durable: dict[str, _Content] = {}  # as the directory on the disk has it
-        self._renaming: list[tuple[str, _Content | None]] = []
+        self._renaming: list[dict[str, _Content | None]] = []  # what happens all at once
 
     def play(self, event: Event) -> None:
         """The event has happened."""
         match event.kind:
             case "create":
-                self._rename(event.name, _Content())
+                self._rename({event.name: _Content()})
             case "delete":
-                self._rename(event.name, None)
+                self._rename({event.name: None})
+            case "rename":
+                self._rename({event.note: self._names[event.name], event.name: None})
+            case "link":
+                self._rename({event.note: self._names[event.name]})
             case "write" | "truncate":
                 self._names[event.name].pending.append(event)
             case "sync":
                 self._names[event.name].sync()
             case "names":
-                for name, content in self._renaming:
-                    _put(self._durable, name, content)
+                for change in self._renaming:
+                    _put(self._durable, change)
                 self._renaming.clear()
 
-    def _rename(self, name: str, content: _Content | None) -> None:
-        _put(self._names, name, content)
-        self._renaming.append((name, content))
+    def _rename(self, change: dict[str, _Content | None]) -> None:
+        _put(self._names, change)
+        self._renaming.append(change)
 
     def cut(self, dice: random.Random, mood: str) -> dict[str, bytes]:
         """The files that are found after a power cut now."""
         found = dict(self._durable)
-        for name, content in self._renaming:
+        for change in self._renaming:
             if mood == "all" or (mood != "none" and dice.random() < 0.5):
-                _put(found, name, content)
+                _put(found, change)
         return {name: content.survives(dice, mood) for name, content in found.items()}
 
 
-def _put(names: dict[str, _Content], name: str, content: _Content | None) -> None:
-    if content is None:
-        names.pop(name, None)
-    else:
-        names[name] = content
+def _put(names: dict[str, _Content], change: dict[str, _Content | None]) -> None:
+    for name, content in change.items():
+        if content is None:
+            names.pop(name, None)
+        else:
+            names[name] = content

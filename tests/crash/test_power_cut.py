@@ -7,7 +7,6 @@ after a commit that is not older than the last one that somebody was told of.
 `POWER_CUT_SEEDS` runs more of them: POWER_CUT_SEEDS=1000 pytest tests/crash/test_power_cut.py
 """
 
-import hashlib
 import os
 import random
 from collections.abc import Callable
@@ -20,21 +19,10 @@ from queued.store.connection import Database
 from queued.store.sqlite import SqliteStore
 from tests.crash.desk import Desk
 from tests.crash.disk import MOODS, Disk, Platter, installed
+from tests.crash.found import find, rows_of
 
 SEEDS = range(1, 1 + int(os.environ.get("POWER_CUT_SEEDS", "4")))
 STEPS = 40
-
-
-def _rows(connection: apsw.Connection) -> str:
-    """All that is stored, as a short text that is different if anything is."""
-    tables = connection.execute(
-        "SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name"
-    ).fetchall()
-    stored = hashlib.sha256()
-    for (name,) in tables:
-        rows = connection.execute(f'SELECT * FROM "{name}" ORDER BY 1, 2').fetchall()  # noqa: S608
-        stored.update(repr((name, rows)).encode())
-    return stored.hexdigest()
 
 
 class Recording:
@@ -57,7 +45,7 @@ class Recording:
 
     def _committed(self, durable: bool) -> None:  # noqa: FBT001
         connection = apsw.Connection(self._path)
-        self.states.append(_rows(connection))
+        self.states.append(rows_of(connection))
         connection.close()
         changed = self.states[-1] not in self.states[-2:-1]
         self._disk.note((len(self.states) - 1, durable and changed))
@@ -81,42 +69,10 @@ def _cut_everywhere(directory: Path, seed: int, *, each: int = 1) -> list[str]:
         mood = dice.choice(MOODS)
         left = platter.cut(dice, mood)
         allowed = recording.states[told : reached + 2]
-        found = _find(directory / "left", left)
+        found = find(directory / "left", left)
         if found not in allowed:
             wrong.append(f"seed {seed} event {number} {mood}: {found}")
     return wrong
-
-
-def _find(directory: Path, left: dict[str, bytes]) -> str:
-    """The state in which the next who opens these files finds the database."""
-    directory.mkdir(mode=0o700)
-    try:
-        for name, content in left.items():
-            (directory / name).write_bytes(content)
-            (directory / name).chmod(0o600)
-        with installed() as disk:
-            disk.careless = True
-            return _look(str(directory / "queue.db"))
-    finally:
-        for file in directory.iterdir():
-            file.unlink()
-        directory.rmdir()
-
-
-def _look(path: str) -> str:
-    try:
-        store = SqliteStore(path)
-    except Exception as error:  # noqa: BLE001 - whatever it is, it is wrong
-        return f"not opened: {error!r}"
-    connection = store._database._connection
-    try:
-        damage = connection.execute("PRAGMA integrity_check").get
-        dangling = connection.execute("PRAGMA foreign_key_check").fetchall()
-        return _rows(connection) if damage == "ok" and not dangling else f"{damage} {dangling}"
-    except apsw.CorruptError as error:
-        return f"damaged: {error}"
-    finally:
-        store.close()
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from queued.core.errors import BusyError
+from queued.core.errors import BusyError, ConflictError
 from queued.core.model import JobFilter, NewJob
 from queued.store import backup, checkup, lock
 from queued.store.connection import Patience
@@ -86,17 +86,55 @@ def test_a_restore_that_is_killed_has_not_begun(
     assert (_names(path), _names(f"{path}.old")) == (["a"], ["a", "b"])
 
 
-@pytest.mark.parametrize("name", ["_set_aside", "_fill", "_sync_directory"])
+@pytest.mark.parametrize(
+    ("name", "call"), [("_fill", 1), ("_keep", 1), ("_sync_directory", 1), ("_sync_directory", 2)]
+)
 def test_a_restore_of_what_cannot_be_read_goes_on_where_it_was_killed(
-    path: str, copy: str, name: str, monkeypatch: pytest.MonkeyPatch
+    path: str, copy: str, name: str, call: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """There is always a database of that name, and the old one is never gone."""
     Path(path).write_bytes(b"notes")
     kept = f"{path}.old"
-    _killed_in(monkeypatch, name, 1, lambda: backup.restore(path, copy, kept, PATIENT))
-    there = Path(path).exists()
-    assert (Path(path) if there else Path(kept)).read_bytes() == b"notes"
-    assert backup.restore(path, copy, kept, PATIENT) is there
+    _killed_in(monkeypatch, name, call, lambda: backup.restore(path, copy, kept, PATIENT))
+    done = name == "_sync_directory" and call == 2
+    assert (Path(path).read_bytes() == b"notes") is not done
+    assert not done or Path(kept).read_bytes() == b"notes"
+    assert backup.restore(path, copy, f"{kept}er" if done else kept, PATIENT)
     assert (_names(path), Path(kept).read_bytes()) == (["a"], b"notes")
+
+
+def test_the_wal_of_a_database_that_is_gone_does_not_meet_the_new_one(path: str, copy: str) -> None:
+    store = SqliteStore(path, PATIENT)
+    store.enqueue([NewJob("true", "c")], max_retries=3, now_ms=NOW)
+    wal = Path(f"{path}-wal").read_bytes()
+    store.close()
+    Path(path).unlink()
+    Path(f"{path}-wal").write_bytes(wal)
+    Path(f"{path}-wal").chmod(0o600)
+    assert backup.restore(path, copy, f"{path}.old", PATIENT)
+    assert _names(path) == ["a"]
+    assert Path(f"{path}.old-wal").read_bytes() == wal
+
+
+@pytest.mark.parametrize("work", ["backup", "restore"])
+def test_what_somebody_makes_meanwhile_is_not_replaced(
+    path: str, copy: str, work: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = str(Path(path).with_name("target.db"))
+    plain = backup._fill
+
+    def slow(new: str, *arguments: Any, **named: Any) -> None:
+        plain(new, *arguments, **named)
+        _add(target, "mine")
+
+    monkeypatch.setattr(backup, "_fill", slow)
+    with pytest.raises((ConflictError, BusyError), match=target):
+        if work == "backup":
+            backup.backup(path, target, PATIENT)
+        else:
+            backup.restore(target, copy, f"{target}.old", PATIENT)
+    assert _names(target) == ["mine"]
+    assert not [name for name in os.listdir(Path(path).parent) if name.endswith(".new")]
 
 
 def test_a_service_that_starts_meanwhile_stops_a_restore(
