@@ -43,7 +43,6 @@ class SqliteStore:
     def __init__(self, path: str, patience: Patience | None = None) -> None:
         self._database = Database(path, patience or Patience())
         self._ids = IdSource()
-        self._names: dict[int, str] = {}  # a removed job's row may become that of another
         self.kept = self._database.kept  # the backup that was made before an upgrade
 
     # Enqueueing
@@ -84,7 +83,7 @@ class SqliteStore:
         with named_errors(self._database.path):
             exact = self._database.row("find", id=name)
             if exact is not None:
-                return self._found(*exact)
+                return int(exact[0])
             beyond = name + "\U0010ffff"
             found = self._database.rows("find_prefix", prefix=name, beyond=beyond)
         if not found or not name:
@@ -94,17 +93,13 @@ class SqliteStore:
             two = f"{found[0][1]} and {found[1][1]}"
             msg = f"{name!r} is the beginning of several ids, {two}; give more of it"
             raise UsageError(msg)
-        return self._found(*found[0])
-
-    def _found(self, job: int, name: str) -> int:
-        self._names[job] = name
-        return job
+        return int(found[0][0])
 
     def show(self, job: int) -> Job:
         """See `Store.show`."""
         with named_errors(self._database.path):
             row = self._database.row("show", job=job)
-        if row is None or row[1] != self._names.get(job, row[1]):
+        if row is None:
             msg = "the job was removed meanwhile"
             raise NotFoundError(msg)
         return self._jobs([row])[0]

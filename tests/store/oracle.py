@@ -37,10 +37,11 @@ class Queue:
 
     def __init__(self) -> None:
         self.tasks: dict[int, Task] = {}
+        self._last = 0
 
     def enqueue(self, *, queue: str, priority: int, max_retries: int, run_at: int, now: int) -> int:
-        seq = max(self.tasks, default=0) + 1  # a removed job's row may be used again
-        task = Task(seq, queue, priority, max_retries, run_at, run_at <= now, now)
+        self._last += 1  # a removed job's row is never used again
+        task = Task(self._last, queue, priority, max_retries, run_at, run_at <= now, now)
         self.tasks[task.seq] = task
         return task.seq
 

@@ -58,7 +58,7 @@ CREATE TABLE instances (
 ) STRICT, WITHOUT ROWID;
 INSERT INTO "instances" VALUES('i','host',10,'0.1.0','/run/i.lock',1700000000000,NULL);
 CREATE TABLE jobs (
-    seq                 INTEGER PRIMARY KEY,           -- the order of enqueueing
+    seq                 INTEGER PRIMARY KEY AUTOINCREMENT, -- the order; never another job's
     id                  TEXT    NOT NULL UNIQUE CHECK (length(id) BETWEEN 1 AND 64),
     queue               TEXT    NOT NULL CHECK (length(queue) BETWEEN 1 AND 64),
     priority            INTEGER NOT NULL,              -- higher starts first

@@ -1,7 +1,7 @@
 -- The queue, its history, its settings and who is running. Times are milliseconds UTC.
 
 CREATE TABLE jobs (
-    seq                 INTEGER PRIMARY KEY,           -- the order of enqueueing
+    seq                 INTEGER PRIMARY KEY AUTOINCREMENT, -- the order; never another job's
     id                  TEXT    NOT NULL UNIQUE CHECK (length(id) BETWEEN 1 AND 64),
     queue               TEXT    NOT NULL CHECK (length(queue) BETWEEN 1 AND 64),
     priority            INTEGER NOT NULL,              -- higher starts first
