@@ -36,10 +36,12 @@ class Delegated:
         return "memory" in (self.path / "cgroup.controllers").read_text().split()
 
     def serve(self, queue: Queue, workers: int = 1) -> Service:
-        """Starts a service in it."""
-        enter = f"open('{self.path}/cgroup.procs', 'w').write('0')"
+        """Starts a service in it, which must share nothing out at that moment."""
+        if self.memory:
+            (self.path / "cgroup.subtree_control").write_text("-memory")
+        enter = f"with open('{self.path}/cgroup.procs', 'wb', buffering=0) as f: f.write(b'0')\n"
         become = "import runpy; runpy.run_module('queued', run_name='__main__')"
-        return queue.spawn(workers=workers, program=("-c", f"{enter}; {become}")).ready()
+        return queue.spawn(workers=workers, program=("-c", enter + become)).ready()
 
     def runs(self) -> list[str]:
         """The groups of runs that are there."""
