@@ -21,13 +21,12 @@ class Report(NamedTuple):
 def check(path: str, patience: Callable[[int], bool], *, full: bool) -> Report:
     """Looks at a database in one view. `full` also compares indexes with tables, and references."""
     with bare.opened(path, patience) as connection:
-        connection.execute("BEGIN")
+        connection.execute("BEGIN")  # ends with the connection: a damaged file may refuse more
         current = connection.pragma("user_version") == migrate.latest()
         problems = list(_read(_pages(connection, full=full)))
         if current and not problems:
             problems = list(_read(_invariants(connection)))
         notes = list(_left_claims(connection)) if current and not problems else []
-        connection.execute("COMMIT")
     older = [] if current else ["the schema is an older one: only the pages were checked"]
     return Report(problems, older + notes)
 
