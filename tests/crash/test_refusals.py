@@ -111,6 +111,29 @@ def test_a_file_system_that_fills_up(tmp_path: Path, small_disk: Path, _who: str
 
 
 @pytest.mark.parametrize("_who", ["root"] if os.geteuid() == 0 else [])
+@pytest.mark.parametrize("command", ["backup", "vacuum", "restore"])
+def test_no_room_for_a_copy(tmp_path: Path, small_disk: Path, command: str, _who: str) -> None:
+    """The database is as it was, and nothing half done is left beside it."""
+    assert os.path.ismount(small_disk), "the tests of a real full disk need the right to mount one"
+    queue = Queue(tmp_path, str(small_disk / "queue.db"))
+    queue.add_all([f"true {'x' * 900}"] * 300)
+    copy = tmp_path / "copy.db"
+    assert queue.queuectl("db", "backup", str(copy)).returncode == 0
+    queue.add("true", id="later")
+    filler = _fill(small_disk)
+    words = {"backup": [str(small_disk / "new.db")], "restore": [str(copy)]}.get(command, [])
+    refused = queue.queuectl("db", command, *words)
+    assert (refused.returncode, refused.stdout, refused.stderr.count("\n")) == (74, "", 1)
+    assert "no room" in refused.stderr
+    filler.unlink()
+    assert queue.queuectl("db", "check", "--full").returncode == 0
+    assert len(queue.jobs()) == 301
+    sides = {f"queue.db{side}" for side in ("", "-wal", "-shm")}
+    assert {file.name for file in small_disk.iterdir()} <= sides
+    queue.close()
+
+
+@pytest.mark.parametrize("_who", ["root"] if os.geteuid() == 0 else [])
 def test_a_file_system_that_can_only_be_read(tmp_path: Path, small_disk: Path, _who: str) -> None:
     assert os.path.ismount(small_disk), "the tests of a real full disk need the right to mount one"
     queue = Queue(tmp_path, str(small_disk / "queue.db"))
