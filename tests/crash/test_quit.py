@@ -34,7 +34,7 @@ def test_the_signal_comes_first(scene: Scene, then: str) -> None:
 
 @pytest.mark.parametrize("point", [*NOT_STARTED, *STARTED, *ENDED])
 def test_the_run_comes_first(scene: Scene, point: str) -> None:
-    scene.add("job", "[ $QUEUED_ATTEMPT -gt 1 ] || sleep 30" if point in STARTED else "true")
+    scene.add("job", "true" if point in ENDED else "[ $QUEUED_ATTEMPT -gt 1 ] || sleep 30")
     outcomes = _outcomes(scene, f"tripwire={point}|stop|{scene.mark}")
     if point in ENDED:
         assert (outcomes, scene.started("job")) == (["exit"], [1])
