@@ -141,7 +141,7 @@ def test_worker_stop_is_a_clean_end(unit: Unit) -> None:
 
 
 def test_a_killed_supervisor_is_started_again_and_its_job_runs_once_more(unit: Unit) -> None:
-    name = unit.add("sleep 0.7; exit 0", backoff_max=0)
+    name = unit.add("[ $QUEUED_ATTEMPT -gt 1 ] || sleep 60", backoff_max=0)
     unit.wait(name, "processing")
     unit.signal("KILL")
     eventually(lambda: unit.show("NRestarts", "SubState") == ["1", "running"])
