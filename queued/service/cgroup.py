@@ -222,12 +222,19 @@ def _table(path: str) -> dict[str, int]:
 def _read(path: str) -> str:
     """What is in a file of the kernel's; empty if there is none, or not any more."""
     try:
-        with open(path, encoding="utf-8") as file:
-            return file.read()
-    except OSError as error:
-        if error.errno not in (errno.ENOENT, errno.ENODEV):
-            raise
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
         return ""
+    text = b""
+    try:
+        while piece := os.read(descriptor, 1 << 16):
+            text += piece
+    except OSError as error:
+        if error.errno != errno.ENODEV:
+            raise
+    finally:
+        os.close(descriptor)
+    return text.decode()
 
 
 def _write(path: str, text: str) -> None:
