@@ -169,9 +169,9 @@ class Service:
 
     def logged(self, event: str, **fields: Any) -> list[dict[str, Any]]:
         """The log lines of that event with these fields."""
-        lines = [
-            json.loads(line) for line in self.log_path.read_text().splitlines() if line[:1] == "{"
-        ]
+        text = self.log_path.read_text()
+        whole = text[: text.rfind("\n") + 1]  # the last line may be half written
+        lines = [json.loads(line) for line in whole.splitlines() if line[:1] == "{"]
         return [
             line
             for line in lines

@@ -166,10 +166,9 @@ def judge(claim: Claim, ending: Ending, backoff: Backoff, *, now_ms: int) -> Ver
     attempts = claim.attempts + 1
     delay_s = backoff_s(attempts, base=backoff.base, maximum=backoff.maximum, jitter=backoff.jitter)
     run_at_ms = now_ms + math.ceil(delay_s * 1000)  # never early
-    if exited is not None and exited in _codes(claim, "defer_on"):
+    if exited in _codes(claim, "defer_on"):
         return Verdict(State.PENDING, 0, run_at_ms, error)
-    hopeless = exited is not None and exited in _codes(claim, "no_retry_on")
-    if hopeless or attempts >= claim.max_retries:
+    if exited in _codes(claim, "no_retry_on") or attempts >= claim.max_retries:
         return Verdict(State.DEAD, 1, claim.due_ms, error)
     return Verdict(State.PENDING, 1, run_at_ms, error)
 

@@ -40,7 +40,7 @@ def test_of_a_run(scene: Scene, point: str, victim: str) -> None:
 def test_of_one_more_in_the_hand(scene: Scene, point: str, victim: str) -> None:
     for n in range(12):
         scene.add(f"quick{n}", "true", max_retries=1)
-    scene.add("long", "sleep 0.2")
+    scene.add("long", "sleep 1.2")
     scene.add("behind", "true", max_retries=1)
     service = scene.armed(point, victim, workers=1)
     scene.tripped()

@@ -15,6 +15,8 @@ import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from queued.service import hands
+
 
 class Point(NamedTuple):
     """A place in the program: before or after a call, where `when` holds of its arguments."""
@@ -183,6 +185,7 @@ def run(program: str, arguments: list[str]) -> None:
 def main() -> None:
     """See the module."""
     _, point, victim, mark, program, *arguments = sys.argv
+    hands.QUICK_S = 0.5  # on a busy machine, too, a quick job is one
     arm(POINTS[point], victim, mark)
     run(program, arguments)
 
