@@ -207,12 +207,18 @@ class Service:
         os.kill(pid, number)
 
     def own(self) -> list[processes.Process]:
-        """The supervisor and its living children; pids of dead ones may be others' by now."""
+        """The supervisor and its living children; pids of dead ones may be others' by now.
+
+        Its log may be late, and tell of a child that has a job already.
+        """
         pids = {self.pid, *(int(line["child_pid"]) for line in self.logged("child.started"))}
+        pinned = self.process.poll() is None
         return [
             process
             for process in processes.everyone().values()
-            if process.pid in pids and process.group == self.pid and not process.zombie
+            if process.group == self.pid
+            and not process.zombie
+            and (process.pid in pids or (pinned and process.parent == self.pid))
         ]
 
     def kill_everything(self) -> None:
