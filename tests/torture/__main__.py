@@ -47,7 +47,7 @@ def _torture(directory: Path, given: argparse.Namespace) -> list[str]:
 
 
 def _soak(directory: Path, jobs: int) -> list[str]:
-    soak = Soak(directory, jobs)
+    soak = Soak(directory, jobs, lambda line: print(line, file=sys.stderr, flush=True))
     try:
         broken = soak.run()
         print(soak.report(broken))

@@ -8,7 +8,7 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -42,9 +42,12 @@ class Sample(NamedTuple):
 
 
 class Soak:
-    """A service, and so many jobs."""
+    """A service, and so many jobs. Each look at it is told as a line of JSON."""
 
-    def __init__(self, directory: Path, jobs: int) -> None:
+    def __init__(
+        self, directory: Path, jobs: int, tell: Callable[[str], None] = lambda _line: None
+    ) -> None:
+        self._tell = tell
         self.jobs = jobs
         self.traces = directory / "traces"
         self.traces.mkdir()
@@ -66,10 +69,10 @@ class Soak:
             assert service.process.poll() is None
             if time.monotonic() - looked_s > min(10.0, self.jobs / 20_000):
                 looked_s = time.monotonic()
-                self.samples.append(self._look(service, done, looked_s - began_s))
+                self._sample(service, done, looked_s - began_s)
             time.sleep(0.02)
         self.took_s = time.monotonic() - began_s
-        self.samples.append(self._look(service, self.jobs, self.took_s))
+        self._sample(service, self.jobs, self.took_s)
         (instance,) = self.queue.store.instances()
         assert service.stop() == 0
         left = [f"left_behind: {process.pid}" for process, _ in processes.marked(instance.id)]
@@ -84,6 +87,10 @@ class Soak:
     def _done(self) -> int:
         counts = self.queue.store.status(now_ms=now_ms()).counts
         return sum(n for label, n in counts.items() if label in ("completed", "dead"))
+
+    def _sample(self, service: Service, done: int, at_s: float) -> None:
+        self.samples.append(self._look(service, done, round(at_s, 1)))
+        self._tell(json.dumps(self.samples[-1]._asdict()))
 
     def _look(self, service: Service, done: int, at_s: float) -> Sample:
         children = [p for p in processes.descendants(service.pid) if p.parent == service.pid]
