@@ -123,7 +123,7 @@ def test_all_its_cpu_time_counts(
     busy_ms, idle_ms = queue.attempts(name)[0].cpu_ms, queue.attempts(idle)[0].cpu_ms
     assert busy_ms is not None
     assert idle_ms is not None
-    assert idle_ms < 60 < busy_ms
+    assert 2 * idle_ms < busy_ms
 
 
 def test_what_cannot_be_started_leaves_no_group(queue: Queue, delegated: Delegated) -> None:
