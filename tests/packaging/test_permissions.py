@@ -153,7 +153,7 @@ def test_check_says_what_is_good_and_changes_nothing(stopped: Unit) -> None:
     before = stopped.bed.text("ls", "-la", "/var/lib/queued")
     assert "not there yet" in stopped.bed.text(*check, user="queued")
     assert stopped.bed.text("ls", "-la", "/var/lib/queued") == before
-    stopped.add("true", user="queued")
+    name = stopped.add("true", user="queued")
     before = _tree(stopped.bed)
     shown = stopped.bed.text(*check, user="queued")
     assert shown.splitlines() == [
@@ -162,6 +162,7 @@ def test_check_says_what_is_good_and_changes_nothing(stopped: Unit) -> None:
     ]
     assert _tree(stopped.bed) == before
     stopped.systemctl("start")
+    stopped.wait(name)
     before = _tree(stopped.bed)
     assert "good, schema 1" in stopped.bed.text(*check, user="queued")
     assert _tree(stopped.bed) == before

@@ -126,7 +126,7 @@ def test_cpu_time_is_that_of_all_processes(served: Queue, command: str) -> None:
     served.wait(name)
     cpu_ms = only(served, name).cpu_ms
     assert cpu_ms is not None
-    assert 200 <= cpu_ms <= 3000
+    assert 30 <= cpu_ms <= 3000, "ten times what the shell alone needs"
 
 
 def test_peak_memory_is_that_of_the_largest_process(served: Queue) -> None:
