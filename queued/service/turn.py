@@ -149,7 +149,7 @@ class Clerk:
                 turn.reply(worker, Recorded(key=key, accepted=False))
         for claim in turn.hands.of(worker):
             if claim.key not in hello.holding:
-                self._give_back(turn, claim, settings, now_ms)
+                self.settle(turn, claim, Ending(Outcome.INTERRUPTED), settings, now_ms)
 
     def _returned(self, turn: Turn, worker: int, key: Key, settings: Settings, now_ms: int) -> None:
         turn.hands.ran(worker, None)
@@ -158,7 +158,10 @@ class Clerk:
             self._give_back(turn, claim, settings, now_ms)
 
     def _give_back(self, turn: Turn, claim: Claim, settings: Settings, now_ms: int) -> None:
-        """It was never started: as if it had not been claimed, unless it is to be cancelled."""
+        """Its worker says that it was never started: as if it had not been claimed.
+
+        Only the worker knows. One that merely does not hold it may have come after another.
+        """
         if self._ledger.release(claim.key, now_ms=now_ms):
             turn.hands.drop(claim)
             turn.returned.append(claim)
@@ -172,7 +175,7 @@ class Clerk:
         self._ledger.worker_gone(self._instance, worker)
         if gone.clean:
             for claim in turn.hands.of(worker):
-                self._give_back(turn, claim, settings, now_ms)
+                self.settle(turn, claim, Ending(Outcome.INTERRUPTED), settings, now_ms)
         else:
             self.bury(turn, worker, "its worker died", settings, now_ms)
 
