@@ -12,9 +12,14 @@ QUICK_S = 0.02  # a run that takes no longer is quick
 
 
 class Hands:
-    """Claims by worker, oldest first: a worker runs them in this order."""
+    """Claims by worker, oldest first: a worker runs them in this order.
+
+    Those that it begins with are another dispatcher's: whom they were sent to is not known.
+    """
 
     def __init__(self, claims: Iterable[Claim] = ()) -> None:
+        claims = list(claims)
+        self._inherited = frozenset(claim.key for claim in claims)
         self._held: dict[int, tuple[Claim, ...]] = {}
         self._quick: set[int] = set()
         for claim in claims:
@@ -24,6 +29,7 @@ class Hands:
         """As they are now; both may change without the other."""
         made = Hands()
         made._held, made._quick = dict(self._held), set(self._quick)
+        made._inherited = self._inherited
         return made
 
     def __iter__(self) -> Iterator[Claim]:
@@ -38,6 +44,10 @@ class Hands:
     def find(self, worker: int, key: Key) -> Claim | None:
         """The worker's claim with this key; None if it is not in force."""
         return next((claim for claim in self.of(worker) if claim.key == key), None)
+
+    def inherited(self, claim: Claim) -> bool:
+        """Whether another dispatcher made the claim."""
+        return claim.key in self._inherited
 
     def busy(self) -> list[int]:
         """The workers that hold any."""

@@ -158,9 +158,9 @@ class Clerk:
             self._give_back(turn, claim, settings, now_ms)
 
     def _give_back(self, turn: Turn, claim: Claim, settings: Settings, now_ms: int) -> None:
-        """Its worker says that it was never started: as if it had not been claimed.
+        """It is known that it was never started: as if it had not been claimed.
 
-        Only the worker knows. One that merely does not hold it may have come after another.
+        That a worker merely does not hold it proves nothing: it may have come after another.
         """
         if self._ledger.release(claim.key, now_ms=now_ms):
             turn.hands.drop(claim)
@@ -171,13 +171,16 @@ class Clerk:
     def _gone(
         self, turn: Turn, worker: int, gone: WorkerGone, settings: Settings, now_ms: int
     ) -> None:
-        """Nothing of the worker lives. If it left cleanly, a claim of it was never started."""
+        """Nothing of the worker lives. If it left cleanly, it never started what we sent it."""
         self._ledger.worker_gone(self._instance, worker)
-        if gone.clean:
-            for claim in turn.hands.of(worker):
-                self.settle(turn, claim, Ending(Outcome.INTERRUPTED), settings, now_ms)
-        else:
+        if not gone.clean:
             self.bury(turn, worker, "its worker died", settings, now_ms)
+            return
+        for claim in turn.hands.of(worker):
+            if turn.hands.inherited(claim):
+                self.settle(turn, claim, Ending(Outcome.INTERRUPTED), settings, now_ms)
+            else:
+                self._give_back(turn, claim, settings, now_ms)
 
     def bury(self, turn: Turn, worker: int, why: str, settings: Settings, now_ms: int) -> None:
         """Settles what a dead worker held: it was at the first, and the next was in its hand.
