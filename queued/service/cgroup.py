@@ -13,7 +13,7 @@ import contextlib
 import errno
 import os
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import NamedTuple, Self
 
 from queued.core import times
@@ -146,12 +146,18 @@ class Groups:
             time.sleep(_LOOK_AGAIN_S)
         return len(found), [process for group in left for process in group.processes()]
 
-    def sweep(self, instance: str | None = None, but: Collection[RunName] = ()) -> None:
-        """Removes the empty groups of the instance, except those of these runs."""
+    def sweep(
+        self, instance: str | None = None, busy: Callable[[], Collection[RunName]] = tuple
+    ) -> None:
+        """Removes the empty groups of the instance, except those of runs that begin or go on.
+
+        `busy` is asked for these once the groups are listed: a run is told of before it has one.
+        """
         prefix = f"{instance or self._instance}."
-        busy = {self._path(run, self._instance) for run in but}
-        for path in _below(self._directory):
-            if os.path.basename(path).startswith(prefix) and path not in busy:
+        found = [p for p in _below(self._directory) if os.path.basename(p).startswith(prefix)]
+        spared = {self._path(run, self._instance) for run in busy()}
+        for path in found:
+            if path not in spared:
                 self._group(path).remove()
 
     def _path(self, run: RunName, instance: str) -> str:

@@ -117,7 +117,9 @@ class Staff:
     def _end(self, groups: Groups, lost: list[RunName]) -> int:
         """Ends what is left of these runs, and removes the groups of runs that are over."""
         killed, _ = groups.end(lost)
-        groups.sweep(but=[self._board.read(child.slot) for child in self.table.living_workers()])
+        groups.sweep(
+            busy=lambda: [self._board.read(one.slot) for one in self.table.living_workers()]
+        )
         return killed
 
     def _lost(self, gone: list[tuple[Child, int]]) -> list[RunName]:

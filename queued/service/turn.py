@@ -7,6 +7,7 @@ returned, to be used if the commit succeeds and to be thrown away if not.
 import random
 from typing import NamedTuple
 
+from queued.core import times
 from queued.core.model import (
     Backoff,
     Chunk,
@@ -37,6 +38,7 @@ from queued.service.hands import Hands
 from queued.store.base import Ledger
 
 PROMOTED_AT_ONCE = 10_000
+_CHANCE_BITS = 14
 
 
 class Finished(NamedTuple):
@@ -72,6 +74,7 @@ class Clerk:
     def __init__(self, ledger: Ledger, instance: str) -> None:
         self._ledger = ledger
         self._instance = instance
+        self._token = 0
 
     def turn(
         self,
@@ -142,7 +145,10 @@ class Clerk:
     def _hello(
         self, turn: Turn, worker: int, hello: Hello, settings: Settings, now_ms: int
     ) -> None:
-        """A claim that the worker does not hold never reached it, and one it should not is lost."""
+        """What it holds and should not is lost; what it does not hold, nobody runs.
+
+        That never reached it, or was run by one before it that died unseen.
+        """
         for key in hello.holding:
             if turn.hands.find(worker, key) is None:
                 turn.lost.append(key)
@@ -210,7 +216,7 @@ class Clerk:
         """First a job for everybody who has none, then one more for those who are quick."""
         for may_have in (turn.hands.empty, turn.hands.open):
             for worker in filter(may_have, present):
-                token = random.getrandbits(62)
+                token = self._next_token()
                 claim = self._ledger.claim(self._instance, worker, token, now_ms=now_ms)
                 if claim is None:
                     return
@@ -218,6 +224,15 @@ class Clerk:
                 turn.claimed.append(claim)
                 replies = turn.replies.setdefault(worker, [])
                 replies[:] = [*_refused(replies), run_of(claim, settings, _recorded(replies))]
+
+    def _next_token(self) -> int:
+        """Never used before, and larger than all before it, other dispatchers' too.
+
+        Microseconds since boot, then chance: the wall clock may be set back between two claims.
+        """
+        token = int(times.monotonic_s() * 1_000_000) << _CHANCE_BITS
+        self._token = max(self._token + 1, token | random.getrandbits(_CHANCE_BITS))
+        return self._token
 
 
 def _recorded(replies: list[Message]) -> list[Key]:

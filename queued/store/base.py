@@ -167,7 +167,10 @@ class Ledger(Protocol):
         ...
 
     def claim(self, instance: str, worker: int, token: int, *, now_ms: int) -> Claim | None:
-        """Takes the first ready job for a worker; None if there is none."""
+        """Takes the first ready job for a worker; None if there is none.
+
+        Of an instance's claims a later one has the larger token.
+        """
         ...
 
     def store_output(self, key: Key, chunk: Chunk) -> None:

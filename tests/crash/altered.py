@@ -18,7 +18,6 @@ import apsw
 
 from queued.core import times
 from queued.core.errors import StorageError
-from queued.core.model import Key
 from queued.service import wake
 from queued.service.clock import Clock
 from queued.service.worker import Worker
@@ -100,34 +99,29 @@ def clock(path: str) -> None:
     _put(wake.WallAlarm, "set", alarm)
 
 
-def refused_news(_argument: str) -> None:
-    """The turn that first reads of a cancel cannot be committed."""
-    plain = SqliteLedger.cancel_requests
+def _refuse_first(owner: type, name: str) -> None:
+    """The turn in which the method first finds something cannot be committed."""
+    plain = getattr(owner, name)
     refusals = itertools.count()
 
-    def refuse(self: SqliteLedger, instance: str) -> list[Key]:
-        found = plain(self, instance)
+    def refuse(*arguments: Any) -> Any:
+        found = plain(*arguments)
         if found and next(refusals) == 0:
             msg = "no room"
             raise StorageError(msg)
         return found
 
-    _put(SqliteLedger, "cancel_requests", refuse)
+    _put(owner, name, refuse)
+
+
+def refused_news(_argument: str) -> None:
+    """The turn that first reads of a cancel cannot be committed."""
+    _refuse_first(SqliteLedger, "cancel_requests")
 
 
 def refused_shift(_argument: str) -> None:
     """The turn that first moves retries along with the clock cannot be committed."""
-    plain = Clock.check
-    refusals = itertools.count()
-
-    def refuse(self: Clock, now_ms: int) -> bool:
-        shifted = plain(self, now_ms)
-        if shifted and next(refusals) == 0:
-            msg = "no room"
-            raise StorageError(msg)
-        return shifted
-
-    _put(Clock, "check", refuse)
+    _refuse_first(Clock, "check")
 
 
 def tripwire(argument: str) -> None:

@@ -59,8 +59,8 @@ def test_the_package_installs_upgrades_is_removed_and_purged(
     assert fresh.run("systemd-analyze", "verify", "queued.service").stderr == ""
 
     fresh.write("/etc/queuectl.conf", "workers = 3\n")
-    running = unit.add("sleep 3; echo drained")
-    unit.wait(running, "processing", "completed")  # a busy machine may look too late
+    running = unit.add("sleep 5; echo drained")
+    unit.wait(running, "processing")
     fresh.run(*install)  # an upgrade
     assert fresh.text("cat", "/etc/queuectl.conf") == "workers = 3"
     assert unit.job(running)["state"] == "completed"
@@ -89,8 +89,8 @@ def test_make_install_does_the_same(fresh: Bed, venv: Path, tmp_path: Path) -> N
     unit = Unit(fresh)
     fresh.run(*install)
     name = serves(unit)
-    running = unit.add("sleep 3; echo drained")
-    unit.wait(running, "processing", "completed")  # a busy machine may look too late
+    running = unit.add("sleep 5; echo drained")
+    unit.wait(running, "processing")
     fresh.run(*install)  # an upgrade
     assert unit.job(running)["state"] == "completed"
     serves(unit)

@@ -107,8 +107,10 @@ def test_time_and_bytes_are_measured(served: Queue) -> None:
     assert attempt.cpu_ms < 100
 
 
-BURN = "timeout 0.4 sh -c 'while :; do :; done'"
 COUNT = "i=0; while [ $i -lt 1000000 ]; do i=$((i+1)); done"
+BURN = f"sh -c '{COUNT}'"  # work, not time: others want the machine, too
+ORPHAN = f"""file=$(mktemp); (setsid sh -c '{COUNT}; rm "$0"' $file &)
+while [ -e $file ]; do sleep 0.05; done"""
 
 
 @pytest.mark.parametrize(
@@ -116,7 +118,7 @@ COUNT = "i=0; while [ $i -lt 1000000 ]; do i=$((i+1)); done"
     [
         f"{BURN}; exit 0",
         f"({BURN}; exit) & wait; exit 0",
-        f"(setsid {BURN} &); sleep 0.6",
+        ORPHAN,
         f"(trap '' TERM; {COUNT}) & sleep 0.1; exit 0",
     ],
     ids=["by a child", "by a grandchild", "by an orphan", "after the shell has gone"],
@@ -126,7 +128,7 @@ def test_cpu_time_is_that_of_all_processes(served: Queue, command: str) -> None:
     served.wait(name)
     cpu_ms = only(served, name).cpu_ms
     assert cpu_ms is not None
-    assert 30 <= cpu_ms <= 3000, "ten times what the shell alone needs"
+    assert 200 <= cpu_ms <= 3000
 
 
 def test_peak_memory_is_that_of_the_largest_process(served: Queue) -> None:

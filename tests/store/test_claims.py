@@ -272,3 +272,17 @@ def test_small_steps_of_the_clock_add_up(engine: Engine) -> None:
             for offset in range(0, 161, 20)
         ]
     assert sum(shifts) >= 110
+
+
+def test_claims_are_in_their_order_whatever_the_clock_says(engine: Engine) -> None:
+    first, second = engine.add(priority=1), engine.add()
+    engine.register()
+    with engine.ledger.transaction():
+        engine.ledger.worker_started("i", 1, 11, now_ms=NOW)
+    engine.must_claim(now_ms=NOW + 3_600_000, token=5)
+    engine.must_claim(now_ms=NOW, token=6)
+    with engine.ledger.transaction():
+        claims = engine.ledger.running_claims("i")
+    assert [claim.key.job for claim in claims] == [first, second]
+    (worker,) = engine.store.workers()
+    assert worker.since_ms == NOW + 3_600_000, "it runs the first; the second is in its hand"

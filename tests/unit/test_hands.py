@@ -1,9 +1,13 @@
 """Which claims a worker holds, and who is handed one more."""
 
+from itertools import pairwise
+from unittest.mock import Mock
+
 import pytest
 
 from queued.core.model import Claim, Key
 from queued.service.hands import Hands
+from queued.service.turn import Clerk
 
 
 def _claim(job: int, worker: int) -> Claim:
@@ -61,3 +65,11 @@ def test_a_copy_stands_by_itself() -> None:
     hands.take(_claim(3, 8))
     assert copy.empty(8)
     assert not hands.open(7)
+
+
+def test_later_claims_have_larger_tokens() -> None:
+    clerk = Clerk(Mock(), "i")
+    tokens = [clerk._next_token() for _ in range(10_000)]
+    assert all(before < after for before, after in pairwise(tokens))
+    assert Clerk(Mock(), "i")._next_token() > tokens[-1], "another dispatcher's, too"
+    assert tokens[-1] < 2**63, "what SQLite can keep"

@@ -81,13 +81,13 @@ WHERE job = :job AND number = :attempt AND stream = :stream
   AND position >= :head_end AND position < :tail_start;
 
 -- running_claims --
--- What an instance has claimed and not settled, in the order of claiming. By jobs_by_state, a row
--- or two for each worker.
+-- What an instance has claimed and not settled, in the order of claiming, which is that of the
+-- tokens. By jobs_by_state, a row or two for each worker.
 SELECT j.seq, j.runs, j.token, j.id, j.queue, j.command, j.options, j.attempts, j.max_retries,
        j.run_at, a.worker, a.started_at
 FROM jobs j JOIN attempts a ON a.job = j.seq AND a.number = j.runs
 WHERE j.state = 'processing' AND j.state <> 'completed' AND a.instance = :instance
-ORDER BY a.started_at, j.priority DESC, j.run_at, j.seq;
+ORDER BY j.token;
 
 -- cancel --
 -- A pending job ends at once. Guard: pending.
@@ -288,7 +288,7 @@ DELETE FROM workers WHERE instance = :instance;
 -- With what each runs, the oldest of its claims. By jobs_by_state.
 SELECT w.instance, w.worker, w.pid, w.started_at, r.id, r.runs, r.command, r.started_at
 FROM workers w LEFT JOIN (
-    SELECT a.instance, a.worker, j.id, j.runs, j.command, min(a.started_at) AS started_at
+    SELECT a.instance, a.worker, j.id, j.runs, j.command, a.started_at, min(j.token)
     FROM jobs j JOIN attempts a ON a.job = j.seq AND a.number = j.runs
     WHERE j.state = 'processing' AND j.state <> 'completed'
     GROUP BY a.instance, a.worker

@@ -1,0 +1,27 @@
+"""Which groups a sweep removes: seen on plain directories, which are as empty as groups."""
+
+import os
+from pathlib import Path
+
+from queued.service.cgroup import Groups
+from queued.service.processes import RunName
+
+
+def test_a_run_that_begins_during_a_sweep_keeps_its_group(tmp_path: Path) -> None:
+    groups = Groups(str(tmp_path), "i", memory=False)
+    groups.make("over", 1)
+    groups.make("current", 1)
+
+    def busy() -> list[RunName]:
+        groups.make("next", 1)  # its worker was at "current" when it was asked
+        return [(b"current", b"1")]
+
+    groups.sweep(busy=busy)
+    assert sorted(os.listdir(tmp_path)) == ["i.current.1", "i.next.1"]
+
+
+def test_a_sweep_is_of_one_instance(tmp_path: Path) -> None:
+    Groups(str(tmp_path), "i", memory=False).make("job", 1)
+    Groups(str(tmp_path), "j", memory=False).make("job", 1)
+    Groups(str(tmp_path), "k", memory=False).sweep("i")
+    assert os.listdir(tmp_path) == ["j.job.1"]
