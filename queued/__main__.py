@@ -23,6 +23,7 @@ from queued.service.board import Board
 from queued.service.detach import Started, detach, fill_standard_streams
 from queued.service.notify import Notify
 from queued.service.reload import ReloadFile, reload
+from queued.service.sessions import Sessions
 from queued.service.supervisor import Supervisor
 from queued.store import lock, permissions, places
 from queued.store.connection import Patience
@@ -175,19 +176,18 @@ def _serve(database: str, origin: Origin, settings: Settings, notify: Notify) ->
         stop_requested_ms=None,
         lock_path=lock.path_of(database, name),
     )
-    board = Board()
-    programs = InstancePrograms(
-        instance=instance,
-        database=database,
-        origin=origin,
-        settings=settings,
-        board=board,
-        groups=cgroup.delegated(name),
-    )
-    supervisor = Supervisor(programs=programs, board=board, notify=notify)
-    lock.hold(instance.lock_path)  # never closed: children inherit it, and the kernel frees it
+    held = lock.hold(instance.lock_path)  # never closed: children inherit it, the kernel frees it
     try:
-        return supervisor.run()
+        board = Board(Sessions(held))
+        programs = InstancePrograms(
+            instance=instance,
+            database=database,
+            origin=origin,
+            settings=settings,
+            board=board,
+            groups=cgroup.delegated(name),
+        )
+        return Supervisor(programs=programs, board=board, notify=notify).run()
     finally:
         lock.remove(instance.lock_path)
 

@@ -10,6 +10,7 @@ import struct
 
 from queued.core import times
 from queued.service.processes import RunName
+from queued.service.sessions import Sessions
 
 _SLOT = 512  # the longest id is 64 characters of at most 4 bytes, then the attempt's number
 _SLOTS = 1025  # as many workers as there may be; slot 0 is the supervisor's
@@ -20,7 +21,8 @@ _TIME = struct.Struct("d")
 class Board:
     """A line for each worker. Made before the first fork."""
 
-    def __init__(self) -> None:
+    def __init__(self, sessions: Sessions) -> None:
+        self.sessions = sessions
         self._memory = mmap.mmap(-1, _SLOT * _SLOTS)
 
     def stop(self) -> None:

@@ -34,6 +34,7 @@ class Children:
         self._living: dict[int, Child] = {}
         self._deaths: dict[int, int] = {}
         self._start_s: dict[int, float] = {}
+        self.held: set[int] = set()  # slots that must stay empty for now
 
     def started(self, slot: int, pid: int, now_s: float) -> None:
         """A child was forked for the slot."""
@@ -82,4 +83,4 @@ class Children:
     def _empty(self) -> list[int]:
         workers = range(1, self.workers + 1) if self.refill else ()
         wanted = [*([DISPATCHER] if self.redispatch else []), *workers]
-        return [slot for slot in wanted if slot not in self._living]
+        return [slot for slot in wanted if slot not in self._living and slot not in self.held]

@@ -7,6 +7,7 @@ has a control group, that has the last word on what is alive, and on what was us
 
 import os
 import signal
+from collections.abc import Callable
 from enum import Enum, auto
 
 from queued.core import times
@@ -37,12 +38,13 @@ class Phase(Enum):
 class Execution:
     """A run from its claim to its ending. Its owner calls it on SIGCHLD, output and deadlines."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  all that it is made from
         self,
         run: Run,
         environment: dict[str, str],
         spared: Spared,
         group: Group | None,
+        note: Callable[[int], None],
         *,
         now_s: float,
     ) -> None:
@@ -53,6 +55,7 @@ class Execution:
         self.refused = 0  # how often the system had no process or memory to start it with
         self.unkillable = False  # whether what is left may not be signalled by us
         self._environment = environment
+        self._note = note  # is told the pid of the command
         self._family = Family((run.id.encode(), str(run.key.attempt).encode()), spared)
         self._started_ms = times.now_ms()
         self._started_s = now_s
@@ -143,6 +146,7 @@ class Execution:
             self._reason, self._error = Outcome.SPAWN_ERROR, spawn.explain(error, self.run)
             self._over(now_s)
             return
+        self._note(self._family.pid)
         self.streams.watch(pipes)
         self.phase = Phase.RUNNING
         self._next_s = now_s + self.run.timeout_s if self.run.timeout_s else float("inf")

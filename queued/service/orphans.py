@@ -25,21 +25,28 @@ class Orphans:
         """All that descends from us and from none of our `own` children."""
         return processes.descendants(os.getpid(), without=own)
 
-    def kill(self, found: list[Process], lost: Collection[RunName]) -> int:
-        """Kills what must not stay of `found`; how many. Look again unless there was none.
+    def kill(
+        self, found: list[Process], lost: Collection[RunName]
+    ) -> tuple[list[Process], list[Process]]:
+        """Kills what must not stay of `found`: what was killed, and what we may not kill.
 
-        What one of the `lost` runs left is killed even if its job may leave processes. The runs
-        must be collected after the look: whose orphans were seen by it is dead by now. What has
-        become another user's cannot be killed and is not counted.
+        Look again unless there was none. What one of the `lost` runs left is killed even if its
+        job may leave processes. The runs must be collected after the look: whose orphans were
+        seen by it is dead by now.
         """
         self._spared.forget_dead(found)
         unknown = [process for process in self._spared.without(found) if not process.zombie]
         self._spared.add([process for process in unknown if _may_stay(process, lost)])
         left = self._spared.without(unknown)
-        killed = sum(processes.send(process, signal.SIGKILL) for process in left)
+        killed = [process for process in left if processes.send(process, signal.SIGKILL)]
         if killed:
             time.sleep(_DYING_S)  # the kernel takes them down
-        return killed
+        return killed, [process for process in left if process not in killed and _alive(process)]
+
+
+def _alive(process: Process) -> bool:
+    now = processes.look(process.pid)
+    return now is not None and now.started == process.started and not now.zombie
 
 
 def _may_stay(process: Process, lost: Collection[RunName]) -> bool:

@@ -5,21 +5,20 @@ it holds it until all is done, so that no two do.
 """
 
 import os
-import signal
-import time
 
 from queued.core import times
-from queued.core.model import Claim, Instance
+from queued.core.model import Instance
 from queued.core.settings import Settings
-from queued.service import processes, report
+from queued.service import processes, report, sessions
 from queued.service.cgroup import Groups
 from queued.service.hands import Hands
 from queued.service.log import Log
+from queued.service.remains import kill_groups, kill_leftovers
+from queued.service.sessions import Session
 from queued.service.turn import Clerk, Turn
 from queued.store import lock
 from queued.store.base import Ledger
 
-_KILLING_S = 0.5
 _AGAIN_S = 5.0
 
 
@@ -44,6 +43,11 @@ class Neighbours:
     @staticmethod
     def _free(descriptor: int | None) -> bool:
         return descriptor is None or lock.take(descriptor)
+
+    def noted(self, instance: Instance) -> dict[int, Session]:
+        """What it has noted of the sessions of its commands; see `sessions.noted`."""
+        descriptor = self._files[instance.id]
+        return {} if descriptor is None else sessions.noted(descriptor)
 
     def forget(self, instance: Instance) -> None:
         """It is cleaned up: its lock file goes."""
@@ -88,7 +92,8 @@ class Rescuer:
         """Whether nothing of the instance is alive any more; only then are its claims settled."""
         with self._ledger.transaction():
             claims = self._ledger.running_claims(instance.id)
-        killed, left = kill_leftovers(instance.id, claims)
+        noted = self._neighbours.noted(instance)
+        killed, left = kill_leftovers(instance.id, claims, noted)
         if self._groups is not None:
             more, stuck = kill_groups(self._groups, instance.id, claims)
             killed, left = killed + more, left + stuck
@@ -120,43 +125,3 @@ class Rescuer:
                 pids=[process.pid for process in left],
                 action="end these processes; we may not, or the kernel holds them. Tried again",
             )
-
-
-def kill_groups(
-    groups: Groups, instance: str, claims: list[Claim]
-) -> tuple[int, list[processes.Process]]:
-    """The same for what is still in the control groups of its runs; empty ones are removed."""
-    ended = groups.end([_name(claim) for claim in claims], instance)
-    groups.sweep(instance)
-    return ended
-
-
-def kill_leftovers(instance: str, claims: list[Claim]) -> tuple[int, list[processes.Process]]:
-    """Kills every process that a dead instance's commands left: how many, and what is still alive.
-
-    Those that a finished job left on purpose (`leave_children`) stay. What has become another
-    user's, or is stuck in the kernel, is still alive after a while.
-    """
-    running = {_name(claim) for claim in claims}
-    killed = 0
-    end_s = times.monotonic_s() + _KILLING_S
-    while left := _leftovers(instance, running):
-        killed += sum(processes.send(process, signal.SIGKILL) for process in left)
-        if times.monotonic_s() >= end_s:  # asked last: on a slow machine one look takes longer
-            break
-        time.sleep(0.005)  # the kernel takes them down; they are not ours to wait for
-    return killed, left
-
-
-def _name(claim: Claim) -> processes.RunName:
-    return claim.id.encode(), str(claim.key.attempt).encode()
-
-
-def _leftovers(instance: str, running: set[processes.RunName]) -> list[processes.Process]:
-    found: dict[int, processes.Process] = {}
-    for process, variables in processes.marked(instance):
-        if b"QUEUED_LEAVE_CHILDREN" in variables and processes.run_of(variables) not in running:
-            continue
-        found[process.pid] = process
-        found |= {p.pid: p for p in processes.descendants(process.pid) if not p.zombie}
-    return list(found.values())

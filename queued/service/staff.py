@@ -18,10 +18,12 @@ from queued.service.health import Health
 from queued.service.log import Log
 from queued.service.nursery import Nursery
 from queued.service.orphans import Orphans
-from queued.service.processes import RunName
+from queued.service.processes import Process, RunName
 from queued.service.wake import Wake
 
 Hear = Callable[[list[Message]], None]
+Ended = tuple[Child, int]  # with its exit code
+_KILLING_S = 0.5  # so long for what the kernel is slow to end
 
 
 class Staff:
@@ -32,6 +34,7 @@ class Staff:
     ) -> None:
         self.table = table
         self.leaving: set[int] = set()  # pids that were told to finish and exit
+        self.unburied: list[Ended] = []  # dead workers; something that they left is alive
         self._nursery = nursery
         self._board = board
         self._groups = nursery.groups
@@ -95,37 +98,63 @@ class Staff:
     # Their end
 
     def reap(self, log: Log) -> None:
-        """Collects the dead; what a dead worker left is killed before its death is made known."""
+        """Collects the dead; what a dead worker left is killed before its death is made known.
+
+        If we may not kill it, its job waits until it has ended: our own child by now, it tells us.
+        """
         self._go_on()
-        gone: list[tuple[Child, int]] = []
-        killed = 0
+        gone, waited = self.unburied, len(self.unburied)
+        self.unburied = []
+        left = self._end_leftovers(gone, log)
+        new = gone[waited:]
+        if left and any(map(_was_lost, new)):
+            action = "end them as their owner; they may have become another user's"
+            pids = [process.pid for process in left]
+            log.error("child.leftovers_stay", pids=pids, action=action)
+        for child, status in new:
+            self._tell_end(child, status, log)
+        for child, status in gone:
+            if left and _was_lost((child, status)):
+                self.unburied.append((child, status))
+            else:
+                self._bury(child, status)
+        self.table.held = {child.slot for child, _ in self.unburied}
+
+    def _end_leftovers(self, gone: list[Ended], log: Log) -> list[Process]:
+        """Adds those that have died to `gone`, kills what they left; what is still alive of it."""
+        killed: set[Process] = set()
+        left: list[Process] = []
+        end_s = times.monotonic_s() + _KILLING_S
         while gone or _somebody_died():
             found = self._orphans.look({child.pid for child in self.table.living()})
             more = self._collect()
             gone += more
-            killed_now = self._orphans.kill(found, self._lost(gone))
-            killed += killed_now
-            if not killed_now and not more:
+            ended, left = self._orphans.kill(found, self._lost(gone))
+            killed.update(ended)
+            if not ended and not more:
                 break  # one look more after the last death: its orphans are there now
+            if times.monotonic_s() >= end_s:
+                left += ended  # the kernel holds them
+                break
+        count = len(killed)
         if gone and self._groups is not None:
-            killed += self._end(self._groups, self._lost(gone))
-        if killed:
-            log.warning("child.leftovers_killed", processes=killed)
-        for child, status in gone:
-            self._bury(child, status, log)
+            more_killed, stuck = self._end_groups(self._groups, self._lost(gone))
+            count, left = count + more_killed, left + stuck
+        if count:
+            log.warning("child.leftovers_killed", processes=count)
+        return left
 
-    def _end(self, groups: Groups, lost: list[RunName]) -> int:
+    def _end_groups(self, groups: Groups, lost: list[RunName]) -> tuple[int, list[Process]]:
         """Ends what is left of these runs, and removes the groups of runs that are over."""
-        killed, _ = groups.end(lost)
+        ended = groups.end(lost)
         groups.sweep(
             busy=lambda: [self._board.read(one.slot) for one in self.table.living_workers()]
         )
-        return killed
+        return ended
 
-    def _lost(self, gone: list[tuple[Child, int]]) -> list[RunName]:
+    def _lost(self, gone: list[Ended]) -> list[RunName]:
         """Which runs the workers were at that died."""
-        died = [child.slot for child, status in gone if status != 0 and child.slot != DISPATCHER]
-        return [self._board.read(slot) for slot in died]
+        return [self._board.read(ended[0].slot) for ended in gone if _was_lost(ended)]
 
     def _go_on(self) -> None:
         """A worker that was stopped goes on: a command could do that to its parent, for ever.
@@ -139,8 +168,8 @@ class Staff:
             if pid in workers:
                 os.kill(pid, signal.SIGCONT)
 
-    def _collect(self) -> list[tuple[Child, int]]:
-        gone: list[tuple[Child, int]] = []
+    def _collect(self) -> list[Ended]:
+        gone: list[Ended] = []
         while _somebody_died():
             pid, wait_status = os.waitpid(-1, os.WNOHANG)
             status = os.waitstatus_to_exitcode(wait_status)
@@ -149,12 +178,15 @@ class Staff:
                 gone.append((child, status))
         return gone
 
-    def _bury(self, child: Child, status: int, log: Log) -> None:
+    def _tell_end(self, child: Child, status: int, log: Log) -> None:
         dismissed = child.pid in self.leaving
         expected = status == 0 and (dismissed or self._draining or self._finishing)
         write = log.info if expected else log.warning
         event = "child.exited" if status == 0 else "child.died"
         write(event, **_names(child), exit_code=status)
+
+    def _bury(self, child: Child, status: int) -> None:
+        dismissed = child.pid in self.leaving
         self.leaving.discard(child.pid)
         if child.slot == DISPATCHER:
             self._listen()  # its last words
@@ -182,7 +214,8 @@ class Staff:
         pid, self._dispatcher = self._nursery.dispatcher()
         self.table.started(DISPATCHER, pid, times.monotonic_s())
         self._wake.add(self._dispatcher.fileno(), self._listen)
-        self.say(Roster(workers=[(c.slot, c.pid) for c in self.table.living_workers()]))
+        workers = [*self.table.living_workers(), *(child for child, _ in self.unburied)]
+        self.say(Roster(workers=[(child.slot, child.pid) for child in workers]))
         if self._draining:
             self.say(Drain())
         if self._finishing:
@@ -190,6 +223,7 @@ class Staff:
         return pid
 
     def _start_worker(self, slot: int) -> int:
+        self._board.sessions.make_room(slot)
         pid = self._nursery.worker(slot, self._dispatcher)
         self.table.started(slot, pid, times.monotonic_s())
         self.say(WorkerStarted(worker=slot, pid=pid))
@@ -222,6 +256,12 @@ def _somebody_died() -> bool:
         return processes.dead_child() is not None
     except ChildProcessError:
         return False
+
+
+def _was_lost(ended: Ended) -> bool:
+    """Whether a worker died at its work, and not at the end of it."""
+    child, status = ended
+    return status != 0 and child.slot != DISPATCHER
 
 
 def _names(child: Child) -> dict[str, object]:

@@ -156,7 +156,8 @@ class Supervisor:
             self._staff.dismiss(self._children.living_workers())
             if self._deadline_s is not None and times.monotonic_s() >= self._deadline_s:
                 self._advance(Stage.STOPPING, "the grace is over")
-        if self._stage in (Stage.DRAINING, Stage.STOPPING) and not self._children.living_workers():
+        working = self._children.living_workers() or self._staff.unburied
+        if self._stage in (Stage.DRAINING, Stage.STOPPING) and not working:
             self._advance(Stage.FINISHING, "no worker is left")
 
     def _resize(self, extra: int) -> None:

@@ -8,6 +8,7 @@ of the lifeline closes), the same as SIGQUIT. SIGUSR1: say that it is well.
 
 import os
 import signal
+from functools import partial
 
 from queued.core import times
 from queued.core.model import Key, Outcome
@@ -208,7 +209,8 @@ class Worker:
         now_s = times.monotonic_s()
         environment = spawn.environment_of(run, self._base, self._instance)
         group = self._group(self._groups, run) if self._groups is not None else None
-        self._execution = Execution(run, environment, self._spared, group, now_s=now_s)
+        note = partial(self._board.sessions.note, self._number, run.key.token)
+        self._execution = Execution(run, environment, self._spared, group, note, now_s=now_s)
         self._begun_s = now_s
         self._tap = Tap(self._execution, self._wake, self._send, now_s=now_s)
         self._log.debug("job.started", job=run.id, queue=run.queue, attempt=run.key.attempt)

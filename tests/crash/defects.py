@@ -55,7 +55,7 @@ def no_rescue(_argument: str) -> None:
 
 def rescue_without_kill(_argument: str) -> None:
     """A dead instance's commands live on."""
-    _put(rescue, "kill_leftovers", lambda _instance, _claims: (0, []))
+    _put(rescue, "kill_leftovers", lambda *_: (0, []))
 
 
 def alone_not_group(_argument: str) -> None:
@@ -65,7 +65,7 @@ def alone_not_group(_argument: str) -> None:
 
 def orphans_stay(_argument: str) -> None:
     """What a dead worker left lives on."""
-    _put(Orphans, "kill", lambda _self, _found, _lost: 0)
+    _put(Orphans, "kill", lambda _self, _found, _lost: ([], []))
 
 
 def told_before_commit(_argument: str) -> None:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from queued.service import processes, rescue
+from queued.service import processes, remains
 from tests.service import Queue, eventually
 
 
@@ -24,23 +24,23 @@ def immortal(instance: str) -> Iterator[int]:
 
 def test_what_cannot_be_killed_is_named_and_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes, "send", lambda *_: False)
-    monkeypatch.setattr(rescue, "_KILLING_S", 0.02)
+    monkeypatch.setattr(remains, "_KILLING_S", 0.02)
     with immortal("dead-instance-of-this-test") as pid:
-        killed, left = rescue.kill_leftovers("dead-instance-of-this-test", [])
+        killed, left = remains.kill_leftovers("dead-instance-of-this-test", [], {})
     assert killed == 0
     assert [process.pid for process in left] == [pid]
 
 
 def test_leftovers_are_killed(queue: Queue) -> None:
     with immortal("another-instance-of-this-test") as pid:
-        killed, left = rescue.kill_leftovers("another-instance-of-this-test", [])
+        killed, left = remains.kill_leftovers("another-instance-of-this-test", [], {})
         assert killed >= 1
         assert left == []
         eventually(lambda: os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG))
 
 
 def test_leftovers_are_killed_however_long_a_look_takes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rescue, "_KILLING_S", 0)
+    monkeypatch.setattr(remains, "_KILLING_S", 0)
     with immortal("slow-instance-of-this-test") as pid:
-        assert rescue.kill_leftovers("slow-instance-of-this-test", [])[0] == 1
+        assert remains.kill_leftovers("slow-instance-of-this-test", [], {})[0] == 1
         eventually(lambda: os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG))

@@ -86,3 +86,49 @@ def test_a_stop_waits_for_what_may_not_be_killed(theirs: Queue, nap: Nap) -> Non
     os.kill(pid, signal.SIGKILL)
     assert service.ended() == 0
     assert [run.outcome for run in theirs.attempts(name)] == ["interrupted"]
+
+
+def test_a_rescue_waits_for_what_may_not_be_killed(theirs: Queue, nap: Nap) -> None:
+    first = _serve(theirs)
+    name = theirs.add(f"[ $QUEUED_ATTEMPT -gt 1 ] || exec setpriv --reuid={OTHER} sleep {nap}")
+    (pid,) = eventually(lambda: [p for p in nap.living() if os.stat(f"/proc/{p}").st_uid == OTHER])
+    first.kill_everything()
+    second = _serve(theirs)
+    eventually(lambda: second.logged("instance.not_rescued"))
+    assert theirs.job(name).label == "processing"
+    os.kill(pid, signal.SIGKILL)
+    assert theirs.wait(name).label == "completed"
+
+
+def test_a_dead_workers_job_waits_for_what_may_not_be_killed(theirs: Queue, nap: Nap) -> None:
+    """It does not run again beside it, and others run meanwhile; also with another dispatcher."""
+    service = _serve(theirs)
+    name = theirs.add(f"[ $QUEUED_ATTEMPT -gt 1 ] || exec setpriv --reuid={OTHER} sleep {nap}")
+    (pid,) = eventually(lambda: [p for p in nap.living() if os.stat(f"/proc/{p}").st_uid == OTHER])
+    worker, dispatcher = service.worker_of(name), service.child(0)
+    service.kill(worker)
+    eventually(lambda: service.logged("child.leftovers_stay", pids=[pid]))
+    for n in range(20):
+        assert theirs.wait(theirs.add("sleep 0.02", id=f"beside{n}")).label == "completed"
+    service.kill(dispatcher)
+    assert theirs.wait(theirs.add("true", id="after")).label == "completed"
+    assert theirs.job(name).label == "processing"
+    os.kill(pid, signal.SIGKILL)
+    assert theirs.wait(name).label == "completed"
+    assert [run.outcome for run in theirs.attempts(name)] == ["lost", "exit"]
+    assert len(service.logged("child.leftovers_stay")) == 1
+    assert len(service.descendants()) == 3
+
+
+def test_a_stop_waits_for_what_a_dead_worker_left(theirs: Queue, nap: Nap) -> None:
+    service = _serve(theirs)
+    name = theirs.add(f"exec setpriv --reuid={OTHER} sleep {nap}")
+    (pid,) = eventually(lambda: [p for p in nap.living() if os.stat(f"/proc/{p}").st_uid == OTHER])
+    service.kill(service.worker_of(name))
+    eventually(lambda: service.logged("child.leftovers_stay"))
+    service.process.send_signal(signal.SIGTERM)
+    eventually(lambda: service.logged("child.exited", child="worker"))
+    assert service.process.poll() is None
+    os.kill(pid, signal.SIGKILL)
+    assert service.ended() == 0
+    assert [run.outcome for run in theirs.attempts(name)] == ["lost"]

@@ -44,7 +44,7 @@ def test_what_is_in_the_hand_of_a_worker_with_a_long_job_is_given_back(queue: Qu
     assert queue.queuectl("worker", "list").stdout.count("sleep 30") == 1
     other = _serve(queue)
     assert queue.wait(behind).runs == 1
-    assert other.logged("job.finished", job=behind)
+    eventually(lambda: other.logged("job.finished", job=behind))
     assert queue.count("processing") == 1
 
 

@@ -14,7 +14,8 @@ from queued.core.model import Instance
 from queued.core.settings import Settings
 from queued.programs import InstancePrograms, Origin
 from queued.service.board import Board
-from queued.store import places
+from queued.service.sessions import Sessions
+from queued.store import lock, places
 from tests.service import Queue, Service, eventually
 
 
@@ -119,7 +120,7 @@ def test_another_database_needs_a_restart(queue: Queue) -> None:
         database=queue.path,
         origin=origin,
         settings=Settings(),
-        board=Board(),
+        board=Board(Sessions(lock.hold(str(queue.file("lock"))))),
         groups=None,
     )
     programs.reload()

@@ -1,0 +1,87 @@
+"""What is alive of a dead instance's runs: found by mark, by session and by group, and killed."""
+
+import signal
+import time
+from collections.abc import Iterable, Iterator, Mapping
+
+from queued.core import times
+from queued.core.model import Claim
+from queued.service import processes
+from queued.service.cgroup import Groups
+from queued.service.processes import Process, RunName
+from queued.service.sessions import Session
+
+_KILLING_S = 0.5
+
+
+def kill_leftovers(
+    instance: str, claims: Iterable[Claim], noted: Mapping[int, Session]
+) -> tuple[int, list[Process]]:
+    """Kills every process that a dead instance's commands left: how many, and what is still alive.
+
+    Those that a finished job left on purpose (`leave_children`) stay. What has become another
+    user's, or is stuck in the kernel, is still alive after a while.
+    """
+    running = {_name(claim) for claim in claims}
+    followed = Followed(noted[c.key.token] for c in claims if c.key.token in noted)
+    killed = 0
+    end_s = times.monotonic_s() + _KILLING_S
+    while True:
+        sure, perhaps = followed.look()
+        ours = {*_marked(instance, running), *sure}
+        killed += sum(processes.send(process, signal.SIGKILL) for process in ours)
+        left = [*ours, *(process for process in perhaps if process not in ours)]
+        if not left or times.monotonic_s() >= end_s:  # asked last: a look may take longer
+            return killed, left
+        time.sleep(0.005)  # the kernel takes them down; they are not ours to wait for
+
+
+def kill_groups(
+    groups: Groups, instance: str, claims: Iterable[Claim]
+) -> tuple[int, list[Process]]:
+    """The same for what is still in the control groups of its runs; empty ones are removed."""
+    ended = groups.end([_name(claim) for claim in claims], instance)
+    groups.sweep(instance)
+    return ended
+
+
+class Followed:
+    """Sessions of runs that may go on.
+
+    A session whose leader was seen is the run's own. Without a leader it may be that of another,
+    who had its pid later and is gone, too: it is waited for, and nothing in it is killed.
+    """
+
+    def __init__(self, sessions: Iterable[Session]) -> None:
+        self._sessions = {session.leader: session for session in sessions}
+        self._seen: set[int] = set()
+
+    def look(self) -> tuple[list[Process], list[Process]]:
+        """What lives in them and what descends from that: (their own, perhaps another's)."""
+        everyone = processes.everyone()
+        for leader, session in list(self._sessions.items()):
+            process = everyone.get(leader)
+            if process is not None and session.led_by(process):
+                self._seen.add(leader)
+            elif process is not None:
+                del self._sessions[leader]  # its pid was free, so nothing was in the session
+        living = [process for process in everyone.values() if not process.zombie]
+        sure = [process for process in living if process.session in self._seen]
+        others = self._sessions.keys() - self._seen
+        return _family(sure), _family([p for p in living if p.session in others])
+
+
+def _family(members: list[Process]) -> list[Process]:
+    below = (p for member in members for p in processes.descendants(member.pid))
+    return [*members, *(process for process in below if not process.zombie)]
+
+
+def _name(claim: Claim) -> RunName:
+    return claim.id.encode(), str(claim.key.attempt).encode()
+
+
+def _marked(instance: str, running: set[RunName]) -> Iterator[Process]:
+    for process, variables in processes.marked(instance):
+        if b"QUEUED_LEAVE_CHILDREN" in variables and processes.run_of(variables) not in running:
+            continue
+        yield from _family([process])

@@ -1,0 +1,85 @@
+"""Which session the command of each worker has: notes in the lock file that outlive the service.
+
+Whoever cleans up after an instance that died whole finds commands by the mark in their
+environment. A program that has become another user's hides that, and one may empty it: those are
+found by their session. Noting costs a few bytes of memory: the file is mapped.
+"""
+
+import mmap
+import os
+import struct
+from typing import NamedTuple
+
+from queued.core import times
+from queued.core.errors import StorageError
+from queued.service.processes import Process
+
+_NOTE = struct.Struct("qqq")  # pid of the session's leader, when it was noted, token of the claim
+_SLOT = 32
+_SLOTS = 1026  # the first two say where the notes hold, then one for each worker
+_HEADER = _SLOT * 2
+_SIZE = _SLOT * _SLOTS
+
+
+class Session(NamedTuple):
+    """The session that a command leads; it had begun at `noted` (clock ticks since boot)."""
+
+    leader: int
+    noted: int
+
+    def led_by(self, process: Process) -> bool:
+        """Whether this is the command itself, and not one that has its pid after it."""
+        return process.pid == self.leader and process.started <= self.noted
+
+
+class Sessions:
+    """Written by the workers of an instance. Made before the first fork."""
+
+    def __init__(self, lock: int) -> None:
+        """`lock` is the open lock file. Raises StorageError."""
+        self._lock = lock
+        try:
+            os.ftruncate(lock, _SIZE)
+            self._memory = mmap.mmap(lock, _SIZE)
+        except OSError as error:
+            msg = f"cannot make the lock file {_SIZE} bytes long: {error.strerror}"
+            raise StorageError(msg) from None
+
+    def make_room(self, slot: int) -> None:
+        """Call it before there is a worker in this slot. Raises OSError: the disk may be full.
+
+        Whoever writes where the disk has no room for it would be killed for that.
+        """
+        os.pwrite(self._lock, _here(), 0)
+        os.pwrite(self._lock, bytes(_SLOT), _offset(slot))
+
+    def note(self, slot: int, token: int, pid: int) -> None:
+        """The command of this claim leads a session from now on."""
+        _NOTE.pack_into(self._memory, _offset(slot), pid, _ticks(), token)
+
+
+def noted(lock: int) -> dict[int, Session]:
+    """The notes of an instance by the token of the claim, from its open lock file.
+
+    None of them if the machine has booted since, or the instance was in another container.
+    """
+    text = os.pread(lock, _SIZE, 0)
+    if text[:_HEADER] != _here() or len(text) < _SIZE:
+        return {}
+    notes = (_NOTE.unpack_from(text, at) for at in range(_HEADER, _SIZE, _SLOT))
+    return {token: Session(pid, ticks) for pid, ticks, token in notes if pid}
+
+
+def _offset(slot: int) -> int:
+    return _HEADER + (slot - 1) * _SLOT
+
+
+def _ticks() -> int:
+    return times.boot_ms() * os.sysconf("SC_CLK_TCK") // 1000
+
+
+def _here() -> bytes:
+    """Where a pid means something: this boot, and this name space of pids."""
+    with open("/proc/sys/kernel/random/boot_id", "rb") as file:
+        boot = file.read().strip()
+    return (b"%s %d" % (boot, os.stat("/proc/self/ns/pid").st_ino)).ljust(_HEADER, b"\0")

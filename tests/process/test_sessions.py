@@ -1,0 +1,115 @@
+"""Commands that hide their mark are found by their sessions, and nobody else is."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from queued.core.errors import StorageError
+from queued.core.model import Claim, Key
+from queued.service import processes, remains, sessions
+from queued.service.remains import Followed
+from queued.service.sessions import Session, Sessions
+from tests.process.marks import Nap
+from tests.service import Queue, alive, eventually
+
+
+@pytest.fixture
+def leader() -> Iterator[processes.Process]:
+    """A process that leads a session."""
+    with subprocess.Popen(["sleep", "1000"], start_new_session=True) as process:
+        eventually(lambda: os.getsid(process.pid) == process.pid)
+        found = processes.look(process.pid)
+        assert found is not None
+        yield found
+        process.kill()
+
+
+def _orphan(nap: Nap) -> int:
+    """The pid of a process in a session whose leader is gone."""
+    subprocess.run(["setsid", "-w", "sh", "-c", f"sleep {nap} > /dev/null & true"], check=True)
+    (pid,) = nap.living()
+    return pid
+
+
+def test_a_job_without_its_mark_is_killed_before_it_runs_again(queue: Queue, nap: Nap) -> None:
+    first = queue.serve()
+    again = "[ $QUEUED_ATTEMPT -gt 1 ] ||"
+    name = queue.add(f"{again} exec env -i sh -c 'sleep {nap} & setsid sleep {nap} & wait'")
+    eventually(lambda: len(nap.living()) == 3)
+    first.kill_everything()
+    queue.serve()
+    assert queue.wait(name).label == "completed"
+    assert nap.living() == []
+    assert [run.outcome for run in queue.attempts(name)] == ["lost", "exit"]
+
+
+def test_a_note_outlives_who_wrote_it_and_is_found_by_the_claim(tmp_path: Path) -> None:
+    lock = os.open(tmp_path / "lock", os.O_CREAT | os.O_RDWR)
+    made = Sessions(lock)
+    for slot in (1, 2, 1024):
+        made.make_room(slot)
+        made.note(slot, slot * 10, slot * 100)
+    made.note(2, 21, 201)
+    del made
+    found = sessions.noted(lock)
+    assert {token: session.leader for token, session in found.items()} == {
+        10: 100,
+        21: 201,
+        10240: 102400,
+    }
+    os.close(lock)
+
+
+def test_a_note_of_another_boot_says_nothing(tmp_path: Path) -> None:
+    lock = os.open(tmp_path / "lock", os.O_CREAT | os.O_RDWR)
+    assert sessions.noted(lock) == {}  # nor does a file without any
+    made = Sessions(lock)
+    made.make_room(1)
+    made.note(1, 1, 1)
+    assert sessions.noted(lock) != {}
+    os.pwrite(lock, b"x", 0)
+    assert sessions.noted(lock) == {}
+    os.close(lock)
+
+
+def test_a_lock_file_that_cannot_grow_is_one_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "lock").touch()
+    lock = os.open(tmp_path / "lock", os.O_RDONLY)
+    with pytest.raises(StorageError, match="cannot make the lock file 32832 bytes long"):
+        Sessions(lock)
+    os.close(lock)
+
+
+def test_a_session_is_known_by_its_leader(leader: processes.Process) -> None:
+    followed = Followed([Session(leader.pid, leader.started)])
+    assert followed.look() == ([leader], [])
+
+
+def test_a_pid_that_is_used_again_is_left_alone(leader: processes.Process) -> None:
+    followed = Followed([Session(leader.pid, leader.started - 1)])
+    assert followed.look() == ([], [])
+    os.kill(leader.pid, signal.SIGKILL)
+    assert followed.look() == ([], [])
+
+
+def test_a_session_without_its_leader_is_waited_for_and_not_killed(nap: Nap) -> None:
+    pid = _orphan(nap)
+    claim = Claim(Key(1, 1, 7), "j", "q", "c", {}, 0, 0, 1, 0, 0)
+    noted = {7: Session(os.getsid(pid), 1 << 60)}
+    killed, left = remains.kill_leftovers("none", [claim], noted)
+    assert (killed, [process.pid for process in left]) == (0, [pid])
+    assert alive(pid)
+    other = claim._replace(key=Key(1, 1, 8))
+    assert remains.kill_leftovers("none", [other], noted) == (0, [])
+
+
+def test_what_was_seen_with_its_leader_is_killed_after_it(leader: processes.Process) -> None:
+    claim = Claim(Key(1, 1, 7), "j", "q", "c", {}, 0, 0, 1, 0, 0)
+    noted = {7: Session(leader.pid, leader.started)}
+    killed, left = remains.kill_leftovers("none", [claim], noted)
+    assert killed >= 1
+    assert left == []
