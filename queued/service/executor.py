@@ -41,7 +41,7 @@ class Execution:
     def __init__(  # noqa: PLR0913  all that it is made from
         self,
         run: Run,
-        environment: dict[str, str],
+        environment: spawn.Environment,
         spared: Spared,
         group: Group | None,
         note: Callable[[int], None],

@@ -1,11 +1,11 @@
 """Starts `sh -c COMMAND` in a session of its own, with the job's environment, place and limits."""
 
-import contextlib
 import errno
 import os
 import resource
 import signal
 import subprocess
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from queued.service.cgroup import Group
@@ -13,17 +13,20 @@ from queued.service.channel import Run
 
 SHELL = "/bin/sh"
 
+Environment = dict[bytes, bytes]
+
 # What tells a service about itself and must not be taken up by a command that it runs.
 _OURS = frozenset(
     {
-        "NOTIFY_SOCKET", "INVOCATION_ID", "JOURNAL_STREAM", "SYSTEMD_EXEC_PID", "MANAGERPID",
-        "MEMORY_PRESSURE_WATCH", "MEMORY_PRESSURE_WRITE", "CREDENTIALS_DIRECTORY",
-        "RUNTIME_DIRECTORY", "STATE_DIRECTORY", "CACHE_DIRECTORY", "LOGS_DIRECTORY",
-        "CONFIGURATION_DIRECTORY", "MAINPID",
+        b"NOTIFY_SOCKET", b"INVOCATION_ID", b"JOURNAL_STREAM", b"SYSTEMD_EXEC_PID", b"MANAGERPID",
+        b"MEMORY_PRESSURE_WATCH", b"MEMORY_PRESSURE_WRITE", b"CREDENTIALS_DIRECTORY",
+        b"RUNTIME_DIRECTORY", b"STATE_DIRECTORY", b"CACHE_DIRECTORY", b"LOGS_DIRECTORY",
+        b"CONFIGURATION_DIRECTORY", b"MAINPID",
     }
 )  # fmt: skip
-_OUR_PREFIXES = ("QUEUECTL_", "QUEUED_", "WATCHDOG_", "LISTEN_", "FDSTORE", "SUPERVISOR_")
-_CLEAN = ("PATH", "HOME", "USER", "LANG")
+_OUR_PREFIXES = (b"QUEUECTL_", b"QUEUED_", b"WATCHDOG_", b"LISTEN_", b"FDSTORE", b"SUPERVISOR_")
+_CLEAN = (b"PATH", b"HOME", b"USER", b"LANG")
+_MARK = b"QUEUED_INSTANCE"
 _ALL_SIGNALS = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
 _RESOURCES = {
     "memory": resource.RLIMIT_AS,
@@ -45,35 +48,38 @@ class Pipes(NamedTuple):
     """The reading ends of a command's output; `stderr` is None where both go to `stdout`."""
 
     stdout: int
-    stderr: int | None
+    stderr: int | None = None
 
 
-def inheritable(environment: dict[str, str]) -> dict[str, str]:
-    """The service's environment less what is the service's alone."""
-    return {
+def inheritable(environment: Mapping[bytes, bytes], instance: str) -> Environment:
+    """The service's environment less what is the service's alone, with the mark of the instance."""
+    kept = {
         name: value
         for name, value in environment.items()
         if name not in _OURS and not name.startswith(_OUR_PREFIXES)
     }
+    return {**kept, _MARK: instance.encode()}
 
 
-def environment_of(run: Run, base: dict[str, str], instance: str) -> dict[str, str]:
+def environment_of(run: Run, base: Environment) -> Environment:
     """What the command sees: the base (or four names of it), the job's own, and our marks."""
     chosen = {name: base[name] for name in _CLEAN if name in base} if run.clean else base
-    spared = {"QUEUED_LEAVE_CHILDREN": "1"} if run.options.get("leave_children") else {}
+    given: dict[str, str] = run.options.get("env", {})
+    own = {os.fsencode(name): os.fsencode(value) for name, value in given.items()}
+    if run.options.get("leave_children"):
+        own[b"QUEUED_LEAVE_CHILDREN"] = b"1"
     return {
         **chosen,
-        **run.options.get("env", {}),
-        **spared,
-        "QUEUED_JOB_ID": run.id,
-        "QUEUED_ATTEMPT": str(run.key.attempt),
-        "QUEUED_MAX_RETRIES": str(run.max_retries),
-        "QUEUED_QUEUE": run.queue,
-        "QUEUED_INSTANCE": instance,
+        **own,
+        b"QUEUED_JOB_ID": run.id.encode(),
+        b"QUEUED_ATTEMPT": b"%d" % run.key.attempt,
+        b"QUEUED_MAX_RETRIES": b"%d" % run.max_retries,
+        b"QUEUED_QUEUE": run.queue.encode(),
+        _MARK: base[_MARK],
     }
 
 
-def start(run: Run, environment: dict[str, str], group: Group | None) -> tuple[int, Pipes]:
+def start(run: Run, environment: Environment, group: Group | None) -> tuple[int, Pipes]:
     """Starts the command; its pid and the pipes to read. Leaves nothing open when it raises.
 
     In `group`, if there is one; the limit of memory is then its matter, where it can hold it.
@@ -81,25 +87,34 @@ def start(run: Run, environment: dict[str, str], group: Group | None) -> tuple[i
     Raises NotNowError, or an OSError that is the command's own fault. Standard input is the
     worker's own, /dev/null. All descriptors of the worker close on exec.
     """
-    with contextlib.ExitStack() as failed:
-        try:
-            out, out_write = _pipe(failed)
-            err, err_write = _pipe(failed) if run.options.get("split") else (None, out_write)
-            begin = _fork if run.options.keys() & _SPECIAL else _spawn
-            limits = limits_of(run, group)
-            if group is None:
-                pid = begin(run, environment, limits, out_write, err_write)
-            else:
-                with group:
-                    pid = begin(run, environment, limits, out_write, err_write)
-        except OSError as error:
-            if error.errno in _PASSING and not isinstance(error, _OwnFaultError):
-                raise NotNowError from None
-            raise
-        failed.pop_all()
-    for descriptor in {out_write, err_write}:
-        os.close(descriptor)
-    return pid, Pipes(out, err)
+    reads: list[int] = []
+    writes: list[int] = []
+    started = False
+    try:
+        for _ in range(2 if run.options.get("split") else 1):
+            read, write = os.pipe2(os.O_CLOEXEC)
+            reads.append(read)
+            writes.append(write)
+            os.set_blocking(read, False)
+        pid = _start(run, environment, group, writes)
+        started = True
+    except OSError as error:
+        if error.errno in _PASSING and not isinstance(error, _OwnFaultError):
+            raise NotNowError from None
+        raise
+    finally:
+        for descriptor in writes if started else [*reads, *writes]:
+            os.close(descriptor)
+    return pid, Pipes(*reads)
+
+
+def _start(run: Run, environment: Environment, group: Group | None, outputs: list[int]) -> int:
+    begin = _fork if run.options.keys() & _SPECIAL else _spawn
+    limits = limits_of(run, group)
+    if group is None:
+        return begin(run, environment, limits, outputs)
+    with group:
+        return begin(run, environment, limits, outputs)
 
 
 def limits_of(run: Run, group: Group | None) -> dict[str, int]:
@@ -130,21 +145,22 @@ def _arguments(command: str) -> list[str]:
     return ["sh", "-c", *(["--"] if command[:1] in ("-", "+") else []), command]
 
 
-def _spawn(
-    run: Run, environment: dict[str, str], _limits: dict[str, int], out: int, err: int
-) -> int:
+def _spawn(run: Run, environment: Environment, _limits: dict[str, int], outputs: list[int]) -> int:
     return os.posix_spawn(
         SHELL,
         _arguments(run.command),
         environment,
-        file_actions=[(os.POSIX_SPAWN_DUP2, out, 1), (os.POSIX_SPAWN_DUP2, err, 2)],
+        file_actions=[
+            (os.POSIX_SPAWN_DUP2, outputs[0], 1),
+            (os.POSIX_SPAWN_DUP2, outputs[-1], 2),
+        ],
         setsid=True,
         setsigmask=[],
         setsigdef=_ALL_SIGNALS,
     )
 
 
-def _fork(run: Run, environment: dict[str, str], limits: dict[str, int], out: int, err: int) -> int:
+def _fork(run: Run, environment: Environment, limits: dict[str, int], outputs: list[int]) -> int:
     """Only niceness and limits cost a real fork of this process; the others have a vfork."""
     nice = run.options.get("nice")
 
@@ -162,8 +178,8 @@ def _fork(run: Run, environment: dict[str, str], limits: dict[str, int], out: in
             env=environment,
             cwd=run.options.get("cwd"),
             umask=-1 if mask is None else int(mask, 8),
-            stdout=out,
-            stderr=err,
+            stdout=outputs[0],
+            stderr=outputs[-1],
             start_new_session=True,
             preexec_fn=prepare if limits or nice is not None else None,  # noqa: PLW1509 - one thread
         )
@@ -176,11 +192,3 @@ def _fork(run: Run, environment: dict[str, str], limits: dict[str, int], out: in
         raise _OwnFaultError(error.errno, error.strerror, error.filename) from None
     child.returncode = 0  # the worker reaps it with wait4; Popen must not try
     return child.pid
-
-
-def _pipe(failed: contextlib.ExitStack) -> tuple[int, int]:
-    read, write = os.pipe2(os.O_CLOEXEC)
-    failed.callback(os.close, read)
-    failed.callback(os.close, write)
-    os.set_blocking(read, False)
-    return read, write

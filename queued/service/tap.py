@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import partial
 
 from queued.service.channel import Message, Output
-from queued.service.executor import Execution
+from queued.service.executor import Execution, Phase
 from queued.service.output import CHUNK
 from queued.service.wake import Wake
 
@@ -19,20 +19,30 @@ class Tap:
     def __init__(
         self, execution: Execution, wake: Wake, send: Callable[[Message], None], *, now_s: float
     ) -> None:
-        self._key = execution.run.key
+        self._execution = execution
         self._streams = execution.streams
         self._wake = wake
         self._send = send
-        self._begun_s = self._flushed_s = now_s
+        self._flushed_s = now_s
+        self._watch_s = now_s + _GLANCE_S
+
+    @property
+    def young(self) -> bool:
+        """Whether the command was started, and not long ago: it may end at once."""
+        return self._watch_s < float("inf") and self._execution.phase is not Phase.STARTING
 
     @property
     def next_s(self) -> float:
         """When `tick` wants to be called next."""
-        return min(self._watch_s(), self._flush_s())
+        if self._execution.phase is Phase.STARTING:
+            return float("inf")
+        return min(self._watch_s, self._flush_s())
 
     def tick(self, now_s: float) -> None:
         """Does what is due."""
-        if self._watch_s() <= now_s:
+        if now_s < self.next_s:
+            return
+        if self._watch_s <= now_s:
             self._watch()
         if self._flush_s() <= now_s:
             self._flush(now_s)
@@ -43,11 +53,8 @@ class Tap:
             self._wake.remove(descriptor)
         self._streams.drain()
 
-    def _watch_s(self) -> float:
-        watched = all(map(self._wake.watches, self._streams.descriptors()))
-        return float("inf") if watched else self._begun_s + _GLANCE_S
-
     def _watch(self) -> None:
+        self._watch_s = float("inf")
         for descriptor in self._streams.descriptors():
             self._wake.add(descriptor, partial(self._read, descriptor))
 
@@ -58,12 +65,12 @@ class Tap:
 
     def _flush_s(self) -> float:
         """When output is to be handed on; not before what was handed on is durable."""
-        if not self._streams.waiting or self._streams.unacknowledged >= _IN_FLIGHT:
+        if self.young or not self._streams.waiting or self._streams.unacknowledged >= _IN_FLIGHT:
             return float("inf")
         return 0.0 if self._streams.pressing else self._flushed_s + _FLUSH_S
 
     def _flush(self, now_s: float) -> None:
         room = _IN_FLIGHT - self._streams.unacknowledged
         for piece in self._streams.pieces(room * CHUNK):
-            self._send(Output(key=self._key, piece=piece))
+            self._send(Output(key=self._execution.run.key, piece=piece))
         self._flushed_s = now_s

@@ -17,12 +17,17 @@ class Wake:
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
+        self._urgent = select.epoll()
+        self._urgently: set[int] = set()
         self._calls: dict[int, Callable[[], None]] = {}
         self._masks: dict[int, int] = {}
 
-    def add(self, descriptor: int, call: Callable[[], None]) -> None:
+    def add(self, descriptor: int, call: Callable[[], None], *, urgent: bool = False) -> None:
         """Calls `call` whenever the descriptor can be read or has hung up."""
         self._epoll.register(descriptor, select.EPOLLIN)
+        if urgent:
+            self._urgent.register(descriptor, select.EPOLLIN)
+            self._urgently.add(descriptor)
         self._calls[descriptor] = call
         self._masks[descriptor] = select.EPOLLIN
 
@@ -38,16 +43,22 @@ class Wake:
         if self._calls.pop(descriptor, None) is not None:
             del self._masks[descriptor]
             self._epoll.unregister(descriptor)
+            if descriptor in self._urgently:
+                self._urgently.remove(descriptor)
+                self._urgent.unregister(descriptor)
 
     def watches(self, descriptor: int) -> bool:
         """Whether the descriptor was added."""
         return descriptor in self._calls
 
-    def wait(self, timeout_s: float | None) -> None:
-        """One sleep, at most `timeout_s` (None: for ever), and the calls that it leads to."""
+    def wait(self, timeout_s: float | None, *, urgent: bool = False) -> None:
+        """One sleep, at most `timeout_s` (None: for ever), and the calls that it leads to.
+
+        `urgent`: only what was added as that ends it; all else waits.
+        """
         if timeout_s is not None:
             timeout_s = min(timeout_s, _LONGEST_S)
-        for descriptor, _ in self._epoll.poll(timeout_s):
+        for descriptor, _ in (self._urgent if urgent else self._epoll).poll(timeout_s):
             call = self._calls.get(descriptor)
             if call is not None:
                 call()

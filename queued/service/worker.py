@@ -50,13 +50,12 @@ class Worker:
         log: Log,
     ) -> None:
         self._number = number
-        self._instance = instance
         self._address = address
         self._lifeline = lifeline
         self._board = board
         self._groups = groups
         self._log = log
-        self._base = spawn.inheritable(dict(os.environ))
+        self._base = spawn.inheritable(os.environb, instance)
         self._wake = Wake()
         self._signals = Signals(
             (
@@ -78,8 +77,8 @@ class Worker:
         """Works until it is told to leave and owes nothing. Exit code 0: it owes nothing."""
         processes.become_subreaper()
         processes.close_on_exec()
-        self._wake.add(self._signals.fileno(), self._obey)
-        self._wake.add(self._lifeline, self._orphan)
+        self._wake.add(self._signals.fileno(), self._obey, urgent=True)
+        self._wake.add(self._lifeline, self._orphan, urgent=True)
         while True:
             self._connect()
             self._advance()
@@ -87,7 +86,9 @@ class Worker:
                 return 0
             if self._channel is None and self._execution is None:
                 return 1  # nobody is there to take the result; the next start rescues the job
-            self._wake.wait(self._timeout_s())
+            self._wake.wait(
+                self._timeout_s(), urgent=self._execution is not None and self._tap.young
+            )
 
     # What wakes it
 
@@ -207,7 +208,7 @@ class Worker:
     def _begin(self, run: Run) -> None:
         self._board.write(self._number, run.id, run.key.attempt)
         now_s = times.monotonic_s()
-        environment = spawn.environment_of(run, self._base, self._instance)
+        environment = spawn.environment_of(run, self._base)
         group = self._group(self._groups, run) if self._groups is not None else None
         note = partial(self._board.sessions.note, self._number, run.key.token)
         self._execution = Execution(run, environment, self._spared, group, note, now_s=now_s)
@@ -240,6 +241,8 @@ class Worker:
             run, self._next = self._next, None
             if run is not None:
                 self._begin(run)
+            else:
+                self._receive()  # it was not listened to while the run was young
 
     def _move(self, execution: Execution, now_s: float) -> bool:
         """Whether the run is over."""
