@@ -223,8 +223,12 @@ class Service:
 
     def kill_everything(self) -> None:
         """kill -9 of the supervisor, the dispatcher and all workers at once, commands excepted."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGSTOP)  # first, and for sure: it lets none go on
+            os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
         for number in (signal.SIGSTOP, signal.SIGKILL):
-            for process in self.own():
+            # The supervisor last: its end makes the kernel have stopped children go on.
+            for process in sorted(self.own(), key=lambda own: own.pid == self.pid):
                 processes.send(process, number)
         self.process.wait()
 

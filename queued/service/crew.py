@@ -24,6 +24,7 @@ from queued.service.channel import (
     WorkerGone,
     WorkerStarted,
 )
+from queued.service.gather import Gather
 from queued.service.hands import Hands
 from queued.service.log import Log
 from queued.service.wake import Wake
@@ -50,6 +51,7 @@ class Crew:
     def __init__(self, listener: socket.socket, wake: Wake, log: Log) -> None:
         self.hands = Hands()
         self.inbox: list[tuple[int, Message]] = []
+        self.gather = Gather()
         self.peers: dict[int, Peer] = {}
         self._pids: dict[int, int] = {}
         self._listener = listener
@@ -66,15 +68,16 @@ class Crew:
             self.started(WorkerStarted(worker=worker, pid=pid))
         for worker in self.hands.busy():
             if worker not in self._pids:
-                self.inbox.append((worker, WorkerGone(worker=worker, pid=0, clean=False)))
+                self._put(worker, WorkerGone(worker=worker, pid=0, clean=False))
 
     def started(self, message: WorkerStarted) -> None:
         """A worker lives; what it said before we knew it counts now."""
         self._pids[message.worker] = message.pid
-        self.inbox.append((message.worker, message))
+        self._put(message.worker, message)
         for peer in self.peers.values():
             if self._known(peer):
-                self.inbox += [(message.worker, held) for held in peer.held]
+                for held in peer.held:
+                    self._put(message.worker, held)
                 peer.held.clear()
 
     def gone(self, message: WorkerGone) -> None:
@@ -83,7 +86,7 @@ class Crew:
         for peer in [peer for peer in self.peers.values() if peer.pid == message.pid]:
             while not peer.channel.closed:
                 self._hear(peer)
-        self.inbox.append((message.worker, message))
+        self._put(message.worker, message)
         self._pids.pop(message.worker, None)
 
     # What the dispatcher asks
@@ -112,6 +115,16 @@ class Crew:
                     peer.channel.send(message)
                 descriptor = peer.channel.fileno()
                 self._wake.writable(descriptor, wanted=peer.channel.backlog)
+
+    def made(self, hands: Hands, now_s: float) -> None:
+        """A turn was made of the inbox, and these are the claims now."""
+        self.inbox.clear()
+        self.hands = hands
+        self.gather.made(hands, self.present(), now_s)
+
+    def _put(self, worker: int, message: Message) -> None:
+        self.inbox.append((worker, message))
+        self.gather.heard(worker, message)
 
     # The connections
 
@@ -163,7 +176,7 @@ class Crew:
             msg = f"{type(message).__name__} is not what the dispatcher expects"
             raise ProtocolError(msg)
         if self._known(peer):
-            self.inbox.append((peer.worker, message))
+            self._put(peer.worker, message)
         elif len(peer.held) < _HELD:
             peer.held.append(message)
         else:

@@ -201,13 +201,16 @@ class Dispatcher:
         now_s = times.monotonic_s()
         if self._looks.due(now_s) or self._gauge.due(now_s) or now_s >= self._retention.next_s:
             self._looks.wanted = True
-        return self._pending() and now_s >= self._refusals.next_s
+        return self._pending() and now_s >= self._next_turn_s()
+
+    def _next_turn_s(self) -> float:
+        return max(self._refusals.next_s, self._crew.gather.until_s)
 
     def _timeout_s(self) -> float | None:
         """Until the next look; None: whatever comes will wake us."""
         now_s = times.monotonic_s()
         if self._pending():
-            return max(0.0, self._refusals.next_s - now_s)
+            return max(0.0, self._next_turn_s() - now_s)
         next_s = min(self._looks.next_s, self._gauge.next_s, self._retention.next_s)
         return max(0.0, next_s - now_s) if next_s < math.inf else None
 
@@ -267,8 +270,7 @@ class Dispatcher:
     # After the commit
 
     def _made(self, turn: Turn, now_ms: int) -> None:
-        self._crew.inbox.clear()
-        self._crew.hands = turn.hands
+        self._crew.made(turn.hands, times.monotonic_s())
         for worker, messages in turn.replies.items():
             self._crew.send(worker, messages)
         self._retention.made(times.monotonic_s())

@@ -1,14 +1,17 @@
-"""Which claims each worker holds: the one it runs, and perhaps the next one, in its hand.
+"""Which claims each worker holds: the one it runs, and a few that it runs next, in its hand.
 
-A worker whose jobs are quick is handed the next one while it still runs one, so that it need not
-wait for the commit that records the last. It gives it back if the one it runs takes longer.
+A worker whose jobs are quick is handed more while it still runs one, so that it need not wait for
+the commit that records the last. It gives back what would have to wait for long.
 """
 
+from collections import deque
 from collections.abc import Iterable, Iterator
 
 from queued.core.model import Claim, Key
+from queued.service.channel import Run
 
-QUICK_S = 0.02  # a run that takes no longer is quick
+QUICK_S = 0.02  # a run that takes no longer is quick, and nothing waits longer in a hand
+MOST = 4  # in a hand
 
 
 class Hands:
@@ -21,14 +24,14 @@ class Hands:
         claims = list(claims)
         self._inherited = frozenset(claim.key for claim in claims)
         self._held: dict[int, tuple[Claim, ...]] = {}
-        self._quick: set[int] = set()
+        self._room: dict[int, int] = {}  # by worker, if it is quick
         for claim in claims:
             self.take(claim)
 
     def copy(self) -> "Hands":
         """As they are now; both may change without the other."""
         made = Hands()
-        made._held, made._quick = dict(self._held), set(self._quick)
+        made._held, made._room = dict(self._held), dict(self._room)
         made._inherited = self._inherited
         return made
 
@@ -69,19 +72,46 @@ class Hands:
         else:
             self._held.pop(claim.worker, None)
 
-    # Who is handed one more
+    # Who is handed more
 
     def ran(self, worker: int, ran_ms: int | None) -> None:
         """How long the worker's last run took."""
         if ran_ms is not None and ran_ms <= QUICK_S * 1000:
-            self._quick.add(worker)
+            # As many as it will probably have begun when half of the time is over.
+            self._room[worker] = max(1, min(MOST, int(QUICK_S * 500 / max(1, ran_ms))))
         else:
-            self._quick.discard(worker)
+            self._room.pop(worker, None)
 
-    def empty(self, worker: int) -> bool:
-        """Whether the worker has nothing to do."""
-        return worker not in self._held
+    def open(self, worker: int, held: int) -> bool:
+        """Whether a worker that holds so many may have one more."""
+        return len(self.of(worker)) == held <= self._room.get(worker, 0)
 
-    def open(self, worker: int) -> bool:
-        """Whether one more may be put into the worker's hand."""
-        return worker in self._quick and len(self.of(worker)) == 1
+
+class Hand:
+    """The runs that a worker has in hand, in their order, with when each has come."""
+
+    def __init__(self) -> None:
+        self._runs: deque[tuple[Run, float]] = deque()
+
+    def add(self, run: Run, now_s: float) -> None:
+        """It begins when all before it are over."""
+        self._runs.append((run, now_s))
+
+    def pop(self) -> Run | None:
+        """The next, which begins now."""
+        return self._runs.popleft()[0] if self._runs else None
+
+    def keys(self) -> list[Key]:
+        """The claims."""
+        return [run.key for run, _ in self._runs]
+
+    def drop(self, key: Key) -> bool:
+        """It will not begin; whether it was there."""
+        count = len(self._runs)
+        self._runs = deque(held for held in self._runs if held[0].key != key)
+        return len(self._runs) < count
+
+    @property
+    def until_s(self) -> float:
+        """How long they may wait."""
+        return self._runs[0][1] + QUICK_S if self._runs else float("inf")

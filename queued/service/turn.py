@@ -34,7 +34,7 @@ from queued.service.channel import (
     WorkerStarted,
 )
 from queued.service.crew import Crew
-from queued.service.hands import Hands
+from queued.service.hands import MOST, Hands
 from queued.store.base import Ledger
 
 PROMOTED_AT_ONCE = 10_000
@@ -213,9 +213,11 @@ class Clerk:
         return True
 
     def _claim(self, turn: Turn, present: list[int], settings: Settings, now_ms: int) -> None:
-        """First a job for everybody who has none, then one more for those who are quick."""
-        for may_have in (turn.hands.empty, turn.hands.open):
-            for worker in filter(may_have, present):
+        """First a job for everybody who has none, then more for those who are quick, by turns."""
+        for held in range(1 + MOST):
+            for worker in present:
+                if not turn.hands.open(worker, held):
+                    continue
                 token = self._next_token()
                 claim = self._ledger.claim(self._instance, worker, token, now_ms=now_ms)
                 if claim is None:

@@ -27,7 +27,7 @@ from queued.service.channel import (
     Stored,
 )
 from queued.service.executor import Execution, Phase
-from queued.service.hands import QUICK_S
+from queued.service.hands import Hand
 from queued.service.log import Log
 from queued.service.output import CHUNK
 from queued.service.spared import Spared
@@ -65,13 +65,12 @@ class Worker:
         )  # fmt: skip
         self._channel: channel.Channel | None = None
         self._execution: Execution | None = None
-        self._next: Run | None = None  # in hand: begins when the run is over
+        self._hand = Hand()
         self._owed: list[Execution] = []  # results that were sent and are not acknowledged
         self._spared = Spared()
         self._disowned = False  # the claim was lost: end it, report nothing
         self._leaving = False  # exit once nothing is owed
         self._orphaned = False
-        self._begun_s = 0.0
 
     def run(self) -> int:
         """Works until it is told to leave and owes nothing. Exit code 0: it owes nothing."""
@@ -84,6 +83,8 @@ class Worker:
             self._advance()
             if self._execution is None and not self._owed and self._leaving:
                 return 0
+            if self._channel is None and not self._orphaned:
+                continue  # the dispatcher has ended just now
             if self._channel is None and self._execution is None:
                 return 1  # nobody is there to take the result; the next start rescues the job
             self._wake.wait(
@@ -96,7 +97,7 @@ class Worker:
         for number in self._signals.take():
             if number == signal.SIGTERM:
                 self._leaving = True
-                self._give_back()
+                self._give_back(self._hand.keys())
             elif number == signal.SIGQUIT and self._board.stopping:
                 self._stop()
             elif number == signal.SIGUSR1:
@@ -115,7 +116,7 @@ class Worker:
 
     def _stop(self) -> None:
         self._leaving = True
-        self._give_back()
+        self._give_back(self._hand.keys())
         if self._execution is not None:
             self._execution.stop(Outcome.INTERRUPTED, times.monotonic_s())
 
@@ -139,8 +140,8 @@ class Worker:
                 self._current.streams.stored(message.stream, message.end)
             case Cancel() if self._runs(message.key):
                 self._current.stop(Outcome.CANCELLED, times.monotonic_s())
-            case Cancel() if self._next is not None and self._next.key == message.key:
-                self._give_back()
+            case Cancel():
+                self._give_back([message.key])
             case _:
                 self._log.debug("worker.message_ignored", message=type(message).__name__)
 
@@ -166,9 +167,7 @@ class Worker:
             return
         self._wake.add(self._channel.fileno(), self._receive)
         runs = [*self._owed, *([self._execution] if self._execution is not None else [])]
-        holding = [run.run.key for run in runs]
-        if self._next is not None:
-            holding.append(self._next.key)
+        holding = [*(run.run.key for run in runs), *self._hand.keys()]
         self._channel.send(
             Hello(protocol=channel.PROTOCOL, worker=self._number, pid=os.getpid(), holding=holding)
         )
@@ -192,18 +191,18 @@ class Worker:
     def _take(self, run: Run) -> None:
         """A new run: for now, or for when the one that is going on is over."""
         self._recorded(run.recorded)
-        if self._leaving or self._next is not None:
+        if self._leaving:
             self._send(Returned(key=run.key))
         elif self._execution is None:
             self._begin(run)
         else:
-            self._next = run
+            self._hand.add(run, times.monotonic_s())
 
-    def _give_back(self) -> None:
-        """What is in hand is for somebody else to run."""
-        run, self._next = self._next, None
-        if run is not None:
-            self._send(Returned(key=run.key))
+    def _give_back(self, keys: list[Key]) -> None:
+        """What of these is in hand is for somebody else to run."""
+        for key in keys:
+            if self._hand.drop(key):
+                self._send(Returned(key=key))
 
     def _begin(self, run: Run) -> None:
         self._board.write(self._number, run.id, run.key.attempt)
@@ -212,7 +211,6 @@ class Worker:
         group = self._group(self._groups, run) if self._groups is not None else None
         note = partial(self._board.sessions.note, self._number, run.key.token)
         self._execution = Execution(run, environment, self._spared, group, note, now_s=now_s)
-        self._begun_s = now_s
         self._tap = Tap(self._execution, self._wake, self._send, now_s=now_s)
         self._log.debug("job.started", job=run.id, queue=run.queue, attempt=run.key.attempt)
 
@@ -232,14 +230,13 @@ class Worker:
         if self._runs(key):
             self._disowned = True
             self._current.stop(Outcome.LOST, times.monotonic_s())
-        elif self._next is not None and self._next.key == key:
-            self._next = None
+        else:
+            self._hand.drop(key)
 
     def _advance(self) -> None:
         """Moves the run on by whatever is due, and begins the next when it is over."""
         while self._execution is not None and self._move(self._execution, times.monotonic_s()):
-            run, self._next = self._next, None
-            if run is not None:
+            if (run := self._hand.pop()) is not None:
                 self._begin(run)
             else:
                 self._receive()  # it was not listened to while the run was young
@@ -253,14 +250,13 @@ class Worker:
             self._finish(execution)
             return True
         if now_s >= self._patience_s():
-            self._give_back()
+            self._give_back(self._hand.keys())
         self._tap.tick(now_s)
         return False
 
     def _patience_s(self) -> float:
-        """How long the next run may wait for this one."""
-        waiting = self._next is not None and not self._disowned
-        return self._begun_s + QUICK_S if waiting else float("inf")
+        """How long what is in hand may wait; for ever if more would be sent in its place."""
+        return float("inf") if self._disowned else self._hand.until_s
 
     def _warn(self, execution: Execution, refused: int, unkillable: int) -> None:
         """Says once what stands in the way of a run."""

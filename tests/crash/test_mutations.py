@@ -117,7 +117,7 @@ def two_services(scene: Scene, defect: str) -> list[str]:
     _looked(_serve(scene, defect))
     over.touch()
     broken = scene.broken()
-    lost = [run for run in scene.queue.attempts("job") if run.outcome != "exit"]
+    lost = [run for run in scene.queue.attempts("job") if run.exit_code != 0]
     return [*broken, *("a run was lost and nobody died" for _ in lost)]
 
 

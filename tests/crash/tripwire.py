@@ -60,7 +60,7 @@ def _one_more_made(arguments: tuple[Any, ...], _result: object) -> bool:
 
 
 def _in_hand(arguments: tuple[Any, ...], _result: object) -> bool:
-    return arguments[0]._next is not None
+    return bool(arguments[0]._hand.keys())
 
 
 def _worker(arguments: tuple[Any, ...], _result: object) -> bool:

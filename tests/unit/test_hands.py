@@ -6,8 +6,9 @@ from unittest.mock import Mock
 import pytest
 
 from queued.core.model import Claim, Key
-from queued.service.hands import Hands
-from queued.service.turn import Clerk
+from queued.core.settings import Settings
+from queued.service.hands import QUICK_S, Hand, Hands
+from queued.service.turn import Clerk, run_of
 
 
 def _claim(job: int, worker: int) -> Claim:
@@ -36,7 +37,7 @@ def test_the_oldest_claim_is_the_one_that_runs() -> None:
     assert hands.running() == [other, second]
     hands.drop(second)
     assert hands.busy() == [5]
-    assert hands.empty(7)
+    assert hands.of(7) == ()
 
 
 def test_a_claim_is_found_by_all_of_its_key() -> None:
@@ -46,14 +47,35 @@ def test_a_claim_is_found_by_all_of_its_key() -> None:
     assert hands.find(8, Key(1, 1, 10)) is None
 
 
-@pytest.mark.parametrize(("ran_ms", "quick"), [(0, True), (20, True), (21, False), (None, False)])
-def test_one_more_is_for_those_whose_last_run_was_quick(ran_ms: int | None, quick: bool) -> None:  # noqa: FBT001
-    hands = Hands([_claim(1, 7)])
-    assert not hands.open(7), "nothing is known of it"
+@pytest.mark.parametrize(
+    ("ran_ms", "more"),
+    [(0, 4), (1, 4), (2, 4), (3, 3), (4, 2), (5, 2), (8, 1), (20, 1), (21, 0), (None, 0)],
+)
+def test_as_many_more_as_will_soon_begin(ran_ms: int | None, more: int) -> None:
+    hands = Hands([_claim(0, 7)])
+    assert not hands.open(7, 1), "nothing is known of it"
     hands.ran(7, ran_ms)
-    assert hands.open(7) is quick
-    hands.take(_claim(2, 7))
-    assert not hands.open(7), "one more, and not two"
+    for job in range(1, more + 1):
+        assert not hands.open(7, job - 1), "it has more than that"
+        assert hands.open(7, job)
+        hands.take(_claim(job, 7))
+    assert not hands.open(7, more + 1)
+    assert Hands().open(7, 0), "who has none may always have one"
+
+
+def test_what_is_in_a_hand_begins_in_its_order_and_does_not_wait_for_long() -> None:
+    hand = Hand()
+    assert hand.until_s == float("inf")
+    runs = [run_of(_claim(job, 1), Settings(), []) for job in range(4)]
+    for job, run in enumerate(runs):
+        hand.add(run, 10.0 + job)
+    assert hand.until_s == 10.0 + QUICK_S
+    assert hand.pop() == runs[0]
+    assert hand.until_s == 11.0 + QUICK_S
+    assert hand.drop(runs[2].key)
+    assert not hand.drop(runs[2].key)
+    assert hand.keys() == [runs[1].key, runs[3].key]
+    assert [hand.pop(), hand.pop(), hand.pop()] == [runs[1], runs[3], None]
 
 
 def test_a_copy_stands_by_itself() -> None:
@@ -63,8 +85,9 @@ def test_a_copy_stands_by_itself() -> None:
     copy.ran(7, 1)
     assert hands.of(7) == (_claim(1, 7),)
     hands.take(_claim(3, 8))
-    assert copy.empty(8)
-    assert not hands.open(7)
+    assert copy.of(8) == ()
+    assert not hands.open(7, 1)
+    assert copy.open(7, 2)
 
 
 def test_later_claims_have_larger_tokens() -> None:

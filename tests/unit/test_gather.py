@@ -1,0 +1,60 @@
+"""When results may wait for others to share a commit, and when not."""
+
+from queued.core.model import Chunk, Claim, Ending, Key, Outcome
+from queued.service.channel import Message, Output, Piece, Result, Returned, WorkerGone
+from queued.service.gather import Gather
+from queued.service.hands import Hands
+
+
+def _hands(**held: int) -> Hands:
+    """So many claims for each worker, as w7=3."""
+    return Hands(
+        Claim(Key(job, 1, job), "j", "q", "c", {}, 0, 0, int(name[1:]), 0, 0)
+        for name, count in held.items()
+        for job in range(count)
+    )
+
+
+def _result(worker: int) -> tuple[int, Message]:
+    return worker, Result(key=Key(1, 1, 1), ending=Ending(Outcome.EXIT), pieces=[])
+
+
+def _made(present: list[int], **held: int) -> Gather:
+    gather = Gather()
+    assert gather.until_s == 0, "the first turn is due at once"
+    gather.made(_hands(**held), present, 10.0)
+    return gather
+
+
+def test_results_wait_while_everybody_has_another_in_hand() -> None:
+    gather = _made([1, 2], w1=5, w2=3)
+    assert 10.0 < gather.until_s <= 10.01
+    for worker in (1, 1, 2, 1):
+        gather.heard(*_result(worker))
+        assert gather.until_s > 10.0
+    gather.heard(*_result(1))
+    assert gather.until_s == 0, "worker 1 is at its last"
+
+
+def test_who_has_none_in_hand_is_not_kept_waiting() -> None:
+    assert _made([1, 2], w1=5, w2=1).until_s == 0
+    assert _made([1, 2], w1=5).until_s == 0
+    assert _made([1], w1=5, w2=1).until_s > 10.0, "2 is not there"
+
+
+def test_whatever_else_comes_has_its_turn_at_once() -> None:
+    piece = Piece(Chunk(1, 0, b"x"), 1, 0)
+    for message in (
+        Output(key=Key(1, 1, 1), piece=piece),
+        Returned(key=Key(1, 1, 1)),
+        WorkerGone(worker=1, pid=1, clean=False),
+    ):
+        gather = _made([1], w1=5)
+        gather.heard(1, message)
+        assert gather.until_s == 0
+
+
+def test_one_who_was_not_there_is_heard_at_once() -> None:
+    gather = _made([1], w1=5)
+    gather.heard(*_result(2))
+    assert gather.until_s == 0
