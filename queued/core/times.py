@@ -5,6 +5,7 @@ Stored times are wall-clock milliseconds UTC since 1970; deadlines are monotonic
 
 import re
 import time
+from functools import lru_cache
 
 from queued.core.errors import UsageError
 from queued.core.spelling import brief
@@ -36,9 +37,15 @@ def iso(ms: int) -> str:
     A time that it cannot write is shown as the nearest that it can.
     """
     seconds, milliseconds = divmod(min(max(ms, _EARLIEST_MS), LATEST_MS), 1000)
+    return f"{_iso_second(seconds)}.{milliseconds:03d}Z"
+
+
+@lru_cache(maxsize=8)
+def _iso_second(seconds: int) -> str:
+    """Most times that are written are of the last second."""
     from datetime import UTC, datetime
 
-    return f"{datetime.fromtimestamp(seconds, UTC).isoformat()[:19]}.{milliseconds:03d}Z"
+    return datetime.fromtimestamp(seconds, UTC).isoformat()[:19]
 
 
 def parse_when(value: object) -> int:

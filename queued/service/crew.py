@@ -54,6 +54,7 @@ class Crew:
         self.gather = Gather()
         self.peers: dict[int, Peer] = {}
         self._pids: dict[int, int] = {}
+        self._seats: dict[int, Peer] = {}  # who is there, by worker
         self._listener = listener
         self._wake = wake
         self._log = log
@@ -75,7 +76,8 @@ class Crew:
         self._pids[message.worker] = message.pid
         self._put(message.worker, message)
         for peer in self.peers.values():
-            if self._known(peer):
+            if peer.worker == message.worker and self._known(peer):
+                self._seats[message.worker] = peer
                 for held in peer.held:
                     self._put(message.worker, held)
                 peer.held.clear()
@@ -93,11 +95,7 @@ class Crew:
 
     def present(self) -> list[int]:
         """Workers that are connected."""
-        return [
-            peer.worker
-            for peer in self.peers.values()
-            if peer.worker is not None and self._known(peer)
-        ]
+        return [worker for worker, peer in self._seats.items() if self._known(peer)]
 
     def greeted(self) -> bool:
         """Whether a worker has come back and must hear again what is wanted of it."""
@@ -105,16 +103,15 @@ class Crew:
 
     def complete(self) -> bool:
         """Whether at least one worker is there."""
-        return any(map(self._known, self.peers.values()))
+        return any(map(self._known, self._seats.values()))
 
     def send(self, worker: int, messages: Iterable[Message]) -> None:
         """Sends to a worker; one that is not connected will say what it holds when it is."""
-        for peer in self.peers.values():
-            if peer.worker == worker and self._known(peer):
-                for message in messages:
-                    peer.channel.send(message)
-                descriptor = peer.channel.fileno()
-                self._wake.writable(descriptor, wanted=peer.channel.backlog)
+        peer = self._seats.get(worker)
+        if peer is not None and self._known(peer):
+            for message in messages:
+                peer.channel.send(message)
+            self._wake.writable(peer.channel.fileno(), wanted=peer.channel.backlog)
 
     def made(self, hands: Hands, now_s: float) -> None:
         """A turn was made of the inbox, and these are the claims now."""
@@ -172,6 +169,8 @@ class Crew:
     def _take(self, peer: Peer, message: Message) -> None:
         if isinstance(message, Hello) and peer.worker is None and message.pid == peer.pid:
             peer.worker = message.worker
+            if self._known(peer):
+                self._seats[message.worker] = peer
         elif not isinstance(message, Output | Result | Returned) or peer.worker is None:
             msg = f"{type(message).__name__} is not what the dispatcher expects"
             raise ProtocolError(msg)
@@ -188,6 +187,8 @@ class Crew:
         if self.peers.pop(descriptor, None) is not None:
             self._wake.remove(descriptor)
             peer.channel.close()
+            if peer.worker is not None and self._seats.get(peer.worker) is peer:
+                del self._seats[peer.worker]
             if not self._wake.watches(self._listener.fileno()):
                 self._wake.add(self._listener.fileno(), self._accept)  # there is room again
 

@@ -33,19 +33,27 @@ class Family:
 
     def reap(self) -> bool:
         """Collects dead children: the command, and orphans that became ours; whether all are."""
-        while True:
-            try:
-                dead = processes.dead_child()
-            except ChildProcessError:
-                return True
+        try:
+            while self._collect():
+                pass
+        except ChildProcessError:
+            return True
+        return False
+
+    def _collect(self) -> bool:
+        """Collects one; False if none is dead. Raises ChildProcessError if there is none at all."""
+        who, foreign = -1, False
+        if self._spared:
+            dead = processes.dead_child()
             if dead is None:
                 return False
-            foreign = bool(self._spared) and self._spared.has(dead)
-            _, status, usage = os.wait4(dead, 0)
-            if dead == self.pid:
-                self.status = status
-            if not foreign:
-                self._account(usage)
+            who, foreign = dead, self._spared.has(dead)  # known only until it is collected
+        pid, status, usage = os.wait4(who, os.WNOHANG)
+        if pid == self.pid:
+            self.status = status
+        if pid and not foreign:
+            self._account(usage)
+        return pid != 0
 
     def gone(self) -> bool:
         """Whether nothing of it is alive, after `reap` has found other children."""

@@ -69,7 +69,7 @@ _PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}  
 
 
 def open_log(*, level: str, style: str, **bound: object) -> Log:
-    """A logger with these fields on every line. `style` is json, console or auto."""
+    """A logger of this process, with these fields on every line: `style` is json, console, auto."""
     console = style == "console" or (style == "auto" and sys.stdout.isatty())
     render = _for_people() if console else _json
     lines = _Lines(_prioritized(render) if _to_journal() else render)
@@ -79,20 +79,19 @@ def open_log(*, level: str, style: str, **bound: object) -> Log:
         wrapper_class=structlog.make_filtering_bound_logger(level),
         cache_logger_on_first_use=True,
     )
-    return logger.bind(**bound)
+    return logger.bind(**bound, pid=os.getpid())
 
 
 def _stamp(
     _logger: object, method: str, fields: MutableMapping[str, Any]
 ) -> MutableMapping[str, Any]:
     """The same fields first on every line."""
-    stamped = {
+    return {
         "ts": times.iso(times.now_ms()),
         "level": "error" if method == "exception" else method,
-        "pid": os.getpid(),
+        "event": fields.pop("event"),
         **fields,
     }
-    return {name: stamped[name] for name in _FIRST if name in stamped} | stamped
 
 
 def _whole(

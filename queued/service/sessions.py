@@ -14,6 +14,7 @@ from queued.core import times
 from queued.core.errors import StorageError
 from queued.service.processes import Process
 
+_TICKS_S = os.sysconf("SC_CLK_TCK")
 _NOTE = struct.Struct("qqq")  # pid of the session's leader, when it was noted, token of the claim
 _SLOT = 32
 _SLOTS = 1026  # the first two say where the notes hold, then one for each worker
@@ -75,7 +76,7 @@ def _offset(slot: int) -> int:
 
 
 def _ticks() -> int:
-    return times.boot_ms() * os.sysconf("SC_CLK_TCK") // 1000
+    return times.boot_ms() * _TICKS_S // 1000
 
 
 def _here() -> bytes:
