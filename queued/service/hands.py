@@ -11,7 +11,7 @@ from queued.core.model import Claim, Key
 from queued.service.channel import Run
 
 QUICK_S = 0.02  # a run that takes no longer is quick, and nothing waits longer in a hand
-MOST = 4  # in a hand
+MOST = 8  # in a hand
 
 
 class Hands:

@@ -49,7 +49,7 @@ def test_a_claim_is_found_by_all_of_its_key() -> None:
 
 @pytest.mark.parametrize(
     ("ran_ms", "more"),
-    [(0, 4), (1, 4), (2, 4), (3, 3), (4, 2), (5, 2), (8, 1), (20, 1), (21, 0), (None, 0)],
+    [(0, 8), (1, 8), (2, 5), (3, 3), (4, 2), (5, 2), (8, 1), (20, 1), (21, 0), (None, 0)],
 )
 def test_as_many_more_as_will_soon_begin(ran_ms: int | None, more: int) -> None:
     hands = Hands([_claim(0, 7)])
