@@ -239,6 +239,11 @@ class Job(NamedTuple):
     created_ms: int
     updated_ms: int
 
+    def seen_at(self, now_ms: int) -> "Job":
+        """As people see it then: what is due is scheduled no more, also if no service runs."""
+        due = self.label is Label.SCHEDULED and self.run_at_ms <= now_ms
+        return self._replace(label=Label.PENDING) if due else self
+
 
 class Attempt(NamedTuple):
     """One run of a job, finished or not."""
@@ -260,11 +265,15 @@ class Attempt(NamedTuple):
 
 
 class JobFilter(NamedTuple):
-    """Which jobs to list: a label or state, a queue, and the order of enqueueing."""
+    """Which jobs to list: a label or state, a queue, and the order of enqueueing.
+
+    `after_ms`: of the scheduled ones only those that are due later.
+    """
 
     label: Label | None = None
     queue: str | None = None
     reverse: bool = False
+    after_ms: int = 0
 
 
 class Instance(NamedTuple):

@@ -72,7 +72,7 @@ ATTEMPT_COLUMNS = (
 def show(context: Context, arguments: Arguments) -> int:
     """Prints one job with all its attempts."""
     (seq,) = context.find([arguments.text("JOB") or ""])
-    job, attempts = context.store.show(seq), context.store.attempts(seq)
+    job, attempts = context.store.show(seq).seen_at(now_ms()), context.store.attempts(seq)
     if context.json:
         from queued.ctl.records import full_record
 

@@ -31,15 +31,17 @@ def put_jobs(
     lines: Lines | None = None,
 ) -> int:
     """Prints the jobs that the options --queue, --limit and --reverse leave of those of a label."""
-    wanted = JobFilter(label, arguments.text("--queue"), arguments.flag("--reverse"))
+    now = now_ms()
+    queue, reverse = arguments.text("--queue"), arguments.flag("--reverse")
+    wanted = JobFilter(label, queue, reverse, after_ms=now)
     limit = arguments.whole("--limit", 1)
-    jobs = context.store.list(wanted, limit=limit)
+    jobs = (job.seen_at(now) for job in context.store.list(wanted, limit=limit))
     if context.json:
         put_array(job_record(job) for job in jobs)
     elif (first := next(jobs, None)) is None:
         say("no jobs")
     else:
-        shown = lines or _job_lines(now_ms())
+        shown = lines or _job_lines(now)
         put(heading(columns))
         _put_table(context, wanted, chain([first], jobs), shown, _room(limit))
     return Exit.DONE

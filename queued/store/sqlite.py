@@ -262,7 +262,7 @@ class SqliteStore:
 _REFINED = {Label.SCHEDULED, Label.FAILED}
 
 
-def _list_statement(wanted: JobFilter) -> tuple[str, dict[str, str | None]]:
+def _list_statement(wanted: JobFilter) -> tuple[str, dict[str, str | int | None]]:
     suffix = "_reverse" if wanted.reverse else ""
     if wanted.label is None:
         return f"list{suffix}", {"queue": wanted.queue}
@@ -273,6 +273,7 @@ def _list_statement(wanted: JobFilter) -> tuple[str, dict[str, str | None]]:
         "state": State.PENDING if refined else wanted.label,
         "label": wanted.label if refined else None,
         "queue": wanted.queue,
+        "due": wanted.after_ms,
     }
 
 

@@ -89,6 +89,18 @@ def test_delay_and_here(queuectl: Program) -> None:
     assert job["state"] == "scheduled"
 
 
+def test_what_is_due_is_scheduled_no_more_though_nobody_works(
+    queuectl: Program, until: Until
+) -> None:
+    queuectl.ok("enqueue", "--id", "soon", "--delay", "1ms", "--", "true")
+    queuectl.ok("enqueue", "--id", "late", "--delay", "2h", "--", "true")
+    until(lambda: queuectl.json("status")["scheduled"] == 1)
+    assert queuectl.json("show", "soon")["state"] == "pending"
+    assert [job["state"] for job in queuectl.json("list")] == ["pending", "scheduled"]
+    assert [job["id"] for job in queuectl.json("list", "--state", "scheduled")] == ["late"]
+    assert queuectl.ok("list", "--state", "scheduled").count("late") == 1
+
+
 def test_default_max_retries_is_fixed_when_it_is_enqueued(queuectl: Program) -> None:
     queuectl.ok("config", "set", "max-retries", "9")
     queuectl.add("a")

@@ -136,8 +136,10 @@ def test_list_by_label(engine: Engine, label: Label, *, reverse: bool) -> None:
 
 def test_status_counts_what_list_lists(engine: Engine) -> None:
     _one_of_each(engine)
-    counts = engine.store.status(now_ms=NOW).counts
-    assert {label: len(engine.jobs(label=label)) for label in Label} == counts
+    for now in (NOW, NOW + 1):  # when one that is scheduled becomes due, and nobody works
+        counts = engine.store.status(now_ms=now).counts
+        assert {label: len(engine.jobs(label=label, after_ms=now)) for label in Label} == counts
+        assert counts[Label.SCHEDULED] == (now == NOW)
 
 
 @pytest.mark.parametrize("label", [None, Label.PENDING, Label.COMPLETED])

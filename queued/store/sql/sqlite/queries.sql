@@ -189,12 +189,14 @@ ORDER BY seq DESC LIMIT :limit;
 -- list_state --
 -- A page of one state but completed. By jobs_by_state.
 SELECT {job} FROM jobs WHERE state = :state AND state <> 'completed' AND seq > :after
-  AND (:queue IS NULL OR queue = :queue) AND (:label IS NULL OR label = :label)
+  AND (:queue IS NULL OR queue = :queue)
+  AND (:label IS NULL OR label = :label AND (label <> 'scheduled' OR run_at > :due))
 ORDER BY seq LIMIT :limit;
 
 -- list_state_reverse --
 SELECT {job} FROM jobs WHERE state = :state AND state <> 'completed' AND seq < :after
-  AND (:queue IS NULL OR queue = :queue) AND (:label IS NULL OR label = :label)
+  AND (:queue IS NULL OR queue = :queue)
+  AND (:label IS NULL OR label = :label AND (label <> 'scheduled' OR run_at > :due))
 ORDER BY seq DESC LIMIT :limit;
 
 -- list_completed --
