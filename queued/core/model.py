@@ -14,11 +14,8 @@ A job's life (the stored state; `MOVES` below is the same picture as data):
     +--------------------------------+----------------------+
 """
 
-import math
 from enum import StrEnum
 from typing import NamedTuple
-
-from queued.core.retry import backoff_s
 
 
 class State(StrEnum):
@@ -131,79 +128,6 @@ class Ending(NamedTuple):
     def succeeded(self) -> bool:
         """Exit code 0 by the command's own doing."""
         return self.outcome is Outcome.EXIT and self.exit_code == 0
-
-
-class Backoff(NamedTuple):
-    """The retry delay in force for a job; seconds, and a fraction for the jitter."""
-
-    base: float
-    maximum: float
-    jitter: float
-
-
-class Verdict(NamedTuple):
-    """What an ending makes of its job."""
-
-    state: State
-    counted: int
-    run_at_ms: int
-    error: str | None
-
-
-def judge(claim: Claim, ending: Ending, backoff: Backoff, *, now_ms: int) -> Verdict:
-    """The move that `ending` causes: completed, pending again, dead or cancelled.
-
-    An interrupted run and one that asks to be deferred are not counted as attempts.
-    """
-    error = None if ending.succeeded else describe(ending)
-    if ending.succeeded:
-        return Verdict(State.COMPLETED, 0, claim.due_ms, None)
-    if ending.outcome is Outcome.CANCELLED:
-        return Verdict(State.CANCELLED, 0, claim.due_ms, error)
-    if ending.outcome is Outcome.INTERRUPTED:
-        return Verdict(State.PENDING, 0, claim.due_ms, error)
-    exited = ending.exit_code if ending.outcome is Outcome.EXIT else None
-    attempts = claim.attempts + 1
-    delay_s = backoff_s(attempts, base=backoff.base, maximum=backoff.maximum, jitter=backoff.jitter)
-    run_at_ms = now_ms + math.ceil(delay_s * 1000)  # never early
-    if exited in _codes(claim, "defer_on"):
-        return Verdict(State.PENDING, 0, run_at_ms, error)
-    if exited in _codes(claim, "no_retry_on") or attempts >= claim.max_retries:
-        return Verdict(State.DEAD, 1, claim.due_ms, error)
-    return Verdict(State.PENDING, 1, run_at_ms, error)
-
-
-def _codes(claim: Claim, option: str) -> tuple[object, ...]:
-    codes = claim.options.get(option)
-    return tuple(codes) if isinstance(codes, list) else ()
-
-
-_EXIT_HINTS = {126: "not executable", 127: "command not found"}
-
-
-def describe(ending: Ending) -> str:
-    """One line for `last_error`: how the attempt ended, then the end of what it printed."""
-    head = _headline(ending)
-    printed = printable_tail(ending.tail)
-    return f"{head}: {printed}" if printed else head
-
-
-def _headline(ending: Ending) -> str:
-    if ending.error is not None:
-        return f"{ending.outcome}: {ending.error}"
-    if ending.outcome is Outcome.EXIT:
-        hint = _EXIT_HINTS.get(ending.exit_code or 0)
-        return f"exit {ending.exit_code} ({hint})" if hint else f"exit {ending.exit_code}"
-    if ending.outcome is Outcome.SIGNAL:
-        return f"signal {ending.signal}"
-    return str(ending.outcome)
-
-
-def printable_tail(tail: bytes, *, limit: int = 200) -> str:
-    """The last `limit` characters of `tail` on one line, with nothing that a terminal obeys."""
-    text = " ".join(tail.decode("utf-8", "replace").split())
-    shown = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
-    return shown if len(shown) <= limit else "\N{HORIZONTAL ELLIPSIS}" + shown[1 - limit :]
 
 
 class NewJob(NamedTuple):

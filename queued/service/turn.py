@@ -8,18 +8,9 @@ import random
 from typing import NamedTuple
 
 from queued.core import times
-from queued.core.model import (
-    Backoff,
-    Chunk,
-    Claim,
-    Ending,
-    Key,
-    Outcome,
-    State,
-    Verdict,
-    judge,
-)
+from queued.core.model import Chunk, Claim, Ending, Key, Outcome, State
 from queued.core.settings import Settings
+from queued.core.verdict import Backoff, Verdict, judge
 from queued.service.channel import (
     Hello,
     Message,

@@ -21,9 +21,9 @@ from queued.core.model import (
     NewJob,
     State,
     Summary,
-    Verdict,
     WorkerStatus,
 )
+from queued.core.verdict import Verdict
 
 
 class Walked(NamedTuple):

@@ -3,7 +3,16 @@
 import json
 from contextlib import AbstractContextManager
 
-from queued.core.model import Chunk, Claim, Ending, Instance, Key, Label, State, Verdict
+from queued.core.model import (
+    Chunk,
+    Claim,
+    Ending,
+    Instance,
+    Key,
+    Label,
+    State,
+)
+from queued.core.verdict import Verdict
 from queued.store import removal
 from queued.store.base import Walked
 from queued.store.connection import Database, Patience, Row, damaged, named_errors

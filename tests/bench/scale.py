@@ -13,7 +13,8 @@ import time
 import apsw
 
 from queued.core import times
-from queued.core.model import Ending, Outcome, State, Verdict
+from queued.core.model import Ending, Outcome, State
+from queued.core.verdict import Verdict
 from queued.store.connection import Patience
 from queued.store.ledger import SqliteLedger
 from queued.store.sqlite import SqliteStore

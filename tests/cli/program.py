@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 
 import apsw
 
-from queued.core.model import Backoff, Chunk, Claim, Ending, Outcome, State, judge
+from queued.core.model import Chunk, Claim, Ending, Outcome, State
 from queued.core.times import now_ms
+from queued.core.verdict import Backoff, judge
 from queued.store.connection import Patience
 from queued.store.ledger import SqliteLedger
 

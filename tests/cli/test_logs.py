@@ -5,7 +5,8 @@ import json
 
 import pytest
 
-from queued.core.model import Ending, Outcome, State, Verdict
+from queued.core.model import Ending, Outcome, State
+from queued.core.verdict import Verdict
 from tests.cli.conftest import Until
 from tests.cli.program import Program, failed, is_waiting
 

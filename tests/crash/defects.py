@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from queued.core import model
-from queued.core.model import Claim
+from queued.core import verdict
+from queued.core.model import Claim, Ending
 from queued.service import executor, rescue, turn
 from queued.service.channel import Recorded, Result, Run
 from queued.service.dispatcher import Dispatcher
@@ -96,16 +96,16 @@ def _once() -> bool:
 
 def early_retry(_argument: str) -> None:
     """A retry waits for nothing."""
-    _put(model, "backoff_s", lambda _attempts, **_named: 0.0)
+    _put(verdict, "backoff_s", lambda _attempts, **_named: 0.0)
 
 
 def uncounted_loss(_argument: str) -> None:
     """An attempt that was lost is not counted."""
-    plain = model.judge
+    plain = verdict.judge
 
-    def judge(claim: Claim, ending: model.Ending, *rest: Any, **named: Any) -> model.Verdict:
-        verdict = plain(claim, ending, *rest, **named)
-        return verdict._replace(counted=0) if ending.outcome == "lost" else verdict
+    def judge(claim: Claim, ending: Ending, *rest: Any, **named: Any) -> verdict.Verdict:
+        found = plain(claim, ending, *rest, **named)
+        return found._replace(counted=0) if ending.outcome == "lost" else found
 
     _put(turn, "judge", judge)
 

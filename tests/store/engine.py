@@ -6,7 +6,6 @@ from contextlib import ExitStack
 from typing import Any
 
 from queued.core.model import (
-    Backoff,
     Claim,
     Ending,
     Instance,
@@ -16,9 +15,8 @@ from queued.core.model import (
     NewJob,
     Outcome,
     State,
-    Verdict,
-    judge,
 )
+from queued.core.verdict import Backoff, Verdict, judge
 from queued.store.base import Ledger, Store
 
 NOW = 1_700_000_000_000

@@ -5,7 +5,16 @@ from itertools import pairwise
 
 import pytest
 
-from queued.core.model import Chunk, Claim, Ending, Key, Label, Outcome, State, Verdict
+from queued.core.model import (
+    Chunk,
+    Claim,
+    Ending,
+    Key,
+    Label,
+    Outcome,
+    State,
+)
+from queued.core.verdict import Verdict
 from tests.store.engine import FAILED, NOW, OK, Engine
 
 STALE = {

@@ -3,7 +3,8 @@
 import pytest
 
 from queued.core.errors import ConflictError
-from queued.core.model import MOVES, Claim, Key, Operation, State, Verdict
+from queued.core.model import MOVES, Claim, Key, Operation, State
+from queued.core.verdict import Verdict
 from tests.store.engine import NOW, OK, Engine
 
 LATER = NOW + 60_000

@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import re
 import statistics
 import tomllib
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import queued
+from queued.service.log import EVENTS
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULES = sorted((ROOT / "queued").rglob("*.py"))
@@ -67,3 +69,20 @@ def test_every_package_is_one() -> None:
     # A directory without __init__.py is left out of the wheel without a word.
     packages = {path.parent for path in MODULES}
     assert [_name(path) for path in packages if not (path / "__init__.py").exists()] == []
+
+
+def test_every_event_is_listed_and_every_listed_one_is_logged() -> None:
+    words = {
+        node.value
+        for path in MODULES
+        if path.parent.name == "service"
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+    nouns = {event.partition(".")[0] for event in EVENTS}
+    used = {word for word in words if re.fullmatch(rf"({'|'.join(nouns)})\.[a-z_]+", word)}
+    assert used == set(EVENTS)
+    log = ROOT / "queued" / "service" / "log.py"
+    others = [path.read_text("utf-8") for path in MODULES if path != log]
+    unused = [event for event in EVENTS if not any(f'"{event}"' in text for text in others)]
+    assert unused == ["log.dropped"], "that one is the log's own"

@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from queued.core import model
 from queued.core.model import (
     MOVES,
-    Backoff,
     Claim,
     Ending,
     Key,
@@ -15,11 +14,8 @@ from queued.core.model import (
     Operation,
     Outcome,
     State,
-    Verdict,
-    describe,
-    judge,
-    printable_tail,
 )
+from queued.core.verdict import Backoff, Verdict, describe, judge, printable_tail
 
 BACKOFF = Backoff(2.0, 3600.0, 0.0)
 OK = Ending(Outcome.EXIT, exit_code=0)
