@@ -19,6 +19,7 @@ BENCHMARKS = {
     "xargs": throughput.against_xargs,
     "peers": peers.ahead_of_each,
     "workers": throughput.many_workers,
+    "shares": throughput.shares,
     "enqueue": commands.one_enqueue,
     "batch": commands.many_enqueues,
     "latency": commands.start_latency,

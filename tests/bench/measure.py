@@ -135,13 +135,18 @@ def completed(store: SqliteStore) -> int:
 
 def drain_s(workers: int, count: int) -> float:
     """Seconds from the first claim to the last recorded result, for `count` jobs `true`."""
+    return drained(workers, count, span_s)
+
+
+def drained(workers: int, count: int, measure: Callable[[str], float]) -> float:
+    """What `measure` says of the database when so many workers have run so many jobs `true`."""
     with place() as directory:
         database = os.path.join(directory, "queue.db")
         store = fill(database, count)
         with service(database, workers):
             wait_until(lambda: completed(store) == count)
         store.close()
-        return span_s(database)
+        return measure(database)
 
 
 def span_s(database: str) -> float:

@@ -14,6 +14,7 @@ from tests.bench.measure import (
     Size,
     completed,
     drain_s,
+    drained,
     fill,
     median,
     place,
@@ -61,6 +62,20 @@ def many_workers(size: Size) -> list[Row]:
             )
         )
     return rows
+
+
+def shares(size: Size) -> list[Row]:
+    """Nobody starves: the worker with the fewest jobs, as a part of its fair share."""
+    got = [drained(8, size.jobs, _smallest_share) for _ in range(size.pairs)]
+    return [Row("fewest jobs of a worker of 8", "its share", median(got), "-")]
+
+
+def _smallest_share(database: str) -> float:
+    connection = sqlite3.connect(database)
+    rows = connection.execute("SELECT count(*) FROM attempts GROUP BY worker").fetchall()
+    connection.close()
+    counts = [int(count) for (count,) in rows]
+    return min(counts) * 8 / sum(counts) if len(counts) == 8 else 0.0
 
 
 def _loaded_s(
