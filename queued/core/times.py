@@ -31,6 +31,12 @@ def boot_ms() -> int:
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
 
 
+def boot_id() -> str:
+    """Names the boot that `boot_ms` counts from, as no other boot of any machine."""
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        return file.read().strip()
+
+
 def iso(ms: int) -> str:
     """ISO 8601 in UTC with milliseconds and `Z`: `2026-01-31T12:00:00.000Z`.
 

@@ -29,7 +29,7 @@ class Clock:
         if self._offset_ms is not None and abs(offset_ms - self._offset_ms) <= _TOLERANCE_MS:
             return False
         shift_ms = self._ledger.shift_clock(
-            boot_id=_boot_id(), offset_ms=offset_ms, tolerance_ms=_TOLERANCE_MS
+            boot_id=times.boot_id(), offset_ms=offset_ms, tolerance_ms=_TOLERANCE_MS
         )
         self._offset_ms = offset_ms
         if shift_ms:
@@ -39,8 +39,3 @@ class Clock:
     def forget(self) -> None:
         """The transaction of the last check failed: what it moved has not moved."""
         self._offset_ms = None
-
-
-def _boot_id() -> str:
-    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-        return file.read().strip()

@@ -81,6 +81,5 @@ def _ticks() -> int:
 
 def _here() -> bytes:
     """Where a pid means something: this boot, and this name space of pids."""
-    with open("/proc/sys/kernel/random/boot_id", "rb") as file:
-        boot = file.read().strip()
-    return (b"%s %d" % (boot, os.stat("/proc/self/ns/pid").st_ino)).ljust(_HEADER, b"\0")
+    here = f"{times.boot_id()} {os.stat('/proc/self/ns/pid').st_ino}"
+    return here.encode().ljust(_HEADER, b"\0")
