@@ -110,7 +110,10 @@ class Cancel(_Message, frozen=True):
 
 
 class Roster(_Message, frozen=True):
-    """The first message to a new dispatcher: which workers live, as (worker, pid)."""
+    """To a new dispatcher: which workers live, as (worker, pid).
+
+    Only deaths come before it: the dispatcher before may not have recorded them.
+    """
 
     workers: list[tuple[int, int]]
 
@@ -123,11 +126,17 @@ class WorkerStarted(_Message, frozen=True):
 
 
 class WorkerGone(_Message, frozen=True):
-    """A worker is dead and nothing that it started is alive. `clean`: it owed no result."""
+    """A worker is dead and nothing that it started is alive. `clean`: it owed no result.
+
+    `begun` is the token of the claim that it began last, 0 if that is not known. Claims that were
+    made later than `until_s` are those of another that has its number now.
+    """
 
     worker: int
     pid: int
     clean: bool
+    begun: int
+    until_s: float
 
 
 class Drain(_Message, frozen=True):

@@ -69,7 +69,7 @@ class Crew:
             self.started(WorkerStarted(worker=worker, pid=pid))
         for worker in self.hands.busy():
             if worker not in self._pids:
-                self._put(worker, WorkerGone(worker=worker, pid=0, clean=False))
+                self._put(worker, _unknown(worker))
 
     def started(self, message: WorkerStarted) -> None:
         """A worker lives; what it said before we knew it counts now."""
@@ -191,6 +191,11 @@ class Crew:
                 del self._seats[peer.worker]
             if not self._wake.watches(self._listener.fileno()):
                 self._wake.add(self._listener.fileno(), self._accept)  # there is room again
+
+
+def _unknown(worker: int) -> WorkerGone:
+    """One of whom only claims are left."""
+    return WorkerGone(worker=worker, pid=0, clean=False, begun=0, until_s=float("inf"))
 
 
 def _make_room() -> None:

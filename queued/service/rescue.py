@@ -15,7 +15,7 @@ from queued.service.hands import Hands
 from queued.service.log import Log
 from queued.service.remains import kill_groups, kill_leftovers
 from queued.service.sessions import Session
-from queued.service.turn import Clerk, Turn
+from queued.service.turn import Clerk, Death, Turn
 from queued.store import lock
 from queued.store.base import Ledger
 
@@ -101,10 +101,10 @@ class Rescuer:
             self._refuse(instance, left)
             return False
         now_ms = times.now_ms()
-        turn = Turn(Hands(claims))
+        turn, death = Turn(Hands(claims)), Death("the service died", noted)
         with self._ledger.transaction():
             for worker in turn.hands.busy():
-                self._clerk.bury(turn, worker, "the service died", settings, now_ms)
+                self._clerk.bury(turn, turn.hands.of(worker), death, settings, now_ms)
             self._ledger.unregister(instance.id)
         self._neighbours.forget(instance)
         self._again_s.pop(instance.id, None)

@@ -58,6 +58,11 @@ class Sessions:
         """The command of this claim leads a session from now on."""
         _NOTE.pack_into(self._memory, _offset(slot), pid, _ticks(), token)
 
+    def last(self, slot: int) -> int:
+        """The token of the claim that was begun last in this slot; 0 if none was."""
+        token: int = _NOTE.unpack_from(self._memory, _offset(slot))[2]
+        return token
+
 
 def noted(lock: int) -> dict[int, Session]:
     """The notes of an instance by the token of the claim, from its open lock file.

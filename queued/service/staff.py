@@ -8,6 +8,8 @@ import os
 import signal
 from collections.abc import Callable
 
+from msgspec.structs import replace
+
 from queued.core import times
 from queued.service import channel, processes
 from queued.service.board import Board
@@ -42,6 +44,7 @@ class Staff:
         self._hear = hear
         self._orphans = Orphans()
         self._dispatcher: channel.Channel | None = None
+        self._deaths: dict[int, WorkerGone] = {}  # the last of each slot, for another dispatcher
         self._watched = False
         self._draining = self._finishing = False
 
@@ -194,7 +197,15 @@ class Staff:
             if status == 0 and self._finishing and not dismissed:
                 self.table.redispatch = False
         else:
-            self.say(WorkerGone(worker=child.slot, pid=child.pid, clean=status == 0))
+            gone = WorkerGone(
+                worker=child.slot,
+                pid=child.pid,
+                clean=status == 0,
+                begun=self._board.sessions.last(child.slot),
+                until_s=float("inf"),
+            )
+            self.say(gone)
+            self._deaths[child.slot] = replace(gone, until_s=times.monotonic_s())
 
     # Their start
 
@@ -214,6 +225,8 @@ class Staff:
         pid, self._dispatcher = self._nursery.dispatcher()
         self.table.started(DISPATCHER, pid, times.monotonic_s())
         self._wake.add(self._dispatcher.fileno(), self._listen)
+        for gone in self._deaths.values():
+            self.say(gone)
         workers = [*self.table.living_workers(), *(child for child, _ in self.unburied)]
         self.say(Roster(workers=[(child.slot, child.pid) for child in workers]))
         if self._draining:

@@ -5,6 +5,7 @@ returned, to be used if the commit succeeds and to be thrown away if not.
 """
 
 import random
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from queued.core import times
@@ -39,6 +40,13 @@ class Finished(NamedTuple):
     ending: Ending
     verdict: Verdict
     state: State
+
+
+class Death(NamedTuple):
+    """How a worker ended, and the tokens of claims that were begun last, as far as is known."""
+
+    why: str
+    begun: Collection[int]
 
 
 class Turn:
@@ -170,25 +178,29 @@ class Clerk:
     ) -> None:
         """Nothing of the worker lives. If it left cleanly, it never started what we sent it."""
         self._ledger.worker_gone(self._instance, worker)
+        claims = [c for c in turn.hands.of(worker) if _made_s(c.key.token) <= gone.until_s]
         if not gone.clean:
-            self.bury(turn, worker, "its worker died", settings, now_ms)
+            self.bury(turn, claims, Death("its worker died", [gone.begun]), settings, now_ms)
             return
-        for claim in turn.hands.of(worker):
+        for claim in claims:
             if turn.hands.inherited(claim):
                 self.settle(turn, claim, Ending(Outcome.INTERRUPTED), settings, now_ms)
             else:
                 self._give_back(turn, claim, settings, now_ms)
 
-    def bury(self, turn: Turn, worker: int, why: str, settings: Settings, now_ms: int) -> None:
-        """Settles what a dead worker held: it was at the first, and the next was in its hand.
+    def bury(
+        self, turn: Turn, claims: Sequence[Claim], death: Death, settings: Settings, now_ms: int
+    ) -> None:
+        """Settles what a dead worker held. What it was at is lost.
 
-        If a result was on its way when all died, it may have been at the next one: that attempt
-        stays in the history, and does not count.
+        Results of those before that were on their way, and those after were in its hand: these
+        attempts stay in the history, and do not count.
         """
-        outcome = Outcome.LOST
-        for claim in turn.hands.of(worker):
-            self.settle(turn, claim, Ending(outcome, error=why), settings, now_ms)
-            outcome = Outcome.INTERRUPTED
+        begun = [claim for claim in claims if claim.key.token in death.begun]
+        lost = (begun or claims)[:1]
+        for claim in claims:
+            outcome = Outcome.LOST if claim in lost else Outcome.INTERRUPTED
+            self.settle(turn, claim, Ending(outcome, error=death.why), settings, now_ms)
 
     def settle(
         self, turn: Turn, claim: Claim, ending: Ending, settings: Settings, now_ms: int
@@ -226,6 +238,11 @@ class Clerk:
         token = int(times.monotonic_s() * 1_000_000) << _CHANCE_BITS
         self._token = max(self._token + 1, token | random.getrandbits(_CHANCE_BITS))
         return self._token
+
+
+def _made_s(token: int) -> float:
+    """When a token was made, on the monotonic clock."""
+    return (token >> _CHANCE_BITS) / 1_000_000
 
 
 def _recorded(replies: list[Message]) -> list[Key]:

@@ -80,7 +80,7 @@ class Stranger:
             channel.Drain(),
             channel.Renew(),
             channel.Roster(workers=[(1, os.getpid())]),
-            channel.WorkerGone(worker=1, pid=1, clean=False),
+            channel.WorkerGone(worker=1, pid=1, clean=False, begun=0, until_s=0.0),
             channel.WorkerStarted(worker=1, pid=os.getpid()),
             channel.Recorded(key=self._key(), accepted=True),
             channel.Ready(),

@@ -1,7 +1,12 @@
 """A worker with quick jobs is handed its next one early, and nobody has to wait for that."""
 
+from contextlib import closing
+
+import apsw
+import pytest
+
 from queued.core import times
-from tests.service import Queue, Service, eventually
+from tests.service import Queue, Service, alive, eventually
 
 QUICK = 30
 # On a busy machine, too, a quick job is one.
@@ -84,5 +89,41 @@ def test_a_cancelled_job_in_the_hand_never_starts(queue: Queue) -> None:
     done = out.read_text().split()
     completed = [str(n) for n, job in enumerate(ended) if job.label == "completed"]
     assert set(completed) <= set(done)
-    assert len(done) - len(completed) <= 1, "only the one that was running had begun"
+    began = [
+        str(n)
+        for n, name in enumerate(names)
+        if any(run.ran_ms is not None for run in queue.attempts(name))
+    ]
+    assert set(done) <= set(began), "what was cancelled before it began has done nothing"
     assert {job.label for job in ended} == {"completed", "cancelled"}
+
+
+CHILDREN = "S=$(awk '/^PPid/ { print $2 }' /proc/$PPID/status); C=$(cat /proc/$S/task/$S/children)"
+
+
+@pytest.mark.parametrize("victims", ["$C", "$C $S"])
+def test_who_kills_more_than_its_worker_pays_alone(queue: Queue, victims: str) -> None:
+    """The results of those before it are not recorded, and die with the dispatcher."""
+    begun = queue.file("begun")
+    _quick_then(queue)
+    before = queue.add(f"touch {begun}; sleep 0.2", max_retries=1)
+    between = queue.add("true", max_retries=1)
+    fatal = queue.add(f"{CHILDREN}; kill -9 {victims}; sleep 30", max_retries=1)
+    behind = queue.add("true", max_retries=1)
+    service = _serve(queue)
+    eventually(begun.exists)
+    with closing(apsw.Connection(queue.path)) as other:
+        other.set_busy_timeout(5000)
+        other.execute("BEGIN IMMEDIATE")
+        worker, dispatcher = service.child(1), service.child(0)
+        eventually(lambda: not alive(worker) and not alive(dispatcher))
+        other.execute("ROLLBACK")
+    if "$S" in victims:
+        service.ended()
+        _serve(queue)
+    assert queue.wait(fatal).label == "dead"
+    for name in (before, between, behind):
+        assert queue.wait(name).label == "completed"
+        assert queue.job(name).attempts == 0
+    assert [run.outcome for run in queue.attempts(before)] == ["interrupted", "exit"]
+    assert [run.outcome for run in queue.attempts(fatal)] == ["lost"]

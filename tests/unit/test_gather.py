@@ -47,7 +47,7 @@ def test_whatever_else_comes_has_its_turn_at_once() -> None:
     for message in (
         Output(key=Key(1, 1, 1), piece=piece),
         Returned(key=Key(1, 1, 1)),
-        WorkerGone(worker=1, pid=1, clean=False),
+        WorkerGone(worker=1, pid=1, clean=False, begun=0, until_s=0.0),
     ):
         gather = _made([1], w1=5)
         gather.heard(1, message)
