@@ -33,12 +33,16 @@ while (message := queue.pop()) is not None:
 
 
 class Peer(NamedTuple):
-    """A program, how to get it, and seconds for so many jobs `true` with two at a time."""
+    """A program, how to get it, and seconds for so many jobs `true` with two at a time.
+
+    `most` is how many jobs it can have waiting.
+    """
 
     name: str
     package: str
     there: Callable[[], bool]
     seconds: Callable[[int], float]
+    most: int = 2000
 
 
 def ahead_of_each(size: Size) -> list[Row]:
@@ -47,7 +51,7 @@ def ahead_of_each(size: Size) -> list[Row]:
 
 
 def _against(peer: Peer, size: Size) -> Row:
-    jobs = max(1, size.jobs * 2 // 5)  # most of them are slow
+    jobs = min(size.jobs, peer.most)
     what = f"{jobs} jobs, 8 workers"
     if not peer.there():
         return Row(what, peer.name, None, "> 1", f"absent: {peer.package}")
@@ -70,10 +74,13 @@ def _sh(script: str, **variables: str) -> None:
 
 
 def _tsp(count: int) -> float:
-    """Enqueued behind a blocked slot, so that only running is timed."""
+    """Enqueued behind a blocked slot, so that only running is timed.
+
+    Each job that waits has a connection to the server, which uses select(2).
+    """
     with place() as directory:
         env = {"TS_SOCKET": f"{directory}/socket", "TMPDIR": directory, "N": str(count),
-               "TS_MAXFINISHED": "10", "TS_MAXCONN": "100"}  # fmt: skip
+               "TS_MAXFINISHED": "10", "TS_MAXCONN": "1000"}  # fmt: skip
         _sh("tsp -S 1; tsp -n sleep 1000; for i in $(seq $N); do tsp -n sh -c true; done", **env)
         seconds = timed(lambda: _sh("tsp -S 2; tsp -k 0; tsp -n -d true; tsp -w", **env))
         _sh("tsp -K", **env)
@@ -138,7 +145,7 @@ def _litequeue(count: int) -> float:
 
 
 PEERS = (
-    Peer("task-spooler -S 2", "apt-get install task-spooler", _has("tsp"), _tsp),
+    Peer("task-spooler -S 2", "apt-get install task-spooler", _has("tsp"), _tsp, 900),
     Peer("nq, two directories", "apt-get install nq", _has("nq"), _nq),
     Peer("parallel -j2", "apt-get install parallel", _has("parallel"), _parallel),
     Peer("huey, 2 processes", "pip install huey", _module("huey"), _huey),
