@@ -231,7 +231,7 @@ def _named(error: Exception, path: str) -> QueuedError | None:  # noqa: PLR0911 
     match error:
         case apsw.BusyError() | apsw.LockedError():
             return BusyError(f"{path} stayed locked by another program; try again later")
-        case apsw.FullError():
+        case apsw.FullError() | apsw.IOError() if _full(error, path):
             return StorageError(f"no room on the disk for {path}; free some and try again")
         case (
             apsw.NotADBError() | apsw.CorruptError() | apsw.FormatError() | apsw.ReadOnlyError()
@@ -253,6 +253,16 @@ def _named(error: Exception, path: str) -> QueuedError | None:  # noqa: PLR0911 
         case OSError():
             return StorageError(f"{path}: {error.strerror}")
     return None
+
+
+def _full(error: apsw.Error, path: str) -> bool:
+    """Whether the disk is full. Where a side file cannot grow SQLite says that the disk failed."""
+    if isinstance(error, apsw.FullError):
+        return True
+    try:
+        return os.statvfs(os.path.dirname(path)).f_bavail == 0
+    except OSError:
+        return False
 
 
 def _wrong(error: apsw.Error) -> str:

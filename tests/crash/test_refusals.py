@@ -111,6 +111,24 @@ def test_a_file_system_that_fills_up(tmp_path: Path, small_disk: Path, _who: str
 
 
 @pytest.mark.parametrize("_who", ["root"] if os.geteuid() == 0 else [])
+def test_a_start_on_a_full_file_system(tmp_path: Path, small_disk: Path, _who: str) -> None:
+    """SQLite has no room for its shared memory: one line says so, and later all is well."""
+    with contextlib.closing(Queue(tmp_path, str(small_disk / "queue.db"))) as queue:
+        name = queue.add("true")
+    filler = _fill(small_disk)
+    service = queue.spawn()
+    assert service.ended() == 74
+    assert service.log_path.read_text().count("\n") == 1
+    assert "no room on the disk" in service.log_path.read_text()
+    assert "no room on the disk" in queue.queuectl("list").stderr
+    service.kill_all()
+    filler.unlink()
+    with contextlib.closing(Queue(tmp_path, queue.path)) as again:
+        again.serve()
+        assert again.wait(name).label == "completed"
+
+
+@pytest.mark.parametrize("_who", ["root"] if os.geteuid() == 0 else [])
 @pytest.mark.parametrize("command", ["backup", "vacuum", "restore"])
 def test_no_room_for_a_copy(tmp_path: Path, small_disk: Path, command: str, _who: str) -> None:
     """The database is as it was, and nothing half done is left beside it."""
