@@ -205,7 +205,8 @@ class Staff:
                 until_s=float("inf"),
             )
             self.say(gone)
-            self._deaths[child.slot] = replace(gone, until_s=times.monotonic_s())
+            # Later its pid may be another's.
+            self._deaths[child.slot] = replace(gone, pid=0, until_s=times.monotonic_s())
 
     # Their start
 
