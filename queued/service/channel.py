@@ -128,14 +128,14 @@ class WorkerStarted(_Message, frozen=True):
 class WorkerGone(_Message, frozen=True):
     """A worker is dead and nothing that it started is alive. `clean`: it owed no result.
 
-    `begun` is the token of the claim that it began last, 0 if that is not known. Claims that were
-    made later than `until_s` are those of another that has its number now.
+    `begun` is the token of the claim that it began last, 0 if it began none; None: that is not
+    known. Claims that were made later than `until_s` are another's that has its number now.
     """
 
     worker: int
     pid: int
     clean: bool
-    begun: int
+    begun: int | None
     until_s: float
 
 
@@ -219,7 +219,7 @@ class Channel:
         return bool(self._waiting)
 
     def send(self, message: Message) -> None:
-        """Sends, or keeps it for `flush`. A dead peer marks the channel closed."""
+        """Sends, or keeps it for `flush`. A dead peer is told nothing."""
         self._waiting.append(_encode(message))
         self.flush()
 
@@ -231,7 +231,7 @@ class Channel:
             except BlockingIOError:
                 return
             except OSError:
-                self.closed = True
+                self._waiting.clear()  # it is gone; what it said before is still to be heard
                 return
             self._waiting.popleft()
 
@@ -246,6 +246,8 @@ class Channel:
                 size = self._socket.recv_into(self._packet)
             except BlockingIOError:
                 break
+            except ConnectionResetError:
+                continue  # it did not hear all that we said; what it said is there
             except OSError:
                 size = 0
             if size == 0:

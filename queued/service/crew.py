@@ -195,7 +195,7 @@ class Crew:
 
 def _unknown(worker: int) -> WorkerGone:
     """One of whom only claims are left."""
-    return WorkerGone(worker=worker, pid=0, clean=False, begun=0, until_s=float("inf"))
+    return WorkerGone(worker=worker, pid=0, clean=False, begun=None, until_s=float("inf"))
 
 
 def _make_room() -> None:

@@ -53,7 +53,7 @@ class Followed:
     """
 
     def __init__(self, sessions: Iterable[Session]) -> None:
-        self._sessions = {session.leader: session for session in sessions}
+        self._sessions = {session.leader: session for session in sessions if session.leader}
         self._seen: set[int] = set()
 
     def look(self) -> tuple[list[Process], list[Process]]:

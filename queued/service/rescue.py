@@ -101,7 +101,7 @@ class Rescuer:
             self._refuse(instance, left)
             return False
         now_ms = times.now_ms()
-        turn, death = Turn(Hands(claims)), Death("the service died", noted)
+        turn, death = Turn(Hands(claims)), Death("the service died", noted or None)
         with self._ledger.transaction():
             for worker in turn.hands.busy():
                 self._clerk.bury(turn, turn.hands.of(worker), death, settings, now_ms)

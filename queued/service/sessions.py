@@ -23,7 +23,10 @@ _SIZE = _SLOT * _SLOTS
 
 
 class Session(NamedTuple):
-    """The session that a command leads; it had begun at `noted` (clock ticks since boot)."""
+    """The session that a command leads; it had begun at `noted` (clock ticks since boot).
+
+    Without a leader (0) the command was about to be started.
+    """
 
     leader: int
     noted: int
@@ -55,11 +58,11 @@ class Sessions:
         os.pwrite(self._lock, bytes(_SLOT), _offset(slot))
 
     def note(self, slot: int, token: int, pid: int) -> None:
-        """The command of this claim leads a session from now on."""
+        """The command of this claim is started now (0), or was, and leads a session."""
         _NOTE.pack_into(self._memory, _offset(slot), pid, _ticks(), token)
 
     def last(self, slot: int) -> int:
-        """The token of the claim that was begun last in this slot; 0 if none was."""
+        """The token of the claim whose command was started last in this slot; 0 if none was."""
         token: int = _NOTE.unpack_from(self._memory, _offset(slot))[2]
         return token
 
@@ -73,7 +76,7 @@ def noted(lock: int) -> dict[int, Session]:
     if text[:_HEADER] != _here() or len(text) < _SIZE:
         return {}
     notes = (_NOTE.unpack_from(text, at) for at in range(_HEADER, _SIZE, _SLOT))
-    return {token: Session(pid, ticks) for pid, ticks, token in notes if pid}
+    return {token: Session(pid, ticks) for pid, ticks, token in notes if token}
 
 
 def _offset(slot: int) -> int:

@@ -43,10 +43,10 @@ class Finished(NamedTuple):
 
 
 class Death(NamedTuple):
-    """How a worker ended, and the tokens of claims that were begun last, as far as is known."""
+    """How a worker ended, and with which tokens claims were begun last, if that is known."""
 
     why: str
-    begun: Collection[int]
+    begun: Collection[int] | None
 
 
 class Turn:
@@ -161,6 +161,7 @@ class Clerk:
         claim = turn.hands.find(worker, key)
         if claim is not None:
             self._give_back(turn, claim, settings, now_ms)
+        turn.reply(worker, Recorded(key=key, accepted=True))
 
     def _give_back(self, turn: Turn, claim: Claim, settings: Settings, now_ms: int) -> None:
         """It is known that it was never started: as if it had not been claimed.
@@ -180,7 +181,8 @@ class Clerk:
         self._ledger.worker_gone(self._instance, worker)
         claims = [c for c in turn.hands.of(worker) if _made_s(c.key.token) <= gone.until_s]
         if not gone.clean:
-            self.bury(turn, claims, Death("its worker died", [gone.begun]), settings, now_ms)
+            begun = None if gone.begun is None else [gone.begun]
+            self.bury(turn, claims, Death("its worker died", begun), settings, now_ms)
             return
         for claim in claims:
             if turn.hands.inherited(claim):
@@ -191,13 +193,14 @@ class Clerk:
     def bury(
         self, turn: Turn, claims: Sequence[Claim], death: Death, settings: Settings, now_ms: int
     ) -> None:
-        """Settles what a dead worker held. What it was at is lost.
+        """Settles what a dead worker held. What it was at is lost: the oldest, if nobody knows.
 
         Results of those before that were on their way, and those after were in its hand: these
         attempts stay in the history, and do not count.
         """
-        begun = [claim for claim in claims if claim.key.token in death.begun]
-        lost = (begun or claims)[:1]
+        lost = claims[:1]
+        if death.begun is not None:
+            lost = [claim for claim in claims if claim.key.token in death.begun]
         for claim in claims:
             outcome = Outcome.LOST if claim in lost else Outcome.INTERRUPTED
             self.settle(turn, claim, Ending(outcome, error=death.why), settings, now_ms)

@@ -67,6 +67,7 @@ class Worker:
         self._execution: Execution | None = None
         self._hand = Hand()
         self._owed: list[Execution] = []  # results that were sent and are not acknowledged
+        self._returned: list[Key] = []  # and claims
         self._spared = Spared()
         self._disowned = False  # the claim was lost: end it, report nothing
         self._leaving = False  # exit once nothing is owed
@@ -81,7 +82,7 @@ class Worker:
         while True:
             self._connect()
             self._advance()
-            if self._execution is None and not self._owed and self._leaving:
+            if self._leaving and not (self._execution or self._owed or self._returned):
                 return 0
             if self._channel is None and not self._orphaned:
                 continue  # the dispatcher has ended just now
@@ -136,24 +137,19 @@ class Worker:
                 self._recorded([message.key])
             case Recorded():
                 self._lose(message.key)
-            case Stored() if self._runs(message.key):
-                self._current.streams.stored(message.stream, message.end)
-            case Cancel() if self._runs(message.key):
-                self._current.stop(Outcome.CANCELLED, times.monotonic_s())
+            case Stored() if (execution := self._running(message.key)) is not None:
+                execution.streams.stored(message.stream, message.end)
+            case Cancel() if (execution := self._running(message.key)) is not None:
+                execution.stop(Outcome.CANCELLED, times.monotonic_s())
             case Cancel():
                 self._give_back([message.key])
             case _:
                 self._log.debug("worker.message_ignored", message=type(message).__name__)
 
-    @property
-    def _current(self) -> Execution:
-        if self._execution is None:
-            msg = "there is no run"
-            raise RuntimeError(msg)
-        return self._execution
-
-    def _runs(self, key: Key) -> bool:
-        return self._execution is not None and self._execution.run.key == key
+    def _running(self, key: Key) -> Execution | None:
+        """The run of that claim, if it goes on."""
+        found = self._execution
+        return found if found is not None and found.run.key == key else None
 
     # The dispatcher
 
@@ -167,7 +163,7 @@ class Worker:
             return
         self._wake.add(self._channel.fileno(), self._receive)
         runs = [*self._owed, *([self._execution] if self._execution is not None else [])]
-        holding = [*(run.run.key for run in runs), *self._hand.keys()]
+        holding = [*(run.run.key for run in runs), *self._hand.keys(), *self._returned]
         self._channel.send(
             Hello(protocol=channel.PROTOCOL, worker=self._number, pid=os.getpid(), holding=holding)
         )
@@ -175,6 +171,8 @@ class Worker:
             run.streams.rewind()
         for owed in self._owed:
             self._report(owed)
+        for key in self._returned:
+            self._send(Returned(key=key))
 
     def _disconnect(self) -> None:
         if self._channel is not None:
@@ -191,17 +189,18 @@ class Worker:
     def _take(self, run: Run) -> None:
         """A new run: for now, or for when the one that is going on is over."""
         self._recorded(run.recorded)
-        if self._leaving:
-            self._send(Returned(key=run.key))
-        elif self._execution is None:
+        if self._execution is None and not self._leaving:
             self._begin(run)
         else:
             self._hand.add(run, times.monotonic_s())
+            if self._leaving:
+                self._give_back([run.key])
 
     def _give_back(self, keys: list[Key]) -> None:
         """What of these is in hand is for somebody else to run."""
         for key in keys:
             if self._hand.drop(key):
+                self._returned.append(key)
                 self._send(Returned(key=key))
 
     def _begin(self, run: Run) -> None:
@@ -210,6 +209,7 @@ class Worker:
         environment = spawn.environment_of(run, self._base)
         group = self._group(self._groups, run) if self._groups is not None else None
         note = partial(self._board.sessions.note, self._number, run.key.token)
+        note(0)
         self._execution = Execution(run, environment, self._spared, group, note, now_s=now_s)
         self._tap = Tap(self._execution, self._wake, self._send, now_s=now_s)
         self._log.debug("job.started", job=run.id, queue=run.queue, attempt=run.key.attempt)
@@ -223,13 +223,14 @@ class Worker:
 
     def _recorded(self, keys: list[Key]) -> None:
         self._owed = [owed for owed in self._owed if owed.run.key not in keys]
+        self._returned = [key for key in self._returned if key not in keys]
 
     def _lose(self, key: Key) -> None:
         """The claim is not ours any more."""
         self._recorded([key])
-        if self._runs(key):
+        if (execution := self._running(key)) is not None:
             self._disowned = True
-            self._current.stop(Outcome.LOST, times.monotonic_s())
+            execution.stop(Outcome.LOST, times.monotonic_s())
         else:
             self._hand.drop(key)
 

@@ -53,6 +53,8 @@ def test_a_note_outlives_who_wrote_it_and_is_found_by_the_claim(tmp_path: Path) 
     for slot in (1, 2, 1024):
         made.make_room(slot)
         made.note(slot, slot * 10, slot * 100)
+    made.note(2, 21, 0)
+    assert made.last(2) == 21
     made.note(2, 21, 201)
     del made
     found = sessions.noted(lock)
