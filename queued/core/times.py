@@ -31,6 +31,18 @@ def boot_ms() -> int:
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
 
 
+def boot_offset_ms() -> int:
+    """How far the wall clock is ahead of the time since boot.
+
+    Both are read at once: a process may be stopped, or wait, between any two instructions.
+    """
+    while True:
+        before_ms = boot_ms()
+        offset_ms = now_ms() - before_ms
+        if boot_ms() - before_ms <= 10:
+            return offset_ms
+
+
 def boot_id() -> str:
     """Names the boot that `boot_ms` counts from, as no other boot of any machine."""
     with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:

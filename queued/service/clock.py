@@ -20,12 +20,12 @@ class Clock:
         self._log = log
         self._offset_ms: int | None = None
 
-    def check(self, now_ms: int) -> bool:
+    def check(self) -> bool:
         """Moves retries along if the clock was set since the last call; whether it was.
 
         Inside a transaction.
         """
-        offset_ms = now_ms - times.boot_ms()
+        offset_ms = times.boot_offset_ms()
         if self._offset_ms is not None and abs(offset_ms - self._offset_ms) <= _TOLERANCE_MS:
             return False
         shift_ms = self._ledger.shift_clock(

@@ -223,7 +223,7 @@ class Dispatcher:
         try:
             with self._ledger.transaction(durable=durable):
                 news = self._news() if looking else None
-                if self._clock.check(now_ms):
+                if self._clock.check():
                     self._retention.clock_was_set(times.monotonic_s())
                 turn = self._clerk.turn(
                     self._crew, self._tuning.settings, claiming=self._claiming(), now_ms=now_ms

@@ -82,7 +82,7 @@ class Worker:
         while True:
             self._connect()
             self._advance()
-            if self._leaving and not (self._execution or self._owed or self._returned):
+            if self._leaving and not (self._execution or self._owed):
                 return 0
             if self._channel is None and not self._orphaned:
                 continue  # the dispatcher has ended just now

@@ -1,6 +1,10 @@
 """What the service finds changed: a claim that was taken away, a clock that was set."""
 
 import signal
+import time
+from contextlib import closing
+
+import apsw
 
 from tests.process.marks import Nap
 from tests.process.raw import sql
@@ -36,3 +40,19 @@ def test_a_retry_moves_along_with_a_clock_that_was_set(queue: Queue) -> None:
     assert abs(queue.job(name).run_at_ms - before - 3_600_000) < 1500
     scheduled = queue.job(given)
     assert scheduled.run_at_ms == scheduled.created_ms + 5_000_000, "that is what the user said"
+
+
+def test_a_wait_for_the_database_is_no_jump_of_the_clock(queue: Queue) -> None:
+    """The turn that waited has an old time in hand; a retry must not come early for that."""
+    service = queue.serve()
+    failing = queue.add("false", backoff_base=300, backoff_max=300)
+    due_ms = queue.wait(failing, "failed").run_at_ms
+    trigger = queue.add("true", delay=0.7)
+    with closing(apsw.Connection(queue.path)) as other:
+        other.set_busy_timeout(5000)
+        other.execute("BEGIN IMMEDIATE")
+        time.sleep(2.5)  # a turn wants to begin since the trigger is due
+        other.execute("ROLLBACK")
+    assert queue.wait(trigger).label == "completed"
+    assert service.logged("clock.shifted") == []
+    assert queue.job(failing).run_at_ms == due_ms
