@@ -135,7 +135,7 @@ class Dispatcher:
     def _over(self) -> bool:
         """Whether nothing can come any more; forgets the instance if all of it was recorded."""
         if self._supervisor.closed:
-            return not self._crew.peers
+            return not self._crew.present()  # of others it will never be told whether they count
         if self._renewing and not self._finishing:
             self._ledger.close()
             return True

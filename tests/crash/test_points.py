@@ -1,6 +1,7 @@
 """kill -9 before and after each step that matters, of the one who takes it and of all at once."""
 
 import os
+import time
 
 import pytest
 
@@ -98,6 +99,23 @@ def test_of_an_end(scene: Scene, point: str, victim: str) -> None:
     assert not [name for name in os.listdir(scene.queue.directory) if name.endswith(".lock")]
 
 
+def test_of_another_dispatcher_that_is_not_told_who_lives(scene: Scene) -> None:
+    """The workers have said hello to it. All of them end, and the next start goes on."""
+    scene.add("job", "[ $QUEUED_ATTEMPT -gt 1 ] || sleep 5")
+    service = scene.armed("again: forked, not told who lives", "pause", workers=2)
+    eventually(lambda: scene.started("job"))
+    service.kill(service.child(0))
+    scene.tripped()
+    eventually(lambda: len(service.logged("settings.applied")) == 2)
+    time.sleep(0.3)
+    service.kill(service.pid)
+    assert service.ended() == -9
+    eventually(lambda: not service.own())
+    scene.serve()
+    assert scene.broken() == []
+    assert scene.queue.job("job").label == "completed"
+
+
 @pytest.mark.parametrize("point", _points("enqueue"))
 def test_of_an_enqueue(scene: Scene, point: str) -> None:
     scene.asked = {"a", "b"}
@@ -111,4 +129,5 @@ def test_of_an_enqueue(scene: Scene, point: str) -> None:
 
 def test_each_point_has_a_test() -> None:
     kinds = {"claim", "run", "result", "start", "hand", "worker", "rescue", "end", "enqueue"}
+    kinds |= {"again"}
     assert {name.split(":")[0] for name in POINTS} == kinds

@@ -67,6 +67,11 @@ def _worker(arguments: tuple[Any, ...], _result: object) -> bool:
     return bool(arguments[1].slot > 0)
 
 
+def _workers_live(_arguments: tuple[Any, ...], _result: object) -> bool:
+    with open(f"/proc/self/task/{os.getpid()}/children", encoding="ascii") as file:
+        return len(file.read().split()) > 1
+
+
 def _anything_lost(arguments: tuple[Any, ...], _result: object) -> bool:
     return bool(arguments[2])
 
@@ -124,6 +129,9 @@ POINTS = {
     "rescue: over": Point("queued.service.rescue:Neighbours", "forget", after=True),
     "start: registered, not committed": Point(LEDGER, "register", after=True),
     "start: the database is open": Point(DISPATCHER, "_open", after=True),
+    "again: forked, not told who lives": Point(
+        "queued.service.nursery:Nursery", "dispatcher", _workers_live, after=True
+    ),
     "end: forgotten, not committed": Point(LEDGER, "unregister", after=True),
     "end: forgotten": Point(DISPATCHER, "_over", _true, after=True),
 }
@@ -162,7 +170,7 @@ def _trip(victim: str, mark: str) -> None:
         return
     if victim == "all":
         os.killpg(0, signal.SIGKILL)
-    os.kill(os.getpid(), signal.SIGKILL)
+    os.kill(os.getpid(), signal.SIGSTOP if victim == "pause" else signal.SIGKILL)
 
 
 def stop_service() -> None:
