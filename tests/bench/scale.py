@@ -135,6 +135,6 @@ def _queuectl_s(path: str, words: tuple[str, ...]) -> float:
     start = time.perf_counter()
     subprocess.run(
         [sys.executable, "-m", "queued.ctl", "--db", path, *words],
-        stdout=subprocess.DEVNULL, check=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True,
     )  # fmt: skip
     return time.perf_counter() - start

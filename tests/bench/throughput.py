@@ -106,7 +106,7 @@ def _status_loop(database: str, done: Callable[[], bool]) -> None:
     while not done():
         subprocess.run(
             [sys.executable, "-m", "queued.ctl", "--db", database, "status"],
-            stdout=subprocess.DEVNULL, check=True,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True,
         )  # fmt: skip
         time.sleep(0.5)
 
