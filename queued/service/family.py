@@ -107,8 +107,8 @@ def _signal_all(left: list[Process], number: signal.Signals) -> bool:
 
 def _ours(process: Process) -> bool:
     """Whether it is still our child: then its pid and its group cannot have been used again."""
-    now = processes.look(process.pid)
-    return now is not None and now.started == process.started and now.parent == os.getpid()
+    now = processes.again(process)
+    return now is not None and now.parent == os.getpid()
 
 
 def _signal_group(group: int, number: signal.Signals) -> bool:

@@ -45,8 +45,8 @@ class Orphans:
 
 
 def _alive(process: Process) -> bool:
-    now = processes.look(process.pid)
-    return now is not None and now.started == process.started and not now.zombie
+    now = processes.again(process)
+    return now is not None and not now.zombie
 
 
 def _may_stay(process: Process, lost: Collection[RunName]) -> bool:

@@ -56,6 +56,12 @@ def look(pid: int) -> Process | None:
     return Process(pid, parent, group, session, int(fields[19]), state in (b"Z", b"X"))
 
 
+def again(process: Process) -> Process | None:
+    """The same process as it is now; None if it is gone, whoever may have its pid."""
+    now = look(process.pid)
+    return now if now is not None and now.started == process.started else None
+
+
 def everyone() -> dict[int, Process]:
     """All processes, by pid."""
     found = (look(int(name)) for name in os.listdir("/proc") if name.isdigit())
@@ -111,8 +117,7 @@ def send(process: Process, number: signal.Signals) -> bool:
     except ProcessLookupError:
         return False
     try:
-        now = look(process.pid)
-        if now is None or now.started != process.started:
+        if again(process) is None:
             return False
         signal.pidfd_send_signal(descriptor, number)
     except (ProcessLookupError, PermissionError):

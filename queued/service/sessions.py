@@ -15,7 +15,8 @@ from queued.core.errors import StorageError
 from queued.service.processes import Process
 
 _TICKS_S = os.sysconf("SC_CLK_TCK")
-_NOTE = struct.Struct("qqq")  # pid of the session's leader, when it was noted, token of the claim
+_NOTE = struct.Struct("qqq")  # token of the claim, when its leader was noted, the leader's pid
+_NUMBER = struct.Struct("q")
 _SLOT = 32
 _SLOTS = 1026  # the first two say where the notes hold, then one for each worker
 _HEADER = _SLOT * 2
@@ -57,13 +58,19 @@ class Sessions:
         os.pwrite(self._lock, _here(), 0)
         os.pwrite(self._lock, bytes(_SLOT), _offset(slot))
 
-    def note(self, slot: int, token: int, pid: int) -> None:
-        """The command of this claim is started now (0), or was, and leads a session."""
-        _NOTE.pack_into(self._memory, _offset(slot), pid, _ticks(), token)
+    def starts(self, slot: int, token: int) -> None:
+        """The command of this claim is started now."""
+        _NUMBER.pack_into(self._memory, _offset(slot) + _NUMBER.size * 2, 0)
+        _NUMBER.pack_into(self._memory, _offset(slot), token)
+
+    def started(self, slot: int, pid: int) -> None:
+        """It leads a session. The pid last: whoever dies in between has noted none."""
+        _NUMBER.pack_into(self._memory, _offset(slot) + _NUMBER.size, _ticks())
+        _NUMBER.pack_into(self._memory, _offset(slot) + _NUMBER.size * 2, pid)
 
     def last(self, slot: int) -> int:
         """The token of the claim whose command was started last in this slot; 0 if none was."""
-        token: int = _NOTE.unpack_from(self._memory, _offset(slot))[2]
+        token: int = _NUMBER.unpack_from(self._memory, _offset(slot))[0]
         return token
 
 
@@ -76,7 +83,7 @@ def noted(lock: int) -> dict[int, Session]:
     if text[:_HEADER] != _here() or len(text) < _SIZE:
         return {}
     notes = (_NOTE.unpack_from(text, at) for at in range(_HEADER, _SIZE, _SLOT))
-    return {token: Session(pid, ticks) for pid, ticks, token in notes if token}
+    return {token: Session(pid, ticks) for token, ticks, pid in notes if token}
 
 
 def _offset(slot: int) -> int:

@@ -208,8 +208,8 @@ class Worker:
         now_s = times.monotonic_s()
         environment = spawn.environment_of(run, self._base)
         group = self._group(self._groups, run) if self._groups is not None else None
-        note = partial(self._board.sessions.note, self._number, run.key.token)
-        note(0)
+        self._board.sessions.starts(self._number, run.key.token)
+        note = partial(self._board.sessions.started, self._number)
         self._execution = Execution(run, environment, self._spared, group, note, now_s=now_s)
         self._tap = Tap(self._execution, self._wake, self._send, now_s=now_s)
         self._log.debug("job.started", job=run.id, queue=run.queue, attempt=run.key.attempt)

@@ -3,15 +3,7 @@
 import json
 from contextlib import AbstractContextManager
 
-from queued.core.model import (
-    Chunk,
-    Claim,
-    Ending,
-    Instance,
-    Key,
-    Label,
-    State,
-)
+from queued.core.model import Chunk, Claim, Ending, Instance, Key, Label, State
 from queued.core.verdict import Verdict
 from queued.store import removal
 from queued.store.base import Walked

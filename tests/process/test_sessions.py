@@ -52,10 +52,12 @@ def test_a_note_outlives_who_wrote_it_and_is_found_by_the_claim(tmp_path: Path) 
     made = Sessions(lock)
     for slot in (1, 2, 1024):
         made.make_room(slot)
-        made.note(slot, slot * 10, slot * 100)
-    made.note(2, 21, 0)
+        made.starts(slot, slot * 10)
+        made.started(slot, slot * 100)
+    made.starts(2, 21)
     assert made.last(2) == 21
-    made.note(2, 21, 201)
+    made.starts(2, 21)
+    made.started(2, 201)
     del made
     found = sessions.noted(lock)
     assert {token: session.leader for token, session in found.items()} == {
@@ -71,7 +73,8 @@ def test_a_note_of_another_boot_says_nothing(tmp_path: Path) -> None:
     assert sessions.noted(lock) == {}  # nor does a file without any
     made = Sessions(lock)
     made.make_room(1)
-    made.note(1, 1, 1)
+    made.starts(1, 1)
+    made.started(1, 1)
     assert sessions.noted(lock) != {}
     os.pwrite(lock, b"x", 0)
     assert sessions.noted(lock) == {}
