@@ -16,6 +16,7 @@ from queued.core.times import now_ms
 from queued.core.verdict import Backoff, judge
 from queued.store.connection import Patience
 from queued.store.ledger import SqliteLedger
+from tests.proc import watches
 
 ROOT = Path(__file__).resolve().parents[2]
 OK = Ending(Outcome.EXIT, exit_code=0)
@@ -162,7 +163,5 @@ def timeless(text: str) -> str:
 
 def is_waiting(process: subprocess.Popen[bytes]) -> bool:
     """Whether it has armed inotify and sleeps."""
-    proc = Path(f"/proc/{process.pid}")
-    links = [os.readlink(link) for link in proc.glob("fd/*") if link.is_symlink()]
-    state = (proc / "stat").read_text().rpartition(")")[2].split()[0]
-    return any("inotify" in link for link in links) and state == "S"
+    stat = Path(f"/proc/{process.pid}/stat").read_text()
+    return watches(process.pid) and stat.rpartition(")")[2].split()[0] == "S"

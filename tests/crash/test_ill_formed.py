@@ -11,6 +11,7 @@ from queued.core.model import Chunk, Ending, Key, Outcome
 from queued.service import channel
 from queued.service.channel import Hello, Output, Piece, Result
 from tests.crash.scene import Scene
+from tests.proc import targets
 from tests.service import Service
 
 MESSAGES = 10_000
@@ -19,11 +20,8 @@ _encode = msgspec.msgpack.Encoder().encode
 
 def _addresses(service: Service) -> list[bytes]:
     """The abstract addresses that the supervisor listens on: its sockets, by their inodes."""
-    inodes = set()
-    for name in os.listdir(f"/proc/{service.pid}/fd"):
-        target = os.readlink(f"/proc/{service.pid}/fd/{name}")
-        if target.startswith("socket:"):
-            inodes.add(target[len("socket:[") : -1])
+    sockets = [target for target in targets(service.pid) if target.startswith("socket:[")]
+    inodes = {target[len("socket:[") : -1] for target in sockets}
     with open("/proc/net/unix", encoding="ascii", errors="replace") as file:
         rows = [line.split() for line in file.readlines()[1:]]
     return [b"\0" + row[7][1:].encode() for row in rows if row[6] in inodes and row[7:]]

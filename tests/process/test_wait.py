@@ -1,19 +1,19 @@
 """`wait`, `logs --follow` and `enqueue --wait`: at once when it happens, and free until then."""
 
 import json
-import os
 import signal
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from queued.core import times
+from tests.proc import watches
 from tests.process.marks import Nap
 from tests.service import Queue, eventually
 
@@ -32,16 +32,6 @@ def waiting(queue: Queue, *arguments: str) -> Iterator["subprocess.Popen[bytes]"
             yield process
         finally:
             process.kill()
-
-
-def watches(pid: int) -> bool:
-    """Whether the process has an inotify watch."""
-    with suppress(OSError):
-        return any(
-            os.readlink(f"/proc/{pid}/fd/{name}") == "anon_inode:inotify"
-            for name in os.listdir(f"/proc/{pid}/fd")
-        )
-    return False
 
 
 CODES = {

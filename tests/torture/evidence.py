@@ -1,10 +1,10 @@
 """What services said of the results that they recorded, and who has outlived his run."""
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
 from queued.service import processes
+from tests.proc import targets
 from tests.service import Service
 from tests.torture.history import Witness
 
@@ -28,17 +28,9 @@ def outlived(traces: Path) -> list[str]:
     """Processes that hold a lock which every run holds for as long as any of it lives."""
     found = []
     for process in processes.everyone().values():
-        if not process.zombie and _holds(process.pid, str(traces)):
+        if not process.zombie and any(
+            target.startswith(str(traces)) for target in targets(process.pid)
+        ):
             name = processes.environment(process.pid).get(b"QUEUED_JOB_ID", b"").decode()
             found.append(f"{name} pid {process.pid}")
     return found
-
-
-def _holds(pid: int, directory: str) -> bool:
-    try:
-        return any(
-            os.readlink(f"/proc/{pid}/fd/{name}").startswith(directory)
-            for name in os.listdir(f"/proc/{pid}/fd")
-        )
-    except OSError:
-        return False
