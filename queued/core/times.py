@@ -21,9 +21,8 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def monotonic_s() -> float:
-    """Seconds on a clock that never jumps and stands still in a suspend; for deadlines."""
-    return time.monotonic()
+# Seconds on a clock that never jumps and stands still in a suspend; for deadlines.
+monotonic_s = time.monotonic
 
 
 def boot_ms() -> int:

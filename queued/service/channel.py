@@ -218,9 +218,9 @@ class Channel:
         """Whether something waits until the other side reads: watch for writability."""
         return bool(self._waiting)
 
-    def send(self, message: Message) -> None:
-        """Sends, or keeps it for `flush`. A dead peer is told nothing."""
-        self._waiting.append(_encode(message))
+    def send(self, *messages: Message) -> None:
+        """Sends them, or keeps them for `flush`. A dead peer is told nothing."""
+        self._waiting.extend(map(_encode, messages))
         self.flush()
 
     def flush(self) -> None:

@@ -31,6 +31,7 @@ from queued.service.wake import Wake
 
 _UCRED = struct.Struct("3i")
 _NO_ROOM = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
+_EXPECTED = (Output, Result, Returned)  # from a worker that has said who it is
 _HELD = 64  # messages of one that the supervisor has not named yet
 
 
@@ -109,8 +110,7 @@ class Crew:
         """Sends to a worker; one that is not connected will say what it holds when it is."""
         peer = self._seats.get(worker)
         if peer is not None and self._known(peer):
-            for message in messages:
-                peer.channel.send(message)
+            peer.channel.send(*messages)
             self._wake.writable(peer.channel.fileno(), wanted=peer.channel.backlog)
 
     def made(self, hands: Hands, now_s: float) -> None:
@@ -171,7 +171,7 @@ class Crew:
             peer.worker = message.worker
             if self._known(peer):
                 self._seats[message.worker] = peer
-        elif not isinstance(message, Output | Result | Returned) or peer.worker is None:
+        elif not isinstance(message, _EXPECTED) or peer.worker is None:
             msg = f"{type(message).__name__} is not what the dispatcher expects"
             raise ProtocolError(msg)
         if self._known(peer):

@@ -102,6 +102,7 @@ class Dispatcher:
                     self._turn()
                 if not self._pending() and self._over():
                     return 0
+                self._wake.nap(self._crew.gather.nap_s(times.monotonic_s()))
                 self._wake.wait(self._timeout_s())
         except _PASSING as error:
             # The next dispatcher tries again, with growing delay; workers keep their results.
@@ -123,9 +124,9 @@ class Dispatcher:
             self._ledger, self._clerk, self._groups, self._instance.id, self._log
         )
         self._looks = Looks(self._database, self._wake, self._log)
-        self._wake.add(self._signals.fileno(), self._answer)
+        self._wake.add(self._signals.fileno(), self._answer, urgent=True)
         self._wake.add(self._alarm.fileno(), self._rung)
-        self._wake.add(self._supervisor.fileno(), self._hear)
+        self._wake.add(self._supervisor.fileno(), self._hear, urgent=True)
         with self._ledger.transaction():
             self._ledger.register(self._instance, now_ms=times.now_ms())
             claims = self._ledger.running_claims(self._instance.id)

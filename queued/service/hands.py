@@ -10,8 +10,9 @@ from collections.abc import Iterable, Iterator
 from queued.core.model import Claim, Key
 from queued.service.channel import Run
 
-QUICK_S = 0.02  # a run that takes no longer is quick, and nothing waits longer in a hand
-MOST = 8  # in a hand
+QUICK_S = 0.02  # a run that takes no longer is quick, and a hand is filled to last as long
+_PATIENCE = 1.5  # times that: nothing waits longer in a hand
+MOST = 16  # in a hand
 
 
 class Hands:
@@ -46,7 +47,10 @@ class Hands:
 
     def find(self, worker: int, key: Key) -> Claim | None:
         """The worker's claim with this key; None if it is not in force."""
-        return next((claim for claim in self.of(worker) if claim.key == key), None)
+        for claim in self._held.get(worker, ()):
+            if claim.key == key:
+                return claim
+        return None
 
     def inherited(self, claim: Claim) -> bool:
         """Whether another dispatcher made the claim."""
@@ -66,7 +70,11 @@ class Hands:
 
     def drop(self, claim: Claim) -> None:
         """It is settled or given back."""
-        left = tuple(held for held in self.of(claim.worker) if held.key != claim.key)
+        held = self._held.get(claim.worker, ())
+        if held[:1] == (claim,):
+            left = held[1:]  # as a rule it is the oldest
+        else:
+            left = tuple(one for one in held if one.key != claim.key)
         if left:
             self._held[claim.worker] = left
         else:
@@ -77,14 +85,17 @@ class Hands:
     def ran(self, worker: int, ran_ms: int | None) -> None:
         """How long the worker's last run took."""
         if ran_ms is not None and ran_ms <= QUICK_S * 1000:
-            # As many as it will probably have begun when half of the time is over.
-            self._room[worker] = max(1, min(MOST, int(QUICK_S * 500 / max(1, ran_ms))))
+            self._room[worker] = min(MOST, int(QUICK_S * 1000 / max(1, ran_ms)))
         else:
             self._room.pop(worker, None)
 
     def open(self, worker: int, held: int) -> bool:
         """Whether a worker that holds so many may have one more."""
-        return len(self.of(worker)) == held <= self._room.get(worker, 0)
+        return len(self._held.get(worker, ())) == held <= self._room.get(worker, 0)
+
+    def lasting(self, worker: int) -> bool:
+        """Whether what it has in hand will probably last for another half of `QUICK_S`."""
+        return 2 * (len(self.of(worker)) - 1) >= self._room.get(worker, 0) > 0
 
 
 class Hand:
@@ -114,4 +125,4 @@ class Hand:
     @property
     def until_s(self) -> float:
         """How long they may wait."""
-        return self._runs[0][1] + QUICK_S if self._runs else float("inf")
+        return self._runs[0][1] + QUICK_S * _PATIENCE if self._runs else float("inf")

@@ -75,30 +75,25 @@ def open_log(*, level: str, style: str, **bound: object) -> Log:
     lines = _Lines(_prioritized(render) if _to_journal() else render)
     logger: Log = structlog.wrap_logger(
         lines,
-        processors=[_stamp, structlog.processors.format_exc_info, _whole],
+        processors=[_line],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         cache_logger_on_first_use=True,
     )
     return logger.bind(**bound, pid=os.getpid())
 
 
-def _stamp(
-    _logger: object, method: str, fields: MutableMapping[str, Any]
-) -> MutableMapping[str, Any]:
-    """The same fields first on every line."""
-    return {
+def _line(
+    logger: object, method: str, fields: MutableMapping[str, Any]
+) -> tuple[tuple[MutableMapping[str, Any]], dict[str, Any]]:
+    """The same fields first on every line; to render them is the business of `_Lines`."""
+    if "exc_info" in fields:
+        fields = structlog.processors.format_exc_info(logger, method, fields)
+    first = {
         "ts": times.iso(times.now_ms()),
         "level": "error" if method == "exception" else method,
         "event": fields.pop("event"),
-        **fields,
     }
-
-
-def _whole(
-    _logger: object, _method: str, fields: MutableMapping[str, Any]
-) -> tuple[tuple[MutableMapping[str, Any]], dict[str, Any]]:
-    """Hands the fields on as they are: the lines' own business is to render them."""
-    return (fields,), {}
+    return ({**first, **fields},), {}
 
 
 def _json(fields: MutableMapping[str, Any]) -> str:
@@ -133,14 +128,11 @@ class _Lines:
 
     def msg(self, fields: MutableMapping[str, Any]) -> None:
         """Writes the line, or counts it as dropped."""
-        lines = [fields]
+        text = f"{self._render(fields)}\n"
         if self._dropped:
             note = {"level": "warning", "event": "log.dropped", "lines": self._dropped}
-            lines = [
-                {name: note.get(name, fields.get(name)) for name in (*_FIRST, "lines")},
-                fields,
-            ]
-        text = "".join(f"{self._render(line)}\n" for line in lines)
+            line = {name: note.get(name, fields.get(name)) for name in (*_FIRST, "lines")}
+            text = f"{self._render(line)}\n{text}"
         content = text.encode("utf-8", "backslashreplace")
         try:
             while content:

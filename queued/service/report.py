@@ -1,5 +1,7 @@
 """The log lines of a turn: one canonical `job.finished` for each run, with all that explains it."""
 
+import logging
+
 from queued.core import times
 from queued.core.model import Claim, State
 from queued.service.log import Log
@@ -8,10 +10,11 @@ from queued.service.turn import Finished, Turn
 
 def tell(log: Log, turn: Turn) -> None:
     """Logs what a committed turn has done."""
-    for claim in turn.claimed:
-        log.debug("job.claimed", **names(claim), worker=claim.worker)
-    for claim in turn.returned:
-        log.debug("job.returned", **names(claim), worker=claim.worker)
+    if log.is_enabled_for(logging.DEBUG):
+        for claim in turn.claimed:
+            log.debug("job.claimed", **names(claim), worker=claim.worker)
+        for claim in turn.returned:
+            log.debug("job.returned", **names(claim), worker=claim.worker)
     for key in turn.lost:
         log.warning("job.claim_lost", row=key.job, attempt=key.attempt)
     for finished in turn.finished:

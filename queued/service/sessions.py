@@ -60,13 +60,15 @@ class Sessions:
 
     def starts(self, slot: int, token: int) -> None:
         """The command of this claim is started now."""
-        _NUMBER.pack_into(self._memory, _offset(slot) + _NUMBER.size * 2, 0)
-        _NUMBER.pack_into(self._memory, _offset(slot), token)
+        at = _offset(slot)
+        _NUMBER.pack_into(self._memory, at + _NUMBER.size * 2, 0)
+        _NUMBER.pack_into(self._memory, at, token)
 
     def started(self, slot: int, pid: int) -> None:
         """It leads a session. The pid last: whoever dies in between has noted none."""
-        _NUMBER.pack_into(self._memory, _offset(slot) + _NUMBER.size, _ticks())
-        _NUMBER.pack_into(self._memory, _offset(slot) + _NUMBER.size * 2, pid)
+        at = _offset(slot)
+        _NUMBER.pack_into(self._memory, at + _NUMBER.size, _ticks())
+        _NUMBER.pack_into(self._memory, at + _NUMBER.size * 2, pid)
 
     def last(self, slot: int) -> int:
         """The token of the claim whose command was started last in this slot; 0 if none was."""

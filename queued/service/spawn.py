@@ -6,7 +6,8 @@ import resource
 import signal
 import subprocess
 from collections.abc import Mapping
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 from queued.service.cgroup import Group
 from queued.service.channel import Run
@@ -27,7 +28,8 @@ _OURS = frozenset(
 _OUR_PREFIXES = (b"QUEUECTL_", b"QUEUED_", b"WATCHDOG_", b"LISTEN_", b"FDSTORE", b"SUPERVISOR_")
 _CLEAN = (b"PATH", b"HOME", b"USER", b"LANG")
 _MARK = b"QUEUED_INSTANCE"
-_ALL_SIGNALS = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
+# Python ignores these, and a program inherits that; for what we handle, exec puts the default back.
+_IGNORED = (signal.SIGPIPE, signal.SIGXFSZ)
 _RESOURCES = {
     "memory": resource.RLIMIT_AS,
     "cpu": resource.RLIMIT_CPU,
@@ -64,19 +66,23 @@ def inheritable(environment: Mapping[bytes, bytes], instance: str) -> Environmen
 def environment_of(run: Run, base: Environment) -> Environment:
     """What the command sees: the base (or four names of it), the job's own, and our marks."""
     chosen = {name: base[name] for name in _CLEAN if name in base} if run.clean else base
-    given: dict[str, str] = run.options.get("env", {})
-    own = {os.fsencode(name): os.fsencode(value) for name, value in given.items()}
-    if run.options.get("leave_children"):
-        own[b"QUEUED_LEAVE_CHILDREN"] = b"1"
     return {
         **chosen,
-        **own,
+        **(_own(run.options) if run.options else {}),
         b"QUEUED_JOB_ID": run.id.encode(),
         b"QUEUED_ATTEMPT": b"%d" % run.key.attempt,
         b"QUEUED_MAX_RETRIES": b"%d" % run.max_retries,
         b"QUEUED_QUEUE": run.queue.encode(),
         _MARK: base[_MARK],
     }
+
+
+def _own(options: dict[str, Any]) -> Environment:
+    given: dict[str, str] = options.get("env", {})
+    own = {os.fsencode(name): os.fsencode(value) for name, value in given.items()}
+    if options.get("leave_children"):
+        own[b"QUEUED_LEAVE_CHILDREN"] = b"1"
+    return own
 
 
 def start(run: Run, environment: Environment, group: Group | None) -> tuple[int, Pipes]:
@@ -109,12 +115,11 @@ def start(run: Run, environment: Environment, group: Group | None) -> tuple[int,
 
 
 def _start(run: Run, environment: Environment, group: Group | None, outputs: list[int]) -> int:
-    begin = _fork if run.options.keys() & _SPECIAL else _spawn
-    limits = limits_of(run, group)
+    begin = partial(_fork, limits_of(run, group)) if run.options.keys() & _SPECIAL else _spawn
     if group is None:
-        return begin(run, environment, limits, outputs)
+        return begin(run, environment, outputs)
     with group:
-        return begin(run, environment, limits, outputs)
+        return begin(run, environment, outputs)
 
 
 def limits_of(run: Run, group: Group | None) -> dict[str, int]:
@@ -145,7 +150,7 @@ def _arguments(command: str) -> list[str]:
     return ["sh", "-c", *(["--"] if command[:1] in ("-", "+") else []), command]
 
 
-def _spawn(run: Run, environment: Environment, _limits: dict[str, int], outputs: list[int]) -> int:
+def _spawn(run: Run, environment: Environment, outputs: list[int]) -> int:
     return os.posix_spawn(
         SHELL,
         _arguments(run.command),
@@ -156,11 +161,11 @@ def _spawn(run: Run, environment: Environment, _limits: dict[str, int], outputs:
         ],
         setsid=True,
         setsigmask=[],
-        setsigdef=_ALL_SIGNALS,
+        setsigdef=_IGNORED,
     )
 
 
-def _fork(run: Run, environment: Environment, limits: dict[str, int], outputs: list[int]) -> int:
+def _fork(limits: dict[str, int], run: Run, environment: Environment, outputs: list[int]) -> int:
     """Only niceness and limits cost a real fork of this process; the others have a vfork."""
     nice = run.options.get("nice")
 
@@ -171,6 +176,7 @@ def _fork(run: Run, environment: Environment, limits: dict[str, int], outputs: l
             resource.setrlimit(_RESOURCES[name], (value, value))
 
     mask = run.options.get("umask")
+    blocked = signal.pthread_sigmask(signal.SIG_SETMASK, [])  # a child inherits what is blocked
     try:
         child = subprocess.Popen(  # noqa: S603 - running commands is what we are for
             _arguments(run.command),
@@ -190,5 +196,7 @@ def _fork(run: Run, environment: Environment, limits: dict[str, int], outputs: l
         if error.filename is None:
             raise  # no child was made
         raise _OwnFaultError(error.errno, error.strerror, error.filename) from None
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
     child.returncode = 0  # the worker reaps it with wait4; Popen must not try
     return child.pid

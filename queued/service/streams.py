@@ -1,6 +1,5 @@
 """The output of one run on its way: out of its pipes, into the captures, on to the dispatcher."""
 
-import contextlib
 import os
 
 from queued.service.channel import Piece
@@ -47,9 +46,11 @@ class Streams:
         """Takes what the pipes hold now, and closes them; call it once the run is over."""
         for descriptor, capture in self._pipes.items():
             end = capture.total + _LEFT_IN_PIPE
-            with contextlib.suppress(BlockingIOError):
+            try:
                 while capture.total < end and (content := os.read(descriptor, CHUNK)):
                     capture.append(content)
+            except BlockingIOError:
+                pass  # whoever may live on has printed no more
             os.close(descriptor)
         self._pipes.clear()
 

@@ -25,24 +25,25 @@ class Tap:
         self._send = send
         self._flushed_s = now_s
         self._watch_s = now_s + _GLANCE_S
+        self._watching = False
 
     @property
     def young(self) -> bool:
         """Whether the command was started, and not long ago: it may end at once."""
-        return self._watch_s < float("inf") and self._execution.phase is not Phase.STARTING
+        return not self._watching and self._execution.phase is not Phase.STARTING
 
     @property
     def next_s(self) -> float:
         """When `tick` wants to be called next."""
-        if self._execution.phase is Phase.STARTING:
-            return float("inf")
-        return min(self._watch_s, self._flush_s())
+        if self._watching:
+            return self._flush_s()
+        return self._watch_s if self.young else float("inf")
 
     def tick(self, now_s: float) -> None:
         """Does what is due."""
-        if now_s < self.next_s:
+        if now_s < self._watch_s or now_s < self.next_s:
             return
-        if self._watch_s <= now_s:
+        if not self._watching:
             self._watch()
         if self._flush_s() <= now_s:
             self._flush(now_s)
@@ -54,7 +55,7 @@ class Tap:
         self._streams.drain()
 
     def _watch(self) -> None:
-        self._watch_s = float("inf")
+        self._watching = True
         for descriptor in self._streams.descriptors():
             self._wake.add(descriptor, partial(self._read, descriptor))
 
@@ -65,7 +66,7 @@ class Tap:
 
     def _flush_s(self) -> float:
         """When output is to be handed on; not before what was handed on is durable."""
-        if self.young or not self._streams.waiting or self._streams.unacknowledged >= _IN_FLIGHT:
+        if not self._streams.waiting or self._streams.unacknowledged >= _IN_FLIGHT:
             return float("inf")
         return 0.0 if self._streams.pressing else self._flushed_s + _FLUSH_S
 

@@ -60,6 +60,7 @@ class Turn:
         self.lost: list[Key] = []
         self.printed: list[tuple[Claim, Chunk]] = []
         self.replies: dict[int, list[Message]] = {}
+        self.recorded: dict[int, list[Key]] = {}  # whose worker is not told by a reply yet
         self.next_due_ms: int | None = None
 
     def reply(self, worker: int, message: Message) -> None:
@@ -90,6 +91,9 @@ class Clerk:
         turn.next_due_ms = self._ledger.promote(now_ms=now_ms, limit=PROMOTED_AT_ONCE)
         if claiming:
             self._claim(turn, crew.present(), settings, now_ms)
+        for worker, keys in turn.recorded.items():
+            for key in keys:
+                turn.reply(worker, Recorded(key=key, accepted=True))
         return turn
 
     def _write(
@@ -120,8 +124,10 @@ class Clerk:
         turn.hands.ran(worker, result.ending.ran_ms)
         for piece in result.pieces:
             self._store(turn, claim, piece)
-        accepted = self.settle(turn, claim, result.ending, settings, now_ms)
-        turn.reply(worker, Recorded(key=result.key, accepted=accepted))
+        if self.settle(turn, claim, result.ending, settings, now_ms):
+            turn.recorded.setdefault(worker, []).append(result.key)
+        else:
+            turn.reply(worker, Recorded(key=result.key, accepted=False))
 
     def _output(self, turn: Turn, worker: int, output: Output) -> None:
         claim = turn.hands.find(worker, output.key)
@@ -161,7 +167,7 @@ class Clerk:
         claim = turn.hands.find(worker, key)
         if claim is not None:
             self._give_back(turn, claim, settings, now_ms)
-        turn.reply(worker, Recorded(key=key, accepted=True))
+        turn.recorded.setdefault(worker, []).append(key)
 
     def _give_back(self, turn: Turn, claim: Claim, settings: Settings, now_ms: int) -> None:
         """It is known that it was never started: as if it had not been claimed.
@@ -230,8 +236,8 @@ class Clerk:
                     return
                 turn.hands.take(claim)
                 turn.claimed.append(claim)
-                replies = turn.replies.setdefault(worker, [])
-                replies[:] = [*_refused(replies), run_of(claim, settings, _recorded(replies))]
+                recorded = turn.recorded.pop(worker, [])  # a run says it, too
+                turn.reply(worker, run_of(claim, settings, recorded))
 
     def _next_token(self) -> int:
         """Never used before, and larger than all before it, other dispatchers' too.
@@ -248,26 +254,16 @@ def _made_s(token: int) -> float:
     return (token >> _CHANCE_BITS) / 1_000_000
 
 
-def _recorded(replies: list[Message]) -> list[Key]:
-    return [m.key for m in replies if isinstance(m, Recorded) and m.accepted]
-
-
-def _refused(replies: list[Message]) -> list[Message]:
-    """A run says itself which results are recorded; two messages would say it twice."""
-    return [m for m in replies if not (isinstance(m, Recorded) and m.accepted)]
-
-
 def backoff_of(claim: Claim, settings: Settings) -> Backoff:
     """The job's own retry delay where it gave one, else the setting of the moment."""
+    usual = Backoff(settings.backoff_base, settings.backoff_max, settings.backoff_jitter)
+    own = claim.options
+    if not own:
+        return usual
     return Backoff(
-        *(
-            float(claim.options.get(name, default))  # type: ignore[arg-type]
-            for name, default in (
-                ("backoff_base", settings.backoff_base),
-                ("backoff_max", settings.backoff_max),
-                ("backoff_jitter", settings.backoff_jitter),
-            )
-        )
+        float(own.get("backoff_base", usual.base)),  # type: ignore[arg-type]
+        float(own.get("backoff_max", usual.maximum)),  # type: ignore[arg-type]
+        float(own.get("backoff_jitter", usual.jitter)),  # type: ignore[arg-type]
     )
 
 

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable
 from types import FrameType
 
 _libc = ctypes.CDLL(None, use_errno=True)
+_SIGSET = 128  # bytes of a sigset_t
+_SIGINFO = 128  # and of a signalfd_siginfo
 _LONGEST_S = 86_400.0  # poll counts milliseconds in an int, which is 24 days
 
 
@@ -63,6 +65,11 @@ class Wake:
             if call is not None:
                 call()
 
+    def nap(self, seconds: float) -> None:
+        """Sleeps that long, if it is any time at all, and hears of urgent things only."""
+        if seconds > 0:
+            self.wait(seconds, urgent=True)
+
 
 class Signals:
     """Collects signals for a loop: the handlers do nothing, a pipe wakes the sleeper."""
@@ -87,6 +94,32 @@ class Signals:
             return list(os.read(self._read, 4096))
         except BlockingIOError:
             return []
+
+
+class Deaths:
+    """SIGCHLD as a descriptor (signalfd(2)): for each child's death no handler need run.
+
+    While it is blocked; a command must be started with nothing blocked.
+    """
+
+    def __init__(self) -> None:
+        """After `Signals`, which hears of it meanwhile, and whenever it is let through."""
+        mask = (ctypes.c_ulong * (_SIGSET // ctypes.sizeof(ctypes.c_ulong)))()
+        mask[0] = 1 << (signal.SIGCHLD - 1)
+        flags = os.O_NONBLOCK | os.O_CLOEXEC
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])
+        self._descriptor = _checked(_libc.signalfd(-1, mask, flags))
+
+    def fileno(self) -> int:
+        """For epoll."""
+        return self._descriptor
+
+    def take(self) -> bool:
+        """Whether there was one since the last call; reap after it."""
+        try:
+            return bool(os.read(self._descriptor, _SIGINFO))
+        except BlockingIOError:
+            return False
 
 
 def _nothing(_signal: int, _frame: FrameType | None) -> None:

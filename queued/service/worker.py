@@ -30,9 +30,14 @@ from queued.service.executor import Execution, Phase
 from queued.service.hands import Hand
 from queued.service.log import Log
 from queued.service.output import CHUNK
+from queued.service.owed import Owed
 from queued.service.spared import Spared
 from queued.service.tap import Tap
-from queued.service.wake import Signals, Wake
+from queued.service.wake import Deaths, Signals, Wake
+
+_SIGNALS = (
+    signal.SIGTERM, signal.SIGQUIT, signal.SIGCHLD, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1,
+)  # fmt: skip
 
 
 class Worker:
@@ -54,20 +59,16 @@ class Worker:
         self._lifeline = lifeline
         self._board = board
         self._groups = groups
+        self._note = partial(board.sessions.started, number)
         self._log = log
         self._base = spawn.inheritable(os.environb, instance)
         self._wake = Wake()
-        self._signals = Signals(
-            (
-                signal.SIGTERM, signal.SIGQUIT, signal.SIGCHLD,
-                signal.SIGINT, signal.SIGHUP, signal.SIGUSR1,
-            )
-        )  # fmt: skip
+        self._signals = Signals(_SIGNALS)
+        self._dead = Deaths()
         self._channel: channel.Channel | None = None
         self._execution: Execution | None = None
         self._hand = Hand()
-        self._owed: list[Execution] = []  # results that were sent and are not acknowledged
-        self._returned: list[Key] = []  # and claims
+        self._owed = Owed()
         self._spared = Spared()
         self._disowned = False  # the claim was lost: end it, report nothing
         self._leaving = False  # exit once nothing is owed
@@ -79,18 +80,19 @@ class Worker:
         processes.close_on_exec()
         self._wake.add(self._signals.fileno(), self._obey, urgent=True)
         self._wake.add(self._lifeline, self._orphan, urgent=True)
+        self._wake.add(self._dead.fileno(), self._reap, urgent=True)
         while True:
-            self._connect()
+            if self._channel is None:
+                self._connect()
             self._advance()
-            if self._leaving and not (self._execution or self._owed):
+            if self._leaving and not (self._execution or self._owed.results):
                 return 0
             if self._channel is None and not self._orphaned:
                 continue  # the dispatcher has ended just now
             if self._channel is None and self._execution is None:
                 return 1  # nobody is there to take the result; the next start rescues the job
-            self._wake.wait(
-                self._timeout_s(), urgent=self._execution is not None and self._tap.young
-            )
+            young = self._execution is not None and self._tap.young
+            self._wake.wait(self._timeout_s(), urgent=young)
 
     # What wakes it
 
@@ -103,6 +105,10 @@ class Worker:
                 self._stop()
             elif number == signal.SIGUSR1:
                 self._board.answer(self._number)
+        self._reap()
+
+    def _reap(self) -> None:
+        self._dead.take()
         if self._execution is not None:
             self._execution.reap(times.monotonic_s())
         else:
@@ -134,7 +140,7 @@ class Worker:
             case Run():
                 self._take(message)
             case Recorded(accepted=True):
-                self._recorded([message.key])
+                self._owed.recorded([message.key])
             case Recorded():
                 self._lose(message.key)
             case Stored() if (execution := self._running(message.key)) is not None:
@@ -154,24 +160,22 @@ class Worker:
     # The dispatcher
 
     def _connect(self) -> None:
-        if self._channel is not None:
-            return
         try:
             self._channel = channel.connect(self._address)
         except OSError:
             self._orphan()  # the supervisor listens as long as it lives
             return
         self._wake.add(self._channel.fileno(), self._receive)
-        runs = [*self._owed, *([self._execution] if self._execution is not None else [])]
-        holding = [*(run.run.key for run in runs), *self._hand.keys(), *self._returned]
+        running = [] if self._execution is None else [self._execution]
+        holding = [*(one.run.key for one in running), *self._hand.keys(), *self._owed.keys()]
         self._channel.send(
             Hello(protocol=channel.PROTOCOL, worker=self._number, pid=os.getpid(), holding=holding)
         )
-        for run in runs:
-            run.streams.rewind()
-        for owed in self._owed:
-            self._report(owed)
-        for key in self._returned:
+        for execution in [*self._owed.results, *running]:
+            execution.streams.rewind()
+        for execution in self._owed.results:
+            self._report(execution)
+        for key in self._owed.returned:
             self._send(Returned(key=key))
 
     def _disconnect(self) -> None:
@@ -188,7 +192,8 @@ class Worker:
 
     def _take(self, run: Run) -> None:
         """A new run: for now, or for when the one that is going on is over."""
-        self._recorded(run.recorded)
+        if run.recorded:
+            self._owed.recorded(run.recorded)
         if self._execution is None and not self._leaving:
             self._begin(run)
         else:
@@ -200,7 +205,7 @@ class Worker:
         """What of these is in hand is for somebody else to run."""
         for key in keys:
             if self._hand.drop(key):
-                self._returned.append(key)
+                self._owed.returned.append(key)
                 self._send(Returned(key=key))
 
     def _begin(self, run: Run) -> None:
@@ -209,8 +214,7 @@ class Worker:
         environment = spawn.environment_of(run, self._base)
         group = self._group(self._groups, run) if self._groups is not None else None
         self._board.sessions.starts(self._number, run.key.token)
-        note = partial(self._board.sessions.started, self._number)
-        self._execution = Execution(run, environment, self._spared, group, note, now_s=now_s)
+        self._execution = Execution(run, environment, self._spared, group, self._note, now_s=now_s)
         self._tap = Tap(self._execution, self._wake, self._send, now_s=now_s)
         self._log.debug("job.started", job=run.id, queue=run.queue, attempt=run.key.attempt)
 
@@ -221,13 +225,9 @@ class Worker:
             self._log.warning("job.not_grouped", job=run.id, error=str(error))
             return None
 
-    def _recorded(self, keys: list[Key]) -> None:
-        self._owed = [owed for owed in self._owed if owed.run.key not in keys]
-        self._returned = [key for key in self._returned if key not in keys]
-
     def _lose(self, key: Key) -> None:
         """The claim is not ours any more."""
-        self._recorded([key])
+        self._owed.recorded([key])
         if (execution := self._running(key)) is not None:
             self._disowned = True
             execution.stop(Outcome.LOST, times.monotonic_s())
@@ -244,9 +244,10 @@ class Worker:
 
     def _move(self, execution: Execution, now_s: float) -> bool:
         """Whether the run is over."""
-        troubles = execution.refused, execution.unkillable
-        execution.tick(now_s)
-        self._warn(execution, *troubles)
+        if now_s >= execution.deadline_s:
+            troubles = execution.refused, execution.unkillable
+            execution.tick(now_s)
+            self._warn(execution, *troubles)
         if execution.phase is Phase.OVER:
             self._finish(execution)
             return True
@@ -276,7 +277,7 @@ class Worker:
         if self._disowned:
             self._disowned = False
         else:
-            self._owed.append(execution)
+            self._owed.results.append(execution)
             self._report(execution)
 
     def _report(self, execution: Execution) -> None:
@@ -290,8 +291,8 @@ class Worker:
     def _timeout_s(self) -> float | None:
         execution = self._execution
         if self._channel is not None:
-            self._wake.writable(self._channel.fileno(), wanted=self._channel.backlog)
             self._channel.flush()
+            self._wake.writable(self._channel.fileno(), wanted=self._channel.backlog)
         if execution is None:
             return None
         until_s = min(execution.deadline_s, self._tap.next_s, self._patience_s())

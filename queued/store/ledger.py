@@ -201,7 +201,7 @@ def _claim(row: Row) -> Claim:
         id=name,
         queue=queue,
         command=command,
-        options=json.loads(options),
+        options=json.loads(options) if options != "{}" else {},
         attempts=attempts,
         max_retries=max_retries,
         worker=worker,

@@ -58,3 +58,30 @@ def test_one_who_was_not_there_is_heard_at_once() -> None:
     gather = _made([1], w1=5)
     gather.heard(*_result(2))
     assert gather.until_s == 0
+
+
+def test_nobody_is_listened_to_while_all_hands_will_last() -> None:
+    for ran_ms, held, naps in (
+        (4, 6, True),
+        (4, 3, False),
+        (20, 2, True),
+        (20, 1, False),
+        (None, 9, False),
+    ):
+        hands = _hands(w1=9, w2=held)
+        hands.ran(1, 1)
+        hands.ran(2, ran_ms)
+        gather = Gather()
+        gather.made(hands, [1, 2], 10.0)
+        assert (gather.nap_s(10.001) > 0) is naps, (ran_ms, held)
+    assert Gather().nap_s(10.0) == 0
+
+
+def test_a_nap_ends_with_what_the_supervisor_says() -> None:
+    hands = _hands(w1=9)
+    hands.ran(1, 1)
+    gather = Gather()
+    gather.made(hands, [1], 10.0)
+    assert 0 < gather.nap_s(10.001) < gather.nap_s(10.0) <= 0.0051
+    gather.heard(1, WorkerGone(worker=1, pid=1, clean=False, begun=0, until_s=0.0))
+    assert gather.nap_s(10.001) < 0

@@ -1,0 +1,27 @@
+"""What a worker owes to the dispatcher, through any number of dispatchers."""
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING
+
+from queued.core.model import Key
+
+if TYPE_CHECKING:
+    from queued.service.executor import Execution
+
+
+class Owed:
+    """Results that were sent, and claims that were given back, and are not known to be recorded."""
+
+    def __init__(self) -> None:
+        self.results: list[Execution] = []
+        self.returned: list[Key] = []
+
+    def keys(self) -> list[Key]:
+        """The claims of all that."""
+        return [*(execution.run.key for execution in self.results), *self.returned]
+
+    def recorded(self, keys: Collection[Key]) -> None:
+        """Of these claims nothing is owed any more."""
+        self.results = [one for one in self.results if one.run.key not in keys]
+        if self.returned:
+            self.returned = [key for key in self.returned if key not in keys]
