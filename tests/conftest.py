@@ -1,6 +1,7 @@
 """What tests of all kinds share."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,13 @@ def root() -> Path:
 
 @pytest.fixture(autouse=True)
 def own_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No test reads the settings or the database of whoever runs it."""
+    """No test reads the settings or the database of whoever runs it, nor its ignored signals.
+
+    What `nohup` and a shell's background ignore stays ignored in all that is started there.
+    """
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
     for name in os.environ:
         if name.startswith(("QUEUECTL_", "QUEUED_")):
             monkeypatch.delenv(name)

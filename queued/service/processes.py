@@ -68,8 +68,8 @@ def everyone() -> dict[int, Process]:
     return {process.pid: process for process in found if process is not None}
 
 
-def descendants(root: int, without: Collection[int] = ()) -> list[Process]:
-    """All that descend from `root`, zombies too, parents before children.
+def descendants(*roots: int, without: Collection[int] = ()) -> list[Process]:
+    """All that descend from these, by one look, zombies too, parents before children.
 
     Less those in `without`, and what descends from them.
     """
@@ -78,7 +78,7 @@ def descendants(root: int, without: Collection[int] = ()) -> list[Process]:
         if process.pid not in without:
             children.setdefault(process.parent, []).append(process)
     found: list[Process] = []
-    level = children.get(root, [])
+    level = [child for root in roots for child in children.get(root, [])]
     while level:
         found += level
         level = [child for process in level for child in children.get(process.pid, [])]

@@ -2,7 +2,7 @@
 
 import signal
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 
 from queued.core import times
 from queued.core.model import Claim
@@ -72,7 +72,10 @@ class Followed:
 
 
 def _family(members: list[Process]) -> list[Process]:
-    below = (p for member in members for p in processes.descendants(member.pid))
+    """These and what descends from them. One may descend from another and be there twice."""
+    if not members:
+        return []
+    below = processes.descendants(*(member.pid for member in members))
     return [*members, *(process for process in below if not process.zombie)]
 
 
@@ -80,8 +83,11 @@ def _name(claim: Claim) -> RunName:
     return claim.id.encode(), str(claim.key.attempt).encode()
 
 
-def _marked(instance: str, running: set[RunName]) -> Iterator[Process]:
-    for process, variables in processes.marked(instance):
-        if b"QUEUED_LEAVE_CHILDREN" in variables and processes.run_of(variables) not in running:
-            continue
-        yield from _family([process])
+def _marked(instance: str, running: set[RunName]) -> list[Process]:
+    return _family(
+        [
+            process
+            for process, variables in processes.marked(instance)
+            if b"QUEUED_LEAVE_CHILDREN" not in variables or processes.run_of(variables) in running
+        ]
+    )

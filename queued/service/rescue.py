@@ -44,10 +44,10 @@ class Neighbours:
     def _free(descriptor: int | None) -> bool:
         return descriptor is None or lock.take(descriptor)
 
-    def noted(self, instance: Instance) -> dict[int, Session]:
+    def noted(self, instance: Instance) -> dict[int, Session] | None:
         """What it has noted of the sessions of its commands; see `sessions.noted`."""
         descriptor = self._files[instance.id]
-        return {} if descriptor is None else sessions.noted(descriptor)
+        return None if descriptor is None else sessions.noted(descriptor)
 
     def forget(self, instance: Instance) -> None:
         """It is cleaned up: its lock file goes."""
@@ -93,7 +93,7 @@ class Rescuer:
         with self._ledger.transaction():
             claims = self._ledger.running_claims(instance.id)
         noted = self._neighbours.noted(instance)
-        killed, left = kill_leftovers(instance.id, claims, noted)
+        killed, left = kill_leftovers(instance.id, claims, noted or {})
         if self._groups is not None:
             more, stuck = kill_groups(self._groups, instance.id, claims)
             killed, left = killed + more, left + stuck
@@ -101,7 +101,7 @@ class Rescuer:
             self._refuse(instance, left)
             return False
         now_ms = times.now_ms()
-        turn, death = Turn(Hands(claims)), Death("the service died", noted or None)
+        turn, death = Turn(Hands(claims)), Death("the service died", noted)
         with self._ledger.transaction():
             for worker in turn.hands.busy():
                 self._clerk.bury(turn, turn.hands.of(worker), death, settings, now_ms)

@@ -76,14 +76,15 @@ class Sessions:
         return token
 
 
-def noted(lock: int) -> dict[int, Session]:
+def noted(lock: int) -> dict[int, Session] | None:
     """The notes of an instance by the token of the claim, from its open lock file.
 
-    None of them if the machine has booted since, or the instance was in another container.
+    Only claims that were begun have one. None: it is not known which were, since the machine has
+    booted since, or the instance was in another container.
     """
     text = os.pread(lock, _SIZE, 0)
     if text[:_HEADER] != _here() or len(text) < _SIZE:
-        return {}
+        return None
     notes = (_NOTE.unpack_from(text, at) for at in range(_HEADER, _SIZE, _SLOT))
     return {token: Session(pid, ticks) for token, ticks, pid in notes if token}
 

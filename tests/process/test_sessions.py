@@ -60,6 +60,7 @@ def test_a_note_outlives_who_wrote_it_and_is_found_by_the_claim(tmp_path: Path) 
     made.started(2, 201)
     del made
     found = sessions.noted(lock)
+    assert found is not None
     assert {token: session.leader for token, session in found.items()} == {
         10: 100,
         21: 201,
@@ -70,14 +71,15 @@ def test_a_note_outlives_who_wrote_it_and_is_found_by_the_claim(tmp_path: Path) 
 
 def test_a_note_of_another_boot_says_nothing(tmp_path: Path) -> None:
     lock = os.open(tmp_path / "lock", os.O_CREAT | os.O_RDWR)
-    assert sessions.noted(lock) == {}  # nor does a file without any
+    assert sessions.noted(lock) is None  # nor does a file without any
     made = Sessions(lock)
     made.make_room(1)
+    assert sessions.noted(lock) == {}, "nothing was begun, and that is known"
     made.starts(1, 1)
     made.started(1, 1)
-    assert sessions.noted(lock) != {}
+    assert list(sessions.noted(lock) or {}) == [1]
     os.pwrite(lock, b"x", 0)
-    assert sessions.noted(lock) == {}
+    assert sessions.noted(lock) is None
     os.close(lock)
 
 
