@@ -14,6 +14,11 @@ COMMAND = "seq 1500; sleep 0.1; seq 1501 3000"
 SLOW = "seq 1500; sleep 0.7; seq 1501 3000"  # its output is handed on before its end
 FATAL = f"[ $QUEUED_ATTEMPT -gt 1 ] || {{ sleep 30 & kill -9 $PPID; sleep 30; }}; {COMMAND}"
 BOTH = ("one", "all")
+UNBEGUN = {
+    "claim: taken, not committed",
+    "claim: committed, not sent",
+    "run: sent, not begun",
+}
 
 
 def _points(*kinds: str) -> list[str]:
@@ -34,6 +39,7 @@ def test_of_a_run(scene: Scene, point: str, victim: str) -> None:
     assert job.label == "completed"
     harmless = victim == "one" and point.startswith(("claim", "result", "start"))
     assert job.attempts == 0 or not harmless, "no job pays for the death of a dispatcher"
+    assert job.attempts == 0 or point not in UNBEGUN, "nor for any death before it was begun"
 
 
 @pytest.mark.parametrize("victim", BOTH)
