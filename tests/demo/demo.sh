@@ -50,7 +50,7 @@ add() { show queuectl enqueue "$@"; }
 watch_until_done() {
     queuectl wait --timeout 60s "$@" >"$place/wait" 2>&1 &
     waiter=$!
-    local before='' now lines=0
+    local before='' now breaks lines=0
     while :; do
         alive=yes
         kill -0 "$waiter" 2>/dev/null || alive=
@@ -58,7 +58,9 @@ watch_until_done() {
         if [ -t 1 ]; then
             [ "$lines" -eq 0 ] || printf '\033[%dA\033[J' "$lines"
             printf '%s\n' "$now"
-            lines=$(($(printf '%s\n' "$now" | wc -l)))
+            # No $(...) within $((...)): a trap that comes there ends bash with a syntax error.
+            breaks=${now//[!$'\n']/}
+            lines=$((${#breaks} + 1))
         else
             now=$(printf '%s\n' "$now" | awk '$2 ~ /^[0-9]+$/ { printf "%s%s %s", sep, $1, $2; sep = "   " }')
             [ "$now" = "$before" ] || printf '%s\n' "$now"
