@@ -102,8 +102,8 @@ class Dispatcher:
                     self._turn()
                 if not self._pending() and self._over():
                     return 0
-                self._wake.nap(self._crew.gather.nap_s(times.monotonic_s()))
-                self._wake.wait(self._timeout_s())
+                if not self._wake.nap(self._crew.gather.nap_s(times.monotonic_s())):
+                    self._wake.wait(self._timeout_s())
         except _PASSING as error:
             # The next dispatcher tries again, with growing delay; workers keep their results.
             self._log.error("database.refused", error=str(error), action="tried again")

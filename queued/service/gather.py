@@ -23,7 +23,7 @@ class Gather:
     def made(self, hands: Hands, present: Iterable[int], now_s: float) -> None:
         """A turn was made."""
         self._left = {worker: len(hands.of(worker)) for worker in present}
-        provided = all(left > 1 for left in self._left.values())
+        provided = bool(self._left) and all(left > 1 for left in self._left.values())
         self.until_s = now_s + _GATHER_S if provided else 0.0
         self._nap = provided and all(map(hands.lasting, self._left))
 

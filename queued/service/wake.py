@@ -65,10 +65,15 @@ class Wake:
             if call is not None:
                 call()
 
-    def nap(self, seconds: float) -> None:
-        """Sleeps that long, if it is any time at all, and hears of urgent things only."""
+    def nap(self, seconds: float) -> bool:
+        """Sleeps so long, or until something urgent comes, then hears all that has come meanwhile.
+
+        False, at once, if it is no time at all.
+        """
         if seconds > 0:
             self.wait(seconds, urgent=True)
+            self.wait(0)
+        return seconds > 0
 
 
 class Signals:

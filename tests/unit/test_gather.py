@@ -85,3 +85,10 @@ def test_a_nap_ends_with_what_the_supervisor_says() -> None:
     assert 0 < gather.nap_s(10.001) < gather.nap_s(10.0) <= 0.0051
     gather.heard(1, WorkerGone(worker=1, pid=1, clean=False, begun=0, until_s=0.0))
     assert gather.nap_s(10.001) < 0
+
+
+def test_where_nobody_works_there_is_nothing_to_wait_for() -> None:
+    gather = Gather()
+    gather.made(_hands(), [], 10.0)
+    assert gather.until_s == 0
+    assert gather.nap_s(10.0) == 0
