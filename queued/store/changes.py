@@ -28,19 +28,24 @@ class Changes:
         return descriptor
 
     def take(self) -> tuple[bool, bool]:
-        """Empties the events: (the database was written, a lock file was closed)."""
+        """What has come: (the database was written, a lock file was closed).
+
+        One read, so that whoever writes to other files there without end cannot keep us; what it
+        does not hold can be read at once.
+        """
         written = closed = False
         try:
-            while True:
-                for event in parse_events(os.read(self._inotify.fileno(), 65536)):
-                    if event.mask & flags.Q_OVERFLOW:
-                        written = closed = True
-                    elif event.mask & flags.MODIFY:
-                        written = written or event.name in self._written
-                    elif event.name.startswith(self._prefix) and event.name.endswith(SUFFIX):
-                        closed = True
+            content = os.read(self._inotify.fileno(), 65536)
         except BlockingIOError:
-            return written, closed
+            return False, False
+        for event in parse_events(content):
+            if event.mask & flags.Q_OVERFLOW:
+                written = closed = True
+            elif event.mask & flags.MODIFY:
+                written = written or event.name in self._written
+            elif event.name.startswith(self._prefix) and event.name.endswith(SUFFIX):
+                closed = True
+        return written, closed
 
     def close(self) -> None:
         """Stops watching."""

@@ -45,3 +45,18 @@ def test_the_end_of_an_instance_is_seen(path: str) -> None:
     os.close(descriptor)
     assert changes.take() == (False, True)
     changes.close()
+
+
+def test_one_look_takes_no_more_than_it_can_hold(path: str, tmp_path: Path) -> None:
+    """Whoever writes to other files there without end keeps nobody from what else he has to do."""
+    SqliteStore(path).close()
+    changes = Changes(path)
+    with (tmp_path / "one").open("wb", 0) as one, (tmp_path / "other").open("wb", 0) as other:
+        for _ in range(2000):
+            one.write(b"x")  # by turns: the kernel merges what is the same
+            other.write(b"x")
+        assert changes.take() == (False, False)
+        assert _readable(changes), "it is not lost"
+        assert changes.take() == (False, False)
+        assert not _readable(changes)
+    changes.close()
