@@ -218,11 +218,11 @@ class Dispatcher:
     def _turn(self) -> None:
         """One transaction, and what follows from it."""
         looking, self._looks.wanted = self._looks.wanted or self._crew.greeted(), False
-        now_ms = times.now_ms()
         # A turn that only claims need not survive a power cut: its jobs run again in any case.
         durable = bool(self._crew.inbox)
         try:
             with self._ledger.transaction(durable=durable):
+                now_ms = times.now_ms()  # others may have had the lock until now
                 news = self._news() if looking else None
                 if self._clock.check():
                     self._retention.clock_was_set(times.monotonic_s())

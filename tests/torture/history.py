@@ -18,7 +18,7 @@ Run = tuple[str, int]  # a job's id and the number of the attempt
 TRACED = (
     'T={directory}; J="$T/$QUEUED_JOB_ID"; exec 9>>"$J.lock"; '
     'say() {{ read up _ < /proc/uptime; echo "$1 $QUEUED_ATTEMPT $$ $up" >> "$J.trace"; }}; '
-    "flock -n 9 || say overlap; say start; "
+    "flock -n 9; [ $? -ne 1 ] || say overlap; say start; "  # else it was killed itself
 )
 
 
