@@ -134,9 +134,8 @@ class Staff:
             gone += more
             ended, left = self._orphans.kill(found, self._lost(gone))
             killed.update(ended)
-            if not ended and not more:
-                break  # one look more after the last death: its orphans are there now
-            if times.monotonic_s() >= end_s:
+            # However long it took: one look more after the last death. Its orphans are there now.
+            if not more and (not ended or times.monotonic_s() >= end_s):
                 left += ended  # the kernel holds them
                 break
         count = len(killed)

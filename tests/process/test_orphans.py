@@ -1,0 +1,46 @@
+"""What a dead worker left is killed before its death is made known, however late we look."""
+
+import os
+import signal
+
+from tests.process.marks import Nap
+from tests.service import Queue, eventually
+
+# A supervisor that has no time left, as after being stopped, and a worker that dies after its look.
+LATE = """
+import os, signal, sys
+from queued.service import staff
+from queued.service.orphans import Orphans
+
+staff._KILLING_S = 0
+plain = Orphans.look
+
+def look(self, own):
+    found = plain(self, own)
+    if os.path.exists("MARK"):
+        with open("MARK") as file:
+            victim = int(file.read())
+        os.remove("MARK")
+        os.kill(victim, signal.SIGKILL)
+        os.waitid(os.P_PID, victim, os.WEXITED | os.WNOWAIT)
+    return found
+
+Orphans.look = look
+from queued.__main__ import main
+sys.exit(main())
+"""
+
+
+def test_a_supervisor_without_time_looks_after_the_last_death(queue: Queue, nap: Nap) -> None:
+    mark = queue.file("mark")
+    service = queue.spawn(workers=2, program=("-c", LATE.replace("MARK", str(mark)))).ready()
+    name = queue.add(f"[ $QUEUED_ATTEMPT -gt 1 ] || sleep {nap}")
+    eventually(nap.living)
+    (line,) = eventually(lambda: service.logged("job.started", job=name))
+    busy = int(line["worker"])
+    (mark.parent / "made").write_text(str(service.child(busy)))
+    os.rename(mark.parent / "made", mark)
+    os.kill(service.child(3 - busy), signal.SIGKILL)
+    assert queue.wait(name).label == "completed"
+    assert nap.living() == []
+    assert [run.outcome for run in queue.attempts(name)] == ["lost", "exit"]
