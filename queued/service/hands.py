@@ -47,7 +47,7 @@ class Hands:
 
     def find(self, worker: int, key: Key) -> Claim | None:
         """The worker's claim with this key; None if it is not in force."""
-        for claim in self._held.get(worker, ()):
+        for claim in self.of(worker):
             if claim.key == key:
                 return claim
         return None
@@ -70,7 +70,7 @@ class Hands:
 
     def drop(self, claim: Claim) -> None:
         """It is settled or given back."""
-        held = self._held.get(claim.worker, ())
+        held = self.of(claim.worker)
         if held[:1] == (claim,):
             left = held[1:]  # as a rule it is the oldest
         else:
@@ -91,7 +91,7 @@ class Hands:
 
     def open(self, worker: int, held: int) -> bool:
         """Whether a worker that holds so many may have one more."""
-        return len(self._held.get(worker, ())) == held <= self._room.get(worker, 0)
+        return len(self.of(worker)) == held <= self._room.get(worker, 0)
 
     def lasting(self, worker: int) -> bool:
         """Whether what it has in hand will probably last for another half of `QUICK_S`."""

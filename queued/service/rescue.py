@@ -100,9 +100,9 @@ class Rescuer:
         if left:
             self._refuse(instance, left)
             return False
-        now_ms = times.now_ms()
         turn, death = Turn(Hands(claims)), Death("the service died", noted)
         with self._ledger.transaction():
+            now_ms = times.now_ms()  # others may have had the lock until now
             for worker in turn.hands.busy():
                 self._clerk.bury(turn, turn.hands.of(worker), death, settings, now_ms)
             self._ledger.unregister(instance.id)

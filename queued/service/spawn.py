@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from queued.service.cgroup import Group
 from queued.service.channel import Run
+from queued.service.wake import IGNORED
 
 SHELL = "/bin/sh"
 
@@ -28,8 +29,6 @@ _OURS = frozenset(
 _OUR_PREFIXES = (b"QUEUECTL_", b"QUEUED_", b"WATCHDOG_", b"LISTEN_", b"FDSTORE", b"SUPERVISOR_")
 _CLEAN = (b"PATH", b"HOME", b"USER", b"LANG")
 _MARK = b"QUEUED_INSTANCE"
-# Python ignores these, and a program inherits that; for what we handle, exec puts the default back.
-_IGNORED = (signal.SIGPIPE, signal.SIGXFSZ)
 _RESOURCES = {
     "memory": resource.RLIMIT_AS,
     "cpu": resource.RLIMIT_CPU,
@@ -161,7 +160,7 @@ def _spawn(run: Run, environment: Environment, outputs: list[int]) -> int:
         ],
         setsid=True,
         setsigmask=[],
-        setsigdef=_IGNORED,
+        setsigdef=IGNORED,  # for what is handled, exec puts the default back
     )
 
 

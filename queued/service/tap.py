@@ -41,7 +41,7 @@ class Tap:
 
     def tick(self, now_s: float) -> None:
         """Does what is due."""
-        if now_s < self._watch_s or now_s < self.next_s:
+        if now_s < self.next_s:
             return
         if not self._watching:
             self._watch()

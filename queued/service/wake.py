@@ -8,6 +8,9 @@ import signal
 from collections.abc import Callable, Iterable
 from types import FrameType
 
+# By Python, for itself; a program that we start would inherit it.
+IGNORED = (signal.SIGPIPE, signal.SIGXFSZ)
+
 _libc = ctypes.CDLL(None, use_errno=True)
 _SIGSET = 128  # bytes of a sigset_t
 _SIGINFO = 128  # and of a signalfd_siginfo
@@ -133,7 +136,7 @@ def _nothing(_signal: int, _frame: FrameType | None) -> None:
 
 def _forget_ignored() -> None:
     """Signals that our parent had us ignore, or our own parent process handled: do nothing."""
-    keep = {signal.SIGPIPE, signal.SIGXFSZ, signal.SIGKILL, signal.SIGSTOP}
+    keep = {*IGNORED, signal.SIGKILL, signal.SIGSTOP}
     for number in signal.valid_signals() - keep:
         if signal.getsignal(number) not in (signal.SIG_DFL, None):
             signal.signal(number, _nothing)
