@@ -7,7 +7,7 @@ DIST ?= dist
 BIN := .venv/bin
 
 .PHONY: demo test lint types torture soak bench peers manual deb install uninstall
-.SILENT: .venv/.stamp
+.SILENT: .venv/.stamp build/bench/.stamp
 
 demo: .venv/.stamp
 	@PATH="$(CURDIR)/$(BIN):$$PATH" tests/demo/demo.sh
@@ -32,14 +32,14 @@ torture: .venv/.stamp
 soak: .venv/.stamp
 	$(BIN)/python -m tests.torture --soak $(or $(JOBS),1000000)
 
-# About ten minutes. Its files are in BENCH_DIR (/var/tmp), a large database among them.
-bench: .venv/.stamp
-	$(BIN)/python -m tests.bench
+# About ten minutes, with the Python that packages use. Its files are in BENCH_DIR (/var/tmp), a
+# large database among them. Of what it compares with, a program that is not there is reported as
+# absent; `make peers` installs it.
+bench: build/bench/.stamp
+	build/bench/bin/python -m tests.bench
 
-# What `make bench` compares with; a peer that is not there is reported as absent.
-peers: .venv/.stamp
+peers:
 	apt-get install --yes task-spooler nq parallel
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check huey litequeue
 
 manual: .venv/.stamp
 	$(BIN)/python -m queued.ctl.manual > docs/queuectl.md
@@ -55,6 +55,11 @@ install: .venv/.stamp
 
 uninstall:
 	packaging/uninstall.sh
+
+build/bench/.stamp: .venv/.stamp $(shell find queued -name '*.py' -o -name '*.sql')
+	PIP='$(CURDIR)/$(BIN)/python -m pip' PYTHON=$(SYSTEM_PYTHON) packaging/make-venv.sh \
+		build/bench '$(CURDIR)/build/bench' huey litequeue
+	touch $@
 
 # Made again only when the dependencies may have changed.
 .venv/.stamp: pyproject.toml

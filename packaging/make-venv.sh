@@ -18,7 +18,7 @@ if [ -n "${VENV:-}" ]; then
 fi
 
 "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
-    { echo "$PYTHON is older than Python 3.11; say which with: make PYTHON=/path/to/python3" >&2; exit 1; }
+    { echo "$PYTHON is older than Python 3.11; say which with: make SYSTEM_PYTHON=/path/to/python3" >&2; exit 1; }
 
 # From a copy: pip builds in the source tree, and a build that was left there may hold old files.
 copy=$(mktemp -d)

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -83,14 +83,12 @@ def place() -> Iterator[str]:
 
 
 @contextmanager
-def service(
-    database: str, workers: int, program: Sequence[str] = ("-m", "queued")
-) -> Iterator[subprocess.Popen[bytes]]:
+def service(database: str, workers: int) -> Iterator[subprocess.Popen[bytes]]:
     """A real service with its log in a file, ready when this returns."""
     with open(f"{database}.bench-log", "wb") as log:
         process = subprocess.Popen(
             [
-                sys.executable, *program, "--db", database, "--workers", str(workers),
+                sys.executable, "-m", "queued", "--db", database, "--workers", str(workers),
                 "--log-format", "json",
             ],
             stdout=log,
