@@ -89,9 +89,16 @@ class Hands:
         else:
             self._room.pop(worker, None)
 
-    def open(self, worker: int, held: int) -> bool:
-        """Whether a worker that holds so many may have one more."""
-        return len(self.of(worker)) == held <= self._room.get(worker, 0)
+    def room(self, workers: Iterable[int]) -> Iterator[int]:
+        """Who may have one more, as often as that is: first who has least, then by turns."""
+        places = [
+            (worker, range(len(self.of(worker)), self._room.get(worker, 0) + 1))
+            for worker in workers
+        ]
+        for held in range(1 + MOST):
+            for worker, free in places:
+                if held in free:
+                    yield worker
 
     def lasting(self, worker: int) -> bool:
         """Whether what it has in hand will probably last for another half of `QUICK_S`."""

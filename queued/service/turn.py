@@ -26,7 +26,7 @@ from queued.service.channel import (
     WorkerStarted,
 )
 from queued.service.crew import Crew
-from queued.service.hands import MOST, Hands
+from queued.service.hands import Hands
 from queued.store.base import Ledger
 
 PROMOTED_AT_ONCE = 10_000
@@ -226,18 +226,15 @@ class Clerk:
 
     def _claim(self, turn: Turn, present: list[int], settings: Settings, now_ms: int) -> None:
         """First a job for everybody who has none, then more for those who are quick, by turns."""
-        for held in range(1 + MOST):
-            for worker in present:
-                if not turn.hands.open(worker, held):
-                    continue
-                token = self._next_token()
-                claim = self._ledger.claim(self._instance, worker, token, now_ms=now_ms)
-                if claim is None:
-                    return
-                turn.hands.take(claim)
-                turn.claimed.append(claim)
-                recorded = turn.recorded.pop(worker, [])  # a run says it, too
-                turn.reply(worker, run_of(claim, settings, recorded))
+        for worker in turn.hands.room(present):
+            token = self._next_token()
+            claim = self._ledger.claim(self._instance, worker, token, now_ms=now_ms)
+            if claim is None:
+                return
+            turn.hands.take(claim)
+            turn.claimed.append(claim)
+            recorded = turn.recorded.pop(worker, [])  # a run says it, too
+            turn.reply(worker, run_of(claim, settings, recorded))
 
     def _next_token(self) -> int:
         """Never used before, and larger than all before it, other dispatchers' too.

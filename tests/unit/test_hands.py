@@ -53,14 +53,17 @@ def test_a_claim_is_found_by_all_of_its_key() -> None:
 )
 def test_as_many_more_as_will_soon_begin(ran_ms: int | None, more: int) -> None:
     hands = Hands([_claim(0, 7)])
-    assert not hands.open(7, 1), "nothing is known of it"
+    assert not [*hands.room([7])], "nothing is known of it"
     hands.ran(7, ran_ms)
-    for job in range(1, more + 1):
-        assert not hands.open(7, job - 1), "it has more than that"
-        assert hands.open(7, job)
-        hands.take(_claim(job, 7))
-    assert not hands.open(7, more + 1)
-    assert Hands().open(7, 0), "who has none may always have one"
+    assert [*hands.room([7])] == [7] * more
+    assert [*Hands().room([7])] == [7], "who has none may always have one"
+
+
+def test_who_has_least_is_handed_more_first() -> None:
+    hands = Hands([_claim(1, 7), _claim(2, 7), _claim(3, 8)])
+    for worker in (7, 8, 9):
+        hands.ran(worker, 8)  # two more than the one that runs
+    assert [*hands.room([7, 8, 9, 10])] == [9, 10, 8, 9, 7, 8, 9]
 
 
 def test_what_is_in_a_hand_begins_in_its_order_and_does_not_wait_for_long() -> None:
@@ -86,8 +89,8 @@ def test_a_copy_stands_by_itself() -> None:
     assert hands.of(7) == (_claim(1, 7),)
     hands.take(_claim(3, 8))
     assert copy.of(8) == ()
-    assert not hands.open(7, 1)
-    assert copy.open(7, 2)
+    assert not [*hands.room([7])]
+    assert 7 in copy.room([7])
 
 
 def test_later_claims_have_larger_tokens() -> None:
