@@ -17,6 +17,7 @@ from queued.core.errors import Exit, QueuedError, UsageError
 from queued.core.ids import IdSource
 from queued.core.model import Instance
 from queued.core.settings import Settings, Value
+from queued.ctl.arguments import explain
 from queued.programs import InstancePrograms, Origin
 from queued.service import cgroup
 from queued.service.board import Board
@@ -26,7 +27,7 @@ from queued.service.reload import ReloadFile, reload
 from queued.service.sessions import Sessions
 from queued.service.supervisor import Supervisor
 from queued.store import lock, permissions, places
-from queued.store.connection import Patience
+from queued.store.connection import Patience, named_errors
 from queued.store.sqlite import SqliteStore
 
 USAGE = """\
@@ -73,7 +74,8 @@ def main() -> None:
     try:
         code = _run(sys.argv[1:])
     except DocoptExit as error:
-        print(f"queued: {str(error).splitlines()[0]}\n(see: queued --help)", file=sys.stderr)
+        message = explain(str(error).partition("\n")[0], USAGE, sys.argv[1:])
+        print(f"queued: {message}\n(see: queued --help)", file=sys.stderr)
         code = Exit.USAGE
     except QueuedError as error:
         print(f"queued: {error}", file=sys.stderr)
@@ -83,6 +85,10 @@ def main() -> None:
 
 def _run(arguments: list[str]) -> int:
     options = docopt(USAGE, arguments, version=f"queued {__version__}")
+    for name in ("--db", "--config", "--log-file"):
+        if options[name] == "":
+            msg = f"{name} needs a path, not an empty text"
+            raise UsageError(msg)
     environment = dict(os.environ)
     if options["--reload"]:
         reload(_pid(options["--reload"]), ReloadFile(environment))
@@ -157,12 +163,13 @@ def _report(code: int, workers: int, log_path: str) -> int:
 
 def _open_log(path: str) -> int:
     """The log file of --background, to be appended to. Raises QueuedError."""
-    permissions.make_directory(os.path.dirname(path))
     flags = os.O_WRONLY | os.O_APPEND
-    try:
-        return permissions.make_file(path, flags)
-    except FileExistsError:
-        return os.open(path, flags | os.O_CLOEXEC)
+    with named_errors(path):
+        permissions.make_directory(os.path.dirname(path))
+        try:
+            return permissions.make_file(path, flags)
+        except FileExistsError:
+            return os.open(path, flags | os.O_CLOEXEC)
 
 
 def _serve(database: str, origin: Origin, settings: Settings, notify: Notify) -> int:

@@ -23,7 +23,7 @@ class Origin(NamedTuple):
     flags: dict[str, Value]
     environment: dict[str, str]
     conf_flag: str | None
-    file: dict[str, object]
+    file: dict[str, Value]
 
     def resolve(self, stored: dict[str, str]) -> Settings:
         """The settings in force. Raises ConfigError."""

@@ -233,11 +233,11 @@ def resolve(
     flags: dict[str, Value],
     environment: dict[str, str],
     stored: dict[str, str],
-    file: dict[str, object],
+    file: dict[str, Value],
 ) -> dict[str, Source]:
     """Each setting with the source that wins: flag, environment, stored, file, default.
 
-    Raises ConfigError that names the variable, the row or the key of the file that is wrong.
+    Raises ConfigError that names the variable or the row that is wrong.
     """
     sources = {}
     for key, setting in SETTINGS.items():
@@ -249,15 +249,15 @@ def resolve(
         elif setting.stored and key in stored:
             sources[key] = Source(_from("config set", key, stored[key]), "stored")
         elif key in file:
-            sources[key] = Source(_from("the conf file", key, file[key], literal=True), "file")
+            sources[key] = Source(file[key], "file")
         else:
             sources[key] = Source(default(key), "default")
     return sources
 
 
-def _from(place: str, key: str, given: object, *, literal: bool = False) -> Value:
+def _from(place: str, key: str, text: str) -> Value:
     try:
-        return check(key, given) if literal else parse(key, str(given))
+        return parse(key, text)
     except UsageError as error:
         msg = f"{place}: {error}"
         raise ConfigError(msg) from None
@@ -269,9 +269,9 @@ def settings_of(sources: dict[str, Source]) -> Settings:
     return Settings(**values)  # type: ignore[arg-type]  # each was checked by its setting
 
 
-def check_file(table: dict[str, object], path: str) -> dict[str, object]:
-    """The conf file's keys in their canonical spelling. Raises ConfigError on an unknown one."""
-    known: dict[str, object] = {}
+def check_file(table: dict[str, object], path: str) -> dict[str, Value]:
+    """The conf file's settings by their canonical names. Raises ConfigError that names the file."""
+    known: dict[str, Value] = {}
     for key, value in table.items():
         try:
             name = canonical(key)
@@ -281,5 +281,12 @@ def check_file(table: dict[str, object], path: str) -> dict[str, object]:
         if name in known:
             msg = f"{path}: {name} is given twice, once as {brief(key)}"
             raise ConfigError(msg)
-        known[name] = value
+        try:
+            known[name] = check(name, value)
+        except UsageError as error:
+            msg = f"{path}: {error}"
+            raise ConfigError(msg) from None
+        if name == "db_path" and value and not str(value).startswith(("/", "~")):
+            msg = f"{path}: db_path takes an absolute path, not {brief(value)}"
+            raise ConfigError(msg)
     return known

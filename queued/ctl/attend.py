@@ -1,12 +1,17 @@
 """`enqueue --wait`: shows what a new job prints until it ends; Ctrl+C cancels the job."""
 
-from queued.core.model import State
+from typing import TYPE_CHECKING
+
+from queued.core.model import Job, Outcome, State
 from queued.core.times import now_ms
 from queued.ctl.context import Context
 from queued.ctl.logs import Printer, follow, write_apart
 from queued.ctl.records import job_record
 from queued.ctl.render import put_json, say
 from queued.ctl.wait import await_end, code_of
+
+if TYPE_CHECKING:
+    from queued.store.base import Store
 
 
 def attend(context: Context, name: str) -> int:
@@ -25,7 +30,16 @@ def _attended(context: Context, name: str) -> int:
         code = code_of(context.store, job)
         put_json({**job_record(job), "exit_code": code})
         return code
-    return code_of(context.store, follow(context, Printer(context.store, seq, (1, 2), write_apart)))
+    job = follow(context, Printer(context.store, seq, (1, 2), write_apart))
+    _explain(context.store, job)
+    return code_of(context.store, job)
+
+
+def _explain(store: "Store", job: Job) -> None:
+    """Says how it ended, unless the command itself chose to end so and could say why."""
+    last = next(iter(store.attempts(job.seq)[-1:]), None)
+    if job.state is not State.COMPLETED and (last is None or last.outcome is not Outcome.EXIT):
+        say(f"queuectl: {job.id} {job.label}" + (f": {job.last_error}" if job.last_error else ""))
 
 
 def _cancelled(context: Context, name: str) -> int:

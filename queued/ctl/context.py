@@ -76,7 +76,7 @@ class Context:
         )
 
     @cached_property
-    def _file(self) -> dict[str, object]:
+    def _file(self) -> dict[str, settings.Value]:
         return places.read_conf(self.conf)
 
     def find(self, names: "Iterable[str]") -> list[int]:

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from codecs import BOM_UTF8
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -32,7 +33,8 @@ Options:
   --id ID              the job's name; a short unique one is made if not given
   --queue QUEUE        the queue (default)
   --priority N         higher starts first (0)
-  --run-at TIME        not before this time, as 2026-01-31T12:00:00Z
+  --run-at TIME        not before this time, as 2026-01-31T12:00:00Z, or seconds
+                       since 1970
   --delay T            not before T from now (seconds, or 500ms, 10m, 2h, 1d)
   --max-retries N      failed runs until the job is dead
   --backoff-base X     a retry waits X ** attempts seconds
@@ -144,6 +146,8 @@ def _enqueue_lines(context: Context) -> int:
     jobs: list[NewJob] = []
     places: list[int] = []
     for place, line in enumerate(sys.stdin.buffer if sys.stdin else (), 1):
+        if place == 1:
+            line = line.removeprefix(BOM_UTF8)  # noqa: PLW2901 - what some editors put there
         if line.strip():
             jobs.append(_job_of_line(line, place))
             places.append(place)

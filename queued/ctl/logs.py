@@ -100,10 +100,8 @@ class Printer:
     def put(self, tail: int | None = None) -> None:
         """Prints what is new, or of that the last `tail` lines of each stream."""
         for stream in self._streams:
-            chunks = self._new(stream)
-            for chunk in chunks if tail is None else last_lines(chunks, tail):
-                if tail is None:
-                    self._announce(chunk.position - self._printed[stream], stream)
+            for chunk in self._new(stream) if tail is None else self._last(stream, tail):
+                self._announce(chunk.position - self._printed[stream], stream)
                 self._printed[stream] = chunk.position + len(chunk.content)
                 self._write(self.number, chunk)
         sys.stdout.flush()
@@ -123,6 +121,20 @@ class Printer:
             if fresh:
                 printed = piece.position + len(piece.content)
                 yield Chunk(stream, printed - len(fresh), fresh)
+
+    def _last(self, stream: int, lines: int) -> list[Chunk]:
+        """Of what is new the last lines; what comes before them counts as printed."""
+        end = self._printed[stream]
+
+        def new() -> Iterator[Chunk]:
+            nonlocal end
+            for chunk in self._new(stream):
+                end = chunk.position + len(chunk.content)
+                yield chunk
+
+        kept = last_lines(new(), lines)
+        self._printed[stream] = kept[0].position if kept else end
+        return kept
 
     def _announce(self, dropped: int, stream: int) -> None:
         if dropped > 0:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 WIDTH = 80
 ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
+_LEAST = 12  # columns that are worth cutting to
 
 
 class Column(NamedTuple):
@@ -121,7 +122,7 @@ def heading(columns: Sequence[Column]) -> str:
 def row(columns: Sequence[Column], cells: Sequence[str], width: int) -> Iterator[str]:
     """The lines of one row. The first cell, an id, is never cut: too wide, it has its own line.
 
-    Only the last cell is cut, to the room that the others leave.
+    Only the last cell is cut, to the room that the others leave, or to a line of its own.
     """
     first, *others = cells
     if columns_of(first) > columns[0].width:
@@ -130,8 +131,12 @@ def row(columns: Sequence[Column], cells: Sequence[str], width: int) -> Iterator
     line = _padded(first, columns[0])
     for column, cell in zip(columns[1:-1], others[:-1], strict=True):
         line += "  " + _padded(cell, column)
-    room = width - columns_of(line) - 2
-    yield _joined([line, cut(escaped(others[-1]), room)])
+    last, room = escaped(others[-1]), width - columns_of(line) - 2
+    if room >= _LEAST or columns_of(last) <= room:
+        yield _joined([line, cut(last, room)])
+    else:
+        yield line.rstrip()
+        yield f"  {cut(last, width - 2)}"
 
 
 def pairs(named: Iterable[tuple[str, str]], width: int, indent: str = "") -> Iterator[str]:

@@ -7,10 +7,11 @@ from queued.core.errors import UsageError
 from queued.core.spelling import brief
 from queued.ctl.arguments import Arguments
 
-_TEXTS = ("id", "queue", "run_at", "delay", "backoff_max", "timeout", "kill_grace", "umask")
+_TEXTS = ("id", "queue", "delay", "backoff_max", "timeout", "kill_grace", "umask")
 _NUMBERS = ("priority", "max_retries", "backoff_base", "backoff_jitter", "output_limit", "nice")
 _CODES = ("no_retry_on", "defer_on")
 _FLAGS = ("leave_children", "split")
+_SINCE_1970 = r"[0-9]{9,11}(\.[0-9]+)?"  # seconds; a date has eight digits
 
 
 def payload(arguments: Arguments) -> dict[str, object]:
@@ -21,6 +22,8 @@ def payload(arguments: Arguments) -> dict[str, object]:
     given |= {name: text for name in _TEXTS if (text := _text(arguments, name)) is not None}
     given |= {name: _number(t) for name in _NUMBERS if (t := _text(arguments, name)) is not None}
     given |= {name: _codes(t) for name in _CODES if (t := _text(arguments, name)) is not None}
+    if (run_at := _text(arguments, "run_at")) is not None:
+        given["run_at"] = _number(run_at) if re.fullmatch(_SINCE_1970, run_at) else run_at
     given |= {name: True for name in _FLAGS if arguments.flag(_option(name))}
     if (cwd := arguments.text("--cwd")) is not None:
         given["cwd"] = os.path.join(_directory(), cwd) if not os.path.isabs(cwd) else cwd

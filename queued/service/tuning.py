@@ -13,7 +13,7 @@ class Sources(NamedTuple):
 
     flags: dict[str, Value]
     environment: dict[str, str]
-    file: dict[str, object]
+    file: dict[str, Value]
 
 
 class Tuning:

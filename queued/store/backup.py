@@ -6,6 +6,7 @@ what SQLite cannot read is replaced by another file, in one step.
 """
 
 import os
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
@@ -33,11 +34,23 @@ def backup(path: str, target: str, patience: Patient, *, replace: bool = False) 
 def _check_target(path: str, target: str, *, replace: bool) -> None:
     if not os.path.lexists(target):
         return
-    if os.path.isdir(target) or any(_same(f"{path}{side}", target) for side in ("", *_SIDES)):
-        msg = f"{target} is {'a directory' if os.path.isdir(target) else 'the database itself'}"
+    if any(_same(f"{path}{side}", target) for side in ("", *_SIDES)):
+        msg = f"{target} is the database itself"
+        raise UsageError(msg)
+    if not stat.S_ISREG(os.lstat(target).st_mode):
+        msg = f"{target} is not a regular file; choose another name"
         raise UsageError(msg)
     if not replace:
         raise _taken(target)
+    if bare.alive(target) or _unfinished(target):
+        msg = f"{target} is a database in use, or has a {target}-wal; choose another name"
+        raise BusyError(msg)
+
+
+def _unfinished(path: str) -> bool:
+    """Whether part of what was written is in the WAL only: it is in use, or was when all died."""
+    wal = f"{path}-wal"
+    return os.path.exists(wal) and os.stat(wal).st_size > 0
 
 
 def _taken(target: str) -> ConflictError:
@@ -186,9 +199,10 @@ def _check_source(path: str, source: str) -> None:
     if _same(path, source):
         msg = f"{source} is the database itself"
         raise UsageError(msg)
-    wal = f"{source}-wal"
-    if os.path.exists(wal) and os.stat(wal).st_size > 0:
-        msg = f"{source} is in use, or not complete without {wal}; give what `db backup` made"
+    if _unfinished(source):
+        msg = (
+            f"{source} is in use, or not complete without {source}-wal; give what `db backup` made"
+        )
         raise DatabaseUnusableError(msg)
     must_be_good(source)
 

@@ -5,8 +5,8 @@ from urllib.parse import quote
 
 import apsw
 
-from queued.core.errors import DatabaseUnusableError, DeniedError
-from queued.store import migrate
+from queued.core.errors import DeniedError
+from queued.store import bare, migrate
 from queued.store.connection import Patience, named_errors
 
 _PATIENCE_S = 10.0
@@ -14,9 +14,7 @@ _PATIENCE_S = 10.0
 
 def schema(path: str) -> int:
     """The version of the schema. Raises QueuedError if no service could use the database."""
-    if os.path.isdir(path):
-        msg = f"{path} is not a regular file; give the path of a database with --db"
-        raise DatabaseUnusableError(msg)
+    bare.must_be_file(path)
     if not os.access(path, os.R_OK | os.W_OK):
         msg = f"no permission to write {path}; check its owner and mode"
         raise DeniedError(msg)

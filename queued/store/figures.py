@@ -8,7 +8,10 @@ from queued.store import bare, queries
 
 
 class Figures(NamedTuple):
-    """Sizes in bytes; `oldest` and `newest` are an id and the time of its enqueueing."""
+    """Sizes in bytes; `oldest` and `newest` are an id and the time of its enqueueing.
+
+    `bytes` is the size that the file has, or will have once what is in the WAL is moved to it.
+    """
 
     schema: int
     bytes: int
@@ -30,12 +33,13 @@ def stats(path: str, patience: Callable[[int], bool]) -> Figures:
         connection.execute("BEGIN")
         kept, printed = map(str, connection.execute(sql["stats_output"]).fetchall()[0])
         ends = [(str(name), int(ms)) for name, ms in connection.execute(sql["stats_ends"])]
+        page_bytes, pages = connection.pragma("page_size"), connection.pragma("page_count")
         figures = Figures(
             schema=connection.pragma("user_version"),
-            bytes=os.stat(path).st_size,
+            bytes=page_bytes * pages,
             wal_bytes=_size(f"{path}-wal"),
-            page_bytes=connection.pragma("page_size"),
-            pages=connection.pragma("page_count"),
+            page_bytes=page_bytes,
+            pages=pages,
             free_pages=connection.pragma("freelist_count"),
             rows={str(table): int(n) for table, n in connection.execute(sql["stats_rows"])},
             output_kept_bytes=int(kept),

@@ -13,6 +13,7 @@ from queued.core.errors import StorageError, WaitTimeoutError
 from queued.store import permissions
 
 SUFFIX = ".lock"
+_LONGEST_S = 1e9  # 30 years; what a timer cannot count is as good as for ever
 
 
 def path_of(database: str, instance: str) -> str:
@@ -71,7 +72,7 @@ def wait_gone(path: str, timeout_s: float | None) -> None:
     before = signal.signal(signal.SIGALRM, expire)
     try:
         if timeout_s is not None:
-            signal.setitimer(signal.ITIMER_REAL, max(timeout_s, 0.001))
+            signal.setitimer(signal.ITIMER_REAL, min(max(timeout_s, 0.001), _LONGEST_S))
         fcntl.flock(descriptor, fcntl.LOCK_SH)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)

@@ -9,7 +9,7 @@ import os
 import stat
 from typing import NamedTuple
 
-from queued.core.errors import DeniedError
+from queued.core.errors import DeniedError, StorageError
 
 _SHARED = stat.S_ISGID | stat.S_IWGRP
 _SIDES = ("", "-wal", "-shm", "-journal")
@@ -72,6 +72,8 @@ def make_file(path: str, flags: int) -> int:
 def check_database(path: str, *, serving: bool = False) -> None:
     """Raises DeniedError if the directory, the database or a side file cannot be trusted.
 
+    StorageError if it cannot be written because nothing of its file system can.
+
     `serving`: whether commands are to be run for whoever can write it. Then neither root nor a
     member of the group may serve what belongs to another user; to only look and ask they may.
     """
@@ -115,6 +117,9 @@ def _check_file(path: str, directory: os.stat_result, *, serving: bool) -> None:
     if found.st_uid not in (0, os.geteuid()) and not guest:
         raise _not_ours(path, found)
     if not _usable(path):
+        if os.statvfs(path).f_flag & os.ST_RDONLY:
+            msg = f"the file system of {path} is read-only; remount it, see the kernel's log"
+            raise StorageError(msg)
         owner = f"{_user(found.st_uid)}'s, with mode {stat.S_IMODE(found.st_mode):04o}"
         msg = f"no permission to write {path}: it is {owner}, and we run as {_user(os.geteuid())}"
         raise DeniedError(msg)

@@ -2,8 +2,9 @@
 
 import os
 
-from queued.core.errors import ConfigError
+from queued.core.errors import ConfigError, UsageError
 from queued.core.settings import Value, check_file
+from queued.core.spelling import brief
 from queued.store import permissions
 
 SYSTEM_CONF = "/etc/queuectl.conf"
@@ -23,7 +24,7 @@ def conf_path(flag: str | None, environment: dict[str, str]) -> str | None:
     return next((path for path in candidates if os.path.exists(path)), None)
 
 
-def read_conf(path: str | None) -> dict[str, object]:
+def read_conf(path: str | None) -> dict[str, Value]:
     """The settings in the conf file. Raises ConfigError that names the file and the line."""
     if path is None:
         return {}
@@ -42,10 +43,22 @@ def read_conf(path: str | None) -> dict[str, object]:
 
 
 def database_path(configured: Value, environment: dict[str, str]) -> str:
-    """The database's absolute path; `configured` is the setting, empty for the standard place."""
-    if configured:
-        return os.path.abspath(os.path.expanduser(str(configured)))
+    """The one path of the database; `configured` is the setting, empty for the standard place.
+
+    Through all links: SQLite keeps its side files beside what they lead to, and who uses the
+    database under another name must find the locks that we keep there. Raises UsageError.
+    """
+    path = os.path.realpath(os.path.expanduser(str(configured) or _standard(environment)))
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        msg = f"{brief(path)} is not valid UTF-8"
+        raise UsageError(msg) from None
+    return path
+
+
+def _standard(environment: dict[str, str]) -> str:
     if os.geteuid() == 0:
         return "/var/lib/queued/queue.db"
     state = environment.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
-    return os.path.join(os.path.abspath(state), "queued", "queue.db")
+    return os.path.join(state, "queued", "queue.db")

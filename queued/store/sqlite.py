@@ -5,8 +5,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import apsw
 
+from queued.core import ids
 from queued.core.errors import ConflictError, NotFoundError, UsageError
-from queued.core.ids import IdSource
 from queued.core.model import (
     Attempt,
     Chunk,
@@ -42,7 +42,7 @@ class SqliteStore:
 
     def __init__(self, path: str, patience: Patience | None = None) -> None:
         self._database = Database(path, patience or Patience())
-        self._ids = IdSource()
+        self._ids = ids.IdSource()
         self.kept = self._database.kept  # the backup that was made before an upgrade
 
     # Enqueueing
@@ -84,9 +84,8 @@ class SqliteStore:
             exact = self._database.row("find", id=name)
             if exact is not None:
                 return int(exact[0])
-            beyond = name + "\U0010ffff"
-            found = self._database.rows("find_prefix", prefix=name, beyond=beyond)
-        if not found or not name:
+            found = self._beginning(name) if 0 < len(name) < ids.LENGTH else []
+        if not found:
             msg = f"no job {name!r} (see: queuectl list)"
             raise NotFoundError(msg)
         if len(found) > 1:
@@ -94,6 +93,17 @@ class SqliteStore:
             msg = f"{name!r} is the beginning of several ids, {two}; give more of it"
             raise UsageError(msg)
         return int(found[0][0])
+
+    def _beginning(self, name: str) -> list[Row]:
+        """Jobs, two at most, with an id of our making that begins so.
+
+        Names that people gave must be said whole: `job1` shall never mean `job10`.
+        """
+        form = f"[{ids.ALPHABET}]" * (ids.LENGTH - len(name))
+        if not set(name) <= set(ids.ALPHABET):
+            return []
+        beyond = name + "\U0010ffff"
+        return self._database.rows("find_prefix", prefix=name, beyond=beyond, form=name + form)
 
     def show(self, job: int) -> Job:
         """See `Store.show`."""

@@ -96,7 +96,7 @@ def test_the_nearest_source_wins() -> None:
     origins = []
     flags: dict[str, settings.Value] = {"workers": 5}
     environment, stored = {"QUEUECTL_WORKERS": "6"}, {"workers": "7"}
-    file: dict[str, object] = {"workers": 8}
+    file: dict[str, settings.Value] = {"workers": 8}
     for remaining in range(5):
         source = settings.resolve(
             flags=flags if remaining < 1 else {},

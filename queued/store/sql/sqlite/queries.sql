@@ -172,7 +172,7 @@ SELECT seq, id FROM jobs WHERE id = :id;
 
 -- find_prefix --
 -- Two suffice to know that a prefix is ambiguous. By the unique index on id.
-SELECT seq, id FROM jobs WHERE id >= :prefix AND id < :beyond ORDER BY id LIMIT 2;
+SELECT seq, id FROM jobs WHERE id >= :prefix AND id < :beyond AND id GLOB :form ORDER BY id LIMIT 2;
 
 -- show --
 SELECT {job} FROM jobs WHERE seq = :job;
