@@ -65,6 +65,7 @@ class Database:
 
     def __init__(self, path: str, patience: Patience) -> None:
         self.path = path
+        self._patience = patience
         self.kept: str | None = None  # the backup that was made before an upgrade
         self._full: bool | None = None
         self._seen: int | None = None
@@ -102,11 +103,26 @@ class Database:
 
     def rows(self, name: str, **values: Value) -> list[Row]:
         """All rows of the statement of that name."""
-        return self._connection.execute(self._sql[name], values).fetchall()
+        try:
+            return self._connection.execute(self._sql[name], values).fetchall()
+        except apsw.ProtocolError:
+            return self._again(self._sql[name], values)
 
     def row(self, name: str, **values: Value) -> Row | None:
         """Its first row; None if there is none."""
-        return self._connection.execute(self._sql[name], values).fetchone()
+        try:
+            return self._connection.execute(self._sql[name], values).fetchone()
+        except apsw.ProtocolError:
+            return next(iter(self._again(self._sql[name], values)), None)
+
+    def _again(self, statement: str, values: dict[str, Value]) -> list[Row]:
+        """For whoever was stopped at a lock of the WAL's index SQLite waits 10 s at most."""
+        tries = 0
+        while self._patience(tries):
+            with suppress(apsw.ProtocolError):
+                return self._connection.execute(statement, values).fetchall()
+            tries += 1
+        return self._connection.execute(statement, values).fetchall()
 
     def value(self, name: str, **values: Value) -> Any:  # noqa: ANN401 - the statement decides
         """The first column of its first row; None if there is none."""
@@ -144,7 +160,10 @@ class Database:
         """
         with named_errors(self.path):
             self._make_durable(full=durable)
-            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                self._connection.execute("BEGIN IMMEDIATE")
+            except apsw.ProtocolError:
+                self._again("BEGIN IMMEDIATE", {})
             try:
                 self._must_be_current()
                 yield
@@ -229,7 +248,7 @@ def _told(error: Exception) -> str:
 
 def _named(error: Exception, path: str) -> QueuedError | None:  # noqa: PLR0911 - a table
     match error:
-        case apsw.BusyError() | apsw.LockedError():
+        case apsw.BusyError() | apsw.LockedError() | apsw.ProtocolError():
             return BusyError(f"{path} stayed locked by another program; try again later")
         case apsw.FullError() | apsw.IOError() if _full(error, path):
             return StorageError(f"no room on the disk for {path}; free some and try again")
