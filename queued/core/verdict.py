@@ -35,7 +35,8 @@ def judge(claim: Claim, ending: Ending, backoff: Backoff, *, now_ms: int) -> Ver
     if ending.outcome is Outcome.CANCELLED:
         return Verdict(State.CANCELLED, 0, claim.due_ms, error)
     if ending.outcome is Outcome.INTERRUPTED:
-        return Verdict(State.PENDING, 0, claim.due_ms, error)
+        due_ms = min(claim.due_ms, now_ms)  # it was due once, whatever the clock says now
+        return Verdict(State.PENDING, 0, due_ms, error)
     exited = ending.exit_code if ending.outcome is Outcome.EXIT else None
     attempts = claim.attempts + 1
     delay_s = backoff_s(attempts, base=backoff.base, maximum=backoff.maximum, jitter=backoff.jitter)

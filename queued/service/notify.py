@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 
 from sdnotify import SystemdNotifier
 
@@ -21,7 +22,8 @@ class Notify:
         """The service can do its work, or has done what `reloading` began."""
         self._systemd.notify("READY=1")
         if self._ready_pipe is not None:
-            os.write(self._ready_pipe, b"1")
+            with suppress(BrokenPipeError):  # who started us has not waited
+                os.write(self._ready_pipe, b"1")
             os.close(self._ready_pipe)
             self._ready_pipe = None
 

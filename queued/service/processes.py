@@ -44,11 +44,11 @@ def close_on_exec() -> None:
 
 
 def look(pid: int) -> Process | None:
-    """The process of that pid now; None if there is none."""
+    """The process of that pid now; None if there is none, or /proc hides it from us (hidepid)."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             text = file.read()
-    except (FileNotFoundError, ProcessLookupError):
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
         return None
     # The name of the program comes second, in brackets, and may contain anything.
     fields = text[text.rindex(b")") + 2 :].split()

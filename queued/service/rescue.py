@@ -81,6 +81,8 @@ class Rescuer:
         due = [instance for instance in dead if self._again_s.get(instance.id, now_s) <= now_s]
         rescued = [instance for instance in due if self._clean_up(instance, settings)]
         self.registered = [other for other in self.registered if other not in rescued]
+        known = {instance.id for instance in self.registered}  # another may have rescued some
+        self._again_s = {name: at for name, at in self._again_s.items() if name in known}
         return bool(rescued)
 
     @property
@@ -107,7 +109,6 @@ class Rescuer:
                 self._clerk.bury(turn, turn.hands.of(worker), death, settings, now_ms)
             self._ledger.unregister(instance.id)
         self._neighbours.forget(instance)
-        self._again_s.pop(instance.id, None)
         self._log.warning(
             "instance.rescued", dead=instance.id, claims=len(claims), processes_killed=killed
         )

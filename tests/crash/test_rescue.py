@@ -4,10 +4,13 @@ import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from unittest.mock import Mock
 
 import pytest
 
+from queued.core.settings import Settings
 from queued.service import processes, remains
+from queued.service.rescue import Rescuer
 from tests.service import Queue, eventually
 
 
@@ -44,3 +47,11 @@ def test_leftovers_are_killed_however_long_a_look_takes(monkeypatch: pytest.Monk
     with immortal("slow-instance-of-this-test") as pid:
         assert remains.kill_leftovers("slow-instance-of-this-test", [], {})[0] == 1
         eventually(lambda: os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG))
+
+
+def test_what_another_service_has_rescued_is_not_tried_again() -> None:
+    """Nor is the time of the next try in the past for ever."""
+    rescuer = Rescuer(Mock(), Mock(), None, "own", Mock())
+    rescuer._again_s = {"dead": 0.0}
+    assert not rescuer.rescue(Settings())
+    assert rescuer.next_s == float("inf")

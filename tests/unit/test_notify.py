@@ -113,3 +113,12 @@ def test_the_line_says_what_matters(notify: Notify) -> None:
     reloading = bulletin.line(Stage.RUNNING, 4, reloading=True)
     assert reloading == "4 workers, 2 busy, 17 waiting, reloading"
     assert bulletin.line(Stage.DRAINING, 2) == "draining: 2 workers, 2 busy, 17 waiting"
+
+
+def test_who_has_not_waited_for_a_service_in_the_background_does_no_harm(heard: Heard) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    made = Notify(write)
+    made.ready()
+    assert heard() == ["READY=1"]
+    made._systemd.socket.close()
