@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from queued.core.model import Chunk, Ending, Key
+from queued.service.wake import Wake
 
 PROTOCOL = 1
 MAX_PACKET = 256 * 1024
@@ -213,11 +214,6 @@ class Channel:
         """For epoll."""
         return self._socket.fileno()
 
-    @property
-    def backlog(self) -> bool:
-        """Whether something waits until the other side reads: watch for writability."""
-        return bool(self._waiting)
-
     def send(self, *messages: Message) -> None:
         """Sends them, or keeps them for `flush`. A dead peer is told nothing."""
         self._waiting.extend(map(_encode, messages))
@@ -234,6 +230,11 @@ class Channel:
                 self._waiting.clear()  # it is gone; what it said before is still to be heard
                 return
             self._waiting.popleft()
+
+    def flush_with(self, wake: Wake) -> None:
+        """The same, and `wake` wakes when there is room for more of it."""
+        self.flush()
+        wake.writable(self.fileno(), wanted=bool(self._waiting))
 
     def receive(self, limit: int = 64) -> list[Message]:
         """At most `limit` messages that have arrived. The end of the stream marks it closed.

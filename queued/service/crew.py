@@ -111,7 +111,7 @@ class Crew:
         peer = self._seats.get(worker)
         if peer is not None and self._known(peer):
             peer.channel.send(*messages)
-            self._wake.writable(peer.channel.fileno(), wanted=peer.channel.backlog)
+            peer.channel.flush_with(self._wake)
 
     def made(self, hands: Hands, now_s: float) -> None:
         """A turn was made of the inbox, and these are the claims now."""
@@ -161,8 +161,7 @@ class Crew:
         except ProtocolError as error:
             self._log.warning("worker.refused", peer_pid=peer.pid, reason=str(error))
             peer.channel.closed = True
-        peer.channel.flush()
-        self._wake.writable(peer.channel.fileno(), wanted=peer.channel.backlog)
+        peer.channel.flush_with(self._wake)
         if peer.channel.closed:
             self._drop(peer)
 

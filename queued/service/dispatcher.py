@@ -209,11 +209,11 @@ class Dispatcher:
 
     def _timeout_s(self) -> float | None:
         """Until the next look; None: whatever comes will wake us."""
-        now_s = times.monotonic_s()
-        if self._pending():
-            return max(0.0, self._next_turn_s() - now_s)
+        self._supervisor.flush_with(self._wake)
         next_s = min(self._looks.next_s, self._gauge.next_s, self._retention.next_s)
-        return max(0.0, next_s - now_s) if next_s < math.inf else None
+        if self._pending():
+            next_s = self._next_turn_s()
+        return max(0.0, next_s - times.monotonic_s()) if next_s < math.inf else None
 
     def _turn(self) -> None:
         """One transaction, and what follows from it."""

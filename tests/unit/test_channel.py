@@ -37,6 +37,6 @@ def test_who_is_gone_is_told_nothing_and_heard_to_the_end() -> None:
     theirs.close()
     with closing(ours):
         ours.send(SAID[0])
-        assert not ours.backlog
+        assert not ours._waiting
         assert ours.receive() == SAID
         assert ours.closed
