@@ -184,19 +184,21 @@ def _serve(database: str, origin: Origin, settings: Settings, notify: Notify) ->
         lock_path=lock.path_of(database, name),
     )
     held = lock.hold(instance.lock_path)  # never closed: children inherit it, the kernel frees it
-    try:
-        board = Board(Sessions(held))
-        programs = InstancePrograms(
-            instance=instance,
-            database=database,
-            origin=origin,
-            settings=settings,
-            board=board,
-            groups=cgroup.delegated(name),
-        )
-        return Supervisor(programs=programs, board=board, notify=notify).run()
-    finally:
+    board = Board(Sessions(held))
+    programs = InstancePrograms(
+        instance=instance,
+        database=database,
+        origin=origin,
+        settings=settings,
+        board=board,
+        groups=cgroup.delegated(name),
+    )
+    supervisor = Supervisor(programs=programs, board=board, notify=notify)
+    code = supervisor.run()
+    if not supervisor.served:
+        # Else it goes once all is recorded: its notes say what is left of us.
         lock.remove(instance.lock_path)
+    return code
 
 
 if __name__ == "__main__":

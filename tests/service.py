@@ -34,6 +34,15 @@ def eventually(look: Callable[[], T], what: str = "", within_s: float = PATIENCE
         time.sleep(0.005)
 
 
+def _words(pid: int) -> list[bytes]:
+    """The command line of a process; empty if it is gone."""
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            return file.read().split(b"\0")
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+
+
 def alive(pid: int) -> bool:
     """Whether the process runs; a zombie does not."""
     process = processes.look(pid)
@@ -216,9 +225,9 @@ class Service:
         return [
             process
             for process in processes.everyone().values()
-            if process.group == self.pid
-            and not process.zombie
+            if not process.zombie
             and (process.pid in pids or (pinned and process.parent == self.pid))
+            and self.queue.path.encode() in _words(process.pid)
         ]
 
     def kill_everything(self) -> None:

@@ -7,7 +7,6 @@ has a control group, that has the last word on what is alive, and on what was us
 
 import os
 import signal
-from collections.abc import Callable
 from enum import Enum, auto
 
 from queued.core import times
@@ -16,6 +15,7 @@ from queued.service import spawn
 from queued.service.cgroup import Group, Used
 from queued.service.channel import Run
 from queued.service.family import Family
+from queued.service.sessions import Note
 from queued.service.spared import Spared
 from queued.service.streams import Streams
 
@@ -44,7 +44,7 @@ class Execution:
         environment: spawn.Environment,
         spared: Spared,
         group: Group | None,
-        note: Callable[[int], None],
+        note: Note,
         *,
         now_s: float,
     ) -> None:
@@ -55,7 +55,7 @@ class Execution:
         self.refused = 0  # how often the system had no process or memory to start it with
         self.unkillable = False  # whether what is left may not be signalled by us
         self._environment = environment
-        self._note = note  # is told the pid of the command
+        self._note = note  # outlives the worker
         self._family = Family((run.id.encode(), str(run.key.attempt).encode()), spared)
         self._started_ms = times.now_ms()
         self._started_s = now_s
@@ -135,9 +135,11 @@ class Execution:
     def _start(self, now_s: float) -> None:
         self._started_ms, self._started_s = times.now_ms(), now_s
         self._family.starting()
+        self._note.starts(self.run.key.token)
         try:
             self._family.pid, pipes = spawn.start(self.run, self._environment, self.group)
         except spawn.NotNowError:
+            self._note.starts(0)
             delay = min(_SPAWN_AGAIN_S * 2**self.refused, _SPAWN_AGAIN_MAX_S)
             self.refused += 1
             self._next_s = now_s + delay
@@ -146,7 +148,7 @@ class Execution:
             self._reason, self._error = Outcome.SPAWN_ERROR, spawn.explain(error, self.run)
             self._over(now_s)
             return
-        self._note(self._family.pid)
+        self._note.started(self._family.pid)
         self.streams.watch(pipes)
         self.phase = Phase.RUNNING
         self._next_s = now_s + self.run.timeout_s if self.run.timeout_s else float("inf")

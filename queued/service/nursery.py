@@ -64,6 +64,10 @@ class Nursery:
             close=[self._listener, *([dispatcher] if dispatcher else [])],
         )
 
+    def close(self) -> None:
+        """From now on nobody can connect, and who waits for that is refused."""
+        self._listener.close()
+
     def _fork(self, run: Callable[[], int], close: list[Closable]) -> int:
         """Forks a child that closes what is not its own and exits with what `run` returns.
 

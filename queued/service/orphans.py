@@ -21,6 +21,10 @@ class Orphans:
     def __init__(self) -> None:
         self._spared = Spared()
 
+    def spare_all(self) -> None:
+        """What descends from us before we have started anything is somebody else's."""
+        self._spared.add(processes.descendants(os.getpid()))
+
     def look(self, own: Collection[int]) -> list[Process]:
         """All that descends from us and from none of our `own` children."""
         return processes.descendants(os.getpid(), without=own)

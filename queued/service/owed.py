@@ -1,9 +1,11 @@
 """What a worker owes to the dispatcher, through any number of dispatchers."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
 from queued.core.model import Key
+from queued.service.channel import Message, Output, Result
+from queued.service.output import CHUNK
 
 if TYPE_CHECKING:
     from queued.service.executor import Execution
@@ -25,3 +27,12 @@ class Owed:
         self.results = [one for one in self.results if one.run.key not in keys]
         if self.returned:
             self.returned = [key for key in self.returned if key not in keys]
+
+
+def report(execution: "Execution", send: Callable[[Message], None]) -> None:
+    """Sends the last of a run's output and how it ended."""
+    key, streams = execution.run.key, execution.streams
+    while streams.waiting > CHUNK:
+        for piece in streams.pieces(CHUNK):
+            send(Output(key=key, piece=piece))
+    send(Result(key=key, ending=execution.ending(), pieces=streams.pieces(CHUNK)))

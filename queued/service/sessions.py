@@ -58,22 +58,32 @@ class Sessions:
         os.pwrite(self._lock, _here(), 0)
         os.pwrite(self._lock, bytes(_SLOT), _offset(slot))
 
-    def starts(self, slot: int, token: int) -> None:
-        """The command of this claim is started now."""
-        at = _offset(slot)
-        _NUMBER.pack_into(self._memory, at + _NUMBER.size * 2, 0)
-        _NUMBER.pack_into(self._memory, at, token)
-
-    def started(self, slot: int, pid: int) -> None:
-        """It leads a session. The pid last: whoever dies in between has noted none."""
-        at = _offset(slot)
-        _NUMBER.pack_into(self._memory, at + _NUMBER.size, _ticks())
-        _NUMBER.pack_into(self._memory, at + _NUMBER.size * 2, pid)
+    def note(self, slot: int) -> "Note":
+        """The note of the worker in this slot."""
+        return Note(self._memory, _offset(slot))
 
     def last(self, slot: int) -> int:
         """The token of the claim whose command was started last in this slot; 0 if none was."""
         token: int = _NUMBER.unpack_from(self._memory, _offset(slot))[0]
         return token
+
+
+class Note:
+    """One worker's, which it writes itself."""
+
+    def __init__(self, memory: mmap.mmap, at: int) -> None:
+        self._memory = memory
+        self._at = at
+
+    def starts(self, token: int) -> None:
+        """The command of this claim is started now; 0: it could not be, nor is any other."""
+        _NUMBER.pack_into(self._memory, self._at + _NUMBER.size * 2, 0)
+        _NUMBER.pack_into(self._memory, self._at, token)
+
+    def started(self, pid: int) -> None:
+        """It leads a session. The pid last: whoever dies in between has noted none."""
+        _NUMBER.pack_into(self._memory, self._at + _NUMBER.size, _ticks())
+        _NUMBER.pack_into(self._memory, self._at + _NUMBER.size * 2, pid)
 
 
 def noted(lock: int) -> dict[int, Session] | None:

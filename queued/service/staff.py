@@ -48,6 +48,11 @@ class Staff:
         self._watched = False
         self._draining = self._finishing = False
 
+    def take_over(self) -> None:
+        """Call it before any is started: what our own process has as children already may stay."""
+        processes.become_subreaper()
+        self._orphans.spare_all()
+
     # What is wanted of them
 
     def say(self, message: Message) -> None:
@@ -72,6 +77,11 @@ class Staff:
         self.table.refill = False
         self._board.stop()
         self._signal(self.table.living_workers(), signal.SIGQUIT)
+
+    def give_up(self) -> None:
+        """No dispatcher could do better: who owes it a result must not wait for the next."""
+        self.table.redispatch = False
+        self._nursery.close()
 
     def finish(self) -> None:
         """No worker is left: the dispatcher records the rest and exits."""
@@ -260,8 +270,7 @@ class Staff:
     def flush(self) -> None:
         """Sends what the dispatcher had no room for; call it before each sleep."""
         if self._dispatcher is not None:
-            self._dispatcher.flush()
-            self._wake.writable(self._dispatcher.fileno(), wanted=self._dispatcher.backlog)
+            self._dispatcher.flush_with(self._wake)
 
 
 def _somebody_died() -> bool:

@@ -11,11 +11,13 @@ It never opens the database and never waits for anything but its own poll.
 import gc
 import os
 import signal
+from collections.abc import Callable
+from functools import partial
 
 from queued.core import times
 from queued.core.errors import Exit, QueuedError
 from queued.core.settings import SETTINGS
-from queued.service import parent, processes
+from queued.service import parent
 from queued.service.board import Board
 from queued.service.bulletin import Bulletin, Stage
 from queued.service.channel import (
@@ -67,12 +69,17 @@ class Supervisor:
         self._deadline_s: float | None = None
         self._fatal: Fatal | None = None
 
+    @property
+    def served(self) -> bool:
+        """Whether it was ready once."""
+        return self._bulletin.announced
+
     def run(self) -> int:
         """Serves until it is told to stop and all children are gone; the exit code."""
-        processes.become_subreaper()
+        self._staff.take_over()
         gc.freeze()  # children share what is never freed
         self._wake.add(self._signals.fileno(), self._obey)
-        self._reloads.reset()
+        self._record(self._reloads.reset)
         self._log.info("service.started", workers=self._children.workers)
         while True:
             self._staff.reap(self._log)
@@ -146,10 +153,11 @@ class Supervisor:
                 self._staff.abandon()
 
     def _decide(self) -> None:
-        if self._fatal is not None and self._stage < Stage.STOPPING:
-            self._children.redispatch = False
-            self._stage = Stage.STOPPING
-            self._staff.end_jobs()
+        if self._fatal is not None:
+            self._staff.give_up()
+            if self._stage < Stage.STOPPING:
+                self._stage = Stage.STOPPING
+                self._staff.end_jobs()
         if self._stage is Stage.RUNNING:
             self._staff.dismiss(self._children.surplus())
         elif self._stage is Stage.DRAINING:
@@ -188,7 +196,7 @@ class Supervisor:
         if self._stage is not Stage.RUNNING:
             return
         self._bulletin.reloading()
-        self._reloads.begin()
+        self._record(self._reloads.begin)
         try:
             self._programs.reload()
         except QueuedError as error:
@@ -221,7 +229,15 @@ class Supervisor:
     def _end_reload(self, refused: str = "") -> None:
         if self._renewal is None:
             self._bulletin.reloaded()
-        self._reloads.end(refused)
+        self._record(partial(self._reloads.end, refused))
+
+    def _record(self, write: Callable[[], None]) -> None:
+        """For who waits for a reload; jobs do not depend on it."""
+        try:
+            write()
+        except OSError as error:
+            action = "make room in the runtime directory, and reload again"
+            self._log.error("reload.not_recorded", error=str(error), action=action)
 
     # What it tells
 

@@ -8,7 +8,6 @@ of the lifeline closes), the same as SIGQUIT. SIGUSR1: say that it is well.
 
 import os
 import signal
-from functools import partial
 
 from queued.core import times
 from queued.core.model import Key, Outcome
@@ -19,9 +18,7 @@ from queued.service.channel import (
     Cancel,
     Hello,
     Message,
-    Output,
     Recorded,
-    Result,
     Returned,
     Run,
     Stored,
@@ -29,8 +26,7 @@ from queued.service.channel import (
 from queued.service.executor import Execution, Phase
 from queued.service.hands import Hand
 from queued.service.log import Log
-from queued.service.output import CHUNK
-from queued.service.owed import Owed
+from queued.service.owed import Owed, report
 from queued.service.spared import Spared
 from queued.service.tap import Tap
 from queued.service.wake import Deaths, Signals, Wake
@@ -38,6 +34,7 @@ from queued.service.wake import Deaths, Signals, Wake
 _SIGNALS = (
     signal.SIGTERM, signal.SIGQUIT, signal.SIGCHLD, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1,
 )  # fmt: skip
+_AGAIN_S = 0.1
 
 
 class Worker:
@@ -59,7 +56,7 @@ class Worker:
         self._lifeline = lifeline
         self._board = board
         self._groups = groups
-        self._note = partial(board.sessions.started, number)
+        self._note = board.sessions.note(number)
         self._log = log
         self._base = spawn.inheritable(os.environb, instance)
         self._wake = Wake()
@@ -73,9 +70,11 @@ class Worker:
         self._disowned = False  # the claim was lost: end it, report nothing
         self._leaving = False  # exit once nothing is owed
         self._orphaned = False
+        self._again_s = 0.0  # before it tries again to connect
 
     def run(self) -> int:
         """Works until it is told to leave and owes nothing. Exit code 0: it owes nothing."""
+        os.setsid()  # what a terminal sends to its foreground reaches no command that is starting
         processes.become_subreaper()
         processes.close_on_exec()
         self._wake.add(self._signals.fileno(), self._obey, urgent=True)
@@ -88,7 +87,8 @@ class Worker:
             if self._leaving and not (self._execution or self._owed.results):
                 return 0
             if self._channel is None and not self._orphaned:
-                continue  # the dispatcher has ended just now
+                self._wake.wait(self._again_s)  # the dispatcher has ended just now, as a rule
+                continue
             if self._channel is None and self._execution is None:
                 return 1  # nobody is there to take the result; the next start rescues the job
             young = self._execution is not None and self._tap.young
@@ -162,9 +162,13 @@ class Worker:
     def _connect(self) -> None:
         try:
             self._channel = channel.connect(self._address)
-        except OSError:
-            self._orphan()  # the supervisor listens as long as it lives
+        except ConnectionRefusedError:
+            self._orphan()  # the supervisor listens as long as it serves
             return
+        except OSError:
+            self._again_s = _AGAIN_S  # the system has no descriptor or memory to give
+            return
+        self._again_s = 0.0
         self._wake.add(self._channel.fileno(), self._receive)
         running = [] if self._execution is None else [self._execution]
         holding = [*(one.run.key for one in running), *self._hand.keys(), *self._owed.keys()]
@@ -174,7 +178,7 @@ class Worker:
         for execution in [*self._owed.results, *running]:
             execution.streams.rewind()
         for execution in self._owed.results:
-            self._report(execution)
+            report(execution, self._send)
         for key in self._owed.returned:
             self._send(Returned(key=key))
 
@@ -213,7 +217,6 @@ class Worker:
         now_s = times.monotonic_s()
         environment = spawn.environment_of(run, self._base)
         group = self._group(self._groups, run) if self._groups is not None else None
-        self._board.sessions.starts(self._number, run.key.token)
         self._execution = Execution(run, environment, self._spared, group, self._note, now_s=now_s)
         self._tap = Tap(self._execution, self._wake, self._send, now_s=now_s)
         self._log.debug("job.started", job=run.id, queue=run.queue, attempt=run.key.attempt)
@@ -278,21 +281,12 @@ class Worker:
             self._disowned = False
         else:
             self._owed.results.append(execution)
-            self._report(execution)
-
-    def _report(self, execution: Execution) -> None:
-        """Sends the last of its output and how it ended."""
-        key, streams = execution.run.key, execution.streams
-        while streams.waiting > CHUNK:
-            for piece in streams.pieces(CHUNK):
-                self._send(Output(key=key, piece=piece))
-        self._send(Result(key=key, ending=execution.ending(), pieces=streams.pieces(CHUNK)))
+            report(execution, self._send)
 
     def _timeout_s(self) -> float | None:
         execution = self._execution
         if self._channel is not None:
-            self._channel.flush()
-            self._wake.writable(self._channel.fileno(), wanted=self._channel.backlog)
+            self._channel.flush_with(self._wake)
         if execution is None:
             return None
         until_s = min(execution.deadline_s, self._tap.next_s, self._patience_s())

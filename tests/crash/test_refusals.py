@@ -197,6 +197,33 @@ def test_no_descriptor_to_start_a_command_with(scene: Scene) -> None:
     assert scene.queue.job("job").runs == 1
 
 
+def test_who_dies_while_the_system_refuses_to_start_a_command_does_not_pay(scene: Scene) -> None:
+    service = scene.serve(*altered("no_process=1000"), workers=1)
+    scene.add("job", "true", max_retries=1)
+    eventually(lambda: service.logged("job.start_refused"))
+    service.kill_everything()
+    scene.serve()
+    assert scene.broken() == []
+    assert [run.outcome for run in scene.queue.attempts("job")] == ["interrupted", "exit"]
+
+
+def test_no_descriptor_to_connect_with(scene: Scene) -> None:
+    """A worker does not take that for the end of the supervisor."""
+    service = scene.serve(workers=1).ready()
+    scene.add("job", "sleep 1", max_retries=1)
+    eventually(lambda: scene.started("job"))
+    worker, dispatcher = service.child(1), service.child(0)
+    limits = resource.prlimit(worker, resource.RLIMIT_NOFILE)
+    resource.prlimit(worker, resource.RLIMIT_NOFILE, (3, limits[1]))
+    service.kill(dispatcher)
+    service.replaced(0, dispatcher)
+    eventually(lambda: "end " in (scene.traces / "job.trace").read_text())
+    resource.prlimit(worker, resource.RLIMIT_NOFILE, limits)
+    assert scene.broken() == []
+    assert [run.outcome for run in scene.queue.attempts("job")] == ["exit"]
+    assert service.child(1) == worker
+
+
 def test_a_database_that_others_hold_is_waited_for(scene: Scene) -> None:
     service = scene.serve().ready()
     scene.add("job", "sleep 0.2")
@@ -218,6 +245,34 @@ def test_a_database_that_others_hold_is_waited_for(scene: Scene) -> None:
     assert [line for line in scene.broken() if "late" not in line] == []
     assert scene.queue.job("job").runs == 1
     assert len(service.logged("database.locked")) == 1
+
+
+# As one that was stopped while it had every lock of the WAL's index that a reader may take.
+STANDS_STILL = """
+import fcntl, sys, time
+with open(sys.argv[1] + "-shm", "r+b") as file:
+    fcntl.lockf(file, fcntl.LOCK_EX, 5, 123)
+    print("held", flush=True)
+    time.sleep(11)
+"""
+
+
+def test_one_who_stands_still_at_the_index_is_waited_for(scene: Scene) -> None:
+    """After 10 s SQLite calls it a protocol error."""
+    service = scene.serve().ready()
+    scene.add("before", "true")
+    scene.queue.wait("before")
+    with subprocess.Popen(
+        [sys.executable, "-c", STANDS_STILL, scene.queue.path], stdout=subprocess.PIPE
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        scene.add("job", "true")
+        assert holder.poll() is not None, "to add it took longer than that"
+    assert scene.queue.queuectl("status").returncode == 0
+    assert scene.broken() == []
+    assert not service.logged("process.failed")
+    assert not service.logged("child.died")
 
 
 def test_a_whole_tree_that_stands_still_is_not_taken_for_dead(scene: Scene) -> None:

@@ -3,9 +3,9 @@
     python -m tests.crash.tripwire POINT VICTIM MARK queued|queuectl ARGUMENT...
 
 No code of the product knows of it: functions are wrapped before the program begins. VICTIM is
-`one` (the process that is there) or `all` (its whole group: supervisor, dispatcher, workers); or it
-is `stop`, and the service is told to stop at once, right there. MARK is a file that says that it
-has happened; then nothing happens any more.
+`one` (the process that is there) or `all` (supervisor, dispatcher and workers); or it is `stop`,
+and the service is told to stop at once, right there. MARK is a file that says that it has happened;
+then nothing happens any more.
 """
 
 import importlib
@@ -13,9 +13,12 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
-from queued.service import hands
+from queued.service import hands, processes
+
+_first: list[int] = []  # the process that begins, before it forks
 
 
 class Point(NamedTuple):
@@ -169,8 +172,21 @@ def _trip(victim: str, mark: str) -> None:
         stop_service()
         return
     if victim == "all":
-        os.killpg(0, signal.SIGKILL)
+        _kill_others()
     os.kill(os.getpid(), signal.SIGSTOP if victim == "pause" else signal.SIGKILL)
+
+
+def _kill_others() -> None:
+    """The supervisor stands still meanwhile, so that it replaces nobody."""
+    ours = Path("/proc/self/cmdline").read_bytes()
+    (supervisor,) = _first
+    if supervisor != os.getpid():
+        os.kill(supervisor, signal.SIGSTOP)
+    for process in processes.everyone().values():
+        child = process.parent == supervisor and process.pid != os.getpid()
+        if child and Path(f"/proc/{process.pid}/cmdline").read_bytes() == ours:
+            os.kill(process.pid, signal.SIGKILL)
+    os.kill(supervisor, signal.SIGKILL)
 
 
 def stop_service() -> None:
@@ -193,6 +209,7 @@ def run(program: str, arguments: list[str]) -> None:
 def main() -> None:
     """See the module."""
     _, point, victim, mark, program, *arguments = sys.argv
+    _first.append(os.getpid())
     hands.QUICK_S = 0.5  # on a busy machine, too, a quick job is one
     arm(POINTS[point], victim, mark)
     run(program, arguments)

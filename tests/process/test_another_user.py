@@ -15,6 +15,12 @@ from tests.service import Queue, Service, alive, eventually
 
 USER = 50_000 + os.getpid() % 10_000  # nobody else's, so that its processes can be counted
 OTHER = USER + 10_000
+HIDDEN = f"""
+import os, sys
+hide = 'mount -t proc -o hidepid=1 proc /proc && exec "$@"'
+become = [sys.executable, "-m", "tests.process.another", "{USER}", "queued", *sys.argv[1:]]
+os.execvp("unshare", ["unshare", "-m", "sh", "-c", hide, "sh", *become])
+"""
 
 
 @pytest.fixture(params=["root"] if os.geteuid() == 0 else [])
@@ -132,3 +138,35 @@ def test_a_stop_waits_for_what_a_dead_worker_left(theirs: Queue, nap: Nap) -> No
     os.kill(pid, signal.SIGKILL)
     assert service.ended() == 0
     assert [run.outcome for run in theirs.attempts(name)] == ["lost"]
+
+
+def test_who_gives_up_leaves_word_of_what_may_not_be_killed(theirs: Queue, nap: Nap) -> None:
+    """The next service waits for it as after a crash."""
+    first = _serve(theirs)
+    name = theirs.add(f"[ $QUEUED_ATTEMPT -gt 1 ] || exec setpriv --reuid={OTHER} sleep {nap}",
+                      kill_grace=0.1)  # fmt: skip
+    (pid,) = eventually(lambda: [p for p in nap.living() if os.stat(f"/proc/{p}").st_uid == OTHER])
+    first.process.send_signal(signal.SIGTERM)
+    first.process.send_signal(signal.SIGINT)
+    eventually(lambda: first.logged("job.unkillable", job=name))
+    first.process.send_signal(signal.SIGTERM)
+    first.ended()
+    second = _serve(theirs)
+    eventually(lambda: second.logged("instance.not_rescued"))
+    assert theirs.job(name).label == "processing"
+    os.kill(pid, signal.SIGKILL)
+    assert theirs.wait(name).label == "completed"
+
+
+def test_where_others_are_hidden_it_goes_on(theirs: Queue, nap: Nap) -> None:
+    """With hidepid=1 a process of another user is there, and may not be looked at."""
+    service = theirs.spawn(program=("-c", HIDDEN)).ready()
+    name = theirs.add(f"sleep {nap} & echo done")
+    assert theirs.wait(name).label == "completed"
+    assert nap.living() == []
+    theirs.add(f"sleep {nap}", id="lost")
+    eventually(nap.living)
+    service.kill(service.worker_of("lost"))
+    eventually(lambda: len(theirs.attempts("lost")) == 1 and theirs.job("lost").attempts == 1)
+    assert not service.logged("process.failed")
+    assert service.stop() == 0

@@ -126,11 +126,14 @@ def test_a_flag_wins_over_the_stored_number_of_workers(queue: Queue) -> None:
 
 def test_worker_stop_drains(queue: Queue) -> None:
     service = queue.serve()
-    name = queue.add("sleep 0.5; echo done")
+    go = queue.file("go")
+    name = queue.add(f"until [ -e {go} ]; do sleep 0.02; done; echo done")
     eventually(lambda: service.logged("job.started", job=name))
-    later = queue.add("true", delay=0.2)
-    done = queue.queuectl("worker", "stop")
+    done = queue.queuectl("worker", "stop", "--no-wait")
     assert done.returncode == 0, done.stderr
+    eventually(lambda: service.logged("service.draining"))
+    later = queue.add("true")
+    go.touch()
     assert service.ended() == 0
     assert queue.job(name).label == "completed"
     assert queue.job(later).label in ("scheduled", "pending")

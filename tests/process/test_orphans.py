@@ -30,6 +30,13 @@ from queued.__main__ import main
 sys.exit(main())
 """
 
+FAMILY = """
+import os, subprocess, sys
+subprocess.Popen(["sleep", os.environ["NAP"]])
+from queued.__main__ import main
+sys.exit(main())
+"""
+
 
 def test_a_supervisor_without_time_looks_after_the_last_death(queue: Queue, nap: Nap) -> None:
     mark = queue.file("mark")
@@ -44,3 +51,23 @@ def test_a_supervisor_without_time_looks_after_the_last_death(queue: Queue, nap:
     assert queue.wait(name).label == "completed"
     assert nap.living() == []
     assert [run.outcome for run in queue.attempts(name)] == ["lost", "exit"]
+
+
+def test_what_the_process_had_before_it_became_a_service_is_left_alone(
+    queue: Queue, nap: Nap
+) -> None:
+    """As in `sh -c "nginx & exec queued"`, which is usual in containers."""
+    service = queue.spawn(workers=1, program=("-c", FAMILY), env={"NAP": str(nap)}).ready()
+    (before,) = nap.living()
+    name = queue.add(f"(sleep {nap} &) ; kill -9 $PPID; sleep {nap}", max_retries=1)
+    assert queue.wait(name).label == "dead"
+    assert nap.living() == [before]
+    assert service.stop() == 0
+    os.kill(before, signal.SIGKILL)
+
+
+def test_what_a_terminal_sends_to_its_foreground_reaches_no_worker(queue: Queue) -> None:
+    """Nor a command between its fork and its own session, where it would end it."""
+    service = queue.serve(workers=2)
+    for slot in (1, 2):
+        assert os.getsid(service.child(slot)) == service.child(slot)

@@ -1,16 +1,23 @@
 """A running service notices that its database was upgraded under it, and stops in time."""
 
-import sqlite3
+import signal
+import subprocess
+import sys
 
-from tests.service import Queue
+from queued.store import migrate
+from tests.service import Queue, eventually
+
+
+def _upgrade(queue: Queue, version: int = 99) -> None:
+    """In a process of its own: to close the file in this one would drop the locks of our store."""
+    change = f"connect('{queue.path}').execute('PRAGMA user_version = {version}')"
+    code = f"from sqlite3 import connect; {change}"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_a_service_of_an_older_version_stops(queue: Queue) -> None:
     service = queue.serve()
-    connection = sqlite3.connect(queue.path)
-    connection.execute("PRAGMA user_version = 99")
-    connection.commit()
-    connection.close()
+    _upgrade(queue)
     assert service.ended() == 78
     (line,) = service.logged("service.failed")
     assert "has schema 99 now" in str(line)
@@ -18,3 +25,28 @@ def test_a_service_of_an_older_version_stops(queue: Queue) -> None:
     done = queue.queuectl("list")
     assert (done.returncode, done.stderr.count("\n")) == (78, 1)
     assert "has schema 99, newer than the" in done.stderr
+
+
+def test_it_stops_though_a_worker_has_a_result_that_nobody_will_take(queue: Queue) -> None:
+    service = queue.serve()
+    name = queue.add("trap '' TERM; sleep 0.5")
+    eventually(lambda: service.logged("job.started", job=name))
+    _upgrade(queue)
+    assert service.ended() == 78
+    assert service.logged("service.failed")
+    _upgrade(queue, migrate.latest())
+    assert queue.job(name).label == "processing"
+    queue.serve()
+    assert queue.wait(name).label == "completed"
+
+
+def test_it_stops_though_it_was_being_stopped(queue: Queue) -> None:
+    service = queue.serve()
+    name = queue.add("trap '' TERM; sleep 1")
+    eventually(lambda: service.logged("job.started", job=name))
+    service.process.send_signal(signal.SIGTERM)
+    service.process.send_signal(signal.SIGINT)
+    eventually(lambda: service.logged("service.stopping"))
+    _upgrade(queue)
+    assert service.ended() == 78
+    assert len(service.logged("child.started", slot=0)) == 1

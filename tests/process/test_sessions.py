@@ -52,12 +52,11 @@ def test_a_note_outlives_who_wrote_it_and_is_found_by_the_claim(tmp_path: Path) 
     made = Sessions(lock)
     for slot in (1, 2, 1024):
         made.make_room(slot)
-        made.starts(slot, slot * 10)
-        made.started(slot, slot * 100)
-    made.starts(2, 21)
+        made.note(slot).starts(slot * 10)
+        made.note(slot).started(slot * 100)
+    made.note(2).starts(21)
     assert made.last(2) == 21
-    made.starts(2, 21)
-    made.started(2, 201)
+    made.note(2).started(201)
     del made
     found = sessions.noted(lock)
     assert found is not None
@@ -75,8 +74,8 @@ def test_a_note_of_another_boot_says_nothing(tmp_path: Path) -> None:
     made = Sessions(lock)
     made.make_room(1)
     assert sessions.noted(lock) == {}, "nothing was begun, and that is known"
-    made.starts(1, 1)
-    made.started(1, 1)
+    made.note(1).starts(1)
+    made.note(1).started(1)
     assert list(sessions.noted(lock) or {}) == [1]
     os.pwrite(lock, b"x", 0)
     assert sessions.noted(lock) is None

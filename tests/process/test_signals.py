@@ -219,3 +219,12 @@ def test_a_terminal_gets_text_with_colours(queue: Queue) -> None:
     os.close(ours)
     assert b"\x1b[" in text
     assert b'{"ts"' not in text
+
+
+def test_a_reload_that_cannot_be_recorded_is_made(queue: Queue) -> None:
+    """Who waits for it is not told; all else goes on."""
+    service = queue.serve(env={"RUNTIME_DIRECTORY": str(queue.directory / "gone")})
+    service.process.send_signal(signal.SIGHUP)
+    eventually(lambda: service.logged("reload.finished"))
+    assert len(service.logged("reload.not_recorded")) == 3
+    assert service.stop() == 0

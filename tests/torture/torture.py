@@ -171,8 +171,8 @@ class Torture:
             self._stopped.append((time.monotonic() + self._dice.uniform(0.01, 1.5), pid))
 
     def _kill_all(self, service: Service) -> None:
-        """The group: supervisor, dispatcher and workers at once, and no command."""
-        os.killpg(service.pid, signal.SIGKILL)
+        """Supervisor, dispatcher and workers at once, and no command."""
+        service.kill_everything()
         self.done["SIGKILL instance"] += 1
 
     def _stop_all(self, service: Service) -> None:
