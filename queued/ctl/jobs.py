@@ -89,7 +89,7 @@ def _description(job: Job, attempts: Sequence[Attempt], width: int) -> Iterator[
         named = ((name, json_text(value)) for name, value in job.options.items())
         yield from pairs(named, width, "  ")
     if attempts:
-        yield "\n" + heading(ATTEMPT_COLUMNS)
+        yield "\n" + heading(ATTEMPT_COLUMNS, width)
         for attempt in attempts:
             yield from row(ATTEMPT_COLUMNS, _attempt_cells(attempt), width)
 
