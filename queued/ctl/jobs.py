@@ -50,8 +50,9 @@ SHOW = (
     """\
 Usage: queuectl show [options] [--] JOB
 
-Everything about one job: its fields, its options and every attempt. JOB is an
-id or the beginning of only one id.
+Everything about one job: its fields, its options and every attempt. An id that
+queued made may be cut short, here and in every command, as long as no other
+begins so; a name that you gave may not.
 
 Options:
 """
