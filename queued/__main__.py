@@ -74,7 +74,8 @@ def main() -> None:
     try:
         code = _run(sys.argv[1:])
     except DocoptExit as error:
-        message = explain(str(error).partition("\n")[0], USAGE, sys.argv[1:])
+        usage = USAGE.partition("\n\n")[2]
+        message = explain(str(error).partition("\n")[0], usage, sys.argv[1:])
         print(f"queued: {message}\n(see: queued --help)", file=sys.stderr)
         code = Exit.USAGE
     except QueuedError as error:

@@ -26,7 +26,7 @@ EXIT_MEANINGS = {
     Exit.DONE: "done",
     Exit.NO: "the answer is no (nothing runs, not all of it could be done)",
     Exit.USAGE: "bad usage or bad input; nothing was changed",
-    Exit.NOT_FOUND: "no such job, setting or instance",
+    Exit.NOT_FOUND: "no such job, setting, instance or database",
     Exit.CONFLICT: "the job is not in a state that allows it, or the id is taken",
     Exit.INTERNAL: "a defect of ours; the log has the details",
     Exit.IO: "the disk failed or is full; nothing was acknowledged",

@@ -8,7 +8,7 @@ from queued.ctl.context import Context
 from queued.ctl.logs import Printer, follow, write_apart
 from queued.ctl.records import job_record
 from queued.ctl.render import put_json, say
-from queued.ctl.wait import await_end, code_of
+from queued.ctl.wait import await_end, code_of, ending
 
 if TYPE_CHECKING:
     from queued.store.base import Store
@@ -37,9 +37,10 @@ def _attended(context: Context, name: str) -> int:
 
 def _explain(store: "Store", job: Job) -> None:
     """Says how it ended, unless the command itself chose to end so and could say why."""
-    last = next(iter(store.attempts(job.seq)[-1:]), None)
-    if job.state is not State.COMPLETED and (last is None or last.outcome is not Outcome.EXIT):
-        say(f"queuectl: {job.id} {job.label}" + (f": {job.last_error}" if job.last_error else ""))
+    last = store.attempts(job.seq)[-1:]
+    by_itself = job.state is State.DEAD and last and last[0].outcome is Outcome.EXIT
+    if job.state is not State.COMPLETED and not by_itself:
+        say(f"queuectl: {job.id} {ending(job)}")
 
 
 def _cancelled(context: Context, name: str) -> int:

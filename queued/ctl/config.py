@@ -9,7 +9,18 @@ from queued.core.settings import SETTINGS, Source, Value
 from queued.core.times import now_ms
 from queued.ctl.arguments import COMMON, Arguments
 from queued.ctl.context import Context
-from queued.ctl.render import Column, escaped, heading, put, put_json, row, say, width_here, wrapped
+from queued.ctl.render import (
+    LEAST,
+    Column,
+    escaped,
+    heading,
+    put,
+    put_json,
+    row,
+    say,
+    width_here,
+    wrapped,
+)
 
 LIST = (
     """\
@@ -33,7 +44,7 @@ def list_(context: Context, arguments: Arguments) -> int:  # noqa: ARG001  all c
         put_json({key: _record(source) for key, source in sources.items()})
         return Exit.DONE
     width = width_here()
-    put(heading(CONFIG_COLUMNS))
+    put(heading(CONFIG_COLUMNS, width))
     for key, source in sources.items():
         put("\n".join(_setting_lines(key, source, width)))
     return Exit.DONE
@@ -41,11 +52,12 @@ def list_(context: Context, arguments: Arguments) -> int:  # noqa: ARG001  all c
 
 def _setting_lines(key: str, source: Source, width: int) -> Iterator[str]:
     """A path may be long and is of no use when it is cut: it goes on below itself."""
-    room = width - sum(column.width + 2 for column in CONFIG_COLUMNS)
-    head, *rest = wrapped(escaped(_text(source.value)), room)
+    margin = sum(column.width + 2 for column in CONFIG_COLUMNS[:-1])
+    if width - margin < LEAST:
+        margin = 2  # as `row` has what needs a line of its own
+    head, *rest = wrapped(escaped(_text(source.value)), width - margin)
     yield from row(CONFIG_COLUMNS, (key, source.origin, head), width)
-    for part in rest:
-        yield from row(CONFIG_COLUMNS, ("", "", part), width)
+    yield from (" " * margin + part for part in rest)
 
 
 GET = (

@@ -55,7 +55,7 @@ when it is whole, checked and on the disk. `db restore` puts it back, and so
 does `cp`, while nothing runs and no -wal file lies beside the old database.
 
 Options:
-  --force              replace FILE if it exists
+  --force              replace FILE if it exists and nothing uses it
 """
     + COMMON
 )

@@ -50,8 +50,9 @@ SHOW = (
     """\
 Usage: queuectl show [options] [--] JOB
 
-Everything about one job: its fields, its options and every attempt. JOB is an
-id or the beginning of only one id.
+Everything about one job: its fields, its options and every attempt. An id that
+queued made may be cut short, here and in every command, as long as no other
+begins so; a name that you gave may not.
 
 Options:
 """
@@ -89,7 +90,7 @@ def _description(job: Job, attempts: Sequence[Attempt], width: int) -> Iterator[
         named = ((name, json_text(value)) for name, value in job.options.items())
         yield from pairs(named, width, "  ")
     if attempts:
-        yield "\n" + heading(ATTEMPT_COLUMNS)
+        yield "\n" + heading(ATTEMPT_COLUMNS, width)
         for attempt in attempts:
             yield from row(ATTEMPT_COLUMNS, _attempt_cells(attempt), width)
 

@@ -42,7 +42,7 @@ def put_jobs(
         say("no jobs")
     else:
         shown = lines or _job_lines(now)
-        put(heading(columns))
+        put(heading(columns, width_here()))
         _put_table(context, wanted, chain([first], jobs), shown, _room(limit))
     return Exit.DONE
 

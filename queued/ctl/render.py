@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 WIDTH = 80
 ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
-_LEAST = 12  # columns that are worth cutting to
+LEAST = 12  # columns that are worth cutting to
 
 
 class Column(NamedTuple):
@@ -114,9 +114,9 @@ def wrapped(text: str, width: int) -> list[str]:
     return [*lines, text[start:]]
 
 
-def heading(columns: Sequence[Column]) -> str:
-    """The titles of a table."""
-    return _joined([_padded(column.title, column) for column in columns])
+def heading(columns: Sequence[Column], width: int) -> str:
+    """The titles of a table, as a row has its cells."""
+    return "\n".join(row(columns, [column.title for column in columns], width))
 
 
 def row(columns: Sequence[Column], cells: Sequence[str], width: int) -> Iterator[str]:
@@ -132,7 +132,7 @@ def row(columns: Sequence[Column], cells: Sequence[str], width: int) -> Iterator
     for column, cell in zip(columns[1:-1], others[:-1], strict=True):
         line += "  " + _padded(cell, column)
     last, room = escaped(others[-1]), width - columns_of(line) - 2
-    if room >= _LEAST or columns_of(last) <= room:
+    if room >= LEAST or columns_of(last) <= room:
         yield _joined([line, cut(last, room)])
     else:
         yield line.rstrip()

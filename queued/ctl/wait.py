@@ -103,8 +103,13 @@ def _record(store: "Store", job: Job) -> dict[str, object]:
 
 
 def _line(job: Job, width: int) -> str:
+    return job.id + cut(f" {ending(job)}", max(width - len(job.id), 12))
+
+
+def ending(job: Job) -> str:
+    """How it ended, for people: its label, and of a dead job the reason."""
     why = f": {job.last_error}" if job.last_error and job.state is State.DEAD else ""
-    return job.id + cut(escaped(f" {job.label}{why}"), max(width - len(job.id), 12))
+    return escaped(f"{job.label}{why}")
 
 
 class _Progress:

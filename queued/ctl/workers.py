@@ -139,7 +139,7 @@ def _service_lines(
     stopping = ", stopping" if instance.stop_requested_ms else ""
     yield f"{instance.id}: pid {instance.pid}, queued {instance.version}{stopping}"
     yield f"  on {instance.host} since {iso(instance.started_ms)}"
-    yield heading(WORKER_COLUMNS)
+    yield heading(WORKER_COLUMNS, width)
     for worker in workers:
         if worker.instance == instance.id:
             yield from row(WORKER_COLUMNS, _worker_cells(worker, now), width)

@@ -34,11 +34,11 @@ def backup(path: str, target: str, patience: Patient, *, replace: bool = False) 
 def _check_target(path: str, target: str, *, replace: bool) -> None:
     if not os.path.lexists(target):
         return
-    if any(_same(f"{path}{side}", target) for side in ("", *_SIDES)):
-        msg = f"{target} is the database itself"
-        raise UsageError(msg)
     if not stat.S_ISREG(os.lstat(target).st_mode):
         msg = f"{target} is not a regular file; choose another name"
+        raise UsageError(msg)
+    if any(_same(f"{path}{side}", target) for side in ("", *_SIDES)):
+        msg = f"{target} is the database itself"
         raise UsageError(msg)
     if not replace:
         raise _taken(target)

@@ -46,9 +46,9 @@ class Store(Protocol):
         ...
 
     def find(self, name: str) -> int:
-        """The row of the job with this id, or with the only id that begins so.
+        """The row of the job with this id, or with the only id of our making that begins so.
 
-        Raises NotFoundError, or UsageError if several ids begin so.
+        Raises NotFoundError, or UsageError if several begin so.
         """
         ...
 

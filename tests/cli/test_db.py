@@ -1,4 +1,4 @@
-"""db: check, backup, restore, vacuum, stats; what they refuse leaves everything as it was."""
+"""db: check, backup, restore, vacuum; what they refuse leaves everything as it was."""
 
 import os
 import shutil
@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from queued.core.model import Chunk
 from queued.store import lock, migrate
 from tests.cli.program import Program, failed
 
@@ -177,20 +176,6 @@ def test_a_backup_is_of_one_moment(queuectl: Program, backup: Path) -> None:
     ledger.close()
 
 
-def test_what_is_there_is_not_replaced_unasked(queuectl: Program, backup: Path) -> None:
-    queuectl.add("a")
-    backup.write_text("precious")
-    done = queuectl("db", "backup", str(backup))
-    assert (done.code, backup.read_text()) == (4, "precious")
-    queuectl.ok("db", "backup", "--force", str(backup))
-    assert _ids(queuectl, "--db", str(backup)) == ["a"]
-    for target in (queuectl.database, queuectl.directory / "queue.db-wal", queuectl.directory):
-        assert queuectl.ledger.config() == {}
-        assert queuectl("db", "backup", "--force", str(target)).code == 2
-    assert queuectl("db", "backup", "/nowhere/x").code in {74, 77}
-    assert _ids(queuectl) == ["a"]
-
-
 def test_a_restore_puts_the_backup_in_place_and_keeps_what_was_there(
     queuectl: Program, backup: Path
 ) -> None:
@@ -309,31 +294,3 @@ def test_a_vacuum_gives_room_back(queuectl: Program) -> None:
     assert told["before"] - told["after"] > 300_000
     assert told["after"] == queuectl.database.stat().st_size
     assert queuectl.ok("db", "vacuum").endswith(" now: 0B gained\n")
-
-
-def test_stats(queuectl: Program) -> None:
-    queuectl.run("a")
-    queuectl.add("b")
-    with queuectl.ledger.transaction():
-        claim = queuectl.ledger.claim("i", 1, 5, now_ms=10**15)
-        assert claim
-        queuectl.ledger.store_output(claim.key, Chunk(1, 0, b"hello"))
-    told = queuectl.json("db", "stats")
-    assert told["rows"] == {
-        "jobs": 2,
-        "attempts": 2,
-        "output": 1,
-        **dict.fromkeys(("settings", "instances", "workers"), 0),
-    }
-    assert (told["output_kept_bytes"], told["output_printed_bytes"]) == (5, 0)
-    assert (told["oldest"]["id"], told["newest"]["id"]) == ("a", "b")
-    assert told["bytes"] == told["pages"] * told["page_bytes"]
-    shown = queuectl.ok("db", "stats")
-    assert "rows of attempts   2" in shown
-    assert max(map(len, shown.splitlines())) <= 80 or len(str(queuectl.database)) > 50
-
-
-def test_stats_of_nothing(queuectl: Program) -> None:
-    assert queuectl.json("list") == []
-    told = queuectl.json("db", "stats")
-    assert (told["oldest"], told["newest"], told["rows"]["jobs"]) == (None, None, 0)

@@ -2,13 +2,12 @@
 
 import json
 import os
-import signal
 import subprocess
 
 import pytest
 
 from tests.cli.conftest import Until
-from tests.cli.program import Program, failed, is_waiting
+from tests.cli.program import Program
 
 
 def test_json_and_its_id(queuectl: Program) -> None:
@@ -101,6 +100,19 @@ def test_what_is_due_is_scheduled_no_more_though_nobody_works(
     assert queuectl.ok("list", "--state", "scheduled").count("late") == 1
 
 
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("4000000000", "2096-10-02T07:06:40.000Z"),
+        ("4000000000.5", "2096-10-02T07:06:40.500Z"),
+        ("20300131", "2030-01-31T00:00:00.000Z"),
+    ],
+)
+def test_a_time_is_a_date_or_seconds_since_1970(queuectl: Program, text: str, moment: str) -> None:
+    queuectl.ok("enqueue", "--id", "a", "--run-at", text, "--", "true", TZ="UTC")
+    assert queuectl.json("show", "a")["run_at"] == moment
+
+
 def test_default_max_retries_is_fixed_when_it_is_enqueued(queuectl: Program) -> None:
     queuectl.ok("config", "set", "max-retries", "9")
     queuectl.add("a")
@@ -174,6 +186,7 @@ BAD_WORDS = {
     ("--limit", "file=1", "--", "a"): "limits: unknown limit 'file'; did you mean 'files'?",
     ("--umask", "999", "--", "a"): "umask takes an octal text",
     ("--timeout", "soon", "--", "a"): "timeout: not a duration: 'soon'",
+    ("--run-at", "12", "--", "a"): "run_at: not a time: '12'",
     ("--", ""): "the command is empty",
     ("--id", "a", '{"command":"x"}'): "--id cannot be combined with JSON: put it into the JSON",
     ("--wait", "-"): "--wait is for one job, not for standard input",
@@ -202,6 +215,11 @@ def test_standard_input(queuectl: Program) -> None:
     assert [job["id"] for job in queuectl.json("list")] == ["a", "b"]
 
 
+def test_a_byte_order_mark_may_come_first(queuectl: Program) -> None:
+    lines = b'\xef\xbb\xbf{"id":"a","command":"true"}\n{"id":"b","command":"true"}\n'
+    assert queuectl.ok("enqueue", "-", stdin=lines) == "a\nb\n"
+
+
 @pytest.mark.parametrize(
     ("lines", "code", "message"),
     [
@@ -212,6 +230,7 @@ def test_standard_input(queuectl: Program) -> None:
         ),
         ('{"command":"a"}\n{"comand":"b"}\n', 2, "line 2: unknown field 'comand'; did you mean"),
         ('{"command":"a"}\nsleep 2\n', 2, "line 2: 'sleep 2' is no JSON object"),
+        (b'{"command":"a"}\n\xef\xbb\xbf{"command":"b"}\n', 2, "line 2: "),
         (b'{"command":"a"}\n{"command":"\xff"}\n', 2, "line 2: not UTF-8 at byte 13"),
         (
             '{"id":"x","command":"a"}\n\n{"id":"x","command":"b"}\n',
@@ -242,50 +261,6 @@ def test_many_lines(queuectl: Program) -> None:
     ids = queuectl.ok("enqueue", "-", stdin=lines).split()
     assert len(set(ids)) == 3000
     assert queuectl.json("status")["pending"] == 3000
-
-
-def test_wait_shows_the_output_and_ends_as_the_job(queuectl: Program, until: Until) -> None:
-    queuectl.add("made-first")
-    queuectl.ok("cancel", "made-first")
-    process = queuectl.start("enqueue", "--wait", "--split", "--id", "w", "--", "make")
-    until(lambda: is_waiting(process))
-    claim = queuectl.claim()
-    queuectl.prints(claim, b"one\n")
-    queuectl.prints(claim, b"oops\n", stream=2)
-    queuectl.end(claim, failed(1), backoff=1.0)
-    until(lambda: queuectl.json("show", "w")["state"] == "failed")
-    queuectl.ok("cancel", "w")
-    out, err = process.communicate(timeout=10)
-    assert (process.returncode, out) == (1, b"one\n")
-    assert err == b"w\noops\n"
-
-
-def test_wait_takes_the_code(queuectl: Program, until: Until) -> None:
-    process = queuectl.start("enqueue", "--wait", "--max-retries", "1", "--", "make")
-    until(lambda: queuectl.database.exists() and is_waiting(process))
-    queuectl.end(queuectl.claim(), failed(42))
-    assert process.wait(10) == 42
-
-
-def test_interrupt_cancels_what_waits(queuectl: Program, until: Until) -> None:
-    process = queuectl.start("enqueue", "--wait", "--id", "w", "--", "make")
-    until(lambda: queuectl.database.exists() and is_waiting(process))
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=10)
-    assert (process.returncode, err) == (130, b"w\nqueuectl: w cancelled\n")
-    assert queuectl.json("show", "w")["state"] == "cancelled"
-
-
-def test_interrupt_asks_what_runs_to_end(queuectl: Program, until: Until) -> None:
-    process = queuectl.start("enqueue", "--wait", "--id", "w", "--", "make")
-    until(lambda: queuectl.database.exists() and is_waiting(process))
-    claim = queuectl.claim()
-    process.send_signal(signal.SIGINT)
-    until(lambda: queuectl.json("show", "w")["cancel_requested_at"] is not None)
-    queuectl.end(claim, failed(1))
-    _, err = process.communicate(timeout=10)
-    assert process.returncode == 130
-    assert err == b"w\nqueuectl: w is asked to end\nqueuectl: w cancelled\n"
 
 
 def test_stdin_may_be_closed(queuectl: Program) -> None:

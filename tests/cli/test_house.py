@@ -111,6 +111,13 @@ def test_unknown_words(queuectl: Program, words: tuple[str, ...]) -> None:
     assert queuectl.dump() is None
 
 
+def test_a_path_that_is_not_utf_8_makes_no_file(queuectl: Program) -> None:
+    done = queuectl("--db", "\udcff.db", "list")
+    assert (done.code, done.out) == (2, "")
+    assert done.err.endswith(" is not valid UTF-8\n")
+    assert list(queuectl.directory.iterdir()) == []
+
+
 def test_usage_lines_of_that_command_only(queuectl: Program) -> None:
     done = queuectl("show", "--foo", "a")
     told = "queuectl: unknown option --foo\nUsage: queuectl show [options] [--] JOB\n"

@@ -134,3 +134,44 @@ def test_follow_what_has_ended(queuectl: Program) -> None:
     queuectl.prints(claim, b"1\n2\n3\n")
     queuectl.end(claim, Ending(Outcome.SIGNAL, signal="SIGTERM"))
     assert queuectl("logs", "--follow", "--tail", "2", "a") == (143, "2\n3\n", "")
+
+
+GAP = "queuectl: 996 bytes of stdout were not kept\n"
+
+
+@pytest.fixture
+def gapped(queuectl: Program) -> Program:
+    """A job `a` of which the middle was not kept."""
+    queuectl.add("a")
+    claim = queuectl.claim()
+    queuectl.prints(claim, b"1\n2\n")
+    queuectl.prints(claim, b"8\n9\n", position=1000)
+    queuectl.end(claim, Ending(Outcome.EXIT, exit_code=0, stdout_bytes=1004))
+    return queuectl
+
+
+@pytest.mark.parametrize("follow", [(), ("--follow",)], ids=["", "follow"])
+@pytest.mark.parametrize(
+    ("count", "shown", "told"),
+    [("0", "", ""), ("1", "9\n", ""), ("2", "8\n9\n", ""), ("3", "2\n8\n9\n", GAP)],
+)
+def test_a_gap_is_announced_between_the_lines_that_are_shown(
+    gapped: Program, count: str, shown: str, told: str, follow: tuple[str, ...]
+) -> None:
+    assert gapped("logs", *follow, "--tail", count, "a") == (0, shown, told)
+
+
+@pytest.mark.parametrize("count", ["0", "1"])
+def test_follow_after_the_last_lines_prints_what_is_new(
+    queuectl: Program, until: Until, count: str
+) -> None:
+    queuectl.add("a")
+    claim = queuectl.claim()
+    queuectl.prints(claim, b"one\ntwo\n")
+    process = queuectl.start("logs", "--follow", "--tail", count, "a")
+    until(lambda: is_waiting(process))
+    queuectl.prints(claim, b"one\ntwo\nthree\n")  # the same piece has grown
+    queuectl.prints(claim, b"four\n", position=14)
+    queuectl.end(claim, Ending(Outcome.EXIT, exit_code=0, stdout_bytes=19))
+    out, err = process.communicate(timeout=10)
+    assert (out, err) == (b"two\n" * int(count) + b"three\nfour\n", b"")

@@ -82,17 +82,39 @@ def test_dlq_retry_needs_jobs_or_all(queuectl: Program, words: list[str]) -> Non
     assert "queuectl dlq retry [options] --all" in done.err
 
 
-def test_a_prefix_names_one_job(queuectl: Program) -> None:
-    for name in ("job", "job1", "other"):
-        queuectl.add(name)
-    assert queuectl.json("show", "oth")["id"] == "other"
-    assert queuectl.json("show", "job")["id"] == "job"  # exact before longer ones
-    done = queuectl("show", "jo")
+def _made(queuectl: Program) -> str:
+    return queuectl.ok("enqueue", "--max-retries", "1", "--", "true").strip()
+
+
+def test_an_id_that_was_made_may_be_cut_short(queuectl: Program) -> None:
+    first, second = _made(queuectl), _made(queuectl)
+    same = next(n for n in range(13) if first[n] != second[n])
+    both = first[:same]
+    done = queuectl("show", both)
     assert (done.code, done.out) == (2, "")
-    assert (
-        done.err
-        == "queuectl: 'jo' is the beginning of several ids, job and job1; give more of it\n"
+    assert done.err == (
+        f"queuectl: {both!r} is the beginning of several ids, {first} and {second}; "
+        "give more of it\n"
     )
+    queuectl.end(queuectl.claim(), failed(7))
+    assert queuectl.ok("dlq", "retry", first[: same + 1]) == f"{first} pending\n"
+    assert queuectl.ok("cancel", second[: same + 1]) == f"{second} cancelled\n"
+    assert queuectl("show", f"{second[:-1]}*").code == 3
+    queuectl.add(both)
+    assert queuectl.json("show", both)["id"] == both, "exact before longer ones"
+
+
+@pytest.mark.parametrize("words", [("cancel",), ("dlq", "retry")], ids=" ".join)
+def test_a_name_that_was_given_must_be_said_whole(
+    queuectl: Program, words: tuple[str, ...]
+) -> None:
+    queuectl.run("job10", failed(7), max_retries=1)
+    queuectl.add("job11")
+    kept = queuectl.dump()
+    for name in ("job1", "j", "job1?", "job*", "[j]ob10", "job1%"):
+        done = queuectl(*words, name)
+        assert done == (3, "", f"queuectl: no job {name!r} (see: queuectl list)\n")
+    assert queuectl.dump() == kept
 
 
 @pytest.mark.parametrize("name", ["nope", "", "-x", "a\nb", "%", "\udcff"])

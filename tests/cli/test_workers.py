@@ -98,6 +98,18 @@ def test_stop_gives_up(queuectl: Program, service: Service) -> None:
     service.end()
 
 
+def test_stop_waits_for_as_long_as_one_likes(
+    queuectl: Program, service: Service, until: Until
+) -> None:
+    for_ever = ("--timeout", "9" * 20)
+    process = queuectl.start("worker", "stop", *for_ever)
+    until(lambda: queuectl.ledger.stop_requested("alive"))
+    service.end()
+    out, err = process.communicate(timeout=10)
+    assert (process.returncode, out, err) == (0, b"alive (pid 4711) stopped\n", b"")
+    assert queuectl("worker", "stop", *for_ever).code == 1
+
+
 @pytest.mark.parametrize("count", ["0", "-1", "x", "1025", "1.5"])
 def test_a_bad_count(queuectl: Program, count: str) -> None:
     done = queuectl("worker", "start", "--count", count)

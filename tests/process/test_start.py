@@ -1,5 +1,6 @@
 """A service that cannot start says so in one line, exits with its code, and changes nothing."""
 
+import errno
 import os
 import sqlite3
 import subprocess
@@ -8,12 +9,16 @@ from pathlib import Path
 
 import pytest
 
+from queued.__main__ import _open_log
+from queued.core.errors import DeniedError
+from queued.store import permissions
 from tests.service import Queue, eventually
 
 
-def start(*arguments: str) -> subprocess.CompletedProcess[str]:
+def start(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "queued", *arguments],
+        cwd=cwd,
         capture_output=True,
         text=True,
         timeout=30,
@@ -82,7 +87,12 @@ def test_a_bad_conf_file_is_refused(tmp_path: Path, text: str, says: str) -> Non
     [
         (("--workers", "0"), "from 1 to 1024"),
         (("--log-level", "loud"), "one of debug"),
-        (("--nonsense",), "nonsense"),
+        (("--nonsense",), "unknown option --nonsense"),
+        (("--log-fil", "x", "--wat"), "unknown option --wat"),
+        (("foo",), "unexpected argument 'foo'"),
+        (("jobs",), "unexpected argument 'jobs'"),
+        (("--config", ""), "--config needs a path, not an empty text"),
+        (("--log-file", ""), "--log-file needs a path, not an empty text"),
     ],
 )
 def test_bad_usage_is_refused(tmp_path: Path, arguments: tuple[str, ...], says: str) -> None:
@@ -91,6 +101,27 @@ def test_bad_usage_is_refused(tmp_path: Path, arguments: tuple[str, ...], says: 
     assert says in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "queue.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (("--check", "--db", ""), 2, "--db needs a path, not an empty text"),
+        (("--check", "--db", "/dev/null"), 78, "/dev/null is not a regular file"),
+        (("--db", "/dev/null"), 78, "/dev/null is not a regular file"),
+        (("--check", "--db", "\udcff.db"), 2, "is not valid UTF-8"),
+        (("--db", "\udcff.db"), 2, "is not valid UTF-8"),
+    ],
+    ids=["empty", "check null", "null", "check bytes", "bytes"],
+)
+def test_a_path_that_no_database_can_have(
+    tmp_path: Path, arguments: tuple[str, ...], code: int, says: str
+) -> None:
+    done = start(*arguments, cwd=tmp_path)
+    assert (done.returncode, done.stderr.count("\n")) == (code, 1)
+    assert done.stderr.startswith("queued: ")
+    assert says in done.stderr
+    assert os.listdir(tmp_path) == []
 
 
 def test_background_returns_when_ready_and_says_where_the_log_is(queue: Queue) -> None:
@@ -107,6 +138,28 @@ def test_background_returns_when_ready_and_says_where_the_log_is(queue: Queue) -
 def test_background_reports_a_failure_to_start(tmp_path: Path) -> None:
     done = start("--background", "--db", str(tmp_path))
     refused(done, 78, "not a regular file")
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [("", "Is a directory"), ("/proc/nope/x", "/proc/nope/x"), ("queue.db/x", "queue.db/x")],
+)
+def test_background_says_that_it_cannot_write_its_log(queue: Queue, name: str, says: str) -> None:
+    log = os.path.join(queue.directory, name)
+    done = start("--background", "--db", queue.path, "--log-file", log)
+    refused(done, done.returncode, says)
+    assert done.returncode in {74, 77}
+
+
+def test_a_log_that_may_not_be_written_is_said_to_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(path: str, _flags: int) -> int:
+        raise PermissionError(errno.EACCES, "Permission denied", path)
+
+    monkeypatch.setattr(permissions, "make_file", denied)
+    with pytest.raises(DeniedError, match=r"no permission to write .*/a\.log; check its owner"):
+        _open_log(f"{tmp_path}/a.log")
 
 
 def test_foreground_from_queuectl_is_queued_itself(queue: Queue) -> None:

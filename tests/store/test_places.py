@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from queued.core.errors import ConfigError
+from queued.core.errors import ConfigError, UsageError
 from queued.store import places
 
 
@@ -37,6 +37,31 @@ def test_a_configured_database_becomes_absolute(
     monkeypatch.chdir(tmp_path)
     assert places.database_path("a/q.db", {}) == f"{tmp_path}/a/q.db"
     assert places.database_path("~/q.db", {}) == f"{tmp_path}/q.db"
+
+
+def test_a_database_has_one_path_through_all_links(tmp_path: Path) -> None:
+    real = tmp_path / "state" / "queue.db"
+    real.parent.mkdir()
+    (tmp_path / "directory").symlink_to("state")
+    (tmp_path / "file.db").symlink_to(real)
+    (tmp_path / "both.db").symlink_to("directory/queue.db")
+    names = ("state/queue.db", "directory/queue.db", "file.db", "both.db", "~/file.db")
+    for there in (False, True):
+        assert {places.database_path(f"{tmp_path}/{name}", {}) for name in names[:4]} == {str(real)}
+        assert places.database_path(names[4], {}) == str(real)
+        if not there:
+            real.touch()
+
+
+def test_the_standard_place_may_be_a_link(somebody: None, tmp_path: Path) -> None:
+    (tmp_path / "state").symlink_to("elsewhere")
+    environment = {"XDG_STATE_HOME": f"{tmp_path}/state"}
+    assert places.database_path("", environment) == f"{tmp_path}/elsewhere/queued/queue.db"
+
+
+def test_a_path_that_is_not_utf_8_is_bad_usage(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="^'/.* is not valid UTF-8$"):
+        places.database_path(f"{tmp_path}/\udcff/queue.db", {})
 
 
 def test_a_conf_file_that_was_named_wins(somebody: None) -> None:
@@ -76,6 +101,9 @@ def test_what_a_conf_file_says(tmp_path: Path) -> None:
         (b"\xff", "is not valid TOML"),
         (b"worker = 8", "unknown setting 'worker'; did you mean 'workers'"),
         (b"workers = 1\nworkers = 2", "is not valid TOML"),
+        (b"workers = 0", "workers takes a whole number from 1 to 1024, not 0"),
+        (b"log_level = 'loud'", "log_level takes one of debug"),
+        (b"db_path = 'queue.db'", "db_path takes an absolute path, not 'queue.db'"),
     ],
 )
 def test_a_conf_file_that_is_wrong_is_named(tmp_path: Path, content: bytes, reason: str) -> None:

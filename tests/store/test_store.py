@@ -65,23 +65,32 @@ def test_one_id_twice_in_a_batch_is_refused(engine: Engine) -> None:
     assert refusal.value.index == 1
 
 
-def test_find_takes_an_id_or_the_only_beginning_of_one(engine: Engine) -> None:
+def test_find_takes_an_id_or_the_only_beginning_of_one_that_was_made(engine: Engine) -> None:
     rows = {name: engine.add(id=name) for name in ("a", "ab", "abc", "b%_", "\u00e9t\u00e9", "B")}
+    made = engine.add()
+    name = engine.store.show(made).id
+    rows[name[:3]] = engine.add(id=name[:3])
     assert {name: engine.store.find(name) for name in rows} == rows
-    assert engine.store.find("b%") == rows["b%_"]
-    assert engine.store.find("\u00e9") == rows["\u00e9t\u00e9"]
+    found = [engine.store.find(name[:length]) for length in range(1, len(name) + 1)]
+    assert found == [made, made, rows[name[:3]], *[made] * 10]
 
 
 def test_find_says_when_a_beginning_is_not_the_only_one(engine: Engine) -> None:
-    for name in ("job-1", "job-2", "job-3"):
-        engine.add(id=name)
-    with pytest.raises(UsageError, match="'jo' is the beginning of several ids, job-1 and job-2"):
-        engine.store.find("jo")
+    first, second, _ = engine.store.enqueue([NewJob("true")] * 3, max_retries=3, now_ms=NOW)
+    told = f"'{first[:4]}' is the beginning of several ids, {first} and {second}"
+    with pytest.raises(UsageError, match=told):
+        engine.store.find(first[:4])
 
 
-@pytest.mark.parametrize("name", ["", "x", "job-11", "JOB", "%", "job_1", "*"])
+@pytest.mark.parametrize(
+    "name", ["", "x", "job-", "job-11", "JOB", "%", "job_1", "*", "job-?", "1abcdefghjkm", "0*"]
+)
 def test_find_says_when_there_is_none(engine: Engine, name: str) -> None:
+    """Of names that people gave a part is not enough, however much they look like ours."""
     engine.add(id="job-1")
+    engine.add(id="1abcdefghjkmi")
+    engine.add(id="1abcdefghjkmnp")
+    engine.add()
     with pytest.raises(NotFoundError, match="^no job"):
         engine.store.find(name)
 

@@ -134,7 +134,6 @@ def test_the_databases_variable_has_the_short_name() -> None:
     [
         ("QUEUECTL_WORKERS", {"environment": {"QUEUECTL_WORKERS": "0"}}),
         ("config set", {"stored": {"workers": "x"}}),
-        ("the conf file", {"file": {"workers": "4"}}),
     ],
 )
 def test_a_bad_value_is_refused_with_its_place(
@@ -155,3 +154,18 @@ def test_a_conf_file_may_use_the_spellings_but_not_two_for_one() -> None:
         settings.check_file({"max-retries": 5, "default_max_retries": 4}, "x.conf")
     with pytest.raises(ConfigError, match=r"^x\.conf: unknown setting 'worker'; did you mean"):
         settings.check_file({"worker": 5}, "x.conf")
+
+
+@pytest.mark.parametrize("value", ["4", 0, True, 2.5], ids=repr)
+def test_a_bad_value_in_a_conf_file_is_refused_with_the_name_of_the_file(value: object) -> None:
+    with pytest.raises(ConfigError, match=r"^x\.conf: workers takes a whole number from 1 to 1024"):
+        settings.check_file({"workers": value}, "x.conf")
+
+
+def test_a_database_in_a_conf_file_does_not_depend_on_where_one_is() -> None:
+    for good in ("", "/a/q.db", "~/q.db"):
+        assert settings.check_file({"db_path": good}, "x.conf") == {"db_path": good}
+    for bad in ("q.db", "./q.db", "../q.db"):
+        told = rf"^x\.conf: db_path takes an absolute path, not '{bad}'"
+        with pytest.raises(ConfigError, match=told):
+            settings.check_file({"db_path": bad}, "x.conf")

@@ -1,0 +1,82 @@
+"""enqueue --wait: what it shows, how it ends, and Ctrl+C."""
+
+import signal
+
+import pytest
+
+from queued.core.model import Ending, Outcome
+from tests.cli.conftest import Until
+from tests.cli.program import Program, failed, is_waiting
+
+
+def test_wait_shows_the_output_and_ends_as_the_job(queuectl: Program, until: Until) -> None:
+    queuectl.add("made-first")
+    queuectl.ok("cancel", "made-first")
+    process = queuectl.start("enqueue", "--wait", "--split", "--id", "w", "--", "make")
+    until(lambda: is_waiting(process))
+    claim = queuectl.claim()
+    queuectl.prints(claim, b"one\n")
+    queuectl.prints(claim, b"oops\n", stream=2)
+    queuectl.end(claim, failed(1), backoff=1.0)
+    until(lambda: queuectl.json("show", "w")["state"] == "failed")
+    queuectl.ok("cancel", "w")
+    out, err = process.communicate(timeout=10)
+    assert (process.returncode, out) == (1, b"one\n")
+    assert err == b"w\noops\nqueuectl: w cancelled\n"
+
+
+def test_wait_takes_the_code(queuectl: Program, until: Until) -> None:
+    process = queuectl.start("enqueue", "--wait", "--max-retries", "1", "--", "make")
+    until(lambda: queuectl.database.exists() and is_waiting(process))
+    queuectl.end(queuectl.claim(), failed(42))
+    assert process.wait(10) == 42
+
+
+def test_interrupt_cancels_what_waits(queuectl: Program, until: Until) -> None:
+    process = queuectl.start("enqueue", "--wait", "--id", "w", "--", "make")
+    until(lambda: queuectl.database.exists() and is_waiting(process))
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=10)
+    assert (process.returncode, err) == (130, b"w\nqueuectl: w cancelled\n")
+    assert queuectl.json("show", "w")["state"] == "cancelled"
+
+
+def test_interrupt_asks_what_runs_to_end(queuectl: Program, until: Until) -> None:
+    process = queuectl.start("enqueue", "--wait", "--id", "w", "--", "make")
+    until(lambda: queuectl.database.exists() and is_waiting(process))
+    claim = queuectl.claim()
+    process.send_signal(signal.SIGINT)
+    until(lambda: queuectl.json("show", "w")["cancel_requested_at"] is not None)
+    queuectl.end(claim, failed(1))
+    _, err = process.communicate(timeout=10)
+    assert process.returncode == 130
+    assert err == b"w\nqueuectl: w is asked to end\nqueuectl: w cancelled\n"
+
+
+ENDINGS = {
+    "exit": (failed(3, b"bad"), 3, b""),
+    "timeout": (Ending(Outcome.TIMEOUT), 1, b"queuectl: w dead: timeout\n"),
+    "signal": (
+        Ending(Outcome.SIGNAL, signal="SIGKILL"),
+        137,
+        b"queuectl: w dead: signal SIGKILL\n",
+    ),
+    "spawn error": (
+        *(Ending(Outcome.SPAWN_ERROR, error="/gone: no such directory"), 1),
+        b"queuectl: w dead: spawn-error: /gone: no such directory\n",
+    ),
+    "cancelled": (Ending(Outcome.CANCELLED), 1, b"queuectl: w cancelled\n"),
+    "completed": (Ending(Outcome.EXIT, exit_code=0), 0, b""),
+}
+
+
+@pytest.mark.parametrize("name", ENDINGS)
+def test_wait_says_why_where_the_command_could_not(
+    queuectl: Program, until: Until, name: str
+) -> None:
+    ending, code, told = ENDINGS[name]
+    process = queuectl.start("enqueue", "--wait", "--id", "w", "--max-retries", "1", "--", "make")
+    until(lambda: queuectl.database.exists() and is_waiting(process))
+    queuectl.end(queuectl.claim(), ending)
+    out, err = process.communicate(timeout=10)
+    assert (process.returncode, out, err) == (code, b"", b"w\n" + told)

@@ -1,0 +1,97 @@
+"""db backup: what it replaces, and what it does not."""
+
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from queued.core.model import NewJob
+from queued.store import lock
+from queued.store.sqlite import SqliteStore
+from tests.cli.program import Program
+
+
+@pytest.fixture
+def backup(tmp_path: Path) -> Path:
+    """Where one may be made."""
+    directory = tmp_path / "elsewhere"
+    directory.mkdir(mode=0o700)
+    return directory / "copy.db"
+
+
+def _ids(queuectl: Program, *words: str) -> list[str]:
+    return [job["id"] for job in queuectl.json("list", *words)]
+
+
+def test_what_is_there_is_not_replaced_unasked(queuectl: Program, backup: Path) -> None:
+    queuectl.add("a")
+    backup.write_text("precious")
+    done = queuectl("db", "backup", str(backup))
+    assert (done.code, backup.read_text()) == (4, "precious")
+    queuectl.ok("db", "backup", "--force", str(backup))
+    assert _ids(queuectl, "--db", str(backup)) == ["a"]
+    for target in (queuectl.database, queuectl.directory / "queue.db-wal", queuectl.directory):
+        assert queuectl.ledger.config() == {}
+        assert queuectl("db", "backup", "--force", str(target)).code == 2
+    assert queuectl("db", "backup", "/nowhere/x").code in {74, 77}
+    assert _ids(queuectl) == ["a"]
+
+
+def test_a_backup_of_yesterday_is_replaced(queuectl: Program, backup: Path) -> None:
+    queuectl.add("a")
+    queuectl.ok("db", "backup", str(backup))
+    queuectl.add("b")
+    queuectl.ok("db", "backup", "--force", str(backup))
+    assert _ids(queuectl, "--db", str(backup)) == ["a", "b"]
+
+
+KINDS: dict[str, Callable[[Path], None]] = {
+    "fifo": os.mkfifo,
+    "link": lambda target: target.symlink_to("precious"),
+    "dangling": lambda target: target.symlink_to("nowhere"),
+    "directory": Path.mkdir,
+}
+
+
+@pytest.mark.parametrize("force", [(), ("--force",)], ids=["", "force"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_only_a_file_is_replaced(
+    queuectl: Program, backup: Path, kind: str, force: tuple[str, ...]
+) -> None:
+    queuectl.add("a")
+    precious = backup.with_name("precious")
+    precious.write_text("mine")
+    KINDS[kind](backup)
+    before = backup.lstat()
+    told = f"queuectl: {backup} is not a regular file; choose another name\n"
+    assert queuectl("db", "backup", *force, str(backup)) == (2, "", told)
+    assert (backup.lstat().st_ino, backup.lstat().st_mode) == (before.st_ino, before.st_mode)
+    assert sorted(os.listdir(backup.parent)) == ["copy.db", "precious"]
+    assert stat.S_ISREG(precious.lstat().st_mode)
+    assert precious.read_text() == "mine"
+
+
+@pytest.mark.parametrize("use", ["a service", "a WAL"])
+def test_the_database_of_another_queue_is_not_replaced(
+    queuectl: Program, backup: Path, use: str
+) -> None:
+    queuectl.add("a")
+    other = SqliteStore(str(backup))
+    other.enqueue([NewJob("true", "theirs")], max_retries=3, now_ms=0)
+    held = None
+    if use == "a service":
+        other.close()
+        held = lock.hold(lock.path_of(str(backup), "inst"))
+    before = backup.read_bytes()
+    done = queuectl("db", "backup", "--force", str(backup))
+    assert (done.code, done.out) == (75, "")
+    assert done.err.startswith(f"queuectl: {backup} is a database in use, or has a {backup}-wal; ")
+    assert backup.read_bytes() == before
+    if held is not None:
+        os.close(held)
+    other.close()
+    assert _ids(queuectl, "--db", str(backup)) == ["theirs"]
+    queuectl.ok("db", "backup", "--force", str(backup))
+    assert _ids(queuectl, "--db", str(backup)) == ["a"]
