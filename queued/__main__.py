@@ -17,7 +17,6 @@ from queued.core.errors import Exit, QueuedError, UsageError
 from queued.core.ids import IdSource
 from queued.core.model import Instance
 from queued.core.settings import Settings, Value
-from queued.ctl.arguments import explain
 from queued.programs import InstancePrograms, Origin
 from queued.service import cgroup
 from queued.service.board import Board
@@ -74,6 +73,8 @@ def main() -> None:
     try:
         code = _run(sys.argv[1:])
     except DocoptExit as error:
+        from queued.ctl.arguments import explain  # a service has no use for it
+
         usage = USAGE.partition("\n\n")[2]
         message = explain(str(error).partition("\n")[0], usage, sys.argv[1:])
         print(f"queued: {message}\n(see: queued --help)", file=sys.stderr)

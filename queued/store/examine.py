@@ -6,7 +6,7 @@ from urllib.parse import quote
 import apsw
 
 from queued.core.errors import DeniedError
-from queued.store import bare, migrate
+from queued.store import bare, migrate, permissions
 from queued.store.connection import Patience, named_errors
 
 _PATIENCE_S = 10.0
@@ -39,10 +39,11 @@ def _uri(path: str) -> str:
 
 
 def place(directory: str) -> None:
-    """Raises DeniedError if no file can be made in the directory, or the directory itself."""
+    """Raises DeniedError or StorageError if no file can be made in the directory, or itself."""
     existing = directory
     while not os.path.exists(existing):
         existing = os.path.dirname(existing)
     if not os.access(existing, os.W_OK | os.X_OK):
+        permissions.must_not_be_read_only(existing)
         msg = f"no permission to write {existing}; check its owner and mode"
         raise DeniedError(msg)

@@ -117,12 +117,17 @@ def _check_file(path: str, directory: os.stat_result, *, serving: bool) -> None:
     if found.st_uid not in (0, os.geteuid()) and not guest:
         raise _not_ours(path, found)
     if not _usable(path):
-        if os.statvfs(path).f_flag & os.ST_RDONLY:
-            msg = f"the file system of {path} is read-only; remount it, see the kernel's log"
-            raise StorageError(msg)
+        must_not_be_read_only(path)
         owner = f"{_user(found.st_uid)}'s, with mode {stat.S_IMODE(found.st_mode):04o}"
         msg = f"no permission to write {path}: it is {owner}, and we run as {_user(os.geteuid())}"
         raise DeniedError(msg)
+
+
+def must_not_be_read_only(path: str) -> None:
+    """Raises StorageError where no change of owner or mode would help."""
+    if os.statvfs(path).f_flag & os.ST_RDONLY:
+        msg = f"the file system of {path} is read-only; remount it, see the kernel's log"
+        raise StorageError(msg)
 
 
 def _usable(path: str) -> bool:

@@ -1,10 +1,8 @@
-"""The system says no, to real processes: no room, no process, no descriptor, no lock, no time."""
+"""The system says no, to real processes: no room, no process, no descriptor."""
 
 import contextlib
 import os
 import resource
-import signal
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -166,6 +164,12 @@ def test_a_file_system_that_can_only_be_read(tmp_path: Path, small_disk: Path, _
     assert service.ended() == 74
     assert service.log_path.read_text() == f"queued: {told}"
     service.kill_all()
+    new = subprocess.run(
+        [sys.executable, "-m", "queued", "--check", "--db", str(small_disk / "new.db")],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert new.returncode == 74
+    assert new.stderr == f"queued: {told.replace('/queue.db', '')}"
 
 
 def test_no_process_to_start_a_command_with(scene: Scene) -> None:
@@ -223,76 +227,6 @@ def test_no_descriptor_to_connect_with(scene: Scene) -> None:
     assert scene.broken() == []
     assert [run.outcome for run in scene.queue.attempts("job")] == ["exit"]
     assert service.child(1) == worker
-
-
-def test_a_database_that_others_hold_is_waited_for(scene: Scene) -> None:
-    service = scene.serve().ready()
-    scene.add("job", "sleep 0.2")
-    eventually(lambda: scene.started("job"))
-    holder = sqlite3.connect(scene.queue.path, isolation_level=None)
-    holder.execute("BEGIN IMMEDIATE")
-    words = ["-m", "queued.ctl", "--db", scene.queue.path, "enqueue", "--id", "late", "--", "true"]
-    with subprocess.Popen(
-        [sys.executable, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as late:
-        eventually(lambda: service.logged("database.locked"))
-        assert late.poll() is None, "queuectl waits, too"
-        assert [job.id for job in scene.queue.jobs()] == ["job"]
-        holder.execute("COMMIT")
-        holder.close()
-        assert late.communicate(timeout=20)[0] == "late\n"
-    scene.asked.add("late")
-    scene.queue.wait("late")
-    assert [line for line in scene.broken() if "late" not in line] == []
-    assert scene.queue.job("job").runs == 1
-    assert len(service.logged("database.locked")) == 1
-
-
-# As one that was stopped while it had every lock of the WAL's index that a reader may take.
-STANDS_STILL = """
-import fcntl, sys, time
-with open(sys.argv[1] + "-shm", "r+b") as file:
-    fcntl.lockf(file, fcntl.LOCK_EX, 5, 123)
-    print("held", flush=True)
-    time.sleep(11)
-"""
-
-
-def test_one_who_stands_still_at_the_index_is_waited_for(scene: Scene) -> None:
-    """After 10 s SQLite calls it a protocol error."""
-    service = scene.serve().ready()
-    scene.add("before", "true")
-    scene.queue.wait("before")
-    with subprocess.Popen(
-        [sys.executable, "-c", STANDS_STILL, scene.queue.path], stdout=subprocess.PIPE
-    ) as holder:
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == b"held\n"
-        scene.add("job", "true")
-        assert holder.poll() is not None, "to add it took longer than that"
-    assert scene.queue.queuectl("status").returncode == 0
-    assert scene.broken() == []
-    assert not service.logged("process.failed")
-    assert not service.logged("child.died")
-
-
-def test_a_whole_tree_that_stands_still_is_not_taken_for_dead(scene: Scene) -> None:
-    first = scene.serve(workers=1).ready()
-    scene.add("job", "sleep 0.5")
-    eventually(lambda: scene.started("job"))
-    asleep = [first.pid, *first.descendants()]
-    for pid in asleep:
-        os.kill(pid, signal.SIGSTOP)
-    second = scene.serve(workers=1).ready()
-    for n in range(20):
-        scene.queue.wait(scene.add(f"other{n}", "sleep 0.1"))
-    assert scene.queue.job("job").label == "processing"
-    for pid in asleep:
-        os.kill(pid, signal.SIGCONT)
-    assert scene.broken() == []
-    assert [run.outcome for run in scene.queue.attempts("job")] == ["exit"]
-    assert not second.logged("instance.rescued")
-    assert not first.logged("child.died")
 
 
 def test_a_cancel_is_heard_though_the_turn_that_read_of_it_was_refused(scene: Scene) -> None:

@@ -1,0 +1,82 @@
+"""Who has to wait for others, waits: for a lock, for one that stands still at it, for a tree."""
+
+import os
+import select
+import signal
+import sqlite3
+import subprocess
+import sys
+
+from tests.crash.scene import Scene
+from tests.service import eventually
+
+
+def test_a_database_that_others_hold_is_waited_for(scene: Scene) -> None:
+    service = scene.serve().ready()
+    scene.add("job", "sleep 0.2")
+    eventually(lambda: scene.started("job"))
+    holder = sqlite3.connect(scene.queue.path, isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    words = ["-m", "queued.ctl", "--db", scene.queue.path, "enqueue", "--id", "late", "--", "true"]
+    with subprocess.Popen(
+        [sys.executable, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as late:
+        eventually(lambda: service.logged("database.locked"))
+        assert late.poll() is None, "queuectl waits, too"
+        assert [job.id for job in scene.queue.jobs()] == ["job"]
+        holder.execute("COMMIT")
+        holder.close()
+        assert late.communicate(timeout=20)[0] == "late\n"
+    scene.asked.add("late")
+    scene.queue.wait("late")
+    assert [line for line in scene.broken() if "late" not in line] == []
+    assert scene.queue.job("job").runs == 1
+    assert len(service.logged("database.locked")) == 1
+
+
+# As one that was stopped while it had every lock of the WAL's index that a reader may take.
+STANDS_STILL = """
+import fcntl, sys, time
+with open(sys.argv[1] + "-shm", "r+b") as file:
+    fcntl.lockf(file, fcntl.LOCK_EX, 5, 123)
+    print("held", flush=True)
+    time.sleep(11)
+    print("lets go", flush=True)
+"""
+
+
+def test_one_who_stands_still_at_the_index_is_waited_for(scene: Scene) -> None:
+    """After 10 s SQLite calls it a protocol error."""
+    service = scene.serve().ready()
+    scene.add("before", "true")
+    scene.queue.wait("before")
+    with subprocess.Popen(
+        [sys.executable, "-c", STANDS_STILL, scene.queue.path], stdout=subprocess.PIPE
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        scene.add("job", "true")
+        assert select.select([holder.stdout], [], [], 0)[0], "to add it took longer than that"
+    assert scene.queue.queuectl("status").returncode == 0
+    assert scene.broken() == []
+    assert not service.logged("process.failed")
+    assert not service.logged("child.died")
+
+
+def test_a_whole_tree_that_stands_still_is_not_taken_for_dead(scene: Scene) -> None:
+    first = scene.serve(workers=1).ready()
+    scene.add("job", "sleep 0.5")
+    eventually(lambda: scene.started("job"))
+    asleep = [first.pid, *first.descendants()]
+    for pid in asleep:
+        os.kill(pid, signal.SIGSTOP)
+    second = scene.serve(workers=1).ready()
+    for n in range(20):
+        scene.queue.wait(scene.add(f"other{n}", "sleep 0.1"))
+    assert scene.queue.job("job").label == "processing"
+    for pid in asleep:
+        os.kill(pid, signal.SIGCONT)
+    assert scene.broken() == []
+    assert [run.outcome for run in scene.queue.attempts("job")] == ["exit"]
+    assert not second.logged("instance.rescued")
+    assert not first.logged("child.died")
