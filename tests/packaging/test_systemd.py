@@ -131,7 +131,7 @@ def test_what_a_restart_cannot_cure_is_not_tried_again(stopped: Unit) -> None:
     assert stopped.systemctl("start", check=False).returncode != 0
     assert stopped.show("ActiveState", "ExecMainStatus", "NRestarts") == ["failed", "78", "0"]
     text = stopped.bed.text("journalctl", "--unit=queued", "--output=cat")
-    assert "queued: the conf file: workers takes a whole number" in text
+    assert "queued: /etc/queuectl.conf: workers takes a whole number" in text
 
 
 def test_worker_stop_is_a_clean_end(unit: Unit) -> None:

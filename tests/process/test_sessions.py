@@ -31,7 +31,7 @@ def leader() -> Iterator[processes.Process]:
 def _orphan(nap: Nap) -> int:
     """The pid of a process in a session whose leader is gone."""
     subprocess.run(["setsid", "-w", "sh", "-c", f"sleep {nap} > /dev/null & true"], check=True)
-    (pid,) = nap.living()
+    (pid,) = eventually(nap.living)  # its shell does not wait for its exec
     return pid
 
 
