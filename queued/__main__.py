@@ -13,7 +13,7 @@ from docopt import DocoptExit, docopt
 from queued import __version__, check
 from queued.core import settings as rules
 from queued.core import times
-from queued.core.errors import Exit, QueuedError, UsageError
+from queued.core.errors import Exit, QueuedError, StorageError, UsageError
 from queued.core.ids import IdSource
 from queued.core.model import Instance
 from queued.core.settings import Settings, Value
@@ -26,7 +26,8 @@ from queued.service.reload import ReloadFile, reload
 from queued.service.sessions import Sessions
 from queued.service.supervisor import Supervisor
 from queued.store import lock, permissions, places
-from queued.store.connection import Patience, named_errors
+from queued.store.connection import named_errors
+from queued.store.patience import Patience
 from queued.store.sqlite import SqliteStore
 
 USAGE = """\
@@ -98,7 +99,8 @@ def _run(arguments: list[str]) -> int:
     conf = places.conf_path(options["--config"], environment)
     origin = Origin(_flags(options), environment, options["--config"], places.read_conf(conf))
     database = origin.database()
-    permissions.check_database(database, serving=True)
+    with named_errors(database):
+        permissions.check_database(database, serving=True)
     if options["--check"]:
         return check.report(conf, database)
     settings = origin.resolve(_prepare(database))
@@ -186,21 +188,27 @@ def _serve(database: str, origin: Origin, settings: Settings, notify: Notify) ->
         lock_path=lock.path_of(database, name),
     )
     held = lock.hold(instance.lock_path)  # never closed: children inherit it, the kernel frees it
-    board = Board(Sessions(held))
-    programs = InstancePrograms(
-        instance=instance,
-        database=database,
-        origin=origin,
-        settings=settings,
-        board=board,
-        groups=cgroup.delegated(name),
-    )
-    supervisor = Supervisor(programs=programs, board=board, notify=notify)
-    code = supervisor.run()
-    if not supervisor.served:
-        # Else it goes once all is recorded: its notes say what is left of us.
-        lock.remove(instance.lock_path)
-    return code
+    supervisor = None
+    try:
+        board = Board(Sessions(held))
+        programs = InstancePrograms(
+            instance=instance,
+            database=database,
+            origin=origin,
+            settings=settings,
+            board=board,
+            groups=cgroup.delegated(name),
+        )
+        supervisor = Supervisor(programs=programs, board=board, notify=notify)
+    except OSError as error:
+        msg = f"the system refuses what a service needs: {error.strerror}; raise its limits"
+        raise StorageError(msg) from error
+    else:
+        return supervisor.run()
+    finally:
+        # Of one that served, it goes once all is recorded: its notes say what is left of us.
+        if supervisor is None or not supervisor.served:
+            lock.remove(instance.lock_path)
 
 
 if __name__ == "__main__":

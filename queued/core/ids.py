@@ -28,3 +28,8 @@ class IdSource:
 def encode(number: int) -> str:
     """`number` (below 2**65) as 13 digits of base 32."""
     return "".join(ALPHABET[number >> shift & 31] for shift in range(5 * (LENGTH - 1), -1, -5))
+
+
+def is_id(name: str) -> bool:
+    """Whether a name has the form of what an `IdSource` makes."""
+    return len(name) == LENGTH and set(name) <= set(ALPHABET)

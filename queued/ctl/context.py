@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from queued.store.base import Store
-    from queued.store.connection import Patience
+    from queued.store.patience import Patience
 
 BUSY_LIMIT_S = 300.0  # how long a locked database is waited for
 _BUSY_NOTICE_S = 2.0
@@ -58,7 +58,7 @@ class Context:
     @cached_property
     def patience(self) -> "Patience":
         """How long to wait for others."""
-        from queued.store.connection import Patience
+        from queued.store.patience import Patience
 
         return Patience(self._busy_limit_s, _BusyNotice())
 

@@ -45,8 +45,8 @@ from queued.service.tuning import Sources, Tuning
 from queued.service.turn import Clerk, Turn
 from queued.service.wake import Signals, Wake, WallAlarm
 from queued.store import lock
-from queued.store.connection import Patience
 from queued.store.ledger import SqliteLedger
+from queued.store.patience import Patience
 
 _PASSING = (StorageError, DeniedError, BusyError)
 _LOCKED_S = 5.0  # how long a wait for the database is nobody's business

@@ -64,6 +64,7 @@ class Supervisor:
         parent.die_with_supervisord(environment)
         self._children = Children(self._wanted)
         self._staff = Staff(self._children, Nursery(programs), board, self._wake, self._hear)
+        self._staff.take_over()
         self._ready = False  # whether the dispatcher of now is
         self._stage = Stage.RUNNING
         self._deadline_s: float | None = None
@@ -76,7 +77,6 @@ class Supervisor:
 
     def run(self) -> int:
         """Serves until it is told to stop and all children are gone; the exit code."""
-        self._staff.take_over()
         gc.freeze()  # children share what is never freed
         self._wake.add(self._signals.fileno(), self._obey)
         self._record(self._reloads.reset)
@@ -155,9 +155,7 @@ class Supervisor:
     def _decide(self) -> None:
         if self._fatal is not None:
             self._staff.give_up()
-            if self._stage < Stage.STOPPING:
-                self._stage = Stage.STOPPING
-                self._staff.end_jobs()
+            self._advance(Stage.STOPPING, "the dispatcher cannot go on")
         if self._stage is Stage.RUNNING:
             self._staff.dismiss(self._children.surplus())
         elif self._stage is Stage.DRAINING:

@@ -7,12 +7,15 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import apsw
 
 from queued.core.errors import DatabaseUnusableError, NotFoundError
+from queued.core.ids import is_id
 from queued.store import migrate, permissions
 from queued.store.connection import close_untouched, named_errors
+from queued.store.patience import patiently
 
 Refuse = Callable[[apsw.Connection, str], None]
 
@@ -36,7 +39,7 @@ def opened(
         try:
             connection.set_busy_handler(patience)
             connection.execute("PRAGMA synchronous = FULL")
-            refuse(connection, path)
+            patiently(partial(refuse, connection, path), patience)
         except BaseException:
             close_untouched(connection, path)
             raise
@@ -69,4 +72,5 @@ def alive(path: str) -> list[str]:
         for entry in os.listdir(directory)
         if entry.startswith(f"{name}.") and entry.endswith(lock.SUFFIX)
     ]
-    return sorted(one for one in found if lock.alive(lock.path_of(path, one)))
+    # `queue.db.ID.lock` is none of a database `queue`.
+    return sorted(one for one in found if is_id(one) and lock.alive(lock.path_of(path, one)))

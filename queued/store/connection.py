@@ -5,9 +5,9 @@ SQLite alone may open the file: closing any other descriptor to it would drop SQ
 
 import os
 import stat
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any
 
 import apsw
@@ -21,43 +21,13 @@ from queued.core.errors import (
     UsageError,
 )
 from queued.core.spelling import brief
-from queued.core.times import monotonic_s
 from queued.store import migrate, permissions, queries
+from queued.store.patience import Patience, patiently
 
 Value = int | float | str | bytes | None
 Row = tuple[Any, ...]  # of the types that its statement selects
 
 _WAL_KEPT = 16 * 1024 * 1024  # what a checkpoint leaves of a WAL that once grew larger
-
-
-class Patience:
-    """A busy handler: sleeps a random short while, so that nobody starves; asks when to give up.
-
-    `limit_s` is how long one statement may wait (None: for ever). `on_wait` is called with the
-    seconds waited so far each time before it sleeps.
-    """
-
-    def __init__(
-        self, limit_s: float | None = None, on_wait: Callable[[float], None] | None = None
-    ) -> None:
-        self._limit_s = limit_s
-        self._on_wait = on_wait
-        self._since = 0.0
-
-    def __call__(self, tries: int) -> bool:
-        """Called by SQLite after `tries` waits for the same lock; False gives up."""
-        now = monotonic_s()
-        if tries == 0:
-            self._since = now
-        waited = now - self._since
-        if self._limit_s is not None and waited >= self._limit_s:
-            return False
-        if self._on_wait is not None:
-            self._on_wait(waited)
-        from random import uniform  # half a millisecond of queuectl's start, seldom needed
-
-        time.sleep(uniform(0.000_1, min(0.000_5 * (tries + 1), 0.02)))
-        return True
 
 
 class Database:
@@ -76,19 +46,19 @@ class Database:
             self._connection = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE)
             self._connection.set_busy_handler(patience)
             try:
-                self._prepare(patience)
+                patiently(self._prepare, patience)
             except BaseException:
                 close_untouched(self._connection, path)
                 raise
 
-    def _prepare(self, patience: Patience) -> None:
+    def _prepare(self) -> None:
         connection = self._connection
         self._schema, version = migrate.latest(), migrate.check(connection, self.path)
         # Without it, STAT4 has every statement with bound values prepared again at each run.
         connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
         self._make_durable(full=True)
         if version < self._schema:
-            self.kept = migrate.migrate(connection, self.path, patience)
+            self.kept = migrate.migrate(connection, self.path, self._patience)
         connection.execute("PRAGMA foreign_keys = ON")
         connection.pragma("journal_size_limit", _WAL_KEPT)
 
@@ -106,23 +76,16 @@ class Database:
         try:
             return self._connection.execute(self._sql[name], values).fetchall()
         except apsw.ProtocolError:
-            return self._again(self._sql[name], values)
+            again = partial(self._connection.execute, self._sql[name], values)
+            return patiently(lambda: again().fetchall(), self._patience)
 
     def row(self, name: str, **values: Value) -> Row | None:
         """Its first row; None if there is none."""
         try:
             return self._connection.execute(self._sql[name], values).fetchone()
         except apsw.ProtocolError:
-            return next(iter(self._again(self._sql[name], values)), None)
-
-    def _again(self, statement: str, values: dict[str, Value]) -> list[Row]:
-        """For whoever was stopped at a lock of the WAL's index SQLite waits 10 s at most."""
-        tries = 0
-        while self._patience(tries):
-            with suppress(apsw.ProtocolError):
-                return self._connection.execute(statement, values).fetchall()
-            tries += 1
-        return self._connection.execute(statement, values).fetchall()
+            again = partial(self._connection.execute, self._sql[name], values)
+            return patiently(lambda: again().fetchone(), self._patience)
 
     def value(self, name: str, **values: Value) -> Any:  # noqa: ANN401 - the statement decides
         """The first column of its first row; None if there is none."""
@@ -136,6 +99,9 @@ class Database:
 
     def version(self) -> int:
         """Changes whenever another connection has committed."""
+        return patiently(self._version, self._patience)
+
+    def _version(self) -> int:
         value: int = self._connection.execute("PRAGMA data_version").get
         if value != self._seen:
             self._must_be_current()
@@ -160,10 +126,7 @@ class Database:
         """
         with named_errors(self.path):
             self._make_durable(full=durable)
-            try:
-                self._connection.execute("BEGIN IMMEDIATE")
-            except apsw.ProtocolError:
-                self._again("BEGIN IMMEDIATE", {})
+            patiently(partial(self._connection.execute, "BEGIN IMMEDIATE"), self._patience)
             try:
                 self._must_be_current()
                 yield

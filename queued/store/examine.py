@@ -7,7 +7,8 @@ import apsw
 
 from queued.core.errors import DeniedError
 from queued.store import bare, migrate, permissions
-from queued.store.connection import Patience, named_errors
+from queued.store.connection import named_errors
+from queued.store.patience import Patience
 
 _PATIENCE_S = 10.0
 

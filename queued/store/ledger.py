@@ -7,7 +7,8 @@ from queued.core.model import Chunk, Claim, Ending, Instance, Key, Label, State
 from queued.core.verdict import Verdict
 from queued.store import removal
 from queued.store.base import Walked
-from queued.store.connection import Database, Patience, Row, damaged, named_errors
+from queued.store.connection import Database, Row, damaged, named_errors
+from queued.store.patience import Patience
 
 
 class SqliteLedger:

@@ -20,7 +20,8 @@ from queued.core.model import (
     Summary,
     WorkerStatus,
 )
-from queued.store.connection import Database, Patience, Row, damaged, named_errors
+from queued.store.connection import Database, Row, damaged, named_errors
+from queued.store.patience import Patience
 
 _PAGE = 500
 _OUTPUT_PAGE = 16

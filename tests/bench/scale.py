@@ -15,8 +15,8 @@ import apsw
 from queued.core import times
 from queued.core.model import Ending, Outcome, State
 from queued.core.verdict import Verdict
-from queued.store.connection import Patience
 from queued.store.ledger import SqliteLedger
+from queued.store.patience import Patience
 from queued.store.sqlite import SqliteStore
 from tests.bench.measure import Row, Size, disk, median, verdict
 

@@ -14,8 +14,8 @@ import apsw
 from queued.core.model import Chunk, Claim, Ending, Outcome, State
 from queued.core.times import now_ms
 from queued.core.verdict import Backoff, judge
-from queued.store.connection import Patience
 from queued.store.ledger import SqliteLedger
+from queued.store.patience import Patience
 from tests.proc import watches
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -25,8 +25,8 @@ from queued.core.settings import Settings
 from queued.service.channel import Message, Output, Piece, Result, Returned
 from queued.service.hands import Hands
 from queued.service.turn import Clerk, Turn
-from queued.store.connection import Patience
 from queued.store.ledger import SqliteLedger
+from queued.store.patience import Patience
 from queued.store.sqlite import SqliteStore
 
 NOW = 1_700_000_000_000

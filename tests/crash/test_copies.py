@@ -16,7 +16,7 @@ import pytest
 from queued.core.errors import QueuedError
 from queued.core.model import NewJob
 from queued.store import backup, naming
-from queued.store.connection import Patience
+from queued.store.patience import Patience
 from queued.store.sqlite import SqliteStore
 from tests.crash.disk import MOODS, Disk, Platter, installed
 from tests.crash.found import laid, look

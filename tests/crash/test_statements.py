@@ -10,7 +10,7 @@ import pytest
 
 from queued.core.model import NewJob
 from queued.store import migrate
-from queued.store.connection import Patience
+from queued.store.patience import Patience
 from queued.store.sqlite import SqliteStore
 from tests.crash import sweep
 from tests.crash.scene import Scene

@@ -55,9 +55,11 @@ def test_one_who_stands_still_at_the_index_is_waited_for(scene: Scene) -> None:
     ) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"held\n"
-        scene.add("job", "true")
+        words = [sys.executable, "-m", "queued.ctl", "--db", scene.queue.path, "wait", "before"]
+        with subprocess.Popen(words) as wait:
+            scene.add("job", "true")
+            assert wait.wait(20) == 0, "queuectl waits, too"
         assert select.select([holder.stdout], [], [], 0)[0], "to add it took longer than that"
-    assert scene.queue.queuectl("status").returncode == 0
     assert scene.broken() == []
     assert not service.logged("process.failed")
     assert not service.logged("child.died")

@@ -1,5 +1,6 @@
 """A running service notices that its database was upgraded under it, and stops in time."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -50,3 +51,18 @@ def test_it_stops_though_it_was_being_stopped(queue: Queue) -> None:
     _upgrade(queue)
     assert service.ended() == 78
     assert len(service.logged("child.started", slot=0)) == 1
+
+
+def test_it_costs_nothing_until_its_jobs_have_ended(queue: Queue) -> None:
+    """Though the grace of a stop is over meanwhile, and nobody heeds that any more."""
+    queue.queuectl("config", "set", "shutdown_grace", "0.3")
+    service = queue.serve()
+    name = queue.add("trap '' TERM; while :; do sleep 1; done", kill_grace=2)
+    eventually(lambda: service.logged("job.started", job=name))
+    service.process.send_signal(signal.SIGTERM)
+    eventually(lambda: service.logged("service.draining"))
+    _upgrade(queue)
+    eventually(lambda: service.logged("worker.orphaned"))
+    before = os.times().children_user
+    assert service.ended() == 78
+    assert os.times().children_user - before < 0.8, "of some 2 s"

@@ -172,3 +172,15 @@ def test_foreground_from_queuectl_is_queued_itself(queue: Queue) -> None:
     assert instance.pid == process.pid
     process.terminate()
     assert process.wait(20) == 0
+
+
+def test_a_start_without_descriptors_is_one_clear_line(tmp_path: Path) -> None:
+    for limit in (8, 10):
+        command = f'ulimit -n {limit}; exec "$@"'
+        done = subprocess.run(
+            ["sh", "-c", command, "sh", sys.executable, "-m", "queued", "--db", tmp_path / "q.db"],
+            capture_output=True, text=True, check=False, timeout=20,
+        )  # fmt: skip
+        assert (done.returncode, done.stderr.count("\n")) == (74, 1)
+        assert "Too many open files; raise its limits" in done.stderr
+    assert {file.name for file in tmp_path.iterdir()} <= {"q.db", "q.db-wal", "q.db-shm"}

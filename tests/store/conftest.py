@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from queued.store.connection import Patience
 from queued.store.ledger import SqliteLedger
+from queued.store.patience import Patience
 from queued.store.sqlite import SqliteStore
 from tests.store.engine import Engine
 

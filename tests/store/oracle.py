@@ -75,6 +75,7 @@ class Queue:
         elif ending.outcome is Outcome.CANCELLED:
             task.end(State.CANCELLED, now)
         elif ending.outcome is Outcome.INTERRUPTED:
+            task.run_at = min(task.run_at, now)
             task.end(State.CANCELLED if asked else WAITING, now)
         else:
             task.attempts += 1

@@ -11,7 +11,7 @@ import pytest
 from queued.core.errors import BusyError, ConflictError
 from queued.core.model import JobFilter, NewJob
 from queued.store import backup, checkup, lock
-from queued.store.connection import Patience
+from queued.store.patience import Patience
 from queued.store.sqlite import SqliteStore
 from tests.store.engine import NOW
 
@@ -145,7 +145,7 @@ def test_a_service_that_starts_meanwhile_stops_a_restore(
     def starting(database: str) -> None:
         nonlocal calls
         calls += 1
-        held = lock.hold(lock.path_of(path, "inst")) if calls == 2 else None
+        held = lock.hold(lock.path_of(path, "1m8abcdefgh00")) if calls == 2 else None
         try:
             plain(database)
         finally:
@@ -153,6 +153,6 @@ def test_a_service_that_starts_meanwhile_stops_a_restore(
                 os.close(held)
 
     monkeypatch.setattr(backup, "must_be_idle", starting)
-    with pytest.raises(BusyError, match="inst"):
+    with pytest.raises(BusyError, match="1m8abcdefgh00"):
         backup.restore(path, copy, f"{path}.old", PATIENT)
     assert _names(path) == ["a", "b"]

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from queued.core.errors import StorageError, WaitTimeoutError
-from queued.store import lock
+from queued.core.ids import IdSource
+from queued.store import bare, lock
 
 HOLDER = (
     "import os, sys; from queued.store import lock; lock.hold(sys.argv[1]);"
@@ -117,3 +118,11 @@ def test_what_is_gone_is_not_waited_for_and_can_be_removed(held: str) -> None:
     lock.remove(held)
     assert lock.look(held) is None
     lock.wait_gone(held, None)
+
+
+def test_the_lock_of_another_database_is_not_ours(tmp_path: Path) -> None:
+    name = IdSource().make(0)
+    descriptor = lock.hold(lock.path_of(str(tmp_path / "queue.db"), name))
+    assert bare.alive(str(tmp_path / "queue.db")) == [name]
+    assert bare.alive(str(tmp_path / "queue")) == []
+    os.close(descriptor)

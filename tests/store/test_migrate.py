@@ -14,8 +14,8 @@ import pytest
 from queued.core.errors import DatabaseUnusableError
 from queued.core.model import JobFilter, Label, NewJob
 from queued.store import checkup, lock, migrate
-from queued.store.connection import Patience
 from queued.store.ledger import SqliteLedger
+from queued.store.patience import Patience
 from queued.store.sqlite import SqliteStore
 from tests.store.engine import NOW
 
@@ -36,7 +36,7 @@ UPGRADE = """
 import sys
 from queued.core.errors import QueuedError
 from queued.store import migrate
-from queued.store.connection import Patience
+from queued.store.patience import Patience
 from queued.store.sqlite import SqliteStore
 migrate._MIGRATIONS = sys.argv[1]
 print(flush=True)
@@ -224,8 +224,8 @@ def test_an_upgrade_that_is_killed_is_as_if_it_had_not_begun(
 
 def test_no_upgrade_under_a_service_that_lives(old: str, newer: Path) -> None:
     before = _dump(old)
-    held = lock.hold(lock.path_of(old, "inst"))
-    with pytest.raises(DatabaseUnusableError, match=r"\(inst\); restart it with this version"):
+    held = lock.hold(lock.path_of(old, "1m8abcdefgh00"))
+    with pytest.raises(DatabaseUnusableError, match=r"\(1m8abcdefgh00\); restart it with this"):
         SqliteStore(old, Patience(5))
     assert _dump(old) == before
     os.close(held)

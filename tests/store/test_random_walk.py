@@ -15,8 +15,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from queued.core.errors import ConflictError
 from queued.core.model import Claim, Ending, Outcome, State
-from queued.store.connection import Patience
 from queued.store.ledger import SqliteLedger
+from queued.store.patience import Patience
 from queued.store.sqlite import SqliteStore
 from tests.store.engine import FAILED, NOW, OK, Engine
 from tests.store.oracle import Queue, Task

@@ -21,7 +21,8 @@ from queued.core.errors import (
 )
 from queued.core.model import JobFilter, NewJob
 from queued.store import migrate
-from queued.store.connection import Patience, named_errors
+from queued.store.connection import named_errors
+from queued.store.patience import Patience
 from queued.store.sqlite import SqliteStore
 from tests.store.engine import NOW
 
@@ -29,7 +30,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FIRST_COMMAND = """
 import os, sys
 from queued.core.model import NewJob
-from queued.store.connection import Patience
+from queued.store.patience import Patience
 from queued.store.sqlite import SqliteStore
 print(flush=True)
 sys.stdin.read()

@@ -12,8 +12,9 @@ import pytest
 from queued.core.errors import DatabaseUnusableError
 from queued.core.model import NewJob
 from queued.store import migrate, queries
-from queued.store.connection import Database, Patience
+from queued.store.connection import Database
 from queued.store.ledger import SqliteLedger
+from queued.store.patience import Patience
 from queued.store.sqlite import SqliteStore
 from tests.store.engine import NOW
 

@@ -83,13 +83,15 @@ def test_find_says_when_a_beginning_is_not_the_only_one(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["", "x", "job-", "job-11", "JOB", "%", "job_1", "*", "job-?", "1abcdefghjkm", "0*"]
+    "name",
+    ["", "x", "job-", "job-11", "JOB", "%", "job_1", "*", "job-?", "1abcdefghjkm", "1769", "0*"],
 )
 def test_find_says_when_there_is_none(engine: Engine, name: str) -> None:
     """Of names that people gave a part is not enough, however much they look like ours."""
     engine.add(id="job-1")
     engine.add(id="1abcdefghjkmi")
     engine.add(id="1abcdefghjkmnp")
+    engine.add(id="1769817600000")
     engine.add()
     with pytest.raises(NotFoundError, match="^no job"):
         engine.store.find(name)

@@ -20,7 +20,7 @@ from queued.core.errors import ConflictError
 from queued.core.model import JobFilter, Label, State
 from queued.core.payload import new_job
 from queued.service import processes
-from queued.store.connection import Patience
+from queued.store.patience import Patience
 from queued.store.sqlite import SqliteStore
 from tests.service import Queue, Service, eventually
 from tests.torture import history

@@ -171,8 +171,10 @@ DELETE FROM jobs WHERE seq = :job AND state IN ('completed', 'dead', 'cancelled'
 SELECT seq, id FROM jobs WHERE id = :id;
 
 -- find_prefix --
--- Two suffice to know that a prefix is ambiguous. By the unique index on id.
-SELECT seq, id FROM jobs WHERE id >= :prefix AND id < :beyond AND id GLOB :form ORDER BY id LIMIT 2;
+-- Two suffice to know that a prefix is ambiguous. By the unique index on id. Digits alone are a name
+-- that somebody gave: a time.
+SELECT seq, id FROM jobs
+WHERE id >= :prefix AND id < :beyond AND id GLOB :form AND id GLOB '*[a-z]*' ORDER BY id LIMIT 2;
 
 -- show --
 SELECT {job} FROM jobs WHERE seq = :job;

@@ -1,0 +1,57 @@
+"""How long others are waited for that hold the database."""
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+import apsw
+
+from queued.core.times import monotonic_s
+
+T = TypeVar("T")
+
+
+class Patience:
+    """A busy handler: sleeps a random short while, so that nobody starves; asks when to give up.
+
+    `limit_s` is how long one statement may wait (None: for ever). `on_wait` is called with the
+    seconds waited so far each time before it sleeps.
+    """
+
+    def __init__(
+        self, limit_s: float | None = None, on_wait: Callable[[float], None] | None = None
+    ) -> None:
+        self._limit_s = limit_s
+        self._on_wait = on_wait
+        self._since = 0.0
+
+    def __call__(self, tries: int) -> bool:
+        """Called by SQLite after `tries` waits for the same lock; False gives up."""
+        now = monotonic_s()
+        if tries == 0:
+            self._since = now
+        waited = now - self._since
+        if self._limit_s is not None and waited >= self._limit_s:
+            return False
+        if self._on_wait is not None:
+            self._on_wait(waited)
+        from random import uniform  # half a millisecond of queuectl's start, seldom needed
+
+        time.sleep(uniform(0.000_1, min(0.000_5 * (tries + 1), 0.02)))
+        return True
+
+
+def patiently(call: Callable[[], T], patience: Callable[[int], bool]) -> T:
+    """What `call` returns, however long another is stopped at a lock of the WAL's index.
+
+    SQLite waits 10 s there, does not ask the busy handler, and calls it a protocol error. Whatever
+    begins to read can meet it; nothing was done then.
+    """
+    tries = 0
+    while True:
+        try:
+            return call()
+        except apsw.ProtocolError:
+            if not patience(tries):
+                raise
+        tries += 1
