@@ -5,6 +5,7 @@
 # interpreter that will be there, PIP the command that installs. VENV, if it is set, is one that was
 # made for the same place before: a copy of it will do.
 set -eu
+umask 022
 directory=$1 final=$2
 shift 2
 source=$(cd "$(dirname "$0")/.." && pwd)

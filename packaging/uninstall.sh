@@ -3,7 +3,9 @@
 set -eu
 [ "$(id -u)" = 0 ] || { echo 'run it as root: sudo make uninstall' >&2; exit 1; }
 
+systemctl stop 'queued@*.service'
 systemctl disable --now queued.service
+rm -f /etc/systemd/system/*.wants/queued@*.service
 rm -rf /opt/queued /usr/local/share/doc/queued
 cd /usr/local
 rm -f bin/queued bin/queuectl lib/systemd/system/queued.service lib/systemd/system/queued@.service \

@@ -21,6 +21,7 @@ from queued.programs import InstancePrograms, Origin
 from queued.service import cgroup
 from queued.service.board import Board
 from queued.service.detach import Started, detach, fill_standard_streams
+from queued.service.log import to_journal
 from queued.service.notify import Notify
 from queued.service.reload import ReloadFile, reload
 from queued.service.sessions import Sessions
@@ -78,12 +79,18 @@ def main() -> None:
 
         usage = USAGE.partition("\n\n")[2]
         message = explain(str(error).partition("\n")[0], usage, sys.argv[1:])
-        print(f"queued: {message}\n(see: queued --help)", file=sys.stderr)
+        _say(f"{message}\n(see: queued --help)")
         code = Exit.USAGE
     except QueuedError as error:
-        print(f"queued: {error}", file=sys.stderr)
+        _say(str(error))
         code = error.exit_code
     sys.exit(int(code))
+
+
+def _say(text: str) -> None:
+    """What is wrong; to the journal as an error, so that `journalctl -p warning` shows it."""
+    priority = "<3>" if to_journal(2) else ""
+    print(f"{priority}queued: {text}", file=sys.stderr)
 
 
 def _run(arguments: list[str]) -> int:

@@ -73,7 +73,7 @@ def open_log(*, level: str, style: str, **bound: object) -> Log:
     """A logger of this process, with these fields on every line: `style` is json, console, auto."""
     console = style == "console" or (style == "auto" and sys.stdout.isatty())
     render = _for_people() if console else _json
-    lines = _Lines(_prioritized(render) if _to_journal() else render)
+    lines = _Lines(_prioritized(render) if to_journal(1) else render)
     logger: Log = structlog.wrap_logger(
         lines,
         processors=[_line],
@@ -106,10 +106,10 @@ def _for_people() -> Callable[[MutableMapping[str, Any]], str]:
     return lambda fields: str(render(None, "", dict(fields)))
 
 
-def _to_journal() -> bool:
-    """Whether standard output is the journal itself: JOURNAL_STREAM may be inherited by anybody."""
+def to_journal(descriptor: int) -> bool:
+    """Whether that is the journal itself: JOURNAL_STREAM may be inherited by anybody."""
     try:
-        found = os.fstat(1)
+        found = os.fstat(descriptor)
     except OSError:
         return False
     return os.environ.get("JOURNAL_STREAM") == f"{found.st_dev}:{found.st_ino}"

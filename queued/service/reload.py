@@ -9,6 +9,7 @@ import json
 import os
 import select
 import signal
+import sys
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
@@ -99,6 +100,8 @@ def reload(pid: int, file: ReloadFile) -> None:
     except OSError as error:
         msg = f"cannot signal the process {pid}: {error.strerror}"
         raise NotFoundError(msg) from None
+    # `systemctl stop` ends who waits, too, and that is no failure.
+    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))
     dead = select.poll()
     dead.register(process, select.POLLIN)
     while (now := file.read()).ended <= before:

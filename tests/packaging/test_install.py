@@ -44,6 +44,12 @@ def serves(unit: Unit) -> str:
     return name
 
 
+def pids(bed: Bed) -> set[str]:
+    """The main processes of both queues; 0 of one that does not run."""
+    units = ("queued", "queued@reports")
+    return {bed.text("systemctl", "show", "--value", "-p", "MainPID", unit) for unit in units}
+
+
 def test_the_package_installs_upgrades_is_removed_and_purged(
     fresh: Bed, venv: Path, tmp_path: Path
 ) -> None:
@@ -66,6 +72,10 @@ def test_the_package_installs_upgrades_is_removed_and_purged(
     assert unit.job(running)["state"] == "completed"
     serves(unit)
     unit.with_status("3 workers, 0 busy, 0 waiting")
+    fresh.run("systemctl", "stop", "queued")
+    fresh.run(*install)
+    assert pids(fresh) == {"0"}, "what the admin has stopped stays so"
+    fresh.run("systemctl", "start", "queued")
 
     fresh.run("dpkg", "--remove", "queued")
     assert fresh.run("systemctl", "is-active", "queued", check=False).stdout.strip() == "inactive"
@@ -89,13 +99,19 @@ def test_make_install_does_the_same(fresh: Bed, venv: Path, tmp_path: Path) -> N
     unit = Unit(fresh)
     fresh.run(*install)
     name = serves(unit)
+    fresh.run("systemctl", "enable", "--now", "queued@reports")
+    before = pids(fresh)
     running = unit.add("sleep 5; echo drained")
     unit.wait(running, "processing")
-    fresh.run(*install)  # an upgrade
+    fresh.run("sh", "-c", 'umask 077; exec "$@"', "sh", *install)  # an upgrade
     assert unit.job(running)["state"] == "completed"
     serves(unit)
+    assert not before & pids(fresh), "all queues have the new code"
     fresh.run(*MAKE, "--directory=/root/src", "uninstall")
     assert fresh.run("systemctl", "cat", "queued", check=False).returncode != 0
+    assert pids(fresh) == {"0"}
+    wants = "ls /etc/systemd/system/multi-user.target.wants"
+    assert "queued" not in fresh.text("sh", "-c", wants)
     fresh.run(*install)
     assert unit.job(name)["state"] == "completed"
 

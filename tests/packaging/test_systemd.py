@@ -126,11 +126,20 @@ def test_reload_of_a_service_that_ends_meanwhile_fails(unit: Unit) -> None:
     assert reload.communicate()[0]
 
 
+def test_a_stop_while_a_reload_waits_is_a_clean_end(unit: Unit) -> None:
+    name = unit.add("sleep 4")
+    unit.wait(name, "processing")
+    unit.bed.run("systemctl", "reload", "--no-block", unit.name)
+    eventually(lambda: unit.log("reload.started"))
+    unit.systemctl("stop")
+    assert unit.show("ActiveState", "Result") == ["inactive", "success"]
+
+
 def test_what_a_restart_cannot_cure_is_not_tried_again(stopped: Unit) -> None:
     stopped.bed.write("/etc/queuectl.conf", "workers = 0\n")
     assert stopped.systemctl("start", check=False).returncode != 0
     assert stopped.show("ActiveState", "ExecMainStatus", "NRestarts") == ["failed", "78", "0"]
-    text = stopped.bed.text("journalctl", "--unit=queued", "--output=cat")
+    text = stopped.bed.text("journalctl", "--priority=err", "--unit=queued", "--output=cat")
     assert "queued: /etc/queuectl.conf: workers takes a whole number" in text
 
 
