@@ -264,11 +264,11 @@ def test_a_bad_backup_is_refused(queuectl: Program, bad_backups: dict[str, Path]
 def test_no_restore_while_a_service_lives(queuectl: Program, backup: Path) -> None:
     queuectl.add("a")
     queuectl.ok("db", "backup", str(backup))
-    held = lock.hold(lock.path_of(str(queuectl.database), "inst"))
+    held = lock.hold(lock.path_of(str(queuectl.database), "1m8abcdefgh00"))
     done = queuectl("db", "restore", str(backup))
     os.close(held)
     assert done.code == 75
-    assert "(inst); stop it first: queuectl worker stop" in done.err
+    assert "(1m8abcdefgh00); stop it first: queuectl worker stop" in done.err
     queuectl.ok("db", "restore", str(backup))
 
 
