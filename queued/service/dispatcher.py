@@ -272,6 +272,9 @@ class Dispatcher:
 
     def _made(self, turn: Turn, now_ms: int) -> None:
         self._crew.made(turn.hands, times.monotonic_s())
+        if not self._ready and self._crew.complete():
+            self._ready = True  # said before any run is sent: then notes of runs are kept
+            self._supervisor.send(Ready())
         for worker, messages in turn.replies.items():
             self._crew.send(worker, messages)
         self._retention.made(times.monotonic_s())
@@ -282,9 +285,6 @@ class Dispatcher:
         self._looks.poll(self._tuning.settings.worker_poll_interval)
         self._locked_told = False
         self._refusals.accepted()
-        if not self._ready and self._crew.complete():
-            self._ready = True
-            self._supervisor.send(Ready())
         if self._tuning.settings.log_output:
             self._printed.tell(turn)
         report.tell(self._log, turn)

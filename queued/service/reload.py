@@ -94,14 +94,14 @@ def reload(pid: int, file: ReloadFile) -> None:
     Raises ConfigError with the reason if the file was refused.
     """
     before = file.read().begun
+    # `systemctl stop` ends who waits, too, and that is no failure.
+    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))
     try:
         process = os.pidfd_open(pid)
         signal.pidfd_send_signal(process, signal.SIGHUP)
     except OSError as error:
         msg = f"cannot signal the process {pid}: {error.strerror}"
         raise NotFoundError(msg) from None
-    # `systemctl stop` ends who waits, too, and that is no failure.
-    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))
     dead = select.poll()
     dead.register(process, select.POLLIN)
     while (now := file.read()).ended <= before:

@@ -52,12 +52,17 @@ def test_not_run_yet(queuectl: Program) -> None:
     assert queuectl("logs", "a") == (1, "", "queuectl: a has not run yet\n")
 
 
-def test_gaps_are_announced(queuectl: Program) -> None:
+def _gap(queuectl: Program, head: bytes, tail: bytes, printed: int) -> None:
+    """A job `a` that printed so many bytes, of which these were kept: at 0 and at 1000."""
     queuectl.add("a")
     claim = queuectl.claim()
-    queuectl.prints(claim, b"head\n")
-    queuectl.prints(claim, b"tail\n", position=1000)
-    queuectl.end(claim, Ending(Outcome.EXIT, exit_code=0, stdout_bytes=1105))
+    queuectl.prints(claim, head)
+    queuectl.prints(claim, tail, position=1000)
+    queuectl.end(claim, Ending(Outcome.EXIT, exit_code=0, stdout_bytes=printed))
+
+
+def test_gaps_are_announced(queuectl: Program) -> None:
+    _gap(queuectl, b"head\n", b"tail\n", 1105)
     done = queuectl("logs", "a")
     assert (done.code, done.out) == (0, "head\ntail\n")
     assert done.err == (
@@ -142,11 +147,7 @@ GAP = "queuectl: 996 bytes of stdout were not kept\n"
 @pytest.fixture
 def gapped(queuectl: Program) -> Program:
     """A job `a` of which the middle was not kept."""
-    queuectl.add("a")
-    claim = queuectl.claim()
-    queuectl.prints(claim, b"1\n2\n")
-    queuectl.prints(claim, b"8\n9\n", position=1000)
-    queuectl.end(claim, Ending(Outcome.EXIT, exit_code=0, stdout_bytes=1004))
+    _gap(queuectl, b"1\n2\n", b"8\n9\n", 1004)
     return queuectl
 
 

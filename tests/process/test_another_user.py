@@ -40,6 +40,23 @@ def _serve(queue: Queue, workers: int = 2) -> Service:
     return queue.spawn(workers=workers, program=program).ready()
 
 
+def _another(queue: Queue, nap: Nap) -> tuple[str, int]:
+    """A job whose first run has become another user's, and the pid of that."""
+    command = f"[ $QUEUED_ATTEMPT -gt 1 ] || exec setpriv --reuid={OTHER} sleep {nap}"
+    name = queue.add(command, kill_grace=0.1)
+    (pid,) = eventually(lambda: [p for p in nap.living() if os.stat(f"/proc/{p}").st_uid == OTHER])
+    return name, pid
+
+
+def _waits_for(queue: Queue, name: str, pid: int) -> None:
+    """Another service does not run the job before that process has ended."""
+    second = _serve(queue)
+    eventually(lambda: second.logged("instance.not_rescued"))
+    assert queue.job(name).label == "processing"
+    os.kill(pid, signal.SIGKILL)
+    assert queue.wait(name).label == "completed"
+
+
 def test_a_limit_of_processes_is_in_force(theirs: Queue) -> None:
     _serve(theirs)
     name = theirs.add("sleep 9 & sleep 9 & wait", limits={"processes": 1}, max_retries=1)
@@ -96,21 +113,15 @@ def test_a_stop_waits_for_what_may_not_be_killed(theirs: Queue, nap: Nap) -> Non
 
 def test_a_rescue_waits_for_what_may_not_be_killed(theirs: Queue, nap: Nap) -> None:
     first = _serve(theirs)
-    name = theirs.add(f"[ $QUEUED_ATTEMPT -gt 1 ] || exec setpriv --reuid={OTHER} sleep {nap}")
-    (pid,) = eventually(lambda: [p for p in nap.living() if os.stat(f"/proc/{p}").st_uid == OTHER])
+    name, pid = _another(theirs, nap)
     first.kill_everything()
-    second = _serve(theirs)
-    eventually(lambda: second.logged("instance.not_rescued"))
-    assert theirs.job(name).label == "processing"
-    os.kill(pid, signal.SIGKILL)
-    assert theirs.wait(name).label == "completed"
+    _waits_for(theirs, name, pid)
 
 
 def test_a_dead_workers_job_waits_for_what_may_not_be_killed(theirs: Queue, nap: Nap) -> None:
     """It does not run again beside it, and others run meanwhile; also with another dispatcher."""
     service = _serve(theirs)
-    name = theirs.add(f"[ $QUEUED_ATTEMPT -gt 1 ] || exec setpriv --reuid={OTHER} sleep {nap}")
-    (pid,) = eventually(lambda: [p for p in nap.living() if os.stat(f"/proc/{p}").st_uid == OTHER])
+    name, pid = _another(theirs, nap)
     worker, dispatcher = service.worker_of(name), service.child(0)
     service.kill(worker)
     eventually(lambda: service.logged("child.leftovers_stay", pids=[pid]))
@@ -143,19 +154,13 @@ def test_a_stop_waits_for_what_a_dead_worker_left(theirs: Queue, nap: Nap) -> No
 def test_who_gives_up_leaves_word_of_what_may_not_be_killed(theirs: Queue, nap: Nap) -> None:
     """The next service waits for it as after a crash."""
     first = _serve(theirs)
-    name = theirs.add(f"[ $QUEUED_ATTEMPT -gt 1 ] || exec setpriv --reuid={OTHER} sleep {nap}",
-                      kill_grace=0.1)  # fmt: skip
-    (pid,) = eventually(lambda: [p for p in nap.living() if os.stat(f"/proc/{p}").st_uid == OTHER])
+    name, pid = _another(theirs, nap)
     first.process.send_signal(signal.SIGTERM)
     first.process.send_signal(signal.SIGINT)
     eventually(lambda: first.logged("job.unkillable", job=name))
     first.process.send_signal(signal.SIGTERM)
     first.ended()
-    second = _serve(theirs)
-    eventually(lambda: second.logged("instance.not_rescued"))
-    assert theirs.job(name).label == "processing"
-    os.kill(pid, signal.SIGKILL)
-    assert theirs.wait(name).label == "completed"
+    _waits_for(theirs, name, pid)
 
 
 def test_where_others_are_hidden_it_goes_on(theirs: Queue, nap: Nap) -> None:
