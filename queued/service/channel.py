@@ -15,6 +15,7 @@ from queued.service.wake import Wake
 
 PROTOCOL = 1
 MAX_PACKET = 256 * 1024
+_PACKET = memoryview(bytearray(MAX_PACKET))  # for all: each is decoded before the next is read
 _BUFFER = 1024 * 1024
 
 
@@ -206,8 +207,6 @@ class Channel:
         self._socket.settimeout(0)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
         self._waiting: deque[bytes] = deque()
-        self._packet = bytearray(MAX_PACKET)
-        self._view = memoryview(self._packet)
         self.closed = False
 
     def fileno(self) -> int:
@@ -244,7 +243,7 @@ class Channel:
         messages: list[Message] = []
         while len(messages) < limit:
             try:
-                size = self._socket.recv_into(self._packet)
+                size = self._socket.recv_into(_PACKET)
             except BlockingIOError:
                 break
             except ConnectionResetError:
@@ -254,7 +253,7 @@ class Channel:
             if size == 0:
                 self.closed = True
                 break
-            messages.append(_message(self._view[:size]))
+            messages.append(_message(_PACKET[:size]))
         return messages
 
     def close(self) -> None:

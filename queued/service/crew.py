@@ -13,6 +13,7 @@ import struct
 from collections.abc import Iterable
 from functools import partial
 
+from queued.service.breadth import Breadth
 from queued.service.channel import (
     Channel,
     Hello,
@@ -53,6 +54,7 @@ class Crew:
         self.hands = Hands()
         self.inbox: list[tuple[int, Message]] = []
         self.gather = Gather()
+        self._breadth = Breadth(len(os.sched_getaffinity(0)), log)
         self.peers: dict[int, Peer] = {}
         self._pids: dict[int, int] = {}
         self._seats: dict[int, Peer] = {}  # who is there, by worker
@@ -98,6 +100,10 @@ class Crew:
         """Workers that are connected."""
         return [worker for worker, peer in self._seats.items() if self._known(peer)]
 
+    def chosen(self, hands: Hands) -> list[int]:
+        """Those of them who may be handed jobs, with these claims."""
+        return self._breadth.chosen(self.present(), hands)
+
     def greeted(self) -> bool:
         """Whether a worker has come back and must hear again what is wanted of it."""
         return any(isinstance(message, Hello) for _, message in self.inbox)
@@ -113,11 +119,12 @@ class Crew:
             peer.channel.send(*messages)
             peer.channel.flush_with(self._wake)
 
-    def made(self, hands: Hands, now_s: float) -> None:
-        """A turn was made of the inbox, and these are the claims now."""
+    def made(self, hands: Hands, ages_s: Iterable[float], now_s: float, *, dry: bool) -> None:
+        """A turn was made of the inbox: these are the claims now; for the rest see Breadth."""
         self.inbox.clear()
         self.hands = hands
-        self.gather.made(hands, self.present(), now_s)
+        self.gather.made(hands, self.chosen(hands), now_s)
+        self._breadth.made(ages_s, len(self._seats), now_s, dry=dry)
 
     def _put(self, worker: int, message: Message) -> None:
         self.inbox.append((worker, message))

@@ -242,8 +242,7 @@ class Dispatcher:
         if news is not None:
             self._heed(news)
         if looking:
-            if self._rescuer.rescue(self._tuning.settings):
-                self._looks.wanted = True  # what was rescued may be run
+            self._looks.wanted |= self._rescuer.rescue(self._tuning.settings)  # it may be run
             self._looks.at(self._rescuer.next_s)
 
     def _claiming(self) -> bool:
@@ -271,13 +270,14 @@ class Dispatcher:
     # After the commit
 
     def _made(self, turn: Turn, now_ms: int) -> None:
-        self._crew.made(turn.hands, times.monotonic_s())
+        now_s = times.monotonic_s()
+        self._crew.made(turn.hands, turn.ages_s(now_ms), now_s, dry=turn.dry)
         if not self._ready and self._crew.complete():
             self._ready = True  # said before any run is sent: then notes of runs are kept
             self._supervisor.send(Ready())
         for worker, messages in turn.replies.items():
             self._crew.send(worker, messages)
-        self._retention.made(times.monotonic_s())
+        self._retention.made(now_s)
         wakes = [ms for ms in (turn.next_due_ms, self._retention.next_ms) if ms is not None]
         self._alarm.set(None if self._draining else min(wakes, default=None))
         if turn.next_due_ms is not None and turn.next_due_ms <= now_ms:

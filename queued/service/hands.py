@@ -89,6 +89,10 @@ class Hands:
         else:
             self._room.pop(worker, None)
 
+    def quick(self, worker: int) -> bool:
+        """Whether its last run was."""
+        return worker in self._room
+
     def room(self, workers: Iterable[int]) -> Iterator[int]:
         """Who may have one more, as often as that is: first who has least, then by turns."""
         places = [

@@ -38,6 +38,7 @@ EVENTS = {
     "worker.orphaned": "the supervisor died or gave up; the worker ends its command and exits",
     "worker.message_ignored": "a message about a run that is no longer the current one",
     "worker.unheard": "a worker cannot connect: we have as many open files as we may",
+    "worker.few_tried": "whether a few workers for each processor end as many jobs (debug)",
     "worker.refused": "a connection that is not one of our workers, or talks nonsense",
     "job.claimed": "a job was handed to a worker",
     "job.started": "a worker starts the command",

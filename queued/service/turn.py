@@ -5,7 +5,7 @@ returned, to be used if the commit succeeds and to be thrown away if not.
 """
 
 import random
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
 from queued.core import times
@@ -62,6 +62,13 @@ class Turn:
         self.replies: dict[int, list[Message]] = {}
         self.recorded: dict[int, list[Key]] = {}  # whose worker is not told by a reply yet
         self.next_due_ms: int | None = None
+        self.dry = False  # whether no job was left for a worker that had room for it
+
+    def ages_s(self, now_ms: int) -> Iterator[float]:
+        """How long ago the runs ended that it recorded."""
+        for finished in self.finished:
+            if finished.ending.ended_ms is not None:
+                yield (now_ms - finished.ending.ended_ms) / 1000
 
     def reply(self, worker: int, message: Message) -> None:
         """To be sent after the commit."""
@@ -90,7 +97,7 @@ class Clerk:
             self._write(turn, worker, message, settings, now_ms)
         turn.next_due_ms = self._ledger.promote(now_ms=now_ms, limit=PROMOTED_AT_ONCE)
         if claiming:
-            self._claim(turn, crew.present(), settings, now_ms)
+            self._claim(turn, crew.chosen(turn.hands), settings, now_ms)
         for worker, keys in turn.recorded.items():
             for key in keys:
                 turn.reply(worker, Recorded(key=key, accepted=True))
@@ -224,12 +231,13 @@ class Clerk:
         turn.finished.append(Finished(claim, ending, verdict, state))
         return True
 
-    def _claim(self, turn: Turn, present: list[int], settings: Settings, now_ms: int) -> None:
+    def _claim(self, turn: Turn, workers: list[int], settings: Settings, now_ms: int) -> None:
         """First a job for everybody who has none, then more for those who are quick, by turns."""
-        for worker in turn.hands.room(present):
+        for worker in turn.hands.room(workers):
             token = self._next_token()
             claim = self._ledger.claim(self._instance, worker, token, now_ms=now_ms)
             if claim is None:
+                turn.dry = True
                 return
             turn.hands.take(claim)
             turn.claimed.append(claim)

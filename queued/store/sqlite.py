@@ -1,6 +1,5 @@
 """The verbs of queuectl over SQLite."""
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 
 import apsw
@@ -289,6 +288,8 @@ def _list_statement(wanted: JobFilter) -> tuple[str, dict[str, str | int | None]
 
 
 def _job(row: Row) -> Job:
+    import json  # `queuectl enqueue` reads no job
+
     job = Job(*row)
     return job._replace(
         options=json.loads(row[5]),

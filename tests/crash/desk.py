@@ -47,7 +47,7 @@ class _Crew:
         self.hands = Hands()
         self.inbox: list[tuple[int, Message]] = []
 
-    def present(self) -> list[int]:
+    def chosen(self, _hands: Hands) -> list[int]:
         return list(_WORKERS)
 
 

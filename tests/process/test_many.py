@@ -39,3 +39,16 @@ def test_two_hundred_workers_share_the_work(queue: Queue) -> None:
     names = queue.add_all(["true"] * 1000)
     queue.wait_all(1000)
     assert {queue.job(name).runs for name in names} == {1}
+
+
+def test_those_who_were_spared_are_there_when_jobs_are_slow(queue: Queue) -> None:
+    """Quick jobs may be left to a few workers; each of those that follow has one of its own."""
+    workers = 4 * len(os.sched_getaffinity(0)) + 8
+    service = queue.serve("--log-level", "debug", workers=workers)
+    quick = queue.add_all(["true"] * 4000)
+    eventually(lambda: service.logged("worker.few_tried"), "a few were tried")
+    slow = queue.add_all(["sleep 4"] * workers)
+    queue.wait_all(len(quick) + len(slow))
+    assert {queue.job(name).runs for name in (*quick, *slow)} == {1}
+    runs = [queue.attempts(name)[0] for name in slow]
+    assert max(run.started_ms for run in runs) < min(run.ended_ms or 0 for run in runs)
