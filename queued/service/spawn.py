@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 from queued.service.cgroup import Group
 from queued.service.channel import Run
-from queued.service.wake import IGNORED
 
 SHELL = "/bin/sh"
+_SIGNALS = tuple(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
 
 Environment = dict[bytes, bytes]
 
@@ -160,7 +160,7 @@ def _spawn(run: Run, environment: Environment, outputs: list[int]) -> int:
         ],
         setsid=True,
         setsigmask=[],
-        setsigdef=IGNORED,  # for what is handled, exec puts the default back
+        setsigdef=_SIGNALS,
     )
 
 
