@@ -206,7 +206,8 @@ class Torture:
         return [service for service in self.queue.services if service.process.poll() is None]
 
     def _start(self) -> None:
-        service = self.queue.spawn(workers=4, program=self._program)
+        workers = self._dice.choice((4, 12))  # with 12 some are spared where processors are few
+        service = self.queue.spawn(workers=workers, program=self._program)
         eventually(
             lambda: service.logged("service.started") or service.process.poll() is not None,
             "service.started",
