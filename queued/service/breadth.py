@@ -15,6 +15,7 @@ _PER_PROCESSOR = 4
 _SURE_S = 0.1  # so long jobs must have waited before anything is tried
 _FEW_S, _ALL_S, _OVER_S = 0.15, 0.45, 0.6  # when a trial comes to a few, to all again, to its end
 _SETTLE_S = 0.07  # after a change, until all that was handed out before has ended and is told
+_SILENT_S = 0.1  # without a turn: a few end something all the time, or are no few to rely on
 _GO_ON_S = 5.0  # a few, until everybody is tried again
 _AGAIN_S, _AGAIN_MAX_S = 5.0, 80.0  # everybody, until a few are tried again: at first, and at most
 
@@ -54,13 +55,22 @@ class Breadth:
         self._first = 0  # of the few; others each time, so that none rests for long
         self._next_s = 0.0  # when the next trial is due; 0 before the first turn
         self._again_s = _AGAIN_S
+        self._last_s = 0.0  # when there was a turn
 
-    def chosen(self, present: list[int], hands: Hands) -> list[int]:
-        """Those who are not spared. Only who was quick may be: others have their next at once."""
+    @property
+    def until_s(self) -> float:
+        """When a turn is due if none is made before: then the few are stuck."""
+        return self._last_s + _SILENT_S if self._few else float("inf")
+
+    def chosen(self, present: list[int], hands: Hands, now_s: float) -> list[int]:
+        """Those who are not spared: only who is quick may be, and nobody while many are not."""
         if not self._few or len(present) <= self._most:
             return present
+        quick = [worker for worker in present if hands.quick(worker, now_s)]
+        if len(present) - len(quick) >= self._most // 2:
+            return present
         count = 1 + max(present)
-        quick = sorted(filter(hands.quick, present), key=lambda one: (one - self._first) % count)
+        quick.sort(key=lambda worker: (worker - self._first) % count)
         spared = set(quick[self._most :])
         return [worker for worker in present if worker not in spared]
 
@@ -69,7 +79,8 @@ class Breadth:
 
         `dry`: no job was left for somebody who had room for one.
         """
-        if dry or present <= self._most or not self._next_s:
+        silent, self._last_s = now_s >= self.until_s, now_s
+        if dry or silent or present <= self._most or not self._next_s:
             self._rest(now_s)
         elif self._trial is not None:
             for age_s in ages_s:
@@ -87,7 +98,7 @@ class Breadth:
         self._trial, self._few = None, False
 
     def _decide(self, trial: Trial, now_s: float) -> None:
-        self._trial, self._few = None, trial.by_few >= trial.by_all
+        self._trial, self._few = None, trial.by_few >= trial.by_all > 0
         if self._few:
             self._first += self._most
             self._next_s, self._again_s = now_s + _GO_ON_S, _AGAIN_S

@@ -100,9 +100,14 @@ class Crew:
         """Workers that are connected."""
         return [worker for worker, peer in self._seats.items() if self._known(peer)]
 
-    def chosen(self, hands: Hands) -> list[int]:
+    def chosen(self, hands: Hands, now_s: float) -> list[int]:
         """Those of them who may be handed jobs, with these claims."""
-        return self._breadth.chosen(self.present(), hands)
+        return self._breadth.chosen(self.present(), hands, now_s)
+
+    @property
+    def next_s(self) -> float:
+        """When a turn is due, even if nobody says anything."""
+        return self._breadth.until_s
 
     def greeted(self) -> bool:
         """Whether a worker has come back and must hear again what is wanted of it."""
@@ -123,7 +128,7 @@ class Crew:
         """A turn was made of the inbox: these are the claims now; for the rest see Breadth."""
         self.inbox.clear()
         self.hands = hands
-        self.gather.made(hands, self.chosen(hands), now_s)
+        self.gather.made(hands, self.chosen(hands, now_s), now_s)
         self._breadth.made(ages_s, len(self._seats), now_s, dry=dry)
 
     def _put(self, worker: int, message: Message) -> None:

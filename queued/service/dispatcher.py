@@ -226,11 +226,10 @@ class Dispatcher:
                 news = self._news() if looking else None
                 if self._clock.check():
                     self._retention.clock_was_set(times.monotonic_s())
-                turn = self._clerk.turn(
-                    self._crew, self._tuning.settings, claiming=self._claiming(), now_ms=now_ms
-                )
+                settings, claiming = self._tuning.settings, self._claiming()
+                turn = self._clerk.turn(self._crew, settings, claiming=claiming, now_ms=now_ms)
                 counts = self._gauge.read(times.monotonic_s())
-                self._retention.keep(self._tuning.settings, now_ms, going=self._claiming())
+                self._retention.keep(settings, now_ms, going=claiming)
         except _PASSING as error:
             self._looks.wanted = looking
             self._version = None  # what it read of others was not heeded
@@ -282,6 +281,7 @@ class Dispatcher:
         self._alarm.set(None if self._draining else min(wakes, default=None))
         if turn.next_due_ms is not None and turn.next_due_ms <= now_ms:
             self._looks.wanted = True
+        self._looks.by_s = self._crew.next_s
         self._looks.poll(self._tuning.settings.worker_poll_interval)
         self._locked_told = False
         self._refusals.accepted()

@@ -13,6 +13,8 @@ from queued.service.channel import Run
 QUICK_S = 0.02  # a run that takes no longer is quick, and a hand is filled to last as long
 _PATIENCE = 1.5  # times that: nothing waits longer in a hand
 MOST = 16  # in a hand
+_STUCK_S = 0.1  # whoever is at one claim for so long is quick no more
+CHANCE_BITS = 14  # of a token; before them, the microseconds since boot when it was made
 
 
 class Hands:
@@ -89,9 +91,10 @@ class Hands:
         else:
             self._room.pop(worker, None)
 
-    def quick(self, worker: int) -> bool:
-        """Whether its last run was."""
-        return worker in self._room
+    def quick(self, worker: int, now_s: float) -> bool:
+        """Whether its last run was, and it is not stuck in one."""
+        held = self.of(worker)
+        return worker in self._room and not (held and made_s(held[0].key.token) < now_s - _STUCK_S)
 
     def room(self, workers: Iterable[int]) -> Iterator[int]:
         """Who may have one more, as often as that is: first who has least, then by turns."""
@@ -107,6 +110,11 @@ class Hands:
     def lasting(self, worker: int) -> bool:
         """Whether what it has in hand will probably last for another half of `QUICK_S`."""
         return 2 * (len(self.of(worker)) - 1) >= self._room.get(worker, 0) > 0
+
+
+def made_s(token: int) -> float:
+    """When a token was made, on the monotonic clock."""
+    return (token >> CHANCE_BITS) / 1_000_000
 
 
 class Hand:

@@ -14,6 +14,7 @@ class Looks:
 
     def __init__(self, database: str, wake: Wake, log: Log) -> None:
         self.wanted = True
+        self.by_s = float("inf")  # one then, unless there is a turn before
         self._times_s: list[float] = []
         self._changes = _watch(database, log)
         if self._changes is not None:
@@ -31,6 +32,7 @@ class Looks:
 
     def due(self, now_s: float) -> bool:
         """Whether it is time to look."""
+        self.wanted = self.wanted or now_s >= self.by_s
         while self._times_s and self._times_s[0] <= now_s:
             self._times_s.pop(0)
             self.wanted = True
@@ -39,7 +41,7 @@ class Looks:
     @property
     def next_s(self) -> float:
         """When a look is due, if nothing changes before."""
-        return self._times_s[0] if self._times_s else float("inf")
+        return min([self.by_s, *self._times_s[:1]])
 
     def _changed(self) -> None:
         if self._changes is not None:

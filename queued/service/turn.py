@@ -26,11 +26,10 @@ from queued.service.channel import (
     WorkerStarted,
 )
 from queued.service.crew import Crew
-from queued.service.hands import Hands
+from queued.service.hands import CHANCE_BITS, Hands, made_s
 from queued.store.base import Ledger
 
 PROMOTED_AT_ONCE = 10_000
-_CHANCE_BITS = 14
 
 
 class Finished(NamedTuple):
@@ -97,7 +96,7 @@ class Clerk:
             self._write(turn, worker, message, settings, now_ms)
         turn.next_due_ms = self._ledger.promote(now_ms=now_ms, limit=PROMOTED_AT_ONCE)
         if claiming:
-            self._claim(turn, crew.chosen(turn.hands), settings, now_ms)
+            self._claim(turn, crew.chosen(turn.hands, times.monotonic_s()), settings, now_ms)
         for worker, keys in turn.recorded.items():
             for key in keys:
                 turn.reply(worker, Recorded(key=key, accepted=True))
@@ -192,7 +191,7 @@ class Clerk:
     ) -> None:
         """Nothing of the worker lives. If it left cleanly, it never started what we sent it."""
         self._ledger.worker_gone(self._instance, worker)
-        claims = [c for c in turn.hands.of(worker) if _made_s(c.key.token) <= gone.until_s]
+        claims = [c for c in turn.hands.of(worker) if made_s(c.key.token) <= gone.until_s]
         if not gone.clean:
             begun = None if gone.begun is None else [gone.begun]
             self.bury(turn, claims, Death("its worker died", begun), settings, now_ms)
@@ -249,14 +248,9 @@ class Clerk:
 
         Microseconds since boot, then chance: the wall clock may be set back between two claims.
         """
-        token = int(times.monotonic_s() * 1_000_000) << _CHANCE_BITS
-        self._token = max(self._token + 1, token | random.getrandbits(_CHANCE_BITS))
+        token = int(times.monotonic_s() * 1_000_000) << CHANCE_BITS
+        self._token = max(self._token + 1, token | random.getrandbits(CHANCE_BITS))
         return self._token
-
-
-def _made_s(token: int) -> float:
-    """When a token was made, on the monotonic clock."""
-    return (token >> _CHANCE_BITS) / 1_000_000
 
 
 def backoff_of(claim: Claim, settings: Settings) -> Backoff:

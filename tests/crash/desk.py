@@ -47,7 +47,7 @@ class _Crew:
         self.hands = Hands()
         self.inbox: list[tuple[int, Message]] = []
 
-    def chosen(self, _hands: Hands) -> list[int]:
+    def chosen(self, _hands: Hands, _now_s: float) -> list[int]:
         return list(_WORKERS)
 
 

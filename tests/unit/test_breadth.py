@@ -6,7 +6,7 @@ from unittest.mock import Mock
 
 from queued.core.model import Claim, Key
 from queued.service.breadth import Breadth
-from queued.service.hands import Hands
+from queued.service.hands import CHANCE_BITS, Hands
 
 WORKERS = list(range(1, 33))
 FEW = 8  # for two processors
@@ -34,14 +34,14 @@ class Load:
             self.hands.ran(worker, 10)
 
     def chosen(self) -> list[int]:
-        return self.breadth.chosen(WORKERS, self.hands)
+        return self.breadth.chosen(WORKERS, self.hands, self.now_s)
 
     def turn(self, *, dry: bool = False) -> int:
         """How many workers were at work."""
         chosen = len(self.chosen())
         ended = round(self.rate(chosen) * 0.02)
         self.now_s += 0.02
-        ages = [0.02 * n / ended for n in range(ended)]
+        ages = [0.02 * n / ended for n in range(ended)]  # in seconds
         self.breadth.made(ages, len(WORKERS), self.now_s, dry=dry)
         return chosen
 
@@ -94,9 +94,45 @@ def test_whoever_has_no_quick_job_is_not_spared() -> None:
     slow = min(spared)
     load.hands.ran(slow, 3000)
     assert slow in load.chosen()
-    for worker in WORKERS:
-        load.hands.ran(worker, None)
+
+
+def test_nobody_is_spared_while_many_are_at_long_runs() -> None:
+    load = Load()
+    load.go_on(3)
+    few = load.chosen()
+    for worker in few[: FEW // 2]:
+        assert len(load.chosen()) < len(WORKERS)
+        load.hands.ran(worker, 3000)
     assert load.chosen() == WORKERS
+
+
+def test_who_is_stuck_in_a_run_is_quick_no_more() -> None:
+    load = Load()
+    load.go_on(3)
+    token = int(load.now_s * 1e6) << CHANCE_BITS
+    for worker in load.chosen():
+        load.hands.take(Claim(Key(worker, 1, token), "j", "q", "c", {}, 0, 0, worker, 0, 0))
+    assert len(load.chosen()) == FEW
+    load.now_s += 0.2
+    assert load.chosen() == WORKERS
+
+
+def test_a_turn_is_due_when_the_few_are_silent() -> None:
+    load = Load()
+    assert load.breadth.until_s == float("inf")
+    load.go_on(3)
+    assert load.now_s < load.breadth.until_s <= load.now_s + 0.1
+    load.now_s += 0.2
+    load.breadth.made([], len(WORKERS), load.now_s, dry=False)
+    assert load.breadth.until_s == float("inf"), "and only once"
+    assert load.chosen() == WORKERS
+
+
+def test_a_trial_in_which_nothing_ends_is_not_won() -> None:
+    load = Load(lambda _: 0)
+    load.go_on(0.9)
+    assert load.chosen() == WORKERS
+    assert FEW not in load.go_on(3)
 
 
 def test_who_is_slow_now_is_replaced_by_one_who_was_spared() -> None:
@@ -130,7 +166,7 @@ def test_as_many_as_the_processors_can_use_are_never_spared() -> None:
     for _ in range(200):
         load.now_s += 0.02
         load.breadth.made([0.0], FEW, load.now_s, dry=False)
-        assert load.breadth.chosen(few, load.hands) == few
+        assert load.breadth.chosen(few, load.hands, load.now_s) == few
 
 
 def test_a_clock_that_jumps_spoils_one_try_at_most() -> None:
@@ -141,11 +177,3 @@ def test_a_clock_that_jumps_spoils_one_try_at_most() -> None:
         load.breadth.made([-3600.0, 3600.0], len(WORKERS), load.now_s, dry=False)
     load.go_on(12)
     assert len(load.chosen()) == FEW
-
-
-def test_claims_do_not_matter() -> None:
-    load = Load()
-    load.go_on(3)
-    few = load.chosen()
-    load.hands.take(Claim(Key(1, 1, 1), "j", "q", "c", {}, 0, 0, few[0], 0, 0))
-    assert load.chosen() == few
