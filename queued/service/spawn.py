@@ -13,6 +13,7 @@ from queued.service.cgroup import Group
 from queued.service.channel import Run
 
 SHELL = "/bin/sh"
+# All get their default: of each that it is not told of, glibc asks the kernel first.
 _SIGNALS = tuple(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
 
 Environment = dict[bytes, bytes]

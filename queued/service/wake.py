@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from types import FrameType
 
 # By Python, for itself; a program that we start would inherit it.
-IGNORED = (signal.SIGPIPE, signal.SIGXFSZ)
+_IGNORED = (signal.SIGPIPE, signal.SIGXFSZ)
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _SIGSET = 128  # bytes of a sigset_t
@@ -136,7 +136,7 @@ def _nothing(_signal: int, _frame: FrameType | None) -> None:
 
 def _forget_ignored() -> None:
     """Signals that our parent had us ignore, or our own parent process handled: do nothing."""
-    keep = {*IGNORED, signal.SIGKILL, signal.SIGSTOP}
+    keep = {*_IGNORED, signal.SIGKILL, signal.SIGSTOP}
     for number in signal.valid_signals() - keep:
         if signal.getsignal(number) not in (signal.SIG_DFL, None):
             signal.signal(number, _nothing)
