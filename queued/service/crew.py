@@ -128,7 +128,7 @@ class Crew:
         """A turn was made of the inbox: these are the claims now; for the rest see Breadth."""
         self.inbox.clear()
         self.hands = hands
-        self.gather.made(hands, self.chosen(hands, now_s), now_s)
+        self.gather.made(hands, self.chosen(hands, now_s), now_s)  # before others are chosen
         self._breadth.made(ages_s, len(self._seats), now_s, dry=dry)
 
     def _put(self, worker: int, message: Message) -> None:

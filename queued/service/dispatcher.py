@@ -241,7 +241,7 @@ class Dispatcher:
         if news is not None:
             self._heed(news)
         if looking:
-            self._looks.wanted |= self._rescuer.rescue(self._tuning.settings)  # it may be run
+            self._looks.wanted = self._rescuer.rescue(settings) or self._looks.wanted  # to run it
             self._looks.at(self._rescuer.next_s)
 
     def _claiming(self) -> bool:

@@ -9,12 +9,12 @@ from collections.abc import Iterable, Iterator
 
 from queued.core.model import Claim, Key
 from queued.service.channel import Run
+from queued.service.tokens import made_s
 
 QUICK_S = 0.02  # a run that takes no longer is quick, and a hand is filled to last as long
 _PATIENCE = 1.5  # times that: nothing waits longer in a hand
 MOST = 16  # in a hand
 _STUCK_S = 0.1  # whoever is at one claim for so long is quick no more
-CHANCE_BITS = 14  # of a token; before them, the microseconds since boot when it was made
 
 
 class Hands:
@@ -110,11 +110,6 @@ class Hands:
     def lasting(self, worker: int) -> bool:
         """Whether what it has in hand will probably last for another half of `QUICK_S`."""
         return 2 * (len(self.of(worker)) - 1) >= self._room.get(worker, 0) > 0
-
-
-def made_s(token: int) -> float:
-    """When a token was made, on the monotonic clock."""
-    return (token >> CHANCE_BITS) / 1_000_000
 
 
 class Hand:

@@ -4,7 +4,6 @@ A turn changes nothing but the database. What follows from it (messages, claims,
 returned, to be used if the commit succeeds and to be thrown away if not.
 """
 
-import random
 from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
@@ -26,7 +25,8 @@ from queued.service.channel import (
     WorkerStarted,
 )
 from queued.service.crew import Crew
-from queued.service.hands import CHANCE_BITS, Hands, made_s
+from queued.service.hands import Hands
+from queued.service.tokens import Tokens, made_s
 from queued.store.base import Ledger
 
 PROMOTED_AT_ONCE = 10_000
@@ -80,7 +80,7 @@ class Clerk:
     def __init__(self, ledger: Ledger, instance: str) -> None:
         self._ledger = ledger
         self._instance = instance
-        self._token = 0
+        self._tokens = Tokens()
 
     def turn(
         self,
@@ -233,7 +233,7 @@ class Clerk:
     def _claim(self, turn: Turn, workers: list[int], settings: Settings, now_ms: int) -> None:
         """First a job for everybody who has none, then more for those who are quick, by turns."""
         for worker in turn.hands.room(workers):
-            token = self._next_token()
+            token = self._tokens.make(times.monotonic_s())
             claim = self._ledger.claim(self._instance, worker, token, now_ms=now_ms)
             if claim is None:
                 turn.dry = True
@@ -242,15 +242,6 @@ class Clerk:
             turn.claimed.append(claim)
             recorded = turn.recorded.pop(worker, [])  # a run says it, too
             turn.reply(worker, run_of(claim, settings, recorded))
-
-    def _next_token(self) -> int:
-        """Never used before, and larger than all before it, other dispatchers' too.
-
-        Microseconds since boot, then chance: the wall clock may be set back between two claims.
-        """
-        token = int(times.monotonic_s() * 1_000_000) << CHANCE_BITS
-        self._token = max(self._token + 1, token | random.getrandbits(CHANCE_BITS))
-        return self._token
 
 
 def backoff_of(claim: Claim, settings: Settings) -> Backoff:

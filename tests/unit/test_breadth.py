@@ -6,7 +6,8 @@ from unittest.mock import Mock
 
 from queued.core.model import Claim, Key
 from queued.service.breadth import Breadth
-from queued.service.hands import CHANCE_BITS, Hands
+from queued.service.hands import Hands
+from queued.service.tokens import Tokens
 
 WORKERS = list(range(1, 33))
 FEW = 8  # for two processors
@@ -109,7 +110,7 @@ def test_nobody_is_spared_while_many_are_at_long_runs() -> None:
 def test_who_is_stuck_in_a_run_is_quick_no_more() -> None:
     load = Load()
     load.go_on(3)
-    token = int(load.now_s * 1e6) << CHANCE_BITS
+    token = Tokens().make(load.now_s)
     for worker in load.chosen():
         load.hands.take(Claim(Key(worker, 1, token), "j", "q", "c", {}, 0, 0, worker, 0, 0))
     assert len(load.chosen()) == FEW

@@ -1,14 +1,15 @@
 """Which claims a worker holds, and who is handed one more."""
 
 from itertools import pairwise
-from unittest.mock import Mock
 
 import pytest
 
+from queued.core import times
 from queued.core.model import Claim, Key
 from queued.core.settings import Settings
 from queued.service.hands import Hand, Hands
-from queued.service.turn import Clerk, run_of
+from queued.service.tokens import Tokens
+from queued.service.turn import run_of
 
 
 def _claim(job: int, worker: int) -> Claim:
@@ -94,8 +95,8 @@ def test_a_copy_stands_by_itself() -> None:
 
 
 def test_later_claims_have_larger_tokens() -> None:
-    clerk = Clerk(Mock(), "i")
-    tokens = [clerk._next_token() for _ in range(10_000)]
+    make = Tokens().make
+    tokens = [make(times.monotonic_s()) for _ in range(10_000)]
     assert all(before < after for before, after in pairwise(tokens))
-    assert Clerk(Mock(), "i")._next_token() > tokens[-1], "another dispatcher's, too"
+    assert Tokens().make(times.monotonic_s()) > tokens[-1], "another dispatcher's, too"
     assert tokens[-1] < 2**63, "what SQLite can keep"
