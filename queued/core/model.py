@@ -100,8 +100,11 @@ class Claim(NamedTuple):
     claimed_ms: int
 
 
+STDOUT, STDERR = 1, 2  # the streams of a run; both are the first if they are not kept apart
+
+
 class Chunk(NamedTuple):
-    """A piece of output: `stream` is 1 (stdout, or both together) or 2 (stderr)."""
+    """A piece of output; `position` is that of its first byte in its stream."""
 
     stream: int
     position: int

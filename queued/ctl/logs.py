@@ -7,7 +7,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from queued.core.errors import Exit, NotFoundError
-from queued.core.model import Attempt, Chunk, Job
+from queued.core.model import STDERR, STDOUT, Attempt, Chunk, Job
 from queued.ctl.arguments import COMMON, Arguments
 from queued.ctl.context import Context
 from queued.ctl.render import json_text, put, say
@@ -37,7 +37,7 @@ Options:
     + COMMON
 )
 
-_STREAMS = {1: "stdout", 2: "stderr"}
+_STREAMS = {STDOUT: "stdout", STDERR: "stderr"}
 Writer = Callable[[int, Chunk], None]  # of an attempt's piece
 
 
@@ -170,7 +170,7 @@ def _without_lines(chunks: Iterable[Chunk], count: int) -> list[Chunk]:
 
 
 def _total(attempt: Attempt, stream: int) -> int:
-    return attempt.stdout_bytes if stream == 1 else attempt.stderr_bytes
+    return attempt.stdout_bytes if stream == STDOUT else attempt.stderr_bytes
 
 
 def _streams(arguments: Arguments) -> tuple[int, ...]:
@@ -185,7 +185,7 @@ def write_bytes(attempt: int, chunk: Chunk) -> None:  # noqa: ARG001  a Writer
 
 def write_apart(attempt: int, chunk: Chunk) -> None:  # noqa: ARG001  a Writer
     """Prints a piece to the stream of ours that it came from."""
-    target = sys.stdout if chunk.stream == 1 else sys.stderr
+    target = sys.stdout if chunk.stream == STDOUT else sys.stderr
     if target is not None:
         target.buffer.write(chunk.content)
         target.flush()

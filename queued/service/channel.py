@@ -1,11 +1,12 @@
 """What the processes of the service say to each other, and the socket that carries it.
 
-One message is one packet of a SOCK_SEQPACKET socket: MessagePack, tagged with its name. A packet
-that is not one of these messages is a ProtocolError of its sender.
+A packet of a SOCK_SEQPACKET socket is an array of messages: MessagePack, each tagged with its name.
+One that is anything else is a ProtocolError of its sender.
 """
 
 import socket
 from collections import deque
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -196,7 +197,7 @@ Message = (
 )  # fmt: skip
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(Message).decode
+_decode = msgspec.msgpack.Decoder(list[Message]).decode
 
 
 class Channel:
@@ -207,6 +208,7 @@ class Channel:
         self._socket.settimeout(0)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
         self._waiting: deque[bytes] = deque()
+        self._watched = False  # whether it is waited for room
         self.closed = False
 
     def fileno(self) -> int:
@@ -215,7 +217,7 @@ class Channel:
 
     def send(self, *messages: Message) -> None:
         """Sends them, or keeps them for `flush`. A dead peer is told nothing."""
-        self._waiting.extend(map(_encode, messages))
+        self._waiting.extend(_packets(messages))
         self.flush()
 
     def flush(self) -> None:
@@ -232,16 +234,18 @@ class Channel:
 
     def flush_with(self, wake: Wake) -> None:
         """The same, and `wake` wakes when there is room for more of it."""
-        self.flush()
-        wake.writable(self.fileno(), wanted=bool(self._waiting))
+        if self._waiting or self._watched:
+            self.flush()
+            self._watched = bool(self._waiting)
+            wake.writable(self.fileno(), wanted=self._watched)
 
     def receive(self, limit: int = 64) -> list[Message]:
-        """At most `limit` messages that have arrived. The end of the stream marks it closed.
+        """What has arrived, `limit` packets at most. The end of the stream marks it closed.
 
-        Raises ProtocolError at the first packet that is no message.
+        Raises ProtocolError at the first packet that is not made of messages.
         """
         messages: list[Message] = []
-        while len(messages) < limit:
+        for _ in range(limit):
             try:
                 size = self._socket.recv_into(_PACKET)
             except BlockingIOError:
@@ -253,7 +257,7 @@ class Channel:
             if size == 0:
                 self.closed = True
                 break
-            messages.append(_message(_PACKET[:size]))
+            messages += _messages(_PACKET[:size])
         return messages
 
     def close(self) -> None:
@@ -262,12 +266,21 @@ class Channel:
         self._socket.close()
 
 
-def _message(packet: memoryview) -> Message:
+def _packets(messages: Sequence[Message]) -> list[bytes]:
+    """As few as they fit into, in their order."""
+    packet = _encode(messages)
+    if len(packet) <= MAX_PACKET or len(messages) == 1:
+        return [packet]
+    half = len(messages) // 2
+    return _packets(messages[:half]) + _packets(messages[half:])
+
+
+def _messages(packet: memoryview) -> list[Message]:
     try:
-        message: Message = _decode(packet)
+        messages: list[Message] = _decode(packet)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise ProtocolError(str(error)) from None
-    return message
+    return messages
 
 
 def pair() -> tuple[socket.socket, socket.socket]:

@@ -23,6 +23,7 @@ _KILL_AGAIN_S = 0.02  # first wait while something still forks or is slow to die
 _KILL_AGAIN_MAX_S = 1.0
 _SPAWN_AGAIN_S = 0.1  # first wait when the system has no process or memory to give
 _SPAWN_AGAIN_MAX_S = 5.0
+_NEVER_S = float("inf")
 
 
 class Phase(Enum):
@@ -38,6 +39,14 @@ class Phase(Enum):
 class Execution:
     """A run from its claim to its ending. Its owner calls it on SIGCHLD, output and deadlines."""
 
+    phase = Phase.STARTING
+    refused = 0  # how often the system had no process or memory to start it with
+    unkillable = False  # whether what is left may not be signalled by us
+    _used = Used(None, None)
+    _reason: Outcome | None = None
+    _error: str | None = None
+    _kills = 0
+
     def __init__(  # noqa: PLR0913  all that it is made from
         self,
         run: Run,
@@ -50,27 +59,18 @@ class Execution:
     ) -> None:
         self.run = run
         self.group = group  # None once it is removed
-        self.phase = Phase.STARTING
-        self.streams = Streams(run.output_limit, split=bool(run.options.get("split")))
-        self.refused = 0  # how often the system had no process or memory to start it with
-        self.unkillable = False  # whether what is left may not be signalled by us
+        self.streams = Streams(run.output_limit)
+        self.next_s = now_s  # when `tick` wants to be called next, on the monotonic clock
         self._environment = environment
         self._note = note  # outlives the worker
-        self._family = Family((run.id.encode(), str(run.key.attempt).encode()), spared)
-        self._started_ms = times.now_ms()
-        self._started_s = now_s
-        self._ended_s = now_s
-        self._used = Used(None, None)
-        self._reason: Outcome | None = None
-        self._error: str | None = None
-        self._next_s = now_s  # when `tick` has something to do
-        self._kills = 0
+        self._family = Family(environment, spared)
+        self._started_ms, self._started_s, self._ended_s = times.now_ms(), now_s, now_s
 
     # What its owner calls
 
     def tick(self, now_s: float) -> None:
         """Does what is due: the start, the end of the time limit, the next step of the ladder."""
-        if now_s < self._next_s:
+        if now_s < self.next_s:
             return
         match self.phase:
             case Phase.STARTING:
@@ -79,11 +79,6 @@ class Execution:
                 self.stop(Outcome.TIMEOUT, now_s)
             case Phase.TERMINATING | Phase.KILLING:
                 self._kill(now_s)
-
-    @property
-    def deadline_s(self) -> float:
-        """When `tick` wants to be called next, on the monotonic clock."""
-        return self._next_s
 
     def stop(self, reason: Outcome, now_s: float) -> None:
         """Ends the run for this reason, unless it has ended or is ending already."""
@@ -98,9 +93,10 @@ class Execution:
 
     def reap(self, now_s: float) -> None:
         """Collects dead children: the command, and orphans of it that became ours."""
-        running = self._family.status is None
-        childless = self._family.reap()
-        if self._family.status is None or self.phase is Phase.OVER:
+        family = self._family
+        running = family.status is None
+        childless = family.reap()
+        if family.status is None or self.phase is Phase.OVER:
             return
         if running:
             self._ended_s = now_s
@@ -108,26 +104,22 @@ class Execution:
 
     def ending(self) -> Ending:
         """How it ended; only once it is over."""
-        exit_code = signal_name = None
-        if self._family.status is not None:
-            exit_code, signal_name = _decode(self._family.status)
-        own = Outcome.SIGNAL if signal_name else Outcome.EXIT
+        family, streams = self._family, self.streams
+        exit_code, signal_name = (None, None) if family.status is None else _decode(family.status)
         cpu_ms, peak_kib = self._used
         ran_ms = max(0, round((self._ended_s - self._started_s) * 1000))
-        stdout_bytes, stderr_bytes = self.streams.totals
         return Ending(
-            outcome=self._reason or own,
-            exit_code=exit_code,
-            signal=signal_name,
-            error=self._error,
-            started_ms=self._started_ms,
-            ended_ms=self._started_ms + ran_ms,
-            ran_ms=ran_ms,
-            cpu_ms=round(self._family.cpu_s * 1000) if cpu_ms is None else cpu_ms,
-            peak_kib=peak_kib or self._family.peak_kib or None,
-            stdout_bytes=stdout_bytes,
-            stderr_bytes=stderr_bytes,
-            tail=self.streams.recent,
+            self._reason or (Outcome.SIGNAL if signal_name else Outcome.EXIT),
+            exit_code,
+            signal_name,
+            self._error,
+            self._started_ms,
+            self._started_ms + ran_ms,
+            ran_ms,
+            round(family.cpu_s * 1000) if cpu_ms is None else cpu_ms,
+            peak_kib or family.peak_kib or None,
+            *streams.totals,
+            streams.recent,
         )
 
     # How it goes on
@@ -142,7 +134,7 @@ class Execution:
             self._note.starts(0)
             delay = min(_SPAWN_AGAIN_S * 2**self.refused, _SPAWN_AGAIN_MAX_S)
             self.refused += 1
-            self._next_s = now_s + delay
+            self.next_s = now_s + delay
             return
         except OSError as error:
             self._reason, self._error = Outcome.SPAWN_ERROR, spawn.explain(error, self.run)
@@ -151,7 +143,8 @@ class Execution:
         self._note.started(self._family.pid)
         self.streams.watch(pipes)
         self.phase = Phase.RUNNING
-        self._next_s = now_s + self.run.timeout_s if self.run.timeout_s else float("inf")
+        limit_s = self.run.timeout_s
+        self.next_s = now_s + limit_s if limit_s else _NEVER_S
         if self.group is not None and self.group.memory:
             self._limit(self.group, now_s)
 
@@ -197,20 +190,20 @@ class Execution:
         return status is not None and os.WTERMSIG(status) == signal.SIGKILL
 
     def _over(self, ended_s: float | None = None) -> None:
-        self.phase, self._next_s = Phase.OVER, float("inf")
+        self.phase, self.next_s = Phase.OVER, _NEVER_S
         if ended_s is not None:  # the command never ran
             self._ended_s = ended_s
             self._closed()
 
     def _terminate(self, now_s: float) -> None:
         self.phase = Phase.TERMINATING
-        self._next_s = now_s + self.run.kill_grace_s
+        self.next_s = now_s + self.run.kill_grace_s
         self._family.signal(signal.SIGTERM, signal.SIGCONT)
 
     def _kill(self, now_s: float) -> None:
         self.phase = Phase.KILLING
         wait_s = min(_KILL_AGAIN_S * 2 ** min(self._kills, 16), _KILL_AGAIN_MAX_S)
-        self._next_s = now_s + wait_s
+        self.next_s = now_s + wait_s
         self._kills += 1
         self.unkillable = not self._family.signal(signal.SIGKILL)
         if self.group is not None:

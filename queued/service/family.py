@@ -6,24 +6,26 @@ descends from the worker belongs to the run, less what earlier jobs left alive o
 
 import os
 import signal
-from resource import struct_rusage
 
 from queued.service import processes
-from queued.service.processes import Process, RunName
+from queued.service.processes import Process
 from queued.service.spared import Spared
+from queued.service.spawn import Environment
 
 
 class Family:
     """A command and all that it started."""
 
-    def __init__(self, run: RunName, spared: Spared) -> None:
-        self.pid: int | None = None  # the command
-        self.status: int | None = None  # its wait status, once it has ended
-        self.cpu_s = 0.0
-        # The largest process, as ru_maxrss of getrusage(2). It counts from the moment before the
-        # program replaces the worker's in memory, so that the size of a worker is the least.
-        self.peak_kib = 0
-        self._run = run
+    pid: int | None = None  # the command
+    status: int | None = None  # its wait status, once it has ended
+    cpu_s = 0.0
+    # The largest process, as ru_maxrss of getrusage(2). It counts from the moment before the
+    # program replaces the worker's in memory, so that the size of a worker is the least.
+    peak_kib = 0
+
+    def __init__(self, environment: Environment, spared: Spared) -> None:
+        """`environment` is that of the command, which names its run."""
+        self._environment = environment
         self._spared = spared
 
     def starting(self) -> None:
@@ -52,7 +54,8 @@ class Family:
         if pid == self.pid:
             self.status = status
         if pid and not foreign:
-            self._account(usage)
+            self.cpu_s += usage.ru_utime + usage.ru_stime
+            self.peak_kib = max(self.peak_kib, usage.ru_maxrss)
         return pid != 0
 
     def gone(self) -> bool:
@@ -68,7 +71,8 @@ class Family:
             living = processes.descendants(os.getpid())
             self._spared.forget_dead(living)
             left = [p for p in self._spared.without(living) if not p.zombie]
-            self._spared.add([p for p in left if processes.left_on_purpose(p.pid, [self._run])])
+            run = processes.run_of(self._environment)
+            self._spared.add([p for p in left if processes.left_on_purpose(p.pid, [run])])
             left = self._spared.without(left)
             if left:
                 return left
@@ -83,10 +87,6 @@ class Family:
         left = self.left()
         taken = [_signal_all(left, number) for number in numbers]
         return not left or any(taken)
-
-    def _account(self, usage: struct_rusage) -> None:
-        self.cpu_s += usage.ru_utime + usage.ru_stime
-        self.peak_kib = max(self.peak_kib, usage.ru_maxrss)
 
 
 def _signal_all(left: list[Process], number: signal.Signals) -> bool:

@@ -18,7 +18,7 @@ class Capture:
     """One stream of one run: `limit` bytes of it at most, half as head and half as tail."""
 
     def __init__(self, stream: int, limit: int) -> None:
-        self._stream = stream
+        self.stream = stream
         self._head_end = (limit + 1) // 2
         self._tail_size = limit - self._head_end
         self._piece_size = max(1, min(CHUNK, self._tail_size // 4))
@@ -98,7 +98,7 @@ class Capture:
 
     def _close(self) -> None:
         if self._open:
-            chunk = Chunk(self._stream, self._open_at, bytes(self._open))
+            chunk = Chunk(self.stream, self._open_at, bytes(self._open))
             (self._head if self._open_at < self._head_end else self._tail).append(chunk)
             self._open.clear()
 

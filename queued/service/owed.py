@@ -15,16 +15,17 @@ class Owed:
     """Results that were sent, and claims that were given back, and are not known to be recorded."""
 
     def __init__(self) -> None:
-        self.results: list[Execution] = []
+        self.results: dict[Key, Execution] = {}
         self.returned: list[Key] = []
 
     def keys(self) -> list[Key]:
         """The claims of all that."""
-        return [*(execution.run.key for execution in self.results), *self.returned]
+        return [*self.results, *self.returned]
 
     def recorded(self, keys: Collection[Key]) -> None:
         """Of these claims nothing is owed any more."""
-        self.results = [one for one in self.results if one.run.key not in keys]
+        for key in keys:
+            self.results.pop(key, None)
         if self.returned:
             self.returned = [key for key in self.returned if key not in keys]
 

@@ -6,13 +6,13 @@ a second, and the middle of a long output is missing here as it is there.
 
 from collections.abc import Iterator
 
-from queued.core.model import Chunk, Claim, Key
+from queued.core.model import STDERR, STDOUT, Chunk, Claim, Key
 from queued.service.log import Log
 from queued.service.report import names
 from queued.service.turn import Turn
 
 _LONGEST = 8192  # bytes of a line; the rest of it is another, so that no journal cuts one
-_STREAMS = {1: "stdout", 2: "stderr"}
+_STREAMS = {STDOUT: "stdout", STDERR: "stderr"}
 
 
 class Printed:

@@ -73,17 +73,17 @@ class Note:
 
     def __init__(self, memory: mmap.mmap, at: int) -> None:
         self._memory = memory
-        self._at = at
+        self._token_at, self._pid_at = at, at + 2 * _NUMBER.size
 
     def starts(self, token: int) -> None:
         """The command of this claim is started now; 0: it could not be, nor is any other."""
-        _NUMBER.pack_into(self._memory, self._at + _NUMBER.size * 2, 0)
-        _NUMBER.pack_into(self._memory, self._at, token)
+        _NUMBER.pack_into(self._memory, self._pid_at, 0)
+        _NUMBER.pack_into(self._memory, self._token_at, token)
 
     def started(self, pid: int) -> None:
         """It leads a session. The pid last: whoever dies in between has noted none."""
-        _NUMBER.pack_into(self._memory, self._at + _NUMBER.size, _ticks())
-        _NUMBER.pack_into(self._memory, self._at + _NUMBER.size * 2, pid)
+        _NUMBER.pack_into(self._memory, self._token_at + _NUMBER.size, _ticks())
+        _NUMBER.pack_into(self._memory, self._pid_at, pid)
 
 
 def noted(lock: int) -> dict[int, Session] | None:

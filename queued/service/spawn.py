@@ -95,23 +95,27 @@ def start(run: Run, environment: Environment, group: Group | None) -> tuple[int,
     """
     reads: list[int] = []
     writes: list[int] = []
-    started = False
     try:
-        for _ in range(2 if run.options.get("split") else 1):
-            read, write = os.pipe2(os.O_CLOEXEC)
-            reads.append(read)
-            writes.append(write)
-            os.set_blocking(read, False)
+        _pipe(reads, writes)
+        if run.options.get("split"):
+            _pipe(reads, writes)
         pid = _start(run, environment, group, writes)
-        started = True
     except OSError as error:
+        for descriptor in (*reads, *writes):
+            os.close(descriptor)
         if error.errno in _PASSING and not isinstance(error, _OwnFaultError):
             raise NotNowError from None
         raise
-    finally:
-        for descriptor in writes if started else [*reads, *writes]:
-            os.close(descriptor)
+    for descriptor in writes:
+        os.close(descriptor)
     return pid, Pipes(*reads)
+
+
+def _pipe(reads: list[int], writes: list[int]) -> None:
+    read, write = os.pipe2(os.O_CLOEXEC)
+    reads.append(read)
+    writes.append(write)
+    os.set_blocking(read, False)
 
 
 def _start(run: Run, environment: Environment, group: Group | None, outputs: list[int]) -> int:

@@ -2,6 +2,7 @@
 
 import os
 
+from queued.core.model import STDERR, STDOUT
 from queued.service.channel import Piece
 from queued.service.output import CHUNK, Capture
 from queued.service.spawn import Pipes
@@ -10,18 +11,20 @@ _LEFT_IN_PIPE = 1 << 20  # a process that was left alive on purpose may print fo
 
 
 class Streams:
-    """What a run printed: one stream, or two kept apart."""
+    """What a run printed: one stream, or two kept apart. `limit`: bytes of each that are kept."""
 
-    def __init__(self, limit: int, *, split: bool) -> None:
-        self._captures = [Capture(1, limit), *([Capture(2, limit)] if split else [])]
-        self._pipes: dict[int, Capture] = {}
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._captures: list[Capture] = []  # of those on which anything came, stdout first
+        self._pipes: dict[int, int] = {}  # which stream comes from it
 
     # From the command
 
     def watch(self, pipes: Pipes) -> None:
         """Reads from these from now on."""
-        ends = [end for end in pipes if end is not None]
-        self._pipes = dict(zip(ends, self._captures, strict=True))
+        self._pipes[pipes.stdout] = STDOUT
+        if pipes.stderr is not None:
+            self._pipes[pipes.stderr] = STDERR
 
     def descriptors(self) -> list[int]:
         """The pipes that are open."""
@@ -34,7 +37,7 @@ class Streams:
         except BlockingIOError:
             return True
         if content:
-            self._pipes[descriptor].append(content)
+            self._capture(self._pipes[descriptor]).append(content)
         return bool(content)
 
     def close(self, descriptor: int) -> None:
@@ -44,15 +47,24 @@ class Streams:
 
     def drain(self) -> None:
         """Takes what the pipes hold now, and closes them; call it once the run is over."""
-        for descriptor, capture in self._pipes.items():
-            end = capture.total + _LEFT_IN_PIPE
+        for descriptor, stream in self._pipes.items():
+            room = _LEFT_IN_PIPE
             try:
-                while capture.total < end and (content := os.read(descriptor, CHUNK)):
-                    capture.append(content)
+                while room > 0 and (content := os.read(descriptor, CHUNK)):
+                    self._capture(stream).append(content)
+                    room -= len(content)
             except BlockingIOError:
                 pass  # whoever may live on has printed no more
             os.close(descriptor)
         self._pipes.clear()
+
+    def _capture(self, stream: int) -> Capture:
+        for capture in self._captures:
+            if capture.stream == stream:
+                return capture
+        made = Capture(stream, self._limit)
+        self._captures.insert(len(self._captures) if stream == STDERR else 0, made)
+        return made
 
     # To the dispatcher
 
@@ -85,8 +97,9 @@ class Streams:
 
     def stored(self, stream: int, end: int) -> None:
         """The stream's output is durable up to here."""
-        for capture in self._captures[stream - 1 : stream]:
-            capture.acknowledge(end)
+        for capture in self._captures:
+            if capture.stream == stream:
+                capture.acknowledge(end)
 
     def rewind(self) -> None:
         """Another dispatcher: hand on again what was not durable."""
@@ -98,10 +111,12 @@ class Streams:
     @property
     def totals(self) -> tuple[int, int]:
         """Bytes printed to stdout (or to both together) and to stderr."""
-        first, *second = (capture.total for capture in self._captures)
-        return first, sum(second)
+        totals = [0, 0]
+        for capture in self._captures:
+            totals[capture.stream - STDOUT] = capture.total
+        return totals[0], totals[1]
 
     @property
     def recent(self) -> bytes:
         """The end of what it printed, of standard error if there is any."""
-        return next((c.recent for c in reversed(self._captures) if c.recent), b"")
+        return self._captures[-1].recent if self._captures else b""

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from functools import partial
 
-from queued.service.channel import Message, Output
-from queued.service.executor import Execution, Phase
+from queued.service.channel import Message, Output, Run
 from queued.service.output import CHUNK
+from queued.service.streams import Streams
 from queued.service.wake import Wake
 
 _FLUSH_S = 0.5  # output reaches the dispatcher within this time
@@ -16,37 +16,28 @@ _IN_FLIGHT = 8  # pieces of output that may wait for their acknowledgement
 class Tap:
     """On the streams of one run."""
 
+    young = True  # whether the command was started not long ago: it may end at once
+
     def __init__(
-        self, execution: Execution, wake: Wake, send: Callable[[Message], None], *, now_s: float
+        self, run: Run, streams: Streams, wake: Wake, send: Callable[[Message], None], now_s: float
     ) -> None:
-        self._execution = execution
-        self._streams = execution.streams
+        """Its command was started now."""
+        self._run = run
+        self._streams = streams
         self._wake = wake
         self._send = send
         self._flushed_s = now_s
-        self._watch_s = now_s + _GLANCE_S
-        self._watching = False
-
-    @property
-    def young(self) -> bool:
-        """Whether the command was started, and not long ago: it may end at once."""
-        return not self._watching and self._execution.phase is not Phase.STARTING
-
-    @property
-    def next_s(self) -> float:
-        """When `tick` wants to be called next."""
-        if self._watching:
-            return self._flush_s()
-        return self._watch_s if self.young else float("inf")
+        self.next_s = now_s + _GLANCE_S  # when `tick` has something to do
 
     def tick(self, now_s: float) -> None:
-        """Does what is due."""
-        if now_s < self.next_s:
-            return
-        if not self._watching:
+        """Does what is due. Call it whenever the worker was awake, too: output may have come."""
+        if self.young:
+            if now_s < self.next_s:
+                return
             self._watch()
         if self._flush_s() <= now_s:
             self._flush(now_s)
+        self.next_s = self._flush_s()
 
     def end(self) -> None:
         """The run is over: takes what is left."""
@@ -55,7 +46,7 @@ class Tap:
         self._streams.drain()
 
     def _watch(self) -> None:
-        self._watching = True
+        self.young = False
         for descriptor in self._streams.descriptors():
             self._wake.add(descriptor, partial(self._read, descriptor))
 
@@ -73,5 +64,5 @@ class Tap:
     def _flush(self, now_s: float) -> None:
         room = _IN_FLIGHT - self._streams.unacknowledged
         for piece in self._streams.pieces(room * CHUNK):
-            self._send(Output(key=self._execution.run.key, piece=piece))
+            self._send(Output(key=self._run.key, piece=piece))
         self._flushed_s = now_s

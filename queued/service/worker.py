@@ -35,6 +35,7 @@ _SIGNALS = (
     signal.SIGTERM, signal.SIGQUIT, signal.SIGCHLD, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1,
 )  # fmt: skip
 _AGAIN_S = 0.1
+_NEVER_S = float("inf")
 
 
 class Worker:
@@ -64,6 +65,7 @@ class Worker:
         self._dead = Deaths()
         self._channel: channel.Channel | None = None
         self._execution: Execution | None = None
+        self._tap: Tap | None = None  # while its command is there
         self._hand = Hand()
         self._owed = Owed()
         self._spared = Spared()
@@ -91,7 +93,7 @@ class Worker:
                 continue
             if self._channel is None and self._execution is None:
                 return 1  # nobody is there to take the result; the next start rescues the job
-            young = self._execution is not None and self._tap.young
+            young = self._tap is not None and self._tap.young
             self._wake.wait(self._timeout_s(), urgent=young)
 
     # What wakes it
@@ -175,9 +177,10 @@ class Worker:
         self._channel.send(
             Hello(protocol=channel.PROTOCOL, worker=self._number, pid=os.getpid(), holding=holding)
         )
-        for execution in [*self._owed.results, *running]:
+        owed = list(self._owed.results.values())
+        for execution in [*owed, *running]:
             execution.streams.rewind()
-        for execution in self._owed.results:
+        for execution in owed:
             report(execution, self._send)
         for key in self._owed.returned:
             self._send(Returned(key=key))
@@ -218,7 +221,6 @@ class Worker:
         environment = spawn.environment_of(run, self._base)
         group = self._group(self._groups, run) if self._groups is not None else None
         self._execution = Execution(run, environment, self._spared, group, self._note, now_s=now_s)
-        self._tap = Tap(self._execution, self._wake, self._send, now_s=now_s)
         self._log.debug("job.started", job=run.id, queue=run.queue, attempt=run.key.attempt)
 
     def _group(self, groups: Groups, run: Run) -> Group | None:
@@ -247,24 +249,27 @@ class Worker:
 
     def _move(self, execution: Execution, now_s: float) -> bool:
         """Whether the run is over."""
-        if now_s >= execution.deadline_s:
-            troubles = execution.refused, execution.unkillable
-            execution.tick(now_s)
-            self._warn(execution, *troubles)
+        if now_s >= execution.next_s:
+            self._tick(execution, now_s)
         if execution.phase is Phase.OVER:
             self._finish(execution)
             return True
         if now_s >= self._patience_s():
             self._give_back(self._hand.keys())
-        self._tap.tick(now_s)
+        if self._tap is not None:
+            self._tap.tick(now_s)
         return False
 
     def _patience_s(self) -> float:
         """How long what is in hand may wait; for ever if more would be sent in its place."""
-        return float("inf") if self._disowned else self._hand.until_s
+        return _NEVER_S if self._disowned else self._hand.until_s
 
-    def _warn(self, execution: Execution, refused: int, unkillable: int) -> None:
-        """Says once what stands in the way of a run."""
+    def _tick(self, execution: Execution, now_s: float) -> None:
+        """The run goes on by itself. Says once what stands in its way."""
+        refused, unkillable = execution.refused, execution.unkillable
+        execution.tick(now_s)
+        if self._tap is None and execution.phase is not Phase.STARTING:
+            self._tap = Tap(execution.run, execution.streams, self._wake, self._send, now_s)
         if execution.refused and not refused:
             action = "tried again; raise the limits of processes, memory or descriptors"
             self._log.warning("job.start_refused", job=execution.run.id, action=action)
@@ -273,21 +278,23 @@ class Worker:
             self._log.warning("job.unkillable", job=execution.run.id, action=action)
 
     def _finish(self, execution: Execution) -> None:
-        self._tap.end()
-        self._execution = None
+        if self._tap is not None:
+            self._tap.end()
+        self._execution = self._tap = None
         if self._groups is not None and execution.group is not None:
             self._groups.keep(execution.group)
         if self._disowned:
             self._disowned = False
         else:
-            self._owed.results.append(execution)
+            self._owed.results[execution.run.key] = execution
             report(execution, self._send)
 
     def _timeout_s(self) -> float | None:
-        execution = self._execution
         if self._channel is not None:
             self._channel.flush_with(self._wake)
-        if execution is None:
+        if self._execution is None:
             return None
-        until_s = min(execution.deadline_s, self._tap.next_s, self._patience_s())
-        return None if until_s == float("inf") else max(0.0, until_s - times.monotonic_s())
+        until_s = min(self._execution.next_s, self._patience_s())
+        if self._tap is not None:
+            until_s = min(until_s, self._tap.next_s)
+        return None if until_s == _NEVER_S else max(0.0, until_s - times.monotonic_s())

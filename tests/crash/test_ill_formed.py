@@ -15,7 +15,10 @@ from tests.proc import targets
 from tests.service import Service
 
 MESSAGES = 10_000
-_encode = msgspec.msgpack.Encoder().encode
+
+
+def _encode(*messages: channel.Message) -> bytes:
+    return msgspec.msgpack.encode(messages)
 
 
 def _addresses(service: Service) -> list[bytes]:
