@@ -23,6 +23,7 @@ def now_ms() -> int:
 
 # Seconds on a clock that never jumps and stands still in a suspend; for deadlines.
 monotonic_s = time.monotonic
+NEVER_S = float("inf")  # the deadline of what has none
 
 
 def boot_ms() -> int:
@@ -48,6 +49,7 @@ def boot_id() -> str:
         return file.read().strip()
 
 
+@lru_cache(maxsize=8)  # all log lines of a turn are of one or two of them
 def iso(ms: int) -> str:
     """ISO 8601 in UTC with milliseconds and `Z`: `2026-01-31T12:00:00.000Z`.
 

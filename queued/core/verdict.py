@@ -29,9 +29,9 @@ def judge(claim: Claim, ending: Ending, backoff: Backoff, *, now_ms: int) -> Ver
 
     An interrupted run and one that asks to be deferred are not counted as attempts.
     """
-    error = None if ending.succeeded else describe(ending)
     if ending.succeeded:
         return Verdict(State.COMPLETED, 0, claim.due_ms, None)
+    error = describe(ending)
     if ending.outcome is Outcome.CANCELLED:
         return Verdict(State.CANCELLED, 0, claim.due_ms, error)
     if ending.outcome is Outcome.INTERRUPTED:

@@ -8,6 +8,7 @@ a few, then everybody, and who ended more jobs goes on for a while. Commands tha
 
 from collections.abc import Iterable
 
+from queued.core import times
 from queued.service.hands import Hands
 from queued.service.log import Log
 
@@ -60,7 +61,7 @@ class Breadth:
     @property
     def until_s(self) -> float:
         """When a turn is due if none is made before: then the few are stuck."""
-        return self._last_s + _SILENT_S if self._few else float("inf")
+        return self._last_s + _SILENT_S if self._few else times.NEVER_S
 
     def chosen(self, present: list[int], hands: Hands, now_s: float) -> list[int]:
         """Those who are not spared: only who is quick may be, and nobody while many are not."""

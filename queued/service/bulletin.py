@@ -2,7 +2,7 @@
 
 from enum import IntEnum
 
-from queued.service.channel import Load
+from queued.service.messages import Load
 from queued.service.notify import Notify
 
 _EXTEND_S = 15.0

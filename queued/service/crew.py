@@ -14,20 +14,19 @@ from collections.abc import Iterable
 from functools import partial
 
 from queued.service.breadth import Breadth
-from queued.service.channel import (
-    Channel,
+from queued.service.channel import Channel, ProtocolError
+from queued.service.gather import Gather
+from queued.service.hands import Hands
+from queued.service.log import Log
+from queued.service.messages import (
     Hello,
     Message,
     Output,
-    ProtocolError,
     Result,
     Returned,
     WorkerGone,
     WorkerStarted,
 )
-from queued.service.gather import Gather
-from queued.service.hands import Hands
-from queued.service.log import Log
 from queued.service.wake import Wake
 
 _UCRED = struct.Struct("3i")

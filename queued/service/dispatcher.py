@@ -16,7 +16,14 @@ from queued.core.model import Instance, Key
 from queued.service import channel, report
 from queued.service.board import Board
 from queued.service.cgroup import Groups
-from queued.service.channel import (
+from queued.service.children import DISPATCHER
+from queued.service.clock import Clock
+from queued.service.crew import Crew
+from queued.service.gauge import Gauge
+from queued.service.hands import Hands
+from queued.service.log import Log
+from queued.service.looks import Looks
+from queued.service.messages import (
     Applied,
     Cancel,
     Describe,
@@ -30,13 +37,6 @@ from queued.service.channel import (
     WorkerGone,
     WorkerStarted,
 )
-from queued.service.children import DISPATCHER
-from queued.service.clock import Clock
-from queued.service.crew import Crew
-from queued.service.gauge import Gauge
-from queued.service.hands import Hands
-from queued.service.log import Log
-from queued.service.looks import Looks
 from queued.service.printed import Printed
 from queued.service.refusals import Refusals
 from queued.service.rescue import Rescuer

@@ -13,8 +13,8 @@ from queued.core import times
 from queued.core.model import Ending, Outcome
 from queued.service import spawn
 from queued.service.cgroup import Group, Used
-from queued.service.channel import Run
 from queued.service.family import Family
+from queued.service.messages import Run
 from queued.service.sessions import Note
 from queued.service.spared import Spared
 from queued.service.streams import Streams
@@ -23,7 +23,6 @@ _KILL_AGAIN_S = 0.02  # first wait while something still forks or is slow to die
 _KILL_AGAIN_MAX_S = 1.0
 _SPAWN_AGAIN_S = 0.1  # first wait when the system has no process or memory to give
 _SPAWN_AGAIN_MAX_S = 5.0
-_NEVER_S = float("inf")
 
 
 class Phase(Enum):
@@ -46,6 +45,9 @@ class Execution:
     _reason: Outcome | None = None
     _error: str | None = None
     _kills = 0
+    _started_ms: int
+    _started_s: float
+    _ended_s: float
 
     def __init__(  # noqa: PLR0913  all that it is made from
         self,
@@ -64,14 +66,11 @@ class Execution:
         self._environment = environment
         self._note = note  # outlives the worker
         self._family = Family(environment, spared)
-        self._started_ms, self._started_s, self._ended_s = times.now_ms(), now_s, now_s
 
     # What its owner calls
 
     def tick(self, now_s: float) -> None:
         """Does what is due: the start, the end of the time limit, the next step of the ladder."""
-        if now_s < self.next_s:
-            return
         match self.phase:
             case Phase.STARTING:
                 self._start(now_s)
@@ -107,7 +106,7 @@ class Execution:
         family, streams = self._family, self.streams
         exit_code, signal_name = (None, None) if family.status is None else _decode(family.status)
         cpu_ms, peak_kib = self._used
-        ran_ms = max(0, round((self._ended_s - self._started_s) * 1000))
+        ran_ms = round((self._ended_s - self._started_s) * 1000)
         return Ending(
             self._reason or (Outcome.SIGNAL if signal_name else Outcome.EXIT),
             exit_code,
@@ -125,11 +124,12 @@ class Execution:
     # How it goes on
 
     def _start(self, now_s: float) -> None:
+        run, family = self.run, self._family
         self._started_ms, self._started_s = times.now_ms(), now_s
-        self._family.starting()
-        self._note.starts(self.run.key.token)
+        family.starting()
+        self._note.starts(run.key.token)
         try:
-            self._family.pid, pipes = spawn.start(self.run, self._environment, self.group)
+            family.pid, pipes = spawn.start(run, self._environment, self.group)
         except spawn.NotNowError:
             self._note.starts(0)
             delay = min(_SPAWN_AGAIN_S * 2**self.refused, _SPAWN_AGAIN_MAX_S)
@@ -137,14 +137,13 @@ class Execution:
             self.next_s = now_s + delay
             return
         except OSError as error:
-            self._reason, self._error = Outcome.SPAWN_ERROR, spawn.explain(error, self.run)
+            self._reason, self._error = Outcome.SPAWN_ERROR, spawn.explain(error, run)
             self._over(now_s)
             return
-        self._note.started(self._family.pid)
+        self._note.started(family.pid)
         self.streams.watch(pipes)
         self.phase = Phase.RUNNING
-        limit_s = self.run.timeout_s
-        self.next_s = now_s + limit_s if limit_s else _NEVER_S
+        self.next_s = now_s + run.timeout_s if run.timeout_s else times.NEVER_S
         if self.group is not None and self.group.memory:
             self._limit(self.group, now_s)
 
@@ -190,9 +189,9 @@ class Execution:
         return status is not None and os.WTERMSIG(status) == signal.SIGKILL
 
     def _over(self, ended_s: float | None = None) -> None:
-        self.phase, self.next_s = Phase.OVER, _NEVER_S
+        self.phase, self.next_s = Phase.OVER, times.NEVER_S
         if ended_s is not None:  # the command never ran
-            self._ended_s = ended_s
+            self._started_ms, self._started_s, self._ended_s = times.now_ms(), ended_s, ended_s
             self._closed()
 
     def _terminate(self, now_s: float) -> None:

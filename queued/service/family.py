@@ -12,6 +12,8 @@ from queued.service.processes import Process
 from queued.service.spared import Spared
 from queued.service.spawn import Environment
 
+_ANY = -1  # child, for wait4(2)
+
 
 class Family:
     """A command and all that it started."""
@@ -36,27 +38,19 @@ class Family:
     def reap(self) -> bool:
         """Collects dead children: the command, and orphans that became ours; whether all are."""
         try:
-            while self._collect():
-                pass
+            while (dead := processes.dead_child() if self._spared else _ANY) is not None:
+                foreign = dead != _ANY and self._spared.has(dead)  # known until it is collected
+                pid, status, usage = os.wait4(dead, os.WNOHANG)
+                if not pid:
+                    return False
+                if pid == self.pid:
+                    self.status = status
+                if not foreign:
+                    self.cpu_s += usage.ru_utime + usage.ru_stime
+                    self.peak_kib = max(self.peak_kib, usage.ru_maxrss)
         except ChildProcessError:
             return True
         return False
-
-    def _collect(self) -> bool:
-        """Collects one; False if none is dead. Raises ChildProcessError if there is none at all."""
-        who, foreign = -1, False
-        if self._spared:
-            dead = processes.dead_child()
-            if dead is None:
-                return False
-            who, foreign = dead, self._spared.has(dead)  # known only until it is collected
-        pid, status, usage = os.wait4(who, os.WNOHANG)
-        if pid == self.pid:
-            self.status = status
-        if pid and not foreign:
-            self.cpu_s += usage.ru_utime + usage.ru_stime
-            self.peak_kib = max(self.peak_kib, usage.ru_maxrss)
-        return pid != 0
 
     def gone(self) -> bool:
         """Whether nothing of it is alive, after `reap` has found other children."""

@@ -7,8 +7,9 @@ import math
 
 from queued.core import times
 from queued.core.model import Label
-from queued.service.channel import Channel, Load
+from queued.service.channel import Channel
 from queued.service.log import Log
+from queued.service.messages import Load
 from queued.service.report import names
 from queued.service.turn import Turn
 from queued.store.base import Ledger

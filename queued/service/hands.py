@@ -7,11 +7,13 @@ the commit that records the last. It gives back what would have to wait for long
 from collections import deque
 from collections.abc import Iterable, Iterator
 
+from queued.core import times
 from queued.core.model import Claim, Key
-from queued.service.channel import Run
+from queued.service.messages import Run
 from queued.service.tokens import made_s
 
 QUICK_S = 0.02  # a run that takes no longer is quick, and a hand is filled to last as long
+_QUICK_MS = round(QUICK_S * 1000)
 _PATIENCE = 1.5  # times that: nothing waits longer in a hand
 MOST = 16  # in a hand
 _STUCK_S = 0.1  # whoever is at one claim for so long is quick no more
@@ -73,7 +75,7 @@ class Hands:
     def drop(self, claim: Claim) -> None:
         """It is settled or given back."""
         held = self.of(claim.worker)
-        if held[:1] == (claim,):
+        if held and held[0] is claim:
             left = held[1:]  # as a rule it is the oldest
         else:
             left = tuple(one for one in held if one.key != claim.key)
@@ -86,8 +88,8 @@ class Hands:
 
     def ran(self, worker: int, ran_ms: int | None) -> None:
         """How long the worker's last run took."""
-        if ran_ms is not None and ran_ms <= QUICK_S * 1000:
-            self._room[worker] = min(MOST, int(QUICK_S * 1000 / max(1, ran_ms)))
+        if ran_ms is not None and ran_ms <= _QUICK_MS:
+            self._room[worker] = min(MOST, _QUICK_MS // max(1, ran_ms))
         else:
             self._room.pop(worker, None)
 
@@ -102,7 +104,9 @@ class Hands:
             (worker, range(len(self.of(worker)), self._room.get(worker, 0) + 1))
             for worker in workers
         ]
-        for held in range(1 + MOST):
+        least = min((free.start for _, free in places), default=0)
+        most = max((free.stop for _, free in places), default=0)
+        for held in range(least, most):
             for worker, free in places:
                 if held in free:
                     yield worker
@@ -139,4 +143,4 @@ class Hand:
     @property
     def until_s(self) -> float:
         """How long they may wait."""
-        return self._runs[0][1] + QUICK_S * _PATIENCE if self._runs else float("inf")
+        return self._runs[0][1] + QUICK_S * _PATIENCE if self._runs else times.NEVER_S

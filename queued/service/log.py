@@ -63,7 +63,8 @@ EVENTS = {
     "process.failed": "a defect of ours; the traceback is in the line",
 }
 
-Processor = Callable[..., Any]
+Fields = MutableMapping[str, Any]
+Render = Callable[[Fields], bytes]
 Log = structlog.typing.FilteringBoundLogger
 
 _FIRST = ("ts", "level", "event", "instance", "role", "pid")  # as a reader looks for them
@@ -84,9 +85,7 @@ def open_log(*, level: str, style: str, **bound: object) -> Log:
     return logger.bind(**bound, pid=os.getpid())
 
 
-def _line(
-    logger: object, method: str, fields: MutableMapping[str, Any]
-) -> tuple[tuple[MutableMapping[str, Any]], dict[str, Any]]:
+def _line(logger: object, method: str, fields: Fields) -> tuple[tuple[Fields], dict[str, Any]]:
     """The same fields first on every line; to render them is the business of `_Lines`."""
     if "exc_info" in fields:
         fields = structlog.processors.format_exc_info(logger, method, fields)
@@ -98,13 +97,13 @@ def _line(
     return ({**first, **fields},), {}
 
 
-def _json(fields: MutableMapping[str, Any]) -> str:
-    return msgspec.json.encode(fields, enc_hook=str).decode()
+def _json(fields: Fields) -> bytes:
+    return msgspec.json.encode(fields, enc_hook=str)
 
 
-def _for_people() -> Callable[[MutableMapping[str, Any]], str]:
+def _for_people() -> Render:
     render = structlog.dev.ConsoleRenderer(pad_event_to=24, colors=sys.stdout.isatty())
-    return lambda fields: str(render(None, "", dict(fields)))
+    return lambda fields: str(render(None, "", dict(fields))).encode("utf-8", "backslashreplace")
 
 
 def to_journal(descriptor: int) -> bool:
@@ -116,26 +115,25 @@ def to_journal(descriptor: int) -> bool:
     return os.environ.get("JOURNAL_STREAM") == f"{found.st_dev}:{found.st_ino}"
 
 
-def _prioritized(render: Callable[[MutableMapping[str, Any]], str]) -> Processor:
+def _prioritized(render: Render) -> Render:
     """With the priority that the journal takes off again: it makes `journalctl -p` work."""
-    return lambda fields: f"<{_PRIORITIES[fields['level']]}>{render(fields)}"
+    return lambda fields: b"<%d>%b" % (_PRIORITIES[fields["level"]], render(fields))
 
 
 class _Lines:
     """Writes each line with one system call, so that lines of several processes do not mix."""
 
-    def __init__(self, render: Callable[[MutableMapping[str, Any]], str]) -> None:
+    def __init__(self, render: Render) -> None:
         self._render = render
         self._dropped = 0
 
-    def msg(self, fields: MutableMapping[str, Any]) -> None:
+    def msg(self, fields: Fields) -> None:
         """Writes the line, or counts it as dropped."""
-        text = f"{self._render(fields)}\n"
+        content = self._render(fields) + b"\n"
         if self._dropped:
             note = {"level": "warning", "event": "log.dropped", "lines": self._dropped}
             line = {name: note.get(name, fields.get(name)) for name in (*_FIRST, "lines")}
-            text = f"{self._render(line)}\n{text}"
-        content = text.encode("utf-8", "backslashreplace")
+            content = self._render(line) + b"\n" + content
         try:
             while content:
                 content = content[os.write(1, content) :]

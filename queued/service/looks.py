@@ -14,7 +14,7 @@ class Looks:
 
     def __init__(self, database: str, wake: Wake, log: Log) -> None:
         self.wanted = True
-        self.by_s = float("inf")  # one then, unless there is a turn before
+        self.by_s = times.NEVER_S  # one then, unless there is a turn before
         self._times_s: list[float] = []
         self._changes = _watch(database, log)
         if self._changes is not None:
@@ -27,7 +27,7 @@ class Looks:
 
     def at(self, at_s: float) -> None:
         """Looks then, too."""
-        if at_s < float("inf"):
+        if at_s < times.NEVER_S:
             self._times_s = sorted({*self._times_s, at_s})
 
     def due(self, now_s: float) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
 from queued.core.model import Key
-from queued.service.channel import Message, Output, Result
+from queued.service.messages import Message, Output, Result
 from queued.service.output import CHUNK
 
 if TYPE_CHECKING:

@@ -88,7 +88,7 @@ class Rescuer:
     @property
     def next_s(self) -> float:
         """When one that could not be cleaned up is to be tried again."""
-        return min(self._again_s.values(), default=float("inf"))
+        return min(self._again_s.values(), default=times.NEVER_S)
 
     def _clean_up(self, instance: Instance, settings: Settings) -> bool:
         """Whether nothing of the instance is alive any more; only then are its claims settled."""

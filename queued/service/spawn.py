@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from queued.service.cgroup import Group
-from queued.service.channel import Run
+from queued.service.messages import Run
 
 SHELL = "/bin/sh"
 # All get their default: of each that it is not told of, glibc asks the kernel first.

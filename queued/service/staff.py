@@ -14,10 +14,10 @@ from queued.core import times
 from queued.service import channel, processes
 from queued.service.board import Board
 from queued.service.cgroup import Groups
-from queued.service.channel import Drain, Finish, Message, Roster, WorkerGone, WorkerStarted
 from queued.service.children import DISPATCHER, Child, Children
 from queued.service.health import Health
 from queued.service.log import Log
+from queued.service.messages import Drain, Finish, Message, Roster, WorkerGone, WorkerStarted
 from queued.service.nursery import Nursery
 from queued.service.orphans import Orphans
 from queued.service.processes import Process, RunName

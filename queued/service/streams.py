@@ -3,7 +3,7 @@
 import os
 
 from queued.core.model import STDERR, STDOUT
-from queued.service.channel import Piece
+from queued.service.messages import Piece
 from queued.service.output import CHUNK, Capture
 from queued.service.spawn import Pipes
 

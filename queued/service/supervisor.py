@@ -20,7 +20,9 @@ from queued.core.settings import SETTINGS
 from queued.service import parent
 from queued.service.board import Board
 from queued.service.bulletin import Bulletin, Stage
-from queued.service.channel import (
+from queued.service.children import DISPATCHER, Children
+from queued.service.health import Health
+from queued.service.messages import (
     Applied,
     Describe,
     Fatal,
@@ -30,8 +32,6 @@ from queued.service.channel import (
     Renew,
     StopRequested,
 )
-from queued.service.children import DISPATCHER, Children
-from queued.service.health import Health
 from queued.service.notify import Notify, watchdog_s
 from queued.service.nursery import Nursery, Programs
 from queued.service.reload import ReloadFile, Renewal

@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from functools import partial
 
-from queued.service.channel import Message, Output, Run
+from queued.core import times
+from queued.service.messages import Message, Output, Run
 from queued.service.output import CHUNK
 from queued.service.streams import Streams
 from queued.service.wake import Wake
@@ -41,8 +42,9 @@ class Tap:
 
     def end(self) -> None:
         """The run is over: takes what is left."""
-        for descriptor in self._streams.descriptors():
-            self._wake.remove(descriptor)
+        if not self.young:
+            for descriptor in self._streams.descriptors():
+                self._wake.remove(descriptor)
         self._streams.drain()
 
     def _watch(self) -> None:
@@ -58,7 +60,7 @@ class Tap:
     def _flush_s(self) -> float:
         """When output is to be handed on; not before what was handed on is durable."""
         if not self._streams.waiting or self._streams.unacknowledged >= _IN_FLIGHT:
-            return float("inf")
+            return times.NEVER_S
         return 0.0 if self._streams.pressing else self._flushed_s + _FLUSH_S
 
     def _flush(self, now_s: float) -> None:

@@ -11,7 +11,9 @@ from queued.core import times
 from queued.core.model import Chunk, Claim, Ending, Key, Outcome, State
 from queued.core.settings import Settings
 from queued.core.verdict import Backoff, Verdict, judge
-from queued.service.channel import (
+from queued.service.crew import Crew
+from queued.service.hands import Hands
+from queued.service.messages import (
     Hello,
     Message,
     Output,
@@ -24,8 +26,6 @@ from queued.service.channel import (
     WorkerGone,
     WorkerStarted,
 )
-from queued.service.crew import Crew
-from queued.service.hands import Hands
 from queued.service.tokens import Tokens, made_s
 from queued.store.base import Ledger
 
@@ -260,6 +260,12 @@ def backoff_of(claim: Claim, settings: Settings) -> Backoff:
 def run_of(claim: Claim, settings: Settings, recorded: list[Key]) -> Run:
     """What a worker needs to know of a claim."""
     options = claim.options
+    timeout_s, kill_grace_s = settings.default_timeout, settings.kill_grace
+    output_limit = settings.output_limit
+    if options:
+        timeout_s = float(options.get("timeout", timeout_s))  # type: ignore[arg-type]
+        kill_grace_s = float(options.get("kill_grace", kill_grace_s))  # type: ignore[arg-type]
+        output_limit = int(options.get("output_limit", output_limit))  # type: ignore[call-overload]
     return Run(
         key=claim.key,
         recorded=recorded,
@@ -267,9 +273,9 @@ def run_of(claim: Claim, settings: Settings, recorded: list[Key]) -> Run:
         queue=claim.queue,
         command=claim.command,
         max_retries=claim.max_retries,
-        timeout_s=float(options.get("timeout", settings.default_timeout)),  # type: ignore[arg-type]
-        kill_grace_s=float(options.get("kill_grace", settings.kill_grace)),  # type: ignore[arg-type]
-        output_limit=int(options.get("output_limit", settings.output_limit)),  # type: ignore[call-overload]
+        timeout_s=timeout_s,
+        kill_grace_s=kill_grace_s,
+        output_limit=output_limit,
         clean=settings.environment == "clean",
         options=options,
     )

@@ -11,21 +11,13 @@ import signal
 
 from queued.core import times
 from queued.core.model import Key, Outcome
-from queued.service import channel, processes, spawn
+from queued.service import channel, messages, processes, spawn
 from queued.service.board import Board
 from queued.service.cgroup import Group, Groups
-from queued.service.channel import (
-    Cancel,
-    Hello,
-    Message,
-    Recorded,
-    Returned,
-    Run,
-    Stored,
-)
 from queued.service.executor import Execution, Phase
 from queued.service.hands import Hand
 from queued.service.log import Log
+from queued.service.messages import Cancel, Hello, Message, Recorded, Returned, Run, Stored
 from queued.service.owed import Owed, report
 from queued.service.spared import Spared
 from queued.service.tap import Tap
@@ -35,7 +27,6 @@ _SIGNALS = (
     signal.SIGTERM, signal.SIGQUIT, signal.SIGCHLD, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1,
 )  # fmt: skip
 _AGAIN_S = 0.1
-_NEVER_S = float("inf")
 
 
 class Worker:
@@ -175,7 +166,7 @@ class Worker:
         running = [] if self._execution is None else [self._execution]
         holding = [*(one.run.key for one in running), *self._hand.keys(), *self._owed.keys()]
         self._channel.send(
-            Hello(protocol=channel.PROTOCOL, worker=self._number, pid=os.getpid(), holding=holding)
+            Hello(protocol=messages.PROTOCOL, worker=self._number, pid=os.getpid(), holding=holding)
         )
         owed = list(self._owed.results.values())
         for execution in [*owed, *running]:
@@ -262,7 +253,7 @@ class Worker:
 
     def _patience_s(self) -> float:
         """How long what is in hand may wait; for ever if more would be sent in its place."""
-        return _NEVER_S if self._disowned else self._hand.until_s
+        return times.NEVER_S if self._disowned else self._hand.until_s
 
     def _tick(self, execution: Execution, now_s: float) -> None:
         """The run goes on by itself. Says once what stands in its way."""
@@ -297,4 +288,4 @@ class Worker:
         until_s = min(self._execution.next_s, self._patience_s())
         if self._tap is not None:
             until_s = min(until_s, self._tap.next_s)
-        return None if until_s == _NEVER_S else max(0.0, until_s - times.monotonic_s())
+        return None if until_s == times.NEVER_S else max(0.0, until_s - times.monotonic_s())

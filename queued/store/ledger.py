@@ -132,7 +132,9 @@ class SqliteLedger:
         """See `Ledger.settle`."""
         row = self._database.row(
             "settle",
-            **key._asdict(),
+            job=key.job,
+            attempt=key.attempt,
+            token=key.token,
             state=verdict.state,
             run_at=verdict.run_at_ms,
             counted=verdict.counted,
@@ -157,7 +159,7 @@ class SqliteLedger:
             stdout_bytes=ending.stdout_bytes,
             stderr_bytes=ending.stderr_bytes,
         )
-        return State(row[0])
+        return verdict.state if row[0] == verdict.state else State(row[0])
 
     def prune(self, state: State, *, after: int, before_ms: int, limit: int) -> Walked:
         """See `Ledger.prune`."""

@@ -9,8 +9,8 @@ from typing import Any
 from queued.core import verdict
 from queued.core.model import Claim, Ending
 from queued.service import executor, rescue, turn
-from queued.service.channel import Recorded, Result, Run
 from queued.service.dispatcher import Dispatcher
+from queued.service.messages import Recorded, Result, Run
 from queued.service.orphans import Orphans
 from queued.service.streams import Streams
 from queued.service.turn import Clerk, Turn

@@ -22,8 +22,8 @@ from queued.core.model import (
     State,
 )
 from queued.core.settings import Settings
-from queued.service.channel import Message, Output, Piece, Result, Returned
 from queued.service.hands import Hands
+from queued.service.messages import Message, Output, Piece, Result, Returned
 from queued.service.turn import Clerk, Turn
 from queued.store.ledger import SqliteLedger
 from queued.store.patience import Patience

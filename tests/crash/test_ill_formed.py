@@ -8,8 +8,8 @@ from collections.abc import Callable
 import msgspec
 
 from queued.core.model import Chunk, Ending, Key, Outcome
-from queued.service import channel
-from queued.service.channel import Hello, Output, Piece, Result
+from queued.service import channel, messages
+from queued.service.messages import Hello, Output, Piece, Result
 from tests.crash.scene import Scene
 from tests.proc import targets
 from tests.service import Service
@@ -17,8 +17,8 @@ from tests.service import Service
 MESSAGES = 10_000
 
 
-def _encode(*messages: channel.Message) -> bytes:
-    return msgspec.msgpack.encode(messages)
+def _encode(message: messages.Message) -> bytes:
+    return msgspec.msgpack.encode([message])
 
 
 def _addresses(service: Service) -> list[bytes]:
@@ -76,20 +76,20 @@ class Stranger:
 
     def _wrong_place(self) -> bytes:
         """A message that is not for the dispatcher, or a worker's without a hello."""
-        messages: list[channel.Message] = [
-            channel.Finish(),
-            channel.Drain(),
-            channel.Renew(),
-            channel.Roster(workers=[(1, os.getpid())]),
-            channel.WorkerGone(worker=1, pid=1, clean=False, begun=0, until_s=0.0),
-            channel.WorkerStarted(worker=1, pid=os.getpid()),
-            channel.Recorded(key=self._key(), accepted=True),
-            channel.Ready(),
-            channel.Fatal(exit_code=0, reason=""),
+        wrong: list[messages.Message] = [
+            messages.Finish(),
+            messages.Drain(),
+            messages.Renew(),
+            messages.Roster(workers=[(1, os.getpid())]),
+            messages.WorkerGone(worker=1, pid=1, clean=False, begun=0, until_s=0.0),
+            messages.WorkerStarted(worker=1, pid=os.getpid()),
+            messages.Recorded(key=self._key(), accepted=True),
+            messages.Ready(),
+            messages.Fatal(exit_code=0, reason=""),
             self._result(),
             Output(key=self._key(), piece=Piece(Chunk(1, 0, b"x"), 0, 0)),
         ]
-        return _encode(self._dice.choice(messages))
+        return _encode(self._dice.choice(wrong))
 
     def _claims(self) -> bytes:
         """To be a worker that it is not, and that the kernel knows it is not."""

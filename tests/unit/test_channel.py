@@ -2,9 +2,11 @@
 
 from contextlib import closing
 
-from queued.core.model import Key
-from queued.service.channel import Channel, Returned, pair
+from queued.core.model import Chunk, Key
+from queued.service.channel import Channel, pair
+from queued.service.messages import Output, Piece, Returned
 
+KEY = Key(1, 1, 1)
 SAID = [Returned(key=Key(job, 1, job)) for job in range(3)]
 
 
@@ -40,3 +42,13 @@ def test_who_is_gone_is_told_nothing_and_heard_to_the_end() -> None:
         assert not ours._waiting
         assert ours.receive() == SAID
         assert ours.closed
+
+
+def test_what_is_said_at_once_comes_in_few_packets_that_fit() -> None:
+    ours, theirs = map(Channel, pair())
+    long = [Output(key=KEY, piece=Piece(Chunk(1, at, bytes(100_000)), 0, 0)) for at in range(5)]
+    with closing(ours), closing(theirs):
+        theirs.send(*SAID)
+        theirs.send(*long)
+        assert ours.receive(limit=1) == SAID
+        assert ours.receive(limit=3) == long, "they would be 500 kB, and a packet has 256 at most"

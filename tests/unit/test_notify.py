@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from queued.service.bulletin import Bulletin, Stage
-from queued.service.channel import Load
+from queued.service.messages import Load
 from queued.service.notify import Notify, watchdog_s
 
 Heard = Callable[[], list[str]]
