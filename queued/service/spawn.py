@@ -119,7 +119,9 @@ def _pipe(reads: list[int], writes: list[int]) -> None:
 
 
 def _start(run: Run, environment: Environment, group: Group | None, outputs: list[int]) -> int:
-    begin = partial(_fork, limits_of(run, group)) if run.options.keys() & _SPECIAL else _spawn
+    begin = _spawn
+    if run.options and run.options.keys() & _SPECIAL:
+        begin = partial(_fork, limits_of(run, group))
     if group is None:
         return begin(run, environment, outputs)
     with group:

@@ -10,47 +10,34 @@ from queued.service.streams import Streams
 from queued.service.wake import Wake
 
 _FLUSH_S = 0.5  # output reaches the dispatcher within this time
-_GLANCE_S = 0.01  # what ends sooner has its output read once, at its end
 _IN_FLIGHT = 8  # pieces of output that may wait for their acknowledgement
 
 
 class Tap:
-    """On the streams of one run."""
-
-    young = True  # whether the command was started not long ago: it may end at once
+    """On the streams of one run, from now on."""
 
     def __init__(
         self, run: Run, streams: Streams, wake: Wake, send: Callable[[Message], None], now_s: float
     ) -> None:
-        """Its command was started now."""
         self._run = run
         self._streams = streams
         self._wake = wake
         self._send = send
         self._flushed_s = now_s
-        self.next_s = now_s + _GLANCE_S  # when `tick` has something to do
+        self.next_s = now_s  # when `tick` has something to do
+        for descriptor in streams.descriptors():
+            wake.add(descriptor, partial(self._read, descriptor))
 
     def tick(self, now_s: float) -> None:
         """Does what is due. Call it whenever the worker was awake, too: output may have come."""
-        if self.young:
-            if now_s < self.next_s:
-                return
-            self._watch()
         if self._flush_s() <= now_s:
             self._flush(now_s)
         self.next_s = self._flush_s()
 
     def end(self) -> None:
-        """The run is over: takes what is left."""
-        if not self.young:
-            for descriptor in self._streams.descriptors():
-                self._wake.remove(descriptor)
-        self._streams.drain()
-
-    def _watch(self) -> None:
-        self.young = False
+        """The run is over."""
         for descriptor in self._streams.descriptors():
-            self._wake.add(descriptor, partial(self._read, descriptor))
+            self._wake.remove(descriptor)
 
     def _read(self, descriptor: int) -> None:
         if not self._streams.read(descriptor):

@@ -27,6 +27,7 @@ _SIGNALS = (
     signal.SIGTERM, signal.SIGQUIT, signal.SIGCHLD, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1,
 )  # fmt: skip
 _AGAIN_S = 0.1
+_YOUNG_S = 0.01  # what ends sooner has its output read once, at its end
 
 
 class Worker:
@@ -56,7 +57,8 @@ class Worker:
         self._dead = Deaths()
         self._channel: channel.Channel | None = None
         self._execution: Execution | None = None
-        self._tap: Tap | None = None  # while its command is there
+        self._young_s = times.NEVER_S  # a command that was started may end at once, until then
+        self._tap: Tap | None = None  # on the output of one that has not
         self._hand = Hand()
         self._owed = Owed()
         self._spared = Spared()
@@ -84,8 +86,7 @@ class Worker:
                 continue
             if self._channel is None and self._execution is None:
                 return 1  # nobody is there to take the result; the next start rescues the job
-            young = self._tap is not None and self._tap.young
-            self._wake.wait(self._timeout_s(), urgent=young)
+            self._wake.wait(self._timeout_s(), urgent=self._young_s < times.NEVER_S)
 
     # What wakes it
 
@@ -247,6 +248,9 @@ class Worker:
             return True
         if now_s >= self._patience_s():
             self._give_back(self._hand.keys())
+        if now_s >= self._young_s:
+            self._young_s = times.NEVER_S
+            self._tap = Tap(execution.run, execution.streams, self._wake, self._send, now_s)
         if self._tap is not None:
             self._tap.tick(now_s)
         return False
@@ -258,9 +262,10 @@ class Worker:
     def _tick(self, execution: Execution, now_s: float) -> None:
         """The run goes on by itself. Says once what stands in its way."""
         refused, unkillable = execution.refused, execution.unkillable
+        starting = execution.phase is Phase.STARTING
         execution.tick(now_s)
-        if self._tap is None and execution.phase is not Phase.STARTING:
-            self._tap = Tap(execution.run, execution.streams, self._wake, self._send, now_s)
+        if starting and execution.phase is not Phase.STARTING:
+            self._young_s = now_s + _YOUNG_S
         if execution.refused and not refused:
             action = "tried again; raise the limits of processes, memory or descriptors"
             self._log.warning("job.start_refused", job=execution.run.id, action=action)
@@ -271,7 +276,9 @@ class Worker:
     def _finish(self, execution: Execution) -> None:
         if self._tap is not None:
             self._tap.end()
+        execution.streams.drain()
         self._execution = self._tap = None
+        self._young_s = times.NEVER_S
         if self._groups is not None and execution.group is not None:
             self._groups.keep(execution.group)
         if self._disowned:
@@ -285,7 +292,7 @@ class Worker:
             self._channel.flush_with(self._wake)
         if self._execution is None:
             return None
-        until_s = min(self._execution.next_s, self._patience_s())
+        until_s = min(self._execution.next_s, self._patience_s(), self._young_s)
         if self._tap is not None:
             until_s = min(until_s, self._tap.next_s)
         return None if until_s == times.NEVER_S else max(0.0, until_s - times.monotonic_s())
