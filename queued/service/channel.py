@@ -1,12 +1,13 @@
 """The socket that carries what the processes of the service say to each other.
 
 A packet of a SOCK_SEQPACKET socket is an array of messages: MessagePack, each tagged with its name.
-One that is anything else is a ProtocolError of its sender.
+One that is anything else, or empty, is a ProtocolError of its sender.
 """
 
 import socket
 from collections import deque
 from collections.abc import Sequence
+from typing import Annotated
 
 import msgspec
 
@@ -18,7 +19,7 @@ _PACKET = memoryview(bytearray(MAX_PACKET))  # for all: each is decoded before t
 _BUFFER = 1024 * 1024
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(list[Message]).decode
+_decode = msgspec.msgpack.Decoder(Annotated[list[Message], msgspec.Meta(min_length=1)]).decode
 
 
 class ProtocolError(Exception):
@@ -42,7 +43,8 @@ class Channel:
 
     def send(self, *messages: Message) -> None:
         """Sends them, or keeps them for `flush`. A dead peer is told nothing."""
-        self._waiting.extend(_packets(messages))
+        if messages:
+            self._waiting.extend(_packets(messages))
         self.flush()
 
     def flush(self) -> None:

@@ -2,8 +2,10 @@
 
 from contextlib import closing
 
+import pytest
+
 from queued.core.model import Chunk, Key
-from queued.service.channel import Channel, pair
+from queued.service.channel import Channel, ProtocolError, pair
 from queued.service.messages import Output, Piece, Returned
 
 KEY = Key(1, 1, 1)
@@ -52,3 +54,13 @@ def test_what_is_said_at_once_comes_in_few_packets_that_fit() -> None:
         theirs.send(*long)
         assert ours.receive(limit=1) == SAID
         assert ours.receive(limit=3) == long, "they would be 500 kB, and a packet has 256 at most"
+        theirs.send()
+        assert ours.receive() == [], "nothing is said"
+
+
+def test_who_says_nothing_in_a_packet_is_not_listened_to() -> None:
+    sock, theirs = pair()
+    with closing(Channel(sock)) as ours, theirs:
+        theirs.send(b"\x90")
+        with pytest.raises(ProtocolError):
+            ours.receive()
