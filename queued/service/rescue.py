@@ -107,6 +107,7 @@ class Rescuer:
             now_ms = times.now_ms()  # others may have had the lock until now
             for worker in turn.hands.busy():
                 self._clerk.bury(turn, turn.hands.of(worker), death, settings, now_ms)
+            self._clerk.record(turn, now_ms)
             self._ledger.unregister(instance.id)
         self._neighbours.forget(instance)
         self._log.warning(

@@ -11,11 +11,16 @@ class Tokens:
     def __init__(self) -> None:
         self._last = 0
 
-    def make(self, now_s: float) -> int:
-        """Microseconds since boot, then chance: the wall clock may be set back between two."""
+    def make(self, now_s: float, count: int = 1) -> int:
+        """The first of so many in a row.
+
+        It is made of the microseconds since boot, for the wall clock may be set back between two,
+        and of chance.
+        """
         token = int(now_s * 1_000_000) << _CHANCE_BITS
-        self._last = max(self._last + 1, token | random.getrandbits(_CHANCE_BITS))
-        return self._last
+        first = max(self._last + 1, token | random.getrandbits(_CHANCE_BITS))
+        self._last = first + count - 1
+        return first
 
 
 def made_s(token: int) -> float:

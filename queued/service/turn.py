@@ -27,7 +27,7 @@ from queued.service.messages import (
     WorkerStarted,
 )
 from queued.service.tokens import Tokens, made_s
-from queued.store.base import Ledger
+from queued.store.base import Ledger, Settlement
 
 PROMOTED_AT_ONCE = 10_000
 
@@ -55,6 +55,8 @@ class Turn:
         self.hands = hands.copy()
         self.claimed: list[Claim] = []
         self.returned: list[Claim] = []
+        self.settled: list[Settlement] = []  # and not yet recorded
+        self.owed: set[Key] = set()  # whose worker waits to hear of it
         self.finished: list[Finished] = []
         self.lost: list[Key] = []
         self.printed: list[tuple[Claim, Chunk]] = []
@@ -94,6 +96,7 @@ class Clerk:
         turn = Turn(crew.hands)
         for worker, message in crew.inbox:
             self._write(turn, worker, message, settings, now_ms)
+        self.record(turn, now_ms)
         turn.next_due_ms = self._ledger.promote(now_ms=now_ms, limit=PROMOTED_AT_ONCE)
         if claiming:
             self._claim(turn, crew.chosen(turn.hands, times.monotonic_s()), settings, now_ms)
@@ -130,10 +133,8 @@ class Clerk:
         turn.hands.ran(worker, result.ending.ran_ms)
         for piece in result.pieces:
             self._store(turn, claim, piece)
-        if self.settle(turn, claim, result.ending, settings, now_ms):
-            turn.recorded.setdefault(worker, []).append(result.key)
-        else:
-            turn.reply(worker, Recorded(key=result.key, accepted=False))
+        turn.owed.add(claim.key)
+        self.settle(turn, claim, result.ending, settings, now_ms)
 
     def _output(self, turn: Turn, worker: int, output: Output) -> None:
         claim = turn.hands.find(worker, output.key)
@@ -219,29 +220,39 @@ class Clerk:
 
     def settle(
         self, turn: Turn, claim: Claim, ending: Ending, settings: Settings, now_ms: int
-    ) -> bool:
-        """Records an ending; False if the claim was not in force any more."""
+    ) -> None:
+        """Nobody holds the claim any more. `record` writes that down, with whatever else ended."""
         verdict = judge(claim, ending, backoff_of(claim, settings), now_ms=now_ms)
-        state = self._ledger.settle(claim.key, ending, verdict, now_ms=now_ms)
         turn.hands.drop(claim)
-        if state is None:
-            turn.lost.append(claim.key)
-            return False
-        turn.finished.append(Finished(claim, ending, verdict, state))
-        return True
+        turn.settled.append(Settlement(claim, ending, verdict))
+
+    def record(self, turn: Turn, now_ms: int) -> None:
+        """Records all that was settled; a claim that was not in force any more was lost."""
+        states = self._ledger.settle(turn.settled, now_ms=now_ms)
+        for settlement, state in zip(turn.settled, states, strict=True):
+            claim = settlement.claim
+            owed = claim.key in turn.owed
+            if state is None:
+                turn.lost.append(claim.key)
+                if owed:
+                    turn.reply(claim.worker, Recorded(key=claim.key, accepted=False))
+                continue
+            turn.finished.append(Finished(*settlement, state))
+            if owed:
+                turn.recorded.setdefault(claim.worker, []).append(claim.key)
 
     def _claim(self, turn: Turn, workers: list[int], settings: Settings, now_ms: int) -> None:
         """First a job for everybody who has none, then more for those who are quick, by turns."""
-        for worker in turn.hands.room(workers):
-            token = self._tokens.make(times.monotonic_s())
-            claim = self._ledger.claim(self._instance, worker, token, now_ms=now_ms)
-            if claim is None:
-                turn.dry = True
-                return
+        takers = list(turn.hands.room(workers))
+        if not takers:
+            return
+        token = self._tokens.make(times.monotonic_s(), len(takers))
+        turn.claimed = self._ledger.claim(self._instance, takers, token, now_ms=now_ms)
+        turn.dry = len(turn.claimed) < len(takers)
+        for claim in turn.claimed:
             turn.hands.take(claim)
-            turn.claimed.append(claim)
-            recorded = turn.recorded.pop(worker, [])  # a run says it, too
-            turn.reply(worker, run_of(claim, settings, recorded))
+            recorded = turn.recorded.pop(claim.worker, [])  # a run says it, too
+            turn.reply(claim.worker, run_of(claim, settings, recorded))
 
 
 def backoff_of(claim: Claim, settings: Settings) -> Backoff:

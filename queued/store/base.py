@@ -26,6 +26,14 @@ from queued.core.model import (
 from queued.core.verdict import Verdict
 
 
+class Settlement(NamedTuple):
+    """How the run of a claim ended, and what that makes of its job."""
+
+    claim: Claim
+    ending: Ending
+    verdict: Verdict
+
+
 class Walked(NamedTuple):
     """A step of a walk over the ended jobs of one state, and where to go on."""
 
@@ -166,10 +174,13 @@ class Ledger(Protocol):
         """Makes what has become due claimable; returns when the next job becomes due."""
         ...
 
-    def claim(self, instance: str, worker: int, token: int, *, now_ms: int) -> Claim | None:
-        """Takes the first ready job for a worker; None if there is none.
+    def claim(
+        self, instance: str, workers: Sequence[int], token: int, *, now_ms: int
+    ) -> list[Claim]:
+        """Takes the first ready jobs, one for each of `workers`, in their order; fewer if need be.
 
-        Of an instance's claims a later one has the larger token.
+        The first claim has this token, the next ones those that follow it. Of an instance's claims
+        a later one has the larger token.
         """
         ...
 
@@ -181,8 +192,8 @@ class Ledger(Protocol):
         """Drops the pieces between the kept head and the kept tail."""
         ...
 
-    def settle(self, key: Key, ending: Ending, verdict: Verdict, *, now_ms: int) -> State | None:
-        """Records how a claim ended; None if the claim is no longer in force."""
+    def settle(self, endings: Sequence[Settlement], *, now_ms: int) -> list[State | None]:
+        """Records how claims ended. For each what its job is now; None: it is not in force."""
         ...
 
     def release(self, key: Key, *, now_ms: int) -> bool:

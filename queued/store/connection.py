@@ -5,7 +5,7 @@ SQLite alone may open the file: closing any other descriptor to it would drop SQ
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
@@ -25,6 +25,7 @@ from queued.store import migrate, permissions, queries
 from queued.store.patience import Patience, patiently
 
 Value = int | float | str | bytes | None
+Values = Mapping[str, Value]  # by the name that the statement gives them
 Row = tuple[Any, ...]  # of the types that its statement selects
 
 _WAL_KEPT = 16 * 1024 * 1024  # what a checkpoint leaves of a WAL that once grew larger
@@ -91,6 +92,17 @@ class Database:
         """The first column of its first row; None if there is none."""
         row = self.row(name, **values)
         return None if row is None else row[0]
+
+    def run_each(self, name: str, values: Iterable[Values]) -> None:
+        """Runs the statement of that name, which returns no rows, once for each of `values`."""
+        self._connection.executemany(self._sql[name], values)
+
+    def rows_each(self, name: str, values: Iterable[Values]) -> list[Row]:
+        """The rows of the statement of that name, run once for each of `values`.
+
+        Inside a transaction, where nothing has to be waited for.
+        """
+        return self._connection.executemany(self._sql[name], values).fetchall()
 
     def change(self, name: str, **values: Value) -> int:
         """How many rows the statement of that name changed."""

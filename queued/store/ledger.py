@@ -1,13 +1,13 @@
 """The verbs of the dispatcher over SQLite: claims, results and output, many in one transaction."""
 
 import json
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
-from queued.core.model import Chunk, Claim, Ending, Instance, Key, Label, State
-from queued.core.verdict import Verdict
+from queued.core.model import Chunk, Claim, Instance, Key, Label, State
 from queued.store import removal
-from queued.store.base import Walked
-from queued.store.connection import Database, Row, damaged, named_errors
+from queued.store.base import Settlement, Walked
+from queued.store.connection import Database, Row, Values, damaged, named_errors
 from queued.store.patience import Patience
 
 
@@ -67,21 +67,29 @@ class SqliteLedger:
             due = self._database.value("next_due")
         return due
 
-    def claim(self, instance: str, worker: int, token: int, *, now_ms: int) -> Claim | None:
+    def claim(
+        self, instance: str, workers: Sequence[int], token: int, *, now_ms: int
+    ) -> list[Claim]:
         """See `Ledger.claim`."""
-        row = self._database.row("claim", token=token, now=now_ms)
-        if row is None:
-            return None
-        claim = self._claim((*row, worker, now_ms))
-        self._database.run(
+        rows = self._database.rows("claim", token=token, count=len(workers), now=now_ms)
+        rows.sort(key=_token)
+        claims = [
+            self._claim((*row, worker, now_ms)) for worker, row in zip(workers, rows, strict=False)
+        ]
+        self._database.run_each(
             "open_attempt",
-            job=claim.key.job,
-            attempt=claim.key.attempt,
-            instance=instance,
-            worker=worker,
-            now=now_ms,
+            [
+                {
+                    "job": claim.key.job,
+                    "attempt": claim.key.attempt,
+                    "instance": instance,
+                    "worker": claim.worker,
+                    "now": now_ms,
+                }
+                for claim in claims
+            ],
         )
-        return claim
+        return claims
 
     def release(self, key: Key, *, now_ms: int) -> bool:
         """See `Ledger.release`."""
@@ -128,38 +136,14 @@ class SqliteLedger:
             tail_start=tail_start,
         )
 
-    def settle(self, key: Key, ending: Ending, verdict: Verdict, *, now_ms: int) -> State | None:
+    def settle(self, endings: Sequence[Settlement], *, now_ms: int) -> list[State | None]:
         """See `Ledger.settle`."""
-        row = self._database.row(
-            "settle",
-            job=key.job,
-            attempt=key.attempt,
-            token=key.token,
-            state=verdict.state,
-            run_at=verdict.run_at_ms,
-            counted=verdict.counted,
-            error=verdict.error,
-            now=now_ms,
-        )
-        if row is None:
-            return None
-        self._database.run(
-            "close_attempt",
-            job=key.job,
-            attempt=key.attempt,
-            started_at=ending.started_ms,
-            ended_at=now_ms if ending.ended_ms is None else ending.ended_ms,
-            outcome=ending.outcome,
-            exit_code=ending.exit_code,
-            signal=ending.signal,
-            error=verdict.error,
-            ran_ms=ending.ran_ms,
-            cpu_ms=ending.cpu_ms,
-            peak_kib=ending.peak_kib,
-            stdout_bytes=ending.stdout_bytes,
-            stderr_bytes=ending.stderr_bytes,
-        )
-        return verdict.state if row[0] == verdict.state else State(row[0])
+        rows = self._database.rows_each("settle", [_settled(one, now_ms) for one in endings])
+        states = {Key(*key): State(state) for *key, state in rows}
+        found = [states.pop(one.claim.key, None) for one in endings]
+        in_force = [one for one, state in zip(endings, found, strict=True) if state is not None]
+        self._database.run_each("close_attempt", [_closed(one, now_ms) for one in in_force])
+        return found
 
     def prune(self, state: State, *, after: int, before_ms: int, limit: int) -> Walked:
         """See `Ledger.prune`."""
@@ -195,6 +179,43 @@ class SqliteLedger:
     def close(self) -> None:
         """See `Ledger.close`."""
         self._database.close()
+
+
+def _token(row: Row) -> int:
+    return int(row[2])
+
+
+def _settled(one: Settlement, now_ms: int) -> Values:
+    key, verdict = one.claim.key, one.verdict
+    return {
+        "job": key.job,
+        "attempt": key.attempt,
+        "token": key.token,
+        "state": verdict.state,
+        "run_at": verdict.run_at_ms,
+        "counted": verdict.counted,
+        "error": verdict.error,
+        "now": now_ms,
+    }
+
+
+def _closed(one: Settlement, now_ms: int) -> Values:
+    key, ending = one.claim.key, one.ending
+    return {
+        "job": key.job,
+        "attempt": key.attempt,
+        "started_at": ending.started_ms,
+        "ended_at": now_ms if ending.ended_ms is None else ending.ended_ms,
+        "outcome": ending.outcome,
+        "exit_code": ending.exit_code,
+        "signal": ending.signal,
+        "error": one.verdict.error,
+        "ran_ms": ending.ran_ms,
+        "cpu_ms": ending.cpu_ms,
+        "peak_kib": ending.peak_kib,
+        "stdout_bytes": ending.stdout_bytes,
+        "stderr_bytes": ending.stderr_bytes,
+    }
 
 
 def _claim(row: Row) -> Claim:

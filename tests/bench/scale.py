@@ -13,8 +13,9 @@ import time
 import apsw
 
 from queued.core import times
-from queued.core.model import Ending, Outcome, State
+from queued.core.model import Claim, Ending, Outcome, State
 from queued.core.verdict import Verdict
+from queued.store.base import Settlement
 from queued.store.ledger import SqliteLedger
 from queued.store.patience import Patience
 from queued.store.sqlite import SqliteStore
@@ -97,19 +98,12 @@ def _claims_s(size: Size, path: str) -> float:
     """Eight claims and their release in a transaction each, as the dispatcher's turns do it."""
     ledger = SqliteLedger(path, Patience())
     now = times.now_ms()
-    ending = Ending(Outcome.INTERRUPTED)
 
     def turn() -> None:
         with ledger.transaction():
-            claims = [
-                ledger.claim("bench", worker, random.getrandbits(62), now_ms=now)
-                for worker in range(8)
-            ]
+            claims = ledger.claim("bench", range(8), random.getrandbits(62), now_ms=now)
         with ledger.transaction():
-            for claim in claims:
-                if claim is not None:
-                    back = Verdict(State.PENDING, 0, claim.due_ms, None)
-                    ledger.settle(claim.key, ending, back, now_ms=now)
+            ledger.settle([_back(claim) for claim in claims], now_ms=now)
 
     turn()
     turns = max(10, size.jobs // 10)
@@ -119,6 +113,11 @@ def _claims_s(size: Size, path: str) -> float:
     spent = time.perf_counter() - start
     ledger.close()
     return spent
+
+
+def _back(claim: Claim) -> Settlement:
+    verdict = Verdict(State.PENDING, 0, claim.due_ms, None)
+    return Settlement(claim, Ending(Outcome.INTERRUPTED), verdict)
 
 
 def _command(size: Size, large: str, small: str, words: tuple[str, ...]) -> Row:

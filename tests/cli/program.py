@@ -14,6 +14,7 @@ import apsw
 from queued.core.model import Chunk, Claim, Ending, Outcome, State
 from queued.core.times import now_ms
 from queued.core.verdict import Backoff, judge
+from queued.store.base import Settlement
 from queued.store.ledger import SqliteLedger
 from queued.store.patience import Patience
 from tests.proc import watches
@@ -116,8 +117,7 @@ class Program:
         """Takes the first job that is ready."""
         self._token += 1
         with self.ledger.transaction():
-            claim = self.ledger.claim(instance, worker, self._token, now_ms=now_ms())
-        assert claim is not None
+            (claim,) = self.ledger.claim(instance, [worker], self._token, now_ms=now_ms())
         return claim
 
     def prints(self, claim: Claim, content: bytes, *, stream: int = 1, position: int = 0) -> None:
@@ -130,7 +130,7 @@ class Program:
         now = now_ms()
         verdict = judge(claim, ending, Backoff(backoff, 3600.0, 0.0), now_ms=now)
         with self.ledger.transaction():
-            return self.ledger.settle(claim.key, ending, verdict, now_ms=now)
+            return self.ledger.settle([Settlement(claim, ending, verdict)], now_ms=now)[0]
 
     def run(self, name: str, ending: Ending = OK, **fields: object) -> str:
         """Adds a job and has it run once, to this end."""

@@ -7,6 +7,7 @@ import pytest
 
 from queued.core.model import Ending, Outcome, State
 from queued.core.verdict import Verdict
+from queued.store.base import Settlement
 from tests.cli.conftest import Until
 from tests.cli.program import Program, failed, is_waiting
 
@@ -121,7 +122,8 @@ def test_follow_across_retries(queuectl: Program, until: Until) -> None:
     queuectl.prints(claim, b"one\ntwo\n")  # the same piece has grown
     assert process.stdout.readline() == b"two\n"
     with queuectl.ledger.transaction():
-        queuectl.ledger.settle(claim.key, failed(1), _again(claim.due_ms), now_ms=claim.claimed_ms)
+        again = Settlement(claim, failed(1), _again(claim.due_ms))
+        queuectl.ledger.settle([again], now_ms=claim.claimed_ms)
     claim = queuectl.claim()
     queuectl.prints(claim, b"three\n")
     queuectl.end(claim, failed(5))

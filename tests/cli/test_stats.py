@@ -8,8 +8,7 @@ def test_stats(queuectl: Program) -> None:
     queuectl.run("a")
     queuectl.add("b")
     with queuectl.ledger.transaction():
-        claim = queuectl.ledger.claim("i", 1, 5, now_ms=10**15)
-        assert claim
+        (claim,) = queuectl.ledger.claim("i", [1], 5, now_ms=10**15)
         queuectl.ledger.store_output(claim.key, Chunk(1, 0, b"hello"))
     told = queuectl.json("db", "stats")
     assert told["rows"] == {

@@ -12,6 +12,7 @@ import importlib
 import os
 import signal
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,8 +39,8 @@ def _finished(arguments: tuple[Any, ...], _result: object) -> bool:
     return bool(arguments[1].finished)
 
 
-def _something(_arguments: tuple[Any, ...], result: object) -> bool:
-    return result is not None
+def _settled(_arguments: tuple[Any, ...], result: Any) -> bool:
+    return any(state is not None for state in result)
 
 
 def _true(_arguments: tuple[Any, ...], result: object) -> bool:
@@ -52,9 +53,9 @@ def _result_arrived(arguments: tuple[Any, ...], _result: object) -> bool:
 
 def _one_more(arguments: tuple[Any, ...], result: Any) -> bool:
     """A second claim of the same worker."""
-    ledger, instance, worker, _token = arguments
-    held = [c for c in ledger.running_claims(instance) if c.worker == worker]
-    return result is not None and len(held) > 1
+    ledger, instance, _workers, _token = arguments
+    held = Counter(claim.worker for claim in ledger.running_claims(instance))
+    return any(held[claim.worker] > 1 for claim in result)
 
 
 def _one_more_made(arguments: tuple[Any, ...], _result: object) -> bool:
@@ -90,7 +91,7 @@ POINTS = {
     "enqueue: before it is inserted": Point(STORE, "_insert"),
     "enqueue: inserted, not committed": Point(STORE, "_insert", after=True),
     "enqueue: committed, not acknowledged": Point(STORE, "enqueue", after=True),
-    "claim: taken, not committed": Point(LEDGER, "claim", _something, after=True),
+    "claim: taken, not committed": Point(LEDGER, "claim", _true, after=True),
     "claim: committed, not sent": Point(DISPATCHER, "_made", _claimed),
     "claim: sent": Point(DISPATCHER, "_made", _claimed, after=True),
     "run: sent, not begun": Point(WORKER, "_begin"),
@@ -102,7 +103,7 @@ POINTS = {
     "run: exited, not reported": Point(WORKER, "_finish"),
     "run: reported, not recorded": Point(WORKER, "_finish", after=True),
     "result: arrived": Point("queued.service.turn:Clerk", "turn", _result_arrived),
-    "result: settled, not committed": Point(LEDGER, "settle", _something, after=True),
+    "result: settled, not committed": Point(LEDGER, "settle", _settled, after=True),
     "result: recorded, not acknowledged": Point(DISPATCHER, "_made", _finished),
     "result: acknowledged": Point(DISPATCHER, "_made", _finished, after=True),
     "hand: one more, not committed": Point(LEDGER, "claim", _one_more, after=True),
@@ -126,7 +127,7 @@ POINTS = {
     "rescue: what they left is killed": Point(
         "queued.service.rescue", "kill_leftovers", after=True
     ),
-    "rescue: settled, not committed": Point(LEDGER, "settle", _something, after=True),
+    "rescue: settled, not committed": Point(LEDGER, "settle", _settled, after=True),
     "rescue: forgotten, not committed": Point(LEDGER, "unregister", after=True),
     "rescue: committed": Point("queued.service.rescue:Neighbours", "forget"),
     "rescue: over": Point("queued.service.rescue:Neighbours", "forget", after=True),

@@ -17,7 +17,7 @@ from queued.core.model import (
     State,
 )
 from queued.core.verdict import Backoff, Verdict, judge
-from queued.store.base import Ledger, Store
+from queued.store.base import Ledger, Settlement, Store
 
 NOW = 1_700_000_000_000
 BACKOFF = Backoff(2.0, 3600.0, 0.0)
@@ -57,7 +57,8 @@ class Engine:
     def claim(self, *, now_ms: int = NOW, worker: int = 1, token: int = 77) -> Claim | None:
         """Claims the first ready job for instance `i`."""
         with self.ledger.transaction():
-            return self.ledger.claim("i", worker, token, now_ms=now_ms)
+            claims = self.ledger.claim("i", [worker], token, now_ms=now_ms)
+        return claims[0] if claims else None
 
     def must_claim(self, *, now_ms: int = NOW, worker: int = 1, token: int = 77) -> Claim:
         """The same where there is one."""
@@ -76,7 +77,7 @@ class Engine:
     ) -> State | None:
         """Settles a claim with a given verdict."""
         with self.ledger.transaction():
-            return self.ledger.settle(claim.key, ending, verdict, now_ms=now_ms)
+            return self.ledger.settle([Settlement(claim, ending, verdict)], now_ms=now_ms)[0]
 
     def promote(self, *, now_ms: int, limit: int = 1000) -> int | None:
         """Makes what is due claimable; when the next is due."""

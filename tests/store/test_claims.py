@@ -15,8 +15,10 @@ from queued.core.model import (
     State,
 )
 from queued.core.verdict import Verdict
+from queued.store.base import Settlement
 from tests.store.engine import FAILED, NOW, OK, Engine
 
+DONE = Verdict(State.COMPLETED, 0, NOW, None)
 STALE = {
     "job": lambda key: key._replace(job=key.job + 1),
     "attempt": lambda key: key._replace(attempt=key.attempt + 1),
@@ -226,7 +228,7 @@ def test_a_failed_turn_leaves_nothing(engine: Engine) -> None:
     job = engine.add()
     before = engine.store.show(job)
     with pytest.raises(KeyError), engine.ledger.transaction():
-        assert engine.ledger.claim("i", 1, 77, now_ms=NOW)
+        assert engine.ledger.claim("i", [1], 77, now_ms=NOW)
         raise KeyError
     assert engine.store.show(job) == before
     assert engine.store.attempts(job) == []
@@ -235,8 +237,7 @@ def test_a_failed_turn_leaves_nothing(engine: Engine) -> None:
 def test_a_turn_that_need_not_be_durable_is_seen_all_the_same(engine: Engine) -> None:
     job = engine.add()
     with engine.ledger.transaction(durable=False):
-        claim = engine.ledger.claim("i", 1, 77, now_ms=NOW)
-    assert claim is not None
+        (claim,) = engine.ledger.claim("i", [1], 77, now_ms=NOW)
     assert engine.store.show(job).state is State.PROCESSING
     assert engine.end(claim) is State.COMPLETED
 
@@ -244,13 +245,56 @@ def test_a_turn_that_need_not_be_durable_is_seen_all_the_same(engine: Engine) ->
 def test_many_moves_make_one_turn(engine: Engine) -> None:
     job = engine.add()
     with engine.ledger.transaction():
-        claim = engine.ledger.claim("i", 1, 77, now_ms=NOW)
-        assert claim is not None
+        (claim,) = engine.ledger.claim("i", [1], 77, now_ms=NOW)
         engine.ledger.store_output(claim.key, Chunk(1, 0, b"hello"))
-        engine.ledger.settle(claim.key, OK, Verdict(State.COMPLETED, 0, NOW, None), now_ms=NOW)
+        engine.ledger.settle([Settlement(claim, OK, DONE)], now_ms=NOW)
         assert engine.store.show(job).state is State.PENDING
     assert engine.store.show(job).state is State.COMPLETED
     assert list(engine.store.output(job, 1, 1)) == [Chunk(1, 0, b"hello")]
+
+
+def test_several_claims_at_once_are_in_the_order_of_the_workers_that_get_them(
+    engine: Engine,
+) -> None:
+    for name, priority in (("third", 0), ("first", 9), ("fourth", -1), ("second", 9)):
+        engine.add(id=name, priority=priority)
+    with engine.ledger.transaction():
+        claims = engine.ledger.claim("i", [5, 2, 5], 70, now_ms=NOW)
+        assert [(c.id, c.worker, c.key.token) for c in claims] == [
+            ("first", 5, 70), ("second", 2, 71), ("third", 5, 72),
+        ]  # fmt: skip
+        assert engine.ledger.running_claims("i") == claims
+        rest = engine.ledger.claim("i", [1, 2, 3], 73, now_ms=NOW)
+        assert [(c.id, c.worker, c.key.token) for c in rest] == [("fourth", 1, 73)]
+        assert engine.ledger.claim("i", [1], 76, now_ms=NOW) == []
+    engine.check_counters()
+
+
+def test_of_several_endings_at_once_each_counts_for_itself(engine: Engine) -> None:
+    for name in "abc":
+        engine.add(id=name)
+    with engine.ledger.transaction():
+        a, b, c = engine.ledger.claim("i", [1, 2, 3], 70, now_ms=NOW)
+        engine.ledger.release(b.key, now_ms=NOW)
+        (again,) = engine.ledger.claim("i", [2], 80, now_ms=NOW)
+        stale = a._replace(key=a.key._replace(token=1))
+        dead = Verdict(State.DEAD, 1, NOW, "exit 1")
+        endings = [
+            Settlement(stale, OK, DONE),
+            Settlement(c, FAILED, dead),
+            Settlement(b, FAILED, dead),
+            Settlement(again, OK, DONE),
+            Settlement(c, OK, DONE),
+        ]
+        states = engine.ledger.settle(endings, now_ms=NOW)
+    assert again.key.job == b.key.job
+    assert states[:2] == [None, State.DEAD]
+    assert engine.store.show(a.key.job).state is State.PROCESSING
+    assert engine.store.show(b.key.job).state is State.COMPLETED
+    assert [one.outcome for one in engine.store.attempts(b.key.job)] == [Outcome.EXIT]
+    (lost,) = engine.store.attempts(c.key.job)
+    assert lost.exit_code == 1
+    assert states[2:] == [None, State.COMPLETED, None]
 
 
 @pytest.mark.parametrize("shift", [3_600_000, -3_600_000])

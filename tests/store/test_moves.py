@@ -5,7 +5,7 @@ import pytest
 from queued.core.errors import ConflictError
 from queued.core.model import MOVES, Claim, Key, Operation, State
 from queued.core.verdict import Verdict
-from tests.store.engine import NOW, OK, Engine
+from tests.store.engine import NOW, Engine
 
 LATER = NOW + 60_000
 PAIRS = [(state, operation) for state in State for operation in Operation]
@@ -24,10 +24,10 @@ def _apply(engine: Engine, operation: Operation, job: int, claim: Claim | None, 
                 return bool(engine.store.retry([job], now_ms=LATER))
             except ConflictError:
                 return False
-    key = claim.key if claim else Key(job, engine.store.show(job).runs, 77)
-    verdict = Verdict(to, 0, LATER + 1, None)
-    with engine.ledger.transaction():
-        return engine.ledger.settle(key, OK, verdict, now_ms=LATER) is not None
+    if claim is None:
+        key = Key(job, engine.store.show(job).runs, 77)
+        claim = Claim(key, "", "", "", {}, 0, 3, 1, NOW, NOW)
+    return engine.settle(claim, Verdict(to, 0, LATER + 1, None), now_ms=LATER) is not None
 
 
 @pytest.mark.parametrize("to", [State.PENDING, State.COMPLETED, State.DEAD, State.CANCELLED])

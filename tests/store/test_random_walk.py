@@ -122,7 +122,8 @@ class Walk(RuleBasedStateMachine):
     def _claim(self, instance: str) -> None:
         token = next(self._tokens)
         with self._engine.ledger.transaction():
-            claim = self._engine.ledger.claim(instance, 1, token, now_ms=self._now_ms)
+            claims = self._engine.ledger.claim(instance, [1], token, now_ms=self._now_ms)
+        claim = claims[0] if claims else None
         task = self._model.claim(instance, token, self._now_ms)
         assert (claim is None) is (task is None)
         if claim is not None and task is not None:

@@ -24,9 +24,13 @@ WHERE seq IN (SELECT seq FROM jobs WHERE state = 'pending' AND ready = 0 AND run
               ORDER BY run_at LIMIT :limit);
 
 -- claim --
--- Takes the first ready job. Guard: ready. One step into jobs_ready.
-UPDATE jobs SET state = 'processing', ready = 0, runs = runs + 1, token = :token, updated_at = :now
-WHERE seq = (SELECT seq FROM jobs WHERE ready = 1 ORDER BY priority DESC, run_at, seq LIMIT 1)
+-- Takes the first ready jobs, with tokens in the same order. Guard: ready. A step each in jobs_ready.
+UPDATE jobs SET state = 'processing', ready = 0, runs = runs + 1, token = :token + first.place,
+                updated_at = :now
+FROM (SELECT seq AS job, row_number() OVER (ORDER BY priority DESC, run_at, seq) - 1 AS place
+      FROM (SELECT seq, priority, run_at FROM jobs WHERE ready = 1
+            ORDER BY priority DESC, run_at, seq LIMIT :count)) AS first
+WHERE seq = first.job
 RETURNING seq, runs, token, id, queue, command, options, attempts, max_retries, run_at;
 
 -- open_attempt --
@@ -57,7 +61,7 @@ UPDATE jobs SET
     last_error = coalesce(:error, last_error),
     updated_at = :now
 WHERE seq = :job AND runs = :attempt AND token = :token AND state = 'processing'
-RETURNING state;
+RETURNING seq, runs, :token, state;
 
 -- close_attempt --
 -- Guard: settle found the claim in force, in the same transaction.
