@@ -21,6 +21,7 @@ from queued.service.clock import Clock
 from queued.service.crew import Crew
 from queued.service.gauge import Gauge
 from queued.service.hands import Hands
+from queued.service.holders import Holders
 from queued.service.log import Log
 from queued.service.looks import Looks
 from queued.service.messages import (
@@ -49,7 +50,6 @@ from queued.store.ledger import SqliteLedger
 from queued.store.patience import Patience
 
 _PASSING = (StorageError, DeniedError, BusyError)
-_LOCKED_S = 5.0  # how long a wait for the database is nobody's business
 
 
 class News(NamedTuple):
@@ -89,8 +89,8 @@ class Dispatcher:
         self._printed = Printed(log)
         self._alarm = WallAlarm()
         self._refusals = Refusals(log)
+        self._holders = Holders(database, log)
         self._ready = self._draining = self._finishing = self._stop_told = self._renewing = False
-        self._locked_told = False
         self._version: int | None = None
 
     def run(self) -> int:
@@ -115,7 +115,7 @@ class Dispatcher:
     # The start and the end
 
     def _open(self) -> None:
-        self._ledger = SqliteLedger(self._database, Patience(on_wait=self._locked))
+        self._ledger = SqliteLedger(self._database, Patience(on_wait=self._waited))
         self._clerk = Clerk(self._ledger, self._instance.id)
         self._gauge = Gauge(self._ledger, self._supervisor, self._log)
         self._clock = Clock(self._ledger, self._log)
@@ -160,16 +160,9 @@ class Dispatcher:
         self._alarm.take()
         self._looks.wanted = True
 
-    def _locked(self, waited_s: float) -> None:
+    def _waited(self, waited_s: float) -> None:
         self._answer()  # to wait for others is no hang
-        if waited_s >= _LOCKED_S and not self._locked_told:
-            self._locked_told = True
-            self._log.warning(
-                "database.locked",
-                database=self._database,
-                waited_s=round(waited_s, 1),
-                action="end the program that holds it: lsof on the file names it",
-            )
+        self._holders.waited(waited_s)
 
     def _hear(self) -> None:
         for message in self._supervisor.receive():
@@ -277,13 +270,13 @@ class Dispatcher:
         for worker, messages in turn.replies.items():
             self._crew.send(worker, messages)
         self._retention.made(now_s)
+        self._holders.made(self._ledger.backlog_bytes, now_s)
         wakes = [ms for ms in (turn.next_due_ms, self._retention.next_ms) if ms is not None]
         self._alarm.set(None if self._draining else min(wakes, default=None))
         if turn.next_due_ms is not None and turn.next_due_ms <= now_ms:
             self._looks.wanted = True
         self._looks.by_s = self._crew.next_s
         self._looks.poll(self._tuning.settings.worker_poll_interval)
-        self._locked_told = False
         self._refusals.accepted()
         if self._tuning.settings.log_output:
             self._printed.tell(turn)

@@ -54,6 +54,7 @@ EVENTS = {
     "settings.refused": "a stored setting is wrong; the old ones stay",
     "clock.shifted": "the wall clock was set; waiting retries were moved along",
     "database.locked": "another program has held the database for long; we wait",
+    "database.held_up": "another program keeps a transaction open, and the WAL grows meanwhile",
     "database.refused": "a turn could not be made durable; it is tried again",
     "database.recovered": "turns are durable again",
     "database.watch_missing": "inotify is not to be had; we look for work now and then",

@@ -14,7 +14,7 @@ import apsw
 
 from queued.core.errors import BusyError, ConflictError, DatabaseUnusableError, UsageError
 from queued.store import bare, migrate, naming, permissions
-from queued.store.connection import named_errors
+from queued.store.connection import named_errors, wal_bytes
 
 Patient = Callable[[int], bool]
 _SIDES = ("-wal", "-shm", "-journal")
@@ -49,8 +49,7 @@ def _check_target(path: str, target: str, *, replace: bool) -> None:
 
 def _unfinished(path: str) -> bool:
     """Whether part of what was written is in the WAL only: it is in use, or was when all died."""
-    wal = f"{path}-wal"
-    return os.path.exists(wal) and os.stat(wal).st_size > 0
+    return wal_bytes(path) > 0
 
 
 def _taken(target: str) -> ConflictError:

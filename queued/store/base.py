@@ -230,6 +230,13 @@ class Ledger(Protocol):
         """The stored settings."""
         ...
 
+    def backlog_bytes(self) -> int:
+        """How much of what was written lately is kept until nobody reads what was before.
+
+        May be called outside a transaction.
+        """
+        ...
+
     def version(self) -> int:
         """Changes whenever somebody else has committed."""
         ...

@@ -164,10 +164,17 @@ class Database:
         self._connection.close()
 
 
+def wal_bytes(path: str) -> int:
+    """How large the write-ahead log of a database is; 0 if there is none."""
+    try:
+        return os.stat(f"{path}-wal").st_size
+    except FileNotFoundError:
+        return 0
+
+
 def close_untouched(connection: apsw.Connection, path: str) -> None:
     """Closes a file that was refused, without the checkpoint that would write to it."""
-    wal = f"{path}-wal"
-    if os.path.exists(wal) and os.stat(wal).st_size > 0:
+    if wal_bytes(path):
         connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
     connection.close()
 

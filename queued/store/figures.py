@@ -1,10 +1,10 @@
 """How large a database is, and what takes the room."""
 
-import os
 from collections.abc import Callable
 from typing import NamedTuple
 
 from queued.store import bare, queries
+from queued.store.connection import wal_bytes
 
 
 class Figures(NamedTuple):
@@ -37,7 +37,7 @@ def stats(path: str, patience: Callable[[int], bool]) -> Figures:
         figures = Figures(
             schema=connection.pragma("user_version"),
             bytes=page_bytes * pages,
-            wal_bytes=_size(f"{path}-wal"),
+            wal_bytes=wal_bytes(path),
             page_bytes=page_bytes,
             pages=pages,
             free_pages=connection.pragma("freelist_count"),
@@ -49,10 +49,3 @@ def stats(path: str, patience: Callable[[int], bool]) -> Figures:
         )
         connection.execute("COMMIT")
     return figures
-
-
-def _size(path: str) -> int:
-    try:
-        return os.stat(path).st_size
-    except FileNotFoundError:
-        return 0

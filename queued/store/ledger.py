@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from queued.core.model import Chunk, Claim, Instance, Key, Label, State
 from queued.store import removal
 from queued.store.base import Settlement, Walked
-from queued.store.connection import Database, Row, Values, damaged, named_errors
+from queued.store.connection import Database, Row, Values, damaged, named_errors, wal_bytes
 from queued.store.patience import Patience
 
 
@@ -170,6 +170,10 @@ class SqliteLedger:
     def config(self) -> dict[str, str]:
         """See `Ledger.config`."""
         return dict(self._database.rows("config"))
+
+    def backlog_bytes(self) -> int:
+        """See `Ledger.backlog_bytes`."""
+        return wal_bytes(self._database.path)
 
     def version(self) -> int:
         """See `Ledger.version`."""

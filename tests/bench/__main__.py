@@ -12,22 +12,22 @@ import sys
 import apsw
 
 from queued import __version__
-from tests.bench import commands, idle, peers, scale, throughput
+from tests.bench import beside, commands, idle, peers, scale, throughput
 from tests.bench.measure import FULL, SHORT, Row
 
 BENCHMARKS = {
     "xargs": throughput.against_xargs,
     "peers": peers.ahead_of_each,
     "workers": throughput.many_workers,
-    "shares": throughput.shares,
     "enqueue": commands.one_enqueue,
     "batch": commands.many_enqueues,
     "latency": commands.start_latency,
     "scale": scale.flat,
     "idle": idle.nothing_to_do,
     "memory": idle.memory,
-    "readers": throughput.beside_readers,
-    "enqueuers": throughput.beside_enqueuers,
+    "readers": beside.beside_readers,
+    "begin": beside.beside_a_forgotten_begin,
+    "enqueuers": beside.beside_enqueuers,
 }
 
 

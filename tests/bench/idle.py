@@ -12,14 +12,14 @@ def nothing_to_do(size: Size) -> list[Row]:
         time.sleep(0.5)
         pids = _tree(process.pid)
         before = [_cost(pid) for pid in pids]
-        time.sleep(size.idle_s)
+        time.sleep(size.long_s)
         after = [_cost(pid) for pid in pids]
     wakes = sum(b[0] - a[0] for a, b in zip(before, after, strict=True))
     ticks = sum(b[1] - a[1] for a, b in zip(before, after, strict=True))
     detail = f"{ticks * 1000 // os.sysconf('SC_CLK_TCK')} ms of CPU, {len(pids)} processes"
     return [
         Row(
-            f"idle for {size.idle_s:g} s: wake-ups", "-", wakes, "0", detail, verdict(wakes, most=0)
+            f"idle for {size.long_s:g} s: wake-ups", "-", wakes, "0", detail, verdict(wakes, most=0)
         )
     ]
 

@@ -9,13 +9,15 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import apsw
 
 from queued.core import times
 from queued.core.model import NewJob
 from queued.store.sqlite import SqliteStore
+
+T = TypeVar("T")
 
 
 class Row(NamedTuple):
@@ -34,14 +36,14 @@ class Size(NamedTuple):
 
     jobs: int
     pairs: int
-    idle_s: float
+    long_s: float  # of what is to be seen for a minute
     scale: int
     enqueues: int
     samples: int
 
 
-FULL = Size(jobs=5000, pairs=5, idle_s=60, scale=10_000_000, enqueues=100_000, samples=200)
-SHORT = Size(jobs=60, pairs=1, idle_s=1, scale=10_000, enqueues=500, samples=5)
+FULL = Size(jobs=5000, pairs=5, long_s=60, scale=10_000_000, enqueues=100_000, samples=200)
+SHORT = Size(jobs=60, pairs=1, long_s=1, scale=10_000, enqueues=500, samples=5)
 
 
 def median(samples: list[float]) -> float:
@@ -138,7 +140,7 @@ def drain_s(workers: int, count: int) -> float:
     return drained(workers, count, span_s)
 
 
-def drained(workers: int, count: int, measure: Callable[[str], float]) -> float:
+def drained(workers: int, count: int, measure: Callable[[str], T]) -> T:
     """What `measure` says of the database when so many workers have run so many jobs `true`."""
     with place() as directory:
         database = os.path.join(directory, "queue.db")

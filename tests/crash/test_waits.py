@@ -6,6 +6,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from pathlib import Path
 
 from tests.crash.scene import Scene
 from tests.service import eventually
@@ -63,6 +64,46 @@ def test_one_who_stands_still_at_the_index_is_waited_for(scene: Scene) -> None:
     assert scene.broken() == []
     assert not service.logged("process.failed")
     assert not service.logged("child.died")
+
+
+FORGETS = """
+import sqlite3, sys
+shell = sqlite3.connect(sys.argv[1], isolation_level=None)
+shell.execute("BEGIN")
+shell.execute("SELECT count(*) FROM jobs").fetchone()
+print("reads", flush=True)
+sys.stdin.read()
+"""
+MIB = 1 << 20
+
+
+def test_a_transaction_that_was_forgotten_holds_nobody_up_and_is_told_of(scene: Scene) -> None:
+    """What is written meanwhile must be kept for it, and goes when it has ended."""
+    service = scene.serve().ready()
+    wal = Path(f"{scene.queue.path}-wal")
+    with subprocess.Popen(
+        [sys.executable, "-c", FORGETS, scene.queue.path],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as shell:
+        assert shell.stdout is not None
+        assert shell.stdout.readline() == b"reads\n"
+        for n in range(80):
+            scene.add(f"large{n}", f"head -c {MIB} /dev/zero")
+        for name in sorted(scene.acknowledged):
+            scene.queue.wait(name)
+        assert wal.stat().st_size > 64 * MIB, "or this test shows nothing"
+        n = 0
+        while not service.logged("database.held_up"):
+            scene.queue.wait(scene.add(f"small{(n := n + 1)}", "sleep 0.1"))
+        shell.communicate()
+    for n in range(20):
+        scene.queue.wait(scene.add(f"after{n}", "true"))
+    assert wal.stat().st_size <= 16 * MIB
+    assert scene.broken() == []
+    (told,) = service.logged("database.held_up")
+    assert told["level"] == "warning"
+    assert told["wal_bytes"] > 64 * MIB
 
 
 def test_a_whole_tree_that_stands_still_is_not_taken_for_dead(scene: Scene) -> None:

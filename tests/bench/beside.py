@@ -1,0 +1,188 @@
+"""What the load loses by others who look, wait or enqueue meanwhile, and how long those wait.
+
+Each of them is a process of its own: locks of two in one process would be one's.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
+
+from queued.core import times
+from queued.core.model import Label, NewJob
+from queued.store.sqlite import SqliteStore
+from tests.bench.measure import (
+    Row,
+    Size,
+    completed,
+    fill,
+    median,
+    place,
+    service,
+    span_s,
+    verdict,
+    wait_until,
+)
+
+_BACKLOG = 4000
+_QUEUECTL = (sys.executable, "-m", "queued.ctl", "--db")
+_STATUS = 'while "$0" -m queued.ctl --db "$1" status; do sleep 0.5; done'
+_FORGETS = """
+import sqlite3, sys
+shell = sqlite3.connect(sys.argv[1], isolation_level=None)
+shell.execute("BEGIN")
+shell.execute("SELECT count(*) FROM jobs").fetchone()
+print("reads", flush=True)
+sys.stdin.read()
+"""
+_ENQUEUES = """
+import json, sys, time
+from queued.core.model import NewJob
+from queued.core.times import now_ms
+from queued.store.sqlite import SqliteStore
+store, end = SqliteStore(sys.argv[1]), time.monotonic() + float(sys.argv[2])
+count, worst = 0, 0.0
+while (start := time.monotonic()) < end:
+    store.enqueue([NewJob("true")], max_retries=1, now_ms=now_ms())
+    count, worst = count + 1, max(worst, time.monotonic() - start)
+print(json.dumps([count, worst]))
+"""
+Beside = Callable[[str], AbstractContextManager[object]]
+
+
+@contextmanager
+def _program(*words: str) -> Iterator[None]:
+    """Goes on with all that it starts until the block ends."""
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, start_new_session=True)
+    try:
+        yield
+        assert process.poll() is None, f"ended early: {words}"
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _status(database: str) -> AbstractContextManager[None]:
+    """`queuectl status` twice a second."""
+    return _program("sh", "-c", _STATUS, sys.executable, database)
+
+
+def _follow(database: str) -> AbstractContextManager[None]:
+    """`queuectl logs --follow` of a job that waits."""
+    store = SqliteStore(database)
+    later = NewJob("true", delay_ms=3_600_000)
+    (name,) = store.enqueue([later], max_retries=1, now_ms=times.now_ms())
+    store.close()
+    return _program(*_QUEUECTL, database, "logs", "--follow", name)
+
+
+@contextmanager
+def _forgotten_begin(database: str) -> Iterator[None]:
+    """A transaction that somebody opened, read in, and left."""
+    with subprocess.Popen(
+        [sys.executable, "-c", _FORGETS, database], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as shell:
+        assert shell.stdout is not None
+        assert shell.stdout.readline()
+        yield
+        shell.communicate()
+
+
+def beside_readers(size: Size) -> list[Row]:
+    """Somebody who looks again and again, or follows a job, must not slow the queue."""
+    others: dict[str, Beside] = {"status twice a second": _status, "logs --follow": _follow}
+    got: dict[str, list[float]] = {name: [] for name in others}
+    largest = after = 0
+    for _ in range(size.pairs):
+        alone_s, _, _ = _loaded_s(size.jobs, nullcontext)
+        for name, beside in others.items():
+            loaded_s, most, left = _loaded_s(size.jobs, beside)
+            got[name].append(alone_s / loaded_s)
+            largest, after = max(largest, most), max(after, left)
+    return [_against_alone(f"load beside {name}", median(got[name]), largest, after)
+            for name in others]  # fmt: skip
+
+
+def _against_alone(what: str, value: float, largest: int, after: int) -> Row:
+    detail = f"WAL {largest >> 20} MiB at most, {after >> 20} MiB afterwards"
+    return Row(what, "load alone", value, ">= 0.9", detail, verdict(value, least=0.9))
+
+
+def _loaded_s(count: int, beside: Beside) -> tuple[float, int, int]:
+    """Seconds for `count` jobs beside somebody; the WAL's size at its largest and after."""
+    with place() as directory:
+        database = os.path.join(directory, "queue.db")
+        store = fill(database, count)
+        largest = 0
+        with beside(database), service(database, 8):
+            while completed(store) < count:
+                largest = max(largest, os.path.getsize(f"{database}-wal"))
+                time.sleep(0.1)
+            spent_s = span_s(database)
+            after = os.path.getsize(f"{database}-wal")
+        store.close()
+        return spent_s, largest, after
+
+
+def beside_a_forgotten_begin(size: Size) -> list[Row]:
+    """A reader who never ends: jobs go on as before, and the WAL is small again afterwards."""
+    with place() as directory:
+        database = os.path.join(directory, "queue.db")
+        store = SqliteStore(database)
+        wal = partial(os.path.getsize, f"{database}-wal")
+        with service(database, 8):
+            _rate(store, 1.0)
+            before = _rate(store, size.long_s / 6)
+            with _forgotten_begin(database):
+                during = _rate(store, size.long_s)
+                largest = wal()
+            after = _rate(store, size.long_s / 6)
+            left = wal()
+        store.close()
+    what = f"load beside a BEGIN of {size.long_s:g} s"
+    return [_against_alone(what, 2 * during / (before + after), largest, left)]
+
+
+def _rate(store: SqliteStore, seconds: float) -> float:
+    """Jobs a second, while there are always more."""
+    first, start = completed(store), time.monotonic()
+    while time.monotonic() < start + seconds:
+        if store.status(now_ms=times.now_ms()).counts[Label.PENDING] < _BACKLOG:
+            jobs = [NewJob("true")] * (_BACKLOG // 2)
+            store.enqueue(jobs, max_retries=3, now_ms=times.now_ms())
+        time.sleep(0.1)
+    return (completed(store) - first) / (time.monotonic() - start)
+
+
+def beside_enqueuers(size: Size) -> list[Row]:
+    """Eight processes that enqueue singly beside full load: none waits long, fails or starves."""
+    seconds = size.long_s / 6
+    with place() as directory:
+        database = os.path.join(directory, "queue.db")
+        store = fill(database, 6 * size.jobs)
+        with service(database, 8):
+            wait_until(lambda: completed(store) > 0)
+            processes = [
+                subprocess.Popen(
+                    [sys.executable, "-c", _ENQUEUES, database, str(seconds)],
+                    stdout=subprocess.PIPE,
+                )
+                for _ in range(8)
+            ]
+            answers = [process.communicate()[0] for process in processes]
+            failed = sum(process.returncode != 0 for process in processes)
+        store.close()
+    counts, waits = zip(*(json.loads(answer) for answer in answers if answer), strict=True)
+    worst = max(waits)
+    share = min(counts) * len(counts) / sum(counts)
+    return [
+        Row("8 enqueuers beside load: longest wait", "-", worst, "<= 1 s", f"{failed} failed",
+            verdict(worst, most=1.0) and failed == 0),
+        Row("fewest jobs of an enqueuer of 8", "its share", share, "-",
+            f"{sum(counts) / seconds:.0f} a second by all"),
+    ]  # fmt: skip

@@ -1,0 +1,75 @@
+"""Which program is said to hold the database up, when, and how often."""
+
+from typing import Any
+
+import pytest
+import structlog
+
+from queued.service.holders import Holders
+
+LONG, SHORT = 100 << 20, 1 << 20
+
+
+class Told:
+    """A log that counts, and who has it."""
+
+    def __init__(self) -> None:
+        self.lines: list[dict[str, Any]] = []
+        self.holders = Holders("/q.db", structlog.wrap_logger(self, processors=[self._keep]))
+        self.now_s = 0.0
+        self.looks = 0
+
+    def _keep(self, _logger: object, _method: str, fields: Any) -> Any:
+        self.lines.append(fields)
+        raise structlog.DropEvent
+
+    def turns(self, size: int, seconds: float) -> None:
+        """One each tenth of a second while the log is so long."""
+        for _ in range(round(seconds * 10)):
+            self.now_s += 0.1
+            self.holders.made(lambda: self._look(size), self.now_s)
+
+    def _look(self, size: int) -> int:
+        self.looks += 1
+        return size
+
+    def events(self) -> list[str]:
+        return [line["event"] for line in self.lines]
+
+
+@pytest.fixture
+def told() -> Told:
+    return Told()
+
+
+def test_a_log_that_stays_long_is_told_once_each_time(told: Told) -> None:
+    told.turns(SHORT, 10)
+    assert told.lines == []
+    told.turns(LONG, 30)
+    assert told.events() == ["database.held_up"]
+    assert told.lines[0]["wal_bytes"] == LONG
+    told.turns(SHORT, 2)
+    told.turns(LONG, 10)
+    assert told.events() == ["database.held_up"] * 2
+
+
+def test_one_that_is_long_for_a_moment_is_nobodys_business(told: Told) -> None:
+    for _ in range(5):
+        told.turns(LONG, 3)
+        told.turns(SHORT, 2)
+    assert told.lines == []
+
+
+def test_its_size_is_looked_at_once_a_second(told: Told) -> None:
+    told.turns(SHORT, 10)
+    assert told.looks == pytest.approx(10, abs=1)
+
+
+def test_a_wait_for_the_lock_is_told_once_each_time(told: Told) -> None:
+    for waited_s in (0.1, 4.9, 5.0, 6.0, 20.0):
+        told.holders.waited(waited_s)
+    assert told.events() == ["database.locked"]
+    told.turns(SHORT, 0.1)
+    told.holders.waited(1.0)
+    told.holders.waited(7.0)
+    assert [line["waited_s"] for line in told.lines] == [5.0, 7.0]
