@@ -10,10 +10,15 @@ from queued.core.times import monotonic_s
 
 T = TypeVar("T")
 
+_SLEEP_S = 0.02  # at most, between two tries
+_LATE_S, _EAGER_S = 0.2, 0.002  # who has waited so long sleeps no longer than that
+_STUCK_S = 2.0  # unless it is nobody's turn: one holds the lock for long
+
 
 class Patience:
     """A busy handler: sleeps a random short while, so that nobody starves; asks when to give up.
 
+    Who has waited longer than most tries more often than most, until it has its turn.
     `limit_s` is how long one statement may wait (None: for ever). `on_wait` is called with the
     seconds waited so far each time before it sleeps.
     """
@@ -37,7 +42,8 @@ class Patience:
             self._on_wait(waited)
         from random import uniform  # half a millisecond of queuectl's start, seldom needed
 
-        time.sleep(uniform(0.000_1, min(0.000_5 * (tries + 1), 0.02)))
+        most = _EAGER_S if _LATE_S <= waited < _STUCK_S else _SLEEP_S
+        time.sleep(uniform(0.000_1, min(0.000_5 * (tries + 1), most)))
         return True
 
 

@@ -1,0 +1,69 @@
+"""How one waits who finds the database locked: at random, eagerly once it is late, and not for ever."""
+
+import time
+
+import pytest
+
+from queued.store import patience
+from queued.store.patience import Patience
+
+
+class Clock:
+    """Time passes only where somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.now_s = 100.0
+        self.slept_s: list[float] = []
+
+    def sleep(self, seconds: float) -> None:
+        self.slept_s.append(seconds)
+        self.now_s += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(patience, "monotonic_s", lambda: made.now_s)
+    monkeypatch.setattr(time, "sleep", made.sleep)
+    return made
+
+
+def _wait(clock: Clock, from_s: float, to_s: float, waiter: Patience) -> list[float]:
+    """The sleeps of one who has waited so long, until it has waited so long."""
+    clock.slept_s.clear()
+    start_s = clock.now_s
+    tries = 0
+    while clock.now_s < start_s + to_s:
+        assert waiter(tries)
+        tries += 1
+    at_s, found = 0.0, []
+    for slept_s in clock.slept_s:
+        if at_s >= from_s:
+            found.append(slept_s)
+        at_s += slept_s
+    return found
+
+
+def test_the_longer_one_has_waited_the_more_eagerly_it_tries(clock: Clock) -> None:
+    at_first = _wait(clock, 0.1, 0.2, Patience())
+    late = _wait(clock, 0.25, 1.9, Patience())
+    stuck = _wait(clock, 2.1, 10.0, Patience())
+    assert max(at_first) > 5 * max(late)
+    assert max(stuck) > 5 * max(late), "nobody has had a turn meanwhile: to be quick is no use"
+    assert len(set(late)) == len(late), "at random, or two would meet for ever"
+
+
+def test_the_first_tries_come_at_once(clock: Clock) -> None:
+    assert Patience()(0)
+    assert clock.slept_s[0] <= 0.0005
+
+
+def test_a_limit_ends_it(clock: Clock) -> None:
+    waited: list[float] = []
+    waiter = Patience(0.5, waited.append)
+    tries = 0
+    while waiter(tries):
+        tries += 1
+    assert 100.5 <= clock.now_s < 100.6
+    assert waited == sorted(waited)
+    assert waiter(0), "the next wait is another"
