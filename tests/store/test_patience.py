@@ -1,4 +1,4 @@
-"""How one waits who finds the database locked: at random, eagerly once it is late, and not for ever."""
+"""How one waits who finds the database locked: at random, eagerly once it is late, not for ever."""
 
 import time
 
