@@ -14,6 +14,7 @@ _IGNORED = (signal.SIGPIPE, signal.SIGXFSZ)
 _libc = ctypes.CDLL(None, use_errno=True)
 _SIGSET = 128  # bytes of a sigset_t
 _SIGINFO = 128  # and of a signalfd_siginfo
+_DEATH = (signal.SIGCHLD,)
 _LONGEST_S = 86_400.0  # poll counts milliseconds in an int, which is 24 days
 
 
@@ -56,17 +57,9 @@ class Wake:
         """Whether the descriptor was added."""
         return descriptor in self._calls
 
-    def wait(self, timeout_s: float | None, *, urgent: bool = False) -> None:
-        """One sleep, at most `timeout_s` (None: for ever), and the calls that it leads to.
-
-        `urgent`: only what was added as that ends it; all else waits.
-        """
-        if timeout_s is not None:
-            timeout_s = min(timeout_s, _LONGEST_S)
-        for descriptor, _ in (self._urgent if urgent else self._epoll).poll(timeout_s):
-            call = self._calls.get(descriptor)
-            if call is not None:
-                call()
+    def wait(self, timeout_s: float | None) -> None:
+        """One sleep, at most `timeout_s` (None: for ever), and the calls that it leads to."""
+        self._sleep(self._epoll, timeout_s)
 
     def nap(self, seconds: float) -> bool:
         """Sleeps so long, or until something urgent comes, then hears all that has come meanwhile.
@@ -74,20 +67,30 @@ class Wake:
         False, at once, if it is no time at all.
         """
         if seconds > 0:
-            self.wait(seconds, urgent=True)
-            self.wait(0)
+            self._sleep(self._urgent, seconds)
+            self._sleep(self._epoll, 0)
         return seconds > 0
+
+    def _sleep(self, epoll: select.epoll, timeout_s: float | None) -> None:
+        if timeout_s is not None:
+            timeout_s = min(timeout_s, _LONGEST_S)
+        for descriptor, _ in epoll.poll(timeout_s):
+            call = self._calls.get(descriptor)
+            if call is not None:
+                call()
 
 
 class Signals:
-    """Collects signals for a loop: the handlers do nothing, a pipe wakes the sleeper."""
+    """Collects signals for a loop: the handlers do next to nothing, a pipe wakes the sleeper."""
+
+    arrived = False  # whether there is anything to take
 
     def __init__(self, wanted: Iterable[signal.Signals]) -> None:
         """Takes over the process's signal handling, whatever it inherited."""
         self._read, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         _forget_ignored()
         for number in wanted:
-            signal.signal(number, _nothing)
+            signal.signal(number, self._arrive)
         signal.set_wakeup_fd(write, warn_on_full_buffer=False)
         # Last: what was blocked until now (by whoever forked us, too) is not lost.
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
@@ -98,10 +101,14 @@ class Signals:
 
     def take(self) -> list[int]:
         """The signals that came since the last call, in their order."""
+        self.arrived = False
         try:
             return list(os.read(self._read, 4096))
         except BlockingIOError:
             return []
+
+    def _arrive(self, _signal: int, _frame: FrameType | None) -> None:
+        self.arrived = True
 
 
 class Deaths:
@@ -128,6 +135,10 @@ class Deaths:
             return bool(os.read(self._descriptor, _SIGINFO))
         except BlockingIOError:
             return False
+
+    def wait(self, timeout_s: float) -> bool:
+        """Sleeps until there is one, or for so long; nothing else ends it. Reap if it is true."""
+        return signal.sigtimedwait(_DEATH, timeout_s) is not None
 
 
 def _nothing(_signal: int, _frame: FrameType | None) -> None:

@@ -72,9 +72,9 @@ class Worker:
         os.setsid()  # what a terminal sends to its foreground reaches no command that is starting
         processes.become_subreaper()
         processes.close_on_exec()
-        self._wake.add(self._signals.fileno(), self._obey, urgent=True)
-        self._wake.add(self._lifeline, self._orphan, urgent=True)
-        self._wake.add(self._dead.fileno(), self._reap, urgent=True)
+        self._wake.add(self._signals.fileno(), self._obey)
+        self._wake.add(self._lifeline, self._orphan)
+        self._wake.add(self._dead.fileno(), self._reap)
         while True:
             if self._channel is None:
                 self._connect()
@@ -86,7 +86,17 @@ class Worker:
                 continue
             if self._channel is None and self._execution is None:
                 return 1  # nobody is there to take the result; the next start rescues the job
-            self._wake.wait(self._timeout_s(), urgent=self._young_s < times.NEVER_S)
+            if self._execution is not None and self._young_s < times.NEVER_S:
+                self._wait_young(self._execution)
+            else:
+                self._wake.wait(self._timeout_s())
+
+    def _wait_young(self, execution: Execution) -> None:
+        """For the end of a command that may come at once; what else comes is heard soon enough."""
+        if not self._signals.arrived and self._dead.wait(self._timeout_s() or 0.0):
+            execution.reap(times.monotonic_s())
+        if self._signals.arrived:
+            self._obey()
 
     # What wakes it
 

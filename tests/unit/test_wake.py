@@ -1,6 +1,8 @@
 """What a sleeper hears of, and when."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -60,11 +62,27 @@ def test_no_nap_hears_nothing(bells: tuple[Wake, Bell, Bell]) -> None:
     assert (usual.heard, urgent.heard) == (0, 0)
 
 
-def test_what_is_not_urgent_waits_while_only_that_is_wanted(bells: tuple[Wake, Bell, Bell]) -> None:
-    wake, usual, urgent = bells
-    usual.ring()
-    urgent.ring()
-    wake.wait(None, urgent=True)
-    assert (usual.heard, urgent.heard) == (0, 1)
-    wake.wait(None)
-    assert (usual.heard, urgent.heard) == (1, 1)
+# In a process of its own: these are handlers and a mask of the whole process.
+LISTENS = """
+import os, signal, time
+from queued.service.wake import Deaths, Signals
+
+signals = Signals((signal.SIGTERM, signal.SIGCHLD))
+deaths = Deaths()
+start = time.monotonic()
+child = os.posix_spawn("/bin/true", ["true"], {})
+assert deaths.wait(10)
+os.waitpid(child, 0)
+assert not deaths.wait(0.01), "it was told once"
+assert not deaths.take(), "in either way"
+assert time.monotonic() - start < 5
+assert not signals.arrived
+os.kill(os.getpid(), signal.SIGTERM)
+assert signals.arrived
+assert signals.take() == [signal.SIGTERM]
+assert not signals.arrived
+"""
+
+
+def test_a_death_ends_a_sleep_for_it_and_a_signal_is_remembered() -> None:
+    subprocess.run([sys.executable, "-c", LISTENS], check=True)
