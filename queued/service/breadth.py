@@ -12,12 +12,13 @@ from queued.core import times
 from queued.service.hands import Hands
 from queued.service.log import Log
 
-_PER_PROCESSOR = 4
+_PER_PROCESSOR = 2
 _SURE_S = 0.1  # so long jobs must have waited before anything is tried
 _FEW_S, _ALL_S, _OVER_S = 0.15, 0.45, 0.6  # when a trial comes to a few, to all again, to its end
 _SETTLE_S = 0.07  # after a change, until all that was handed out before has ended and is told
 _SILENT_S = 0.1  # without a turn: a few end something all the time, or are no few to rely on
 _GO_ON_S = 5.0  # a few, until everybody is tried again
+_SHIFT_S = 0.2  # until one of them is relieved by another, so that none rests for long
 _AGAIN_S, _AGAIN_MAX_S = 5.0, 80.0  # everybody, until a few are tried again: at first, and at most
 
 
@@ -53,7 +54,8 @@ class Breadth:
         self._log = log
         self._trial: Trial | None = None
         self._few = False
-        self._first = 0  # of the few; others each time, so that none rests for long
+        self._first = 0  # of the few
+        self._shift_s = 0.0  # when it is relieved
         self._next_s = 0.0  # when the next trial is due; 0 before the first turn
         self._again_s = _AGAIN_S
         self._last_s = 0.0  # when there was a turn
@@ -91,6 +93,8 @@ class Breadth:
                 self._decide(self._trial, now_s)
         elif now_s >= self._next_s:
             self._trial, self._few = Trial(now_s), False
+        elif now_s >= self._shift_s:
+            self._first, self._shift_s = self._first + 1, now_s + _SHIFT_S
 
     def _rest(self, now_s: float) -> None:
         """Whoever is there may be used. A few who were chosen must be tried again."""
@@ -101,7 +105,6 @@ class Breadth:
     def _decide(self, trial: Trial, now_s: float) -> None:
         self._trial, self._few = None, trial.by_few >= trial.by_all > 0
         if self._few:
-            self._first += self._most
             self._next_s, self._again_s = now_s + _GO_ON_S, _AGAIN_S
         else:
             self._next_s = now_s + self._again_s
