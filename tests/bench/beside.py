@@ -98,10 +98,11 @@ def beside_readers(size: Size) -> list[Row]:
     others: dict[str, Beside] = {"status twice a second": _status, "logs --follow": _follow}
     got: dict[str, list[float]] = {name: [] for name in others}
     largest = after = 0
+    jobs = size.jobs * 3 // 5
     for _ in range(size.pairs):
-        alone_s, _, _ = _loaded_s(size.jobs, nullcontext)
+        alone_s, _, _ = _loaded_s(jobs, nullcontext)
         for name, beside in others.items():
-            loaded_s, most, left = _loaded_s(size.jobs, beside)
+            loaded_s, most, left = _loaded_s(jobs, beside)
             got[name].append(alone_s / loaded_s)
             largest, after = max(largest, most), max(after, left)
     return [_against_alone(f"load beside {name}", median(got[name]), largest, after)

@@ -64,9 +64,14 @@ def timed(run: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def ratios(size: Size, yardstick: Callable[[], float], ours: Callable[[], float]) -> list[float]:
-    """yardstick / ours in seconds, pair by pair in alternation: above 1 means we are faster."""
-    return [yardstick() / ours() for _ in range(size.pairs)]
+def ratios(
+    pairs: int, yardstick: Callable[[], float], *ours: Callable[[], float]
+) -> list[list[float]]:
+    """yardstick / ours in seconds, in alternation, for each of ours: above 1 means it is faster."""
+    rounds = [
+        [yardstick_s / run() for run in ours] for yardstick_s in (yardstick() for _ in range(pairs))
+    ]
+    return [list(got) for got in zip(*rounds, strict=True)]
 
 
 def disk() -> str:

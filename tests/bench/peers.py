@@ -42,7 +42,7 @@ class Peer(NamedTuple):
     package: str
     there: Callable[[], bool]
     seconds: Callable[[int], float]
-    most: int = 2000
+    most: int = 1000
 
 
 def ahead_of_each(size: Size) -> list[Row]:

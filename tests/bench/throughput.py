@@ -21,7 +21,6 @@ def against_xargs(size: Size) -> list[Row]:
 
     Nobody starves: the worker of 8 that had the fewest jobs, as a part of its fair share.
     """
-    rows = []
     shares: list[float] = []
 
     def drain(workers: int) -> float:
@@ -30,21 +29,20 @@ def against_xargs(size: Size) -> list[Row]:
             shares.append(share)
         return spent_s
 
-    often = size._replace(pairs=2 * size.pairs - 1)
-    for workers, goal, pairs in ((8, 1.0, often), (4, 0.85, size), (2, 0.70, size)):
-        got = ratios(pairs, lambda: xargs_s(size.jobs), partial(drain, workers))
-        value = median(got)
-        rows.append(
-            Row(
-                f"{size.jobs} jobs, {workers} workers",
-                "xargs -P2",
-                value,
-                f">= {goal}",
-                " ".join(f"{ratio:.2f}" for ratio in got),
-                verdict(value, least=goal),
-            )
-        )
+    xargs = partial(xargs_s, size.jobs)
+    got = ratios(2 * size.pairs - 1, xargs, partial(drain, 8))
+    got += ratios(size.pairs, xargs, partial(drain, 4), partial(drain, 2))
+    rows = [
+        _row(f"{size.jobs} jobs, {workers} workers", "xargs -P2", goal, found)
+        for (workers, goal), found in zip(((8, 1.0), (4, 0.85), (2, 0.70)), got, strict=True)
+    ]
     return [*rows, Row("fewest jobs of a worker of 8", "its share", median(shares), "-")]
+
+
+def _row(what: str, yardstick: str, goal: float, got: list[float]) -> Row:
+    value = median(got)
+    each = " ".join(f"{ratio:.2f}" for ratio in got)
+    return Row(what, yardstick, value, f">= {goal}", each, verdict(value, least=goal))
 
 
 def _span_and_share(database: str) -> tuple[float, float]:
@@ -57,17 +55,10 @@ def _span_and_share(database: str) -> tuple[float, float]:
 
 def many_workers(size: Size) -> list[Row]:
     """More workers than cores must not cost much."""
-    rows = []
-    for workers, goal in ((32, 0.9), (128, 0.7)):
-        got = ratios(size, lambda: drain_s(8, size.jobs), partial(drain_s, workers, size.jobs))
-        value = median(got)
-        rows.append(
-            Row(
-                f"{workers} workers",
-                "our 8 workers",
-                value,
-                f">= {goal}",
-                met=verdict(value, least=goal),
-            )
-        )
-    return rows
+    many = ((32, 0.9), (128, 0.7))
+    ours = [partial(drain_s, workers, size.jobs) for workers, _ in many]
+    got = ratios(size.pairs, partial(drain_s, 8, size.jobs), *ours)
+    return [
+        _row(f"{workers} workers", "our 8 workers", goal, found)
+        for (workers, goal), found in zip(many, got, strict=True)
+    ]
