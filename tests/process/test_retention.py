@@ -1,5 +1,7 @@
 """A running service removes what the settings no longer keep, and wakes for it by itself."""
 
+import json
+
 from queued.core import times
 from tests.service import Queue, eventually
 
@@ -15,3 +17,15 @@ def test_ended_jobs_go_when_they_are_old_enough(queue: Queue) -> None:
     waiting = queue.add("true", delay="1h")
     eventually(lambda: [job.id for job in queue.jobs()] == [waiting], "removed by the alarm")
     assert service.stop() == 0
+
+
+def test_the_room_of_what_was_removed_is_used_again(queue: Queue) -> None:
+    """The file is as large as its rows want it, however many jobs there were before."""
+    queue.store.config_set("retention_completed", "1ms", now_ms=times.now_ms())
+    queue.serve(workers=4)
+    for _ in range(4):
+        queue.add_all(["head -c 20000 /dev/zero"] * 60)
+        eventually(lambda: queue.count("pending") + queue.count("processing") == 0)
+        eventually(lambda: queue.jobs() == [])
+    stats = json.loads(queue.queuectl("db", "stats", "--json").stdout)
+    assert stats["bytes"] < 2 * 60 * 20_000, "four times as many were stored, one after the other"
