@@ -71,10 +71,7 @@ _LEADING = ("--db", "--config", "--json")
 
 def program() -> NoReturn:
     """The program: `main`, and no more. What Python would tidy up at its exit takes 2 ms."""
-    code = main()
-    if sys.stderr is not None:
-        sys.stderr.flush()
-    os._exit(code)
+    os._exit(main())
 
 
 def main(argv: list[str] | None = None, *, busy_limit_s: float = BUSY_LIMIT_S) -> int:
@@ -124,7 +121,7 @@ def _die_of_sigpipe() -> None:
 
 
 def _drop_output() -> None:
-    """What could not be written, Python would try again at its exit, and complain."""
+    """What is left is written, or nobody tries again: Python would at its exit, and complain."""
     try:
         sys.stdout.flush()
     except OSError:

@@ -6,6 +6,7 @@ Nothing that a command or its output contains can make a terminal obey: it is sh
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 WIDTH = 80
@@ -23,16 +24,21 @@ class Column(NamedTuple):
 
 def say(line: str) -> None:
     """Tells the user something that is not the result."""
-    if sys.stderr is not None:
-        sys.stderr.write(f"{line}\n")
-        sys.stderr.flush()
+    _tell(f"{line}\n")
 
 
 def progress(line: str) -> None:
     """Shows on a terminal how far we are, in place of what was shown before; else nothing."""
     if sys.stderr is not None and sys.stderr.isatty():
-        sys.stderr.write(f"\r\x1b[K{line}")
-        sys.stderr.flush()
+        _tell(f"\r\x1b[K{line}")
+
+
+def _tell(text: str) -> None:
+    """Where nobody can be told, what is done and its exit code stay what they are."""
+    if sys.stderr is not None:
+        with suppress(OSError):
+            sys.stderr.write(text)
+            sys.stderr.flush()
 
 
 def put(text: str) -> None:

@@ -1,7 +1,7 @@
 """Runs the benchmarks and prints one table: `python -m tests.bench [--short] [--json] [NAME...]`.
 
-Every figure is a ratio to a yardstick that ran in alternation with it, or a count. Nothing passes
-or fails by the clock: a goal that was missed is printed as missed.
+A figure is a ratio to a yardstick that ran in the same rounds, or what is counted or measured of
+one service. Nothing passes or fails by the clock: a goal that was missed is printed as missed.
 """
 
 import json
@@ -33,6 +33,9 @@ BENCHMARKS = {
 
 def main(arguments: list[str]) -> int:
     """The chosen benchmarks, all unless named."""
+    if unknown := set(arguments) - {"--short", "--json", *BENCHMARKS}:
+        print(f"no benchmark: {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")
+        return 2
     chosen = [word for word in arguments if not word.startswith("--")] or list(BENCHMARKS)
     size = SHORT if "--short" in arguments else FULL
     as_json = "--json" in arguments

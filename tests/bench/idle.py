@@ -30,13 +30,13 @@ def memory(_size: Size) -> list[Row]:
     each = (large - small) / 16
     return [
         Row(
-            "memory (PSS) with 8 workers, MB",
+            "memory (PSS) with 8 workers, MiB",
             "-",
             small,
             "<= 60",
             met=verdict(small, most=60),
         ),
-        Row("memory of each further worker, MB", "-", each, "<= 4", met=verdict(each, most=4)),
+        Row("memory of each further worker, MiB", "-", each, "<= 4", met=verdict(each, most=4)),
     ]
 
 

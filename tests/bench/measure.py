@@ -104,6 +104,7 @@ def service(database: str, workers: int) -> Iterator[subprocess.Popen[bytes]]:
     try:
         wait_until(lambda: b"service.ready" in read(f"{database}.bench-log"))
         yield process
+        assert process.poll() is None, "the service ended early"
     finally:
         process.terminate()
         process.wait()
@@ -117,12 +118,19 @@ def read(path: str) -> bytes:
 
 def wait_until(look: Callable[[], bool], every_s: float = 0.05, within_s: float = 300) -> None:
     """Looks until it is true."""
+    for _ in every(every_s, "what does not come", within_s):
+        if look():
+            return
+
+
+def every(seconds: float, what: str, within_s: float = 300) -> Iterator[None]:
+    """Yields now and every so often; raises TimeoutError in the end."""
     end = time.monotonic() + within_s
-    while not look():
-        if time.monotonic() > end:
-            msg = "the benchmark waits for what does not come"
-            raise TimeoutError(msg)
-        time.sleep(every_s)
+    while time.monotonic() < end:
+        yield
+        time.sleep(seconds)
+    msg = f"the benchmark waits for {what}"
+    raise TimeoutError(msg)
 
 
 def fill(database: str, count: int, command: str = "true") -> SqliteStore:
@@ -141,7 +149,7 @@ def completed(store: SqliteStore) -> int:
 
 
 def drain_s(workers: int, count: int) -> float:
-    """Seconds from the first claim to the last recorded result, for `count` jobs `true`."""
+    """Seconds from the first start to the last end, for `count` jobs `true`."""
     return drained(workers, count, span_s)
 
 
@@ -157,7 +165,7 @@ def drained(workers: int, count: int, measure: Callable[[str], T]) -> T:
 
 
 def span_s(database: str) -> float:
-    """Seconds between the first claim and the last result in the database, on the wall clock."""
+    """Seconds between the first start and the last end in the database, on the wall clock."""
     connection = apsw.Connection(database, flags=apsw.SQLITE_OPEN_READWRITE)
     row = connection.execute("SELECT min(started_at), max(ended_at) FROM attempts").fetchone()
     connection.close()

@@ -212,6 +212,20 @@ def test_a_locked_database(queuectl: Program) -> None:
     assert (process.returncode, out, err) == (0, b"a cancelled\n", b"")
 
 
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [(["bogus"], 2), (["show", "x"], 3), (["purge", "--older-than", "7d"], 0), (["list"], 0)],
+)
+def test_where_nobody_can_be_told_the_exit_code_says_it(
+    queuectl: Program, words: list[str], code: int
+) -> None:
+    queuectl.run("a")
+    with open("/dev/full", "wb") as full:
+        process = queuectl.start(*words, stderr=full)
+        assert process.communicate(timeout=10)[1] is None
+    assert process.returncode == code
+
+
 def test_interrupt(queuectl: Program) -> None:
     process = queuectl.start("enqueue", "-", stdin=subprocess.PIPE)
     assert process.stdin
