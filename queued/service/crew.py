@@ -19,6 +19,7 @@ from queued.service.gather import Gather
 from queued.service.hands import Hands
 from queued.service.log import Log
 from queued.service.messages import (
+    PROTOCOL,
     Hello,
     Message,
     Output,
@@ -177,6 +178,9 @@ class Crew:
             self._drop(peer)
 
     def _take(self, peer: Peer, message: Message) -> None:
+        if isinstance(message, Hello) and message.protocol != PROTOCOL:
+            msg = f"it speaks version {message.protocol} of the protocol, not {PROTOCOL}"
+            raise ProtocolError(msg)
         if isinstance(message, Hello) and peer.worker is None and message.pid == peer.pid:
             peer.worker = message.worker
             if self._known(peer):

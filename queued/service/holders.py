@@ -11,7 +11,7 @@ from queued.service.log import Log
 
 _LOCKED_S = 5.0  # how long a wait for the database is nobody's business
 _MOST_BYTES = 64 << 20
-_OPEN_S = 5.0  # a large batch may make the log that long for a moment
+_OPEN_S = 5.0  # a large batch may make the log that long, and the next commit uses it again
 _APART_S = 1.0  # looks at its size
 
 
@@ -23,7 +23,8 @@ class Holders:
         self._log = log
         self._lock_told = self._open_told = False
         self._look_s = 0.0
-        self._open_s = times.NEVER_S  # if the log is still too long then, it is not for a moment
+        self._open_s = times.NEVER_S  # if the log has still grown then, it is not for a moment
+        self._open_bytes = 0  # its size when that was said
 
     def waited(self, waited_s: float) -> None:
         """A turn waits for the lock, for so long by now."""
@@ -45,9 +46,9 @@ class Holders:
         size = backlog_bytes()
         if size <= _MOST_BYTES:
             self._open_s, self._open_told = times.NEVER_S, False
-        elif self._open_s == times.NEVER_S:
-            self._open_s = now_s + _OPEN_S
-        elif now_s >= self._open_s and not self._open_told:
+        elif self._open_s == times.NEVER_S or size < self._open_bytes:
+            self._open_s, self._open_bytes = now_s + _OPEN_S, size
+        elif size > self._open_bytes and now_s >= self._open_s and not self._open_told:
             self._open_told = True
             self._log.warning(
                 "database.held_up",

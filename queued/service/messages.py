@@ -6,7 +6,7 @@ import msgspec
 
 from queued.core.model import Chunk, Ending, Key
 
-PROTOCOL = 1
+PROTOCOL = 2
 
 
 class _Message(msgspec.Struct, frozen=True, kw_only=True, tag=True):

@@ -244,6 +244,8 @@ class Worker:
     def _advance(self) -> None:
         """Moves the run on by whatever is due, and begins the next when it is over."""
         while self._execution is not None and self._move(self._execution, times.monotonic_s()):
+            if self._signals.arrived:
+                self._obey()
             if (run := self._hand.pop()) is not None:
                 self._begin(run)
             else:

@@ -12,7 +12,7 @@ from queued.service import channel, messages
 from queued.service.messages import Hello, Output, Piece, Result
 from tests.crash.scene import Scene
 from tests.proc import targets
-from tests.service import Service
+from tests.service import Service, eventually
 
 MESSAGES = 10_000
 
@@ -95,7 +95,9 @@ class Stranger:
         """To be a worker that it is not, and that the kernel knows it is not."""
         pid = self._dice.choice([1, os.getppid(), -1, 2**40])
         number = self._dice.choice([0, 1, 2, -1, 2**31])
-        return _encode(Hello(protocol=1, worker=number, pid=pid, holding=[self._key()]))
+        return _encode(
+            Hello(protocol=messages.PROTOCOL, worker=number, pid=pid, holding=[self._key()])
+        )
 
     def _deep(self) -> bytes:
         return b"\x91" * self._dice.choice([10, 5000, 60_000])
@@ -133,9 +135,21 @@ def test_who_says_hello_and_is_no_worker_gets_no_job(scene: Scene) -> None:
     service = scene.serve(workers=1).ready()
     (address,) = set(_addresses(service))
     stranger = channel.connect(address)
-    stranger.send(Hello(protocol=1, worker=1, pid=os.getpid(), holding=[]))
+    stranger.send(Hello(protocol=messages.PROTOCOL, worker=1, pid=os.getpid(), holding=[]))
     for n in range(5):
         scene.add(f"j{n}", "true")
     assert scene.broken() == []
     assert stranger.receive() == []
     stranger.close()
+
+
+def test_who_speaks_another_version_is_thrown_out(scene: Scene) -> None:
+    service = scene.serve(workers=1).ready()
+    (address,) = set(_addresses(service))
+    stranger = channel.connect(address)
+    stranger.send(Hello(protocol=messages.PROTOCOL - 1, worker=1, pid=os.getpid(), holding=[]))
+    (told,) = eventually(lambda: service.logged("worker.refused"))
+    assert told["reason"] == f"it speaks version 1 of the protocol, not {messages.PROTOCOL}"
+    eventually(lambda: stranger.receive() == [] and stranger.closed)
+    stranger.close()
+    assert scene.broken() == []

@@ -1,5 +1,6 @@
 """Which program is said to hold the database up, when, and how often."""
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -23,11 +24,12 @@ class Told:
         self.lines.append(fields)
         raise structlog.DropEvent
 
-    def turns(self, size: int, seconds: float) -> None:
-        """One each tenth of a second while the log is so long."""
+    def turns(self, size: int, seconds: float, *, grows: bool = False) -> None:
+        """One each tenth of a second while the log is so long, or grows by a byte each time."""
         for _ in range(round(seconds * 10)):
             self.now_s += 0.1
-            self.holders.made(lambda: self._look(size), self.now_s)
+            self.holders.made(partial(self._look, size), self.now_s)
+            size += grows
 
     def _look(self, size: int) -> int:
         self.looks += 1
@@ -42,20 +44,30 @@ def told() -> Told:
     return Told()
 
 
-def test_a_log_that_stays_long_is_told_once_each_time(told: Told) -> None:
-    told.turns(SHORT, 10)
+def test_a_log_that_grows_on_is_told_once_each_time(told: Told) -> None:
+    told.turns(SHORT, 10, grows=True)
     assert told.lines == []
-    told.turns(LONG, 30)
+    told.turns(LONG, 30, grows=True)
     assert told.events() == ["database.held_up"]
-    assert told.lines[0]["wal_bytes"] == LONG
+    assert LONG < told.lines[0]["wal_bytes"] < LONG + 100
     told.turns(SHORT, 2)
-    told.turns(LONG, 10)
+    told.turns(LONG, 10, grows=True)
     assert told.events() == ["database.held_up"] * 2
+
+
+def test_one_that_a_large_batch_has_left_is_nobodys_business(told: Told) -> None:
+    """SQLite leaves it as it is until somebody commits."""
+    told.turns(LONG, 60)
+    assert told.lines == []
+    told.turns(LONG - 1000, 2, grows=True)
+    assert told.lines == [], "it was used again, and is looked at anew"
+    told.turns(LONG + 100, 10, grows=True)
+    assert told.events() == ["database.held_up"]
 
 
 def test_one_that_is_long_for_a_moment_is_nobodys_business(told: Told) -> None:
     for _ in range(5):
-        told.turns(LONG, 3)
+        told.turns(LONG, 3, grows=True)
         told.turns(SHORT, 2)
     assert told.lines == []
 
