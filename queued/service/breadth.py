@@ -3,7 +3,8 @@
 Where the processors have no rest, more commands at once end no job sooner: each waits for a
 processor, and finds its caches used by all the others. A few workers for each processor do the same
 work with less. Whether they do is tried on what the jobs are at the moment: everybody works, then
-a few, then everybody, and who ended more jobs goes on for a while. Commands that sleep need all.
+a few, then everybody; if the few end as many, or nearly, they go on for a while. Commands that
+sleep need all.
 """
 
 from collections.abc import Iterable
@@ -16,6 +17,7 @@ _PER_PROCESSOR = 2
 _SURE_S = 0.1  # so long jobs must have waited before anything is tried
 _FEW_S, _ALL_S, _OVER_S = 0.15, 0.45, 0.6  # when a trial comes to a few, to all again, to its end
 _SETTLE_S = 0.07  # after a change, until all that was handed out before has ended and is told
+_AS_MANY = 0.95  # of what all end: a trial is short, and its counts are off by a tenth at times
 _SILENT_S = 0.1  # without a turn: a few end something all the time, or are no few to rely on
 _GO_ON_S = 5.0  # a few, until everybody is tried again
 _SHIFT_S = 0.2  # until one of them is relieved by another, so that none rests for long
@@ -103,7 +105,7 @@ class Breadth:
         self._trial, self._few = None, False
 
     def _decide(self, trial: Trial, now_s: float) -> None:
-        self._trial, self._few = None, trial.by_few >= trial.by_all > 0
+        self._trial, self._few = None, trial.by_few >= _AS_MANY * trial.by_all > 0
         if self._few:
             self._next_s, self._again_s = now_s + _GO_ON_S, _AGAIN_S
         else:

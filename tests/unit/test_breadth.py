@@ -58,6 +58,13 @@ def test_a_few_go_on_where_they_end_as_many() -> None:
     assert set(at_work[60:]) == {FEW}
 
 
+def test_a_few_go_on_where_they_end_nearly_as_many() -> None:
+    load = Load(lambda workers: 1950 if workers <= FEW else 2000)
+    assert set(load.go_on(5)[60:]) == {FEW}
+    load = Load(lambda workers: 1800 if workers <= FEW else 2000)
+    assert set(load.go_on(5)[60:]) == {len(WORKERS)}
+
+
 def test_everybody_is_tried_again() -> None:
     load = Load()
     load.go_on(5)
