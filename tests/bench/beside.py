@@ -143,12 +143,12 @@ def beside_a_forgotten_begin(size: Size) -> list[Row]:
         wal = partial(os.path.getsize, f"{database}-wal")
         with service(database, 8):
             _rate(store, 1.0)
-            before = _rate(store, size.long_s / 6)
+            before = _rate(store, size.long_s / 12)
             with _forgotten_begin(database):
                 during = _rate(store, size.long_s)
                 largest = wal()
             _rate(store, 1.0)  # in which the log is moved to where it belongs
-            after = _rate(store, size.long_s / 6)
+            after = _rate(store, size.long_s / 12)
             left = wal()
         store.close()
     detail = f"WAL {largest >> 20} MiB at most, {left >> 20} MiB afterwards"
