@@ -29,18 +29,11 @@ from tests.bench.measure import (
     verdict,
     wait_until,
 )
+from tests.forgets import FORGETS
 
 _BACKLOG = 4000
 _QUEUECTL = (sys.executable, "-m", "queued.ctl", "--db")
 _STATUS = 'while "$0" -m queued.ctl --db "$1" status; do sleep 0.5; done'
-_FORGETS = """
-import sqlite3, sys
-shell = sqlite3.connect(sys.argv[1], isolation_level=None)
-shell.execute("BEGIN")
-shell.execute("SELECT count(*) FROM jobs").fetchone()
-print("reads", flush=True)
-sys.stdin.read()
-"""
 _ENQUEUES = """
 import json, sys, time
 from queued.core.model import NewJob
@@ -87,7 +80,7 @@ def _follow(database: str) -> AbstractContextManager[None]:
 def _forgotten_begin(database: str) -> Iterator[None]:
     """A transaction that somebody opened, read in, and left."""
     with subprocess.Popen(
-        [sys.executable, "-c", _FORGETS, database], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-c", FORGETS, database], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as shell:
         assert shell.stdout is not None
         assert shell.stdout.readline()

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from tests.crash.scene import Scene
+from tests.forgets import FORGETS
 from tests.service import eventually
 
 
@@ -66,14 +67,6 @@ def test_one_who_stands_still_at_the_index_is_waited_for(scene: Scene) -> None:
     assert not service.logged("child.died")
 
 
-FORGETS = """
-import sqlite3, sys
-shell = sqlite3.connect(sys.argv[1], isolation_level=None)
-shell.execute("BEGIN")
-shell.execute("SELECT count(*) FROM jobs").fetchone()
-print("reads", flush=True)
-sys.stdin.read()
-"""
 MIB = 1 << 20
 
 
