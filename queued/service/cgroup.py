@@ -18,6 +18,8 @@ from typing import NamedTuple, Self
 
 from queued.core import times
 from queued.service import processes
+from queued.service.log import Log
+from queued.service.messages import Run
 from queued.service.processes import Process, RunName
 
 _MARK = "user.delegate"  # what systemd writes on a group that it has delegated
@@ -125,6 +127,14 @@ class Groups:
         path = self._path((job.encode(), str(attempt).encode()), self._instance)
         os.mkdir(path)
         return self._group(path)
+
+    def make_or_say(self, run: Run, log: Log) -> Group | None:
+        """The same; None, and a line in the log, if the kernel refuses it."""
+        try:
+            return self.make(run.id, run.key.attempt)
+        except OSError as error:
+            log.warning("job.not_grouped", job=run.id, error=str(error))
+            return None
 
     def keep(self, group: Group) -> None:
         """What is alive in it may stay; it is removed once that has ended."""

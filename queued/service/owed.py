@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
 from queued.core.model import Key
-from queued.service.messages import Message, Output, Result
+from queued.service.messages import Message, Output, Result, Returned
 from queued.service.output import CHUNK
 
 if TYPE_CHECKING:
@@ -28,6 +28,14 @@ class Owed:
             self.results.pop(key, None)
         if self.returned:
             self.returned = [key for key in self.returned if key not in keys]
+
+    def report(self, send: Callable[[Message], None]) -> None:
+        """Sends all of it again: to another dispatcher, which may know nothing of it."""
+        for execution in self.results.values():
+            execution.streams.rewind()
+            report(execution, send)
+        for key in self.returned:
+            send(Returned(key=key))
 
 
 def report(execution: "Execution", send: Callable[[Message], None]) -> None:

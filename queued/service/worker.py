@@ -13,7 +13,7 @@ from queued.core import times
 from queued.core.model import Key, Outcome
 from queued.service import channel, messages, processes, spawn
 from queued.service.board import Board
-from queued.service.cgroup import Group, Groups
+from queued.service.cgroup import Groups
 from queued.service.executor import Execution, Phase
 from queued.service.hands import Hand
 from queued.service.log import Log
@@ -179,13 +179,9 @@ class Worker:
         self._channel.send(
             Hello(protocol=messages.PROTOCOL, worker=self._number, pid=os.getpid(), holding=holding)
         )
-        owed = list(self._owed.results.values())
-        for execution in [*owed, *running]:
+        for execution in running:
             execution.streams.rewind()
-        for execution in owed:
-            report(execution, self._send)
-        for key in self._owed.returned:
-            self._send(Returned(key=key))
+        self._owed.report(self._send)
 
     def _disconnect(self) -> None:
         if self._channel is not None:
@@ -221,16 +217,9 @@ class Worker:
         self._board.write(self._number, run.id, run.key.attempt)
         now_s = times.monotonic_s()
         environment = spawn.environment_of(run, self._base)
-        group = self._group(self._groups, run) if self._groups is not None else None
+        group = self._groups.make_or_say(run, self._log) if self._groups else None
         self._execution = Execution(run, environment, self._spared, group, self._note, now_s=now_s)
         self._log.debug("job.started", job=run.id, queue=run.queue, attempt=run.key.attempt)
-
-    def _group(self, groups: Groups, run: Run) -> Group | None:
-        try:
-            return groups.make(run.id, run.key.attempt)
-        except OSError as error:
-            self._log.warning("job.not_grouped", job=run.id, error=str(error))
-            return None
 
     def _lose(self, key: Key) -> None:
         """The claim is not ours any more."""
