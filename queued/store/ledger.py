@@ -173,7 +173,8 @@ class SqliteLedger:
 
     def backlog_bytes(self) -> int:
         """See `Ledger.backlog_bytes`."""
-        return wal_bytes(self._database.path)
+        with named_errors(self._database.path):
+            return wal_bytes(self._database.path)
 
     def version(self) -> int:
         """See `Ledger.version`."""
