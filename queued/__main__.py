@@ -10,26 +10,26 @@ import sys
 
 from docopt import DocoptExit, docopt
 
-from queued import __version__, check
+from queued import __version__, preflight
 from queued.core import settings as rules
 from queued.core import times
 from queued.core.errors import Exit, QueuedError, StorageError, UsageError
 from queued.core.ids import IdSource
 from queued.core.model import Instance
 from queued.core.settings import Settings, Value
-from queued.programs import InstancePrograms, Origin
-from queued.service import cgroup
-from queued.service.board import Board
-from queued.service.detach import Started, detach, fill_standard_streams
+from queued.daemonize import Started, detach, fill_standard_streams
+from queued.service.instance import InstancePrograms, Origin
+from queued.service.ipc.run_notes import Sessions
+from queued.service.ipc.scoreboard import Board
+from queued.service.linux import cgroup
 from queued.service.log import to_journal
-from queued.service.notify import Notify
-from queued.service.reload import ReloadFile, reload
-from queued.service.sessions import Sessions
-from queued.service.supervisor import Supervisor
-from queued.store import lock, permissions, places
-from queued.store.connection import named_errors
-from queued.store.patience import Patience
-from queued.store.sqlite import SqliteStore
+from queued.service.supervisor.reload import ReloadFile, reload
+from queued.service.supervisor.sd_notify import Notify
+from queued.service.supervisor.supervisor import Supervisor
+from queued.store import instance_lock, paths, permissions
+from queued.store.sqlite.busy_handler import Patience
+from queued.store.sqlite.client_store import SqliteStore
+from queued.store.sqlite.connection import named_errors
 
 USAGE = """\
 Runs the jobs of a queue until it is told to stop.
@@ -75,7 +75,7 @@ def main() -> None:
     try:
         code = _run(sys.argv[1:])
     except DocoptExit as error:
-        from queued.ctl.arguments import explain  # a service has no use for it
+        from queued.usage_errors import explain  # a service has no use for it
 
         usage = USAGE.partition("\n\n")[2]
         message = explain(str(error).partition("\n")[0], usage, sys.argv[1:])
@@ -103,13 +103,13 @@ def _run(arguments: list[str]) -> int:
     if options["--reload"]:
         reload(_pid(options["--reload"]), ReloadFile(environment))
         return Exit.DONE
-    conf = places.conf_path(options["--config"], environment)
-    origin = Origin(_flags(options), environment, options["--config"], places.read_conf(conf))
+    conf = paths.conf_path(options["--config"], environment)
+    origin = Origin(_flags(options), environment, options["--config"], paths.read_conf(conf))
     database = origin.database()
     with named_errors(database):
         permissions.check_database(database, serving=True)
     if options["--check"]:
-        return check.report(conf, database)
+        return preflight.report(conf, database)
     settings = origin.resolve(_prepare(database))
     ready_pipe = None
     if options["--background"]:
@@ -192,9 +192,11 @@ def _serve(database: str, origin: Origin, settings: Settings, notify: Notify) ->
         version=__version__,
         started_ms=times.now_ms(),
         stop_requested_ms=None,
-        lock_path=lock.path_of(database, name),
+        lock_path=instance_lock.path_of(database, name),
     )
-    held = lock.hold(instance.lock_path)  # never closed: children inherit it, the kernel frees it
+    held = instance_lock.hold(
+        instance.lock_path
+    )  # never closed: children inherit it, the kernel frees it
     supervisor = None
     try:
         board = Board(Sessions(held))
@@ -215,7 +217,7 @@ def _serve(database: str, origin: Origin, settings: Settings, notify: Notify) ->
     finally:
         # Of one that served, it goes once all is recorded: its notes say what is left of us.
         if supervisor is None or not supervisor.served:
-            lock.remove(instance.lock_path)
+            instance_lock.remove(instance.lock_path)
 
 
 if __name__ == "__main__":

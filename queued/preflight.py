@@ -3,7 +3,7 @@
 import os
 
 from queued.core.errors import Exit
-from queued.store import examine
+from queued.store.sqlite.maintenance import probe
 
 
 def report(conf: str | None, database: str) -> int:
@@ -13,9 +13,9 @@ def report(conf: str | None, database: str) -> int:
     """
     print(f"conf      {conf}: good" if conf else "conf      none: the defaults are in force")
     if os.path.exists(database):
-        version = examine.schema(database)
+        version = probe.schema_version(database)
         print(f"database  {database}: good, schema {version}")
     else:
-        examine.place(os.path.dirname(database))
+        probe.check_directory(os.path.dirname(database))
         print(f"database  {database}: not there yet, made at the start")
     return Exit.DONE

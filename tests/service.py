@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from queued.core import times
+from queued.core.job_spec import new_job
 from queued.core.model import Attempt, Job, JobFilter, NewJob
-from queued.core.payload import new_job
-from queued.service import processes
-from queued.store.sqlite import SqliteStore
+from queued.service.linux import procfs
+from queued.store.sqlite.client_store import SqliteStore
 
 PATIENCE_S = 20.0
 DEBUG = ("--log-level", "debug")
@@ -45,7 +45,7 @@ def _words(pid: int) -> list[bytes]:
 
 def alive(pid: int) -> bool:
     """Whether the process runs; a zombie does not."""
-    process = processes.look(pid)
+    process = procfs.look(pid)
     return process is not None and not process.zombie
 
 
@@ -209,13 +209,13 @@ class Service:
 
     def descendants(self) -> list[int]:
         """All living processes below the supervisor."""
-        return [p.pid for p in processes.descendants(self.pid) if not p.zombie]
+        return [p.pid for p in procfs.descendants(self.pid) if not p.zombie]
 
     def kill(self, pid: int, number: int = signal.SIGKILL) -> None:
         """Signals one process of it."""
         os.kill(pid, number)
 
-    def own(self) -> list[processes.Process]:
+    def own(self) -> list[procfs.Process]:
         """The supervisor and its living children; pids of dead ones may be others' by now.
 
         Its log may be late, and tell of a child that has a job already.
@@ -224,7 +224,7 @@ class Service:
         pinned = self.process.poll() is None
         return [
             process
-            for process in processes.everyone().values()
+            for process in procfs.everyone().values()
             if not process.zombie
             and (process.pid in pids or (pinned and process.parent == self.pid))
             and self.queue.path.encode() in _words(process.pid)
@@ -238,7 +238,7 @@ class Service:
         for number in (signal.SIGSTOP, signal.SIGKILL):
             # The supervisor last: its end makes the kernel have stopped children go on.
             for process in sorted(self.own(), key=lambda own: own.pid == self.pid):
-                processes.send(process, number)
+                procfs.send(process, number)
         self.process.wait()
 
     def stop(self, number: int = signal.SIGTERM) -> int:
@@ -258,6 +258,6 @@ class Service:
         marks = [mark for line in self.logged("service.started") if (mark := line["instance"])]
         self.kill_everything()
         for mark in marks:
-            for process, _ in processes.marked(mark):
-                processes.send(process, signal.SIGKILL)
+            for process, _ in procfs.marked(mark):
+                procfs.send(process, signal.SIGKILL)
         self._log.close()

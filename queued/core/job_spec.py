@@ -10,7 +10,7 @@ from typing import NamedTuple, TypeVar
 
 from queued.core.errors import UsageError
 from queued.core.model import NewJob
-from queued.core.spelling import brief, nearest
+from queued.core.suggestions import brief, nearest
 from queued.core.times import parse_duration, parse_when
 
 Given = TypeVar("Given")

@@ -7,7 +7,7 @@ import math
 from typing import NamedTuple
 
 from queued.core.errors import ConfigError, NotFoundError, UsageError
-from queued.core.spelling import brief, nearest
+from queued.core.suggestions import brief, nearest
 from queued.core.times import parse_duration
 
 Value = int | float | str | bool

@@ -3,8 +3,8 @@
 import math
 from typing import NamedTuple
 
+from queued.core.backoff import backoff_s
 from queued.core.model import Claim, Ending, Outcome, State
-from queued.core.retry import backoff_s
 
 
 class Backoff(NamedTuple):

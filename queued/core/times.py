@@ -8,7 +8,7 @@ import time
 from functools import lru_cache
 
 from queued.core.errors import UsageError
-from queued.core.spelling import brief
+from queued.core.suggestions import brief
 
 LATEST_MS = 253_402_300_799_999  # the end of the year 9999, the last that ISO 8601 can write
 _EARLIEST_MS = -62_135_596_800_000  # the beginning of the year 1

@@ -12,10 +12,11 @@ from types import ModuleType
 from typing import NoReturn
 
 from queued.core.errors import Exit, QueuedError, UsageError
-from queued.core.spelling import nearest
-from queued.ctl.arguments import Arguments, BadArgumentsError, explain, relevant, usage_lines
+from queued.core.suggestions import nearest
+from queued.ctl.arguments import Arguments, BadArgumentsError, relevant
 from queued.ctl.context import BUSY_LIMIT_S, Context
 from queued.ctl.render import put, say
+from queued.usage_errors import explain, usage_lines
 
 TOP = """\
 queuectl: a durable queue of shell commands

@@ -10,10 +10,10 @@ import time
 from typing import TYPE_CHECKING
 
 from queued.core.times import monotonic_s
-from queued.store.changes import Changes
+from queued.store.change_watcher import Changes
 
 if TYPE_CHECKING:
-    from queued.store.base import Store
+    from queued.store.protocols import Store
 
 _FIRST_LOOK_S = 0.001
 _LAST_LOOK_S = 0.016  # what a slow commit may add to the answer

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 
 from queued.core import settings
 from queued.core.errors import NotFoundError, UsageError
-from queued.core.spelling import brief
+from queued.core.suggestions import brief
 from queued.ctl.arguments import Arguments
 from queued.ctl.render import say
-from queued.store import places
+from queued.store import paths
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from queued.store.base import Store
-    from queued.store.patience import Patience
+    from queued.store.protocols import Store
+    from queued.store.sqlite.busy_handler import Patience
 
 BUSY_LIMIT_S = 300.0  # how long a locked database is waited for
 _BUSY_NOTICE_S = 2.0
@@ -37,18 +37,18 @@ class Context:
     @cached_property
     def conf(self) -> str | None:
         """The conf file; None if there is none."""
-        return places.conf_path(self._conf_flag, self._environment)
+        return paths.conf_path(self._conf_flag, self._environment)
 
     @cached_property
     def database(self) -> str:
         """The absolute path of the database."""
         configured = self._resolve({})["db_path"].value
-        return places.database_path(configured, self._environment)
+        return paths.database_path(configured, self._environment)
 
     @cached_property
     def store(self) -> "Store":
         """The open database, which is made if it is not there."""
-        from queued.store.sqlite import SqliteStore
+        from queued.store.sqlite.client_store import SqliteStore
 
         store = SqliteStore(self.database, self.patience)
         if store.kept:
@@ -58,7 +58,7 @@ class Context:
     @cached_property
     def patience(self) -> "Patience":
         """How long to wait for others."""
-        from queued.store.patience import Patience
+        from queued.store.sqlite.busy_handler import Patience
 
         return Patience(self._busy_limit_s, _BusyNotice())
 
@@ -77,7 +77,7 @@ class Context:
 
     @cached_property
     def _file(self) -> dict[str, settings.Value]:
-        return places.read_conf(self.conf)
+        return paths.read_conf(self.conf)
 
     def find(self, names: "Iterable[str]") -> list[int]:
         """The rows of all jobs that are named, each once; raises before anything is touched."""

@@ -10,7 +10,7 @@ from queued.ctl.context import Context
 from queued.ctl.render import escaped, pairs, put, put_json, say, size, width_here
 
 if TYPE_CHECKING:
-    from queued.store.figures import Figures
+    from queued.store.sqlite.maintenance.stats import Figures
 
 CHECK = (
     """\
@@ -28,10 +28,10 @@ Options:
 
 def check(context: Context, arguments: Arguments) -> int:
     """Prints what is wrong, a line each."""
-    from queued.store import checkup
+    from queued.store.sqlite.maintenance import integrity_check
 
     full = arguments.flag("--full")
-    report = checkup.check(context.database, context.patience, full=full)
+    report = integrity_check.check(context.database, context.patience, full=full)
     good = not report.problems
     if context.json:
         put_json({"good": good, "full": full, "problems": report.problems, "notes": report.notes})
@@ -63,7 +63,7 @@ Options:
 
 def backup(context: Context, arguments: Arguments) -> int:
     """Makes a copy. Raises ConflictError if the file exists."""
-    from queued.store.backup import backup as copy
+    from queued.store.sqlite.maintenance.backup import backup as copy
 
     target = _file(arguments)
     copy(context.database, target, context.patience, replace=arguments.flag("--force"))
@@ -90,7 +90,7 @@ Options:
 
 def restore(context: Context, arguments: Arguments) -> int:
     """Puts a backup in place. Raises BusyError while a service runs."""
-    from queued.store.backup import restore as put_back
+    from queued.store.sqlite.maintenance.backup import restore as put_back
 
     stamp = iso(now_ms()).replace("-", "").replace(":", "").replace(".", "")
     kept = f"{context.database}.{stamp}.bak"
@@ -120,7 +120,7 @@ Options:
 
 def vacuum(context: Context, arguments: Arguments) -> int:  # noqa: ARG001  all commands are called alike
     """Shrinks the file."""
-    from queued.store.backup import vacuum as shrink
+    from queued.store.sqlite.maintenance.backup import vacuum as shrink
 
     before, after = shrink(context.database, context.patience)
     if context.json:
@@ -144,9 +144,9 @@ Options:
 
 def stats(context: Context, arguments: Arguments) -> int:  # noqa: ARG001  all commands are called alike
     """Prints sizes and counts."""
-    from queued.store import figures
+    from queued.store.sqlite.maintenance import stats
 
-    found = figures.stats(context.database, context.patience)
+    found = stats.stats(context.database, context.patience)
     if context.json:
         ends = {"oldest": _end(found.oldest), "newest": _end(found.newest)}
         put_json({"database": context.database, **found._asdict(), **ends})

@@ -7,7 +7,7 @@ from queued.core.model import Job, Label
 from queued.core.times import now_ms
 from queued.ctl.arguments import COMMON, Arguments
 from queued.ctl.context import Context
-from queued.ctl.listing import Lines, ago, put_jobs
+from queued.ctl.job_table import Lines, ago, put_jobs
 from queued.ctl.render import Column, cut, escaped, put, put_json, row, say
 
 LIST = (

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from queued.core.errors import ConflictError, Exit, UsageError
+from queued.core.job_spec import new_job
 from queued.core.model import NewJob
-from queued.core.payload import new_job
-from queued.core.spelling import brief
+from queued.core.suggestions import brief
 from queued.core.times import now_ms
 from queued.ctl.arguments import COMMON, Arguments
 from queued.ctl.context import Context
@@ -66,7 +66,7 @@ def enqueue(context: Context, arguments: Arguments) -> int:
     source = arguments.text("JSON")
     waits = arguments.flag("--wait")
     if arguments.texts("WORDS"):
-        from queued.ctl.words import payload
+        from queued.ctl.shell_job import payload
 
         jobs = [new_job(payload(arguments))]
     else:
@@ -79,7 +79,7 @@ def enqueue(context: Context, arguments: Arguments) -> int:
         jobs = [new_job(_decoded(source or ""))]
     ids = _store(context, jobs)
     if waits:
-        from queued.ctl.attend import attend
+        from queued.ctl.enqueue_wait import attend
 
         return attend(context, ids[0])
     if context.json:
@@ -175,7 +175,7 @@ def _job_of_line(line: bytes, place: int) -> NewJob:
 
 
 def _store_lines(context: Context, jobs: Sequence[NewJob], places: Sequence[int]) -> Sequence[str]:
-    from queued.store.sqlite import DuplicateJobError
+    from queued.store.sqlite.client_store import DuplicateJobError
 
     _progress(len(jobs), last=True)
     try:

@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING
 from queued.core.model import Job, Outcome, State
 from queued.core.times import now_ms
 from queued.ctl.context import Context
+from queued.ctl.json_records import job_record
 from queued.ctl.logs import Printer, follow, write_apart
-from queued.ctl.records import job_record
 from queued.ctl.render import put_json, say
 from queued.ctl.wait import await_end, code_of, ending
 
 if TYPE_CHECKING:
-    from queued.store.base import Store
+    from queued.store.protocols import Store
 
 
 def attend(context: Context, name: str) -> int:

@@ -1,4 +1,4 @@
-"""Makes the manual of the usage texts: `python -m queued.ctl.manual > docs/queuectl.md`."""
+"""Makes docs/queuectl.md of the usage texts (`make manual`)."""
 
 from collections.abc import Iterator
 

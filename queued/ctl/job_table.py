@@ -5,11 +5,11 @@ from itertools import chain
 
 from queued.core.errors import Exit, UsageError
 from queued.core.model import Job, JobFilter, Label
-from queued.core.spelling import nearest
+from queued.core.suggestions import nearest
 from queued.core.times import now_ms, short_duration
 from queued.ctl.arguments import Arguments
 from queued.ctl.context import Context
-from queued.ctl.records import job_record
+from queued.ctl.json_records import job_record
 from queued.ctl.render import Column, heading, put, put_array, row, say, screen, width_here
 
 Lines = Callable[[Job, int], Iterator[str]]  # of one job in a table of so many columns

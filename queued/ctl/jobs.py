@@ -41,7 +41,7 @@ Options:
 
 def list_(context: Context, arguments: Arguments) -> int:
     """Streams the jobs that match."""
-    from queued.ctl.listing import label_of, put_jobs
+    from queued.ctl.job_table import label_of, put_jobs
 
     return put_jobs(context, arguments, label_of(arguments.text("--state")))
 
@@ -75,7 +75,7 @@ def show(context: Context, arguments: Arguments) -> int:
     (seq,) = context.find([arguments.text("JOB") or ""])
     job, attempts = context.store.show(seq).seen_at(now_ms()), context.store.attempts(seq)
     if context.json:
-        from queued.ctl.records import full_record
+        from queued.ctl.json_records import full_record
 
         put_json(full_record(job, attempts))
     else:

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 from queued.core.errors import Exit, NotFoundError
 from queued.core.model import STDERR, STDOUT, Attempt, Chunk, Job
 from queued.ctl.arguments import COMMON, Arguments
+from queued.ctl.change_watch import Watch
 from queued.ctl.context import Context
 from queued.ctl.render import json_text, put, say
 from queued.ctl.wait import FINAL, code_of
-from queued.ctl.waiting import Watch
 
 if TYPE_CHECKING:
-    from queued.store.base import Store
+    from queued.store.protocols import Store
 
 LOGS = (
     """\

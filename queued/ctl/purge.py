@@ -4,7 +4,7 @@ import time
 
 from queued.core.errors import Exit, UsageError
 from queued.core.model import State
-from queued.core.spelling import nearest
+from queued.core.suggestions import nearest
 from queued.core.times import LATEST_MS, monotonic_s, now_ms
 from queued.ctl.arguments import COMMON, Arguments
 from queued.ctl.context import Context

@@ -4,7 +4,7 @@ import os
 import re
 
 from queued.core.errors import UsageError
-from queued.core.spelling import brief
+from queued.core.suggestions import brief
 from queued.ctl.arguments import Arguments
 
 _TEXTS = ("id", "queue", "delay", "backoff_max", "timeout", "kill_grace", "umask")

@@ -9,12 +9,12 @@ from queued.core.errors import Exit, WaitTimeoutError
 from queued.core.model import Job, State
 from queued.core.times import monotonic_s, short_duration
 from queued.ctl.arguments import COMMON, Arguments
+from queued.ctl.change_watch import Watch
 from queued.ctl.context import Context
 from queued.ctl.render import cut, escaped, progress, put, put_json, width_here
-from queued.ctl.waiting import Watch
 
 if TYPE_CHECKING:
-    from queued.store.base import Store
+    from queued.store.protocols import Store
 
 FINAL = frozenset({State.COMPLETED, State.DEAD, State.CANCELLED})
 

@@ -11,10 +11,10 @@ from queued.core.times import iso, monotonic_s, now_ms, short_duration
 from queued.ctl.arguments import COMMON, Arguments
 from queued.ctl.context import Context
 from queued.ctl.render import Column, heading, put, put_json, row, say, width_here
-from queued.store import lock
+from queued.store import instance_lock
 
 if TYPE_CHECKING:
-    from queued.store.base import Store
+    from queued.store.protocols import Store
 
 START = """\
 Usage: queuectl worker start [options]
@@ -83,7 +83,7 @@ def _wait_gone(instances: list[Instance], timeout_s: float | None) -> None:
     for instance in instances:
         left_s = None if deadline_s is None else deadline_s - monotonic_s()
         try:
-            lock.wait_gone(instance.lock_path, left_s)
+            instance_lock.wait_gone(instance.lock_path, left_s)
         except WaitTimeoutError:
             told = f"{instance.id} (pid {instance.pid}) was asked to stop and still runs"
             msg = f"{told} after {short_duration(timeout_s or 0)}"
@@ -116,7 +116,7 @@ def list_(context: Context, arguments: Arguments) -> int:  # noqa: ARG001  all c
     instances = alive(context.store)
     workers = context.store.workers()
     if context.json:
-        from queued.ctl.records import instance_record
+        from queued.ctl.json_records import instance_record
 
         own = ([w for w in workers if w.instance == instance.id] for instance in instances)
         put_json([instance_record(*pair) for pair in zip(instances, own, strict=True)])
@@ -130,7 +130,7 @@ def list_(context: Context, arguments: Arguments) -> int:  # noqa: ARG001  all c
 
 def alive(store: "Store") -> list[Instance]:
     """The services of which anything lives."""
-    return [instance for instance in store.instances() if lock.alive(instance.lock_path)]
+    return [instance for instance in store.instances() if instance_lock.alive(instance.lock_path)]
 
 
 def _service_lines(

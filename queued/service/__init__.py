@@ -1,1 +1,1 @@
-"""The running service: one supervisor, one dispatcher, N workers."""
+"""The running service: one instance is a supervisor, a dispatcher and its workers."""

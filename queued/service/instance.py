@@ -10,11 +10,11 @@ from queued.core import settings as rules
 from queued.core.errors import ConfigError
 from queued.core.model import Instance
 from queued.core.settings import Settings, Value
-from queued.service.board import Board
-from queued.service.cgroup import Groups
+from queued.service.ipc.scoreboard import Board
+from queued.service.linux.cgroup import Groups
 from queued.service.log import Log, open_log
-from queued.service.worker import Worker
-from queued.store import places
+from queued.service.worker.worker import Worker
+from queued.store import paths
 
 
 class Origin(NamedTuple):
@@ -34,12 +34,12 @@ class Origin(NamedTuple):
 
     def database(self) -> str:
         """The path of the database."""
-        return places.database_path(self.resolve({}).db_path, self.environment)
+        return paths.database_path(self.resolve({}).db_path, self.environment)
 
     def again(self) -> "Origin":
         """With what the conf file says now. Raises QueuedError if it cannot be used."""
-        conf = places.conf_path(self.conf_flag, self.environment)  # it may be there only now
-        return self._replace(file=places.read_conf(conf))
+        conf = paths.conf_path(self.conf_flag, self.environment)  # it may be there only now
+        return self._replace(file=paths.read_conf(conf))
 
 
 class InstancePrograms:
@@ -74,8 +74,8 @@ class InstancePrograms:
 
     def run_dispatcher(self, supervisor: socket.socket, listener: socket.socket) -> int:
         """The dispatcher's life; its exit code."""
-        from queued.service.dispatcher import Dispatcher
-        from queued.service.tuning import Sources
+        from queued.service.dispatcher.dispatcher import Dispatcher
+        from queued.service.dispatcher.live_settings import Sources
 
         origin = self._origin
         return Dispatcher(

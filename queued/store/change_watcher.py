@@ -8,7 +8,7 @@ import os
 
 from inotify_simple import INotify, flags, parse_events
 
-from queued.store.lock import SUFFIX
+from queued.store.instance_lock import SUFFIX
 
 
 class Changes:

@@ -4,7 +4,7 @@ import os
 
 from queued.core.errors import ConfigError, UsageError
 from queued.core.settings import Value, check_file
-from queued.core.spelling import brief
+from queued.core.suggestions import brief
 from queued.store import permissions
 
 SYSTEM_CONF = "/etc/queuectl.conf"

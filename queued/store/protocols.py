@@ -23,7 +23,7 @@ from queued.core.model import (
     Summary,
     WorkerStatus,
 )
-from queued.core.verdict import Verdict
+from queued.core.settlement import Verdict
 
 
 class Settlement(NamedTuple):

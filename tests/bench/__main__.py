@@ -12,7 +12,7 @@ import sys
 import apsw
 
 from queued import __version__
-from tests.bench import beside, commands, idle, peers, scale, throughput
+from tests.bench import commands, concurrent_clients, idle, peers, scale, throughput
 from tests.bench.measure import FULL, SHORT, Row
 
 BENCHMARKS = {
@@ -25,9 +25,9 @@ BENCHMARKS = {
     "scale": scale.flat,
     "idle": idle.nothing_to_do,
     "memory": idle.memory,
-    "readers": beside.beside_readers,
-    "begin": beside.beside_a_forgotten_begin,
-    "enqueuers": beside.beside_enqueuers,
+    "readers": concurrent_clients.beside_readers,
+    "begin": concurrent_clients.beside_a_forgotten_begin,
+    "enqueuers": concurrent_clients.beside_enqueuers,
 }
 
 

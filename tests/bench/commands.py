@@ -12,7 +12,7 @@ import apsw
 from queued.core import times
 from queued.core.ids import IdSource
 from queued.core.model import NewJob
-from queued.store.sqlite import SqliteStore
+from queued.store.sqlite.client_store import SqliteStore
 from tests.bench.measure import (
     Row,
     Size,

@@ -15,7 +15,7 @@ from functools import partial
 
 from queued.core import times
 from queued.core.model import Label, NewJob
-from queued.store.sqlite import SqliteStore
+from queued.store.sqlite.client_store import SqliteStore
 from tests.bench.measure import (
     Row,
     Size,
@@ -29,7 +29,7 @@ from tests.bench.measure import (
     verdict,
     wait_until,
 )
-from tests.forgets import FORGETS
+from tests.open_transaction import FORGETS
 
 _BACKLOG = 4000
 _QUEUECTL = (sys.executable, "-m", "queued.ctl", "--db")
@@ -38,7 +38,7 @@ _ENQUEUES = """
 import json, sys, time
 from queued.core.model import NewJob
 from queued.core.times import now_ms
-from queued.store.sqlite import SqliteStore
+from queued.store.sqlite.client_store import SqliteStore
 store, end = SqliteStore(sys.argv[1]), time.monotonic() + float(sys.argv[2])
 count, worst = 0, 0.0
 while (start := time.monotonic()) < end:

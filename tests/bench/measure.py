@@ -15,7 +15,7 @@ import apsw
 
 from queued.core import times
 from queued.core.model import NewJob
-from queued.store.sqlite import SqliteStore
+from queued.store.sqlite.client_store import SqliteStore
 
 T = TypeVar("T")
 

@@ -14,11 +14,11 @@ import apsw
 
 from queued.core import times
 from queued.core.model import Claim, Ending, Outcome, State
-from queued.core.verdict import Verdict
-from queued.store.base import Settlement
-from queued.store.ledger import SqliteLedger
-from queued.store.patience import Patience
-from queued.store.sqlite import SqliteStore
+from queued.core.settlement import Verdict
+from queued.store.protocols import Settlement
+from queued.store.sqlite.busy_handler import Patience
+from queued.store.sqlite.client_store import SqliteStore
+from queued.store.sqlite.dispatcher_store import SqliteLedger
 from tests.bench.measure import Row, Size, disk, median, verdict
 
 _FILL = """

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.program import Program
+from tests.cli.queuectl_runner import Program
 
 Until = Callable[[Callable[[], bool]], None]
 

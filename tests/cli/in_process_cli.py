@@ -9,7 +9,7 @@ from pathlib import Path
 
 from queued.core.errors import Exit
 from queued.ctl import __main__ as program
-from tests.cli.program import Done
+from tests.cli.queuectl_runner import Done
 
 DOCUMENTED = frozenset(int(code) for code in Exit) - {Exit.INTERNAL}
 

@@ -12,12 +12,12 @@ from typing import Any, NamedTuple
 import apsw
 
 from queued.core.model import Chunk, Claim, Ending, Outcome, State
+from queued.core.settlement import Backoff, judge
 from queued.core.times import now_ms
-from queued.core.verdict import Backoff, judge
-from queued.store.base import Settlement
-from queued.store.ledger import SqliteLedger
-from queued.store.patience import Patience
-from tests.proc import watches
+from queued.store.protocols import Settlement
+from queued.store.sqlite.busy_handler import Patience
+from queued.store.sqlite.dispatcher_store import SqliteLedger
+from tests.open_descriptors import watches
 
 ROOT = Path(__file__).resolve().parents[2]
 OK = Ending(Outcome.EXIT, exit_code=0)

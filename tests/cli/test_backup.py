@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from queued.core.model import NewJob
-from queued.store import lock
-from queued.store.sqlite import SqliteStore
-from tests.cli.program import Program
+from queued.store import instance_lock
+from queued.store.sqlite.client_store import SqliteStore
+from tests.cli.queuectl_runner import Program
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def test_the_database_of_another_queue_is_not_replaced(
     held = None
     if use == "a service":
         other.close()
-        held = lock.hold(lock.path_of(str(backup), "1m8abcdefgh00"))
+        held = instance_lock.hold(instance_lock.path_of(str(backup), "1m8abcdefgh00"))
     before = backup.read_bytes()
     done = queuectl("db", "backup", "--force", str(backup))
     assert (done.code, done.out) == (75, "")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.cli.program import Program, failed
+from tests.cli.queuectl_runner import Program, failed
 
 
 def test_cancel_pending(queuectl: Program) -> None:

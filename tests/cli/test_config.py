@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from queued.core.settings import SETTINGS
-from tests.cli.program import Program
+from tests.cli.queuectl_runner import Program
 
 
 def test_list_shows_every_setting(queuectl: Program) -> None:

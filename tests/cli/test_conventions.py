@@ -14,10 +14,10 @@ import pytest
 
 from queued import __version__
 from queued.ctl.__main__ import COMMANDS, TOP, usage_of
-from queued.ctl.manual import manual
-from queued.store import queries
-from queued.store.base import Store
-from tests.cli.program import ROOT, Program
+from queued.ctl.generate_manual import manual
+from queued.store.protocols import Store
+from queued.store.sqlite import sql_loader
+from tests.cli.queuectl_runner import ROOT, Program
 
 # The verbs that are a method of Store and a query as well; the others read what several give.
 CHAIN = {
@@ -52,7 +52,7 @@ def test_one_word_in_five_places(words: str) -> None:
     method = CHAIN[words]
     source = inspect.getsource(sys.modules[inspect.getmodule(_function(words)).__name__])  # type: ignore[union-attr]
     if words == "list":
-        source = inspect.getsource(import_module("queued.ctl.listing"))
+        source = inspect.getsource(import_module("queued.ctl.job_table"))
     called = {
         node.func.attr
         for node in ast.walk(ast.parse(source))
@@ -62,7 +62,7 @@ def test_one_word_in_five_places(words: str) -> None:
     }
     assert method in called
     assert hasattr(Store, method)
-    assert method in queries.load("sqlite")
+    assert method in sql_loader.load()
 
 
 def test_help_fits_a_screen(queuectl: Program) -> None:

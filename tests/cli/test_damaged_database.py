@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli import inside
-from tests.cli.program import ROOT
-from tests.store.test_migrate import DUMPS, _load
+from tests.cli import in_process_cli
+from tests.cli.queuectl_runner import ROOT
+from tests.store.test_upgrade import DUMPS, _load
 
 READING = (
     *("list", "list --json", "list --state failed", "show completed", "show failed --json"),
@@ -57,7 +57,7 @@ def test_random_bytes_at_random_places(
         content = _damaged(sound, dice)
         for command in dice.sample([*READING, *WRITING], 4):
             _lay(path, content)
-            done = inside.check(["--db", str(path), *command.split()])
+            done = in_process_cli.check(["--db", str(path), *command.split()])
             if done.code == 78:
                 told = [line for line in done.err.splitlines() if line.startswith("queuectl: ")]
                 assert len(told) == 1, done.err
@@ -107,8 +107,8 @@ def test_a_header_that_forbids_to_write_is_damage(sound: bytes, tmp_path: Path) 
     _lay(good, sound)
     _lay(path, sound[:18] + b"\x09" + sound[19:])
     for command in ("enqueue -- true", "config set workers 3", "db vacuum"):
-        done = inside.check(["--db", str(path), *command.split()])
+        done = in_process_cli.check(["--db", str(path), *command.split()])
         assert (done.code, done.out, done.err.count("\n")) == (78, "", 1), done
         assert "only a newer SQLite may write it" in done.err
-    assert inside.check(["--db", str(path), "db", "restore", str(good)]).code == 0
-    assert inside.check(["--db", str(path), "enqueue", "--", "true"]).code == 0
+    assert in_process_cli.check(["--db", str(path), "db", "restore", str(good)]).code == 0
+    assert in_process_cli.check(["--db", str(path), "enqueue", "--", "true"]).code == 0

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from queued.store import lock, migrate
-from tests.cli.program import Program, failed
+from queued.store import instance_lock
+from queued.store.sqlite import schema
+from tests.cli.queuectl_runner import Program, failed
 
 GOOD = {"good": True, "full": False, "problems": [], "notes": []}
 
@@ -226,7 +227,7 @@ def test_a_restore_goes_back_to_what_an_older_program_knows(
 ) -> None:
     queuectl.add("a")
     queuectl.ok("db", "backup", str(backup))
-    _alter(queuectl.database, f"PRAGMA user_version = {migrate.latest() + 1}")
+    _alter(queuectl.database, f"PRAGMA user_version = {schema.latest() + 1}")
     assert queuectl("list").code == 78
     queuectl.ok("db", "restore", str(backup))
     assert _ids(queuectl) == ["a"]
@@ -243,7 +244,7 @@ def bad_backups(queuectl: Program, backup: Path) -> dict[str, Path]:
         shutil.copy(backup, path)
     made["text"].write_text("my notes\n" * 200)
     made["empty"].write_text("")
-    _alter(made["newer"], f"PRAGMA user_version = {migrate.latest() + 1}")
+    _alter(made["newer"], f"PRAGMA user_version = {schema.latest() + 1}")
     _alter(made["foreign"], "PRAGMA application_id = 5")
     with made["damaged"].open("r+b") as file:
         file.seek(5000)
@@ -264,7 +265,7 @@ def test_a_bad_backup_is_refused(queuectl: Program, bad_backups: dict[str, Path]
 def test_no_restore_while_a_service_lives(queuectl: Program, backup: Path) -> None:
     queuectl.add("a")
     queuectl.ok("db", "backup", str(backup))
-    held = lock.hold(lock.path_of(str(queuectl.database), "1m8abcdefgh00"))
+    held = instance_lock.hold(instance_lock.path_of(str(queuectl.database), "1m8abcdefgh00"))
     done = queuectl("db", "restore", str(backup))
     os.close(held)
     assert done.code == 75

@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from tests.cli.conftest import Until
-from tests.cli.program import Program
+from tests.cli.queuectl_runner import Program
 
 
 def test_json_and_its_id(queuectl: Program) -> None:

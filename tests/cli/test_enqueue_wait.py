@@ -6,7 +6,7 @@ import pytest
 
 from queued.core.model import Ending, Outcome
 from tests.cli.conftest import Until
-from tests.cli.program import Program, failed, is_waiting
+from tests.cli.queuectl_runner import Program, failed, is_waiting
 
 
 def test_wait_shows_the_output_and_ends_as_the_job(queuectl: Program, until: Until) -> None:

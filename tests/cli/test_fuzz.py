@@ -10,11 +10,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from queued.core.payload import FIELDS
+from queued.core.job_spec import FIELDS
 from queued.core.settings import SETTINGS
 from queued.ctl.__main__ import COMMANDS, usage_of
-from tests.cli import inside
-from tests.cli.program import Done
+from tests.cli import in_process_cli
+from tests.cli.queuectl_runner import Done
 
 MANY = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 # Those that wait for what may never come, or become another program.
@@ -46,7 +46,7 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     os.chdir(directory)
     os.environ["QUEUECTL_DB"] = str(directory / "queue.db")
     for name in ("a", "ab", "job-1"):
-        inside.check(["enqueue", json.dumps({"id": name, "command": "true"})])
+        in_process_cli.check(["enqueue", json.dumps({"id": name, "command": "true"})])
     yield directory
     os.chdir(before)
     os.environ.pop("QUEUECTL_DB", None)
@@ -75,7 +75,7 @@ def _options(words: str) -> list[str]:
 )
 def test_any_words(words: list[str]) -> None:
     if " ".join(words[:2]) not in ENDLESS and words[:1] not in (["wait"], ["logs"]):
-        inside.check(words)
+        in_process_cli.check(words)
 
 
 @pytest.mark.parametrize("words", sorted(set(COMMANDS) - ENDLESS))
@@ -86,15 +86,15 @@ def test_any_options_of_a_command(words: str, data: st.DataObject) -> None:
     line = data.draw(st.lists(option | VALUE | st.tuples(option, VALUE).map("=".join), max_size=5))
     unwanted = {"--wait", "--db", "--config", "--force"}
     if not {word.partition("=")[0] for word in line} & unwanted:
-        inside.check([*words.split(), *line])
+        in_process_cli.check([*words.split(), *line])
 
 
 @MANY
 @given(JSON | st.dictionaries(st.sampled_from(sorted(FIELDS)) | st.text(max_size=5), JSON))
 def test_any_payload(payload: object) -> None:
-    done = inside.check(["enqueue", json.dumps(payload)])
+    done = in_process_cli.check(["enqueue", json.dumps(payload)])
     if done.code == 0:
-        shown = _json(inside.check(["show", "--json", "--", done.out.removesuffix("\n")]))
+        shown = _json(in_process_cli.check(["show", "--json", "--", done.out.removesuffix("\n")]))
         assert isinstance(payload, dict)
         assert shown["command"] == payload["command"]
     else:
@@ -104,13 +104,15 @@ def test_any_payload(payload: object) -> None:
 @MANY
 @given(st.sampled_from(sorted(FIELDS)), VALUE | JSON)
 def test_any_value_of_a_field(field: str, value: object) -> None:
-    inside.check(["enqueue", json.dumps({"command": "true", field: value})])
+    in_process_cli.check(["enqueue", json.dumps({"command": "true", field: value})])
 
 
 @MANY
 @given(st.text() | st.binary().map(lambda raw: raw.decode("utf-8", "surrogateescape")))
 def test_any_text_for_json(text: str) -> None:
-    done = inside.check(["enqueue", "--", text] if text.startswith("-") else ["enqueue", text])
+    done = in_process_cli.check(
+        ["enqueue", "--", text] if text.startswith("-") else ["enqueue", text]
+    )
     assert done.code in {0, 2, 4}
 
 
@@ -118,30 +120,30 @@ def test_any_text_for_json(text: str) -> None:
 @given(st.text() | st.binary().map(lambda raw: raw.decode("utf-8", "surrogateescape")))
 def test_any_lines(text: str) -> None:
     before = _count()
-    done = inside.check(["enqueue", "-"], stdin=text)
+    done = in_process_cli.check(["enqueue", "-"], stdin=text)
     assert _count() - before == (0 if done.code else done.out.count("\n"))
 
 
 def _count() -> int:
-    counts = _json(inside.check(["db", "stats", "--json"]))["rows"]
+    counts = _json(in_process_cli.check(["db", "stats", "--json"]))["rows"]
     return int(counts["jobs"])
 
 
 @MANY
 @given(st.sampled_from(["show", "cancel", "dlq retry", "logs", "wait --timeout 0"]), WORD)
 def test_any_id(command: str, name: str) -> None:
-    done = inside.check([*command.split(), "--", name])
+    done = in_process_cli.check([*command.split(), "--", name])
     assert done.code in {0, 1, 2, 3, 4, 124}
 
 
 @MANY
 @given(st.sampled_from([*SETTINGS, "max-retries"]) | WORD, VALUE | WORD)
 def test_any_setting(key: str, value: str) -> None:
-    done = inside.check(["config", "set", "--json", "--", key, "--", value])
+    done = in_process_cli.check(["config", "set", "--json", "--", key, "--", value])
     if done.code == 0:
         name, taken = (_json(done)[field] for field in ("key", "value"))
-        assert _json(inside.check(["config", "get", "--json", name]))["value"] == taken
-        inside.check(["config", "unset", name])
+        assert _json(in_process_cli.check(["config", "get", "--json", name]))["value"] == taken
+        in_process_cli.check(["config", "unset", name])
     else:
         assert done.code in {2, 3}
 
@@ -149,7 +151,7 @@ def test_any_setting(key: str, value: str) -> None:
 @MANY
 @given(st.sampled_from(["--state", "--queue", "--limit"]), VALUE | st.sampled_from(["dead", "a"]))
 def test_any_filter(option: str, value: str) -> None:
-    done = inside.check(["list", "--json", f"{option}={value}"])
+    done = in_process_cli.check(["list", "--json", f"{option}={value}"])
     assert done.code in {0, 2}
     if done.code == 0:
         assert isinstance(_json(done), list)
@@ -169,7 +171,7 @@ def test_any_conf_file(here: Path, text: str) -> None:
     conf = here / "my.conf"
     conf.write_text(text, "utf-8", errors="surrogateescape")
     conf.chmod(0o600)
-    done = inside.check(["config", "list", "--json", "--config", str(conf)])
+    done = in_process_cli.check(["config", "list", "--json", "--config", str(conf)])
     assert done.code in {0, 78}
     assert done.code == 0 or str(conf) in done.err or "the conf file" in done.err
 
@@ -182,6 +184,6 @@ def test_any_variable(key: str, value: str) -> None:
         return
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv(name, value)
-        done = inside.check(["config", "get", key])
+        done = in_process_cli.check(["config", "get", key])
     assert done.code in {0, 78}
     assert done.code == 0 or name in done.err

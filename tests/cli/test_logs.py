@@ -6,10 +6,10 @@ import json
 import pytest
 
 from queued.core.model import Ending, Outcome, State
-from queued.core.verdict import Verdict
-from queued.store.base import Settlement
+from queued.core.settlement import Verdict
+from queued.store.protocols import Settlement
 from tests.cli.conftest import Until
-from tests.cli.program import Program, failed, is_waiting
+from tests.cli.queuectl_runner import Program, failed, is_waiting
 
 
 def test_bytes_of_the_last_attempt(queuectl: Program) -> None:

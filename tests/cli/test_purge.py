@@ -3,7 +3,7 @@
 import pytest
 
 from queued.core.model import Ending, Outcome
-from tests.cli.program import Program, failed
+from tests.cli.queuectl_runner import Program, failed
 
 CANCELLED = Ending(Outcome.CANCELLED)
 

@@ -1,7 +1,7 @@
 """db stats: what is counted, and the size with what is in the WAL."""
 
 from queued.core.model import Chunk
-from tests.cli.program import Program
+from tests.cli.queuectl_runner import Program
 
 
 def test_stats(queuectl: Program) -> None:

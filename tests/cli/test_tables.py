@@ -11,7 +11,7 @@ import pytest
 from wcwidth import wcswidth
 
 from queued.core.model import Ending, Outcome
-from tests.cli.program import Program, failed, timeless
+from tests.cli.queuectl_runner import Program, failed, timeless
 
 WIDE_ID = "w" * 64
 FIELDS = {

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from queued.core.model import Ending, Outcome
-from queued.ctl.waiting import Watch
+from queued.ctl.change_watch import Watch
 from tests.cli.conftest import Until
-from tests.cli.program import OK, Program, failed, is_waiting
+from tests.cli.queuectl_runner import OK, Program, failed, is_waiting
 
 ENDINGS = {
     "completed": (OK, 0),

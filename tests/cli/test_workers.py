@@ -9,9 +9,9 @@ import pytest
 from queued.core.model import Instance
 from queued.core.times import now_ms
 from queued.ctl.__main__ import main
-from queued.store import lock
+from queued.store import instance_lock
 from tests.cli.conftest import Until
-from tests.cli.program import Program
+from tests.cli.queuectl_runner import Program
 
 
 class Service:
@@ -19,8 +19,8 @@ class Service:
 
     def __init__(self, queuectl: Program, name: str) -> None:
         self.name = name
-        path = lock.path_of(str(queuectl.database), name)
-        self._descriptor = lock.hold(path)
+        path = instance_lock.path_of(str(queuectl.database), name)
+        self._descriptor = instance_lock.hold(path)
         instance = Instance(name, "host", 4711, "0.1.0", now_ms(), None, path)
         with queuectl.ledger.transaction():
             queuectl.ledger.register(instance, now_ms=now_ms())

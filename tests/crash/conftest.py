@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.scene import Scene, played
+from tests.crash.kill_scenario import Scene, played
 from tests.service import Queue
 
 

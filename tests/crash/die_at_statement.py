@@ -1,6 +1,6 @@
 """Starts `queued` with a dispatcher that dies at a statement: the first at its first, and so on.
 
-    python -m tests.crash.sweep GENERATIONS STEP queued ARGUMENT...
+    python -m tests.crash.die_at_statement GENERATIONS STEP queued ARGUMENT...
 
 GENERATIONS is a file that grows by a byte for each dispatcher. STEP is by how many statements each
 lives longer than the one before. One that comes after LAST lives for ever.
@@ -13,9 +13,9 @@ from typing import Any
 
 import apsw
 
-from queued.programs import InstancePrograms
-from queued.service import children
-from tests.crash.tripwire import run
+from queued.service.instance import InstancePrograms
+from queued.service.supervisor import children
+from tests.crash.kill_points import run
 
 LAST = 90
 

@@ -1,6 +1,6 @@
 """Starts our programs with something of them, or of the system under them, altered.
 
-    python -m tests.crash.altered NAME[=ARGUMENT]... queued|queuectl ARGUMENT...
+    python -m tests.crash.fault_injection NAME[=ARGUMENT]... queued|queuectl ARGUMENT...
 
 What the system may do to a program is here; what is wrong with a program is in `defects`. No code
 of the product knows of either.
@@ -18,13 +18,13 @@ import apsw
 
 from queued.core import times
 from queued.core.errors import StorageError
-from queued.service import wake
-from queued.service.clock import Clock
-from queued.service.worker import Worker
-from queued.store.ledger import SqliteLedger
-from tests.crash.defects import DEFECTS
-from tests.crash.disk import Disk, Fault
-from tests.crash.tripwire import POINTS, arm, run, stop_service
+from queued.service.dispatcher.clock_shift import Clock
+from queued.service.linux import wall_timer
+from queued.service.worker.worker import Worker
+from queued.store.sqlite.dispatcher_store import SqliteLedger
+from tests.crash.faulty_vfs import Disk, Fault
+from tests.crash.kill_points import POINTS, arm, run, stop_service
+from tests.crash.mutants import DEFECTS
 
 
 def _put(owner: Any, name: str, value: object) -> None:
@@ -86,17 +86,17 @@ def no_fork(count: str) -> None:
 
 def clock(path: str) -> None:
     """The wall clock is off by the milliseconds in the file."""
-    plain, plain_set = times.now_ms, wake.WallAlarm.set
+    plain, plain_set = times.now_ms, wall_timer.WallAlarm.set
 
     def offset_ms() -> int:
         with open(path, encoding="ascii") as file:
             return int(file.read() or 0)
 
-    def alarm(self: wake.WallAlarm, at_ms: int | None) -> None:
+    def alarm(self: wall_timer.WallAlarm, at_ms: int | None) -> None:
         plain_set(self, None if at_ms is None else at_ms - offset_ms())
 
     _put(times, "now_ms", lambda: plain() + offset_ms())
-    _put(wake.WallAlarm, "set", alarm)
+    _put(wall_timer.WallAlarm, "set", alarm)
 
 
 def _refuse_first(owner: type, name: str) -> None:

@@ -22,12 +22,12 @@ from queued.core.model import (
     State,
 )
 from queued.core.settings import Settings
-from queued.service.hands import Hands
-from queued.service.messages import Message, Output, Piece, Result, Returned
-from queued.service.turn import Clerk, Turn
-from queued.store.ledger import SqliteLedger
-from queued.store.patience import Patience
-from queued.store.sqlite import SqliteStore
+from queued.service.dispatcher.claims import Hands
+from queued.service.dispatcher.turn import Clerk, Turn
+from queued.service.ipc.messages import Message, Output, Piece, Result, Returned
+from queued.store.sqlite.busy_handler import Patience
+from queued.store.sqlite.client_store import SqliteStore
+from queued.store.sqlite.dispatcher_store import SqliteLedger
 
 NOW = 1_700_000_000_000
 _WORKERS = (1, 2, 3)

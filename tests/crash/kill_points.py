@@ -1,6 +1,6 @@
 """Starts our programs with one instruction armed: whoever comes to it first is killed right there.
 
-    python -m tests.crash.tripwire POINT VICTIM MARK queued|queuectl ARGUMENT...
+    python -m tests.crash.kill_points POINT VICTIM MARK queued|queuectl ARGUMENT...
 
 No code of the product knows of it: functions are wrapped before the program begins. VICTIM is
 `one` (the process that is there) or `all` (supervisor, dispatcher and workers); or it is `stop`,
@@ -17,7 +17,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from queued.service import hands, processes
+from queued.service.linux import procfs
+from queued.service.worker import prefetch
 
 _first: list[int] = []  # the process that begins, before it forks
 
@@ -80,12 +81,12 @@ def _anything_lost(arguments: tuple[Any, ...], _result: object) -> bool:
     return bool(arguments[2])
 
 
-STORE = "queued.store.sqlite:SqliteStore"
-LEDGER = "queued.store.ledger:SqliteLedger"
-DISPATCHER = "queued.service.dispatcher:Dispatcher"
-WORKER = "queued.service.worker:Worker"
-STAFF = "queued.service.staff:Staff"
-RESCUER = "queued.service.rescue:Rescuer"
+STORE = "queued.store.sqlite.client_store:SqliteStore"
+LEDGER = "queued.store.sqlite.dispatcher_store:SqliteLedger"
+DISPATCHER = "queued.service.dispatcher.dispatcher:Dispatcher"
+WORKER = "queued.service.worker.worker:Worker"
+STAFF = "queued.service.supervisor.process_manager:Staff"
+RESCUER = "queued.service.dispatcher.rescuer:Rescuer"
 
 POINTS = {
     "enqueue: before it is inserted": Point(STORE, "_insert"),
@@ -95,14 +96,16 @@ POINTS = {
     "claim: committed, not sent": Point(DISPATCHER, "_made", _claimed),
     "claim: sent": Point(DISPATCHER, "_made", _claimed, after=True),
     "run: sent, not begun": Point(WORKER, "_begin"),
-    "run: begun, not started": Point("queued.service.spawn", "start"),
-    "run: started, not known": Point("queued.service.spawn", "start", after=True),
-    "run: known": Point("queued.service.executor:Execution", "_start", after=True),
-    "run: its output sent": Point("queued.service.tap:Tap", "_flush", after=True),
+    "run: begun, not started": Point("queued.service.worker.spawn", "start"),
+    "run: started, not known": Point("queued.service.worker.spawn", "start", after=True),
+    "run: known": Point("queued.service.worker.execution:Execution", "_start", after=True),
+    "run: its output sent": Point(
+        "queued.service.worker.output_forwarder:Tap", "_flush", after=True
+    ),
     "run: its output stored, not committed": Point(LEDGER, "store_output", after=True),
     "run: exited, not reported": Point(WORKER, "_finish"),
     "run: reported, not recorded": Point(WORKER, "_finish", after=True),
-    "result: arrived": Point("queued.service.turn:Clerk", "turn", _result_arrived),
+    "result: arrived": Point("queued.service.dispatcher.turn:Clerk", "turn", _result_arrived),
     "result: settled, not committed": Point(LEDGER, "settle", _settled, after=True),
     "result: recorded, not acknowledged": Point(DISPATCHER, "_made", _finished),
     "result: acknowledged": Point(DISPATCHER, "_made", _finished, after=True),
@@ -111,30 +114,32 @@ POINTS = {
     "hand: one more, sent": Point(DISPATCHER, "_made", _one_more_made, after=True),
     "hand: received": Point(WORKER, "_take", _in_hand, after=True),
     "hand: about to be given back": Point(WORKER, "_give_back", _in_hand),
-    "hand: given back": Point("queued.service.turn:Clerk", "_returned"),
+    "hand: given back": Point("queued.service.dispatcher.turn:Clerk", "_returned"),
     "hand: undone, not committed": Point(LEDGER, "release", _true, after=True),
     "worker: dead, its orphans alive": Point(
-        "queued.service.orphans:Orphans", "kill", _anything_lost
+        "queued.service.supervisor.orphan_reaper:Orphans", "kill", _anything_lost
     ),
     "worker: dead, its orphans killed": Point(
-        "queued.service.orphans:Orphans", "kill", _anything_lost, after=True
+        "queued.service.supervisor.orphan_reaper:Orphans", "kill", _anything_lost, after=True
     ),
     "worker: dead, not made known": Point(STAFF, "_bury", _worker),
     "worker: dead, made known": Point(STAFF, "_bury", _worker, after=True),
-    "worker: forked, not made known": Point("queued.service.nursery:Nursery", "worker", after=True),
+    "worker: forked, not made known": Point(
+        "queued.service.supervisor.forking:Nursery", "worker", after=True
+    ),
     "rescue: the dead are known": Point(RESCUER, "_clean_up"),
-    "rescue: nothing killed": Point("queued.service.rescue", "kill_leftovers"),
+    "rescue: nothing killed": Point("queued.service.dispatcher.rescuer", "kill_leftovers"),
     "rescue: what they left is killed": Point(
-        "queued.service.rescue", "kill_leftovers", after=True
+        "queued.service.dispatcher.rescuer", "kill_leftovers", after=True
     ),
     "rescue: settled, not committed": Point(LEDGER, "settle", _settled, after=True),
     "rescue: forgotten, not committed": Point(LEDGER, "unregister", after=True),
-    "rescue: committed": Point("queued.service.rescue:Neighbours", "forget"),
-    "rescue: over": Point("queued.service.rescue:Neighbours", "forget", after=True),
+    "rescue: committed": Point("queued.service.dispatcher.rescuer:Neighbours", "forget"),
+    "rescue: over": Point("queued.service.dispatcher.rescuer:Neighbours", "forget", after=True),
     "start: registered, not committed": Point(LEDGER, "register", after=True),
     "start: the database is open": Point(DISPATCHER, "_open", after=True),
     "again: forked, not told who lives": Point(
-        "queued.service.nursery:Nursery", "dispatcher", _workers_live, after=True
+        "queued.service.supervisor.forking:Nursery", "dispatcher", _workers_live, after=True
     ),
     "end: forgotten, not committed": Point(LEDGER, "unregister", after=True),
     "end: forgotten": Point(DISPATCHER, "_over", _true, after=True),
@@ -183,7 +188,7 @@ def _kill_others() -> None:
     (supervisor,) = _first
     if supervisor != os.getpid():
         os.kill(supervisor, signal.SIGSTOP)
-    for process in processes.everyone().values():
+    for process in procfs.everyone().values():
         child = process.parent == supervisor and process.pid != os.getpid()
         if child and Path(f"/proc/{process.pid}/cmdline").read_bytes() == ours:
             os.kill(process.pid, signal.SIGKILL)
@@ -211,7 +216,7 @@ def main() -> None:
     """See the module."""
     _, point, victim, mark, program, *arguments = sys.argv
     _first.append(os.getpid())
-    hands.QUICK_S = 0.5  # on a busy machine, too, a quick job is one
+    setattr(prefetch, "QUICK_S", 0.5)  # noqa: B010  on a busy machine, too, a quick job is one
     arm(POINTS[point], victim, mark)
     run(program, arguments)
 

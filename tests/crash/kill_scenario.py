@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.crash.tripwire import POINTS
+from tests.crash.kill_points import POINTS
 from tests.service import Queue, Service, eventually
 from tests.torture import history
 from tests.torture.checker import check
-from tests.torture.evidence import announced, outlived
 from tests.torture.history import History, traced
+from tests.torture.log_evidence import announced, outlived
 
 
 class Scene:
@@ -51,12 +51,12 @@ class Scene:
     def armed(self, point: str, victim: str, *, workers: int = 2) -> Service:
         """Starts a service in which the first who comes to the point is killed."""
         assert point in POINTS
-        words = ("-m", "tests.crash.tripwire", point, victim, str(self.mark), "queued")
+        words = ("-m", "tests.crash.kill_points", point, victim, str(self.mark), "queued")
         return self.serve(*words, workers=workers)
 
     def queuectl(self, point: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Runs a queuectl that is killed at the point."""
-        words = ["-m", "tests.crash.tripwire", point, "one", str(self.mark), "queuectl"]
+        words = ["-m", "tests.crash.kill_points", point, "one", str(self.mark), "queuectl"]
         return self.run(*words, "--db", self.queue.path, *arguments)
 
     @staticmethod

@@ -6,16 +6,18 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from queued.core import verdict
+from queued.core import settlement
 from queued.core.model import Claim, Ending
-from queued.service import executor, rescue, turn
-from queued.service.dispatcher import Dispatcher
-from queued.service.messages import Recorded, Result, Run
-from queued.service.orphans import Orphans
-from queued.service.streams import Streams
-from queued.service.turn import Clerk, Turn
-from queued.store import lock, queries
-from queued.store.sqlite import SqliteStore
+from queued.service.dispatcher import rescuer, turn
+from queued.service.dispatcher.dispatcher import Dispatcher
+from queued.service.dispatcher.turn import Clerk, Turn
+from queued.service.ipc.messages import Recorded, Result, Run
+from queued.service.supervisor.orphan_reaper import Orphans
+from queued.service.worker import execution
+from queued.service.worker.output_streams import Streams
+from queued.store import instance_lock
+from queued.store.sqlite import sql_loader
+from queued.store.sqlite.client_store import SqliteStore
 
 
 def _put(owner: Any, name: str, value: object) -> None:
@@ -24,10 +26,10 @@ def _put(owner: Any, name: str, value: object) -> None:
 
 def no_fence(_argument: str) -> None:
     """A result is recorded whether or not its claim is in force."""
-    plain = queries.load
+    plain = sql_loader.load
 
-    def load(engine: str) -> dict[str, str]:
-        found = dict(plain(engine))
+    def load() -> dict[str, str]:
+        found = dict(plain())
         fence = "AND runs = :attempt AND token = :token AND state = 'processing'"
         assert fence in found["settle"]
         found["settle"] = found["settle"].replace(fence, "AND :token IS NOT NULL")
@@ -44,23 +46,23 @@ def no_fence(_argument: str) -> None:
         made.reply(worker, Recorded(key=sent.key, accepted=True))
         self.settle(made, claim, sent.ending, *rest)
 
-    _put(queries, "load", load)
+    _put(sql_loader, "load", load)
     _put(Clerk, "_result", result)
 
 
 def no_rescue(_argument: str) -> None:
     """What a dead instance had claimed stays claimed."""
-    _put(rescue.Rescuer, "rescue", lambda _self, _settings: False)
+    _put(rescuer.Rescuer, "rescue", lambda _self, _settings: False)
 
 
 def rescue_without_kill(_argument: str) -> None:
     """A dead instance's commands live on."""
-    _put(rescue, "kill_leftovers", lambda *_: (0, []))
+    _put(rescuer, "kill_leftovers", lambda *_: (0, []))
 
 
 def alone_not_group(_argument: str) -> None:
     """A run is over when its command is, whatever it has left."""
-    _put(executor.Execution, "_exited", lambda self, _now_s, **_named: self._over())
+    _put(execution.Execution, "_exited", lambda self, _now_s, **_named: self._over())
 
 
 def orphans_stay(_argument: str) -> None:
@@ -96,14 +98,14 @@ def _once() -> bool:
 
 def early_retry(_argument: str) -> None:
     """A retry waits for nothing."""
-    _put(verdict, "backoff_s", lambda _attempts, **_named: 0.0)
+    _put(settlement, "backoff_s", lambda _attempts, **_named: 0.0)
 
 
 def uncounted_loss(_argument: str) -> None:
     """An attempt that was lost is not counted."""
-    plain = verdict.judge
+    plain = settlement.judge
 
-    def judge(claim: Claim, ending: Ending, *rest: Any, **named: Any) -> verdict.Verdict:
+    def judge(claim: Claim, ending: Ending, *rest: Any, **named: Any) -> settlement.Verdict:
         found = plain(claim, ending, *rest, **named)
         return found._replace(counted=0) if ending.outcome == "lost" else found
 
@@ -130,7 +132,7 @@ def printed_before_commit(_argument: str) -> None:
 
 def everybody_is_dead(_argument: str) -> None:
     """Liveness is not asked of the kernel: whoever is another is dead."""
-    _put(lock, "take", lambda _descriptor, **_named: True)
+    _put(instance_lock, "take", lambda _descriptor, **_named: True)
 
 
 def uncounted_moves(_argument: str) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import apsw
 
-from queued.store.sqlite import SqliteStore
-from tests.crash.disk import installed
+from queued.store.sqlite.client_store import SqliteStore
+from tests.crash.faulty_vfs import installed
 
 
 def rows_of(connection: apsw.Connection) -> str:

@@ -15,11 +15,11 @@ import pytest
 
 from queued.core.errors import QueuedError
 from queued.core.model import NewJob
-from queued.store import backup, naming
-from queued.store.patience import Patience
-from queued.store.sqlite import SqliteStore
-from tests.crash.disk import MOODS, Disk, Platter, installed
-from tests.crash.found import laid, look
+from queued.store.sqlite.busy_handler import Patience
+from queued.store.sqlite.client_store import SqliteStore
+from queued.store.sqlite.maintenance import atomic_rename, backup
+from tests.crash.faulty_vfs import MOODS, Disk, Platter, installed
+from tests.crash.recovered_state import laid, look
 from tests.crash.test_disk_faults import FAULTS, Refusals
 
 SEEDS = range(1, 1 + int(os.environ.get("COPY_SEEDS", "2")))
@@ -139,7 +139,7 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Disk]:
         monkeypatch.setattr(os, "rename", moving(rename, kept=False))
         monkeypatch.setattr(os, "link", moving(link, kept=True))
         monkeypatch.setattr(os, "unlink", remove)
-        monkeypatch.setattr(naming, "rename_to_free", to_free)
+        monkeypatch.setattr(atomic_rename, "rename_to_free", to_free)
         monkeypatch.setattr(backup, "_sync_directory", sync)
         yield made
 

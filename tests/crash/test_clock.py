@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from queued.core import times
-from tests.crash.scene import Scene
+from tests.crash.kill_scenario import Scene
 from tests.service import Service, eventually
 
 HOUR_MS = 3_600_000
@@ -27,7 +27,7 @@ class Clock:
 
     def serve(self, *others: str) -> Service:
         """A service that has this clock."""
-        words = ("-m", "tests.crash.altered", f"clock={self.path}", *others, "queued")
+        words = ("-m", "tests.crash.fault_injection", f"clock={self.path}", *others, "queued")
         return self._scene.serve(*words).ready()
 
     def set(self, offset_ms: int) -> None:

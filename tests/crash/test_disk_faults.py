@@ -12,8 +12,8 @@ import apsw
 import pytest
 
 from queued.core.errors import Exit, QueuedError
-from tests.crash.desk import Desk
-from tests.crash.disk import Disk, installed
+from tests.crash.faulty_vfs import Disk, installed
+from tests.crash.in_process_dispatcher import Desk
 from tests.torture import history
 from tests.torture.checker import check
 from tests.torture.history import Witness

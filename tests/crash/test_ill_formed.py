@@ -8,10 +8,10 @@ from collections.abc import Callable
 import msgspec
 
 from queued.core.model import Chunk, Ending, Key, Outcome
-from queued.service import channel, messages
-from queued.service.messages import Hello, Output, Piece, Result
-from tests.crash.scene import Scene
-from tests.proc import targets
+from queued.service.ipc import channel, messages
+from queued.service.ipc.messages import Hello, Output, Piece, Result
+from tests.crash.kill_scenario import Scene
+from tests.open_descriptors import targets
 from tests.service import Service, eventually
 
 MESSAGES = 10_000

@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from tests.crash.scene import Scene
-from tests.crash.tripwire import POINTS
+from tests.crash.kill_points import POINTS
+from tests.crash.kill_scenario import Scene
 from tests.service import eventually
 
 PRINTED = b"".join(b"%d\n" % n for n in range(1, 3001))

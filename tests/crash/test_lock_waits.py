@@ -8,8 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.crash.scene import Scene
-from tests.forgets import FORGETS
+from tests.crash.kill_scenario import Scene
+from tests.open_transaction import FORGETS
 from tests.service import eventually
 
 

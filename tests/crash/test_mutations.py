@@ -10,16 +10,16 @@ from typing import Any
 
 import pytest
 
-from tests.crash.scene import Scene
+from tests.crash.kill_scenario import Scene
 from tests.service import Service, eventually
 from tests.torture.checker import check
-from tests.torture.evidence import outlived
+from tests.torture.log_evidence import outlived
 
 Play = Callable[[Scene, str], list[str]]
 
 
 def altered(*names: str) -> tuple[str, ...]:
-    return ("-m", "tests.crash.altered", *names, "queued")
+    return ("-m", "tests.crash.fault_injection", *names, "queued")
 
 
 def _serve(scene: Scene, *names: str, workers: int = 2) -> Service:
@@ -99,7 +99,7 @@ def prints_and_waits(scene: Scene, defect: str) -> list[str]:
 
 def enqueued_and_killed(scene: Scene, defect: str) -> list[str]:
     """A queuectl that is killed once it has said the id."""
-    words = ["-m", "tests.crash.altered", *([defect] if defect else []), "queuectl"]
+    words = ["-m", "tests.crash.fault_injection", *([defect] if defect else []), "queuectl"]
     done = scene.run(*words, "--db", scene.queue.path, "enqueue", "--id", "job", "--", "true")
     scene.asked = {"job"}
     scene.acknowledged = set(done.stdout.split())

@@ -15,11 +15,11 @@ from pathlib import Path
 import apsw
 import pytest
 
-from queued.store.connection import Database
-from queued.store.sqlite import SqliteStore
-from tests.crash.desk import Desk
-from tests.crash.disk import MOODS, Disk, Platter, installed
-from tests.crash.found import find, rows_of
+from queued.store.sqlite.client_store import SqliteStore
+from queued.store.sqlite.connection import Database
+from tests.crash.faulty_vfs import MOODS, Disk, Platter, installed
+from tests.crash.in_process_dispatcher import Desk
+from tests.crash.recovered_state import find, rows_of
 
 SEEDS = range(1, 1 + int(os.environ.get("POWER_CUT_SEEDS", "4")))
 STEPS = 40

@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from tests.crash.scene import Scene
+from tests.crash.kill_scenario import Scene
 from tests.service import eventually
 
 NOT_STARTED = ("run: sent, not begun", "run: begun, not started")
@@ -14,7 +14,7 @@ ENDED = ("run: exited, not reported", "run: reported, not recorded")
 
 def _outcomes(scene: Scene, alteration: str) -> list[str]:
     """How the runs of the job ended: with a service that stops meanwhile, then with another."""
-    first = scene.serve("-m", "tests.crash.altered", alteration, "queued", workers=1)
+    first = scene.serve("-m", "tests.crash.fault_injection", alteration, "queued", workers=1)
     assert first.ended() == 0
     assert scene.mark.exists()
     scene.serve(workers=1)

@@ -9,8 +9,9 @@ from unittest.mock import Mock
 import pytest
 
 from queued.core.settings import Settings
-from queued.service import processes, remains
-from queued.service.rescue import Rescuer
+from queued.service.dispatcher import leftovers
+from queued.service.dispatcher.rescuer import Rescuer
+from queued.service.linux import procfs
 from tests.service import Queue, eventually
 
 
@@ -26,26 +27,26 @@ def immortal(instance: str) -> Iterator[int]:
 
 
 def test_what_cannot_be_killed_is_named_and_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processes, "send", lambda *_: False)
-    monkeypatch.setattr(remains, "_KILLING_S", 0.02)
+    monkeypatch.setattr(procfs, "send", lambda *_: False)
+    monkeypatch.setattr(leftovers, "_KILLING_S", 0.02)
     with immortal("dead-instance-of-this-test") as pid:
-        killed, left = remains.kill_leftovers("dead-instance-of-this-test", [], {})
+        killed, left = leftovers.kill_leftovers("dead-instance-of-this-test", [], {})
     assert killed == 0
     assert [process.pid for process in left] == [pid]
 
 
 def test_leftovers_are_killed(queue: Queue) -> None:
     with immortal("another-instance-of-this-test") as pid:
-        killed, left = remains.kill_leftovers("another-instance-of-this-test", [], {})
+        killed, left = leftovers.kill_leftovers("another-instance-of-this-test", [], {})
         assert killed >= 1
         assert left == []
         eventually(lambda: os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG))
 
 
 def test_leftovers_are_killed_however_long_a_look_takes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remains, "_KILLING_S", 0)
+    monkeypatch.setattr(leftovers, "_KILLING_S", 0)
     with immortal("slow-instance-of-this-test") as pid:
-        assert remains.kill_leftovers("slow-instance-of-this-test", [], {})[0] == 1
+        assert leftovers.kill_leftovers("slow-instance-of-this-test", [], {})[0] == 1
         eventually(lambda: os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG))
 
 

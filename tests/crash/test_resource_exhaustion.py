@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.scene import Scene
+from tests.crash.kill_scenario import Scene
 from tests.service import Queue, Service, eventually
 
 FULL = "database.refused"
 
 
 def altered(*names: str) -> tuple[str, ...]:
-    return ("-m", "tests.crash.altered", *names, "queued")
+    return ("-m", "tests.crash.fault_injection", *names, "queued")
 
 
 def _refused(service: Service) -> int:

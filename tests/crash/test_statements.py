@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from queued.core.model import NewJob
-from queued.store import migrate
-from queued.store.patience import Patience
-from queued.store.sqlite import SqliteStore
-from tests.crash import sweep
-from tests.crash.scene import Scene
+from queued.store.sqlite import schema
+from queued.store.sqlite.busy_handler import Patience
+from queued.store.sqlite.client_store import SqliteStore
+from tests.crash import die_at_statement
+from tests.crash.kill_scenario import Scene
 
 
 @pytest.mark.parametrize("step", [1, 3])
@@ -22,7 +22,9 @@ def test_a_dispatcher_dies_at_every_statement(scene: Scene, step: int) -> None:
     for n in range(60):
         scene.add(f"j{n}", f"seq 9; exit $(( {n} % 5 == QUEUED_ATTEMPT ))", prints=_nine(n))
     generations = scene.queue.directory.parent / "generations"
-    scene.serve("-m", "tests.crash.sweep", str(generations), str(step), "queued", workers=2)
+    scene.serve(
+        "-m", "tests.crash.die_at_statement", str(generations), str(step), "queued", workers=2
+    )
     broken = scene.broken(within_s=60)
     assert broken == []
     assert generations.stat().st_size > (60 if step == 1 else 25), "so many have died"
@@ -36,7 +38,7 @@ def _nine(_number: int) -> bytes:
     return b"1\n2\n3\n4\n5\n6\n7\n8\n9\n"
 
 
-@pytest.mark.parametrize("version", range(migrate.latest()))
+@pytest.mark.parametrize("version", range(schema.latest()))
 def test_whoever_makes_or_upgrades_a_database_dies_at_every_statement(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: int
 ) -> None:
@@ -49,13 +51,13 @@ def test_whoever_makes_or_upgrades_a_database_dies_at_every_statement(
             _make(path, version, monkeypatch)
         survived = _dies(path, number)
         found = _version(path)
-        assert found in range(version, migrate.latest() + 1)
+        assert found in range(version, schema.latest() + 1)
         store = SqliteStore(path, Patience(5))
         expected = ["old"] if version else []
         assert [row[0] for row in _query(path, "SELECT id FROM jobs")] == expected
         assert store.enqueue([NewJob("true", "new")], max_retries=3, now_ms=1) == ["new"]
         store.close()
-        assert _version(path) == migrate.latest()
+        assert _version(path) == schema.latest()
         assert _query(path, "PRAGMA integrity_check") == [("ok",)]
         if survived:
             break
@@ -64,8 +66,8 @@ def test_whoever_makes_or_upgrades_a_database_dies_at_every_statement(
 
 def _make(path: str, version: int, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patched:
-        files = migrate._files()[:version]
-        patched.setattr(migrate, "_files", lambda: files)
+        files = schema._files()[:version]
+        patched.setattr(schema, "_files", lambda: files)
         store = SqliteStore(path)
         store.enqueue([NewJob("true", "old")], max_retries=3, now_ms=1)
         store.close()
@@ -76,7 +78,7 @@ def _dies(path: str, number: int) -> bool:
     pid = os.fork()
     if pid == 0:
         try:
-            sweep.die_at(number)
+            die_at_statement.die_at(number)
             SqliteStore(path).close()
         finally:
             os._exit(0)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.packaging import bed as beds
-from tests.packaging.bed import Bed, Unit
+from tests.packaging import systemd_testbed as beds
+from tests.packaging.systemd_testbed import Bed, Unit
 from tests.service import Queue
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.packaging import bed as beds
-from tests.packaging.bed import ROOT, Bed, Unit
+from tests.packaging import systemd_testbed as beds
+from tests.packaging.systemd_testbed import ROOT, Bed, Unit
 
 CLEAN = "rm -rf /var/lib/queued /etc/queuectl.conf /opt/queued"
 TOOLS = ("make", "apt-get", "dpkg", "dpkg-deb", "deb-systemd-helper", "adduser", "deluser")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.packaging.bed import DATABASE, Bed, Unit
+from tests.packaging.systemd_testbed import DATABASE, Bed, Unit
 from tests.service import eventually
 
 

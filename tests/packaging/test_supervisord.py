@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.packaging.bed import ROOT, tool
+from tests.packaging.systemd_testbed import ROOT, tool
 from tests.service import Queue, alive, eventually
 
 SHIPPED = ROOT / "packaging" / "supervisor" / "queued.conf"

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.packaging.bed import Unit
+from tests.packaging.systemd_testbed import Unit
 from tests.service import eventually
 
 

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from tests.packaging.bed import ROOT, Bed, Unit
+from tests.packaging.systemd_testbed import ROOT, Bed, Unit
 from tests.service import eventually
 
 

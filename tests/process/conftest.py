@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.process.marks import Nap
+from tests.process.marked_sleep import Nap
 from tests.service import Queue
 
 

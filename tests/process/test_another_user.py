@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.process.conftest import opened
-from tests.process.marks import Nap
+from tests.process.marked_sleep import Nap
 from tests.service import Queue, Service, alive, eventually
 
 USER = 50_000 + os.getpid() % 10_000  # nobody else's, so that its processes can be counted
@@ -18,7 +18,7 @@ OTHER = USER + 10_000
 HIDDEN = f"""
 import os, sys
 hide = 'mount -t proc -o hidepid=1 proc /proc && exec "$@"'
-become = [sys.executable, "-m", "tests.process.another", "{USER}", "queued", *sys.argv[1:]]
+become = [sys.executable, "-m", "tests.process.as_another_user", "{USER}", "queued", *sys.argv[1:]]
 os.execvp("unshare", ["unshare", "-m", "sh", "-c", hide, "sh", *become])
 """
 
@@ -36,7 +36,7 @@ def theirs() -> Iterator[Queue]:
 
 
 def _serve(queue: Queue, workers: int = 2) -> Service:
-    program = ("-m", "tests.process.another", str(USER), "queued")
+    program = ("-m", "tests.process.as_another_user", str(USER), "queued")
     return queue.spawn(workers=workers, program=program).ready()
 
 

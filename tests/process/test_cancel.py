@@ -7,7 +7,7 @@ import pytest
 
 from queued.core import times
 from queued.core.model import State
-from tests.process.marks import Nap
+from tests.process.marked_sleep import Nap
 from tests.service import Queue, eventually
 
 

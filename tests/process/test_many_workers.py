@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 from queued.core import times
-from tests.process.marks import Nap
+from tests.process.marked_sleep import Nap
 from tests.service import Queue, eventually
 
 MANY = 200

@@ -3,14 +3,14 @@
 import os
 import signal
 
-from tests.process.marks import Nap
+from tests.process.marked_sleep import Nap
 from tests.service import Queue, eventually
 
 # A supervisor that has no time left, as after being stopped, and a worker that dies after its look.
 LATE = """
 import os, signal, sys
 from queued.service import staff
-from queued.service.orphans import Orphans
+from queued.service.supervisor.orphan_reaper import Orphans
 
 staff._KILLING_S = 0
 plain = Orphans.look

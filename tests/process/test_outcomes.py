@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from queued.core.model import Attempt
-from tests.process.marks import Nap
+from tests.process.marked_sleep import Nap
 from tests.service import Queue, eventually
 
 CASES: dict[str, tuple[str, dict[str, Any], tuple[str, int | None, str | None]]] = {

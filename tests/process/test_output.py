@@ -6,8 +6,8 @@ import time
 from functools import partial
 from pathlib import Path
 
-from tests.process.marks import Nap
-from tests.process.raw import sql
+from tests.process.foreign_sql import sql
+from tests.process.marked_sleep import Nap
 from tests.service import Queue, eventually
 
 MIB = 1 << 20

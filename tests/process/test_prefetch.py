@@ -12,8 +12,8 @@ QUICK = 30
 # On a busy machine, too, a quick job is one.
 PATIENT = """
 import sys
-from queued.service import hands
-hands.QUICK_S = 0.5
+from queued.service.worker import prefetch
+prefetch.QUICK_S = 0.5
 from queued.__main__ import main
 sys.exit(main())
 """

@@ -10,19 +10,21 @@ import pytest
 
 from queued.core.errors import StorageError
 from queued.core.model import Claim, Key
-from queued.service import processes, remains, sessions
-from queued.service.remains import Followed
-from queued.service.sessions import Session, Sessions
-from tests.process.marks import Nap
+from queued.service.dispatcher import leftovers
+from queued.service.dispatcher.leftovers import Followed
+from queued.service.ipc import run_notes
+from queued.service.ipc.run_notes import Session, Sessions
+from queued.service.linux import procfs
+from tests.process.marked_sleep import Nap
 from tests.service import Queue, alive, eventually
 
 
 @pytest.fixture
-def leader() -> Iterator[processes.Process]:
+def leader() -> Iterator[procfs.Process]:
     """A process that leads a session."""
     with subprocess.Popen(["sleep", "1000"], start_new_session=True) as process:
         eventually(lambda: os.getsid(process.pid) == process.pid)
-        found = processes.look(process.pid)
+        found = procfs.look(process.pid)
         assert found is not None
         yield found
         process.kill()
@@ -58,7 +60,7 @@ def test_a_note_outlives_who_wrote_it_and_is_found_by_the_claim(tmp_path: Path) 
     assert made.last(2) == 21
     made.note(2).started(201)
     del made
-    found = sessions.noted(lock)
+    found = run_notes.noted(lock)
     assert found is not None
     assert {token: session.leader for token, session in found.items()} == {
         10: 100,
@@ -70,15 +72,15 @@ def test_a_note_outlives_who_wrote_it_and_is_found_by_the_claim(tmp_path: Path) 
 
 def test_a_note_of_another_boot_says_nothing(tmp_path: Path) -> None:
     lock = os.open(tmp_path / "lock", os.O_CREAT | os.O_RDWR)
-    assert sessions.noted(lock) is None  # nor does a file without any
+    assert run_notes.noted(lock) is None  # nor does a file without any
     made = Sessions(lock)
     made.make_room(1)
-    assert sessions.noted(lock) == {}, "nothing was begun, and that is known"
+    assert run_notes.noted(lock) == {}, "nothing was begun, and that is known"
     made.note(1).starts(1)
     made.note(1).started(1)
-    assert list(sessions.noted(lock) or {}) == [1]
+    assert list(run_notes.noted(lock) or {}) == [1]
     os.pwrite(lock, b"x", 0)
-    assert sessions.noted(lock) is None
+    assert run_notes.noted(lock) is None
     os.close(lock)
 
 
@@ -90,12 +92,12 @@ def test_a_lock_file_that_cannot_grow_is_one_clear_error(tmp_path: Path) -> None
     os.close(lock)
 
 
-def test_a_session_is_known_by_its_leader(leader: processes.Process) -> None:
+def test_a_session_is_known_by_its_leader(leader: procfs.Process) -> None:
     followed = Followed([Session(leader.pid, leader.started)])
     assert followed.look() == ([leader], [])
 
 
-def test_a_pid_that_is_used_again_is_left_alone(leader: processes.Process) -> None:
+def test_a_pid_that_is_used_again_is_left_alone(leader: procfs.Process) -> None:
     followed = Followed([Session(leader.pid, leader.started - 1)])
     assert followed.look() == ([], [])
     os.kill(leader.pid, signal.SIGKILL)
@@ -106,16 +108,16 @@ def test_a_session_without_its_leader_is_waited_for_and_not_killed(nap: Nap) -> 
     pid = _orphan(nap)
     claim = Claim(Key(1, 1, 7), "j", "q", "c", {}, 0, 0, 1, 0, 0)
     noted = {7: Session(os.getsid(pid), 1 << 60)}
-    killed, left = remains.kill_leftovers("none", [claim], noted)
+    killed, left = leftovers.kill_leftovers("none", [claim], noted)
     assert (killed, [process.pid for process in left]) == (0, [pid])
     assert alive(pid)
     other = claim._replace(key=Key(1, 1, 8))
-    assert remains.kill_leftovers("none", [other], noted) == (0, [])
+    assert leftovers.kill_leftovers("none", [other], noted) == (0, [])
 
 
-def test_what_was_seen_with_its_leader_is_killed_after_it(leader: processes.Process) -> None:
+def test_what_was_seen_with_its_leader_is_killed_after_it(leader: procfs.Process) -> None:
     claim = Claim(Key(1, 1, 7), "j", "q", "c", {}, 0, 0, 1, 0, 0)
     noted = {7: Session(leader.pid, leader.started)}
-    killed, left = remains.kill_leftovers("none", [claim], noted)
+    killed, left = leftovers.kill_leftovers("none", [claim], noted)
     assert killed >= 1
     assert left == []

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 
-from queued.store import migrate
+from queued.store.sqlite import schema
 from tests.service import Queue, eventually
 
 
@@ -35,7 +35,7 @@ def test_it_stops_though_a_worker_has_a_result_that_nobody_will_take(queue: Queu
     _upgrade(queue)
     assert service.ended() == 78
     assert service.logged("service.failed")
-    _upgrade(queue, migrate.latest())
+    _upgrade(queue, schema.latest())
     assert queue.job(name).label == "processing"
     queue.serve()
     assert queue.wait(name).label == "completed"

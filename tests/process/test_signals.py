@@ -12,10 +12,10 @@ from queued.__main__ import USAGE
 from queued.core.errors import ConfigError
 from queued.core.model import Instance
 from queued.core.settings import Settings
-from queued.programs import InstancePrograms, Origin
-from queued.service.board import Board
-from queued.service.sessions import Sessions
-from queued.store import lock, places
+from queued.service.instance import InstancePrograms, Origin
+from queued.service.ipc.run_notes import Sessions
+from queued.service.ipc.scoreboard import Board
+from queued.store import instance_lock, paths
 from tests.service import Queue, Service, eventually
 
 
@@ -104,7 +104,7 @@ def test_what_is_back_at_its_default_is_applied_too(queue: Queue) -> None:
 def test_a_conf_file_that_was_not_there_at_the_start_is_found(
     queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(places, "SYSTEM_CONF", str(queue.directory / "queuectl.conf"))
+    monkeypatch.setattr(paths, "SYSTEM_CONF", str(queue.directory / "queuectl.conf"))
     origin = Origin({}, {"XDG_CONFIG_HOME": "/nowhere"}, None, {})
     assert origin.again() == origin
     conf(queue, "kill_grace = 3\n")
@@ -113,14 +113,14 @@ def test_a_conf_file_that_was_not_there_at_the_start_is_found(
 
 def test_another_database_needs_a_restart(queue: Queue) -> None:
     path = conf(queue, f'db_path = "{queue.path}"\n')
-    origin = Origin({}, {}, str(path), places.read_conf(str(path)))
+    origin = Origin({}, {}, str(path), paths.read_conf(str(path)))
     instance = Instance("i", "here", 1, "0", 0, None, "lock")
     programs = InstancePrograms(
         instance=instance,
         database=queue.path,
         origin=origin,
         settings=Settings(),
-        board=Board(Sessions(lock.hold(str(queue.file("lock"))))),
+        board=Board(Sessions(instance_lock.hold(str(queue.file("lock"))))),
         groups=None,
     )
     programs.reload()
@@ -163,7 +163,7 @@ def test_the_signals_that_are_handled_are_those_of_the_help() -> None:
     table = USAGE.split("Signals:\n")[1]
     words = "".join(re.findall(r"^  (\S.{0,19})", table, re.MULTILINE))
     named = set(re.findall(r"\b[A-Z]{3,4}[12]?\b", words))
-    from queued.service.supervisor import _HANDLED
+    from queued.service.supervisor.supervisor import _HANDLED
 
     assert named == {number.name.removeprefix("SIG") for number in _HANDLED}
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from queued.core import times
-from tests.proc import watches
-from tests.process.marks import Nap
+from tests.open_descriptors import watches
+from tests.process.marked_sleep import Nap
 from tests.service import Queue, eventually
 
 

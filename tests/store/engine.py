@@ -16,8 +16,8 @@ from queued.core.model import (
     Outcome,
     State,
 )
-from queued.core.verdict import Backoff, Verdict, judge
-from queued.store.base import Ledger, Settlement, Store
+from queued.core.settlement import Backoff, Verdict, judge
+from queued.store.protocols import Ledger, Settlement, Store
 
 NOW = 1_700_000_000_000
 BACKOFF = Backoff(2.0, 3600.0, 0.0)

@@ -10,9 +10,10 @@ import pytest
 
 from queued.core.errors import BusyError, ConflictError
 from queued.core.model import JobFilter, NewJob
-from queued.store import backup, checkup, lock
-from queued.store.patience import Patience
-from queued.store.sqlite import SqliteStore
+from queued.store import instance_lock
+from queued.store.sqlite.busy_handler import Patience
+from queued.store.sqlite.client_store import SqliteStore
+from queued.store.sqlite.maintenance import backup, integrity_check
 from tests.store.engine import NOW
 
 PATIENT = Patience(5)
@@ -81,7 +82,7 @@ def test_a_restore_that_is_killed_has_not_begun(
 ) -> None:
     _killed_in(monkeypatch, name, call, lambda: backup.restore(path, copy, f"{path}.old", PATIENT))
     assert _names(path) == ["a", "b"]
-    assert checkup.check(path, PATIENT, full=True).problems == []
+    assert integrity_check.check(path, PATIENT, full=True).problems == []
     assert backup.restore(path, copy, f"{path}.old", PATIENT)
     assert (_names(path), _names(f"{path}.old")) == (["a"], ["a", "b"])
 
@@ -145,7 +146,9 @@ def test_a_service_that_starts_meanwhile_stops_a_restore(
     def starting(database: str) -> None:
         nonlocal calls
         calls += 1
-        held = lock.hold(lock.path_of(path, "1m8abcdefgh00")) if calls == 2 else None
+        held = (
+            instance_lock.hold(instance_lock.path_of(path, "1m8abcdefgh00")) if calls == 2 else None
+        )
         try:
             plain(database)
         finally:

@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from queued.store import patience
-from queued.store.patience import Patience
+from queued.store.sqlite import busy_handler
+from queued.store.sqlite.busy_handler import Patience
 
 
 class Clock:
@@ -23,7 +23,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
-    monkeypatch.setattr(patience, "monotonic_s", lambda: made.now_s)
+    monkeypatch.setattr(busy_handler, "monotonic_s", lambda: made.now_s)
     monkeypatch.setattr(time, "sleep", made.sleep)
     return made
 

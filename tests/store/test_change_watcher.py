@@ -4,9 +4,9 @@ import os
 import select
 from pathlib import Path
 
-from queued.store import lock
-from queued.store.changes import Changes
-from queued.store.sqlite import SqliteStore
+from queued.store import instance_lock
+from queued.store.change_watcher import Changes
+from queued.store.sqlite.client_store import SqliteStore
 from tests.store.engine import NOW
 
 
@@ -40,7 +40,7 @@ def test_other_files_of_the_directory_do_not_count(path: str, tmp_path: Path) ->
 def test_the_end_of_an_instance_is_seen(path: str) -> None:
     SqliteStore(path).close()
     changes = Changes(path)
-    descriptor = lock.hold(lock.path_of(path, "i"))
+    descriptor = instance_lock.hold(instance_lock.path_of(path, "i"))
     assert changes.take() == (False, False)
     os.close(descriptor)
     assert changes.take() == (False, True)

@@ -14,8 +14,8 @@ from queued.core.model import (
     Outcome,
     State,
 )
-from queued.core.verdict import Verdict
-from queued.store.base import Settlement
+from queued.core.settlement import Verdict
+from queued.store.protocols import Settlement
 from tests.store.engine import FAILED, NOW, OK, Engine
 
 DONE = Verdict(State.COMPLETED, 0, NOW, None)

@@ -10,7 +10,8 @@ import pytest
 
 from queued.core.errors import StorageError, WaitTimeoutError
 from queued.core.ids import IdSource
-from queued.store import bare, lock
+from queued.store import instance_lock
+from queued.store.sqlite.maintenance import open_existing
 
 HOLDER = (
     "import os, sys; from queued.store import lock; lock.hold(sys.argv[1]);"
@@ -22,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.fixture
 def held(tmp_path: Path) -> str:
     """Where a lock file may be made."""
-    return lock.path_of(str(tmp_path / "queue.db"), "i")
+    return instance_lock.path_of(str(tmp_path / "queue.db"), "i")
 
 
 def _holder(held: str) -> "subprocess.Popen[bytes]":
@@ -43,52 +44,52 @@ def _end(child: "subprocess.Popen[bytes]") -> None:
 
 
 def test_it_lives_as_long_as_the_lock_is_held(held: str) -> None:
-    assert not lock.alive(held)
-    descriptor = lock.hold(held)
-    assert lock.alive(held)
+    assert not instance_lock.alive(held)
+    descriptor = instance_lock.hold(held)
+    assert instance_lock.alive(held)
     assert stat.S_IMODE(os.stat(held).st_mode) == 0o600
     os.close(descriptor)
-    assert not lock.alive(held)
+    assert not instance_lock.alive(held)
 
 
 def test_it_lives_until_the_last_that_inherited_it_is_gone(held: str) -> None:
-    descriptor = lock.hold(held)
+    descriptor = instance_lock.hold(held)
     heir = os.dup(descriptor)
     os.close(descriptor)
-    assert lock.alive(held)
+    assert instance_lock.alive(held)
     os.close(heir)
-    assert not lock.alive(held)
+    assert not instance_lock.alive(held)
 
 
 def test_commands_do_not_inherit_it(held: str) -> None:
-    descriptor = lock.hold(held)
+    descriptor = instance_lock.hold(held)
     assert not os.get_inheritable(descriptor)
     os.close(descriptor)
 
 
 def test_a_kill_frees_it(held: str) -> None:
     child = _holder(held)
-    assert lock.alive(held)
+    assert instance_lock.alive(held)
     _end(child)
-    assert not lock.alive(held)
+    assert not instance_lock.alive(held)
 
 
 def test_one_name_is_held_once(held: str) -> None:
-    descriptor = lock.hold(held)
+    descriptor = instance_lock.hold(held)
     with pytest.raises(StorageError, match="cannot make"):
-        lock.hold(held)
+        instance_lock.hold(held)
     os.close(descriptor)
 
 
 def test_only_one_takes_what_is_dead(held: str) -> None:
-    os.close(lock.hold(held))
-    first, second = lock.look(held), lock.look(held)
+    os.close(instance_lock.hold(held))
+    first, second = instance_lock.look(held), instance_lock.look(held)
     assert first is not None
     assert second is not None
-    assert lock.take(first)
-    assert not lock.take(second)
+    assert instance_lock.take(first)
+    assert not instance_lock.take(second)
     os.close(first)
-    assert lock.take(second)
+    assert instance_lock.take(second)
     os.close(second)
 
 
@@ -104,25 +105,25 @@ def test_waiting_ends_with_the_holder(held: str) -> None:
 
 
 def test_waiting_ends_at_its_limit(held: str) -> None:
-    descriptor = lock.hold(held)
+    descriptor = instance_lock.hold(held)
     for limit_s in (0.05, 0):
         with pytest.raises(WaitTimeoutError):
-            lock.wait_gone(held, limit_s)
+            instance_lock.wait_gone(held, limit_s)
     os.close(descriptor)
-    lock.wait_gone(held, None)
+    instance_lock.wait_gone(held, None)
 
 
 def test_what_is_gone_is_not_waited_for_and_can_be_removed(held: str) -> None:
-    os.close(lock.hold(held))
-    lock.remove(held)
-    lock.remove(held)
-    assert lock.look(held) is None
-    lock.wait_gone(held, None)
+    os.close(instance_lock.hold(held))
+    instance_lock.remove(held)
+    instance_lock.remove(held)
+    assert instance_lock.look(held) is None
+    instance_lock.wait_gone(held, None)
 
 
 def test_the_lock_of_another_database_is_not_ours(tmp_path: Path) -> None:
     name = IdSource().make(0)
-    descriptor = lock.hold(lock.path_of(str(tmp_path / "queue.db"), name))
-    assert bare.alive(str(tmp_path / "queue.db")) == [name]
-    assert bare.alive(str(tmp_path / "queue")) == []
+    descriptor = instance_lock.hold(instance_lock.path_of(str(tmp_path / "queue.db"), name))
+    assert open_existing.alive(str(tmp_path / "queue.db")) == [name]
+    assert open_existing.alive(str(tmp_path / "queue")) == []
     os.close(descriptor)

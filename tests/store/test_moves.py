@@ -4,7 +4,7 @@ import pytest
 
 from queued.core.errors import ConflictError
 from queued.core.model import MOVES, Claim, Key, Operation, State
-from queued.core.verdict import Verdict
+from queued.core.settlement import Verdict
 from tests.store.engine import NOW, Engine
 
 LATER = NOW + 60_000

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from queued.core.errors import ConfigError, UsageError
-from queued.store import places
+from queued.store import paths
 
 
 @pytest.fixture
@@ -22,21 +22,21 @@ def root_user(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_standard_database_of_root(root_user: None) -> None:
-    assert places.database_path("", {}) == "/var/lib/queued/queue.db"
+    assert paths.database_path("", {}) == "/var/lib/queued/queue.db"
 
 
 def test_the_standard_database_of_anybody_else(somebody: None, tmp_path: Path) -> None:
     environment = {"XDG_STATE_HOME": "/x/state"}
-    assert places.database_path("", environment) == "/x/state/queued/queue.db"
-    assert places.database_path("", {}) == f"{tmp_path}/.local/state/queued/queue.db"
+    assert paths.database_path("", environment) == "/x/state/queued/queue.db"
+    assert paths.database_path("", {}) == f"{tmp_path}/.local/state/queued/queue.db"
 
 
 def test_a_configured_database_becomes_absolute(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert places.database_path("a/q.db", {}) == f"{tmp_path}/a/q.db"
-    assert places.database_path("~/q.db", {}) == f"{tmp_path}/q.db"
+    assert paths.database_path("a/q.db", {}) == f"{tmp_path}/a/q.db"
+    assert paths.database_path("~/q.db", {}) == f"{tmp_path}/q.db"
 
 
 def test_a_database_has_one_path_through_all_links(tmp_path: Path) -> None:
@@ -47,8 +47,8 @@ def test_a_database_has_one_path_through_all_links(tmp_path: Path) -> None:
     (tmp_path / "both.db").symlink_to("directory/queue.db")
     names = ("state/queue.db", "directory/queue.db", "file.db", "both.db", "~/file.db")
     for there in (False, True):
-        assert {places.database_path(f"{tmp_path}/{name}", {}) for name in names[:4]} == {str(real)}
-        assert places.database_path(names[4], {}) == str(real)
+        assert {paths.database_path(f"{tmp_path}/{name}", {}) for name in names[:4]} == {str(real)}
+        assert paths.database_path(names[4], {}) == str(real)
         if not there:
             real.touch()
 
@@ -56,42 +56,42 @@ def test_a_database_has_one_path_through_all_links(tmp_path: Path) -> None:
 def test_the_standard_place_may_be_a_link(somebody: None, tmp_path: Path) -> None:
     (tmp_path / "state").symlink_to("elsewhere")
     environment = {"XDG_STATE_HOME": f"{tmp_path}/state"}
-    assert places.database_path("", environment) == f"{tmp_path}/elsewhere/queued/queue.db"
+    assert paths.database_path("", environment) == f"{tmp_path}/elsewhere/queued/queue.db"
 
 
 def test_a_path_that_is_not_utf_8_is_bad_usage(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="^'/.* is not valid UTF-8$"):
-        places.database_path(f"{tmp_path}/\udcff/queue.db", {})
+        paths.database_path(f"{tmp_path}/\udcff/queue.db", {})
 
 
 def test_a_conf_file_that_was_named_wins(somebody: None) -> None:
     environment = {"QUEUECTL_CONF": "/b.conf"}
-    assert places.conf_path("/a.conf", environment) == "/a.conf"
-    assert places.conf_path(None, environment) == "/b.conf"
+    assert paths.conf_path("/a.conf", environment) == "/a.conf"
+    assert paths.conf_path(None, environment) == "/b.conf"
 
 
 def test_the_users_own_conf_file_is_found(somebody: None, tmp_path: Path) -> None:
     environment = {"XDG_CONFIG_HOME": str(tmp_path)}
     own = tmp_path / "queued" / "queuectl.conf"
-    assert places.conf_path(None, environment) != str(own)
+    assert paths.conf_path(None, environment) != str(own)
     own.parent.mkdir()
     own.touch()
-    assert places.conf_path(None, environment) == str(own)
+    assert paths.conf_path(None, environment) == str(own)
 
 
 def test_root_reads_no_users_conf_file(root_user: None, tmp_path: Path) -> None:
     own = tmp_path / "queued" / "queuectl.conf"
     own.parent.mkdir()
     own.touch()
-    assert places.conf_path(None, {"XDG_CONFIG_HOME": str(tmp_path)}) != str(own)
+    assert paths.conf_path(None, {"XDG_CONFIG_HOME": str(tmp_path)}) != str(own)
 
 
 def test_what_a_conf_file_says(tmp_path: Path) -> None:
     conf = tmp_path / "x.conf"
     conf.write_text('workers = 8\nbackoff-base = 1.5\nlog_level = "debug"\n')
     expected = {"workers": 8, "backoff_base": 1.5, "log_level": "debug"}
-    assert places.read_conf(str(conf)) == expected
-    assert places.read_conf(None) == {}
+    assert paths.read_conf(str(conf)) == expected
+    assert paths.read_conf(None) == {}
 
 
 @pytest.mark.parametrize(
@@ -110,11 +110,11 @@ def test_a_conf_file_that_is_wrong_is_named(tmp_path: Path, content: bytes, reas
     conf = tmp_path / "x.conf"
     conf.write_bytes(content)
     with pytest.raises(ConfigError, match=f"{conf}:? {reason}"):
-        places.read_conf(str(conf))
+        paths.read_conf(str(conf))
 
 
 def test_a_conf_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot read .*: No such file"):
-        places.read_conf(str(tmp_path / "x.conf"))
+        paths.read_conf(str(tmp_path / "x.conf"))
     with pytest.raises(ConfigError, match="cannot read .*: Is a directory"):
-        places.read_conf(str(tmp_path))
+        paths.read_conf(str(tmp_path))

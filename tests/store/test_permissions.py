@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from queued.core.errors import ConfigError, DeniedError
-from queued.store import lock, permissions, places
-from queued.store.sqlite import SqliteStore
+from queued.store import instance_lock, paths, permissions
+from queued.store.sqlite.client_store import SqliteStore
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def test_all_is_made_with_the_mode_of_its_place(
     before = os.umask(umask)
     try:
         store = SqliteStore(path)
-        os.close(lock.hold(lock.path_of(path, "i")))
+        os.close(instance_lock.hold(instance_lock.path_of(path, "i")))
         permissions.make_directory(str(directory / "log" / "deeper"))
     finally:
         os.umask(before)
@@ -93,12 +93,12 @@ def test_a_conf_file_that_others_can_write_is_refused(tmp_path: Path, mode: int)
     path.touch()
     path.chmod(mode)
     with pytest.raises(DeniedError, match=r"queuectl.conf is refused: others .* \(chmod go-w"):
-        places.read_conf(str(path))
+        paths.read_conf(str(path))
 
 
 def test_a_conf_file_that_is_not_there_is_said_to_be() -> None:
     with pytest.raises(ConfigError, match="cannot read /nowhere: No such file"):
-        places.read_conf("/nowhere")
+        paths.read_conf("/nowhere")
 
 
 def test_a_side_file_that_goes_meanwhile_is_no_lack_of_permission(

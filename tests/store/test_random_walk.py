@@ -15,11 +15,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from queued.core.errors import ConflictError
 from queued.core.model import Claim, Ending, Outcome, State
-from queued.store.ledger import SqliteLedger
-from queued.store.patience import Patience
-from queued.store.sqlite import SqliteStore
+from queued.store.sqlite.busy_handler import Patience
+from queued.store.sqlite.client_store import SqliteStore
+from queued.store.sqlite.dispatcher_store import SqliteLedger
 from tests.store.engine import FAILED, NOW, OK, Engine
-from tests.store.oracle import Queue, Task
+from tests.store.reference_queue import Queue, Task
 
 ENDINGS = st.sampled_from(
     [OK, FAILED, Ending(Outcome.LOST), Ending(Outcome.INTERRUPTED), Ending(Outcome.CANCELLED)]

@@ -20,18 +20,19 @@ from queued.core.errors import (
     StorageError,
 )
 from queued.core.model import JobFilter, NewJob
-from queued.store import migrate
-from queued.store.connection import named_errors
-from queued.store.patience import Patience
-from queued.store.sqlite import SqliteStore
+from queued.store.sqlite import schema
+from queued.store.sqlite.busy_handler import Patience
+from queued.store.sqlite.client_store import SqliteStore
+from queued.store.sqlite.connection import named_errors
 from tests.store.engine import NOW
 
 ROOT = Path(__file__).resolve().parents[2]
 FIRST_COMMAND = """
 import os, sys
 from queued.core.model import NewJob
-from queued.store.patience import Patience
-from queued.store.sqlite import SqliteStore
+from queued.store.sqlite import schema
+from queued.store.sqlite.busy_handler import Patience
+from queued.store.sqlite.client_store import SqliteStore
 print(flush=True)
 sys.stdin.read()
 store = SqliteStore(sys.argv[1], Patience(60))
@@ -88,7 +89,7 @@ def _foreign_wal(path: str) -> None:
 def _newer(path: str) -> None:
     _use(path)
     with _sqlite(path) as connection:
-        connection.execute(f"PRAGMA user_version = {migrate.latest() + 1}")
+        connection.execute(f"PRAGMA user_version = {schema.latest() + 1}")
 
 
 def _damaged_header(path: str) -> None:

@@ -11,16 +11,16 @@ import pytest
 
 from queued.core.errors import DatabaseUnusableError
 from queued.core.model import NewJob
-from queued.store import migrate, queries
-from queued.store.connection import Database
-from queued.store.ledger import SqliteLedger
-from queued.store.patience import Patience
-from queued.store.sqlite import SqliteStore
+from queued.store.sqlite import schema, sql_loader
+from queued.store.sqlite.busy_handler import Patience
+from queued.store.sqlite.client_store import SqliteStore
+from queued.store.sqlite.connection import Database
+from queued.store.sqlite.dispatcher_store import SqliteLedger
 from tests.store.engine import NOW
 
-SQL = queries.load("sqlite")
+SQL = sql_loader.load()
 STATEMENTS = sorted(SQL.keys() - {"job"})  # `job` is a list of columns
-SOURCE = Path(queries.__file__).parent / "sql" / "sqlite"
+SOURCE = Path(sql_loader.__file__).parent / "sql" / "sqlite"
 
 BY_ROW = "SEARCH jobs USING INTEGER PRIMARY KEY"
 BY_STATE = "SEARCH j USING INDEX jobs_by_state (state=?)"
@@ -170,7 +170,7 @@ def test_the_schema_is_the_sum_of_the_migrations(path: str, tmp_path: Path) -> N
 
 def test_migrations_are_numbered_without_a_gap() -> None:
     names = sorted(file.name for file in (SOURCE / "migrations").iterdir())
-    assert [int(name.split("_")[0]) for name in names] == list(range(1, migrate.latest() + 1))
+    assert [int(name.split("_")[0]) for name in names] == list(range(1, schema.latest() + 1))
 
 
 def test_every_table_is_strict(connection: apsw.Connection) -> None:
@@ -184,7 +184,7 @@ def test_the_promises_settings_of_a_connection(connection: apsw.Connection) -> N
     full = 2
     assert [connection.pragma(name) for name in pragmas] == [
         *("wal", full, 1),
-        *(migrate.APPLICATION_ID, migrate.latest()),
+        *(schema.APPLICATION_ID, schema.latest()),
     ]
 
 
@@ -206,8 +206,8 @@ def test_an_upgrade_that_breaks_is_as_if_it_had_not_begun(
     before = _schema(path)
     newer = tmp_path / "migrations"
     shutil.copytree(SOURCE / "migrations", newer)
-    step = newer / f"{migrate.latest() + 1:04}_next.sql"
-    monkeypatch.setattr(migrate, "_MIGRATIONS", str(newer))
+    step = newer / f"{schema.latest() + 1:04}_next.sql"
+    monkeypatch.setattr(schema, "_MIGRATIONS", str(newer))
 
     step.write_text("CREATE TABLE extra (a); CREATE TABLE jobs (a);")
     with pytest.raises(apsw.SQLError, match="jobs already exists"):

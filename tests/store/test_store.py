@@ -7,7 +7,7 @@ import pytest
 
 from queued.core.errors import ConflictError, NotFoundError, QueuedError, UsageError
 from queued.core.model import Instance, Job, JobFilter, Label, NewJob, State, Summary, WorkerStatus
-from queued.store.sqlite import DuplicateJobError
+from queued.store.sqlite.client_store import DuplicateJobError
 from tests.store.engine import FAILED, NOW, OK, Engine
 
 

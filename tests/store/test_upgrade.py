@@ -13,15 +13,17 @@ import pytest
 
 from queued.core.errors import DatabaseUnusableError
 from queued.core.model import JobFilter, Label, NewJob
-from queued.store import checkup, lock, migrate
-from queued.store.ledger import SqliteLedger
-from queued.store.patience import Patience
-from queued.store.sqlite import SqliteStore
+from queued.store import instance_lock
+from queued.store.sqlite import schema
+from queued.store.sqlite.busy_handler import Patience
+from queued.store.sqlite.client_store import SqliteStore
+from queued.store.sqlite.dispatcher_store import SqliteLedger
+from queued.store.sqlite.maintenance import integrity_check
 from tests.store.engine import NOW
 
 ROOT = Path(__file__).resolve().parents[2]
 DUMPS = sorted((Path(__file__).parent / "dumps").glob("*.sql"))
-MIGRATIONS = Path(migrate._MIGRATIONS)
+MIGRATIONS = Path(schema._MIGRATIONS)
 
 # A table is built anew, as one must be whose columns change, while others refer to it.
 NEXT = """
@@ -36,9 +38,9 @@ UPGRADE = """
 import sys
 from queued.core.errors import QueuedError
 from queued.store import migrate
-from queued.store.patience import Patience
-from queued.store.sqlite import SqliteStore
-migrate._MIGRATIONS = sys.argv[1]
+from queued.store.sqlite.busy_handler import Patience
+from queued.store.sqlite.client_store import SqliteStore
+schema._MIGRATIONS = sys.argv[1]
 print(flush=True)
 sys.stdin.read()
 store = SqliteStore(sys.argv[2], Patience(30))
@@ -52,14 +54,14 @@ def following(tmp_path: Path) -> Path:
     """The migrations of a program that is one version newer."""
     newer = tmp_path / "migrations"
     shutil.copytree(MIGRATIONS, newer)
-    (newer / f"{migrate.latest() + 1:04}_next.sql").write_text(NEXT)
+    (newer / f"{schema.latest() + 1:04}_next.sql").write_text(NEXT)
     return newer
 
 
 @pytest.fixture
 def newer(following: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """We are that program."""
-    monkeypatch.setattr(migrate, "_MIGRATIONS", str(following))
+    monkeypatch.setattr(schema, "_MIGRATIONS", str(following))
     return following
 
 
@@ -101,7 +103,7 @@ def _schema(path: str) -> list[tuple[str, ...]]:
 
 
 def test_there_is_a_dump_of_each_version() -> None:
-    assert [int(dump.stem) for dump in DUMPS] == list(range(1, migrate.latest() + 1))
+    assert [int(dump.stem) for dump in DUMPS] == list(range(1, schema.latest() + 1))
 
 
 @pytest.mark.parametrize("dump", DUMPS, ids=lambda dump: dump.stem)
@@ -109,8 +111,8 @@ def test_a_dump_is_of_the_schema_that_it_says(
     dump: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made, loaded = str(tmp_path / "made.db"), _load(dump, str(tmp_path / "loaded.db"))
-    files = migrate._files()[: int(dump.stem)]
-    monkeypatch.setattr(migrate, "_files", lambda: files)
+    files = schema._files()[: int(dump.stem)]
+    monkeypatch.setattr(schema, "_files", lambda: files)
     SqliteStore(made).close()
     assert _schema(loaded) == _schema(made)
 
@@ -125,12 +127,12 @@ def test_a_database_of_each_version_is_as_good_as_new(dump: Path, path: str) -> 
     assert store.config() == {"workers": "8"}
     store.enqueue([NewJob("true")], max_retries=3, now_ms=NOW)
     store.close()
-    assert checkup.check(path, Patience(5), full=True).problems == []
+    assert integrity_check.check(path, Patience(5), full=True).problems == []
 
 
 def test_a_backup_is_made_before_an_upgrade(old: str, newer: Path) -> None:
     before = _dump(old)
-    version = migrate.latest() - 1
+    version = schema.latest() - 1
     store = SqliteStore(old, Patience(5))
     assert store.kept == f"{old}.schema{version}.bak"
     assert [chunk.content for chunk in store.output(5, 1, 1)] == [b"no luck\n"]
@@ -169,7 +171,7 @@ def test_a_damaged_database_is_not_upgraded(old: str, newer: Path) -> None:
 def test_an_upgrade_that_fails_leaves_the_old(old: str, newer: Path, point: str) -> None:
     before = _dump(old)
     if point == "backup":
-        os.mkdir(f"{old}.schema{migrate.latest() - 1}.bak")
+        os.mkdir(f"{old}.schema{schema.latest() - 1}.bak")
     else:
         file = next(newer.glob("*_next.sql"))
         file.write_text(f"{NEXT}\nDELETE FROM attempts;")
@@ -201,7 +203,7 @@ def test_several_processes_upgrade_at_once(old: str, following: Path) -> None:
     ended = [process.communicate(timeout=60) for process in processes]
     assert [err for _, err in ended] == [""] * 6
     kept = [out.split()[0] for out, _ in ended if len(out.split()) == 2]
-    assert kept == [f"{old}.schema{migrate.latest()}.bak"], "one of them did it"
+    assert kept == [f"{old}.schema{schema.latest()}.bak"], "one of them did it"
     assert {out.split()[-1] for out, _ in ended} == {"1"}
 
 
@@ -214,17 +216,17 @@ def test_an_upgrade_that_is_killed_is_as_if_it_had_not_begun(
     before = _dump(old)
     survived = _dies(old, statement)
     found = _dump(old)
-    assert found == before or found[0] == f"({migrate.latest()},)"
+    assert found == before or found[0] == f"({schema.latest()},)"
     assert not survived or found != before
     store = SqliteStore(old, Patience(5))
     assert len(list(store.list(JobFilter()))) == len(Label)
     store.close()
-    assert _dump(old)[0] == f"({migrate.latest()},)"
+    assert _dump(old)[0] == f"({schema.latest()},)"
 
 
 def test_no_upgrade_under_a_service_that_lives(old: str, newer: Path) -> None:
     before = _dump(old)
-    held = lock.hold(lock.path_of(old, "1m8abcdefgh00"))
+    held = instance_lock.hold(instance_lock.path_of(old, "1m8abcdefgh00"))
     with pytest.raises(DatabaseUnusableError, match=r"\(1m8abcdefgh00\); restart it with this"):
         SqliteStore(old, Patience(5))
     assert _dump(old) == before
@@ -239,10 +241,10 @@ def test_who_knows_the_old_schema_only_stops_at_once(
     stack.callback(store.close)
     stack.callback(ledger.close)
     assert store.version() == store.version()
-    monkeypatch.setattr(migrate, "_MIGRATIONS", str(following))
+    monkeypatch.setattr(schema, "_MIGRATIONS", str(following))
     SqliteStore(old, Patience(5)).close()
     after = _dump(old)
-    told = rf"has schema {migrate.latest()} now, and this program works with {len(DUMPS)}"
+    told = rf"has schema {schema.latest()} now, and this program works with {len(DUMPS)}"
     with pytest.raises(DatabaseUnusableError, match=told), ledger.transaction():
         raise AssertionError
     for look in (store.version, lambda: store.config_set("workers", "1", now_ms=NOW)):

@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from queued.service import processes
-from tests.proc import targets
+from queued.service.linux import procfs
+from tests.open_descriptors import targets
 from tests.service import Service
 from tests.torture.history import Witness
 
@@ -27,10 +27,10 @@ def announced(services: Iterable[Service]) -> list[Witness]:
 def outlived(traces: Path) -> list[str]:
     """Processes that hold a lock which every run holds for as long as any of it lives."""
     found = []
-    for process in processes.everyone().values():
+    for process in procfs.everyone().values():
         if not process.zombie and any(
             target.startswith(str(traces)) for target in targets(process.pid)
         ):
-            name = processes.environment(process.pid).get(b"QUEUED_JOB_ID", b"").decode()
+            name = procfs.environment(process.pid).get(b"QUEUED_JOB_ID", b"").decode()
             found.append(f"{name} pid {process.pid}")
     return found

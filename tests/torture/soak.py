@@ -13,10 +13,10 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
+from queued.core.job_spec import new_job
 from queued.core.model import Job, JobFilter, NewJob
-from queued.core.payload import new_job
 from queued.core.times import now_ms
-from queued.service import processes
+from queued.service.linux import procfs
 from tests.service import Queue, Service
 from tests.torture import history
 from tests.torture.checker import check
@@ -75,7 +75,7 @@ class Soak:
         self._sample(service, self.jobs, self.took_s)
         (instance,) = self.queue.store.instances()
         assert service.stop() == 0
-        left = [f"left_behind: {process.pid}" for process, _ in processes.marked(instance.id)]
+        left = [f"left_behind: {process.pid}" for process, _ in procfs.marked(instance.id)]
         return [*left, *self._wasted(), *judged(self.queue, self.traces, self.jobs)]
 
     def _job(self, n: int) -> NewJob:
@@ -93,7 +93,7 @@ class Soak:
         self._tell(json.dumps(self.samples[-1]._asdict()))
 
     def _look(self, service: Service, done: int, at_s: float) -> Sample:
-        children = [p for p in processes.descendants(service.pid) if p.parent == service.pid]
+        children = [p for p in procfs.descendants(service.pid) if p.parent == service.pid]
         members = {"supervisor": service.pid} | {
             f"worker {slot}" if slot else "dispatcher": process.pid
             for slot, process in enumerate(sorted(children, key=lambda p: (p.started, p.pid)))

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from queued.core.model import Attempt, Job, Label, Outcome, State
-from queued.store.sqlite import SqliteStore
+from queued.store.sqlite.client_store import SqliteStore
 from tests.torture import checker
 from tests.torture.history import History, Mark, Witness, read
 

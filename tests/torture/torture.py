@@ -17,16 +17,16 @@ from pathlib import Path
 
 from queued.core import times
 from queued.core.errors import ConflictError
+from queued.core.job_spec import new_job
 from queued.core.model import JobFilter, Label, State
-from queued.core.payload import new_job
-from queued.service import processes
-from queued.store.patience import Patience
-from queued.store.sqlite import SqliteStore
+from queued.service.linux import procfs
+from queued.store.sqlite.busy_handler import Patience
+from queued.store.sqlite.client_store import SqliteStore
 from tests.service import Queue, Service, eventually
 from tests.torture import history
-from tests.torture.evidence import announced, outlived
 from tests.torture.history import History, Witness
 from tests.torture.load import Enqueuer, Order, Orders, enqueuer
+from tests.torture.log_evidence import announced, outlived
 
 _BACKLOG = 60  # jobs that may wait before more are enqueued
 _FINISH_S = 120.0
@@ -143,7 +143,7 @@ class Torture:
         self._dice.choices(choices, weights)[0](service)
 
     def _harm_command(self, service: Service) -> None:
-        found = [process.pid for process, _ in processes.marked(service.instance)]
+        found = [process.pid for process, _ in procfs.marked(service.instance)]
         self._harm_one("command", found, (signal.SIGKILL, signal.SIGTERM, signal.SIGSTOP))
 
     def _harm_worker(self, service: Service) -> None:
@@ -196,7 +196,7 @@ class Torture:
     def _children(service: Service) -> list[tuple[int, int]]:
         """The living children of a service, by slot."""
         started = service.logged("child.started")
-        living = {process.pid for process in processes.descendants(service.pid)}
+        living = {process.pid for process in procfs.descendants(service.pid)}
         pids = {int(line["child_pid"]): int(line["slot"]) for line in started}
         return [(slot, pid) for pid, slot in pids.items() if pid in living]
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from queued.core.retry import backoff_s, restart_s
+from queued.core.backoff import backoff_s, restart_s
 
 BASES = st.floats(1, 1e300) | st.integers(1, 10**300)
 MAXIMA = st.floats(0, 31_536_000)

@@ -5,9 +5,9 @@ from itertools import pairwise
 from unittest.mock import Mock
 
 from queued.core.model import Claim, Key
-from queued.service.breadth import Breadth
-from queued.service.hands import Hands
-from queued.service.tokens import Tokens
+from queued.service.dispatcher.breadth import Breadth
+from queued.service.dispatcher.claim_tokens import Tokens
+from queued.service.dispatcher.claims import Hands
 
 WORKERS = list(range(1, 33))
 FEW = 4  # for two processors

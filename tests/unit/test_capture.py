@@ -3,7 +3,7 @@
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from queued.service.output import CHUNK, Capture
+from queued.service.worker.capture import CHUNK, Capture
 
 TEXT = bytes(range(251))  # a prime length: no piece looks like another
 

@@ -3,8 +3,8 @@
 import os
 from pathlib import Path
 
-from queued.service.cgroup import Groups
-from queued.service.processes import RunName
+from queued.service.linux.cgroup import Groups
+from queued.service.linux.procfs import RunName
 
 
 def test_a_run_that_begins_during_a_sweep_keeps_its_group(tmp_path: Path) -> None:

@@ -5,8 +5,8 @@ from contextlib import closing
 import pytest
 
 from queued.core.model import Chunk, Key
-from queued.service.channel import Channel, ProtocolError, pair
-from queued.service.messages import Output, Piece, Returned
+from queued.service.ipc.channel import Channel, ProtocolError, pair
+from queued.service.ipc.messages import Output, Piece, Returned
 
 KEY = Key(1, 1, 1)
 SAID = [Returned(key=Key(job, 1, job)) for job in range(3)]

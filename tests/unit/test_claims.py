@@ -7,9 +7,10 @@ import pytest
 from queued.core import times
 from queued.core.model import Claim, Key
 from queued.core.settings import Settings
-from queued.service.hands import Hand, Hands
-from queued.service.tokens import Tokens
-from queued.service.turn import run_of
+from queued.service.dispatcher.claim_tokens import Tokens
+from queued.service.dispatcher.claims import Hands
+from queued.service.dispatcher.turn import run_of
+from queued.service.worker.prefetch import Hand
 
 
 def _claim(job: int, worker: int) -> Claim:

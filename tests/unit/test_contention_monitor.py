@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import structlog
 
-from queued.service.holders import Holders
+from queued.service.dispatcher.contention_monitor import Holders
 
 LONG, SHORT = 100 << 20, 1 << 20
 

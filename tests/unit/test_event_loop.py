@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from queued.service.wake import Wake
+from queued.service.linux.event_loop import Wake
 
 
 class Bell:
@@ -65,7 +65,7 @@ def test_no_nap_hears_nothing(bells: tuple[Wake, Bell, Bell]) -> None:
 # In a process of its own: these are handlers and a mask of the whole process.
 LISTENS = """
 import os, signal, time
-from queued.service.wake import Deaths, Signals
+from queued.service.linux.signals import Deaths, Signals
 
 signals = Signals((signal.SIGTERM, signal.SIGCHLD))
 deaths = Deaths()

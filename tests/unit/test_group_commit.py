@@ -1,9 +1,9 @@
 """When results may wait for others to share a commit, and when not."""
 
 from queued.core.model import Chunk, Claim, Ending, Key, Outcome
-from queued.service.gather import Gather
-from queued.service.hands import Hands
-from queued.service.messages import Message, Output, Piece, Result, Returned, WorkerGone
+from queued.service.dispatcher.claims import Hands
+from queued.service.dispatcher.group_commit import Gather
+from queued.service.ipc.messages import Message, Output, Piece, Result, Returned, WorkerGone
 
 
 def _hands(**held: int) -> Hands:

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from queued.core.ids import ALPHABET, LENGTH, IdSource, encode
-from queued.core.payload import word
+from queued.core.job_spec import word
 
 MOMENTS = st.integers(0, 2**45 - 1)  # up to the year 3084
 

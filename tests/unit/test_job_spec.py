@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from queued.core import payload
+from queued.core import job_spec
 from queued.core.errors import UsageError
+from queued.core.job_spec import FIELDS, LIMITS, MAX_COMMAND_BYTES, MAX_ENV_BYTES, new_job
 from queued.core.model import NewJob
-from queued.core.payload import FIELDS, LIMITS, MAX_COMMAND_BYTES, MAX_ENV_BYTES, new_job
 
 ODD = [math.nan, math.inf, -math.inf, 10**400, -(10**400), "\0", "\ud800", "\x1b[31m", "9" * 5000]
 JSON = st.recursive(
@@ -21,7 +21,7 @@ JSON = st.recursive(
     ),
     max_leaves=8,
 )
-NAMES = st.sampled_from([*FIELDS, *payload.NOT_THE_USERS]) | st.text()
+NAMES = st.sampled_from([*FIELDS, *job_spec.NOT_THE_USERS]) | st.text()
 
 
 def _job(**fields: Any) -> NewJob:
@@ -89,7 +89,7 @@ def test_the_longest_command_is_counted_in_bytes() -> None:
         new_job({"command": "\N{LATIN SMALL LETTER E WITH ACUTE}" * 65_536})
 
 
-@pytest.mark.parametrize("name", sorted(payload.NOT_THE_USERS))
+@pytest.mark.parametrize("name", sorted(job_spec.NOT_THE_USERS))
 def test_what_is_not_the_users_to_set_is_refused_by_name(name: str) -> None:
     with pytest.raises(UsageError, match=f"^'{name}' is not yours to set"):
         _job(**{name: 1})
@@ -182,6 +182,6 @@ def test_every_field_and_limit_says_what_it_is() -> None:
 
 def test_a_job_has_a_column_or_an_option_for_every_field() -> None:
     columns = {
-        payload._COLUMNS.get(name, name) for name, field in FIELDS.items() if not field.option
+        job_spec._COLUMNS.get(name, name) for name, field in FIELDS.items() if not field.option
     }
     assert columns == set(NewJob._fields) - {"options"}

@@ -15,7 +15,7 @@ from queued.core.model import (
     Outcome,
     State,
 )
-from queued.core.verdict import Backoff, Verdict, describe, judge, printable_tail
+from queued.core.settlement import Backoff, Verdict, describe, judge, printable_tail
 
 BACKOFF = Backoff(2.0, 3600.0, 0.0)
 OK = Ending(Outcome.EXIT, exit_code=0)

@@ -2,8 +2,8 @@
 
 import os
 
-from queued.service.spawn import Pipes
-from queued.service.streams import Streams
+from queued.service.worker.output_streams import Streams
+from queued.service.worker.spawn import Pipes
 
 PIPE = 65_536  # bytes that fit into one
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from queued.core.errors import NotFoundError, UsageError
-from queued.service.children import Child
-from queued.service.reload import Record, ReloadFile, Renewal, reload
+from queued.service.supervisor.children import Child
+from queued.service.supervisor.reload import Record, ReloadFile, Renewal, reload
 
 OLD = [Child(slot, 100 + slot, 0.0) for slot in range(4)]
 NEW = [Child(slot, 200 + slot, 1.0) for slot in range(4)]

@@ -6,8 +6,8 @@ from wcwidth import wcswidth
 from queued.core.settings import Source
 from queued.ctl.config import CONFIG_COLUMNS, _setting_lines
 from queued.ctl.dlq import DEAD_COLUMNS
+from queued.ctl.job_table import JOB_COLUMNS
 from queued.ctl.jobs import ATTEMPT_COLUMNS
-from queued.ctl.listing import JOB_COLUMNS
 from queued.ctl.render import Column, heading, row
 from queued.ctl.workers import WORKER_COLUMNS
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from queued.service.bulletin import Bulletin, Stage
-from queued.service.messages import Load
-from queued.service.notify import Notify, watchdog_s
+from queued.service.ipc.messages import Load
+from queued.service.supervisor.sd_notify import Notify, watchdog_s
+from queued.service.supervisor.status import Bulletin, Stage
 
 Heard = Callable[[], list[str]]
 

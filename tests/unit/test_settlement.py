@@ -1,7 +1,7 @@
 """What an ending makes of its job, where no service shows it."""
 
 from queued.core.model import Claim, Ending, Key, Outcome, State
-from queued.core.verdict import Backoff, Verdict, judge
+from queued.core.settlement import Backoff, Verdict, judge
 
 
 def test_what_was_interrupted_is_due_though_the_clock_was_set_back() -> None:

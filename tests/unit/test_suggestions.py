@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from queued.core.spelling import brief, nearest
+from queued.core.suggestions import brief, nearest
 
 KNOWN = ["command", "priority", "queue"]
 

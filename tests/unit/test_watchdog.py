@@ -1,7 +1,7 @@
 """Who counts as hung, and when a watchdog may be told that all is well."""
 
-from queued.service.children import Child
-from queued.service.health import Finding, Health
+from queued.service.supervisor.children import Child
+from queued.service.supervisor.watchdog import Finding, Health
 
 DISPATCHER, WORKER = Child(0, 100, 0.0), Child(1, 101, 0.0)
 

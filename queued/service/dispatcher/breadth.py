@@ -10,7 +10,7 @@ sleep need all.
 from collections.abc import Iterable
 
 from queued.core import times
-from queued.service.hands import Hands
+from queued.service.dispatcher.claims import Hands
 from queued.service.log import Log
 
 _PER_PROCESSOR = 2

@@ -4,17 +4,13 @@ A worker whose jobs are quick is handed more while it still runs one, so that it
 the commit that records the last. It gives back what would have to wait for long.
 """
 
-from collections import deque
 from collections.abc import Iterable, Iterator
 
-from queued.core import times
 from queued.core.model import Claim, Key
-from queued.service.messages import Run
-from queued.service.tokens import made_s
+from queued.service.dispatcher.claim_tokens import made_s
+from queued.service.ipc.messages import QUICK_S
 
-QUICK_S = 0.02  # a run that takes no longer is quick, and a hand is filled to last as long
 _QUICK_MS = round(QUICK_S * 1000)
-_PATIENCE = 1.5  # times that: nothing waits longer in a hand
 MOST = 16  # in a hand
 _STUCK_S = 0.1  # whoever is at one claim for so long is quick no more
 
@@ -114,33 +110,3 @@ class Hands:
     def lasting(self, worker: int) -> bool:
         """Whether what it has in hand will probably last for another half of `QUICK_S`."""
         return 2 * (len(self.of(worker)) - 1) >= self._room.get(worker, 0) > 0
-
-
-class Hand:
-    """The runs that a worker has in hand, in their order, with when each has come."""
-
-    def __init__(self) -> None:
-        self._runs: deque[tuple[Run, float]] = deque()
-
-    def add(self, run: Run, now_s: float) -> None:
-        """It begins when all before it are over."""
-        self._runs.append((run, now_s))
-
-    def pop(self) -> Run | None:
-        """The next, which begins now."""
-        return self._runs.popleft()[0] if self._runs else None
-
-    def keys(self) -> list[Key]:
-        """The claims."""
-        return [run.key for run, _ in self._runs]
-
-    def drop(self, key: Key) -> bool:
-        """It will not begin; whether it was there."""
-        count = len(self._runs)
-        self._runs = deque(held for held in self._runs if held[0].key != key)
-        return len(self._runs) < count
-
-    @property
-    def until_s(self) -> float:
-        """How long they may wait."""
-        return self._runs[0][1] + QUICK_S * _PATIENCE if self._runs else times.NEVER_S

@@ -7,7 +7,7 @@ instances on one database move each retry once, also for a jump while none of th
 
 from queued.core import times
 from queued.service.log import Log
-from queued.store.base import Ledger
+from queued.store.protocols import Ledger
 
 _TOLERANCE_MS = 1000
 

@@ -13,18 +13,21 @@ from typing import NamedTuple
 from queued.core import times
 from queued.core.errors import BusyError, DeniedError, QueuedError, StorageError
 from queued.core.model import Instance, Key
-from queued.service import channel, report
-from queued.service.board import Board
-from queued.service.cgroup import Groups
-from queued.service.children import DISPATCHER
-from queued.service.clock import Clock
-from queued.service.crew import Crew
-from queued.service.gauge import Gauge
-from queued.service.hands import Hands
-from queued.service.holders import Holders
-from queued.service.log import Log
-from queued.service.looks import Looks
-from queued.service.messages import (
+from queued.service.dispatcher import job_log
+from queued.service.dispatcher.claims import Hands
+from queued.service.dispatcher.clock_shift import Clock
+from queued.service.dispatcher.commit_backoff import Refusals
+from queued.service.dispatcher.contention_monitor import Holders
+from queued.service.dispatcher.live_settings import Sources, Tuning
+from queued.service.dispatcher.load_reporter import Gauge
+from queued.service.dispatcher.output_log import Printed
+from queued.service.dispatcher.poll_schedule import Looks
+from queued.service.dispatcher.pruner import Retention
+from queued.service.dispatcher.rescuer import Rescuer
+from queued.service.dispatcher.turn import Clerk, Turn
+from queued.service.dispatcher.worker_pool import Crew
+from queued.service.ipc import channel
+from queued.service.ipc.messages import (
     Applied,
     Cancel,
     Describe,
@@ -38,16 +41,15 @@ from queued.service.messages import (
     WorkerGone,
     WorkerStarted,
 )
-from queued.service.printed import Printed
-from queued.service.refusals import Refusals
-from queued.service.rescue import Rescuer
-from queued.service.retention import Retention
-from queued.service.tuning import Sources, Tuning
-from queued.service.turn import Clerk, Turn
-from queued.service.wake import Signals, Wake, WallAlarm
-from queued.store import lock
-from queued.store.ledger import SqliteLedger
-from queued.store.patience import Patience
+from queued.service.ipc.scoreboard import DISPATCHER, Board
+from queued.service.linux.cgroup import Groups
+from queued.service.linux.event_loop import Wake
+from queued.service.linux.signals import Signals
+from queued.service.linux.wall_timer import WallAlarm
+from queued.service.log import Log
+from queued.store import instance_lock
+from queued.store.sqlite.busy_handler import Patience
+from queued.store.sqlite.dispatcher_store import SqliteLedger
 
 _PASSING = (StorageError, DeniedError, BusyError)
 
@@ -145,7 +147,7 @@ class Dispatcher:
         with self._ledger.transaction():
             forgotten = self._ledger.unregister(self._instance.id)
         if forgotten:
-            lock.remove(self._instance.lock_path)
+            instance_lock.remove(self._instance.lock_path)
         self._ledger.close()
         return True
 
@@ -280,7 +282,7 @@ class Dispatcher:
         self._refusals.accepted()
         if self._tuning.settings.log_output:
             self._printed.tell(turn)
-        report.tell(self._log, turn)
+        job_log.tell(self._log, turn)
 
     def _heed(self, news: News) -> None:
         self._rescuer.registered = news.instances

@@ -6,8 +6,8 @@ moment. Whatever else comes, and the first worker with an empty hand, has its tu
 
 from collections.abc import Iterable
 
-from queued.service.hands import Hands
-from queued.service.messages import Message, Result
+from queued.service.dispatcher.claims import Hands
+from queued.service.ipc.messages import Message, Result
 
 _GATHER_S = 0.005  # a result waits no longer for its record
 

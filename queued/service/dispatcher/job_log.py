@@ -4,8 +4,8 @@ import logging
 
 from queued.core import times
 from queued.core.model import Claim, State
+from queued.service.dispatcher.turn import Finished, Turn
 from queued.service.log import Log
-from queued.service.turn import Finished, Turn
 
 
 def tell(log: Log, turn: Turn) -> None:

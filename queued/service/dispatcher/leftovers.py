@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping
 
 from queued.core import times
 from queued.core.model import Claim
-from queued.service import processes
-from queued.service.cgroup import Groups
-from queued.service.processes import Process, RunName
-from queued.service.sessions import Session
+from queued.service.ipc.run_notes import Session
+from queued.service.linux import procfs
+from queued.service.linux.cgroup import Groups
+from queued.service.linux.procfs import Process, RunName
 
 _KILLING_S = 0.5
 
@@ -29,7 +29,7 @@ def kill_leftovers(
     while True:
         sure, perhaps = followed.look()
         ours = {*_marked(instance, running), *sure}
-        killed += sum(processes.send(process, signal.SIGKILL) for process in ours)
+        killed += sum(procfs.send(process, signal.SIGKILL) for process in ours)
         left = [*ours, *(process for process in perhaps if process not in ours)]
         if not left or times.monotonic_s() >= end_s:  # asked last: a look may take longer
             return killed, left
@@ -58,7 +58,7 @@ class Followed:
 
     def look(self) -> tuple[list[Process], list[Process]]:
         """What lives in them and what descends from that: (their own, perhaps another's)."""
-        everyone = processes.everyone()
+        everyone = procfs.everyone()
         for leader, session in list(self._sessions.items()):
             process = everyone.get(leader)
             if process is not None and session.led_by(process):
@@ -75,7 +75,7 @@ def _family(members: list[Process]) -> list[Process]:
     """These and what descends from them. One may descend from another and be there twice."""
     if not members:
         return []
-    below = processes.descendants(*(member.pid for member in members))
+    below = procfs.descendants(*(member.pid for member in members))
     return [*members, *(process for process in below if not process.zombie)]
 
 
@@ -87,7 +87,7 @@ def _marked(instance: str, running: set[RunName]) -> list[Process]:
     return _family(
         [
             process
-            for process, variables in processes.marked(instance)
-            if b"QUEUED_LEAVE_CHILDREN" not in variables or processes.run_of(variables) in running
+            for process, variables in procfs.marked(instance)
+            if b"QUEUED_LEAVE_CHILDREN" not in variables or procfs.run_of(variables) in running
         ]
     )

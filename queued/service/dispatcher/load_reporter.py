@@ -7,12 +7,12 @@ import math
 
 from queued.core import times
 from queued.core.model import Label
-from queued.service.channel import Channel
+from queued.service.dispatcher.job_log import names
+from queued.service.dispatcher.turn import Turn
+from queued.service.ipc.channel import Channel
+from queued.service.ipc.messages import Load
 from queued.service.log import Log
-from queued.service.messages import Load
-from queued.service.report import names
-from queued.service.turn import Turn
-from queued.store.base import Ledger
+from queued.store.protocols import Ledger
 
 _AGAIN_S = 0.25
 

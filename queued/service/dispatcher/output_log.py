@@ -7,9 +7,9 @@ a second, and the middle of a long output is missing here as it is there.
 from collections.abc import Iterator
 
 from queued.core.model import STDERR, STDOUT, Chunk, Claim, Key
+from queued.service.dispatcher.job_log import names
+from queued.service.dispatcher.turn import Turn
 from queued.service.log import Log
-from queued.service.report import names
-from queued.service.turn import Turn
 
 _LONGEST = 8192  # bytes of a line; the rest of it is another, so that no journal cuts one
 _STREAMS = {STDOUT: "stdout", STDERR: "stderr"}

@@ -1,9 +1,9 @@
 """When the dispatcher looks at the database: as its files change, and at given times."""
 
 from queued.core import times
+from queued.service.linux.event_loop import Wake
 from queued.service.log import Log
-from queued.service.wake import Wake
-from queued.store.changes import Changes
+from queued.store.change_watcher import Changes
 
 # A lock is free a moment after its file was closed: look again after these times.
 _LOCK_LOOKS_S = (0.0, 0.001, 0.01, 0.1, 1.0)

@@ -11,7 +11,7 @@ from queued.core import times
 from queued.core.model import State
 from queued.core.settings import Settings
 from queued.service.log import Log
-from queued.store.base import Ledger
+from queued.store.protocols import Ledger
 
 _STEP = 200  # jobs that a step looks at
 _REST = 9.0  # times as long as a step took

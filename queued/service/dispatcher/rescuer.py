@@ -9,15 +9,17 @@ import os
 from queued.core import times
 from queued.core.model import Instance
 from queued.core.settings import Settings
-from queued.service import processes, report, sessions
-from queued.service.cgroup import Groups
-from queued.service.hands import Hands
+from queued.service.dispatcher import job_log
+from queued.service.dispatcher.claims import Hands
+from queued.service.dispatcher.leftovers import kill_groups, kill_leftovers
+from queued.service.dispatcher.turn import Clerk, Death, Turn
+from queued.service.ipc import run_notes
+from queued.service.ipc.run_notes import Session
+from queued.service.linux import procfs
+from queued.service.linux.cgroup import Groups
 from queued.service.log import Log
-from queued.service.remains import kill_groups, kill_leftovers
-from queued.service.sessions import Session
-from queued.service.turn import Clerk, Death, Turn
-from queued.store import lock
-from queued.store.base import Ledger
+from queued.store import instance_lock
+from queued.store.protocols import Ledger
 
 _AGAIN_S = 5.0
 
@@ -37,21 +39,21 @@ class Neighbours:
         for name, instance in others.items():
             if name not in self._files:
                 # Kept open: closing it would look like its owner's end to everybody who watches.
-                self._files[name] = lock.look(instance.lock_path)
+                self._files[name] = instance_lock.look(instance.lock_path)
         return [instance for name, instance in others.items() if self._free(self._files[name])]
 
     @staticmethod
     def _free(descriptor: int | None) -> bool:
-        return descriptor is None or lock.take(descriptor)
+        return descriptor is None or instance_lock.take(descriptor)
 
     def noted(self, instance: Instance) -> dict[int, Session] | None:
         """What it has noted of the sessions of its commands; see `sessions.noted`."""
         descriptor = self._files[instance.id]
-        return None if descriptor is None else sessions.noted(descriptor)
+        return None if descriptor is None else run_notes.noted(descriptor)
 
     def forget(self, instance: Instance) -> None:
         """It is cleaned up: its lock file goes."""
-        lock.remove(instance.lock_path)
+        instance_lock.remove(instance.lock_path)
         self._close(instance.id)
 
     def _close(self, name: str) -> None:
@@ -113,10 +115,10 @@ class Rescuer:
         self._log.warning(
             "instance.rescued", dead=instance.id, claims=len(claims), processes_killed=killed
         )
-        report.tell(self._log, turn)
+        job_log.tell(self._log, turn)
         return True
 
-    def _refuse(self, instance: Instance, left: list[processes.Process]) -> None:
+    def _refuse(self, instance: Instance, left: list[procfs.Process]) -> None:
         """Its jobs may still be running, so none of them may run again yet."""
         first = instance.id not in self._again_s
         self._again_s[instance.id] = times.monotonic_s() + _AGAIN_S

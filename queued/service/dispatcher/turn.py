@@ -10,10 +10,11 @@ from typing import NamedTuple
 from queued.core import times
 from queued.core.model import Chunk, Claim, Ending, Key, Outcome, State
 from queued.core.settings import Settings
-from queued.core.verdict import Backoff, Verdict, judge
-from queued.service.crew import Crew
-from queued.service.hands import Hands
-from queued.service.messages import (
+from queued.core.settlement import Backoff, Verdict, judge
+from queued.service.dispatcher.claim_tokens import Tokens, made_s
+from queued.service.dispatcher.claims import Hands
+from queued.service.dispatcher.worker_pool import Crew
+from queued.service.ipc.messages import (
     Hello,
     Message,
     Output,
@@ -26,8 +27,7 @@ from queued.service.messages import (
     WorkerGone,
     WorkerStarted,
 )
-from queued.service.tokens import Tokens, made_s
-from queued.store.base import Ledger, Settlement
+from queued.store.protocols import Ledger, Settlement
 
 PROMOTED_AT_ONCE = 10_000
 

@@ -13,12 +13,11 @@ import struct
 from collections.abc import Iterable
 from functools import partial
 
-from queued.service.breadth import Breadth
-from queued.service.channel import Channel, ProtocolError
-from queued.service.gather import Gather
-from queued.service.hands import Hands
-from queued.service.log import Log
-from queued.service.messages import (
+from queued.service.dispatcher.breadth import Breadth
+from queued.service.dispatcher.claims import Hands
+from queued.service.dispatcher.group_commit import Gather
+from queued.service.ipc.channel import Channel, ProtocolError
+from queued.service.ipc.messages import (
     PROTOCOL,
     Hello,
     Message,
@@ -28,7 +27,8 @@ from queued.service.messages import (
     WorkerGone,
     WorkerStarted,
 )
-from queued.service.wake import Wake
+from queued.service.linux.event_loop import Wake
+from queued.service.log import Log
 
 _UCRED = struct.Struct("3i")
 _NO_ROOM = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})

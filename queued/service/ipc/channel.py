@@ -11,8 +11,8 @@ from typing import Annotated
 
 import msgspec
 
-from queued.service.messages import Message
-from queued.service.wake import Wake
+from queued.service.ipc.messages import Message
+from queued.service.linux.event_loop import Wake
 
 MAX_PACKET = 256 * 1024
 _PACKET = memoryview(bytearray(MAX_PACKET))  # for all: each is decoded before the next is read

@@ -7,6 +7,7 @@ import msgspec
 from queued.core.model import Chunk, Ending, Key
 
 PROTOCOL = 2
+QUICK_S = 0.02  # a worker whose runs take no longer is sent its next ones ahead of time
 
 
 class _Message(msgspec.Struct, frozen=True, kw_only=True, tag=True):

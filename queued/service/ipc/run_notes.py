@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from queued.core import times
 from queued.core.errors import StorageError
-from queued.service.processes import Process
+from queued.service.linux.procfs import Process
 
 _TICKS_S = os.sysconf("SC_CLK_TCK")
 _NOTE = struct.Struct("qqq")  # token of the claim, when its leader was noted, the leader's pid

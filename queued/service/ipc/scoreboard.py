@@ -9,9 +9,10 @@ import mmap
 import struct
 
 from queued.core import times
-from queued.service.processes import RunName
-from queued.service.sessions import Sessions
+from queued.service.ipc.run_notes import Sessions
+from queued.service.linux.procfs import RunName
 
+DISPATCHER = 0  # its slot; workers have the slots from 1 on
 _SLOT = 512  # the longest id is 64 characters of at most 4 bytes, then the attempt's number
 _SLOTS = 1025  # as many workers as there may be; slot 0 is the supervisor's
 _LINE = _SLOT - 8  # then the time of the last answer, in slot 0 the dispatcher's

@@ -17,10 +17,10 @@ from collections.abc import Callable, Collection, Iterator
 from typing import NamedTuple, Self
 
 from queued.core import times
-from queued.service import processes
+from queued.service.ipc.messages import Run
+from queued.service.linux import procfs
+from queued.service.linux.procfs import Process, RunName
 from queued.service.log import Log
-from queued.service.messages import Run
-from queued.service.processes import Process, RunName
 
 _MARK = "user.delegate"  # what systemd writes on a group that it has delegated
 _SERVICE = "queued"
@@ -108,7 +108,7 @@ class Group:
 
     def processes(self) -> list[Process]:
         """What is alive in it and in what is below it."""
-        found = (processes.look(pid) for path, _, _ in os.walk(self._path) for pid in _pids(path))
+        found = (procfs.look(pid) for path, _, _ in os.walk(self._path) for pid in _pids(path))
         return [process for process in found if process is not None and not process.zombie]
 
 

@@ -3,8 +3,8 @@
 They and what they start later are not to be killed with the next job of the worker.
 """
 
-from queued.service import processes
-from queued.service.processes import Process
+from queued.service.linux import procfs
+from queued.service.linux.procfs import Process
 
 
 class Spared:
@@ -25,7 +25,7 @@ class Spared:
 
     def has(self, pid: int) -> bool:
         """Whether the process of that pid, dead or alive, is spared."""
-        process = processes.look(pid)
+        process = procfs.look(pid)
         return process is not None and not self.without([process])
 
     def without(self, living: list[Process]) -> list[Process]:

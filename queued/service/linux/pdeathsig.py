@@ -3,10 +3,11 @@
 systemd needs no such thing, and a terminal or a detached service must not have it.
 """
 
-import ctypes
 import os
 import signal
 from collections.abc import Mapping
+
+from queued.service.linux import libc
 
 _PR_SET_PDEATHSIG = 1
 
@@ -16,6 +17,6 @@ def die_with_supervisord(environment: Mapping[str, str]) -> None:
     if "SUPERVISOR_ENABLED" not in environment:
         return
     before = os.getppid()
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    libc.C.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
     if os.getppid() != before:  # it died just now
         signal.raise_signal(signal.SIGTERM)

@@ -5,13 +5,13 @@ then looked at once more: only one that is still what we took it for is signalle
 """
 
 import contextlib
-import ctypes
 import os
 import signal
 from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
-_libc = ctypes.CDLL(None, use_errno=True)
+from queued.service.linux import libc
+
 _PR_SET_CHILD_SUBREAPER = 36
 
 
@@ -28,9 +28,7 @@ class Process(NamedTuple):
 
 def become_subreaper() -> None:
     """Orphans among our descendants become our children instead of init's."""
-    if _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
+    libc.checked(libc.C.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))
 
 
 def close_on_exec() -> None:

@@ -5,9 +5,9 @@ Pure: no system call and no clock, so that every rule of it is tested without fo
 
 from typing import NamedTuple
 
-from queued.core.retry import restart_s
+from queued.core.backoff import restart_s
+from queued.service.ipc.scoreboard import DISPATCHER
 
-DISPATCHER = 0  # its slot; workers have the slots from 1 on
 _SETTLED_S = 10.0  # a child that lived this long had a good start
 
 

@@ -8,8 +8,8 @@ from typing import Protocol
 
 from queued.core.errors import Exit
 from queued.core.settings import Settings
-from queued.service import channel
-from queued.service.cgroup import Groups
+from queued.service.ipc import channel
+from queued.service.linux.cgroup import Groups
 from queued.service.log import Log
 
 Closable = channel.Channel | socket.socket

@@ -8,9 +8,9 @@ import signal
 import time
 from collections.abc import Collection
 
-from queued.service import processes
-from queued.service.processes import Process, RunName
-from queued.service.spared import Spared
+from queued.service.linux import procfs
+from queued.service.linux.detached_processes import Spared
+from queued.service.linux.procfs import Process, RunName
 
 _DYING_S = 0.002
 
@@ -23,11 +23,11 @@ class Orphans:
 
     def spare_all(self) -> None:
         """What descends from us before we have started anything is somebody else's."""
-        self._spared.add(processes.descendants(os.getpid()))
+        self._spared.add(procfs.descendants(os.getpid()))
 
     def look(self, own: Collection[int]) -> list[Process]:
         """All that descends from us and from none of our `own` children."""
-        return processes.descendants(os.getpid(), without=own)
+        return procfs.descendants(os.getpid(), without=own)
 
     def kill(
         self, found: list[Process], lost: Collection[RunName]
@@ -42,19 +42,19 @@ class Orphans:
         unknown = [process for process in self._spared.without(found) if not process.zombie]
         self._spared.add([process for process in unknown if _may_stay(process, lost)])
         left = self._spared.without(unknown)
-        killed = [process for process in left if processes.send(process, signal.SIGKILL)]
+        killed = [process for process in left if procfs.send(process, signal.SIGKILL)]
         if killed:
             time.sleep(_DYING_S)  # the kernel takes them down
         return killed, [process for process in left if process not in killed and _alive(process)]
 
 
 def _alive(process: Process) -> bool:
-    now = processes.again(process)
+    now = procfs.again(process)
     return now is not None and not now.zombie
 
 
 def _may_stay(process: Process, lost: Collection[RunName]) -> bool:
     """What a worker that left cleanly leaves may stay. After a loss, only what is marked so."""
-    if b"QUEUED_INSTANCE" not in processes.environment(process.pid):
+    if b"QUEUED_INSTANCE" not in procfs.environment(process.pid):
         return not lost
-    return processes.left_on_purpose(process.pid, lost)
+    return procfs.left_on_purpose(process.pid, lost)

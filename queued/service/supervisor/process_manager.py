@@ -11,17 +11,18 @@ from collections.abc import Callable
 from msgspec.structs import replace
 
 from queued.core import times
-from queued.service import channel, processes
-from queued.service.board import Board
-from queued.service.cgroup import Groups
-from queued.service.children import DISPATCHER, Child, Children
-from queued.service.health import Health
+from queued.service.ipc import channel
+from queued.service.ipc.messages import Drain, Finish, Message, Roster, WorkerGone, WorkerStarted
+from queued.service.ipc.scoreboard import DISPATCHER, Board
+from queued.service.linux import procfs
+from queued.service.linux.cgroup import Groups
+from queued.service.linux.event_loop import Wake
+from queued.service.linux.procfs import Process, RunName
 from queued.service.log import Log
-from queued.service.messages import Drain, Finish, Message, Roster, WorkerGone, WorkerStarted
-from queued.service.nursery import Nursery
-from queued.service.orphans import Orphans
-from queued.service.processes import Process, RunName
-from queued.service.wake import Wake
+from queued.service.supervisor.children import Child, Children
+from queued.service.supervisor.forking import Nursery
+from queued.service.supervisor.orphan_reaper import Orphans
+from queued.service.supervisor.watchdog import Health
 
 Hear = Callable[[list[Message]], None]
 Ended = tuple[Child, int]  # with its exit code
@@ -50,7 +51,7 @@ class Staff:
 
     def take_over(self) -> None:
         """Call it before any is started: what our own process has as children already may stay."""
-        processes.become_subreaper()
+        procfs.become_subreaper()
         self._orphans.spare_all()
 
     # What is wanted of them
@@ -176,7 +177,7 @@ class Staff:
         if self._watched:
             return
         workers = {child.pid for child in self.table.living_workers()}
-        while (pid := processes.stopped_child()) is not None:
+        while (pid := procfs.stopped_child()) is not None:
             if pid in workers:
                 os.kill(pid, signal.SIGCONT)
 
@@ -275,7 +276,7 @@ class Staff:
 
 def _somebody_died() -> bool:
     try:
-        return processes.dead_child() is not None
+        return procfs.dead_child() is not None
     except ChildProcessError:
         return False
 

@@ -14,7 +14,7 @@ from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from queued.core.errors import ConfigError, NotFoundError, QueuedError, UsageError
-from queued.service.children import Child
+from queued.service.supervisor.children import Child
 
 _LOOK_MS = 20
 

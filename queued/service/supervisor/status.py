@@ -2,8 +2,8 @@
 
 from enum import IntEnum
 
-from queued.service.messages import Load
-from queued.service.notify import Notify
+from queued.service.ipc.messages import Load
+from queued.service.supervisor.sd_notify import Notify
 
 _EXTEND_S = 15.0
 _EXTEND_AGAIN_S = 5.0

@@ -17,12 +17,7 @@ from functools import partial
 from queued.core import times
 from queued.core.errors import Exit, QueuedError
 from queued.core.settings import SETTINGS
-from queued.service import parent
-from queued.service.board import Board
-from queued.service.bulletin import Bulletin, Stage
-from queued.service.children import DISPATCHER, Children
-from queued.service.health import Health
-from queued.service.messages import (
+from queued.service.ipc.messages import (
     Applied,
     Describe,
     Fatal,
@@ -32,11 +27,17 @@ from queued.service.messages import (
     Renew,
     StopRequested,
 )
-from queued.service.notify import Notify, watchdog_s
-from queued.service.nursery import Nursery, Programs
-from queued.service.reload import ReloadFile, Renewal
-from queued.service.staff import Staff
-from queued.service.wake import Signals, Wake
+from queued.service.ipc.scoreboard import DISPATCHER, Board
+from queued.service.linux import pdeathsig
+from queued.service.linux.event_loop import Wake
+from queued.service.linux.signals import Signals
+from queued.service.supervisor.children import Children
+from queued.service.supervisor.forking import Nursery, Programs
+from queued.service.supervisor.process_manager import Staff
+from queued.service.supervisor.reload import ReloadFile, Renewal
+from queued.service.supervisor.sd_notify import Notify, watchdog_s
+from queued.service.supervisor.status import Bulletin, Stage
+from queued.service.supervisor.watchdog import Health
 
 _HANDLED = (
     signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGHUP,
@@ -61,7 +62,7 @@ class Supervisor:
         self._renewal: Renewal | None = None
         self._wake = Wake()
         self._signals = Signals(_HANDLED)
-        parent.die_with_supervisord(environment)
+        pdeathsig.die_with_supervisord(environment)
         self._children = Children(self._wanted)
         self._staff = Staff(self._children, Nursery(programs), board, self._wake, self._hear)
         self._staff.take_over()

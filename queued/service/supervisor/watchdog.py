@@ -7,7 +7,7 @@ what hangs. Nobody is asked where no watchdog wants to know: an idle service sta
 from collections.abc import Callable
 from typing import NamedTuple
 
-from queued.service.children import Child
+from queued.service.supervisor.children import Child
 
 _PARTS = 6  # of the watchdog's limit: so often is asked
 _SILENT = 2  # questions without an answer, until a child counts as hung

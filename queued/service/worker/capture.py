@@ -7,7 +7,7 @@ it can be handed on again to another dispatcher.
 from collections import deque
 
 from queued.core.model import Chunk
-from queued.service.messages import Piece
+from queued.service.ipc.messages import Piece
 
 CHUNK = 64 * 1024
 _RECENT = 512

@@ -11,13 +11,13 @@ from enum import Enum, auto
 
 from queued.core import times
 from queued.core.model import Ending, Outcome
-from queued.service import spawn
-from queued.service.cgroup import Group, Used
-from queued.service.family import Family
-from queued.service.messages import Run
-from queued.service.sessions import Note
-from queued.service.spared import Spared
-from queued.service.streams import Streams
+from queued.service.ipc.messages import Run
+from queued.service.ipc.run_notes import Note
+from queued.service.linux.cgroup import Group, Used
+from queued.service.linux.detached_processes import Spared
+from queued.service.worker import spawn
+from queued.service.worker.output_streams import Streams
+from queued.service.worker.process_tree import Family
 
 _KILL_AGAIN_S = 0.02  # first wait while something still forks or is slow to die
 _KILL_AGAIN_MAX_S = 1.0

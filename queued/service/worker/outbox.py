@@ -4,11 +4,11 @@ from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
 from queued.core.model import Key
-from queued.service.messages import Message, Output, Result, Returned
-from queued.service.output import CHUNK
+from queued.service.ipc.messages import Message, Output, Result, Returned
+from queued.service.worker.capture import CHUNK
 
 if TYPE_CHECKING:
-    from queued.service.executor import Execution
+    from queued.service.worker.execution import Execution
 
 
 class Owed:

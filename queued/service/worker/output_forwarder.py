@@ -4,10 +4,10 @@ from collections.abc import Callable
 from functools import partial
 
 from queued.core import times
-from queued.service.messages import Message, Output, Run
-from queued.service.output import CHUNK
-from queued.service.streams import Streams
-from queued.service.wake import Wake
+from queued.service.ipc.messages import Message, Output, Run
+from queued.service.linux.event_loop import Wake
+from queued.service.worker.capture import CHUNK
+from queued.service.worker.output_streams import Streams
 
 _FLUSH_S = 0.5  # output reaches the dispatcher within this time
 _IN_FLIGHT = 8  # pieces of output that may wait for their acknowledgement

@@ -3,9 +3,9 @@
 import os
 
 from queued.core.model import STDERR, STDOUT
-from queued.service.messages import Piece
-from queued.service.output import CHUNK, Capture
-from queued.service.spawn import Pipes
+from queued.service.ipc.messages import Piece
+from queued.service.worker.capture import CHUNK, Capture
+from queued.service.worker.spawn import Pipes
 
 _LEFT_IN_PIPE = 1 << 20  # a process that was left alive on purpose may print for ever
 

@@ -7,10 +7,10 @@ descends from the worker belongs to the run, less what earlier jobs left alive o
 import os
 import signal
 
-from queued.service import processes
-from queued.service.processes import Process
-from queued.service.spared import Spared
-from queued.service.spawn import Environment
+from queued.service.linux import procfs
+from queued.service.linux.detached_processes import Spared
+from queued.service.linux.procfs import Process
+from queued.service.worker.spawn import Environment
 
 _ANY = -1  # child, for wait4(2)
 
@@ -33,12 +33,12 @@ class Family:
     def starting(self) -> None:
         """Call it before the command is started: what descends from the worker is not of it."""
         if self._spared:
-            self._spared.add(processes.descendants(os.getpid()))
+            self._spared.add(procfs.descendants(os.getpid()))
 
     def reap(self) -> bool:
         """Collects dead children: the command, and orphans that became ours; whether all are."""
         try:
-            while (dead := processes.dead_child() if self._spared else _ANY) is not None:
+            while (dead := procfs.dead_child() if self._spared else _ANY) is not None:
                 foreign = dead != _ANY and self._spared.has(dead)  # known until it is collected
                 pid, status, usage = os.wait4(dead, os.WNOHANG)
                 if not pid:
@@ -62,11 +62,11 @@ class Family:
         One look can miss a process whose parent forked it and ended meanwhile; hence a few.
         """
         for _ in range(3):
-            living = processes.descendants(os.getpid())
+            living = procfs.descendants(os.getpid())
             self._spared.forget_dead(living)
             left = [p for p in self._spared.without(living) if not p.zombie]
-            run = processes.run_of(self._environment)
-            self._spared.add([p for p in left if processes.left_on_purpose(p.pid, [run])])
+            run = procfs.run_of(self._environment)
+            self._spared.add([p for p in left if procfs.left_on_purpose(p.pid, [run])])
             left = self._spared.without(left)
             if left:
                 return left
@@ -93,15 +93,15 @@ def _signal_all(left: list[Process], number: signal.Signals) -> bool:
     pinned = {group for group in groups if any(p.group == group and _ours(p) for p in left)}
     taken = [_signal_group(group, number) for group in pinned]
     for process in left:
-        now = processes.look(process.pid)
+        now = procfs.look(process.pid)
         if now is not None and now.group not in pinned:
-            taken.append(processes.send(process, number))
+            taken.append(procfs.send(process, number))
     return any(taken)
 
 
 def _ours(process: Process) -> bool:
     """Whether it is still our child: then its pid and its group cannot have been used again."""
-    now = processes.again(process)
+    now = procfs.again(process)
     return now is not None and now.parent == os.getpid()
 
 

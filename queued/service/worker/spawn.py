@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
-from queued.service.cgroup import Group
-from queued.service.messages import Run
+from queued.service.ipc.messages import Run
+from queued.service.linux.cgroup import Group
 
 SHELL = "/bin/sh"
 # All get their default: of each that it is not told of, glibc asks the kernel first.

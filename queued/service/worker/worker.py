@@ -11,17 +11,20 @@ import signal
 
 from queued.core import times
 from queued.core.model import Key, Outcome
-from queued.service import channel, messages, processes, spawn
-from queued.service.board import Board
-from queued.service.cgroup import Groups
-from queued.service.executor import Execution, Phase
-from queued.service.hands import Hand
+from queued.service.ipc import channel, messages
+from queued.service.ipc.messages import Cancel, Hello, Message, Recorded, Returned, Run, Stored
+from queued.service.ipc.scoreboard import Board
+from queued.service.linux import procfs
+from queued.service.linux.cgroup import Groups
+from queued.service.linux.detached_processes import Spared
+from queued.service.linux.event_loop import Wake
+from queued.service.linux.signals import Deaths, Signals
 from queued.service.log import Log
-from queued.service.messages import Cancel, Hello, Message, Recorded, Returned, Run, Stored
-from queued.service.owed import Owed, report
-from queued.service.spared import Spared
-from queued.service.tap import Tap
-from queued.service.wake import Deaths, Signals, Wake
+from queued.service.worker import spawn
+from queued.service.worker.execution import Execution, Phase
+from queued.service.worker.outbox import Owed, report
+from queued.service.worker.output_forwarder import Tap
+from queued.service.worker.prefetch import Hand
 
 _SIGNALS = (
     signal.SIGTERM, signal.SIGQUIT, signal.SIGCHLD, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1,
@@ -70,8 +73,8 @@ class Worker:
     def run(self) -> int:
         """Works until it is told to leave and owes nothing. Exit code 0: it owes nothing."""
         os.setsid()  # what a terminal sends to its foreground reaches no command that is starting
-        processes.become_subreaper()
-        processes.close_on_exec()
+        procfs.become_subreaper()
+        procfs.close_on_exec()
         self._wake.add(self._signals.fileno(), self._obey)
         self._wake.add(self._lifeline, self._orphan)
         self._wake.add(self._dead.fileno(), self._reap)
@@ -116,7 +119,7 @@ class Worker:
         if self._execution is not None:
             self._execution.reap(times.monotonic_s())
         else:
-            processes.reap_all()  # what was left alive on purpose may end, too
+            procfs.reap_all()  # what was left alive on purpose may end, too
 
     def _orphan(self) -> None:
         if not self._orphaned:

@@ -19,8 +19,8 @@ from queued.core.model import (
     Summary,
     WorkerStatus,
 )
-from queued.store.connection import Database, Row, damaged, named_errors
-from queued.store.patience import Patience
+from queued.store.sqlite.busy_handler import Patience
+from queued.store.sqlite.connection import Database, Row, damaged, named_errors
 
 _PAGE = 500
 _OUTPUT_PAGE = 16
@@ -211,7 +211,7 @@ class SqliteStore:
 
     def purge(self, state: State, *, queue: str | None, before_ms: int) -> Iterator[int]:
         """See `Store.purge`."""
-        from queued.store.removal import remove
+        from queued.store.sqlite.pruning import remove
 
         name = "purgeable_completed" if state is State.COMPLETED else "purgeable"
         values = {"state": state, "queue": queue, "before": before_ms, "limit": _BATCH}

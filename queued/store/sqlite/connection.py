@@ -20,9 +20,10 @@ from queued.core.errors import (
     StorageError,
     UsageError,
 )
-from queued.core.spelling import brief
-from queued.store import migrate, permissions, queries
-from queued.store.patience import Patience, patiently
+from queued.core.suggestions import brief
+from queued.store import permissions
+from queued.store.sqlite import schema, sql_loader
+from queued.store.sqlite.busy_handler import Patience, patiently
 
 Value = int | float | str | bytes | None
 Values = Mapping[str, Value]  # by the name that the statement gives them
@@ -40,7 +41,7 @@ class Database:
         self.kept: str | None = None  # the backup that was made before an upgrade
         self._full: bool | None = None
         self._seen: int | None = None
-        self._sql = queries.load("sqlite")
+        self._sql = sql_loader.load()
         with named_errors(path):
             _make(path)
             # The busy handler must be there before the first statement, which may meet a recovery.
@@ -54,12 +55,12 @@ class Database:
 
     def _prepare(self) -> None:
         connection = self._connection
-        self._schema, version = migrate.latest(), migrate.check(connection, self.path)
+        self._schema, version = schema.latest(), schema.check(connection, self.path)
         # Without it, STAT4 has every statement with bound values prepared again at each run.
         connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
         self._make_durable(full=True)
         if version < self._schema:
-            self.kept = migrate.migrate(connection, self.path, self._patience)
+            self.kept = schema.migrate(connection, self.path, self._patience)
         connection.execute("PRAGMA foreign_keys = ON")
         connection.pragma("journal_size_limit", _WAL_KEPT)
 
@@ -247,7 +248,7 @@ def _named(error: Exception, path: str) -> QueuedError | None:  # noqa: PLR0911 
             return DeniedError(f"cannot open {path}; check that its directory can be written")
         case apsw.ConstraintError():
             return damaged(path, error)
-        case apsw.SQLError() if not migrate.is_intact(path):
+        case apsw.SQLError() if not schema.is_intact(path):
             return damaged(path, error)
         case apsw.IOError():
             return StorageError(f"the disk of {path} failed: {error}; see the kernel's log")

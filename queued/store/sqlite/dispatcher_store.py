@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
 from queued.core.model import Chunk, Claim, Instance, Key, Label, State
-from queued.store import removal
-from queued.store.base import Settlement, Walked
-from queued.store.connection import Database, Row, Values, damaged, named_errors, wal_bytes
-from queued.store.patience import Patience
+from queued.store.protocols import Settlement, Walked
+from queued.store.sqlite import pruning
+from queued.store.sqlite.busy_handler import Patience
+from queued.store.sqlite.connection import Database, Row, Values, damaged, named_errors, wal_bytes
 
 
 class SqliteLedger:
@@ -147,7 +147,7 @@ class SqliteLedger:
 
     def prune(self, state: State, *, after: int, before_ms: int, limit: int) -> Walked:
         """See `Ledger.prune`."""
-        return removal.walk(self._database, state, after=after, before_ms=before_ms, limit=limit)
+        return pruning.walk(self._database, state, after=after, before_ms=before_ms, limit=limit)
 
     # Time, settings, changes
 

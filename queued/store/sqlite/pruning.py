@@ -7,8 +7,8 @@ and what outlived it.
 """
 
 from queued.core.model import State
-from queued.store.base import Walked
-from queued.store.connection import Database
+from queued.store.protocols import Walked
+from queued.store.sqlite.connection import Database
 
 _PIECES = 100  # of output in one transaction: 6 MiB
 _ATTEMPTS = 1000

@@ -15,7 +15,7 @@ from queued.core.errors import DatabaseUnusableError
 
 APPLICATION_ID = 0x71756564  # "qued", where file(1) and we look
 Patient = Callable[[int], bool]
-_MIGRATIONS = os.path.join(os.path.dirname(__file__), "sql", "sqlite", "migrations")
+_MIGRATIONS = os.path.join(os.path.dirname(__file__), "migrations")
 
 
 def latest() -> int:
@@ -62,16 +62,16 @@ def _upgrade(connection: apsw.Connection, path: str, patience: Patient) -> str |
 
 def _keep(path: str, version: int, patience: Patient) -> str:
     """Makes a backup before an upgrade; nobody can write meanwhile."""
-    from queued.store import backup, bare
+    from queued.store.sqlite.maintenance import backup, open_existing
 
-    if living := bare.alive(path):
+    if living := open_existing.alive(path):
         msg = (
             f"{path} has schema {version}, and a service runs on it that knows no newer "
             f"({', '.join(living)}); restart it with this version first"
         )
         raise DatabaseUnusableError(msg)
     kept = f"{path}.schema{version}.bak"
-    with bare.opened(path, patience) as source:
+    with open_existing.opened(path, patience) as source:
         backup.write(source, kept)
     return kept
 

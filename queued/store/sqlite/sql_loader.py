@@ -1,16 +1,16 @@
-"""Reads the named blocks of a .sql file; `{name}` in one stands for the text of another."""
+"""Loads the named statements of `queries.sql`; `{name}` in one stands for the text of another."""
 
 import os
 import re
 
-_HERE = os.path.dirname(__file__)
+_FILE = os.path.join(os.path.dirname(__file__), "queries.sql")
 _BLOCK = re.compile(r"^-- (\w+) --\n", re.MULTILINE)
 _INCLUDE = re.compile(r"\{(\w+)\}")
 
 
-def load(engine: str) -> dict[str, str]:
-    """The statements of `sql/<engine>/queries.sql` by name, without their closing semicolon."""
-    with open(os.path.join(_HERE, "sql", engine, "queries.sql"), encoding="utf-8") as file:
+def load() -> dict[str, str]:
+    """Returns the statements by name, without comments and without the closing semicolon."""
+    with open(_FILE, encoding="utf-8") as file:
         _, *parts = _BLOCK.split(file.read())
     blocks = {
         name: _without_comments(text) for name, text in zip(parts[::2], parts[1::2], strict=True)

@@ -13,8 +13,10 @@ from contextlib import contextmanager, suppress
 import apsw
 
 from queued.core.errors import BusyError, ConflictError, DatabaseUnusableError, UsageError
-from queued.store import bare, migrate, naming, permissions
-from queued.store.connection import named_errors, wal_bytes
+from queued.store import permissions
+from queued.store.sqlite import schema
+from queued.store.sqlite.connection import named_errors, wal_bytes
+from queued.store.sqlite.maintenance import atomic_rename, open_existing
 
 Patient = Callable[[int], bool]
 _SIDES = ("-wal", "-shm", "-journal")
@@ -27,7 +29,7 @@ def backup(path: str, target: str, patience: Patient, *, replace: bool = False) 
     `target` exists and may not be replaced.
     """
     _check_target(path, target, replace=replace)
-    with bare.opened(path, patience) as source:
+    with open_existing.opened(path, patience) as source:
         write(source, target, replace=replace)
 
 
@@ -42,7 +44,7 @@ def _check_target(path: str, target: str, *, replace: bool) -> None:
         raise UsageError(msg)
     if not replace:
         raise _taken(target)
-    if bare.alive(target) or _unfinished(target):
+    if open_existing.alive(target) or _unfinished(target):
         msg = f"{target} is a database in use, or has a {target}-wal; choose another name"
         raise BusyError(msg)
 
@@ -69,7 +71,7 @@ def write(
             os.rename(new, target)
             return
         try:
-            naming.rename_to_free(new, target)
+            atomic_rename.rename_to_free(new, target)
         except FileExistsError:
             raise _taken(target) from None
 
@@ -117,7 +119,7 @@ def _copy(source: apsw.Connection, target: apsw.Connection) -> None:
 def must_be_good(path: str) -> None:
     """Raises DatabaseUnusableError if a file that nobody uses is no sound database of ours."""
     with _reading(path) as connection:
-        bare.must_be_ours(connection, path)
+        open_existing.must_be_ours(connection, path)
         found = str(connection.execute("PRAGMA integrity_check(1)").get)
     if found != "ok":
         msg = f"{path} is damaged ({found.splitlines()[-1]}); nothing was changed"
@@ -175,7 +177,7 @@ def _replace(path: str, source: apsw.Connection, kept: str) -> bool:
             os.rename(new, path)
             return True
         try:
-            naming.rename_to_free(new, path)
+            atomic_rename.rename_to_free(new, path)
         except FileExistsError:
             msg = f"somebody has just made {path}; stop what uses it, and try again"
             raise BusyError(msg) from None
@@ -194,7 +196,7 @@ def _keep(path: str, kept: str) -> None:
 
 
 def _check_source(path: str, source: str) -> None:
-    bare.must_be_file(source)
+    open_existing.must_be_file(source)
     if _same(path, source):
         msg = f"{source} is the database itself"
         raise UsageError(msg)
@@ -209,14 +211,14 @@ def _check_source(path: str, source: str) -> None:
 def must_be_idle(path: str) -> None:
     """Raises BusyError if an instance lives on the database."""
     permissions.check_database(path)
-    if os.path.isdir(os.path.dirname(path)) and (living := bare.alive(path)):
+    if os.path.isdir(os.path.dirname(path)) and (living := open_existing.alive(path)):
         msg = f"a service runs on {path} ({', '.join(living)}); stop it first: queuectl worker stop"
         raise BusyError(msg)
 
 
 def _overwrite(path: str, source: str, kept: str, patience: Patient) -> None:
     """In one transaction, so that a crash leaves the old or the new."""
-    with bare.opened(path, patience, refuse=_must_not_be_foreign) as target:
+    with open_existing.opened(path, patience, refuse=_must_not_be_foreign) as target:
         write(target, kept, check=False)
         with _reading(source) as connection, target.backup("main", connection, "main") as copying:
             copying.step(1)  # takes the write lock: who starts now waits
@@ -227,7 +229,7 @@ def _overwrite(path: str, source: str, kept: str, patience: Patient) -> None:
 
 def _must_not_be_foreign(connection: apsw.Connection, path: str) -> None:
     """Ours may be of any version: a newer one is left by going back."""
-    if connection.pragma("application_id") == migrate.APPLICATION_ID:
+    if connection.pragma("application_id") == schema.APPLICATION_ID:
         return
     if connection.execute("SELECT count(*) FROM sqlite_schema").get:
         msg = f"{path} is a database of another program; it is not replaced"
@@ -239,7 +241,7 @@ def vacuum(path: str, patience: Patient) -> tuple[int, int]:
 
     Others may use the database meanwhile; who writes, waits.
     """
-    with bare.opened(path, patience) as connection:
+    with open_existing.opened(path, patience) as connection:
         connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
         before = os.stat(path).st_size
         connection.execute("VACUUM")

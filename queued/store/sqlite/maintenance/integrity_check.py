@@ -6,7 +6,9 @@ from typing import NamedTuple
 
 import apsw
 
-from queued.store import bare, lock, migrate, queries
+from queued.store import instance_lock
+from queued.store.sqlite import schema, sql_loader
+from queued.store.sqlite.maintenance import open_existing
 
 _MOST = 20  # of one kind
 
@@ -20,9 +22,9 @@ class Report(NamedTuple):
 
 def check(path: str, patience: Callable[[int], bool], *, full: bool) -> Report:
     """Looks at a database in one view. `full` also compares indexes with tables, and references."""
-    with bare.opened(path, patience) as connection:
+    with open_existing.opened(path, patience) as connection:
         connection.execute("BEGIN")  # ends with the connection: a damaged file may refuse more
-        current = connection.pragma("user_version") == migrate.latest()
+        current = connection.pragma("user_version") == schema.latest()
         problems = list(_read(_pages(connection, full=full)))
         if current and not problems:
             problems = list(_read(_invariants(connection)))
@@ -44,7 +46,7 @@ def _pages(connection: apsw.Connection, *, full: bool) -> Iterator[str]:
     for row in connection.execute(f"PRAGMA {kind}({_MOST})"):
         lines = str(row[0]).splitlines()
         yield from (line for line in lines if line != "ok" and not line.startswith("***"))
-    if different := migrate.differs(connection):
+    if different := schema.differs(connection):
         yield f"the schema has another {different}"
     if full:
         for row in islice(connection.execute("PRAGMA foreign_key_check"), _MOST):
@@ -52,7 +54,7 @@ def _pages(connection: apsw.Connection, *, full: bool) -> Iterator[str]:
 
 
 def _invariants(connection: apsw.Connection) -> Iterator[str]:
-    sql = queries.load("sqlite")
+    sql = sql_loader.load()
     for name, told in _TOLD.items():
         for row in islice(connection.execute(sql[name]), _MOST):
             yield told.format(*row)
@@ -67,9 +69,9 @@ _TOLD = {
 
 
 def _left_claims(connection: apsw.Connection) -> Iterator[str]:
-    sql = queries.load("sqlite")
+    sql = sql_loader.load()
     for instance in connection.execute(sql["instances"]).fetchall():
         claims = connection.execute(sql["running_claims"], {"instance": instance[0]}).fetchall()
-        if claims and not lock.alive(str(instance[6])):
+        if claims and not instance_lock.alive(str(instance[6])):
             left = f"{len(claims)} running jobs are left of {instance[0]}, which is dead"
             yield f"{left}; the next start sees to them"

@@ -13,16 +13,17 @@ import apsw
 
 from queued.core.errors import DatabaseUnusableError, NotFoundError
 from queued.core.ids import is_id
-from queued.store import migrate, permissions
-from queued.store.connection import close_untouched, named_errors
-from queued.store.patience import patiently
+from queued.store import permissions
+from queued.store.sqlite import schema
+from queued.store.sqlite.busy_handler import patiently
+from queued.store.sqlite.connection import close_untouched, named_errors
 
 Refuse = Callable[[apsw.Connection, str], None]
 
 
 def must_be_ours(connection: apsw.Connection, path: str) -> None:
     """Raises DatabaseUnusableError for what is empty, newer than we know, or not ours."""
-    if migrate.check(connection, path) == 0:
+    if schema.check(connection, path) == 0:
         msg = f"{path} is empty; give the path of a database with --db"
         raise DatabaseUnusableError(msg)
 
@@ -65,12 +66,14 @@ def must_be_file(path: str) -> None:
 def alive(path: str) -> list[str]:
     """The names of the instances that live on the database, whatever is in it: by their locks."""
     directory, name = os.path.split(path)
-    from queued.store import lock
+    from queued.store import instance_lock
 
     found = [
-        entry.removeprefix(f"{name}.").removesuffix(lock.SUFFIX)
+        entry.removeprefix(f"{name}.").removesuffix(instance_lock.SUFFIX)
         for entry in os.listdir(directory)
-        if entry.startswith(f"{name}.") and entry.endswith(lock.SUFFIX)
+        if entry.startswith(f"{name}.") and entry.endswith(instance_lock.SUFFIX)
     ]
     # `queue.db.ID.lock` is none of a database `queue`.
-    return sorted(one for one in found if is_id(one) and lock.alive(lock.path_of(path, one)))
+    return sorted(
+        one for one in found if is_id(one) and instance_lock.alive(instance_lock.path_of(path, one))
+    )

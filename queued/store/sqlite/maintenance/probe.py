@@ -6,26 +6,28 @@ from urllib.parse import quote
 import apsw
 
 from queued.core.errors import DeniedError
-from queued.store import bare, migrate, permissions
-from queued.store.connection import named_errors
-from queued.store.patience import Patience
+from queued.store import permissions
+from queued.store.sqlite import schema
+from queued.store.sqlite.busy_handler import Patience
+from queued.store.sqlite.connection import named_errors
+from queued.store.sqlite.maintenance import open_existing
 
 _PATIENCE_S = 10.0
 
 
-def schema(path: str) -> int:
+def schema_version(path: str) -> int:
     """The version of the schema. Raises QueuedError if no service could use the database."""
-    bare.must_be_file(path)
+    open_existing.must_be_file(path)
     if not os.access(path, os.R_OK | os.W_OK):
         msg = f"no permission to write {path}; check its owner and mode"
         raise DeniedError(msg)
-    place(os.path.dirname(path))
+    check_directory(os.path.dirname(path))
     with named_errors(path):
         flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
         connection = apsw.Connection(_uri(path), flags=flags)
         try:
             connection.set_busy_handler(Patience(_PATIENCE_S))
-            return migrate.check(connection, path)
+            return schema.check(connection, path)
         finally:
             connection.close()
 
@@ -39,7 +41,7 @@ def _uri(path: str) -> str:
     return f"file:{quote(path)}?mode=ro{'' if used else '&immutable=1'}"
 
 
-def place(directory: str) -> None:
+def check_directory(directory: str) -> None:
     """Raises DeniedError or StorageError if no file can be made in the directory, or itself."""
     existing = directory
     while not os.path.exists(existing):

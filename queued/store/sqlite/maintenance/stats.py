@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from queued.store import bare, queries
-from queued.store.connection import wal_bytes
+from queued.store.sqlite import sql_loader
+from queued.store.sqlite.connection import wal_bytes
+from queued.store.sqlite.maintenance import open_existing
 
 
 class Figures(NamedTuple):
@@ -28,8 +29,8 @@ class Figures(NamedTuple):
 
 def stats(path: str, patience: Callable[[int], bool]) -> Figures:
     """Counts all rows in one view, which takes a while in a large database."""
-    sql = queries.load("sqlite")
-    with bare.opened(path, patience) as connection:
+    sql = sql_loader.load()
+    with open_existing.opened(path, patience) as connection:
         connection.execute("BEGIN")
         kept, printed = map(str, connection.execute(sql["stats_output"]).fetchall()[0])
         ends = [(str(name), int(ms)) for name, ms in connection.execute(sql["stats_ends"])]

@@ -1,0 +1,1 @@
+"""The dispatcher process: the only database user of the service."""

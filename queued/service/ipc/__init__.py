@@ -1,0 +1,1 @@
+"""What the three processes share: messages, channels and shared memory."""

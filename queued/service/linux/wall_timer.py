@@ -1,0 +1,46 @@
+"""A timer on the wall clock, as a descriptor (timerfd_create(2))."""
+
+import ctypes
+import errno
+import os
+
+from queued.service.linux import libc
+
+
+class WallAlarm:
+    """Wakes at a wall-clock time, and at once when somebody sets the clock (timerfd_create(2))."""
+
+    _ABSOLUTE_CANCEL_ON_SET = 3
+    _NONBLOCK_CLOEXEC = os.O_NONBLOCK | os.O_CLOEXEC
+    _CLOCK_REALTIME = 0
+
+    def __init__(self) -> None:
+        self._descriptor = libc.checked(
+            libc.C.timerfd_create(self._CLOCK_REALTIME, self._NONBLOCK_CLOEXEC)
+        )
+        self._at: int | None = None
+
+    def fileno(self) -> int:
+        """For epoll."""
+        return self._descriptor
+
+    def set(self, at_ms: int | None) -> None:
+        """Wakes at this time (milliseconds UTC) instead of any other; None: never."""
+        if at_ms == self._at:
+            return
+        seconds, milliseconds = divmod(max(at_ms or 0, 1 if at_ms is not None else 0), 1000)
+        value = (ctypes.c_long * 4)(0, 0, seconds, milliseconds * 1_000_000)
+        libc.checked(
+            libc.C.timerfd_settime(self._descriptor, self._ABSOLUTE_CANCEL_ON_SET, value, None)
+        )
+        self._at = at_ms
+
+    def take(self) -> None:
+        """Ends the alarm that woke us; `set` it again for another."""
+        self._at = None
+        try:
+            os.read(self._descriptor, 8)
+        except OSError as error:
+            # ECANCELED: the clock was set. The sleeper looks at the clock again in any case.
+            if error.errno not in (errno.ECANCELED, errno.EAGAIN):
+                raise

@@ -1,0 +1,39 @@
+"""The runs that a worker was sent ahead of time, in their order."""
+
+from collections import deque
+
+from queued.core import times
+from queued.core.model import Key
+from queued.service.ipc.messages import QUICK_S, Run
+
+_PATIENCE = 1.5  # times QUICK_S: no run waits longer in the queue
+
+
+class Hand:
+    """The runs that a worker has in hand, in their order, with when each has come."""
+
+    def __init__(self) -> None:
+        self._runs: deque[tuple[Run, float]] = deque()
+
+    def add(self, run: Run, now_s: float) -> None:
+        """It begins when all before it are over."""
+        self._runs.append((run, now_s))
+
+    def pop(self) -> Run | None:
+        """The next, which begins now."""
+        return self._runs.popleft()[0] if self._runs else None
+
+    def keys(self) -> list[Key]:
+        """The claims."""
+        return [run.key for run, _ in self._runs]
+
+    def drop(self, key: Key) -> bool:
+        """It will not begin; whether it was there."""
+        count = len(self._runs)
+        self._runs = deque(held for held in self._runs if held[0].key != key)
+        return len(self._runs) < count
+
+    @property
+    def until_s(self) -> float:
+        """How long they may wait."""
+        return self._runs[0][1] + QUICK_S * _PATIENCE if self._runs else times.NEVER_S

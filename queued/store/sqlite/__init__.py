@@ -1,0 +1,1 @@
+"""The SQLite engine: one file, opened by apsw. Nothing else of queued imports apsw."""
