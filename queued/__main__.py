@@ -18,16 +18,16 @@ from queued.core.ids import IdSource
 from queued.core.model import Instance
 from queued.core.settings import Settings, Value
 from queued.daemonize import Started, detach, fill_standard_streams
-from queued.service.instance import InstancePrograms, Origin
-from queued.service.ipc.run_notes import Sessions
-from queued.service.ipc.scoreboard import Board
+from queued.service.instance import InstancePrograms, SettingsOrigin
+from queued.service.ipc.run_notes import RunNotes
+from queued.service.ipc.scoreboard import Scoreboard
 from queued.service.linux import cgroup
 from queued.service.log import to_journal
 from queued.service.supervisor.reload import ReloadFile, reload
-from queued.service.supervisor.sd_notify import Notify
+from queued.service.supervisor.sd_notify import SdNotify
 from queued.service.supervisor.supervisor import Supervisor
 from queued.store import instance_lock, paths, permissions
-from queued.store.sqlite.busy_handler import Patience
+from queued.store.sqlite.busy_handler import BusyHandler
 from queued.store.sqlite.client_store import SqliteStore
 from queued.store.sqlite.connection import named_errors
 
@@ -104,7 +104,9 @@ def _run(arguments: list[str]) -> int:
         reload(_pid(options["--reload"]), ReloadFile(environment))
         return Exit.DONE
     conf = paths.conf_path(options["--config"], environment)
-    origin = Origin(_flags(options), environment, options["--config"], paths.read_conf(conf))
+    origin = SettingsOrigin(
+        _flags(options), environment, options["--config"], paths.read_conf(conf)
+    )
     database = origin.database()
     with named_errors(database):
         permissions.check_database(database, serving=True)
@@ -118,7 +120,7 @@ def _run(arguments: list[str]) -> int:
         if isinstance(detached, Started):
             return _report(detached.exit_code, settings.workers, log_path)
         ready_pipe = detached.ready_pipe
-    return _serve(database, origin, settings, Notify(ready_pipe))
+    return _serve(database, origin, settings, SdNotify(ready_pipe))
 
 
 def _pid(text: str) -> int:
@@ -148,7 +150,7 @@ def _flags(options: dict[str, str | None]) -> dict[str, Value]:
 
 def _prepare(path: str) -> dict[str, str]:
     """Makes or upgrades the database, and reads the stored settings."""
-    store = SqliteStore(path, Patience(_START_PATIENCE_S))
+    store = SqliteStore(path, BusyHandler(_START_PATIENCE_S))
     if store.kept:
         print(f"queued: the database was upgraded; the old one is {store.kept}", file=sys.stderr)
     try:
@@ -183,7 +185,7 @@ def _open_log(path: str) -> int:
             return os.open(path, flags | os.O_CLOEXEC)
 
 
-def _serve(database: str, origin: Origin, settings: Settings, notify: Notify) -> int:
+def _serve(database: str, origin: SettingsOrigin, settings: Settings, notify: SdNotify) -> int:
     name = IdSource().make(times.now_ms())
     instance = Instance(
         id=name,
@@ -199,16 +201,16 @@ def _serve(database: str, origin: Origin, settings: Settings, notify: Notify) ->
     )  # never closed: children inherit it, the kernel frees it
     supervisor = None
     try:
-        board = Board(Sessions(held))
+        scoreboard = Scoreboard(RunNotes(held))
         programs = InstancePrograms(
             instance=instance,
             database=database,
             origin=origin,
             settings=settings,
-            board=board,
-            groups=cgroup.delegated(name),
+            scoreboard=scoreboard,
+            cgroups=cgroup.delegated(name),
         )
-        supervisor = Supervisor(programs=programs, board=board, notify=notify)
+        supervisor = Supervisor(programs=programs, scoreboard=scoreboard, notify=notify)
     except OSError as error:
         msg = f"the system refuses what a service needs: {error.strerror}; raise its limits"
         raise StorageError(msg) from error

@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING
 
 from queued.core.times import monotonic_s
-from queued.store.change_watcher import Changes
+from queued.store.change_watcher import ChangeWatcher
 
 if TYPE_CHECKING:
     from queued.store.protocols import Store
@@ -68,8 +68,8 @@ class Watch:
         return self._seen != before
 
 
-def _changes(database: str) -> Changes | None:
+def _changes(database: str) -> ChangeWatcher | None:
     try:
-        return Changes(database)
+        return ChangeWatcher(database)
     except OSError:
         return None

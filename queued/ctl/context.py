@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from queued.store.protocols import Store
-    from queued.store.sqlite.busy_handler import Patience
+    from queued.store.sqlite.busy_handler import BusyHandler
 
 BUSY_LIMIT_S = 300.0  # how long a locked database is waited for
 _BUSY_NOTICE_S = 2.0
@@ -50,17 +50,17 @@ class Context:
         """The open database, which is made if it is not there."""
         from queued.store.sqlite.client_store import SqliteStore
 
-        store = SqliteStore(self.database, self.patience)
+        store = SqliteStore(self.database, self.busy_handler)
         if store.kept:
             say(f"queuectl: the database was upgraded; the old one is {store.kept}")
         return store
 
     @cached_property
-    def patience(self) -> "Patience":
+    def busy_handler(self) -> "BusyHandler":
         """How long to wait for others."""
-        from queued.store.sqlite.busy_handler import Patience
+        from queued.store.sqlite.busy_handler import BusyHandler
 
-        return Patience(self._busy_limit_s, _BusyNotice())
+        return BusyHandler(self._busy_limit_s, _BusyNotice())
 
     def sources(self) -> dict[str, settings.Source]:
         """Every setting with where it comes from, the stored ones included."""

@@ -31,7 +31,7 @@ def check(context: Context, arguments: Arguments) -> int:
     from queued.store.sqlite.maintenance import integrity_check
 
     full = arguments.flag("--full")
-    report = integrity_check.check(context.database, context.patience, full=full)
+    report = integrity_check.check(context.database, context.busy_handler, full=full)
     good = not report.problems
     if context.json:
         put_json({"good": good, "full": full, "problems": report.problems, "notes": report.notes})
@@ -66,7 +66,7 @@ def backup(context: Context, arguments: Arguments) -> int:
     from queued.store.sqlite.maintenance.backup import backup as copy
 
     target = _file(arguments)
-    copy(context.database, target, context.patience, replace=arguments.flag("--force"))
+    copy(context.database, target, context.busy_handler, replace=arguments.flag("--force"))
     count = os.stat(target).st_size
     if context.json:
         put_json({"backup": target, "bytes": count})
@@ -94,7 +94,7 @@ def restore(context: Context, arguments: Arguments) -> int:
 
     stamp = iso(now_ms()).replace("-", "").replace(":", "").replace(".", "")
     kept = f"{context.database}.{stamp}.bak"
-    there = put_back(context.database, _file(arguments), kept, context.patience)
+    there = put_back(context.database, _file(arguments), kept, context.busy_handler)
     if context.json:
         put_json({"restored": context.database, "kept": kept if there else None})
     else:
@@ -122,7 +122,7 @@ def vacuum(context: Context, arguments: Arguments) -> int:  # noqa: ARG001  all 
     """Shrinks the file."""
     from queued.store.sqlite.maintenance.backup import vacuum as shrink
 
-    before, after = shrink(context.database, context.patience)
+    before, after = shrink(context.database, context.busy_handler)
     if context.json:
         put_json({"before": before, "after": after})
     else:
@@ -146,7 +146,7 @@ def stats(context: Context, arguments: Arguments) -> int:  # noqa: ARG001  all c
     """Prints sizes and counts."""
     from queued.store.sqlite.maintenance import stats
 
-    found = stats.stats(context.database, context.patience)
+    found = stats.stats(context.database, context.busy_handler)
     if context.json:
         ends = {"oldest": _end(found.oldest), "newest": _end(found.newest)}
         put_json({"database": context.database, **found._asdict(), **ends})

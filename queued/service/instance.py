@@ -10,14 +10,14 @@ from queued.core import settings as rules
 from queued.core.errors import ConfigError
 from queued.core.model import Instance
 from queued.core.settings import Settings, Value
-from queued.service.ipc.scoreboard import Board
-from queued.service.linux.cgroup import Groups
+from queued.service.ipc.scoreboard import Scoreboard
+from queued.service.linux.cgroup import RunCgroups
 from queued.service.log import Log, open_log
 from queued.service.worker.worker import Worker
 from queued.store import paths
 
 
-class Origin(NamedTuple):
+class SettingsOrigin(NamedTuple):
     """Where the settings come from besides the database, and what they say."""
 
     flags: dict[str, Value]
@@ -36,7 +36,7 @@ class Origin(NamedTuple):
         """The path of the database."""
         return paths.database_path(self.resolve({}).db_path, self.environment)
 
-    def again(self) -> "Origin":
+    def again(self) -> "SettingsOrigin":
         """With what the conf file says now. Raises QueuedError if it cannot be used."""
         conf = paths.conf_path(self.conf_flag, self.environment)  # it may be there only now
         return self._replace(file=paths.read_conf(conf))
@@ -50,17 +50,17 @@ class InstancePrograms:
         *,
         instance: Instance,
         database: str,
-        origin: Origin,
+        origin: SettingsOrigin,
         settings: Settings,
-        board: Board,
-        groups: Groups | None,
+        scoreboard: Scoreboard,
+        cgroups: RunCgroups | None,
     ) -> None:
         self.settings = settings
         self._instance = instance
         self._database = database
         self._origin = origin
-        self._board = board
-        self.groups = groups
+        self._scoreboard = scoreboard
+        self.cgroups = cgroups
 
     def log(self, role: str, **bound: object) -> Log:
         """A log for a process, with the settings of now."""
@@ -72,7 +72,7 @@ class InstancePrograms:
             **bound,
         )
 
-    def run_dispatcher(self, supervisor: socket.socket, listener: socket.socket) -> int:
+    def run_dispatcher(self, supervisor: socket.socket) -> int:
         """The dispatcher's life; its exit code."""
         from queued.service.dispatcher.dispatcher import Dispatcher
         from queued.service.dispatcher.live_settings import Sources
@@ -83,21 +83,20 @@ class InstancePrograms:
             instance=self._instance,
             sources=Sources(origin.flags, origin.environment, origin.file),
             supervisor=supervisor,
-            listener=listener,
-            board=self._board,
-            groups=self.groups,
+            scoreboard=self._scoreboard,
+            cgroups=self.cgroups,
             log=self.log("dispatcher"),
         ).run()
 
-    def run_worker(self, number: int, address: bytes, lifeline: int) -> int:
+    def run_worker(self, number: int, dispatcher: socket.socket, lifeline: int) -> int:
         """A worker's life; its exit code."""
         return Worker(
             number=number,
             instance=self._instance.id,
-            address=address,
+            dispatcher=dispatcher,
             lifeline=lifeline,
-            board=self._board,
-            groups=self.groups,
+            scoreboard=self._scoreboard,
+            cgroups=self.cgroups,
             log=self.log("worker", worker=number),
         ).run()
 

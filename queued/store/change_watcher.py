@@ -11,7 +11,7 @@ from inotify_simple import INotify, flags, parse_events
 from queued.store.instance_lock import SUFFIX
 
 
-class Changes:
+class ChangeWatcher:
     """Events of the database's files. `fileno()` is readable when there may be something new."""
 
     def __init__(self, database: str) -> None:

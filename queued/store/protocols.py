@@ -34,7 +34,7 @@ class Settlement(NamedTuple):
     verdict: Verdict
 
 
-class Walked(NamedTuple):
+class PruneStep(NamedTuple):
     """A step of a walk over the ended jobs of one state, and where to go on."""
 
     removed: int
@@ -208,7 +208,7 @@ class Ledger(Protocol):
         """Which of its claims are to be cancelled."""
         ...
 
-    def prune(self, state: State, *, after: int, before_ms: int, limit: int) -> Walked:
+    def prune(self, state: State, *, after: int, before_ms: int, limit: int) -> PruneStep:
         """Looks at so many jobs after the row `after`, 0 for the first.
 
         Removes those that ended in a final state before a time.

@@ -16,7 +16,7 @@ from queued.core import times
 from queued.core.model import Claim, Ending, Outcome, State
 from queued.core.settlement import Verdict
 from queued.store.protocols import Settlement
-from queued.store.sqlite.busy_handler import Patience
+from queued.store.sqlite.busy_handler import BusyHandler
 from queued.store.sqlite.client_store import SqliteStore
 from queued.store.sqlite.dispatcher_store import SqliteLedger
 from tests.bench.measure import Row, Size, disk, median, verdict
@@ -96,7 +96,7 @@ def _claims(size: Size, large: str, small: str) -> Row:
 
 def _claims_s(size: Size, path: str) -> float:
     """Eight claims and their release in a transaction each, as the dispatcher's turns do it."""
-    ledger = SqliteLedger(path, Patience())
+    ledger = SqliteLedger(path, BusyHandler())
     now = times.now_ms()
 
     def turn() -> None:

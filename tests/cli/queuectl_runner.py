@@ -15,7 +15,7 @@ from queued.core.model import Chunk, Claim, Ending, Outcome, State
 from queued.core.settlement import Backoff, judge
 from queued.core.times import now_ms
 from queued.store.protocols import Settlement
-from queued.store.sqlite.busy_handler import Patience
+from queued.store.sqlite.busy_handler import BusyHandler
 from queued.store.sqlite.dispatcher_store import SqliteLedger
 from tests.open_descriptors import watches
 
@@ -109,7 +109,7 @@ class Program:
     def ledger(self) -> SqliteLedger:
         """A dispatcher's connection."""
         if self._ledger is None:
-            self._ledger = SqliteLedger(str(self.database), Patience(10))
+            self._ledger = SqliteLedger(str(self.database), BusyHandler(10))
             self._stack.callback(self._ledger.close)
         return self._ledger
 

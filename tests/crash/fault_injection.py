@@ -18,7 +18,7 @@ import apsw
 
 from queued.core import times
 from queued.core.errors import StorageError
-from queued.service.dispatcher.clock_shift import Clock
+from queued.service.dispatcher.clock_shift import ClockShift
 from queued.service.linux import wall_timer
 from queued.service.worker.worker import Worker
 from queued.store.sqlite.dispatcher_store import SqliteLedger
@@ -86,17 +86,17 @@ def no_fork(count: str) -> None:
 
 def clock(path: str) -> None:
     """The wall clock is off by the milliseconds in the file."""
-    plain, plain_set = times.now_ms, wall_timer.WallAlarm.set
+    plain, plain_set = times.now_ms, wall_timer.WallTimer.set
 
     def offset_ms() -> int:
         with open(path, encoding="ascii") as file:
             return int(file.read() or 0)
 
-    def alarm(self: wall_timer.WallAlarm, at_ms: int | None) -> None:
+    def alarm(self: wall_timer.WallTimer, at_ms: int | None) -> None:
         plain_set(self, None if at_ms is None else at_ms - offset_ms())
 
     _put(times, "now_ms", lambda: plain() + offset_ms())
-    _put(wall_timer.WallAlarm, "set", alarm)
+    _put(wall_timer.WallTimer, "set", alarm)
 
 
 def _refuse_first(owner: type, name: str) -> None:
@@ -121,7 +121,7 @@ def refused_news(_argument: str) -> None:
 
 def refused_shift(_argument: str) -> None:
     """The turn that first moves retries along with the clock cannot be committed."""
-    _refuse_first(Clock, "check")
+    _refuse_first(ClockShift, "check")
 
 
 def tripwire(argument: str) -> None:

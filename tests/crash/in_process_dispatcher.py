@@ -22,10 +22,10 @@ from queued.core.model import (
     State,
 )
 from queued.core.settings import Settings
-from queued.service.dispatcher.claims import Hands
-from queued.service.dispatcher.turn import Clerk, Turn
+from queued.service.dispatcher.claims import ClaimTable
+from queued.service.dispatcher.turn import Turn, TurnRunner
 from queued.service.ipc.messages import Message, Output, Piece, Result, Returned
-from queued.store.sqlite.busy_handler import Patience
+from queued.store.sqlite.busy_handler import BusyHandler
 from queued.store.sqlite.client_store import SqliteStore
 from queued.store.sqlite.dispatcher_store import SqliteLedger
 
@@ -44,10 +44,10 @@ class _Crew:
     """As much of a crew as a turn looks at."""
 
     def __init__(self) -> None:
-        self.hands = Hands()
+        self.claims = ClaimTable()
         self.inbox: list[tuple[int, Message]] = []
 
-    def chosen(self, _hands: Hands, _now_s: float) -> list[int]:
+    def chosen(self, _claims: ClaimTable, _now_s: float) -> list[int]:
         return list(_WORKERS)
 
 
@@ -64,24 +64,24 @@ class Desk:
         self._tell = committed
         self._commits = 0
         self._dice = random.Random(seed)
-        self._crew = _Crew()
+        self._pool = _Crew()
         self._reported: set[tuple[int, int]] = set()
         self.open()
 
     def open(self) -> None:
         """Connects; again after a dispatcher's death it finds its claims."""
-        self.store = SqliteStore(self.path, Patience(5))
+        self.store = SqliteStore(self.path, BusyHandler(5))
         try:
-            self.ledger = SqliteLedger(self.path, Patience(5))
+            self.ledger = SqliteLedger(self.path, BusyHandler(5))
             for opened in (self.store, self.ledger):
                 # SQLite does it after a commit and ignores how it went; apsw would tell us.
                 opened._database._connection.wal_autocheckpoint(0)
-            self._clerk: Any = Clerk(self.ledger, "i")
+            self._runner: Any = TurnRunner(self.ledger, "i")
             with self.ledger.transaction():
                 instance = Instance("i", "host", 1, "0", NOW, None, "/nowhere")
                 self.ledger.register(instance, now_ms=self.now_ms)
                 claims = self.ledger.running_claims("i")
-            self._crew.hands = Hands(claims)
+            self._pool.claims = ClaimTable(claims)
         except BaseException:
             with suppress(apsw.Error):
                 self.store.close()
@@ -143,30 +143,32 @@ class Desk:
     def report(self) -> None:
         """Some of the workers have something to say."""
         for worker in _WORKERS:
-            for waiting in self._crew.hands.of(worker)[1:]:
+            for waiting in self._pool.claims.of(worker)[1:]:
                 if self._dice.random() < 0.2:
-                    self._crew.inbox.append((worker, Returned(key=waiting.key)))
-        for claim in self._crew.hands.running():
+                    self._pool.inbox.append((worker, Returned(key=waiting.key)))
+        for claim in self._pool.claims.running():
             worker = claim.worker
             if (claim.key.job, claim.key.attempt) in self._reported or self._dice.random() < 0.5:
                 continue
             printed = bytes([self._dice.randrange(256)]) * self._dice.choice([0, 10, 5000])
             piece = Piece(Chunk(1, 0, printed), 0, 0)
             if self._dice.random() < 0.3:
-                self._crew.inbox.append((worker, Output(key=claim.key, piece=piece)))
+                self._pool.inbox.append((worker, Output(key=claim.key, piece=piece)))
                 continue
             ending = self._dice.choice(_ENDINGS)
             result = Result(key=claim.key, ending=ending, pieces=[piece] if printed else [])
-            self._crew.inbox.append((worker, result))
+            self._pool.inbox.append((worker, result))
             self._reported.add((claim.key.job, claim.key.attempt))
 
     def turn(self) -> Turn:
         """What the dispatcher's loop does; when it fails, its input is kept."""
-        durable = bool(self._crew.inbox)
+        durable = bool(self._pool.inbox)
         with self.ledger.transaction(durable=durable):
-            turn: Turn = self._clerk.turn(self._crew, Settings(), claiming=True, now_ms=self.now_ms)
-        self._crew.inbox.clear()
-        self._crew.hands = turn.hands
+            turn: Turn = self._runner.turn(
+                self._pool, Settings(), claiming=True, now_ms=self.now_ms
+            )
+        self._pool.inbox.clear()
+        self._pool.claims = turn.claims
         for finished in turn.finished:
             key = finished.claim.key
             self.recorded.append((key.job, key.attempt, finished.ending))

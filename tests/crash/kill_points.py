@@ -60,12 +60,12 @@ def _one_more(arguments: tuple[Any, ...], result: Any) -> bool:
 
 
 def _one_more_made(arguments: tuple[Any, ...], _result: object) -> bool:
-    hands = arguments[1].hands
-    return any(len(hands.of(worker)) > 1 for worker in hands.busy())
+    claims = arguments[1].claims
+    return any(len(claims.of(worker)) > 1 for worker in claims.busy())
 
 
 def _in_hand(arguments: tuple[Any, ...], _result: object) -> bool:
-    return bool(arguments[0]._hand.keys())
+    return bool(arguments[0]._prefetch.keys())
 
 
 def _worker(arguments: tuple[Any, ...], _result: object) -> bool:
@@ -85,7 +85,7 @@ STORE = "queued.store.sqlite.client_store:SqliteStore"
 LEDGER = "queued.store.sqlite.dispatcher_store:SqliteLedger"
 DISPATCHER = "queued.service.dispatcher.dispatcher:Dispatcher"
 WORKER = "queued.service.worker.worker:Worker"
-STAFF = "queued.service.supervisor.process_manager:Staff"
+STAFF = "queued.service.supervisor.process_manager:ProcessManager"
 RESCUER = "queued.service.dispatcher.rescuer:Rescuer"
 
 POINTS = {
@@ -100,12 +100,12 @@ POINTS = {
     "run: started, not known": Point("queued.service.worker.spawn", "start", after=True),
     "run: known": Point("queued.service.worker.execution:Execution", "_start", after=True),
     "run: its output sent": Point(
-        "queued.service.worker.output_forwarder:Tap", "_flush", after=True
+        "queued.service.worker.output_forwarder:OutputForwarder", "_flush", after=True
     ),
     "run: its output stored, not committed": Point(LEDGER, "store_output", after=True),
     "run: exited, not reported": Point(WORKER, "_finish"),
     "run: reported, not recorded": Point(WORKER, "_finish", after=True),
-    "result: arrived": Point("queued.service.dispatcher.turn:Clerk", "turn", _result_arrived),
+    "result: arrived": Point("queued.service.dispatcher.turn:TurnRunner", "turn", _result_arrived),
     "result: settled, not committed": Point(LEDGER, "settle", _settled, after=True),
     "result: recorded, not acknowledged": Point(DISPATCHER, "_made", _finished),
     "result: acknowledged": Point(DISPATCHER, "_made", _finished, after=True),
@@ -114,18 +114,18 @@ POINTS = {
     "hand: one more, sent": Point(DISPATCHER, "_made", _one_more_made, after=True),
     "hand: received": Point(WORKER, "_take", _in_hand, after=True),
     "hand: about to be given back": Point(WORKER, "_give_back", _in_hand),
-    "hand: given back": Point("queued.service.dispatcher.turn:Clerk", "_returned"),
+    "hand: given back": Point("queued.service.dispatcher.turn:TurnRunner", "_returned"),
     "hand: undone, not committed": Point(LEDGER, "release", _true, after=True),
     "worker: dead, its orphans alive": Point(
-        "queued.service.supervisor.orphan_reaper:Orphans", "kill", _anything_lost
+        "queued.service.supervisor.orphan_reaper:OrphanReaper", "kill", _anything_lost
     ),
     "worker: dead, its orphans killed": Point(
-        "queued.service.supervisor.orphan_reaper:Orphans", "kill", _anything_lost, after=True
+        "queued.service.supervisor.orphan_reaper:OrphanReaper", "kill", _anything_lost, after=True
     ),
     "worker: dead, not made known": Point(STAFF, "_bury", _worker),
     "worker: dead, made known": Point(STAFF, "_bury", _worker, after=True),
     "worker: forked, not made known": Point(
-        "queued.service.supervisor.forking:Nursery", "worker", after=True
+        "queued.service.supervisor.forking:Forker", "worker", after=True
     ),
     "rescue: the dead are known": Point(RESCUER, "_clean_up"),
     "rescue: nothing killed": Point("queued.service.dispatcher.rescuer", "kill_leftovers"),
@@ -134,12 +134,12 @@ POINTS = {
     ),
     "rescue: settled, not committed": Point(LEDGER, "settle", _settled, after=True),
     "rescue: forgotten, not committed": Point(LEDGER, "unregister", after=True),
-    "rescue: committed": Point("queued.service.dispatcher.rescuer:Neighbours", "forget"),
-    "rescue: over": Point("queued.service.dispatcher.rescuer:Neighbours", "forget", after=True),
+    "rescue: committed": Point("queued.service.dispatcher.rescuer:OtherInstances", "forget"),
+    "rescue: over": Point("queued.service.dispatcher.rescuer:OtherInstances", "forget", after=True),
     "start: registered, not committed": Point(LEDGER, "register", after=True),
     "start: the database is open": Point(DISPATCHER, "_open", after=True),
     "again: forked, not told who lives": Point(
-        "queued.service.supervisor.forking:Nursery", "dispatcher", _workers_live, after=True
+        "queued.service.supervisor.forking:Forker", "dispatcher", _workers_live, after=True
     ),
     "end: forgotten, not committed": Point(LEDGER, "unregister", after=True),
     "end: forgotten": Point(DISPATCHER, "_over", _true, after=True),

@@ -10,11 +10,11 @@ from queued.core import settlement
 from queued.core.model import Claim, Ending
 from queued.service.dispatcher import rescuer, turn
 from queued.service.dispatcher.dispatcher import Dispatcher
-from queued.service.dispatcher.turn import Clerk, Turn
+from queued.service.dispatcher.turn import Turn, TurnRunner
 from queued.service.ipc.messages import Recorded, Result, Run
-from queued.service.supervisor.orphan_reaper import Orphans
+from queued.service.supervisor.orphan_reaper import OrphanReaper
 from queued.service.worker import execution
-from queued.service.worker.output_streams import Streams
+from queued.service.worker.output_streams import OutputStreams
 from queued.store import instance_lock
 from queued.store.sqlite import sql_loader
 from queued.store.sqlite.client_store import SqliteStore
@@ -35,9 +35,9 @@ def no_fence(_argument: str) -> None:
         found["settle"] = found["settle"].replace(fence, "AND :token IS NOT NULL")
         return found
 
-    def result(self: Clerk, made: Turn, worker: int, sent: Result, *rest: Any) -> None:
+    def result(self: TurnRunner, made: Turn, worker: int, sent: Result, *rest: Any) -> None:
         database = self._ledger._database  # type: ignore[attr-defined]
-        claim = next(iter(made.hands.of(worker)), None)
+        claim = next(iter(made.claims.of(worker)), None)
         if claim is None:
             job = database.row("show", job=sent.key.job)
             claim = Claim(
@@ -47,7 +47,7 @@ def no_fence(_argument: str) -> None:
         self.settle(made, claim, sent.ending, *rest)
 
     _put(sql_loader, "load", load)
-    _put(Clerk, "_result", result)
+    _put(TurnRunner, "_result", result)
 
 
 def no_rescue(_argument: str) -> None:
@@ -67,17 +67,17 @@ def alone_not_group(_argument: str) -> None:
 
 def orphans_stay(_argument: str) -> None:
     """What a dead worker left lives on."""
-    _put(Orphans, "kill", lambda _self, _found, _lost: ([], []))
+    _put(OrphanReaper, "kill", lambda _self, _found, _lost: ([], []))
 
 
 def told_before_commit(_argument: str) -> None:
     """Workers get their claims, and their acknowledgements, before they are durable."""
-    plain = Clerk.turn
+    plain = TurnRunner.turn
 
-    def eager(self: Clerk, crew: Any, *rest: Any, **named: Any) -> Turn:
-        made = plain(self, crew, *rest, **named)
+    def eager(self: TurnRunner, pool: Any, *rest: Any, **named: Any) -> Turn:
+        made = plain(self, pool, *rest, **named)
         for worker, messages in made.replies.items():
-            crew.send(worker, messages)
+            pool.send(worker, messages)
         told = any(isinstance(m, Recorded | Run) for sent in made.replies.values() for m in sent)
         made.replies.clear()
         if told and _once():
@@ -85,7 +85,7 @@ def told_before_commit(_argument: str) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         return made
 
-    _put(Clerk, "turn", eager)
+    _put(TurnRunner, "turn", eager)
 
 
 def _once() -> bool:
@@ -114,7 +114,7 @@ def uncounted_loss(_argument: str) -> None:
 
 def output_once(_argument: str) -> None:
     """Output that a dead dispatcher did not store is not sent again."""
-    _put(Streams, "rewind", lambda _self: None)
+    _put(OutputStreams, "rewind", lambda _self: None)
 
 
 def printed_before_commit(_argument: str) -> None:

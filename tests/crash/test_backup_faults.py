@@ -15,7 +15,7 @@ import pytest
 
 from queued.core.errors import QueuedError
 from queued.core.model import NewJob
-from queued.store.sqlite.busy_handler import Patience
+from queued.store.sqlite.busy_handler import BusyHandler
 from queued.store.sqlite.client_store import SqliteStore
 from queued.store.sqlite.maintenance import atomic_rename, backup
 from tests.crash.faulty_vfs import MOODS, Disk, Platter, installed
@@ -23,7 +23,7 @@ from tests.crash.recovered_state import laid, look
 from tests.crash.test_disk_faults import FAULTS, Refusals
 
 SEEDS = range(1, 1 + int(os.environ.get("COPY_SEEDS", "2")))
-PATIENT = Patience(5)
+PATIENT = BusyHandler(5)
 NOTES = b"my notes\n" * 900
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import resource
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -212,21 +213,21 @@ def test_who_dies_while_the_system_refuses_to_start_a_command_does_not_pay(scene
     assert [run.outcome for run in scene.queue.attempts("job")] == ["interrupted", "exit"]
 
 
-def test_no_descriptor_to_connect_with(scene: Scene) -> None:
-    """A worker does not take that for the end of the supervisor."""
-    service = scene.serve(workers=1).ready()
-    scene.add("job", "sleep 1", max_retries=1)
-    eventually(lambda: scene.started("job"))
-    worker, dispatcher = service.child(1), service.child(0)
-    limits = resource.prlimit(worker, resource.RLIMIT_NOFILE)
-    resource.prlimit(worker, resource.RLIMIT_NOFILE, (3, limits[1]))
-    service.kill(dispatcher)
-    service.replaced(0, dispatcher)
-    eventually(lambda: "end " in (scene.traces / "job.trace").read_text())
-    resource.prlimit(worker, resource.RLIMIT_NOFILE, limits)
+def test_no_descriptor_is_left_for_another_worker(scene: Scene) -> None:
+    """Real limits: those that have one work, and the others start once there is room."""
+    service = scene.serve(workers=2).ready()
+    used = max(int(name) for name in os.listdir(f"/proc/{service.pid}/fd"))
+    limits = resource.prlimit(service.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(service.pid, resource.RLIMIT_NOFILE, (used + 20, limits[1]))
+    for _ in range(2):
+        os.kill(service.pid, signal.SIGTTIN)
+        eventually(lambda: service.logged("child.not_started"))
+    scene.add("meanwhile", "true")
+    eventually(lambda: scene.queue.job("meanwhile").label == "completed")
+    resource.prlimit(service.pid, resource.RLIMIT_NOFILE, limits)
+    eventually(lambda: len(scene.queue.store.workers()) == 4)
+    scene.add("then", "true")
     assert scene.broken() == []
-    assert [run.outcome for run in scene.queue.attempts("job")] == ["exit"]
-    assert service.child(1) == worker
 
 
 def test_a_cancel_is_heard_though_the_turn_that_read_of_it_was_refused(scene: Scene) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from queued.core.model import NewJob
 from queued.store.sqlite import schema
-from queued.store.sqlite.busy_handler import Patience
+from queued.store.sqlite.busy_handler import BusyHandler
 from queued.store.sqlite.client_store import SqliteStore
 from tests.crash import die_at_statement
 from tests.crash.kill_scenario import Scene
@@ -52,7 +52,7 @@ def test_whoever_makes_or_upgrades_a_database_dies_at_every_statement(
         survived = _dies(path, number)
         found = _version(path)
         assert found in range(version, schema.latest() + 1)
-        store = SqliteStore(path, Patience(5))
+        store = SqliteStore(path, BusyHandler(5))
         expected = ["old"] if version else []
         assert [row[0] for row in _query(path, "SELECT id FROM jobs")] == expected
         assert store.enqueue([NewJob("true", "new")], max_retries=3, now_ms=1) == ["new"]

@@ -218,7 +218,7 @@ def test_a_run_that_gets_no_group_goes_without(queue: Queue, delegated: Delegate
     name = queue.add("grep ^0:: /proc/self/cgroup")
     queue.wait(name)
     assert queue.output(name).decode().strip().endswith(f"/{delegated.path.name}/queued")
-    assert [line["level"] for line in service.logged("job.not_grouped", job=name)] == ["warning"]
+    assert [line["level"] for line in service.logged("job.cgroup_failed", job=name)] == ["warning"]
 
 
 def test_a_group_that_was_not_delegated_is_left_alone(queue: Queue, delegated: Delegated) -> None:

@@ -10,10 +10,10 @@ from tests.service import Queue, eventually
 LATE = """
 import os, signal, sys
 from queued.service import staff
-from queued.service.supervisor.orphan_reaper import Orphans
+from queued.service.supervisor.orphan_reaper import OrphanReaper
 
 staff._KILLING_S = 0
-plain = Orphans.look
+plain = OrphanReaper.look
 
 def look(self, own):
     found = plain(self, own)
@@ -25,7 +25,7 @@ def look(self, own):
         os.waitid(os.P_PID, victim, os.WEXITED | os.WNOWAIT)
     return found
 
-Orphans.look = look
+OrphanReaper.look = look
 from queued.__main__ import main
 sys.exit(main())
 """

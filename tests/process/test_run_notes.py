@@ -13,7 +13,7 @@ from queued.core.model import Claim, Key
 from queued.service.dispatcher import leftovers
 from queued.service.dispatcher.leftovers import Followed
 from queued.service.ipc import run_notes
-from queued.service.ipc.run_notes import Session, Sessions
+from queued.service.ipc.run_notes import CommandSession, RunNotes
 from queued.service.linux import procfs
 from tests.process.marked_sleep import Nap
 from tests.service import Queue, alive, eventually
@@ -51,7 +51,7 @@ def test_a_job_without_its_mark_is_killed_before_it_runs_again(queue: Queue, nap
 
 def test_a_note_outlives_who_wrote_it_and_is_found_by_the_claim(tmp_path: Path) -> None:
     lock = os.open(tmp_path / "lock", os.O_CREAT | os.O_RDWR)
-    made = Sessions(lock)
+    made = RunNotes(lock)
     for slot in (1, 2, 1024):
         made.make_room(slot)
         made.note(slot).starts(slot * 10)
@@ -73,7 +73,7 @@ def test_a_note_outlives_who_wrote_it_and_is_found_by_the_claim(tmp_path: Path) 
 def test_a_note_of_another_boot_says_nothing(tmp_path: Path) -> None:
     lock = os.open(tmp_path / "lock", os.O_CREAT | os.O_RDWR)
     assert run_notes.noted(lock) is None  # nor does a file without any
-    made = Sessions(lock)
+    made = RunNotes(lock)
     made.make_room(1)
     assert run_notes.noted(lock) == {}, "nothing was begun, and that is known"
     made.note(1).starts(1)
@@ -88,17 +88,17 @@ def test_a_lock_file_that_cannot_grow_is_one_clear_error(tmp_path: Path) -> None
     (tmp_path / "lock").touch()
     lock = os.open(tmp_path / "lock", os.O_RDONLY)
     with pytest.raises(StorageError, match="cannot make the lock file 32832 bytes long"):
-        Sessions(lock)
+        RunNotes(lock)
     os.close(lock)
 
 
 def test_a_session_is_known_by_its_leader(leader: procfs.Process) -> None:
-    followed = Followed([Session(leader.pid, leader.started)])
+    followed = Followed([CommandSession(leader.pid, leader.started)])
     assert followed.look() == ([leader], [])
 
 
 def test_a_pid_that_is_used_again_is_left_alone(leader: procfs.Process) -> None:
-    followed = Followed([Session(leader.pid, leader.started - 1)])
+    followed = Followed([CommandSession(leader.pid, leader.started - 1)])
     assert followed.look() == ([], [])
     os.kill(leader.pid, signal.SIGKILL)
     assert followed.look() == ([], [])
@@ -107,7 +107,7 @@ def test_a_pid_that_is_used_again_is_left_alone(leader: procfs.Process) -> None:
 def test_a_session_without_its_leader_is_waited_for_and_not_killed(nap: Nap) -> None:
     pid = _orphan(nap)
     claim = Claim(Key(1, 1, 7), "j", "q", "c", {}, 0, 0, 1, 0, 0)
-    noted = {7: Session(os.getsid(pid), 1 << 60)}
+    noted = {7: CommandSession(os.getsid(pid), 1 << 60)}
     killed, left = leftovers.kill_leftovers("none", [claim], noted)
     assert (killed, [process.pid for process in left]) == (0, [pid])
     assert alive(pid)
@@ -117,7 +117,7 @@ def test_a_session_without_its_leader_is_waited_for_and_not_killed(nap: Nap) -> 
 
 def test_what_was_seen_with_its_leader_is_killed_after_it(leader: procfs.Process) -> None:
     claim = Claim(Key(1, 1, 7), "j", "q", "c", {}, 0, 0, 1, 0, 0)
-    noted = {7: Session(leader.pid, leader.started)}
+    noted = {7: CommandSession(leader.pid, leader.started)}
     killed, left = leftovers.kill_leftovers("none", [claim], noted)
     assert killed >= 1
     assert left == []

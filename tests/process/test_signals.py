@@ -12,9 +12,9 @@ from queued.__main__ import USAGE
 from queued.core.errors import ConfigError
 from queued.core.model import Instance
 from queued.core.settings import Settings
-from queued.service.instance import InstancePrograms, Origin
-from queued.service.ipc.run_notes import Sessions
-from queued.service.ipc.scoreboard import Board
+from queued.service.instance import InstancePrograms, SettingsOrigin
+from queued.service.ipc.run_notes import RunNotes
+from queued.service.ipc.scoreboard import Scoreboard
 from queued.store import instance_lock, paths
 from tests.service import Queue, Service, eventually
 
@@ -105,7 +105,7 @@ def test_a_conf_file_that_was_not_there_at_the_start_is_found(
     queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(paths, "SYSTEM_CONF", str(queue.directory / "queuectl.conf"))
-    origin = Origin({}, {"XDG_CONFIG_HOME": "/nowhere"}, None, {})
+    origin = SettingsOrigin({}, {"XDG_CONFIG_HOME": "/nowhere"}, None, {})
     assert origin.again() == origin
     conf(queue, "kill_grace = 3\n")
     assert origin.again().resolve({}).kill_grace == 3.0
@@ -113,15 +113,15 @@ def test_a_conf_file_that_was_not_there_at_the_start_is_found(
 
 def test_another_database_needs_a_restart(queue: Queue) -> None:
     path = conf(queue, f'db_path = "{queue.path}"\n')
-    origin = Origin({}, {}, str(path), paths.read_conf(str(path)))
+    origin = SettingsOrigin({}, {}, str(path), paths.read_conf(str(path)))
     instance = Instance("i", "here", 1, "0", 0, None, "lock")
     programs = InstancePrograms(
         instance=instance,
         database=queue.path,
         origin=origin,
         settings=Settings(),
-        board=Board(Sessions(instance_lock.hold(str(queue.file("lock"))))),
-        groups=None,
+        scoreboard=Scoreboard(RunNotes(instance_lock.hold(str(queue.file("lock"))))),
+        cgroups=None,
     )
     programs.reload()
     conf(queue, 'db_path = "/elsewhere/queue.db"\nlog_level = "debug"\n')

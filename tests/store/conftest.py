@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from queued.store.sqlite.busy_handler import Patience
+from queued.store.sqlite.busy_handler import BusyHandler
 from queued.store.sqlite.client_store import SqliteStore
 from queued.store.sqlite.dispatcher_store import SqliteLedger
 from tests.store.engine import Engine
@@ -16,8 +16,8 @@ def _sqlite(directory: Path, stack: ExitStack) -> Engine:
     path = str(directory / "queue.db")
     return Engine(
         stack,
-        lambda: SqliteStore(path, Patience(10)),
-        lambda: SqliteLedger(path, Patience(10)),
+        lambda: SqliteStore(path, BusyHandler(10)),
+        lambda: SqliteLedger(path, BusyHandler(10)),
     )
 
 

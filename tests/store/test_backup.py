@@ -11,12 +11,12 @@ import pytest
 from queued.core.errors import BusyError, ConflictError
 from queued.core.model import JobFilter, NewJob
 from queued.store import instance_lock
-from queued.store.sqlite.busy_handler import Patience
+from queued.store.sqlite.busy_handler import BusyHandler
 from queued.store.sqlite.client_store import SqliteStore
 from queued.store.sqlite.maintenance import backup, integrity_check
 from tests.store.engine import NOW
 
-PATIENT = Patience(5)
+PATIENT = BusyHandler(5)
 
 
 @pytest.fixture

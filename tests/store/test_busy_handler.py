@@ -5,7 +5,7 @@ import time
 import pytest
 
 from queued.store.sqlite import busy_handler
-from queued.store.sqlite.busy_handler import Patience
+from queued.store.sqlite.busy_handler import BusyHandler
 
 
 class Clock:
@@ -28,7 +28,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return made
 
 
-def _wait(clock: Clock, from_s: float, to_s: float, waiter: Patience) -> list[float]:
+def _wait(clock: Clock, from_s: float, to_s: float, waiter: BusyHandler) -> list[float]:
     """The sleeps of one who has waited so long, until it has waited so long."""
     clock.slept_s.clear()
     start_s = clock.now_s
@@ -45,22 +45,22 @@ def _wait(clock: Clock, from_s: float, to_s: float, waiter: Patience) -> list[fl
 
 
 def test_the_longer_one_has_waited_the_more_eagerly_it_tries(clock: Clock) -> None:
-    at_first = _wait(clock, 0.1, 0.2, Patience())
-    late = _wait(clock, 0.25, 1.9, Patience())
-    stuck = _wait(clock, 2.1, 10.0, Patience())
+    at_first = _wait(clock, 0.1, 0.2, BusyHandler())
+    late = _wait(clock, 0.25, 1.9, BusyHandler())
+    stuck = _wait(clock, 2.1, 10.0, BusyHandler())
     assert max(at_first) > 5 * max(late)
     assert max(stuck) > 5 * max(late), "nobody has had a turn meanwhile: to be quick is no use"
     assert len(set(late)) == len(late), "at random, or two would meet for ever"
 
 
 def test_the_first_tries_come_at_once(clock: Clock) -> None:
-    assert Patience()(0)
+    assert BusyHandler()(0)
     assert clock.slept_s[0] <= 0.0005
 
 
 def test_a_limit_ends_it(clock: Clock) -> None:
     waited: list[float] = []
-    waiter = Patience(0.5, waited.append)
+    waiter = BusyHandler(0.5, waited.append)
     tries = 0
     while waiter(tries):
         tries += 1

@@ -5,18 +5,18 @@ import select
 from pathlib import Path
 
 from queued.store import instance_lock
-from queued.store.change_watcher import Changes
+from queued.store.change_watcher import ChangeWatcher
 from queued.store.sqlite.client_store import SqliteStore
 from tests.store.engine import NOW
 
 
-def _readable(changes: Changes) -> bool:
+def _readable(changes: ChangeWatcher) -> bool:
     return bool(select.select([changes.fileno()], [], [], 0)[0])
 
 
 def test_a_commit_is_seen_and_reading_is_not(path: str) -> None:
     store = SqliteStore(path)
-    changes = Changes(path)
+    changes = ChangeWatcher(path)
     store.config()
     assert not _readable(changes)
     assert changes.take() == (False, False)
@@ -30,7 +30,7 @@ def test_a_commit_is_seen_and_reading_is_not(path: str) -> None:
 
 def test_other_files_of_the_directory_do_not_count(path: str, tmp_path: Path) -> None:
     SqliteStore(path).close()
-    changes = Changes(path)
+    changes = ChangeWatcher(path)
     (tmp_path / "other.db").write_text("x")
     (tmp_path / "other.db.i.lock").write_text("x")
     assert changes.take() == (False, False)
@@ -39,7 +39,7 @@ def test_other_files_of_the_directory_do_not_count(path: str, tmp_path: Path) ->
 
 def test_the_end_of_an_instance_is_seen(path: str) -> None:
     SqliteStore(path).close()
-    changes = Changes(path)
+    changes = ChangeWatcher(path)
     descriptor = instance_lock.hold(instance_lock.path_of(path, "i"))
     assert changes.take() == (False, False)
     os.close(descriptor)
@@ -50,7 +50,7 @@ def test_the_end_of_an_instance_is_seen(path: str) -> None:
 def test_one_look_takes_no_more_than_it_can_hold(path: str, tmp_path: Path) -> None:
     """Whoever writes to other files there without end keeps nobody from what else he has to do."""
     SqliteStore(path).close()
-    changes = Changes(path)
+    changes = ChangeWatcher(path)
     with (tmp_path / "one").open("wb", 0) as one, (tmp_path / "other").open("wb", 0) as other:
         for _ in range(2000):
             one.write(b"x")  # by turns: the kernel merges what is the same

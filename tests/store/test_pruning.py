@@ -7,7 +7,7 @@ import pytest
 from queued.core.errors import NotFoundError
 from queued.core.model import Chunk, NewJob, State
 from queued.core.settings import Settings
-from queued.service.dispatcher.pruner import Retention
+from queued.service.dispatcher.pruner import Pruner
 from queued.store.sqlite import pruning
 from tests.store.engine import FAILED, NOW, OK, Engine
 
@@ -32,12 +32,12 @@ def log() -> Log:
 
 
 @pytest.fixture
-def retention(engine: Engine, log: Log) -> Retention:
-    return Retention(engine.ledger, log)  # type: ignore[arg-type]  # as much of a log as is needed
+def retention(engine: Engine, log: Log) -> Pruner:
+    return Pruner(engine.ledger, log)  # type: ignore[arg-type]  # as much of a log as is needed
 
 
 def _steps(
-    engine: Engine, retention: Retention, now_ms: int, settings: Settings = KEPT, now_s: float = 0
+    engine: Engine, retention: Pruner, now_ms: int, settings: Settings = KEPT, now_s: float = 0
 ) -> int:
     """Turns of a dispatcher at one moment until nothing is left to do; how many."""
     for count in range(1000):
@@ -123,7 +123,7 @@ def test_many_attempts_are_removed_over_several_transactions(
 
 
 def test_retention_keeps_each_state_as_long_as_it_says(
-    engine: Engine, retention: Retention, log: Log
+    engine: Engine, retention: Pruner, log: Log
 ) -> None:
     jobs = {state: engine.put(state)[0] for state in (*FINAL, State.PROCESSING, State.PENDING)}
     for after_ms, gone in (
@@ -142,7 +142,7 @@ def test_retention_keeps_each_state_as_long_as_it_says(
     engine.check_counters()
 
 
-def test_retention_wakes_when_the_next_is_due(engine: Engine, retention: Retention) -> None:
+def test_retention_wakes_when_the_next_is_due(engine: Engine, retention: Pruner) -> None:
     engine.put(State.COMPLETED)
     _steps(engine, retention, NOW + 4000)
     assert retention.next_ms == NOW + 10_001
@@ -153,7 +153,7 @@ def test_retention_wakes_when_the_next_is_due(engine: Engine, retention: Retenti
 
 
 def test_passes_are_an_hour_apart_where_jobs_are_kept_for_days(
-    engine: Engine, retention: Retention
+    engine: Engine, retention: Pruner
 ) -> None:
     days = Settings()
     engine.put(State.COMPLETED)
@@ -162,7 +162,7 @@ def test_passes_are_an_hour_apart_where_jobs_are_kept_for_days(
     assert retention.next_ms == due_ms - 60_000 + 3_600_000
 
 
-def test_a_new_setting_is_taken_at_once(engine: Engine, retention: Retention) -> None:
+def test_a_new_setting_is_taken_at_once(engine: Engine, retention: Pruner) -> None:
     job = engine.put(State.DEAD)[0]
     assert _steps(engine, retention, NOW + DAY_MS) > 0
     assert _steps(engine, retention, NOW + DAY_MS) == 0
@@ -171,14 +171,14 @@ def test_a_new_setting_is_taken_at_once(engine: Engine, retention: Retention) ->
     assert job not in _rows(engine)
 
 
-def test_nothing_is_ever_due_where_all_is_kept(engine: Engine, retention: Retention) -> None:
+def test_nothing_is_ever_due_where_all_is_kept(engine: Engine, retention: Pruner) -> None:
     for_ever = Settings(retention_completed=0.0, retention_cancelled=0.0)
     engine.put(State.COMPLETED)
     assert _steps(engine, retention, NOW + 9999 * DAY_MS, for_ever) == 0
     assert (retention.next_s, retention.next_ms) == (float("inf"), None)
 
 
-def test_a_step_is_small_and_followed_by_a_rest(engine: Engine, retention: Retention) -> None:
+def test_a_step_is_small_and_followed_by_a_rest(engine: Engine, retention: Pruner) -> None:
     for _ in range(450):
         engine.put(State.CANCELLED)
     now_ms = NOW + DAY_MS
@@ -194,7 +194,7 @@ def test_a_step_is_small_and_followed_by_a_rest(engine: Engine, retention: Reten
     assert left == [450, 450, 450, 250]
 
 
-def test_a_step_that_was_not_committed_is_made_again(engine: Engine, retention: Retention) -> None:
+def test_a_step_that_was_not_committed_is_made_again(engine: Engine, retention: Pruner) -> None:
     job = engine.put(State.COMPLETED)[0]
     assert retention.due(KEPT, NOW + DAY_MS, 0.0)
     with pytest.raises(ZeroDivisionError), engine.ledger.transaction():
@@ -205,7 +205,7 @@ def test_a_step_that_was_not_committed_is_made_again(engine: Engine, retention: 
     assert job not in _rows(engine)
 
 
-def test_a_clock_that_was_just_set_removes_nothing(engine: Engine, retention: Retention) -> None:
+def test_a_clock_that_was_just_set_removes_nothing(engine: Engine, retention: Pruner) -> None:
     job = engine.put(State.COMPLETED)[0]
     _steps(engine, retention, NOW)
     retention.clock_was_set(50.0)
@@ -216,7 +216,7 @@ def test_a_clock_that_was_just_set_removes_nothing(engine: Engine, retention: Re
     assert job not in _rows(engine)
 
 
-def test_a_clock_that_was_set_back_delays_nothing(engine: Engine, retention: Retention) -> None:
+def test_a_clock_that_was_set_back_delays_nothing(engine: Engine, retention: Pruner) -> None:
     _steps(engine, retention, NOW + 300 * DAY_MS)
     job = engine.put(State.COMPLETED)[0]
     _steps(engine, retention, NOW + 60_000)

@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from queued.core.errors import ConflictError
 from queued.core.model import Claim, Ending, Outcome, State
-from queued.store.sqlite.busy_handler import Patience
+from queued.store.sqlite.busy_handler import BusyHandler
 from queued.store.sqlite.client_store import SqliteStore
 from queued.store.sqlite.dispatcher_store import SqliteLedger
 from tests.store.engine import FAILED, NOW, OK, Engine
@@ -40,8 +40,8 @@ class Walk(RuleBasedStateMachine):
         path = os.path.join(directory, "queue.db")
         self._engine = Engine(
             self._stack,
-            lambda: SqliteStore(path, Patience(10)),
-            lambda: SqliteLedger(path, Patience(10)),
+            lambda: SqliteStore(path, BusyHandler(10)),
+            lambda: SqliteLedger(path, BusyHandler(10)),
         )
         self._model = Queue()
         self._tokens = itertools.count(1)

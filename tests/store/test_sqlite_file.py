@@ -21,7 +21,7 @@ from queued.core.errors import (
 )
 from queued.core.model import JobFilter, NewJob
 from queued.store.sqlite import schema
-from queued.store.sqlite.busy_handler import Patience
+from queued.store.sqlite.busy_handler import BusyHandler
 from queued.store.sqlite.client_store import SqliteStore
 from queued.store.sqlite.connection import named_errors
 from tests.store.engine import NOW
@@ -31,18 +31,18 @@ FIRST_COMMAND = """
 import os, sys
 from queued.core.model import NewJob
 from queued.store.sqlite import schema
-from queued.store.sqlite.busy_handler import Patience
+from queued.store.sqlite.busy_handler import BusyHandler
 from queued.store.sqlite.client_store import SqliteStore
 print(flush=True)
 sys.stdin.read()
-store = SqliteStore(sys.argv[1], Patience(60))
+store = SqliteStore(sys.argv[1], BusyHandler(60))
 store.enqueue([NewJob("true")], max_retries=3, now_ms=1)
 store.close()
 """
 
 
 def _open(path: str, limit_s: float = 10) -> SqliteStore:
-    return SqliteStore(path, Patience(limit_s))
+    return SqliteStore(path, BusyHandler(limit_s))
 
 
 def _use(path: str) -> None:
@@ -259,7 +259,7 @@ def test_twenty_first_commands_at_the_same_moment(tmp_path: Path, attempt: int) 
 
 def test_a_database_that_stays_locked_is_busy_after_the_patience(path: str) -> None:
     waits: list[float] = []
-    store = SqliteStore(path, Patience(0.3, waits.append))
+    store = SqliteStore(path, BusyHandler(0.3, waits.append))
     other = apsw.Connection(path)
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(BusyError, match="stayed locked by another program"):
@@ -282,7 +282,7 @@ def test_a_lock_that_goes_away_is_waited_for(path: str) -> None:
         if waited_s > 0.05 and other.in_transaction:
             other.execute("COMMIT")
 
-    store._database._connection.set_busy_handler(Patience(10, wait))
+    store._database._connection.set_busy_handler(BusyHandler(10, wait))
     store.config_set("workers", "4", now_ms=NOW)
     assert store.config() == {"workers": "4"}
     store.close()

@@ -12,7 +12,7 @@ import pytest
 from queued.core.errors import DatabaseUnusableError
 from queued.core.model import NewJob
 from queued.store.sqlite import schema, sql_loader
-from queued.store.sqlite.busy_handler import Patience
+from queued.store.sqlite.busy_handler import BusyHandler
 from queued.store.sqlite.client_store import SqliteStore
 from queued.store.sqlite.connection import Database
 from queued.store.sqlite.dispatcher_store import SqliteLedger
@@ -68,7 +68,7 @@ BY_HAND = ("ended_completed", "check_", "stats_")  # a person asks, once: they m
 @pytest.fixture
 def connection(path: str) -> Iterator[apsw.Connection]:
     """A migrated database, seen directly."""
-    database = Database(path, Patience(10))
+    database = Database(path, BusyHandler(10))
     yield database._connection
     database.close()
 
@@ -124,7 +124,7 @@ def _steps(database: Database, name: str, **values: int) -> int:
 
 
 def test_the_work_stays_flat_as_the_queue_grows(path: str) -> None:
-    store, ledger = SqliteStore(path), SqliteLedger(path, Patience(10))
+    store, ledger = SqliteStore(path), SqliteLedger(path, BusyHandler(10))
     database = ledger._database
     measured = []
     for many in (200, 5000):
@@ -159,7 +159,7 @@ def _schema(path: str) -> list[tuple[str, ...]]:
 
 
 def test_the_schema_is_the_sum_of_the_migrations(path: str, tmp_path: Path) -> None:
-    Database(path, Patience(10)).close()
+    Database(path, BusyHandler(10)).close()
     plain = tmp_path / "plain.db"
     connection = sqlite3.connect(plain)
     for file in sorted((SOURCE / "migrations").glob("*.sql")):
@@ -189,7 +189,7 @@ def test_the_promises_settings_of_a_connection(connection: apsw.Connection) -> N
 
 
 def test_a_turn_waits_for_the_disk_unless_it_says_that_it_need_not(path: str) -> None:
-    database = Database(path, Patience(10))
+    database = Database(path, BusyHandler(10))
     waits = []
     for durable in (True, False, True):
         with database.transaction(durable=durable):
@@ -202,7 +202,7 @@ def test_a_turn_waits_for_the_disk_unless_it_says_that_it_need_not(path: str) ->
 def test_an_upgrade_that_breaks_is_as_if_it_had_not_begun(
     path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    Database(path, Patience(10)).close()
+    Database(path, BusyHandler(10)).close()
     before = _schema(path)
     newer = tmp_path / "migrations"
     shutil.copytree(SOURCE / "migrations", newer)
@@ -211,16 +211,16 @@ def test_an_upgrade_that_breaks_is_as_if_it_had_not_begun(
 
     step.write_text("CREATE TABLE extra (a); CREATE TABLE jobs (a);")
     with pytest.raises(apsw.SQLError, match="jobs already exists"):
-        Database(path, Patience(10))
+        Database(path, BusyHandler(10))
     assert _schema(path) == before
 
     step.write_text("CREATE TABLE extra (a INTEGER) STRICT;")
-    Database(path, Patience(10)).close()
+    Database(path, BusyHandler(10)).close()
     assert [row[1] for row in _schema(path) if row not in before] == ["extra"]
 
     monkeypatch.undo()
     with pytest.raises(DatabaseUnusableError, match="newer than the"):
-        Database(path, Patience(10))
+        Database(path, BusyHandler(10))
 
 
 def test_the_constraints_state_the_invariants(connection: apsw.Connection) -> None:

@@ -15,7 +15,7 @@ from queued.core.errors import DatabaseUnusableError
 from queued.core.model import JobFilter, Label, NewJob
 from queued.store import instance_lock
 from queued.store.sqlite import schema
-from queued.store.sqlite.busy_handler import Patience
+from queued.store.sqlite.busy_handler import BusyHandler
 from queued.store.sqlite.client_store import SqliteStore
 from queued.store.sqlite.dispatcher_store import SqliteLedger
 from queued.store.sqlite.maintenance import integrity_check
@@ -38,12 +38,12 @@ UPGRADE = """
 import sys
 from queued.core.errors import QueuedError
 from queued.store import migrate
-from queued.store.sqlite.busy_handler import Patience
+from queued.store.sqlite.busy_handler import BusyHandler
 from queued.store.sqlite.client_store import SqliteStore
 schema._MIGRATIONS = sys.argv[1]
 print(flush=True)
 sys.stdin.read()
-store = SqliteStore(sys.argv[2], Patience(30))
+store = SqliteStore(sys.argv[2], BusyHandler(30))
 print(store.kept or "", len(list(store.output(5, 1, 1))))
 store.close()
 """
@@ -120,33 +120,33 @@ def test_a_dump_is_of_the_schema_that_it_says(
 @pytest.mark.parametrize("dump", DUMPS, ids=lambda dump: dump.stem)
 def test_a_database_of_each_version_is_as_good_as_new(dump: Path, path: str) -> None:
     _load(dump, path)
-    store = SqliteStore(path, Patience(5))
+    store = SqliteStore(path, BusyHandler(5))
     labels = {job.id: job.label for job in store.list(JobFilter())}
     assert labels == {str(label): label for label in Label}
     assert [chunk.content for chunk in store.output(store.find("failed"), 1, 1)] == [b"no luck\n"]
     assert store.config() == {"workers": "8"}
     store.enqueue([NewJob("true")], max_retries=3, now_ms=NOW)
     store.close()
-    assert integrity_check.check(path, Patience(5), full=True).problems == []
+    assert integrity_check.check(path, BusyHandler(5), full=True).problems == []
 
 
 def test_a_backup_is_made_before_an_upgrade(old: str, newer: Path) -> None:
     before = _dump(old)
     version = schema.latest() - 1
-    store = SqliteStore(old, Patience(5))
+    store = SqliteStore(old, BusyHandler(5))
     assert store.kept == f"{old}.schema{version}.bak"
     assert [chunk.content for chunk in store.output(5, 1, 1)] == [b"no luck\n"]
     store.close()
     assert _dump(store.kept) == before
     assert os.stat(store.kept).st_mode & 0o777 == 0o600
-    again = SqliteStore(old, Patience(5))
+    again = SqliteStore(old, BusyHandler(5))
     assert again.kept is None
     again.close()
     assert _dump(old)[0] == f"({version + 1},)"
 
 
 def test_no_backup_of_a_database_that_is_new(path: str, newer: Path) -> None:
-    store = SqliteStore(path, Patience(5))
+    store = SqliteStore(path, BusyHandler(5))
     assert store.kept is None
     store.close()
     assert [name for name in os.listdir(Path(path).parent) if name.startswith("queue")] == [
@@ -163,7 +163,7 @@ def test_a_damaged_database_is_not_upgraded(old: str, newer: Path) -> None:
     connection.close()
     before = Path(old).read_bytes()
     with pytest.raises(DatabaseUnusableError, match="damaged"):
-        SqliteStore(old, Patience(5))
+        SqliteStore(old, BusyHandler(5))
     assert Path(old).read_bytes() == before
 
 
@@ -176,7 +176,7 @@ def test_an_upgrade_that_fails_leaves_the_old(old: str, newer: Path, point: str)
         file = next(newer.glob("*_next.sql"))
         file.write_text(f"{NEXT}\nDELETE FROM attempts;")
     with pytest.raises(Exception, match="directory|belong to nothing"):
-        SqliteStore(old, Patience(5))
+        SqliteStore(old, BusyHandler(5))
     assert _dump(old) == before
 
 
@@ -218,7 +218,7 @@ def test_an_upgrade_that_is_killed_is_as_if_it_had_not_begun(
     found = _dump(old)
     assert found == before or found[0] == f"({schema.latest()},)"
     assert not survived or found != before
-    store = SqliteStore(old, Patience(5))
+    store = SqliteStore(old, BusyHandler(5))
     assert len(list(store.list(JobFilter()))) == len(Label)
     store.close()
     assert _dump(old)[0] == f"({schema.latest()},)"
@@ -228,21 +228,21 @@ def test_no_upgrade_under_a_service_that_lives(old: str, newer: Path) -> None:
     before = _dump(old)
     held = instance_lock.hold(instance_lock.path_of(old, "1m8abcdefgh00"))
     with pytest.raises(DatabaseUnusableError, match=r"\(1m8abcdefgh00\); restart it with this"):
-        SqliteStore(old, Patience(5))
+        SqliteStore(old, BusyHandler(5))
     assert _dump(old) == before
     os.close(held)
-    SqliteStore(old, Patience(5)).close()
+    SqliteStore(old, BusyHandler(5)).close()
 
 
 def test_who_knows_the_old_schema_only_stops_at_once(
     old: str, following: Path, monkeypatch: pytest.MonkeyPatch, stack: ExitStack
 ) -> None:
-    store, ledger = SqliteStore(old, Patience(5)), SqliteLedger(old, Patience(5))
+    store, ledger = SqliteStore(old, BusyHandler(5)), SqliteLedger(old, BusyHandler(5))
     stack.callback(store.close)
     stack.callback(ledger.close)
     assert store.version() == store.version()
     monkeypatch.setattr(schema, "_MIGRATIONS", str(following))
-    SqliteStore(old, Patience(5)).close()
+    SqliteStore(old, BusyHandler(5)).close()
     after = _dump(old)
     told = rf"has schema {schema.latest()} now, and this program works with {len(DUMPS)}"
     with pytest.raises(DatabaseUnusableError, match=told), ledger.transaction():

@@ -20,7 +20,7 @@ from queued.core.errors import ConflictError
 from queued.core.job_spec import new_job
 from queued.core.model import JobFilter, Label, State
 from queued.service.linux import procfs
-from queued.store.sqlite.busy_handler import Patience
+from queued.store.sqlite.busy_handler import BusyHandler
 from queued.store.sqlite.client_store import SqliteStore
 from tests.service import Queue, Service, eventually
 from tests.torture import history
@@ -49,7 +49,7 @@ class Torture:
         self.queue = Queue(database)
         self.queue.store.close()
         # Whom we stopped may hold the lock that we wait for.
-        patience = Patience(on_wait=lambda _waited_s: self._go_on(time.monotonic()))
+        patience = BusyHandler(on_wait=lambda _waited_s: self._go_on(time.monotonic()))
         self.queue.store = SqliteStore(self.queue.path, patience)
         self.done: Counter[str] = Counter()
         self._errors = directory / "enqueuers.log"

@@ -7,7 +7,7 @@ from unittest.mock import Mock
 from queued.core.model import Claim, Key
 from queued.service.dispatcher.breadth import Breadth
 from queued.service.dispatcher.claim_tokens import Tokens
-from queued.service.dispatcher.claims import Hands
+from queued.service.dispatcher.claims import ClaimTable
 
 WORKERS = list(range(1, 33))
 FEW = 4  # for two processors
@@ -30,7 +30,7 @@ class Load:
         self.breadth = Breadth(2, Mock())
         self.rate = rate
         self.now_s = 100.0
-        self.hands = Hands()
+        self.hands = ClaimTable()
         for worker in WORKERS:
             self.hands.ran(worker, 10)
 

@@ -3,12 +3,12 @@
 import os
 from pathlib import Path
 
-from queued.service.linux.cgroup import Groups
+from queued.service.linux.cgroup import RunCgroups
 from queued.service.linux.procfs import RunName
 
 
 def test_a_run_that_begins_during_a_sweep_keeps_its_group(tmp_path: Path) -> None:
-    groups = Groups(str(tmp_path), "i", memory=False)
+    groups = RunCgroups(str(tmp_path), "i", memory=False)
     groups.make("over", 1)
     groups.make("current", 1)
 
@@ -21,7 +21,7 @@ def test_a_run_that_begins_during_a_sweep_keeps_its_group(tmp_path: Path) -> Non
 
 
 def test_a_sweep_is_of_one_instance(tmp_path: Path) -> None:
-    Groups(str(tmp_path), "i", memory=False).make("job", 1)
-    Groups(str(tmp_path), "j", memory=False).make("job", 1)
-    Groups(str(tmp_path), "k", memory=False).sweep("i")
+    RunCgroups(str(tmp_path), "i", memory=False).make("job", 1)
+    RunCgroups(str(tmp_path), "j", memory=False).make("job", 1)
+    RunCgroups(str(tmp_path), "k", memory=False).sweep("i")
     assert os.listdir(tmp_path) == ["j.job.1"]

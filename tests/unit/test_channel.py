@@ -1,12 +1,21 @@
 """What a connection still says when the other side is gone."""
 
+import socket
 from contextlib import closing
+from errno import ENOBUFS, ENOMEM
 
 import pytest
 
 from queued.core.model import Chunk, Key
-from queued.service.ipc.channel import Channel, ProtocolError, pair
-from queued.service.ipc.messages import Output, Piece, Returned
+from queued.service.ipc.channel import (
+    MAX_PACKET,
+    Channel,
+    DescriptorChannel,
+    PacketTooLargeError,
+    ProtocolError,
+    pair,
+)
+from queued.service.ipc.messages import Output, Piece, Returned, WorkerStarted
 
 KEY = Key(1, 1, 1)
 SAID = [Returned(key=Key(job, 1, job)) for job in range(3)]
@@ -64,3 +73,48 @@ def test_who_says_nothing_in_a_packet_is_not_listened_to() -> None:
         theirs.send(b"\x90")
         with pytest.raises(ProtocolError):
             ours.receive()
+
+
+def test_a_shortage_of_memory_loses_no_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, theirs = map(Channel, pair())
+    refusals = [ENOBUFS, ENOMEM]
+    plain = Channel._send
+
+    def send(self: Channel, packet: bytes, passed: socket.socket | None) -> None:
+        if refusals:
+            raise OSError(refusals.pop(), "no memory")
+        plain(self, packet, passed)
+
+    monkeypatch.setattr(Channel, "_send", send)
+    with closing(ours), closing(theirs):
+        theirs.send(*SAID)
+        assert ours.receive() == []
+        theirs.flush()
+        theirs.flush()
+        assert ours.receive() == SAID
+
+
+def test_a_message_that_fits_into_no_packet_is_refused() -> None:
+    ours, theirs = map(Channel, pair())
+    huge = Output(key=KEY, piece=Piece(Chunk(1, 0, bytes(2 * MAX_PACKET)), 0, 0))
+    with closing(ours), closing(theirs):
+        with pytest.raises(PacketTooLargeError):
+            theirs.send(SAID[0], huge)
+        theirs.send(SAID[1])
+        assert ours.receive() == [SAID[1]]
+
+
+def test_a_socket_goes_along_with_a_message() -> None:
+    theirs, ours = pair()
+    sender, receiver = Channel(theirs), DescriptorChannel(ours)
+    passed, other = pair()
+    started = WorkerStarted(worker=1, pid=2)
+    with closing(sender), closing(receiver), other:
+        sender.send(SAID[0])
+        sender.send_socket(started, passed)
+        passed.close()
+        sender.send_socket(started, passed)  # closed: neither the message nor the socket
+        assert receiver.receive() == [SAID[0], started]
+        with socket.socket(fileno=receiver.next_descriptor()) as got:
+            got.send(b"x")
+        assert other.recv(1) == b"x"

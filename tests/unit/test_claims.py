@@ -8,9 +8,9 @@ from queued.core import times
 from queued.core.model import Claim, Key
 from queued.core.settings import Settings
 from queued.service.dispatcher.claim_tokens import Tokens
-from queued.service.dispatcher.claims import Hands
+from queued.service.dispatcher.claims import ClaimTable
 from queued.service.dispatcher.turn import run_of
-from queued.service.worker.prefetch import Hand
+from queued.service.worker.prefetch import PrefetchQueue
 
 
 def _claim(job: int, worker: int) -> Claim:
@@ -30,23 +30,23 @@ def _claim(job: int, worker: int) -> Claim:
 
 def test_the_oldest_claim_is_the_one_that_runs() -> None:
     first, second, other = _claim(1, 7), _claim(2, 7), _claim(3, 5)
-    hands = Hands([first, second, other])
-    assert hands.busy() == [5, 7]
-    assert hands.running() == [other, first]
-    assert hands.of(7) == (first, second)
-    assert list(hands) == [first, second, other]
-    hands.drop(first)
-    assert hands.running() == [other, second]
-    hands.drop(second)
-    assert hands.busy() == [5]
-    assert hands.of(7) == ()
+    claims = ClaimTable([first, second, other])
+    assert claims.busy() == [5, 7]
+    assert claims.running() == [other, first]
+    assert claims.of(7) == (first, second)
+    assert list(claims) == [first, second, other]
+    claims.drop(first)
+    assert claims.running() == [other, second]
+    claims.drop(second)
+    assert claims.busy() == [5]
+    assert claims.of(7) == ()
 
 
 def test_a_claim_is_found_by_all_of_its_key() -> None:
-    hands = Hands([_claim(1, 7)])
-    assert hands.find(7, Key(1, 1, 10)) == _claim(1, 7)
-    assert hands.find(7, Key(1, 1, 11)) is None
-    assert hands.find(8, Key(1, 1, 10)) is None
+    claims = ClaimTable([_claim(1, 7)])
+    assert claims.find(7, Key(1, 1, 10)) == _claim(1, 7)
+    assert claims.find(7, Key(1, 1, 11)) is None
+    assert claims.find(8, Key(1, 1, 10)) is None
 
 
 @pytest.mark.parametrize(
@@ -54,22 +54,22 @@ def test_a_claim_is_found_by_all_of_its_key() -> None:
     [(0, 16), (1, 16), (2, 10), (3, 6), (4, 5), (5, 4), (8, 2), (20, 1), (21, 0), (None, 0)],
 )
 def test_as_many_more_as_will_soon_begin(ran_ms: int | None, more: int) -> None:
-    hands = Hands([_claim(0, 7)])
-    assert not [*hands.room([7])], "nothing is known of it"
-    hands.ran(7, ran_ms)
-    assert [*hands.room([7])] == [7] * more
-    assert [*Hands().room([7])] == [7], "who has none may always have one"
+    claims = ClaimTable([_claim(0, 7)])
+    assert not [*claims.room([7])], "nothing is known of it"
+    claims.ran(7, ran_ms)
+    assert [*claims.room([7])] == [7] * more
+    assert [*ClaimTable().room([7])] == [7], "who has none may always have one"
 
 
 def test_who_has_least_is_handed_more_first() -> None:
-    hands = Hands([_claim(1, 7), _claim(2, 7), _claim(3, 8)])
+    claims = ClaimTable([_claim(1, 7), _claim(2, 7), _claim(3, 8)])
     for worker in (7, 8, 9):
-        hands.ran(worker, 8)  # two more than the one that runs
-    assert [*hands.room([7, 8, 9, 10])] == [9, 10, 8, 9, 7, 8, 9]
+        claims.ran(worker, 8)  # two more than the one that runs
+    assert [*claims.room([7, 8, 9, 10])] == [9, 10, 8, 9, 7, 8, 9]
 
 
 def test_what_is_in_a_hand_begins_in_its_order_and_does_not_wait_for_long() -> None:
-    hand = Hand()
+    hand = PrefetchQueue()
     assert hand.until_s == float("inf")
     runs = [run_of(_claim(job, 1), Settings(), []) for job in range(4)]
     for job, run in enumerate(runs):
@@ -84,14 +84,14 @@ def test_what_is_in_a_hand_begins_in_its_order_and_does_not_wait_for_long() -> N
 
 
 def test_a_copy_stands_by_itself() -> None:
-    hands = Hands([_claim(1, 7)])
-    copy = hands.copy()
+    claims = ClaimTable([_claim(1, 7)])
+    copy = claims.copy()
     copy.take(_claim(2, 7))
     copy.ran(7, 1)
-    assert hands.of(7) == (_claim(1, 7),)
-    hands.take(_claim(3, 8))
+    assert claims.of(7) == (_claim(1, 7),)
+    claims.take(_claim(3, 8))
     assert copy.of(8) == ()
-    assert not [*hands.room([7])]
+    assert not [*claims.room([7])]
     assert 7 in copy.room([7])
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import structlog
 
-from queued.service.dispatcher.contention_monitor import Holders
+from queued.service.dispatcher.contention_monitor import ContentionMonitor
 
 LONG, SHORT = 100 << 20, 1 << 20
 
@@ -16,7 +16,9 @@ class Told:
 
     def __init__(self) -> None:
         self.lines: list[dict[str, Any]] = []
-        self.holders = Holders("/q.db", structlog.wrap_logger(self, processors=[self._keep]))
+        self.holders = ContentionMonitor(
+            "/q.db", structlog.wrap_logger(self, processors=[self._keep])
+        )
         self.now_s = 0.0
         self.looks = 0
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from queued.service.linux.event_loop import Wake
+from queued.service.linux.event_loop import EventLoop
 
 
 class Bell:
@@ -30,9 +30,9 @@ class Bell:
 
 
 @pytest.fixture
-def bells() -> Iterator[tuple[Wake, Bell, Bell]]:
+def bells() -> Iterator[tuple[EventLoop, Bell, Bell]]:
     """A sleeper, with something usual and something urgent to wake it."""
-    wake, usual, urgent = Wake(), Bell(), Bell()
+    wake, usual, urgent = EventLoop(), Bell(), Bell()
     wake.add(usual.read, usual.hear)
     wake.add(urgent.read, urgent.hear, urgent=True)
     yield wake, usual, urgent
@@ -40,21 +40,23 @@ def bells() -> Iterator[tuple[Wake, Bell, Bell]]:
     urgent.close()
 
 
-def test_a_nap_is_ended_by_what_is_urgent_and_never_goes_on(bells: tuple[Wake, Bell, Bell]) -> None:
+def test_a_nap_is_ended_by_what_is_urgent_and_never_goes_on(
+    bells: tuple[EventLoop, Bell, Bell],
+) -> None:
     wake, usual, urgent = bells
     urgent.ring()
     assert wake.nap(3600)
     assert (usual.heard, urgent.heard) == (0, 1)
 
 
-def test_what_came_during_a_nap_is_heard_after_it(bells: tuple[Wake, Bell, Bell]) -> None:
+def test_what_came_during_a_nap_is_heard_after_it(bells: tuple[EventLoop, Bell, Bell]) -> None:
     wake, usual, urgent = bells
     usual.ring()
     assert wake.nap(0.001)
     assert (usual.heard, urgent.heard) == (1, 0)
 
 
-def test_no_nap_hears_nothing(bells: tuple[Wake, Bell, Bell]) -> None:
+def test_no_nap_hears_nothing(bells: tuple[EventLoop, Bell, Bell]) -> None:
     wake, usual, urgent = bells
     usual.ring()
     urgent.ring()
@@ -65,10 +67,10 @@ def test_no_nap_hears_nothing(bells: tuple[Wake, Bell, Bell]) -> None:
 # In a process of its own: these are handlers and a mask of the whole process.
 LISTENS = """
 import os, signal, time
-from queued.service.linux.signals import Deaths, Signals
+from queued.service.linux.signals import ChildExits, Signals
 
 signals = Signals((signal.SIGTERM, signal.SIGCHLD))
-deaths = Deaths()
+deaths = ChildExits()
 start = time.monotonic()
 child = os.posix_spawn("/bin/true", ["true"], {})
 assert deaths.wait(10)

@@ -1,14 +1,14 @@
 """When results may wait for others to share a commit, and when not."""
 
 from queued.core.model import Chunk, Claim, Ending, Key, Outcome
-from queued.service.dispatcher.claims import Hands
-from queued.service.dispatcher.group_commit import Gather
+from queued.service.dispatcher.claims import ClaimTable
+from queued.service.dispatcher.group_commit import GroupCommit
 from queued.service.ipc.messages import Message, Output, Piece, Result, Returned, WorkerGone
 
 
-def _hands(**held: int) -> Hands:
+def _claims(**held: int) -> ClaimTable:
     """So many claims for each worker, as w7=3."""
-    return Hands(
+    return ClaimTable(
         Claim(Key(job, 1, job), "j", "q", "c", {}, 0, 0, int(name[1:]), 0, 0)
         for name, count in held.items()
         for job in range(count)
@@ -19,21 +19,21 @@ def _result(worker: int) -> tuple[int, Message]:
     return worker, Result(key=Key(1, 1, 1), ending=Ending(Outcome.EXIT), pieces=[])
 
 
-def _made(present: list[int], **held: int) -> Gather:
-    gather = Gather()
-    assert gather.until_s == 0, "the first turn is due at once"
-    gather.made(_hands(**held), present, 10.0)
-    return gather
+def _made(present: list[int], **held: int) -> GroupCommit:
+    group_commit = GroupCommit()
+    assert group_commit.until_s == 0, "the first turn is due at once"
+    group_commit.made(_claims(**held), present, 10.0)
+    return group_commit
 
 
 def test_results_wait_while_everybody_has_another_in_hand() -> None:
-    gather = _made([1, 2], w1=5, w2=3)
-    assert 10.0 < gather.until_s <= 10.01
+    group_commit = _made([1, 2], w1=5, w2=3)
+    assert 10.0 < group_commit.until_s <= 10.01
     for worker in (1, 1, 2, 1):
-        gather.heard(*_result(worker))
-        assert gather.until_s > 10.0
-    gather.heard(*_result(1))
-    assert gather.until_s == 0, "worker 1 is at its last"
+        group_commit.heard(*_result(worker))
+        assert group_commit.until_s > 10.0
+    group_commit.heard(*_result(1))
+    assert group_commit.until_s == 0, "worker 1 is at its last"
 
 
 def test_who_has_none_in_hand_is_not_kept_waiting() -> None:
@@ -49,15 +49,15 @@ def test_whatever_else_comes_has_its_turn_at_once() -> None:
         Returned(key=Key(1, 1, 1)),
         WorkerGone(worker=1, pid=1, clean=False, begun=0, until_s=0.0),
     ):
-        gather = _made([1], w1=5)
-        gather.heard(1, message)
-        assert gather.until_s == 0
+        group_commit = _made([1], w1=5)
+        group_commit.heard(1, message)
+        assert group_commit.until_s == 0
 
 
 def test_one_who_was_not_there_is_heard_at_once() -> None:
-    gather = _made([1], w1=5)
-    gather.heard(*_result(2))
-    assert gather.until_s == 0
+    group_commit = _made([1], w1=5)
+    group_commit.heard(*_result(2))
+    assert group_commit.until_s == 0
 
 
 def test_nobody_is_listened_to_while_all_hands_will_last() -> None:
@@ -68,27 +68,27 @@ def test_nobody_is_listened_to_while_all_hands_will_last() -> None:
         (20, 1, False),
         (None, 9, False),
     ):
-        hands = _hands(w1=9, w2=held)
-        hands.ran(1, 1)
-        hands.ran(2, ran_ms)
-        gather = Gather()
-        gather.made(hands, [1, 2], 10.0)
-        assert (gather.nap_s(10.001) > 0) is naps, (ran_ms, held)
-    assert Gather().nap_s(10.0) == 0
+        claims = _claims(w1=9, w2=held)
+        claims.ran(1, 1)
+        claims.ran(2, ran_ms)
+        group_commit = GroupCommit()
+        group_commit.made(claims, [1, 2], 10.0)
+        assert (group_commit.nap_s(10.001) > 0) is naps, (ran_ms, held)
+    assert GroupCommit().nap_s(10.0) == 0
 
 
 def test_a_nap_ends_with_what_the_supervisor_says() -> None:
-    hands = _hands(w1=9)
-    hands.ran(1, 1)
-    gather = Gather()
-    gather.made(hands, [1], 10.0)
-    assert 0 < gather.nap_s(10.001) < gather.nap_s(10.0) <= 0.0051
-    gather.heard(1, WorkerGone(worker=1, pid=1, clean=False, begun=0, until_s=0.0))
-    assert gather.nap_s(10.001) < 0
+    claims = _claims(w1=9)
+    claims.ran(1, 1)
+    group_commit = GroupCommit()
+    group_commit.made(claims, [1], 10.0)
+    assert 0 < group_commit.nap_s(10.001) < group_commit.nap_s(10.0) <= 0.0051
+    group_commit.heard(1, WorkerGone(worker=1, pid=1, clean=False, begun=0, until_s=0.0))
+    assert group_commit.nap_s(10.001) < 0
 
 
 def test_where_nobody_works_there_is_nothing_to_wait_for() -> None:
-    gather = Gather()
-    gather.made(_hands(), [], 10.0)
-    assert gather.until_s == 0
-    assert gather.nap_s(10.0) == 0
+    group_commit = GroupCommit()
+    group_commit.made(_claims(), [], 10.0)
+    assert group_commit.until_s == 0
+    assert group_commit.nap_s(10.0) == 0

@@ -2,14 +2,14 @@
 
 import os
 
-from queued.service.worker.output_streams import Streams
+from queued.service.worker.output_streams import OutputStreams
 from queued.service.worker.spawn import Pipes
 
 PIPE = 65_536  # bytes that fit into one
 
 
 def test_what_a_pipe_holds_at_the_end_is_taken_and_the_pipe_closed() -> None:
-    streams = Streams(1 << 20)
+    streams = OutputStreams(1 << 20)
     read, write = os.pipe2(os.O_NONBLOCK)
     streams.watch(Pipes(read, None))
     os.write(write, bytes(PIPE))
@@ -21,7 +21,7 @@ def test_what_a_pipe_holds_at_the_end_is_taken_and_the_pipe_closed() -> None:
 
 
 def test_two_pipes_are_two_streams() -> None:
-    streams = Streams(1 << 20)
+    streams = OutputStreams(1 << 20)
     (out, out_write), (err, err_write) = os.pipe2(os.O_NONBLOCK), os.pipe2(os.O_NONBLOCK)
     streams.watch(Pipes(out, err))
     os.write(out_write, b"12345")
@@ -38,7 +38,7 @@ def test_two_pipes_are_two_streams() -> None:
 
 
 def test_who_prints_for_ever_is_not_read_for_ever() -> None:
-    streams = Streams(1 << 20)
+    streams = OutputStreams(1 << 20)
     zero = os.open("/dev/zero", os.O_RDONLY)
     streams.watch(Pipes(zero, None))
     streams.drain()

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from queued.service.ipc.messages import Load
-from queued.service.supervisor.sd_notify import Notify, watchdog_s
-from queued.service.supervisor.status import Bulletin, Stage
+from queued.service.supervisor.sd_notify import SdNotify, watchdog_s
+from queued.service.supervisor.status import Stage, StatusReporter
 
 Heard = Callable[[], list[str]]
 
@@ -34,14 +34,14 @@ def heard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Heard]:
 
 
 @pytest.fixture
-def notify(heard: Heard) -> Iterator[Notify]:
-    made = Notify()
+def notify(heard: Heard) -> Iterator[SdNotify]:
+    made = SdNotify()
     yield made
     made._systemd.socket.close()
 
 
 def test_each_word_is_sent_and_the_status_only_when_it_has_changed(
-    heard: Heard, notify: Notify
+    heard: Heard, notify: SdNotify
 ) -> None:
     notify.ready()
     notify.status("one")
@@ -60,7 +60,7 @@ def test_each_word_is_sent_and_the_status_only_when_it_has_changed(
     ]
 
 
-def test_reloading_says_when_it_began(heard: Heard, notify: Notify) -> None:
+def test_reloading_says_when_it_began(heard: Heard, notify: SdNotify) -> None:
     notify.reloading()
     (message,) = heard()
     first, second = message.split("\n")
@@ -89,8 +89,8 @@ def test_the_watchdog_is_meant_for_us() -> None:
     assert watchdog_s({"WATCHDOG_USEC": "3000000", "WATCHDOG_PID": str(os.getpid())}) == 3.0
 
 
-def test_time_is_asked_for_only_while_jobs_are_waited_for(heard: Heard, notify: Notify) -> None:
-    bulletin = Bulletin(notify)
+def test_time_is_asked_for_only_while_jobs_are_waited_for(heard: Heard, notify: SdNotify) -> None:
+    bulletin = StatusReporter(notify)
     bulletin.ready()
     bulletin.extend(1.0)
     assert bulletin.next_s() is None
@@ -103,8 +103,8 @@ def test_time_is_asked_for_only_while_jobs_are_waited_for(heard: Heard, notify: 
     assert heard() == ["READY=1", "STOPPING=1", *["EXTEND_TIMEOUT_USEC=15000000"] * 2]
 
 
-def test_the_line_says_what_matters(notify: Notify) -> None:
-    bulletin = Bulletin(notify)
+def test_the_line_says_what_matters(notify: SdNotify) -> None:
+    bulletin = StatusReporter(notify)
     assert bulletin.line(Stage.RUNNING, 4) == "starting"
     bulletin.announced = True
     bulletin.load = Load(busy=[1, 3], waiting=17)
@@ -118,7 +118,7 @@ def test_the_line_says_what_matters(notify: Notify) -> None:
 def test_who_has_not_waited_for_a_service_in_the_background_does_no_harm(heard: Heard) -> None:
     read, write = os.pipe()
     os.close(read)
-    made = Notify(write)
+    made = SdNotify(write)
     made.ready()
     assert heard() == ["READY=1"]
     made._systemd.socket.close()

@@ -1,7 +1,7 @@
 """Who counts as hung, and when a watchdog may be told that all is well."""
 
 from queued.service.supervisor.children import Child
-from queued.service.supervisor.watchdog import Finding, Health
+from queued.service.supervisor.watchdog import Finding, Watchdog
 
 DISPATCHER, WORKER = Child(0, 100, 0.0), Child(1, 101, 0.0)
 
@@ -12,7 +12,7 @@ class Children:
     def __init__(self, limit_s: float | None = 6.0) -> None:
         self.answers_s = {0: 0.0, 1: 0.0}
         self.living = [DISPATCHER, WORKER]
-        self.health = Health(limit_s, self.answers_s.__getitem__)
+        self.health = Watchdog(limit_s, self.answers_s.__getitem__)
 
     def look(self, now_s: float) -> Finding:
         assert self.health.due(now_s)

@@ -10,7 +10,7 @@ sleep need all.
 from collections.abc import Iterable
 
 from queued.core import times
-from queued.service.dispatcher.claims import Hands
+from queued.service.dispatcher.claims import ClaimTable
 from queued.service.log import Log
 
 _PER_PROCESSOR = 2
@@ -67,17 +67,17 @@ class Breadth:
         """When a turn is due if none is made before: then the few are stuck."""
         return self._last_s + _SILENT_S if self._few else times.NEVER_S
 
-    def chosen(self, present: list[int], hands: Hands, now_s: float) -> list[int]:
+    def chosen(self, present: list[int], claims: ClaimTable, now_s: float) -> list[int]:
         """Those who are not spared: only who is quick may be, and nobody while many are not."""
         if not self._few or len(present) <= self._most:
             return present
-        quick = [worker for worker in present if hands.quick(worker, now_s)]
+        quick = [worker for worker in present if claims.quick(worker, now_s)]
         if len(present) - len(quick) >= self._most // 2:
             return present
         count = 1 + max(present)
         quick.sort(key=lambda worker: (worker - self._first) % count)
-        spared = set(quick[self._most :])
-        return [worker for worker in present if worker not in spared]
+        detached = set(quick[self._most :])
+        return [worker for worker in present if worker not in detached]
 
     def made(self, ages_s: Iterable[float], present: int, now_s: float, *, dry: bool) -> None:
         """A turn was made: how long ago the runs ended that it recorded, and who is there.

@@ -15,7 +15,7 @@ MOST = 16  # in a hand
 _STUCK_S = 0.1  # whoever is at one claim for so long is quick no more
 
 
-class Hands:
+class ClaimTable:
     """Claims by worker, oldest first: a worker runs them in this order.
 
     Those that it begins with are another dispatcher's: whom they were sent to is not known.
@@ -29,9 +29,9 @@ class Hands:
         for claim in claims:
             self.take(claim)
 
-    def copy(self) -> "Hands":
+    def copy(self) -> "ClaimTable":
         """As they are now; both may change without the other."""
-        made = Hands()
+        made = ClaimTable()
         made._held, made._room = dict(self._held), dict(self._room)
         made._inherited = self._inherited
         return made

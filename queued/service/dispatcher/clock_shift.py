@@ -12,7 +12,7 @@ from queued.store.protocols import Ledger
 _TOLERANCE_MS = 1000
 
 
-class Clock:
+class ClockShift:
     """The distance between the wall clock and the time since boot, as this process saw it last."""
 
     def __init__(self, ledger: Ledger, log: Log) -> None:

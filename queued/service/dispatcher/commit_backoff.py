@@ -9,7 +9,7 @@ _FIRST_S = 0.05
 _MAX_S = 5.0
 
 
-class Refusals:
+class CommitBackoff:
     """Since when nothing goes, and when to try again."""
 
     def __init__(self, log: Log) -> None:

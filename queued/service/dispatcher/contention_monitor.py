@@ -15,7 +15,7 @@ _OPEN_S = 5.0  # a large batch may make the log that long, and the next commit u
 _APART_S = 1.0  # looks at its size
 
 
-class Holders:
+class ContentionMonitor:
     """Hears of waits for the lock, and of turns."""
 
     def __init__(self, database: str, log: Log) -> None:

@@ -14,18 +14,18 @@ from queued.core import times
 from queued.core.errors import BusyError, DeniedError, QueuedError, StorageError
 from queued.core.model import Instance, Key
 from queued.service.dispatcher import job_log
-from queued.service.dispatcher.claims import Hands
-from queued.service.dispatcher.clock_shift import Clock
-from queued.service.dispatcher.commit_backoff import Refusals
-from queued.service.dispatcher.contention_monitor import Holders
-from queued.service.dispatcher.live_settings import Sources, Tuning
-from queued.service.dispatcher.load_reporter import Gauge
-from queued.service.dispatcher.output_log import Printed
-from queued.service.dispatcher.poll_schedule import Looks
-from queued.service.dispatcher.pruner import Retention
+from queued.service.dispatcher.claims import ClaimTable
+from queued.service.dispatcher.clock_shift import ClockShift
+from queued.service.dispatcher.commit_backoff import CommitBackoff
+from queued.service.dispatcher.contention_monitor import ContentionMonitor
+from queued.service.dispatcher.live_settings import LiveSettings, Sources
+from queued.service.dispatcher.load_reporter import LoadReporter
+from queued.service.dispatcher.output_log import OutputLog
+from queued.service.dispatcher.poll_schedule import PollSchedule
+from queued.service.dispatcher.pruner import Pruner
 from queued.service.dispatcher.rescuer import Rescuer
-from queued.service.dispatcher.turn import Clerk, Turn
-from queued.service.dispatcher.worker_pool import Crew
+from queued.service.dispatcher.turn import Turn, TurnRunner
+from queued.service.dispatcher.worker_pool import WorkerPool
 from queued.service.ipc import channel
 from queued.service.ipc.messages import (
     Applied,
@@ -41,20 +41,20 @@ from queued.service.ipc.messages import (
     WorkerGone,
     WorkerStarted,
 )
-from queued.service.ipc.scoreboard import DISPATCHER, Board
-from queued.service.linux.cgroup import Groups
-from queued.service.linux.event_loop import Wake
+from queued.service.ipc.scoreboard import DISPATCHER, Scoreboard
+from queued.service.linux.cgroup import RunCgroups
+from queued.service.linux.event_loop import EventLoop
 from queued.service.linux.signals import Signals
-from queued.service.linux.wall_timer import WallAlarm
+from queued.service.linux.wall_timer import WallTimer
 from queued.service.log import Log
 from queued.store import instance_lock
-from queued.store.sqlite.busy_handler import Patience
+from queued.store.sqlite.busy_handler import BusyHandler
 from queued.store.sqlite.dispatcher_store import SqliteLedger
 
 _PASSING = (StorageError, DeniedError, BusyError)
 
 
-class News(NamedTuple):
+class DatabaseChanges(NamedTuple):
     """What others may have changed in the database."""
 
     stored: dict[str, str]
@@ -73,25 +73,24 @@ class Dispatcher:
         instance: Instance,
         sources: Sources,
         supervisor: socket.socket,
-        listener: socket.socket,
-        board: Board,
-        groups: Groups | None,
+        scoreboard: Scoreboard,
+        cgroups: RunCgroups | None,
         log: Log,
     ) -> None:
         self._database = database
-        self._board = board
-        self._groups = groups
+        self._scoreboard = scoreboard
+        self._cgroups = cgroups
         self._instance = instance
-        self._tuning = Tuning(sources, log)
+        self._live_settings = LiveSettings(sources, log)
         self._log = log
-        self._supervisor = channel.Channel(supervisor)
-        self._wake = Wake()
+        self._supervisor = channel.DescriptorChannel(supervisor)
+        self._loop = EventLoop()
         self._signals = Signals((signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1))
-        self._crew = Crew(listener, self._wake, log)
-        self._printed = Printed(log)
-        self._alarm = WallAlarm()
-        self._refusals = Refusals(log)
-        self._holders = Holders(database, log)
+        self._pool = WorkerPool(self._supervisor, self._loop, log)
+        self._output_log = OutputLog(log)
+        self._wall_timer = WallTimer()
+        self._backoff = CommitBackoff(log)
+        self._contention = ContentionMonitor(database, log)
         self._ready = self._draining = self._finishing = self._stop_told = self._renewing = False
         self._version: int | None = None
 
@@ -104,8 +103,8 @@ class Dispatcher:
                     self._turn()
                 if not self._pending() and self._over():
                     return 0
-                if not self._wake.nap(self._crew.gather.nap_s(times.monotonic_s())):
-                    self._wake.wait(self._timeout_s())
+                if not self._loop.nap(self._pool.group_commit.nap_s(times.monotonic_s())):
+                    self._loop.wait(self._timeout_s())
         except _PASSING as error:
             # The next dispatcher tries again, with growing delay; workers keep their results.
             self._log.error("database.refused", error=str(error), action="tried again")
@@ -117,28 +116,28 @@ class Dispatcher:
     # The start and the end
 
     def _open(self) -> None:
-        self._ledger = SqliteLedger(self._database, Patience(on_wait=self._waited))
-        self._clerk = Clerk(self._ledger, self._instance.id)
-        self._gauge = Gauge(self._ledger, self._supervisor, self._log)
-        self._clock = Clock(self._ledger, self._log)
-        self._retention = Retention(self._ledger, self._log)
+        self._ledger = SqliteLedger(self._database, BusyHandler(on_wait=self._waited))
+        self._runner = TurnRunner(self._ledger, self._instance.id)
+        self._load_reporter = LoadReporter(self._ledger, self._supervisor, self._log)
+        self._clock = ClockShift(self._ledger, self._log)
+        self._pruner = Pruner(self._ledger, self._log)
         self._rescuer = Rescuer(
-            self._ledger, self._clerk, self._groups, self._instance.id, self._log
+            self._ledger, self._runner, self._cgroups, self._instance.id, self._log
         )
-        self._looks = Looks(self._database, self._wake, self._log)
-        self._wake.add(self._signals.fileno(), self._answer, urgent=True)
-        self._wake.add(self._alarm.fileno(), self._rung)
-        self._wake.add(self._supervisor.fileno(), self._hear, urgent=True)
+        self._schedule = PollSchedule(self._database, self._loop, self._log)
+        self._loop.add(self._signals.fileno(), self._answer, urgent=True)
+        self._loop.add(self._wall_timer.fileno(), self._rung)
+        self._loop.add(self._supervisor.fileno(), self._hear, urgent=True)
         with self._ledger.transaction():
             self._ledger.register(self._instance, now_ms=times.now_ms())
             claims = self._ledger.running_claims(self._instance.id)
-        self._crew.hands = Hands(claims)
+        self._pool.claims = ClaimTable(claims)
         self._hear()
 
     def _over(self) -> bool:
         """Whether nothing can come any more; forgets the instance if all of it was recorded."""
         if self._supervisor.closed:
-            return not self._crew.present()  # of others it will never be told whether they count
+            return not self._pool.present()  # of others it will never be told whether they count
         if self._renewing and not self._finishing:
             self._ledger.close()
             return True
@@ -156,25 +155,25 @@ class Dispatcher:
     def _answer(self) -> None:
         """The supervisor asks whether we are well. Whatever else comes is not ours to obey."""
         if signal.SIGUSR1 in self._signals.take():
-            self._board.answer(DISPATCHER)
+            self._scoreboard.answer(DISPATCHER)
 
     def _rung(self) -> None:
-        self._alarm.take()
-        self._looks.wanted = True
+        self._wall_timer.take()
+        self._schedule.wanted = True
 
     def _waited(self, waited_s: float) -> None:
         self._answer()  # to wait for others is no hang
-        self._holders.waited(waited_s)
+        self._contention.waited(waited_s)
 
     def _hear(self) -> None:
         for message in self._supervisor.receive():
             match message:
                 case Roster():
-                    self._crew.roster(message.workers)
+                    self._pool.roster(message.workers)
                 case WorkerStarted():
-                    self._crew.started(message)
+                    self._pool.started(message, self._supervisor.next_descriptor())
                 case WorkerGone():
-                    self._crew.gone(message)
+                    self._pool.gone(message)
                 case Drain():
                     self._draining = True
                 case Finish():
@@ -182,80 +181,86 @@ class Dispatcher:
                 case Renew():
                     self._renewing = True
                 case Describe():
-                    self._looks.wanted = True
-                    self._gauge.describe()
+                    self._schedule.wanted = True
+                    self._load_reporter.describe()
         if self._supervisor.closed:
             self._draining = True
-            self._wake.remove(self._supervisor.fileno())
+            self._loop.remove(self._supervisor.fileno())
 
     # The loop
 
     def _pending(self) -> bool:
-        return self._looks.wanted or bool(self._crew.inbox)
+        return self._schedule.wanted or bool(self._pool.inbox)
 
     def _due(self) -> bool:
         now_s = times.monotonic_s()
-        if self._looks.due(now_s) or self._gauge.due(now_s) or now_s >= self._retention.next_s:
-            self._looks.wanted = True
+        if (
+            self._schedule.due(now_s)
+            or self._load_reporter.due(now_s)
+            or now_s >= self._pruner.next_s
+        ):
+            self._schedule.wanted = True
         return self._pending() and now_s >= self._next_turn_s()
 
     def _next_turn_s(self) -> float:
-        return max(self._refusals.next_s, self._crew.gather.until_s)
+        return max(self._backoff.next_s, self._pool.group_commit.until_s)
 
     def _timeout_s(self) -> float | None:
         """Until the next look; None: whatever comes will wake us."""
-        self._supervisor.flush_with(self._wake)
-        next_s = min(self._looks.next_s, self._gauge.next_s, self._retention.next_s)
+        self._supervisor.flush_with(self._loop)
+        next_s = min(self._schedule.next_s, self._load_reporter.next_s, self._pruner.next_s)
         if self._pending():
             next_s = self._next_turn_s()
         return max(0.0, next_s - times.monotonic_s()) if next_s < math.inf else None
 
     def _turn(self) -> None:
         """One transaction, and what follows from it."""
-        looking, self._looks.wanted = self._looks.wanted or self._crew.greeted(), False
+        looking, self._schedule.wanted = self._schedule.wanted or self._pool.greeted(), False
         # A turn that only claims need not survive a power cut: its jobs run again in any case.
-        durable = bool(self._crew.inbox)
+        durable = bool(self._pool.inbox)
         try:
             with self._ledger.transaction(durable=durable):
                 now_ms = times.now_ms()  # others may have had the lock until now
                 news = self._news() if looking else None
                 if self._clock.check():
-                    self._retention.clock_was_set(times.monotonic_s())
-                settings, claiming = self._tuning.settings, self._claiming()
-                turn = self._clerk.turn(self._crew, settings, claiming=claiming, now_ms=now_ms)
-                counts = self._gauge.read(times.monotonic_s())
-                self._retention.keep(settings, now_ms, going=claiming)
+                    self._pruner.clock_was_set(times.monotonic_s())
+                settings, claiming = self._live_settings.settings, self._claiming()
+                turn = self._runner.turn(self._pool, settings, claiming=claiming, now_ms=now_ms)
+                counts = self._load_reporter.read(times.monotonic_s())
+                self._pruner.keep(settings, now_ms, going=claiming)
         except _PASSING as error:
-            self._looks.wanted = looking
+            self._schedule.wanted = looking
             self._version = None  # what it read of others was not heeded
             self._clock.forget()
-            self._refusals.refused(error, times.monotonic_s())
+            self._backoff.refused(error, times.monotonic_s())
             return
         self._made(turn, now_ms)
-        self._gauge.tell(turn, counts, times.monotonic_s())
+        self._load_reporter.tell(turn, counts, times.monotonic_s())
         if news is not None:
             self._heed(news)
         if looking:
-            self._looks.wanted = self._rescuer.rescue(settings) or self._looks.wanted  # to run it
-            self._looks.at(self._rescuer.next_s)
+            self._schedule.wanted = (
+                self._rescuer.rescue(settings) or self._schedule.wanted
+            )  # to run it
+            self._schedule.at(self._rescuer.next_s)
 
     def _claiming(self) -> bool:
         return not (self._draining or self._renewing)
 
-    def _news(self) -> News | None:
+    def _news(self) -> DatabaseChanges | None:
         """What others committed since the last look; the write lock is ours, so none is missed."""
         version = self._ledger.version()
-        if version == self._version and not self._crew.greeted():
+        if version == self._version and not self._pool.greeted():
             return None
         self._version = version
-        news = News(
+        news = DatabaseChanges(
             self._ledger.config(),
             self._ledger.stop_requested(self._instance.id),
             self._ledger.cancel_requests(self._instance.id),
             self._ledger.instances(),
         )
-        if self._tuning.apply(news.stored):
-            settings = self._tuning.settings
+        if self._live_settings.apply(news.stored):
+            settings = self._live_settings.settings
             self._supervisor.send(
                 Applied(workers=settings.workers, shutdown_grace_s=settings.shutdown_grace)
             )
@@ -265,30 +270,30 @@ class Dispatcher:
 
     def _made(self, turn: Turn, now_ms: int) -> None:
         now_s = times.monotonic_s()
-        self._crew.made(turn.hands, turn.ages_s(now_ms), now_s, dry=turn.dry)
-        if not self._ready and self._crew.complete():
+        self._pool.made(turn.claims, turn.ages_s(now_ms), now_s, dry=turn.dry)
+        if not self._ready and self._pool.complete():
             self._ready = True  # said before any run is sent: then notes of runs are kept
             self._supervisor.send(Ready())
         for worker, messages in turn.replies.items():
-            self._crew.send(worker, messages)
-        self._retention.made(now_s)
-        self._holders.made(self._ledger.backlog_bytes, now_s)
-        wakes = [ms for ms in (turn.next_due_ms, self._retention.next_ms) if ms is not None]
-        self._alarm.set(None if self._draining else min(wakes, default=None))
+            self._pool.send(worker, messages)
+        self._pruner.made(now_s)
+        self._contention.made(self._ledger.backlog_bytes, now_s)
+        wakes = [ms for ms in (turn.next_due_ms, self._pruner.next_ms) if ms is not None]
+        self._wall_timer.set(None if self._draining else min(wakes, default=None))
         if turn.next_due_ms is not None and turn.next_due_ms <= now_ms:
-            self._looks.wanted = True
-        self._looks.by_s = self._crew.next_s
-        self._looks.poll(self._tuning.settings.worker_poll_interval)
-        self._refusals.accepted()
-        if self._tuning.settings.log_output:
-            self._printed.tell(turn)
+            self._schedule.wanted = True
+        self._schedule.by_s = self._pool.next_s
+        self._schedule.poll(self._live_settings.settings.worker_poll_interval)
+        self._backoff.accepted()
+        if self._live_settings.settings.log_output:
+            self._output_log.tell(turn)
         job_log.tell(self._log, turn)
 
-    def _heed(self, news: News) -> None:
+    def _heed(self, news: DatabaseChanges) -> None:
         self._rescuer.registered = news.instances
         if news.stop_requested and not self._stop_told:
             self._stop_told = True
             self._supervisor.send(StopRequested())
-        for claim in self._crew.hands:
+        for claim in self._pool.claims:
             if claim.key in news.cancelled:
-                self._crew.send(claim.worker, [Cancel(key=claim.key)])
+                self._pool.send(claim.worker, [Cancel(key=claim.key)])

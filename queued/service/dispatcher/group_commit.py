@@ -6,13 +6,13 @@ moment. Whatever else comes, and the first worker with an empty hand, has its tu
 
 from collections.abc import Iterable
 
-from queued.service.dispatcher.claims import Hands
+from queued.service.dispatcher.claims import ClaimTable
 from queued.service.ipc.messages import Message, Result
 
 _GATHER_S = 0.005  # a result waits no longer for its record
 
 
-class Gather:
+class GroupCommit:
     """Knows how many claims each worker has left, by what it said since the last turn."""
 
     def __init__(self) -> None:
@@ -20,12 +20,12 @@ class Gather:
         self.until_s = 0.0  # no turn before; 0 if there must be one at once
         self._nap = False
 
-    def made(self, hands: Hands, present: Iterable[int], now_s: float) -> None:
+    def made(self, claims: ClaimTable, present: Iterable[int], now_s: float) -> None:
         """A turn was made."""
-        self._left = {worker: len(hands.of(worker)) for worker in present}
+        self._left = {worker: len(claims.of(worker)) for worker in present}
         provided = bool(self._left) and all(left > 1 for left in self._left.values())
         self.until_s = now_s + _GATHER_S if provided else 0.0
-        self._nap = provided and all(map(hands.lasting, self._left))
+        self._nap = provided and all(map(claims.lasting, self._left))
 
     def nap_s(self, now_s: float) -> float:
         """For how long the workers need not be listened to: all will have another in hand."""

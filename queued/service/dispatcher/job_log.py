@@ -4,7 +4,7 @@ import logging
 
 from queued.core import times
 from queued.core.model import Claim, State
-from queued.service.dispatcher.turn import Finished, Turn
+from queued.service.dispatcher.turn import RecordedRun, Turn
 from queued.service.log import Log
 
 
@@ -21,7 +21,7 @@ def tell(log: Log, turn: Turn) -> None:
         _finished(log, finished)
 
 
-def _finished(log: Log, finished: Finished) -> None:
+def _finished(log: Log, finished: RecordedRun) -> None:
     claim, ending, verdict = finished.claim, finished.ending, finished.verdict
     write = log.info if ending.succeeded else log.warning
     write(

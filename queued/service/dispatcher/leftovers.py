@@ -6,16 +6,16 @@ from collections.abc import Iterable, Mapping
 
 from queued.core import times
 from queued.core.model import Claim
-from queued.service.ipc.run_notes import Session
+from queued.service.ipc.run_notes import CommandSession
 from queued.service.linux import procfs
-from queued.service.linux.cgroup import Groups
+from queued.service.linux.cgroup import RunCgroups
 from queued.service.linux.procfs import Process, RunName
 
 _KILLING_S = 0.5
 
 
 def kill_leftovers(
-    instance: str, claims: Iterable[Claim], noted: Mapping[int, Session]
+    instance: str, claims: Iterable[Claim], noted: Mapping[int, CommandSession]
 ) -> tuple[int, list[Process]]:
     """Kills every process that a dead instance's commands left: how many, and what is still alive.
 
@@ -37,11 +37,11 @@ def kill_leftovers(
 
 
 def kill_groups(
-    groups: Groups, instance: str, claims: Iterable[Claim]
+    cgroups: RunCgroups, instance: str, claims: Iterable[Claim]
 ) -> tuple[int, list[Process]]:
     """The same for what is still in the control groups of its runs; empty ones are removed."""
-    ended = groups.end([_name(claim) for claim in claims], instance)
-    groups.sweep(instance)
+    ended = cgroups.end([_name(claim) for claim in claims], instance)
+    cgroups.sweep(instance)
     return ended
 
 
@@ -52,8 +52,8 @@ class Followed:
     who had its pid later and is gone, too: it is waited for, and nothing in it is killed.
     """
 
-    def __init__(self, sessions: Iterable[Session]) -> None:
-        self._sessions = {session.leader: session for session in sessions if session.leader}
+    def __init__(self, run_notes: Iterable[CommandSession]) -> None:
+        self._sessions = {session.leader: session for session in run_notes if session.leader}
         self._seen: set[int] = set()
 
     def look(self) -> tuple[list[Process], list[Process]]:
@@ -68,10 +68,10 @@ class Followed:
         living = [process for process in everyone.values() if not process.zombie]
         sure = [process for process in living if process.session in self._seen]
         others = self._sessions.keys() - self._seen
-        return _family(sure), _family([p for p in living if p.session in others])
+        return _tree(sure), _tree([p for p in living if p.session in others])
 
 
-def _family(members: list[Process]) -> list[Process]:
+def _tree(members: list[Process]) -> list[Process]:
     """These and what descends from them. One may descend from another and be there twice."""
     if not members:
         return []
@@ -84,7 +84,7 @@ def _name(claim: Claim) -> RunName:
 
 
 def _marked(instance: str, running: set[RunName]) -> list[Process]:
-    return _family(
+    return _tree(
         [
             process
             for process, variables in procfs.marked(instance)

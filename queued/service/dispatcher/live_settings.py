@@ -16,7 +16,7 @@ class Sources(NamedTuple):
     file: dict[str, Value]
 
 
-class Tuning:
+class LiveSettings:
     """Resolves the settings again whenever the stored ones may have changed."""
 
     def __init__(self, sources: Sources, log: Log) -> None:

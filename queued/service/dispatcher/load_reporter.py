@@ -19,7 +19,7 @@ _AGAIN_S = 0.25
 Counts = dict[Label, int]
 
 
-class Gauge:
+class LoadReporter:
     """Tells what has changed, at once if nothing was told lately."""
 
     def __init__(self, ledger: Ledger, supervisor: Channel, log: Log) -> None:
@@ -51,7 +51,7 @@ class Gauge:
         if counts is None:
             return
         self.next_s = math.inf
-        load = Load(busy=turn.hands.busy(), waiting=counts.get(Label.PENDING, 0))
+        load = Load(busy=turn.claims.busy(), waiting=counts.get(Label.PENDING, 0))
         if load != self._told:
             self._told, self._rests_until_s = load, now_s + _AGAIN_S
             self._supervisor.send(load)
@@ -65,6 +65,6 @@ class Gauge:
             **{label.value: counts.get(label, 0) for label in Label},
             running=[
                 {"worker": claim.worker, **names(claim), "since": times.iso(claim.claimed_ms)}
-                for claim in turn.hands.running()
+                for claim in turn.claims.running()
             ],
         )

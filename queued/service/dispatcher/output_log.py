@@ -15,7 +15,7 @@ _LONGEST = 8192  # bytes of a line; the rest of it is another, so that no journa
 _STREAMS = {STDOUT: "stdout", STDERR: "stderr"}
 
 
-class Printed:
+class OutputLog:
     """Puts lines together that came in pieces."""
 
     def __init__(self, log: Log) -> None:

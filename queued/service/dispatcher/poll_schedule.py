@@ -1,24 +1,24 @@
 """When the dispatcher looks at the database: as its files change, and at given times."""
 
 from queued.core import times
-from queued.service.linux.event_loop import Wake
+from queued.service.linux.event_loop import EventLoop
 from queued.service.log import Log
-from queued.store.change_watcher import Changes
+from queued.store.change_watcher import ChangeWatcher
 
 # A lock is free a moment after its file was closed: look again after these times.
 _LOCK_LOOKS_S = (0.0, 0.001, 0.01, 0.1, 1.0)
 
 
-class Looks:
+class PollSchedule:
     """`wanted`: others may have changed the database, or a job may be due."""
 
-    def __init__(self, database: str, wake: Wake, log: Log) -> None:
+    def __init__(self, database: str, loop: EventLoop, log: Log) -> None:
         self.wanted = True
         self.by_s = times.NEVER_S  # one then, unless there is a turn before
         self._times_s: list[float] = []
         self._changes = _watch(database, log)
         if self._changes is not None:
-            wake.add(self._changes.fileno(), self._changed)
+            loop.add(self._changes.fileno(), self._changed)
 
     def poll(self, interval_s: float) -> None:
         """After a turn: where the kernel tells nothing, looks again in a while."""
@@ -52,9 +52,9 @@ class Looks:
                 self._times_s = [now_s + after_s for after_s in _LOCK_LOOKS_S]
 
 
-def _watch(database: str, log: Log) -> Changes | None:
+def _watch(database: str, log: Log) -> ChangeWatcher | None:
     try:
-        return Changes(database)
+        return ChangeWatcher(database)
     except OSError as error:
         log.warning(
             "database.watch_missing",

@@ -19,7 +19,7 @@ _APART_MS = 3_600_000  # passes, if what is kept for less than a day does not as
 _DISTRUST_S = 600.0  # how long a clock that was just set is not believed
 
 
-class Walk(NamedTuple):
+class PrunePass(NamedTuple):
     """How far a pass is: the states that are left, each with its retention, and the place."""
 
     left: tuple[tuple[State, int], ...]
@@ -29,15 +29,15 @@ class Walk(NamedTuple):
     next_ms: int
 
 
-class Retention:
+class Pruner:
     """When to remove what. `keep` inside a transaction, then `made` if it was committed."""
 
     def __init__(self, ledger: Ledger, log: Log) -> None:
         self._ledger = ledger
         self._log = log
         self._kept_ms: tuple[tuple[State, int], ...] = ()
-        self._walk: Walk | None = None
-        self._stepped: tuple[Walk, float] | None = None
+        self._walk: PrunePass | None = None
+        self._stepped: tuple[PrunePass, float] | None = None
         self._ended_ms = 0
         self._distrust_s = -math.inf
         self.next_s = math.inf  # the next step of a pass
@@ -64,7 +64,7 @@ class Retention:
             return False
         if changed or (self._walk is None and not self._is_early(now_ms)):
             shortest = min(kept for _, kept in kept_ms)
-            self._walk = Walk(kept_ms, now_ms, 0, {}, now_ms + shortest)
+            self._walk = PrunePass(kept_ms, now_ms, 0, {}, now_ms + shortest)
             self.next_s, self.next_ms = now_s, None
         self.next_s = max(self.next_s, self._distrust_s)
         return now_s >= self.next_s

@@ -10,13 +10,13 @@ from queued.core import times
 from queued.core.model import Instance
 from queued.core.settings import Settings
 from queued.service.dispatcher import job_log
-from queued.service.dispatcher.claims import Hands
+from queued.service.dispatcher.claims import ClaimTable
 from queued.service.dispatcher.leftovers import kill_groups, kill_leftovers
-from queued.service.dispatcher.turn import Clerk, Death, Turn
+from queued.service.dispatcher.turn import ClaimLoss, Turn, TurnRunner
 from queued.service.ipc import run_notes
-from queued.service.ipc.run_notes import Session
+from queued.service.ipc.run_notes import CommandSession
 from queued.service.linux import procfs
-from queued.service.linux.cgroup import Groups
+from queued.service.linux.cgroup import RunCgroups
 from queued.service.log import Log
 from queued.store import instance_lock
 from queued.store.protocols import Ledger
@@ -24,7 +24,7 @@ from queued.store.protocols import Ledger
 _AGAIN_S = 5.0
 
 
-class Neighbours:
+class OtherInstances:
     """The other instances of this database, each with its lock file open to be tried."""
 
     def __init__(self, own: str) -> None:
@@ -46,7 +46,7 @@ class Neighbours:
     def _free(descriptor: int | None) -> bool:
         return descriptor is None or instance_lock.take(descriptor)
 
-    def noted(self, instance: Instance) -> dict[int, Session] | None:
+    def noted(self, instance: Instance) -> dict[int, CommandSession] | None:
         """What it has noted of the sessions of its commands; see `sessions.noted`."""
         descriptor = self._files[instance.id]
         return None if descriptor is None else run_notes.noted(descriptor)
@@ -66,20 +66,20 @@ class Rescuer:
     """Settles the claims of dead instances, once nothing of them is alive."""
 
     def __init__(
-        self, ledger: Ledger, clerk: Clerk, groups: Groups | None, own: str, log: Log
+        self, ledger: Ledger, runner: TurnRunner, cgroups: RunCgroups | None, own: str, log: Log
     ) -> None:
         self.registered: list[Instance] = []
         self._ledger = ledger
-        self._clerk = clerk
-        self._groups = groups
-        self._neighbours = Neighbours(own)
+        self._runner = runner
+        self._cgroups = cgroups
+        self._others = OtherInstances(own)
         self._log = log
         self._again_s: dict[str, float] = {}  # those that were tried in vain
 
     def rescue(self, settings: Settings) -> bool:
         """Whether there was a dead instance among those that are registered."""
         now_s = times.monotonic_s()
-        dead = self._neighbours.dead(self.registered)
+        dead = self._others.dead(self.registered)
         due = [instance for instance in dead if self._again_s.get(instance.id, now_s) <= now_s]
         rescued = [instance for instance in due if self._clean_up(instance, settings)]
         self.registered = [other for other in self.registered if other not in rescued]
@@ -96,22 +96,22 @@ class Rescuer:
         """Whether nothing of the instance is alive any more; only then are its claims settled."""
         with self._ledger.transaction():
             claims = self._ledger.running_claims(instance.id)
-        noted = self._neighbours.noted(instance)
+        noted = self._others.noted(instance)
         killed, left = kill_leftovers(instance.id, claims, noted or {})
-        if self._groups is not None:
-            more, stuck = kill_groups(self._groups, instance.id, claims)
+        if self._cgroups is not None:
+            more, stuck = kill_groups(self._cgroups, instance.id, claims)
             killed, left = killed + more, left + stuck
         if left:
             self._refuse(instance, left)
             return False
-        turn, death = Turn(Hands(claims)), Death("the service died", noted)
+        turn, death = Turn(ClaimTable(claims)), ClaimLoss("the service died", noted)
         with self._ledger.transaction():
             now_ms = times.now_ms()  # others may have had the lock until now
-            for worker in turn.hands.busy():
-                self._clerk.bury(turn, turn.hands.of(worker), death, settings, now_ms)
-            self._clerk.record(turn, now_ms)
+            for worker in turn.claims.busy():
+                self._runner.bury(turn, turn.claims.of(worker), death, settings, now_ms)
+            self._runner.record(turn, now_ms)
             self._ledger.unregister(instance.id)
-        self._neighbours.forget(instance)
+        self._others.forget(instance)
         self._log.warning(
             "instance.rescued", dead=instance.id, claims=len(claims), processes_killed=killed
         )

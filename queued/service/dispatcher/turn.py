@@ -12,8 +12,8 @@ from queued.core.model import Chunk, Claim, Ending, Key, Outcome, State
 from queued.core.settings import Settings
 from queued.core.settlement import Backoff, Verdict, judge
 from queued.service.dispatcher.claim_tokens import Tokens, made_s
-from queued.service.dispatcher.claims import Hands
-from queued.service.dispatcher.worker_pool import Crew
+from queued.service.dispatcher.claims import ClaimTable
+from queued.service.dispatcher.worker_pool import WorkerPool
 from queued.service.ipc.messages import (
     Hello,
     Message,
@@ -32,7 +32,7 @@ from queued.store.protocols import Ledger, Settlement
 PROMOTED_AT_ONCE = 10_000
 
 
-class Finished(NamedTuple):
+class RecordedRun(NamedTuple):
     """A run that was recorded."""
 
     claim: Claim
@@ -41,7 +41,7 @@ class Finished(NamedTuple):
     state: State
 
 
-class Death(NamedTuple):
+class ClaimLoss(NamedTuple):
     """How a worker ended, and with which tokens claims were begun last, if that is known."""
 
     why: str
@@ -51,13 +51,13 @@ class Death(NamedTuple):
 class Turn:
     """The consequences of one transaction."""
 
-    def __init__(self, hands: Hands) -> None:
-        self.hands = hands.copy()
+    def __init__(self, claims: ClaimTable) -> None:
+        self.claims = claims.copy()
         self.claimed: list[Claim] = []
         self.returned: list[Claim] = []
         self.settled: list[Settlement] = []  # and not yet recorded
         self.owed: set[Key] = set()  # whose worker waits to hear of it
-        self.finished: list[Finished] = []
+        self.finished: list[RecordedRun] = []
         self.lost: list[Key] = []
         self.printed: list[tuple[Claim, Chunk]] = []
         self.replies: dict[int, list[Message]] = {}
@@ -76,7 +76,7 @@ class Turn:
         self.replies.setdefault(worker, []).append(message)
 
 
-class Clerk:
+class TurnRunner:
     """Does turns: settles, stores and claims for one instance."""
 
     def __init__(self, ledger: Ledger, instance: str) -> None:
@@ -86,20 +86,20 @@ class Clerk:
 
     def turn(
         self,
-        crew: Crew,
+        pool: WorkerPool,
         settings: Settings,
         *,
         claiming: bool,
         now_ms: int,
     ) -> Turn:
         """All that the crew's inbox asks for, then jobs for the workers that may have one."""
-        turn = Turn(crew.hands)
-        for worker, message in crew.inbox:
+        turn = Turn(pool.claims)
+        for worker, message in pool.inbox:
             self._write(turn, worker, message, settings, now_ms)
         self.record(turn, now_ms)
         turn.next_due_ms = self._ledger.promote(now_ms=now_ms, limit=PROMOTED_AT_ONCE)
         if claiming:
-            self._claim(turn, crew.chosen(turn.hands, times.monotonic_s()), settings, now_ms)
+            self._claim(turn, pool.chosen(turn.claims, times.monotonic_s()), settings, now_ms)
         for worker, keys in turn.recorded.items():
             for key in keys:
                 turn.reply(worker, Recorded(key=key, accepted=True))
@@ -125,19 +125,19 @@ class Clerk:
     def _result(
         self, turn: Turn, worker: int, result: Result, settings: Settings, now_ms: int
     ) -> None:
-        claim = turn.hands.find(worker, result.key)
+        claim = turn.claims.find(worker, result.key)
         if claim is None:
             turn.lost.append(result.key)
             turn.reply(worker, Recorded(key=result.key, accepted=False))
             return
-        turn.hands.ran(worker, result.ending.ran_ms)
+        turn.claims.ran(worker, result.ending.ran_ms)
         for piece in result.pieces:
             self._store(turn, claim, piece)
         turn.owed.add(claim.key)
         self.settle(turn, claim, result.ending, settings, now_ms)
 
     def _output(self, turn: Turn, worker: int, output: Output) -> None:
-        claim = turn.hands.find(worker, output.key)
+        claim = turn.claims.find(worker, output.key)
         if claim is None:
             return
         self._store(turn, claim, output.piece)
@@ -162,16 +162,16 @@ class Clerk:
         That never reached it, or was run by one before it that died unseen.
         """
         for key in hello.holding:
-            if turn.hands.find(worker, key) is None:
+            if turn.claims.find(worker, key) is None:
                 turn.lost.append(key)
                 turn.reply(worker, Recorded(key=key, accepted=False))
-        for claim in turn.hands.of(worker):
+        for claim in turn.claims.of(worker):
             if claim.key not in hello.holding:
                 self.settle(turn, claim, Ending(Outcome.INTERRUPTED), settings, now_ms)
 
     def _returned(self, turn: Turn, worker: int, key: Key, settings: Settings, now_ms: int) -> None:
-        turn.hands.ran(worker, None)
-        claim = turn.hands.find(worker, key)
+        turn.claims.ran(worker, None)
+        claim = turn.claims.find(worker, key)
         if claim is not None:
             self._give_back(turn, claim, settings, now_ms)
         turn.recorded.setdefault(worker, []).append(key)
@@ -182,7 +182,7 @@ class Clerk:
         That a worker merely does not hold it proves nothing: it may have come after another.
         """
         if self._ledger.release(claim.key, now_ms=now_ms):
-            turn.hands.drop(claim)
+            turn.claims.drop(claim)
             turn.returned.append(claim)
         else:
             self.settle(turn, claim, Ending(Outcome.CANCELLED), settings, now_ms)
@@ -192,19 +192,19 @@ class Clerk:
     ) -> None:
         """Nothing of the worker lives. If it left cleanly, it never started what we sent it."""
         self._ledger.worker_gone(self._instance, worker)
-        claims = [c for c in turn.hands.of(worker) if made_s(c.key.token) <= gone.until_s]
+        claims = [c for c in turn.claims.of(worker) if made_s(c.key.token) <= gone.until_s]
         if not gone.clean:
             begun = None if gone.begun is None else [gone.begun]
-            self.bury(turn, claims, Death("its worker died", begun), settings, now_ms)
+            self.bury(turn, claims, ClaimLoss("its worker died", begun), settings, now_ms)
             return
         for claim in claims:
-            if turn.hands.inherited(claim):
+            if turn.claims.inherited(claim):
                 self.settle(turn, claim, Ending(Outcome.INTERRUPTED), settings, now_ms)
             else:
                 self._give_back(turn, claim, settings, now_ms)
 
     def bury(
-        self, turn: Turn, claims: Sequence[Claim], death: Death, settings: Settings, now_ms: int
+        self, turn: Turn, claims: Sequence[Claim], death: ClaimLoss, settings: Settings, now_ms: int
     ) -> None:
         """Settles what a dead worker held. What it was at is lost: the oldest, if nobody knows.
 
@@ -223,7 +223,7 @@ class Clerk:
     ) -> None:
         """Nobody holds the claim any more. `record` writes that down, with whatever else ended."""
         verdict = judge(claim, ending, backoff_of(claim, settings), now_ms=now_ms)
-        turn.hands.drop(claim)
+        turn.claims.drop(claim)
         turn.settled.append(Settlement(claim, ending, verdict))
 
     def record(self, turn: Turn, now_ms: int) -> None:
@@ -237,20 +237,20 @@ class Clerk:
                 if owed:
                     turn.reply(claim.worker, Recorded(key=claim.key, accepted=False))
                 continue
-            turn.finished.append(Finished(*settlement, state))
+            turn.finished.append(RecordedRun(*settlement, state))
             if owed:
                 turn.recorded.setdefault(claim.worker, []).append(claim.key)
 
     def _claim(self, turn: Turn, workers: list[int], settings: Settings, now_ms: int) -> None:
         """First a job for everybody who has none, then more for those who are quick, by turns."""
-        takers = list(turn.hands.room(workers))
+        takers = list(turn.claims.room(workers))
         if not takers:
             return
         token = self._tokens.make(times.monotonic_s(), len(takers))
         turn.claimed = self._ledger.claim(self._instance, takers, token, now_ms=now_ms)
         turn.dry = len(turn.claimed) < len(takers)
         for claim in turn.claimed:
-            turn.hands.take(claim)
+            turn.claims.take(claim)
             recorded = turn.recorded.pop(claim.worker, [])  # a run says it, too
             turn.reply(claim.worker, run_of(claim, settings, recorded))
 

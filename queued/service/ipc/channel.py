@@ -1,40 +1,54 @@
-"""The socket that carries what the processes of the service say to each other.
+"""The sockets that carry messages between the processes of the service.
 
-A packet of a SOCK_SEQPACKET socket is an array of messages: MessagePack, each tagged with its name.
-One that is anything else, or empty, is a ProtocolError of its sender.
+A packet of a SOCK_SEQPACKET socket is an array of messages in MessagePack, each tagged with its
+name. A packet that is anything else, or empty, is a ProtocolError of its sender.
 """
 
+import errno
 import socket
+import sys
+import time
 from collections import deque
 from collections.abc import Sequence
 from typing import Annotated
 
 import msgspec
 
+from queued.core.errors import StorageError
 from queued.service.ipc.messages import Message
-from queued.service.linux.event_loop import Wake
+from queued.service.linux.event_loop import EventLoop
 
 MAX_PACKET = 256 * 1024
-_PACKET = memoryview(bytearray(MAX_PACKET))  # for all: each is decoded before the next is read
+_PACKET = memoryview(bytearray(MAX_PACKET))  # shared: each is decoded before the next is read
 _BUFFER = 1024 * 1024
+_DESCRIPTOR_ROOM = socket.CMSG_SPACE(4)  # one descriptor a packet
+_GONE = frozenset({errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.EBADF})
+_OVERHEAD = 32  # bytes of a send buffer that the kernel keeps for itself (unix_dgram_sendmsg)
+_SHORTAGE_S = 0.01  # a pause when the kernel has no memory for a packet
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Annotated[list[Message], msgspec.Meta(min_length=1)]).decode
 
 
 class ProtocolError(Exception):
-    """The other side sent what no message is."""
+    """The peer sent a packet that is not an array of messages."""
+
+
+class PacketTooLargeError(ValueError):
+    """A single message does not fit into a packet."""
 
 
 class Channel:
-    """One end of a connection. Never blocks: what cannot be sent yet waits in order."""
+    """One end of a connection. Never blocks: messages that cannot be sent yet wait in order."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
         self._socket.settimeout(0)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
-        self._waiting: deque[bytes] = deque()
-        self._watched = False  # whether it is waited for room
+        granted = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
+        self._most_bytes = min(MAX_PACKET, granted - _OVERHEAD)  # of a packet
+        self._waiting: deque[tuple[bytes, socket.socket | None]] = deque()
+        self._watched = False  # whether the event loop waits for room to send
         self.closed = False
 
     def fileno(self) -> int:
@@ -42,44 +56,67 @@ class Channel:
         return self._socket.fileno()
 
     def send(self, *messages: Message) -> None:
-        """Sends them, or keeps them for `flush`. A dead peer is told nothing."""
+        """Sends the messages, or keeps them for `flush`. Does nothing if the peer is gone.
+
+        Raises PacketTooLargeError for a message that no packet can hold, and sends none of them.
+        """
         if messages:
-            self._waiting.extend(_packets(messages))
+            self._waiting.extend((packet, None) for packet in _packets(messages, self._most_bytes))
+        self.flush()
+
+    def send_socket(self, message: Message, passed: socket.socket) -> None:
+        """Sends a message with a socket, or neither if the socket is closed before they can be."""
+        self._waiting.append((_encode([message]), passed))
         self.flush()
 
     def flush(self) -> None:
-        """Sends what waits, as far as the other side has room."""
+        """Sends what waits, as far as the peer has room.
+
+        A shortage of memory is not the end of the connection: what waits is kept.
+        """
         while self._waiting and not self.closed:
             try:
-                self._socket.send(self._waiting[0])
+                self._send(*self._waiting[0])
             except BlockingIOError:
                 return
-            except OSError:
-                self._waiting.clear()  # it is gone; what it said before is still to be heard
+            except OSError as error:
+                if error.errno not in _GONE:
+                    time.sleep(_SHORTAGE_S)
+                    return
+                self._waiting.clear()  # messages that it sent before are still to be received
                 return
             self._waiting.popleft()
 
-    def flush_with(self, wake: Wake) -> None:
-        """The same, and `wake` wakes when there is room for more of it."""
+    def _send(self, packet: bytes, passed: socket.socket | None) -> None:
+        if passed is None:
+            self._socket.send(packet)
+        elif passed.fileno() >= 0:
+            socket.send_fds(self._socket, [packet], [passed.fileno()])
+
+    def flush_with(self, loop: EventLoop) -> None:
+        """Flushes, and has the event loop call again when there is room for the rest."""
         if self._waiting or self._watched:
             self.flush()
             self._watched = bool(self._waiting)
-            wake.writable(self.fileno(), wanted=self._watched)
+            loop.watch_writable(self.fileno(), wanted=self._watched)
 
     def receive(self, limit: int = 64) -> list[Message]:
-        """What has arrived, `limit` packets at most. The end of the stream marks it closed.
+        """Returns the messages that have arrived, of `limit` packets at most.
 
-        Raises ProtocolError at the first packet that is not made of messages.
+        The end of the stream marks the channel closed. Raises ProtocolError at the first packet
+        that is not made of messages.
         """
         messages: list[Message] = []
         for _ in range(limit):
             try:
-                size = self._socket.recv_into(_PACKET)
+                size = self._receive()
             except BlockingIOError:
                 break
             except ConnectionResetError:
-                continue  # it did not hear all that we said; what it said is there
-            except OSError:
+                continue  # the peer did not read all that we sent; its own messages are there
+            except OSError as error:
+                if error.errno not in _GONE:
+                    break
                 size = 0
             if size == 0:
                 self.closed = True
@@ -87,19 +124,50 @@ class Channel:
             messages += _messages(_PACKET[:size])
         return messages
 
+    def _receive(self) -> int:
+        return self._socket.recv_into(_PACKET)
+
     def close(self) -> None:
         """Closes the socket; safe to call twice."""
         self.closed = True
         self._socket.close()
 
 
-def _packets(messages: Sequence[Message]) -> list[bytes]:
-    """As few as they fit into, in their order."""
+class DescriptorChannel(Channel):
+    """A channel whose messages may come with a descriptor each."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        super().__init__(sock)
+        self._descriptors: deque[int] = deque()
+
+    def next_descriptor(self) -> int:
+        """Returns the descriptor of the next message that came with one, in their order."""
+        return self._descriptors.popleft()
+
+    def _receive(self) -> int:
+        """Raises StorageError if this process cannot have the descriptor of a message."""
+        size, control, flags, _ = self._socket.recvmsg_into(
+            [_PACKET], _DESCRIPTOR_ROOM, socket.MSG_CMSG_CLOEXEC
+        )
+        if flags & socket.MSG_CTRUNC:
+            msg = "no descriptor is left for a worker; raise the limit of open files (LimitNOFILE=)"
+            raise StorageError(msg)
+        for level, kind, content in control:
+            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+                self._descriptors.append(int.from_bytes(content[:4], sys.byteorder))
+        return size
+
+
+def _packets(messages: Sequence[Message], most_bytes: int) -> list[bytes]:
+    """Packs messages in their order into as few packets as they fit into."""
     packet = _encode(messages)
-    if len(packet) <= MAX_PACKET or len(messages) == 1:
+    if len(packet) <= most_bytes:
         return [packet]
+    if len(messages) == 1:
+        msg = f"a message of {len(packet)} bytes; a packet holds {most_bytes}"
+        raise PacketTooLargeError(msg)
     half = len(messages) // 2
-    return _packets(messages[:half]) + _packets(messages[half:])
+    return _packets(messages[:half], most_bytes) + _packets(messages[half:], most_bytes)
 
 
 def _messages(packet: memoryview) -> list[Message]:
@@ -111,25 +179,5 @@ def _messages(packet: memoryview) -> list[Message]:
 
 
 def pair() -> tuple[socket.socket, socket.socket]:
-    """Two connected ends, for the supervisor and its dispatcher."""
+    """Returns two connected sockets. Raises OSError."""
     return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-
-
-def listen() -> socket.socket:
-    """A listener on an address of the kernel's choice: no file, nothing to clean up."""
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    listener.bind("")
-    listener.listen(4096)
-    listener.settimeout(0)
-    return listener
-
-
-def connect(address: bytes) -> Channel:
-    """A connection to the listener. Raises OSError when nobody listens any more."""
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    try:
-        sock.connect(address)
-    except OSError:
-        sock.close()
-        raise
-    return Channel(sock)

@@ -6,7 +6,6 @@ import msgspec
 
 from queued.core.model import Chunk, Ending, Key
 
-PROTOCOL = 2
 QUICK_S = 0.02  # a worker whose runs take no longer is sent its next ones ahead of time
 
 
@@ -18,11 +17,13 @@ class _Message(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class Hello(_Message, frozen=True):
-    """The first message on a connection: who it is, and which claims it still holds."""
+    """The answer to Welcome: which claims the worker still holds.
 
-    protocol: int
-    worker: int
-    pid: int
+    Messages that the worker sent before it were for an earlier dispatcher: the worker sends again
+    whatever of them is not yet durable.
+    """
+
+    session: int
     holding: list[Key]
 
 
@@ -56,6 +57,12 @@ class Returned(_Message, frozen=True):
 
 
 # Dispatcher to worker
+
+
+class Welcome(_Message, frozen=True):
+    """The first message of a dispatcher; `session` tells it from the dispatchers before."""
+
+    session: int
 
 
 class Run(_Message, frozen=True):
@@ -99,16 +106,17 @@ class Cancel(_Message, frozen=True):
 
 
 class Roster(_Message, frozen=True):
-    """To a new dispatcher: which workers live, as (worker, pid).
+    """To a new dispatcher: the workers that live, or are dead and not yet cleaned up after.
 
-    Only deaths come before it: the dispatcher before may not have recorded them.
+    It follows the deaths that the dispatcher before may not have recorded, and a WorkerStarted
+    for each worker that lives.
     """
 
-    workers: list[tuple[int, int]]
+    workers: list[int]
 
 
 class WorkerStarted(_Message, frozen=True):
-    """A worker was forked."""
+    """A worker lives. The message comes with a socket that is connected to it."""
 
     worker: int
     pid: int
@@ -147,6 +155,13 @@ class Describe(_Message, frozen=True):
 # Dispatcher to supervisor
 
 
+class WorkerFaulty(_Message, frozen=True):
+    """A worker sent what is no message, or not one for the dispatcher: it must be replaced."""
+
+    worker: int
+    pid: int
+
+
 class Ready(_Message, frozen=True):
     """The database is open and a worker waits for work."""
 
@@ -177,7 +192,7 @@ class Fatal(_Message, frozen=True):
 
 
 Message = (
-    Hello | Output | Result | Returned | Run | Stored | Recorded | Cancel
+    Hello | Output | Result | Returned | Welcome | Run | Stored | Recorded | Cancel
     | Roster | WorkerStarted | WorkerGone | Drain | Finish | Renew | Describe
-    | Ready | Applied | Load | StopRequested | Fatal
+    | WorkerFaulty | Ready | Applied | Load | StopRequested | Fatal
 )  # fmt: skip

@@ -23,7 +23,7 @@ _HEADER = _SLOT * 2
 _SIZE = _SLOT * _SLOTS
 
 
-class Session(NamedTuple):
+class CommandSession(NamedTuple):
     """The session that a command leads; it had begun at `noted` (clock ticks since boot).
 
     Without a leader (0) the command was about to be started.
@@ -37,7 +37,7 @@ class Session(NamedTuple):
         return process.pid == self.leader and process.started <= self.noted
 
 
-class Sessions:
+class RunNotes:
     """Written by the workers of an instance. Made before the first fork."""
 
     def __init__(self, lock: int) -> None:
@@ -58,9 +58,9 @@ class Sessions:
         os.pwrite(self._lock, _here(), 0)
         os.pwrite(self._lock, bytes(_SLOT), _offset(slot))
 
-    def note(self, slot: int) -> "Note":
+    def note(self, slot: int) -> "RunNote":
         """The note of the worker in this slot."""
-        return Note(self._memory, _offset(slot))
+        return RunNote(self._memory, _offset(slot))
 
     def last(self, slot: int) -> int:
         """The token of the claim whose command was started last in this slot; 0 if none was."""
@@ -68,7 +68,7 @@ class Sessions:
         return token
 
 
-class Note:
+class RunNote:
     """One worker's, which it writes itself."""
 
     def __init__(self, memory: mmap.mmap, at: int) -> None:
@@ -86,7 +86,7 @@ class Note:
         _NUMBER.pack_into(self._memory, self._pid_at, pid)
 
 
-def noted(lock: int) -> dict[int, Session] | None:
+def noted(lock: int) -> dict[int, CommandSession] | None:
     """The notes of an instance by the token of the claim, from its open lock file.
 
     Only claims that were begun have one. None: it is not known which were, since the machine has
@@ -96,7 +96,7 @@ def noted(lock: int) -> dict[int, Session] | None:
     if text[:_HEADER] != _here() or len(text) < _SIZE:
         return None
     notes = (_NOTE.unpack_from(text, at) for at in range(_HEADER, _SIZE, _SLOT))
-    return {token: Session(pid, ticks) for token, ticks, pid in notes if token}
+    return {token: CommandSession(pid, ticks) for token, ticks, pid in notes if token}
 
 
 def _offset(slot: int) -> int:

@@ -9,7 +9,7 @@ import mmap
 import struct
 
 from queued.core import times
-from queued.service.ipc.run_notes import Sessions
+from queued.service.ipc.run_notes import RunNotes
 from queued.service.linux.procfs import RunName
 
 DISPATCHER = 0  # its slot; workers have the slots from 1 on
@@ -19,11 +19,11 @@ _LINE = _SLOT - 8  # then the time of the last answer, in slot 0 the dispatcher'
 _TIME = struct.Struct("d")
 
 
-class Board:
+class Scoreboard:
     """A line for each worker. Made before the first fork."""
 
-    def __init__(self, sessions: Sessions) -> None:
-        self.sessions = sessions
+    def __init__(self, run_notes: RunNotes) -> None:
+        self.run_notes = run_notes
         self._memory = mmap.mmap(-1, _SLOT * _SLOTS)
 
     def stop(self) -> None:

@@ -17,10 +17,8 @@ from collections.abc import Callable, Collection, Iterator
 from typing import NamedTuple, Self
 
 from queued.core import times
-from queued.service.ipc.messages import Run
 from queued.service.linux import procfs
 from queued.service.linux.procfs import Process, RunName
-from queued.service.log import Log
 
 _MARK = "user.delegate"  # what systemd writes on a group that it has delegated
 _SERVICE = "queued"
@@ -35,7 +33,7 @@ class Used(NamedTuple):
     peak_kib: int | None
 
 
-class Group:
+class Cgroup:
     """The group of one run. Entering it puts what this process starts meanwhile into it."""
 
     def __init__(self, path: str, home: str, *, memory: bool) -> None:
@@ -112,31 +110,23 @@ class Group:
         return [process for process in found if process is not None and not process.zombie]
 
 
-class Groups:
+class RunCgroups:
     """The groups of an instance's runs. Made before the first fork."""
 
     def __init__(self, directory: str, instance: str, *, memory: bool) -> None:
         self._directory = directory
         self._instance = instance
         self._memory = memory
-        self._kept: list[Group] = []  # with processes that jobs left on purpose
+        self._kept: list[Cgroup] = []  # with processes that jobs left on purpose
 
-    def make(self, job: str, attempt: int) -> Group:
+    def make(self, job: str, attempt: int) -> Cgroup:
         """A group for a run that begins. Raises OSError."""
         self._kept = [group for group in self._kept if not group.remove()]
         path = self._path((job.encode(), str(attempt).encode()), self._instance)
         os.mkdir(path)
         return self._group(path)
 
-    def make_or_say(self, run: Run, log: Log) -> Group | None:
-        """The same; None, and a line in the log, if the kernel refuses it."""
-        try:
-            return self.make(run.id, run.key.attempt)
-        except OSError as error:
-            log.warning("job.not_grouped", job=run.id, error=str(error))
-            return None
-
-    def keep(self, group: Group) -> None:
+    def keep(self, group: Cgroup) -> None:
         """What is alive in it may stay; it is removed once that has ended."""
         self._kept.append(group)
 
@@ -147,12 +137,12 @@ class Groups:
 
         How many processes that were, and what is still alive: the kernel may hold one for a while.
         """
-        groups = [self._group(self._path(run, instance or self._instance)) for run in runs]
-        found = {process for group in groups for process in group.processes()}
-        for group in groups:
+        cgroups = [self._group(self._path(run, instance or self._instance)) for run in runs]
+        found = {process for group in cgroups for process in group.processes()}
+        for group in cgroups:
             group.kill()
         end_s = times.monotonic_s() + _ENDING_S
-        while (left := [g for g in groups if not g.remove()]) and times.monotonic_s() < end_s:
+        while (left := [g for g in cgroups if not g.remove()]) and times.monotonic_s() < end_s:
             time.sleep(_LOOK_AGAIN_S)
         return len(found), [process for group in left for process in group.processes()]
 
@@ -165,20 +155,20 @@ class Groups:
         """
         prefix = f"{instance or self._instance}."
         found = [p for p in _below(self._directory) if os.path.basename(p).startswith(prefix)]
-        spared = {self._path(run, self._instance) for run in busy()}
+        detached = {self._path(run, self._instance) for run in busy()}
         for path in found:
-            if path not in spared:
+            if path not in detached:
                 self._group(path).remove()
 
     def _path(self, run: RunName, instance: str) -> str:
         job, attempt = (part.decode("utf-8", "surrogateescape") for part in run)
         return f"{self._directory}/{instance}.{job}.{attempt}"
 
-    def _group(self, path: str) -> Group:
-        return Group(path, f"{self._directory}/{_SERVICE}", memory=self._memory)
+    def _group(self, path: str) -> Cgroup:
+        return Cgroup(path, f"{self._directory}/{_SERVICE}", memory=self._memory)
 
 
-def delegated(instance: str) -> Groups | None:
+def delegated(instance: str) -> RunCgroups | None:
     """Moves this process into a group of its own, if the one it is in was delegated to us.
 
     None if it was not, or if we may not use it after all.
@@ -193,12 +183,12 @@ def delegated(instance: str) -> Groups | None:
         os.makedirs(home, exist_ok=True)
         if not _pids(home):  # nobody else serves here
             for path in _below(directory):
-                Group(path, home, memory=False).remove()
+                Cgroup(path, home, memory=False).remove()
             os.makedirs(home, exist_ok=True)
         _write(f"{home}/cgroup.procs", "0")
     except OSError:
         return None
-    return Groups(directory, instance, memory=_controls_memory(directory))
+    return RunCgroups(directory, instance, memory=_controls_memory(directory))
 
 
 def _controls_memory(directory: str) -> bool:

@@ -7,7 +7,7 @@ from queued.service.linux import procfs
 from queued.service.linux.procfs import Process
 
 
-class Spared:
+class DetachedProcesses:
     """A set of processes, named by pid and start time, that grows by their descendants."""
 
     def __init__(self) -> None:

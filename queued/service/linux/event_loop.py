@@ -6,7 +6,7 @@ from collections.abc import Callable
 _LONGEST_S = 86_400.0  # epoll counts milliseconds in an int, which is 24 days
 
 
-class Wake:
+class EventLoop:
     """Sleeps until a descriptor is ready, then calls what was registered for it."""
 
     def __init__(self) -> None:
@@ -25,7 +25,7 @@ class Wake:
         self._calls[descriptor] = call
         self._masks[descriptor] = select.EPOLLIN
 
-    def writable(self, descriptor: int, *, wanted: bool) -> None:
+    def watch_writable(self, descriptor: int, *, wanted: bool) -> None:
         """Also wakes when the descriptor can be written, while that is wanted."""
         mask = select.EPOLLIN | select.EPOLLOUT if wanted else select.EPOLLIN
         if self._masks.get(descriptor, mask) != mask:

@@ -31,16 +31,6 @@ def become_subreaper() -> None:
     libc.checked(libc.C.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))
 
 
-def close_on_exec() -> None:
-    """Whatever we inherited must not reach commands; and their standard input is /dev/null."""
-    null = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(null, 0)
-    os.close(null)
-    for name in os.listdir("/proc/self/fd"):
-        if int(name) > 2 and os.path.exists(f"/proc/self/fd/{name}"):
-            os.set_inheritable(int(name), False)  # noqa: FBT003  its signature
-
-
 def look(pid: int) -> Process | None:
     """The process of that pid now; None if there is none, or /proc hides it from us (hidepid)."""
     try:

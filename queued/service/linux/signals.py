@@ -46,7 +46,7 @@ class Signals:
         self.arrived = True
 
 
-class Deaths:
+class ChildExits:
     """SIGCHLD as a descriptor (signalfd(2)): for each child's death no handler need run.
 
     While it is blocked; a command must be started with nothing blocked.

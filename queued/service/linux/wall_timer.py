@@ -7,7 +7,7 @@ import os
 from queued.service.linux import libc
 
 
-class WallAlarm:
+class WallTimer:
     """Wakes at a wall-clock time, and at once when somebody sets the clock (timerfd_create(2))."""
 
     _ABSOLUTE_CANCEL_ON_SET = 3

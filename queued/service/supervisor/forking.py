@@ -1,5 +1,6 @@
 """Forks the dispatcher and the workers. Only here is `os.fork` called in a running service."""
 
+import errno
 import os
 import signal
 import socket
@@ -9,27 +10,29 @@ from typing import Protocol
 from queued.core.errors import Exit
 from queued.core.settings import Settings
 from queued.service.ipc import channel
-from queued.service.linux.cgroup import Groups
+from queued.service.linux import descriptors
+from queued.service.linux.cgroup import RunCgroups
 from queued.service.log import Log
 
 Closable = channel.Channel | socket.socket
+_RESERVED = 32  # descriptors that the dispatcher needs besides one for each worker
 
 
 class Programs(Protocol):
     """What the children run, and the settings that they start with."""
 
     settings: Settings
-    groups: Groups | None
+    cgroups: RunCgroups | None
 
     def log(self, role: str) -> Log:
         """A log for the process, with the settings of now."""
         ...
 
-    def run_dispatcher(self, supervisor: socket.socket, listener: socket.socket) -> int:
+    def run_dispatcher(self, supervisor: socket.socket) -> int:
         """The dispatcher's life; its exit code."""
         ...
 
-    def run_worker(self, number: int, address: bytes, lifeline: int) -> int:
+    def run_worker(self, number: int, dispatcher: socket.socket, lifeline: int) -> int:
         """A worker's life; its exit code."""
         ...
 
@@ -38,35 +41,66 @@ class Programs(Protocol):
         ...
 
 
-class Nursery:
-    """Has what children inherit: the listener, and a pipe that closes when the supervisor dies."""
+class Forker:
+    """Holds what children inherit: their sockets, and a pipe that closes when the supervisor dies.
+
+    Of each worker's socket pair the supervisor keeps the dispatcher's end, so that it can be
+    passed to the next dispatcher, too.
+    """
 
     def __init__(self, programs: Programs) -> None:
-        self.groups = programs.groups
+        self.cgroups = programs.cgroups
         self._programs = programs
-        self._listener = channel.listen()
+        self._worker_sockets: dict[int, socket.socket] = {}
         self._lifeline = os.pipe2(os.O_CLOEXEC)
+        self._files_limit = descriptors.raise_limit()
 
     def dispatcher(self) -> tuple[int, channel.Channel]:
-        """Forks a dispatcher; its pid and the channel to it. Raises OSError."""
+        """Forks a dispatcher; returns its pid and the channel to it. Raises OSError."""
         ours, theirs = channel.pair()
         with theirs:
             pid = self._fork(
-                lambda: self._programs.run_dispatcher(theirs, self._listener), close=[ours]
+                lambda: self._programs.run_dispatcher(theirs),
+                close=[ours, *self._worker_sockets.values()],
             )
         return pid, channel.Channel(ours)
 
     def worker(self, slot: int, dispatcher: channel.Channel | None) -> int:
-        """Forks a worker, which has no use for the channel to the dispatcher; its pid."""
-        address = self._listener.getsockname()
-        return self._fork(
-            lambda: self._programs.run_worker(slot, address, self._lifeline[0]),
-            close=[self._listener, *([dispatcher] if dispatcher else [])],
-        )
+        """Forks a worker, which has no use for the channel to the dispatcher; returns its pid.
 
-    def close(self) -> None:
-        """From now on nobody can connect, and who waits for that is refused."""
-        self._listener.close()
+        Raises OSError, also while the dispatcher could not have a descriptor for the worker.
+        """
+        ours, theirs = channel.pair()
+        inherited: list[Closable] = [ours, *self._worker_sockets.values()]
+        if dispatcher is not None:
+            inherited.append(dispatcher)
+        with theirs:
+            try:
+                _check_room(ours)
+                pid = self._fork(lambda: self._run_worker(slot, theirs), close=inherited)
+            except BaseException:
+                ours.close()
+                raise
+        self._worker_sockets[slot] = ours
+        return pid
+
+    def _run_worker(self, slot: int, dispatcher: socket.socket) -> int:
+        descriptors.set_limit(self._files_limit)  # commands inherit it
+        return self._programs.run_worker(slot, dispatcher, self._lifeline[0])
+
+    def worker_socket(self, slot: int) -> socket.socket:
+        """Returns the dispatcher's end of the connection to the worker in this slot."""
+        return self._worker_sockets[slot]
+
+    def disconnect(self, slot: int) -> None:
+        """Closes the dispatcher's end of the worker in this slot, which is dead."""
+        if (ours := self._worker_sockets.pop(slot, None)) is not None:
+            ours.close()
+
+    def disconnect_all(self) -> None:
+        """Closes all of them: without a dispatcher, workers see that none will come."""
+        for slot in list(self._worker_sockets):
+            self.disconnect(slot)
 
     def _fork(self, run: Callable[[], int], close: list[Closable]) -> int:
         """Forks a child that closes what is not its own and exits with what `run` returns.
@@ -93,3 +127,9 @@ class Nursery:
             self._programs.log("child").exception("process.failed")
         finally:
             os._exit(code)
+
+
+def _check_room(sock: socket.socket) -> None:
+    """Raises OSError if the dispatcher, which has the same limit, has no room for the socket."""
+    if sock.fileno() >= descriptors.limit() - _RESERVED:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))

@@ -9,21 +9,21 @@ import time
 from collections.abc import Collection
 
 from queued.service.linux import procfs
-from queued.service.linux.detached_processes import Spared
+from queued.service.linux.detached_processes import DetachedProcesses
 from queued.service.linux.procfs import Process, RunName
 
 _DYING_S = 0.002
 
 
-class Orphans:
+class OrphanReaper:
     """The supervisor's view of what its workers left, now and earlier."""
 
     def __init__(self) -> None:
-        self._spared = Spared()
+        self._detached = DetachedProcesses()
 
     def spare_all(self) -> None:
         """What descends from us before we have started anything is somebody else's."""
-        self._spared.add(procfs.descendants(os.getpid()))
+        self._detached.add(procfs.descendants(os.getpid()))
 
     def look(self, own: Collection[int]) -> list[Process]:
         """All that descends from us and from none of our `own` children."""
@@ -38,10 +38,10 @@ class Orphans:
         job may leave processes. The runs must be collected after the look: whose orphans were
         seen by it is dead by now.
         """
-        self._spared.forget_dead(found)
-        unknown = [process for process in self._spared.without(found) if not process.zombie]
-        self._spared.add([process for process in unknown if _may_stay(process, lost)])
-        left = self._spared.without(unknown)
+        self._detached.forget_dead(found)
+        unknown = [process for process in self._detached.without(found) if not process.zombie]
+        self._detached.add([process for process in unknown if _may_stay(process, lost)])
+        left = self._detached.without(unknown)
         killed = [process for process in left if procfs.send(process, signal.SIGKILL)]
         if killed:
             time.sleep(_DYING_S)  # the kernel takes them down

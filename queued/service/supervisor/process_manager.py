@@ -7,44 +7,55 @@ supervisor's.
 import os
 import signal
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
 from queued.core import times
-from queued.service.ipc import channel
-from queued.service.ipc.messages import Drain, Finish, Message, Roster, WorkerGone, WorkerStarted
-from queued.service.ipc.scoreboard import DISPATCHER, Board
+from queued.service.ipc.messages import (
+    Drain,
+    Finish,
+    Message,
+    Roster,
+    WorkerFaulty,
+    WorkerGone,
+    WorkerStarted,
+)
+from queued.service.ipc.scoreboard import DISPATCHER, Scoreboard
 from queued.service.linux import procfs
-from queued.service.linux.cgroup import Groups
-from queued.service.linux.event_loop import Wake
+from queued.service.linux.cgroup import RunCgroups
+from queued.service.linux.event_loop import EventLoop
 from queued.service.linux.procfs import Process, RunName
 from queued.service.log import Log
 from queued.service.supervisor.children import Child, Children
-from queued.service.supervisor.forking import Nursery
-from queued.service.supervisor.orphan_reaper import Orphans
-from queued.service.supervisor.watchdog import Health
+from queued.service.supervisor.forking import Forker
+from queued.service.supervisor.orphan_reaper import OrphanReaper
+from queued.service.supervisor.watchdog import Watchdog
+
+if TYPE_CHECKING:
+    from queued.service.ipc.channel import Channel
 
 Hear = Callable[[list[Message]], None]
 Ended = tuple[Child, int]  # with its exit code
 _KILLING_S = 0.5  # so long for what the kernel is slow to end
 
 
-class Staff:
+class ProcessManager:
     """Who works for the supervisor. `hear` is called with what the dispatcher says."""
 
     def __init__(
-        self, table: Children, nursery: Nursery, board: Board, wake: Wake, hear: Hear
+        self, table: Children, forker: Forker, scoreboard: Scoreboard, loop: EventLoop, hear: Hear
     ) -> None:
         self.table = table
         self.leaving: set[int] = set()  # pids that were told to finish and exit
         self.unburied: list[Ended] = []  # dead workers; something that they left is alive
-        self._nursery = nursery
-        self._board = board
-        self._groups = nursery.groups
-        self._wake = wake
+        self._forker = forker
+        self._scoreboard = scoreboard
+        self._cgroups = forker.cgroups
+        self._loop = loop
         self._hear = hear
-        self._orphans = Orphans()
-        self._dispatcher: channel.Channel | None = None
+        self._reaper = OrphanReaper()
+        self._dispatcher: Channel | None = None
         self._deaths: dict[int, WorkerGone] = {}  # the last of each slot, for another dispatcher
         self._watched = False
         self._draining = self._finishing = False
@@ -52,7 +63,7 @@ class Staff:
     def take_over(self) -> None:
         """Call it before any is started: what our own process has as children already may stay."""
         procfs.become_subreaper()
-        self._orphans.spare_all()
+        self._reaper.spare_all()
 
     # What is wanted of them
 
@@ -76,13 +87,14 @@ class Staff:
     def end_jobs(self) -> None:
         """Workers end what they run."""
         self.table.refill = False
-        self._board.stop()
+        self._scoreboard.stop()
         self._signal(self.table.living_workers(), signal.SIGQUIT)
 
     def give_up(self) -> None:
         """No dispatcher could do better: who owes it a result must not wait for the next."""
         self.table.redispatch = False
-        self._nursery.close()
+        if self._dispatcher is None:
+            self._forker.disconnect_all()
 
     def finish(self) -> None:
         """No worker is left: the dispatcher records the rest and exits."""
@@ -94,7 +106,7 @@ class Staff:
         self.table.redispatch = False
         self._signal(self.table.living(), signal.SIGKILL)
 
-    def check(self, health: Health, log: Log) -> bool:
+    def check(self, health: Watchdog, log: Log) -> bool:
         """Asks who is due to be asked, and kills who hangs; whether all have answered."""
         self._watched = True
         found = health.look(self.table.living(), times.monotonic_s())
@@ -140,34 +152,34 @@ class Staff:
         left: list[Process] = []
         end_s = times.monotonic_s() + _KILLING_S
         while gone or _somebody_died():
-            found = self._orphans.look({child.pid for child in self.table.living()})
+            found = self._reaper.look({child.pid for child in self.table.living()})
             more = self._collect()
             gone += more
-            ended, left = self._orphans.kill(found, self._lost(gone))
+            ended, left = self._reaper.kill(found, self._lost(gone))
             killed.update(ended)
             # However long it took: one look more after the last death. Its orphans are there now.
             if not more and (not ended or times.monotonic_s() >= end_s):
                 left += ended  # the kernel holds them
                 break
         count = len(killed)
-        if gone and self._groups is not None:
-            more_killed, stuck = self._end_groups(self._groups, self._lost(gone))
+        if gone and self._cgroups is not None:
+            more_killed, stuck = self._end_groups(self._cgroups, self._lost(gone))
             count, left = count + more_killed, left + stuck
         if count:
             log.warning("child.leftovers_killed", processes=count)
         return left
 
-    def _end_groups(self, groups: Groups, lost: list[RunName]) -> tuple[int, list[Process]]:
+    def _end_groups(self, cgroups: RunCgroups, lost: list[RunName]) -> tuple[int, list[Process]]:
         """Ends what is left of these runs, and removes the groups of runs that are over."""
-        ended = groups.end(lost)
-        groups.sweep(
-            busy=lambda: [self._board.read(one.slot) for one in self.table.living_workers()]
+        ended = cgroups.end(lost)
+        cgroups.sweep(
+            busy=lambda: [self._scoreboard.read(one.slot) for one in self.table.living_workers()]
         )
         return ended
 
     def _lost(self, gone: list[Ended]) -> list[RunName]:
         """Which runs the workers were at that died."""
-        return [self._board.read(ended[0].slot) for ended in gone if _was_lost(ended)]
+        return [self._scoreboard.read(ended[0].slot) for ended in gone if _was_lost(ended)]
 
     def _go_on(self) -> None:
         """A worker that was stopped goes on: a command could do that to its parent, for ever.
@@ -204,14 +216,17 @@ class Staff:
         if child.slot == DISPATCHER:
             self._listen()  # its last words
             self._hang_up()
+            if not self.table.redispatch:
+                self._forker.disconnect_all()
             if status == 0 and self._finishing and not dismissed:
                 self.table.redispatch = False
         else:
+            self._forker.disconnect(child.slot)
             gone = WorkerGone(
                 worker=child.slot,
                 pid=child.pid,
                 clean=status == 0,
-                begun=self._board.sessions.last(child.slot),
+                begun=self._scoreboard.run_notes.last(child.slot),
                 until_s=float("inf"),
             )
             self.say(gone)
@@ -233,13 +248,15 @@ class Staff:
                 log.info("child.started", **_names(Child(slot, pid, 0)))
 
     def _start_dispatcher(self) -> int:
-        pid, self._dispatcher = self._nursery.dispatcher()
+        pid, self._dispatcher = self._forker.dispatcher()
         self.table.started(DISPATCHER, pid, times.monotonic_s())
-        self._wake.add(self._dispatcher.fileno(), self._listen)
+        self._loop.add(self._dispatcher.fileno(), self._listen)
         for gone in self._deaths.values():
             self.say(gone)
-        workers = [*self.table.living_workers(), *(child for child, _ in self.unburied)]
-        self.say(Roster(workers=[(child.slot, child.pid) for child in workers]))
+        living = self.table.living_workers()
+        for child in living:
+            self._introduce(child.slot, child.pid)
+        self.say(Roster(workers=[child.slot for child in (*living, *map(_child, self.unburied))]))
         if self._draining:
             self.say(Drain())
         if self._finishing:
@@ -247,11 +264,17 @@ class Staff:
         return pid
 
     def _start_worker(self, slot: int) -> int:
-        self._board.sessions.make_room(slot)
-        pid = self._nursery.worker(slot, self._dispatcher)
+        self._scoreboard.run_notes.make_room(slot)
+        pid = self._forker.worker(slot, self._dispatcher)
         self.table.started(slot, pid, times.monotonic_s())
-        self.say(WorkerStarted(worker=slot, pid=pid))
+        self._introduce(slot, pid)
         return pid
+
+    def _introduce(self, slot: int, pid: int) -> None:
+        """Gives the dispatcher, if there is one, the connection to a worker."""
+        if self._dispatcher is not None:
+            started = WorkerStarted(worker=slot, pid=pid)
+            self._dispatcher.send_socket(started, self._forker.worker_socket(slot))
 
     # The dispatcher
 
@@ -264,14 +287,19 @@ class Staff:
 
     def _hang_up(self) -> None:
         if self._dispatcher is not None:
-            self._wake.remove(self._dispatcher.fileno())
+            self._loop.remove(self._dispatcher.fileno())
             self._dispatcher.close()
             self._dispatcher = None
+
+    def replace(self, faulty: WorkerFaulty) -> None:
+        """Kills a worker that breaks the protocol; it is replaced like any dead one."""
+        wrong = [c for c in self.table.living_workers() if c.pid == faulty.pid]
+        self._signal(wrong, signal.SIGKILL)
 
     def flush(self) -> None:
         """Sends what the dispatcher had no room for; call it before each sleep."""
         if self._dispatcher is not None:
-            self._dispatcher.flush_with(self._wake)
+            self._dispatcher.flush_with(self._loop)
 
 
 def _somebody_died() -> bool:
@@ -279,6 +307,10 @@ def _somebody_died() -> bool:
         return procfs.dead_child() is not None
     except ChildProcessError:
         return False
+
+
+def _child(ended: Ended) -> Child:
+    return ended[0]
 
 
 def _was_lost(ended: Ended) -> bool:

@@ -9,7 +9,7 @@ from sdnotify import SystemdNotifier
 from queued.core import times
 
 
-class Notify:
+class SdNotify:
     """Silent where nobody listens."""
 
     def __init__(self, ready_pipe: int | None = None) -> None:

@@ -3,7 +3,7 @@
 from enum import IntEnum
 
 from queued.service.ipc.messages import Load
-from queued.service.supervisor.sd_notify import Notify
+from queued.service.supervisor.sd_notify import SdNotify
 
 _EXTEND_S = 15.0
 _EXTEND_AGAIN_S = 5.0
@@ -19,10 +19,10 @@ class Stage(IntEnum):
     ABANDONED = 4  # the dispatcher was told to end at once
 
 
-class Bulletin:
+class StatusReporter:
     """Says each thing once; repeats only what asks for time."""
 
-    def __init__(self, notify: Notify) -> None:
+    def __init__(self, notify: SdNotify) -> None:
         self.load = Load(busy=[], waiting=0)
         self.announced = False
         self._notify = notify

@@ -26,18 +26,19 @@ from queued.service.ipc.messages import (
     Ready,
     Renew,
     StopRequested,
+    WorkerFaulty,
 )
-from queued.service.ipc.scoreboard import DISPATCHER, Board
+from queued.service.ipc.scoreboard import DISPATCHER, Scoreboard
 from queued.service.linux import pdeathsig
-from queued.service.linux.event_loop import Wake
+from queued.service.linux.event_loop import EventLoop
 from queued.service.linux.signals import Signals
 from queued.service.supervisor.children import Children
-from queued.service.supervisor.forking import Nursery, Programs
-from queued.service.supervisor.process_manager import Staff
+from queued.service.supervisor.forking import Forker, Programs
+from queued.service.supervisor.process_manager import ProcessManager
 from queued.service.supervisor.reload import ReloadFile, Renewal
-from queued.service.supervisor.sd_notify import Notify, watchdog_s
-from queued.service.supervisor.status import Bulletin, Stage
-from queued.service.supervisor.watchdog import Health
+from queued.service.supervisor.sd_notify import SdNotify, watchdog_s
+from queued.service.supervisor.status import Stage, StatusReporter
+from queued.service.supervisor.watchdog import Watchdog
 
 _HANDLED = (
     signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGHUP,
@@ -49,23 +50,25 @@ _NEXT = {Stage.RUNNING: Stage.DRAINING, Stage.DRAINING: Stage.STOPPING}  # at a 
 class Supervisor:
     """The loop of the main process."""
 
-    def __init__(self, *, programs: Programs, board: Board, notify: Notify) -> None:
+    def __init__(self, *, programs: Programs, scoreboard: Scoreboard, notify: SdNotify) -> None:
         environment = dict(os.environ)
         self._programs = programs
         self._log = programs.log("supervisor")
-        self._bulletin = Bulletin(notify)
+        self._status = StatusReporter(notify)
         self._grace_s = programs.settings.shutdown_grace
         self._wanted = programs.settings.workers
         self._extra = 0  # workers more or fewer than the settings want, by signal
-        self._health = Health(watchdog_s(environment), board.answered_s)
+        self._watchdog = Watchdog(watchdog_s(environment), scoreboard.answered_s)
         self._reloads = ReloadFile(environment)
         self._renewal: Renewal | None = None
-        self._wake = Wake()
+        self._loop = EventLoop()
         self._signals = Signals(_HANDLED)
         pdeathsig.die_with_supervisord(environment)
         self._children = Children(self._wanted)
-        self._staff = Staff(self._children, Nursery(programs), board, self._wake, self._hear)
-        self._staff.take_over()
+        self._processes = ProcessManager(
+            self._children, Forker(programs), scoreboard, self._loop, self._hear
+        )
+        self._processes.take_over()
         self._ready = False  # whether the dispatcher of now is
         self._stage = Stage.RUNNING
         self._deadline_s: float | None = None
@@ -74,23 +77,23 @@ class Supervisor:
     @property
     def served(self) -> bool:
         """Whether it was ready once."""
-        return self._bulletin.announced
+        return self._status.announced
 
     def run(self) -> int:
         """Serves until it is told to stop and all children are gone; the exit code."""
         gc.freeze()  # children share what is never freed
-        self._wake.add(self._signals.fileno(), self._obey)
+        self._loop.add(self._signals.fileno(), self._obey)
         self._record(self._reloads.reset)
         self._log.info("service.started", workers=self._children.workers)
         while True:
-            self._staff.reap(self._log)
+            self._processes.reap(self._log)
             self._decide()
             if self._ended():
                 return self._last_line()
-            self._staff.start_due(self._log)
+            self._processes.start_due(self._log)
             self._renew()
             self._tell()
-            self._wake.wait(self._timeout_s())
+            self._loop.wait(self._timeout_s())
 
     # What wakes it
 
@@ -118,16 +121,18 @@ class Supervisor:
                 case Applied():
                     self._wanted, self._grace_s = message.workers, message.shutdown_grace_s
                     self._resize(self._extra)
+                case WorkerFaulty():
+                    self._processes.replace(message)
                 case Load():
-                    self._bulletin.load = message
+                    self._status.load = message
                 case StopRequested() if self._stage is Stage.RUNNING:
                     self._advance(Stage.DRAINING, "worker stop")
                 case Fatal():
                     self._fatal = message
 
     def _announce(self) -> None:
-        if not self._bulletin.announced:
-            self._bulletin.ready()
+        if not self._status.announced:
+            self._status.ready()
             self._log.info("service.ready")
 
     # Decisions
@@ -140,30 +145,30 @@ class Supervisor:
         match stage:
             case Stage.DRAINING:
                 self._deadline_s = times.monotonic_s() + self._grace_s
-                self._bulletin.stopping()
+                self._status.stopping()
                 self._log.info("service.draining", cause=cause, grace_s=self._grace_s)
-                self._staff.drain()
+                self._processes.drain()
             case Stage.STOPPING:
                 self._log.warning("service.stopping", cause=cause)
-                self._staff.end_jobs()
+                self._processes.end_jobs()
             case Stage.FINISHING:
-                self._bulletin.extended()
-                self._staff.finish()
+                self._status.extended()
+                self._processes.finish()
             case Stage.ABANDONED:
                 self._log.warning("service.stopping", cause=cause, action="not all was recorded")
-                self._staff.abandon()
+                self._processes.abandon()
 
     def _decide(self) -> None:
         if self._fatal is not None:
-            self._staff.give_up()
+            self._processes.give_up()
             self._advance(Stage.STOPPING, "the dispatcher cannot go on")
         if self._stage is Stage.RUNNING:
-            self._staff.dismiss(self._children.surplus())
+            self._processes.dismiss(self._children.surplus())
         elif self._stage is Stage.DRAINING:
-            self._staff.dismiss(self._children.living_workers())
+            self._processes.dismiss(self._children.living_workers())
             if self._deadline_s is not None and times.monotonic_s() >= self._deadline_s:
                 self._advance(Stage.STOPPING, "the grace is over")
-        working = self._children.living_workers() or self._staff.unburied
+        working = self._children.living_workers() or self._processes.unburied
         if self._stage in (Stage.DRAINING, Stage.STOPPING) and not working:
             self._advance(Stage.FINISHING, "no worker is left")
 
@@ -194,7 +199,7 @@ class Supervisor:
         """Takes the conf file if it is good, and begins to renew the children."""
         if self._stage is not Stage.RUNNING:
             return
-        self._bulletin.reloading()
+        self._status.reloading()
         self._record(self._reloads.begin)
         try:
             self._programs.reload()
@@ -213,13 +218,13 @@ class Supervisor:
             return
         old = self._renewal.old(self._children.living())
         if old and old[0].slot == DISPATCHER:
-            if old[0].pid not in self._staff.leaving:
-                self._staff.leaving.add(old[0].pid)
-                self._staff.say(Renew())
+            if old[0].pid not in self._processes.leaving:
+                self._processes.leaving.add(old[0].pid)
+                self._processes.say(Renew())
         elif old:
             workers = self._children.living_workers()
-            leaving, busy = self._staff.leaving, self._bulletin.load.busy
-            self._staff.dismiss(self._renewal.next(workers, leaving, busy))
+            leaving, busy = self._processes.leaving, self._status.load.busy
+            self._processes.dismiss(self._renewal.next(workers, leaving, busy))
         elif self._ready and self._children.next_s() is None:
             self._renewal = None
             self._log.info("reload.finished")
@@ -227,7 +232,7 @@ class Supervisor:
 
     def _end_reload(self, refused: str = "") -> None:
         if self._renewal is None:
-            self._bulletin.reloaded()
+            self._status.reloaded()
         self._record(partial(self._reloads.end, refused))
 
     def _record(self, write: Callable[[], None]) -> None:
@@ -243,32 +248,32 @@ class Supervisor:
     def _tell(self) -> None:
         """Says how it is where somebody listens, and that it is well where somebody asks."""
         now_s = times.monotonic_s()
-        if self._health.due(now_s) and self._staff.check(self._health, self._log):
-            self._bulletin.well()
+        if self._watchdog.due(now_s) and self._processes.check(self._watchdog, self._log):
+            self._status.well()
         workers = len(self._children.living_workers())
-        self._bulletin.status(self._stage, workers, reloading=self._renewal is not None)
-        self._bulletin.extend(now_s)
+        self._status.status(self._stage, workers, reloading=self._renewal is not None)
+        self._status.extend(now_s)
 
     def _describe(self) -> None:
         living = self._children.living()
         self._log.info(
             "service.described",
             stage=self._stage.name.lower(),
-            status=self._bulletin.line(self._stage, len(self._children.living_workers())),
+            status=self._status.line(self._stage, len(self._children.living_workers())),
             workers_wanted=self._children.workers,
             children={child.slot: child.pid for child in living},
-            leaving=[child.slot for child in living if child.pid in self._staff.leaving],
+            leaving=[child.slot for child in living if child.pid in self._processes.leaving],
         )
-        self._staff.say(Describe())
+        self._processes.say(Describe())
 
     def _timeout_s(self) -> float | None:
         """Until the next deadline; None: a signal or the dispatcher will wake us."""
-        self._staff.flush()
+        self._processes.flush()
         deadlines_s = (
             self._children.next_s(),
             self._deadline_s,
-            self._health.next_s,
-            self._bulletin.next_s(),
+            self._watchdog.next_s,
+            self._status.next_s(),
         )
         waits_s = [at_s for at_s in deadlines_s if at_s is not None]
         return max(0.0, min(waits_s) - times.monotonic_s()) if waits_s else None

@@ -23,7 +23,7 @@ class Finding(NamedTuple):
     well: bool  # all have answered the last question
 
 
-class Health:
+class Watchdog:
     """Judges by answers only, never by time alone: a machine that slept is no hang."""
 
     def __init__(self, limit_s: float | None, answered_s: AnsweredS) -> None:

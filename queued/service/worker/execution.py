@@ -12,12 +12,12 @@ from enum import Enum, auto
 from queued.core import times
 from queued.core.model import Ending, Outcome
 from queued.service.ipc.messages import Run
-from queued.service.ipc.run_notes import Note
-from queued.service.linux.cgroup import Group, Used
-from queued.service.linux.detached_processes import Spared
+from queued.service.ipc.run_notes import RunNote
+from queued.service.linux.cgroup import Cgroup, Used
+from queued.service.linux.detached_processes import DetachedProcesses
 from queued.service.worker import spawn
-from queued.service.worker.output_streams import Streams
-from queued.service.worker.process_tree import Family
+from queued.service.worker.output_streams import OutputStreams
+from queued.service.worker.process_tree import ProcessTree
 
 _KILL_AGAIN_S = 0.02  # first wait while something still forks or is slow to die
 _KILL_AGAIN_MAX_S = 1.0
@@ -53,19 +53,19 @@ class Execution:
         self,
         run: Run,
         environment: spawn.Environment,
-        spared: Spared,
-        group: Group | None,
-        note: Note,
+        detached: DetachedProcesses,
+        group: Cgroup | None,
+        note: RunNote,
         *,
         now_s: float,
     ) -> None:
         self.run = run
         self.group = group  # None once it is removed
-        self.streams = Streams(run.output_limit)
+        self.output = OutputStreams(run.output_limit)
         self.next_s = now_s  # when `tick` wants to be called next, on the monotonic clock
         self._environment = environment
         self._note = note  # outlives the worker
-        self._family = Family(environment, spared)
+        self._tree = ProcessTree(environment, detached)
 
     # What its owner calls
 
@@ -92,7 +92,7 @@ class Execution:
 
     def reap(self, now_s: float) -> None:
         """Collects dead children: the command, and orphans of it that became ours."""
-        family = self._family
+        family = self._tree
         running = family.status is None
         childless = family.reap()
         if family.status is None or self.phase is Phase.OVER:
@@ -103,7 +103,7 @@ class Execution:
 
     def ending(self) -> Ending:
         """How it ended; only once it is over."""
-        family, streams = self._family, self.streams
+        family, output = self._tree, self.output
         exit_code, signal_name = (None, None) if family.status is None else _decode(family.status)
         cpu_ms, peak_kib = self._used
         ran_ms = round((self._ended_s - self._started_s) * 1000)
@@ -117,14 +117,14 @@ class Execution:
             ran_ms,
             round(family.cpu_s * 1000) if cpu_ms is None else cpu_ms,
             peak_kib or family.peak_kib or None,
-            *streams.totals,
-            streams.recent,
+            *output.totals,
+            output.recent,
         )
 
     # How it goes on
 
     def _start(self, now_s: float) -> None:
-        run, family = self.run, self._family
+        run, family = self.run, self._tree
         self._started_ms, self._started_s = times.now_ms(), now_s
         family.starting()
         self._note.starts(run.key.token)
@@ -141,13 +141,13 @@ class Execution:
             self._over(now_s)
             return
         self._note.started(family.pid)
-        self.streams.watch(pipes)
+        self.output.watch(pipes)
         self.phase = Phase.RUNNING
         self.next_s = now_s + run.timeout_s if run.timeout_s else times.NEVER_S
         if self.group is not None and self.group.memory:
             self._limit(self.group, now_s)
 
-    def _limit(self, group: Group, now_s: float) -> None:
+    def _limit(self, group: Cgroup, now_s: float) -> None:
         """Holds the run to its limit of memory. Without it, it must not go on."""
         limit = self.run.options.get("limits", {}).get("memory")
         try:
@@ -160,13 +160,13 @@ class Execution:
     def _exited(self, now_s: float, *, childless: bool) -> None:
         """The command is gone; what it left is terminated, if it must not stay."""
         stay = bool(self.run.options.get("leave_children")) and self._reason is None
-        if childless or self._family.gone():
+        if childless or self._tree.gone():
             if self._closed() or stay:
                 self._over()
             elif self.phase is not Phase.KILLING:
                 self._kill(now_s)  # nobody is left to ask: it came into the group from elsewhere
         elif stay:
-            self._family.spare()
+            self._tree.spare()
             self._closed()
             self._over()
         elif self.phase is Phase.RUNNING:
@@ -185,7 +185,7 @@ class Execution:
         return True
 
     def _killed(self) -> bool:
-        status = self._family.status
+        status = self._tree.status
         return status is not None and os.WTERMSIG(status) == signal.SIGKILL
 
     def _over(self, ended_s: float | None = None) -> None:
@@ -197,14 +197,14 @@ class Execution:
     def _terminate(self, now_s: float) -> None:
         self.phase = Phase.TERMINATING
         self.next_s = now_s + self.run.kill_grace_s
-        self._family.signal(signal.SIGTERM, signal.SIGCONT)
+        self._tree.signal(signal.SIGTERM, signal.SIGCONT)
 
     def _kill(self, now_s: float) -> None:
         self.phase = Phase.KILLING
         wait_s = min(_KILL_AGAIN_S * 2 ** min(self._kills, 16), _KILL_AGAIN_MAX_S)
         self.next_s = now_s + wait_s
         self._kills += 1
-        self.unkillable = not self._family.signal(signal.SIGKILL)
+        self.unkillable = not self._tree.signal(signal.SIGKILL)
         if self.group is not None:
             self.group.kill()
         self.reap(now_s)

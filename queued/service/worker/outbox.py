@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from queued.service.worker.execution import Execution
 
 
-class Owed:
+class Outbox:
     """Results that were sent, and claims that were given back, and are not known to be recorded."""
 
     def __init__(self) -> None:
@@ -32,7 +32,7 @@ class Owed:
     def report(self, send: Callable[[Message], None]) -> None:
         """Sends all of it again: to another dispatcher, which may know nothing of it."""
         for execution in self.results.values():
-            execution.streams.rewind()
+            execution.output.rewind()
             report(execution, send)
         for key in self.returned:
             send(Returned(key=key))
@@ -40,8 +40,8 @@ class Owed:
 
 def report(execution: "Execution", send: Callable[[Message], None]) -> None:
     """Sends the last of a run's output and how it ended."""
-    key, streams = execution.run.key, execution.streams
-    while streams.waiting > CHUNK:
-        for piece in streams.pieces(CHUNK):
+    key, output = execution.run.key, execution.output
+    while output.waiting > CHUNK:
+        for piece in output.pieces(CHUNK):
             send(Output(key=key, piece=piece))
-    send(Result(key=key, ending=execution.ending(), pieces=streams.pieces(CHUNK)))
+    send(Result(key=key, ending=execution.ending(), pieces=output.pieces(CHUNK)))

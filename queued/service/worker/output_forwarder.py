@@ -5,28 +5,33 @@ from functools import partial
 
 from queued.core import times
 from queued.service.ipc.messages import Message, Output, Run
-from queued.service.linux.event_loop import Wake
+from queued.service.linux.event_loop import EventLoop
 from queued.service.worker.capture import CHUNK
-from queued.service.worker.output_streams import Streams
+from queued.service.worker.output_streams import OutputStreams
 
 _FLUSH_S = 0.5  # output reaches the dispatcher within this time
 _IN_FLIGHT = 8  # pieces of output that may wait for their acknowledgement
 
 
-class Tap:
+class OutputForwarder:
     """On the streams of one run, from now on."""
 
     def __init__(
-        self, run: Run, streams: Streams, wake: Wake, send: Callable[[Message], None], now_s: float
+        self,
+        run: Run,
+        output: OutputStreams,
+        loop: EventLoop,
+        send: Callable[[Message], None],
+        now_s: float,
     ) -> None:
         self._run = run
-        self._streams = streams
-        self._wake = wake
+        self._output = output
+        self._loop = loop
         self._send = send
         self._flushed_s = now_s
         self.next_s = now_s  # when `tick` has something to do
-        for descriptor in streams.descriptors():
-            wake.add(descriptor, partial(self._read, descriptor))
+        for descriptor in output.descriptors():
+            loop.add(descriptor, partial(self._read, descriptor))
 
     def tick(self, now_s: float) -> None:
         """Does what is due. Call it whenever the worker was awake, too: output may have come."""
@@ -36,22 +41,22 @@ class Tap:
 
     def end(self) -> None:
         """The run is over."""
-        for descriptor in self._streams.descriptors():
-            self._wake.remove(descriptor)
+        for descriptor in self._output.descriptors():
+            self._loop.remove(descriptor)
 
     def _read(self, descriptor: int) -> None:
-        if not self._streams.read(descriptor):
-            self._wake.remove(descriptor)
-            self._streams.close(descriptor)
+        if not self._output.read(descriptor):
+            self._loop.remove(descriptor)
+            self._output.close(descriptor)
 
     def _flush_s(self) -> float:
         """When output is to be handed on; not before what was handed on is durable."""
-        if not self._streams.waiting or self._streams.unacknowledged >= _IN_FLIGHT:
+        if not self._output.waiting or self._output.unacknowledged >= _IN_FLIGHT:
             return times.NEVER_S
-        return 0.0 if self._streams.pressing else self._flushed_s + _FLUSH_S
+        return 0.0 if self._output.pressing else self._flushed_s + _FLUSH_S
 
     def _flush(self, now_s: float) -> None:
-        room = _IN_FLIGHT - self._streams.unacknowledged
-        for piece in self._streams.pieces(room * CHUNK):
+        room = _IN_FLIGHT - self._output.unacknowledged
+        for piece in self._output.pieces(room * CHUNK):
             self._send(Output(key=self._run.key, piece=piece))
         self._flushed_s = now_s

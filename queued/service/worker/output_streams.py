@@ -10,7 +10,7 @@ from queued.service.worker.spawn import Pipes
 _LEFT_IN_PIPE = 1 << 20  # a process that was left alive on purpose may print for ever
 
 
-class Streams:
+class OutputStreams:
     """What a run printed: one stream, or two kept apart. `limit`: bytes of each that are kept."""
 
     def __init__(self, limit: int) -> None:

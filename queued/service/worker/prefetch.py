@@ -9,7 +9,7 @@ from queued.service.ipc.messages import QUICK_S, Run
 _PATIENCE = 1.5  # times QUICK_S: no run waits longer in the queue
 
 
-class Hand:
+class PrefetchQueue:
     """The runs that a worker has in hand, in their order, with when each has come."""
 
     def __init__(self) -> None:

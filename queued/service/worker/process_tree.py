@@ -8,14 +8,14 @@ import os
 import signal
 
 from queued.service.linux import procfs
-from queued.service.linux.detached_processes import Spared
+from queued.service.linux.detached_processes import DetachedProcesses
 from queued.service.linux.procfs import Process
 from queued.service.worker.spawn import Environment
 
 _ANY = -1  # child, for wait4(2)
 
 
-class Family:
+class ProcessTree:
     """A command and all that it started."""
 
     pid: int | None = None  # the command
@@ -25,21 +25,21 @@ class Family:
     # program replaces the worker's in memory, so that the size of a worker is the least.
     peak_kib = 0
 
-    def __init__(self, environment: Environment, spared: Spared) -> None:
+    def __init__(self, environment: Environment, detached: DetachedProcesses) -> None:
         """`environment` is that of the command, which names its run."""
         self._environment = environment
-        self._spared = spared
+        self._detached = detached
 
     def starting(self) -> None:
         """Call it before the command is started: what descends from the worker is not of it."""
-        if self._spared:
-            self._spared.add(procfs.descendants(os.getpid()))
+        if self._detached:
+            self._detached.add(procfs.descendants(os.getpid()))
 
     def reap(self) -> bool:
         """Collects dead children: the command, and orphans that became ours; whether all are."""
         try:
-            while (dead := procfs.dead_child() if self._spared else _ANY) is not None:
-                foreign = dead != _ANY and self._spared.has(dead)  # known until it is collected
+            while (dead := procfs.dead_child() if self._detached else _ANY) is not None:
+                foreign = dead != _ANY and self._detached.has(dead)  # known until it is collected
                 pid, status, usage = os.wait4(dead, os.WNOHANG)
                 if not pid:
                     return False
@@ -54,7 +54,7 @@ class Family:
 
     def gone(self) -> bool:
         """Whether nothing of it is alive, after `reap` has found other children."""
-        return bool(self._spared) and not self.left()
+        return bool(self._detached) and not self.left()
 
     def left(self) -> list[Process]:
         """What is alive of it; a zombie waits for a parent, which is told to end.
@@ -63,18 +63,18 @@ class Family:
         """
         for _ in range(3):
             living = procfs.descendants(os.getpid())
-            self._spared.forget_dead(living)
-            left = [p for p in self._spared.without(living) if not p.zombie]
+            self._detached.forget_dead(living)
+            left = [p for p in self._detached.without(living) if not p.zombie]
             run = procfs.run_of(self._environment)
-            self._spared.add([p for p in left if procfs.left_on_purpose(p.pid, [run])])
-            left = self._spared.without(left)
+            self._detached.add([p for p in left if procfs.left_on_purpose(p.pid, [run])])
+            left = self._detached.without(left)
             if left:
                 return left
         return []
 
     def spare(self) -> None:
         """What is left may stay, also during the worker's later jobs."""
-        self._spared.add(self.left())
+        self._detached.add(self.left())
 
     def signal(self, *numbers: signal.Signals) -> bool:
         """Signals all that is left, with each of these; False if none of it may be signalled."""
@@ -89,8 +89,8 @@ def _signal_all(left: list[Process], number: signal.Signals) -> bool:
     Then those that are in none of these groups, or have left them just before the signal came.
     """
     worker = os.getpid()
-    groups = {p.group for p in left if p.parent == worker} - {os.getpgid(0)}
-    pinned = {group for group in groups if any(p.group == group and _ours(p) for p in left)}
+    cgroups = {p.group for p in left if p.parent == worker} - {os.getpgid(0)}
+    pinned = {group for group in cgroups if any(p.group == group and _ours(p) for p in left)}
     taken = [_signal_group(group, number) for group in pinned]
     for process in left:
         now = procfs.look(process.pid)

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from queued.service.ipc.messages import Run
-from queued.service.linux.cgroup import Group
+from queued.service.linux.cgroup import Cgroup
 
 SHELL = "/bin/sh"
 # All get their default: of each that it is not told of, glibc asks the kernel first.
@@ -85,7 +85,7 @@ def _own(options: dict[str, Any]) -> Environment:
     return own
 
 
-def start(run: Run, environment: Environment, group: Group | None) -> tuple[int, Pipes]:
+def start(run: Run, environment: Environment, group: Cgroup | None) -> tuple[int, Pipes]:
     """Starts the command; its pid and the pipes to read. Leaves nothing open when it raises.
 
     In `group`, if there is one; the limit of memory is then its matter, where it can hold it.
@@ -118,7 +118,7 @@ def _pipe(reads: list[int], writes: list[int]) -> None:
     os.set_blocking(read, False)
 
 
-def _start(run: Run, environment: Environment, group: Group | None, outputs: list[int]) -> int:
+def _start(run: Run, environment: Environment, group: Cgroup | None, outputs: list[int]) -> int:
     begin = _spawn
     if run.options and run.options.keys() & _SPECIAL:
         begin = partial(_fork, limits_of(run, group))
@@ -128,7 +128,7 @@ def _start(run: Run, environment: Environment, group: Group | None, outputs: lis
         return begin(run, environment, outputs)
 
 
-def limits_of(run: Run, group: Group | None) -> dict[str, int]:
+def limits_of(run: Run, group: Cgroup | None) -> dict[str, int]:
     """The limits that the command's own process must be given."""
     limits: dict[str, int] = run.options.get("limits", {})
     if group is None or not group.memory:

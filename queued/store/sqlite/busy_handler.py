@@ -15,7 +15,7 @@ _LATE_S, _EAGER_S = 0.2, 0.002  # who has waited so long sleeps no longer than t
 _STUCK_S = 2.0  # unless it is nobody's turn: one holds the lock for long
 
 
-class Patience:
+class BusyHandler:
     """A busy handler: sleeps a random short while, so that nobody starves; asks when to give up.
 
     Who has waited longer than most tries more often than most, until it has its turn.
@@ -47,7 +47,7 @@ class Patience:
         return True
 
 
-def patiently(call: Callable[[], T], patience: Callable[[int], bool]) -> T:
+def patiently(call: Callable[[], T], busy_handler: Callable[[int], bool]) -> T:
     """What `call` returns, however long another is stopped at a lock of the WAL's index.
 
     SQLite waits 10 s there, does not ask the busy handler, and calls it a protocol error. Whatever
@@ -58,6 +58,6 @@ def patiently(call: Callable[[], T], patience: Callable[[int], bool]) -> T:
         try:
             return call()
         except apsw.ProtocolError:
-            if not patience(tries):
+            if not busy_handler(tries):
                 raise
         tries += 1

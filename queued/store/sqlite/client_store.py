@@ -19,7 +19,7 @@ from queued.core.model import (
     Summary,
     WorkerStatus,
 )
-from queued.store.sqlite.busy_handler import Patience
+from queued.store.sqlite.busy_handler import BusyHandler
 from queued.store.sqlite.connection import Database, Row, damaged, named_errors
 
 _PAGE = 500
@@ -40,8 +40,8 @@ class DuplicateJobError(ConflictError):
 class SqliteStore:
     """A `Store` in one SQLite file, which is made if it is not there."""
 
-    def __init__(self, path: str, patience: Patience | None = None) -> None:
-        self._database = Database(path, patience or Patience())
+    def __init__(self, path: str, busy_handler: BusyHandler | None = None) -> None:
+        self._database = Database(path, busy_handler or BusyHandler())
         self._ids = ids.IdSource()
         self.kept = self._database.kept  # the backup that was made before an upgrade
 

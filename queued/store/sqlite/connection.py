@@ -23,7 +23,7 @@ from queued.core.errors import (
 from queued.core.suggestions import brief
 from queued.store import permissions
 from queued.store.sqlite import schema, sql_loader
-from queued.store.sqlite.busy_handler import Patience, patiently
+from queued.store.sqlite.busy_handler import BusyHandler, patiently
 
 Value = int | float | str | bytes | None
 Values = Mapping[str, Value]  # by the name that the statement gives them
@@ -35,9 +35,9 @@ _WAL_KEPT = 16 * 1024 * 1024  # what a checkpoint leaves of a WAL that once grew
 class Database:
     """An open database: the connection, its named statements, and transactions."""
 
-    def __init__(self, path: str, patience: Patience) -> None:
+    def __init__(self, path: str, busy_handler: BusyHandler) -> None:
         self.path = path
-        self._patience = patience
+        self._busy_handler = busy_handler
         self.kept: str | None = None  # the backup that was made before an upgrade
         self._full: bool | None = None
         self._seen: int | None = None
@@ -46,9 +46,9 @@ class Database:
             _make(path)
             # The busy handler must be there before the first statement, which may meet a recovery.
             self._connection = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE)
-            self._connection.set_busy_handler(patience)
+            self._connection.set_busy_handler(busy_handler)
             try:
-                patiently(self._prepare, patience)
+                patiently(self._prepare, busy_handler)
             except BaseException:
                 close_untouched(self._connection, path)
                 raise
@@ -60,7 +60,7 @@ class Database:
         connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
         self._make_durable(full=True)
         if version < self._schema:
-            self.kept = schema.migrate(connection, self.path, self._patience)
+            self.kept = schema.migrate(connection, self.path, self._busy_handler)
         connection.execute("PRAGMA foreign_keys = ON")
         connection.pragma("journal_size_limit", _WAL_KEPT)
 
@@ -79,7 +79,7 @@ class Database:
             return self._connection.execute(self._sql[name], values).fetchall()
         except apsw.ProtocolError:
             again = partial(self._connection.execute, self._sql[name], values)
-            return patiently(lambda: again().fetchall(), self._patience)
+            return patiently(lambda: again().fetchall(), self._busy_handler)
 
     def row(self, name: str, **values: Value) -> Row | None:
         """Its first row; None if there is none."""
@@ -87,7 +87,7 @@ class Database:
             return self._connection.execute(self._sql[name], values).fetchone()
         except apsw.ProtocolError:
             again = partial(self._connection.execute, self._sql[name], values)
-            return patiently(lambda: again().fetchone(), self._patience)
+            return patiently(lambda: again().fetchone(), self._busy_handler)
 
     def value(self, name: str, **values: Value) -> Any:  # noqa: ANN401 - the statement decides
         """The first column of its first row; None if there is none."""
@@ -112,7 +112,7 @@ class Database:
 
     def version(self) -> int:
         """Changes whenever another connection has committed."""
-        return patiently(self._version, self._patience)
+        return patiently(self._version, self._busy_handler)
 
     def _version(self) -> int:
         value: int = self._connection.execute("PRAGMA data_version").get
@@ -139,7 +139,7 @@ class Database:
         """
         with named_errors(self.path):
             self._make_durable(full=durable)
-            patiently(partial(self._connection.execute, "BEGIN IMMEDIATE"), self._patience)
+            patiently(partial(self._connection.execute, "BEGIN IMMEDIATE"), self._busy_handler)
             try:
                 self._must_be_current()
                 yield

@@ -5,17 +5,17 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
 from queued.core.model import Chunk, Claim, Instance, Key, Label, State
-from queued.store.protocols import Settlement, Walked
+from queued.store.protocols import PruneStep, Settlement
 from queued.store.sqlite import pruning
-from queued.store.sqlite.busy_handler import Patience
+from queued.store.sqlite.busy_handler import BusyHandler
 from queued.store.sqlite.connection import Database, Row, Values, damaged, named_errors, wal_bytes
 
 
 class SqliteLedger:
     """A `Ledger` in one SQLite file."""
 
-    def __init__(self, path: str, patience: Patience) -> None:
-        self._database = Database(path, patience)
+    def __init__(self, path: str, busy_handler: BusyHandler) -> None:
+        self._database = Database(path, busy_handler)
 
     def transaction(self, *, durable: bool = True) -> AbstractContextManager[None]:
         """See `Ledger.transaction`."""
@@ -145,7 +145,7 @@ class SqliteLedger:
         self._database.run_each("close_attempt", [_closed(one, now_ms) for one in in_force])
         return found
 
-    def prune(self, state: State, *, after: int, before_ms: int, limit: int) -> Walked:
+    def prune(self, state: State, *, after: int, before_ms: int, limit: int) -> PruneStep:
         """See `Ledger.prune`."""
         return pruning.walk(self._database, state, after=after, before_ms=before_ms, limit=limit)
 

@@ -7,21 +7,21 @@ and what outlived it.
 """
 
 from queued.core.model import State
-from queued.store.protocols import Walked
+from queued.store.protocols import PruneStep
 from queued.store.sqlite.connection import Database
 
 _PIECES = 100  # of output in one transaction: 6 MiB
 _ATTEMPTS = 1000
 
 
-def walk(database: Database, state: State, *, after: int, before_ms: int, limit: int) -> Walked:
+def walk(database: Database, state: State, *, after: int, before_ms: int, limit: int) -> PruneStep:
     """See `Ledger.prune`. Inside a transaction."""
     name = "prunable_completed" if state is State.COMPLETED else "prunable"
     rows = database.rows(name, state=state, after=after, limit=limit)
     ended = [(seq, updated) for seq, found, _, updated in rows if found == state]
     removed, complete = remove(database, [seq for seq, updated in ended if updated < before_ms])
     young = all(created >= before_ms for _, _, created, _ in rows)
-    return Walked(
+    return PruneStep(
         removed=removed,
         after=rows[-1][0] if rows and complete else after,
         done=complete and (young or len(rows) < limit),

@@ -23,7 +23,7 @@ def latest() -> int:
     return len(_files())
 
 
-def migrate(connection: apsw.Connection, path: str, patience: Patient) -> str | None:
+def migrate(connection: apsw.Connection, path: str, busy_handler: Patient) -> str | None:
     """Applies what is missing, all in one transaction; the backup that was made before, if any.
 
     `patience` says after so many tries whether to try again. Raises DatabaseUnusableError while
@@ -31,10 +31,10 @@ def migrate(connection: apsw.Connection, path: str, patience: Patient) -> str | 
     would take its children along.
     """
     if check(connection, path) == 0:
-        _switch_to_wal(connection, path, patience)
+        _switch_to_wal(connection, path, busy_handler)
     connection.execute("BEGIN IMMEDIATE")
     try:
-        kept = _upgrade(connection, path, patience)
+        kept = _upgrade(connection, path, busy_handler)
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:
@@ -43,13 +43,13 @@ def migrate(connection: apsw.Connection, path: str, patience: Patient) -> str | 
     return kept
 
 
-def _upgrade(connection: apsw.Connection, path: str, patience: Patient) -> str | None:
+def _upgrade(connection: apsw.Connection, path: str, busy_handler: Patient) -> str | None:
     """Under the write lock, so that only one does it; another may have been faster."""
     version = connection.pragma("user_version")
     names = _files()[version:]
     if not names:
         return None
-    kept = _keep(path, version, patience) if version else None
+    kept = _keep(path, version, busy_handler) if version else None
     for name in names:
         connection.execute(_statements(name)).fetchall()
     connection.pragma("application_id", APPLICATION_ID)
@@ -60,7 +60,7 @@ def _upgrade(connection: apsw.Connection, path: str, patience: Patient) -> str |
     return kept
 
 
-def _keep(path: str, version: int, patience: Patient) -> str:
+def _keep(path: str, version: int, busy_handler: Patient) -> str:
     """Makes a backup before an upgrade; nobody can write meanwhile."""
     from queued.store.sqlite.maintenance import backup, open_existing
 
@@ -71,7 +71,7 @@ def _keep(path: str, version: int, patience: Patient) -> str:
         )
         raise DatabaseUnusableError(msg)
     kept = f"{path}.schema{version}.bak"
-    with open_existing.opened(path, patience) as source:
+    with open_existing.opened(path, busy_handler) as source:
         backup.write(source, kept)
     return kept
 
@@ -133,7 +133,7 @@ def _statements(name: str) -> str:
         return file.read()
 
 
-def _switch_to_wal(connection: apsw.Connection, path: str, patience: Patient) -> None:
+def _switch_to_wal(connection: apsw.Connection, path: str, busy_handler: Patient) -> None:
     """Turns WAL on, for good. It cannot be done inside a transaction.
 
     SQLite asks no busy handler here: two processes that make the same database would meet.
@@ -142,7 +142,7 @@ def _switch_to_wal(connection: apsw.Connection, path: str, patience: Patient) ->
         try:
             mode = connection.pragma("journal_mode", "wal")
         except apsw.BusyError:
-            if not patience(tries):
+            if not busy_handler(tries):
                 raise
         else:
             break

@@ -22,14 +22,14 @@ Patient = Callable[[int], bool]
 _SIDES = ("-wal", "-shm", "-journal")
 
 
-def backup(path: str, target: str, patience: Patient, *, replace: bool = False) -> None:
+def backup(path: str, target: str, busy_handler: Patient, *, replace: bool = False) -> None:
     """A copy of the database as it is at one moment, while others write to it.
 
     It needs no other file, and is private or its directory's group's. Raises ConflictError if
     `target` exists and may not be replaced.
     """
     _check_target(path, target, replace=replace)
-    with open_existing.opened(path, patience) as source:
+    with open_existing.opened(path, busy_handler) as source:
         write(source, target, replace=replace)
 
 
@@ -140,7 +140,7 @@ def _reading(path: str) -> Iterator[apsw.Connection]:
             connection.close()
 
 
-def restore(path: str, source: str, kept: str, patience: Patient) -> bool:
+def restore(path: str, source: str, kept: str, busy_handler: Patient) -> bool:
     """Puts a backup in place; whether there was a database, which is then kept as `kept`.
 
     Raises BusyError while an instance lives on it.
@@ -149,7 +149,7 @@ def restore(path: str, source: str, kept: str, patience: Patient) -> bool:
     must_be_idle(path)
     if os.path.exists(path):
         try:
-            _overwrite(path, source, kept, patience)
+            _overwrite(path, source, kept, busy_handler)
         except DatabaseUnusableError:
             pass
         else:
@@ -216,9 +216,9 @@ def must_be_idle(path: str) -> None:
         raise BusyError(msg)
 
 
-def _overwrite(path: str, source: str, kept: str, patience: Patient) -> None:
+def _overwrite(path: str, source: str, kept: str, busy_handler: Patient) -> None:
     """In one transaction, so that a crash leaves the old or the new."""
-    with open_existing.opened(path, patience, refuse=_must_not_be_foreign) as target:
+    with open_existing.opened(path, busy_handler, refuse=_must_not_be_foreign) as target:
         write(target, kept, check=False)
         with _reading(source) as connection, target.backup("main", connection, "main") as copying:
             copying.step(1)  # takes the write lock: who starts now waits
@@ -236,12 +236,12 @@ def _must_not_be_foreign(connection: apsw.Connection, path: str) -> None:
         raise UsageError(msg)
 
 
-def vacuum(path: str, patience: Patient) -> tuple[int, int]:
+def vacuum(path: str, busy_handler: Patient) -> tuple[int, int]:
     """Gives unused room back to the disk; the bytes of the file before and after.
 
     Others may use the database meanwhile; who writes, waits.
     """
-    with open_existing.opened(path, patience) as connection:
+    with open_existing.opened(path, busy_handler) as connection:
         connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
         before = os.stat(path).st_size
         connection.execute("VACUUM")

@@ -20,9 +20,9 @@ class Report(NamedTuple):
     notes: list[str]
 
 
-def check(path: str, patience: Callable[[int], bool], *, full: bool) -> Report:
+def check(path: str, busy_handler: Callable[[int], bool], *, full: bool) -> Report:
     """Looks at a database in one view. `full` also compares indexes with tables, and references."""
-    with open_existing.opened(path, patience) as connection:
+    with open_existing.opened(path, busy_handler) as connection:
         connection.execute("BEGIN")  # ends with the connection: a damaged file may refuse more
         current = connection.pragma("user_version") == schema.latest()
         problems = list(_read(_pages(connection, full=full)))

@@ -30,7 +30,7 @@ def must_be_ours(connection: apsw.Connection, path: str) -> None:
 
 @contextmanager
 def opened(
-    path: str, patience: Callable[[int], bool], *, refuse: Refuse = must_be_ours
+    path: str, busy_handler: Callable[[int], bool], *, refuse: Refuse = must_be_ours
 ) -> Iterator[apsw.Connection]:
     """A connection to a database of ours. Raises QueuedError, and then nothing was touched."""
     must_be_file(path)
@@ -38,9 +38,9 @@ def opened(
     with named_errors(path):
         connection = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE)
         try:
-            connection.set_busy_handler(patience)
+            connection.set_busy_handler(busy_handler)
             connection.execute("PRAGMA synchronous = FULL")
-            patiently(partial(refuse, connection, path), patience)
+            patiently(partial(refuse, connection, path), busy_handler)
         except BaseException:
             close_untouched(connection, path)
             raise

@@ -8,7 +8,7 @@ import apsw
 from queued.core.errors import DeniedError
 from queued.store import permissions
 from queued.store.sqlite import schema
-from queued.store.sqlite.busy_handler import Patience
+from queued.store.sqlite.busy_handler import BusyHandler
 from queued.store.sqlite.connection import named_errors
 from queued.store.sqlite.maintenance import open_existing
 
@@ -26,7 +26,7 @@ def schema_version(path: str) -> int:
         flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
         connection = apsw.Connection(_uri(path), flags=flags)
         try:
-            connection.set_busy_handler(Patience(_PATIENCE_S))
+            connection.set_busy_handler(BusyHandler(_PATIENCE_S))
             return schema.check(connection, path)
         finally:
             connection.close()

@@ -27,10 +27,10 @@ class Figures(NamedTuple):
     newest: tuple[str, int] | None
 
 
-def stats(path: str, patience: Callable[[int], bool]) -> Figures:
+def stats(path: str, busy_handler: Callable[[int], bool]) -> Figures:
     """Counts all rows in one view, which takes a while in a large database."""
     sql = sql_loader.load()
-    with open_existing.opened(path, patience) as connection:
+    with open_existing.opened(path, busy_handler) as connection:
         connection.execute("BEGIN")
         kept, printed = map(str, connection.execute(sql["stats_output"]).fetchall()[0])
         ends = [(str(name), int(ms)) for name, ms in connection.execute(sql["stats_ends"])]

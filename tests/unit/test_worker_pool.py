@@ -1,0 +1,200 @@
+"""The dispatcher's side of the workers' channels, with real sockets and no worker."""
+
+import random
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from typing import Any
+
+import msgspec
+import pytest
+
+from queued.core.model import Chunk, Ending, Key, Outcome
+from queued.service.dispatcher.worker_pool import WorkerPool
+from queued.service.ipc import channel, messages
+from queued.service.ipc.channel import Channel
+from queued.service.ipc.messages import (
+    Hello,
+    Output,
+    Piece,
+    Result,
+    Returned,
+    Welcome,
+    WorkerFaulty,
+    WorkerGone,
+    WorkerStarted,
+)
+from queued.service.linux.event_loop import EventLoop
+from queued.service.log import open_log
+
+KEY = Key(1, 1, 1)
+RESULT = Result(key=KEY, ending=Ending(Outcome.EXIT, exit_code=0), pieces=[])
+
+
+class Pool:
+    """A pool with one worker, whose end of the channel the test holds."""
+
+    def __init__(self) -> None:
+        ours, theirs = channel.pair()
+        self.supervisor = Channel(theirs)
+        log = open_log(level="error", style="json")
+        self.pool = WorkerPool(Channel(ours), EventLoop(), log)
+        self.pid = 0
+        self.start()
+
+    def start(self) -> None:
+        """A worker is forked, in place of the one before."""
+        self.pid += 1
+        ours, self.raw = channel.pair()
+        self.pool.started(WorkerStarted(worker=1, pid=self.pid), ours.detach())
+        self.worker = Channel(self.raw)
+
+    def receive(self) -> list[messages.Message]:
+        """What the pool puts into its inbox now."""
+        before = len(self.pool.inbox)
+        for worker in list(self.pool._workers.values()):
+            self.pool._receive(worker)
+        return [message for _, message in self.pool.inbox[before:]]
+
+    def welcome(self) -> int:
+        """The session of the greeting."""
+        (greeting,) = self.worker.receive()
+        assert isinstance(greeting, Welcome)
+        return greeting.session
+
+    def close(self) -> None:
+        for opened in (self.supervisor, self.worker):
+            opened.close()
+        for worker in self.pool._workers.values():
+            worker.channel.close()
+        self.pool._supervisor.close()
+
+
+@pytest.fixture
+def pool() -> Iterator[Pool]:
+    with closing(Pool()) as made:
+        yield made
+
+
+def test_a_worker_is_present_once_it_has_said_hello(pool: Pool) -> None:
+    assert pool.pool.present() == []
+    hello = Hello(session=pool.welcome(), holding=[])
+    pool.worker.send(hello)
+    assert pool.receive() == [hello]
+    assert pool.pool.present() == [1]
+
+
+def test_messages_for_an_earlier_dispatcher_are_dropped(pool: Pool) -> None:
+    """The worker sends again all of them that is not durable."""
+    session = pool.welcome()
+    pool.worker.send(RESULT, Hello(session=session - 1, holding=[]), Returned(key=KEY))
+    assert pool.receive() == []
+    pool.worker.send(Hello(session=session, holding=[KEY]), RESULT)
+    assert pool.receive() == [Hello(session=session, holding=[KEY]), RESULT]
+
+
+def test_the_last_messages_of_a_dead_worker_come_before_its_death(pool: Pool) -> None:
+    pool.worker.send(Hello(session=pool.welcome(), holding=[KEY]), RESULT)
+    pool.worker.close()
+    gone = WorkerGone(worker=1, pid=pool.pid, clean=True, begun=None, until_s=1.0)
+    pool.pool.gone(gone)
+    assert [type(message) for _, message in pool.pool.inbox[-3:]] == [Hello, Result, WorkerGone]
+    assert pool.pool.present() == []
+
+
+def test_the_death_of_one_whose_slot_has_another_now_drops_no_connection(pool: Pool) -> None:
+    pool.worker.close()
+    pool.receive()
+    pool.start()
+    pool.worker.send(Hello(session=pool.welcome(), holding=[]))
+    pool.receive()
+    pool.pool.gone(WorkerGone(worker=1, pid=0, clean=False, begun=None, until_s=1.0))
+    assert pool.pool.present() == [1]
+
+
+def test_a_roster_settles_the_claims_of_all_that_it_lacks(pool: Pool) -> None:
+    class Claims:
+        def busy(self) -> list[int]:
+            return [1, 2]
+
+    pool.pool.claims = Claims()  # type: ignore[assignment]
+    pool.pool.roster([1])
+    (worker, gone) = pool.pool.inbox[-1]
+    assert worker == 2
+    assert isinstance(gone, WorkerGone)
+
+
+class Faults:
+    """Packets that no worker of ours would send."""
+
+    def __init__(self, dice: random.Random) -> None:
+        self._dice = dice
+        self._kinds: list[Callable[[], bytes]] = [
+            self._noise, self._cut_off, self._wrong_place, self._deep, self._trailing,
+        ]  # fmt: skip
+
+    def make(self) -> bytes:
+        return self._dice.choice(self._kinds)()
+
+    def _noise(self) -> bytes:
+        return b"\xc1" + self._dice.randbytes(self._dice.choice([1, 7, 300, 9000]))
+
+    def _cut_off(self) -> bytes:
+        whole = _encode(RESULT)
+        return whole[: self._dice.randrange(1, len(whole))]
+
+    def _wrong_place(self) -> bytes:
+        wrong: list[messages.Message] = [
+            messages.Finish(),
+            messages.Drain(),
+            messages.Roster(workers=[1]),
+            messages.WorkerGone(worker=1, pid=1, clean=False, begun=0, until_s=0.0),
+            messages.WorkerStarted(worker=1, pid=1),
+            messages.Recorded(key=KEY, accepted=True),
+            messages.Fatal(exit_code=0, reason=""),
+        ]
+        return _encode(self._dice.choice(wrong))
+
+    def _deep(self) -> bytes:
+        return b"\x91" * self._dice.choice([10, 5000, 60_000])
+
+    def _trailing(self) -> bytes:
+        return _encode(RESULT) + bytes(self._dice.choice([1, 100_000]))
+
+
+def _encode(message: Any) -> bytes:
+    return msgspec.msgpack.encode([message])
+
+
+def test_a_worker_that_breaks_the_protocol_is_cut_off_and_replaced(
+    pool: Pool, capfd: pytest.CaptureFixture[str]
+) -> None:
+    faults = Faults(random.Random(1))
+    for n in range(2000):
+        pool.worker.send(Hello(session=pool.welcome(), holding=[]))
+        pool.receive()
+        pool.raw.send(faults.make())
+        assert pool.receive() == []
+        assert pool.pool.present() == []
+        assert pool.supervisor.receive() == [WorkerFaulty(worker=1, pid=pool.pid)]
+        assert pool.worker.receive() == []
+        assert pool.worker.closed
+        pool.worker.close()
+        pool.start()
+        if n % 500 == 0:
+            assert "worker.faulty" in capfd.readouterr().out
+
+
+def test_output_and_results_of_a_greeted_worker_are_taken(pool: Pool) -> None:
+    said: list[messages.Message] = [
+        Output(key=KEY, piece=Piece(Chunk(1, 0, b"x"), 0, 0)),
+        RESULT,
+        Returned(key=KEY),
+    ]
+    pool.worker.send(Hello(session=pool.welcome(), holding=[]), *said)
+    assert pool.receive()[1:] == said
+
+
+def test_a_socket_has_no_address_that_another_program_could_connect_to(pool: Pool) -> None:
+    assert isinstance(pool.raw, socket.socket)
+    assert (pool.raw.getsockname(), pool.raw.getpeername()) == ("", "")
