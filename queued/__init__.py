@@ -13,4 +13,4 @@ ctl/       queuectl: a usage text and a function per command
 `__main__` is `queued`: it loads the settings, prepares the database and becomes the supervisor.
 """
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"

@@ -116,17 +116,20 @@ def test_make_install_does_the_same(fresh: Bed, venv: Path, tmp_path: Path) -> N
     assert unit.job(name)["state"] == "completed"
 
 
-def test_install_needs_root() -> None:
+@pytest.mark.parametrize("script", ["install", "uninstall"])
+def test_install_and_uninstall_need_root(script: str) -> None:
+    """The shell gets the script as its input: another user may not be able to enter the checkout."""
+    become = ["setpriv", "--reuid=65534"] if os.geteuid() == 0 else []
     done = subprocess.run(
-        ["setpriv", "--reuid=65534", "sh", ROOT / "packaging" / "install.sh", "x"]
-        if os.geteuid() == 0
-        else ["sh", ROOT / "packaging" / "install.sh", "x"],
+        [*become, "sh", "-s", "x"],
+        input=(ROOT / "packaging" / f"{script}.sh").read_text(),
+        cwd="/",
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 1
-    assert done.stderr == "run it as root: sudo make install\n"
+    assert done.stderr == f"run it as root: sudo make {script}\n"
 
 
 @pytest.mark.parametrize("way", ["package", "make", "supervisord"])
