@@ -12,11 +12,13 @@ import pytest
 from tests.packaging import systemd_testbed as beds
 from tests.packaging.systemd_testbed import ROOT, Bed, Unit
 
+CHECKOUT = "/root/a checkout"
+ESCAPED = r"queued@a\x2db.service"  # what `systemd-escape --template=queued@.service a-b` prints
 CLEAN = "rm -rf /var/lib/queued /etc/queuectl.conf /opt/queued"
 TOOLS = ("make", "apt-get", "dpkg", "dpkg-deb", "deb-systemd-helper", "adduser", "deluser")
 # The targets without their set-up of .venv, which the tests run in.
 MAKE = ("make", "--no-print-directory", "--old-file=.venv/.stamp")
-SOURCES = "Makefile README.md pyproject.toml packaging etc queued"
+SOURCES = "Makefile README.md LICENSE pyproject.toml packaging etc queued"
 
 
 @pytest.fixture
@@ -50,6 +52,13 @@ def pids(bed: Bed) -> set[str]:
     return {bed.text("systemctl", "show", "--value", "-p", "MainPID", unit) for unit in units}
 
 
+def active(bed: Bed) -> set[str]:
+    """The units of queued that run."""
+    words = ("--plain", "--no-legend", "--state=active", "queued*.service")
+    text = bed.text("systemctl", "list-units", *words)
+    return {line.split()[0] for line in text.splitlines()}
+
+
 def test_the_package_installs_upgrades_is_removed_and_purged(
     fresh: Bed, venv: Path, tmp_path: Path
 ) -> None:
@@ -67,7 +76,11 @@ def test_the_package_installs_upgrades_is_removed_and_purged(
     fresh.write("/etc/queuectl.conf", "workers = 3\n")
     running = unit.add("sleep 5; echo drained")
     unit.wait(running, "processing")
+    fresh.run("systemctl", "start", ESCAPED)
+    before = active(fresh)
     fresh.run(*install)  # an upgrade
+    assert active(fresh) == before == {"queued.service", ESCAPED}
+    fresh.run("systemctl", "stop", ESCAPED)
     assert fresh.text("cat", "/etc/queuectl.conf") == "workers = 3"
     assert unit.job(running)["state"] == "completed"
     serves(unit)
@@ -86,7 +99,7 @@ def test_the_package_installs_upgrades_is_removed_and_purged(
     assert unit.job(name)["state"] == "completed"  # the queue was kept
 
     fresh.run("dpkg", "--purge", "queued")
-    left = fresh.text("sh", "-c", "ls -d /var/lib/queued /etc/queuectl.conf /opt/queued || true")
+    left = fresh.text("sh", "-c", "ls -d /var/lib/queued* /etc/queuectl.conf /opt/queued || true")
     assert left == ""
     assert fresh.run("getent", "passwd", "queued", check=False).returncode != 0
     assert fresh.run("systemctl", "cat", "queued", check=False).returncode != 0
@@ -94,12 +107,12 @@ def test_the_package_installs_upgrades_is_removed_and_purged(
 
 def test_make_install_does_the_same(fresh: Bed, venv: Path, tmp_path: Path) -> None:
     shutil.copytree(venv, tmp_path / "venv", symlinks=True)
-    fresh.run("sh", "-c", f"mkdir /root/src; cd /opt/source; cp -r {SOURCES} /root/src")
-    install = ("env", "VENV=/opt/made/venv", *MAKE, "--directory=/root/src", "install")
+    fresh.run("sh", "-c", f"mkdir '{CHECKOUT}'; cd /opt/source; cp -r {SOURCES} '{CHECKOUT}'")
+    install = ("env", "VENV=/opt/made/venv", *MAKE, f"--directory={CHECKOUT}", "install")
     unit = Unit(fresh)
     fresh.run(*install)
     name = serves(unit)
-    fresh.run("systemctl", "enable", "--now", "queued@reports")
+    fresh.run("systemctl", "enable", "--now", "queued@reports", ESCAPED)
     before = pids(fresh)
     running = unit.add("sleep 5; echo drained")
     unit.wait(running, "processing")
@@ -107,7 +120,8 @@ def test_make_install_does_the_same(fresh: Bed, venv: Path, tmp_path: Path) -> N
     assert unit.job(running)["state"] == "completed"
     serves(unit)
     assert not before & pids(fresh), "all queues have the new code"
-    fresh.run(*MAKE, "--directory=/root/src", "uninstall")
+    assert active(fresh) == {"queued.service", "queued@reports.service", ESCAPED}
+    fresh.run(*MAKE, f"--directory={CHECKOUT}", "uninstall")
     assert fresh.run("systemctl", "cat", "queued", check=False).returncode != 0
     assert pids(fresh) == {"0"}
     wants = "ls /etc/systemd/system/multi-user.target.wants"
@@ -118,7 +132,7 @@ def test_make_install_does_the_same(fresh: Bed, venv: Path, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("script", ["install", "uninstall"])
 def test_install_and_uninstall_need_root(script: str) -> None:
-    """The shell gets the script as its input: another user may not be able to enter the checkout."""
+    """The shell reads the script from its input: another user may not enter the checkout."""
     become = ["setpriv", "--reuid=65534"] if os.geteuid() == 0 else []
     done = subprocess.run(
         [*become, "sh", "-s", "x"],
