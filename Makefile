@@ -46,18 +46,18 @@ manual: .venv/.stamp
 
 # DIST/queued_VERSION_ARCHITECTURE.deb, for this machine's own Python.
 deb: .venv/.stamp
-	PIP='$(CURDIR)/$(BIN)/python -m pip' PYTHON=$(SYSTEM_PYTHON) packaging/debian/build.sh '$(DIST)'
+	INSTALLER='$(CURDIR)/$(BIN)/python' PYTHON=$(SYSTEM_PYTHON) packaging/debian/build.sh '$(DIST)'
 
 # The same without a package: /opt/queued, /usr/local and a running service.
 install: .venv/.stamp
-	PIP='$(CURDIR)/$(BIN)/python -m pip' PYTHON=$(SYSTEM_PYTHON) packaging/make-venv.sh build/venv /opt/queued
+	INSTALLER='$(CURDIR)/$(BIN)/python' PYTHON=$(SYSTEM_PYTHON) packaging/make-venv.sh build/venv /opt/queued
 	packaging/install.sh build/venv
 
 uninstall:
 	packaging/uninstall.sh
 
 build/bench/.stamp: .venv/.stamp $(shell find queued -name '*.py' -o -name '*.sql')
-	PIP='$(CURDIR)/$(BIN)/python -m pip' PYTHON=$(SYSTEM_PYTHON) packaging/make-venv.sh \
+	INSTALLER='$(CURDIR)/$(BIN)/python' PYTHON=$(SYSTEM_PYTHON) packaging/make-venv.sh \
 		build/bench '$(CURDIR)/build/bench' huey litequeue
 	touch $@
 

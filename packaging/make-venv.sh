@@ -1,15 +1,15 @@
 #!/bin/sh
-# make-venv.sh DIRECTORY FINAL [REQUIREMENT...]: queued with all that it needs in a venv of its own.
+# make-venv.sh DIRECTORY FINAL [REQUIREMENT...]: a virtual environment with queued and its dependencies.
 #
-# Made in DIRECTORY, to be used at FINAL, where its programs look for their Python. PYTHON is the
-# interpreter that will be there, PIP the command that installs. VENV, if it is set, is one that was
-# made for the same place before: a copy of it will do.
+# It is made in DIRECTORY and will be used at FINAL, where its programs look for their Python. PYTHON
+# is the interpreter that it uses there, INSTALLER a Python with pip. If VENV is set, it names an
+# environment that was made for the same FINAL before, and DIRECTORY becomes a copy of that.
 set -eu
 umask 022
 directory=$1 final=$2
 shift 2
 source=$(cd "$(dirname "$0")/.." && pwd)
-: "${PYTHON:=/usr/bin/python3}" "${PIP:=python3 -m pip}"
+: "${PYTHON:=/usr/bin/python3}" "${INSTALLER:=python3}"
 
 if [ -n "${VENV:-}" ]; then
     rm -rf "$directory"
@@ -19,19 +19,24 @@ if [ -n "${VENV:-}" ]; then
 fi
 
 "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
-    { echo "$PYTHON is older than Python 3.11; say which with: make SYSTEM_PYTHON=/path/to/python3" >&2; exit 1; }
+    { echo "$PYTHON is older than Python 3.11; choose another: make SYSTEM_PYTHON=/path/to/python3" >&2; exit 1; }
 
-# From a copy: pip builds in the source tree, and a build that was left there may hold old files.
+# From a copy, because pip builds in the source tree, and an earlier build there may hold old files.
 copy=$(mktemp -d)
 trap 'rm -rf "$copy"' EXIT
-cp -r "$source/pyproject.toml" "$source/README.md" "$source/queued" "$copy"
+cp -r "$source/pyproject.toml" "$source/README.md" "$source/LICENSE" "$source/queued" "$copy"
 
 "$PYTHON" -m venv --without-pip --clear "$directory"
-$PIP --python "$directory/bin/python" install --quiet --disable-pip-version-check \
+"$INSTALLER" -m pip --python "$directory/bin/python" install --quiet --disable-pip-version-check \
     --no-warn-script-location --root-user-action ignore "$copy" "$@"
 
-# Programs name their Python by its path.
-sed -i "1s|^#!.*/bin/python[0-9.]*|#!$final/bin/python|" $(grep -lI '^#!.*python' "$directory"/bin/*)
+# A program names its Python by path in its first line, or in three lines of shell if the path has a
+# space or is long.
+if [ "$(cd "$directory" && pwd)" != "$final" ]; then
+    grep -lIZ '^#!' "$directory"/bin/* | xargs -0 sed -i \
+        -e "1{/^#!\/bin\/sh\$/{N;N;s|.*\n'''exec' .*|#!$final/bin/python|}" \
+        -e "s|^#!.*/bin/python[0-9.]*|#!$final/bin/python|}"
+fi
 sed -i '/^command = /d' "$directory/pyvenv.cfg"
 rm -f "$directory"/bin/activate* "$directory"/bin/Activate*
 chmod -R u=rwX,go=rX "$directory"

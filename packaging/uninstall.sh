@@ -1,5 +1,5 @@
 #!/bin/sh
-# uninstall.sh: takes away what `sudo make install` made. The conf file, the queue and its user stay.
+# uninstall.sh: removes what `sudo make install` installed. The conf file, the queues and the user stay.
 set -eu
 [ "$(id -u)" = 0 ] || { echo 'run it as root: sudo make uninstall' >&2; exit 1; }
 
@@ -11,4 +11,4 @@ cd /usr/local
 rm -f bin/queued bin/queuectl lib/systemd/system/queued.service lib/systemd/system/queued@.service \
     lib/systemd/user/queued.service lib/sysusers.d/queued.conf lib/tmpfiles.d/queued.conf
 systemctl daemon-reload
-echo 'queued is gone; the queue is still in /var/lib/queued, its settings in /etc/queuectl.conf'
+echo 'queued is removed; the queue stays in /var/lib/queued, the settings in /etc/queuectl.conf'

@@ -1,5 +1,5 @@
 #!/bin/sh
-# build.sh [DIRECTORY]: makes queued_VERSION_ARCHITECTURE.deb there (dist/), for the system's Python.
+# build.sh [DIRECTORY]: builds queued_VERSION_ARCHITECTURE.deb for the system's Python (in dist/).
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 source=$(cd "$here/../.." && pwd)
@@ -25,7 +25,7 @@ install -m 755 "$here/postinst" "$here/prerm" "$here/postrm" "$root/DEBIAN/"
 sed -e "s/@VERSION@/$version/" -e "s/@ARCHITECTURE@/$architecture/" \
     -e "s/@PYTHON@/${python% *}/" -e "s/@NEXT_PYTHON@/${python#* }/" \
     -e "s/@SIZE@/$(du -sk --exclude=DEBIAN "$root" | cut -f1)/" \
-    -e "s/@MAINTAINER@/${MAINTAINER:-queued maintainers <root@localhost>}/" \
+    -e "s|@MAINTAINER@|${MAINTAINER:-the queued authors <root@localhost>}|" \
     "$here/control" >"$root/DEBIAN/control"
 
 dpkg-deb --root-owner-group --build "$root" "$out/queued_${version}_$architecture.deb"

@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # Shows the queue at work: a real service on a new database, a dozen jobs, and how each of them goes.
 # Needs `queued` and `queuectl` on the PATH; `make demo` puts them there. Leaves nothing behind.
+# The variables in single quotes are for the shells of the jobs.
+# shellcheck disable=SC2016
 set -euo pipefail
 
 place=$(mktemp -d "${TMPDIR:-/tmp}/queued-demo.XXXXXX")

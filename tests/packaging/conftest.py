@@ -16,7 +16,7 @@ def venv(tmp_path_factory: pytest.TempPathFactory) -> Path:
     missing = beds.missing()
     if missing:
         pytest.skip(f"needs {missing}")
-    directory = tmp_path_factory.mktemp("venv")
+    directory = tmp_path_factory.mktemp("a venv")
     beds.make_venv(directory, "/opt/queued")
     return directory
 

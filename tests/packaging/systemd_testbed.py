@@ -47,7 +47,7 @@ def make_venv(directory: Path, final: str, *more: str) -> None:
     subprocess.run(
         [ROOT / "packaging" / "make-venv.sh", directory, final, *more],
         check=True,
-        env={**os.environ, "PYTHON": SYSTEM_PYTHON, "PIP": f"{sys.executable} -m pip"},
+        env={**os.environ, "PYTHON": SYSTEM_PYTHON, "INSTALLER": sys.executable},
     )
 
 
@@ -185,8 +185,9 @@ class Unit:
     def reset(self) -> None:
         """As after the installation: no jobs, no drop-ins, the conf file as it is delivered."""
         self.bed.run("systemctl", "stop", "queued*.service")
-        self.bed.run("sh", "-c", f"rm -rf /var/lib/queued/* {DROP_IN} /etc/queuectl.conf")
+        self.bed.run("sh", "-c", f"rm -rf /var/lib/queued* {DROP_IN} /etc/queuectl.conf")
         self.bed.run("/opt/source/packaging/install-files.sh", "/usr/local")
+        self.bed.run("systemd-tmpfiles", "--create", "/usr/local/lib/tmpfiles.d/queued.conf")
         self.bed.run("systemctl", "daemon-reload")
         self.bed.run("systemctl", "reset-failed")
         self.bed.run("journalctl", "--rotate")

@@ -29,7 +29,7 @@ JOBS = {
     "a niceness": {"command": "nice", "nice": 10},
     "limits": {"command": "ulimit -n", "limits": {"files": 64}},
     "an environment": {"command": 'test "$COLOUR" = red', "env": {"COLOUR": "red"}},
-    "files in the state directory": {"command": "echo x > made && rm made"},
+    "files in its directory": {"command": "echo x > made && rm made"},
     "temporary files": {"command": "mktemp -p /tmp && mktemp -p /var/tmp"},
     "processes in the background": {"command": "sleep 0.1 & wait"},
     "a compiler at run time": {
@@ -87,13 +87,33 @@ def test_every_line_that_loosens_is_one_that_systemd_knows(stopped: Unit) -> Non
 
 def test_a_second_queue_is_made_from_the_template(stopped: Unit) -> None:
     stopped.systemctl("start")
-    second = Unit(stopped.bed, "queued@reports.service", "/var/lib/queued/reports/queue.db")
+    second = Unit(stopped.bed, "queued@reports.service", "/var/lib/queued-reports/queue.db")
     second.systemctl("start")
     assert second.wait(second.add("true"))["state"] == "completed"
     assert second.show("StatusText") == ["4 workers, 0 busy, 0 waiting"]
     second.systemctl("reload")
     assert len(second.log("reload.finished")) == 1
     assert json.loads(stopped.queuectl("list", "--json")) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        ("queued.service", "/var/lib/queued"),
+        ("queued@reports.service", "/var/lib/queued-reports"),
+        (r"queued@a\x2db.service", r"/var/lib/queued-a\x2db"),
+    ],
+)
+def test_a_job_that_deletes_all_in_its_directory_leaves_the_queue(
+    stopped: Unit, name: str, place: str
+) -> None:
+    unit = Unit(stopped.bed, name, f"{place}/queue.db")
+    unit.systemctl("start")
+    job = unit.add('pwd; cd; pwd; touch made; rm -rf "$PWD"/* ./*; ls -A')
+    assert unit.wait(job)["state"] == "completed"
+    assert unit.queuectl("logs", job).split() == [f"{place}/jobs"] * 2
+    assert unit.wait(unit.add("touch made"))["state"] == "completed"
+    assert unit.bed.text("stat", "--format=%U:%G %a", f"{place}/jobs") == "queued:queued 2770"
 
 
 def _directives(text: str) -> list[str]:
@@ -133,7 +153,7 @@ def groups(unit: Unit) -> list[str]:
     ("name", "place"),
     [
         ("queued.service", "queued/queue.db"),
-        ("queued@reports.service", "queued/reports/queue.db"),
+        ("queued@reports.service", "queued-reports/queue.db"),
     ],
 )
 def test_each_run_has_a_control_group_of_its_own(stopped: Unit, name: str, place: str) -> None:
