@@ -151,8 +151,11 @@ def _flags(options: dict[str, str | None]) -> dict[str, Value]:
 def _prepare(path: str) -> dict[str, str]:
     """Makes or upgrades the database, and reads the stored settings."""
     store = SqliteStore(path, BusyHandler(_START_PATIENCE_S))
-    if store.kept:
-        print(f"queued: the database was upgraded; the old one is {store.kept}", file=sys.stderr)
+    if store.backup_path:
+        print(
+            f"queued: the database was upgraded; the old one is {store.backup_path}",
+            file=sys.stderr,
+        )
     try:
         return store.config()
     finally:

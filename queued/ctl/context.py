@@ -51,8 +51,8 @@ class Context:
         from queued.store.sqlite.client_store import SqliteStore
 
         store = SqliteStore(self.database, self.busy_handler)
-        if store.kept:
-            say(f"queuectl: the database was upgraded; the old one is {store.kept}")
+        if store.backup_path:
+            say(f"queuectl: the database was upgraded; the old one is {store.backup_path}")
         return store
 
     @cached_property

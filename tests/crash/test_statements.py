@@ -66,8 +66,8 @@ def test_whoever_makes_or_upgrades_a_database_dies_at_every_statement(
 
 def _make(path: str, version: int, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patched:
-        files = schema._files()[:version]
-        patched.setattr(schema, "_files", lambda: files)
+        files = schema.files()[:version]
+        patched.setattr(schema, "files", lambda: files)
         store = SqliteStore(path)
         store.enqueue([NewJob("true", "old")], max_retries=3, now_ms=1)
         store.close()

@@ -14,7 +14,7 @@ from queued.store import instance_lock
 from queued.store.sqlite.maintenance import open_existing
 
 HOLDER = (
-    "import os, sys; from queued.store import lock; lock.hold(sys.argv[1]);"
+    "import os, sys; from queued.store import instance_lock; instance_lock.hold(sys.argv[1]);"
     "print(flush=True); sys.stdin.read()"
 )
 ROOT = Path(__file__).resolve().parents[2]
@@ -96,8 +96,9 @@ def test_only_one_takes_what_is_dead(held: str) -> None:
 def test_waiting_ends_with_the_holder(held: str) -> None:
     child = _holder(held)
     assert child.stdin is not None
+    code = f"from queued.store import instance_lock; instance_lock.wait_gone({held!r}, 60)"
     waiter = subprocess.Popen(
-        [sys.executable, "-c", f"from queued.store import lock; lock.wait_gone({held!r}, 60)"],
+        [sys.executable, "-c", code],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     child.communicate()

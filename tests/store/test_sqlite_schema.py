@@ -11,7 +11,7 @@ import pytest
 
 from queued.core.errors import DatabaseUnusableError
 from queued.core.model import NewJob
-from queued.store.sqlite import schema, sql_loader
+from queued.store.sqlite import schema, sql_loader, upgrade
 from queued.store.sqlite.busy_handler import BusyHandler
 from queued.store.sqlite.client_store import SqliteStore
 from queued.store.sqlite.connection import Database
@@ -20,7 +20,7 @@ from tests.store.engine import NOW
 
 SQL = sql_loader.load()
 STATEMENTS = sorted(SQL.keys() - {"job"})  # `job` is a list of columns
-SOURCE = Path(sql_loader.__file__).parent / "sql" / "sqlite"
+SOURCE = Path(sql_loader.__file__).parent
 
 BY_ROW = "SEARCH jobs USING INTEGER PRIMARY KEY"
 BY_STATE = "SEARCH j USING INDEX jobs_by_state (state=?)"
@@ -68,7 +68,7 @@ BY_HAND = ("ended_completed", "check_", "stats_")  # a person asks, once: they m
 @pytest.fixture
 def connection(path: str) -> Iterator[apsw.Connection]:
     """A migrated database, seen directly."""
-    database = Database(path, BusyHandler(10))
+    database = Database(path, BusyHandler(10), upgrade.migrate)
     yield database._connection
     database.close()
 
@@ -101,7 +101,7 @@ def test_a_hot_statement_goes_by_its_index(connection: apsw.Connection, name: st
 
 @pytest.mark.parametrize("name", STATEMENTS)
 def test_every_statement_is_used(name: str) -> None:
-    code = "".join(path.read_text("utf-8") for path in SOURCE.parents[1].glob("*.py"))
+    code = "".join(path.read_text("utf-8") for path in SOURCE.rglob("*.py"))
     stem = name.removesuffix("_reverse")
     assert re.search(rf'f?"{stem}("|\{{suffix\}})', code)
 
@@ -159,7 +159,7 @@ def _schema(path: str) -> list[tuple[str, ...]]:
 
 
 def test_the_schema_is_the_sum_of_the_migrations(path: str, tmp_path: Path) -> None:
-    Database(path, BusyHandler(10)).close()
+    Database(path, BusyHandler(10), upgrade.migrate).close()
     plain = tmp_path / "plain.db"
     connection = sqlite3.connect(plain)
     for file in sorted((SOURCE / "migrations").glob("*.sql")):
@@ -189,7 +189,7 @@ def test_the_promises_settings_of_a_connection(connection: apsw.Connection) -> N
 
 
 def test_a_turn_waits_for_the_disk_unless_it_says_that_it_need_not(path: str) -> None:
-    database = Database(path, BusyHandler(10))
+    database = Database(path, BusyHandler(10), upgrade.migrate)
     waits = []
     for durable in (True, False, True):
         with database.transaction(durable=durable):
@@ -202,25 +202,25 @@ def test_a_turn_waits_for_the_disk_unless_it_says_that_it_need_not(path: str) ->
 def test_an_upgrade_that_breaks_is_as_if_it_had_not_begun(
     path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    Database(path, BusyHandler(10)).close()
+    Database(path, BusyHandler(10), upgrade.migrate).close()
     before = _schema(path)
     newer = tmp_path / "migrations"
     shutil.copytree(SOURCE / "migrations", newer)
     step = newer / f"{schema.latest() + 1:04}_next.sql"
-    monkeypatch.setattr(schema, "_MIGRATIONS", str(newer))
+    monkeypatch.setattr(schema, "MIGRATIONS", str(newer))
 
     step.write_text("CREATE TABLE extra (a); CREATE TABLE jobs (a);")
     with pytest.raises(apsw.SQLError, match="jobs already exists"):
-        Database(path, BusyHandler(10))
+        Database(path, BusyHandler(10), upgrade.migrate)
     assert _schema(path) == before
 
     step.write_text("CREATE TABLE extra (a INTEGER) STRICT;")
-    Database(path, BusyHandler(10)).close()
+    Database(path, BusyHandler(10), upgrade.migrate).close()
     assert [row[1] for row in _schema(path) if row not in before] == ["extra"]
 
     monkeypatch.undo()
     with pytest.raises(DatabaseUnusableError, match="newer than the"):
-        Database(path, BusyHandler(10))
+        Database(path, BusyHandler(10), upgrade.migrate)
 
 
 def test_the_constraints_state_the_invariants(connection: apsw.Connection) -> None:

@@ -23,7 +23,7 @@ from tests.store.engine import NOW
 
 ROOT = Path(__file__).resolve().parents[2]
 DUMPS = sorted((Path(__file__).parent / "dumps").glob("*.sql"))
-MIGRATIONS = Path(schema._MIGRATIONS)
+MIGRATIONS = Path(schema.MIGRATIONS)
 
 # A table is built anew, as one must be whose columns change, while others refer to it.
 NEXT = """
@@ -37,14 +37,14 @@ INSERT INTO extra SELECT seq FROM jobs;
 UPGRADE = """
 import sys
 from queued.core.errors import QueuedError
-from queued.store import migrate
+from queued.store.sqlite import schema
 from queued.store.sqlite.busy_handler import BusyHandler
 from queued.store.sqlite.client_store import SqliteStore
-schema._MIGRATIONS = sys.argv[1]
+schema.MIGRATIONS = sys.argv[1]
 print(flush=True)
 sys.stdin.read()
 store = SqliteStore(sys.argv[2], BusyHandler(30))
-print(store.kept or "", len(list(store.output(5, 1, 1))))
+print(store.backup_path or "", len(list(store.output(5, 1, 1))))
 store.close()
 """
 
@@ -61,7 +61,7 @@ def following(tmp_path: Path) -> Path:
 @pytest.fixture
 def newer(following: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """We are that program."""
-    monkeypatch.setattr(schema, "_MIGRATIONS", str(following))
+    monkeypatch.setattr(schema, "MIGRATIONS", str(following))
     return following
 
 
@@ -111,8 +111,8 @@ def test_a_dump_is_of_the_schema_that_it_says(
     dump: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made, loaded = str(tmp_path / "made.db"), _load(dump, str(tmp_path / "loaded.db"))
-    files = schema._files()[: int(dump.stem)]
-    monkeypatch.setattr(schema, "_files", lambda: files)
+    files = schema.files()[: int(dump.stem)]
+    monkeypatch.setattr(schema, "files", lambda: files)
     SqliteStore(made).close()
     assert _schema(loaded) == _schema(made)
 
@@ -134,20 +134,20 @@ def test_a_backup_is_made_before_an_upgrade(old: str, newer: Path) -> None:
     before = _dump(old)
     version = schema.latest() - 1
     store = SqliteStore(old, BusyHandler(5))
-    assert store.kept == f"{old}.schema{version}.bak"
+    assert store.backup_path == f"{old}.schema{version}.bak"
     assert [chunk.content for chunk in store.output(5, 1, 1)] == [b"no luck\n"]
     store.close()
-    assert _dump(store.kept) == before
-    assert os.stat(store.kept).st_mode & 0o777 == 0o600
+    assert _dump(store.backup_path) == before
+    assert os.stat(store.backup_path).st_mode & 0o777 == 0o600
     again = SqliteStore(old, BusyHandler(5))
-    assert again.kept is None
+    assert again.backup_path is None
     again.close()
     assert _dump(old)[0] == f"({version + 1},)"
 
 
 def test_no_backup_of_a_database_that_is_new(path: str, newer: Path) -> None:
     store = SqliteStore(path, BusyHandler(5))
-    assert store.kept is None
+    assert store.backup_path is None
     store.close()
     assert [name for name in os.listdir(Path(path).parent) if name.startswith("queue")] == [
         "queue.db"
@@ -241,7 +241,7 @@ def test_who_knows_the_old_schema_only_stops_at_once(
     stack.callback(store.close)
     stack.callback(ledger.close)
     assert store.version() == store.version()
-    monkeypatch.setattr(schema, "_MIGRATIONS", str(following))
+    monkeypatch.setattr(schema, "MIGRATIONS", str(following))
     SqliteStore(old, BusyHandler(5)).close()
     after = _dump(old)
     told = rf"has schema {schema.latest()} now, and this program works with {len(DUMPS)}"

@@ -19,6 +19,7 @@ from queued.core.model import (
     Summary,
     WorkerStatus,
 )
+from queued.store.sqlite import upgrade
 from queued.store.sqlite.busy_handler import BusyHandler
 from queued.store.sqlite.connection import Database, Row, damaged, named_errors
 
@@ -41,9 +42,9 @@ class SqliteStore:
     """A `Store` in one SQLite file, which is made if it is not there."""
 
     def __init__(self, path: str, busy_handler: BusyHandler | None = None) -> None:
-        self._database = Database(path, busy_handler or BusyHandler())
+        self._database = Database(path, busy_handler or BusyHandler(), upgrade.migrate)
         self._ids = ids.IdSource()
-        self.kept = self._database.kept  # the backup that was made before an upgrade
+        self.backup_path = self._database.backup_path  # made before an upgrade
 
     # Enqueueing
 

@@ -5,7 +5,7 @@ SQLite alone may open the file: closing any other descriptor to it would drop SQ
 
 import os
 import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
@@ -28,17 +28,22 @@ from queued.store.sqlite.busy_handler import BusyHandler, patiently
 Value = int | float | str | bytes | None
 Values = Mapping[str, Value]  # by the name that the statement gives them
 Row = tuple[Any, ...]  # of the types that its statement selects
+Upgrade = Callable[[apsw.Connection, str, BusyHandler], str | None]
 
 _WAL_KEPT = 16 * 1024 * 1024  # what a checkpoint leaves of a WAL that once grew larger
 
 
 class Database:
-    """An open database: the connection, its named statements, and transactions."""
+    """An open database: the connection, its named statements, and transactions.
 
-    def __init__(self, path: str, busy_handler: BusyHandler) -> None:
+    `upgrade` applies the missing migrations and returns the path of the backup that it made.
+    """
+
+    def __init__(self, path: str, busy_handler: BusyHandler, upgrade: Upgrade) -> None:
         self.path = path
         self._busy_handler = busy_handler
-        self.kept: str | None = None  # the backup that was made before an upgrade
+        self._upgrade = upgrade
+        self.backup_path: str | None = None  # of the backup that was made before an upgrade
         self._full: bool | None = None
         self._seen: int | None = None
         self._sql = sql_loader.load()
@@ -60,7 +65,7 @@ class Database:
         connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
         self._make_durable(full=True)
         if version < self._schema:
-            self.kept = schema.migrate(connection, self.path, self._busy_handler)
+            self.backup_path = self._upgrade(connection, self.path, self._busy_handler)
         connection.execute("PRAGMA foreign_keys = ON")
         connection.pragma("journal_size_limit", _WAL_KEPT)
 

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 
 from queued.core.model import Chunk, Claim, Instance, Key, Label, State
 from queued.store.protocols import PruneStep, Settlement
-from queued.store.sqlite import pruning
+from queued.store.sqlite import pruning, upgrade
 from queued.store.sqlite.busy_handler import BusyHandler
 from queued.store.sqlite.connection import Database, Row, Values, damaged, named_errors, wal_bytes
 
@@ -15,7 +15,7 @@ class SqliteLedger:
     """A `Ledger` in one SQLite file."""
 
     def __init__(self, path: str, busy_handler: BusyHandler) -> None:
-        self._database = Database(path, busy_handler)
+        self._database = Database(path, busy_handler, upgrade.migrate)
 
     def transaction(self, *, durable: bool = True) -> AbstractContextManager[None]:
         """See `Ledger.transaction`."""

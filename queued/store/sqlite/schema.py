@@ -1,86 +1,41 @@
-"""Brings a database to the schema of this program, one numbered file at a time.
+"""The schema of the database: its number, what marks a file as ours, and a check against both.
 
-All that is missing runs in one transaction together with the new number (`user_version`), so an
-interrupted upgrade is as if it had not begun. A newer schema and a file that is not ours are
-refused and not touched.
+The schema is the sum of the numbered files in `migrations/`; the number of the last file that was
+applied is the file's `user_version`. This module only reads.
 """
 
 import os
-from collections.abc import Callable
-from itertools import count
 
 import apsw
 
 from queued.core.errors import DatabaseUnusableError
 
-APPLICATION_ID = 0x71756564  # "qued", where file(1) and we look
-Patient = Callable[[int], bool]
-_MIGRATIONS = os.path.join(os.path.dirname(__file__), "migrations")
+APPLICATION_ID = 0x71756564  # "qued"; file(1) shows it, and it marks a file as ours
+MIGRATIONS = os.path.join(os.path.dirname(__file__), "migrations")
 
 
 def latest() -> int:
-    """The number of the newest schema that this program knows."""
-    return len(_files())
+    """Returns the number of the newest schema that this program knows."""
+    return len(files())
 
 
-def migrate(connection: apsw.Connection, path: str, busy_handler: Patient) -> str | None:
-    """Applies what is missing, all in one transaction; the backup that was made before, if any.
-
-    `patience` says after so many tries whether to try again. Raises DatabaseUnusableError while
-    an older service lives on the database. Foreign keys must be off: a table that is rebuilt
-    would take its children along.
-    """
-    if check(connection, path) == 0:
-        _switch_to_wal(connection, path, busy_handler)
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        kept = _upgrade(connection, path, busy_handler)
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
-    return kept
+def files() -> list[str]:
+    """Returns the names of the migrations in the order in which they are applied."""
+    return sorted(name for name in os.listdir(MIGRATIONS) if name.endswith(".sql"))
 
 
-def _upgrade(connection: apsw.Connection, path: str, busy_handler: Patient) -> str | None:
-    """Under the write lock, so that only one does it; another may have been faster."""
-    version = connection.pragma("user_version")
-    names = _files()[version:]
-    if not names:
-        return None
-    kept = _keep(path, version, busy_handler) if version else None
-    for name in names:
-        connection.execute(_statements(name)).fetchall()
-    connection.pragma("application_id", APPLICATION_ID)
-    connection.pragma("user_version", latest())
-    if version and connection.execute("PRAGMA foreign_key_check").fetchall():
-        msg = f"{path} has rows that belong to nothing (see: queuectl db check --full)"
-        raise DatabaseUnusableError(msg)
-    return kept
-
-
-def _keep(path: str, version: int, busy_handler: Patient) -> str:
-    """Makes a backup before an upgrade; nobody can write meanwhile."""
-    from queued.store.sqlite.maintenance import backup, open_existing
-
-    if living := open_existing.alive(path):
-        msg = (
-            f"{path} has schema {version}, and a service runs on it that knows no newer "
-            f"({', '.join(living)}); restart it with this version first"
-        )
-        raise DatabaseUnusableError(msg)
-    kept = f"{path}.schema{version}.bak"
-    with open_existing.opened(path, busy_handler) as source:
-        backup.write(source, kept)
-    return kept
+def statements(name: str) -> str:
+    """Returns the SQL text of a migration."""
+    with open(os.path.join(MIGRATIONS, name), encoding="utf-8") as file:
+        return file.read()
 
 
 def check(connection: apsw.Connection, path: str) -> int:
-    """The schema version of the file, 0 for an empty one. Reads only.
+    """Returns the schema number of the file, 0 for an empty one.
 
-    Raises DatabaseUnusableError if the file is newer or not ours. All is read in one view, or a
-    database that another process is just making would look like a foreign one.
+    Raises DatabaseUnusableError if the file is newer or not ours. Everything is read in one
+    transaction, because a database that another process is just making would otherwise look like
+    a foreign one.
     """
     connection.execute("BEGIN")  # no savepoint: going back to one hides the error of a bad disk
     try:
@@ -104,7 +59,7 @@ def check(connection: apsw.Connection, path: str) -> int:
 
 
 def is_intact(path: str) -> bool:
-    """Whether the schema is what its number says; to be asked where a statement has failed."""
+    """Returns whether the schema is what its number says; for use after a statement has failed."""
     try:
         connection = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READONLY)
         try:
@@ -118,40 +73,11 @@ def is_intact(path: str) -> bool:
 
 
 def differs(connection: apsw.Connection) -> str | None:
-    """The first thing of the schema that is not as the migrations up to its number make it."""
+    """Returns the first table, index or trigger that differs from what the migrations make."""
     model = apsw.Connection(":memory:")
-    for name in _files()[: connection.pragma("user_version")]:
-        model.execute(_statements(name)).fetchall()
+    for name in files()[: connection.pragma("user_version")]:
+        model.execute(statements(name)).fetchall()
     listing = "SELECT type, name, tbl_name, sql FROM sqlite_schema"
     expected, found = ({*one.execute(listing)} for one in (model, connection))
     model.close()
     return next((f"{row[0]} {row[1]}" for row in sorted(expected ^ found, key=str)), None)
-
-
-def _statements(name: str) -> str:
-    with open(os.path.join(_MIGRATIONS, name), encoding="utf-8") as file:
-        return file.read()
-
-
-def _switch_to_wal(connection: apsw.Connection, path: str, busy_handler: Patient) -> None:
-    """Turns WAL on, for good. It cannot be done inside a transaction.
-
-    SQLite asks no busy handler here: two processes that make the same database would meet.
-    """
-    for tries in count():
-        try:
-            mode = connection.pragma("journal_mode", "wal")
-        except apsw.BusyError:
-            if not busy_handler(tries):
-                raise
-        else:
-            break
-    if mode != "wal":
-        msg = (
-            f"{path} lies where SQLite has no shared memory; give a path on a local disk with --db"
-        )
-        raise DatabaseUnusableError(msg)
-
-
-def _files() -> list[str]:
-    return sorted(name for name in os.listdir(_MIGRATIONS) if name.endswith(".sql"))
