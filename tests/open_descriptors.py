@@ -5,15 +5,23 @@ from contextlib import suppress
 
 
 def targets(pid: int) -> list[str]:
-    """What its descriptors stand for; those that close during the look are left out."""
-    try:
-        names = os.listdir(f"/proc/{pid}/fd")
-    except OSError:
-        return []
+    """What its descriptors stand for; those that close during the look are left out.
+
+    Each thread is asked: a first thread that has ended shows none.
+    """
     found = []
-    for name in names:
-        with suppress(OSError):
-            found.append(os.readlink(f"/proc/{pid}/fd/{name}"))
+    with suppress(OSError):
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            found += _targets(f"/proc/{pid}/task/{thread}/fd")
+    return found
+
+
+def _targets(directory: str) -> list[str]:
+    found = []
+    with suppress(OSError):
+        for name in os.listdir(directory):
+            with suppress(OSError):
+                found.append(os.readlink(f"{directory}/{name}"))
     return found
 
 

@@ -44,9 +44,9 @@ def _words(pid: int) -> list[bytes]:
 
 
 def alive(pid: int) -> bool:
-    """Whether the process runs; a zombie does not."""
+    """Whether the process runs; not once it has ended."""
     process = procfs.look(pid)
-    return process is not None and not process.zombie
+    return process is not None and not process.dead
 
 
 class Queue:
@@ -209,7 +209,7 @@ class Service:
 
     def descendants(self) -> list[int]:
         """All living processes below the supervisor."""
-        return [p.pid for p in procfs.descendants(self.pid) if not p.zombie]
+        return [p.pid for p in procfs.descendants(self.pid) if not p.dead]
 
     def kill(self, pid: int, number: int = signal.SIGKILL) -> None:
         """Signals one process of it."""
@@ -225,7 +225,7 @@ class Service:
         return [
             process
             for process in procfs.everyone().values()
-            if not process.zombie
+            if not process.dead
             and (process.pid in pids or (pinned and process.parent == self.pid))
             and self.queue.path.encode() in _words(process.pid)
         ]

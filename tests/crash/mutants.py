@@ -12,6 +12,8 @@ from queued.service.dispatcher import rescuer, turn
 from queued.service.dispatcher.dispatcher import Dispatcher
 from queued.service.dispatcher.turn import Turn, TurnRunner
 from queued.service.ipc.messages import Recorded, Result, Run
+from queued.service.linux import procfs
+from queued.service.linux.killing import Killed
 from queued.service.supervisor.orphan_reaper import OrphanReaper
 from queued.service.worker import execution
 from queued.service.worker.output_streams import OutputStreams
@@ -57,7 +59,7 @@ def no_rescue(_argument: str) -> None:
 
 def rescue_without_kill(_argument: str) -> None:
     """A dead instance's commands live on."""
-    _put(rescuer, "kill_leftovers", lambda *_: (0, []))
+    _put(rescuer, "kill_leftovers", lambda *_: Killed(0, [], unseen=False))
 
 
 def alone_not_group(_argument: str) -> None:
@@ -67,7 +69,23 @@ def alone_not_group(_argument: str) -> None:
 
 def orphans_stay(_argument: str) -> None:
     """What a dead worker left lives on."""
-    _put(OrphanReaper, "kill", lambda _self, _found, _lost: ([], []))
+    _put(OrphanReaper, "leftovers", lambda _self, _found, _lost: [])
+
+
+def zombies_are_dead(_argument: str) -> None:
+    """A process whose first thread has ended is taken for dead, whatever its others do."""
+    plain = procfs.look
+
+    def look(pid: int) -> procfs.Process | None:
+        found = plain(pid)
+        try:
+            with open(f"/proc/{pid}/stat", "rb") as file:
+                state = file.read().rpartition(b") ")[2][:1]
+        except OSError:
+            return found
+        return found._replace(dead=state in b"ZX") if found is not None else None
+
+    _put(procfs, "look", look)
 
 
 def told_before_commit(_argument: str) -> None:
@@ -149,7 +167,7 @@ def uncounted_moves(_argument: str) -> None:
 DEFECTS: dict[str, Callable[[str], None]] = {
     defect.__name__: defect
     for defect in (
-        no_fence, no_rescue, rescue_without_kill, alone_not_group, orphans_stay,
+        no_fence, no_rescue, rescue_without_kill, alone_not_group, orphans_stay, zombies_are_dead,
         told_before_commit, early_retry, uncounted_loss, output_once, printed_before_commit,
         everybody_is_dead, uncounted_moves,
     )

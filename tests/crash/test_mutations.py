@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.crash.kill_scenario import Scene
+from tests.process import headless
 from tests.service import Service, eventually
 from tests.torture.checker import check
 from tests.torture.log_evidence import outlived
@@ -65,6 +66,17 @@ def killed_whole(scene: Scene, defect: str) -> list[str]:
     service.kill_everything()
     _looked(_serve(scene, defect))
     return check(scene.known()) if defect == "no_rescue" else scene.broken()
+
+
+def killed_with_headless(scene: Scene, defect: str) -> list[str]:
+    """A service that is killed with all but a command whose first thread has ended."""
+    pid_file = scene.queue.directory.parent / "pid"
+    scene.add("job", f"[ $QUEUED_ATTEMPT -gt 1 ] || {headless.command(pid_file)}", timeout=3)
+    service = scene.serve()
+    eventually(lambda: headless.pid_of(pid_file))
+    service.kill_everything()
+    _looked(_serve(scene, defect))
+    return scene.broken()
 
 
 def unacknowledged(scene: Scene, defect: str) -> list[str]:
@@ -127,6 +139,7 @@ TABLE: list[tuple[str, Play, str]] = [
     ("rescue_without_kill", killed_whole, "overlapping"),
     ("alone_not_group", leaves_a_child, "left_behind"),
     ("orphans_stay", loses_its_worker, "overlapping"),
+    ("zombies_are_dead", killed_with_headless, "overlapping"),
     ("told_before_commit", killed_when_told, "untold"),
     ("early_retry", fails_twice, "early"),
     ("uncounted_loss", loses_its_worker, "miscounted"),

@@ -30,23 +30,23 @@ def test_what_cannot_be_killed_is_named_and_not_waited_for(monkeypatch: pytest.M
     monkeypatch.setattr(procfs, "send", lambda *_: False)
     monkeypatch.setattr(leftovers, "_KILLING_S", 0.02)
     with immortal("dead-instance-of-this-test") as pid:
-        killed, left = leftovers.kill_leftovers("dead-instance-of-this-test", [], {})
-    assert killed == 0
-    assert [process.pid for process in left] == [pid]
+        killed = leftovers.kill_leftovers("dead-instance-of-this-test", [], {})
+    assert killed.signalled == 0
+    assert [process.pid for process in killed.left] == [pid]
 
 
 def test_leftovers_are_killed(queue: Queue) -> None:
     with immortal("another-instance-of-this-test") as pid:
-        killed, left = leftovers.kill_leftovers("another-instance-of-this-test", [], {})
-        assert killed >= 1
-        assert left == []
+        killed = leftovers.kill_leftovers("another-instance-of-this-test", [], {})
+        assert killed.signalled >= 1
+        assert killed.complete
         eventually(lambda: os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG))
 
 
 def test_leftovers_are_killed_however_long_a_look_takes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(leftovers, "_KILLING_S", 0)
     with immortal("slow-instance-of-this-test") as pid:
-        assert leftovers.kill_leftovers("slow-instance-of-this-test", [], {})[0] == 1
+        assert leftovers.kill_leftovers("slow-instance-of-this-test", [], {}).signalled == 1
         eventually(lambda: os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG))
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.process import headless
 from tests.service import Queue, Service, alive, eventually
 
 
@@ -203,6 +204,22 @@ def test_the_next_service_ends_and_removes_what_a_crash_left(
     assert stranger.wait(5) == -signal.SIGKILL
     assert delegated.runs() == [f"{service.instance}.{left}.1"]
     assert alive(int(queue.output(left)))
+
+
+def test_a_process_without_its_first_thread_is_ended(
+    queue: Queue, delegated: Delegated, tmp_path: Path
+) -> None:
+    """The kernel's own kill of a group may pass over it."""
+    service = delegated.serve(queue)
+    name = queue.add("sleep 300", max_retries=1, timeout=2, kill_grace=0.1)
+    group = run_of(delegated, service, name)
+    eventually((group / "cgroup.procs").exists)
+    with subprocess.Popen(["sh", "-c", headless.command(tmp_path / "pid")]) as process:
+        adopt(group, process)
+        eventually(lambda: headless.pid_of(tmp_path / "pid"))
+        assert queue.wait(name).last_error == "timeout"
+        assert process.wait(5) == -signal.SIGKILL
+    assert delegated.runs() == []
 
 
 def test_empty_groups_of_earlier_services_are_removed(queue: Queue, delegated: Delegated) -> None:

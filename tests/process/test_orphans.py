@@ -9,13 +9,13 @@ from tests.service import Queue, eventually
 # A supervisor that has no time left, as after being stopped, and a worker that dies after its look.
 LATE = """
 import os, signal, sys
-from queued.service import staff
+from queued.service.supervisor import process_manager
 from queued.service.supervisor.orphan_reaper import OrphanReaper
 
-staff._KILLING_S = 0
-plain = OrphanReaper.look
+process_manager._KILLING_S = 0
+plain = OrphanReaper.scan
 
-def look(self, own):
+def scan(self, own):
     found = plain(self, own)
     if os.path.exists("MARK"):
         with open("MARK") as file:
@@ -25,7 +25,7 @@ def look(self, own):
         os.waitid(os.P_PID, victim, os.WEXITED | os.WNOWAIT)
     return found
 
-OrphanReaper.look = look
+OrphanReaper.scan = scan
 from queued.__main__ import main
 sys.exit(main())
 """

@@ -11,10 +11,11 @@ import pytest
 from queued.core.errors import StorageError
 from queued.core.model import Claim, Key
 from queued.service.dispatcher import leftovers
-from queued.service.dispatcher.leftovers import Followed
+from queued.service.dispatcher.leftovers import RunSessions
 from queued.service.ipc import run_notes
 from queued.service.ipc.run_notes import CommandSession, RunNotes
 from queued.service.linux import procfs
+from queued.service.linux.killing import Found, Killed
 from tests.process.marked_sleep import Nap
 from tests.service import Queue, alive, eventually
 
@@ -93,31 +94,31 @@ def test_a_lock_file_that_cannot_grow_is_one_clear_error(tmp_path: Path) -> None
 
 
 def test_a_session_is_known_by_its_leader(leader: procfs.Process) -> None:
-    followed = Followed([CommandSession(leader.pid, leader.started)])
-    assert followed.look() == ([leader], [])
+    followed = RunSessions([CommandSession(leader.pid, leader.started)])
+    assert followed.scan() == Found([leader], [])
 
 
 def test_a_pid_that_is_used_again_is_left_alone(leader: procfs.Process) -> None:
-    followed = Followed([CommandSession(leader.pid, leader.started - 1)])
-    assert followed.look() == ([], [])
+    followed = RunSessions([CommandSession(leader.pid, leader.started - 1)])
+    assert followed.scan() == Found([], [])
     os.kill(leader.pid, signal.SIGKILL)
-    assert followed.look() == ([], [])
+    assert followed.scan() == Found([], [])
 
 
 def test_a_session_without_its_leader_is_waited_for_and_not_killed(nap: Nap) -> None:
     pid = _orphan(nap)
     claim = Claim(Key(1, 1, 7), "j", "q", "c", {}, 0, 0, 1, 0, 0)
     noted = {7: CommandSession(os.getsid(pid), 1 << 60)}
-    killed, left = leftovers.kill_leftovers("none", [claim], noted)
-    assert (killed, [process.pid for process in left]) == (0, [pid])
+    killed = leftovers.kill_leftovers("none", [claim], noted)
+    assert (killed.signalled, [process.pid for process in killed.left]) == (0, [pid])
     assert alive(pid)
     other = claim._replace(key=Key(1, 1, 8))
-    assert leftovers.kill_leftovers("none", [other], noted) == (0, [])
+    assert leftovers.kill_leftovers("none", [other], noted) == Killed(0, [], unseen=False)
 
 
 def test_what_was_seen_with_its_leader_is_killed_after_it(leader: procfs.Process) -> None:
     claim = Claim(Key(1, 1, 7), "j", "q", "c", {}, 0, 0, 1, 0, 0)
     noted = {7: CommandSession(leader.pid, leader.started)}
-    killed, left = leftovers.kill_leftovers("none", [claim], noted)
-    assert killed >= 1
-    assert left == []
+    killed = leftovers.kill_leftovers("none", [claim], noted)
+    assert killed.signalled >= 1
+    assert killed.complete

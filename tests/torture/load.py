@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.process import headless
 from tests.torture.history import traced
 
 _PRINTED = {lines: "".join(f"{n}\n" for n in range(1, lines + 1)).encode() for lines in (3, 9000)}
@@ -77,6 +78,7 @@ class Orders:
             (f"(sleep 60 &) ; sleep {nap}", b""),
             ("setsid sleep 60 & sleep 0.1", b""),
             ("(trap '' TERM; sleep 60) & exit 0", b""),
+            ("true; " + headless.command(self._directory / f"headless.{self._made}"), b""),
             (f"for n in 1 2 3; do (sleep {nap}) & done; wait", b""),
         ]
 

@@ -28,7 +28,7 @@ def outlived(traces: Path) -> list[str]:
     """Processes that hold a lock which every run holds for as long as any of it lives."""
     found = []
     for process in procfs.everyone().values():
-        if not process.zombie and any(
+        if not process.dead and any(
             target.startswith(str(traces)) for target in targets(process.pid)
         ):
             name = procfs.environment(process.pid).get(b"QUEUED_JOB_ID", b"").decode()

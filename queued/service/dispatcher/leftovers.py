@@ -1,63 +1,58 @@
-"""What is alive of a dead instance's runs: found by mark, by session and by group, and killed."""
+"""What is alive of a dead instance's runs: found by mark, session and control group, and killed."""
 
-import signal
-import time
 from collections.abc import Iterable, Mapping
 
-from queued.core import times
 from queued.core.model import Claim
 from queued.service.ipc.run_notes import CommandSession
 from queued.service.linux import procfs
 from queued.service.linux.cgroup import RunCgroups
+from queued.service.linux.killing import Found, Killed, kill_until_gone
 from queued.service.linux.procfs import Process, RunName
 
 _KILLING_S = 0.5
 
 
 def kill_leftovers(
-    instance: str, claims: Iterable[Claim], noted: Mapping[int, CommandSession]
-) -> tuple[int, list[Process]]:
-    """Kills every process that a dead instance's commands left: how many, and what is still alive.
+    instance: str,
+    claims: Iterable[Claim],
+    noted: Mapping[int, CommandSession],
+    cgroups: RunCgroups | None = None,
+) -> Killed:
+    """Kills every process that a dead instance's commands left; empty control groups are removed.
 
     Those that a finished job left on purpose (`leave_children`) stay. What has become another
     user's, or is stuck in the kernel, is still alive after a while.
     """
     running = {_name(claim) for claim in claims}
-    followed = Followed(noted[c.key.token] for c in claims if c.key.token in noted)
-    killed = 0
-    end_s = times.monotonic_s() + _KILLING_S
-    while True:
-        sure, perhaps = followed.look()
-        ours = {*_marked(instance, running), *sure}
-        killed += sum(procfs.send(process, signal.SIGKILL) for process in ours)
-        left = [*ours, *(process for process in perhaps if process not in ours)]
-        if not left or times.monotonic_s() >= end_s:  # asked last: a look may take longer
-            return killed, left
-        time.sleep(0.005)  # the kernel takes them down; they are not ours to wait for
+    sessions = RunSessions(noted[c.key.token] for c in claims if c.key.token in noted)
+
+    def find() -> Found:
+        found = sessions.scan()
+        own = {*_marked(instance, running), *found.own}
+        grouped = Found([]) if cgroups is None else cgroups.find(running, instance)
+        own |= {*grouped.own}
+        return Found([*own], [p for p in found.ambiguous if p not in own], grouped.unseen)
+
+    killed = kill_until_gone(find, _KILLING_S)
+    if cgroups is not None:
+        cgroups.sweep(instance)
+    return killed
 
 
-def kill_groups(
-    cgroups: RunCgroups, instance: str, claims: Iterable[Claim]
-) -> tuple[int, list[Process]]:
-    """The same for what is still in the control groups of its runs; empty ones are removed."""
-    ended = cgroups.end([_name(claim) for claim in claims], instance)
-    cgroups.sweep(instance)
-    return ended
-
-
-class Followed:
+class RunSessions:
     """Sessions of runs that may go on.
 
-    A session whose leader was seen is the run's own. Without a leader it may be that of another,
-    who had its pid later and is gone, too: it is waited for, and nothing in it is killed.
+    A session whose leader was seen is the run's own. Without a leader it may be that of another
+    program that had the same pid later and is gone, too: it is waited for, and nothing in it is
+    killed.
     """
 
     def __init__(self, run_notes: Iterable[CommandSession]) -> None:
         self._sessions = {session.leader: session for session in run_notes if session.leader}
         self._seen: set[int] = set()
 
-    def look(self) -> tuple[list[Process], list[Process]]:
-        """What lives in them and what descends from that: (their own, perhaps another's)."""
+    def scan(self) -> Found:
+        """Returns what lives in the sessions, and what descends from that."""
         everyone = procfs.everyone()
         for leader, session in list(self._sessions.items()):
             process = everyone.get(leader)
@@ -65,10 +60,12 @@ class Followed:
                 self._seen.add(leader)
             elif process is not None:
                 del self._sessions[leader]  # its pid was free, so nothing was in the session
-        living = [process for process in everyone.values() if not process.zombie]
-        sure = [process for process in living if process.session in self._seen]
+        living = [process for process in everyone.values() if not process.dead]
         others = self._sessions.keys() - self._seen
-        return _tree(sure), _tree([p for p in living if p.session in others])
+        return Found(
+            _tree([process for process in living if process.session in self._seen]),
+            _tree([process for process in living if process.session in others]),
+        )
 
 
 def _tree(members: list[Process]) -> list[Process]:
@@ -76,7 +73,7 @@ def _tree(members: list[Process]) -> list[Process]:
     if not members:
         return []
     below = procfs.descendants(*(member.pid for member in members))
-    return [*members, *(process for process in below if not process.zombie)]
+    return [*members, *(process for process in below if not process.dead)]
 
 
 def _name(claim: Claim) -> RunName:

@@ -11,7 +11,7 @@ from queued.core.model import Instance
 from queued.core.settings import Settings
 from queued.service.dispatcher import job_log
 from queued.service.dispatcher.claims import ClaimTable
-from queued.service.dispatcher.leftovers import kill_groups, kill_leftovers
+from queued.service.dispatcher.leftovers import kill_leftovers
 from queued.service.dispatcher.turn import ClaimLoss, Turn, TurnRunner
 from queued.service.ipc import run_notes
 from queued.service.ipc.run_notes import CommandSession
@@ -97,12 +97,9 @@ class Rescuer:
         with self._ledger.transaction():
             claims = self._ledger.running_claims(instance.id)
         noted = self._others.noted(instance)
-        killed, left = kill_leftovers(instance.id, claims, noted or {})
-        if self._cgroups is not None:
-            more, stuck = kill_groups(self._cgroups, instance.id, claims)
-            killed, left = killed + more, left + stuck
-        if left:
-            self._refuse(instance, left)
+        killed = kill_leftovers(instance.id, claims, noted or {}, self._cgroups)
+        if not killed.complete:
+            self._refuse(instance, killed.left)
             return False
         turn, death = Turn(ClaimTable(claims)), ClaimLoss("the service died", noted)
         with self._ledger.transaction():
@@ -113,7 +110,10 @@ class Rescuer:
             self._ledger.unregister(instance.id)
         self._others.forget(instance)
         self._log.warning(
-            "instance.rescued", dead=instance.id, claims=len(claims), processes_killed=killed
+            "instance.rescued",
+            dead=instance.id,
+            claims=len(claims),
+            processes_killed=killed.signalled,
         )
         job_log.tell(self._log, turn)
         return True

@@ -12,18 +12,16 @@ nothing was delegated there are no `Groups`, and descent and the process limits 
 import contextlib
 import errno
 import os
-import time
+import signal
 from collections.abc import Callable, Collection, Iterator
 from typing import NamedTuple, Self
 
-from queued.core import times
 from queued.service.linux import procfs
+from queued.service.linux.killing import Found
 from queued.service.linux.procfs import Process, RunName
 
 _MARK = "user.delegate"  # what systemd writes on a group that it has delegated
 _SERVICE = "queued"
-_ENDING_S = 0.5
-_LOOK_AGAIN_S = 0.005
 
 
 class Used(NamedTuple):
@@ -65,12 +63,15 @@ class Cgroup:
         _write(f"{self._path}/memory.max", str(limit))
 
     def kill(self) -> None:
-        """Kills all in it, whoever's it is, and what they are just forking.
+        """Kills all in it, of any user, and what is being forked.
 
-        Not before Linux 5.14; there, as for a group that is gone, nothing happens.
+        Before Linux 5.14, and where the first thread of a process has ended, the kernel does not:
+        so each process that is alive in the group is signalled as well.
         """
         with contextlib.suppress(OSError):
             _write(f"{self._path}/cgroup.kill", "1")
+        for process in self.processes():
+            procfs.send(process, signal.SIGKILL)
 
     def used(self) -> Used:
         """What it has used until now."""
@@ -107,7 +108,7 @@ class Cgroup:
     def processes(self) -> list[Process]:
         """What is alive in it and in what is below it."""
         found = (procfs.look(pid) for path, _, _ in os.walk(self._path) for pid in _pids(path))
-        return [process for process in found if process is not None and not process.zombie]
+        return [process for process in found if process is not None and not process.dead]
 
 
 class RunCgroups:
@@ -130,21 +131,17 @@ class RunCgroups:
         """What is alive in it may stay; it is removed once that has ended."""
         self._kept.append(group)
 
-    def end(
-        self, runs: Collection[RunName], instance: str | None = None
-    ) -> tuple[int, list[Process]]:
-        """Kills what these runs, of a dead instance or of dead workers of ours, have left.
+    def find(self, runs: Collection[RunName], instance: str | None = None) -> Found:
+        """Kills the groups of these runs, of a dead instance or of dead workers of this one.
 
-        How many processes that were, and what is still alive: the kernel may hold one for a while.
+        Returns what is alive in them. Groups in which nothing is alive are removed.
         """
-        cgroups = [self._group(self._path(run, instance or self._instance)) for run in runs]
-        found = {process for group in cgroups for process in group.processes()}
-        for group in cgroups:
+        groups = [self._group(self._path(run, instance or self._instance)) for run in runs]
+        living = [group for group in groups if not group.remove()]
+        found = [process for group in living for process in group.processes()]
+        for group in living:
             group.kill()
-        end_s = times.monotonic_s() + _ENDING_S
-        while (left := [g for g in cgroups if not g.remove()]) and times.monotonic_s() < end_s:
-            time.sleep(_LOOK_AGAIN_S)
-        return len(found), [process for group in left for process in group.processes()]
+        return Found(found, unseen=bool(living))
 
     def sweep(
         self, instance: str | None = None, busy: Callable[[], Collection[RunName]] = tuple

@@ -23,7 +23,7 @@ class Process(NamedTuple):
     group: int
     session: int
     started: int
-    zombie: bool
+    dead: bool  # it has ended, with all of its threads, and waits to be collected
 
 
 def become_subreaper() -> None:
@@ -32,7 +32,7 @@ def become_subreaper() -> None:
 
 
 def look(pid: int) -> Process | None:
-    """The process of that pid now; None if there is none, or /proc hides it from us (hidepid)."""
+    """Returns the process of that pid; None if there is none, or /proc hides it (hidepid)."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             text = file.read()
@@ -41,23 +41,31 @@ def look(pid: int) -> Process | None:
     # The name of the program comes second, in brackets, and may contain anything.
     fields = text[text.rindex(b")") + 2 :].split()
     state, parent, group, session = fields[0], int(fields[1]), int(fields[2]), int(fields[3])
-    return Process(pid, parent, group, session, int(fields[19]), state in (b"Z", b"X"))
+    # A process whose first thread has ended shows Z, and lives as long as another thread of it.
+    dead = state in (b"Z", b"X") and int(fields[17]) <= 1
+    return Process(pid, parent, group, session, int(fields[19]), dead)
 
 
-def again(process: Process) -> Process | None:
-    """The same process as it is now; None if it is gone, whoever may have its pid."""
+def refresh(process: Process) -> Process | None:
+    """Returns the same process as it is now; None if it is gone, even if its pid is used again."""
     now = look(process.pid)
     return now if now is not None and now.started == process.started else None
 
 
+def is_alive(process: Process) -> bool:
+    """Returns whether the process has not ended yet."""
+    now = refresh(process)
+    return now is not None and not now.dead
+
+
 def everyone() -> dict[int, Process]:
-    """All processes, by pid."""
+    """Returns all processes by pid, dead ones too."""
     found = (look(int(name)) for name in os.listdir("/proc") if name.isdigit())
     return {process.pid: process for process in found if process is not None}
 
 
 def descendants(*roots: int, without: Collection[int] = ()) -> list[Process]:
-    """All that descend from these, by one look, zombies too, parents before children.
+    """All that descend from these, by one look, dead ones too, parents before children.
 
     Less those in `without`, and what descends from them.
     """
@@ -105,7 +113,7 @@ def send(process: Process, number: signal.Signals) -> bool:
     except ProcessLookupError:
         return False
     try:
-        if again(process) is None:
+        if refresh(process) is None:
             return False
         signal.pidfd_send_signal(descriptor, number)
     except (ProcessLookupError, PermissionError):
@@ -116,13 +124,28 @@ def send(process: Process, number: signal.Signals) -> bool:
 
 
 def environment(pid: int) -> dict[bytes, bytes]:
-    """What the process was started with, as far as we may read it."""
+    """Returns what the process was started with, as far as this process may read it."""
+    text = _read(f"/proc/{pid}/environ") or _environment_of_threads(pid)
+    return dict(entry.split(b"=", 1) for entry in text.split(b"\0") if b"=" in entry)
+
+
+def _environment_of_threads(pid: int) -> bytes:
+    """Returns the environment by a thread that lives: a first thread that has ended shows none."""
     try:
-        with open(f"/proc/{pid}/environ", "rb") as file:
-            entries = file.read().split(b"\0")
+        threads = os.listdir(f"/proc/{pid}/task")
     except OSError:
-        return {}
-    return dict(entry.split(b"=", 1) for entry in entries if b"=" in entry)
+        return b""
+    found = (_read(f"/proc/{pid}/task/{thread}/environ") for thread in threads)
+    return next((text for text in found if text), b"")
+
+
+def _read(path: str) -> bytes:
+    """Returns the content of a file of /proc; nothing if it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError:
+        return b""
 
 
 RunName = tuple[bytes, bytes]  # the job's id and the number of the attempt, as in the environment
@@ -143,7 +166,7 @@ def marked(instance: str) -> Iterator[tuple[Process, dict[bytes, bytes]]]:
     """Living processes that a command of the instance started, with their environments."""
     mark = instance.encode()
     for process in everyone().values():
-        if not process.zombie and process.pid != os.getpid():
+        if not process.dead and process.pid != os.getpid():
             variables = environment(process.pid)
             if variables.get(b"QUEUED_INSTANCE") == mark:
                 yield process, variables

@@ -23,9 +23,9 @@ from queued.service.ipc.messages import (
 )
 from queued.service.ipc.scoreboard import DISPATCHER, Scoreboard
 from queued.service.linux import procfs
-from queued.service.linux.cgroup import RunCgroups
 from queued.service.linux.event_loop import EventLoop
-from queued.service.linux.procfs import Process, RunName
+from queued.service.linux.killing import Found, Killed, kill_until_gone
+from queued.service.linux.procfs import RunName
 from queued.service.log import Log
 from queued.service.supervisor.children import Child, Children
 from queued.service.supervisor.forking import Forker
@@ -63,7 +63,7 @@ class ProcessManager:
     def take_over(self) -> None:
         """Call it before any is started: what our own process has as children already may stay."""
         procfs.become_subreaper()
-        self._reaper.spare_all()
+        self._reaper.exempt_all()
 
     # What is wanted of them
 
@@ -131,51 +131,50 @@ class ProcessManager:
         self._go_on()
         gone, waited = self.unburied, len(self.unburied)
         self.unburied = []
-        left = self._end_leftovers(gone, log)
+        killed = self._end_leftovers(gone, log)
         new = gone[waited:]
-        if left and any(map(_was_lost, new)):
+        if not killed.complete and any(map(_was_lost, new)):
             action = "end them as their owner; they may have become another user's"
-            pids = [process.pid for process in left]
+            pids = [process.pid for process in killed.left]
             log.error("child.leftovers_stay", pids=pids, action=action)
         for child, status in new:
             self._tell_end(child, status, log)
         for child, status in gone:
-            if left and _was_lost((child, status)):
+            if not killed.complete and _was_lost((child, status)):
                 self.unburied.append((child, status))
             else:
                 self._bury(child, status)
         self.table.held = {child.slot for child, _ in self.unburied}
 
-    def _end_leftovers(self, gone: list[Ended], log: Log) -> list[Process]:
-        """Adds those that have died to `gone`, kills what they left; what is still alive of it."""
-        killed: set[Process] = set()
-        left: list[Process] = []
-        end_s = times.monotonic_s() + _KILLING_S
-        while gone or _somebody_died():
-            found = self._reaper.look({child.pid for child in self.table.living()})
+    def _end_leftovers(self, gone: list[Ended], log: Log) -> Killed:
+        """Adds those that have died to `gone`, and kills what they left."""
+        if not gone and not _somebody_died():
+            return Killed(0, [], unseen=False)
+        killed = kill_until_gone(lambda: self._find_leftovers(gone), _KILLING_S)
+        if self._cgroups is not None:
+            self._cgroups.sweep(busy=self._runs_now)
+        if killed.signalled:
+            log.warning("child.leftovers_killed", processes=killed.signalled)
+        return killed
+
+    def _find_leftovers(self, gone: list[Ended]) -> Found:
+        """Returns what the dead have left, by a scan after the last death: its orphans are there.
+
+        Adds those that have died meanwhile to `gone`.
+        """
+        while True:
+            found = self._reaper.scan({child.pid for child in self.table.living()})
             more = self._collect()
             gone += more
-            ended, left = self._reaper.kill(found, self._lost(gone))
-            killed.update(ended)
-            # However long it took: one look more after the last death. Its orphans are there now.
-            if not more and (not ended or times.monotonic_s() >= end_s):
-                left += ended  # the kernel holds them
+            if not more:
                 break
-        count = len(killed)
-        if gone and self._cgroups is not None:
-            more_killed, stuck = self._end_groups(self._cgroups, self._lost(gone))
-            count, left = count + more_killed, left + stuck
-        if count:
-            log.warning("child.leftovers_killed", processes=count)
-        return left
+        lost = self._lost(gone)
+        left = self._reaper.leftovers(found, lost)
+        grouped = Found([]) if self._cgroups is None else self._cgroups.find(lost)
+        return Found([*{*left, *grouped.own}], unseen=grouped.unseen)
 
-    def _end_groups(self, cgroups: RunCgroups, lost: list[RunName]) -> tuple[int, list[Process]]:
-        """Ends what is left of these runs, and removes the groups of runs that are over."""
-        ended = cgroups.end(lost)
-        cgroups.sweep(
-            busy=lambda: [self._scoreboard.read(one.slot) for one in self.table.living_workers()]
-        )
-        return ended
+    def _runs_now(self) -> list[RunName]:
+        return [self._scoreboard.read(child.slot) for child in self.table.living_workers()]
 
     def _lost(self, gone: list[Ended]) -> list[RunName]:
         """Which runs the workers were at that died."""

@@ -64,7 +64,7 @@ class ProcessTree:
         for _ in range(3):
             living = procfs.descendants(os.getpid())
             self._detached.forget_dead(living)
-            left = [p for p in self._detached.without(living) if not p.zombie]
+            left = [p for p in self._detached.without(living) if not p.dead]
             run = procfs.run_of(self._environment)
             self._detached.add([p for p in left if procfs.left_on_purpose(p.pid, [run])])
             left = self._detached.without(left)
@@ -101,7 +101,7 @@ def _signal_all(left: list[Process], number: signal.Signals) -> bool:
 
 def _ours(process: Process) -> bool:
     """Whether it is still our child: then its pid and its group cannot have been used again."""
-    now = procfs.again(process)
+    now = procfs.refresh(process)
     return now is not None and now.parent == os.getpid()
 
 

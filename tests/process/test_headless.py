@@ -1,0 +1,89 @@
+"""A process whose first thread has ended shows `Z` and lives: it is ended like any other."""
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.process import headless
+from tests.service import Queue, alive, eventually
+
+
+@pytest.fixture
+def pid_file(tmp_path: Path) -> Iterator[Path]:
+    """Where such a process writes its pid. It is gone at the end."""
+    made = tmp_path / "headless"
+    yield made
+    pid = headless.pid_of(made)
+    if pid is not None:
+        os.kill(pid, signal.SIGKILL)
+
+
+def started(pid_file: Path) -> int:
+    pid = eventually(lambda: headless.pid_of(pid_file), "a process without its first thread")
+    assert pid is not None
+    assert alive(pid)
+    return pid
+
+
+def once(pid_file: Path) -> str:
+    """A command whose first run becomes such a process."""
+    return f"[ $QUEUED_ATTEMPT -gt 1 ] || {headless.command(pid_file)}"
+
+
+def test_it_is_ended_at_its_time(queue: Queue, pid_file: Path) -> None:
+    queue.serve(workers=1)
+    name = queue.add(headless.command(pid_file), timeout=1, max_retries=1)
+    pid = started(pid_file)
+    assert queue.wait(name).last_error == "timeout"
+    assert not alive(pid)
+
+
+def test_it_is_cancelled(queue: Queue, pid_file: Path) -> None:
+    queue.serve(workers=1)
+    name = queue.add(headless.command(pid_file))
+    pid = started(pid_file)
+    assert queue.queuectl("cancel", name).returncode == 0
+    assert queue.wait(name).label == "cancelled"
+    assert not alive(pid)
+
+
+def test_it_does_not_outlive_its_command(queue: Queue, pid_file: Path) -> None:
+    queue.serve(workers=1)
+    wait = f"until [ -e {pid_file} ]; do sleep 0.01; done; sleep 0.1"
+    name = queue.add(f"({headless.command(pid_file)}) & {wait}; exit 0")
+    assert queue.wait(name).label == "completed"
+    pid = int(pid_file.read_text())
+    assert not alive(pid)
+
+
+@pytest.mark.parametrize("of_all", [False, True], ids=["worker", "service"])
+def test_it_is_killed_before_its_job_runs_again(
+    queue: Queue, pid_file: Path, *, of_all: bool
+) -> None:
+    service = queue.serve(workers=1)
+    name = queue.add(once(pid_file))
+    pid = started(pid_file)
+    if of_all:
+        service.kill_everything()
+        queue.serve(workers=1)
+    else:
+        service.kill(service.child(1))
+    assert queue.wait(name).label == "completed"
+    assert not alive(pid)
+    assert [run.outcome for run in queue.attempts(name)] == ["lost", "exit"]
+
+
+def test_what_hides_its_session_and_its_first_thread_is_found_by_its_mark(
+    queue: Queue, pid_file: Path
+) -> None:
+    service = queue.serve(workers=1)
+    command = headless.command(pid_file).removeprefix("exec")
+    name = queue.add(f"[ $QUEUED_ATTEMPT -gt 1 ] || {{ setsid {command} & sleep 1000; }}")
+    pid = started(pid_file)
+    service.kill_everything()
+    queue.serve(workers=1)
+    assert queue.wait(name).label == "completed"
+    assert not alive(pid)
