@@ -6,7 +6,7 @@ PYTEST ?= .venv/bin/pytest -n 2
 DIST ?= dist
 BIN := .venv/bin
 
-.PHONY: demo test lint types torture soak bench peers manual deb install uninstall
+.PHONY: demo test lint types torture soak bench peers manual man deb install uninstall
 .SILENT: .venv/.stamp build/bench/.stamp
 
 demo: .venv/.stamp
@@ -43,6 +43,9 @@ peers:
 
 manual: .venv/.stamp
 	$(BIN)/python -m queued.ctl.manual > docs/queuectl.md
+
+man: .venv/.stamp
+	$(BIN)/python -m queued.pages.man_pages build/man
 
 # DIST/queued_VERSION_ARCHITECTURE.deb, for this machine's own Python.
 deb: .venv/.stamp

@@ -19,3 +19,6 @@ install -D -m 644 -t "$doc" "$source/README.md" "$systemd/loosen.conf"
 install -D -m 644 "$source/LICENSE" "$doc/copyright"
 install -D -m 644 "$source/packaging/supervisor/queued.conf" "$doc/supervisor.conf"
 [ -e "$root/etc/queuectl.conf" ] || install -m 644 "$source/etc/queuectl.conf" "$root/etc/queuectl.conf"
+rm -f "$root$prefix"/share/man/man[158]/queue*
+"$root/opt/queued/bin/python" -IB -m queued.pages.man_pages "$root$prefix/share/man"
+gzip -9n "$root$prefix"/share/man/man[158]/queue*

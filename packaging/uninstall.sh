@@ -9,6 +9,7 @@ rm -f /etc/systemd/system/*.wants/queued@*.service
 rm -rf /opt/queued /usr/local/share/doc/queued
 cd /usr/local
 rm -f bin/queued bin/queuectl lib/systemd/system/queued.service lib/systemd/system/queued@.service \
-    lib/systemd/user/queued.service lib/sysusers.d/queued.conf lib/tmpfiles.d/queued.conf
+    lib/systemd/user/queued.service lib/sysusers.d/queued.conf lib/tmpfiles.d/queued.conf \
+    share/man/man[158]/queue*
 systemctl daemon-reload
 echo 'queued is removed; the queue stays in /var/lib/queued, the settings in /etc/queuectl.conf'
