@@ -37,7 +37,6 @@ EVENTS = {
     "child.leftovers_stay": "something of a dead worker cannot be killed; its job waits",
     "worker.orphaned": "the supervisor died or gave up; the worker ends its command and exits",
     "worker.message_ignored": "a message about a run that is no longer the current one",
-    "worker.few_tried": "whether a few workers for each processor end as many jobs (debug)",
     "worker.faulty": "a worker sent what is no message for the dispatcher; it is replaced",
     "job.claimed": "a job was handed to a worker",
     "job.started": "a worker starts the command",

@@ -47,7 +47,7 @@ class _Crew:
         self.claims = ClaimTable()
         self.inbox: list[tuple[int, Message]] = []
 
-    def chosen(self, _claims: ClaimTable, _now_s: float) -> list[int]:
+    def present(self) -> list[int]:
         return list(_WORKERS)
 
 

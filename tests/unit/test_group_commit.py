@@ -22,7 +22,7 @@ def _result(worker: int) -> tuple[int, Message]:
 def _made(present: list[int], **held: int) -> GroupCommit:
     group_commit = GroupCommit()
     assert group_commit.until_s == 0, "the first turn is due at once"
-    group_commit.made(_claims(**held), present, 10.0)
+    group_commit.on_committed(_claims(**held), present, 10.0)
     return group_commit
 
 
@@ -72,7 +72,7 @@ def test_nobody_is_listened_to_while_all_hands_will_last() -> None:
         claims.ran(1, 1)
         claims.ran(2, ran_ms)
         group_commit = GroupCommit()
-        group_commit.made(claims, [1, 2], 10.0)
+        group_commit.on_committed(claims, [1, 2], 10.0)
         assert (group_commit.nap_s(10.001) > 0) is naps, (ran_ms, held)
     assert GroupCommit().nap_s(10.0) == 0
 
@@ -81,7 +81,7 @@ def test_a_nap_ends_with_what_the_supervisor_says() -> None:
     claims = _claims(w1=9)
     claims.ran(1, 1)
     group_commit = GroupCommit()
-    group_commit.made(claims, [1], 10.0)
+    group_commit.on_committed(claims, [1], 10.0)
     assert 0 < group_commit.nap_s(10.001) < group_commit.nap_s(10.0) <= 0.0051
     group_commit.heard(1, WorkerGone(worker=1, pid=1, clean=False, begun=0, until_s=0.0))
     assert group_commit.nap_s(10.001) < 0
@@ -89,6 +89,6 @@ def test_a_nap_ends_with_what_the_supervisor_says() -> None:
 
 def test_where_nobody_works_there_is_nothing_to_wait_for() -> None:
     group_commit = GroupCommit()
-    group_commit.made(_claims(), [], 10.0)
+    group_commit.on_committed(_claims(), [], 10.0)
     assert group_commit.until_s == 0
     assert group_commit.nap_s(10.0) == 0

@@ -7,12 +7,10 @@ the commit that records the last. It gives back what would have to wait for long
 from collections.abc import Iterable, Iterator
 
 from queued.core.model import Claim, Key
-from queued.service.dispatcher.claim_tokens import made_s
 from queued.service.ipc.messages import QUICK_S
 
 _QUICK_MS = round(QUICK_S * 1000)
 MOST = 16  # in a hand
-_STUCK_S = 0.1  # whoever is at one claim for so long is quick no more
 
 
 class ClaimTable:
@@ -88,11 +86,6 @@ class ClaimTable:
             self._room[worker] = min(MOST, _QUICK_MS // max(1, ran_ms))
         else:
             self._room.pop(worker, None)
-
-    def quick(self, worker: int, now_s: float) -> bool:
-        """Whether its last run was, and it is not stuck in one."""
-        held = self.of(worker)
-        return worker in self._room and not (held and made_s(held[0].key.token) < now_s - _STUCK_S)
 
     def room(self, workers: Iterable[int]) -> Iterator[int]:
         """Who may have one more, as often as that is: first who has least, then by turns."""

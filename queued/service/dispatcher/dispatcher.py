@@ -270,7 +270,7 @@ class Dispatcher:
 
     def _made(self, turn: Turn, now_ms: int) -> None:
         now_s = times.monotonic_s()
-        self._pool.made(turn.claims, turn.ages_s(now_ms), now_s, dry=turn.dry)
+        self._pool.on_committed(turn.claims, now_s)
         if not self._ready and self._pool.complete():
             self._ready = True  # said before any run is sent: then notes of runs are kept
             self._supervisor.send(Ready())
@@ -282,7 +282,6 @@ class Dispatcher:
         self._wall_timer.set(None if self._draining else min(wakes, default=None))
         if turn.next_due_ms is not None and turn.next_due_ms <= now_ms:
             self._schedule.wanted = True
-        self._schedule.by_s = self._pool.next_s
         self._schedule.poll(self._live_settings.settings.worker_poll_interval)
         self._backoff.accepted()
         if self._live_settings.settings.log_output:

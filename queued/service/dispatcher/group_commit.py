@@ -20,8 +20,8 @@ class GroupCommit:
         self.until_s = 0.0  # no turn before; 0 if there must be one at once
         self._nap = False
 
-    def made(self, claims: ClaimTable, present: Iterable[int], now_s: float) -> None:
-        """A turn was made."""
+    def on_committed(self, claims: ClaimTable, present: Iterable[int], now_s: float) -> None:
+        """A turn was committed: these are the claims now."""
         self._left = {worker: len(claims.of(worker)) for worker in present}
         provided = bool(self._left) and all(left > 1 for left in self._left.values())
         self.until_s = now_s + _GATHER_S if provided else 0.0

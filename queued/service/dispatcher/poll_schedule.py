@@ -14,7 +14,6 @@ class PollSchedule:
 
     def __init__(self, database: str, loop: EventLoop, log: Log) -> None:
         self.wanted = True
-        self.by_s = times.NEVER_S  # one then, unless there is a turn before
         self._times_s: list[float] = []
         self._changes = _watch(database, log)
         if self._changes is not None:
@@ -32,7 +31,6 @@ class PollSchedule:
 
     def due(self, now_s: float) -> bool:
         """Whether it is time to look."""
-        self.wanted = self.wanted or now_s >= self.by_s
         while self._times_s and self._times_s[0] <= now_s:
             self._times_s.pop(0)
             self.wanted = True
@@ -41,7 +39,7 @@ class PollSchedule:
     @property
     def next_s(self) -> float:
         """When a look is due, if nothing changes before."""
-        return min([self.by_s, *self._times_s[:1]])
+        return self._times_s[0] if self._times_s else times.NEVER_S
 
     def _changed(self) -> None:
         if self._changes is not None:

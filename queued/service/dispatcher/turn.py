@@ -4,7 +4,7 @@ A turn changes nothing but the database. What follows from it (messages, claims,
 returned, to be used if the commit succeeds and to be thrown away if not.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from queued.core import times
@@ -63,13 +63,6 @@ class Turn:
         self.replies: dict[int, list[Message]] = {}
         self.recorded: dict[int, list[Key]] = {}  # whose worker is not told by a reply yet
         self.next_due_ms: int | None = None
-        self.dry = False  # whether no job was left for a worker that had room for it
-
-    def ages_s(self, now_ms: int) -> Iterator[float]:
-        """How long ago the runs ended that it recorded."""
-        for finished in self.finished:
-            if finished.ending.ended_ms is not None:
-                yield (now_ms - finished.ending.ended_ms) / 1000
 
     def reply(self, worker: int, message: Message) -> None:
         """To be sent after the commit."""
@@ -99,7 +92,7 @@ class TurnRunner:
         self.record(turn, now_ms)
         turn.next_due_ms = self._ledger.promote(now_ms=now_ms, limit=PROMOTED_AT_ONCE)
         if claiming:
-            self._claim(turn, pool.chosen(turn.claims, times.monotonic_s()), settings, now_ms)
+            self._claim(turn, pool.present(), settings, now_ms)
         for worker, keys in turn.recorded.items():
             for key in keys:
                 turn.reply(worker, Recorded(key=key, accepted=True))
@@ -248,7 +241,6 @@ class TurnRunner:
             return
         token = self._tokens.make(times.monotonic_s(), len(takers))
         turn.claimed = self._ledger.claim(self._instance, takers, token, now_ms=now_ms)
-        turn.dry = len(turn.claimed) < len(takers)
         for claim in turn.claimed:
             turn.claims.take(claim)
             recorded = turn.recorded.pop(claim.worker, [])  # a run says it, too

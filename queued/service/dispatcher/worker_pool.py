@@ -4,13 +4,11 @@ The supervisor says which workers live and passes the socket of each; a worker s
 holds. Nothing else can reach the dispatcher: the sockets have no address.
 """
 
-import os
 import socket
 from collections.abc import Iterable
 from functools import partial
 
 from queued.core import times
-from queued.service.dispatcher.breadth import Breadth
 from queued.service.dispatcher.claims import ClaimTable
 from queued.service.dispatcher.group_commit import GroupCommit
 from queued.service.ipc.channel import Channel, ProtocolError
@@ -48,7 +46,6 @@ class WorkerPool:
         self.claims = ClaimTable()
         self.inbox: list[tuple[int, Message]] = []
         self.group_commit = GroupCommit()
-        self._breadth = Breadth(len(os.sched_getaffinity(0)), log)
         self._workers: dict[int, ConnectedWorker] = {}
         self._session = int(times.monotonic_s() * 1e9)  # greater than that of a dispatcher before
         self._supervisor = supervisor
@@ -84,15 +81,6 @@ class WorkerPool:
         """Workers that are connected and have said what they hold."""
         return [number for number, worker in self._workers.items() if worker.greeted]
 
-    def chosen(self, claims: ClaimTable, now_s: float) -> list[int]:
-        """Those of them who may be handed jobs, with these claims."""
-        return self._breadth.chosen(self.present(), claims, now_s)
-
-    @property
-    def next_s(self) -> float:
-        """When a turn is due, even if nobody says anything."""
-        return self._breadth.until_s
-
     def greeted(self) -> bool:
         """Whether a worker has come back and must hear again what is wanted of it."""
         return any(isinstance(message, Hello) for _, message in self.inbox)
@@ -108,12 +96,11 @@ class WorkerPool:
             worker.channel.send(*messages)
             worker.channel.flush_with(self._loop)
 
-    def made(self, claims: ClaimTable, ages_s: Iterable[float], now_s: float, *, dry: bool) -> None:
-        """A turn was made of the inbox: these are the claims now; for the rest see Breadth."""
+    def on_committed(self, claims: ClaimTable, now_s: float) -> None:
+        """The transaction of a turn has handled the inbox; these are the claims now."""
         self.inbox.clear()
         self.claims = claims
-        self.group_commit.made(claims, self.chosen(claims, now_s), now_s)  # before others are
-        self._breadth.made(ages_s, len(self._workers), now_s, dry=dry)
+        self.group_commit.on_committed(claims, self.present(), now_s)
 
     def _put(self, worker: int, message: Message) -> None:
         self.inbox.append((worker, message))
