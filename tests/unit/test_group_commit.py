@@ -60,35 +60,7 @@ def test_one_who_was_not_there_is_heard_at_once() -> None:
     assert group_commit.until_s == 0
 
 
-def test_nobody_is_listened_to_while_all_hands_will_last() -> None:
-    for ran_ms, held, naps in (
-        (4, 6, True),
-        (4, 3, False),
-        (20, 2, True),
-        (20, 1, False),
-        (None, 9, False),
-    ):
-        claims = _claims(w1=9, w2=held)
-        claims.ran(1, 1)
-        claims.ran(2, ran_ms)
-        group_commit = GroupCommit()
-        group_commit.on_committed(claims, [1, 2], 10.0)
-        assert (group_commit.nap_s(10.001) > 0) is naps, (ran_ms, held)
-    assert GroupCommit().nap_s(10.0) == 0
-
-
-def test_a_nap_ends_with_what_the_supervisor_says() -> None:
-    claims = _claims(w1=9)
-    claims.ran(1, 1)
-    group_commit = GroupCommit()
-    group_commit.on_committed(claims, [1], 10.0)
-    assert 0 < group_commit.nap_s(10.001) < group_commit.nap_s(10.0) <= 0.0051
-    group_commit.heard(1, WorkerGone(worker=1, pid=1, clean=False, begun=0, until_s=0.0))
-    assert group_commit.nap_s(10.001) < 0
-
-
 def test_where_nobody_works_there_is_nothing_to_wait_for() -> None:
     group_commit = GroupCommit()
     group_commit.on_committed(_claims(), [], 10.0)
     assert group_commit.until_s == 0
-    assert group_commit.nap_s(10.0) == 0

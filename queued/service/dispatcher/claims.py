@@ -99,7 +99,3 @@ class ClaimTable:
             for worker, free in places:
                 if held in free:
                     yield worker
-
-    def lasting(self, worker: int) -> bool:
-        """Whether what it has in hand will probably last for another half of `QUICK_S`."""
-        return 2 * (len(self.of(worker)) - 1) >= self._room.get(worker, 0) > 0

@@ -103,8 +103,7 @@ class Dispatcher:
                     self._turn()
                 if not self._pending() and self._over():
                     return 0
-                if not self._loop.nap(self._pool.group_commit.nap_s(times.monotonic_s())):
-                    self._loop.wait(self._timeout_s())
+                self._loop.wait(self._timeout_s())
         except _PASSING as error:
             # The next dispatcher tries again, with growing delay; workers keep their results.
             self._log.error("database.refused", error=str(error), action="tried again")
@@ -125,9 +124,9 @@ class Dispatcher:
             self._ledger, self._runner, self._cgroups, self._instance.id, self._log
         )
         self._schedule = PollSchedule(self._database, self._loop, self._log)
-        self._loop.add(self._signals.fileno(), self._answer, urgent=True)
+        self._loop.add(self._signals.fileno(), self._answer)
         self._loop.add(self._wall_timer.fileno(), self._rung)
-        self._loop.add(self._supervisor.fileno(), self._hear, urgent=True)
+        self._loop.add(self._supervisor.fileno(), self._hear)
         with self._ledger.transaction():
             self._ledger.register(self._instance, now_ms=times.now_ms())
             claims = self._ledger.running_claims(self._instance.id)

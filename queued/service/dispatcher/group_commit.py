@@ -18,18 +18,12 @@ class GroupCommit:
     def __init__(self) -> None:
         self._left: dict[int, int] = {}
         self.until_s = 0.0  # no turn before; 0 if there must be one at once
-        self._nap = False
 
     def on_committed(self, claims: ClaimTable, present: Iterable[int], now_s: float) -> None:
         """A turn was committed: these are the claims now."""
         self._left = {worker: len(claims.of(worker)) for worker in present}
         provided = bool(self._left) and all(left > 1 for left in self._left.values())
         self.until_s = now_s + _GATHER_S if provided else 0.0
-        self._nap = provided and all(map(claims.lasting, self._left))
-
-    def nap_s(self, now_s: float) -> float:
-        """For how long the workers need not be listened to: all will have another in hand."""
-        return self.until_s - now_s if self._nap else 0.0
 
     def heard(self, worker: int, message: Message) -> None:
         """A message came."""

@@ -11,17 +11,12 @@ class EventLoop:
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
-        self._urgent = select.epoll()
-        self._urgently: set[int] = set()
         self._calls: dict[int, Callable[[], None]] = {}
         self._masks: dict[int, int] = {}
 
-    def add(self, descriptor: int, call: Callable[[], None], *, urgent: bool = False) -> None:
+    def add(self, descriptor: int, call: Callable[[], None]) -> None:
         """Calls `call` whenever the descriptor can be read or has hung up."""
         self._epoll.register(descriptor, select.EPOLLIN)
-        if urgent:
-            self._urgent.register(descriptor, select.EPOLLIN)
-            self._urgently.add(descriptor)
         self._calls[descriptor] = call
         self._masks[descriptor] = select.EPOLLIN
 
@@ -37,9 +32,6 @@ class EventLoop:
         if self._calls.pop(descriptor, None) is not None:
             del self._masks[descriptor]
             self._epoll.unregister(descriptor)
-            if descriptor in self._urgently:
-                self._urgently.remove(descriptor)
-                self._urgent.unregister(descriptor)
 
     def watches(self, descriptor: int) -> bool:
         """Whether the descriptor was added."""
@@ -47,22 +39,9 @@ class EventLoop:
 
     def wait(self, timeout_s: float | None) -> None:
         """One sleep, at most `timeout_s` (None: for ever), and the calls that it leads to."""
-        self._sleep(self._epoll, timeout_s)
-
-    def nap(self, seconds: float) -> bool:
-        """Sleeps so long, or until something urgent comes, then hears all that has come meanwhile.
-
-        False, at once, if it is no time at all.
-        """
-        if seconds > 0:
-            self._sleep(self._urgent, seconds)
-            self._sleep(self._epoll, 0)
-        return seconds > 0
-
-    def _sleep(self, epoll: select.epoll, timeout_s: float | None) -> None:
         if timeout_s is not None:
             timeout_s = min(timeout_s, _LONGEST_S)
-        for descriptor, _ in epoll.poll(timeout_s):
+        for descriptor, _ in self._epoll.poll(timeout_s):
             call = self._calls.get(descriptor)
             if call is not None:
                 call()
