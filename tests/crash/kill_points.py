@@ -93,8 +93,8 @@ POINTS = {
     "enqueue: inserted, not committed": Point(STORE, "_insert", after=True),
     "enqueue: committed, not acknowledged": Point(STORE, "enqueue", after=True),
     "claim: taken, not committed": Point(LEDGER, "claim", _true, after=True),
-    "claim: committed, not sent": Point(DISPATCHER, "_made", _claimed),
-    "claim: sent": Point(DISPATCHER, "_made", _claimed, after=True),
+    "claim: committed, not sent": Point(DISPATCHER, "_on_committed", _claimed),
+    "claim: sent": Point(DISPATCHER, "_on_committed", _claimed, after=True),
     "run: sent, not begun": Point(WORKER, "_begin"),
     "run: begun, not started": Point("queued.service.worker.spawn", "start"),
     "run: started, not known": Point("queued.service.worker.spawn", "start", after=True),
@@ -107,11 +107,11 @@ POINTS = {
     "run: reported, not recorded": Point(WORKER, "_finish", after=True),
     "result: arrived": Point("queued.service.dispatcher.turn:TurnRunner", "turn", _result_arrived),
     "result: settled, not committed": Point(LEDGER, "settle", _settled, after=True),
-    "result: recorded, not acknowledged": Point(DISPATCHER, "_made", _finished),
-    "result: acknowledged": Point(DISPATCHER, "_made", _finished, after=True),
+    "result: recorded, not acknowledged": Point(DISPATCHER, "_on_committed", _finished),
+    "result: acknowledged": Point(DISPATCHER, "_on_committed", _finished, after=True),
     "hand: one more, not committed": Point(LEDGER, "claim", _one_more, after=True),
-    "hand: one more, committed, not sent": Point(DISPATCHER, "_made", _one_more_made),
-    "hand: one more, sent": Point(DISPATCHER, "_made", _one_more_made, after=True),
+    "hand: one more, committed, not sent": Point(DISPATCHER, "_on_committed", _one_more_made),
+    "hand: one more, sent": Point(DISPATCHER, "_on_committed", _one_more_made, after=True),
     "hand: received": Point(WORKER, "_take", _in_hand, after=True),
     "hand: about to be given back": Point(WORKER, "_give_back", _in_hand),
     "hand: given back": Point("queued.service.dispatcher.turn:TurnRunner", "_returned"),
@@ -142,7 +142,7 @@ POINTS = {
         "queued.service.supervisor.forking:Forker", "dispatcher", _workers_live, after=True
     ),
     "end: forgotten, not committed": Point(LEDGER, "unregister", after=True),
-    "end: forgotten": Point(DISPATCHER, "_over", _true, after=True),
+    "end: forgotten": Point(DISPATCHER, "_shut_down", after=True),
 }
 
 

@@ -46,7 +46,7 @@ def _steps(
             return count
         with engine.ledger.transaction():
             retention.step(now_s)
-        retention.made(now_s + 0.001)
+        retention.on_committed(now_s + 0.001)
     raise AssertionError
 
 
@@ -187,7 +187,7 @@ def test_a_step_is_small_and_followed_by_a_rest(engine: Engine, retention: Prune
         assert retention.due(KEPT, now_ms, 100.0)
         with engine.ledger.transaction():
             retention.step(100.0)
-        retention.made(100.5)
+        retention.on_committed(100.5)
         left.append(len(_rows(engine)))
         assert not retention.due(KEPT, now_ms, 104.4)
         retention.next_s = 100.0

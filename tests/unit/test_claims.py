@@ -35,9 +35,9 @@ def test_the_oldest_claim_is_the_one_that_runs() -> None:
     assert claims.running() == [other, first]
     assert claims.of(7) == (first, second)
     assert list(claims) == [first, second, other]
-    claims.drop(first)
+    claims.remove(first)
     assert claims.running() == [other, second]
-    claims.drop(second)
+    claims.remove(second)
     assert claims.busy() == [5]
     assert claims.of(7) == ()
 
@@ -55,17 +55,17 @@ def test_a_claim_is_found_by_all_of_its_key() -> None:
 )
 def test_as_many_more_as_will_soon_begin(ran_ms: int | None, more: int) -> None:
     claims = ClaimTable([_claim(0, 7)])
-    assert not [*claims.room([7])], "nothing is known of it"
-    claims.ran(7, ran_ms)
-    assert [*claims.room([7])] == [7] * more
-    assert [*ClaimTable().room([7])] == [7], "who has none may always have one"
+    assert not [*claims.assignable([7])], "nothing is known of it"
+    claims.note_run(7, ran_ms)
+    assert [*claims.assignable([7])] == [7] * more
+    assert [*ClaimTable().assignable([7])] == [7], "who has none may always have one"
 
 
 def test_who_has_least_is_handed_more_first() -> None:
     claims = ClaimTable([_claim(1, 7), _claim(2, 7), _claim(3, 8)])
     for worker in (7, 8, 9):
-        claims.ran(worker, 8)  # two more than the one that runs
-    assert [*claims.room([7, 8, 9, 10])] == [9, 10, 8, 9, 7, 8, 9]
+        claims.note_run(worker, 8)  # two more than the one that runs
+    assert [*claims.assignable([7, 8, 9, 10])] == [9, 10, 8, 9, 7, 8, 9]
 
 
 def test_what_is_in_a_hand_begins_in_its_order_and_does_not_wait_for_long() -> None:
@@ -86,13 +86,13 @@ def test_what_is_in_a_hand_begins_in_its_order_and_does_not_wait_for_long() -> N
 def test_a_copy_stands_by_itself() -> None:
     claims = ClaimTable([_claim(1, 7)])
     copy = claims.copy()
-    copy.take(_claim(2, 7))
-    copy.ran(7, 1)
+    copy.add(_claim(2, 7))
+    copy.note_run(7, 1)
     assert claims.of(7) == (_claim(1, 7),)
-    claims.take(_claim(3, 8))
+    claims.add(_claim(3, 8))
     assert copy.of(8) == ()
-    assert not [*claims.room([7])]
-    assert 7 in copy.room([7])
+    assert not [*claims.assignable([7])]
+    assert 7 in copy.assignable([7])
 
 
 def test_later_claims_have_larger_tokens() -> None:

@@ -30,7 +30,7 @@ class Told:
         """One each tenth of a second while the log is so long, or grows by a byte each time."""
         for _ in range(round(seconds * 10)):
             self.now_s += 0.1
-            self.holders.made(partial(self._look, size), self.now_s)
+            self.holders.on_committed(partial(self._look, size), self.now_s)
             size += grows
 
     def _look(self, size: int) -> int:
@@ -81,9 +81,9 @@ def test_its_size_is_looked_at_once_a_second(told: Told) -> None:
 
 def test_a_wait_for_the_lock_is_told_once_each_time(told: Told) -> None:
     for waited_s in (0.1, 4.9, 5.0, 6.0, 20.0):
-        told.holders.waited(waited_s)
+        told.holders.on_wait(waited_s)
     assert told.events() == ["database.locked"]
     told.turns(SHORT, 0.1)
-    told.holders.waited(1.0)
-    told.holders.waited(7.0)
+    told.holders.on_wait(1.0)
+    told.holders.on_wait(7.0)
     assert [line["waited_s"] for line in told.lines] == [5.0, 7.0]

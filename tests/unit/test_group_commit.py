@@ -21,25 +21,25 @@ def _result(worker: int) -> tuple[int, Message]:
 
 def _made(present: list[int], **held: int) -> GroupCommit:
     group_commit = GroupCommit()
-    assert group_commit.until_s == 0, "the first turn is due at once"
+    assert group_commit.not_before_s == 0, "the first turn is due at once"
     group_commit.on_committed(_claims(**held), present, 10.0)
     return group_commit
 
 
 def test_results_wait_while_everybody_has_another_in_hand() -> None:
     group_commit = _made([1, 2], w1=5, w2=3)
-    assert 10.0 < group_commit.until_s <= 10.01
+    assert 10.0 < group_commit.not_before_s <= 10.01
     for worker in (1, 1, 2, 1):
-        group_commit.heard(*_result(worker))
-        assert group_commit.until_s > 10.0
-    group_commit.heard(*_result(1))
-    assert group_commit.until_s == 0, "worker 1 is at its last"
+        group_commit.on_message(*_result(worker))
+        assert group_commit.not_before_s > 10.0
+    group_commit.on_message(*_result(1))
+    assert group_commit.not_before_s == 0, "worker 1 is at its last"
 
 
 def test_who_has_none_in_hand_is_not_kept_waiting() -> None:
-    assert _made([1, 2], w1=5, w2=1).until_s == 0
-    assert _made([1, 2], w1=5).until_s == 0
-    assert _made([1], w1=5, w2=1).until_s > 10.0, "2 is not there"
+    assert _made([1, 2], w1=5, w2=1).not_before_s == 0
+    assert _made([1, 2], w1=5).not_before_s == 0
+    assert _made([1], w1=5, w2=1).not_before_s > 10.0, "2 is not there"
 
 
 def test_whatever_else_comes_has_its_turn_at_once() -> None:
@@ -47,20 +47,20 @@ def test_whatever_else_comes_has_its_turn_at_once() -> None:
     for message in (
         Output(key=Key(1, 1, 1), piece=piece),
         Returned(key=Key(1, 1, 1)),
-        WorkerGone(worker=1, pid=1, clean=False, begun=0, until_s=0.0),
+        WorkerGone(worker=1, pid=1, clean=False, begun=0, claims_before_s=0.0),
     ):
         group_commit = _made([1], w1=5)
-        group_commit.heard(1, message)
-        assert group_commit.until_s == 0
+        group_commit.on_message(1, message)
+        assert group_commit.not_before_s == 0
 
 
 def test_one_who_was_not_there_is_heard_at_once() -> None:
     group_commit = _made([1], w1=5)
-    group_commit.heard(*_result(2))
-    assert group_commit.until_s == 0
+    group_commit.on_message(*_result(2))
+    assert group_commit.not_before_s == 0
 
 
 def test_where_nobody_works_there_is_nothing_to_wait_for() -> None:
     group_commit = GroupCommit()
     group_commit.on_committed(_claims(), [], 10.0)
-    assert group_commit.until_s == 0
+    assert group_commit.not_before_s == 0

@@ -46,7 +46,7 @@ class Pool:
         """A worker is forked, in place of the one before."""
         self.pid += 1
         ours, self.raw = channel.pair()
-        self.pool.started(WorkerStarted(worker=1, pid=self.pid), ours.detach())
+        self.pool.on_worker_started(WorkerStarted(worker=1, pid=self.pid), ours.detach())
         self.worker = Channel(self.raw)
 
     def receive(self) -> list[messages.Message]:
@@ -96,8 +96,8 @@ def test_messages_for_an_earlier_dispatcher_are_dropped(pool: Pool) -> None:
 def test_the_last_messages_of_a_dead_worker_come_before_its_death(pool: Pool) -> None:
     pool.worker.send(Hello(session=pool.welcome(), holding=[KEY]), RESULT)
     pool.worker.close()
-    gone = WorkerGone(worker=1, pid=pool.pid, clean=True, begun=None, until_s=1.0)
-    pool.pool.gone(gone)
+    gone = WorkerGone(worker=1, pid=pool.pid, clean=True, begun=None, claims_before_s=1.0)
+    pool.pool.on_worker_gone(gone)
     assert [type(message) for _, message in pool.pool.inbox[-3:]] == [Hello, Result, WorkerGone]
     assert pool.pool.present() == []
 
@@ -108,7 +108,9 @@ def test_the_death_of_one_whose_slot_has_another_now_drops_no_connection(pool: P
     pool.start()
     pool.worker.send(Hello(session=pool.welcome(), holding=[]))
     pool.receive()
-    pool.pool.gone(WorkerGone(worker=1, pid=0, clean=False, begun=None, until_s=1.0))
+    pool.pool.on_worker_gone(
+        WorkerGone(worker=1, pid=0, clean=False, begun=None, claims_before_s=1.0)
+    )
     assert pool.pool.present() == [1]
 
 
@@ -118,7 +120,7 @@ def test_a_roster_settles_the_claims_of_all_that_it_lacks(pool: Pool) -> None:
             return [1, 2]
 
     pool.pool.claims = Claims()  # type: ignore[assignment]
-    pool.pool.roster([1])
+    pool.pool.on_roster([1])
     (worker, gone) = pool.pool.inbox[-1]
     assert worker == 2
     assert isinstance(gone, WorkerGone)
@@ -148,7 +150,7 @@ class Faults:
             messages.Finish(),
             messages.Drain(),
             messages.Roster(workers=[1]),
-            messages.WorkerGone(worker=1, pid=1, clean=False, begun=0, until_s=0.0),
+            messages.WorkerGone(worker=1, pid=1, clean=False, begun=0, claims_before_s=0.0),
             messages.WorkerStarted(worker=1, pid=1),
             messages.Recorded(key=KEY, accepted=True),
             messages.Fatal(exit_code=0, reason=""),

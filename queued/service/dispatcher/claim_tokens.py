@@ -1,4 +1,4 @@
-"""The random part of a claim's key, which also tells when the claim was made."""
+"""Tokens: the part of a claim's key that is unique, and shows when the claim was made."""
 
 import random
 
@@ -6,16 +6,16 @@ _CHANCE_BITS = 14
 
 
 class Tokens:
-    """Makes tokens: none a second time, each larger than all before it, other dispatchers' too."""
+    """Makes tokens: each is larger than all earlier ones, those of earlier dispatchers included."""
 
     def __init__(self) -> None:
         self._last = 0
 
     def make(self, now_s: float, count: int = 1) -> int:
-        """The first of so many in a row.
+        """Returns the first of `count` consecutive tokens.
 
-        It is made of the microseconds since boot, for the wall clock may be set back between two,
-        and of chance.
+        A token consists of the microseconds since boot, because the wall clock may be set back
+        between two tokens, and of random bits.
         """
         token = int(now_s * 1_000_000) << _CHANCE_BITS
         first = max(self._last + 1, token | random.getrandbits(_CHANCE_BITS))
@@ -23,6 +23,6 @@ class Tokens:
         return first
 
 
-def made_s(token: int) -> float:
-    """When a token was made, on the monotonic clock."""
+def token_time_s(token: int) -> float:
+    """Returns when the token was made, in seconds on the monotonic clock."""
     return (token >> _CHANCE_BITS) / 1_000_000

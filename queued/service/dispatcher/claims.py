@@ -1,7 +1,7 @@
-"""Which claims each worker holds: the one it runs, and a few that it runs next, in its hand.
+"""The claims of each worker: the one that it runs, and a few that it prefetched.
 
-A worker whose jobs are quick is handed more while it still runs one, so that it need not wait for
-the commit that records the last. It gives back what would have to wait for long.
+A worker whose jobs are quick is sent more while it still runs one, so that it does not wait for
+the commit that records the last. It gives back claims that would wait for long.
 """
 
 from collections.abc import Iterable, Iterator
@@ -10,64 +10,64 @@ from queued.core.model import Claim, Key
 from queued.service.ipc.messages import QUICK_S
 
 _QUICK_MS = round(QUICK_S * 1000)
-MOST = 16  # in a hand
+MOST_PREFETCHED = 16
 
 
 class ClaimTable:
     """Claims by worker, oldest first: a worker runs them in this order.
 
-    Those that it begins with are another dispatcher's: whom they were sent to is not known.
+    The claims of the constructor were made by an earlier dispatcher.
     """
 
     def __init__(self, claims: Iterable[Claim] = ()) -> None:
         claims = list(claims)
         self._inherited = frozenset(claim.key for claim in claims)
         self._held: dict[int, tuple[Claim, ...]] = {}
-        self._room: dict[int, int] = {}  # by worker, if it is quick
+        self._prefetch: dict[int, int] = {}  # how many more than one, by worker, if it is quick
         for claim in claims:
-            self.take(claim)
+            self.add(claim)
 
     def copy(self) -> "ClaimTable":
-        """As they are now; both may change without the other."""
+        """Returns a copy; a change of one does not change the other."""
         made = ClaimTable()
-        made._held, made._room = dict(self._held), dict(self._room)
+        made._held, made._prefetch = dict(self._held), dict(self._prefetch)
         made._inherited = self._inherited
         return made
 
     def __iter__(self) -> Iterator[Claim]:
-        """All claims."""
+        """Yields all claims."""
         for claims in self._held.values():
             yield from claims
 
     def of(self, worker: int) -> tuple[Claim, ...]:
-        """What the worker holds."""
+        """Returns the claims that the worker holds."""
         return self._held.get(worker, ())
 
     def find(self, worker: int, key: Key) -> Claim | None:
-        """The worker's claim with this key; None if it is not in force."""
+        """Returns the worker's claim with this key; None if it is not in force."""
         for claim in self.of(worker):
             if claim.key == key:
                 return claim
         return None
 
-    def inherited(self, claim: Claim) -> bool:
-        """Whether another dispatcher made the claim."""
+    def is_inherited(self, claim: Claim) -> bool:
+        """Returns whether an earlier dispatcher made the claim."""
         return claim.key in self._inherited
 
     def busy(self) -> list[int]:
-        """The workers that hold any."""
+        """Returns the workers that hold claims."""
         return sorted(self._held)
 
     def running(self) -> list[Claim]:
-        """The oldest claim of each worker."""
+        """Returns the oldest claim of each worker."""
         return [self._held[worker][0] for worker in self.busy()]
 
-    def take(self, claim: Claim) -> None:
-        """Its worker holds it from now on."""
+    def add(self, claim: Claim) -> None:
+        """Gives the claim to its worker."""
         self._held[claim.worker] = (*self.of(claim.worker), claim)
 
-    def drop(self, claim: Claim) -> None:
-        """It is settled or given back."""
+    def remove(self, claim: Claim) -> None:
+        """Takes the claim, which was settled or given back, from its worker."""
         held = self.of(claim.worker)
         if held and held[0] is claim:
             left = held[1:]  # as a rule it is the oldest
@@ -78,19 +78,17 @@ class ClaimTable:
         else:
             self._held.pop(claim.worker, None)
 
-    # Who is handed more
-
-    def ran(self, worker: int, ran_ms: int | None) -> None:
-        """How long the worker's last run took."""
+    def note_run(self, worker: int, ran_ms: int | None) -> None:
+        """Notes how long the worker's last run took; None: it did not run."""
         if ran_ms is not None and ran_ms <= _QUICK_MS:
-            self._room[worker] = min(MOST, _QUICK_MS // max(1, ran_ms))
+            self._prefetch[worker] = min(MOST_PREFETCHED, _QUICK_MS // max(1, ran_ms))
         else:
-            self._room.pop(worker, None)
+            self._prefetch.pop(worker, None)
 
-    def room(self, workers: Iterable[int]) -> Iterator[int]:
-        """Who may have one more, as often as that is: first who has least, then by turns."""
+    def assignable(self, workers: Iterable[int]) -> Iterator[int]:
+        """Yields a worker for each claim that it has room for, those with the fewest first."""
         places = [
-            (worker, range(len(self.of(worker)), self._room.get(worker, 0) + 1))
+            (worker, range(len(self.of(worker)), self._prefetch.get(worker, 0) + 1))
             for worker in workers
         ]
         least = min((free.start for _, free in places), default=0)

@@ -1,11 +1,10 @@
 """The dispatcher: the only database user of the service. One loop, one transaction a turn.
 
-It hands jobs to idle workers, records their results and output, applies settings, and rescues
-what a crash left. A worker is told of a thing only after the commit that made it durable. When a
-commit fails, the turn's input is kept and the turn is made again.
+The dispatcher hands jobs to idle workers, records their results and output, applies settings, and
+rescues claims that a crash left. Messages are sent only after the commit that made their content
+durable. When a commit fails, the turn's input is kept and the turn is made again.
 """
 
-import math
 import signal
 import socket
 from typing import NamedTuple
@@ -13,17 +12,20 @@ from typing import NamedTuple
 from queued.core import times
 from queued.core.errors import BusyError, DeniedError, QueuedError, StorageError
 from queued.core.model import Instance, Key
-from queued.service.dispatcher import job_log
+from queued.core.settings import Settings
+from queued.service.dispatcher import job_log, stage
 from queued.service.dispatcher.claims import ClaimTable
 from queued.service.dispatcher.clock_shift import ClockShift
 from queued.service.dispatcher.commit_backoff import CommitBackoff
 from queued.service.dispatcher.contention_monitor import ContentionMonitor
+from queued.service.dispatcher.deadlines import Deadlines
 from queued.service.dispatcher.live_settings import LiveSettings, Sources
 from queued.service.dispatcher.load_reporter import LoadReporter
 from queued.service.dispatcher.output_log import OutputLog
-from queued.service.dispatcher.poll_schedule import PollSchedule
+from queued.service.dispatcher.poll_schedule import PollSchedule, watch
 from queued.service.dispatcher.pruner import Pruner
 from queued.service.dispatcher.rescuer import Rescuer
+from queued.service.dispatcher.stage import Event, Stage
 from queued.service.dispatcher.turn import Turn, TurnRunner
 from queued.service.dispatcher.worker_pool import WorkerPool
 from queued.service.ipc import channel
@@ -51,11 +53,11 @@ from queued.store import instance_lock
 from queued.store.sqlite.busy_handler import BusyHandler
 from queued.store.sqlite.dispatcher_store import SqliteLedger
 
-_PASSING = (StorageError, DeniedError, BusyError)
+_TRANSIENT = (StorageError, DeniedError, BusyError)
 
 
 class DatabaseChanges(NamedTuple):
-    """What others may have changed in the database."""
+    """What other processes may have changed in the database."""
 
     stored: dict[str, str]
     stop_requested: bool
@@ -89,23 +91,28 @@ class Dispatcher:
         self._pool = WorkerPool(self._supervisor, self._loop, log)
         self._output_log = OutputLog(log)
         self._wall_timer = WallTimer()
+        self._deadlines = Deadlines()
         self._backoff = CommitBackoff(log)
         self._contention = ContentionMonitor(database, log)
-        self._ready = self._draining = self._finishing = self._stop_told = self._renewing = False
-        self._version: int | None = None
+        self._stage = Stage.STARTING
+        self._renewing = False
+        self._version: int | None = None  # of the database, when changes were read last
+        self._settings_changed = False  # since the supervisor was sent them
+        self._cancels_sent: set[Key] = set()  # to workers that have not greeted since
 
     def run(self) -> int:
-        """Works until the supervisor says finish; its exit code."""
+        """Works until the supervisor says finish; returns the exit code."""
         try:
             self._open()
             while True:
-                if self._due():
+                if self._turn_due():
                     self._turn()
-                if not self._pending() and self._over():
+                if self._should_exit():
+                    self._shut_down()
                     return 0
                 self._loop.wait(self._timeout_s())
-        except _PASSING as error:
-            # The next dispatcher tries again, with growing delay; workers keep their results.
+        except _TRANSIENT as error:
+            # The supervisor starts another dispatcher, with growing delay; workers keep results.
             self._log.error("database.refused", error=str(error), action="tried again")
             return int(error.exit_code)
         except QueuedError as error:
@@ -115,183 +122,203 @@ class Dispatcher:
     # The start and the end
 
     def _open(self) -> None:
-        self._ledger = SqliteLedger(self._database, BusyHandler(on_wait=self._waited))
+        self._ledger = SqliteLedger(self._database, BusyHandler(on_wait=self._on_busy))
         self._runner = TurnRunner(self._ledger, self._instance.id)
-        self._load_reporter = LoadReporter(self._ledger, self._supervisor, self._log)
+        self._load_reporter = LoadReporter(
+            self._ledger, self._supervisor, self._deadlines, self._log
+        )
         self._clock = ClockShift(self._ledger, self._log)
         self._pruner = Pruner(self._ledger, self._log)
         self._rescuer = Rescuer(
             self._ledger, self._runner, self._cgroups, self._instance.id, self._log
         )
-        self._schedule = PollSchedule(self._database, self._loop, self._log)
-        self._loop.add(self._signals.fileno(), self._answer)
-        self._loop.add(self._wall_timer.fileno(), self._rung)
-        self._loop.add(self._supervisor.fileno(), self._hear)
+        watcher = watch(self._database, self._log)
+        self._schedule = PollSchedule(watcher, self._deadlines)
+        if watcher is not None:
+            self._loop.add(watcher.fileno(), self._schedule.on_event)
+        self._loop.add(self._signals.fileno(), self._on_ping)
+        self._loop.add(self._wall_timer.fileno(), self._on_alarm)
+        self._loop.add(self._supervisor.fileno(), self._on_supervisor)
         with self._ledger.transaction():
             self._ledger.register(self._instance, now_ms=times.now_ms())
             claims = self._ledger.running_claims(self._instance.id)
         self._pool.claims = ClaimTable(claims)
-        self._hear()
+        self._on_supervisor()
 
-    def _over(self) -> bool:
-        """Whether nothing can come any more; forgets the instance if all of it was recorded."""
-        if self._supervisor.closed:
-            return not self._pool.present()  # of others it will never be told whether they count
-        if self._renewing and not self._finishing:
-            self._ledger.close()
-            return True
-        if not self._finishing:
+    def _should_exit(self) -> bool:
+        if self._turn_pending():
             return False
-        with self._ledger.transaction():
-            forgotten = self._ledger.unregister(self._instance.id)
-        if forgotten:
-            instance_lock.remove(self._instance.lock_path)
+        if self._stage is Stage.ORPHANED:  # nothing tells it any more which workers are dead
+            return not self._pool.present()
+        return self._renewing or self._stage is Stage.FINISHING
+
+    def _shut_down(self) -> None:
+        """Closes the database; unregisters the instance if none of its workers lives."""
+        if self._stage is Stage.FINISHING:
+            with self._ledger.transaction():
+                unregistered = self._ledger.unregister(self._instance.id)
+            if unregistered:
+                instance_lock.remove(self._instance.lock_path)
         self._ledger.close()
-        return True
 
-    # What wakes it
+    # Events
 
-    def _answer(self) -> None:
-        """The supervisor asks whether we are well. Whatever else comes is not ours to obey."""
+    def _on_ping(self) -> None:
+        """Answers the supervisor's health check; other signals are left to the supervisor."""
         if signal.SIGUSR1 in self._signals.take():
             self._scoreboard.answer(DISPATCHER)
 
-    def _rung(self) -> None:
+    def _on_alarm(self) -> None:
         self._wall_timer.take()
-        self._schedule.wanted = True
+        self._schedule.requested = True
 
-    def _waited(self, waited_s: float) -> None:
-        self._answer()  # to wait for others is no hang
-        self._contention.waited(waited_s)
+    def _on_busy(self, waited_s: float) -> None:
+        self._on_ping()  # a dispatcher that waits for the lock does not hang
+        self._contention.on_wait(waited_s)
 
-    def _hear(self) -> None:
+    def _on_supervisor(self) -> None:
         for message in self._supervisor.receive():
             match message:
                 case Roster():
-                    self._pool.roster(message.workers)
+                    self._pool.on_roster(message.workers)
                 case WorkerStarted():
-                    self._pool.started(message, self._supervisor.next_descriptor())
+                    self._pool.on_worker_started(message, self._supervisor.next_descriptor())
                 case WorkerGone():
-                    self._pool.gone(message)
+                    self._pool.on_worker_gone(message)
                 case Drain():
-                    self._draining = True
+                    self._move(Event.DRAIN)
                 case Finish():
-                    self._finishing = True
+                    self._move(Event.FINISH)
                 case Renew():
                     self._renewing = True
                 case Describe():
-                    self._schedule.wanted = True
+                    self._schedule.requested = True
                     self._load_reporter.describe()
         if self._supervisor.closed:
-            self._draining = True
+            self._move(Event.SUPERVISOR_GONE)
             self._loop.remove(self._supervisor.fileno())
+
+    def _move(self, event: Event) -> None:
+        """Moves to the stage that follows the event, and tells the supervisor what it must know."""
+        before, self._stage = self._stage, stage.after(self._stage, event)
+        if self._stage is not before and self._stage is Stage.SERVING:
+            self._supervisor.send(Ready())
+        if self._stage is not before and self._stage is Stage.STOPPING:
+            self._supervisor.send(StopRequested())
 
     # The loop
 
-    def _pending(self) -> bool:
-        return self._schedule.wanted or bool(self._pool.inbox)
-
-    def _due(self) -> bool:
-        now_s = times.monotonic_s()
-        if (
-            self._schedule.due(now_s)
-            or self._load_reporter.due(now_s)
-            or now_s >= self._pruner.next_s
-        ):
-            self._schedule.wanted = True
-        return self._pending() and now_s >= self._next_turn_s()
+    def _turn_pending(self) -> bool:
+        return self._schedule.requested or bool(self._pool.inbox)
 
     def _next_turn_s(self) -> float:
-        return max(self._backoff.next_s, self._pool.group_commit.until_s)
+        """Returns when the next turn is to be made; `NEVER_S` if only an event leads to one."""
+        next_s = 0.0 if self._turn_pending() else self._deadlines.next_s
+        return max(next_s, self._backoff.not_before_s, self._pool.group_commit.not_before_s)
+
+    def _turn_due(self) -> bool:
+        return times.monotonic_s() >= self._next_turn_s()
 
     def _timeout_s(self) -> float | None:
-        """Until the next look; None: whatever comes will wake us."""
         self._supervisor.flush_with(self._loop)
-        next_s = min(self._schedule.next_s, self._load_reporter.next_s, self._pruner.next_s)
-        if self._pending():
-            next_s = self._next_turn_s()
-        return max(0.0, next_s - times.monotonic_s()) if next_s < math.inf else None
+        next_s = self._next_turn_s()
+        return max(0.0, next_s - times.monotonic_s()) if next_s < times.NEVER_S else None
 
     def _turn(self) -> None:
-        """One transaction, and what follows from it."""
-        looking, self._schedule.wanted = self._schedule.wanted or self._pool.greeted(), False
+        """One transaction, and its consequences."""
+        greeted = self._pool.has_greeting()
+        looking = greeted or self._schedule.is_due(times.monotonic_s())
+        self._schedule.requested = False
         # A turn that only claims need not survive a power cut: its jobs run again in any case.
         durable = bool(self._pool.inbox)
         try:
             with self._ledger.transaction(durable=durable):
-                now_ms = times.now_ms()  # others may have had the lock until now
-                news = self._news() if looking else None
+                now_ms = times.now_ms()  # other programs may have had the lock until now
+                changes = self._read_changes(again=greeted) if looking else None
                 if self._clock.check():
                     self._pruner.clock_was_set(times.monotonic_s())
-                settings, claiming = self._live_settings.settings, self._claiming()
+                settings, claiming = self._live_settings.settings, self._claims()
                 turn = self._runner.turn(self._pool, settings, claiming=claiming, now_ms=now_ms)
-                counts = self._load_reporter.read(times.monotonic_s())
-                self._pruner.keep(settings, now_ms, going=claiming)
-        except _PASSING as error:
-            self._schedule.wanted = looking
-            self._version = None  # what it read of others was not heeded
-            self._clock.forget()
-            self._backoff.refused(error, times.monotonic_s())
+                counts = self._load_reporter.read_counts(times.monotonic_s())
+                self._pruner.prune_step(settings, now_ms, going=claiming)
+        except _TRANSIENT as error:
+            self._schedule.requested = looking
+            self._version = None  # the changes that it read were not applied
+            self._clock.on_refused()
+            self._backoff.on_refused(error, times.monotonic_s())
             return
-        self._made(turn, now_ms)
-        self._load_reporter.tell(turn, counts, times.monotonic_s())
-        if news is not None:
-            self._heed(news)
+        self._on_committed(turn)
+        self._load_reporter.on_committed(turn, counts, times.monotonic_s())
+        if greeted:
+            self._cancels_sent.clear()
+        if changes is not None:
+            self._apply_changes(changes)
         if looking:
-            self._schedule.wanted = (
-                self._rescuer.rescue(settings) or self._schedule.wanted
-            )  # to run it
-            self._schedule.at(self._rescuer.next_s)
+            self._rescue(settings)
 
-    def _claiming(self) -> bool:
-        return not (self._draining or self._renewing)
+    def _claims(self) -> bool:
+        return self._stage.claims and not self._renewing
 
-    def _news(self) -> DatabaseChanges | None:
-        """What others committed since the last look; the write lock is ours, so none is missed."""
+    def _read_changes(self, *, again: bool) -> DatabaseChanges | None:
+        """Returns what others have committed, None if nothing since the last time.
+
+        The turn holds the write lock, so that no commit is missed.
+        """
         version = self._ledger.version()
-        if version == self._version and not self._pool.greeted():
+        if version == self._version and not again:
             return None
         self._version = version
-        news = DatabaseChanges(
-            self._ledger.config(),
+        stored = self._ledger.config()
+        self._settings_changed |= self._live_settings.apply(stored)
+        return DatabaseChanges(
+            stored,
             self._ledger.stop_requested(self._instance.id),
             self._ledger.cancel_requests(self._instance.id),
             self._ledger.instances(),
         )
-        if self._live_settings.apply(news.stored):
-            settings = self._live_settings.settings
-            self._supervisor.send(
-                Applied(workers=settings.workers, shutdown_grace_s=settings.shutdown_grace)
-            )
-        return news
 
     # After the commit
 
-    def _made(self, turn: Turn, now_ms: int) -> None:
+    def _on_committed(self, turn: Turn) -> None:
         now_s = times.monotonic_s()
         self._pool.on_committed(turn.claims, now_s)
-        if not self._ready and self._pool.complete():
-            self._ready = True  # said before any run is sent: then notes of runs are kept
-            self._supervisor.send(Ready())
+        if self._pool.has_workers():
+            self._move(Event.WORKER_CONNECTED)  # Ready goes before any run, so that runs are noted
         for worker, messages in turn.replies.items():
             self._pool.send(worker, messages)
-        self._pruner.made(now_s)
-        self._contention.made(self._ledger.backlog_bytes, now_s)
-        wakes = [ms for ms in (turn.next_due_ms, self._pruner.next_ms) if ms is not None]
-        self._wall_timer.set(None if self._draining else min(wakes, default=None))
-        if turn.next_due_ms is not None and turn.next_due_ms <= now_ms:
-            self._schedule.wanted = True
-        self._schedule.poll(self._live_settings.settings.worker_poll_interval)
-        self._backoff.accepted()
+        self._clock.on_committed()
+        self._pruner.on_committed(now_s)
+        self._deadlines.set("prune", self._pruner.next_s)
+        self._contention.on_committed(self._ledger.backlog_bytes, now_s)
+        self._set_alarm(turn)
+        self._backoff.on_committed()
         if self._live_settings.settings.log_output:
-            self._output_log.tell(turn)
-        job_log.tell(self._log, turn)
+            self._output_log.log_turn(turn)
+        job_log.log_turn(self._log, turn)
 
-    def _heed(self, news: DatabaseChanges) -> None:
-        self._rescuer.registered = news.instances
-        if news.stop_requested and not self._stop_told:
-            self._stop_told = True
-            self._supervisor.send(StopRequested())
+    def _set_alarm(self, turn: Turn) -> None:
+        """Wakes when the next job becomes due or old enough to be pruned."""
+        if turn.next_due_ms is not None and turn.next_due_ms <= turn.now_ms:
+            self._schedule.requested = True
+        wakes = [ms for ms in (turn.next_due_ms, self._pruner.next_ms) if ms is not None]
+        self._wall_timer.set(min(wakes, default=None) if self._stage.claims else None)
+
+    def _apply_changes(self, changes: DatabaseChanges) -> None:
+        self._rescuer.registered = changes.instances
+        if self._settings_changed:
+            settings, self._settings_changed = self._live_settings.settings, False
+            self._supervisor.send(
+                Applied(workers=settings.workers, shutdown_grace_s=settings.shutdown_grace)
+            )
+        if changes.stop_requested:
+            self._move(Event.STOP_REQUESTED)
         for claim in self._pool.claims:
-            if claim.key in news.cancelled:
+            if claim.key in changes.cancelled and claim.key not in self._cancels_sent:
                 self._pool.send(claim.worker, [Cancel(key=claim.key)])
+        self._cancels_sent = set(changes.cancelled)
+
+    def _rescue(self, settings: Settings) -> None:
+        if self._rescuer.rescue(settings):
+            self._schedule.requested = True  # to run the jobs that were rescued
+        self._deadlines.set("rescue", self._rescuer.next_s)
+        self._schedule.on_looked(settings.worker_poll_interval, times.monotonic_s())

@@ -8,14 +8,14 @@ from queued.service.dispatcher.turn import RecordedRun, Turn
 from queued.service.log import Log
 
 
-def tell(log: Log, turn: Turn) -> None:
+def log_turn(log: Log, turn: Turn) -> None:
     """Logs what a committed turn has done."""
     if log.is_enabled_for(logging.DEBUG):
         for claim in turn.claimed:
             log.debug("job.claimed", **names(claim), worker=claim.worker)
         for claim in turn.returned:
             log.debug("job.returned", **names(claim), worker=claim.worker)
-    for key in turn.lost:
+    for key in turn.stale:
         log.warning("job.claim_lost", row=key.job, attempt=key.attempt)
     for finished in turn.finished:
         _finished(log, finished)
@@ -44,5 +44,5 @@ def _finished(log: Log, finished: RecordedRun) -> None:
 
 
 def names(claim: Claim) -> dict[str, object]:
-    """What every line about a run says."""
+    """Returns the fields that every line about a run has."""
     return {"job": claim.id, "queue": claim.queue, "attempt": claim.key.attempt}

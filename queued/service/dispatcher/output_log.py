@@ -1,7 +1,7 @@
 """Logs what commands print, line by line, where the setting `log_output` asks for it.
 
-What is kept of the output is what is logged, once it is stored: a line follows the command by half
-a second, and the middle of a long output is missing here as it is there.
+Output is logged once it is stored: a line comes up to half a second after it was printed, and the
+middle of a long output, which is not kept, is not logged.
 """
 
 from collections.abc import Iterator
@@ -11,27 +11,27 @@ from queued.service.dispatcher.job_log import names
 from queued.service.dispatcher.turn import Turn
 from queued.service.log import Log
 
-_LONGEST = 8192  # bytes of a line; the rest of it is another, so that no journal cuts one
+_LONGEST = 8192  # bytes of a logged line; a longer one is split, because journals would cut it
 _STREAMS = {STDOUT: "stdout", STDERR: "stderr"}
 
 
 class OutputLog:
-    """Puts lines together that came in pieces."""
+    """Joins the pieces of a line."""
 
     def __init__(self, log: Log) -> None:
         self._log = log
         self._open: dict[Key, dict[int, bytes]] = {}
 
-    def tell(self, turn: Turn) -> None:
-        """Logs the lines of a committed turn; the last of a run that has ended, complete or not."""
+    def log_turn(self, turn: Turn) -> None:
+        """Logs the lines of a committed turn, and the incomplete last lines of ended runs."""
         for claim, chunk in turn.printed:
-            self._take(claim, chunk)
+            self._join(claim, chunk)
         for finished in turn.finished:
             for stream, rest in self._open.pop(finished.claim.key, {}).items():
                 if rest:
                     self._write(finished.claim, stream, rest)
 
-    def _take(self, claim: Claim, chunk: Chunk) -> None:
+    def _join(self, claim: Claim, chunk: Chunk) -> None:
         rests = self._open.setdefault(claim.key, {})
         *lines, rest = (rests.get(chunk.stream, b"") + chunk.content).split(b"\n")
         for line in lines:
@@ -47,7 +47,7 @@ class OutputLog:
 
 
 def _parts(line: bytes) -> Iterator[bytes]:
-    """The line in parts that are not too long; one empty part if it is empty."""
+    """Yields the line in parts of at most `_LONGEST` bytes; one empty part if it is empty."""
     yield line[:_LONGEST]
     for start in range(_LONGEST, len(line), _LONGEST):
         yield line[start : start + _LONGEST]

@@ -1,56 +1,50 @@
-"""When the dispatcher looks at the database: as its files change, and at given times."""
+"""When the dispatcher reads what other processes have committed: after events, or in time."""
 
 from queued.core import times
-from queued.service.linux.event_loop import EventLoop
+from queued.service.dispatcher.deadlines import Deadlines
 from queued.service.log import Log
 from queued.store.change_watcher import ChangeWatcher
 
-# A lock is free a moment after its file was closed: look again after these times.
+# The kernel frees a lock a moment after the event of its file: look again after these times.
 _LOCK_LOOKS_S = (0.0, 0.001, 0.01, 0.1, 1.0)
 
 
 class PollSchedule:
-    """`wanted`: others may have changed the database, or a job may be due."""
+    """`requested`: the next turn reads changes, because there may be some or a job may be due."""
 
-    def __init__(self, database: str, loop: EventLoop, log: Log) -> None:
-        self.wanted = True
-        self._times_s: list[float] = []
-        self._changes = _watch(database, log)
-        if self._changes is not None:
-            loop.add(self._changes.fileno(), self._changed)
+    def __init__(self, watcher: ChangeWatcher | None, deadlines: Deadlines) -> None:
+        """`watcher` is None where the kernel reports no changes."""
+        self.requested = True
+        self._watcher = watcher
+        self._deadlines = deadlines
+        self._lock_looks_s: list[float] = []
 
-    def poll(self, interval_s: float) -> None:
-        """After a turn: where the kernel tells nothing, looks again in a while."""
-        if self._changes is None:
-            self._times_s = [times.monotonic_s() + interval_s]
-
-    def at(self, at_s: float) -> None:
-        """Looks then, too."""
-        if at_s < times.NEVER_S:
-            self._times_s = sorted({*self._times_s, at_s})
-
-    def due(self, now_s: float) -> bool:
-        """Whether it is time to look."""
-        while self._times_s and self._times_s[0] <= now_s:
-            self._times_s.pop(0)
-            self.wanted = True
-        return self.wanted
-
-    @property
-    def next_s(self) -> float:
-        """When a look is due, if nothing changes before."""
-        return self._times_s[0] if self._times_s else times.NEVER_S
-
-    def _changed(self) -> None:
-        if self._changes is not None:
-            written, closed = self._changes.take()
-            self.wanted = self.wanted or written
+    def on_event(self) -> None:
+        """Reads the events of the watcher."""
+        if self._watcher is not None:
+            written, closed = self._watcher.take()
+            self.requested = self.requested or written
             if closed:
                 now_s = times.monotonic_s()
-                self._times_s = [now_s + after_s for after_s in _LOCK_LOOKS_S]
+                self._lock_looks_s = [now_s + after_s for after_s in _LOCK_LOOKS_S]
+                self._deadlines.set("lock", now_s)
+
+    def is_due(self, now_s: float) -> bool:
+        """Returns whether the next turn must read changes."""
+        return self.requested or any(
+            self._deadlines.due(name, now_s) for name in ("lock", "poll", "rescue")
+        )
+
+    def on_looked(self, interval_s: float, now_s: float) -> None:
+        """A turn has read the changes. Without a watcher, the next look is `interval_s` later."""
+        self._lock_looks_s = [at_s for at_s in self._lock_looks_s if at_s > now_s]
+        self._deadlines.set("lock", min(self._lock_looks_s, default=times.NEVER_S))
+        if self._watcher is None:
+            self._deadlines.set("poll", now_s + interval_s)
 
 
-def _watch(database: str, log: Log) -> ChangeWatcher | None:
+def watch(database: str, log: Log) -> ChangeWatcher | None:
+    """Returns a watcher of the database's files; None where the kernel has none to give."""
     try:
         return ChangeWatcher(database)
     except OSError as error:

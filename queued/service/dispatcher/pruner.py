@@ -1,7 +1,7 @@
 """Removes ended jobs that are older than the settings keep them, in a tenth of the time at most.
 
 A pass walks over the ended jobs of each state in small steps, each part of a turn's transaction.
-At its end it knows when the next job will be old enough; until then nothing is done.
+At its end it knows when the next job will be old enough; the next pass begins then.
 """
 
 import math
@@ -13,14 +13,14 @@ from queued.core.settings import Settings
 from queued.service.log import Log
 from queued.store.protocols import Ledger
 
-_STEP = 200  # jobs that a step looks at
-_REST = 9.0  # times as long as a step took
-_APART_MS = 3_600_000  # passes, if what is kept for less than a day does not ask for more
-_DISTRUST_S = 600.0  # how long a clock that was just set is not believed
+_STEP = 200  # jobs that a step examines
+_REST = 9.0  # the pause after a step, in durations of that step
+_INTERVAL_MS = 3_600_000  # between two passes; less if a retention is shorter than a day
+_DISTRUST_S = 600.0  # how long nothing is pruned after the clock was set
 
 
 class PrunePass(NamedTuple):
-    """How far a pass is: the states that are left, each with its retention, and the place."""
+    """The progress of a pass: the states that are left, each with its retention, and the row."""
 
     left: tuple[tuple[State, int], ...]
     now_ms: int
@@ -30,7 +30,7 @@ class PrunePass(NamedTuple):
 
 
 class Pruner:
-    """When to remove what. `keep` inside a transaction, then `made` if it was committed."""
+    """Prunes step by step: `prune_step` in a transaction, `on_committed` after its commit."""
 
     def __init__(self, ledger: Ledger, log: Log) -> None:
         self._ledger = ledger
@@ -44,11 +44,11 @@ class Pruner:
         self.next_ms: int | None = None  # the next pass
 
     def clock_was_set(self, now_s: float) -> None:
-        """It may be set again in a moment, and what was removed does not come back."""
+        """Prunes nothing for a while: the clock may be set again, and jobs cannot be restored."""
         self._distrust_s = now_s + _DISTRUST_S
 
-    def keep(self, settings: Settings, now_ms: int, *, going: bool) -> None:
-        """One step, if one is due. Last in a turn's transaction: nobody waits for it."""
+    def prune_step(self, settings: Settings, now_ms: int, *, going: bool) -> None:
+        """Makes one step if one is due. The last part of a turn's transaction."""
         now_s = times.monotonic_s()
         if not going:
             self.stop()
@@ -56,7 +56,7 @@ class Pruner:
             self.step(now_s)
 
     def due(self, settings: Settings, now_ms: int, now_s: float) -> bool:
-        """Whether a step is wanted; begins a pass if one is due."""
+        """Begins a pass if one is due; returns whether a step is due."""
         self._stepped, kept_ms = None, _kept_ms(settings)
         changed, self._kept_ms = kept_ms != self._kept_ms, kept_ms
         if not kept_ms:
@@ -70,16 +70,16 @@ class Pruner:
         return now_s >= self.next_s
 
     def _is_early(self, now_ms: int) -> bool:
-        """Before the next pass; a clock that was set back says nothing about that."""
+        """Returns whether it is before the next pass, unless the clock was set back."""
         return self.next_ms is not None and self._ended_ms <= now_ms < self.next_ms
 
     def stop(self) -> None:
-        """There is nothing to do any more."""
+        """Ends the pass and plans no other."""
         self._stepped = self._walk = self.next_ms = None
         self.next_s = math.inf
 
     def step(self, now_s: float) -> None:
-        """Removes some jobs. Inside a transaction."""
+        """Removes the old ones of the next `_STEP` jobs. Inside a transaction."""
         walk = self._walk
         if walk is None:
             return
@@ -97,8 +97,8 @@ class Pruner:
         )
         self._stepped = (stepped, now_s)
 
-    def made(self, now_s: float) -> None:
-        """The turn was committed: rests, or ends the pass."""
+    def on_committed(self, now_s: float) -> None:
+        """The turn was committed: plans the next step, or ends the pass."""
         if self._stepped is None:
             return
         (walk, began_s), self._stepped = self._stepped, None
@@ -106,7 +106,7 @@ class Pruner:
         if walk.left:
             return
         shortest_ms = min(kept for _, kept in self._kept_ms)
-        apart_ms = max(1000, min(_APART_MS, shortest_ms // 24))
+        apart_ms = max(1000, min(_INTERVAL_MS, shortest_ms // 24))
         self._walk, self._ended_ms, self.next_s = None, walk.now_ms, math.inf
         self.next_ms = max(walk.next_ms, walk.now_ms + apart_ms)
         if any(walk.removed.values()):

@@ -101,12 +101,13 @@ class Rescuer:
         if not killed.complete:
             self._refuse(instance, killed.left)
             return False
-        turn, death = Turn(ClaimTable(claims)), ClaimLoss("the service died", noted)
+        loss = ClaimLoss("the service died", noted)
         with self._ledger.transaction():
-            now_ms = times.now_ms()  # others may have had the lock until now
+            # The time of now: other programs may have had the lock until now.
+            turn = Turn(ClaimTable(claims), settings, times.now_ms())
             for worker in turn.claims.busy():
-                self._runner.bury(turn, turn.claims.of(worker), death, settings, now_ms)
-            self._runner.record(turn, now_ms)
+                self._runner.settle_lost(turn, turn.claims.of(worker), loss)
+            self._runner.record(turn)
             self._ledger.unregister(instance.id)
         self._others.forget(instance)
         self._log.warning(
@@ -115,7 +116,7 @@ class Rescuer:
             claims=len(claims),
             processes_killed=killed.signalled,
         )
-        job_log.tell(self._log, turn)
+        job_log.log_turn(self._log, turn)
         return True
 
     def _refuse(self, instance: Instance, left: list[procfs.Process]) -> None:

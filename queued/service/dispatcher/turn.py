@@ -1,7 +1,7 @@
-"""One turn of the dispatcher: what one transaction does, and what may be told after its commit.
+"""One turn of the dispatcher: what one transaction does, and what is sent after its commit.
 
-A turn changes nothing but the database. What follows from it (messages, claims, log lines) is
-returned, to be used if the commit succeeds and to be thrown away if not.
+A turn changes nothing but the database. Its consequences (messages, claims, log lines) are
+returned: they are used if the commit succeeds and dropped if it fails.
 """
 
 from collections.abc import Collection, Sequence
@@ -11,7 +11,7 @@ from queued.core import times
 from queued.core.model import Chunk, Claim, Ending, Key, Outcome, State
 from queued.core.settings import Settings
 from queued.core.settlement import Backoff, Verdict, judge
-from queued.service.dispatcher.claim_tokens import Tokens, made_s
+from queued.service.dispatcher.claim_tokens import Tokens, token_time_s
 from queued.service.dispatcher.claims import ClaimTable
 from queued.service.dispatcher.worker_pool import WorkerPool
 from queued.service.ipc.messages import (
@@ -42,35 +42,37 @@ class RecordedRun(NamedTuple):
 
 
 class ClaimLoss(NamedTuple):
-    """How a worker ended, and with which tokens claims were begun last, if that is known."""
+    """Why claims were lost, and the tokens of those that were begun last; None: not known."""
 
     why: str
     begun: Collection[int] | None
 
 
 class Turn:
-    """The consequences of one transaction."""
+    """The consequences of one transaction, which uses these settings and this time throughout."""
 
-    def __init__(self, claims: ClaimTable) -> None:
+    def __init__(self, claims: ClaimTable, settings: Settings, now_ms: int) -> None:
+        self.settings = settings
+        self.now_ms = now_ms
         self.claims = claims.copy()
         self.claimed: list[Claim] = []
         self.returned: list[Claim] = []
         self.settled: list[Settlement] = []  # and not yet recorded
-        self.owed: set[Key] = set()  # whose worker waits to hear of it
+        self.ack_due: set[Key] = set()  # those of `settled` whose worker waits for the record
         self.finished: list[RecordedRun] = []
-        self.lost: list[Key] = []
+        self.stale: list[Key] = []  # claims that are not in force any more
         self.printed: list[tuple[Claim, Chunk]] = []
         self.replies: dict[int, list[Message]] = {}
-        self.recorded: dict[int, list[Key]] = {}  # whose worker is not told by a reply yet
+        self.pending_acks: dict[int, list[Key]] = {}  # by worker, and in none of its replies yet
         self.next_due_ms: int | None = None
 
     def reply(self, worker: int, message: Message) -> None:
-        """To be sent after the commit."""
+        """Adds a message that is sent to the worker after the commit."""
         self.replies.setdefault(worker, []).append(message)
 
 
 class TurnRunner:
-    """Does turns: settles, stores and claims for one instance."""
+    """Runs turns: settles, stores and claims for one instance."""
 
     def __init__(self, ledger: Ledger, instance: str) -> None:
         self._ledger = ledger
@@ -85,49 +87,48 @@ class TurnRunner:
         claiming: bool,
         now_ms: int,
     ) -> Turn:
-        """All that the crew's inbox asks for, then jobs for the workers that may have one."""
-        turn = Turn(pool.claims)
+        """Handles the inbox, then claims jobs for the workers that have room.
+
+        Inside a transaction.
+        """
+        turn = Turn(pool.claims, settings, now_ms)
         for worker, message in pool.inbox:
-            self._write(turn, worker, message, settings, now_ms)
-        self.record(turn, now_ms)
-        turn.next_due_ms = self._ledger.promote(now_ms=now_ms, limit=PROMOTED_AT_ONCE)
+            self._write(turn, worker, message)
+        self.record(turn)
+        turn.next_due_ms = self._ledger.promote(now_ms=turn.now_ms, limit=PROMOTED_AT_ONCE)
         if claiming:
-            self._claim(turn, pool.present(), settings, now_ms)
-        for worker, keys in turn.recorded.items():
+            self._claim(turn, pool.present())
+        for worker, keys in turn.pending_acks.items():
             for key in keys:
                 turn.reply(worker, Recorded(key=key, accepted=True))
         return turn
 
-    def _write(
-        self, turn: Turn, worker: int, message: Message, settings: Settings, now_ms: int
-    ) -> None:
+    def _write(self, turn: Turn, worker: int, message: Message) -> None:
         match message:
             case Result():
-                self._result(turn, worker, message, settings, now_ms)
+                self._result(turn, worker, message)
             case Returned():
-                self._returned(turn, worker, message.key, settings, now_ms)
+                self._returned(turn, worker, message.key)
             case Output():
                 self._output(turn, worker, message)
             case Hello():
-                self._hello(turn, worker, message, settings, now_ms)
+                self._hello(turn, worker, message)
             case WorkerStarted():
-                self._ledger.worker_started(self._instance, worker, message.pid, now_ms=now_ms)
+                self._ledger.worker_started(self._instance, worker, message.pid, now_ms=turn.now_ms)
             case WorkerGone():
-                self._gone(turn, worker, message, settings, now_ms)
+                self._gone(turn, worker, message)
 
-    def _result(
-        self, turn: Turn, worker: int, result: Result, settings: Settings, now_ms: int
-    ) -> None:
+    def _result(self, turn: Turn, worker: int, result: Result) -> None:
         claim = turn.claims.find(worker, result.key)
         if claim is None:
-            turn.lost.append(result.key)
+            turn.stale.append(result.key)
             turn.reply(worker, Recorded(key=result.key, accepted=False))
             return
-        turn.claims.ran(worker, result.ending.ran_ms)
+        turn.claims.note_run(worker, result.ending.ran_ms)
         for piece in result.pieces:
             self._store(turn, claim, piece)
-        turn.owed.add(claim.key)
-        self.settle(turn, claim, result.ending, settings, now_ms)
+        turn.ack_due.add(claim.key)
+        self.settle(turn, claim, result.ending)
 
     def _output(self, turn: Turn, worker: int, output: Output) -> None:
         claim = turn.claims.find(worker, output.key)
@@ -147,108 +148,103 @@ class TurnRunner:
                 key, piece.chunk.stream, head_end=piece.head_end, tail_start=piece.tail_start
             )
 
-    def _hello(
-        self, turn: Turn, worker: int, hello: Hello, settings: Settings, now_ms: int
-    ) -> None:
-        """What it holds and should not is lost; what it does not hold, nobody runs.
+    def _hello(self, turn: Turn, worker: int, hello: Hello) -> None:
+        """Compares what a worker holds with the claims of the table.
 
-        That never reached it, or was run by one before it that died unseen.
+        Claims that the worker holds and the table lacks are stale. Claims that the worker does
+        not hold are interrupted: they never reached it, or an earlier worker died with them.
         """
         for key in hello.holding:
             if turn.claims.find(worker, key) is None:
-                turn.lost.append(key)
+                turn.stale.append(key)
                 turn.reply(worker, Recorded(key=key, accepted=False))
         for claim in turn.claims.of(worker):
             if claim.key not in hello.holding:
-                self.settle(turn, claim, Ending(Outcome.INTERRUPTED), settings, now_ms)
+                self.settle(turn, claim, Ending(Outcome.INTERRUPTED))
 
-    def _returned(self, turn: Turn, worker: int, key: Key, settings: Settings, now_ms: int) -> None:
-        turn.claims.ran(worker, None)
+    def _returned(self, turn: Turn, worker: int, key: Key) -> None:
+        turn.claims.note_run(worker, None)
         claim = turn.claims.find(worker, key)
         if claim is not None:
-            self._give_back(turn, claim, settings, now_ms)
-        turn.recorded.setdefault(worker, []).append(key)
+            self._give_back(turn, claim)
+        turn.pending_acks.setdefault(worker, []).append(key)
 
-    def _give_back(self, turn: Turn, claim: Claim, settings: Settings, now_ms: int) -> None:
-        """It is known that it was never started: as if it had not been claimed.
+    def _give_back(self, turn: Turn, claim: Claim) -> None:
+        """Undoes a claim that certainly never started, as if it had not been made.
 
-        That a worker merely does not hold it proves nothing: it may have come after another.
+        That a worker does not hold a claim proves nothing: an earlier worker may have run it.
         """
-        if self._ledger.release(claim.key, now_ms=now_ms):
-            turn.claims.drop(claim)
+        if self._ledger.release(claim.key, now_ms=turn.now_ms):
+            turn.claims.remove(claim)
             turn.returned.append(claim)
         else:
-            self.settle(turn, claim, Ending(Outcome.CANCELLED), settings, now_ms)
+            self.settle(turn, claim, Ending(Outcome.CANCELLED))
 
-    def _gone(
-        self, turn: Turn, worker: int, gone: WorkerGone, settings: Settings, now_ms: int
-    ) -> None:
-        """Nothing of the worker lives. If it left cleanly, it never started what we sent it."""
+    def _gone(self, turn: Turn, worker: int, gone: WorkerGone) -> None:
+        """Settles a dead worker's claims, or undoes them if it exited without starting them."""
         self._ledger.worker_gone(self._instance, worker)
-        claims = [c for c in turn.claims.of(worker) if made_s(c.key.token) <= gone.until_s]
+        claims = [
+            c for c in turn.claims.of(worker) if token_time_s(c.key.token) <= gone.claims_before_s
+        ]
         if not gone.clean:
             begun = None if gone.begun is None else [gone.begun]
-            self.bury(turn, claims, ClaimLoss("its worker died", begun), settings, now_ms)
+            self.settle_lost(turn, claims, ClaimLoss("its worker died", begun))
             return
         for claim in claims:
-            if turn.claims.inherited(claim):
-                self.settle(turn, claim, Ending(Outcome.INTERRUPTED), settings, now_ms)
+            if turn.claims.is_inherited(claim):
+                self.settle(turn, claim, Ending(Outcome.INTERRUPTED))
             else:
-                self._give_back(turn, claim, settings, now_ms)
+                self._give_back(turn, claim)
 
-    def bury(
-        self, turn: Turn, claims: Sequence[Claim], death: ClaimLoss, settings: Settings, now_ms: int
-    ) -> None:
-        """Settles what a dead worker held. What it was at is lost: the oldest, if nobody knows.
+    def settle_lost(self, turn: Turn, claims: Sequence[Claim], loss: ClaimLoss) -> None:
+        """Settles the claims of a dead worker. The one that it was running is lost and counts.
 
-        Results of those before that were on their way, and those after were in its hand: these
-        attempts stay in the history, and do not count.
+        If it is not known which one ran, the oldest did. The results of earlier claims had not
+        arrived, and later claims had not begun: these are interrupted, and do not count.
         """
         lost = claims[:1]
-        if death.begun is not None:
-            lost = [claim for claim in claims if claim.key.token in death.begun]
+        if loss.begun is not None:
+            lost = [claim for claim in claims if claim.key.token in loss.begun]
         for claim in claims:
             outcome = Outcome.LOST if claim in lost else Outcome.INTERRUPTED
-            self.settle(turn, claim, Ending(outcome, error=death.why), settings, now_ms)
+            self.settle(turn, claim, Ending(outcome, error=loss.why))
 
-    def settle(
-        self, turn: Turn, claim: Claim, ending: Ending, settings: Settings, now_ms: int
-    ) -> None:
-        """Nobody holds the claim any more. `record` writes that down, with whatever else ended."""
-        verdict = judge(claim, ending, backoff_of(claim, settings), now_ms=now_ms)
-        turn.claims.drop(claim)
+    def settle(self, turn: Turn, claim: Claim, ending: Ending) -> None:
+        """Drops the claim; `record` writes its end to the database, with all other ends."""
+        verdict = judge(claim, ending, backoff_of(claim, turn.settings), now_ms=turn.now_ms)
+        turn.claims.remove(claim)
         turn.settled.append(Settlement(claim, ending, verdict))
 
-    def record(self, turn: Turn, now_ms: int) -> None:
-        """Records all that was settled; a claim that was not in force any more was lost."""
-        states = self._ledger.settle(turn.settled, now_ms=now_ms)
+    def record(self, turn: Turn) -> None:
+        """Writes all settlements; a claim that is not in force any more is stale."""
+        states = self._ledger.settle(turn.settled, now_ms=turn.now_ms)
         for settlement, state in zip(turn.settled, states, strict=True):
             claim = settlement.claim
-            owed = claim.key in turn.owed
+            ack_due = claim.key in turn.ack_due
             if state is None:
-                turn.lost.append(claim.key)
-                if owed:
+                turn.stale.append(claim.key)
+                if ack_due:
                     turn.reply(claim.worker, Recorded(key=claim.key, accepted=False))
                 continue
             turn.finished.append(RecordedRun(*settlement, state))
-            if owed:
-                turn.recorded.setdefault(claim.worker, []).append(claim.key)
+            if ack_due:
+                turn.pending_acks.setdefault(claim.worker, []).append(claim.key)
 
-    def _claim(self, turn: Turn, workers: list[int], settings: Settings, now_ms: int) -> None:
-        """First a job for everybody who has none, then more for those who are quick, by turns."""
-        takers = list(turn.claims.room(workers))
+    def _claim(self, turn: Turn, workers: list[int]) -> None:
+        """Claims first for workers without a job, then for those whose jobs are quick."""
+        takers = list(turn.claims.assignable(workers))
         if not takers:
             return
         token = self._tokens.make(times.monotonic_s(), len(takers))
-        turn.claimed = self._ledger.claim(self._instance, takers, token, now_ms=now_ms)
+        turn.claimed = self._ledger.claim(self._instance, takers, token, now_ms=turn.now_ms)
         for claim in turn.claimed:
-            turn.claims.take(claim)
-            recorded = turn.recorded.pop(claim.worker, [])  # a run says it, too
-            turn.reply(claim.worker, run_of(claim, settings, recorded))
+            turn.claims.add(claim)
+            recorded = turn.pending_acks.pop(claim.worker, [])  # the Run message carries them
+            turn.reply(claim.worker, run_of(claim, turn.settings, recorded))
 
 
 def backoff_of(claim: Claim, settings: Settings) -> Backoff:
-    """The job's own retry delay where it gave one, else the setting of the moment."""
+    """Returns the retry delay: the job's own, else that of the settings."""
     usual = Backoff(settings.backoff_base, settings.backoff_max, settings.backoff_jitter)
     own = claim.options
     if not own:
@@ -261,7 +257,7 @@ def backoff_of(claim: Claim, settings: Settings) -> Backoff:
 
 
 def run_of(claim: Claim, settings: Settings, recorded: list[Key]) -> Run:
-    """What a worker needs to know of a claim."""
+    """Returns the message that has a worker run the claim."""
     options = claim.options
     timeout_s, kill_grace_s = settings.default_timeout, settings.kill_grace
     output_limit = settings.output_limit

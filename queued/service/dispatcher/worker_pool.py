@@ -54,12 +54,12 @@ class WorkerPool:
 
     # What the supervisor says
 
-    def roster(self, workers: Iterable[int]) -> None:
+    def on_roster(self, workers: Iterable[int]) -> None:
         """Settles claims of workers that are not in the roster: they died with their worker."""
         for worker in set(self.claims.busy()).difference(workers):
             self._put(worker, _unknown(worker))
 
-    def started(self, message: WorkerStarted, descriptor: int) -> None:
+    def on_worker_started(self, message: WorkerStarted, descriptor: int) -> None:
         """Greets a worker that lives, on the socket that the supervisor has passed."""
         self._put(message.worker, message)
         worker = ConnectedWorker(message.worker, message.pid, socket.socket(fileno=descriptor))
@@ -67,8 +67,8 @@ class WorkerPool:
         self._loop.add(worker.channel.fileno(), partial(self._receive, worker))
         worker.channel.send(Welcome(session=self._session))
 
-    def gone(self, message: WorkerGone) -> None:
-        """A worker is dead: first what it still sent, then that it is dead."""
+    def on_worker_gone(self, message: WorkerGone) -> None:
+        """Puts the last messages of a dead worker into the inbox, then its death."""
         worker = self._workers.get(message.worker)
         if worker is not None and worker.pid == message.pid:
             self._receive(worker)
@@ -78,15 +78,15 @@ class WorkerPool:
     # What the dispatcher asks
 
     def present(self) -> list[int]:
-        """Workers that are connected and have said what they hold."""
+        """Returns the workers that are connected and have said what they hold."""
         return [number for number, worker in self._workers.items() if worker.greeted]
 
-    def greeted(self) -> bool:
-        """Whether a worker has come back and must hear again what is wanted of it."""
+    def has_greeting(self) -> bool:
+        """Returns whether the inbox has the greeting of a worker, which knows of no cancel."""
         return any(isinstance(message, Hello) for _, message in self.inbox)
 
-    def complete(self) -> bool:
-        """Whether at least one worker is there."""
+    def has_workers(self) -> bool:
+        """Returns whether a worker is connected and has said what it holds."""
         return any(worker.greeted for worker in self._workers.values())
 
     def send(self, number: int, messages: Iterable[Message]) -> None:
@@ -104,12 +104,12 @@ class WorkerPool:
 
     def _put(self, worker: int, message: Message) -> None:
         self.inbox.append((worker, message))
-        self.group_commit.heard(worker, message)
+        self.group_commit.on_message(worker, message)
 
     # The channels
 
     def _receive(self, worker: ConnectedWorker) -> None:
-        """Takes what a worker sent, all of it if the worker is dead."""
+        """Reads all messages that a worker has sent."""
         try:
             while messages := worker.channel.receive():
                 for message in messages:
@@ -141,4 +141,4 @@ class WorkerPool:
 
 def _unknown(worker: int) -> WorkerGone:
     """Returns a synthetic death of a worker that only the claim table knows."""
-    return WorkerGone(worker=worker, pid=0, clean=False, begun=None, until_s=float("inf"))
+    return WorkerGone(worker=worker, pid=0, clean=False, begun=None, claims_before_s=float("inf"))

@@ -126,14 +126,14 @@ class WorkerGone(_Message, frozen=True):
     """A worker is dead and nothing that it started is alive. `clean`: it owed no result.
 
     `begun` is the token of the claim that it began last, 0 if it began none; None: that is not
-    known. Claims that were made later than `until_s` are another's that has its number now.
+    known. Claims newer than `claims_before_s` belong to the next worker in its slot.
     """
 
     worker: int
     pid: int
     clean: bool
     begun: int | None
-    until_s: float
+    claims_before_s: float
 
 
 class Drain(_Message, frozen=True):

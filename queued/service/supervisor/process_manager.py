@@ -226,11 +226,11 @@ class ProcessManager:
                 pid=child.pid,
                 clean=status == 0,
                 begun=self._scoreboard.run_notes.last(child.slot),
-                until_s=float("inf"),
+                claims_before_s=float("inf"),
             )
             self.say(gone)
             # Later its pid may be another's.
-            self._deaths[child.slot] = replace(gone, pid=0, until_s=times.monotonic_s())
+            self._deaths[child.slot] = replace(gone, pid=0, claims_before_s=times.monotonic_s())
 
     # Their start
 

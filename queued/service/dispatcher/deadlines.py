@@ -1,0 +1,26 @@
+"""When the dispatcher needs a turn though no message comes: one table of named deadlines."""
+
+from queued.core import times
+
+
+class Deadlines:
+    """Named times on the monotonic clock. A deadline stays due until its owner sets another."""
+
+    def __init__(self) -> None:
+        self._at_s: dict[str, float] = {}
+
+    def set(self, name: str, at_s: float) -> None:
+        """Replaces the deadline of that name; `NEVER_S` removes it."""
+        if at_s < times.NEVER_S:
+            self._at_s[name] = at_s
+        else:
+            self._at_s.pop(name, None)
+
+    @property
+    def next_s(self) -> float:
+        """The earliest deadline; `NEVER_S` if there is none."""
+        return min(self._at_s.values(), default=times.NEVER_S)
+
+    def due(self, name: str, now_s: float) -> bool:
+        """Returns whether the deadline of that name has come."""
+        return self._at_s.get(name, times.NEVER_S) <= now_s
