@@ -1,4 +1,4 @@
-# `make demo` shows the queue at work; `make test` is what CI runs. Both need only Python 3.11.
+# `make demo` shows the queue at work; `make test` is what CI runs. Both need Python 3.11 with venv, and PyPI.
 
 PYTHON ?= python3
 SYSTEM_PYTHON ?= /usr/bin/python3
@@ -6,7 +6,7 @@ PYTEST ?= .venv/bin/pytest -n 2
 DIST ?= dist
 BIN := .venv/bin
 
-.PHONY: demo test lint types torture soak bench peers manual man deb install uninstall
+.PHONY: demo test lint types torture soak bench peers manual man lock deb install uninstall
 .SILENT: .venv/.stamp build/bench/.stamp
 
 demo: .venv/.stamp
@@ -23,18 +23,18 @@ lint: .venv/.stamp
 types: .venv/.stamp
 	$(BIN)/mypy
 
-# Kills, stops and restarts a real service under load, then checks every promise. The same pressure
-# again with the SEED that it says; as long a one among the tests with TORTURE_SECONDS=300.
+# Kills, stops and restarts a real service under load, then checks every promise. SEED, which it
+# prints, repeats the same events; TORTURE_SECONDS=300 lengthens the run among the tests.
 torture: .venv/.stamp
 	$(BIN)/python -m tests.torture --seconds $(or $(SECONDS),60) --seed $(or $(SEED),1)
 
-# A million jobs in one go, with the memory of each process meanwhile; ten minutes or more.
+# Runs a million jobs and watches the memory of each process; ten minutes or more.
 soak: .venv/.stamp
 	$(BIN)/python -m tests.torture --soak $(or $(JOBS),1000000)
 
-# About ten minutes, with the Python that packages use. Its files are in BENCH_DIR (/var/tmp), a
-# large database among them. Of what it compares with, a program that is not there is reported as
-# absent; `make peers` installs it.
+# Takes about ten minutes and uses the Python of the packages. Its files, a large database among
+# them, are in BENCH_DIR (/var/tmp). Programs for comparison that are not installed are reported as
+# absent; `make peers` installs them.
 bench: build/bench/.stamp
 	build/bench/bin/python -m tests.bench
 
@@ -44,14 +44,22 @@ peers:
 manual: .venv/.stamp
 	$(BIN)/python -m queued.ctl.manual > docs/queuectl.md
 
+# The man pages, in build/man.
 man: .venv/.stamp
 	$(BIN)/python -m queued.pages.man_pages build/man
 
-# DIST/queued_VERSION_ARCHITECTURE.deb, for this machine's own Python.
+# The locked dependencies, after a change of those in pyproject.toml; with UPGRADE=--upgrade all of
+# them at their newest versions.
+lock:
+	$(PYTHON) -m venv --clear build/lock
+	build/lock/bin/python -m pip install --quiet --disable-pip-version-check pip-tools
+	packaging/lock.sh build/lock $(UPGRADE)
+
+# DIST/queued_VERSION_ARCHITECTURE.deb, for the Python of this system.
 deb: .venv/.stamp
 	INSTALLER='$(CURDIR)/$(BIN)/python' PYTHON=$(SYSTEM_PYTHON) packaging/debian/build.sh '$(DIST)'
 
-# The same without a package: /opt/queued, /usr/local and a running service.
+# The same without a package, in /opt/queued and /usr/local, with a running service.
 install: .venv/.stamp
 	INSTALLER='$(CURDIR)/$(BIN)/python' PYTHON=$(SYSTEM_PYTHON) packaging/make-venv.sh build/venv /opt/queued
 	packaging/install.sh build/venv
@@ -65,10 +73,10 @@ build/bench/.stamp: .venv/.stamp $(shell find queued -name '*.py' -o -name '*.sq
 	touch $@
 
 # Made again only when the dependencies may have changed.
-.venv/.stamp: pyproject.toml
+.venv/.stamp: pyproject.toml $(wildcard packaging/locked/*.txt)
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo 'queued needs Python 3.11 or newer; say which with: make PYTHON=/path/to/python3' >&2; exit 1; }
+		{ echo 'queued needs Python 3.11 or newer; choose another: make PYTHON=/path/to/python3' >&2; exit 1; }
 	echo 'setting up .venv (once)'
 	$(PYTHON) -m venv --clear .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	INSTALLER=$(BIN)/python packaging/install-locked.sh .venv dev --editable .
 	touch $@

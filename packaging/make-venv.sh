@@ -2,7 +2,8 @@
 # make-venv.sh DIRECTORY FINAL [REQUIREMENT...]: a virtual environment with queued and its dependencies.
 #
 # It is made in DIRECTORY and will be used at FINAL, where its programs look for their Python. PYTHON
-# is the interpreter that it uses there, INSTALLER a Python with pip. If VENV is set, it names an
+# is the interpreter that it uses there, INSTALLER a Python with pip. Dependencies are the locked ones,
+# and REQUIREMENTs are installed beside them. If VENV is set, it names an
 # environment that was made for the same FINAL before, and DIRECTORY becomes a copy of that.
 set -eu
 umask 022
@@ -10,6 +11,8 @@ directory=$1 final=$2
 shift 2
 source=$(cd "$(dirname "$0")/.." && pwd)
 : "${PYTHON:=/usr/bin/python3}" "${INSTALLER:=python3}"
+export INSTALLER
+pip() { "$INSTALLER" -m pip --disable-pip-version-check --python "$directory/bin/python" "$@"; }
 
 if [ -n "${VENV:-}" ]; then
     rm -rf "$directory"
@@ -27,8 +30,9 @@ trap 'rm -rf "$copy"' EXIT
 cp -r "$source/pyproject.toml" "$source/README.md" "$source/LICENSE" "$source/queued" "$copy"
 
 "$PYTHON" -m venv --without-pip --clear "$directory"
-"$INSTALLER" -m pip --python "$directory/bin/python" install --quiet --disable-pip-version-check \
-    --no-warn-script-location --root-user-action ignore "$copy" "$@"
+"$source/packaging/install-locked.sh" "$directory" run "$copy"
+pip uninstall --quiet --yes --root-user-action ignore setuptools
+[ $# = 0 ] || pip install --quiet --root-user-action ignore "$@"
 
 # A program names its Python by path in its first line, or in three lines of shell if the path has a
 # space or is long.
