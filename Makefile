@@ -42,7 +42,7 @@ peers:
 	apt-get install --yes task-spooler nq parallel
 
 manual: .venv/.stamp
-	$(BIN)/python -m queued.ctl.manual > docs/queuectl.md
+	$(BIN)/python -m queued.ctl.generate_manual > docs/queuectl.md
 
 # The man pages, in build/man.
 man: .venv/.stamp
