@@ -73,6 +73,25 @@ def test_what_is_forbidden_is_and_a_drop_in_allows_it(unit: Unit) -> None:
     assert unit.wait(unit.add(command, max_retries=1))["state"] == "completed"
 
 
+def test_the_drop_in_of_the_readme_allows_what_it_says(stopped: Unit) -> None:
+    """Without it the same job fails, and so does one in a home directory."""
+    readme = (ROOT / "README.md").read_text("utf-8")
+    shown = re.search(r"```ini\n\[Service\]\n(.*?)```", readme, re.DOTALL)
+    assert shown is not None
+    stopped.bed.run("install", "-d", "-o", "queued", "/srv/reports")
+    stopped.bed.run("install", "-d", "-m", "755", "/home/open")
+    jobs: list[dict[str, str]] = [
+        {"command": "touch /srv/reports/made"},
+        {"command": "ls -d /home/open"},
+        {"command": "true", "cwd": "/home/open"},
+    ]
+    for lines, state in (([], "dead"), (shown[1].splitlines(), "completed")):
+        stopped.drop_in(*lines)
+        stopped.systemctl("restart")
+        names = [stopped.add(max_retries=1, **job) for job in jobs]
+        assert [stopped.wait(name)["state"] for name in names] == [state] * 3
+
+
 def test_every_line_that_loosens_is_one_that_systemd_knows(stopped: Unit) -> None:
     text = stopped.bed.text("cat", "/usr/local/share/doc/queued/loosen.conf")
     lines = re.findall(r"^#(\w+=.*)$", text, re.MULTILINE)
