@@ -12,6 +12,7 @@ import pytest
 from tests.packaging import systemd_testbed as beds
 from tests.packaging.systemd_testbed import ROOT, Bed, Unit
 
+pytestmark = pytest.mark.timeout(300)  # the first test also makes the virtual environment
 CHECKOUT = "/root/a checkout"
 ESCAPED = r"queued@a\x2db.service"  # what `systemd-escape --template=queued@.service a-b` prints
 CLEAN = "rm -rf /var/lib/queued /etc/queuectl.conf /opt/queued"
