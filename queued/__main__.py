@@ -212,6 +212,7 @@ def _serve(database: str, origin: SettingsOrigin, settings: Settings, notify: Sd
             settings=settings,
             scoreboard=scoreboard,
             cgroups=cgroup.delegated(name),
+            runs_lock=instance_lock.hold_for_runs(held),
         )
         supervisor = Supervisor(programs=programs, scoreboard=scoreboard, notify=notify)
     except OSError as error:

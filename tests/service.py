@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from queued.core import times
 from queued.core.job_spec import new_job
 from queued.core.model import Attempt, Job, JobFilter, NewJob
-from queued.service.linux import procfs
+from queued.service.linux import procfs, run_mark
 from queued.store.sqlite.client_store import SqliteStore
 
 PATIENCE_S = 20.0
@@ -258,6 +258,6 @@ class Service:
         marks = [mark for line in self.logged("service.started") if (mark := line["instance"])]
         self.kill_everything()
         for mark in marks:
-            for process, _ in procfs.marked(mark):
-                procfs.send(process, signal.SIGKILL)
+            for found in run_mark.marked(mark):
+                procfs.send(found.process, signal.SIGKILL)
         self._log.close()

@@ -54,6 +54,7 @@ class InstancePrograms:
         settings: Settings,
         scoreboard: Scoreboard,
         cgroups: RunCgroups | None,
+        runs_lock: int | None = None,
     ) -> None:
         self.settings = settings
         self._instance = instance
@@ -61,6 +62,7 @@ class InstancePrograms:
         self._origin = origin
         self._scoreboard = scoreboard
         self.cgroups = cgroups
+        self._runs_lock = runs_lock
 
     def log(self, role: str, **bound: object) -> Log:
         """A log for a process, with the settings of now."""
@@ -97,6 +99,7 @@ class InstancePrograms:
             lifeline=lifeline,
             scoreboard=self._scoreboard,
             cgroups=self.cgroups,
+            runs_lock=self._runs_lock,
             log=self.log("worker", worker=number),
         ).run()
 

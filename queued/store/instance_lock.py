@@ -7,12 +7,16 @@ kernel frees it when the last of them is gone. Never judge liveness by a pid or 
 import errno
 import fcntl
 import os
+import resource
 import signal
+import struct
 
 from queued.core.errors import StorageError, WaitTimeoutError
 from queued.store import permissions
 
 SUFFIX = ".lock"
+_HIGH = 900
+_FLOCK = struct.Struct("hhqqi")  # type, whence, start, length, pid
 _LONGEST_S = 1e9  # 30 years; what a timer cannot count is as good as for ever
 
 
@@ -30,6 +34,29 @@ def hold(path: str) -> int:
         msg = f"cannot make {path}: {error.strerror}; the directory must be writable"
         raise StorageError(msg) from None
     return descriptor
+
+
+def hold_for_runs(descriptor: int) -> int:
+    """Takes the second lock of a lock file that is held: the one that runs inherit.
+
+    Returns its descriptor, a high one, so that commands do not use the number for themselves. It
+    can only be read. The lock is free once every process that has inherited it is gone, whatever
+    user or name space of pids that has become. Raises OSError.
+    """
+    opened = os.open(f"/proc/self/fd/{descriptor}", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.fcntl(opened, fcntl.F_OFD_SETLK, _FLOCK.pack(fcntl.F_RDLCK, os.SEEK_SET, 0, 0, 0))
+        soft_limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        return fcntl.fcntl(opened, fcntl.F_DUPFD_CLOEXEC, min(_HIGH, soft_limit - 1))
+    finally:
+        os.close(opened)
+
+
+def runs_alive(descriptor: int) -> bool:
+    """Returns whether a process holds the lock that runs inherit. `descriptor`: see `look`."""
+    asked = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+    answer = fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, asked)
+    return bool(_FLOCK.unpack(answer)[0] != fcntl.F_UNLCK)
 
 
 def alive(path: str) -> bool:

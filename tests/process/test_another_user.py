@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -161,6 +162,23 @@ def test_who_gives_up_leaves_word_of_what_may_not_be_killed(theirs: Queue, nap: 
     first.process.send_signal(signal.SIGTERM)
     first.ended()
     _waits_for(theirs, name, pid)
+
+
+def test_what_hides_its_environment_is_killed_before_its_job_runs_again(theirs: Queue) -> None:
+    """As ssh-agent does, which is not dumpable: what was started with is the kernel's secret."""
+    left, leader = Nap(), Nap()
+    first = _serve(theirs)
+    hide = f"import ctypes, time; ctypes.CDLL(None).prctl(4, 0, 0, 0, 0); time.sleep({left})"
+    daemon = f"setsid {sys.executable} -S -c '{hide}' >/dev/null 2>&1 </dev/null"
+    name = theirs.add(f"[ $QUEUED_ATTEMPT -gt 1 ] || {{ ({daemon} &) ; sleep {leader}; }}")
+    hidden = "/proc/{}/environ"  # root's, if the process is not dumpable
+    (pid,) = eventually(lambda: [p for p in left.living() if os.stat(hidden.format(p)).st_uid == 0])
+    eventually(leader.living)
+    first.kill_everything()
+    _serve(theirs)
+    assert theirs.wait(name).label == "completed"
+    assert not alive(pid)
+    assert leader.living() == []
 
 
 def test_where_others_are_hidden_it_goes_on(theirs: Queue, nap: Nap) -> None:

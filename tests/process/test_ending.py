@@ -211,6 +211,31 @@ def test_left_on_purpose_stays_through_jobs_workers_and_the_service(
     os.kill(second, signal.SIGKILL)
 
 
+def test_left_on_purpose_without_environment_stays_through_a_crash(queue: Queue, nap: Nap) -> None:
+    service = queue.serve(workers=1)
+    daemon = spare(queue, nap, "env -i setsid")
+    lost = Nap()
+    name = queue.add(f"[ $QUEUED_ATTEMPT -gt 1 ] || sleep {lost}", leave_children=True)
+    eventually(lost.living)
+    service.kill(service.child(1))
+    eventually(lambda: queue.job(name).attempts == 1)
+    assert alive(daemon), "a worker that died"
+    again = queue.add(f"[ $QUEUED_ATTEMPT -gt 1 ] || sleep {lost}", leave_children=True)
+    eventually(lost.living)
+    service.kill_everything()
+    queue.serve(workers=1)
+    assert queue.wait(again).label == "completed"
+    assert lost.living() == []
+    assert alive(daemon), "a service that died"
+
+
+def test_a_job_cannot_say_by_itself_that_it_may_leave_processes(queue: Queue, nap: Nap) -> None:
+    queue.serve(workers=1)
+    forged = "QUEUED_LEAVE_CHILDREN=1 QUEUED_ATTEMPT=9"
+    queue.wait(queue.add(f"{forged} setsid sleep {nap} >/dev/null 2>&1 & exit 0", kill_grace=0.3))
+    assert nap.living() == []
+
+
 def test_only_a_job_that_asks_for_it_leaves_children(queue: Queue, nap: Nap) -> None:
     queue.serve(workers=1)
     name = queue.add(f"sleep {nap} & exit 0", leave_children=False)

@@ -92,6 +92,14 @@ def test_the_directory_is_the_jobs(served: Queue) -> None:
     assert printed(served, "pwd; readlink /proc/$$/cwd", cwd=str(place)) == f"{place}\n{place}\n"
 
 
+def test_the_shell_is_the_same_in_a_directory(served: Queue) -> None:
+    shown = 'echo "$0" "$#" "$-" "${OLDPWD-none}" "$PWD"; exit 0'
+    plain = printed(served, shown).split()
+    moved = printed(served, shown, cwd="/usr").split()
+    assert moved == [*plain[:-2], "none", "/usr"]
+    assert printed(served, "-x 2>/dev/null || echo $0", cwd="/usr") == "sh\n"
+
+
 @pytest.mark.parametrize("mask", ["077", "0000", "22"])
 def test_the_umask_is_the_jobs(served: Queue, mask: str) -> None:
     assert int(printed(served, "umask", umask=mask), 8) == int(mask, 8)
@@ -143,11 +151,14 @@ DESCRIPTORS = "ls -l /proc/$$/fd; exit 0"
 
 
 @pytest.mark.parametrize("fields", SPECIAL.values(), ids=SPECIAL.keys())
-def test_there_are_three_descriptors(served: Queue, fields: dict[str, Any]) -> None:
+def test_there_are_three_descriptors_and_the_lock_of_the_runs(
+    served: Queue, fields: dict[str, Any]
+) -> None:
     lines = printed(served, DESCRIPTORS, **fields).splitlines()[1:]
     names = [line.split(" -> ")[0].split()[-1] for line in lines]
-    assert names == ["0", "1", "2"]
+    assert names == ["0", "1", "2", "900"]
     assert lines[0].endswith("/dev/null")
+    assert lines[3].endswith(".lock")
     assert lines[1].split(" -> ")[1] == lines[2].split(" -> ")[1], "one pipe for both, in order"
 
 
@@ -206,7 +217,8 @@ def redirected(queue: Queue, redirections: str) -> Iterator[None]:
 def test_files_that_the_service_was_started_with_stay_with_it(queue: Queue) -> None:
     with redirected(queue, "7</etc/passwd 8>/dev/null"):
         lines = printed(queue, DESCRIPTORS).splitlines()[1:]
-    assert len(lines) == 3, lines
+    assert len(lines) == 4, lines
+    assert lines[3].endswith(".lock")
 
 
 def test_standard_streams_that_the_service_lacks_harm_nobody(queue: Queue) -> None:

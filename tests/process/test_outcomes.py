@@ -1,12 +1,16 @@
 """What an attempt records: how it ended, when, and what it used."""
 
+import os
 import signal
+from collections.abc import Iterator
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from queued.core.model import Attempt
+from queued.service.linux import libc
 from tests.process.marked_sleep import Nap
 from tests.service import Queue, eventually
 
@@ -72,6 +76,31 @@ def test_a_directory_that_is_gone_is_tried_again(served: Queue) -> None:
     later.mkdir()
     assert served.wait(name).label == "completed"
     assert served.output(name, attempt=served.job(name).runs) == f"{later}\n".encode()
+
+
+@pytest.fixture
+def hung(tmp_path: Path) -> Iterator[Path]:
+    """A file system that never answers: whatever touches it waits until it is killed."""
+    if os.geteuid() != 0 or not os.path.exists("/dev/fuse"):
+        pytest.skip("needs root and FUSE")
+    place = tmp_path / "hung"
+    place.mkdir()
+    device = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
+    options = f"fd={device},rootmode=40000,user_id=0,group_id=0".encode()
+    libc.checked(libc.C.mount(b"hung", os.fsencode(place), b"fuse", 0, options))
+    yield place
+    libc.checked(libc.C.umount2(os.fsencode(place), 2))  # MNT_DETACH
+    os.close(device)
+
+
+@pytest.mark.parametrize("options", [{}, {"nice": 1}], ids=["spawned", "forked"])
+def test_a_directory_that_hangs_is_a_timeout(
+    queue: Queue, hung: Path, options: dict[str, int]
+) -> None:
+    queue.serve(workers=1)
+    name = queue.add("true", cwd=str(hung), timeout=0.5, max_retries=1, kill_grace=0.2, **options)
+    assert queue.wait(name).last_error == "timeout"
+    assert queue.wait(queue.add("true")).label == "completed"
 
 
 def test_cancelled_and_lost_and_interrupted(queue: Queue, nap: Nap) -> None:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from queued.core.job_spec import new_job
 from queued.core.model import Job, JobFilter, NewJob
 from queued.core.times import now_ms
-from queued.service.linux import procfs
+from queued.service.linux import procfs, run_mark
 from tests.service import Queue, Service
 from tests.torture import history
 from tests.torture.checker import check
@@ -75,7 +75,7 @@ class Soak:
         self._sample(service, self.jobs, self.took_s)
         (instance,) = self.queue.store.instances()
         assert service.stop() == 0
-        left = [f"left_behind: {process.pid}" for process, _ in procfs.marked(instance.id)]
+        left = [f"left_behind: {found.process.pid}" for found in run_mark.marked(instance.id)]
         return [*left, *self._wasted(), *judged(self.queue, self.traces, self.jobs)]
 
     def _job(self, n: int) -> NewJob:

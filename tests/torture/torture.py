@@ -19,7 +19,7 @@ from queued.core import times
 from queued.core.errors import ConflictError
 from queued.core.job_spec import new_job
 from queued.core.model import JobFilter, Label, State
-from queued.service.linux import procfs
+from queued.service.linux import procfs, run_mark
 from queued.store.sqlite.busy_handler import BusyHandler
 from queued.store.sqlite.client_store import SqliteStore
 from tests.service import Queue, Service, eventually
@@ -143,7 +143,9 @@ class Torture:
         self._dice.choices(choices, weights)[0](service)
 
     def _harm_command(self, service: Service) -> None:
-        found = [process.pid for process, _ in procfs.marked(service.instance)]
+        workers = {pid for _, pid in self._children(service)}
+        marked = {found.process.pid for found in run_mark.marked(service.instance)}
+        found = sorted(marked - workers)
         self._harm_one("command", found, (signal.SIGKILL, signal.SIGTERM, signal.SIGSTOP))
 
     def _harm_worker(self, service: Service) -> None:

@@ -1,10 +1,10 @@
 """What is alive of a dead instance's runs: found by mark, session and control group, and killed."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from queued.core.model import Claim
 from queued.service.ipc.run_notes import CommandSession
-from queued.service.linux import procfs
+from queued.service.linux import procfs, run_mark
 from queued.service.linux.cgroup import RunCgroups
 from queued.service.linux.killing import Found, Killed, kill_until_gone
 from queued.service.linux.procfs import Process, RunName
@@ -17,8 +17,11 @@ def kill_leftovers(
     claims: Iterable[Claim],
     noted: Mapping[int, CommandSession],
     cgroups: RunCgroups | None = None,
+    runs_alive: Callable[[], bool] = lambda: False,
 ) -> Killed:
     """Kills every process that a dead instance's commands left; empty control groups are removed.
+
+    `runs_alive` is the word of the lock that they hold, for what no search of this process finds.
 
     Those that a finished job left on purpose (`leave_children`) stay. What has become another
     user's, or is stuck in the kernel, is still alive after a while.
@@ -31,7 +34,8 @@ def kill_leftovers(
         own = {*_marked(instance, running), *found.own}
         grouped = Found([]) if cgroups is None else cgroups.find(running, instance)
         own |= {*grouped.own}
-        return Found([*own], [p for p in found.ambiguous if p not in own], grouped.unseen)
+        unseen = grouped.unseen or runs_alive()
+        return Found([*own], [p for p in found.ambiguous if p not in own], unseen)
 
     killed = kill_until_gone(find, _KILLING_S)
     if cgroups is not None:
@@ -83,8 +87,8 @@ def _name(claim: Claim) -> RunName:
 def _marked(instance: str, running: set[RunName]) -> list[Process]:
     return _tree(
         [
-            process
-            for process, variables in procfs.marked(instance)
-            if b"QUEUED_LEAVE_CHILDREN" not in variables or procfs.run_of(variables) in running
+            found.process
+            for found in run_mark.marked(instance)
+            if not run_mark.left_on_purpose(found.mark, running)
         ]
     )

@@ -5,6 +5,7 @@ it holds it until all is done, so that no two do.
 """
 
 import os
+from functools import partial
 
 from queued.core import times
 from queued.core.model import Instance
@@ -50,6 +51,11 @@ class OtherInstances:
         """What it has noted of the sessions of its commands; see `sessions.noted`."""
         descriptor = self._files[instance.id]
         return None if descriptor is None else run_notes.noted(descriptor)
+
+    def runs_alive(self, instance: Instance) -> bool:
+        """Returns whether something that its runs started holds the lock of the runs."""
+        descriptor = self._files[instance.id]
+        return descriptor is not None and instance_lock.runs_alive(descriptor)
 
     def forget(self, instance: Instance) -> None:
         """It is cleaned up: its lock file goes."""
@@ -97,7 +103,13 @@ class Rescuer:
         with self._ledger.transaction():
             claims = self._ledger.running_claims(instance.id)
         noted = self._others.noted(instance)
-        killed = kill_leftovers(instance.id, claims, noted or {}, self._cgroups)
+        killed = kill_leftovers(
+            instance.id,
+            claims,
+            noted or {},
+            self._cgroups,
+            partial(self._others.runs_alive, instance),
+        )
         if not killed.complete:
             self._refuse(instance, killed.left)
             return False
@@ -128,5 +140,7 @@ class Rescuer:
                 "instance.not_rescued",
                 dead=instance.id,
                 pids=[process.pid for process in left],
-                action="end these processes; we may not, or the kernel holds them. Tried again",
+                lock=instance.lock_path,
+                action="end these processes, and all that has the lock file open: `fuser -v` names "
+                "them. This service may not, or the kernel holds them. Tried again every 5 s",
             )

@@ -1,4 +1,4 @@
-"""Finds processes by descent or by mark, and signals them without ever hitting another.
+"""Finds processes, and signals them without ever hitting another.
 
 A pid may be used again as soon as its process was reaped. So each is pinned by a pidfd first and
 then looked at once more: only one that is still what we took it for is signalled.
@@ -7,7 +7,7 @@ then looked at once more: only one that is still what we took it for is signalle
 import contextlib
 import os
 import signal
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from typing import NamedTuple
 
 from queued.service.linux import libc
@@ -123,9 +123,18 @@ def send(process: Process, number: signal.Signals) -> bool:
     return True
 
 
+def read(path: str) -> bytes:
+    """Returns the content of a file of /proc; nothing if it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError:
+        return b""
+
+
 def environment(pid: int) -> dict[bytes, bytes]:
     """Returns what the process was started with, as far as this process may read it."""
-    text = _read(f"/proc/{pid}/environ") or _environment_of_threads(pid)
+    text = read(f"/proc/{pid}/environ") or _environment_of_threads(pid)
     return dict(entry.split(b"=", 1) for entry in text.split(b"\0") if b"=" in entry)
 
 
@@ -135,38 +144,8 @@ def _environment_of_threads(pid: int) -> bytes:
         threads = os.listdir(f"/proc/{pid}/task")
     except OSError:
         return b""
-    found = (_read(f"/proc/{pid}/task/{thread}/environ") for thread in threads)
+    found = (read(f"/proc/{pid}/task/{thread}/environ") for thread in threads)
     return next((text for text in found if text), b"")
 
 
-def _read(path: str) -> bytes:
-    """Returns the content of a file of /proc; nothing if it cannot be read."""
-    try:
-        with open(path, "rb") as file:
-            return file.read()
-    except OSError:
-        return b""
-
-
 RunName = tuple[bytes, bytes]  # the job's id and the number of the attempt, as in the environment
-
-
-def left_on_purpose(pid: int, running: Collection[RunName]) -> bool:
-    """Whether a job with `leave_children`, other than those that were running, left it."""
-    variables = environment(pid)
-    return b"QUEUED_LEAVE_CHILDREN" in variables and run_of(variables) not in running
-
-
-def run_of(variables: dict[bytes, bytes]) -> RunName:
-    """Which run an environment belongs to."""
-    return variables.get(b"QUEUED_JOB_ID", b""), variables.get(b"QUEUED_ATTEMPT", b"")
-
-
-def marked(instance: str) -> Iterator[tuple[Process, dict[bytes, bytes]]]:
-    """Living processes that a command of the instance started, with their environments."""
-    mark = instance.encode()
-    for process in everyone().values():
-        if not process.dead and process.pid != os.getpid():
-            variables = environment(process.pid)
-            if variables.get(b"QUEUED_INSTANCE") == mark:
-                yield process, variables

@@ -6,7 +6,7 @@ It is killed before the death of a worker is made known, except what a job left 
 import os
 from collections.abc import Collection
 
-from queued.service.linux import procfs
+from queued.service.linux import procfs, run_mark
 from queued.service.linux.detached_processes import DetachedProcesses
 from queued.service.linux.procfs import Process, RunName
 
@@ -39,6 +39,5 @@ class OrphanReaper:
 
 def _may_stay(process: Process, lost: Collection[RunName]) -> bool:
     """What a worker that left cleanly leaves may stay. After a loss, only what is marked so."""
-    if b"QUEUED_INSTANCE" not in procfs.environment(process.pid):
-        return not lost
-    return procfs.left_on_purpose(process.pid, lost)
+    mark = run_mark.of_process(process.pid)
+    return not lost if mark is None else run_mark.left_on_purpose(mark, lost)

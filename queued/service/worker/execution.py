@@ -45,6 +45,8 @@ class Execution:
     _reason: Outcome | None = None
     _error: str | None = None
     _kills = 0
+    _refusal: int | None = None  # a pipe: see spawn.Started
+    _never_ran = False  # only the shell that could not enter the directory did
     _started_ms: int
     _started_s: float
     _ended_s: float
@@ -55,8 +57,9 @@ class Execution:
         environment: spawn.Environment,
         detached: DetachedProcesses,
         group: Cgroup | None,
-        note: RunNote,
         *,
+        note: RunNote,
+        runs_lock: int | None,
         now_s: float,
     ) -> None:
         self.run = run
@@ -65,6 +68,7 @@ class Execution:
         self.next_s = now_s  # when `tick` wants to be called next, on the monotonic clock
         self._environment = environment
         self._note = note  # outlives the worker
+        self._runs_lock = runs_lock
         self._tree = ProcessTree(environment, detached)
 
     # What its owner calls
@@ -99,12 +103,15 @@ class Execution:
             return
         if running:
             self._ended_s = now_s
+            self._read_refusal()
         self._exited(now_s, childless=childless)
 
     def ending(self) -> Ending:
         """How it ended; only once it is over."""
         family, output = self._tree, self.output
-        exit_code, signal_name = (None, None) if family.status is None else _decode(family.status)
+        exit_code, signal_name = (
+            (None, None) if family.status is None or self._never_ran else _decode(family.status)
+        )
         cpu_ms, peak_kib = self._used
         ran_ms = round((self._ended_s - self._started_s) * 1000)
         return Ending(
@@ -129,7 +136,7 @@ class Execution:
         family.starting()
         self._note.starts(run.key.token)
         try:
-            family.pid, pipes = spawn.start(run, self._environment, self.group)
+            started = spawn.start(run, self._environment, self.group, self._runs_lock)
         except spawn.NotNowError:
             self._note.starts(0)
             delay = min(_SPAWN_AGAIN_S * 2**self.refused, _SPAWN_AGAIN_MAX_S)
@@ -137,15 +144,27 @@ class Execution:
             self.next_s = now_s + delay
             return
         except OSError as error:
-            self._reason, self._error = Outcome.SPAWN_ERROR, spawn.explain(error, run)
+            self._reason, self._error = Outcome.SPAWN_ERROR, spawn.explain(error)
             self._over(now_s)
             return
+        family.pid, self._refusal = started.pid, started.refusal
         self._note.started(family.pid)
-        self.output.watch(pipes)
+        self.output.watch(started.output)
         self.phase = Phase.RUNNING
         self.next_s = now_s + run.timeout_s if run.timeout_s else times.NEVER_S
         if self.group is not None and self.group.memory:
             self._limit(self.group, now_s)
+
+    def _read_refusal(self) -> None:
+        """Learns why the shell could not enter the job's directory, if it could not."""
+        if self._refusal is None:
+            return
+        with open(self._refusal, "rb") as file:
+            why = file.read()
+        if why and self._reason is None:
+            self._reason = Outcome.SPAWN_ERROR
+            self._error = spawn.explain_directory(self.run, why)
+            self._never_ran = True
 
     def _limit(self, group: Cgroup, now_s: float) -> None:
         """Holds the run to its limit of memory. Without it, it must not go on."""

@@ -7,7 +7,7 @@ descends from the worker belongs to the run, less what earlier jobs left alive o
 import os
 import signal
 
-from queued.service.linux import procfs
+from queued.service.linux import procfs, run_mark
 from queued.service.linux.detached_processes import DetachedProcesses
 from queued.service.linux.procfs import Process
 from queued.service.worker.spawn import Environment
@@ -31,7 +31,12 @@ class ProcessTree:
         self._detached = detached
 
     def starting(self) -> None:
-        """Call it before the command is started: what descends from the worker is not of it."""
+        """Call it before the command is started: what descends from the worker is not of it.
+
+        Marks this process with the run, and so all that is started from now on.
+        """
+        if (mark := run_mark.of_environment(self._environment)) is not None:
+            run_mark.put(mark)
         if self._detached:
             self._detached.add(procfs.descendants(os.getpid()))
 
@@ -65,12 +70,17 @@ class ProcessTree:
             living = procfs.descendants(os.getpid())
             self._detached.forget_dead(living)
             left = [p for p in self._detached.without(living) if not p.dead]
-            run = procfs.run_of(self._environment)
-            self._detached.add([p for p in left if procfs.left_on_purpose(p.pid, [run])])
+            self._detached.add([process for process in left if self._is_of_other_job(process)])
             left = self._detached.without(left)
             if left:
                 return left
         return []
+
+    def _is_of_other_job(self, process: Process) -> bool:
+        """Whether an earlier job left it on purpose."""
+        mark = run_mark.of_process(process.pid)
+        run = run_mark.run_of(self._environment)
+        return mark is not None and run_mark.left_on_purpose(mark, [run])
 
     def spare(self) -> None:
         """What is left may stay, also during the worker's later jobs."""

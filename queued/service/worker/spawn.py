@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from queued.service.ipc.messages import Run
 from queued.service.linux.cgroup import Cgroup
+from queued.service.linux.run_mark import INSTANCE, LEAVE_CHILDREN
 
 SHELL = "/bin/sh"
 # All get their default: of each that it is not told of, glibc asks the kernel first.
@@ -29,7 +30,6 @@ _OURS = frozenset(
 )  # fmt: skip
 _OUR_PREFIXES = (b"QUEUECTL_", b"QUEUED_", b"WATCHDOG_", b"LISTEN_", b"FDSTORE", b"SUPERVISOR_")
 _CLEAN = (b"PATH", b"HOME", b"USER", b"LANG")
-_MARK = b"QUEUED_INSTANCE"
 _RESOURCES = {
     "memory": resource.RLIMIT_AS,
     "cpu": resource.RLIMIT_CPU,
@@ -60,7 +60,7 @@ def inheritable(environment: Mapping[bytes, bytes], instance: str) -> Environmen
         for name, value in environment.items()
         if name not in _OURS and not name.startswith(_OUR_PREFIXES)
     }
-    return {**kept, _MARK: instance.encode()}
+    return {**kept, INSTANCE: instance.encode()}
 
 
 def environment_of(run: Run, base: Environment) -> Environment:
@@ -73,7 +73,7 @@ def environment_of(run: Run, base: Environment) -> Environment:
         b"QUEUED_ATTEMPT": b"%d" % run.key.attempt,
         b"QUEUED_MAX_RETRIES": b"%d" % run.max_retries,
         b"QUEUED_QUEUE": run.queue.encode(),
-        _MARK: base[_MARK],
+        INSTANCE: base[INSTANCE],
     }
 
 
@@ -81,25 +81,37 @@ def _own(options: dict[str, Any]) -> Environment:
     given: dict[str, str] = options.get("env", {})
     own = {os.fsencode(name): os.fsencode(value) for name, value in given.items()}
     if options.get("leave_children"):
-        own[b"QUEUED_LEAVE_CHILDREN"] = b"1"
+        own[LEAVE_CHILDREN] = b"1"
     return own
 
 
-def start(run: Run, environment: Environment, group: Cgroup | None) -> tuple[int, Pipes]:
-    """Starts the command; its pid and the pipes to read. Leaves nothing open when it raises.
+class Started(NamedTuple):
+    """A command that was started."""
+
+    pid: int
+    output: Pipes
+    # Where the shell says why it could not enter the job's directory; read it once that has ended.
+    refusal: int | None = None
+
+
+def start(
+    run: Run, environment: Environment, group: Cgroup | None, runs_lock: int | None
+) -> Started:
+    """Starts the command. Leaves nothing open when it raises.
 
     In `group`, if there is one; the limit of memory is then its matter, where it can hold it.
+    `runs_lock` is inherited by all that the command starts, unless the job may leave processes.
 
     Raises NotNowError, or an OSError that is the command's own fault. Standard input is the
-    worker's own, /dev/null. All descriptors of the worker close on exec.
+    worker's own, /dev/null. All other descriptors of the worker close on exec.
     """
     reads: list[int] = []
     writes: list[int] = []
+    enters = run.options.get("cwd") is not None
     try:
-        _pipe(reads, writes)
-        if run.options.get("split"):
+        for _ in range(1 + bool(run.options.get("split")) + enters):
             _pipe(reads, writes)
-        pid = _start(run, environment, group, writes)
+        pid = _start(run, environment, group, _descriptors(run, writes, runs_lock))
     except OSError as error:
         for descriptor in (*reads, *writes):
             os.close(descriptor)
@@ -108,7 +120,19 @@ def start(run: Run, environment: Environment, group: Cgroup | None) -> tuple[int
         raise
     for descriptor in writes:
         os.close(descriptor)
-    return pid, Pipes(*reads)
+    refusal = reads.pop() if enters else None
+    return Started(pid, Pipes(*reads), refusal)
+
+
+def _descriptors(run: Run, writes: list[int], runs_lock: int | None) -> dict[int, int]:
+    """Returns which of the worker's descriptors a command gets, by its number there."""
+    outputs = writes
+    given = {}
+    if run.options.get("cwd") is not None:
+        *outputs, given[_REFUSAL] = writes
+    if runs_lock is not None and not run.options.get("leave_children"):
+        given[runs_lock] = runs_lock
+    return {1: outputs[0], 2: outputs[-1], **given}
 
 
 def _pipe(reads: list[int], writes: list[int]) -> None:
@@ -118,14 +142,22 @@ def _pipe(reads: list[int], writes: list[int]) -> None:
     os.set_blocking(read, False)
 
 
-def _start(run: Run, environment: Environment, group: Cgroup | None, outputs: list[int]) -> int:
+def _start(
+    run: Run, environment: Environment, group: Cgroup | None, descriptors: dict[int, int]
+) -> int:
     begin = _spawn
-    if run.options and run.options.keys() & _SPECIAL:
+    if run.options and run.options.keys() & _FORKED:
         begin = partial(_fork, limits_of(run, group))
-    if group is None:
-        return begin(run, environment, outputs)
-    with group:
-        return begin(run, environment, outputs)
+    mask = run.options.get("umask")
+    own_mask = None if mask is None else os.umask(int(mask, 8))
+    try:
+        if group is None:
+            return begin(run, environment, descriptors)
+        with group:
+            return begin(run, environment, descriptors)
+    finally:
+        if own_mask is not None:
+            os.umask(own_mask)
 
 
 def limits_of(run: Run, group: Cgroup | None) -> dict[str, int]:
@@ -136,64 +168,84 @@ def limits_of(run: Run, group: Cgroup | None) -> dict[str, int]:
     return {name: value for name, value in limits.items() if name != "memory"}
 
 
-def explain(error: OSError, run: Run) -> str:
-    """Why the command could not be started, for people."""
-    cwd = run.options.get("cwd")
-    if cwd is not None and error.filename in (cwd, os.fsencode(str(cwd))):
-        return f"the directory {cwd} cannot be entered: {error.strerror}"
+def explain(error: OSError) -> str:
+    """Returns why the command could not be started, for people."""
     return f"the command cannot be started: {error.strerror}"
 
 
-_SPECIAL = {"cwd", "umask", "nice", "limits"}  # what posix_spawn cannot do
+def explain_directory(run: Run, why: bytes) -> str:
+    """Returns what the shell said of the job's directory, for people."""
+    reason = why.decode().strip()
+    return f"the directory {run.options['cwd']} cannot be entered: {reason}"
+
+
+_FORKED = {"nice", "limits"}  # what posix_spawn cannot do
+_REFUSAL = 3  # the shell's number of it; several digits are no number of a descriptor there
+
+# The shell enters the directory, and not this process between fork and exec: on a file system that
+# hangs this process would hang with its child. The shell that follows sees what it always sees.
+_ENTER = """\
+cd -P -- "$1" 2>/dev/null || {
+    if [ ! -e "$1" ]; then echo No such file or directory
+    elif [ ! -d "$1" ]; then echo Not a directory
+    else echo Permission denied
+    fi >&3
+    exit 1
+}
+unset OLDPWD
+exec /bin/sh -c -- "$2" sh 3>&-
+"""
 
 
 class _OwnFaultError(OSError):
     """The child refused what the job asked for; another try would end the same."""
 
 
-def _arguments(command: str) -> list[str]:
+def _arguments(run: Run) -> list[str]:
     """A command that begins like an option would be taken for one."""
-    return ["sh", "-c", *(["--"] if command[:1] in ("-", "+") else []), command]
+    cwd = run.options.get("cwd")
+    if cwd is not None:
+        return ["sh", "-c", _ENTER, "sh", cwd, run.command]
+    return ["sh", "-c", *(["--"] if run.command[:1] in ("-", "+") else []), run.command]
 
 
-def _spawn(run: Run, environment: Environment, outputs: list[int]) -> int:
+def _spawn(run: Run, environment: Environment, descriptors: dict[int, int]) -> int:
     return os.posix_spawn(
         SHELL,
-        _arguments(run.command),
+        _arguments(run),
         environment,
-        file_actions=[
-            (os.POSIX_SPAWN_DUP2, outputs[0], 1),
-            (os.POSIX_SPAWN_DUP2, outputs[-1], 2),
-        ],
+        file_actions=[(os.POSIX_SPAWN_DUP2, own, there) for there, own in descriptors.items()],
         setsid=True,
         setsigmask=[],
         setsigdef=_SIGNALS,
     )
 
 
-def _fork(limits: dict[str, int], run: Run, environment: Environment, outputs: list[int]) -> int:
+def _fork(
+    limits: dict[str, int], run: Run, environment: Environment, descriptors: dict[int, int]
+) -> int:
     """Only niceness and limits cost a real fork of this process; the others have a vfork."""
     nice = run.options.get("nice")
 
     def prepare() -> None:
+        for there, own in descriptors.items():
+            # The number was taken before subprocess made its own pipe, which is not hit.
+            os.dup2(own, there)
+            os.set_inheritable(there, True)  # noqa: FBT003  its signature
         if nice is not None:
             os.setpriority(os.PRIO_PROCESS, 0, nice)
         for name, value in limits.items():
             resource.setrlimit(_RESOURCES[name], (value, value))
 
-    mask = run.options.get("umask")
     blocked = signal.pthread_sigmask(signal.SIG_SETMASK, [])  # a child inherits what is blocked
     try:
         child = subprocess.Popen(  # noqa: S603 - running commands is what we are for
-            _arguments(run.command),
+            _arguments(run),
             executable=SHELL,
             env=environment,
-            cwd=run.options.get("cwd"),
-            umask=-1 if mask is None else int(mask, 8),
-            stdout=outputs[0],
-            stderr=outputs[-1],
+            close_fds=False,  # each closes by itself, but for those that are given
             start_new_session=True,
-            preexec_fn=prepare if limits or nice is not None else None,  # noqa: PLW1509 - one thread
+            preexec_fn=prepare,  # noqa: PLW1509 - one thread
         )
     except subprocess.SubprocessError:
         wanted = f"niceness {nice} or limits {limits}"

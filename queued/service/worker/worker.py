@@ -54,12 +54,14 @@ class Worker:
         lifeline: int,
         scoreboard: Scoreboard,
         cgroups: RunCgroups | None,
+        runs_lock: int | None,
         log: Log,
     ) -> None:
         self._number = number
         self._lifeline = lifeline
         self._scoreboard = scoreboard
         self._cgroups = cgroups
+        self._runs_lock = runs_lock
         self._note = scoreboard.run_notes.note(number)
         self._log = log
         self._base = spawn.inheritable(os.environb, instance)
@@ -208,7 +210,13 @@ class Worker:
         environment = spawn.environment_of(run, self._base)
         cgroup = self._make_cgroup(run)
         self._execution = Execution(
-            run, environment, self._detached, cgroup, self._note, now_s=now_s
+            run,
+            environment,
+            self._detached,
+            cgroup,
+            note=self._note,
+            runs_lock=self._runs_lock,
+            now_s=now_s,
         )
         self._log.debug("job.started", job=run.id, queue=run.queue, attempt=run.key.attempt)
 

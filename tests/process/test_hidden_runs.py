@@ -1,0 +1,57 @@
+"""What a run left when its whole service was killed, where neither descent nor environment tell."""
+
+import os
+import signal
+import sys
+
+import pytest
+
+from tests.process.marked_sleep import Nap
+from tests.service import Queue, eventually
+
+PYTHON = f"{sys.executable} -S -c"
+WITHOUT_DESCRIPTORS = "import os; os.closerange(3, 1024); os.execvp('sleep', ['sleep', 'NAP'])"
+ELSEWHERE = """
+import os, sys
+inside = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
+os.execvp("unshare", [*inside, sys.executable, "-m", "queued", *sys.argv[1:]])
+"""
+
+
+def once(nap: Nap, daemon: str) -> str:
+    """A command that leaves a daemon by its first run, whose parent has ended, and goes on."""
+    return f"[ $QUEUED_ATTEMPT -gt 1 ] || {{ ({daemon} >/dev/null 2>&1 &); sleep {nap}; }}"
+
+
+@pytest.mark.parametrize(
+    "daemon",
+    ["env -i setsid sleep NAP", f'env -i setsid {PYTHON} "{WITHOUT_DESCRIPTORS}"'],
+    ids=["holds the lock", "has closed all"],
+)
+def test_a_daemon_without_environment_is_killed_before_its_job_runs_again(
+    queue: Queue, daemon: str
+) -> None:
+    left, leader = Nap(), Nap()
+    service = queue.serve(workers=1)
+    name = queue.add(once(leader, daemon.replace("NAP", str(left))))
+    eventually(lambda: left.living() and leader.living())
+    service.kill_everything()
+    queue.serve(workers=1)
+    assert queue.wait(name).label == "completed"
+    assert left.living() == leader.living() == []
+    assert [run.outcome for run in queue.attempts(name)] == ["lost", "exit"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root for a name space of pids")
+def test_a_run_in_another_name_space_of_pids_is_waited_for(queue: Queue, nap: Nap) -> None:
+    first = queue.serve(workers=1)
+    name = queue.add(f"[ $QUEUED_ATTEMPT -gt 1 ] || exec sleep {nap}")
+    (pid,) = eventually(nap.living)
+    first.kill_everything()
+    second = queue.spawn(workers=1, program=("-c", ELSEWHERE)).ready()
+    (said,) = eventually(lambda: second.logged("instance.not_rescued"))
+    assert said["lock"].endswith(f"{first.instance}.lock")
+    assert queue.job(name).label == "processing"
+    os.kill(pid, signal.SIGKILL)
+    assert queue.wait(name).label == "completed"
+    assert [run.outcome for run in queue.attempts(name)] == ["lost", "exit"]
