@@ -8,8 +8,11 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from queued.service.linux import libc
 from tests.process.marked_sleep import Nap
 from tests.service import Queue, alive, eventually
+
+PTRACE_SEIZE = 0x4206
 
 
 class Case(NamedTuple):
@@ -147,11 +150,43 @@ def test_a_job_that_kills_its_worker_is_lost_and_counted(
     assert nap.living() == []
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root for a name space of pids")
+def test_what_the_kernel_holds_is_named(queue: Queue, nap: Nap) -> None:
+    """The first process of a name space of pids ends only after a child that is being traced."""
+    service = queue.serve(workers=1)
+    name = queue.add(
+        f"exec unshare --pid --fork sh -c 'sleep {nap} & wait'",
+        timeout=1, kill_grace=0.1, max_retries=1,
+    )  # fmt: skip
+    traced = eventually(lambda: [pid for pid in nap.living() if _program(pid) == "sleep"])[0]
+    libc.checked(libc.C.ptrace(PTRACE_SEIZE, traced, None, None))
+    eventually(lambda: service.logged("job.unkillable", job=name))
+    assert queue.job(name).label == "processing"
+    os.waitpid(traced, 0)
+    assert queue.wait(name).last_error == "timeout"
+
+
+def _program(pid: int) -> str:
+    with open(f"/proc/{pid}/comm") as file:
+        return file.read().strip()
+
+
 def test_time_goes_on_for_a_worker_that_a_job_has_stopped(queue: Queue, nap: Nap) -> None:
     queue.serve(workers=1)
     name = queue.add(f"kill -STOP $PPID; sleep {nap}", max_retries=1, timeout=0.3)
     queue.wait(name)
     assert queue.attempts(name)[0].outcome == "timeout"
+
+
+def test_a_stopped_worker_does_not_outlive_its_supervisor(queue: Queue) -> None:
+    """It would hold the lock of the dead instance, and nothing of that would be rescued."""
+    service = queue.serve(workers=1)
+    worker = service.child(1)
+    service.kill(service.pid, signal.SIGSTOP)  # it lets stopped children go on
+    service.kill(worker, signal.SIGSTOP)
+    service.kill(service.pid)
+    service.ended()
+    eventually(lambda: not alive(worker))
 
 
 def test_a_closed_pipe_is_not_the_end(served: Queue) -> None:

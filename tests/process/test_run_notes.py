@@ -55,11 +55,11 @@ def test_a_note_outlives_who_wrote_it_and_is_found_by_the_claim(tmp_path: Path) 
     made = RunNotes(lock)
     for slot in (1, 2, 1024):
         made.make_room(slot)
-        made.note(slot).starts(slot * 10)
-        made.note(slot).started(slot * 100)
-    made.note(2).starts(21)
+        made.note(slot).record_starting(slot * 10)
+        made.note(slot).record_pid(slot * 100)
+    made.note(2).record_starting(21)
     assert made.last(2) == 21
-    made.note(2).started(201)
+    made.note(2).record_pid(201)
     del made
     found = run_notes.noted(lock)
     assert found is not None
@@ -77,8 +77,8 @@ def test_a_note_of_another_boot_says_nothing(tmp_path: Path) -> None:
     made = RunNotes(lock)
     made.make_room(1)
     assert run_notes.noted(lock) == {}, "nothing was begun, and that is known"
-    made.note(1).starts(1)
-    made.note(1).started(1)
+    made.note(1).record_starting(1)
+    made.note(1).record_pid(1)
     assert list(run_notes.noted(lock) or {}) == [1]
     os.pwrite(lock, b"x", 0)
     assert run_notes.noted(lock) is None

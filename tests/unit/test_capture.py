@@ -22,7 +22,7 @@ class Database:
 
     def store(self, capture: Capture) -> int | None:
         """Takes a piece and stores it; where it ends."""
-        piece = capture.take()
+        piece = capture.next_piece()
         if piece is None:
             return None
         chunk = piece.chunk
@@ -71,7 +71,7 @@ def test_beyond_the_limit_head_and_tail_are_kept() -> None:
 def test_a_limit_of_nothing_keeps_nothing_and_counts() -> None:
     capture, database = fed(0, 10, 20)
     assert (capture.total, database.kept) == (30, {})
-    assert capture.recent == printed(30)
+    assert capture.last_bytes == printed(30)
 
 
 def test_an_odd_limit_is_not_exceeded() -> None:
@@ -82,7 +82,7 @@ def test_an_odd_limit_is_not_exceeded() -> None:
 def test_pieces_are_never_larger_than_a_message_may_be() -> None:
     capture = Capture(1, 1 << 20)
     capture.append(printed(1 << 21))
-    while (piece := capture.take()) is not None:
+    while (piece := capture.next_piece()) is not None:
         assert len(piece.chunk.content) <= CHUNK
 
 
@@ -90,23 +90,23 @@ def test_the_recent_bytes_are_the_last_ones() -> None:
     capture = Capture(1, 10)
     for size in (3, 400, 300, 5000, 2):
         capture.append(printed(size, capture.total))
-        assert capture.recent == printed(capture.total)[-512:]
+        assert capture.last_bytes == printed(capture.total)[-512:]
 
 
-def pressing(*sizes: int) -> bool:
+def should_flush(*sizes: int) -> bool:
     capture = Capture(1, 4 << 20)
     for size in sizes:
         capture.append(printed(size))
-    return capture.pressing
+    return capture.should_flush
 
 
 def test_much_of_a_head_is_pressing_and_a_tail_is_not() -> None:
-    assert not pressing(7 * CHUNK)
-    assert pressing(7 * CHUNK, 2 * CHUNK)
+    assert not should_flush(7 * CHUNK)
+    assert should_flush(7 * CHUNK, 2 * CHUNK)
     tail = Capture(1, 10 * CHUNK)
     for _ in range(100):
         tail.append(printed(CHUNK))
-    assert not tail.pressing
+    assert not tail.should_flush
 
 
 STEPS = st.lists(
@@ -146,7 +146,7 @@ def test_whatever_happens_the_right_bytes_are_kept(
             handed.clear()
         assert database.size <= limit
         assert capture.unacknowledged == len(handed)
-    assert capture.take() is None
+    assert capture.next_piece() is None
     assert capture.waiting == 0
     total = capture.total
     for position, content in database.kept.items():
@@ -169,7 +169,7 @@ def test_what_waits_is_counted_and_bounded(limit: int, sizes: list[int]) -> None
         assert capture.waiting <= limit
     counted = capture.waiting
     taken = 0
-    while (piece := capture.take()) is not None:
+    while (piece := capture.next_piece()) is not None:
         taken += len(piece.chunk.content)
     assert taken == counted
     capture.rewind()

@@ -165,8 +165,8 @@ class Dispatcher:
 
     def _on_ping(self) -> None:
         """Answers the supervisor's health check; other signals are left to the supervisor."""
-        if signal.SIGUSR1 in self._signals.take():
-            self._scoreboard.answer(DISPATCHER)
+        if signal.SIGUSR1 in self._signals.drain():
+            self._scoreboard.record_answer(DISPATCHER)
 
     def _on_alarm(self) -> None:
         self._wall_timer.take()

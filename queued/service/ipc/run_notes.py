@@ -1,8 +1,7 @@
 """Which session the command of each worker has: notes in the lock file that outlive the service.
 
-Whoever cleans up after an instance that died whole finds commands by the mark in their
-environment. A program that has become another user's hides that, and one may empty it: those are
-found by their session. Noting costs a few bytes of memory: the file is mapped.
+The rescue of an instance that died whole finds commands by their session where they bear no mark
+any more. A note costs a few bytes of memory, because the file is mapped.
 """
 
 import mmap
@@ -33,7 +32,7 @@ class CommandSession(NamedTuple):
     noted: int
 
     def led_by(self, process: Process) -> bool:
-        """Whether this is the command itself, and not one that has its pid after it."""
+        """Returns whether this is the command itself, and not a later process with its pid."""
         return process.pid == self.leader and process.started <= self.noted
 
 
@@ -51,46 +50,46 @@ class RunNotes:
             raise StorageError(msg) from None
 
     def make_room(self, slot: int) -> None:
-        """Call it before there is a worker in this slot. Raises OSError: the disk may be full.
+        """Call it before a worker is started in this slot. Raises OSError: the disk may be full.
 
-        Whoever writes where the disk has no room for it would be killed for that.
+        A worker that wrote a note where the disk has no room for it would be killed (SIGBUS).
         """
         os.pwrite(self._lock, _here(), 0)
         os.pwrite(self._lock, bytes(_SLOT), _offset(slot))
 
     def note(self, slot: int) -> "RunNote":
-        """The note of the worker in this slot."""
+        """Returns the note of the worker in this slot."""
         return RunNote(self._memory, _offset(slot))
 
     def last(self, slot: int) -> int:
-        """The token of the claim whose command was started last in this slot; 0 if none was."""
+        """Returns the token of the claim whose command was started last in this slot, or 0."""
         token: int = _NUMBER.unpack_from(self._memory, _offset(slot))[0]
         return token
 
 
 class RunNote:
-    """One worker's, which it writes itself."""
+    """The note of one worker, which writes it."""
 
     def __init__(self, memory: mmap.mmap, at: int) -> None:
         self._memory = memory
         self._token_at, self._pid_at = at, at + 2 * _NUMBER.size
 
-    def starts(self, token: int) -> None:
-        """The command of this claim is started now; 0: it could not be, nor is any other."""
+    def record_starting(self, token: int) -> None:
+        """Notes that the command of this claim is about to be started; 0: no command is."""
         _NUMBER.pack_into(self._memory, self._pid_at, 0)
         _NUMBER.pack_into(self._memory, self._token_at, token)
 
-    def started(self, pid: int) -> None:
-        """It leads a session. The pid last: whoever dies in between has noted none."""
+    def record_pid(self, pid: int) -> None:
+        """Notes the pid of the command. It is written last, so that half a note has none."""
         _NUMBER.pack_into(self._memory, self._token_at + _NUMBER.size, _ticks())
         _NUMBER.pack_into(self._memory, self._pid_at, pid)
 
 
 def noted(lock: int) -> dict[int, CommandSession] | None:
-    """The notes of an instance by the token of the claim, from its open lock file.
+    """Returns the notes of an instance by the token of the claim, from its open lock file.
 
-    Only claims that were begun have one. None: it is not known which were, since the machine has
-    booted since, or the instance was in another container.
+    Only claims that were begun have one. Returns None if the notes say nothing here: the machine
+    has booted since, or the instance was in another name space of pids.
     """
     text = os.pread(lock, _SIZE, 0)
     if text[:_HEADER] != _here() or len(text) < _SIZE:

@@ -1,8 +1,8 @@
 """Memory that the processes of an instance share, and that commands cannot reach.
 
-Each worker writes down which run it is at: that outlives a worker that is killed, so that the
-supervisor knows which run it left. The supervisor writes down that running jobs are to end, so
-that a job which sends its worker that signal ends nothing.
+Each worker records its current run there. The record outlives a worker that is killed, so that the
+supervisor knows which run was lost. The supervisor records that running jobs must end, so that a
+job that sends SIGQUIT to its worker ends nothing.
 """
 
 import mmap
@@ -27,30 +27,30 @@ class Scoreboard:
         self._memory = mmap.mmap(-1, _SLOT * _SLOTS)
 
     def stop(self) -> None:
-        """From now on running jobs are to end."""
+        """Records that running jobs must end."""
         self._memory[0] = 1
 
     @property
     def stopping(self) -> bool:
-        """Whether running jobs are to end."""
+        """Whether running jobs must end."""
         return self._memory[0] == 1
 
-    def write(self, slot: int, job: str, attempt: int) -> None:
-        """The run that the worker in this slot is at."""
+    def record_run(self, slot: int, job: str, attempt: int) -> None:
+        """Records the current run of the worker in this slot."""
         line = f"{attempt} {job}".encode().ljust(_LINE, b"\0")
         self._memory[slot * _SLOT : slot * _SLOT + _LINE] = line
 
-    def read(self, slot: int) -> RunName:
-        """The run that the worker in this slot was at last."""
+    def last_run(self, slot: int) -> RunName:
+        """Returns the last run of the worker in this slot."""
         line = self._memory[slot * _SLOT : slot * _SLOT + _LINE].rstrip(b"\0")
         attempt, _, job = line.partition(b" ")
         return job, attempt
 
-    def answer(self, slot: int) -> None:
-        """The process in this slot was asked whether it is well, and it is."""
+    def record_answer(self, slot: int) -> None:
+        """Records that the process in this slot has answered the watchdog."""
         _TIME.pack_into(self._memory, slot * _SLOT + _LINE, times.monotonic_s())
 
     def answered_s(self, slot: int) -> float:
-        """When the process in this slot, or one before it, has answered last."""
+        """Returns when a process in this slot answered last, on the monotonic clock."""
         answered: float = _TIME.unpack_from(self._memory, slot * _SLOT + _LINE)[0]
         return answered

@@ -1,6 +1,6 @@
 """Remembers the processes that jobs with `leave_children` left alive on purpose.
 
-They and what they start later are not to be killed with the next job of the worker.
+They, and what they start later, must not be killed with the next job of the worker.
 """
 
 from queued.service.linux import procfs
@@ -19,31 +19,31 @@ class DetachedProcesses:
         return bool(self._known)
 
     def add(self, left: list[Process]) -> None:
-        """Spares these from now on, with their sessions and descendants."""
+        """Exempts these from now on, with their sessions and descendants."""
         self._known |= {(process.pid, process.started) for process in left}
         self._sessions |= {process.session for process in left}
 
     def has(self, pid: int) -> bool:
-        """Whether the process of that pid, dead or alive, is spared."""
+        """Returns whether the process of that pid, dead or alive, is exempt."""
         process = procfs.look(pid)
         return process is not None and not self.without([process])
 
     def without(self, living: list[Process]) -> list[Process]:
-        """Those of `living` (parents before children) that are not spared.
+        """Returns those of `living` (parents before children) that are not exempt.
 
-        A descendant of a spared process is spared from now on, and so is what shares its session
-        after its own parent has gone.
+        A descendant of an exempt process is exempt from now on, and so is a process of its session
+        whose own parent has gone.
         """
-        spared_pids: set[int] = set()
+        exempt_pids: set[int] = set()
         others: list[Process] = []
         kept: list[Process] = []
         for process in living:
             if (
                 (process.pid, process.started) in self._known
-                or process.parent in spared_pids
+                or process.parent in exempt_pids
                 or process.session in self._sessions
             ):
-                spared_pids.add(process.pid)
+                exempt_pids.add(process.pid)
                 kept.append(process)
             else:
                 others.append(process)
@@ -51,6 +51,6 @@ class DetachedProcesses:
         return others
 
     def forget_dead(self, living: list[Process]) -> None:
-        """Drops all others, so that a pid or session used again is nobody's friend."""
+        """Drops all others, so that a reused pid or session id is not exempt."""
         self._known &= {(process.pid, process.started) for process in living}
         self._sessions &= {process.session for process in living}

@@ -1,7 +1,4 @@
-"""Under supervisord: drain when it dies, for nobody else would ever stop us then.
-
-systemd needs no such thing, and a terminal or a detached service must not have it.
-"""
+"""What the kernel does to a process whose parent dies (PR_SET_PDEATHSIG of prctl(2))."""
 
 import os
 import signal
@@ -12,8 +9,20 @@ from queued.service.linux import libc
 _PR_SET_PDEATHSIG = 1
 
 
+def go_on_without_parent() -> None:
+    """Has the kernel send CONT when the parent is gone, so that a stopped child notices and ends.
+
+    A child that stayed stopped would hold the lock of its dead instance.
+    """
+    libc.C.prctl(_PR_SET_PDEATHSIG, signal.SIGCONT, 0, 0, 0)
+
+
 def die_with_supervisord(environment: Mapping[str, str]) -> None:
-    """Has the kernel send us TERM when the supervisord that started us is gone."""
+    """Has the kernel send TERM when the supervisord that started this process is gone.
+
+    The service drains then, because nothing else would stop it. systemd needs no such thing, and a
+    terminal or a detached service must not have it.
+    """
     if "SUPERVISOR_ENABLED" not in environment:
         return
     before = os.getppid()

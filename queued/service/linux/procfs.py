@@ -1,7 +1,7 @@
 """Finds processes, and signals them without ever hitting another.
 
-A pid may be used again as soon as its process was reaped. So each is pinned by a pidfd first and
-then looked at once more: only one that is still what we took it for is signalled.
+A pid may be used again as soon as its process was collected. So a process is signalled through a
+pidfd, and only if its start time is still the same once the pidfd is open.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ class Process(NamedTuple):
 
 
 def become_subreaper() -> None:
-    """Orphans among our descendants become our children instead of init's."""
+    """Makes orphans among the descendants of this process its children instead of init's."""
     libc.checked(libc.C.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))
 
 
@@ -65,9 +65,9 @@ def everyone() -> dict[int, Process]:
 
 
 def descendants(*roots: int, without: Collection[int] = ()) -> list[Process]:
-    """All that descend from these, by one look, dead ones too, parents before children.
+    """Returns all that descend from these, by one scan, dead ones too, parents before children.
 
-    Less those in `without`, and what descends from them.
+    Those in `without`, and what descends from them, are left out.
     """
     children: dict[int, list[Process]] = {}
     for process in everyone().values():
@@ -82,7 +82,7 @@ def descendants(*roots: int, without: Collection[int] = ()) -> list[Process]:
 
 
 def dead_child() -> int | None:
-    """The pid of a child that is dead and not yet waited for; None if all live.
+    """Returns the pid of a child that is dead and not yet collected; None if all live.
 
     Raises ChildProcessError if there is no child.
     """
@@ -91,7 +91,7 @@ def dead_child() -> int | None:
 
 
 def stopped_child() -> int | None:
-    """The pid of a child that was stopped, each time it is; None if there is none."""
+    """Returns the pid of a child that was stopped, once for each stop; None if there is none."""
     try:
         found = os.waitid(os.P_ALL, 0, os.WSTOPPED | os.WNOHANG)
     except ChildProcessError:
@@ -100,14 +100,14 @@ def stopped_child() -> int | None:
 
 
 def reap_all() -> None:
-    """Waits for all children that are dead."""
+    """Collects all children that are dead."""
     with contextlib.suppress(ChildProcessError):
         while (pid := dead_child()) is not None:
             os.waitpid(pid, 0)
 
 
 def send(process: Process, number: signal.Signals) -> bool:
-    """Signals the process if it is still the one that we saw; whether it was signalled."""
+    """Signals the process if it still exists; returns whether it was signalled."""
     try:
         descriptor = os.pidfd_open(process.pid)
     except ProcessLookupError:

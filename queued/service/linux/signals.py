@@ -12,13 +12,12 @@ from queued.service.linux import libc
 _IGNORED = (signal.SIGPIPE, signal.SIGXFSZ)
 _SIGSET = 128  # bytes of a sigset_t
 _SIGINFO = 128  # bytes of a signalfd_siginfo
-_DEATH = (signal.SIGCHLD,)
 
 
 class Signals:
-    """Collects signals for a loop: the handlers do next to nothing, a pipe wakes the sleeper."""
+    """Collects signals for a loop: the handlers do next to nothing, a pipe wakes the loop."""
 
-    arrived = False  # whether there is anything to take
+    arrived = False  # whether there is anything to drain
 
     def __init__(self, wanted: Iterable[signal.Signals]) -> None:
         """Takes over the process's signal handling, whatever it inherited."""
@@ -27,15 +26,15 @@ class Signals:
         for number in wanted:
             signal.signal(number, self._arrive)
         signal.set_wakeup_fd(write, warn_on_full_buffer=False)
-        # Last: what was blocked until now (by whoever forked us, too) is not lost.
+        # Last, so that a signal that was blocked until now, also before the fork, is not lost.
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
 
     def fileno(self) -> int:
         """For epoll."""
         return self._read
 
-    def take(self) -> list[int]:
-        """The signals that came since the last call, in their order."""
+    def drain(self) -> list[int]:
+        """Returns the signals that came since the last call, in their order."""
         self.arrived = False
         try:
             return list(os.read(self._read, 4096))
@@ -47,13 +46,13 @@ class Signals:
 
 
 class ChildExits:
-    """SIGCHLD as a descriptor (signalfd(2)): for each child's death no handler need run.
+    """SIGCHLD as a descriptor (signalfd(2)), so that no handler runs for a child's death.
 
-    While it is blocked; a command must be started with nothing blocked.
+    The signal is blocked for that; a command must be started with nothing blocked.
     """
 
     def __init__(self) -> None:
-        """After `Signals`, which hears of it meanwhile, and whenever it is let through."""
+        """Make it after `Signals`, which unblocks everything."""
         mask = (ctypes.c_ulong * (_SIGSET // ctypes.sizeof(ctypes.c_ulong)))()
         mask[0] = 1 << (signal.SIGCHLD - 1)
         flags = os.O_NONBLOCK | os.O_CLOEXEC
@@ -64,24 +63,20 @@ class ChildExits:
         """For epoll."""
         return self._descriptor
 
-    def take(self) -> bool:
-        """Whether there was one since the last call; reap after it."""
+    def drain(self) -> bool:
+        """Returns whether a child has died since the last call; reap after it."""
         try:
             return bool(os.read(self._descriptor, _SIGINFO))
         except BlockingIOError:
             return False
 
-    def wait(self, timeout_s: float) -> bool:
-        """Sleeps until there is one, or for so long; nothing else ends it. Reap if it is true."""
-        return signal.sigtimedwait(_DEATH, timeout_s) is not None
-
 
 def _nothing(_signal: int, _frame: FrameType | None) -> None:
-    """A handler, not SIG_IGN: an ignored signal would stay ignored in the commands we start."""
+    """A handler, not SIG_IGN: an ignored signal would stay ignored in the commands."""
 
 
 def _forget_ignored() -> None:
-    """Signals that our parent had us ignore, or our own parent process handled: do nothing."""
+    """Has signals do nothing that were ignored, or handled by the process before the fork."""
     keep = {*_IGNORED, signal.SIGKILL, signal.SIGSTOP}
     for number in signal.valid_signals() - keep:
         if signal.getsignal(number) not in (signal.SIG_DFL, None):

@@ -10,7 +10,7 @@ from typing import Protocol
 from queued.core.errors import Exit
 from queued.core.settings import Settings
 from queued.service.ipc import channel
-from queued.service.linux import descriptors
+from queued.service.linux import descriptors, pdeathsig
 from queued.service.linux.cgroup import RunCgroups
 from queued.service.log import Log
 
@@ -119,6 +119,7 @@ class Forker:
         code = int(Exit.INTERNAL)
         try:
             signal.set_wakeup_fd(-1)
+            pdeathsig.go_on_without_parent()
             os.close(self._lifeline[1])  # while the supervisor holds it, children are not orphaned
             for own in close:
                 own.close()

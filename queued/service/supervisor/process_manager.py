@@ -174,11 +174,11 @@ class ProcessManager:
         return Found([*{*left, *grouped.own}], unseen=grouped.unseen)
 
     def _runs_now(self) -> list[RunName]:
-        return [self._scoreboard.read(child.slot) for child in self.table.living_workers()]
+        return [self._scoreboard.last_run(child.slot) for child in self.table.living_workers()]
 
     def _lost(self, gone: list[Ended]) -> list[RunName]:
         """Which runs the workers were at that died."""
-        return [self._scoreboard.read(ended[0].slot) for ended in gone if _was_lost(ended)]
+        return [self._scoreboard.last_run(ended[0].slot) for ended in gone if _was_lost(ended)]
 
     def _go_on(self) -> None:
         """A worker that was stopped goes on: a command could do that to its parent, for ever.

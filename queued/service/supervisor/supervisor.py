@@ -98,7 +98,7 @@ class Supervisor:
     # What wakes it
 
     def _obey(self) -> None:
-        for number in self._signals.take():
+        for number in self._signals.drain():
             match number:
                 case signal.SIGTERM | signal.SIGINT:
                     cause = signal.Signals(number).name

@@ -10,8 +10,8 @@ from queued.core.model import Chunk
 from queued.service.ipc.messages import Piece
 
 CHUNK = 64 * 1024
-_RECENT = 512
-_PRESSING = 8  # pieces
+_LAST_BYTES = 512
+_FULL_HEAD = 8  # pieces
 
 
 class Capture:
@@ -29,12 +29,12 @@ class Capture:
         self._open_at = 0
         self.total = 0
         self.waiting = 0  # bytes that were not handed on
-        self.recent = b""
+        self.last_bytes = b""
 
     def append(self, content: bytes) -> None:
         """Takes what the command printed."""
-        before = self.recent if len(content) < _RECENT else b""
-        self.recent = (before + content[-_RECENT:])[-_RECENT:]
+        before = self.last_bytes if len(content) < _LAST_BYTES else b""
+        self.last_bytes = (before + content[-_LAST_BYTES:])[-_LAST_BYTES:]
         room = self._head_end - self.total
         if room > 0:
             self._keep(content[:room], CHUNK)
@@ -49,7 +49,7 @@ class Capture:
         self._keep(content, self._piece_size)
         self._forget()
 
-    def take(self) -> Piece | None:
+    def next_piece(self) -> Piece | None:
         """The next piece to hand on; None if all has been."""
         if not self._head and not self._tail:
             self._close()
@@ -63,9 +63,9 @@ class Capture:
         return Piece(chunk, self._head_end, end - self._tail_size)
 
     @property
-    def pressing(self) -> bool:
+    def should_flush(self) -> bool:
         """Whether much of the head waits: it is stored once, so that waiting saves nothing."""
-        return len(self._head) >= _PRESSING
+        return len(self._head) >= _FULL_HEAD
 
     @property
     def unacknowledged(self) -> int:

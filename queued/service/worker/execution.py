@@ -1,8 +1,8 @@
 """One run of one command: start, time limit, the kill ladder, and how it ended.
 
-A run is over when its command has exited and nothing that it started is alive. What must end gets
-TERM (and CONT, should it be stopped), the grace, then KILL until nothing is left. Where the run
-has a control group, that has the last word on what is alive, and on what was used.
+A run is over when its command has exited and nothing that it started is alive. Processes that must
+end get TERM (and CONT, because they may be stopped), the grace, then KILL until nothing is left. If
+the run has a control group, the group decides what is alive and what was used.
 """
 
 import os
@@ -21,6 +21,7 @@ from queued.service.worker.process_tree import ProcessTree
 
 _KILL_AGAIN_S = 0.02  # first wait while something still forks or is slow to die
 _KILL_AGAIN_MAX_S = 1.0
+_STUCK_S = 10.0
 _SPAWN_AGAIN_S = 0.1  # first wait when the system has no process or memory to give
 _SPAWN_AGAIN_MAX_S = 5.0
 
@@ -36,15 +37,17 @@ class Phase(Enum):
 
 
 class Execution:
-    """A run from its claim to its ending. Its owner calls it on SIGCHLD, output and deadlines."""
+    """A run from its claim to its ending. The worker calls it on SIGCHLD and at deadlines."""
 
     phase = Phase.STARTING
     refused = 0  # how often the system had no process or memory to start it with
-    unkillable = False  # whether what is left may not be signalled by us
+    unkillable = False  # what is left may not be signalled, or does not end by it
+    disowned = False  # its claim was lost: it must end, and nothing of it is reported
     _used = Used(None, None)
     _reason: Outcome | None = None
     _error: str | None = None
     _kills = 0
+    _stuck_s = times.NEVER_S  # what is alive then is held by the kernel
     _refusal: int | None = None  # a pipe: see spawn.Started
     _never_ran = False  # only the shell that could not enter the directory did
     _started_ms: int
@@ -71,7 +74,7 @@ class Execution:
         self._runs_lock = runs_lock
         self._tree = ProcessTree(environment, detached)
 
-    # What its owner calls
+    # What the worker calls
 
     def tick(self, now_s: float) -> None:
         """Does what is due: the start, the end of the time limit, the next step of the ladder."""
@@ -84,7 +87,7 @@ class Execution:
                 self._kill(now_s)
 
     def stop(self, reason: Outcome, now_s: float) -> None:
-        """Ends the run for this reason, unless it has ended or is ending already."""
+        """Ends the run for this reason, unless it has already ended or is ending."""
         if self.phase is Phase.STARTING:
             self._reason = reason
             self._over(now_s)
@@ -95,11 +98,11 @@ class Execution:
             self._terminate(now_s)
 
     def reap(self, now_s: float) -> None:
-        """Collects dead children: the command, and orphans of it that became ours."""
-        family = self._tree
-        running = family.status is None
-        childless = family.reap()
-        if family.status is None or self.phase is Phase.OVER:
+        """Collects dead children: the command, and orphans of it that became the worker's."""
+        tree = self._tree
+        running = tree.status is None
+        childless = tree.reap()
+        if tree.status is None or self.phase is Phase.OVER:
             return
         if running:
             self._ended_s = now_s
@@ -107,10 +110,10 @@ class Execution:
         self._exited(now_s, childless=childless)
 
     def ending(self) -> Ending:
-        """How it ended; only once it is over."""
-        family, output = self._tree, self.output
+        """Returns how it ended; only once it is over."""
+        tree, output = self._tree, self.output
         exit_code, signal_name = (
-            (None, None) if family.status is None or self._never_ran else _decode(family.status)
+            (None, None) if tree.status is None or self._never_ran else _decode(tree.status)
         )
         cpu_ms, peak_kib = self._used
         ran_ms = round((self._ended_s - self._started_s) * 1000)
@@ -122,23 +125,23 @@ class Execution:
             self._started_ms,
             self._started_ms + ran_ms,
             ran_ms,
-            round(family.cpu_s * 1000) if cpu_ms is None else cpu_ms,
-            peak_kib or family.peak_kib or None,
+            round(tree.cpu_s * 1000) if cpu_ms is None else cpu_ms,
+            peak_kib or tree.peak_kib or None,
             *output.totals,
-            output.recent,
+            output.last_bytes,
         )
 
     # How it goes on
 
     def _start(self, now_s: float) -> None:
-        run, family = self.run, self._tree
+        run, tree = self.run, self._tree
         self._started_ms, self._started_s = times.now_ms(), now_s
-        family.starting()
-        self._note.starts(run.key.token)
+        tree.starting()
+        self._note.record_starting(run.key.token)
         try:
             started = spawn.start(run, self._environment, self.group, self._runs_lock)
         except spawn.NotNowError:
-            self._note.starts(0)
+            self._note.record_starting(0)
             delay = min(_SPAWN_AGAIN_S * 2**self.refused, _SPAWN_AGAIN_MAX_S)
             self.refused += 1
             self.next_s = now_s + delay
@@ -147,8 +150,8 @@ class Execution:
             self._reason, self._error = Outcome.SPAWN_ERROR, spawn.explain(error)
             self._over(now_s)
             return
-        family.pid, self._refusal = started.pid, started.refusal
-        self._note.started(family.pid)
+        tree.pid, self._refusal = started.pid, started.refusal
+        self._note.record_pid(tree.pid)
         self.output.watch(started.output)
         self.phase = Phase.RUNNING
         self.next_s = now_s + run.timeout_s if run.timeout_s else times.NEVER_S
@@ -167,7 +170,7 @@ class Execution:
             self._never_ran = True
 
     def _limit(self, group: Cgroup, now_s: float) -> None:
-        """Holds the run to its limit of memory. Without it, it must not go on."""
+        """Sets the limit of memory of the run's group; ends the run if that fails."""
         limit = self.run.options.get("limits", {}).get("memory")
         try:
             if limit is not None:
@@ -179,20 +182,20 @@ class Execution:
     def _exited(self, now_s: float, *, childless: bool) -> None:
         """The command is gone; what it left is terminated, if it must not stay."""
         stay = bool(self.run.options.get("leave_children")) and self._reason is None
-        if childless or self._tree.gone():
-            if self._closed() or stay:
+        if childless or self._tree.is_empty():
+            if self._finish_cgroup() or stay:
                 self._over()
             elif self.phase is not Phase.KILLING:
-                self._kill(now_s)  # nobody is left to ask: it came into the group from elsewhere
+                self._kill(now_s)  # it came into the group from elsewhere
         elif stay:
-            self._tree.spare()
-            self._closed()
+            self._tree.exempt_leftovers()
+            self._finish_cgroup()
             self._over()
         elif self.phase is Phase.RUNNING:
             self._terminate(now_s)
 
-    def _closed(self) -> bool:
-        """Reads what the group knows of the run, and removes it if nothing in it is alive."""
+    def _finish_cgroup(self) -> bool:
+        """Reads what the group has counted; returns whether it is removed: nothing in it lives."""
         if self.group is None:
             return True
         self._used = self.group.used()
@@ -211,7 +214,7 @@ class Execution:
         self.phase, self.next_s = Phase.OVER, times.NEVER_S
         if ended_s is not None:  # the command never ran
             self._started_ms, self._started_s, self._ended_s = times.now_ms(), ended_s, ended_s
-            self._closed()
+            self._finish_cgroup()
 
     def _terminate(self, now_s: float) -> None:
         self.phase = Phase.TERMINATING
@@ -222,21 +225,23 @@ class Execution:
         self.phase = Phase.KILLING
         wait_s = min(_KILL_AGAIN_S * 2 ** min(self._kills, 16), _KILL_AGAIN_MAX_S)
         self.next_s = now_s + wait_s
+        if not self._kills:
+            self._stuck_s = now_s + _STUCK_S
         self._kills += 1
-        self.unkillable = not self._tree.signal(signal.SIGKILL)
+        self.unkillable = not self._tree.signal(signal.SIGKILL) or now_s >= self._stuck_s
         if self.group is not None:
             self.group.kill()
         self.reap(now_s)
 
 
 def _too_much(run: Run) -> str:
-    """What an admin must know of a run that the kernel killed for memory."""
+    """Returns why the kernel killed a run for memory, for people."""
     limit = run.options.get("limits", {}).get("memory")
     return "the machine has run out of it" if limit is None else f"it needs more than {limit} bytes"
 
 
 def _decode(status: int) -> tuple[int | None, str | None]:
-    """Exit code or the name of the signal, from a wait status."""
+    """Returns the exit code or the name of the signal, from a wait status."""
     if not os.WIFSIGNALED(status):
         return os.waitstatus_to_exitcode(status), None
     number = os.WTERMSIG(status)

@@ -1,4 +1,4 @@
-"""What a worker owes to the dispatcher, through any number of dispatchers."""
+"""What a worker must report until it is recorded, through any number of dispatchers."""
 
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
@@ -12,25 +12,25 @@ if TYPE_CHECKING:
 
 
 class Outbox:
-    """Results that were sent, and claims that were given back, and are not known to be recorded."""
+    """Results and returned claims that were sent and are not yet known to be recorded."""
 
     def __init__(self) -> None:
         self.results: dict[Key, Execution] = {}
         self.returned: list[Key] = []
 
     def keys(self) -> list[Key]:
-        """The claims of all that."""
+        """Returns the claims of all results and returns."""
         return [*self.results, *self.returned]
 
     def recorded(self, keys: Collection[Key]) -> None:
-        """Of these claims nothing is owed any more."""
+        """Forgets what concerns these claims: it is recorded."""
         for key in keys:
             self.results.pop(key, None)
         if self.returned:
             self.returned = [key for key in self.returned if key not in keys]
 
     def report(self, send: Callable[[Message], None]) -> None:
-        """Sends all of it again: to another dispatcher, which may know nothing of it."""
+        """Sends everything again, to a dispatcher that may know nothing of it."""
         for execution in self.results.values():
             execution.output.rewind()
             report(execution, send)

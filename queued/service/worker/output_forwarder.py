@@ -53,7 +53,7 @@ class OutputForwarder:
         """When output is to be handed on; not before what was handed on is durable."""
         if not self._output.waiting or self._output.unacknowledged >= _IN_FLIGHT:
             return times.NEVER_S
-        return 0.0 if self._output.pressing else self._flushed_s + _FLUSH_S
+        return 0.0 if self._output.should_flush else self._flushed_s + _FLUSH_S
 
     def _flush(self, now_s: float) -> None:
         room = _IN_FLIGHT - self._output.unacknowledged

@@ -31,7 +31,7 @@ class OutputStreams:
         return list(self._pipes)
 
     def read(self, descriptor: int) -> bool:
-        """Takes what the pipe holds, one read of it; False once it is closed on the other side."""
+        """Reads the pipe once; returns False if it is closed on the other side."""
         try:
             content = os.read(descriptor, CHUNK)
         except BlockingIOError:
@@ -54,7 +54,7 @@ class OutputStreams:
                     self._capture(stream).append(content)
                     room -= len(content)
             except BlockingIOError:
-                pass  # whoever may live on has printed no more
+                pass  # all that was printed is read; a process that was left may hold the pipe
             os.close(descriptor)
         self._pipes.clear()
 
@@ -69,12 +69,12 @@ class OutputStreams:
     # To the dispatcher
 
     def pieces(self, size: int) -> list[Piece]:
-        """Output that was not handed on yet, about so many bytes of it, by turns of each stream."""
+        """Returns about `size` bytes that were not handed on yet, stream by stream in turn."""
         taken: list[Piece] = []
         sources = list(self._captures)
         while sources and size > 0:
             capture = sources.pop(0)
-            if (piece := capture.take()) is not None:
+            if (piece := capture.next_piece()) is not None:
                 taken.append(piece)
                 size -= len(piece.chunk.content)
                 sources.append(capture)
@@ -86,9 +86,9 @@ class OutputStreams:
         return sum(capture.waiting for capture in self._captures)
 
     @property
-    def pressing(self) -> bool:
+    def should_flush(self) -> bool:
         """Whether there is output that will not be dropped and need not wait for more."""
-        return any(capture.pressing for capture in self._captures)
+        return any(capture.should_flush for capture in self._captures)
 
     @property
     def unacknowledged(self) -> int:
@@ -96,13 +96,13 @@ class OutputStreams:
         return sum(capture.unacknowledged for capture in self._captures)
 
     def stored(self, stream: int, end: int) -> None:
-        """The stream's output is durable up to here."""
+        """Notes that the stream's output is durable up to the position `end`."""
         for capture in self._captures:
             if capture.stream == stream:
                 capture.acknowledge(end)
 
     def rewind(self) -> None:
-        """Another dispatcher: hand on again what was not durable."""
+        """Hands on again, to another dispatcher, what was not durable."""
         for capture in self._captures:
             capture.rewind()
 
@@ -117,6 +117,6 @@ class OutputStreams:
         return totals[0], totals[1]
 
     @property
-    def recent(self) -> bytes:
+    def last_bytes(self) -> bytes:
         """The end of what it printed, of standard error if there is any."""
-        return self._captures[-1].recent if self._captures else b""
+        return self._captures[-1].last_bytes if self._captures else b""

@@ -1,7 +1,7 @@
 """The processes of one run: found by descent, signalled, reaped, and what they used.
 
 The worker is the subreaper of all that its command starts, and has one run at a time. So what
-descends from the worker belongs to the run, less what earlier jobs left alive on purpose.
+descends from the worker belongs to the run, except what earlier jobs left alive on purpose.
 """
 
 import os
@@ -41,7 +41,7 @@ class ProcessTree:
             self._detached.add(procfs.descendants(os.getpid()))
 
     def reap(self) -> bool:
-        """Collects dead children: the command, and orphans that became ours; whether all are."""
+        """Collects dead children, the command among them; returns whether no child is left."""
         try:
             while (dead := procfs.dead_child() if self._detached else _ANY) is not None:
                 foreign = dead != _ANY and self._detached.has(dead)  # known until it is collected
@@ -57,14 +57,15 @@ class ProcessTree:
             return True
         return False
 
-    def gone(self) -> bool:
-        """Whether nothing of it is alive, after `reap` has found other children."""
-        return bool(self._detached) and not self.left()
+    def is_empty(self) -> bool:
+        """Returns whether nothing of it is alive, after `reap` has found other children."""
+        return bool(self._detached) and not self.leftovers()
 
-    def left(self) -> list[Process]:
-        """What is alive of it; a zombie waits for a parent, which is told to end.
+    def leftovers(self) -> list[Process]:
+        """Returns what is alive of it. A dead process waits for its parent, which must end, too.
 
-        One look can miss a process whose parent forked it and ended meanwhile; hence a few.
+        It scans several times, because a scan misses a process whose parent forked it and ended
+        meanwhile.
         """
         for _ in range(3):
             living = procfs.descendants(os.getpid())
@@ -82,21 +83,22 @@ class ProcessTree:
         run = run_mark.run_of(self._environment)
         return mark is not None and run_mark.left_on_purpose(mark, [run])
 
-    def spare(self) -> None:
-        """What is left may stay, also during the worker's later jobs."""
-        self._detached.add(self.left())
+    def exempt_leftovers(self) -> None:
+        """Lets stay what is left, also during the worker's later jobs."""
+        self._detached.add(self.leftovers())
 
     def signal(self, *numbers: signal.Signals) -> bool:
-        """Signals all that is left, with each of these; False if none of it may be signalled."""
-        left = self.left()
+        """Sends these signals to all that is left; returns False if none of it may be signalled."""
+        left = self.leftovers()
         taken = [_signal_all(left, number) for number in numbers]
         return not left or any(taken)
 
 
 def _signal_all(left: list[Process], number: signal.Signals) -> bool:
-    """First whole groups, so that none forks away; a group is pinned by a child of ours.
+    """Signals whole process groups first, so that no process escapes by a fork.
 
-    Then those that are in none of these groups, or have left them just before the signal came.
+    A group is signalled only while a child of this process is in it: its number cannot be used
+    again then. Processes outside of these groups, or that have just left them, come after that.
     """
     worker = os.getpid()
     cgroups = {p.group for p in left if p.parent == worker} - {os.getpgid(0)}
@@ -110,7 +112,7 @@ def _signal_all(left: list[Process], number: signal.Signals) -> bool:
 
 
 def _ours(process: Process) -> bool:
-    """Whether it is still our child: then its pid and its group cannot have been used again."""
+    """Whether it is still our child, so that its pid and its group cannot be used again."""
     now = procfs.refresh(process)
     return now is not None and now.parent == os.getpid()
 

@@ -19,7 +19,7 @@ _SIGNALS = tuple(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
 
 Environment = dict[bytes, bytes]
 
-# What tells a service about itself and must not be taken up by a command that it runs.
+# Variables that concern the service alone.
 _OURS = frozenset(
     {
         b"NOTIFY_SOCKET", b"INVOCATION_ID", b"JOURNAL_STREAM", b"SYSTEMD_EXEC_PID", b"MANAGERPID",
@@ -38,12 +38,12 @@ _RESOURCES = {
 }
 
 
-# The system has no process, memory or descriptor to give: a matter of time.
+# The system has no process, memory or descriptor to give now.
 _PASSING = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE})
 
 
 class NotNowError(Exception):
-    """Nothing was started, and a later try may succeed."""
+    """Nothing was started, but a later try may succeed."""
 
 
 class Pipes(NamedTuple):
@@ -54,7 +54,7 @@ class Pipes(NamedTuple):
 
 
 def inheritable(environment: Mapping[bytes, bytes], instance: str) -> Environment:
-    """The service's environment less what is the service's alone, with the mark of the instance."""
+    """Returns the service's environment without what is its own, with the instance's mark."""
     kept = {
         name: value
         for name, value in environment.items()
@@ -64,7 +64,7 @@ def inheritable(environment: Mapping[bytes, bytes], instance: str) -> Environmen
 
 
 def environment_of(run: Run, base: Environment) -> Environment:
-    """What the command sees: the base (or four names of it), the job's own, and our marks."""
+    """Returns the command's environment: the base (or part of it), the job's own, the marks."""
     chosen = {name: base[name] for name in _CLEAN if name in base} if run.clean else base
     return {
         **chosen,
@@ -202,7 +202,7 @@ class _OwnFaultError(OSError):
 
 
 def _arguments(run: Run) -> list[str]:
-    """A command that begins like an option would be taken for one."""
+    """Returns the arguments of the shell. `--` keeps a command like `-x` from being an option."""
     cwd = run.options.get("cwd")
     if cwd is not None:
         return ["sh", "-c", _ENTER, "sh", cwd, run.command]

@@ -1,9 +1,9 @@
 """A worker: takes a claim, runs its command, reports how it ended. It knows no database.
 
 It keeps a result until the dispatcher says that it is recorded, through any number of dispatchers,
-and goes on with the next run meanwhile if it has one in hand.
+and goes on meanwhile with the next run if it was sent one ahead of time.
 SIGTERM: finish and exit. SIGQUIT: end the command and exit. When the supervisor is gone (its end
-of the lifeline closes), the same as SIGQUIT. SIGUSR1: say that it is well.
+of the lifeline closes), the same as SIGQUIT. SIGUSR1: note the time as a sign of life.
 """
 
 import os
@@ -35,11 +35,12 @@ from queued.service.worker.execution import Execution, Phase
 from queued.service.worker.outbox import Outbox, report
 from queued.service.worker.output_forwarder import OutputForwarder
 from queued.service.worker.prefetch import PrefetchQueue
+from queued.service.worker.stage import MOVES, Event, Stage
 
 _SIGNALS = (
     signal.SIGTERM, signal.SIGQUIT, signal.SIGCHLD, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1,
 )  # fmt: skip
-_YOUNG_S = 0.01  # what ends sooner has its output read once, at its end
+_YOUNG_S = 0.01  # the output of a command that ends sooner is read once, at its end
 
 
 class Worker:
@@ -67,7 +68,7 @@ class Worker:
         self._base = spawn.inheritable(os.environb, instance)
         self._loop = EventLoop()
         self._signals = Signals(_SIGNALS)
-        self._dead = ChildExits()
+        self._child_exits = ChildExits()
         self._channel = channel.Channel(dispatcher)
         self._execution: Execution | None = None
         self._young_s = times.NEVER_S  # a command that was started may end at once, until then
@@ -75,68 +76,57 @@ class Worker:
         self._prefetch = PrefetchQueue()
         self._outbox = Outbox()
         self._detached = DetachedProcesses()
-        self._disowned = False  # the claim was lost: end it, report nothing
-        self._leaving = False  # exit once nothing is owed
-        self._orphaned = False
+        self._stage = Stage.WORKING
 
     def run(self) -> int:
-        """Works until it is told to leave and owes nothing. Exit code 0: it owes nothing."""
-        os.setsid()  # what a terminal sends to its foreground reaches no command that is starting
+        """Works until it must leave. Returns the exit code: 0 if all its results are recorded."""
+        os.setsid()  # so that signals of a terminal reach no command that is being started
         procfs.become_subreaper()
         descriptors.close_on_exec()
         self._loop.add(self._signals.fileno(), self._obey)
-        self._loop.add(self._lifeline, self._orphan)
-        self._loop.add(self._dead.fileno(), self._reap)
+        self._loop.add(self._lifeline, self._abandon)
+        self._loop.add(self._child_exits.fileno(), self._reap)
         self._loop.add(self._channel.fileno(), self._receive)
         while True:
             self._advance()
-            if self._leaving and not (self._execution or self._outbox.results):
+            if not self._stage.takes_runs and not (self._execution or self._outbox.results):
                 return 0
             if self._channel.closed and self._execution is None:
                 return 1  # no dispatcher will record the result; the next start rescues the job
-            if self._execution is not None and self._young_s < times.NEVER_S:
-                self._wait_young(self._execution)
-            else:
-                self._loop.wait(self._timeout_s())
+            self._loop.wait(self._timeout_s())
 
-    def _wait_young(self, execution: Execution) -> None:
-        """For the end of a command that may come at once; what else comes is heard soon enough."""
-        if not self._signals.arrived and self._dead.wait(self._timeout_s() or 0.0):
-            execution.reap(times.monotonic_s())
-        if self._signals.arrived:
-            self._obey()
-
-    # What wakes it
+    # Events
 
     def _obey(self) -> None:
-        for number in self._signals.take():
+        for number in self._signals.drain():
             if number == signal.SIGTERM:
-                self._leaving = True
-                self._give_back(self._prefetch.keys())
+                self._enter(Event.DISMISSED)
             elif number == signal.SIGQUIT and self._scoreboard.stopping:
-                self._stop()
+                self._enter(Event.STOPPED)
             elif number == signal.SIGUSR1:
-                self._scoreboard.answer(self._number)
+                self._scoreboard.record_answer(self._number)
         self._reap()
 
     def _reap(self) -> None:
-        self._dead.take()
+        self._child_exits.drain()
         if self._execution is not None:
             self._execution.reap(times.monotonic_s())
         else:
-            procfs.reap_all()  # what was left alive on purpose may end, too
+            procfs.reap_all()  # processes that a job left on purpose end, too
 
-    def _orphan(self) -> None:
-        if not self._orphaned:
+    def _abandon(self) -> None:
+        self._enter(Event.ABANDONED)
+
+    def _enter(self, event: Event) -> None:
+        """Moves to the stage that the event leads to, and does what that asks for."""
+        before, self._stage = self._stage, MOVES[self._stage, event]
+        if self._stage is before:
+            return
+        if self._stage is Stage.ORPHANED:
             self._loop.remove(self._lifeline)
-            self._orphaned = True
             self._log.warning("worker.orphaned", action="ends its command and exits")
-            self._stop()
-
-    def _stop(self) -> None:
-        self._leaving = True
         self._give_back(self._prefetch.keys())
-        if self._execution is not None:
+        if self._execution is not None and self._stage.ends_run:
             self._execution.stop(Outcome.INTERRUPTED, times.monotonic_s())
 
     def _receive(self) -> None:
@@ -144,7 +134,7 @@ class Worker:
             self._handle(message)
         if self._channel.closed:
             self._loop.remove(self._channel.fileno())
-            self._orphan()  # no dispatcher is left, and none will come
+            self._abandon()  # no dispatcher is left, and the supervisor starts no other
 
     def _handle(self, message: Message) -> None:
         match message:
@@ -166,14 +156,14 @@ class Worker:
                 self._log.debug("worker.message_ignored", message=type(message).__name__)
 
     def _running(self, key: Key) -> Execution | None:
-        """The run of that claim, if it goes on."""
+        """Returns the run of that claim, if it is the current one."""
         found = self._execution
         return found if found is not None and found.run.key == key else None
 
     # The dispatcher
 
     def _greet(self, welcome: Welcome) -> None:
-        """Tells a new dispatcher which claims are held, and sends what may not be durable."""
+        """Tells a new dispatcher which claims are held, and sends again what may not be durable."""
         running = [] if self._execution is None else [self._execution]
         holding = [*(one.run.key for one in running), *self._prefetch.keys(), *self._outbox.keys()]
         self._send(Hello(session=welcome.session, holding=holding))
@@ -187,25 +177,25 @@ class Worker:
     # One run
 
     def _take(self, run: Run) -> None:
-        """A new run: for now, or for when the one that is going on is over."""
+        """Begins a run, or keeps it until the current one is over."""
         if run.recorded:
             self._outbox.recorded(run.recorded)
-        if self._execution is None and not self._leaving:
+        if self._execution is None and self._stage.takes_runs:
             self._begin(run)
         else:
             self._prefetch.add(run, times.monotonic_s())
-            if self._leaving:
+            if not self._stage.takes_runs:
                 self._give_back([run.key])
 
     def _give_back(self, keys: list[Key]) -> None:
-        """What of these is in hand is for somebody else to run."""
+        """Returns those of these claims that have not begun, so that another worker runs them."""
         for key in keys:
             if self._prefetch.drop(key):
                 self._outbox.returned.append(key)
                 self._send(Returned(key=key))
 
     def _begin(self, run: Run) -> None:
-        self._scoreboard.write(self._number, run.id, run.key.attempt)
+        self._scoreboard.record_run(self._number, run.id, run.key.attempt)
         now_s = times.monotonic_s()
         environment = spawn.environment_of(run, self._base)
         cgroup = self._make_cgroup(run)
@@ -231,32 +221,30 @@ class Worker:
             return None
 
     def _lose(self, key: Key) -> None:
-        """The claim is not ours any more."""
+        """Ends the run of a claim that another dispatcher has settled meanwhile."""
         self._outbox.recorded([key])
         if (execution := self._running(key)) is not None:
-            self._disowned = True
+            execution.disowned = True
             execution.stop(Outcome.LOST, times.monotonic_s())
         else:
             self._prefetch.drop(key)
 
     def _advance(self) -> None:
-        """Moves the run on by whatever is due, and begins the next when it is over."""
+        """Does what is due for the run, and begins the next when it is over."""
         while self._execution is not None and self._move(self._execution, times.monotonic_s()):
             if self._signals.arrived:
                 self._obey()
             if (run := self._prefetch.pop()) is not None:
                 self._begin(run)
-            else:
-                self._receive()  # it was not listened to while the run was young
 
     def _move(self, execution: Execution, now_s: float) -> bool:
-        """Whether the run is over."""
+        """Does what is due for the run; returns whether it is over."""
         if now_s >= execution.next_s:
             self._tick(execution, now_s)
         if execution.phase is Phase.OVER:
             self._finish(execution)
             return True
-        if now_s >= self._patience_s():
+        if now_s >= self._patience_s(execution):
             self._give_back(self._prefetch.keys())
         if now_s >= self._young_s:
             self._young_s = times.NEVER_S
@@ -267,12 +255,12 @@ class Worker:
             self._forwarder.tick(now_s)
         return False
 
-    def _patience_s(self) -> float:
-        """How long what is in hand may wait; for ever if more would be sent in its place."""
-        return times.NEVER_S if self._disowned else self._prefetch.until_s
+    def _patience_s(self, execution: Execution) -> float:
+        """When runs that wait must be given back; never if others would be sent in their place."""
+        return times.NEVER_S if execution.disowned else self._prefetch.until_s
 
     def _tick(self, execution: Execution, now_s: float) -> None:
-        """The run goes on by itself. Says once what stands in its way."""
+        """Lets the run do what is due, and logs once what stands in its way."""
         refused, unkillable = execution.refused, execution.unkillable
         starting = execution.phase is Phase.STARTING
         execution.tick(now_s)
@@ -282,7 +270,7 @@ class Worker:
             action = "tried again; raise the limits of processes, memory or descriptors"
             self._log.warning("job.start_refused", job=execution.run.id, action=action)
         if execution.unkillable and not unkillable:
-            action = "end what it left as its owner: a program may have become another user"
+            action = "end what it left: it may be another user's by now, or the kernel holds it"
             self._log.warning("job.unkillable", job=execution.run.id, action=action)
 
     def _finish(self, execution: Execution) -> None:
@@ -293,9 +281,7 @@ class Worker:
         self._young_s = times.NEVER_S
         if self._cgroups is not None and execution.group is not None:
             self._cgroups.keep(execution.group)
-        if self._disowned:
-            self._disowned = False
-        else:
+        if not execution.disowned:
             self._outbox.results[execution.run.key] = execution
             report(execution, self._send)
 
@@ -304,7 +290,7 @@ class Worker:
             self._channel.flush_with(self._loop)
         if self._execution is None:
             return None
-        until_s = min(self._execution.next_s, self._patience_s(), self._young_s)
+        until_s = min(self._execution.next_s, self._patience_s(self._execution), self._young_s)
         if self._forwarder is not None:
             until_s = min(until_s, self._forwarder.next_s)
         return None if until_s == times.NEVER_S else max(0.0, until_s - times.monotonic_s())
