@@ -312,6 +312,17 @@ def test_a_lost_attempt_leaves_nothing_and_what_others_left_stays(queue: Queue, 
     assert alive(daemon)
 
 
+def test_what_was_left_on_purpose_survives_an_idle_worker(queue: Queue, nap: Nap) -> None:
+    """The last run of the worker was over: it was not lost with it."""
+    service = queue.serve(workers=1)
+    daemon = spare(queue, nap)
+    worker = service.child(1)
+    service.kill(worker)
+    service.replaced(1, worker)
+    assert queue.wait(queue.add("true")).label == "completed"
+    assert alive(daemon)
+
+
 def test_what_a_daemon_starts_during_another_job_stays(queue: Queue, nap: Nap) -> None:
     go, went = queue.file("go"), queue.file("went")
     queue.serve(workers=1)

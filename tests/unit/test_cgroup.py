@@ -9,11 +9,11 @@ from queued.service.linux.procfs import RunName
 
 def test_a_run_that_begins_during_a_sweep_keeps_its_group(tmp_path: Path) -> None:
     groups = RunCgroups(str(tmp_path), "i", memory=False)
-    groups.make("over", 1)
-    groups.make("current", 1)
+    groups.create("over", 1)
+    groups.create("current", 1)
 
     def busy() -> list[RunName]:
-        groups.make("next", 1)  # its worker was at "current" when it was asked
+        groups.create("next", 1)  # its worker was at "current" when it was asked
         return [(b"current", b"1")]
 
     groups.sweep(busy=busy)

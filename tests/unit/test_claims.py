@@ -70,13 +70,13 @@ def test_who_has_least_is_handed_more_first() -> None:
 
 def test_what_is_in_a_hand_begins_in_its_order_and_does_not_wait_for_long() -> None:
     hand = PrefetchQueue()
-    assert hand.until_s == float("inf")
+    assert hand.give_back_at_s == float("inf")
     runs = [run_of(_claim(job, 1), Settings(), []) for job in range(4)]
     for job, run in enumerate(runs):
         hand.add(run, 10.0 + job)
-    assert hand.until_s == pytest.approx(10.03)
+    assert hand.give_back_at_s == pytest.approx(10.03)
     assert hand.pop() == runs[0]
-    assert hand.until_s == pytest.approx(11.03)
+    assert hand.give_back_at_s == pytest.approx(11.03)
     assert hand.drop(runs[2].key)
     assert not hand.drop(runs[2].key)
     assert hand.keys() == [runs[1].key, runs[3].key]

@@ -32,7 +32,7 @@ def kill_leftovers(
     def find() -> Found:
         found = sessions.scan()
         own = {*_marked(instance, running), *found.own}
-        grouped = Found([]) if cgroups is None else cgroups.find(running, instance)
+        grouped = Found([]) if cgroups is None else cgroups.kill(running, instance)
         own |= {*grouped.own}
         unseen = grouped.unseen or runs_alive()
         return Found([*own], [p for p in found.ambiguous if p not in own], unseen)

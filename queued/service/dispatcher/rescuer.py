@@ -48,7 +48,7 @@ class OtherInstances:
         return descriptor is None or instance_lock.take(descriptor)
 
     def noted(self, instance: Instance) -> dict[int, CommandSession] | None:
-        """What it has noted of the sessions of its commands; see `sessions.noted`."""
+        """What it has noted of the sessions of its commands; see `run_notes.noted`."""
         descriptor = self._files[instance.id]
         return None if descriptor is None else run_notes.noted(descriptor)
 

@@ -40,12 +40,12 @@ class Cgroup:
         self._home = home
 
     def __enter__(self) -> Self:
-        """Moves this process in. Raises OSError, and then it is where it was."""
+        """Moves this process into the group. Raises OSError, and then it has not moved."""
         _write(f"{self._path}/cgroup.procs", "0")
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Moves it back. A process that cannot must end: it would be killed with the run."""
+        """Moves this process back. If it cannot it must end: it would be killed with the run."""
         try:
             _write(f"{self._home}/cgroup.procs", "0")
         except OSError as error:
@@ -53,7 +53,7 @@ class Cgroup:
             raise RuntimeError(msg) from error
 
     def limit_memory(self, limit: int) -> None:
-        """Ends all of it when it needs more bytes, swap included. Raises OSError.
+        """Has the kernel kill all of it if it needs more bytes, swap included. Raises OSError.
 
         Not before this process has left it: what starts a command takes some memory, too.
         """
@@ -74,7 +74,7 @@ class Cgroup:
             procfs.send(process, signal.SIGKILL)
 
     def used(self) -> Used:
-        """What it has used until now."""
+        """Returns what the group has used until now."""
         cpu_us = _table(f"{self._path}/cpu.stat").get("usage_usec")
         peak = _read(f"{self._path}/memory.peak") if self.memory else ""
         return Used(
@@ -87,7 +87,7 @@ class Cgroup:
         return self.memory and _table(f"{self._path}/memory.events").get("oom_kill", 0) > 0
 
     def remove(self) -> bool:
-        """Removes it; False if something in it is alive."""
+        """Removes the group; returns False if something in it is alive."""
         try:
             os.rmdir(self._path)
         except FileNotFoundError:
@@ -97,7 +97,7 @@ class Cgroup:
         return True
 
     def _remove_all(self) -> bool:
-        """A command may have made groups of its own below it."""
+        """Removes also the groups that a command has made below it."""
         try:
             for path, _, _ in os.walk(self._path, topdown=False):
                 os.rmdir(path)
@@ -106,7 +106,7 @@ class Cgroup:
         return True
 
     def processes(self) -> list[Process]:
-        """What is alive in it and in what is below it."""
+        """Returns what is alive in the group and in those below it."""
         found = (procfs.look(pid) for path, _, _ in os.walk(self._path) for pid in _pids(path))
         return [process for process in found if process is not None and not process.dead]
 
@@ -120,18 +120,18 @@ class RunCgroups:
         self._memory = memory
         self._kept: list[Cgroup] = []  # with processes that jobs left on purpose
 
-    def make(self, job: str, attempt: int) -> Cgroup:
-        """A group for a run that begins. Raises OSError."""
+    def create(self, job: str, attempt: int) -> Cgroup:
+        """Creates the group of a run that begins. Raises OSError."""
         self._kept = [group for group in self._kept if not group.remove()]
         path = self._path((job.encode(), str(attempt).encode()), self._instance)
         os.mkdir(path)
         return self._group(path)
 
     def keep(self, group: Cgroup) -> None:
-        """What is alive in it may stay; it is removed once that has ended."""
+        """Lets stay what is alive in the group, which is removed once that has ended."""
         self._kept.append(group)
 
-    def find(self, runs: Collection[RunName], instance: str | None = None) -> Found:
+    def kill(self, runs: Collection[RunName], instance: str | None = None) -> Found:
         """Kills the groups of these runs, of a dead instance or of dead workers of this one.
 
         Returns what is alive in them. Groups in which nothing is alive are removed.
@@ -178,7 +178,7 @@ def delegated(instance: str) -> RunCgroups | None:
             return None
         home = f"{directory}/{_SERVICE}"
         os.makedirs(home, exist_ok=True)
-        if not _pids(home):  # nobody else serves here
+        if not _pids(home):  # no other service is in it
             for path in _below(directory):
                 Cgroup(path, home, memory=False).remove()
             os.makedirs(home, exist_ok=True)
@@ -189,7 +189,7 @@ def delegated(instance: str) -> RunCgroups | None:
 
 
 def _controls_memory(directory: str) -> bool:
-    """Whether runs can be held to limits of memory."""
+    """Turns on limits of memory for runs; returns whether the kernel has them."""
     try:
         _write(f"{directory}/cgroup.subtree_control", "+memory")
     except OSError:
@@ -198,7 +198,7 @@ def _controls_memory(directory: str) -> bool:
 
 
 def _own() -> str:
-    """The directory of the group that this process is in; empty if there is none."""
+    """Returns the directory of the group of this process; empty if there is none."""
     names = [line[3:] for line in _read("/proc/self/cgroup").splitlines() if line[:3] == "0::"]
     for line in _read("/proc/self/mountinfo").splitlines() if names else ():
         fields, _, kind = line.partition(" - ")
@@ -223,7 +223,7 @@ def _table(path: str) -> dict[str, int]:
 
 
 def _read(path: str) -> str:
-    """What is in a file of the kernel's; empty if there is none, or not any more."""
+    """Returns the content of a kernel file; nothing if the file is gone."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:

@@ -8,7 +8,7 @@ from queued.service.linux import libc
 
 
 class WallTimer:
-    """Wakes at a wall-clock time, and at once when somebody sets the clock (timerfd_create(2))."""
+    """Wakes at a wall-clock time, and at once when the clock is set (timerfd_create(2))."""
 
     _ABSOLUTE_CANCEL_ON_SET = 3
     _NONBLOCK_CLOEXEC = os.O_NONBLOCK | os.O_CLOEXEC

@@ -170,7 +170,7 @@ class ProcessManager:
                 break
         lost = self._lost(gone)
         left = self._reaper.leftovers(found, lost)
-        grouped = Found([]) if self._cgroups is None else self._cgroups.find(lost)
+        grouped = Found([]) if self._cgroups is None else self._cgroups.kill(lost)
         return Found([*{*left, *grouped.own}], unseen=grouped.unseen)
 
     def _runs_now(self) -> list[RunName]:

@@ -22,14 +22,14 @@ class Outbox:
         """Returns the claims of all results and returns."""
         return [*self.results, *self.returned]
 
-    def recorded(self, keys: Collection[Key]) -> None:
+    def drop_recorded(self, keys: Collection[Key]) -> None:
         """Forgets what concerns these claims: it is recorded."""
         for key in keys:
             self.results.pop(key, None)
         if self.returned:
             self.returned = [key for key in self.returned if key not in keys]
 
-    def report(self, send: Callable[[Message], None]) -> None:
+    def resend(self, send: Callable[[Message], None]) -> None:
         """Sends everything again, to a dispatcher that may know nothing of it."""
         for execution in self.results.values():
             execution.output.rewind()

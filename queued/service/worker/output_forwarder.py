@@ -14,7 +14,7 @@ _IN_FLIGHT = 8  # pieces of output that may wait for their acknowledgement
 
 
 class OutputForwarder:
-    """On the streams of one run, from now on."""
+    """Reads and hands on the output of one run from now on."""
 
     def __init__(
         self,
@@ -34,13 +34,13 @@ class OutputForwarder:
             loop.add(descriptor, partial(self._read, descriptor))
 
     def tick(self, now_s: float) -> None:
-        """Does what is due. Call it whenever the worker was awake, too: output may have come."""
+        """Does what is due. Call it also after each wake-up, because output may have come."""
         if self._flush_s() <= now_s:
             self._flush(now_s)
         self.next_s = self._flush_s()
 
     def end(self) -> None:
-        """The run is over."""
+        """Stops reading: the run is over."""
         for descriptor in self._output.descriptors():
             self._loop.remove(descriptor)
 
@@ -50,7 +50,7 @@ class OutputForwarder:
             self._output.close(descriptor)
 
     def _flush_s(self) -> float:
-        """When output is to be handed on; not before what was handed on is durable."""
+        """Returns when output is due; never while too much of it is not yet durable."""
         if not self._output.waiting or self._output.unacknowledged >= _IN_FLIGHT:
             return times.NEVER_S
         return 0.0 if self._output.should_flush else self._flushed_s + _FLUSH_S

@@ -10,30 +10,30 @@ _PATIENCE = 1.5  # times QUICK_S: no run waits longer in the queue
 
 
 class PrefetchQueue:
-    """The runs that a worker has in hand, in their order, with when each has come."""
+    """The runs that wait for the current one, in their order, each with its arrival."""
 
     def __init__(self) -> None:
         self._runs: deque[tuple[Run, float]] = deque()
 
     def add(self, run: Run, now_s: float) -> None:
-        """It begins when all before it are over."""
+        """Appends a run, which begins when all before it are over."""
         self._runs.append((run, now_s))
 
     def pop(self) -> Run | None:
-        """The next, which begins now."""
+        """Removes and returns the next run; None if there is none."""
         return self._runs.popleft()[0] if self._runs else None
 
     def keys(self) -> list[Key]:
-        """The claims."""
+        """Returns the claims of all runs that wait."""
         return [run.key for run, _ in self._runs]
 
     def drop(self, key: Key) -> bool:
-        """It will not begin; whether it was there."""
+        """Removes the run of that claim; returns whether it was there."""
         count = len(self._runs)
         self._runs = deque(held for held in self._runs if held[0].key != key)
         return len(self._runs) < count
 
     @property
-    def until_s(self) -> float:
-        """How long they may wait."""
+    def give_back_at_s(self) -> float:
+        """When the runs have waited too long, on the monotonic clock; never if there is none."""
         return self._runs[0][1] + QUICK_S * _PATIENCE if self._runs else times.NEVER_S

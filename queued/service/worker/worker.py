@@ -143,7 +143,7 @@ class Worker:
             case Welcome():
                 self._greet(message)
             case Recorded(accepted=True):
-                self._outbox.recorded([message.key])
+                self._outbox.drop_recorded([message.key])
             case Recorded():
                 self._lose(message.key)
             case Stored() if (execution := self._running(message.key)) is not None:
@@ -169,7 +169,7 @@ class Worker:
         self._send(Hello(session=welcome.session, holding=holding))
         for execution in running:
             execution.output.rewind()
-        self._outbox.report(self._send)
+        self._outbox.resend(self._send)
 
     def _send(self, message: Message) -> None:
         self._channel.send(message)
@@ -179,7 +179,7 @@ class Worker:
     def _take(self, run: Run) -> None:
         """Begins a run, or keeps it until the current one is over."""
         if run.recorded:
-            self._outbox.recorded(run.recorded)
+            self._outbox.drop_recorded(run.recorded)
         if self._execution is None and self._stage.takes_runs:
             self._begin(run)
         else:
@@ -215,14 +215,14 @@ class Worker:
         if self._cgroups is None:
             return None
         try:
-            return self._cgroups.make(run.id, run.key.attempt)
+            return self._cgroups.create(run.id, run.key.attempt)
         except OSError as error:
             self._log.warning("job.cgroup_failed", job=run.id, error=str(error))
             return None
 
     def _lose(self, key: Key) -> None:
         """Ends the run of a claim that another dispatcher has settled meanwhile."""
-        self._outbox.recorded([key])
+        self._outbox.drop_recorded([key])
         if (execution := self._running(key)) is not None:
             execution.disowned = True
             execution.stop(Outcome.LOST, times.monotonic_s())
@@ -244,7 +244,7 @@ class Worker:
         if execution.phase is Phase.OVER:
             self._finish(execution)
             return True
-        if now_s >= self._patience_s(execution):
+        if now_s >= self._give_back_at_s(execution):
             self._give_back(self._prefetch.keys())
         if now_s >= self._young_s:
             self._young_s = times.NEVER_S
@@ -255,9 +255,9 @@ class Worker:
             self._forwarder.tick(now_s)
         return False
 
-    def _patience_s(self, execution: Execution) -> float:
+    def _give_back_at_s(self, execution: Execution) -> float:
         """When runs that wait must be given back; never if others would be sent in their place."""
-        return times.NEVER_S if execution.disowned else self._prefetch.until_s
+        return times.NEVER_S if execution.disowned else self._prefetch.give_back_at_s
 
     def _tick(self, execution: Execution, now_s: float) -> None:
         """Lets the run do what is due, and logs once what stands in its way."""
@@ -281,6 +281,9 @@ class Worker:
         self._young_s = times.NEVER_S
         if self._cgroups is not None and execution.group is not None:
             self._cgroups.keep(execution.group)
+        if execution.run.options.get("leave_children"):
+            # What it left must stay also if this worker is killed before its next run.
+            self._scoreboard.record_run(self._number, "", 0)
         if not execution.disowned:
             self._outbox.results[execution.run.key] = execution
             report(execution, self._send)
@@ -290,7 +293,7 @@ class Worker:
             self._channel.flush_with(self._loop)
         if self._execution is None:
             return None
-        until_s = min(self._execution.next_s, self._patience_s(self._execution), self._young_s)
+        until_s = min(self._execution.next_s, self._give_back_at_s(self._execution), self._young_s)
         if self._forwarder is not None:
             until_s = min(until_s, self._forwarder.next_s)
         return None if until_s == times.NEVER_S else max(0.0, until_s - times.monotonic_s())
