@@ -1,10 +1,12 @@
 """Tells when the database may have changed, without asking it again and again.
 
 inotify on the directory reports that a file was written; the file itself is never opened. The
-event comes while the writer still holds the write lock and before its commit can be seen.
+event comes while the writer still holds the write lock and before its commit can be seen. Each
+lock file has a watch of its own, so that opening and closing a file for reading causes no event.
 """
 
 import os
+from contextlib import suppress
 
 from inotify_simple import INotify, flags, parse_events
 
@@ -16,11 +18,13 @@ class ChangeWatcher:
 
     def __init__(self, database: str) -> None:
         """Raises OSError where inotify is not to be had (limits, some network file systems)."""
-        directory, name = os.path.split(database)
+        self._directory, name = os.path.split(database)
         self._written = {name, f"{name}-wal"}
         self._prefix = f"{name}."
         self._inotify = INotify(nonblocking=True)
-        self._inotify.add_watch(directory, flags.MODIFY | flags.CLOSE_WRITE | flags.CLOSE_NOWRITE)
+        self._inotify.add_watch(self._directory, flags.MODIFY | flags.CREATE)
+        for name in os.listdir(self._directory):
+            self._watch_lock(name)
 
     def fileno(self) -> int:
         """For poll."""
@@ -43,9 +47,18 @@ class ChangeWatcher:
                 written = closed = True
             elif event.mask & flags.MODIFY:
                 written = written or event.name in self._written
-            elif event.name.startswith(self._prefix) and event.name.endswith(SUFFIX):
+            elif event.mask & flags.CREATE:
+                self._watch_lock(event.name)
+            elif event.mask & flags.CLOSE_WRITE:
                 closed = True
         return written, closed
+
+    def _watch_lock(self, name: str) -> None:
+        """Watches for the end of the instance if the file is its lock: it alone has it writable."""
+        if name.startswith(self._prefix) and name.endswith(SUFFIX):
+            with suppress(OSError):  # the file is gone already, or is a symbolic link
+                path = os.path.join(self._directory, name)
+                self._inotify.add_watch(path, flags.CLOSE_WRITE | flags.DONT_FOLLOW)
 
     def close(self) -> None:
         """Stops watching."""

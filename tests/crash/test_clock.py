@@ -74,6 +74,7 @@ def test_a_retry_waits_its_delay_though_the_turn_that_saw_it_was_refused(
     scene.add("job", "[ $QUEUED_ATTEMPT -gt 1 ]", backoff_base=2, backoff_max=2)
     _retries_in_time(scene, clock, -HOUR_MS)
     assert service.logged("database.refused")
+    assert len(service.logged("clock.shifted")) == 1, "not before the commit"
 
 
 def _retries_in_time(scene: Scene, clock: Clock, jump_ms: int) -> None:

@@ -1,14 +1,55 @@
-"""What the service finds changed: a claim that was taken away, a clock that was set."""
+"""Changes by others that the service finds: cancels, settings, odd rows, a clock that was set."""
 
+import re
 import signal
 import time
 from contextlib import closing
+from pathlib import Path
 
 import apsw
 
+from queued.core import times
+from queued.store import instance_lock
+from queued.store.sqlite.client_store import SqliteStore
 from tests.process.foreign_sql import sql
 from tests.process.marked_sleep import Nap
-from tests.service import Queue, eventually
+from tests.service import Queue, Service, eventually
+
+# The kernel has no inotify instance left.
+UNWATCHED = """
+import sys
+from queued.store import change_watcher
+
+def refuse(**_):
+    raise OSError("too many open files")
+
+change_watcher.INotify = refuse
+from queued.__main__ import main
+sys.exit(main())
+"""
+# Each message that the dispatcher sends is a line of the log; no turn succeeds while a file exists.
+OBSERVED = """
+import json, os, sys
+from queued.core.errors import StorageError
+from queued.service.ipc.channel import Channel
+from queued.store.sqlite.dispatcher_store import SqliteLedger
+
+send, promote = Channel.send, SqliteLedger.promote
+
+def logged(channel, *messages):
+    for message in messages:
+        print(json.dumps({"event": "message.sent", "kind": type(message).__name__}), flush=True)
+    send(channel, *messages)
+
+def refused(ledger, **named):
+    if os.path.exists(os.environ["REFUSES"]):
+        raise StorageError("no room")
+    return promote(ledger, **named)
+
+Channel.send, SqliteLedger.promote = logged, refused
+from queued.__main__ import main
+sys.exit(main())
+"""
 
 
 def test_a_worker_ends_a_run_whose_claim_was_taken_away(queue: Queue, nap: Nap) -> None:
@@ -56,3 +97,73 @@ def test_a_wait_for_the_database_is_no_jump_of_the_clock(queue: Queue) -> None:
     assert queue.wait(trigger).label == "completed"
     assert service.logged("clock.shifted") == []
     assert queue.job(failing).run_at_ms == due_ms
+
+
+def _set(queue: Queue, key: str, value: str) -> None:
+    queue.store.config_set(key, value, now_ms=times.now_ms())
+
+
+def test_a_busy_service_without_inotify_sees_a_cancel(queue: Queue) -> None:
+    """Its turns must not put off the next look."""
+    _set(queue, "worker_poll_interval", "0.3")
+    name = queue.add("sleep 60")
+    queue.add_all(["sleep 0.05"] * 400)
+    service = queue.spawn(workers=2, program=("-c", UNWATCHED)).ready()
+    assert service.logged("database.watch_missing")
+    queue.wait(name, "processing")
+    queue.store.cancel(queue.store.find(name), now_ms=times.now_ms())
+    assert queue.wait(name, within_s=8).label == "cancelled"
+    assert queue.count("pending") > 0, "it was busy all the time"
+
+
+def _wakes(pid: int) -> int:
+    """How often the process has slept."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    found = re.search(r"^voluntary_ctxt_switches:\s+(\d+)", status, re.MULTILINE)
+    assert found
+    return int(found[1])
+
+
+def test_a_reader_does_not_wake_an_idle_dispatcher(queue: Queue) -> None:
+    service = queue.serve()
+    dispatcher = service.child(0)
+    lock = instance_lock.path_of(queue.path, service.instance)
+    queue.wait(queue.add("true"))
+    end = time.monotonic() + 0.5
+    eventually(lambda: time.monotonic() > end)  # what it had to do is done
+    before = _wakes(dispatcher)
+    for _ in range(30):
+        with closing(SqliteStore(queue.path)) as store:
+            store.status(now_ms=times.now_ms())
+        assert instance_lock.alive(lock)
+    assert _wakes(dispatcher) - before < 10
+
+
+def _observed(queue: Queue) -> Service:
+    refuses = str(queue.file("refuses"))
+    return queue.spawn(program=("-c", OBSERVED), env={"REFUSES": refuses}).ready()
+
+
+def test_a_worker_is_sent_a_cancel_once(queue: Queue) -> None:
+    service = _observed(queue)
+    name = queue.add("trap '' TERM; while :; do sleep 0.1; done", kill_grace=3, max_retries=1)
+    queue.wait(name, "processing")
+    queue.store.cancel(queue.store.find(name), now_ms=times.now_ms())
+    eventually(lambda: service.logged("message.sent", kind="Cancel"))
+    for number in (11, 12, 13):
+        _set(queue, "backoff_max", str(number))
+        eventually(lambda n=number: service.logged("settings.applied", backoff_max=n))  # type: ignore[misc]
+    assert queue.job(name).label == "processing"
+    assert len(service.logged("message.sent", kind="Cancel")) == 1
+    assert queue.wait(name).label == "cancelled"
+
+
+def test_settings_are_sent_to_the_supervisor_after_the_commit(queue: Queue) -> None:
+    service = _observed(queue)
+    sent = len(service.logged("message.sent", kind="Applied"))
+    queue.file("refuses").touch()
+    _set(queue, "shutdown_grace", "7")
+    eventually(lambda: service.logged("database.refused"))
+    assert len(service.logged("message.sent", kind="Applied")) == sent
+    queue.file("refuses").unlink()
+    eventually(lambda: len(service.logged("message.sent", kind="Applied")) > sent)

@@ -47,6 +47,23 @@ def test_the_end_of_an_instance_is_seen(path: str) -> None:
     changes.close()
 
 
+def test_a_reader_of_the_database_and_of_a_lock_causes_no_event(path: str) -> None:
+    SqliteStore(path).close()
+    lock = instance_lock.path_of(path, "i")
+    descriptor = instance_lock.hold(lock)
+    kept_open = SqliteStore(path)
+    changes = ChangeWatcher(path)
+    store = SqliteStore(path)
+    store.config()
+    store.close()
+    assert instance_lock.alive(lock)
+    assert not _readable(changes)
+    os.close(descriptor)
+    assert changes.take() == (False, True)
+    changes.close()
+    kept_open.close()
+
+
 def test_one_look_takes_no_more_than_it_can_hold(path: str, tmp_path: Path) -> None:
     """Whoever writes to other files there without end keeps nobody from what else he has to do."""
     SqliteStore(path).close()
