@@ -21,7 +21,7 @@ def test_a_run_that_begins_during_a_sweep_keeps_its_group(tmp_path: Path) -> Non
 
 
 def test_a_sweep_is_of_one_instance(tmp_path: Path) -> None:
-    RunCgroups(str(tmp_path), "i", memory=False).make("job", 1)
-    RunCgroups(str(tmp_path), "j", memory=False).make("job", 1)
+    RunCgroups(str(tmp_path), "i", memory=False).create("job", 1)
+    RunCgroups(str(tmp_path), "j", memory=False).create("job", 1)
     RunCgroups(str(tmp_path), "k", memory=False).sweep("i")
     assert os.listdir(tmp_path) == ["j.job.1"]
