@@ -197,22 +197,21 @@ def _serve(database: str, origin: SettingsOrigin, settings: Settings, notify: Sd
         version=__version__,
         started_ms=times.now_ms(),
         stop_requested_ms=None,
-        lock_path=instance_lock.path_of(database, name),
     )
-    held = instance_lock.hold(
-        instance.lock_path
-    )  # never closed: children inherit it, the kernel frees it
+    lock_path = instance_lock.path_of(database, name)
+    lock = instance_lock.create_locked(lock_path)  # never closed: children inherit it
     supervisor = None
     try:
-        scoreboard = Scoreboard(RunNotes(held))
+        scoreboard = Scoreboard(RunNotes(lock))
         programs = InstancePrograms(
             instance=instance,
+            lock=lock,
             database=database,
             origin=origin,
             settings=settings,
             scoreboard=scoreboard,
             cgroups=cgroup.delegated(name),
-            runs_lock=instance_lock.hold_for_runs(held),
+            runs_lock=instance_lock.hold_for_runs(lock),
         )
         supervisor = Supervisor(programs=programs, scoreboard=scoreboard, notify=notify)
     except OSError as error:
@@ -223,7 +222,7 @@ def _serve(database: str, origin: SettingsOrigin, settings: Settings, notify: Sd
     finally:
         # Of one that served, it goes once all is recorded: its notes say what is left of us.
         if supervisor is None or not supervisor.served:
-            instance_lock.remove(instance.lock_path)
+            instance_lock.remove(lock_path)
 
 
 if __name__ == "__main__":

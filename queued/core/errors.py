@@ -73,6 +73,12 @@ class StorageError(QueuedError):
     exit_code = Exit.IO
 
 
+class EvictedError(QueuedError):
+    """The lock file or the row that proves that a service lives was removed."""
+
+    exit_code = Exit.IO
+
+
 class DeniedError(QueuedError):
     """File permissions forbid it, or are too open to be trusted."""
 

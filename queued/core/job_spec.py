@@ -6,9 +6,10 @@ A payload is a decoded JSON object. Errors name the field, what it takes and wha
 import math
 import re
 from collections.abc import Callable
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from queued.core.errors import UsageError
+from queued.core.job_options import NO_OPTIONS, JobOptions
 from queued.core.model import NewJob
 from queued.core.suggestions import brief, nearest
 from queued.core.times import parse_duration, parse_when
@@ -23,7 +24,10 @@ _YEAR_S = 31_536_000
 _EXAMPLE = '{"command": "sleep 2"}'
 
 NOT_THE_USERS = frozenset(
-    {"state", "attempts", "runs", "created_at", "updated_at", "last_error", "seq", "token"}
+    {
+        *("state", "attempts", "runs", "next_run_at", "created_at", "updated_at"),
+        *("last_error", "seq", "token"),
+    }
 )
 
 
@@ -68,6 +72,25 @@ def _stored(options: dict[str, object]) -> str:
     import json  # 1.5 ms of queuectl's start, and most jobs have no options
 
     return json.dumps(options, sort_keys=True, ensure_ascii=False)
+
+
+def stored_options(text: str) -> JobOptions:
+    """Decodes the options of a stored job. Raises ValueError for what `new_job` never stored."""
+    if text == "{}":
+        return NO_OPTIONS
+    import json
+
+    given = json.loads(text)
+    try:
+        checked = {name: FIELDS[name].check(name, value) for name, value in given.items()}
+        return JobOptions(**{name: _frozen(value) for name, value in checked.items()})
+    except (AttributeError, KeyError, TypeError, UsageError) as error:
+        msg = f"the options of a job are not as queued stores them: {error}"
+        raise ValueError(msg) from None
+
+
+def _frozen(value: Any) -> Any:  # noqa: ANN401 - each option has its own type
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _known(name: str) -> None:

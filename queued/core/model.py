@@ -17,6 +17,8 @@ A job's life (the stored state; `MOVES` below is the same picture as data):
 from enum import StrEnum
 from typing import NamedTuple
 
+from queued.core.job_options import JobOptions
+
 
 class State(StrEnum):
     """Where a job stands; the value is what is stored."""
@@ -92,7 +94,7 @@ class Claim(NamedTuple):
     id: str
     queue: str
     command: str
-    options: dict[str, object]
+    options: JobOptions
     attempts: int
     max_retries: int
     worker: int
@@ -147,17 +149,17 @@ class NewJob(NamedTuple):
 
 
 class Job(NamedTuple):
-    """A job as it is stored; times in milliseconds UTC, `options` as decoded JSON."""
+    """A job as it is stored; times in milliseconds UTC."""
 
     seq: int
     id: str
     queue: str
     priority: int
     command: str
-    options: dict[str, object]
+    options: JobOptions
     state: State
     label: Label
-    run_at_ms: int
+    next_run_at_ms: int
     attempts: int
     max_retries: int
     runs: int
@@ -168,7 +170,7 @@ class Job(NamedTuple):
 
     def seen_at(self, now_ms: int) -> "Job":
         """As people see it then: what is due is scheduled no more, also if no service runs."""
-        due = self.label is Label.SCHEDULED and self.run_at_ms <= now_ms
+        due = self.label is Label.SCHEDULED and self.next_run_at_ms <= now_ms
         return self._replace(label=Label.PENDING) if due else self
 
 
@@ -212,7 +214,6 @@ class Instance(NamedTuple):
     version: str
     started_ms: int
     stop_requested_ms: int | None
-    lock_path: str
 
 
 class WorkerStatus(NamedTuple):

@@ -20,7 +20,7 @@ class Verdict(NamedTuple):
 
     state: State
     counted: int
-    run_at_ms: int
+    next_run_at_ms: int
     error: str | None
 
 
@@ -40,17 +40,12 @@ def judge(claim: Claim, ending: Ending, backoff: Backoff, *, now_ms: int) -> Ver
     exited = ending.exit_code if ending.outcome is Outcome.EXIT else None
     attempts = claim.attempts + 1
     delay_s = backoff_s(attempts, base=backoff.base, maximum=backoff.maximum, jitter=backoff.jitter)
-    run_at_ms = now_ms + math.ceil(delay_s * 1000)  # never early
-    if exited in _codes(claim, "defer_on"):
-        return Verdict(State.PENDING, 0, run_at_ms, error)
-    if exited in _codes(claim, "no_retry_on") or attempts >= claim.max_retries:
+    next_run_at_ms = now_ms + math.ceil(delay_s * 1000)  # never early
+    if exited in (claim.options.defer_on or ()):
+        return Verdict(State.PENDING, 0, next_run_at_ms, error)
+    if exited in (claim.options.no_retry_on or ()) or attempts >= claim.max_retries:
         return Verdict(State.DEAD, 1, claim.due_ms, error)
-    return Verdict(State.PENDING, 1, run_at_ms, error)
-
-
-def _codes(claim: Claim, option: str) -> tuple[object, ...]:
-    codes = claim.options.get(option)
-    return tuple(codes) if isinstance(codes, list) else ()
+    return Verdict(State.PENDING, 1, next_run_at_ms, error)
 
 
 _EXIT_HINTS = {126: "not executable", 127: "command not found"}

@@ -53,7 +53,7 @@ class Watch:
         """Whether the database was written; False after a while without anything."""
         longest_s = _FALLBACK_S if self._changes else _WITHOUT_EVENTS_S
         self._poll.poll(math.ceil(max(0.0, min(timeout_s, longest_s)) * 1000))
-        return self._changes is not None and self._changes.take()[0]
+        return self._changes is not None and self._changes.read().database
 
     def _look(self, deadline_s: float) -> None:
         """Ends when the commit behind an event can be seen, or when there seems to be none."""

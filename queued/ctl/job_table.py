@@ -99,8 +99,8 @@ def _job_lines(now: int) -> Lines:
 
 def _when(job: Job, now: int) -> str:
     """When a waiting job is due, or since when it is what it is."""
-    if job.label in {Label.SCHEDULED, Label.FAILED} and job.run_at_ms > now:
-        return f"in {short_duration((job.run_at_ms - now) / 1000)}"
+    if job.label in {Label.SCHEDULED, Label.FAILED} and job.next_run_at_ms > now:
+        return f"in {short_duration((job.next_run_at_ms - now) / 1000)}"
     return ago(job.updated_ms, now)
 
 

@@ -85,9 +85,9 @@ def show(context: Context, arguments: Arguments) -> int:
 
 def _description(job: Job, attempts: Sequence[Attempt], width: int) -> Iterator[str]:
     yield from pairs(_fields(job), width)
-    if job.options:
+    if options := job.options.given():
         yield "\noptions"
-        named = ((name, json_text(value)) for name, value in job.options.items())
+        named = ((name, json_text(value)) for name, value in options.items())
         yield from pairs(named, width, "  ")
     if attempts:
         yield "\n" + heading(ATTEMPT_COLUMNS, width)
@@ -105,7 +105,7 @@ def _fields(job: Job) -> Iterator[tuple[str, str]]:
         yield "last error", job.last_error
     yield "queue", job.queue
     yield "priority", str(job.priority)
-    yield "run at", iso(job.run_at_ms)
+    yield "next run", iso(job.next_run_at_ms)
     yield "created", iso(job.created_ms)
     yield "updated", iso(job.updated_ms)
 
@@ -184,7 +184,7 @@ def status(context: Context, arguments: Arguments) -> int:  # noqa: ARG001  all 
 
     now = now_ms()
     summary = context.store.status(now_ms=now)
-    instances = {instance.id for instance in alive(context.store)}
+    instances = {instance.id for instance in alive(context)}
     workers = sum(worker.instance in instances for worker in context.store.workers())
     if context.json:
         put_json(_status_record(summary, workers, len(instances), now))

@@ -17,11 +17,11 @@ def job_record(job: Job) -> dict[str, object]:
         "attempts": job.attempts,
         "max_retries": job.max_retries,
         "runs": job.runs,
-        "run_at": iso(job.run_at_ms),
+        "next_run_at": iso(job.next_run_at_ms),
         "created_at": iso(job.created_ms),
         "updated_at": iso(job.updated_ms),
         "last_error": job.last_error,
-        "options": job.options,
+        "options": job.options.given(),
     }
 
 

@@ -3,7 +3,6 @@
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 from queued.core.errors import Exit, WaitTimeoutError
 from queued.core.model import Instance, WorkerStatus
@@ -12,9 +11,6 @@ from queued.ctl.arguments import COMMON, Arguments
 from queued.ctl.context import Context
 from queued.ctl.render import Column, heading, put, put_json, row, say, width_here
 from queued.store import instance_lock
-
-if TYPE_CHECKING:
-    from queued.store.protocols import Store
 
 START = """\
 Usage: queuectl worker start [options]
@@ -62,12 +58,12 @@ Options:
 def stop(context: Context, arguments: Arguments) -> int:
     """Drains all services alive; the answer is no if there is none."""
     timeout_s = arguments.seconds("--timeout")
-    instances = alive(context.store)
+    instances = alive(context)
     for instance in instances:
         context.store.stop(instance.id, now_ms=now_ms())
     waits = not arguments.flag("--no-wait")
     if waits:
-        _wait_gone(instances, timeout_s)
+        _wait_until_dead(context.database, instances, timeout_s)
     if context.json:
         put_json({"stopped" if waits else "asked": [instance.id for instance in instances]})
     elif not instances:
@@ -78,12 +74,12 @@ def stop(context: Context, arguments: Arguments) -> int:
     return Exit.DONE if instances else Exit.NO
 
 
-def _wait_gone(instances: list[Instance], timeout_s: float | None) -> None:
+def _wait_until_dead(database: str, instances: list[Instance], timeout_s: float | None) -> None:
     deadline_s = None if timeout_s is None else monotonic_s() + timeout_s
     for instance in instances:
         left_s = None if deadline_s is None else deadline_s - monotonic_s()
         try:
-            instance_lock.wait_gone(instance.lock_path, left_s)
+            instance_lock.wait_until_dead(database, instance.id, left_s)
         except WaitTimeoutError:
             told = f"{instance.id} (pid {instance.pid}) was asked to stop and still runs"
             msg = f"{told} after {short_duration(timeout_s or 0)}"
@@ -113,7 +109,7 @@ WORKER_COLUMNS = (
 
 def list_(context: Context, arguments: Arguments) -> int:  # noqa: ARG001  all commands are called alike
     """Prints the services that are alive."""
-    instances = alive(context.store)
+    instances = alive(context)
     workers = context.store.workers()
     if context.json:
         from queued.ctl.json_records import instance_record
@@ -128,9 +124,13 @@ def list_(context: Context, arguments: Arguments) -> int:  # noqa: ARG001  all c
     return Exit.DONE
 
 
-def alive(store: "Store") -> list[Instance]:
-    """The services of which anything lives."""
-    return [instance for instance in store.instances() if instance_lock.alive(instance.lock_path)]
+def alive(context: Context) -> list[Instance]:
+    """Returns the services of which a process lives."""
+    return [
+        instance
+        for instance in context.store.instances()
+        if instance_lock.is_alive(context.database, instance.id)
+    ]
 
 
 def _service_lines(

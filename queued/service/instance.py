@@ -49,6 +49,7 @@ class InstancePrograms:
         self,
         *,
         instance: Instance,
+        lock: int,
         database: str,
         origin: SettingsOrigin,
         settings: Settings,
@@ -58,6 +59,7 @@ class InstancePrograms:
     ) -> None:
         self.settings = settings
         self._instance = instance
+        self._lock = lock
         self._database = database
         self._origin = origin
         self._scoreboard = scoreboard
@@ -83,6 +85,7 @@ class InstancePrograms:
         return Dispatcher(
             database=self._database,
             instance=self._instance,
+            lock=self._lock,
             sources=Sources(origin.flags, origin.environment, origin.file),
             supervisor=supervisor,
             scoreboard=self._scoreboard,

@@ -1,4 +1,4 @@
-"""Tells when the database may have changed, without asking it again and again.
+"""Tells when the database may have changed, so that nothing needs to poll it.
 
 inotify on the directory reports that a file was written; the file itself is never opened. The
 event comes while the writer still holds the write lock and before its commit can be seen. Each
@@ -7,55 +7,75 @@ lock file has a watch of its own, so that opening and closing a file for reading
 
 import os
 from contextlib import suppress
+from typing import NamedTuple
 
 from inotify_simple import INotify, flags, parse_events
 
 from queued.store.instance_lock import SUFFIX
+
+_MOVED = flags.DELETE | flags.MOVED_FROM | flags.MOVED_TO
+_LOST = flags.Q_OVERFLOW | flags.UNMOUNT | flags.MOVE_SELF
+
+
+class FileChanges(NamedTuple):
+    """What happened to the files of a database since the last read."""
+
+    database: bool  # it or a side file was written, removed or replaced
+    locks: bool  # the lock file of an instance was closed, removed or replaced
 
 
 class ChangeWatcher:
     """Events of the database's files. `fileno()` is readable when there may be something new."""
 
     def __init__(self, database: str) -> None:
-        """Raises OSError where inotify is not to be had (limits, some network file systems)."""
+        """Raises OSError where inotify is not available (limits, some network file systems)."""
         self._directory, name = os.path.split(database)
         self._written = {name, f"{name}-wal"}
+        self._replaced = {*self._written, f"{name}-shm"}
         self._prefix = f"{name}."
         self._inotify = INotify(nonblocking=True)
-        self._inotify.add_watch(self._directory, flags.MODIFY | flags.CREATE)
+        self._inotify.add_watch(
+            self._directory, flags.MODIFY | flags.CREATE | flags.MOVE_SELF | _MOVED
+        )
         for name in os.listdir(self._directory):
             self._watch_lock(name)
 
     def fileno(self) -> int:
-        """For poll."""
+        """Returns the descriptor to poll."""
         descriptor: int = self._inotify.fileno()
         return descriptor
 
-    def take(self) -> tuple[bool, bool]:
-        """What has come: (the database was written, a lock file was closed).
+    def read(self) -> FileChanges:
+        """Returns what happened since the last read.
 
-        One read, so that whoever writes to other files there without end cannot keep us; what it
-        does not hold can be read at once.
+        It reads once, so that a process that writes to other files of the directory without end
+        cannot keep the caller; the rest is left for the next read.
         """
-        written = closed = False
+        database = locks = False
         try:
             content = os.read(self._inotify.fileno(), 65536)
         except BlockingIOError:
-            return False, False
+            return FileChanges(database=False, locks=False)
         for event in parse_events(content):
-            if event.mask & flags.Q_OVERFLOW:
-                written = closed = True
+            if event.mask & _LOST:
+                database = locks = True
             elif event.mask & flags.MODIFY:
-                written = written or event.name in self._written
+                database = database or event.name in self._written
             elif event.mask & flags.CREATE:
                 self._watch_lock(event.name)
+            elif event.mask & _MOVED:
+                database = database or event.name in self._replaced
+                locks = locks or self._is_lock(event.name)
             elif event.mask & flags.CLOSE_WRITE:
-                closed = True
-        return written, closed
+                locks = True
+        return FileChanges(database, locks)
+
+    def _is_lock(self, name: str) -> bool:
+        return name.startswith(self._prefix) and name.endswith(SUFFIX)
 
     def _watch_lock(self, name: str) -> None:
         """Watches for the end of the instance if the file is its lock: it alone has it writable."""
-        if name.startswith(self._prefix) and name.endswith(SUFFIX):
+        if self._is_lock(name):
             with suppress(OSError):  # the file is gone already, or is a symbolic link
                 path = os.path.join(self._directory, name)
                 self._inotify.add_watch(path, flags.CLOSE_WRITE | flags.DONT_FOLLOW)

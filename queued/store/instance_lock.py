@@ -1,32 +1,41 @@
-"""Liveness as a kernel lock: a file that one instance holds locked for as long as any of it lives.
+"""Liveness as a kernel lock: each instance holds a file beside the database locked while it lives.
 
 The lock belongs to the open file, which children inherit through fork and commands do not; the
-kernel frees it when the last of them is gone. Never judge liveness by a pid or by age.
+kernel frees it when the last process of the instance has ended. Never judge liveness by a pid or
+by age, and never take the path of a lock file from the database.
 """
 
 import errno
 import fcntl
 import os
+import re
 import resource
-import signal
+import stat
 import struct
+import time
 
 from queued.core.errors import StorageError, WaitTimeoutError
+from queued.core.times import NEVER_S, monotonic_s
 from queued.store import permissions
 
 SUFFIX = ".lock"
 _HIGH = 900
 _FLOCK = struct.Struct("hhqqi")  # type, whence, start, length, pid
-_LONGEST_S = 1e9  # 30 years; what a timer cannot count is as good as for ever
+_NO_LOCK_FILE = frozenset({errno.ENOENT, errno.ELOOP, errno.ENXIO})
+_MAX_SLEEP_S = 0.1
+_ID = re.compile("[0-9a-z]{1,64}")
 
 
 def path_of(database: str, instance: str) -> str:
-    """The lock file of an instance, beside the database."""
+    """Returns the path of an instance's lock file. Raises ValueError if `instance` is no id."""
+    if _ID.fullmatch(instance) is None:
+        msg = f"{instance!r} is no id of an instance"
+        raise ValueError(msg)
     return f"{database}.{instance}{SUFFIX}"
 
 
-def hold(path: str) -> int:
-    """Makes and locks the file; the descriptor is the lock. Raises StorageError."""
+def create_locked(path: str) -> int:
+    """Creates and locks the file; returns its descriptor. Raises StorageError."""
     try:
         descriptor = permissions.make_file(path, os.O_RDWR)
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -53,33 +62,41 @@ def hold_for_runs(descriptor: int) -> int:
 
 
 def runs_alive(descriptor: int) -> bool:
-    """Returns whether a process holds the lock that runs inherit. `descriptor`: see `look`."""
+    """Returns whether a process holds the lock that runs inherit. `descriptor`: see `open_lock`."""
     asked = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
     answer = fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, asked)
     return bool(_FLOCK.unpack(answer)[0] != fcntl.F_UNLCK)
 
 
-def alive(path: str) -> bool:
-    """Whether anything of the instance lives. A file that is gone means that nothing does."""
-    descriptor = look(path)
-    if descriptor is None:
-        return False
+def is_in_place(path: str, descriptor: int) -> bool:
+    """Returns whether `path` still names the file that `descriptor` has open."""
     try:
-        return not take(descriptor, shared=True)
-    finally:
-        os.close(descriptor)
-
-
-def look(path: str) -> int | None:
-    """The lock file of another instance, open to `take`; None if it is gone."""
-    try:
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        return os.path.samestat(os.lstat(path), os.fstat(descriptor))
     except FileNotFoundError:
+        return False
+
+
+def open_lock(database: str, instance: str) -> int | None:
+    """Opens another instance's lock file; returns the descriptor, None if there is no such file.
+
+    Only a regular file is opened: a FIFO or a device put in its place must not be touched.
+    """
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    try:
+        path = path_of(database, instance)
+        if not stat.S_ISREG(os.lstat(path).st_mode):
+            return None
+        return os.open(path, flags)
+    except ValueError:
         return None
+    except OSError as error:
+        if error.errno in _NO_LOCK_FILE:
+            return None
+        raise
 
 
-def take(descriptor: int, *, shared: bool = False) -> bool:
-    """Tries to lock what `look` returned; True says that its instance is dead."""
+def try_lock(descriptor: int, *, shared: bool = False) -> bool:
+    """Locks what `open_lock` returned; returns False if its instance holds the lock."""
     try:
         fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -87,28 +104,68 @@ def take(descriptor: int, *, shared: bool = False) -> bool:
     return True
 
 
-def wait_gone(path: str, timeout_s: float | None) -> None:
-    """Sleeps in the kernel until the instance is gone. Raises WaitTimeoutError."""
-    descriptor = look(path)
-    if descriptor is None:
-        return
+def is_alive(database: str, instance: str) -> bool:
+    """Returns whether any process of the instance lives.
 
-    def expire(_signal: int, _frame: object) -> None:
-        raise WaitTimeoutError
+    A lock file that is gone proves nothing, because it may have been deleted beside a living
+    instance.
+    """
+    descriptor = open_lock(database, instance)
+    if descriptor is not None:
+        try:
+            if not try_lock(descriptor, shared=True):
+                return True
+        finally:
+            os.close(descriptor)
+    return instance in holders_of_deleted(database)
 
-    before = signal.signal(signal.SIGALRM, expire)
-    try:
-        if timeout_s is not None:
-            signal.setitimer(signal.ITIMER_REAL, min(max(timeout_s, 0.001), _LONGEST_S))
-        fcntl.flock(descriptor, fcntl.LOCK_SH)
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-        os.close(descriptor)
+
+def living(database: str) -> list[str]:
+    """Returns the ids of the instances that live on the database, whatever is in it."""
+    directory, name = os.path.split(database)
+    pattern = re.compile(rf"{re.escape(name)}\.({_ID.pattern}){re.escape(SUFFIX)}")
+    found = [match[1] for entry in os.listdir(directory) if (match := pattern.fullmatch(entry))]
+    locked = {instance for instance in found if is_alive(database, instance)}
+    return sorted(locked | holders_of_deleted(database))
+
+
+def holders_of_deleted(database: str) -> set[str]:
+    """Returns the ids of instances whose lock file was deleted while they hold it.
+
+    Reads the open files of every process that this user may look into.
+    """
+    pattern = re.compile(rf"{re.escape(database)}\.({_ID.pattern}){re.escape(SUFFIX)} \(deleted\)")
+    found = set()
+    for pid in filter(str.isdecimal, os.listdir("/proc")):
+        try:
+            for descriptor in os.listdir(f"/proc/{pid}/fd"):
+                match = pattern.fullmatch(os.readlink(f"/proc/{pid}/fd/{descriptor}"))
+                if match is not None and _holds_lock(pid, descriptor):
+                    found.add(match[1])
+        except OSError:
+            continue  # the process has ended, or belongs to another user
+    return found
+
+
+def _holds_lock(pid: str, descriptor: str) -> bool:
+    with open(f"/proc/{pid}/fdinfo/{descriptor}", encoding="ascii") as file:
+        return "FLOCK" in file.read()
+
+
+def wait_until_dead(database: str, instance: str, timeout_s: float | None) -> None:
+    """Waits until no process of the instance lives. Raises WaitTimeoutError after `timeout_s`."""
+    end_s = NEVER_S if timeout_s is None else monotonic_s() + timeout_s
+    sleep_s = 0.001
+    while is_alive(database, instance):
+        left_s = end_s - monotonic_s()
+        if left_s <= 0:
+            raise WaitTimeoutError
+        time.sleep(min(sleep_s, left_s))
+        sleep_s = min(2 * sleep_s, _MAX_SLEEP_S)
 
 
 def remove(path: str) -> None:
-    """Deletes a lock file that is no longer needed; nothing if it is gone already."""
+    """Deletes a lock file that is no longer needed; does nothing if it is gone already."""
     try:
         os.unlink(path)
     except OSError as error:

@@ -155,11 +155,14 @@ class Ledger(Protocol):
         ...
 
     def instances(self) -> list[Instance]:
-        """All that are registered, dead or alive."""
+        """Returns all instances that are registered or have claims in force, dead or alive.
+
+        Of an instance without a row only the id is known.
+        """
         ...
 
-    def stop_requested(self, instance: str) -> bool:
-        """Whether somebody asked the instance to drain."""
+    def instance(self, instance: str) -> Instance | None:
+        """Returns the row of an instance; None if it is not registered."""
         ...
 
     def worker_started(self, instance: str, worker: int, pid: int, *, now_ms: int) -> None:

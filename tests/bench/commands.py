@@ -82,7 +82,7 @@ def _bare_inserts(database: str, count: int) -> None:
     )
     with connection:
         connection.executemany(
-            "INSERT INTO jobs (id, queue, priority, command, options, state, ready, run_at,"
+            "INSERT INTO jobs (id, queue, priority, command, options, state, ready, next_run_at,"
             " attempts, max_retries, runs, created_at, updated_at)"
             " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)",
             rows,

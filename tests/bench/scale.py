@@ -22,7 +22,7 @@ from queued.store.sqlite.dispatcher_store import SqliteLedger
 from tests.bench.measure import Row, Size, disk, median, verdict
 
 _FILL = """
-INSERT INTO jobs (id, queue, priority, command, options, state, ready, run_at, attempts,
+INSERT INTO jobs (id, queue, priority, command, options, state, ready, next_run_at, attempts,
                   max_retries, runs, created_at, updated_at)
 WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < :count)
 SELECT printf('%013d', n), 'q' || (n % 1000), (n % 10 = 1) * 5, 'true', '{}',
@@ -32,7 +32,7 @@ FROM numbers
 """
 _ATTEMPTS = """
 INSERT INTO attempts (job, number, instance, worker, started_at, ended_at, outcome, exit_code)
-SELECT seq, 1, 'bench', 1, run_at, run_at, 'exit', 0 FROM jobs WHERE state = 'completed'
+SELECT seq, 1, 'bench', 1, next_run_at, next_run_at, 'exit', 0 FROM jobs WHERE state = 'completed'
 """
 _DEAD = "UPDATE jobs SET state = 'dead' WHERE state = 'completed' AND seq % 100 = 99"
 

@@ -83,7 +83,7 @@ def test_the_database_of_another_queue_is_not_replaced(
     held = None
     if use == "a service":
         other.close()
-        held = instance_lock.hold(instance_lock.path_of(str(backup), "1m8abcdefgh00"))
+        held = instance_lock.create_locked(instance_lock.path_of(str(backup), "1m8abcdefgh00"))
     before = backup.read_bytes()
     done = queuectl("db", "backup", "--force", str(backup))
     assert (done.code, done.out) == (75, "")

@@ -57,7 +57,7 @@ def test_every_option(queuectl: Program) -> None:
     ).strip()
     job = queuectl.json("show", name)
     assert (job["id"], job["queue"], job["priority"], job["max_retries"]) == ("full", "q", -5, 7)
-    assert (job["run_at"], job["state"]) == ("2999-01-01T00:00:00.000Z", "scheduled")
+    assert (job["next_run_at"], job["state"]) == ("2999-01-01T00:00:00.000Z", "scheduled")
     assert job["options"] == {
         "backoff_base": 1.5,
         "backoff_jitter": 0.1,
@@ -110,7 +110,7 @@ def test_what_is_due_is_scheduled_no_more_though_nobody_works(
 )
 def test_a_time_is_a_date_or_seconds_since_1970(queuectl: Program, text: str, moment: str) -> None:
     queuectl.ok("enqueue", "--id", "a", "--run-at", text, "--", "true", TZ="UTC")
-    assert queuectl.json("show", "a")["run_at"] == moment
+    assert queuectl.json("show", "a")["next_run_at"] == moment
 
 
 def test_default_max_retries_is_fixed_when_it_is_enqueued(queuectl: Program) -> None:

@@ -16,7 +16,7 @@ from tests.cli.queuectl_runner import Program, failed, timeless
 WIDE_ID = "w" * 64
 FIELDS = {
     *("id", "command", "state", "queue", "priority", "attempts", "max_retries", "runs"),
-    *("run_at", "created_at", "updated_at", "last_error", "options"),
+    *("next_run_at", "created_at", "updated_at", "last_error", "options"),
 }
 
 
@@ -130,7 +130,7 @@ attempts    1 of 1 failed, run 1 times
 last error  exit 127 (command not found): sh: 1: nope: not found
 queue       default
 priority    0
-run at      MOMENT-OF-TWENTYFOUR-CHR
+next run    MOMENT-OF-TWENTYFOUR-CHR
 created     MOMENT-OF-TWENTYFOUR-CHR
 updated     MOMENT-OF-TWENTYFOUR-CHR
 

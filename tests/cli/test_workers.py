@@ -20,8 +20,8 @@ class Service:
     def __init__(self, queuectl: Program, name: str) -> None:
         self.name = name
         path = instance_lock.path_of(str(queuectl.database), name)
-        self._descriptor = instance_lock.hold(path)
-        instance = Instance(name, "host", 4711, "0.1.0", now_ms(), None, path)
+        self._descriptor = instance_lock.create_locked(path)
+        instance = Instance(name, "host", 4711, "0.1.0", now_ms(), None)
         with queuectl.ledger.transaction():
             queuectl.ledger.register(instance, now_ms=now_ms())
             queuectl.ledger.worker_started(name, 1, 5001, now_ms=now_ms())
@@ -38,6 +38,11 @@ def service(queuectl: Program) -> Service:
     Service(queuectl, "dead").end()
     queuectl.claim("alive", 2)
     return alive
+
+
+def _stop_requested(queuectl: Program, name: str) -> bool:
+    instance = queuectl.ledger.instance(name)
+    return instance is not None and instance.stop_requested_ms is not None
 
 
 def test_nothing_runs(queuectl: Program) -> None:
@@ -75,12 +80,12 @@ def test_status_counts_the_living(queuectl: Program, service: Service) -> None:
 
 def test_stop_waits(queuectl: Program, service: Service, until: Until) -> None:
     process = queuectl.start("worker", "stop")
-    until(lambda: queuectl.ledger.stop_requested("alive"))
+    until(lambda: _stop_requested(queuectl, "alive"))
     assert process.poll() is None
     service.end()
     out, err = process.communicate(timeout=10)
     assert (process.returncode, out, err) == (0, b"alive (pid 4711) stopped\n", b"")
-    assert not queuectl.ledger.stop_requested("dead")
+    assert not _stop_requested(queuectl, "dead")
 
 
 def test_stop_without_waiting(queuectl: Program, service: Service) -> None:
@@ -103,7 +108,7 @@ def test_stop_waits_for_as_long_as_one_likes(
 ) -> None:
     for_ever = ("--timeout", "9" * 20)
     process = queuectl.start("worker", "stop", *for_ever)
-    until(lambda: queuectl.ledger.stop_requested("alive"))
+    until(lambda: _stop_requested(queuectl, "alive"))
     service.end()
     out, err = process.communicate(timeout=10)
     assert (process.returncode, out, err) == (0, b"alive (pid 4711) stopped\n", b"")

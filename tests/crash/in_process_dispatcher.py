@@ -78,7 +78,7 @@ class Desk:
                 opened._database._connection.wal_autocheckpoint(0)
             self._runner: Any = TurnRunner(self.ledger, "i")
             with self.ledger.transaction():
-                instance = Instance("i", "host", 1, "0", NOW, None, "/nowhere")
+                instance = Instance("i", "host", 1, "0", NOW, None)
                 self.ledger.register(instance, now_ms=self.now_ms)
                 claims = self.ledger.running_claims("i")
             self._pool.claims = ClaimTable(claims)

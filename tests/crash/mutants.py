@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from queued.core import settlement
+from queued.core.job_options import JobOptions
 from queued.core.model import Claim, Ending
 from queued.service.dispatcher import rescuer, turn
 from queued.service.dispatcher.dispatcher import Dispatcher
@@ -43,7 +44,16 @@ def no_fence(_argument: str) -> None:
         if claim is None:
             job = database.row("show", job=sent.key.job)
             claim = Claim(
-                sent.key, job[1], job[2], job[4], {}, job[9], job[10], worker, job[8], job[8]
+                sent.key,
+                job[1],
+                job[2],
+                job[4],
+                JobOptions(),
+                job[9],
+                job[10],
+                worker,
+                job[8],
+                job[8],
             )
         made.reply(worker, Recorded(key=sent.key, accepted=True))
         self.settle(made, claim, sent.ending, *rest)
@@ -150,7 +160,7 @@ def printed_before_commit(_argument: str) -> None:
 
 def everybody_is_dead(_argument: str) -> None:
     """Liveness is not asked of the kernel: whoever is another is dead."""
-    _put(instance_lock, "take", lambda _descriptor, **_named: True)
+    _put(instance_lock, "try_lock", lambda _descriptor, **_named: True)
 
 
 def uncounted_moves(_argument: str) -> None:

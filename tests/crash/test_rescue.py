@@ -10,7 +10,7 @@ import pytest
 
 from queued.core.settings import Settings
 from queued.service.dispatcher import leftovers
-from queued.service.dispatcher.rescuer import Rescuer
+from queued.service.dispatcher.rescuer import OtherInstances, Rescuer
 from queued.service.linux import procfs
 from tests.service import Queue, eventually
 
@@ -52,7 +52,7 @@ def test_leftovers_are_killed_however_long_a_look_takes(monkeypatch: pytest.Monk
 
 def test_what_another_service_has_rescued_is_not_tried_again() -> None:
     """Nor is the time of the next try in the past for ever."""
-    rescuer = Rescuer(Mock(), Mock(), None, "own", Mock())
+    rescuer = Rescuer(Mock(), Mock(), None, OtherInstances("/queue.db", "own"), Mock())
     rescuer._again_s = {"dead": 0.0}
     assert not rescuer.rescue(Settings())
     assert rescuer.next_s == float("inf")

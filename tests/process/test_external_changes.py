@@ -73,21 +73,23 @@ def test_a_retry_moves_along_with_a_clock_that_was_set(queue: Queue) -> None:
     service = queue.serve()
     name = queue.add("exit 1", backoff_base=1000)
     given = queue.add("true", delay=5000)
-    before = queue.wait(name, "failed").run_at_ms
+    before = queue.wait(name, "failed").next_run_at_ms
     service.stop()
     sql(queue, "UPDATE clock SET offset_ms = offset_ms - 3600000")
     service = queue.serve()
     eventually(lambda: service.logged("clock.shifted"))
-    assert abs(queue.job(name).run_at_ms - before - 3_600_000) < 1500
+    assert abs(queue.job(name).next_run_at_ms - before - 3_600_000) < 1500
     scheduled = queue.job(given)
-    assert scheduled.run_at_ms == scheduled.created_ms + 5_000_000, "that is what the user said"
+    assert scheduled.next_run_at_ms == scheduled.created_ms + 5_000_000, (
+        "that is what the user said"
+    )
 
 
 def test_a_wait_for_the_database_is_no_jump_of_the_clock(queue: Queue) -> None:
     """The turn that waited has an old time in hand; a retry must not come early for that."""
     service = queue.serve()
     failing = queue.add("false", backoff_base=300, backoff_max=300)
-    due_ms = queue.wait(failing, "failed").run_at_ms
+    due_ms = queue.wait(failing, "failed").next_run_at_ms
     trigger = queue.add("true", delay=0.7)
     with closing(apsw.Connection(queue.path)) as other:
         other.set_busy_timeout(5000)
@@ -96,7 +98,7 @@ def test_a_wait_for_the_database_is_no_jump_of_the_clock(queue: Queue) -> None:
         other.execute("ROLLBACK")
     assert queue.wait(trigger).label == "completed"
     assert service.logged("clock.shifted") == []
-    assert queue.job(failing).run_at_ms == due_ms
+    assert queue.job(failing).next_run_at_ms == due_ms
 
 
 def _set(queue: Queue, key: str, value: str) -> None:
@@ -127,7 +129,6 @@ def _wakes(pid: int) -> int:
 def test_a_reader_does_not_wake_an_idle_dispatcher(queue: Queue) -> None:
     service = queue.serve()
     dispatcher = service.child(0)
-    lock = instance_lock.path_of(queue.path, service.instance)
     queue.wait(queue.add("true"))
     end = time.monotonic() + 0.5
     eventually(lambda: time.monotonic() > end)  # what it had to do is done
@@ -135,7 +136,7 @@ def test_a_reader_does_not_wake_an_idle_dispatcher(queue: Queue) -> None:
     for _ in range(30):
         with closing(SqliteStore(queue.path)) as store:
             store.status(now_ms=times.now_ms())
-        assert instance_lock.alive(lock)
+        assert instance_lock.is_alive(queue.path, service.instance)
     assert _wakes(dispatcher) - before < 10
 
 

@@ -105,7 +105,7 @@ def test_a_scheduled_job_waits_for_its_time(queue: Queue) -> None:
     assert queue.job(name).label == "scheduled"
     job = queue.wait(name)
     (attempt,) = queue.attempts(name)
-    assert job.run_at_ms <= attempt.started_ms <= job.run_at_ms + 500
+    assert job.next_run_at_ms <= attempt.started_ms <= job.next_run_at_ms + 500
 
 
 def test_settings_take_effect_at_once(queue: Queue) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from queued.core.errors import StorageError
+from queued.core.job_options import JobOptions
 from queued.core.model import Claim, Key
 from queued.service.dispatcher import leftovers
 from queued.service.dispatcher.leftovers import RunSessions
@@ -107,7 +108,7 @@ def test_a_pid_that_is_used_again_is_left_alone(leader: procfs.Process) -> None:
 
 def test_a_session_without_its_leader_is_waited_for_and_not_killed(nap: Nap) -> None:
     pid = _orphan(nap)
-    claim = Claim(Key(1, 1, 7), "j", "q", "c", {}, 0, 0, 1, 0, 0)
+    claim = Claim(Key(1, 1, 7), "j", "q", "c", JobOptions(), 0, 0, 1, 0, 0)
     noted = {7: CommandSession(os.getsid(pid), 1 << 60)}
     killed = leftovers.kill_leftovers("none", [claim], noted)
     assert (killed.signalled, [process.pid for process in killed.left]) == (0, [pid])
@@ -117,7 +118,7 @@ def test_a_session_without_its_leader_is_waited_for_and_not_killed(nap: Nap) -> 
 
 
 def test_what_was_seen_with_its_leader_is_killed_after_it(leader: procfs.Process) -> None:
-    claim = Claim(Key(1, 1, 7), "j", "q", "c", {}, 0, 0, 1, 0, 0)
+    claim = Claim(Key(1, 1, 7), "j", "q", "c", JobOptions(), 0, 0, 1, 0, 0)
     noted = {7: CommandSession(leader.pid, leader.started)}
     killed = leftovers.kill_leftovers("none", [claim], noted)
     assert killed.signalled >= 1

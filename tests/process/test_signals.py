@@ -114,13 +114,15 @@ def test_a_conf_file_that_was_not_there_at_the_start_is_found(
 def test_another_database_needs_a_restart(queue: Queue) -> None:
     path = conf(queue, f'db_path = "{queue.path}"\n')
     origin = SettingsOrigin({}, {}, str(path), paths.read_conf(str(path)))
-    instance = Instance("i", "here", 1, "0", 0, None, "lock")
+    instance = Instance("i", "here", 1, "0", 0, None)
+    lock = instance_lock.create_locked(str(queue.file("lock")))
     programs = InstancePrograms(
         instance=instance,
+        lock=lock,
         database=queue.path,
         origin=origin,
         settings=Settings(),
-        scoreboard=Scoreboard(RunNotes(instance_lock.hold(str(queue.file("lock"))))),
+        scoreboard=Scoreboard(RunNotes(lock)),
         cgroups=None,
     )
     programs.reload()

@@ -86,7 +86,7 @@ class Engine:
 
     def register(self, name: str = "i", pid: int = 10) -> Instance:
         """Registers an instance."""
-        instance = Instance(name, "host", pid, "0.1.0", NOW, None, f"/run/{name}.lock")
+        instance = Instance(name, "host", pid, "0.1.0", NOW, None)
         with self.ledger.transaction():
             self.ledger.register(instance, now_ms=NOW)
         return instance
@@ -116,7 +116,7 @@ class Engine:
         """The counters say what a count says."""
         counted = Counter(job.label for job in self.jobs())
         overdue = sum(
-            job.label is Label.SCHEDULED and job.run_at_ms <= now_ms for job in self.jobs()
+            job.label is Label.SCHEDULED and job.next_run_at_ms <= now_ms for job in self.jobs()
         )
         assert {label: n for label, n in self.ledger.counts().items() if n} == counted
         expected = {label: counted[label] for label in Label}

@@ -147,7 +147,9 @@ def test_a_service_that_starts_meanwhile_stops_a_restore(
         nonlocal calls
         calls += 1
         held = (
-            instance_lock.hold(instance_lock.path_of(path, "1m8abcdefgh00")) if calls == 2 else None
+            instance_lock.create_locked(instance_lock.path_of(path, "1m8abcdefgh00"))
+            if calls == 2
+            else None
         )
         try:
             plain(database)

@@ -2,8 +2,12 @@
 
 import os
 import select
+from contextlib import suppress
 from pathlib import Path
 
+import pytest
+
+from queued.core.errors import DatabaseUnusableError
 from queued.store import instance_lock
 from queued.store.change_watcher import ChangeWatcher
 from queued.store.sqlite.client_store import SqliteStore
@@ -19,11 +23,11 @@ def test_a_commit_is_seen_and_reading_is_not(path: str) -> None:
     changes = ChangeWatcher(path)
     store.config()
     assert not _readable(changes)
-    assert changes.take() == (False, False)
+    assert changes.read() == (False, False)
     store.config_set("workers", "4", now_ms=NOW)
     assert _readable(changes)
-    assert changes.take() == (True, False)
-    assert changes.take() == (False, False)
+    assert changes.read() == (True, False)
+    assert changes.read() == (False, False)
     changes.close()
     store.close()
 
@@ -33,33 +37,33 @@ def test_other_files_of_the_directory_do_not_count(path: str, tmp_path: Path) ->
     changes = ChangeWatcher(path)
     (tmp_path / "other.db").write_text("x")
     (tmp_path / "other.db.i.lock").write_text("x")
-    assert changes.take() == (False, False)
+    assert changes.read() == (False, False)
     changes.close()
 
 
 def test_the_end_of_an_instance_is_seen(path: str) -> None:
     SqliteStore(path).close()
     changes = ChangeWatcher(path)
-    descriptor = instance_lock.hold(instance_lock.path_of(path, "i"))
-    assert changes.take() == (False, False)
+    descriptor = instance_lock.create_locked(instance_lock.path_of(path, "i"))
+    assert changes.read() == (False, False)
     os.close(descriptor)
-    assert changes.take() == (False, True)
+    assert changes.read() == (False, True)
     changes.close()
 
 
 def test_a_reader_of_the_database_and_of_a_lock_causes_no_event(path: str) -> None:
     SqliteStore(path).close()
     lock = instance_lock.path_of(path, "i")
-    descriptor = instance_lock.hold(lock)
+    descriptor = instance_lock.create_locked(lock)
     kept_open = SqliteStore(path)
     changes = ChangeWatcher(path)
     store = SqliteStore(path)
     store.config()
     store.close()
-    assert instance_lock.alive(lock)
+    assert instance_lock.is_alive(path, "i")
     assert not _readable(changes)
     os.close(descriptor)
-    assert changes.take() == (False, True)
+    assert changes.read() == (False, True)
     changes.close()
     kept_open.close()
 
@@ -72,8 +76,39 @@ def test_one_look_takes_no_more_than_it_can_hold(path: str, tmp_path: Path) -> N
         for _ in range(2000):
             one.write(b"x")  # by turns: the kernel merges what is the same
             other.write(b"x")
-        assert changes.take() == (False, False)
+        assert changes.read() == (False, False)
         assert _readable(changes), "it is not lost"
-        assert changes.take() == (False, False)
+        assert changes.read() == (False, False)
         assert not _readable(changes)
+    changes.close()
+
+
+@pytest.mark.parametrize("side", ["", "-wal", "-shm"])
+def test_a_file_that_is_removed_or_replaced_is_seen(path: str, tmp_path: Path, side: str) -> None:
+    store = SqliteStore(path)
+    (tmp_path / "other").touch()
+    (tmp_path / "another").touch()
+    changes = ChangeWatcher(path)
+    os.replace(tmp_path / "other", f"{path}{side}")
+    assert changes.read().database
+    os.rename(f"{path}{side}", tmp_path / "kept")
+    assert changes.read().database
+    os.rename(tmp_path / "another", f"{path}{side}")
+    assert changes.read().database
+    os.unlink(f"{path}{side}")
+    assert changes.read().database
+    changes.close()
+    with suppress(DatabaseUnusableError):
+        store.version()
+    store.close()
+
+
+def test_a_lock_file_that_is_removed_is_seen(path: str) -> None:
+    SqliteStore(path).close()
+    lock = instance_lock.path_of(path, "i")
+    descriptor = instance_lock.create_locked(lock)
+    changes = ChangeWatcher(path)
+    os.unlink(lock)
+    assert changes.read().locks
+    os.close(descriptor)
     changes.close()

@@ -5,6 +5,7 @@ from itertools import pairwise
 
 import pytest
 
+from queued.core.job_options import JobOptions
 from queued.core.model import (
     Chunk,
     Claim,
@@ -42,7 +43,7 @@ def test_a_claim_carries_what_a_run_needs(engine: Engine) -> None:
     job = engine.add("echo $HOME", id="a", queue="q", options='{"nice": 5}', max_retries=7)
     claim = engine.must_claim(now_ms=NOW + 5, worker=3, token=2**63 - 1)
     key = Key(job, 1, 2**63 - 1)
-    assert claim == Claim(key, "a", "q", "echo $HOME", {"nice": 5}, 0, 7, 3, NOW, NOW + 5)
+    assert claim == Claim(key, "a", "q", "echo $HOME", JobOptions(nice=5), 0, 7, 3, NOW, NOW + 5)
     with engine.ledger.transaction():
         assert engine.ledger.running_claims("i") == [claim]
 
@@ -63,7 +64,7 @@ def test_the_order_of_any_mix(engine: Engine) -> None:
         engine.add(priority=dice.randint(-2, 2), run_at_ms=NOW - dice.randint(0, 5))
     order = [engine.store.show(engine.store.find(name)) for name in _order(engine)]
     assert len(order) == 200
-    keys = [(-job.priority, job.run_at_ms, job.seq) for job in order]
+    keys = [(-job.priority, job.next_run_at_ms, job.seq) for job in order]
     assert all(one < other for one, other in pairwise(keys))
 
 
@@ -92,7 +93,7 @@ def test_a_failed_job_comes_back_after_its_delay_and_not_before(engine: Engine) 
     assert engine.end(claim, FAILED) is State.PENDING
     failed = engine.store.show(job)
     assert (failed.label, failed.attempts, failed.runs) == (Label.FAILED, 1, 1)
-    assert (failed.run_at_ms, failed.last_error) == (NOW + 2000, "exit 1: no luck")
+    assert (failed.next_run_at_ms, failed.last_error) == (NOW + 2000, "exit 1: no luck")
     engine.promote(now_ms=NOW + 1999)
     assert engine.claim(now_ms=NOW + 1999) is None
     engine.promote(now_ms=NOW + 2000)
@@ -312,7 +313,7 @@ def test_waiting_retries_move_along_when_the_clock_is_set(engine: Engine, shift:
     assert look("one", 1050) == 0
     assert look("one", 1000 + shift) == shift
     assert look("one", 1000 + shift) == 0
-    run_at = [engine.store.show(job).run_at_ms for job in (failed, scheduled, ready)]
+    run_at = [engine.store.show(job).next_run_at_ms for job in (failed, scheduled, ready)]
     assert run_at == [NOW + 2000 + shift, NOW + 5000, NOW]
     assert look("two", 9999) == 0, "another boot is another clock"
     assert look("two", 9999) == 0

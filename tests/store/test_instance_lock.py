@@ -1,6 +1,7 @@
 """Liveness as a kernel lock."""
 
 import os
+import signal
 import stat
 import subprocess
 import sys
@@ -11,19 +12,27 @@ import pytest
 from queued.core.errors import StorageError, WaitTimeoutError
 from queued.core.ids import IdSource
 from queued.store import instance_lock
-from queued.store.sqlite.maintenance import open_existing
 
-HOLDER = (
-    "import os, sys; from queued.store import instance_lock; instance_lock.hold(sys.argv[1]);"
-    "print(flush=True); sys.stdin.read()"
-)
+HOLDER = """
+import os, sys
+from queued.store import instance_lock
+instance_lock.create_locked(sys.argv[1])
+print(flush=True)
+sys.stdin.read()
+"""
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
-def held(tmp_path: Path) -> str:
-    """Where a lock file may be made."""
-    return instance_lock.path_of(str(tmp_path / "queue.db"), "i")
+def database(tmp_path: Path) -> str:
+    """The path of a database; instance `i` is the one of these tests."""
+    return str(tmp_path / "queue.db")
+
+
+@pytest.fixture
+def held(database: str) -> str:
+    """Where the lock file of `i` may be made."""
+    return instance_lock.path_of(database, "i")
 
 
 def _holder(held: str) -> "subprocess.Popen[bytes]":
@@ -43,60 +52,61 @@ def _end(child: "subprocess.Popen[bytes]") -> None:
     child.communicate()
 
 
-def test_it_lives_as_long_as_the_lock_is_held(held: str) -> None:
-    assert not instance_lock.alive(held)
-    descriptor = instance_lock.hold(held)
-    assert instance_lock.alive(held)
+def test_it_lives_as_long_as_the_lock_is_held(database: str, held: str) -> None:
+    assert not instance_lock.is_alive(database, "i")
+    descriptor = instance_lock.create_locked(held)
+    assert instance_lock.is_alive(database, "i")
     assert stat.S_IMODE(os.stat(held).st_mode) == 0o600
     os.close(descriptor)
-    assert not instance_lock.alive(held)
+    assert not instance_lock.is_alive(database, "i")
 
 
-def test_it_lives_until_the_last_that_inherited_it_is_gone(held: str) -> None:
-    descriptor = instance_lock.hold(held)
+def test_it_lives_until_the_last_that_inherited_it_is_gone(database: str, held: str) -> None:
+    descriptor = instance_lock.create_locked(held)
     heir = os.dup(descriptor)
     os.close(descriptor)
-    assert instance_lock.alive(held)
+    assert instance_lock.is_alive(database, "i")
     os.close(heir)
-    assert not instance_lock.alive(held)
+    assert not instance_lock.is_alive(database, "i")
 
 
 def test_commands_do_not_inherit_it(held: str) -> None:
-    descriptor = instance_lock.hold(held)
+    descriptor = instance_lock.create_locked(held)
     assert not os.get_inheritable(descriptor)
     os.close(descriptor)
 
 
-def test_a_kill_frees_it(held: str) -> None:
+def test_a_kill_frees_it(database: str, held: str) -> None:
     child = _holder(held)
-    assert instance_lock.alive(held)
+    assert instance_lock.is_alive(database, "i")
     _end(child)
-    assert not instance_lock.alive(held)
+    assert not instance_lock.is_alive(database, "i")
 
 
 def test_one_name_is_held_once(held: str) -> None:
-    descriptor = instance_lock.hold(held)
+    descriptor = instance_lock.create_locked(held)
     with pytest.raises(StorageError, match="cannot make"):
-        instance_lock.hold(held)
+        instance_lock.create_locked(held)
     os.close(descriptor)
 
 
-def test_only_one_takes_what_is_dead(held: str) -> None:
-    os.close(instance_lock.hold(held))
-    first, second = instance_lock.look(held), instance_lock.look(held)
+def test_only_one_takes_what_is_dead(database: str, held: str) -> None:
+    os.close(instance_lock.create_locked(held))
+    first, second = instance_lock.open_lock(database, "i"), instance_lock.open_lock(database, "i")
     assert first is not None
     assert second is not None
-    assert instance_lock.take(first)
-    assert not instance_lock.take(second)
+    assert instance_lock.try_lock(first)
+    assert not instance_lock.try_lock(second)
     os.close(first)
-    assert instance_lock.take(second)
+    assert instance_lock.try_lock(second)
     os.close(second)
 
 
-def test_waiting_ends_with_the_holder(held: str) -> None:
+def test_waiting_ends_with_the_holder(database: str, held: str) -> None:
     child = _holder(held)
     assert child.stdin is not None
-    code = f"from queued.store import instance_lock; instance_lock.wait_gone({held!r}, 60)"
+    wait = f"wait_until_dead({database!r}, 'i', 60)"
+    code = f"from queued.store import instance_lock; instance_lock.{wait}"
     waiter = subprocess.Popen(
         [sys.executable, "-c", code],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -105,26 +115,93 @@ def test_waiting_ends_with_the_holder(held: str) -> None:
     assert waiter.wait() == 0
 
 
-def test_waiting_ends_at_its_limit(held: str) -> None:
-    descriptor = instance_lock.hold(held)
+def test_waiting_ends_at_its_limit(database: str, held: str) -> None:
+    descriptor = instance_lock.create_locked(held)
     for limit_s in (0.05, 0):
         with pytest.raises(WaitTimeoutError):
-            instance_lock.wait_gone(held, limit_s)
+            instance_lock.wait_until_dead(database, "i", limit_s)
     os.close(descriptor)
-    instance_lock.wait_gone(held, None)
+    instance_lock.wait_until_dead(database, "i", None)
 
 
-def test_what_is_gone_is_not_waited_for_and_can_be_removed(held: str) -> None:
-    os.close(instance_lock.hold(held))
+def test_what_is_gone_is_not_waited_for_and_can_be_removed(database: str, held: str) -> None:
+    os.close(instance_lock.create_locked(held))
     instance_lock.remove(held)
     instance_lock.remove(held)
-    assert instance_lock.look(held) is None
-    instance_lock.wait_gone(held, None)
+    assert instance_lock.open_lock(database, "i") is None
+    instance_lock.wait_until_dead(database, "i", None)
 
 
 def test_the_lock_of_another_database_is_not_ours(tmp_path: Path) -> None:
     name = IdSource().make(0)
-    descriptor = instance_lock.hold(instance_lock.path_of(str(tmp_path / "queue.db"), name))
-    assert open_existing.alive(str(tmp_path / "queue.db")) == [name]
-    assert open_existing.alive(str(tmp_path / "queue")) == []
+    path = instance_lock.path_of(str(tmp_path / "queue.db"), name)
+    descriptor = instance_lock.create_locked(path)
+    assert instance_lock.living(str(tmp_path / "queue.db")) == [name]
+    assert instance_lock.living(str(tmp_path / "queue")) == []
     os.close(descriptor)
+
+
+def test_waiting_ends_at_its_limit_though_signals_are_blocked(database: str, held: str) -> None:
+    descriptor = instance_lock.create_locked(held)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        with pytest.raises(WaitTimeoutError):
+            instance_lock.wait_until_dead(database, "i", 0.05)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        os.close(descriptor)
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_lock_file_that_is_deleted_is_no_death(
+    database: str, held: str, *, replaced: bool
+) -> None:
+    child = _holder(held)
+    os.unlink(held)
+    if replaced:
+        Path(held).touch()
+    assert instance_lock.is_alive(database, "i")
+    assert instance_lock.living(database) == ["i"]
+    _end(child)
+    assert not instance_lock.is_alive(database, "i")
+    assert instance_lock.living(database) == []
+
+
+def test_to_look_at_a_deleted_lock_file_is_no_life(database: str, held: str) -> None:
+    os.close(instance_lock.create_locked(held))
+    descriptor = instance_lock.open_lock(database, "i")
+    assert descriptor is not None
+    os.unlink(held)
+    assert not instance_lock.is_alive(database, "i")
+    os.close(descriptor)
+
+
+def test_a_lock_file_is_in_place_until_it_is_deleted_or_replaced(held: str) -> None:
+    descriptor = instance_lock.create_locked(held)
+    assert instance_lock.is_in_place(held, descriptor)
+    os.unlink(held)
+    assert not instance_lock.is_in_place(held, descriptor)
+    Path(held).touch()
+    assert not instance_lock.is_in_place(held, descriptor)
+    os.close(descriptor)
+
+
+def test_only_a_regular_file_is_opened_as_a_lock(
+    database: str, held: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def opened(path: str, *_: object) -> int:
+        raise AssertionError(path)
+
+    monkeypatch.setattr(os, "open", opened)
+    for make in (os.mkfifo, lambda path: os.symlink("/dev/null", path)):
+        make(held)
+        assert instance_lock.open_lock(database, "i") is None
+        assert not instance_lock.is_alive(database, "i")
+        os.unlink(held)
+
+
+@pytest.mark.parametrize("name", ["", "../i", "a/b", "I", "i\n", "\u00e9"])
+def test_a_lock_file_has_the_name_of_an_id(database: str, name: str) -> None:
+    with pytest.raises(ValueError, match="is no id"):
+        instance_lock.path_of(database, name)
+    assert instance_lock.open_lock(database, name) is None

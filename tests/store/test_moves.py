@@ -3,6 +3,7 @@
 import pytest
 
 from queued.core.errors import ConflictError
+from queued.core.job_options import JobOptions
 from queued.core.model import MOVES, Claim, Key, Operation, State
 from queued.core.settlement import Verdict
 from tests.store.engine import NOW, Engine
@@ -26,7 +27,7 @@ def _apply(engine: Engine, operation: Operation, job: int, claim: Claim | None, 
                 return False
     if claim is None:
         key = Key(job, engine.store.show(job).runs, 77)
-        claim = Claim(key, "", "", "", {}, 0, 3, 1, NOW, NOW)
+        claim = Claim(key, "", "", "", JobOptions(), 0, 3, 1, NOW, NOW)
     return engine.settle(claim, Verdict(to, 0, LATER + 1, None), now_ms=LATER) is not None
 
 

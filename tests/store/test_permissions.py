@@ -76,7 +76,7 @@ def test_all_is_made_with_the_mode_of_its_place(
     before = os.umask(umask)
     try:
         store = SqliteStore(path)
-        os.close(instance_lock.hold(instance_lock.path_of(path, "i")))
+        os.close(instance_lock.create_locked(instance_lock.path_of(path, "i")))
         permissions.make_directory(str(directory / "log" / "deeper"))
     finally:
         os.umask(before)

@@ -223,9 +223,13 @@ class Walk(RuleBasedStateMachine):
         assert found.keys() == self._model.tasks.keys()
         for seq, task in self._model.tasks.items():
             job = found[seq]
-            assert (job.state, job.run_at_ms, job.attempts, job.runs, job.cancel_requested_ms) == (
-                *(task.state, task.run_at, task.attempts, task.runs, task.cancel),
-            )
+            assert (
+                job.state,
+                job.next_run_at_ms,
+                job.attempts,
+                job.runs,
+                job.cancel_requested_ms,
+            ) == (*(task.state, task.run_at, task.attempts, task.runs, task.cancel),)
             assert (job.queue, job.priority, job.updated_ms) == (
                 *(task.queue, task.priority, task.updated),
             )

@@ -14,6 +14,7 @@ import pytest
 
 from queued.core.errors import (
     BusyError,
+    ConfigError,
     DatabaseUnusableError,
     DeniedError,
     QueuedError,
@@ -24,6 +25,7 @@ from queued.store.sqlite import schema
 from queued.store.sqlite.busy_handler import BusyHandler
 from queued.store.sqlite.client_store import SqliteStore
 from queued.store.sqlite.connection import named_errors
+from queued.store.sqlite.maintenance import integrity_check
 from tests.store.engine import NOW
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -336,3 +338,52 @@ def test_errors_of_the_engine_become_ours(error: Exception, named: type[Exceptio
     if named is not apsw.SQLError:
         assert "/x/queue.db" in str(raised.value)
         assert raised.value.__cause__ is error
+
+
+@pytest.mark.parametrize("side", ["", "-wal", "-shm"])
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_file_that_is_gone_or_another_takes_no_commit(
+    path: str, tmp_path: Path, side: str, *, replaced: bool
+) -> None:
+    store = _open(path)
+    os.rename(f"{path}{side}", tmp_path / "moved")
+    if replaced:
+        Path(f"{path}{side}").write_bytes((tmp_path / "moved").read_bytes())
+    told = f"{path}{side} was removed or replaced"
+    for use in (store.version, lambda: store.config_set("workers", "4", now_ms=NOW)):
+        with pytest.raises(DatabaseUnusableError, match=told):
+            use()
+    after = _contents(Path(path).parent)
+    store.close()
+    assert _contents(Path(path).parent) == after, "no checkpoint and no file deleted"
+
+
+@pytest.mark.parametrize("mode", ["delete", "truncate", "persist"])
+def test_another_journal_mode_is_switched_back(path: str, mode: str) -> None:
+    _open(path).close()
+    with _sqlite(path) as connection:
+        connection.execute(f"PRAGMA journal_mode = {mode}")
+    report = integrity_check.check(path, BusyHandler(10), full=False)
+    assert report.problems == [
+        "the journal mode is delete, not wal: a power cut may lose jobs; a start mends it"
+    ]
+    store = _open(path)
+    assert store._database._connection.pragma("journal_mode") == "wal"
+    store.close()
+    assert integrity_check.check(path, BusyHandler(10), full=False).problems == []
+
+
+@pytest.mark.parametrize("loaded", ["3.40.1", "3.51.2"])
+def test_a_library_that_can_lose_commits_is_refused(
+    path: str, monkeypatch: pytest.MonkeyPatch, loaded: str
+) -> None:
+    monkeypatch.setattr(apsw, "sqlite_lib_version", lambda: loaded)
+    with pytest.raises(ConfigError, match=f"SQLite {loaded} can lose committed jobs"):
+        _open(path)
+    assert not Path(path).exists()
+
+
+def test_a_library_that_cannot_is_taken(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for loaded in ("3.51.3", "3.100.0", "4.0.0"):
+        monkeypatch.setattr(apsw, "sqlite_lib_version", lambda loaded=loaded: loaded)
+        _open(path).close()

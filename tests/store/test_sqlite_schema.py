@@ -38,7 +38,7 @@ PLANS = {
         f"{BY_ROW} (rowid=?)",
     ],
     "settle": [f"{BY_ROW} (rowid=?)"],
-    "promote": [f"{BY_ROW} (rowid=?)", f"{WAITING} (run_at<?)"],
+    "promote": [f"{BY_ROW} (rowid=?)", f"{WAITING} (next_run_at<?)"],
     "next_due": [WAITING],
     "running_claims": [BY_STATE, OF_ATTEMPTS],
     "cancel_requests": [BY_STATE, OF_ATTEMPTS],
@@ -56,7 +56,7 @@ PLANS = {
     "list_completed": [f"{BY_ROW} (rowid>?)"],
     "list_completed_reverse": [f"{BY_ROW} (rowid<?)"],
     "status": ["SCAN counts"],
-    "overdue": ["SEARCH jobs USING INDEX jobs_waiting (run_at<?)"],
+    "overdue": ["SEARCH jobs USING INDEX jobs_waiting (next_run_at<?)"],
     "store_output": [f"{BY_ROW} (rowid=?)"],
 }
 SMALL = {"clock", "counts", "settings", "instances", "w", "p"}  # tables that may be read whole
@@ -225,13 +225,13 @@ def test_an_upgrade_that_breaks_is_as_if_it_had_not_begun(
 
 def test_the_constraints_state_the_invariants(connection: apsw.Connection) -> None:
     insert = (
-        "INSERT INTO jobs (id, queue, priority, command, options, state, ready, run_at, attempts,"
-        " max_retries, runs, token, cancel_requested_at, created_at, updated_at)"
-        " VALUES (:id, 'q', 0, 'true', :options, :state, :ready, 0, :attempts, 3, :runs, :token,"
+        "INSERT INTO jobs (id, queue, priority, command, options, state, ready, next_run_at,"
+        " attempts, max_retries, runs, token, cancel_requested_at, created_at, updated_at)"
+        " VALUES (:id, 'q', 0, :command, :options, :state, :ready, 0, :attempts, 3, :runs, :token,"
         " :cancel, 0, 0)"
     )
     good = {"id": "a", "options": "{}", "state": "pending", "ready": 1, "attempts": 0, "runs": 0}
-    good |= {"token": None, "cancel": None}
+    good |= {"token": None, "cancel": None, "command": "\u00e9" * 65535}
     bad: list[dict[str, object]] = [
         {"id": ""},
         {"id": "x" * 65},
@@ -244,6 +244,13 @@ def test_the_constraints_state_the_invariants(connection: apsw.Connection) -> No
         {"state": "processing", "ready": 0},
         {"cancel": 1},
         {"ready": 2},
+        {"options": "[]"},
+        {"options": "7"},
+        {"command": ""},
+        {"command": "a\0b"},
+        {"command": "\u00e9" * 65536},
+        {"runs": 2**63 - 1},
+        {"runs": 1_000_000_000},
     ]
     for change in bad:
         with pytest.raises(apsw.ConstraintError):

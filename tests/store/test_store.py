@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from queued.core.errors import ConflictError, NotFoundError, QueuedError, UsageError
+from queued.core.job_options import JobOptions
 from queued.core.model import Instance, Job, JobFilter, Label, NewJob, State, Summary, WorkerStatus
 from queued.store.sqlite.client_store import DuplicateJobError
 from tests.store.engine import FAILED, NOW, OK, Engine
@@ -17,7 +18,7 @@ def test_a_job_is_stored_as_it_was_given(engine: Engine) -> None:
     )
     assert engine.store.enqueue([new], max_retries=3, now_ms=NOW) == ["id"]
     job = engine.store.show(engine.store.find("id"))
-    options: dict[str, object] = {"env": {"A": "\u00e9"}}
+    options = JobOptions(env={"A": "\u00e9"})
     assert job == Job(
         *(1, "id", "q", -9, new.command, options, State.PENDING, Label.SCHEDULED),
         *(NOW + 50, 0, 0, 0, None, None, NOW, NOW),
@@ -26,7 +27,12 @@ def test_a_job_is_stored_as_it_was_given(engine: Engine) -> None:
 
 def test_what_a_job_does_not_say_is_filled_in(engine: Engine) -> None:
     job = engine.store.show(engine.add("true", delay_ms=7))
-    assert (job.run_at_ms, job.max_retries, job.queue, job.priority) == (NOW + 7, 3, "default", 0)
+    assert (job.next_run_at_ms, job.max_retries, job.queue, job.priority) == (
+        NOW + 7,
+        3,
+        "default",
+        0,
+    )
 
 
 def test_ids_that_are_made_are_in_the_order_of_the_jobs(engine: Engine) -> None:
@@ -217,7 +223,7 @@ def test_retry_gives_the_full_budget_and_keeps_the_history(engine: Engine) -> No
     assert engine.store.retry([job], now_ms=NOW + 9) == [engine.store.show(job).id]
     again = engine.store.show(job)
     assert (again.state, again.attempts, again.runs) == (State.PENDING, 0, 1)
-    assert (again.run_at_ms, again.last_error) == (NOW + 9, "exit 1")
+    assert (again.next_run_at_ms, again.last_error) == (NOW + 9, "exit 1")
     assert len(engine.store.attempts(job)) == 1
     assert engine.must_claim(now_ms=NOW + 9).key.attempt == 2
 
@@ -264,7 +270,8 @@ def test_instances_come_and_go(engine: Engine) -> None:
     engine.store.stop("i", now_ms=NOW + 1)
     engine.store.stop("i", now_ms=NOW + 2)
     assert engine.store.instances()[0] == one._replace(stop_requested_ms=NOW + 1)
-    assert [engine.ledger.stop_requested(name) for name in ("i", "j", "k")] == [True, False, False]
+    assert engine.ledger.instance("i") == one._replace(stop_requested_ms=NOW + 1)
+    assert [engine.ledger.instance(name) for name in ("j", "k")] == [two, None]
     with engine.ledger.transaction():
         assert [engine.ledger.unregister(name) for name in ("i", "i", "k")] == [True, False, False]
     assert list(engine.store.instances()) == [two]

@@ -63,16 +63,11 @@ def _budget(history: History, job: Job) -> int:
 def _counts(job: Job, run: Attempt) -> bool:
     if run.outcome is None or run.outcome in _NEVER_COUNTED or _succeeded(run):
         return False
-    return not (run.outcome is Outcome.EXIT and run.exit_code in _codes(job, "defer_on"))
+    return not (run.outcome is Outcome.EXIT and run.exit_code in (job.options.defer_on or ()))
 
 
 def _succeeded(run: Attempt) -> bool:
     return run.outcome is Outcome.EXIT and run.exit_code == 0
-
-
-def _codes(job: Job, option: str) -> list[object]:
-    codes = job.options.get(option)
-    return codes if isinstance(codes, list) else []
 
 
 def _illegal(history: History) -> Iterator[str]:
@@ -93,7 +88,7 @@ def _illegal(history: History) -> Iterator[str]:
 def _dies(job: Job, last: Attempt) -> bool:
     if not _counts(job, last):
         return False
-    return job.attempts >= job.max_retries or last.exit_code in _codes(job, "no_retry_on")
+    return job.attempts >= job.max_retries or last.exit_code in (job.options.no_retry_on or ())
 
 
 def _too_often(history: History, job: Job) -> Iterator[str]:
@@ -179,7 +174,7 @@ def _early(history: History) -> Iterator[str]:
         failed, budgets = 0, set(history.retried.get(job.id, []))
         for before, after in pairwise(history.attempts[job.id]):
             failed = 0 if before.number - 1 in budgets else failed
-            deferred = before.exit_code in _codes(job, "defer_on")
+            deferred = before.exit_code in (job.options.defer_on or ())
             failed += _counts(job, before)
             if before.number in budgets or not (deferred or _counts(job, before)):
                 continue
@@ -190,7 +185,7 @@ def _early(history: History) -> Iterator[str]:
 
 
 def _delay_ms(job: Job, failed: int) -> float:
-    base, longest = (float(str(job.options.get(f"backoff_{x}", 0))) for x in ("base", "max"))
+    base, longest = job.options.backoff_base or 0, job.options.backoff_max or 0
     return min(base**failed, longest) * 1000
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from queued.core.job_options import JobOptions
 from queued.core.model import Attempt, Job, Label, Outcome, State
 from queued.store.sqlite.client_store import SqliteStore
 from tests.torture import checker
@@ -15,7 +16,7 @@ from tests.torture.history import History, Mark, Witness, read
 
 
 def _job(name: str, state: State, **changes: Any) -> Job:
-    options: dict[str, object] = {"backoff_base": 2, "backoff_max": 4}
+    options = JobOptions(backoff_base=2, backoff_max=4)
     job = Job(
         *(1, name, "default", 0, "true", options, state, Label(state)),
         *(0, 0, 3, 1, None, None, 0, 0),
@@ -160,7 +161,7 @@ def test_a_run_that_is_put_off_is_not_counted_and_waits() -> None:
     history.output["good", 2] = b"hello\n"
     history.announced.clear()
     history.seen.clear()
-    options = {"backoff_base": 2, "backoff_max": 4, "defer_on": [75]}
+    options = JobOptions(backoff_base=2, backoff_max=4, defer_on=(75,))
     _set_job("good", options=options)(history)
     assert checker.check(history) == []
     history.attempts["good"][1] = _run(2, started_ms=12_000)

@@ -5,6 +5,7 @@ from itertools import pairwise
 import pytest
 
 from queued.core import times
+from queued.core.job_options import JobOptions
 from queued.core.model import Claim, Key
 from queued.core.settings import Settings
 from queued.service.dispatcher.claim_tokens import Tokens
@@ -19,7 +20,7 @@ def _claim(job: int, worker: int) -> Claim:
         id=str(job),
         queue="default",
         command="true",
-        options={},
+        options=JobOptions(),
         attempts=0,
         max_retries=3,
         worker=worker,

@@ -1,5 +1,6 @@
 """When results may wait for others to share a commit, and when not."""
 
+from queued.core.job_options import JobOptions
 from queued.core.model import Chunk, Claim, Ending, Key, Outcome
 from queued.service.dispatcher.claims import ClaimTable
 from queued.service.dispatcher.group_commit import GroupCommit
@@ -9,7 +10,7 @@ from queued.service.ipc.messages import Message, Output, Piece, Result, Returned
 def _claims(**held: int) -> ClaimTable:
     """So many claims for each worker, as w7=3."""
     return ClaimTable(
-        Claim(Key(job, 1, job), "j", "q", "c", {}, 0, 0, int(name[1:]), 0, 0)
+        Claim(Key(job, 1, job), "j", "q", "c", JobOptions(), 0, 0, int(name[1:]), 0, 0)
         for name, count in held.items()
         for job in range(count)
     )

@@ -1,10 +1,13 @@
 """What an ending makes of its job, and how it is told."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from queued.core import model
+from queued.core.job_options import JobOptions
 from queued.core.model import (
     MOVES,
     Claim,
@@ -37,9 +40,11 @@ ENDINGS = st.builds(
 )
 
 
-def _claim(attempts: int = 0, max_retries: int = 3, **options: object) -> Claim:
+def _claim(attempts: int = 0, max_retries: int = 3, **options: Any) -> Claim:
     key = Key(job=1, attempt=attempts + 1, token=99)
-    return Claim(key, "a", "default", "true", options, attempts, max_retries, 1, 5_000, 6_000)
+    return Claim(
+        key, "a", "default", "true", JobOptions(**options), attempts, max_retries, 1, 5_000, 6_000
+    )
 
 
 def _judge(claim: Claim, ending: Ending) -> Verdict:
@@ -54,7 +59,7 @@ def test_exit_0_completes() -> None:
 def test_a_failure_counts_and_waits(ending: Ending) -> None:
     verdict = _judge(_claim(), ending)
     assert verdict == Verdict(State.PENDING, 1, 12_000, describe(ending))
-    assert _judge(_claim(attempts=1), ending).run_at_ms == 14_000
+    assert _judge(_claim(attempts=1), ending).next_run_at_ms == 14_000
 
 
 @pytest.mark.parametrize(
@@ -89,17 +94,19 @@ def test_a_cancelled_one_is_cancelled() -> None:
 
 
 def test_exit_codes_that_are_hopeless_kill_at_once() -> None:
-    assert _judge(_claim(no_retry_on=[7]), FAILED).state is State.DEAD
-    assert _judge(_claim(no_retry_on=[8]), FAILED).state is State.PENDING
+    assert _judge(_claim(no_retry_on=(7,)), FAILED).state is State.DEAD
+    assert _judge(_claim(no_retry_on=(8,)), FAILED).state is State.PENDING
 
 
 def test_exit_codes_that_mean_not_now_do_not_count() -> None:
-    assert _judge(_claim(2, 3, defer_on=[7]), FAILED) == Verdict(State.PENDING, 0, 18_000, "exit 7")
+    assert _judge(_claim(2, 3, defer_on=(7,)), FAILED) == Verdict(
+        State.PENDING, 0, 18_000, "exit 7"
+    )
 
 
 def test_only_an_exit_has_an_exit_code() -> None:
     timeout = Ending(Outcome.TIMEOUT, exit_code=7)
-    assert _judge(_claim(no_retry_on=[7]), timeout).state is State.PENDING
+    assert _judge(_claim(no_retry_on=(7,)), timeout).state is State.PENDING
 
 
 @given(ENDINGS, st.integers(0, 10), st.integers(0, 10), st.floats(1, 1e300), st.floats(0, 1e7))
@@ -112,13 +119,13 @@ def test_every_ending_has_a_legal_verdict(
     assert (verdict.error is None) is ending.succeeded
     assert verdict.counted in {0, 1}
     if verdict.counted:
-        assert verdict.state is State.DEAD or verdict.run_at_ms >= 10_000
+        assert verdict.state is State.DEAD or verdict.next_run_at_ms >= 10_000
 
 
 @given(st.floats(1, 60))
 def test_a_retry_never_comes_early(base: float) -> None:
     verdict = judge(_claim(), FAILED, Backoff(base, 3600, 0), now_ms=0)
-    assert verdict.run_at_ms >= base * 1000
+    assert verdict.next_run_at_ms >= base * 1000
 
 
 @pytest.mark.parametrize(

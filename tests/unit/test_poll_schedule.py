@@ -61,7 +61,7 @@ def test_after_the_end_of_an_instance_its_lock_is_tried_for_a_second(
 ) -> None:
     deadlines = Deadlines()
     schedule = PollSchedule(watcher, deadlines)
-    descriptor = instance_lock.hold(instance_lock.path_of(str(tmp_path / "queue.db"), "i"))
+    descriptor = instance_lock.create_locked(instance_lock.path_of(str(tmp_path / "queue.db"), "i"))
     schedule.on_event()
     assert deadlines.next_s == times.NEVER_S
     os.close(descriptor)

@@ -10,7 +10,7 @@ import socket
 from typing import NamedTuple
 
 from queued.core import times
-from queued.core.errors import BusyError, DeniedError, QueuedError, StorageError
+from queued.core.errors import BusyError, DeniedError, EvictedError, QueuedError, StorageError
 from queued.core.model import Instance, Key
 from queued.core.settings import Settings
 from queued.service.dispatcher import job_log, stage
@@ -24,7 +24,7 @@ from queued.service.dispatcher.load_reporter import LoadReporter
 from queued.service.dispatcher.output_log import OutputLog
 from queued.service.dispatcher.poll_schedule import PollSchedule, watch
 from queued.service.dispatcher.pruner import Pruner
-from queued.service.dispatcher.rescuer import Rescuer
+from queued.service.dispatcher.rescuer import OtherInstances, Rescuer
 from queued.service.dispatcher.stage import Event, Stage
 from queued.service.dispatcher.turn import Turn, TurnRunner
 from queued.service.dispatcher.worker_pool import WorkerPool
@@ -73,6 +73,7 @@ class Dispatcher:
         *,
         database: str,
         instance: Instance,
+        lock: int,
         sources: Sources,
         supervisor: socket.socket,
         scoreboard: Scoreboard,
@@ -83,6 +84,8 @@ class Dispatcher:
         self._scoreboard = scoreboard
         self._cgroups = cgroups
         self._instance = instance
+        self._lock = lock
+        self._lock_path = instance_lock.path_of(database, instance.id)
         self._live_settings = LiveSettings(sources, log)
         self._log = log
         self._supervisor = channel.DescriptorChannel(supervisor)
@@ -129,9 +132,8 @@ class Dispatcher:
         )
         self._clock = ClockShift(self._ledger, self._log)
         self._pruner = Pruner(self._ledger, self._log)
-        self._rescuer = Rescuer(
-            self._ledger, self._runner, self._cgroups, self._instance.id, self._log
-        )
+        others = OtherInstances(self._database, self._instance.id)
+        self._rescuer = Rescuer(self._ledger, self._runner, self._cgroups, others, self._log)
         watcher = watch(self._database, self._log)
         self._schedule = PollSchedule(watcher, self._deadlines)
         if watcher is not None:
@@ -158,7 +160,7 @@ class Dispatcher:
             with self._ledger.transaction():
                 unregistered = self._ledger.unregister(self._instance.id)
             if unregistered:
-                instance_lock.remove(self._instance.lock_path)
+                instance_lock.remove(self._lock_path)
         self._ledger.close()
 
     # Events
@@ -264,15 +266,22 @@ class Dispatcher:
 
         The turn holds the write lock, so that no commit is missed.
         """
+        if not instance_lock.is_in_place(self._lock_path, self._lock):
+            msg = f"the lock file {self._lock_path} was removed or replaced; the service ends"
+            raise EvictedError(msg)
         version = self._ledger.version()
         if version == self._version and not again:
             return None
         self._version = version
+        own = self._ledger.instance(self._instance.id)
+        if own is None:
+            msg = f"the row of this service was removed from {self._database}; the service ends"
+            raise EvictedError(msg)
         stored = self._ledger.config()
         self._settings_changed |= self._live_settings.apply(stored)
         return DatabaseChanges(
             stored,
-            self._ledger.stop_requested(self._instance.id),
+            own.stop_requested_ms is not None,
             self._ledger.cancel_requests(self._instance.id),
             self._ledger.instances(),
         )

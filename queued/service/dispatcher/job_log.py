@@ -34,7 +34,7 @@ def _finished(log: Log, finished: RecordedRun) -> None:
         state=finished.state,
         attempts=claim.attempts + verdict.counted,
         max_retries=claim.max_retries,
-        retry_at=times.iso(verdict.run_at_ms) if finished.state is State.PENDING else None,
+        retry_at=times.iso(verdict.next_run_at_ms) if finished.state is State.PENDING else None,
         waited_ms=max(0, claim.claimed_ms - claim.due_ms),
         ran_ms=ending.ran_ms,
         cpu_ms=ending.cpu_ms,

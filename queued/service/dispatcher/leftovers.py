@@ -31,7 +31,7 @@ def kill_leftovers(
 
     def find() -> Found:
         found = sessions.scan()
-        own = {*_marked(instance, running), *found.own}
+        own = {*marked(instance, running), *found.own}
         grouped = Found([]) if cgroups is None else cgroups.kill(running, instance)
         own |= {*grouped.own}
         unseen = grouped.unseen or runs_alive()
@@ -84,7 +84,8 @@ def _name(claim: Claim) -> RunName:
     return claim.id.encode(), str(claim.key.attempt).encode()
 
 
-def _marked(instance: str, running: set[RunName]) -> list[Process]:
+def marked(instance: str, running: set[RunName]) -> list[Process]:
+    """Returns the living processes of an instance's runs, less those left on purpose."""
     return _tree(
         [
             found.process

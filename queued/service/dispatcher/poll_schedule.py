@@ -22,9 +22,9 @@ class PollSchedule:
     def on_event(self) -> None:
         """Reads the events of the watcher."""
         if self._watcher is not None:
-            written, closed = self._watcher.take()
-            self.requested = self.requested or written
-            if closed:
+            changes = self._watcher.read()
+            self.requested = self.requested or changes.database
+            if changes.locks:
                 now_s = times.monotonic_s()
                 self._lock_looks_s = [now_s + after_s for after_s in _LOCK_LOOKS_S]
                 self._deadlines.set("lock", now_s)

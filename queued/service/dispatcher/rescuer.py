@@ -12,7 +12,7 @@ from queued.core.model import Instance
 from queued.core.settings import Settings
 from queued.service.dispatcher import job_log
 from queued.service.dispatcher.claims import ClaimTable
-from queued.service.dispatcher.leftovers import kill_leftovers
+from queued.service.dispatcher.leftovers import kill_leftovers, marked
 from queued.service.dispatcher.turn import ClaimLoss, Turn, TurnRunner
 from queued.service.ipc import run_notes
 from queued.service.ipc.run_notes import CommandSession
@@ -28,24 +28,38 @@ _AGAIN_S = 5.0
 class OtherInstances:
     """The other instances of this database, each with its lock file open to be tried."""
 
-    def __init__(self, own: str) -> None:
+    def __init__(self, database: str, own: str) -> None:
+        self._database = database
         self._own = own
         self._files: dict[str, int | None] = {}
 
-    def dead(self, registered: list[Instance]) -> list[Instance]:
-        """Those whose lock we now hold, or whose lock file is gone."""
+    def lock_dead(self, registered: list[Instance]) -> list[Instance]:
+        """Locks the lock files of the dead instances among `registered` and returns these.
+
+        An instance whose lock file is gone is dead only if no process holds the deleted file.
+        """
         others = {instance.id: instance for instance in registered if instance.id != self._own}
         for name in self._files.keys() - others.keys():
             self._close(name)
-        for name, instance in others.items():
-            if name not in self._files:
-                # Kept open: closing it would look like its owner's end to everybody who watches.
-                self._files[name] = instance_lock.look(instance.lock_path)
-        return [instance for name, instance in others.items() if self._free(self._files[name])]
+        for name in others:
+            if self._files.get(name) is None:
+                # Kept open, because watchers take the closing of a lock file for a death.
+                self._files[name] = instance_lock.open_lock(self._database, name)
+        free = [instance for name, instance in others.items() if self._is_free(self._files[name])]
+        holders = instance_lock.holders_of_deleted(self._database) if free else set()
+        return [instance for instance in free if instance.id not in holders]
 
     @staticmethod
-    def _free(descriptor: int | None) -> bool:
-        return descriptor is None or instance_lock.take(descriptor)
+    def _is_free(descriptor: int | None) -> bool:
+        return descriptor is None or instance_lock.try_lock(descriptor)
+
+    def lock_path(self, instance: Instance) -> str:
+        """Returns where the lock file of an instance is, or was."""
+        return f"{self._database}.{instance.id}{instance_lock.SUFFIX}"
+
+    def has_lock_file(self, instance: Instance) -> bool:
+        """Returns whether the lock file of an instance was there, so that its lock is proof."""
+        return self._files[instance.id] is not None
 
     def noted(self, instance: Instance) -> dict[int, CommandSession] | None:
         """What it has noted of the sessions of its commands; see `run_notes.noted`."""
@@ -59,7 +73,8 @@ class OtherInstances:
 
     def forget(self, instance: Instance) -> None:
         """It is cleaned up: its lock file goes."""
-        instance_lock.remove(instance.lock_path)
+        if self.has_lock_file(instance):
+            instance_lock.remove(instance_lock.path_of(self._database, instance.id))
         self._close(instance.id)
 
     def _close(self, name: str) -> None:
@@ -72,20 +87,25 @@ class Rescuer:
     """Settles the claims of dead instances, once nothing of them is alive."""
 
     def __init__(
-        self, ledger: Ledger, runner: TurnRunner, cgroups: RunCgroups | None, own: str, log: Log
+        self,
+        ledger: Ledger,
+        runner: TurnRunner,
+        cgroups: RunCgroups | None,
+        others: OtherInstances,
+        log: Log,
     ) -> None:
         self.registered: list[Instance] = []
         self._ledger = ledger
         self._runner = runner
         self._cgroups = cgroups
-        self._others = OtherInstances(own)
+        self._others = others
         self._log = log
         self._again_s: dict[str, float] = {}  # those that were tried in vain
 
     def rescue(self, settings: Settings) -> bool:
         """Whether there was a dead instance among those that are registered."""
         now_s = times.monotonic_s()
-        dead = self._others.dead(self.registered)
+        dead = self._others.lock_dead(self.registered)
         due = [instance for instance in dead if self._again_s.get(instance.id, now_s) <= now_s]
         rescued = [instance for instance in due if self._clean_up(instance, settings)]
         self.registered = [other for other in self.registered if other not in rescued]
@@ -99,7 +119,14 @@ class Rescuer:
         return min(self._again_s.values(), default=times.NEVER_S)
 
     def _clean_up(self, instance: Instance, settings: Settings) -> bool:
-        """Whether nothing of the instance is alive any more; only then are its claims settled."""
+        """Settles the claims of an instance once no process of it lives; returns whether it did.
+
+        Without its lock file a process that carries its mark is taken for a sign of life, and is
+        not killed.
+        """
+        if not self._others.has_lock_file(instance) and (living := marked(instance.id, set())):
+            self._refuse(instance, living)
+            return False
         with self._ledger.transaction():
             claims = self._ledger.running_claims(instance.id)
         noted = self._others.noted(instance)
@@ -140,7 +167,7 @@ class Rescuer:
                 "instance.not_rescued",
                 dead=instance.id,
                 pids=[process.pid for process in left],
-                lock=instance.lock_path,
+                lock=self._others.lock_path(instance),
                 action="end these processes, and all that has the lock file open: `fuser -v` names "
                 "them. This service may not, or the kernel holds them. Tried again every 5 s",
             )

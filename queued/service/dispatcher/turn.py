@@ -5,7 +5,7 @@ returned: they are used if the commit succeeds and dropped if it fails.
 """
 
 from collections.abc import Collection, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from queued.core import times
 from queued.core.model import Chunk, Claim, Ending, Key, Outcome, State
@@ -28,6 +28,8 @@ from queued.service.ipc.messages import (
     WorkerStarted,
 )
 from queued.store.protocols import Ledger, Settlement
+
+Number = TypeVar("Number", int, float)
 
 PROMOTED_AT_ONCE = 10_000
 
@@ -245,26 +247,17 @@ class TurnRunner:
 
 def backoff_of(claim: Claim, settings: Settings) -> Backoff:
     """Returns the retry delay: the job's own, else that of the settings."""
-    usual = Backoff(settings.backoff_base, settings.backoff_max, settings.backoff_jitter)
     own = claim.options
-    if not own:
-        return usual
     return Backoff(
-        float(own.get("backoff_base", usual.base)),  # type: ignore[arg-type]
-        float(own.get("backoff_max", usual.maximum)),  # type: ignore[arg-type]
-        float(own.get("backoff_jitter", usual.jitter)),  # type: ignore[arg-type]
+        _given(own.backoff_base, settings.backoff_base),
+        _given(own.backoff_max, settings.backoff_max),
+        _given(own.backoff_jitter, settings.backoff_jitter),
     )
 
 
 def run_of(claim: Claim, settings: Settings, recorded: list[Key]) -> Run:
     """Returns the message that has a worker run the claim."""
     options = claim.options
-    timeout_s, kill_grace_s = settings.default_timeout, settings.kill_grace
-    output_limit = settings.output_limit
-    if options:
-        timeout_s = float(options.get("timeout", timeout_s))  # type: ignore[arg-type]
-        kill_grace_s = float(options.get("kill_grace", kill_grace_s))  # type: ignore[arg-type]
-        output_limit = int(options.get("output_limit", output_limit))  # type: ignore[call-overload]
     return Run(
         key=claim.key,
         recorded=recorded,
@@ -272,9 +265,13 @@ def run_of(claim: Claim, settings: Settings, recorded: list[Key]) -> Run:
         queue=claim.queue,
         command=claim.command,
         max_retries=claim.max_retries,
-        timeout_s=timeout_s,
-        kill_grace_s=kill_grace_s,
-        output_limit=output_limit,
+        timeout_s=_given(options.timeout, settings.default_timeout),
+        kill_grace_s=_given(options.kill_grace, settings.kill_grace),
+        output_limit=_given(options.output_limit, settings.output_limit),
         clean=settings.environment == "clean",
         options=options,
     )
+
+
+def _given(own: Number | None, usual: Number) -> Number:
+    return usual if own is None else own

@@ -1,9 +1,8 @@
 """What the processes of the service say to each other."""
 
-from typing import Any
-
 import msgspec
 
+from queued.core.job_options import JobOptions
 from queued.core.model import Chunk, Ending, Key
 
 QUICK_S = 0.02  # a worker whose runs take no longer is sent its next ones ahead of time
@@ -78,7 +77,7 @@ class Run(_Message, frozen=True):
     kill_grace_s: float
     output_limit: int
     clean: bool
-    options: dict[str, Any]
+    options: JobOptions
 
 
 class Stored(_Message, frozen=True):

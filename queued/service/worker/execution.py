@@ -171,7 +171,7 @@ class Execution:
 
     def _limit(self, group: Cgroup, now_s: float) -> None:
         """Sets the limit of memory of the run's group; ends the run if that fails."""
-        limit = self.run.options.get("limits", {}).get("memory")
+        limit = (self.run.options.limits or {}).get("memory")
         try:
             if limit is not None:
                 group.limit_memory(limit)
@@ -181,7 +181,7 @@ class Execution:
 
     def _exited(self, now_s: float, *, childless: bool) -> None:
         """The command is gone; what it left is terminated, if it must not stay."""
-        stay = bool(self.run.options.get("leave_children")) and self._reason is None
+        stay = bool(self.run.options.leave_children) and self._reason is None
         if childless or self._tree.is_empty():
             if self._finish_cgroup() or stay:
                 self._over()
@@ -236,7 +236,7 @@ class Execution:
 
 def _too_much(run: Run) -> str:
     """Returns why the kernel killed a run for memory, for people."""
-    limit = run.options.get("limits", {}).get("memory")
+    limit = (run.options.limits or {}).get("memory")
     return "the machine has run out of it" if limit is None else f"it needs more than {limit} bytes"
 
 

@@ -7,8 +7,9 @@ import signal
 import subprocess
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from queued.core.job_options import JobOptions
 from queued.service.ipc.messages import Run
 from queued.service.linux.cgroup import Cgroup
 from queued.service.linux.run_mark import INSTANCE, LEAVE_CHILDREN
@@ -68,7 +69,7 @@ def environment_of(run: Run, base: Environment) -> Environment:
     chosen = {name: base[name] for name in _CLEAN if name in base} if run.clean else base
     return {
         **chosen,
-        **(_own(run.options) if run.options else {}),
+        **_own(run.options),
         b"QUEUED_JOB_ID": run.id.encode(),
         b"QUEUED_ATTEMPT": b"%d" % run.key.attempt,
         b"QUEUED_MAX_RETRIES": b"%d" % run.max_retries,
@@ -77,10 +78,10 @@ def environment_of(run: Run, base: Environment) -> Environment:
     }
 
 
-def _own(options: dict[str, Any]) -> Environment:
-    given: dict[str, str] = options.get("env", {})
+def _own(options: JobOptions) -> Environment:
+    given = options.env or {}
     own = {os.fsencode(name): os.fsencode(value) for name, value in given.items()}
-    if options.get("leave_children"):
+    if options.leave_children:
         own[LEAVE_CHILDREN] = b"1"
     return own
 
@@ -107,9 +108,9 @@ def start(
     """
     reads: list[int] = []
     writes: list[int] = []
-    enters = run.options.get("cwd") is not None
+    enters = run.options.cwd is not None
     try:
-        for _ in range(1 + bool(run.options.get("split")) + enters):
+        for _ in range(1 + bool(run.options.split) + enters):
             _pipe(reads, writes)
         pid = _start(run, environment, group, _descriptors(run, writes, runs_lock))
     except OSError as error:
@@ -128,9 +129,9 @@ def _descriptors(run: Run, writes: list[int], runs_lock: int | None) -> dict[int
     """Returns which of the worker's descriptors a command gets, by its number there."""
     outputs = writes
     given = {}
-    if run.options.get("cwd") is not None:
+    if run.options.cwd is not None:
         *outputs, given[_REFUSAL] = writes
-    if runs_lock is not None and not run.options.get("leave_children"):
+    if runs_lock is not None and not run.options.leave_children:
         given[runs_lock] = runs_lock
     return {1: outputs[0], 2: outputs[-1], **given}
 
@@ -146,9 +147,9 @@ def _start(
     run: Run, environment: Environment, group: Cgroup | None, descriptors: dict[int, int]
 ) -> int:
     begin = _spawn
-    if run.options and run.options.keys() & _FORKED:
+    if _needs_fork(run.options):
         begin = partial(_fork, limits_of(run, group))
-    mask = run.options.get("umask")
+    mask = run.options.umask
     own_mask = None if mask is None else os.umask(int(mask, 8))
     try:
         if group is None:
@@ -162,7 +163,7 @@ def _start(
 
 def limits_of(run: Run, group: Cgroup | None) -> dict[str, int]:
     """The limits that the command's own process must be given."""
-    limits: dict[str, int] = run.options.get("limits", {})
+    limits = run.options.limits or {}
     if group is None or not group.memory:
         return limits
     return {name: value for name, value in limits.items() if name != "memory"}
@@ -176,10 +177,14 @@ def explain(error: OSError) -> str:
 def explain_directory(run: Run, why: bytes) -> str:
     """Returns what the shell said of the job's directory, for people."""
     reason = why.decode().strip()
-    return f"the directory {run.options['cwd']} cannot be entered: {reason}"
+    return f"the directory {run.options.cwd} cannot be entered: {reason}"
 
 
-_FORKED = {"nice", "limits"}  # what posix_spawn cannot do
+def _needs_fork(options: JobOptions) -> bool:
+    """Returns whether the job asks for something that posix_spawn cannot do."""
+    return options.nice is not None or options.limits is not None
+
+
 _REFUSAL = 3  # the shell's number of it; several digits are no number of a descriptor there
 
 # The shell enters the directory, and not this process between fork and exec: on a file system that
@@ -203,7 +208,7 @@ class _OwnFaultError(OSError):
 
 def _arguments(run: Run) -> list[str]:
     """Returns the arguments of the shell. `--` keeps a command like `-x` from being an option."""
-    cwd = run.options.get("cwd")
+    cwd = run.options.cwd
     if cwd is not None:
         return ["sh", "-c", _ENTER, "sh", cwd, run.command]
     return ["sh", "-c", *(["--"] if run.command[:1] in ("-", "+") else []), run.command]
@@ -225,7 +230,7 @@ def _fork(
     limits: dict[str, int], run: Run, environment: Environment, descriptors: dict[int, int]
 ) -> int:
     """Only niceness and limits cost a real fork of this process; the others have a vfork."""
-    nice = run.options.get("nice")
+    nice = run.options.nice
 
     def prepare() -> None:
         for there, own in descriptors.items():

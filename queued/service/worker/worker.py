@@ -281,7 +281,7 @@ class Worker:
         self._young_s = times.NEVER_S
         if self._cgroups is not None and execution.group is not None:
             self._cgroups.keep(execution.group)
-        if execution.run.options.get("leave_children"):
+        if execution.run.options.leave_children:
             # What it left must stay also if this worker is killed before its next run.
             self._scoreboard.record_run(self._number, "", 0)
         if not execution.disowned:

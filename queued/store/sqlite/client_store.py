@@ -54,7 +54,7 @@ class SqliteStore:
             return [self._insert(job, index, max_retries, now_ms) for index, job in enumerate(jobs)]
 
     def _insert(self, job: NewJob, index: int, max_retries: int, now_ms: int) -> str:
-        run_at = now_ms + job.delay_ms if job.run_at_ms is None else job.run_at_ms
+        next_run_at = now_ms + job.delay_ms if job.run_at_ms is None else job.run_at_ms
         while True:
             name = job.id or self._ids.make(now_ms)
             try:
@@ -65,7 +65,7 @@ class SqliteStore:
                     priority=job.priority,
                     command=job.command,
                     options=job.options,
-                    run_at=run_at,
+                    next_run_at=next_run_at,
                     max_retries=max_retries if job.max_retries is None else job.max_retries,
                     now=now_ms,
                 )
@@ -289,11 +289,11 @@ def _list_statement(wanted: JobFilter) -> tuple[str, dict[str, str | int | None]
 
 
 def _job(row: Row) -> Job:
-    import json  # `queuectl enqueue` reads no job
+    from queued.core.job_spec import stored_options  # `queuectl list` seldom needs it
 
     job = Job(*row)
     return job._replace(
-        options=json.loads(row[5]),
+        options=stored_options(row[5]),
         state=State(job.state),
         label=Label(job.label),
     )

@@ -14,6 +14,7 @@ import apsw
 
 from queued.core.errors import (
     BusyError,
+    ConfigError,
     DatabaseUnusableError,
     DeniedError,
     QueuedError,
@@ -24,12 +25,14 @@ from queued.core.suggestions import brief
 from queued.store import permissions
 from queued.store.sqlite import schema, sql_loader
 from queued.store.sqlite.busy_handler import BusyHandler, patiently
+from queued.store.sqlite.open_files import OpenFiles
 
 Value = int | float | str | bytes | None
 Values = Mapping[str, Value]  # by the name that the statement gives them
 Row = tuple[Any, ...]  # of the types that its statement selects
 Upgrade = Callable[[apsw.Connection, str, BusyHandler], str | None]
 
+_SAFE_SQLITE = (3, 51, 3)  # before it, two connections that write and checkpoint may lose commits
 _WAL_KEPT = 16 * 1024 * 1024  # what a checkpoint leaves of a WAL that once grew larger
 
 
@@ -48,7 +51,9 @@ class Database:
         self._seen: int | None = None
         self._sql = sql_loader.load()
         with named_errors(path):
+            must_have_safe_sqlite()
             _make(path)
+            self._files = OpenFiles(path)
             # The busy handler must be there before the first statement, which may meet a recovery.
             self._connection = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE)
             self._connection.set_busy_handler(busy_handler)
@@ -64,10 +69,12 @@ class Database:
         # Without it, STAT4 has every statement with bound values prepared again at each run.
         connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
         self._make_durable(full=True)
-        if version < self._schema:
+        if version < self._schema or connection.pragma("journal_mode") != "wal":
             self.backup_path = self._upgrade(connection, self.path, self._busy_handler)
         connection.execute("PRAGMA foreign_keys = ON")
         connection.pragma("journal_size_limit", _WAL_KEPT)
+        self._files.add_side_files(self.path)
+        self._must_be_in_place()
 
     def _make_durable(self, *, full: bool) -> None:
         if self._full is not full:
@@ -116,7 +123,8 @@ class Database:
         return self._connection.changes()
 
     def version(self) -> int:
-        """Changes whenever another connection has committed."""
+        """Returns a number that changes whenever another connection has committed."""
+        self._must_be_in_place()
         return patiently(self._version, self._busy_handler)
 
     def _version(self) -> int:
@@ -136,6 +144,18 @@ class Database:
             )
             raise DatabaseUnusableError(msg)
 
+    def _must_be_in_place(self) -> None:
+        """Raises DatabaseUnusableError if commits would go to a file that the path lost.
+
+        The connection is then closed without a checkpoint, which would delete the WAL of the file
+        that has the path now.
+        """
+        replaced = self._files.first_replaced()
+        if replaced is not None:
+            self._connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+            msg = f"{replaced} was removed or replaced while it was open; put it back, or restart"
+            raise DatabaseUnusableError(msg)
+
     @contextmanager
     def transaction(self, *, durable: bool = True) -> Iterator[None]:
         """BEGIN IMMEDIATE … COMMIT; rolls back on any error, a failed commit included.
@@ -148,6 +168,7 @@ class Database:
             try:
                 self._must_be_current()
                 yield
+                self._must_be_in_place()
                 self._connection.execute("COMMIT")
             except BaseException:
                 if self._connection.in_transaction:
@@ -168,6 +189,18 @@ class Database:
     def close(self) -> None:
         """Closes the connection; safe to call twice."""
         self._connection.close()
+
+
+def must_have_safe_sqlite() -> None:
+    """Raises ConfigError if the SQLite library that is loaded can lose committed transactions."""
+    loaded = apsw.sqlite_lib_version()
+    if tuple(map(int, loaded.split("."))) < _SAFE_SQLITE:
+        safe = ".".join(map(str, _SAFE_SQLITE))
+        msg = (
+            f"SQLite {loaded} can lose committed jobs (its WAL-reset bug); "
+            f"install an apsw that has SQLite {safe} or newer"
+        )
+        raise ConfigError(msg)
 
 
 def wal_bytes(path: str) -> int:

@@ -1,9 +1,9 @@
 """The verbs of the dispatcher over SQLite: claims, results and output, many in one transaction."""
 
-import json
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
+from queued.core.job_spec import stored_options
 from queued.core.model import Chunk, Claim, Instance, Key, Label, State
 from queued.store.protocols import PruneStep, Settlement
 from queued.store.sqlite import pruning, upgrade
@@ -31,7 +31,6 @@ class SqliteLedger:
             host=instance.host,
             pid=instance.pid,
             version=instance.version,
-            lock_path=instance.lock_path,
             now=now_ms,
         )
         self._database.run("workers_gone", instance=instance.id)
@@ -42,12 +41,14 @@ class SqliteLedger:
 
     def instances(self) -> list[Instance]:
         """See `Ledger.instances`."""
-        return [Instance(*row) for row in self._database.rows("instances")]
+        registered = [Instance(*row) for row in self._database.rows("instances")]
+        unknown = self._database.rows("unregistered_instances")
+        return [*registered, *(Instance(str(row[0]), "", 0, "", 0, None) for row in unknown)]
 
-    def stop_requested(self, instance: str) -> bool:
-        """See `Ledger.stop_requested`."""
+    def instance(self, instance: str) -> Instance | None:
+        """See `Ledger.instance`."""
         row = self._database.row("instance", id=instance)
-        return row is not None and Instance(*row).stop_requested_ms is not None
+        return None if row is None else Instance(*row)
 
     def worker_started(self, instance: str, worker: int, pid: int, *, now_ms: int) -> None:
         """See `Ledger.worker_started`."""
@@ -197,7 +198,7 @@ def _settled(one: Settlement, now_ms: int) -> Values:
         "attempt": key.attempt,
         "token": key.token,
         "state": verdict.state,
-        "run_at": verdict.run_at_ms,
+        "next_run_at": verdict.next_run_at_ms,
         "counted": verdict.counted,
         "error": verdict.error,
         "now": now_ms,
@@ -224,16 +225,16 @@ def _closed(one: Settlement, now_ms: int) -> Values:
 
 
 def _claim(row: Row) -> Claim:
-    seq, runs, token, name, queue, command, options, attempts, max_retries, run_at, worker, at = row
+    seq, runs, token, name, queue, command, options, attempts, max_retries, due, worker, at = row
     return Claim(
         key=Key(seq, runs, token),
         id=name,
         queue=queue,
         command=command,
-        options=json.loads(options) if options != "{}" else {},
+        options=stored_options(options),
         attempts=attempts,
         max_retries=max_retries,
         worker=worker,
-        due_ms=run_at,
+        due_ms=due,
         claimed_ms=at,
     )

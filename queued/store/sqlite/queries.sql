@@ -3,35 +3,35 @@
 -- {name} stands for the text of the block of that name.
 
 -- job --
-seq, id, queue, priority, command, options, state, label, run_at, attempts, max_retries, runs,
+seq, id, queue, priority, command, options, state, label, next_run_at, attempts, max_retries, runs,
     cancel_requested_at, last_error, created_at, updated_at
 
 -- enqueue --
 -- No guard: the unique id refuses a second job of that name.
-INSERT INTO jobs (id, queue, priority, command, options, state, ready, run_at,
+INSERT INTO jobs (id, queue, priority, command, options, state, ready, next_run_at,
                   attempts, max_retries, runs, created_at, updated_at)
-VALUES (:id, :queue, :priority, :command, :options, 'pending', :run_at <= :now, :run_at,
+VALUES (:id, :queue, :priority, :command, :options, 'pending', :next_run_at <= :now, :next_run_at,
         0, :max_retries, 0, :now, :now);
 
 -- next_due --
 -- The earliest time at which a waiting job becomes due. One step into jobs_waiting.
-SELECT min(run_at) FROM jobs WHERE state = 'pending' AND ready = 0;
+SELECT min(next_run_at) FROM jobs WHERE state = 'pending' AND ready = 0;
 
 -- promote --
 -- Waiting jobs whose time has come may be claimed. Guard: still waiting. By jobs_waiting.
 UPDATE jobs SET ready = 1
-WHERE seq IN (SELECT seq FROM jobs WHERE state = 'pending' AND ready = 0 AND run_at <= :now
-              ORDER BY run_at LIMIT :limit);
+WHERE seq IN (SELECT seq FROM jobs WHERE state = 'pending' AND ready = 0 AND next_run_at <= :now
+              ORDER BY next_run_at LIMIT :limit);
 
 -- claim --
 -- Takes the first ready jobs, with tokens in the same order. Guard: ready. A step each in jobs_ready.
 UPDATE jobs SET state = 'processing', ready = 0, runs = runs + 1, token = :token + first.place,
                 updated_at = :now
-FROM (SELECT seq AS job, row_number() OVER (ORDER BY priority DESC, run_at, seq) - 1 AS place
-      FROM (SELECT seq, priority, run_at FROM jobs WHERE ready = 1
-            ORDER BY priority DESC, run_at, seq LIMIT :count)) AS first
+FROM (SELECT seq AS job, row_number() OVER (ORDER BY priority DESC, next_run_at, seq) - 1 AS place
+      FROM (SELECT seq, priority, next_run_at FROM jobs WHERE ready = 1
+            ORDER BY priority DESC, next_run_at, seq LIMIT :count)) AS first
 WHERE seq = first.job
-RETURNING seq, runs, token, id, queue, command, options, attempts, max_retries, run_at;
+RETURNING seq, runs, token, id, queue, command, options, attempts, max_retries, next_run_at;
 
 -- open_attempt --
 INSERT INTO attempts (job, number, instance, worker, started_at)
@@ -53,8 +53,8 @@ DELETE FROM attempts WHERE job = :job AND number = :attempt AND ended_at IS NULL
 UPDATE jobs SET
     state      = CASE WHEN cancel_requested_at IS NOT NULL AND :state IN ('pending', 'dead')
                       THEN 'cancelled' ELSE :state END,
-    ready      = cancel_requested_at IS NULL AND :state = 'pending' AND :run_at <= :now,
-    run_at     = :run_at,
+    ready      = cancel_requested_at IS NULL AND :state = 'pending' AND :next_run_at <= :now,
+    next_run_at     = :next_run_at,
     attempts   = attempts + :counted,
     token      = NULL,
     cancel_requested_at = NULL,
@@ -88,7 +88,7 @@ WHERE job = :job AND number = :attempt AND stream = :stream
 -- What an instance has claimed and not settled, in the order of claiming, which is that of the
 -- tokens. By jobs_by_state, a row or two for each worker.
 SELECT j.seq, j.runs, j.token, j.id, j.queue, j.command, j.options, j.attempts, j.max_retries,
-       j.run_at, a.worker, a.started_at
+       j.next_run_at, a.worker, a.started_at
 FROM jobs j JOIN attempts a ON a.job = j.seq AND a.number = j.runs
 WHERE j.state = 'processing' AND j.state <> 'completed' AND a.instance = :instance
 ORDER BY j.token;
@@ -114,13 +114,13 @@ WHERE j.state = 'processing' AND j.state <> 'completed' AND j.cancel_requested_a
 
 -- retry --
 -- Back to pending with the full budget; the history stays. Guard: dead or cancelled.
-UPDATE jobs SET state = 'pending', ready = 1, run_at = :now, attempts = 0, updated_at = :now
+UPDATE jobs SET state = 'pending', ready = 1, next_run_at = :now, attempts = 0, updated_at = :now
 WHERE seq = :job AND state IN ('dead', 'cancelled')
 RETURNING id;
 
 -- retry_all --
 -- All that are dead now, oldest first. Guard: dead. By jobs_by_state.
-UPDATE jobs SET state = 'pending', ready = 1, run_at = :now, attempts = 0, updated_at = :now
+UPDATE jobs SET state = 'pending', ready = 1, next_run_at = :now, attempts = 0, updated_at = :now
 WHERE state = 'dead' AND state <> 'completed'
 RETURNING id;
 
@@ -196,13 +196,13 @@ ORDER BY seq DESC LIMIT :limit;
 -- A page of one state but completed. By jobs_by_state.
 SELECT {job} FROM jobs WHERE state = :state AND state <> 'completed' AND seq > :after
   AND (:queue IS NULL OR queue = :queue)
-  AND (:label IS NULL OR label = :label AND (label <> 'scheduled' OR run_at > :due))
+  AND (:label IS NULL OR label = :label AND (label <> 'scheduled' OR next_run_at > :due))
 ORDER BY seq LIMIT :limit;
 
 -- list_state_reverse --
 SELECT {job} FROM jobs WHERE state = :state AND state <> 'completed' AND seq < :after
   AND (:queue IS NULL OR queue = :queue)
-  AND (:label IS NULL OR label = :label AND (label <> 'scheduled' OR run_at > :due))
+  AND (:label IS NULL OR label = :label AND (label <> 'scheduled' OR next_run_at > :due))
 ORDER BY seq DESC LIMIT :limit;
 
 -- list_completed --
@@ -231,7 +231,7 @@ SELECT label, sum(n) FROM counts GROUP BY label;
 
 -- overdue --
 -- Due, but not yet promoted (nobody runs): counted as scheduled above. By jobs_waiting.
-SELECT count(*) FROM jobs WHERE state = 'pending' AND ready = 0 AND run_at <= :now AND attempts = 0;
+SELECT count(*) FROM jobs WHERE state = 'pending' AND ready = 0 AND next_run_at <= :now AND attempts = 0;
 
 -- oldest_due --
 -- The earliest due time of what could run now: the first of each priority, by a step each into
@@ -243,10 +243,10 @@ WITH RECURSIVE priorities (priority) AS (
     FROM priorities p WHERE p.priority IS NOT NULL
 )
 SELECT min(due) FROM (
-    SELECT (SELECT min(j.run_at) FROM jobs j WHERE j.ready = 1 AND j.priority = p.priority) AS due
+    SELECT (SELECT min(j.next_run_at) FROM jobs j WHERE j.ready = 1 AND j.priority = p.priority) AS due
     FROM priorities p
     UNION ALL
-    SELECT min(run_at) FROM jobs WHERE state = 'pending' AND ready = 0 AND run_at <= :now
+    SELECT min(next_run_at) FROM jobs WHERE state = 'pending' AND ready = 0 AND next_run_at <= :now
 );
 
 -- config --
@@ -260,17 +260,24 @@ ON CONFLICT DO UPDATE SET value = :value, updated_at = :now;
 DELETE FROM settings WHERE key = :key RETURNING key;
 
 -- register --
-INSERT INTO instances (id, host, pid, version, lock_path, started_at)
-VALUES (:id, :host, :pid, :version, :lock_path, :now)
+INSERT INTO instances (id, host, pid, version, started_at)
+VALUES (:id, :host, :pid, :version, :now)
 ON CONFLICT DO NOTHING;
 
 -- instances --
-SELECT id, host, pid, version, started_at, stop_requested_at, lock_path
+SELECT id, host, pid, version, started_at, stop_requested_at
 FROM instances ORDER BY started_at, id;
 
 -- instance --
-SELECT id, host, pid, version, started_at, stop_requested_at, lock_path
+SELECT id, host, pid, version, started_at, stop_requested_at
 FROM instances WHERE id = :id;
+
+-- unregistered_instances --
+-- Instances that have claims in force and no row. By jobs_by_state.
+SELECT DISTINCT a.instance
+FROM jobs j JOIN attempts a ON a.job = j.seq AND a.number = j.runs
+WHERE j.state = 'processing' AND j.state <> 'completed'
+  AND a.instance NOT IN (SELECT id FROM instances);
 
 -- stop --
 UPDATE instances SET stop_requested_at = coalesce(stop_requested_at, :now) WHERE id = :id;
@@ -315,7 +322,7 @@ DELETE FROM clock WHERE boot_id <> :boot_id;
 
 -- shift_retries --
 -- The wall clock was set: delays that were counted from it move along. Guard: waiting after a run.
-UPDATE jobs SET run_at = run_at + :shift
+UPDATE jobs SET next_run_at = next_run_at + :shift
 WHERE state = 'pending' AND ready = 0 AND runs > 0;
 
 -- check_counts --
@@ -328,11 +335,10 @@ SELECT queue, label, sum(n), sum(found) FROM (
 GROUP BY queue, label HAVING sum(n) <> sum(found);
 
 -- check_claims --
--- Running jobs without an open attempt, or one of an instance that nobody would rescue them from.
-SELECT j.id, j.runs, a.instance FROM jobs j
+-- Running jobs without an open attempt: no service would settle them.
+SELECT j.id, j.runs FROM jobs j
 LEFT JOIN attempts a ON a.job = j.seq AND a.number = j.runs AND a.ended_at IS NULL
-LEFT JOIN instances i ON i.id = a.instance
-WHERE j.state = 'processing' AND j.state <> 'completed' AND i.id IS NULL;
+WHERE j.state = 'processing' AND j.state <> 'completed' AND a.job IS NULL;
 
 -- check_open_attempts --
 -- Attempts without an end whose job is not running them.

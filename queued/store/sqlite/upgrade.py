@@ -16,13 +16,13 @@ Patient = Callable[[int], bool]
 
 
 def migrate(connection: apsw.Connection, path: str, busy_handler: Patient) -> str | None:
-    """Applies the missing migrations; returns the path of the backup that was made before, if any.
+    """Turns WAL on and applies the missing migrations; returns the backup made before, if any.
 
     `busy_handler` decides after each failed try whether to try again. Raises DatabaseUnusableError
     while a service of an older version lives on the database. Foreign keys must be off, because
     dropping a table that is rebuilt would delete the rows that refer to it.
     """
-    if schema.check(connection, path) == 0:
+    if connection.pragma("journal_mode") != "wal":
         _switch_to_wal(connection, path, busy_handler)
     connection.execute("BEGIN IMMEDIATE")
     try:
@@ -54,9 +54,10 @@ def _upgrade(connection: apsw.Connection, path: str, busy_handler: Patient) -> s
 
 def _back_up(path: str, version: int, busy_handler: Patient) -> str:
     """Makes a backup before an upgrade, under the write lock."""
+    from queued.store import instance_lock
     from queued.store.sqlite.maintenance import backup, open_existing
 
-    if living := open_existing.alive(path):
+    if living := instance_lock.living(path):
         msg = (
             f"{path} has schema {version}, and a service runs on it that knows no newer "
             f"({', '.join(living)}); restart it with this version first"

@@ -18,7 +18,7 @@ CREATE TABLE attempts (
     ran_ms       INTEGER,               -- by a clock that does not jump
     cpu_ms       INTEGER,               -- user and system
     peak_kib     INTEGER,               -- resident memory of its largest process
-    stdout_bytes INTEGER NOT NULL DEFAULT 0, -- all that was printed, kept or not
+    stdout_bytes INTEGER NOT NULL DEFAULT 0, -- all bytes printed, kept or not
     stderr_bytes INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (job, number),
     CHECK ((ended_at IS NULL) = (outcome IS NULL))
@@ -52,37 +52,38 @@ CREATE TABLE instances (
     host              TEXT    NOT NULL,
     pid               INTEGER NOT NULL,
     version           TEXT    NOT NULL,
-    lock_path         TEXT    NOT NULL,
     started_at        INTEGER NOT NULL,
     stop_requested_at INTEGER
 ) STRICT, WITHOUT ROWID;
-INSERT INTO "instances" VALUES('i','host',10,'0.1.0','/run/i.lock',1700000000000,NULL);
+INSERT INTO "instances" VALUES('i','host',10,'0.1.0',1700000000000,NULL);
 CREATE TABLE jobs (
-    seq                 INTEGER PRIMARY KEY AUTOINCREMENT, -- the order; never another job's
+    seq                 INTEGER PRIMARY KEY AUTOINCREMENT, -- in the order of enqueueing; never reused
     id                  TEXT    NOT NULL UNIQUE CHECK (length(id) BETWEEN 1 AND 64),
     queue               TEXT    NOT NULL CHECK (length(queue) BETWEEN 1 AND 64),
     priority            INTEGER NOT NULL,              -- higher starts first
-    command             TEXT    NOT NULL CHECK (command <> ''),
-    options             TEXT    NOT NULL CHECK (json_valid(options)),
+    command             TEXT    NOT NULL CHECK         -- one argument of a program: no NUL, 128 KiB
+        (length(CAST(command AS BLOB)) BETWEEN 1 AND 131071 AND instr(command, char(0)) = 0),
+    options             TEXT    NOT NULL CHECK (json_valid(options) AND json_type(options) = 'object'),
     state               TEXT    NOT NULL CHECK
         (state IN ('pending', 'processing', 'completed', 'dead', 'cancelled')),
     ready               INTEGER NOT NULL CHECK (ready IN (0, 1)), -- pending and due: may be claimed
-    run_at              INTEGER NOT NULL,              -- not before this time
+    next_run_at         INTEGER NOT NULL,              -- not before this time
     attempts            INTEGER NOT NULL CHECK (attempts >= 0),   -- failed runs that count
     max_retries         INTEGER NOT NULL CHECK (max_retries >= 0),
-    runs                INTEGER NOT NULL CHECK (runs >= attempts), -- runs ever started
-    token               INTEGER,                       -- fences the claim that is running
+    runs                INTEGER NOT NULL CHECK (runs BETWEEN attempts AND 1000000000), -- all runs
+    token               INTEGER,                       -- of the claim that is in force
     cancel_requested_at INTEGER,
     last_error          TEXT,
     created_at          INTEGER NOT NULL,
     updated_at          INTEGER NOT NULL,
-    -- What people see: the state, with `pending` refined.
+    -- What users see: the state, with `pending` refined.
     label TEXT NOT NULL GENERATED ALWAYS AS (
         CASE WHEN state <> 'pending' THEN state
              WHEN attempts > 0       THEN 'failed'
              WHEN ready = 0          THEN 'scheduled'
              ELSE 'pending' END) VIRTUAL,
     CHECK (ready = 0 OR state = 'pending'),
+    CHECK (state <> 'pending' OR runs < 1000000000),   -- a claim adds one
     CHECK ((token IS NOT NULL) = (state = 'processing')),
     CHECK (cancel_requested_at IS NULL OR state = 'processing')
 ) STRICT;
@@ -118,8 +119,8 @@ CREATE TABLE workers (
     PRIMARY KEY (instance, worker)
 ) STRICT, WITHOUT ROWID;
 INSERT INTO "workers" VALUES('i',1,11,1700000000000);
-CREATE INDEX jobs_ready ON jobs (priority DESC, run_at, seq) WHERE ready = 1;
-CREATE INDEX jobs_waiting ON jobs (run_at) WHERE state = 'pending' AND ready = 0;
+CREATE INDEX jobs_ready ON jobs (priority DESC, next_run_at, seq) WHERE ready = 1;
+CREATE INDEX jobs_waiting ON jobs (next_run_at) WHERE state = 'pending' AND ready = 0;
 CREATE INDEX jobs_by_state ON jobs (state, seq) WHERE state <> 'completed';
 CREATE TRIGGER jobs_counted_in AFTER INSERT ON jobs BEGIN
     INSERT INTO counts (queue, label, n) VALUES (new.queue, new.label, 1)
@@ -134,4 +135,6 @@ WHEN old.label <> new.label BEGIN
     INSERT INTO counts (queue, label, n) VALUES (new.queue, new.label, 1)
         ON CONFLICT DO UPDATE SET n = n + 1;
 END;
+DELETE FROM "sqlite_sequence";
+INSERT INTO "sqlite_sequence" VALUES('jobs',7);
 COMMIT;

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 import apsw
 
 from queued.core.errors import BusyError, ConflictError, DatabaseUnusableError, UsageError
-from queued.store import permissions
+from queued.store import instance_lock, permissions
 from queued.store.sqlite import schema
 from queued.store.sqlite.connection import named_errors, wal_bytes
 from queued.store.sqlite.maintenance import atomic_rename, open_existing
@@ -44,7 +44,7 @@ def _check_target(path: str, target: str, *, replace: bool) -> None:
         raise UsageError(msg)
     if not replace:
         raise _taken(target)
-    if open_existing.alive(target) or _unfinished(target):
+    if instance_lock.living(target) or _unfinished(target):
         msg = f"{target} is a database in use, or has a {target}-wal; choose another name"
         raise BusyError(msg)
 
@@ -211,7 +211,7 @@ def _check_source(path: str, source: str) -> None:
 def must_be_idle(path: str) -> None:
     """Raises BusyError if an instance lives on the database."""
     permissions.check_database(path)
-    if os.path.isdir(os.path.dirname(path)) and (living := open_existing.alive(path)):
+    if os.path.isdir(os.path.dirname(path)) and (living := instance_lock.living(path)):
         msg = f"a service runs on {path} ({', '.join(living)}); stop it first: queuectl worker stop"
         raise BusyError(msg)
 

@@ -25,12 +25,18 @@ def check(path: str, busy_handler: Callable[[int], bool], *, full: bool) -> Repo
     with open_existing.opened(path, busy_handler) as connection:
         connection.execute("BEGIN")  # ends with the connection: a damaged file may refuse more
         current = connection.pragma("user_version") == schema.latest()
-        problems = list(_read(_pages(connection, full=full)))
+        problems = [*_journal(connection), *_read(_pages(connection, full=full))]
         if current and not problems:
             problems = list(_read(_invariants(connection)))
-        notes = list(_left_claims(connection)) if current and not problems else []
+        notes = list(_left_claims(connection, path)) if current and not problems else []
     older = [] if current else ["the schema is an older one: only the pages were checked"]
     return Report(problems, older + notes)
+
+
+def _journal(connection: apsw.Connection) -> Iterator[str]:
+    mode = connection.pragma("journal_mode")
+    if mode != "wal":
+        yield f"the journal mode is {mode}, not wal: a power cut may lose jobs; a start mends it"
 
 
 def _read(problems: Iterator[str]) -> Iterator[str]:
@@ -62,16 +68,17 @@ def _invariants(connection: apsw.Connection) -> Iterator[str]:
 
 _TOLD = {
     "check_counts": "the counter of {1} jobs in the queue {0!r} is {2}, there are {3}",
-    "check_claims": "job {0} is running, and run {1} belongs to no service (instance {2})",
+    "check_claims": "job {0} is running, and run {1} is not recorded",
     "check_open_attempts": "run {1} of job {0} has no end, and is not running",
     "check_runs": "job {0} ran {1} times, {2} runs are recorded, the last of them is {3}",
 }
 
 
-def _left_claims(connection: apsw.Connection) -> Iterator[str]:
+def _left_claims(connection: apsw.Connection, path: str) -> Iterator[str]:
     sql = sql_loader.load()
-    for instance in connection.execute(sql["instances"]).fetchall():
-        claims = connection.execute(sql["running_claims"], {"instance": instance[0]}).fetchall()
-        if claims and not instance_lock.alive(str(instance[6])):
-            left = f"{len(claims)} running jobs are left of {instance[0]}, which is dead"
+    names = ("instances", "unregistered_instances")
+    for instance in [str(row[0]) for name in names for row in connection.execute(sql[name])]:
+        claims = connection.execute(sql["running_claims"], {"instance": instance}).fetchall()
+        if claims and not instance_lock.is_alive(path, instance):
+            left = f"{len(claims)} running jobs are left of {instance}, which is dead"
             yield f"{left}; the next start sees to them"

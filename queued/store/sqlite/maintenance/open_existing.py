@@ -12,11 +12,10 @@ from functools import partial
 import apsw
 
 from queued.core.errors import DatabaseUnusableError, NotFoundError
-from queued.core.ids import is_id
 from queued.store import permissions
 from queued.store.sqlite import schema
 from queued.store.sqlite.busy_handler import patiently
-from queued.store.sqlite.connection import close_untouched, named_errors
+from queued.store.sqlite.connection import close_untouched, must_have_safe_sqlite, named_errors
 
 Refuse = Callable[[apsw.Connection, str], None]
 
@@ -33,6 +32,7 @@ def opened(
     path: str, busy_handler: Callable[[int], bool], *, refuse: Refuse = must_be_ours
 ) -> Iterator[apsw.Connection]:
     """A connection to a database of ours. Raises QueuedError, and then nothing was touched."""
+    must_have_safe_sqlite()
     must_be_file(path)
     permissions.check_database(path)
     with named_errors(path):
@@ -61,19 +61,3 @@ def must_be_file(path: str) -> None:
     if not stat.S_ISREG(mode):
         msg = f"{path} is not a regular file; give the path of a database with --db"
         raise DatabaseUnusableError(msg)
-
-
-def alive(path: str) -> list[str]:
-    """The names of the instances that live on the database, whatever is in it: by their locks."""
-    directory, name = os.path.split(path)
-    from queued.store import instance_lock
-
-    found = [
-        entry.removeprefix(f"{name}.").removesuffix(instance_lock.SUFFIX)
-        for entry in os.listdir(directory)
-        if entry.startswith(f"{name}.") and entry.endswith(instance_lock.SUFFIX)
-    ]
-    # `queue.db.ID.lock` is none of a database `queue`.
-    return sorted(
-        one for one in found if is_id(one) and instance_lock.alive(instance_lock.path_of(path, one))
-    )

@@ -1,42 +1,49 @@
--- The queue, its history, its settings and who is running. Times are milliseconds UTC.
+-- The queue: jobs, their runs and output, settings and services. Times are milliseconds UTC.
+--
+-- **Three things are called "attempt".** The column `jobs.attempts` counts the failed runs that use
+-- up `max_retries`. The table `attempts` has a row for every run, failed or not. The number of a
+-- run (`attempts.number`, QUEUED_ATTEMPT in the job's environment) counts all runs from 1.
 
 CREATE TABLE jobs (
-    seq                 INTEGER PRIMARY KEY AUTOINCREMENT, -- the order; never another job's
+    seq                 INTEGER PRIMARY KEY AUTOINCREMENT, -- in the order of enqueueing; never reused
     id                  TEXT    NOT NULL UNIQUE CHECK (length(id) BETWEEN 1 AND 64),
     queue               TEXT    NOT NULL CHECK (length(queue) BETWEEN 1 AND 64),
     priority            INTEGER NOT NULL,              -- higher starts first
-    command             TEXT    NOT NULL CHECK (command <> ''),
-    options             TEXT    NOT NULL CHECK (json_valid(options)),
+    command             TEXT    NOT NULL CHECK         -- one argument of a program: no NUL, 128 KiB
+        (length(CAST(command AS BLOB)) BETWEEN 1 AND 131071 AND instr(command, char(0)) = 0),
+    options             TEXT    NOT NULL CHECK (json_valid(options) AND json_type(options) = 'object'),
     state               TEXT    NOT NULL CHECK
         (state IN ('pending', 'processing', 'completed', 'dead', 'cancelled')),
     ready               INTEGER NOT NULL CHECK (ready IN (0, 1)), -- pending and due: may be claimed
-    run_at              INTEGER NOT NULL,              -- not before this time
+    next_run_at         INTEGER NOT NULL,              -- not before this time
     attempts            INTEGER NOT NULL CHECK (attempts >= 0),   -- failed runs that count
     max_retries         INTEGER NOT NULL CHECK (max_retries >= 0),
-    runs                INTEGER NOT NULL CHECK (runs >= attempts), -- runs ever started
-    token               INTEGER,                       -- fences the claim that is running
+    runs                INTEGER NOT NULL CHECK (runs BETWEEN attempts AND 1000000000), -- all runs
+    token               INTEGER,                       -- of the claim that is in force
     cancel_requested_at INTEGER,
     last_error          TEXT,
     created_at          INTEGER NOT NULL,
     updated_at          INTEGER NOT NULL,
-    -- What people see: the state, with `pending` refined.
+    -- What users see: the state, with `pending` refined.
     label TEXT NOT NULL GENERATED ALWAYS AS (
         CASE WHEN state <> 'pending' THEN state
              WHEN attempts > 0       THEN 'failed'
              WHEN ready = 0          THEN 'scheduled'
              ELSE 'pending' END) VIRTUAL,
     CHECK (ready = 0 OR state = 'pending'),
+    CHECK (state <> 'pending' OR runs < 1000000000),   -- a claim adds one
     CHECK ((token IS NOT NULL) = (state = 'processing')),
     CHECK (cancel_requested_at IS NULL OR state = 'processing')
 ) STRICT;
 
--- Only what may be claimed now, in the order of claiming: a claim is one step into it.
-CREATE INDEX jobs_ready ON jobs (priority DESC, run_at, seq) WHERE ready = 1;
--- Only what waits for its time: finds what has become due, and when to wake next.
-CREATE INDEX jobs_waiting ON jobs (run_at) WHERE state = 'pending' AND ready = 0;
--- All but the long tail of completed jobs: lists and rescues by state.
+-- Jobs that may be claimed now, in the order of claiming: a claim is one step into this index.
+CREATE INDEX jobs_ready ON jobs (priority DESC, next_run_at, seq) WHERE ready = 1;
+-- Jobs that wait for their time: finds those that have become due, and the next due time.
+CREATE INDEX jobs_waiting ON jobs (next_run_at) WHERE state = 'pending' AND ready = 0;
+-- Jobs by state, without the many completed ones: for lists and rescues.
 CREATE INDEX jobs_by_state ON jobs (state, seq) WHERE state <> 'completed';
 
+-- Every run of every job.
 CREATE TABLE attempts (
     job          INTEGER NOT NULL REFERENCES jobs (seq) ON DELETE CASCADE,
     number       INTEGER NOT NULL CHECK (number >= 1),
@@ -52,14 +59,14 @@ CREATE TABLE attempts (
     ran_ms       INTEGER,               -- by a clock that does not jump
     cpu_ms       INTEGER,               -- user and system
     peak_kib     INTEGER,               -- resident memory of its largest process
-    stdout_bytes INTEGER NOT NULL DEFAULT 0, -- all that was printed, kept or not
+    stdout_bytes INTEGER NOT NULL DEFAULT 0, -- all bytes printed, kept or not
     stderr_bytes INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (job, number),
     CHECK ((ended_at IS NULL) = (outcome IS NULL))
 ) STRICT, WITHOUT ROWID;
 
 -- Output in pieces of at most 64 KiB. `position` counts the bytes of the stream from 0, so a gap
--- between two pieces is what was dropped.
+-- between two pieces is output that was dropped.
 CREATE TABLE output (
     job      INTEGER NOT NULL,
     number   INTEGER NOT NULL,
@@ -70,20 +77,20 @@ CREATE TABLE output (
     FOREIGN KEY (job, number) REFERENCES attempts (job, number) ON DELETE CASCADE
 ) STRICT, WITHOUT ROWID;
 
--- What `config set` keeps.
+-- Settings that `config set` has stored.
 CREATE TABLE settings (
     key        TEXT PRIMARY KEY,
     value      TEXT    NOT NULL,
     updated_at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- The services that run, or died and were not yet cleaned up. Alive is who holds its lock file.
+-- Services that run, or that died and were not yet cleaned up. A service is alive while its lock
+-- file, whose path is that of the database with `.ID.lock`, is locked.
 CREATE TABLE instances (
     id                TEXT PRIMARY KEY,
     host              TEXT    NOT NULL,
     pid               INTEGER NOT NULL,
     version           TEXT    NOT NULL,
-    lock_path         TEXT    NOT NULL,
     started_at        INTEGER NOT NULL,
     stop_requested_at INTEGER
 ) STRICT, WITHOUT ROWID;
@@ -96,13 +103,13 @@ CREATE TABLE workers (
     PRIMARY KEY (instance, worker)
 ) STRICT, WITHOUT ROWID;
 
--- How far the wall clock is ahead of the time since boot; shows that somebody set the clock.
+-- The wall clock less the time since boot; a change shows that the wall clock was set.
 CREATE TABLE clock (
     boot_id   TEXT PRIMARY KEY,
     offset_ms INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- Jobs by queue and label, kept by the triggers below, so that counting ten million is no work.
+-- Jobs by queue and label, kept by the triggers below, so that `status` need not count the jobs.
 CREATE TABLE counts (
     queue TEXT    NOT NULL,
     label TEXT    NOT NULL,

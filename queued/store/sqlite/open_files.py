@@ -1,0 +1,41 @@
+"""Which files a connection has open, so that it notices when their paths name other files.
+
+After the database or a side file was removed, replaced or unmounted, SQLite goes on writing to the
+files that it has open, and what it commits there is lost.
+"""
+
+import os
+from typing import NamedTuple
+
+
+class _FileId(NamedTuple):
+    device: int
+    inode: int
+
+
+class OpenFiles:
+    """The files of one connection."""
+
+    def __init__(self, path: str) -> None:
+        """`path` is the database, which is there and about to be opened."""
+        self._expected = {path: _file_id(path)}
+
+    def add_side_files(self, path: str) -> None:
+        """To be called when the connection has read something, and has opened its side files."""
+        for side in (f"{path}-wal", f"{path}-shm"):
+            self._expected[side] = _file_id(side)
+
+    def first_replaced(self) -> str | None:
+        """Returns the first path that does not name the file that is open any more."""
+        for path, expected in self._expected.items():
+            if _file_id(path) != expected:
+                return path
+        return None
+
+
+def _file_id(path: str) -> _FileId | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return _FileId(found.st_dev, found.st_ino)

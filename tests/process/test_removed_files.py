@@ -1,0 +1,84 @@
+"""The database, its side files, a lock file or a row is removed under a running service."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+
+import pytest
+
+from queued.store import instance_lock
+from tests.process.marked_sleep import Nap
+from tests.service import Queue, Service, eventually
+
+
+def _lock_file(queue: Queue, service: Service) -> str:
+    return instance_lock.path_of(queue.path, service.instance)
+
+
+def _execute(queue: Queue, statement: str) -> None:
+    """In a process of its own: to close the file in this one would drop the locks of our store."""
+    change = f"connect({queue.path!r}, isolation_level=None).execute({statement!r})"
+    code = f"from sqlite3 import connect; {change}"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_service_without_its_lock_file_ends(queue: Queue, nap: Nap) -> None:
+    service = queue.serve()
+    name = queue.add(f"sleep {nap}", kill_grace=1)
+    queue.wait(name, "processing")
+    os.unlink(_lock_file(queue, service))
+    assert service.ended() == 74
+    (line,) = service.logged("service.failed")
+    assert "was removed or replaced; the service ends" in str(line)
+    assert not service.descendants()
+    queue.serve()
+    eventually(lambda: len(queue.attempts(name)) == 2)
+
+
+def test_a_service_without_its_row_ends_and_its_claims_are_rescued(queue: Queue, nap: Nap) -> None:
+    service = queue.serve()
+    name = queue.add(f"sleep {nap}", kill_grace=1)
+    queue.wait(name, "processing")
+    _execute(queue, "DELETE FROM instances")
+    assert service.ended() == 74
+    assert "the row of this service was removed" in str(service.logged("service.failed"))
+    queue.serve()
+    eventually(lambda: len(queue.attempts(name)) == 2)
+
+
+def test_a_stopped_service_without_its_lock_file_is_alive(queue: Queue, nap: Nap) -> None:
+    service = queue.serve()
+    name = queue.add(f"sleep {nap}")
+    queue.wait(name, "processing")
+    running = nap.living()
+    assert running
+    copy = str(queue.file("copy.db"))
+    assert queue.queuectl("db", "backup", copy).returncode == 0
+    for process in service.own():
+        os.kill(process.pid, signal.SIGSTOP)
+    os.unlink(_lock_file(queue, service))
+    assert queue.queuectl("db", "restore", copy).returncode == 75
+    other = queue.serve()
+    queue.wait(queue.add("true"))
+    assert other.stop() == 0
+    assert nap.living() == running
+    assert len(queue.attempts(name)) == 1
+    for process in service.own():
+        os.kill(process.pid, signal.SIGCONT)
+    assert service.ended() == 74
+
+
+@pytest.mark.parametrize("side", ["", "-wal", "-shm"])
+def test_a_service_whose_database_is_removed_ends(queue: Queue, side: str) -> None:
+    service = queue.serve()
+    queue.wait(queue.add("true"))
+    moved = f"{queue.path}{side}"
+    os.rename(moved, f"{moved}.moved")
+    assert service.ended() == 78
+    (line,) = service.logged("service.failed")
+    assert f"{moved} was removed or replaced" in str(line)
+    os.rename(f"{moved}.moved", moved)
+    rows = sqlite3.connect(queue.path).execute("SELECT state FROM jobs").fetchall()
+    assert rows == [("completed",)]
