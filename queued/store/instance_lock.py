@@ -111,13 +111,11 @@ def is_alive(database: str, instance: str) -> bool:
     instance.
     """
     descriptor = open_lock(database, instance)
-    if descriptor is not None:
-        try:
-            if not try_lock(descriptor, shared=True):
-                return True
-        finally:
+    try:
+        return not _is_dead(descriptor, database, instance)
+    finally:
+        if descriptor is not None:
             os.close(descriptor)
-    return instance in holders_of_deleted(database)
 
 
 def living(database: str) -> list[str]:
@@ -156,12 +154,22 @@ def wait_until_dead(database: str, instance: str, timeout_s: float | None) -> No
     """Waits until no process of the instance lives. Raises WaitTimeoutError after `timeout_s`."""
     end_s = NEVER_S if timeout_s is None else monotonic_s() + timeout_s
     sleep_s = 0.001
-    while is_alive(database, instance):
-        left_s = end_s - monotonic_s()
-        if left_s <= 0:
-            raise WaitTimeoutError
-        time.sleep(min(sleep_s, left_s))
-        sleep_s = min(2 * sleep_s, _MAX_SLEEP_S)
+    descriptor = open_lock(database, instance)  # once: the instance deletes the file as it ends
+    try:
+        while not _is_dead(descriptor, database, instance):
+            left_s = end_s - monotonic_s()
+            if left_s <= 0:
+                raise WaitTimeoutError
+            time.sleep(min(sleep_s, left_s))
+            sleep_s = min(2 * sleep_s, _MAX_SLEEP_S)
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def _is_dead(descriptor: int | None, database: str, instance: str) -> bool:
+    is_free = descriptor is None or try_lock(descriptor, shared=True)
+    return is_free and instance not in holders_of_deleted(database)
 
 
 def remove(path: str) -> None:

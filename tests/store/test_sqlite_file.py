@@ -25,7 +25,7 @@ from queued.store.sqlite import schema
 from queued.store.sqlite.busy_handler import BusyHandler
 from queued.store.sqlite.client_store import SqliteStore
 from queued.store.sqlite.connection import named_errors
-from queued.store.sqlite.maintenance import integrity_check
+from queued.store.sqlite.maintenance import integrity_check, probe
 from tests.store.engine import NOW
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -356,6 +356,20 @@ def test_a_file_that_is_gone_or_another_takes_no_commit(
     after = _contents(Path(path).parent)
     store.close()
     assert _contents(Path(path).parent) == after, "no checkpoint and no file deleted"
+
+
+def test_a_database_with_two_names_is_refused(path: str, tmp_path: Path) -> None:
+    _use(path)
+    os.link(path, tmp_path / "other.db")
+    for use in (
+        lambda: _open(path).close(),
+        lambda: integrity_check.check(path, BusyHandler(10), full=False),
+        lambda: probe.schema_version(path),
+    ):
+        with pytest.raises(DatabaseUnusableError, match="has 2 names"):
+            use()
+    os.unlink(tmp_path / "other.db")
+    _open(path).close()
 
 
 @pytest.mark.parametrize("mode", ["delete", "truncate", "persist"])

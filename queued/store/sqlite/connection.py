@@ -236,6 +236,19 @@ def _make(path: str) -> None:
     if not stat.S_ISREG(found.st_mode):
         msg = f"{path} is not a regular file; give the path of a database with --db"
         raise DatabaseUnusableError(msg)
+    must_have_one_name(path)
+
+
+def must_have_one_name(path: str) -> None:
+    """Raises DatabaseUnusableError for a file with several hard links.
+
+    SQLite names the WAL after the path, so that two names of one file have two WALs, and what is
+    committed to one of them is lost.
+    """
+    links = os.stat(path).st_nlink
+    if links > 1:
+        msg = f"{path} has {links} names (hard links); keep one (see: find -samefile)"
+        raise DatabaseUnusableError(msg)
 
 
 @contextmanager

@@ -15,7 +15,12 @@ from queued.core.errors import DatabaseUnusableError, NotFoundError
 from queued.store import permissions
 from queued.store.sqlite import schema
 from queued.store.sqlite.busy_handler import patiently
-from queued.store.sqlite.connection import close_untouched, must_have_safe_sqlite, named_errors
+from queued.store.sqlite.connection import (
+    close_untouched,
+    must_have_one_name,
+    must_have_safe_sqlite,
+    named_errors,
+)
 
 Refuse = Callable[[apsw.Connection, str], None]
 
@@ -34,6 +39,7 @@ def opened(
     """A connection to a database of ours. Raises QueuedError, and then nothing was touched."""
     must_have_safe_sqlite()
     must_be_file(path)
+    must_have_one_name(path)
     permissions.check_database(path)
     with named_errors(path):
         connection = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE)

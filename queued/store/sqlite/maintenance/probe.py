@@ -9,7 +9,7 @@ from queued.core.errors import DeniedError
 from queued.store import permissions
 from queued.store.sqlite import schema
 from queued.store.sqlite.busy_handler import BusyHandler
-from queued.store.sqlite.connection import must_have_safe_sqlite, named_errors
+from queued.store.sqlite.connection import must_have_one_name, must_have_safe_sqlite, named_errors
 from queued.store.sqlite.maintenance import open_existing
 
 _PATIENCE_S = 10.0
@@ -19,6 +19,7 @@ def schema_version(path: str) -> int:
     """The version of the schema. Raises QueuedError if no service could use the database."""
     must_have_safe_sqlite()
     open_existing.must_be_file(path)
+    must_have_one_name(path)
     if not os.access(path, os.R_OK | os.W_OK):
         msg = f"no permission to write {path}; check its owner and mode"
         raise DeniedError(msg)
