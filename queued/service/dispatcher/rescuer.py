@@ -36,7 +36,7 @@ class OtherInstances:
     def lock_dead(self, registered: list[Instance]) -> list[Instance]:
         """Locks the lock files of the dead instances among `registered` and returns these.
 
-        An instance whose lock file is gone is dead only if no process holds the deleted file.
+        Among them are instances whose lock file is gone; see `holds_deleted_lock`.
         """
         others = {instance.id: instance for instance in registered if instance.id != self._own}
         for name in self._files.keys() - others.keys():
@@ -45,9 +45,11 @@ class OtherInstances:
             if self._files.get(name) is None:
                 # Kept open, because watchers take the closing of a lock file for a death.
                 self._files[name] = instance_lock.open_lock(self._database, name)
-        free = [instance for name, instance in others.items() if self._is_free(self._files[name])]
-        holders = instance_lock.holders_of_deleted(self._database) if free else set()
-        return [instance for instance in free if instance.id not in holders]
+        return [instance for name, instance in others.items() if self._is_free(self._files[name])]
+
+    def holds_deleted_lock(self, instance: Instance) -> bool:
+        """Returns whether the instance lives with a lock file that was deleted; reads /proc."""
+        return instance.id in instance_lock.holders_of_deleted(self._database)
 
     @staticmethod
     def _is_free(descriptor: int | None) -> bool:
@@ -124,6 +126,9 @@ class Rescuer:
         Without its lock file a process that carries its mark is taken for a sign of life, and is
         not killed.
         """
+        if self._others.holds_deleted_lock(instance):
+            self._again_s[instance.id] = times.monotonic_s() + _AGAIN_S
+            return False
         if not self._others.has_lock_file(instance) and (living := marked(instance.id, set())):
             self._refuse(instance, living)
             return False
