@@ -188,6 +188,11 @@ def test_the_promises_settings_of_a_connection(connection: apsw.Connection) -> N
     ]
 
 
+def test_a_connection_trusts_no_schema(connection: apsw.Connection) -> None:
+    assert connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, -1)
+    assert not connection.config(apsw.SQLITE_DBCONFIG_TRUSTED_SCHEMA, -1)
+
+
 def test_a_turn_waits_for_the_disk_unless_it_says_that_it_need_not(path: str) -> None:
     database = Database(path, BusyHandler(10), upgrade.migrate)
     waits = []

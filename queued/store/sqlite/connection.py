@@ -66,6 +66,9 @@ class Database:
     def _prepare(self) -> None:
         connection = self._connection
         self._schema, version = schema.latest(), schema.check(connection, self.path)
+        # The file may have been made by another user: no schema of theirs may do more than ours.
+        connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
+        connection.config(apsw.SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0)
         # Without it, STAT4 has every statement with bound values prepared again at each run.
         connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
         self._make_durable(full=True)
