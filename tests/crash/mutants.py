@@ -13,7 +13,7 @@ from queued.service.dispatcher import rescuer, turn
 from queued.service.dispatcher.dispatcher import Dispatcher
 from queued.service.dispatcher.turn import Turn, TurnRunner
 from queued.service.ipc.messages import Recorded, Result, Run
-from queued.service.linux import procfs
+from queued.service.linux import procfs, run_mark
 from queued.service.linux.killing import Killed
 from queued.service.supervisor.orphan_reaper import OrphanReaper
 from queued.service.worker import execution
@@ -98,6 +98,16 @@ def zombies_are_dead(_argument: str) -> None:
     _put(procfs, "look", look)
 
 
+def only_environment(_argument: str) -> None:
+    """A rescue finds what bears the mark in its environment, and asks no lock."""
+    _put(
+        run_mark,
+        "of_process",
+        lambda pid: run_mark.of_environment(procfs.environment(pid)),
+    )
+    _put(instance_lock, "runs_alive", lambda _descriptor: False)
+
+
 def told_before_commit(_argument: str) -> None:
     """Workers get their claims, and their acknowledgements, before they are durable."""
     plain = TurnRunner.turn
@@ -178,6 +188,7 @@ DEFECTS: dict[str, Callable[[str], None]] = {
     defect.__name__: defect
     for defect in (
         no_fence, no_rescue, rescue_without_kill, alone_not_group, orphans_stay, zombies_are_dead,
+        only_environment,
         told_before_commit, early_retry, uncounted_loss, output_once, printed_before_commit,
         everybody_is_dead, uncounted_moves,
     )

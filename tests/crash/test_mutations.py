@@ -79,6 +79,18 @@ def killed_with_headless(scene: Scene, defect: str) -> list[str]:
     return scene.broken()
 
 
+def killed_with_daemon(scene: Scene, defect: str) -> list[str]:
+    """A service that is killed with all but a daemon that has no environment and no parent."""
+    mark = scene.queue.directory.parent / "daemon"
+    daemon = f"env -i setsid sh -c 'touch {mark}; exec sleep 30' >/dev/null 2>&1"
+    scene.add("job", f"[ $QUEUED_ATTEMPT -gt 1 ] || {{ ({daemon} &) ; sleep 30; }}")
+    service = scene.serve()
+    eventually(mark.exists)
+    service.kill_everything()
+    _looked(_serve(scene, defect))
+    return scene.broken()
+
+
 def unacknowledged(scene: Scene, defect: str) -> list[str]:
     """A dispatcher that is killed between the commit of a result and its acknowledgement."""
     fields: dict[str, Any] = {"defer_on": [75], "backoff_base": 1, "backoff_max": 1}
@@ -140,6 +152,7 @@ TABLE: list[tuple[str, Play, str]] = [
     ("alone_not_group", leaves_a_child, "left_behind"),
     ("orphans_stay", loses_its_worker, "overlapping"),
     ("zombies_are_dead", killed_with_headless, "overlapping"),
+    ("only_environment", killed_with_daemon, "overlapping"),
     ("told_before_commit", killed_when_told, "untold"),
     ("early_retry", fails_twice, "early"),
     ("uncounted_loss", loses_its_worker, "miscounted"),

@@ -78,6 +78,7 @@ class Orders:
             (f"(sleep 60 &) ; sleep {nap}", b""),
             ("setsid sleep 60 & sleep 0.1", b""),
             ("(trap '' TERM; sleep 60) & exit 0", b""),
+            (f"(env -i setsid sleep 60 >/dev/null 2>&1 &) ; sleep {nap}", b""),
             ("true; " + headless.command(self._directory / f"headless.{self._made}"), b""),
             (f"for n in 1 2 3; do (sleep {nap}) & done; wait", b""),
         ]
