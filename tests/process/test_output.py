@@ -161,6 +161,25 @@ def test_a_worker_does_not_spin_while_the_dispatcher_is_busy(queue: Queue, nap: 
         service.kill(dispatcher, signal.SIGCONT)
 
 
+def test_a_command_waits_while_its_output_cannot_be_taken(queue: Queue) -> None:
+    """The memory of a worker is bounded, however much output is to be kept."""
+    service = queue.serve(workers=1)
+    dispatcher, worker = service.child(0), service.child(1)
+    go, done = queue.file("go"), queue.file("done")
+    wait = f"until [ -e {go} ]; do sleep 0.01; done"
+    name = queue.add(f"{wait}; head -c 64M /dev/zero; touch {done}", output_limit=128 * MIB)
+    eventually(lambda: queue.job(name).runs == 1)
+    service.kill(dispatcher, signal.SIGSTOP)
+    go.touch()
+    end = time.monotonic() + 2
+    eventually(lambda: done.exists() or time.monotonic() > end)
+    assert not done.exists()
+    assert rss_kib(worker) < 64 * 1024
+    service.kill(dispatcher, signal.SIGCONT)
+    assert queue.wait(name, within_s=60).label == "completed"
+    assert len(queue.output(name)) == 64 * MIB
+
+
 def cpu_s(pid: int) -> float:
     fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

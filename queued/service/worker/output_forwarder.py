@@ -11,6 +11,7 @@ from queued.service.worker.output_streams import OutputStreams
 
 _FLUSH_S = 0.5  # output reaches the dispatcher within this time
 _IN_FLIGHT = 8  # pieces of output that may wait for their acknowledgement
+_FULL = 16 << 20  # bytes that wait; the command waits, too, until they are half as many
 
 
 class OutputForwarder:
@@ -30,17 +31,28 @@ class OutputForwarder:
         self._send = send
         self._flushed_s = now_s
         self.next_s = now_s  # when `tick` has something to do
-        for descriptor in output.descriptors():
-            loop.add(descriptor, partial(self._read, descriptor))
+        self._reading = False
+        self._start_reading()
 
     def tick(self, now_s: float) -> None:
         """Does what is due. Call it also after each wake-up, because output may have come."""
         if self._flush_s() <= now_s:
             self._flush(now_s)
         self.next_s = self._flush_s()
+        if not self._reading and self._output.waiting < _FULL // 2:
+            self._start_reading()
 
     def end(self) -> None:
         """Stops reading: the run is over."""
+        self._stop_reading()
+
+    def _start_reading(self) -> None:
+        self._reading = True
+        for descriptor in self._output.descriptors():
+            self._loop.add(descriptor, partial(self._read, descriptor))
+
+    def _stop_reading(self) -> None:
+        self._reading = False
         for descriptor in self._output.descriptors():
             self._loop.remove(descriptor)
 
@@ -48,6 +60,8 @@ class OutputForwarder:
         if not self._output.read(descriptor):
             self._loop.remove(descriptor)
             self._output.close(descriptor)
+        elif self._output.waiting >= _FULL:
+            self._stop_reading()
 
     def _flush_s(self) -> float:
         """Returns when output is due; never while too much of it is not yet durable."""
