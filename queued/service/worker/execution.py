@@ -8,6 +8,7 @@ the run has a control group, the group decides what is alive and what was used.
 import os
 import signal
 from enum import Enum, auto
+from typing import NamedTuple
 
 from queued.core import times
 from queued.core.model import Ending, Outcome
@@ -34,6 +35,13 @@ class Phase(Enum):
     TERMINATING = auto()
     KILLING = auto()
     OVER = auto()
+
+
+class ExitStatus(NamedTuple):
+    """How a command has exited: by itself, or by a signal; neither if it never ran."""
+
+    code: int | None = None
+    signal: str | None = None
 
 
 class Execution:
@@ -112,15 +120,13 @@ class Execution:
     def ending(self) -> Ending:
         """Returns how it ended; only once it is over."""
         tree, output = self._tree, self.output
-        exit_code, signal_name = (
-            (None, None) if tree.status is None or self._never_ran else _decode(tree.status)
-        )
+        exited = ExitStatus() if tree.status is None or self._never_ran else _decode(tree.status)
         cpu_ms, peak_kib = self._used
         ran_ms = round((self._ended_s - self._started_s) * 1000)
         return Ending(
-            self._reason or (Outcome.SIGNAL if signal_name else Outcome.EXIT),
-            exit_code,
-            signal_name,
+            self._reason or (Outcome.SIGNAL if exited.signal else Outcome.EXIT),
+            exited.code,
+            exited.signal,
             self._error,
             self._started_ms,
             self._started_ms + ran_ms,
@@ -240,12 +246,12 @@ def _too_much(run: Run) -> str:
     return "the machine has run out of it" if limit is None else f"it needs more than {limit} bytes"
 
 
-def _decode(status: int) -> tuple[int | None, str | None]:
-    """Returns the exit code or the name of the signal, from a wait status."""
+def _decode(status: int) -> ExitStatus:
+    """Returns what a wait status says."""
     if not os.WIFSIGNALED(status):
-        return os.waitstatus_to_exitcode(status), None
+        return ExitStatus(code=os.waitstatus_to_exitcode(status))
     number = os.WTERMSIG(status)
     try:
-        return None, signal.Signals(number).name
+        return ExitStatus(signal=signal.Signals(number).name)
     except ValueError:
-        return None, f"SIGRTMIN+{number - signal.SIGRTMIN}"
+        return ExitStatus(signal=f"SIGRTMIN+{number - signal.SIGRTMIN}")

@@ -1,6 +1,7 @@
 """The output of one run on its way: out of its pipes, into the captures, on to the dispatcher."""
 
 import os
+from typing import NamedTuple
 
 from queued.core.model import STDERR, STDOUT
 from queued.service.ipc.messages import Piece
@@ -8,6 +9,13 @@ from queued.service.worker.capture import CHUNK, Capture
 from queued.service.worker.spawn import Pipes
 
 _LEFT_IN_PIPE = 1 << 20  # a process that was left alive on purpose may print for ever
+
+
+class Totals(NamedTuple):
+    """Bytes printed to each stream; all of them to stdout if the two are not kept apart."""
+
+    stdout: int
+    stderr: int
 
 
 class OutputStreams:
@@ -109,12 +117,12 @@ class OutputStreams:
     # How it was
 
     @property
-    def totals(self) -> tuple[int, int]:
-        """Bytes printed to stdout (or to both together) and to stderr."""
+    def totals(self) -> Totals:
+        """How many bytes were printed."""
         totals = [0, 0]
         for capture in self._captures:
             totals[capture.stream - STDOUT] = capture.total
-        return totals[0], totals[1]
+        return Totals(*totals)
 
     @property
     def last_bytes(self) -> bytes:
