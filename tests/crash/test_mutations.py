@@ -68,14 +68,13 @@ def killed_whole(scene: Scene, defect: str) -> list[str]:
     return check(scene.known()) if defect == "no_rescue" else scene.broken()
 
 
-def killed_with_headless(scene: Scene, defect: str) -> list[str]:
-    """A service that is killed with all but a command whose first thread has ended."""
+def loses_its_worker_headless(scene: Scene, defect: str) -> list[str]:
+    """A job whose worker is killed, and whose own first thread has ended."""
     pid_file = scene.queue.directory.parent / "pid"
-    scene.add("job", f"[ $QUEUED_ATTEMPT -gt 1 ] || {headless.command(pid_file)}", timeout=3)
-    service = scene.serve()
+    scene.add("job", f"[ $QUEUED_ATTEMPT -gt 1 ] || {headless.command(pid_file)}")
+    service = _serve(scene, defect, workers=1)
     eventually(lambda: headless.pid_of(pid_file))
-    service.kill_everything()
-    _looked(_serve(scene, defect))
+    service.kill(service.child(1))
     return scene.broken()
 
 
@@ -151,7 +150,7 @@ TABLE: list[tuple[str, Play, str]] = [
     ("rescue_without_kill", killed_whole, "overlapping"),
     ("alone_not_group", leaves_a_child, "left_behind"),
     ("orphans_stay", loses_its_worker, "overlapping"),
-    ("zombies_are_dead", killed_with_headless, "overlapping"),
+    ("zombies_are_dead", loses_its_worker_headless, "overlapping"),
     ("only_environment", killed_with_daemon, "overlapping"),
     ("told_before_commit", killed_when_told, "untold"),
     ("early_retry", fails_twice, "early"),
