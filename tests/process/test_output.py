@@ -149,7 +149,7 @@ def test_a_worker_does_not_spin_while_the_dispatcher_is_busy(queue: Queue, nap: 
     flood = f"head -c 5M /dev/zero; echo done > {queue.file('done')}; sleep {nap}"
     name = queue.add(flood, output_limit=8 * MIB)
     dispatcher, worker = service.child(0), service.child(1)
-    eventually(lambda: queue.job(name).runs == 1)
+    eventually(lambda: service.logged("job.started", job=name))  # a claim is sent after its commit
     service.kill(dispatcher, signal.SIGSTOP)
     try:
         eventually(queue.file("done").exists)
@@ -168,7 +168,7 @@ def test_a_command_waits_while_its_output_cannot_be_taken(queue: Queue) -> None:
     go, done = queue.file("go"), queue.file("done")
     wait = f"until [ -e {go} ]; do sleep 0.01; done"
     name = queue.add(f"{wait}; head -c 64M /dev/zero; touch {done}", output_limit=128 * MIB)
-    eventually(lambda: queue.job(name).runs == 1)
+    eventually(lambda: service.logged("job.started", job=name))  # a claim is sent after its commit
     service.kill(dispatcher, signal.SIGSTOP)
     go.touch()
     end = time.monotonic() + 2
