@@ -100,6 +100,7 @@ class Claim(NamedTuple):
     worker: int
     due_ms: int
     claimed_ms: int
+    fault: str | None = None  # why the job cannot be run: its row is not one of ours
 
 
 STDOUT, STDERR = 1, 2  # the streams of a run; both are the first if they are not kept apart

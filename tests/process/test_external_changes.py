@@ -2,11 +2,13 @@
 
 import re
 import signal
+import subprocess
 import time
 from contextlib import closing
 from pathlib import Path
 
 import apsw
+import pytest
 
 from queued.core import times
 from queued.store import instance_lock
@@ -99,6 +101,74 @@ def test_a_wait_for_the_database_is_no_jump_of_the_clock(queue: Queue) -> None:
     assert queue.wait(trigger).label == "completed"
     assert service.logged("clock.shifted") == []
     assert queue.job(failing).next_run_at_ms == due_ms
+
+
+ODD_ROWS = {
+    "a command that is not UTF-8": "command = CAST(x'ff' AS TEXT)",
+    "an id that is not UTF-8": "id = CAST(x'6fff' AS TEXT)",
+    "a queue that is not UTF-8": "queue = CAST(x'ff' AS TEXT)",
+    "options that are not UTF-8": "options = CAST(x'7b2261223a22ff227d' AS TEXT)",
+    "an option of a wrong type": 'options = \'{"timeout": "soon"}\'',
+    "a backoff of a wrong type": "options = '{\"backoff_base\": []}'",
+    "an option that no message holds": "options = '{\"env\": 1000000000000000000000}'",
+}
+
+REFUSED_ROWS = {
+    "options that are an array": "options = '[]'",
+    "the most runs": "runs = 9223372036854775807",
+    "a command of 300 kB": "command = 'true ' || printf('%.*c', 300000, 'x')",
+    "a command with a NUL": "command = 'true' || char(0)",
+}
+
+RECORDED = """
+SELECT j.state, a.outcome, a.error <> '' AND j.last_error = a.error, j.runs = a.number
+FROM jobs j JOIN attempts a ON a.job = j.seq WHERE j.priority = 9
+"""
+
+
+@pytest.mark.parametrize("change", ODD_ROWS.values(), ids=ODD_ROWS)
+def test_a_job_that_cannot_be_handed_over_is_dead_and_the_others_run(
+    queue: Queue, change: str
+) -> None:
+    queue.add("true", id="odd", priority=9)
+    sql(queue, f"UPDATE jobs SET {change} WHERE priority = 9")  # noqa: S608 - our own text
+    others = queue.add_all(["true"] * 20)
+    service = queue.serve()
+    queue.wait_all(len(others))
+    assert sql(queue, RECORDED) == "('dead', 'spawn-error', 1, 1)\n"
+    assert len(service.logged("job.finished", outcome="spawn-error", state="dead")) == 1
+    started = service.logged("child.started")
+    assert len(started) == 3, "no process of the service was replaced"
+    sql(queue, "UPDATE jobs SET state = 'pending', ready = 1, attempts = 0 WHERE priority = 9")
+    eventually(lambda: len(service.logged("job.finished", outcome="spawn-error")) == 2, "again")
+    queue.wait(queue.add("true"))
+    assert service.stop() == 0
+
+
+@pytest.mark.parametrize("change", REFUSED_ROWS.values(), ids=REFUSED_ROWS)
+def test_the_database_refuses_what_no_job_can_be(queue: Queue, change: str) -> None:
+    queue.add("true")
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        sql(queue, f"UPDATE jobs SET {change}")  # noqa: S608 - our own text
+    assert b"CHECK constraint failed" in refused.value.stderr.encode()
+
+
+def test_a_job_whose_runs_were_set_back_runs_again(queue: Queue) -> None:
+    service = queue.serve()
+    name = queue.add("true")
+    queue.wait(name)
+    sql(queue, "UPDATE jobs SET runs = 0, attempts = 0, state = 'pending', ready = 1")
+    eventually(lambda: len(service.logged("job.finished", outcome="exit")) == 2)
+    assert [run.outcome for run in queue.attempts(name)] == ["exit"]
+    assert service.stop() == 0
+
+
+def test_a_setting_that_is_not_text_is_refused(queue: Queue) -> None:
+    service = queue.serve()
+    sql(queue, "INSERT INTO settings VALUES ('shutdown_grace', CAST(x'ff' AS TEXT), 0)")
+    eventually(lambda: service.logged("settings.refused"))
+    queue.wait(queue.add("true"))
+    assert service.stop() == 0
 
 
 def _set(queue: Queue, key: str, value: str) -> None:

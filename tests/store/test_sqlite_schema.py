@@ -61,7 +61,7 @@ PLANS = {
 }
 SMALL = {"clock", "counts", "settings", "instances", "w", "p"}  # tables that may be read whole
 ORDERED = {"jobs", "first", "(subquery-1)", "(subquery-4)"}
-WHOLE_INDEX = {"claim", "shift_retries"}
+WHOLE_INDEX = {"claim", "hold_runs", "shift_retries"}
 BY_HAND = ("ended_completed", "check_", "stats_")  # a person asks, once: they may read all
 
 

@@ -10,10 +10,11 @@ from typing import NamedTuple, TypeVar
 from queued.core import times
 from queued.core.model import Chunk, Claim, Ending, Key, Outcome, State
 from queued.core.settings import Settings
-from queued.core.settlement import Backoff, Verdict, judge
+from queued.core.settlement import Backoff, Verdict, describe, judge
 from queued.service.dispatcher.claim_tokens import Tokens, token_time_s
 from queued.service.dispatcher.claims import ClaimTable
 from queued.service.dispatcher.worker_pool import WorkerPool
+from queued.service.ipc import channel
 from queued.service.ipc.messages import (
     Hello,
     Message,
@@ -219,8 +220,9 @@ class TurnRunner:
 
     def record(self, turn: Turn) -> None:
         """Writes all settlements; a claim that is not in force any more is stale."""
-        states = self._ledger.settle(turn.settled, now_ms=turn.now_ms)
-        for settlement, state in zip(turn.settled, states, strict=True):
+        settled, turn.settled = turn.settled, []
+        states = self._ledger.settle(settled, now_ms=turn.now_ms)
+        for settlement, state in zip(settled, states, strict=True):
             claim = settlement.claim
             ack_due = claim.key in turn.ack_due
             if state is None:
@@ -240,9 +242,32 @@ class TurnRunner:
         token = self._tokens.make(times.monotonic_s(), len(takers))
         turn.claimed = self._ledger.claim(self._instance, takers, token, now_ms=turn.now_ms)
         for claim in turn.claimed:
+            acks = turn.pending_acks.get(claim.worker, [])  # the Run message carries them
+            try:
+                run = _checked_run(claim, turn.settings, acks)
+            except (ValueError, TypeError, OverflowError) as error:
+                self._bury(turn, claim, str(error))
+                continue
             turn.claims.add(claim)
-            recorded = turn.pending_acks.pop(claim.worker, [])  # the Run message carries them
-            turn.reply(claim.worker, run_of(claim, turn.settings, recorded))
+            turn.pending_acks.pop(claim.worker, None)
+            turn.reply(claim.worker, run)
+        self.record(turn)
+
+    def _bury(self, turn: Turn, claim: Claim, reason: str) -> None:
+        """Ends a claim that cannot be handed to a worker: its job is dead."""
+        ending = Ending(Outcome.SPAWN_ERROR, error=reason)
+        verdict = Verdict(State.DEAD, 1, claim.due_ms, describe(ending))
+        turn.settled.append(Settlement(claim, ending, verdict))
+
+
+def _checked_run(claim: Claim, settings: Settings, acks: list[Key]) -> Run:
+    """Raises ValueError, TypeError or OverflowError if a worker could not be sent the claim."""
+    if claim.fault is not None:
+        raise ValueError(claim.fault)
+    run = run_of(claim, settings, acks)
+    backoff_of(claim, settings)
+    channel.check_size(run)
+    return run
 
 
 def backoff_of(claim: Claim, settings: Settings) -> Backoff:

@@ -158,6 +158,11 @@ class DescriptorChannel(Channel):
         return size
 
 
+def check_size(message: Message) -> None:
+    """Raises PacketTooLargeError for a message that no packet can hold."""
+    _packets([message], MAX_PACKET)
+
+
 def _packets(messages: Sequence[Message], most_bytes: int) -> list[bytes]:
     """Packs messages in their order into as few packets as they fit into."""
     packet = _encode(messages)

@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
+from queued.core.job_options import NO_OPTIONS
 from queued.core.job_spec import stored_options
 from queued.core.model import Chunk, Claim, Instance, Key, Label, State
 from queued.store.protocols import PruneStep, Settlement
 from queued.store.sqlite import pruning, upgrade
 from queued.store.sqlite.busy_handler import BusyHandler
-from queued.store.sqlite.connection import Database, Row, Values, damaged, named_errors, wal_bytes
+from queued.store.sqlite.connection import Database, Row, Values, named_errors, wal_bytes
 
 
 class SqliteLedger:
@@ -75,7 +76,7 @@ class SqliteLedger:
         rows = self._database.rows("claim", token=token, count=len(workers), now=now_ms)
         rows.sort(key=_token)
         claims = [
-            self._claim((*row, worker, now_ms)) for worker, row in zip(workers, rows, strict=False)
+            _claim((*row, worker, now_ms)) for worker, row in zip(workers, rows, strict=False)
         ]
         self._database.run_each(
             "open_attempt",
@@ -102,13 +103,7 @@ class SqliteLedger:
     def running_claims(self, instance: str) -> list[Claim]:
         """See `Ledger.running_claims`."""
         rows = self._database.rows("running_claims", instance=instance)
-        return [self._claim(row) for row in rows]
-
-    def _claim(self, row: Row) -> Claim:
-        try:
-            return _claim(row)
-        except ValueError as error:
-            raise damaged(self._database.path, error) from error
+        return [_claim(row) for row in rows]
 
     def cancel_requests(self, instance: str) -> list[Key]:
         """See `Ledger.cancel_requests`."""
@@ -170,7 +165,8 @@ class SqliteLedger:
 
     def config(self) -> dict[str, str]:
         """See `Ledger.config`."""
-        return dict(self._database.rows("config"))
+        rows = self._database.rows("config_bytes")
+        return {key.decode(errors="replace"): value.decode(errors="replace") for key, value in rows}
 
     def backlog_bytes(self) -> int:
         """See `Ledger.backlog_bytes`."""
@@ -225,16 +221,25 @@ def _closed(one: Settlement, now_ms: int) -> Values:
 
 
 def _claim(row: Row) -> Claim:
-    seq, runs, token, name, queue, command, options, attempts, max_retries, due, worker, at = row
+    """Makes a claim of a row, whatever another program has written there: see `Claim.fault`."""
+    seq, runs, token, *texts, attempts, max_retries, due, worker, at = row
+    options, fault = NO_OPTIONS, None
+    try:
+        name, queue, command, stored = (text.decode() for text in texts)
+        options = stored_options(stored)
+    except (ValueError, RecursionError) as error:
+        name, queue, command, _ = (text.decode(errors="replace") for text in texts)
+        fault = f"the row of the job cannot be read: {error}"
     return Claim(
         key=Key(seq, runs, token),
         id=name,
         queue=queue,
         command=command,
-        options=stored_options(options),
+        options=options,
         attempts=attempts,
         max_retries=max_retries,
         worker=worker,
         due_ms=due,
         claimed_ms=at,
+        fault=fault,
     )

@@ -31,11 +31,15 @@ FROM (SELECT seq AS job, row_number() OVER (ORDER BY priority DESC, next_run_at,
       FROM (SELECT seq, priority, next_run_at FROM jobs WHERE ready = 1
             ORDER BY priority DESC, next_run_at, seq LIMIT :count)) AS first
 WHERE seq = first.job
-RETURNING seq, runs, token, id, queue, command, options, attempts, max_retries, next_run_at;
+RETURNING seq, runs, token, CAST(id AS BLOB), CAST(queue AS BLOB), CAST(command AS BLOB),
+          CAST(options AS BLOB), attempts, max_retries, next_run_at;
 
 -- open_attempt --
+-- An attempt of that number is there only if another program has set `runs` back.
 INSERT INTO attempts (job, number, instance, worker, started_at)
-VALUES (:job, :attempt, :instance, :worker, :now);
+VALUES (:job, :attempt, :instance, :worker, :now)
+ON CONFLICT DO UPDATE SET
+    instance = :instance, worker = :worker, started_at = :now, ended_at = NULL, outcome = NULL;
 
 -- release --
 -- A claim that was never started is as if it had not been. Guard: the claim is still this one.
@@ -87,7 +91,8 @@ WHERE job = :job AND number = :attempt AND stream = :stream
 -- running_claims --
 -- What an instance has claimed and not settled, in the order of claiming, which is that of the
 -- tokens. By jobs_by_state, a row or two for each worker.
-SELECT j.seq, j.runs, j.token, j.id, j.queue, j.command, j.options, j.attempts, j.max_retries,
+SELECT j.seq, j.runs, j.token, CAST(j.id AS BLOB), CAST(j.queue AS BLOB),
+       CAST(j.command AS BLOB), CAST(j.options AS BLOB), j.attempts, j.max_retries,
        j.next_run_at, a.worker, a.started_at
 FROM jobs j JOIN attempts a ON a.job = j.seq AND a.number = j.runs
 WHERE j.state = 'processing' AND j.state <> 'completed' AND a.instance = :instance
@@ -251,6 +256,10 @@ SELECT min(due) FROM (
 
 -- config --
 SELECT key, value FROM settings;
+
+-- config_bytes --
+-- For the dispatcher, which refuses settings that are not UTF-8, and goes on.
+SELECT CAST(key AS BLOB), CAST(value AS BLOB) FROM settings;
 
 -- config_set --
 INSERT INTO settings (key, value, updated_at) VALUES (:key, :value, :now)
