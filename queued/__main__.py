@@ -18,7 +18,8 @@ from queued.core.ids import IdSource
 from queued.core.model import Instance
 from queued.core.settings import Settings, Value
 from queued.daemonize import Started, detach, fill_standard_streams
-from queued.service.instance import InstancePrograms, SettingsOrigin
+from queued.service.dispatcher.live_settings import SettingsOrigin
+from queued.service.instance import InstancePrograms
 from queued.service.ipc.run_notes import RunNotes
 from queued.service.ipc.scoreboard import Scoreboard
 from queued.service.linux import cgroup
@@ -30,6 +31,7 @@ from queued.store import instance_lock, paths, permissions
 from queued.store.sqlite.busy_handler import BusyHandler
 from queued.store.sqlite.client_store import SqliteStore
 from queued.store.sqlite.connection import named_errors
+from queued.usage_errors import explain
 
 USAGE = """\
 Runs the jobs of a queue until it is told to stop.
@@ -52,15 +54,15 @@ Options:
   --check              only say whether the conf file, the database and their
                        permissions are good; changes nothing
   --reload PID         have a service under systemd read its conf file again,
-                       and wait until it has
+                       and wait until its settings are in force
   -h, --help           show this text
   --version            show the version
 
 Signals:
   TERM, INT            drain: running jobs finish, nothing new starts; a second
                        one, or the end of shutdown_grace, ends running jobs
-  HUP                  read the conf file again; workers are renewed as they
-                       finish, no job is interrupted; a bad file is refused
+  HUP                  read the conf file again and apply it; no job is
+                       interrupted; a bad file is refused
   USR1                 log a snapshot: what runs, what waits
   TTIN, TTOU           one worker more, one fewer, until the next HUP
   CHLD                 internal: a child has ended
@@ -75,8 +77,6 @@ def main() -> None:
     try:
         code = _run(sys.argv[1:])
     except DocoptExit as error:
-        from queued.usage_errors import explain  # a service has no use for it
-
         usage = USAGE.partition("\n\n")[2]
         message = explain(str(error).partition("\n")[0], usage, sys.argv[1:])
         _say(f"{message}\n(see: queued --help)")
@@ -118,7 +118,7 @@ def _run(arguments: list[str]) -> int:
         log_path = os.path.abspath(options["--log-file"] or _log_path(database))
         detached = detach(_open_log(log_path))
         if isinstance(detached, Started):
-            return _report(detached.exit_code, settings.workers, log_path)
+            return _report(detached, settings.workers, log_path)
         ready_pipe = detached.ready_pipe
     return _serve(database, origin, settings, SdNotify(ready_pipe))
 
@@ -168,13 +168,17 @@ def _log_path(database: str) -> str:
     return os.path.join(directory, "log", f"{name}.log")
 
 
-def _report(code: int, workers: int, log_path: str) -> int:
-    if code == 0:
+def _report(started: Started, workers: int, log_path: str) -> int:
+    """Says how the start of --background went; returns the exit code."""
+    if started.ready:
         noun = "worker is" if workers == 1 else "workers are"
         print(f"{workers} {noun} ready; the log is {log_path}")
-    else:
-        print(f"queued: the service did not start; the log is {log_path}", file=sys.stderr)
-    return code
+        return Exit.DONE
+    if started.exit_code == 0:
+        print(f"queued: stopped before it was ready; the log is {log_path}", file=sys.stderr)
+        return Exit.NO
+    print(f"queued: the service did not start; the log is {log_path}", file=sys.stderr)
+    return started.exit_code
 
 
 def _open_log(path: str) -> int:

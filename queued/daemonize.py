@@ -4,6 +4,8 @@ import os
 import sys
 from typing import NamedTuple
 
+from queued.core.errors import Exit
+
 
 class Attached(NamedTuple):
     """In the process that becomes the service: the pipe to write to once it is ready."""
@@ -12,24 +14,26 @@ class Attached(NamedTuple):
 
 
 class Started(NamedTuple):
-    """In the process that the user waits for: how it went, as an exit code."""
+    """In the process that the user waits for: whether the service is ready, or how it ended."""
 
-    exit_code: int
+    ready: bool
+    exit_code: int = 0
 
 
 def detach(log: int) -> Attached | Started:
     """Forks the service off, in a session of its own with its output in the open log file.
 
-    Returns twice: `Attached` in the service; `Started` in the caller, once the service has said
-    that it is ready (0) or has ended (its code). Raises OSError.
+    Returns twice: `Attached` in the service; `Started` in the caller, when the service is ready or
+    has ended. Its end by a signal has the exit code of an internal error. Raises OSError.
     """
     read, write = os.pipe2(os.O_CLOEXEC)
     pid = os.fork()
     if pid:
         os.close(write)
-        ready = os.read(read, 1)
-        code = 0 if ready else abs(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
-        return Started(code)
+        if os.read(read, 1):
+            return Started(ready=True)
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        return Started(ready=False, exit_code=code if code >= 0 else int(Exit.INTERNAL))
     os.close(read)
     os.setsid()
     null = os.open(os.devnull, os.O_RDONLY)

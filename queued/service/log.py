@@ -1,10 +1,13 @@
 """The service's log: one JSON object a line on standard output, or readable text on a terminal.
 
-All events are listed here, as noun.past_verb, with what they mean. A log that cannot be written
-never stops the service: the line is dropped and the next one that can be written says how many.
+All events are listed here, as noun.past_verb, with what they mean. A log that nothing reads never
+stops the service: lines are dropped, and the next line that can be written says how many.
 """
 
 import os
+import select
+import socket
+import stat
 import sys
 from collections.abc import Callable, MutableMapping
 from typing import Any
@@ -24,9 +27,9 @@ EVENTS = {
     "service.resized": "a signal or a setting asks for more or fewer workers",
     "service.described": "asked by USR1: the supervisor's view of its children",
     "queue.described": "asked by USR1: how many jobs stand where, and what is running",
-    "reload.started": "the conf file was read again; the children are being renewed",
-    "reload.finished": "all children have the new settings",
-    "reload.not_recorded": "who waits for the end of a reload cannot be told of it",
+    "reload.started": "HUP came; the dispatcher reads the conf file again",
+    "reload.finished": "the conf file was read again and its settings are in force",
+    "reload.not_recorded": "`queued --reload` cannot be told how the reload ended",
     "reload.refused": "the conf file is wrong; nothing has changed",
     "child.hung": "a child does not answer the watchdog's questions; it is killed",
     "child.started": "a worker or the dispatcher was forked",
@@ -49,7 +52,7 @@ EVENTS = {
     "jobs.pruned": "ended jobs were removed that are older than the settings keep them",
     "job.returned": "a job that was handed to a worker was not started, and is ready again",
     "settings.applied": "the settings in force have changed",
-    "settings.refused": "a stored setting is wrong; the old ones stay",
+    "settings.refused": "a stored setting is wrong; its value before stays in force",
     "clock.shifted": "the wall clock was set; waiting retries were moved along",
     "database.locked": "another program has held the database for long; we wait",
     "database.held_up": "another program keeps a transaction open, and the WAL grows meanwhile",
@@ -67,33 +70,52 @@ Render = Callable[[Fields], bytes]
 Log = structlog.typing.FilteringBoundLogger
 
 _FIRST = ("ts", "level", "event", "instance", "role", "pid")  # as a reader looks for them
+_PATIENCE_S = 0.1  # so long a line waits for the reader of the log
 _PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}  # sd-daemon(3)
 
 
-def open_log(*, level: str, style: str, **bound: object) -> Log:
-    """A logger of this process, with these fields on every line: `style` is json, console, auto."""
-    console = style == "console" or (style == "auto" and sys.stdout.isatty())
-    render = _for_people() if console else _json
-    lines = _Lines(_prioritized(render) if to_journal(1) else render)
-    logger: Log = structlog.wrap_logger(
-        lines,
-        processors=[_line],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        cache_logger_on_first_use=True,
-    )
-    return logger.bind(**bound, pid=os.getpid())
+class LogOutput:
+    """Where a process writes its log lines: from which level on, and in which style.
+
+    `style` is json, console, or auto: console on a terminal.
+    """
+
+    def __init__(self, level: str, style: str) -> None:
+        self._lines = _Lines(level, style)
+
+    def configure(self, level: str, style: str) -> None:
+        """Changes level and style for all loggers of this output."""
+        self._lines.configure(level, style)
+
+    def after_fork(self) -> None:
+        """Forgets what the parent process dropped: the parent itself says so."""
+        self._lines.forget()
+
+    def log(self, **bound: object) -> Log:
+        """Returns a logger of this process, with these fields on every line."""
+        logger: Log = structlog.wrap_logger(
+            self._lines,
+            processors=[self._lines.filter, _line],
+            wrapper_class=structlog.make_filtering_bound_logger("debug"),
+            cache_logger_on_first_use=True,
+        )
+        return logger.bind(**bound, pid=os.getpid())
 
 
 def _line(logger: object, method: str, fields: Fields) -> tuple[tuple[Fields], dict[str, Any]]:
-    """The same fields first on every line; to render them is the business of `_Lines`."""
+    """Puts the same fields first on every line; `_Lines` renders them."""
     if "exc_info" in fields:
         fields = structlog.processors.format_exc_info(logger, method, fields)
     first = {
         "ts": times.iso(times.now_ms()),
-        "level": "error" if method == "exception" else method,
+        "level": _level(method),
         "event": fields.pop("event"),
     }
     return ({**first, **fields},), {}
+
+
+def _level(method: str) -> str:
+    return "error" if method == "exception" else method
 
 
 def _json(fields: Fields) -> bytes:
@@ -122,23 +144,89 @@ def _prioritized(render: Render) -> Render:
 class _Lines:
     """Writes each line with one system call, so that lines of several processes do not mix."""
 
-    def __init__(self, render: Render) -> None:
-        self._render = render
+    def __init__(self, level: str, style: str) -> None:
+        self._output = _Output()
         self._dropped = 0
+        self._rest = b""  # of a line that was written in part
+        self.configure(level, style)
+
+    def configure(self, level: str, style: str) -> None:
+        """See `LogOutput.configure`."""
+        console = style == "console" or (style == "auto" and sys.stdout.isatty())
+        render = _for_people() if console else _json
+        self._render = _prioritized(render) if to_journal(1) else render
+        self._lowest = _PRIORITIES[level]
+
+    def forget(self) -> None:
+        """See `LogOutput.after_fork`."""
+        self._dropped, self._rest = 0, b""
+
+    def filter(self, _logger: object, method: str, fields: Fields) -> Fields:
+        """Raises DropEvent for a line below the level."""
+        if _PRIORITIES[_level(method)] > self._lowest:
+            raise structlog.DropEvent
+        return fields
 
     def msg(self, fields: Fields) -> None:
-        """Writes the line, or counts it as dropped."""
-        content = self._render(fields) + b"\n"
+        """Writes the line, or counts it as dropped.
+
+        A reader that is merely slow loses nothing; one that has stopped delays one line only.
+        """
+        line = self._render(fields) + b"\n"
         if self._dropped:
-            note = {"level": "warning", "event": "log.dropped", "lines": self._dropped}
-            line = {name: note.get(name, fields.get(name)) for name in (*_FIRST, "lines")}
-            content = self._render(line) + b"\n" + content
+            line = self._dropped_note(fields) + line
+        content, left = self._rest + line, b""
         try:
-            while content:
-                content = content[os.write(1, content) :]
+            left = self._output.write(content, 0.0 if self._dropped else _PATIENCE_S)
         except OSError:
-            self._dropped += 1
-        else:
-            self._dropped = 0
+            left = content
+        begun = len(left) < len(line)  # what is left of a line must precede the next one
+        self._rest = left if begun else left[: len(left) - len(line)]
+        self._dropped = 0 if begun else self._dropped + 1
+
+    def _dropped_note(self, fields: Fields) -> bytes:
+        note = {"level": "warning", "event": "log.dropped", "lines": self._dropped}
+        return self._render({k: note.get(k, fields.get(k)) for k in (*_FIRST, "lines")}) + b"\n"
 
     debug = info = warning = error = critical = exception = msg
+
+
+class _Output:
+    """Standard output, written without blocking.
+
+    O_NONBLOCK belongs to the open file description, which other programs share with us: it must
+    not be set there. A pipe or a terminal is opened once more, so that we have a description of
+    our own; a socket can be asked for each packet. Where the second opening is forbidden (a pipe
+    of another user, as under supervisord), poll(2) says if there is room before each piece of
+    PIPE_BUF bytes, which a pipe takes whole. A file never blocks for its reader's sake.
+    """
+
+    def __init__(self) -> None:
+        self._descriptor = 1
+        self._socket: socket.socket | None = None
+        self._piece = 1 << 30
+        mode = os.fstat(1).st_mode
+        if stat.S_ISSOCK(mode):
+            self._socket = socket.socket(fileno=os.dup(1))
+        elif stat.S_ISFIFO(mode) or os.isatty(1):
+            flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+            try:
+                self._descriptor = os.open("/proc/self/fd/1", flags)
+            except OSError:
+                self._piece = select.PIPE_BUF
+        self._room = select.poll()
+        self._room.register(self._descriptor, select.POLLOUT)
+
+    def write(self, content: bytes, patience_s: float) -> bytes:
+        """Returns what could not be written within the time. Raises OSError."""
+        while content and self._room.poll(patience_s * 1000):
+            try:
+                content = content[self._write(content[: self._piece]) :]
+            except BlockingIOError:
+                return content
+        return content
+
+    def _write(self, content: bytes) -> int:
+        if self._socket is not None:
+            return self._socket.send(content, socket.MSG_DONTWAIT)
+        return os.write(self._descriptor, content)

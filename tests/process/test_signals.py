@@ -5,17 +5,14 @@ import re
 import signal
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from queued.__main__ import USAGE
 from queued.core.errors import ConfigError
-from queued.core.model import Instance
-from queued.core.settings import Settings
-from queued.service.instance import InstancePrograms, SettingsOrigin
-from queued.service.ipc.run_notes import RunNotes
-from queued.service.ipc.scoreboard import Scoreboard
-from queued.store import instance_lock, paths
+from queued.service.dispatcher.live_settings import SettingsOrigin
+from queued.store import paths
 from tests.service import Queue, Service, eventually
 
 
@@ -72,31 +69,108 @@ def conf(queue: Queue, text: str) -> Path:
     return path
 
 
-def test_hup_renews_the_idle_at_once_and_the_busy_when_they_are_done(queue: Queue) -> None:
+def reload(service: Service) -> dict[str, Any]:
+    """Sends HUP and returns the line that says how the reload ended."""
+    before = len(_reloads(service))
+    service.process.send_signal(signal.SIGHUP)
+    return eventually(lambda: _reloads(service)[before:])[0]
+
+
+def _reloads(service: Service) -> list[dict[str, Any]]:
+    return [*service.logged("reload.finished"), *service.logged("reload.refused")]
+
+
+def test_hup_applies_the_conf_file_while_a_job_runs_and_replaces_no_process(queue: Queue) -> None:
     path = conf(queue, "kill_grace = 5\n")
     service = queue.serve("--config", str(path), workers=3)
-    name = queue.add("sleep 1")
+    name = queue.add("sleep 60")
     queue.wait(name, "processing")
-    busy = service.worker_of(name)
-    before = {slot: service.child(slot) for slot in range(4)}
+    before = [service.child(slot) for slot in range(4)]
+    conf(queue, "kill_grace = 7\n")
+    assert reload(service)["event"] == "reload.finished"
+    assert queue.job(name).label == "processing"
+    assert [service.child(slot) for slot in range(4)] == before
+    assert service.logged("settings.applied")[-1]["kill_grace"] == 7.0
+
+
+def test_a_bad_conf_file_is_refused_and_changes_nothing(queue: Queue) -> None:
+    path = conf(queue, "kill_grace = 5\nshutdown_grace = 20\n")
+    service = queue.serve("--config", str(path), workers=1)
+    conf(queue, "kill_grace = -1\nshutdown_grace = 7\n")
+    line = reload(service)
+    assert (line["event"], line["level"]) == ("reload.refused", "error")
+    assert "kill_grace takes a number" in line["error"]
+    dispatcher = service.child(0)
+    service.kill(dispatcher)  # nor does the next one take anything of it
+    service.replaced(0, dispatcher)
+    assert queue.wait(queue.add("true")).label == "completed"
+    assert not service.logged("settings.applied", shutdown_grace=7.0)
+    service.stop()
+    assert service.logged("service.draining")[0]["grace_s"] == 20.0
+
+
+def test_the_next_dispatcher_starts_with_the_reloaded_file(queue: Queue) -> None:
+    path = conf(queue, "shutdown_grace = 5\n")
+    service = queue.serve("--config", str(path), workers=1)
+    conf(queue, "shutdown_grace = 7\n")
+    reload(service)
+    conf(queue, "shutdown_grace = 9\n")  # without a reload it says nothing
+    before = service.child(0)
+    service.kill(before)
+    service.replaced(0, before)
+    assert queue.wait(queue.add("true")).label == "completed"
+    service.stop()
+    assert service.logged("service.draining")[0]["grace_s"] == 7.0
+
+
+def test_hup_while_no_dispatcher_answers_is_answered_by_the_next(queue: Queue) -> None:
+    path = conf(queue, "kill_grace = 5\n")
+    service = queue.serve("--config", str(path), workers=1)
+    service.kill(service.child(0), signal.SIGSTOP)
     conf(queue, "kill_grace = 7\n")
     service.process.send_signal(signal.SIGHUP)
-    idle = [slot for slot, pid in before.items() if pid != busy]
-    eventually(lambda: all(service.child(slot) != before[slot] for slot in idle))
-    assert queue.job(name).label == "processing"
-    assert not service.logged("reload.finished")
-    eventually(lambda: service.logged("reload.finished"))
-    assert queue.job(name).label == "completed"
-    assert not set(before.values()) & {service.child(slot) for slot in range(4)}
+    eventually(lambda: service.logged("reload.started"))
+    service.process.send_signal(signal.SIGHUP)  # a second one meanwhile
+    eventually(lambda: len(service.logged("reload.started")) == 2)
+    assert not _reloads(service)
+    service.kill(service.child(0))
+    eventually(lambda: _reloads(service))
     assert service.logged("settings.applied")[-1]["kill_grace"] == 7.0
+
+
+WITHOUT_LEVEL = """
+import sys
+from queued.__main__ import main
+at = sys.argv.index("--log-level")  # the flag would win over the conf file
+del sys.argv[at : at + 2]
+main()
+"""
+
+
+def test_hup_sets_the_log_level_of_all_processes(queue: Queue) -> None:
+    path = conf(queue, "log_level = 'info'\n")
+    program = ("-c", WITHOUT_LEVEL)
+    service = queue.spawn("--config", str(path), workers=1, program=program).ready()
+    queue.wait(queue.add("true"))
+    assert not service.logged("job.started")
+    conf(queue, "log_level = 'debug'\n")
+    reload(service)
+    queue.wait(queue.add("true"))
+    assert {line["role"] for line in service.logged("job.started")} == {"worker"}
+    assert {line["role"] for line in service.logged("job.claimed")} == {"dispatcher"}
+    conf(queue, "log_level = 'error'\n")
+    reload_count = len(service.logged("reload.started"))
+    service.process.send_signal(signal.SIGHUP)
+    eventually(lambda: len(service.logged("reload.started")) > reload_count)
+    service.stop()
+    assert not service.logged("service.stopped")
 
 
 def test_what_is_back_at_its_default_is_applied_too(queue: Queue) -> None:
     path = conf(queue, "shutdown_grace = 5\n")
     service = queue.serve("--config", str(path), workers=1)
     conf(queue, "")
-    service.process.send_signal(signal.SIGHUP)
-    eventually(lambda: service.logged("reload.finished"))
+    assert reload(service)["event"] == "reload.finished"
     service.stop()
     assert service.logged("service.draining")[0]["grace_s"] == 30.0
 
@@ -106,30 +180,18 @@ def test_a_conf_file_that_was_not_there_at_the_start_is_found(
 ) -> None:
     monkeypatch.setattr(paths, "SYSTEM_CONF", str(queue.directory / "queuectl.conf"))
     origin = SettingsOrigin({}, {"XDG_CONFIG_HOME": "/nowhere"}, None, {})
-    assert origin.again() == origin
+    assert origin.reread() == origin
     conf(queue, "kill_grace = 3\n")
-    assert origin.again().resolve({}).kill_grace == 3.0
+    assert origin.reread().resolve({}).kill_grace == 3.0
 
 
 def test_another_database_needs_a_restart(queue: Queue) -> None:
     path = conf(queue, f'db_path = "{queue.path}"\n')
     origin = SettingsOrigin({}, {}, str(path), paths.read_conf(str(path)))
-    instance = Instance("i", "here", 1, "0", 0, None)
-    lock = instance_lock.create_locked(str(queue.file("lock")))
-    programs = InstancePrograms(
-        instance=instance,
-        lock=lock,
-        database=queue.path,
-        origin=origin,
-        settings=Settings(),
-        scoreboard=Scoreboard(RunNotes(lock)),
-        cgroups=None,
-    )
-    programs.reload()
+    assert origin.reread() == origin
     conf(queue, 'db_path = "/elsewhere/queue.db"\nlog_level = "debug"\n')
     with pytest.raises(ConfigError, match="/elsewhere/queue.db: restart the service"):
-        programs.reload()
-    assert programs.settings.log_level == "info"
+        origin.reread()
 
 
 def _more_reloads(service: Service, than: int) -> bool:
@@ -146,7 +208,7 @@ def test_a_storm_of_hups_loses_no_job(queue: Queue) -> None:
     queue.wait_all(40)
     assert [queue.job(name).runs for name in names] == [1] * 40
     assert len(queue.file("lines").read_text().split()) == 40
-    eventually(lambda: service.logged("reload.finished"))
+    eventually(lambda: len(service.logged("reload.finished")) == 8)
 
 
 def test_hup_while_draining_is_nothing(queue: Queue) -> None:
@@ -224,7 +286,7 @@ def test_a_terminal_gets_text_with_colours(queue: Queue) -> None:
 
 
 def test_a_reload_that_cannot_be_recorded_is_made(queue: Queue) -> None:
-    """Who waits for it is not told; all else goes on."""
+    """What waits for the reload is not told; all else goes on."""
     service = queue.serve(env={"RUNTIME_DIRECTORY": str(queue.directory / "gone")})
     service.process.send_signal(signal.SIGHUP)
     eventually(lambda: service.logged("reload.finished"))

@@ -48,7 +48,7 @@ def test_whatever_else_comes_has_its_turn_at_once() -> None:
     for message in (
         Output(key=Key(1, 1, 1), piece=piece),
         Returned(key=Key(1, 1, 1)),
-        WorkerGone(worker=1, pid=1, clean=False, begun=0, claims_before_s=0.0),
+        WorkerGone(number=1, worker=1, pid=1, clean=False, begun=0, claims_before_s=0.0),
     ):
         group_commit = _made([1], w1=5)
         group_commit.on_message(1, message)

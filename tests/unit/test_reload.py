@@ -1,4 +1,4 @@
-"""Whom a reload tells to leave next, and what it writes down."""
+"""What a service writes down about its reloads, and how `queued --reload` reads it."""
 
 import json
 import os
@@ -7,31 +7,7 @@ from pathlib import Path
 import pytest
 
 from queued.core.errors import NotFoundError, UsageError
-from queued.service.supervisor.children import Child
-from queued.service.supervisor.reload import Record, ReloadFile, Renewal, reload
-
-OLD = [Child(slot, 100 + slot, 0.0) for slot in range(4)]
-NEW = [Child(slot, 200 + slot, 1.0) for slot in range(4)]
-
-
-def test_old_is_who_lived_when_it_began() -> None:
-    assert Renewal(OLD).old([OLD[0], NEW[1], OLD[2]]) == [OLD[0], OLD[2]]
-
-
-def test_idle_workers_go_one_by_one() -> None:
-    renewal = Renewal(OLD)
-    assert renewal.next(OLD[1:], leaving=set(), busy=[]) == [OLD[1]]
-    assert renewal.next(OLD[1:], leaving={101}, busy=[]) == []
-    assert renewal.next([NEW[1], *OLD[2:]], leaving=set(), busy=[]) == [OLD[2]]
-
-
-def test_nobody_waits_for_one_that_is_busy() -> None:
-    assert Renewal(OLD).next(OLD[1:], leaving={101}, busy=[1]) == [OLD[2]]
-
-
-def test_all_have_been_told() -> None:
-    assert Renewal(OLD).next(OLD[1:], leaving={101, 102, 103}, busy=[1, 2, 3]) == []
-    assert Renewal(OLD).next(NEW[1:], leaving=set(), busy=[]) == []
+from queued.service.supervisor.reload import Record, ReloadFile, reload
 
 
 def test_the_record_counts(tmp_path: Path) -> None:
@@ -39,20 +15,48 @@ def test_the_record_counts(tmp_path: Path) -> None:
     assert file.read() == Record()
     file.reset()
     file.begin()
-    assert file.read() == Record(1, 0)
-    file.end("workers is wrong")
-    assert file.read() == Record(1, 1, "workers is wrong")
+    assert (file.read(), file.pending) == (Record(1, 0, {}), True)
+    file.end(1, "workers is wrong")
+    assert (file.read(), file.pending) == (Record(1, 1, {"1": "workers is wrong"}), False)
     file.begin()
-    file.end()
-    assert file.read() == Record(2, 2)
+    file.end(2, None)
+    assert file.read() == Record(2, 2, {"1": "workers is wrong"})
     assert [path.name for path in tmp_path.iterdir()] == ["reload"]
-    assert json.loads((tmp_path / "reload").read_text()) == [2, 2, ""]
+    assert json.loads((tmp_path / "reload").read_text()) == [2, 2, {"1": "workers is wrong"}]
 
 
-def test_without_a_runtime_directory_nothing_is_written_and_nobody_can_wait() -> None:
+def test_a_second_reload_does_not_end_the_first(tmp_path: Path) -> None:
+    file = ReloadFile({"RUNTIME_DIRECTORY": str(tmp_path)})
+    file.begin()
+    file.begin()
+    file.end(1, None)
+    assert file.pending
+    file.end(2, "bad")
+    assert file.read() == Record(2, 2, {"2": "bad"})
+
+
+def test_one_answer_ends_all_that_came_before(tmp_path: Path) -> None:
+    """The next dispatcher answers for those that the one before it left without an answer."""
+    file = ReloadFile({"RUNTIME_DIRECTORY": str(tmp_path)})
+    for _ in range(3):
+        file.begin()
+    file.end(3, "bad")
+    assert file.read() == Record(3, 3, {"1": "bad", "2": "bad", "3": "bad"})
+
+
+def test_the_record_stays_small() -> None:
+    file = ReloadFile({})
+    for number in range(1, 1001):
+        file.begin()
+        file.end(number, "bad")
+    assert len(file._record.refused) == 100
+    assert "1000" in file._record.refused
+
+
+def test_without_a_runtime_directory_nothing_is_written_and_nothing_can_wait() -> None:
     file = ReloadFile({})
     file.begin()
-    file.end()
+    file.end(1, None)
     with pytest.raises(UsageError, match="send HUP"):
         reload(os.getpid(), file)
 

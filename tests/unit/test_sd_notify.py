@@ -9,7 +9,8 @@ import pytest
 
 from queued.service.ipc.messages import Load
 from queued.service.supervisor.sd_notify import SdNotify, watchdog_s
-from queued.service.supervisor.status import Stage, StatusReporter
+from queued.service.supervisor.stage import Stage
+from queued.service.supervisor.status import StatusReporter
 
 Heard = Callable[[], list[str]]
 
@@ -89,30 +90,24 @@ def test_the_watchdog_is_meant_for_us() -> None:
     assert watchdog_s({"WATCHDOG_USEC": "3000000", "WATCHDOG_PID": str(os.getpid())}) == 3.0
 
 
-def test_time_is_asked_for_only_while_jobs_are_waited_for(heard: Heard, notify: SdNotify) -> None:
-    bulletin = StatusReporter(notify)
-    bulletin.ready()
-    bulletin.extend(1.0)
-    assert bulletin.next_s() is None
-    bulletin.stopping()
-    bulletin.extend(1.0)
-    bulletin.extend(2.0)
-    bulletin.extend(6.0)
-    bulletin.extended()
-    bulletin.extend(20.0)
-    assert heard() == ["READY=1", "STOPPING=1", *["EXTEND_TIMEOUT_USEC=15000000"] * 2]
+def test_time_is_asked_for_every_few_seconds(heard: Heard, notify: SdNotify) -> None:
+    reporter = StatusReporter(notify)
+    reporter.ready()
+    reporter.stopping()
+    reporter.extend(1.0)
+    reporter.extend(2.0)
+    reporter.extend(6.0)
+    assert heard() == ["READY=1", "STOPPING=1", *["EXTEND_TIMEOUT_USEC=20000000"] * 2]
 
 
 def test_the_line_says_what_matters(notify: SdNotify) -> None:
-    bulletin = StatusReporter(notify)
-    assert bulletin.line(Stage.RUNNING, 4) == "starting"
-    bulletin.announced = True
-    bulletin.load = Load(busy=[1, 3], waiting=17)
-    assert bulletin.line(Stage.RUNNING, 4) == "4 workers, 2 busy, 17 waiting"
-    assert bulletin.line(Stage.RUNNING, 1) == "1 worker, 2 busy, 17 waiting"
-    reloading = bulletin.line(Stage.RUNNING, 4, reloading=True)
-    assert reloading == "4 workers, 2 busy, 17 waiting, reloading"
-    assert bulletin.line(Stage.DRAINING, 2) == "draining: 2 workers, 2 busy, 17 waiting"
+    reporter = StatusReporter(notify)
+    assert reporter.line(Stage.RUNNING, 4) == "starting"
+    reporter.announced = True
+    reporter.load = Load(busy=[1, 3], waiting=17)
+    assert reporter.line(Stage.RUNNING, 4) == "4 workers, 2 busy, 17 waiting"
+    assert reporter.line(Stage.RUNNING, 1) == "1 worker, 2 busy, 17 waiting"
+    assert reporter.line(Stage.DRAINING, 2) == "draining: 2 workers, 2 busy, 17 waiting"
 
 
 def test_who_has_not_waited_for_a_service_in_the_background_does_no_harm(heard: Heard) -> None:
@@ -122,3 +117,22 @@ def test_who_has_not_waited_for_a_service_in_the_background_does_no_harm(heard: 
     made.ready()
     assert heard() == ["READY=1"]
     made._systemd.socket.close()
+
+
+def test_what_systemd_does_not_read_is_kept_in_order_and_blocks_nothing(
+    heard: Heard, notify: SdNotify
+) -> None:
+    count = 0
+    while notify._try(f"X={count}"):
+        count += 1
+    notify.ready()
+    notify.status("one")
+    notify.watchdog()
+    notify.status("two")
+    notify.stopping()
+    again_s = notify.flush(5.0)
+    assert again_s is not None
+    assert again_s > 5.0
+    assert heard() == [f"X={n}" for n in range(count)]
+    assert notify.flush(6.0) is None
+    assert heard() == ["READY=1", "STATUS=two", "STOPPING=1"]

@@ -25,7 +25,7 @@ from queued.service.ipc.messages import (
     WorkerStarted,
 )
 from queued.service.linux.event_loop import EventLoop
-from queued.service.log import open_log
+from queued.service.log import LogOutput
 
 KEY = Key(1, 1, 1)
 RESULT = Result(key=KEY, ending=Ending(Outcome.EXIT, exit_code=0), pieces=[])
@@ -37,7 +37,7 @@ class Pool:
     def __init__(self) -> None:
         ours, theirs = channel.pair()
         self.supervisor = Channel(theirs)
-        log = open_log(level="error", style="json")
+        log = LogOutput("error", "json").log()
         self.pool = WorkerPool(Channel(ours), EventLoop(), log)
         self.pid = 0
         self.start()
@@ -96,7 +96,7 @@ def test_messages_for_an_earlier_dispatcher_are_dropped(pool: Pool) -> None:
 def test_the_last_messages_of_a_dead_worker_come_before_its_death(pool: Pool) -> None:
     pool.worker.send(Hello(session=pool.welcome(), holding=[KEY]), RESULT)
     pool.worker.close()
-    gone = WorkerGone(worker=1, pid=pool.pid, clean=True, begun=None, claims_before_s=1.0)
+    gone = WorkerGone(number=1, worker=1, pid=pool.pid, clean=True, begun=None, claims_before_s=1.0)
     pool.pool.on_worker_gone(gone)
     assert [type(message) for _, message in pool.pool.inbox[-3:]] == [Hello, Result, WorkerGone]
     assert pool.pool.present() == []
@@ -109,7 +109,7 @@ def test_the_death_of_one_whose_slot_has_another_now_drops_no_connection(pool: P
     pool.worker.send(Hello(session=pool.welcome(), holding=[]))
     pool.receive()
     pool.pool.on_worker_gone(
-        WorkerGone(worker=1, pid=0, clean=False, begun=None, claims_before_s=1.0)
+        WorkerGone(number=1, worker=1, pid=0, clean=False, begun=None, claims_before_s=1.0)
     )
     assert pool.pool.present() == [1]
 
@@ -150,7 +150,9 @@ class Faults:
             messages.Finish(),
             messages.Drain(),
             messages.Roster(workers=[1]),
-            messages.WorkerGone(worker=1, pid=1, clean=False, begun=0, claims_before_s=0.0),
+            messages.WorkerGone(
+                number=1, worker=1, pid=1, clean=False, begun=0, claims_before_s=0.0
+            ),
             messages.WorkerStarted(worker=1, pid=1),
             messages.Recorded(key=KEY, accepted=True),
             messages.Fatal(exit_code=0, reason=""),

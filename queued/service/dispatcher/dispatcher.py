@@ -19,7 +19,7 @@ from queued.service.dispatcher.clock_shift import ClockShift
 from queued.service.dispatcher.commit_backoff import CommitBackoff
 from queued.service.dispatcher.contention_monitor import ContentionMonitor
 from queued.service.dispatcher.deadlines import Deadlines
-from queued.service.dispatcher.live_settings import LiveSettings, Sources
+from queued.service.dispatcher.live_settings import LiveSettings, SettingsOrigin
 from queued.service.dispatcher.load_reporter import LoadReporter
 from queued.service.dispatcher.output_log import OutputLog
 from queued.service.dispatcher.poll_schedule import PollSchedule, watch
@@ -32,12 +32,14 @@ from queued.service.ipc import channel
 from queued.service.ipc.messages import (
     Applied,
     Cancel,
+    DeathsRecorded,
     Describe,
     Drain,
     Fatal,
     Finish,
     Ready,
-    Renew,
+    Reload,
+    Reloaded,
     Roster,
     StopRequested,
     WorkerGone,
@@ -48,7 +50,7 @@ from queued.service.linux.cgroup import RunCgroups
 from queued.service.linux.event_loop import EventLoop
 from queued.service.linux.signals import Signals
 from queued.service.linux.wall_timer import WallTimer
-from queued.service.log import Log
+from queued.service.log import Log, LogOutput
 from queued.store import instance_lock
 from queued.store.sqlite.busy_handler import BusyHandler
 from queued.store.sqlite.dispatcher_store import SqliteLedger
@@ -74,10 +76,12 @@ class Dispatcher:
         database: str,
         instance: Instance,
         lock: int,
-        sources: Sources,
+        origin: SettingsOrigin,
+        settings: Settings,
         supervisor: socket.socket,
         scoreboard: Scoreboard,
         cgroups: RunCgroups | None,
+        log_output: LogOutput,
         log: Log,
     ) -> None:
         self._database = database
@@ -86,7 +90,9 @@ class Dispatcher:
         self._instance = instance
         self._lock = lock
         self._lock_path = instance_lock.path_of(database, instance.id)
-        self._live_settings = LiveSettings(sources, log)
+        self._origin = origin
+        self._inherited_settings = settings
+        self._log_output = log_output
         self._log = log
         self._supervisor = channel.DescriptorChannel(supervisor)
         self._loop = EventLoop()
@@ -98,7 +104,6 @@ class Dispatcher:
         self._backoff = CommitBackoff(log)
         self._contention = ContentionMonitor(database, log)
         self._stage = Stage.STARTING
-        self._renewing = False
         self._version: int | None = None  # of the database, when changes were read last
         self._settings_changed = False  # since the supervisor was sent them
         self._cancels_sent: set[Key] = set()  # to workers that have not greeted since
@@ -144,6 +149,11 @@ class Dispatcher:
         with self._ledger.transaction():
             self._ledger.register(self._instance, now_ms=times.now_ms())
             claims = self._ledger.running_claims(self._instance.id)
+            stored = self._ledger.config()
+        self._live_settings = LiveSettings(
+            self._origin, self._inherited_settings, stored, self._log
+        )
+        self._send_settings()
         self._pool.claims = ClaimTable(claims)
         self._on_supervisor()
 
@@ -152,7 +162,7 @@ class Dispatcher:
             return False
         if self._stage is Stage.ORPHANED:  # nothing tells it any more which workers are dead
             return not self._pool.present()
-        return self._renewing or self._stage is Stage.FINISHING
+        return self._stage is Stage.FINISHING
 
     def _shut_down(self) -> None:
         """Closes the database; unregisters the instance if none of its workers lives."""
@@ -191,8 +201,8 @@ class Dispatcher:
                     self._move(Event.DRAIN)
                 case Finish():
                     self._move(Event.FINISH)
-                case Renew():
-                    self._renewing = True
+                case Reload():
+                    self._reload(message.number)
                 case Describe():
                     self._schedule.requested = True
                     self._load_reporter.describe()
@@ -207,6 +217,25 @@ class Dispatcher:
             self._supervisor.send(Ready())
         if self._stage is not before and self._stage is Stage.STOPPING:
             self._supervisor.send(StopRequested())
+
+    # Settings
+
+    def _reload(self, number: int) -> None:
+        try:
+            self._live_settings.reload()
+        except QueuedError as error:
+            self._supervisor.send(Reloaded(number=number, refused=str(error)))
+        else:
+            self._send_settings()
+            self._schedule.requested = True  # what waits for a turn has new settings, too
+            self._supervisor.send(Reloaded(number=number, refused=None))
+
+    def _send_settings(self) -> None:
+        """Applies the settings in force to the logs, and tells the supervisor and the workers."""
+        settings = self._live_settings.settings
+        self._log_output.configure(settings.log_level, settings.log_format)
+        self._pool.configure_logs(settings)
+        self._supervisor.send(Applied(settings=settings, file=self._live_settings.origin.file))
 
     # The loop
 
@@ -232,7 +261,7 @@ class Dispatcher:
         looking = greeted or self._schedule.is_due(times.monotonic_s())
         self._schedule.requested = False
         # A turn that only claims need not survive a power cut: its jobs run again in any case.
-        durable = bool(self._pool.inbox)
+        durable, deaths = bool(self._pool.inbox), self._pool.deaths()
         try:
             with self._ledger.transaction(durable=durable):
                 now_ms = times.now_ms()  # other programs may have had the lock until now
@@ -249,6 +278,8 @@ class Dispatcher:
             self._clock.on_refused()
             self._backoff.on_refused(error, times.monotonic_s())
             return
+        if deaths:
+            self._supervisor.send(DeathsRecorded(number=deaths))
         self._on_committed(turn)
         self._load_reporter.on_committed(turn, counts, times.monotonic_s())
         if greeted:
@@ -259,7 +290,7 @@ class Dispatcher:
             self._rescue(settings)
 
     def _claims(self) -> bool:
-        return self._stage.claims and not self._renewing
+        return self._stage.claims
 
     def _read_changes(self, *, again: bool) -> DatabaseChanges | None:
         """Returns what others have committed, None if nothing since the last time.
@@ -315,10 +346,8 @@ class Dispatcher:
     def _apply_changes(self, changes: DatabaseChanges) -> None:
         self._rescuer.registered = changes.instances
         if self._settings_changed:
-            settings, self._settings_changed = self._live_settings.settings, False
-            self._supervisor.send(
-                Applied(workers=settings.workers, shutdown_grace_s=settings.shutdown_grace)
-            )
+            self._settings_changed = False
+            self._send_settings()
         if changes.stop_requested:
             self._move(Event.STOP_REQUESTED)
         for claim in self._pool.claims:

@@ -1,42 +1,98 @@
-"""The settings in force in a running service, as its sources and the stored rows make them."""
+"""The settings in force in a running service, as the conf file and the stored rows make them."""
 
 from typing import NamedTuple
 
 from queued.core import settings as rules
-from queued.core.errors import ConfigError
-from queued.core.settings import Settings, Value
+from queued.core.errors import ConfigError, UsageError
+from queued.core.settings import SETTINGS, Settings, Value
 from queued.service.log import Log
+from queued.store import paths
 
 
-class Sources(NamedTuple):
-    """Where settings come from besides the database."""
+class SettingsOrigin(NamedTuple):
+    """Where the settings come from besides the database, and what these sources say."""
 
     flags: dict[str, Value]
     environment: dict[str, str]
+    conf_flag: str | None
     file: dict[str, Value]
+
+    def resolve(self, stored: dict[str, str]) -> Settings:
+        """Returns the settings in force. Raises ConfigError."""
+        sources = rules.resolve(
+            flags=self.flags, environment=self.environment, stored=stored, file=self.file
+        )
+        return rules.settings_of(sources)
+
+    def database(self) -> str:
+        """Returns the path of the database."""
+        return paths.database_path(self.resolve({}).db_path, self.environment)
+
+    def reread(self) -> "SettingsOrigin":
+        """Returns the origin with what the conf file says now.
+
+        Raises QueuedError if the file cannot be used.
+        """
+        conf = paths.conf_path(self.conf_flag, self.environment)  # it may be there only now
+        again = self._replace(file=paths.read_conf(conf))
+        if again.database() != self.database():
+            msg = f"db_path is now {again.database()}: restart the service to move to it"
+            raise ConfigError(msg)
+        return again
 
 
 class LiveSettings:
-    """Resolves the settings again whenever the stored ones may have changed."""
+    """Resolves the settings again when the stored rows or the conf file may have changed."""
 
-    def __init__(self, sources: Sources, log: Log) -> None:
-        self._sources = sources
+    def __init__(
+        self, origin: SettingsOrigin, settings: Settings, stored: dict[str, str], log: Log
+    ) -> None:
+        """`settings` are those in force until now: a dispatcher before this one applied them."""
+        self.origin = origin
+        self.settings = settings
+        self._stored = stored
+        self._refused: dict[str, str] = {}
         self._log = log
-        self.settings = Settings()
-        self._known = False
+        self._resolve()
 
     def apply(self, stored: dict[str, str]) -> bool:
-        """Whether the settings are new. Wrong ones are refused and the old ones stay."""
-        flags, environment, file = self._sources
-        try:
-            sources = rules.resolve(flags=flags, environment=environment, stored=stored, file=file)
-        except ConfigError as error:
-            self._log.error("settings.refused", error=str(error), action="queuectl config set it")
-            return False
-        before, self.settings = self.settings, rules.settings_of(sources)
+        """Applies the stored rows; returns whether a setting has changed."""
+        self._stored = stored
+        return self._resolve()
+
+    def reload(self) -> None:
+        """Applies what the conf file says now.
+
+        Raises QueuedError if the file cannot be used, and then nothing has changed.
+        """
+        self.origin = self.origin.reread()
+        self._resolve()
+
+    def _resolve(self) -> bool:
+        """A row that is wrong changes nothing: the value of its setting stays as it is."""
+        refused = _wrong_rows(self._stored)
+        for key, error in refused.items():
+            if self._refused.get(key) != error:
+                action = f"queuectl config set {key} to a value that it takes"
+                self._log.error("settings.refused", error=error, action=action)
+        self._refused = refused
+        good = {key: text for key, text in self._stored.items() if key not in refused}
+        before, settings = self.settings, self.origin.resolve(good)
+        self.settings = settings._replace(**{key: getattr(before, key) for key in refused})
         after = self.settings._asdict()
         changed = {key: after[key] for key, was in before._asdict().items() if was != after[key]}
         if changed:
             self._log.info("settings.applied", **changed)
-        first, self._known = not self._known, True
-        return first or bool(changed)
+        return bool(changed)
+
+
+def _wrong_rows(stored: dict[str, str]) -> dict[str, str]:
+    """Returns what is wrong with the rows whose settings do not take their values."""
+    wrong = {}
+    for key, text in stored.items():
+        if key in SETTINGS and SETTINGS[key].stored:
+            try:
+                rules.parse(key, text)
+            except UsageError as error:
+                wrong[key] = str(error)
+    return wrong

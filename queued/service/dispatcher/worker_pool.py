@@ -9,11 +9,13 @@ from collections.abc import Iterable
 from functools import partial
 
 from queued.core import times
+from queued.core.settings import Settings
 from queued.service.dispatcher.claims import ClaimTable
 from queued.service.dispatcher.group_commit import GroupCommit
 from queued.service.ipc.channel import Channel, ProtocolError
 from queued.service.ipc.messages import (
     Hello,
+    LogSettings,
     Message,
     Output,
     Result,
@@ -47,6 +49,7 @@ class WorkerPool:
         self.inbox: list[tuple[int, Message]] = []
         self.group_commit = GroupCommit()
         self._workers: dict[int, ConnectedWorker] = {}
+        self._log_settings: list[Message] = []
         self._session = int(times.monotonic_s() * 1e9)  # greater than that of a dispatcher before
         self._supervisor = supervisor
         self._loop = loop
@@ -65,7 +68,7 @@ class WorkerPool:
         worker = ConnectedWorker(message.worker, message.pid, socket.socket(fileno=descriptor))
         self._workers[worker.number] = worker
         self._loop.add(worker.channel.fileno(), partial(self._receive, worker))
-        worker.channel.send(Welcome(session=self._session))
+        worker.channel.send(Welcome(session=self._session), *self._log_settings)
 
     def on_worker_gone(self, message: WorkerGone) -> None:
         """Puts the last messages of a dead worker into the inbox, then its death."""
@@ -88,6 +91,18 @@ class WorkerPool:
     def has_workers(self) -> bool:
         """Returns whether a worker is connected and has said what it holds."""
         return any(worker.greeted for worker in self._workers.values())
+
+    def configure_logs(self, settings: Settings) -> None:
+        """Tells all workers, now and when they come, how they log."""
+        level, style = settings.log_level, settings.log_format
+        self._log_settings = [LogSettings(level=level, style=style)]
+        for worker in self._workers.values():
+            worker.channel.send(*self._log_settings)
+
+    def deaths(self) -> int:
+        """Returns the number of the last death in the inbox; 0 if there is none."""
+        gone = [message for _, message in self.inbox if isinstance(message, WorkerGone)]
+        return max((message.number for message in gone), default=0)
 
     def send(self, number: int, messages: Iterable[Message]) -> None:
         """Sends to a worker; one that is not connected will say what it holds when it is."""
@@ -141,4 +156,6 @@ class WorkerPool:
 
 def _unknown(worker: int) -> WorkerGone:
     """Returns a synthetic death of a worker that only the claim table knows."""
-    return WorkerGone(worker=worker, pid=0, clean=False, begun=None, claims_before_s=float("inf"))
+    return WorkerGone(
+        number=0, worker=worker, pid=0, clean=False, begun=None, claims_before_s=float("inf")
+    )

@@ -4,6 +4,7 @@ import msgspec
 
 from queued.core.job_options import JobOptions
 from queued.core.model import Chunk, Ending, Key
+from queued.core.settings import Settings, Value
 
 QUICK_S = 0.02  # a worker whose runs take no longer is sent its next ones ahead of time
 
@@ -101,6 +102,13 @@ class Cancel(_Message, frozen=True):
     key: Key
 
 
+class LogSettings(_Message, frozen=True):
+    """From which level on, and in which style, the worker logs."""
+
+    level: str
+    style: str
+
+
 # Supervisor to dispatcher
 
 
@@ -126,8 +134,10 @@ class WorkerGone(_Message, frozen=True):
 
     `begun` is the token of the claim that it began last, 0 if it began none; None: that is not
     known. Claims newer than `claims_before_s` belong to the next worker in its slot.
+    `number` grows from death to death.
     """
 
+    number: int
     worker: int
     pid: int
     clean: bool
@@ -143,8 +153,10 @@ class Finish(_Message, frozen=True):
     """No worker lives: record what there is and exit."""
 
 
-class Renew(_Message, frozen=True):
-    """The settings have changed: exit once nothing is under way; another takes over."""
+class Reload(_Message, frozen=True):
+    """Read the conf file again and apply it; the answer is Reloaded with the same number."""
+
+    number: int
 
 
 class Describe(_Message, frozen=True):
@@ -166,10 +178,23 @@ class Ready(_Message, frozen=True):
 
 
 class Applied(_Message, frozen=True):
-    """Settings that are the supervisor's to obey."""
+    """The settings that are in force now, and what the conf file said when it was read."""
 
-    workers: int
-    shutdown_grace_s: float
+    settings: Settings
+    file: dict[str, Value]
+
+
+class Reloaded(_Message, frozen=True):
+    """The conf file was read again and is in force; or why it was refused, and nothing changed."""
+
+    number: int
+    refused: str | None
+
+
+class DeathsRecorded(_Message, frozen=True):
+    """The deaths of workers up to this number are durable."""
+
+    number: int
 
 
 class Load(_Message, frozen=True):
@@ -191,7 +216,7 @@ class Fatal(_Message, frozen=True):
 
 
 Message = (
-    Hello | Output | Result | Returned | Welcome | Run | Stored | Recorded | Cancel
-    | Roster | WorkerStarted | WorkerGone | Drain | Finish | Renew | Describe
-    | WorkerFaulty | Ready | Applied | Load | StopRequested | Fatal
+    Hello | Output | Result | Returned | Welcome | Run | Stored | Recorded | Cancel | LogSettings
+    | Roster | WorkerStarted | WorkerGone | Drain | Finish | Reload | Describe
+    | WorkerFaulty | Ready | Applied | Reloaded | DeathsRecorded | Load | StopRequested | Fatal
 )  # fmt: skip

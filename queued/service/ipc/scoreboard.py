@@ -15,7 +15,9 @@ from queued.service.linux.procfs import RunName
 DISPATCHER = 0  # its slot; workers have the slots from 1 on
 _SLOT = 512  # the longest id is 64 characters of at most 4 bytes, then the attempt's number
 _SLOTS = 1025  # as many workers as there may be; slot 0 is the supervisor's
-_LINE = _SLOT - 8  # then the time of the last answer, in slot 0 the dispatcher's
+_LINE = _SLOT - 9  # then whether a command runs, and the time of the last answer
+_RUNNING = _LINE
+_ANSWERED = _LINE + 1  # in slot 0 the dispatcher's
 _TIME = struct.Struct("d")
 
 
@@ -46,11 +48,19 @@ class Scoreboard:
         attempt, _, job = line.partition(b" ")
         return job, attempt
 
+    def set_running(self, slot: int, *, running: bool) -> None:
+        """Says whether the worker in this slot has a command that runs or is being ended."""
+        self._memory[slot * _SLOT + _RUNNING] = running
+
+    def running(self, slot: int) -> bool:
+        """Returns whether a command of the worker in this slot runs or is being ended."""
+        return self._memory[slot * _SLOT + _RUNNING] == 1
+
     def record_answer(self, slot: int) -> None:
         """Records that the process in this slot has answered the watchdog."""
-        _TIME.pack_into(self._memory, slot * _SLOT + _LINE, times.monotonic_s())
+        _TIME.pack_into(self._memory, slot * _SLOT + _ANSWERED, times.monotonic_s())
 
     def answered_s(self, slot: int) -> float:
         """Returns when a process in this slot answered last, on the monotonic clock."""
-        answered: float = _TIME.unpack_from(self._memory, slot * _SLOT + _LINE)[0]
+        answered: float = _TIME.unpack_from(self._memory, slot * _SLOT + _ANSWERED)[0]
         return answered

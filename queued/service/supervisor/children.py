@@ -1,4 +1,4 @@
-"""The table of the supervisor's children: who lives, who is due to be started, and when.
+"""The table of the supervisor's children: which live, which are due to be started, and when.
 
 Pure: no system call and no clock, so that every rule of it is tested without forking.
 """
@@ -25,23 +25,26 @@ class Child(NamedTuple):
 
 
 class Children:
-    """Slots that are to be filled, with the children that fill them."""
+    """The slots, which are to be filled, and the children that live in them."""
 
     def __init__(self, workers: int) -> None:
         self.workers = workers
-        self.refill = True  # whether workers that end are replaced
-        self.redispatch = True  # and whether the dispatcher is
+        self.restart_workers = True
+        self.restart_dispatcher = True
         self._living: dict[int, Child] = {}
         self._deaths: dict[int, int] = {}
         self._start_s: dict[int, float] = {}
-        self.held: set[int] = set()  # slots that must stay empty for now
+        self.blocked_slots: set[int] = set()  # must stay empty for now
 
     def started(self, slot: int, pid: int, now_s: float) -> None:
-        """A child was forked for the slot."""
+        """Enters a child that was forked for the slot."""
         self._living[slot] = Child(slot, pid, now_s)
 
     def ended(self, pid: int, now_s: float, *, clean: bool) -> Child | None:
-        """A child has died; None if it is none of ours. Its next start may have to wait."""
+        """Removes a child that has died and returns it; None if the process is no child of ours.
+
+        The next start in its slot may have to wait.
+        """
         child = next((child for child in self._living.values() if child.pid == pid), None)
         if child is None:
             return None
@@ -50,37 +53,41 @@ class Children:
         return child
 
     def failed(self, slot: int, now_s: float, *, early: bool) -> float:
-        """A start failed, or a child ended; the seconds until the slot is filled again."""
+        """Schedules the next start in the slot; returns the seconds until then.
+
+        `early`: the start failed, or the child died soon after it.
+        """
         self._deaths[slot] = self._deaths.get(slot, 0) + 1 if early else 0
         wait_s = restart_s(self._deaths[slot])
         self._start_s[slot] = now_s + wait_s
         return wait_s
 
     def living(self) -> list[Child]:
-        """All that live, the dispatcher first."""
+        """Returns all that live, the dispatcher first."""
         return sorted(self._living.values())
 
     def living_workers(self) -> list[Child]:
-        """The workers that live."""
+        """Returns the workers that live."""
         return [child for child in self.living() if child.slot != DISPATCHER]
 
     def dispatcher(self) -> Child | None:
-        """The dispatcher, if it lives."""
+        """Returns the dispatcher if it lives."""
         return self._living.get(DISPATCHER)
 
     def surplus(self) -> list[Child]:
-        """Workers beyond the number that is wanted."""
+        """Returns the workers beyond the number that is wanted."""
         return [child for child in self.living_workers() if child.slot > self.workers]
 
     def due(self, now_s: float) -> list[int]:
-        """Slots to fill now, the dispatcher first."""
+        """Returns the slots to fill now, the dispatcher first."""
         return [slot for slot in self._empty() if self._start_s.get(slot, 0.0) <= now_s]
 
     def next_s(self) -> float | None:
-        """When the next empty slot is due; None if all are filled."""
+        """Returns when the next empty slot is due; None if all are filled."""
         return min((self._start_s.get(slot, 0.0) for slot in self._empty()), default=None)
 
     def _empty(self) -> list[int]:
-        workers = range(1, self.workers + 1) if self.refill else ()
-        wanted = [*([DISPATCHER] if self.redispatch else []), *workers]
-        return [slot for slot in wanted if slot not in self._living and slot not in self.held]
+        workers = range(1, self.workers + 1) if self.restart_workers else ()
+        wanted = [*([DISPATCHER] if self.restart_dispatcher else []), *workers]
+        taken = self._living.keys() | self.blocked_slots
+        return [slot for slot in wanted if slot not in taken]

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from queued.core.errors import Exit
-from queued.core.settings import Settings
+from queued.core.settings import Settings, Value
 from queued.service.ipc import channel
 from queued.service.linux import descriptors, pdeathsig
 from queued.service.linux.cgroup import RunCgroups
@@ -25,19 +25,19 @@ class Programs(Protocol):
     cgroups: RunCgroups | None
 
     def log(self, role: str) -> Log:
-        """A log for the process, with the settings of now."""
+        """Returns the log of the process with this role."""
+        ...
+
+    def apply(self, settings: Settings, file: dict[str, Value]) -> None:
+        """Has children to come start with these settings, and this process log by them."""
         ...
 
     def run_dispatcher(self, supervisor: socket.socket) -> int:
-        """The dispatcher's life; its exit code."""
+        """Runs a dispatcher; returns its exit code."""
         ...
 
     def run_worker(self, number: int, dispatcher: socket.socket, lifeline: int) -> int:
-        """A worker's life; its exit code."""
-        ...
-
-    def reload(self) -> None:
-        """Reads the conf file again. Raises QueuedError, and then nothing has changed."""
+        """Runs a worker; returns its exit code."""
         ...
 
 

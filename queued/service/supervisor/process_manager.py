@@ -1,7 +1,7 @@
-"""The supervisor's children with all system calls on them: forked, told, signalled, reaped, buried.
+"""The system calls on the supervisor's children: fork, signal, reap, and the dispatcher's channel.
 
-Which child lives and when the next is due is `children`'s to know; what is wanted of them is the
-supervisor's.
+The table of `children` knows which child lives and when the next is due; the supervisor decides
+what the children are to do.
 """
 
 import os
@@ -16,6 +16,7 @@ from queued.service.ipc.messages import (
     Drain,
     Finish,
     Message,
+    Reload,
     Roster,
     WorkerFaulty,
     WorkerGone,
@@ -35,79 +36,99 @@ from queued.service.supervisor.watchdog import Watchdog
 if TYPE_CHECKING:
     from queued.service.ipc.channel import Channel
 
-Hear = Callable[[list[Message]], None]
+OnMessages = Callable[[list[Message]], None]
 Ended = tuple[Child, int]  # with its exit code
-_KILLING_S = 0.5  # so long for what the kernel is slow to end
+_KILLING_S = 0.5  # the kernel may be slow to end a process
 
 
 class ProcessManager:
-    """Who works for the supervisor. `hear` is called with what the dispatcher says."""
+    """`on_messages` is called with the messages of the dispatcher."""
 
     def __init__(
-        self, table: Children, forker: Forker, scoreboard: Scoreboard, loop: EventLoop, hear: Hear
+        self,
+        table: Children,
+        forker: Forker,
+        scoreboard: Scoreboard,
+        loop: EventLoop,
+        on_messages: OnMessages,
     ) -> None:
         self.table = table
         self.leaving: set[int] = set()  # pids that were told to finish and exit
-        self.unburied: list[Ended] = []  # dead workers; something that they left is alive
+        self.awaiting_cleanup: list[Ended] = []  # dead workers; something that they left is alive
         self._forker = forker
         self._scoreboard = scoreboard
         self._cgroups = forker.cgroups
         self._loop = loop
-        self._hear = hear
+        self._on_messages = on_messages
         self._reaper = OrphanReaper()
         self._dispatcher: Channel | None = None
-        self._deaths: dict[int, WorkerGone] = {}  # the last of each slot, for another dispatcher
+        self._deaths: list[WorkerGone] = []  # that no dispatcher has recorded yet
+        self._death_number = 0
+        self._reload: Reload | None = None  # that no dispatcher has answered yet
         self._watched = False
         self._draining = self._finishing = False
 
     def take_over(self) -> None:
-        """Call it before any is started: what our own process has as children already may stay."""
+        """Call it before the first start: children that this process has already may stay."""
         procfs.become_subreaper()
         self._reaper.exempt_all()
 
-    # What is wanted of them
+    # Orders to them
 
-    def say(self, message: Message) -> None:
-        """Tells the dispatcher, if there is one."""
+    def send_dispatcher(self, message: Message) -> None:
+        """Sends to the dispatcher, if there is one."""
         if self._dispatcher is not None:
             self._dispatcher.send(message)
 
-    def dismiss(self, workers: list[Child]) -> None:
+    def reload(self, number: int) -> None:
+        """Has the dispatcher, or the next one if there is none, read the conf file again."""
+        self._reload = Reload(number=number)
+        self.send_dispatcher(self._reload)
+
+    def reloaded(self, number: int) -> None:
+        """The dispatcher has answered the reload of this number."""
+        if self._reload is not None and self._reload.number <= number:
+            self._reload = None
+
+    def terminate_when_idle(self, workers: list[Child]) -> None:
         """Tells each once to finish what it runs and to exit."""
         told = [child for child in workers if child.pid not in self.leaving]
         self.leaving |= {child.pid for child in told}
         self._signal(told, signal.SIGTERM)
 
     def drain(self) -> None:
-        """Nothing new starts, and who exits is not replaced."""
+        """Has no job start any more; a worker that exits is not replaced."""
         self._draining = True
-        self.table.refill = False
-        self.say(Drain())
+        self.table.restart_workers = False
+        self.send_dispatcher(Drain())
 
     def end_jobs(self) -> None:
-        """Workers end what they run."""
-        self.table.refill = False
+        """Has the workers end what they run."""
+        self.table.restart_workers = False
         self._scoreboard.stop()
         self._signal(self.table.living_workers(), signal.SIGQUIT)
 
-    def give_up(self) -> None:
-        """No dispatcher could do better: who owes it a result must not wait for the next."""
-        self.table.redispatch = False
+    def stop_restarting(self) -> None:
+        """Starts no dispatcher again; workers that owe it a result see that none will come."""
+        self.table.restart_dispatcher = False
         if self._dispatcher is None:
             self._forker.disconnect_all()
 
     def finish(self) -> None:
-        """No worker is left: the dispatcher records the rest and exits."""
+        """Has the dispatcher record the rest and exit; call it when no worker is left."""
         self._finishing = True
-        self.say(Finish())
+        self.send_dispatcher(Finish())
 
-    def abandon(self) -> None:
-        """Ends all at once."""
-        self.table.redispatch = False
+    def kill_all(self) -> None:
+        """Kills all children; none is started again."""
+        self.table.restart_workers = self.table.restart_dispatcher = False
         self._signal(self.table.living(), signal.SIGKILL)
 
     def check(self, health: Watchdog, log: Log) -> bool:
-        """Asks who is due to be asked, and kills who hangs; whether all have answered."""
+        """Asks the children if they are well and kills those that hang.
+
+        Returns whether all have answered the last question.
+        """
         self._watched = True
         found = health.look(self.table.living(), times.monotonic_s())
         for child in found.hung:
@@ -117,20 +138,38 @@ class ProcessManager:
         return found.well
 
     def _signal(self, children: list[Child], number: signal.Signals) -> None:
-        """Children are ours to reap, so that their pids cannot be another's."""
+        """Only we reap these children, so that their pids cannot be reused before."""
         for child in children:
             os.kill(child.pid, number)
+
+    # Their state
+
+    def has_workers(self) -> bool:
+        """Returns whether a worker lives, or something that a dead worker left."""
+        return bool(self.table.living_workers() or self.awaiting_cleanup)
+
+    def runs_commands(self) -> bool:
+        """Returns whether a command runs or is being ended."""
+        return any(self._scoreboard.running(child.slot) for child in self.table.living_workers())
+
+    def owes_nothing(self) -> bool:
+        """Returns whether no worker is left and no death is to be recorded."""
+        return not (self.has_workers() or self._deaths)
+
+    def deaths_recorded(self, number: int) -> None:
+        """The dispatcher has recorded the deaths up to this number."""
+        self._deaths = [death for death in self._deaths if death.number > number]
 
     # Their end
 
     def reap(self, log: Log) -> None:
-        """Collects the dead; what a dead worker left is killed before its death is made known.
+        """Collects the dead; what a dead worker left is killed before its death is reported.
 
-        If we may not kill it, its job waits until it has ended: our own child by now, it tells us.
+        If we may not kill it, its job waits until it has ended; as our child by now, it wakes us.
         """
-        self._go_on()
-        gone, waited = self.unburied, len(self.unburied)
-        self.unburied = []
+        self._continue_stopped()
+        gone, waited = self.awaiting_cleanup, len(self.awaiting_cleanup)
+        self.awaiting_cleanup = []
         killed = self._end_leftovers(gone, log)
         new = gone[waited:]
         if not killed.complete and any(map(_was_lost, new)):
@@ -138,17 +177,17 @@ class ProcessManager:
             pids = [process.pid for process in killed.left]
             log.error("child.leftovers_stay", pids=pids, action=action)
         for child, status in new:
-            self._tell_end(child, status, log)
+            self._log_end(child, status, log)
         for child, status in gone:
             if not killed.complete and _was_lost((child, status)):
-                self.unburied.append((child, status))
+                self.awaiting_cleanup.append((child, status))
             else:
-                self._bury(child, status)
-        self.table.held = {child.slot for child, _ in self.unburied}
+                self._report_death(child, status)
+        self.table.blocked_slots = {child.slot for child, _ in self.awaiting_cleanup}
 
     def _end_leftovers(self, gone: list[Ended], log: Log) -> Killed:
         """Adds those that have died to `gone`, and kills what they left."""
-        if not gone and not _somebody_died():
+        if not gone and not _child_died():
             return Killed(0, [], unseen=False)
         killed = kill_until_gone(lambda: self._find_leftovers(gone), _KILLING_S)
         if self._cgroups is not None:
@@ -177,13 +216,13 @@ class ProcessManager:
         return [self._scoreboard.last_run(child.slot) for child in self.table.living_workers()]
 
     def _lost(self, gone: list[Ended]) -> list[RunName]:
-        """Which runs the workers were at that died."""
+        """Returns the runs of the workers that died at their work."""
         return [self._scoreboard.last_run(ended[0].slot) for ended in gone if _was_lost(ended)]
 
-    def _go_on(self) -> None:
-        """A worker that was stopped goes on: a command could do that to its parent, for ever.
+    def _continue_stopped(self) -> None:
+        """Continues workers that were stopped: a command could do that to its parent, for ever.
 
-        Where a watchdog asks, who hangs is replaced instead: it may hang again.
+        With a watchdog, a child that hangs is replaced instead, because it may hang again.
         """
         if self._watched:
             return
@@ -194,7 +233,7 @@ class ProcessManager:
 
     def _collect(self) -> list[Ended]:
         gone: list[Ended] = []
-        while _somebody_died():
+        while _child_died():
             pid, wait_status = os.waitpid(-1, os.WNOHANG)
             status = os.waitstatus_to_exitcode(wait_status)
             child = self.table.ended(pid, times.monotonic_s(), clean=status == 0)
@@ -202,40 +241,41 @@ class ProcessManager:
                 gone.append((child, status))
         return gone
 
-    def _tell_end(self, child: Child, status: int, log: Log) -> None:
-        dismissed = child.pid in self.leaving
-        expected = status == 0 and (dismissed or self._draining or self._finishing)
+    def _log_end(self, child: Child, status: int, log: Log) -> None:
+        told = child.pid in self.leaving or self._draining or self._finishing
+        expected = status == 0 and told
         write = log.info if expected else log.warning
         event = "child.exited" if status == 0 else "child.died"
         write(event, **_names(child), exit_code=status)
 
-    def _bury(self, child: Child, status: int) -> None:
-        dismissed = child.pid in self.leaving
+    def _report_death(self, child: Child, status: int) -> None:
         self.leaving.discard(child.pid)
         if child.slot == DISPATCHER:
-            self._listen()  # its last words
-            self._hang_up()
-            if not self.table.redispatch:
+            self._receive()  # its last messages
+            self._close_dispatcher()
+            if not self.table.restart_dispatcher:
                 self._forker.disconnect_all()
-            if status == 0 and self._finishing and not dismissed:
-                self.table.redispatch = False
+            if status == 0 and self._finishing:
+                self.table.restart_dispatcher = False
         else:
             self._forker.disconnect(child.slot)
+            self._death_number += 1
             gone = WorkerGone(
+                number=self._death_number,
                 worker=child.slot,
                 pid=child.pid,
                 clean=status == 0,
                 begun=self._scoreboard.run_notes.last(child.slot),
                 claims_before_s=float("inf"),
             )
-            self.say(gone)
-            # Later its pid may be another's.
-            self._deaths[child.slot] = replace(gone, pid=0, claims_before_s=times.monotonic_s())
+            self.send_dispatcher(gone)
+            # For the next dispatcher: by then the pid may be reused, and so may the slot.
+            self._deaths.append(replace(gone, pid=0, claims_before_s=times.monotonic_s()))
 
     # Their start
 
     def start_due(self, log: Log) -> None:
-        """Forks who is due."""
+        """Forks the children that are due."""
         for slot in self.table.due(times.monotonic_s()):
             try:
                 pid = self._start_dispatcher() if slot == DISPATCHER else self._start_worker(slot)
@@ -249,21 +289,25 @@ class ProcessManager:
     def _start_dispatcher(self) -> int:
         pid, self._dispatcher = self._forker.dispatcher()
         self.table.started(DISPATCHER, pid, times.monotonic_s())
-        self._loop.add(self._dispatcher.fileno(), self._listen)
-        for gone in self._deaths.values():
-            self.say(gone)
+        self._loop.add(self._dispatcher.fileno(), self._receive)
+        for gone in self._deaths:
+            self.send_dispatcher(gone)
         living = self.table.living_workers()
         for child in living:
             self._introduce(child.slot, child.pid)
-        self.say(Roster(workers=[child.slot for child in (*living, *map(_child, self.unburied))]))
+        workers = [*living, *(child for child, _ in self.awaiting_cleanup)]
+        self.send_dispatcher(Roster(workers=[child.slot for child in workers]))
+        if self._reload is not None:
+            self.send_dispatcher(self._reload)
         if self._draining:
-            self.say(Drain())
+            self.send_dispatcher(Drain())
         if self._finishing:
-            self.say(Finish())
+            self.send_dispatcher(Finish())
         return pid
 
     def _start_worker(self, slot: int) -> int:
         self._scoreboard.run_notes.make_room(slot)
+        self._scoreboard.set_running(slot, running=False)
         pid = self._forker.worker(slot, self._dispatcher)
         self.table.started(slot, pid, times.monotonic_s())
         self._introduce(slot, pid)
@@ -277,14 +321,14 @@ class ProcessManager:
 
     # The dispatcher
 
-    def _listen(self) -> None:
+    def _receive(self) -> None:
         if self._dispatcher is None:
             return
-        self._hear(self._dispatcher.receive())
+        self._on_messages(self._dispatcher.receive())
         if self._dispatcher.closed:
-            self._hang_up()
+            self._close_dispatcher()
 
-    def _hang_up(self) -> None:
+    def _close_dispatcher(self) -> None:
         if self._dispatcher is not None:
             self._loop.remove(self._dispatcher.fileno())
             self._dispatcher.close()
@@ -301,19 +345,15 @@ class ProcessManager:
             self._dispatcher.flush_with(self._loop)
 
 
-def _somebody_died() -> bool:
+def _child_died() -> bool:
     try:
         return procfs.dead_child() is not None
     except ChildProcessError:
         return False
 
 
-def _child(ended: Ended) -> Child:
-    return ended[0]
-
-
 def _was_lost(ended: Ended) -> bool:
-    """Whether a worker died at its work, and not at the end of it."""
+    """Returns whether a worker died at its work, and not because it was told to exit."""
     child, status = ended
     return status != 0 and child.slot != DISPATCHER
 

@@ -1,8 +1,8 @@
-"""Reading the conf file again: who still has the old settings, and how `--reload` learns the end.
+"""How `queued --reload PID` learns how the reload ended.
 
-`queued --reload PID` sends HUP and waits; systemd has `ExecReload=` do that, so that `systemctl
-reload` returns when it is done, and fails when the file was refused. The service tells of the end
-in a file of its runtime directory, the only place that both know.
+It sends HUP and waits; systemd has `ExecReload=` do that, so that `systemctl reload` returns when
+the settings are in force, and fails if the conf file was refused. The service writes the outcome
+into a file of its runtime directory, the only place that both processes know.
 """
 
 import json
@@ -10,65 +10,59 @@ import os
 import select
 import signal
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from queued.core.errors import ConfigError, NotFoundError, QueuedError, UsageError
-from queued.service.supervisor.children import Child
 
-_LOOK_MS = 20
-
-
-class Renewal:
-    """The children that live when the settings change; each is replaced once it is idle."""
-
-    def __init__(self, living: Collection[Child]) -> None:
-        self._old = {child.pid for child in living}
-
-    def old(self, living: Collection[Child]) -> list[Child]:
-        """Those of `living` that still have the old settings."""
-        return [child for child in living if child.pid in self._old]
-
-    def next(
-        self, workers: list[Child], leaving: Collection[int], busy: Collection[int]
-    ) -> list[Child]:
-        """Whom to tell to leave now: one at a time, but nobody waits for one that is busy."""
-        old = self.old(workers)
-        if any(child.pid in leaving and child.slot not in busy for child in old):
-            return []
-        return [child for child in old if child.pid not in leaving][:1]
+_POLL_MS = 20
+_KEPT = 100  # refusals
 
 
 class Record(NamedTuple):
-    """How many reloads were begun, how many have ended, and why the last was refused."""
+    """How many reloads have begun, how many have ended, and the refusals by number."""
 
     begun: int = 0
     ended: int = 0
-    refused: str = ""
+    refused: dict[str, str] = {}  # noqa: RUF012 - never changed
 
 
 class ReloadFile:
-    """Where the record is kept; nowhere, where there is no runtime directory."""
+    """The record of the reloads of one service; nowhere if there is no runtime directory."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         directory = environment.get("RUNTIME_DIRECTORY", "").partition(":")[0]
         self._path = os.path.join(directory, "reload") if directory else None
-        self._begun = 0
+        self._record = Record()
+
+    @property
+    def begun(self) -> int:
+        """The number of the last reload that has begun."""
+        return self._record.begun
+
+    @property
+    def pending(self) -> bool:
+        """Whether a reload has begun and not ended."""
+        return self._record.ended < self._record.begun
 
     def reset(self) -> None:
-        """A service starts; what is there tells of another."""
+        """Overwrites what another service left. Raises OSError, as the others do."""
         self._write(Record())
 
     def begin(self) -> None:
-        """A reload has begun."""
-        self._begun += 1
-        self._write(Record(self._begun, self._begun - 1))
+        """Writes that one more reload has begun."""
+        self._write(self._record._replace(begun=self._record.begun + 1))
 
-    def end(self, refused: str = "") -> None:
-        """All that were begun are done; the last may have been refused."""
-        self._write(Record(self._begun, self._begun, refused))
+    def end(self, number: int, refused: str | None) -> None:
+        """Writes that all reloads up to this number have ended, and why they were refused."""
+        kept = dict(self._record.refused)
+        if refused is not None:
+            kept |= {str(n): refused for n in range(self._record.ended + 1, number + 1)}
+        kept = dict(list(kept.items())[-_KEPT:])
+        self._write(self._record._replace(ended=number, refused=kept))
 
     def _write(self, record: Record) -> None:
+        self._record = record
         if self._path is None:
             return
         new = f"{self._path}.new"
@@ -77,7 +71,7 @@ class ReloadFile:
         os.replace(new, self._path)
 
     def read(self) -> Record:
-        """The record of a service that may be another process."""
+        """Returns the record of the service, which is another process. Raises UsageError."""
         if self._path is None:
             msg = "--reload needs the RUNTIME_DIRECTORY of systemd; send HUP and look at the log"
             raise UsageError(msg)
@@ -89,12 +83,13 @@ class ReloadFile:
 
 
 def reload(pid: int, file: ReloadFile) -> None:
-    """Has the service read its conf file and waits until all of it has the new settings.
+    """Has the service read its conf file again and waits until the settings are in force.
 
     Raises ConfigError with the reason if the file was refused.
     """
-    before = file.read().begun
-    # `systemctl stop` ends who waits, too, and that is no failure.
+    # The next reload begins after this, so that it reads the file as it is now.
+    number = file.read().begun + 1
+    # `systemctl stop` ends this process, too, and that is no failure.
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))
     try:
         process = os.pidfd_open(pid)
@@ -104,9 +99,9 @@ def reload(pid: int, file: ReloadFile) -> None:
         raise NotFoundError(msg) from None
     dead = select.poll()
     dead.register(process, select.POLLIN)
-    while (now := file.read()).ended <= before:
-        if dead.poll(_LOOK_MS):
-            msg = "the service ended meanwhile; see its log"
+    while (record := file.read()).ended < number:
+        if dead.poll(_POLL_MS):
+            msg = "the service ended during the reload; see its log"
             raise QueuedError(msg)
-    if now.refused:
-        raise ConfigError(now.refused)
+    if (refused := record.refused.get(str(number))) is not None:
+        raise ConfigError(refused)

@@ -1,4 +1,9 @@
-"""Tells whoever started us how we are: systemd through sd_notify, `--background` through a pipe."""
+"""Notifies systemd through sd_notify(3), and the caller of `--background` through a pipe.
+
+Never blocks. While systemd does not read its socket, the messages that matter are kept in their
+order for the next `flush`; a status line replaces the one before it, and what is sent at regular
+intervals anyway is dropped.
+"""
 
 import os
 from collections.abc import Mapping
@@ -8,21 +13,26 @@ from sdnotify import SystemdNotifier
 
 from queued.core import times
 
+_RETRY_S = 0.5
+
 
 class SdNotify:
-    """Silent where nobody listens."""
+    """Does nothing if neither systemd nor `--background` started the service."""
 
     def __init__(self, ready_pipe: int | None = None) -> None:
-        self.listening = "NOTIFY_SOCKET" in os.environ
         self._systemd = SystemdNotifier()
+        if self._systemd.socket is not None:
+            self._systemd.socket.settimeout(0)
+            self._systemd.debug = True  # errors are raised
+        self._waiting: list[str] = []
         self._ready_pipe = ready_pipe
         self._line = ""
 
     def ready(self) -> None:
         """The service can do its work, or has done what `reloading` began."""
-        self._systemd.notify("READY=1")
+        self._send("READY=1")
         if self._ready_pipe is not None:
-            with suppress(BrokenPipeError):  # who started us has not waited
+            with suppress(BrokenPipeError):  # the caller has not waited
                 os.write(self._ready_pipe, b"1")
             os.close(self._ready_pipe)
             self._ready_pipe = None
@@ -31,30 +41,51 @@ class SdNotify:
         """One line for `systemctl status`; sent when it has changed."""
         if line != self._line:
             self._line = line
-            self._systemd.notify(f"STATUS={line}")
+            self._waiting = [text for text in self._waiting if not text.startswith("STATUS=")]
+            self._send(f"STATUS={line}")
 
     def watchdog(self) -> None:
         """All is well."""
-        self._systemd.notify("WATCHDOG=1")
+        self._try("WATCHDOG=1")
 
     def reloading(self) -> None:
         """The conf file is read again; `ready` follows."""
         now_us = int(times.monotonic_s() * 1_000_000)
-        self._systemd.notify(f"RELOADING=1\nMONOTONIC_USEC={now_us}")
+        self._send(f"RELOADING=1\nMONOTONIC_USEC={now_us}")
 
     def extend(self, seconds: float) -> None:
-        """What is going on takes longer; another word comes within this time."""
-        self._systemd.notify(f"EXTEND_TIMEOUT_USEC={int(seconds * 1_000_000)}")
+        """What is going on takes longer; the next message comes within this time."""
+        self._try(f"EXTEND_TIMEOUT_USEC={int(seconds * 1_000_000)}")
 
     def stopping(self) -> None:
         """The service is on its way out."""
-        self._systemd.notify("STOPPING=1")
+        self._send("STOPPING=1")
+
+    def flush(self, now_s: float) -> float | None:
+        """Sends what waits; returns when to try again, None if nothing waits."""
+        while self._waiting and self._try(self._waiting[0]):
+            del self._waiting[0]
+        return now_s + _RETRY_S if self._waiting else None
+
+    def _send(self, text: str) -> None:
+        self._waiting.append(text)
+        self.flush(0.0)
+
+    def _try(self, text: str) -> bool:
+        """Returns False if systemd has no room for the message now."""
+        try:
+            self._systemd.notify(text)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True  # systemd is gone
+        return True
 
 
 def watchdog_s(environment: Mapping[str, str]) -> float | None:
-    """How often systemd wants to hear that all is well; None if nobody wants to.
+    """Returns the interval in which systemd expects WATCHDOG=1; None if it expects none.
 
-    As sd_watchdog_enabled(3) says: nothing if it is meant for another process.
+    As sd_watchdog_enabled(3) says: None if the interval is meant for another process.
     """
     meant_for = environment.get("WATCHDOG_PID", str(os.getpid()))
     limit = environment.get("WATCHDOG_USEC", "")

@@ -1,86 +1,63 @@
-"""What the outside is told of a service: ready, one line that says how it is, more time to stop."""
-
-from enum import IntEnum
+"""What is reported about a service: that it is ready, one status line, more time to stop."""
 
 from queued.service.ipc.messages import Load
 from queued.service.supervisor.sd_notify import SdNotify
+from queued.service.supervisor.stage import Stage
 
-_EXTEND_S = 15.0
-_EXTEND_AGAIN_S = 5.0
-
-
-class Stage(IntEnum):
-    """How far the service is on its way out; it never goes back."""
-
-    RUNNING = 0
-    DRAINING = 1  # workers finish what they run
-    STOPPING = 2  # workers end what they run
-    FINISHING = 3  # no worker is left; the dispatcher records the rest
-    ABANDONED = 4  # the dispatcher was told to end at once
+_EXTEND_S = 20.0
+_EXTEND_INTERVAL_S = 5.0
 
 
 class StatusReporter:
-    """Says each thing once; repeats only what asks for time."""
+    """Reports each change once; repeats only the request for more time."""
 
     def __init__(self, notify: SdNotify) -> None:
         self.load = Load(busy=[], waiting=0)
         self.announced = False
         self._notify = notify
-        self._extend_s: float | None = None
+        self._extend_s = 0.0
 
     def ready(self) -> None:
-        """The service works, or works again with new settings."""
+        """Reports that the service works."""
         self.announced = True
         self._notify.ready()
 
     def reloading(self) -> None:
-        """Its settings are being renewed."""
+        """Reports that the conf file is read again."""
         if self.announced:
             self._notify.reloading()
-            self._ask_for_time()
 
     def reloaded(self) -> None:
-        """They are."""
-        self._extend_s = None
+        """Reports that the reload is over."""
         if self.announced:
             self._notify.ready()
 
     def stopping(self) -> None:
-        """It is on its way out; as long as jobs may take to end, no stop is to be cut short."""
+        """Reports that the service is on its way out."""
         self._notify.stopping()
-        self._ask_for_time()
 
     def well(self) -> None:
-        """The loop turns and all children have answered."""
+        """Reports that the loop turns and all children have answered."""
         self._notify.watchdog()
 
-    def status(self, stage: Stage, workers: int, *, reloading: bool) -> None:
-        """The line of `systemctl status`."""
-        self._notify.status(self.line(stage, workers, reloading=reloading))
+    def status(self, stage: Stage, workers: int) -> None:
+        """Sends the line of `systemctl status`."""
+        self._notify.status(self.line(stage, workers))
 
-    def line(self, stage: Stage, workers: int, *, reloading: bool = False) -> str:
-        """`4 workers, 2 busy, 17 waiting`, and what else is going on."""
+    def line(self, stage: Stage, workers: int) -> str:
+        """Returns `4 workers, 2 busy, 17 waiting`, with the stage before it if it is another."""
         noun = "worker" if workers == 1 else "workers"
         counts = f"{workers} {noun}, {len(self.load.busy)} busy, {self.load.waiting} waiting"
-        if stage is Stage.RUNNING and not self.announced:
-            return "starting"
         if stage is Stage.RUNNING:
-            return f"{counts}, reloading" if reloading else counts
+            return counts if self.announced else "starting"
         return f"{stage.name.lower()}: {counts}"
 
-    def _ask_for_time(self) -> None:
-        self._extend_s = 0.0 if self._notify.listening else None
-
     def extend(self, now_s: float) -> None:
-        """Asks for more time while jobs are waited for."""
-        if self._extend_s is not None and now_s >= self._extend_s:
-            self._extend_s = now_s + _EXTEND_AGAIN_S
+        """Asks for more time to stop, every few seconds; call it while commands run."""
+        if now_s >= self._extend_s:
+            self._extend_s = now_s + _EXTEND_INTERVAL_S
             self._notify.extend(_EXTEND_S)
 
-    def extended(self) -> None:
-        """No worker is left: from now on a stop must not take long."""
-        self._extend_s = None
-
-    def next_s(self) -> float | None:
-        """When `extend` is due."""
-        return self._extend_s
+    def flush(self, now_s: float) -> float | None:
+        """Sends what could not be sent before; returns when to try again, None if never."""
+        return self._notify.flush(now_s)

@@ -16,6 +16,7 @@ from queued.service.ipc import channel
 from queued.service.ipc.messages import (
     Cancel,
     Hello,
+    LogSettings,
     Message,
     Recorded,
     Returned,
@@ -29,7 +30,7 @@ from queued.service.linux.cgroup import Cgroup, RunCgroups
 from queued.service.linux.detached_processes import DetachedProcesses
 from queued.service.linux.event_loop import EventLoop
 from queued.service.linux.signals import ChildExits, Signals
-from queued.service.log import Log
+from queued.service.log import Log, LogOutput
 from queued.service.worker import spawn
 from queued.service.worker.execution import Execution, Phase
 from queued.service.worker.outbox import Outbox, report
@@ -56,6 +57,7 @@ class Worker:
         scoreboard: Scoreboard,
         cgroups: RunCgroups | None,
         runs_lock: int | None,
+        log_output: LogOutput,
         log: Log,
     ) -> None:
         self._number = number
@@ -64,6 +66,7 @@ class Worker:
         self._cgroups = cgroups
         self._runs_lock = runs_lock
         self._note = scoreboard.run_notes.note(number)
+        self._log_output = log_output
         self._log = log
         self._base = spawn.inheritable(os.environb, instance)
         self._loop = EventLoop()
@@ -127,7 +130,9 @@ class Worker:
             self._log.warning("worker.orphaned", action="ends its command and exits")
         self._give_back(self._prefetch.keys())
         if self._execution is not None and self._stage.ends_run:
-            self._execution.stop(Outcome.INTERRUPTED, times.monotonic_s())
+            # A run whose supervisor dies without a stop may be the cause: it is counted.
+            outcome = Outcome.INTERRUPTED if self._scoreboard.stopping else Outcome.LOST
+            self._execution.stop(outcome, times.monotonic_s())
 
     def _receive(self) -> None:
         for message in self._channel.receive():
@@ -152,6 +157,8 @@ class Worker:
                 execution.stop(Outcome.CANCELLED, times.monotonic_s())
             case Cancel():
                 self._give_back([message.key])
+            case LogSettings():
+                self._log_output.configure(message.level, message.style)
             case _:
                 self._log.debug("worker.message_ignored", message=type(message).__name__)
 
@@ -196,6 +203,7 @@ class Worker:
 
     def _begin(self, run: Run) -> None:
         self._scoreboard.record_run(self._number, run.id, run.key.attempt)
+        self._scoreboard.set_running(self._number, running=True)
         now_s = times.monotonic_s()
         environment = spawn.environment_of(run, self._base)
         cgroup = self._make_cgroup(run)
@@ -272,12 +280,14 @@ class Worker:
         if execution.unkillable and not unkillable:
             action = "end what it left: it may be another user's by now, or the kernel holds it"
             self._log.warning("job.unkillable", job=execution.run.id, action=action)
+            self._scoreboard.set_running(self._number, running=False)  # a stop does not wait for it
 
     def _finish(self, execution: Execution) -> None:
         if self._forwarder is not None:
             self._forwarder.end()
         execution.output.drain()
         self._execution = self._forwarder = None
+        self._scoreboard.set_running(self._number, running=False)
         self._young_s = times.NEVER_S
         if self._cgroups is not None and execution.group is not None:
             self._cgroups.keep(execution.group)
