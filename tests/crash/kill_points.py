@@ -122,8 +122,8 @@ POINTS = {
     "worker: dead, its orphans killed": Point(
         "queued.service.supervisor.orphan_reaper:OrphanReaper", "kill", _anything_lost, after=True
     ),
-    "worker: dead, not made known": Point(STAFF, "_bury", _worker),
-    "worker: dead, made known": Point(STAFF, "_bury", _worker, after=True),
+    "worker: dead, not made known": Point(STAFF, "_report_death", _worker),
+    "worker: dead, made known": Point(STAFF, "_report_death", _worker, after=True),
     "worker: forked, not made known": Point(
         "queued.service.supervisor.forking:Forker", "worker", after=True
     ),
