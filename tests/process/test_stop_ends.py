@@ -1,0 +1,203 @@
+"""A stop ends whatever the database does, and says in its exit code if not all was recorded."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from queued.core.errors import Exit
+from tests.service import Queue, Service, alive, eventually
+
+
+@pytest.fixture
+def control(queue: Queue) -> Path:
+    """The disk is full while this file is there."""
+    return queue.directory.with_suffix(".full")
+
+
+def on_a_disk(control: Path) -> tuple[str, ...]:
+    return ("-m", "tests.crash.fault_injection", f"full={control}", "queued")
+
+
+HOLDER = """
+import sys, apsw
+connection = apsw.Connection(sys.argv[1])
+connection.set_busy_timeout(20000)
+connection.execute("BEGIN IMMEDIATE")
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def hold(queue: Queue) -> Iterator[Callable[[], None]]:
+    """Has another program begin a transaction that it forgets."""
+    held: list[subprocess.Popen[str]] = []
+
+    def begin() -> None:
+        process = subprocess.Popen(
+            [sys.executable, "-c", HOLDER, queue.path],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        held.append(process)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+
+    yield begin
+    for process in held:
+        process.kill()
+        process.communicate()
+
+
+def running(queue: Queue, service: Service, command: str) -> str:
+    """Enqueues a job and waits until its command runs."""
+    name = queue.add(f"touch {queue.file('begun')}; {command}")
+    eventually(queue.file("begun").exists)
+    assert service.process.poll() is None
+    return name
+
+
+def refused_to_record(service: Service) -> None:
+    """The stop ends with 74, and says why, ten seconds after the last command."""
+    assert service.ended(within_s=25) == Exit.IO
+    stopping = service.logged("service.stopping")[-1]
+    assert stopping["cause"] == "the results could not be recorded in time"
+    (failed,) = service.logged("service.failed")
+    assert failed["exit_code"] == Exit.IO
+    assert "not all was recorded" in failed["error"]
+
+
+def test_on_a_full_disk(queue: Queue, control: Path) -> None:
+    service = queue.spawn(program=on_a_disk(control)).ready()
+    name = running(queue, service, f"until [ -e {queue.file('go')} ]; do sleep 0.05; done")
+    control.touch()
+    queue.file("go").touch()
+    service.process.terminate()
+    refused_to_record(service)
+    control.unlink()
+    queue.serve()
+    assert queue.wait(name).label == "completed"
+
+
+def test_while_another_program_holds_the_lock(queue: Queue, hold: Callable[[], None]) -> None:
+    service = queue.serve()
+    running(queue, service, "sleep 0.5")
+    hold()
+    service.process.terminate()
+    refused_to_record(service)
+
+
+def test_nothing_is_owed_and_no_dispatcher_can_start(queue: Queue, control: Path) -> None:
+    service = queue.spawn(program=on_a_disk(control)).ready()
+    control.touch()
+    service.kill(service.child(0))
+    eventually(lambda: len(service.logged("child.died", slot=0)) > 2)
+    service.process.terminate()
+    assert service.ended(within_s=5) == Exit.DONE
+    assert not service.logged("service.failed")
+
+
+PATIENCE = """
+import sys
+from queued.service.supervisor import supervisor
+supervisor._RECORD_S = 0.5
+from queued.__main__ import main
+main()
+"""
+
+
+def test_a_command_that_runs_is_waited_for(queue: Queue) -> None:
+    service = queue.spawn(program=("-c", PATIENCE)).ready()
+    name = running(queue, service, "sleep 3")
+    service.process.terminate()
+    assert service.ended() == Exit.DONE
+    assert queue.job(name).label == "completed"
+
+
+def test_a_third_signal_ends_it_with_74(queue: Queue) -> None:
+    service = queue.serve()
+    running(queue, service, "trap '' TERM; while :; do sleep 0.1; done")
+    for event in ("service.draining", "service.stopping"):
+        service.process.send_signal(signal.SIGTERM)
+        eventually(lambda event=event: service.logged(event))  # type: ignore[misc]
+    service.process.send_signal(signal.SIGTERM)
+    assert service.ended() == Exit.IO
+    assert "not all was recorded" in service.logged("service.failed")[0]["error"]
+
+
+def test_two_deaths_in_one_slot_while_no_dispatcher_lives(queue: Queue, control: Path) -> None:
+    """The death of the worker that ran the job is not forgotten for that of the idle one."""
+    service = queue.spawn(workers=1, program=on_a_disk(control)).ready()
+    name = queue.add(f"touch {queue.file('begun')}; sleep 60", max_retries=1)
+    eventually(queue.file("begun").exists)
+    control.touch()
+    service.kill(service.child(0))
+    eventually(lambda: len(service.logged("child.died", slot=0)) > 1)
+    for _ in range(2):
+        worker = service.child(1)
+        service.kill(worker)
+        service.replaced(1, worker)
+    control.unlink()
+    job = queue.wait(name)
+    assert (job.label, job.attempts, job.runs) == ("dead", 1, 1)
+
+
+def test_a_run_that_kills_its_supervisor_is_counted(queue: Queue) -> None:
+    pid = queue.file("pid")
+    name = queue.add(
+        f"kill -9 $(cat {pid}); sleep 60", max_retries=2, backoff_base=1, backoff_max=0
+    )
+    for run in (1, 2):
+        service = queue.spawn()
+        pid.write_text(str(service.pid))
+        service.process.wait(20)
+        eventually(lambda run=run: queue.job(name).attempts == run)  # type: ignore[misc]
+        eventually(lambda service=service: not any(alive(p.pid) for p in service.own()))  # type: ignore[misc]
+    job = queue.job(name)
+    assert (job.label, job.runs) == ("dead", 2)
+    assert {attempt.outcome for attempt in queue.attempts(name)} == {"lost"}
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "says"),
+    [
+        (signal.SIGTERM, Exit.NO, "stopped before it was ready"),
+        (signal.SIGKILL, Exit.INTERNAL, "did not start"),
+    ],
+)
+def test_background_says_that_the_service_ended_before_it_was_ready(
+    queue: Queue, number: int, code: int, says: str
+) -> None:
+    log = queue.directory / "log" / "queue.db.log"
+    started = subprocess.Popen(
+        [sys.executable, "-c", BEFORE_READY, "--db", queue.path, "--background"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    pids = eventually(lambda: _supervisors(started.pid))
+    eventually(lambda: log.exists() and "service.started" in log.read_text())
+    os.kill(pids[0], number)
+    out, err = started.communicate(timeout=30)
+    assert (started.returncode, out) == (code, "")
+    assert says in err
+
+
+BEFORE_READY = """
+from queued.service.dispatcher.dispatcher import Dispatcher
+plain = Dispatcher._made
+def made(self, turn, now_ms):
+    self._ready = True  # and never says so
+    plain(self, turn, now_ms)
+Dispatcher._made = made
+from queued.__main__ import main
+main()
+"""
+
+
+def _supervisors(pid: int) -> list[int]:
+    return [int(p) for p in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
