@@ -188,12 +188,8 @@ def test_background_says_that_the_service_ended_before_it_was_ready(
 
 
 BEFORE_READY = """
-from queued.service.dispatcher.dispatcher import Dispatcher
-plain = Dispatcher._made
-def made(self, turn, now_ms):
-    self._ready = True  # and never says so
-    plain(self, turn, now_ms)
-Dispatcher._made = made
+from queued.service.supervisor.status import StatusReporter
+StatusReporter.ready = lambda self: None
 from queued.__main__ import main
 main()
 """

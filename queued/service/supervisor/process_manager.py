@@ -153,8 +153,8 @@ class ProcessManager:
         return any(self._scoreboard.running(child.slot) for child in self.table.living_workers())
 
     def owes_nothing(self) -> bool:
-        """Returns whether no worker is left and no death is to be recorded."""
-        return not (self.has_workers() or self._deaths)
+        """Returns whether no worker is left, and none died at its work unrecorded."""
+        return not self.has_workers() and all(death.clean for death in self._deaths)
 
     def deaths_recorded(self, number: int) -> None:
         """The dispatcher has recorded the deaths up to this number."""
