@@ -6,7 +6,7 @@ PYTEST ?= .venv/bin/pytest -n 2
 DIST ?= dist
 BIN := .venv/bin
 
-.PHONY: demo test lint types torture soak bench peers manual man lock deb install uninstall
+.PHONY: demo test lint types torture soak bench peers manual architecture man lock deb install uninstall
 .SILENT: .venv/.stamp build/bench/.stamp
 
 demo: .venv/.stamp
@@ -43,6 +43,10 @@ peers:
 
 manual: .venv/.stamp
 	$(BIN)/python -m queued.ctl.generate_manual > docs/queuectl.md
+
+# The table of files in docs/architecture.md, from the docstrings.
+architecture: .venv/.stamp
+	$(BIN)/python -m tests.unit.test_architecture
 
 # The man pages, in build/man.
 man: .venv/.stamp
