@@ -76,9 +76,9 @@ def main() -> None:
     fill_standard_streams()
     try:
         code = _run(sys.argv[1:])
-    except DocoptExit as error:
+    except DocoptExit:
         usage = USAGE.partition("\n\n")[2]
-        message = explain(str(error).partition("\n")[0], usage, sys.argv[1:])
+        message = explain(usage, sys.argv[1:])
         _say(f"{message}\n(see: queued --help)")
         code = Exit.USAGE
     except QueuedError as error:

@@ -24,15 +24,15 @@ class Exit(IntEnum):
 
 EXIT_MEANINGS = {
     Exit.DONE: "done",
-    Exit.NO: "the answer is no (nothing runs, not all of it could be done)",
-    Exit.USAGE: "bad usage or bad input; nothing was changed",
-    Exit.NOT_FOUND: "no such job, setting, instance or database",
-    Exit.CONFLICT: "the job is not in a state that allows it, or the name is taken",
-    Exit.INTERNAL: "a defect of ours; the log has the details",
-    Exit.IO: "the disk failed or is full; nothing was acknowledged",
-    Exit.BUSY: "others use the database; try again",
-    Exit.DENIED: "the permissions of a file forbid it",
-    Exit.CONFIG: "bad configuration, or a database that is not usable",
+    Exit.NO: "nothing to do, or only part of it could be done",
+    Exit.USAGE: "wrong usage or input; nothing was changed",
+    Exit.NOT_FOUND: "no such job, setting, service or database",
+    Exit.CONFLICT: "the state of the job does not allow it, or the name is taken",
+    Exit.INTERNAL: "internal error; please report it (details in the log)",
+    Exit.IO: "disk error or disk full; nothing was acknowledged",
+    Exit.BUSY: "another program holds the database; try again",
+    Exit.DENIED: "file permissions do not allow it",
+    Exit.CONFIG: "wrong configuration, or an unusable database",
     Exit.TIMEOUT: "the wait timed out",
 }
 

@@ -43,12 +43,12 @@ class Field(NamedTuple):
 def new_job(payload: object) -> NewJob:
     """The job that `payload` describes. Raises UsageError; changes nothing."""
     if not isinstance(payload, dict):
-        msg = f"a job is a JSON object, as {_EXAMPLE}, not {_kind(payload)}"
+        msg = f"a job is a JSON object such as {_EXAMPLE}, not {_kind(payload)}"
         raise UsageError(msg)
     for name in payload:
         _known(name)
     if payload.get("command") is None:
-        msg = f"a job needs a command, as {_EXAMPLE}"
+        msg = f"a job needs a command: {_EXAMPLE}"
         raise UsageError(msg)
     if payload.get("run_at") is not None and payload.get("delay") is not None:
         msg = "a job takes run_at or delay, not both"
@@ -97,7 +97,7 @@ def _known(name: str) -> None:
     if name in FIELDS:
         return
     if name in NOT_THE_USERS:
-        msg = f"{brief(name)} is not yours to set; queued keeps it"
+        msg = f"{brief(name)} cannot be set"
     else:
         msg = f"unknown field {brief(name)}{nearest(name, FIELDS)}"
     raise UsageError(msg)
@@ -129,11 +129,11 @@ def _command(name: str, value: object) -> str:
         msg = "the command is empty"
         raise UsageError(msg)
     if "\0" in value:
-        msg = "the command contains a NUL character, which no command can"
+        msg = "the command contains a NUL character"
         raise UsageError(msg)
     size = len(_encoded(name, value))
     if size > MAX_COMMAND_BYTES:
-        msg = f"the command is {size} bytes long, {MAX_COMMAND_BYTES} at most; put it into a script"
+        msg = f"the command has {size} bytes, more than {MAX_COMMAND_BYTES}; put it into a script"
         raise UsageError(msg)
     return value
 
@@ -235,11 +235,11 @@ def _env(name: str, value: object) -> dict[str, str]:
         if not isinstance(text, str) or "\0" in text:
             raise _wrong(one, "text without NUL", text)
         if key.startswith("QUEUED_"):
-            msg = f"{name}: {brief(key)} is not yours to set; names with QUEUED_ are ours"
+            msg = f"{name}: {brief(key)} cannot be set; names with QUEUED_ are reserved"
             raise UsageError(msg)
         size += len(_encoded(name, key)) + len(_encoded(one, text)) + 2
     if size > MAX_ENV_BYTES:
-        msg = f"{name} is {size} bytes long, {MAX_ENV_BYTES} at most"
+        msg = f"{name} has {size} bytes, more than {MAX_ENV_BYTES}"
         raise UsageError(msg)
     return dict(value)
 
@@ -255,13 +255,13 @@ def _directory(name: str, value: object) -> str:
 def _umask(name: str, value: object) -> str:
     good = isinstance(value, str) and 1 <= len(value) <= 4 and all(c in "01234567" for c in value)
     if not good or int(str(value), 8) > 0o777:
-        raise _wrong(name, 'an octal text as "022"', value)
+        raise _wrong(name, 'an octal number such as "022"', value)
     return str(value)
 
 
 def _limits(name: str, value: object) -> dict[str, int]:
     if not isinstance(value, dict):
-        raise _wrong(name, 'an object as {"memory": "512M", "cpu": 60}', value)
+        raise _wrong(name, 'an object such as {"memory": "512M", "cpu": 60}', value)
     for key in value:
         if key not in LIMITS:
             msg = f"{name}: unknown limit {brief(key)}{nearest(key, LIMITS)}"
@@ -277,7 +277,7 @@ def _memory(name: str, value: object) -> int:
     if isinstance(value, str) and _SIZE.fullmatch(value):
         value = int(value[:-1]) * _SIZES[value[-1].upper()]
     if type(value) is not int or not 1 << 20 <= value <= 1 << 50:
-        raise _wrong(name, 'bytes, or text as "512M", from 1M to 1024T', value)
+        raise _wrong(name, 'bytes, or text such as "512M", from 1M to 1024T', value)
     return value
 
 

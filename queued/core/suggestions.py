@@ -7,7 +7,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
     """`; did you mean 'x'?` for the closest of `known`, or nothing if none is close."""
     from difflib import get_close_matches
 
-    matches = get_close_matches(word, list(known), n=1, cutoff=0.5)
+    matches = get_close_matches(word, list(known), n=1, cutoff=0.75)
     return f"; did you mean {matches[0]!r}?" if matches else ""
 
 

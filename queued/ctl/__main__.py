@@ -1,7 +1,7 @@
-"""`queuectl`: finds the command's module, has docopt read its usage text, and ends with its code.
+"""`queuectl`: finds the module of a command, parses its usage text with docopt, and runs it.
 
-What goes wrong is one line on standard error. A command's function has the name of its verb, and
-its usage text the same name in capitals.
+An error is one line on standard error and an exit code. The function of a command has the name of
+its verb, and its usage text the same name in capitals.
 """
 
 import gc
@@ -13,33 +13,35 @@ from typing import NoReturn
 
 from queued.core.errors import Exit, QueuedError, UsageError
 from queued.core.suggestions import nearest
-from queued.ctl.arguments import Arguments, BadArgumentsError, relevant
+from queued.ctl.arguments import Arguments, BadArgumentsError, mark_command, relevant_usage
 from queued.ctl.context import BUSY_LIMIT_S, Context
-from queued.ctl.render import put, say
-from queued.usage_errors import explain, usage_lines
+from queued.ctl.render import print_err, print_out
+from queued.usage_errors import explain, split_words, usage_lines
 
 TOP = """\
-queuectl: a durable queue of shell commands
+queuectl: a durable queue for shell commands
 
 Usage: queuectl [--db PATH] [--config PATH] COMMAND ...
 
-  enqueue JSON | - | -- WORDS...  add jobs
-  list                            jobs, oldest first
-  show JOB                        everything about a job
-  logs JOB                        what a job printed
-  wait JOBS...                    wait for the end of jobs
-  cancel JOBS...                  end jobs for good
-  status                          how many jobs stand where
-  purge                           remove jobs that have ended
-
-  dlq list | retry                the dead jobs; back to the queue with them
-  worker start | stop | list      the services that run jobs
-  config list | get | set | unset
-                                  the settings
+  enqueue COMMAND... | JSON | -        add jobs (add)
+  list                                 list jobs (ls)
+  show JOB                             everything about a job
+  logs JOB                             what a job printed (log)
+  wait JOBS...                         wait until jobs have ended
+  cancel JOBS...                       cancel pending or running jobs (kill, rm)
+  status                               counts of jobs by state
+  purge                                delete jobs that have ended
+  dlq list | retry                     list dead jobs, or retry them (retry)
+  worker start | stop | list           start, stop or list services
+  config list | get | set | unset      show or change settings
   db check | backup | restore | vacuum | stats
-                                  the database as a whole
+                                       check, back up, restore, compact
 
-Every command takes --json, and explains itself with --help.
+JOB: an id, the beginning of a generated id, @last, or @-2 (last but one).
+Database: --db, else $QUEUECTL_DB, else db_path in the conf file (--config).
+Exit codes: 0 done, 1 nothing or not all done, 2 usage, 3 not found, 4 conflict,
+70-78 errors, 124 timed out; wait, --follow and --wait: that of the job.
+Help for a command: queuectl COMMAND --help. The words in () are aliases.
 """
 
 COMMANDS = {
@@ -66,96 +68,105 @@ COMMANDS = {
     "db vacuum": "db",
     "db stats": "db",
 }
-_BUILTIN_NAMES = {"list", "set"}  # the function is `list_`, as PEP 8 has it
+ALIASES = {
+    "add": "enqueue",
+    "ls": "list",
+    "log": "logs",
+    "kill": "cancel",
+    "rm": "cancel",
+    "retry": "dlq retry",
+}
+_BUILTIN_NAMES = {"list", "set"}  # their functions are `list_` and `set_`, because of the builtins
+_CREATING = {"enqueue", "config set"}  # commands that make the database if it is missing
 _LEADING = ("--db", "--config", "--json")
 
 
 def program() -> NoReturn:
-    """The program: `main`, and no more. What Python would tidy up at its exit takes 2 ms."""
+    """Runs `main` and exits without Python's own clean-up, which takes 2 ms."""
     os._exit(main())
 
 
 def main(argv: list[str] | None = None, *, busy_limit_s: float = BUSY_LIMIT_S) -> int:
     """Runs `queuectl` with the words `argv` and returns its exit code. Never raises."""
     if sys.stdout is None:
-        say("queuectl: standard output is closed; nothing was done")
+        print_err("queuectl: standard output is closed; nothing was done")
         return Exit.IO
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")
-    gc.disable()  # what we make is bounded and soon gone: a tenth of the start would be looking
+    gc.disable()  # collections are a tenth of the start, and a command's garbage is bounded
     try:
         code = _run(sys.argv[1:] if argv is None else argv, busy_limit_s)
         sys.stdout.flush()
     except KeyboardInterrupt:
-        _drop_output()
+        _flush_or_discard()
         code = 130
-    except Exception as error:  # noqa: BLE001  nobody shall see a traceback
-        code = _fail(error)
+    except Exception as error:  # noqa: BLE001  a user never sees a traceback
+        code = _report(error)
     return code
 
 
-def _fail(error: Exception) -> int:
-    """Says what went wrong in one line; the exit code."""
+def _report(error: Exception) -> int:
+    """Prints an error in one line and returns its exit code."""
     match error:
         case BrokenPipeError():
             _die_of_sigpipe()
         case BadArgumentsError():
-            say(f"queuectl: {error}\n{error.usage}")
+            print_err(f"queuectl: {error}\n{error.usage}")
         case QueuedError():
-            say(f"queuectl: {error}")
+            print_err(f"queuectl: {error}")
         case OSError():
-            say(f"queuectl: {error.filename or 'cannot write the result'}: {error.strerror}")
+            print_err(f"queuectl: {error.filename or 'cannot write the result'}: {error.strerror}")
         case _:
-            say(f"queuectl: a defect of ours: {error!r} {_place(error)}; please report it")
-    _drop_output()
+            print_err(f"queuectl: internal error {_location(error)}: {error!r}; please report it")
+    _flush_or_discard()
     if isinstance(error, OSError):
         return Exit.DENIED if isinstance(error, PermissionError) else Exit.IO
     return error.exit_code if isinstance(error, QueuedError) else Exit.INTERNAL
 
 
 def _die_of_sigpipe() -> None:
-    """Ends as a program does whose reader has gone: quietly, by the signal."""
+    """Ends as other programs do when the reader of their output has gone: by the signal."""
     import signal
 
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     os.kill(os.getpid(), signal.SIGPIPE)
 
 
-def _drop_output() -> None:
-    """What is left is written, or nobody tries again: Python would at its exit, and complain."""
+def _flush_or_discard() -> None:
+    """Writes buffered output, or discards it so that Python does not try again at its exit."""
     try:
         sys.stdout.flush()
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _place(error: Exception) -> str:
+def _location(error: Exception) -> str:
     trace = error.__traceback__
     while trace and trace.tb_next:
         trace = trace.tb_next
-    return (
-        f"at {os.path.basename(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno}"
-        if trace
-        else ""
-    )
+    if trace is None:
+        return ""
+    return f"at {os.path.basename(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno}"
 
 
 def _run(argv: list[str], busy_limit_s: float) -> int:
-    leading, rest = _split_leading(argv)
+    at = _command_index(argv)
+    leading, rest = argv[:at], _without_alias(argv[at:])
     options = _options(rest)
-    if "--version" in options:
-        from queued import __version__
-
-        put(f"queuectl {__version__}")
-        return Exit.DONE
+    if "--version" in options or "-V" in options:
+        return _version()
     if rest[:1] == ["help"]:
         return _help(rest[1:])
     if "-h" in options or "--help" in options:
         return _help(options)
     words = _command(rest)
-    module, usage = _module(words), usage_of(words)
-    arguments = _parse(words, usage, leading + rest[len(words.split()) :])
-    context = Context(arguments, busy_limit_s)
+    module = _module(words)
+    arguments = _parse(words, usage_of(words), leading + rest[len(words.split()) :])
+    if arguments.flag("--help"):
+        return _help(words.split())
+    if arguments.flag("--version"):
+        return _version()
+    context = Context(arguments, busy_limit_s, creates=words in _CREATING)
     try:
         code: int = getattr(module, _function(words))(context, arguments)
     finally:
@@ -163,36 +174,48 @@ def _run(argv: list[str], busy_limit_s: float) -> int:
     return code
 
 
-def _split_leading(argv: list[str]) -> tuple[list[str], list[str]]:
-    """The options before the command word, and the rest."""
+def _version() -> int:
+    from queued import __version__
+
+    print_out(f"queuectl {__version__}")
+    return Exit.DONE
+
+
+def _command_index(argv: list[str]) -> int:
+    """Returns where the command word stands: after the options that may precede it."""
     at = 0
     while at < len(argv) and argv[at].partition("=")[0] in _LEADING:
-        takes_next = argv[at] in {"--db", "--config"}
-        at += 2 if takes_next else 1
-    return argv[:at], argv[at:]
+        at += 2 if argv[at] in {"--db", "--config"} else 1
+    return min(at, len(argv))
 
 
-def _options(argv: list[str]) -> list[str]:
-    """The words up to `--`; those after it are never options."""
-    return argv[: argv.index("--")] if "--" in argv else argv
+def _without_alias(rest: list[str]) -> list[str]:
+    return [*ALIASES.get(rest[0], rest[0]).split(), *rest[1:]] if rest and rest[0] else rest
+
+
+def _options(rest: list[str]) -> list[str]:
+    """Returns the words among which --help and --version are options of queuectl."""
+    if rest[:1] == ["enqueue"]:
+        return rest[: 1 + split_words(usage_of("enqueue"), rest[1:]).first]
+    return rest[: rest.index("--")] if "--" in rest else rest
 
 
 def _help(words: list[str]) -> int:
-    """Prints the usage text of a command, of all that begin so, or of the whole program."""
-    named = [word for word in words if not word.startswith("-")]
+    """Prints the usage text of a command, of a group of commands, or of the program."""
+    named = _without_alias([word for word in words if not word.startswith("-")])
     exact = [" ".join(named[:n]) for n in (2, 1) if " ".join(named[:n]) in COMMANDS]
     group = [words for words in COMMANDS if named and words.startswith(f"{named[0]} ")]
     if named and not exact and not group:
         _command(named)
     texts = [usage_of(words) for words in exact[:1] or group]
-    put("\n".join(texts or [TOP]).rstrip())
+    print_out("\n".join(texts or [TOP]).rstrip())
     return Exit.DONE
 
 
 def _command(rest: list[str]) -> str:
-    """The word or two that name the command. Raises BadArgumentsError that names the nearest."""
+    """Returns the word or two that name the command. Raises UsageError that names a similar one."""
     if not rest:
-        msg = "which command?"
+        msg = "a command is missing"
         raise BadArgumentsError(msg, TOP.rstrip())
     for count in (1, 2):
         words = " ".join(rest[:count])
@@ -204,7 +227,7 @@ def _command(rest: list[str]) -> str:
         msg = f"{rest[0]} takes {', '.join(verbs[:-1])} or {verbs[-1]}{given}"
         raise UsageError(msg)
     kind = "option" if rest[0].startswith("-") else "command"
-    known = dict.fromkeys(words.split()[0] for words in COMMANDS)
+    known = dict.fromkeys([words.split()[0] for words in COMMANDS] + list(ALIASES))
     msg = f"unknown {kind} {rest[0]!r}{nearest(rest[0], known)} (see: queuectl --help)"
     raise UsageError(msg)
 
@@ -214,7 +237,7 @@ def _module(words: str) -> ModuleType:
 
 
 def usage_of(words: str) -> str:
-    """The usage text of a command."""
+    """Returns the usage text of a command."""
     text: str = getattr(_module(words), words.rpartition(" ")[2].upper())
     return text
 
@@ -227,12 +250,13 @@ def _function(words: str) -> str:
 def _parse(words: str, usage: str, argv: list[str]) -> Arguments:
     from docopt import DocoptExit, docopt
 
-    options = _options(argv)
+    if words == "enqueue":
+        argv = mark_command(usage, argv)
+    options = argv[: argv.index("--")] if "--" in argv else argv
     try:
-        given = docopt(relevant(usage, options), [*words.split(), *argv], default_help=False)
-    except DocoptExit as error:
-        message = explain(str(error).partition("\n")[0], usage, options)
-        raise BadArgumentsError(message, usage_lines(usage)) from None
+        given = docopt(relevant_usage(usage, options), [*words.split(), *argv], default_help=False)
+    except DocoptExit:
+        raise BadArgumentsError(explain(usage, argv), usage_lines(usage)) from None
     return Arguments(given)
 
 

@@ -1,28 +1,44 @@
-"""What the user typed: typed access to what docopt made of it, and in words what was wrong with it.
+"""The options and arguments of one command line, with typed access to them.
 
-docopt itself is called in `__main__`. Each usage text ends with `COMMON`.
+docopt itself is called in `__main__`. Each usage text contains `COMMON`.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 
 from queued.core.errors import UsageError
 from queued.core.times import parse_duration
-from queued.usage_errors import usage_lines
+from queued.usage_errors import is_option, split_words, usage_lines
 
-COMMON = """\
+COMMON = """
+Common options:
   --json               print the result as JSON
-  --db PATH            the database (else QUEUECTL_DB, else the conf file's)
-  --config PATH        the conf file (else QUEUECTL_CONF)
-  -h, --help           show this text
-  --version            show the version
+  --db PATH            the database; else $QUEUECTL_DB, else the conf file's
+  --config PATH        the conf file; else $QUEUECTL_CONF
+  -h, --help           show this help (exit codes: queuectl --help)
+  -V, --version        show the version
 """
 
-_MOST = 2**53
+LIST_OPTIONS = """\
+  -q, --queue QUEUE    only jobs of this queue
+  --since T            only jobs that have changed in the last T (90m, 12h, 7d)
+  -n, --limit N        only the first N
+  -a, --all            all jobs that match, on a terminal as in a pipe
+  --reverse            newest first
+  --sort KEY           enqueued (default), updated, priority or fails
+  -o, --output FORMAT  json, jsonl, tsv, or columns: id,state,queue,priority,
+                       fails,runs,time,created,updated,next_run,started,ended,
+                       ran,exit,outcome,command,why
+  --quiet              print ids only
+  --color WHEN         auto (default: on a terminal, unless $NO_COLOR is set),
+                       always or never
+"""
+
+_MAX_INTEGER = 2**53
 
 
 class BadArgumentsError(UsageError):
-    """The words do not fit the command; `usage` are the lines that say what does."""
+    """The words do not fit the command; `usage` is the lines that show what does."""
 
     def __init__(self, message: str, usage: str) -> None:
         super().__init__(message)
@@ -30,13 +46,13 @@ class BadArgumentsError(UsageError):
 
 
 class Arguments:
-    """The options and words of one command line. A name that was not given is empty."""
+    """What docopt read of one command line. A name that was not given is empty."""
 
     def __init__(self, given: Mapping[str, object]) -> None:
         self._given = given
 
     def given(self) -> set[str]:
-        """The options that were given, whatever their value."""
+        """Returns the names of the options that were given, whatever their values."""
         return {
             name
             for name, value in self._given.items()
@@ -44,33 +60,33 @@ class Arguments:
         }
 
     def flag(self, name: str) -> bool:
-        """Whether an option without a value was given."""
+        """Returns whether an option without a value was given."""
         return bool(self._given.get(name))
 
     def text(self, name: str) -> str | None:
-        """The value of an option, or a single word."""
+        """Returns the value of an option, or a single argument; None if it was not given."""
         value = self._given.get(name)
         return None if value is None else str(value)
 
     def texts(self, name: str) -> tuple[str, ...]:
-        """The values of what may be repeated."""
+        """Returns the values of an option or argument that may be repeated."""
         values = self._given.get(name)
         return tuple(values) if isinstance(values, list) else ()
 
-    def whole(self, name: str, minimum: int, maximum: int = _MOST) -> int | None:
-        """A whole number in a range. Raises UsageError that names both."""
+    def integer(self, name: str, minimum: int, maximum: int = _MAX_INTEGER) -> int | None:
+        """Returns a whole number. Raises UsageError that names the range."""
         text = self.text(name)
         if text is None:
             return None
         value = int(text) if re.fullmatch(r"[+-]?[0-9]{1,18}", text) else minimum - 1
         if not minimum <= value <= maximum:
-            span = f"from {minimum}" if maximum == _MOST else f"from {minimum} to {maximum}"
+            span = f"from {minimum}" if maximum == _MAX_INTEGER else f"from {minimum} to {maximum}"
             msg = f"{name} takes a whole number {span}, not {text!r}"
             raise UsageError(msg)
         return value
 
     def seconds(self, name: str) -> float | None:
-        """A duration. Raises UsageError."""
+        """Returns a duration in seconds. Raises UsageError."""
         text = self.text(name)
         try:
             return None if text is None else parse_duration(text)
@@ -79,18 +95,45 @@ class Arguments:
             raise UsageError(msg) from None
 
 
-def relevant(usage: str, argv: Iterable[str]) -> str:
-    """The usage text less the options that `argv` cannot mean.
+def relevant_usage(usage: str, argv: Sequence[str]) -> str:
+    """Returns the usage text without the options that `argv` cannot mean.
 
-    docopt takes a time that grows with the square of the options that it reads.
+    The time that docopt takes grows with the square of the number of options in the text.
     """
-    head, *blocks = usage.split("\n  -")  # each option begins so, less its first dash
+    head, *blocks = usage.split("\n  -")  # each option begins so; its first dash is cut off here
     lines = usage_lines(usage)
-    typed = tuple(word.partition("=")[0][1:] for word in argv if word[:1] == "-" != word)
-    kept = [
-        block
-        for block in blocks
-        for name in [block.split(maxsplit=1)[0]]
-        if f"[-{name} " in lines or name.startswith(typed)
-    ]
+    kept = [block for block in blocks if _is_relevant(f"-{block}", lines, argv)]
     return "\n  -".join([head, *kept])
+
+
+def _is_relevant(block: str, lines: str, argv: Sequence[str]) -> bool:
+    names = [word.rstrip(",") for word in block.partition("  ")[0].split() if word[0] == "-"]
+    return any(
+        f"[{name} " in lines
+        or (word.startswith("--") and name.startswith(word.partition("=")[0]))
+        or (len(name) == 2 and is_option(word) and word[1] != "-" and name[1] in word)
+        for name in names
+        for word in argv or ["-"]
+    )
+
+
+def mark_command(usage: str, argv: Sequence[str]) -> list[str]:
+    """Returns the words of `enqueue` with `--` before the command that is to be queued.
+
+    JSON and `-` are left as they are. Raises UsageError if a word of the command could also be an
+    option of queuectl, because either reading would surprise half of the users.
+    """
+    at = split_words(usage, argv).first
+    options, command = list(argv[:at]), list(argv[at:])
+    if not command or command[0] in {"-", "--"} or command[0].lstrip().startswith(("{", "[{")):
+        return list(argv)
+    before_dashes = command[: command.index("--")] if "--" in command else command
+    for option in split_words(usage, before_dashes).options:
+        if option.meant:
+            import shlex
+
+            marked = shlex.join(["queuectl", "enqueue", *options, "--", *command])
+            msg = f"{option.name} may be an option of queuectl or of the command;"
+            msg += f" for the command, put -- before it:  {marked}"
+            raise UsageError(msg)
+    return [*options, "--", *command]

@@ -1,4 +1,4 @@
-"""The settings: list, get, set, unset. What `set` keeps is a row of the database."""
+"""The commands config list, get, set and unset. `set` stores a row in the database."""
 
 import os
 from collections.abc import Iterator
@@ -10,53 +10,59 @@ from queued.core.times import now_ms
 from queued.ctl.arguments import COMMON, Arguments
 from queued.ctl.context import Context
 from queued.ctl.render import (
-    LEAST,
+    MIN_WIDTH,
     Column,
     escaped,
     heading,
-    put,
-    put_json,
-    row,
-    say,
-    width_here,
-    wrapped,
+    print_err,
+    print_json,
+    print_out,
+    row_lines,
+    table_width,
+    wrap,
 )
+from queued.store.paths import SYSTEM_CONF
 
 LIST = (
     """\
 Usage: queuectl config list [options]
 
-Every setting with its value and where that comes from: flag, environment,
-stored (by `config set`), file or default.
+Lists every setting with its value and its source: flag, environment, stored (by
+`config set`), file or default. The first of these sources that has it wins.
 
 Options:
 """
     + COMMON
+    + """
+Examples:
+  queuectl config list
+  queuectl config list --json
+"""
 )
 
 CONFIG_COLUMNS = (Column("KEY", 22), Column("SOURCE", 11), Column("VALUE", 0))
 
 
-def list_(context: Context, arguments: Arguments) -> int:  # noqa: ARG001  all commands are called alike
+def list_(context: Context, arguments: Arguments) -> int:  # noqa: ARG001  all commands have the same parameters
     """Prints all settings."""
     sources = _sources(context)
     if context.json:
-        put_json({key: _record(source) for key, source in sources.items()})
+        print_json({key: _record(source) for key, source in sources.items()})
         return Exit.DONE
-    width = width_here()
-    put(heading(CONFIG_COLUMNS, width))
+    width = table_width()
+    print_out(heading(CONFIG_COLUMNS, width))
     for key, source in sources.items():
-        put("\n".join(_setting_lines(key, source, width)))
+        print_out("\n".join(_setting_lines(key, source, width)))
     return Exit.DONE
 
 
 def _setting_lines(key: str, source: Source, width: int) -> Iterator[str]:
-    """A path may be long and is of no use when it is cut: it goes on below itself."""
+    """Yields the lines of a setting; a long value is wrapped, because part of a path is useless."""
     margin = sum(column.width + 2 for column in CONFIG_COLUMNS[:-1])
-    if width - margin < LEAST:
-        margin = 2  # as `row` has what needs a line of its own
-    head, *rest = wrapped(escaped(_text(source.value)), width - margin)
-    yield from row(CONFIG_COLUMNS, (key, source.origin, head), width)
+    if width - margin < MIN_WIDTH:
+        margin = 2  # as `row_lines` indents a cell on its own line
+    head, *rest = wrap(escaped(_value_text(source.value)), width - margin)
+    yield from row_lines(CONFIG_COLUMNS, (key, source.origin, head), width)
     yield from (" " * margin + part for part in rest)
 
 
@@ -64,11 +70,16 @@ GET = (
     """\
 Usage: queuectl config get [options] KEY
 
-The value of one setting that is in force here.
+Prints the value of one setting as queuectl sees it here.
 
 Options:
 """
     + COMMON
+    + """
+Examples:
+  queuectl config get workers
+  queuectl config get --json db_path
+"""
 )
 
 
@@ -77,9 +88,9 @@ def get(context: Context, arguments: Arguments) -> int:
     key = _key(arguments)
     source = _sources(context)[key]
     if context.json:
-        put_json({"key": key, **_record(source)})
+        print_json({"key": key, **_record(source)})
     else:
-        put(_text(source.value))
+        print_out(_value_text(source.value))
     return Exit.DONE
 
 
@@ -93,7 +104,7 @@ def _record(source: Source) -> dict[str, Value]:
     return {"value": source.value, "source": source.origin}
 
 
-def _text(value: Value) -> str:
+def _value_text(value: Value) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     return f"{value:.15g}" if isinstance(value, float) else str(value)
@@ -103,28 +114,33 @@ SET = (
     """\
 Usage: queuectl config set [options] [--] KEY [--] VALUE
 
-Keeps a setting in the database. A running service takes it at once. Durations
-are seconds, or a number with ms, s, m, h or d.
+Stores a setting in the database; running services apply it at once. A duration
+is in seconds, or a number with ms, s, m, h or d.
 
 Options:
 """
     + COMMON
+    + """
+Examples:
+  queuectl config set workers 8
+  queuectl config set default-timeout 2h
+"""
 )
 
 
 def set_(context: Context, arguments: Arguments) -> int:
     """Stores a setting. Raises UsageError that names the range, and stores nothing."""
-    key = _stored_key(arguments)
+    key = _stored_key(context, arguments)
     text = arguments.text("VALUE") or ""
     value = settings.parse(key, text)
     context.store.config_set(key, text, now_ms=now_ms())
     if context.json:
-        put_json({"key": key, "value": value})
+        print_json({"key": key, "value": value})
     else:
-        put(f"{key} = {_text(value)}")
+        print_out(f"{key} = {_value_text(value)}")
     variable = settings.variable(key, dict(os.environ))
     if variable:
-        say(f"queuectl: {variable} in this environment goes before it")
+        print_err(f"queuectl: {variable} is set in this environment and overrides it here")
     return Exit.DONE
 
 
@@ -132,24 +148,32 @@ UNSET = (
     """\
 Usage: queuectl config unset [options] KEY
 
-Forgets what `config set` kept: the conf file or the default is in force again.
+Deletes a setting that `config set` stored, so that the conf file or the default
+applies again.
 
 Options:
 """
     + COMMON
+    + """
+Exit code 1: it was not stored.
+
+Examples:
+  queuectl config unset workers
+  queuectl config unset default-timeout
+"""
 )
 
 
 def unset(context: Context, arguments: Arguments) -> int:
-    """Forgets a stored setting; the answer is no if there was none."""
-    key = _stored_key(arguments)
+    """Deletes a stored setting. Returns Exit.NO if there was none."""
+    key = _stored_key(context, arguments)
     done = context.store.config_unset(key)
     if context.json:
-        put_json({"key": key, "unset": done})
+        print_json({"key": key, "unset": done})
     elif done:
-        put(f"{key} unset")
+        print_out(f"{key} unset")
     else:
-        say(f"queuectl: {key} was not set here")
+        print_err(f"queuectl: {key} is not stored in the database")
     return Exit.DONE if done else Exit.NO
 
 
@@ -157,9 +181,11 @@ def _key(arguments: Arguments) -> str:
     return settings.canonical(arguments.text("KEY") or "")
 
 
-def _stored_key(arguments: Arguments) -> str:
+def _stored_key(context: Context, arguments: Arguments) -> str:
     key = _key(arguments)
     if not SETTINGS[key].stored:
-        msg = f"{key} is needed before the database is open: set it in the conf file or environment"
+        place = context.conf or SYSTEM_CONF
+        msg = f"{key} cannot be stored in the database; set it in {place}"
+        msg += f" or as QUEUECTL_{key.upper()}"
         raise UsageError(msg)
     return key

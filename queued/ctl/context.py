@@ -1,17 +1,19 @@
-"""What every command stands on: which database, which settings, and patience with others.
+"""What every command needs: the paths, the settings, the database and the names of jobs.
 
-Nothing is opened before it is asked for, so that `--help` and bad input never touch the database.
+The database is opened when it is first used, so that `--help` and bad input never touch it.
 """
 
 import os
+import re
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from queued.core import settings
 from queued.core.errors import NotFoundError, UsageError
+from queued.core.model import JobFilter
 from queued.core.suggestions import brief
 from queued.ctl.arguments import Arguments
-from queued.ctl.render import say
+from queued.ctl.render import print_err
 from queued.store import paths
 
 if TYPE_CHECKING:
@@ -20,18 +22,22 @@ if TYPE_CHECKING:
     from queued.store.protocols import Store
     from queued.store.sqlite.busy_handler import BusyHandler
 
-BUSY_LIMIT_S = 300.0  # how long a locked database is waited for
+BUSY_LIMIT_S = 300.0  # how long a command waits for a locked database
+_RECENT = re.compile(r"@(?:last|-([1-9][0-9]{0,3}))")
 _BUSY_NOTICE_S = 2.0
 
 
 class Context:
-    """The surroundings of one command."""
+    """The database and settings that one command uses; `creates`: it may make the database."""
 
-    def __init__(self, arguments: Arguments, busy_limit_s: float = BUSY_LIMIT_S) -> None:
+    def __init__(
+        self, arguments: Arguments, busy_limit_s: float = BUSY_LIMIT_S, *, creates: bool = False
+    ) -> None:
         self.json = arguments.flag("--json")
         self._database_flag = _path(arguments, "--db")
         self._conf_flag = _path(arguments, "--config")
         self._busy_limit_s = busy_limit_s
+        self._creates = creates
         self._environment = dict(os.environ)
 
     @cached_property
@@ -45,26 +51,40 @@ class Context:
         configured = self._resolve({})["db_path"].value
         return paths.database_path(configured, self._environment)
 
+    @property
+    def exists(self) -> bool:
+        """Whether there is a file at the path of the database."""
+        try:
+            os.stat(self.database)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError:
+            return True  # opening it reports what is wrong
+        return True
+
     @cached_property
     def store(self) -> "Store":
-        """The open database, which is made if it is not there."""
+        """The open database. Raises NotFoundError if it is missing and the command only reads."""
         from queued.store.sqlite.client_store import SqliteStore
 
+        if not self._creates and not self.exists:
+            msg = f"there is no database at {self.database}; the first enqueue creates it"
+            raise NotFoundError(msg)
         store = SqliteStore(self.database, self.busy_handler)
         if store.backup_path:
-            say(f"queuectl: the database was upgraded; the old one is {store.backup_path}")
+            print_err(f"queuectl: the database was upgraded; the old one is {store.backup_path}")
         return store
 
     @cached_property
     def busy_handler(self) -> "BusyHandler":
-        """How long to wait for others."""
+        """How long the command waits while another program holds the database."""
         from queued.store.sqlite.busy_handler import BusyHandler
 
         return BusyHandler(self._busy_limit_s, _BusyNotice())
 
     def sources(self) -> dict[str, settings.Source]:
-        """Every setting with where it comes from, the stored ones included."""
-        return self._resolve(self.store.config())
+        """Returns every setting with its source; without a database none is stored."""
+        return self._resolve(self.store.config() if self._creates or self.exists else {})
 
     def _resolve(self, stored: dict[str, str]) -> dict[str, settings.Source]:
         flag = self._database_flag
@@ -80,14 +100,28 @@ class Context:
         return paths.read_conf(self.conf)
 
     def find(self, names: "Iterable[str]") -> list[int]:
-        """The rows of all jobs that are named, each once; raises before anything is touched."""
+        """Returns the rows of the named jobs, each once. Raises before any job is changed."""
         return list(dict.fromkeys(self._find(name) for name in names))
 
     def _find(self, name: str) -> int:
         if not name.isprintable():
             msg = f"no job {brief(name)} (see: queuectl list)"
             raise NotFoundError(msg)
-        return self.store.find(name)
+        try:
+            return self.store.find(name)
+        except NotFoundError:
+            recent = _RECENT.fullmatch(name) if name.startswith("@") else None
+            if recent is None or not self.exists:
+                raise
+            return self._find_recent(name, int(recent[1] or 1))
+
+    def _find_recent(self, name: str, count: int) -> int:
+        """Returns the row of the job that was added last, or `count - 1` jobs before it."""
+        jobs = list(self.store.list(JobFilter(reverse=True), limit=count))
+        if len(jobs) < count:
+            msg = f"no job {name}: there are only {len(jobs)}"
+            raise NotFoundError(msg)
+        return jobs[-1].seq
 
     def close(self) -> None:
         """Closes the database if it was opened."""
@@ -96,7 +130,7 @@ class Context:
 
 
 class _BusyNotice:
-    """Says once, after a while, why nothing happens."""
+    """Prints once, after two seconds, that the command waits for the database."""
 
     def __init__(self) -> None:
         self._said = False
@@ -104,12 +138,12 @@ class _BusyNotice:
     def __call__(self, waited_s: float) -> None:
         if waited_s >= _BUSY_NOTICE_S and not self._said:
             self._said = True
-            say("queuectl: waiting for the database: another program holds it")
+            print_err("queuectl: waiting for the database: another program holds it")
 
 
 def _path(arguments: Arguments, name: str) -> str | None:
     path = arguments.text(name)
     if path == "":
-        msg = f"{name} needs a path, not an empty text"
+        msg = f"{name} takes a path, not an empty text"
         raise UsageError(msg)
     return path

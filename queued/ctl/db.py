@@ -1,4 +1,4 @@
-"""The database as a whole: check, backup, restore, vacuum, stats."""
+"""The commands db check, backup, restore, vacuum and stats."""
 
 import os
 from typing import TYPE_CHECKING
@@ -7,7 +7,15 @@ from queued.core.errors import Exit, UsageError
 from queued.core.times import iso, now_ms
 from queued.ctl.arguments import COMMON, Arguments
 from queued.ctl.context import Context
-from queued.ctl.render import escaped, pairs, put, put_json, say, size, width_here
+from queued.ctl.render import (
+    escaped,
+    format_bytes,
+    key_value_lines,
+    print_err,
+    print_json,
+    print_out,
+    table_width,
+)
 
 if TYPE_CHECKING:
     from queued.store.sqlite.maintenance.stats import Figures
@@ -16,33 +24,40 @@ CHECK = (
     """\
 Usage: queuectl db check [options]
 
-Whether the database is sound: its pages, the counters, and that what runs can
-be accounted for. Exit 1 if it is not. Others may use it meanwhile.
+Checks the pages of the database, the counters of jobs, and that each running
+job belongs to a service. Services and queuectl can go on meanwhile.
 
 Options:
-  --full               compare all indexes and references, too; takes longer
+  --full               also check all indexes and references (slower)
 """
     + COMMON
+    + """
+Exit code 1: the check found a problem.
+
+Examples:
+  queuectl db check
+  queuectl db check --full
+"""
 )
 
 
 def check(context: Context, arguments: Arguments) -> int:
-    """Prints what is wrong, a line each."""
+    """Prints each problem on a line of its own."""
     from queued.store.sqlite.maintenance import integrity_check
 
     full = arguments.flag("--full")
     report = integrity_check.check(context.database, context.busy_handler, full=full)
     good = not report.problems
     if context.json:
-        put_json({"good": good, "full": full, "problems": report.problems, "notes": report.notes})
+        print_json({"good": good, "full": full, "problems": report.problems, "notes": report.notes})
     elif good:
-        put("good" if full else "good, as far as a quick check tells")
+        print_out("ok" if full else "ok (quick check; --full also checks indexes)")
     else:
-        put("\n".join(escaped(problem) for problem in report.problems))
-        say("queuectl: the database is not sound; keep a copy, and see: queuectl help db restore")
+        print_out("\n".join(escaped(problem) for problem in report.problems))
+        print_err("queuectl: the database is damaged; copy it, then see: queuectl help db restore")
     if not context.json:
         for note in report.notes:
-            say(escaped(note))
+            print_err(escaped(note))
     return Exit.DONE if good else Exit.NO
 
 
@@ -50,28 +65,35 @@ BACKUP = (
     """\
 Usage: queuectl db backup [options] [--] FILE
 
-Copies the database as it is at one moment, while services go on. FILE appears
-when it is whole, checked and on the disk. `db restore` puts it back, and so
-does `cp`, while nothing runs and no -wal file lies beside the old database.
+Writes a copy of the database as it is at one moment; services go on meanwhile.
+FILE appears when the copy is complete, checked and on the disk. `queuectl db
+restore` puts it back.
 
 Options:
-  --force              replace FILE if it exists and nothing uses it
+  --force              replace FILE if it exists and no program uses it
 """
     + COMMON
+    + """
+Exit code 4: FILE exists.
+
+Examples:
+  queuectl db backup /srv/backup/q.db
+  queuectl db backup --force q.db
+"""
 )
 
 
 def backup(context: Context, arguments: Arguments) -> int:
-    """Makes a copy. Raises ConflictError if the file exists."""
+    """Writes a copy. Raises ConflictError if the file exists."""
     from queued.store.sqlite.maintenance.backup import backup as copy
 
-    target = _file(arguments)
+    target = _file_path(arguments)
     copy(context.database, target, context.busy_handler, replace=arguments.flag("--force"))
     count = os.stat(target).st_size
     if context.json:
-        put_json({"backup": target, "bytes": count})
+        print_json({"backup": target, "bytes": count})
     else:
-        put(f"{escaped(target)}: {size(count)}")
+        print_out(f"{escaped(target)}: {format_bytes(count)}")
     return Exit.DONE
 
 
@@ -79,28 +101,35 @@ RESTORE = (
     """\
 Usage: queuectl db restore [options] [--] FILE
 
-Puts a backup in place of the database, while no service runs. FILE is checked
-first. The old database stays beside, under a name that is printed.
+Replaces the database by a backup. Stop all services first. FILE is checked, and
+the replaced database is kept under a name that is printed.
 
 Options:
 """
     + COMMON
+    + """
+Exit code 75: a service runs.
+
+Examples:
+  queuectl worker stop && queuectl db restore /srv/backup/q.db
+  queuectl db restore --db new.db q.db
+"""
 )
 
 
 def restore(context: Context, arguments: Arguments) -> int:
-    """Puts a backup in place. Raises BusyError while a service runs."""
+    """Replaces the database by a backup. Raises BusyError while a service runs."""
     from queued.store.sqlite.maintenance.backup import restore as put_back
 
     stamp = iso(now_ms()).replace("-", "").replace(":", "").replace(".", "")
-    kept = f"{context.database}.{stamp}.bak"
-    there = put_back(context.database, _file(arguments), kept, context.busy_handler)
+    backup_path = f"{context.database}.{stamp}.bak"
+    there = put_back(context.database, _file_path(arguments), backup_path, context.busy_handler)
     if context.json:
-        put_json({"restored": context.database, "kept": kept if there else None})
+        print_json({"restored": context.database, "kept": backup_path if there else None})
     else:
-        put(f"{escaped(context.database)} restored")
+        print_out(f"{escaped(context.database)} restored")
         if there:
-            put(f"the old one is {escaped(kept)}")
+            print_out(f"the replaced database is {escaped(backup_path)}")
     return Exit.DONE
 
 
@@ -108,25 +137,30 @@ VACUUM = (
     """\
 Usage: queuectl db vacuum [options]
 
-Gives room that removed jobs took back to the disk. It needs as much free room
-as the database takes. A service may run: its jobs go on, and what it has to
-write waits until this is done.
+Returns the space of deleted jobs to the disk. This needs as much free space as
+the database takes. Services may run: their jobs go on, and their writes wait.
 
 Options:
 """
     + COMMON
+    + """
+Examples:
+  queuectl db vacuum
+  queuectl db vacuum --json
+"""
 )
 
 
-def vacuum(context: Context, arguments: Arguments) -> int:  # noqa: ARG001  all commands are called alike
+def vacuum(context: Context, arguments: Arguments) -> int:  # noqa: ARG001  all commands have the same parameters
     """Shrinks the file."""
     from queued.store.sqlite.maintenance.backup import vacuum as shrink
 
     before, after = shrink(context.database, context.busy_handler)
     if context.json:
-        put_json({"before": before, "after": after})
+        print_json({"before": before, "after": after})
     else:
-        put(f"{size(before)} before, {size(after)} now: {size(max(0, before - after))} gained")
+        freed = format_bytes(max(0, before - after))
+        print_out(f"{format_bytes(before)} before, {format_bytes(after)} now: {freed} freed")
     return Exit.DONE
 
 
@@ -134,51 +168,54 @@ STATS = (
     """\
 Usage: queuectl db stats [options]
 
-How large the database is, and what takes the room. It counts all rows.
+Prints the size of the database and of its parts. It counts all rows.
 
 Options:
 """
     + COMMON
+    + """
+Examples:
+  queuectl db stats
+  queuectl db stats --json
+"""
 )
 
 
-def stats(context: Context, arguments: Arguments) -> int:  # noqa: ARG001  all commands are called alike
+def stats(context: Context, arguments: Arguments) -> int:  # noqa: ARG001  all commands have the same parameters
     """Prints sizes and counts."""
     from queued.store.sqlite.maintenance import stats
 
     found = stats.stats(context.database, context.busy_handler)
     if context.json:
-        ends = {"oldest": _end(found.oldest), "newest": _end(found.newest)}
-        put_json({"database": context.database, **found._asdict(), **ends})
+        ends = {"oldest": _job_record(found.oldest), "newest": _job_record(found.newest)}
+        print_json({"database": context.database, **found._asdict(), **ends})
     else:
-        put("\n".join(pairs(_named(context.database, found), width_here())))
+        print_out("\n".join(key_value_lines(_stats_fields(context.database, found), table_width())))
     return Exit.DONE
 
 
-def _end(job: tuple[str, int] | None) -> dict[str, str] | None:
+def _job_record(job: tuple[str, int] | None) -> dict[str, str] | None:
     return None if job is None else {"id": job[0], "created_at": iso(job[1])}
 
 
-def _named(path: str, found: "Figures") -> list[tuple[str, str]]:
-    free = found.free_pages * found.page_bytes
+def _stats_fields(path: str, found: "Figures") -> dict[str, str]:
+    free = format_bytes(found.free_pages * found.page_bytes)
+    kept = format_bytes(found.output_kept_bytes)
     ends = {"oldest job": found.oldest, "newest job": found.newest}
-    return [
-        ("database", path),
-        ("schema", str(found.schema)),
-        ("size", f"{size(found.bytes)}, of which {size(free)} are free"),
-        ("write-ahead log", size(found.wal_bytes)),
-        *((f"rows of {table}", str(count)) for table, count in found.rows.items()),
-        (
-            "output",
-            f"{size(found.output_kept_bytes)} kept of {size(found.output_printed_bytes)} printed",
-        ),
-        *((name, f"{job[0]}, {iso(job[1])}") for name, job in ends.items() if job),
-    ]
+    return {
+        "database": path,
+        "schema": str(found.schema),
+        "size": f"{format_bytes(found.bytes)}, of which {free} are free",
+        "write-ahead log": format_bytes(found.wal_bytes),
+        **{f"rows of {table}": str(count) for table, count in found.rows.items()},
+        "output": f"{kept} kept of {format_bytes(found.output_printed_bytes)} printed",
+        **{name: f"{job[0]}, {iso(job[1])}" for name, job in ends.items() if job},
+    }
 
 
-def _file(arguments: Arguments) -> str:
+def _file_path(arguments: Arguments) -> str:
     text = arguments.text("FILE") or ""
     if not text or "\0" in text:
-        msg = "FILE needs the path of a file"
+        msg = "FILE takes the path of a file"
         raise UsageError(msg)
     return os.path.abspath(text)

@@ -1,49 +1,37 @@
 """The dead letter queue: list, retry."""
 
-from collections.abc import Iterator
-
 from queued.core.errors import Exit
-from queued.core.model import Job, Label
+from queued.core.model import Label
 from queued.core.times import now_ms
-from queued.ctl.arguments import COMMON, Arguments
+from queued.ctl.arguments import COMMON, LIST_OPTIONS, Arguments
 from queued.ctl.context import Context
-from queued.ctl.job_table import Lines, ago, put_jobs
-from queued.ctl.render import Column, cut, escaped, put, put_json, row, say
+from queued.ctl.render import print_err, print_json, print_out
 
 LIST = (
     """\
 Usage: queuectl dlq list [options]
 
-The dead jobs, in the order in which they were enqueued, and why they died.
+Lists dead jobs and why they died. On a terminal: as many of the newest as fit,
+the newest last. In a pipe, with --all or -n: all that match, oldest first.
 
 Options:
-  --queue QUEUE        of this queue only
-  --limit N            the first N only
-  --reverse            newest first
 """
+    + LIST_OPTIONS
     + COMMON
-)
-
-DEAD_COLUMNS = (
-    Column("ID", 16),
-    Column("TRIES", 5),
-    Column("DIED", 10, right=True),
-    Column("COMMAND, AND WHY IT DIED", 0),
+    + """
+Examples:
+  queuectl dlq list --since 12h
+  queuectl dlq list -o id,exit,ended,why
+"""
 )
 
 
 def list_(context: Context, arguments: Arguments) -> int:
-    """Streams the dead jobs."""
-    return put_jobs(context, arguments, Label.DEAD, DEAD_COLUMNS, _dead_lines(now_ms()))
+    """Prints the dead jobs that match."""
+    from queued.ctl.job_columns import DEAD_COLUMNS
+    from queued.ctl.job_table import print_jobs
 
-
-def _dead_lines(now: int) -> Lines:
-    def lines(job: Job, width: int) -> Iterator[str]:
-        tries = f"{job.attempts}/{job.max_retries}"
-        yield from row(DEAD_COLUMNS, (job.id, tries, ago(job.updated_ms, now), job.command), width)
-        yield cut(f"    {escaped(job.last_error or 'unknown')}", width)
-
-    return lines
+    return print_jobs(context, arguments, [Label.DEAD], DEAD_COLUMNS)
 
 
 RETRY = (
@@ -52,27 +40,34 @@ Usage:
   queuectl dlq retry [options] [--] JOBS...
   queuectl dlq retry [options] --all
 
-Dead jobs back to the queue, with the full number of retries; the history of
-their attempts stays. A cancelled job can be named too. If one of them is
-neither dead nor cancelled, nothing is done.
+Makes dead jobs pending again, with all their runs ahead of them; the history of
+their attempts is kept. Cancelled jobs can be retried by name, too. If a job is
+neither dead nor cancelled, no job is retried.
 
 Options:
-  --all                all dead jobs
+  -a, --all            all dead jobs
 """
     + COMMON
+    + """
+Exit code 4: a job is neither dead nor cancelled.
+
+Examples:
+  queuectl dlq retry @last
+  queuectl dlq retry --all
+"""
 )
 
 
 def retry(context: Context, arguments: Arguments) -> int:
-    """Retries the jobs that are named, or all. Raises ConflictError."""
+    """Retries the named jobs, or all dead ones. Raises ConflictError."""
     if arguments.flag("--all"):
         ids = context.store.retry_all(now_ms=now_ms())
     else:
         ids = context.store.retry(context.find(arguments.texts("JOBS")), now_ms=now_ms())
     if context.json:
-        put_json({"retried": ids})
+        print_json({"retried": ids})
     elif ids:
-        put("\n".join(f"{name} pending" for name in ids))
+        print_out("\n".join(f"{name} pending" for name in ids))
     else:
-        say("no dead jobs")
+        print_err("no dead jobs")
     return Exit.DONE

@@ -1,4 +1,4 @@
-"""The command enqueue: a job from JSON or from words of the shell, or many from standard input."""
+"""The command enqueue: adds a job from words or JSON, or many jobs from standard input."""
 
 import sys
 from codecs import BOM_UTF8
@@ -12,80 +12,96 @@ from queued.core.suggestions import brief
 from queued.core.times import now_ms
 from queued.ctl.arguments import COMMON, Arguments
 from queued.ctl.context import Context
-from queued.ctl.render import progress, put, put_json, say
+from queued.ctl.render import print_err, print_json, print_out, progress
 
 ENQUEUE = (
     """\
 Usage:
-  queuectl enqueue [options] JSON
-  queuectl enqueue [options] -
-  queuectl enqueue [options] [--env VAR]... [--limit LIMIT]... -- WORDS...
+  queuectl enqueue [options] [--env VAR]... [--limit LIMIT]... [--] COMMAND...
 
-Adds a job and prints its id. JSON is an object as
-{"command": "sleep 2", "max_retries": 3}; only the command is required. With `-`
-each line of standard input is one, and all are added or none. A single word is
-passed to `sh -c` as it is; several are quoted, so that the command gets the
-very same arguments. The options up to --limit are for words only; in JSON they
-are fields (max_retries, env, limits ...).
+Adds a job and prints its id. A COMMAND of one word is a line for sh, with pipes
+and $VARS; several words are one program with exactly these arguments. One word
+that begins with { is a job in JSON, which takes the options up to --limit as
+fields. A single - reads JSON from standard input, a job a line, all or none.
 
 Options:
-  --id ID              the job's name; a short unique one is made if not given
-  --queue QUEUE        the queue (default)
-  --priority N         higher starts first (0)
-  --run-at TIME        not before this time, as 2026-01-31T12:00:00Z, or seconds
-                       since 1970
+  --id ID              the job's name (a short unique one is generated)
+  -q, --queue QUEUE    the queue (default)
+  -p, --priority N     jobs with a higher number start first (0)
+  --run-at TIME        not before this time: 2026-01-31T12:00:00Z, local time
+                       without the Z, or seconds since 1970
   --delay T            not before T from now (seconds, or 500ms, 10m, 2h, 1d)
-  --max-retries N      failed runs until the job is dead
+
+Retry options:
+  --max-retries N      runs in all if each fails (3: one run and two retries)
   --backoff-base X     a retry waits X ** attempts seconds
   --backoff-max T      the longest wait before a retry
-  --backoff-jitter X   spreads that wait by plus or minus this fraction
-  --no-retry-on CODES  exit codes that go straight to dead, as 2,64
-  --defer-on CODES     exit codes that mean: not now, and do not count
-  --timeout T          how long a run may take
-  --kill-grace T       from TERM to KILL for what must end
-  --leave-children     processes that outlive the command stay alive
-  --split              keep standard output and standard error apart
-  --output-limit N     bytes of each stream that are kept
-  --env VAR            NAME=VALUE for the command, or NAME with the value it has
-                       here; may be repeated
-  --cwd DIR            the directory to run in
-  --umask MASK         the file mode mask, as 022
-  --here               this directory and this umask
+  --backoff-jitter X   varies that wait by plus or minus this fraction
+  --no-retry-on CODES  exit codes after which the job is dead at once: 2,64
+  --defer-on CODES     exit codes that mean "not now" and do not count as failed
+
+Run options:
+  --timeout T          the longest time that a run may take
+  --kill-grace T       the time between TERM and KILL when a run is stopped
+  --leave-children     do not stop processes that outlive the command
+  --cwd DIR            the working directory
+  --umask MASK         the file mode mask, for example 022
+  --here               the current working directory and file mode mask
   --nice N             the niceness
-  --limit LIMIT        memory=512M, cpu=SECONDS, files=N or processes=N; may be
-                       repeated
-  --wait               print what the job prints, until it ends, and exit as it
-                       did; Ctrl+C cancels it
+  --split              store standard output and standard error separately
+  --output-limit N     the bytes of each stream that are kept
+  --env VAR            NAME=VALUE, or NAME with its value here; repeatable
+  --limit LIMIT        memory=512M, cpu=SECONDS, files=N or processes=N;
+                       repeatable
+  --wait               print the output until the job ends, and exit with its
+                       exit code; Ctrl+C cancels the job
 """
     + COMMON
+    + """
+Examples:
+  queuectl enqueue --max-retries 5 'curl -sf https://example.org | tee page'
+  queuectl enqueue '{"command": "sleep 2", "priority": 5}'
+"""
 )
 
 
 def enqueue(context: Context, arguments: Arguments) -> int:
-    """Adds what was given, all or nothing, and prints the ids."""
-    source = arguments.text("JSON")
+    """Adds the given jobs, all or none, and prints their ids."""
+    words = arguments.texts("COMMAND")
     waits = arguments.flag("--wait")
-    if arguments.texts("WORDS"):
+    if arguments.flag("--"):
         from queued.ctl.shell_job import payload
 
         jobs = [new_job(payload(arguments))]
     else:
         _refuse_fields(arguments)
-        if source == "-" and waits:
-            msg = "--wait is for one job, not for standard input"
+        if words[1:]:
+            msg = f"unexpected argument {words[1]!r} after {'-' if words[0] == '-' else 'the JSON'}"
             raise UsageError(msg)
-        if source == "-":
+        if words[0] == "-" and waits:
+            msg = "--wait takes one job, and - may read many"
+            raise UsageError(msg)
+        if words[0] == "-":
             return _enqueue_lines(context)
-        jobs = [new_job(_decoded(source or ""))]
+        jobs = [new_job(_decoded(words[0]))]
     ids = _store(context, jobs)
     if waits:
-        from queued.ctl.enqueue_wait import attend
+        from queued.ctl.enqueue_wait import show_until_end
 
-        return attend(context, ids[0])
+        return show_until_end(context, ids[0])
     if context.json:
-        put_json({"id": ids[0]})
+        print_json({"id": ids[0]})
     else:
-        put(ids[0])
+        print_out(ids[0])
+    return _done(context)
+
+
+def _done(context: Context) -> int:
+    """Prints the ids before the warning, so that an added job is acknowledged whatever follows."""
+    from queued.ctl.live_services import warn_without_service
+
+    sys.stdout.flush()
+    warn_without_service(context)
     return Exit.DONE
 
 
@@ -95,28 +111,27 @@ def _store(context: Context, jobs: Sequence[NewJob]) -> Sequence[str]:
 
 
 def _refuse_fields(arguments: Arguments) -> None:
-    """An option that JSON would silently win over, or lose to, is a mistake."""
-    if arguments.text("JSON") == "--":
-        msg = "no words come after --"
-        raise UsageError(msg)
+    """Refuses options that are fields of the JSON: one of the two would be ignored."""
     given = arguments.given() - {"--wait", "--json", "--db", "--config"}
     if given:
-        msg = f"{', '.join(sorted(given))} cannot be combined with JSON: put it into the JSON"
+        msg = f"{', '.join(sorted(given))} cannot be combined with JSON: use the field in the JSON"
         raise UsageError(msg)
 
 
 def _decoded(text: str, *, one_line: bool = False) -> object:
-    """The JSON value; raises UsageError that says where it is broken."""
-    import json  # 1.5 ms of queuectl's start, and words need none of it
+    """Returns the JSON value. Raises UsageError that says where the JSON is broken."""
+    import json  # 1.5 ms of queuectl's start, and a command in words needs none of it
 
     try:
         return json.loads(text, object_pairs_hook=_object, parse_constant=_constant)
     except json.JSONDecodeError as error:
         if not text.lstrip().startswith("{"):
-            msg = f"{brief(text)} is no JSON object; for words of the shell: enqueue -- sleep 2"
+            msg = f"{brief(text)} is not a JSON object"
             raise UsageError(msg) from None
         where = ("" if one_line else f"line {error.lineno}, ") + f"column {error.colno}"
         msg = f"broken JSON at {where}: {error.msg}"
+        if '"' not in text and not one_line:
+            msg += "; to run it as a command, put -- before it"
         raise UsageError(msg) from None
     except RecursionError:
         msg = "broken JSON: nested too deeply"
@@ -127,7 +142,7 @@ def _decoded(text: str, *, one_line: bool = False) -> object:
 
 
 def _object(members: list[tuple[str, object]]) -> dict[str, object]:
-    """An object whose names differ; of two equal ones the first would be lost silently."""
+    """Returns an object. Raises UsageError if a name is given twice: one would be lost."""
     found = dict(members)
     if len(found) < len(members):
         names = [name for name, _ in members]
@@ -143,49 +158,51 @@ def _constant(name: str) -> NoReturn:
 
 
 def _enqueue_lines(context: Context) -> int:
-    """Reads all of standard input before anything is stored."""
+    """Reads all of standard input before any job is stored."""
     jobs: list[NewJob] = []
-    places: list[int] = []
-    for place, line in enumerate(sys.stdin.buffer if sys.stdin else (), 1):
-        if place == 1:
-            line = line.removeprefix(BOM_UTF8)  # noqa: PLW2901 - what some editors put there
+    line_numbers: list[int] = []
+    for line_no, line in enumerate(sys.stdin.buffer if sys.stdin else (), 1):
+        if line_no == 1:
+            line = line.removeprefix(BOM_UTF8)  # noqa: PLW2901 - some editors write one
         if line.strip():
-            jobs.append(_job_of_line(line, place))
-            places.append(place)
-            _progress(len(jobs))
-    ids = _store_lines(context, jobs, places) if jobs else ()
+            jobs.append(_job_of_line(line, line_no))
+            line_numbers.append(line_no)
+            _show_progress(len(jobs))
+    ids = _store_lines(context, jobs, line_numbers) if jobs else ()
     if context.json:
-        put_json({"ids": ids})
+        print_json({"ids": ids})
     elif ids:
-        put("\n".join(ids))
+        print_out("\n".join(ids))
     else:
-        say("queuectl: standard input holds no job")
-    return Exit.DONE
+        print_err("queuectl: standard input contains no job")
+    return _done(context) if ids else Exit.DONE
 
 
-def _job_of_line(line: bytes, place: int) -> NewJob:
+def _job_of_line(line: bytes, line_no: int) -> NewJob:
     try:
         return new_job(_decoded(line.decode().strip(), one_line=True))
     except UnicodeDecodeError as error:
-        msg = f"line {place}: not UTF-8 at byte {error.start + 1}"
+        msg = f"line {line_no}: not UTF-8 at byte {error.start + 1}"
         raise UsageError(msg) from None
     except UsageError as error:
-        msg = f"line {place}: {error}"
+        msg = f"line {line_no}: {error}"
         raise UsageError(msg) from None
 
 
-def _store_lines(context: Context, jobs: Sequence[NewJob], places: Sequence[int]) -> Sequence[str]:
+def _store_lines(
+    context: Context, jobs: Sequence[NewJob], line_numbers: Sequence[int]
+) -> Sequence[str]:
     from queued.store.sqlite.client_store import DuplicateJobError
 
-    _progress(len(jobs), last=True)
+    _show_progress(len(jobs), last=True)
     try:
         return _store(context, jobs)
     except DuplicateJobError as error:
-        msg = f"line {places[error.index]}: {error}; nothing was added"
+        msg = f"line {line_numbers[error.index]}: {error}; nothing was added"
         raise ConflictError(msg) from None
 
 
-def _progress(count: int, *, last: bool = False) -> None:
-    """Tells a terminal how many lines were read."""
+def _show_progress(count: int, *, last: bool = False) -> None:
+    """Shows on a terminal how many lines have been read."""
     if last or count % 10_000 == 0:
         progress(f"{count} jobs read" + (", storing them\n" if last else ""))

@@ -1,26 +1,25 @@
-"""Makes docs/queuectl.md of the usage texts (`make manual`)."""
+"""Writes docs/queuectl.md from the usage texts (`make manual`)."""
 
 from collections.abc import Iterator
 
 from queued.core.errors import EXIT_MEANINGS
 from queued.ctl.__main__ import COMMANDS, TOP, usage_of
-from queued.ctl.render import put
+from queued.ctl.render import print_out
 
 _HEAD = """\
 # queuectl
 
-This page is made of what `queuectl help` prints: do not edit it, run `make manual`.
+`make manual` writes this page from the help texts of `queuectl`; do not edit it.
 
 """
 
 _TAIL = """\
-An exit code of a command that shows how a job ended (`wait`, `logs --follow`, `enqueue --wait`) is
-the job's own. 130 is Ctrl+C.
+`wait`, `logs --follow` and `enqueue --wait` exit with the exit code of the job. 130 means Ctrl+C.
 """
 
 
 def manual() -> str:
-    """The whole page in Markdown."""
+    """Returns the whole page in Markdown."""
     return _HEAD + "\n".join(_sections()) + "\n" + _TAIL
 
 
@@ -37,4 +36,4 @@ def _block(text: str) -> str:
 
 
 if __name__ == "__main__":
-    put(manual().rstrip())
+    print_out(manual().rstrip())

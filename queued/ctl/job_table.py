@@ -1,109 +1,219 @@
-"""Streams jobs to standard output: one JSON array, or a table that stops after a screenful."""
+"""Lists jobs: which jobs match, in which order, and in which form they are printed."""
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import chain
+from itertools import islice
+from typing import NamedTuple
 
 from queued.core.errors import Exit, UsageError
-from queued.core.model import Job, JobFilter, Label
+from queued.core.model import Job, JobFilter, Label, State
 from queued.core.suggestions import nearest
-from queued.core.times import now_ms, short_duration
+from queued.core.times import now_ms
 from queued.ctl.arguments import Arguments
 from queued.ctl.context import Context
+from queued.ctl.job_columns import COLUMNS, JobRow, JobTable, requested_columns
 from queued.ctl.json_records import job_record
-from queued.ctl.render import Column, heading, put, put_array, row, say, screen, width_here
-
-Lines = Callable[[Job, int], Iterator[str]]  # of one job in a table of so many columns
-
-JOB_COLUMNS = (
-    Column("ID", 16),
-    Column("STATE", 10),
-    Column("TRIES", 5),
-    Column("WHEN", 10, right=True),
-    Column("COMMAND", 0),
+from queued.ctl.render import (
+    json_text,
+    print_err,
+    print_json_array,
+    print_out,
+    table_width,
+    terminal_size,
+    uses_color,
 )
 
+_ENDED = (Label.DEAD, Label.CANCELLED, Label.COMPLETED)
+_PARTS_OF_PENDING = (Label.SCHEDULED, Label.FAILED)
+_SYNONYMS = {
+    "done": Label.COMPLETED,
+    "finished": Label.COMPLETED,
+    "succeeded": Label.COMPLETED,
+    "success": Label.COMPLETED,
+    "running": Label.PROCESSING,
+    "active": Label.PROCESSING,
+    "started": Label.PROCESSING,
+    "queued": Label.PENDING,
+    "waiting": Label.PENDING,
+    "delayed": Label.SCHEDULED,
+    "retrying": Label.FAILED,
+    "buried": Label.DEAD,
+    "killed": Label.CANCELLED,
+}
+_SORT_KEYS: dict[str, Callable[[Job], int]] = {
+    "enqueued": lambda job: job.seq,
+    "updated": lambda job: job.updated_ms,
+    "priority": lambda job: job.priority,
+    "fails": lambda job: job.attempts,
+}
 
-def put_jobs(
-    context: Context,
-    arguments: Arguments,
-    label: Label | None,
-    columns: Sequence[Column] = JOB_COLUMNS,
-    lines: Lines | None = None,
+
+class Selection(NamedTuple):
+    """Which jobs to list; no labels means all states, `since_ms` is the earliest last change."""
+
+    labels: Sequence[Label]
+    queue: str | None
+    since_ms: int
+    limit: int | None
+    reverse: bool
+    sort: str
+    now_ms: int
+
+
+def print_jobs(
+    context: Context, arguments: Arguments, labels: Sequence[Label], columns: Sequence[str]
 ) -> int:
-    """Prints the jobs that the options --queue, --limit and --reverse leave of those of a label."""
-    now = now_ms()
-    queue, reverse = arguments.text("--queue"), arguments.flag("--reverse")
-    wanted = JobFilter(label, queue, reverse, after_ms=now)
-    limit = arguments.whole("--limit", 1)
-    jobs = (job.seen_at(now) for job in context.store.list(wanted, limit=limit))
-    if context.json:
-        put_array(job_record(job) for job in jobs)
-    elif (first := next(jobs, None)) is None:
-        say("no jobs")
+    """Prints the jobs with one of the labels that the other options select."""
+    selection = _selection(arguments, labels)
+    form = "json" if context.json else arguments.text("--output") or ""
+    if form == "json":
+        print_json_array(job_record(job) for job in _matching(context, selection))
+    elif form == "jsonl":
+        for job in _matching(context, selection):
+            print_out(json_text(job_record(job)))
+    elif arguments.flag("--quiet"):
+        for job in _matching(context, selection):
+            print_out(job.id)
+    elif form == "tsv":
+        names = list(COLUMNS)
+        print_out("\t".join(names))
+        for job in _matching(context, selection):
+            row = JobRow(job, context.store, selection.now_ms)
+            print_out("\t".join(COLUMNS[name].text(row) for name in names))
     else:
-        shown = lines or _job_lines(now)
-        put(heading(columns, width_here()))
-        _put_table(context, wanted, chain([first], jobs), shown, _room(limit))
+        _print_table(context, arguments, selection, requested_columns(form) or columns)
     return Exit.DONE
 
 
-def label_of(text: str | None) -> Label | None:
-    """The state or label that `--state` names. Raises UsageError that lists them."""
-    if text is None:
-        return None
-    try:
-        return Label(text)
-    except ValueError:
-        msg = f"unknown state {text!r}{nearest(text, map(str, Label))} (one of {', '.join(Label)})"
-        raise UsageError(msg) from None
+def labels_of(text: str | None) -> list[Label]:
+    """Returns the states and labels that `--state` names. Raises UsageError that lists them."""
+    labels = []
+    for name in [] if text is None else text.split(","):
+        if name not in set(Label):
+            meant = _SYNONYMS.get(name.lower())
+            hint = f"; did you mean '{meant}'?" if meant else nearest(name, map(str, Label))
+            msg = f"unknown state {name!r}{hint} (one of {', '.join(Label)})"
+            raise UsageError(msg)
+        labels.append(Label(name))
+    parts = _PARTS_OF_PENDING if Label.PENDING in labels else ()
+    return [label for label in dict.fromkeys(labels) if label not in parts]
 
 
-def _room(limit: int | None) -> int | None:
-    """How many lines of jobs a terminal shows at once; None where nobody reads it there."""
-    size = screen()
-    return max(size.lines - 3, 5) if size and size.lines and limit is None else None
+def _selection(arguments: Arguments, labels: Sequence[Label]) -> Selection:
+    age_s = arguments.seconds("--since")
+    sort = arguments.text("--sort") or "enqueued"
+    now = now_ms()
+    if sort not in _SORT_KEYS:
+        msg = f"--sort takes {', '.join(_SORT_KEYS)}, not {sort!r}{nearest(sort, _SORT_KEYS)}"
+        raise UsageError(msg)
+    return Selection(
+        labels,
+        arguments.text("--queue"),
+        0 if age_s is None else now - round(min(age_s, now / 1000) * 1000),
+        arguments.integer("--limit", 1),
+        arguments.flag("--reverse"),
+        sort,
+        now,
+    )
 
 
-def _put_table(
-    context: Context, wanted: JobFilter, jobs: Iterable[Job], lines: Lines, room: int | None
+def _matching(context: Context, wanted: Selection) -> Iterator[Job]:
+    """Yields the matching jobs; in memory are only those that have to be sorted."""
+    at_once = wanted.since_ms == 0 and wanted.sort == "enqueued"
+    jobs = _merged(context, wanted, wanted.limit if at_once else None)
+    if wanted.since_ms:
+        jobs = (job for job in jobs if job.updated_ms >= wanted.since_ms)
+    if wanted.sort != "enqueued":
+        jobs = iter(sorted(jobs, key=_SORT_KEYS[wanted.sort], reverse=wanted.reverse))
+    return islice(jobs, wanted.limit)
+
+
+def _merged(context: Context, wanted: Selection, limit: int | None) -> Iterator[Job]:
+    """Yields the jobs of all wanted labels in the order of enqueueing, or newest first."""
+    labels: Sequence[Label | None] = wanted.labels or [None]
+    streams = [
+        _jobs(context, JobFilter(label, wanted.queue, wanted.reverse, wanted.now_ms), limit)
+        for label in labels
+    ]
+    if len(streams) == 1:
+        return streams[0]
+    from heapq import merge
+
+    return merge(*streams, key=_SORT_KEYS["enqueued"], reverse=wanted.reverse)
+
+
+def _jobs(context: Context, wanted: JobFilter, limit: int | None) -> Iterator[Job]:
+    return (job.seen_at(wanted.after_ms) for job in context.store.list(wanted, limit=limit))
+
+
+def _print_table(
+    context: Context, arguments: Arguments, wanted: Selection, columns: Sequence[str]
 ) -> None:
-    width, printed = width_here(), 0
-    for count, job in enumerate(jobs):
-        shown = list(lines(job, width))
-        printed += len(shown)
-        if room is not None and printed > room:
-            say(_more(context, wanted, count))
-            return
-        put("\n".join(shown))
+    everything = any(map(arguments.flag, ("--all", "--limit", "--reverse", "--sort")))
+    room = None if everything else _room()
+    jobs = _matching(context, wanted) if room is None else _screenful(context, wanted, room)
+    table = JobTable(columns, table_width(), color=uses_color(arguments.text("--color")))
+    shown = _print_rows(context, wanted, jobs, table)
+    rest = "" if room is None else _rest(context, wanted, shown)
+    if rest:
+        sys.stdout.flush()
+        print_err(rest)
+    elif not shown:
+        print_err("no jobs")
 
 
-def _more(context: Context, wanted: JobFilter, shown: int) -> str:
-    """How many jobs the screen had no room for; counting one queue's alone would be slow."""
-    known = ""
-    if wanted.queue is None:
-        counts = context.store.status(now_ms=now_ms()).counts
-        parts = {Label.SCHEDULED, Label.FAILED}  # pending has them already
-        labels = [wanted.label] if wanted.label else [lb for lb in Label if lb not in parts]
-        known = f"{max(1, sum(counts[label] for label in labels) - shown)} "
-    return f"… {known}more; --limit N shows N of them, a pipe shows all"
+def _print_rows(
+    context: Context, wanted: Selection, jobs: Iterable[Job], table: JobTable
+) -> dict[Label, int]:
+    """Prints a line for each job below a heading. Returns how many jobs had which label."""
+    shown: dict[Label, int] = {}
+    for job in jobs:
+        if not shown:
+            print_out(table.heading())
+        shown[job.label] = shown.get(job.label, 0) + 1
+        print_out(table.line(JobRow(job, context.store, wanted.now_ms)))
+    return shown
 
 
-def _job_lines(now: int) -> Lines:
-    def lines(job: Job, width: int) -> Iterator[str]:
-        tries = f"{job.attempts}/{job.max_retries}"
-        cells = (job.id, job.label, tries, _when(job, now), job.command)
-        return row(JOB_COLUMNS, cells, width)
-
-    return lines
+def _room() -> int | None:
+    """Returns how many jobs a terminal shows at once; None if standard output is no terminal."""
+    size = terminal_size()
+    return max(size.lines - 3, 5) if size and size.lines else None
 
 
-def _when(job: Job, now: int) -> str:
-    """When a waiting job is due, or since when it is what it is."""
-    if job.label in {Label.SCHEDULED, Label.FAILED} and job.next_run_at_ms > now:
-        return f"in {short_duration((job.next_run_at_ms - now) / 1000)}"
-    return ago(job.updated_ms, now)
+def _screenful(context: Context, wanted: Selection, room: int) -> list[Job]:
+    """Returns the jobs that run or wait, then dead ones, the newest last; `room` at most.
+
+    Ended jobs get a third of the room at least. Completed ones are shown only if their state was
+    asked for, or if there is nothing else to show.
+    """
+    active = [label for label in wanted.labels if label not in _ENDED]
+    ended = [label for label in wanted.labels if label in _ENDED]
+    if not wanted.labels:
+        active, ended = [Label.PROCESSING, Label.PENDING], [Label.DEAD]
+    going = [job for label in active for job in _some(context, wanted, [label], room)]
+    over = _some(context, wanted, ended, room, newest=True) if ended else []
+    if not (wanted.labels or going or over):
+        over = _some(context, wanted, _ENDED, room, newest=True)
+    going = going[: room - min(len(over), room // 3)]
+    return going + over[: room - len(going)][::-1]
 
 
-def ago(then_ms: int, now: int) -> str:
-    """How long ago a moment was, for people."""
-    return f"{short_duration((now - then_ms) / 1000)} ago"
+def _some(
+    context: Context, wanted: Selection, labels: Sequence[Label], room: int, *, newest: bool = False
+) -> list[Job]:
+    some = wanted._replace(labels=labels, limit=room, reverse=newest)
+    return list(_matching(context, some))
+
+
+def _rest(context: Context, wanted: Selection, shown: dict[Label, int]) -> str:
+    """Returns a line that counts the jobs beside those on the screen; empty if there are none."""
+    if wanted.queue is not None or wanted.since_ms:
+        return "… all that match: queuectl list --all, with the same options"
+    counts = context.store.status(now_ms=wanted.now_ms).counts
+    whole = {Label(state): counts[Label(state)] for state in State}
+    missing = {label: counts[label] for label in wanted.labels} if wanted.labels else whole
+    for label, count in shown.items():
+        missing[label if label in missing else Label.PENDING] -= count
+    rest = ", ".join(f"{count:,} {label}" for label, count in missing.items() if count > 0)
+    return f"… {rest}: queuectl list --all" if rest else ""

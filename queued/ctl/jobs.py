@@ -1,62 +1,73 @@
-"""The commands about jobs: list, show, cancel, status."""
+"""The commands list, show, cancel and status."""
 
 from collections.abc import Iterator, Sequence
 
 from queued.core.errors import ConflictError, Exit
 from queued.core.model import Attempt, Job, Label, State, Summary
 from queued.core.times import iso, now_ms, short_duration
-from queued.ctl.arguments import COMMON, Arguments
+from queued.ctl.arguments import COMMON, LIST_OPTIONS, Arguments
 from queued.ctl.context import Context
 from queued.ctl.render import (
     Column,
+    format_bytes,
     heading,
     json_text,
-    pairs,
-    put,
-    put_json,
-    row,
-    say,
-    size,
-    width_here,
+    key_value_lines,
+    print_err,
+    print_json,
+    print_out,
+    row_lines,
+    table_width,
 )
 
 LIST = (
     """\
 Usage: queuectl list [options]
 
-Jobs in the order in which they were enqueued. On a terminal it stops after a
-screenful; --limit and a pipe do not.
+On a terminal: jobs that run or wait, then dead ones, the newest last, as many
+as fit. In a pipe, with --all or -n: all jobs that match, oldest first.
 
 Options:
-  --state STATE        pending (with scheduled and failed), scheduled (not
-                       yet due), failed (waits for a retry), processing,
-                       completed, dead or cancelled
-  --queue QUEUE        of this queue only
-  --limit N            the first N only
-  --reverse            newest first
+  --state STATES       pending (with scheduled and failed), scheduled (not yet
+                       due), failed (waits for a retry), processing, completed,
+                       dead, cancelled; several: dead,failed
 """
+    + LIST_OPTIONS
     + COMMON
+    + """
+Examples:
+  queuectl list --state dead,failed --since 12h
+  queuectl list -a -o id,state,exit,ran
+"""
 )
 
 
 def list_(context: Context, arguments: Arguments) -> int:
-    """Streams the jobs that match."""
-    from queued.ctl.job_table import label_of, put_jobs
+    """Prints the jobs that match."""
+    from queued.ctl.job_columns import LIST_COLUMNS
+    from queued.ctl.job_table import labels_of, print_jobs
 
-    return put_jobs(context, arguments, label_of(arguments.text("--state")))
+    return print_jobs(context, arguments, labels_of(arguments.text("--state")), LIST_COLUMNS)
 
 
 SHOW = (
     """\
 Usage: queuectl show [options] [--] JOB
 
-Everything about one job: its fields, its options and every attempt. An id that
-queued made may be cut short, here and in every command, as long as no other
-begins so; a name that you gave may not.
+Prints everything about one job: its fields, its options and every attempt.
+JOB is an id, the beginning of a generated id if no other id begins so, @last
+for the job that was added last, or @-2 for the one before it.
 
 Options:
 """
     + COMMON
+    + """
+Exit code 3: there is no such job.
+
+Examples:
+  queuectl show @last
+  queuectl show --json job1
+"""
 )
 
 ATTEMPT_COLUMNS = (
@@ -77,49 +88,51 @@ def show(context: Context, arguments: Arguments) -> int:
     if context.json:
         from queued.ctl.json_records import full_record
 
-        put_json(full_record(job, attempts))
+        print_json(full_record(job, attempts))
     else:
-        put("\n".join(_description(job, attempts, width_here())))
+        print_out("\n".join(_description(job, attempts, table_width())))
     return Exit.DONE
 
 
 def _description(job: Job, attempts: Sequence[Attempt], width: int) -> Iterator[str]:
-    yield from pairs(_fields(job), width)
+    yield from key_value_lines(_fields(job), width)
     if options := job.options.given():
         yield "\noptions"
-        named = ((name, json_text(value)) for name, value in options.items())
-        yield from pairs(named, width, "  ")
+        named = {name: json_text(value) for name, value in options.items()}
+        yield from key_value_lines(named, width, "  ")
     if attempts:
         yield "\n" + heading(ATTEMPT_COLUMNS, width)
         for attempt in attempts:
-            yield from row(ATTEMPT_COLUMNS, _attempt_cells(attempt), width)
+            yield from row_lines(ATTEMPT_COLUMNS, _attempt_cells(attempt), width)
 
 
-def _fields(job: Job) -> Iterator[tuple[str, str]]:
-    yield "id", job.id
-    yield "command", job.command
-    asked = " (asked to end)" if job.cancel_requested_ms else ""
-    yield "state", job.label + asked
-    yield "attempts", f"{job.attempts} of {job.max_retries} failed, run {job.runs} times"
-    if job.last_error is not None:
-        yield "last error", job.last_error
-    yield "queue", job.queue
-    yield "priority", str(job.priority)
-    yield "next run", iso(job.next_run_at_ms)
-    yield "created", iso(job.created_ms)
-    yield "updated", iso(job.updated_ms)
+def _fields(job: Job) -> dict[str, str]:
+    requested = " (cancel requested)" if job.cancel_requested_ms else ""
+    error = {} if job.last_error is None else {"last error": job.last_error}
+    return {
+        "id": job.id,
+        "command": job.command,
+        "state": job.label + requested,
+        "attempts": f"{job.attempts} of {job.max_retries} failed, run {job.runs} times",
+        **error,
+        "queue": job.queue,
+        "priority": str(job.priority),
+        "next run": iso(job.next_run_at_ms),
+        "created": iso(job.created_ms),
+        "updated": iso(job.updated_ms),
+    }
 
 
 def _attempt_cells(attempt: Attempt) -> tuple[str, ...]:
-    peak = "" if attempt.peak_kib is None else size(attempt.peak_kib * 1024)
+    peak = "" if attempt.peak_kib is None else format_bytes(attempt.peak_kib * 1024)
     return (
         str(attempt.number),
         iso(attempt.started_ms),
         _span(attempt.ran_ms),
         _span(attempt.cpu_ms),
         peak,
-        size(attempt.stdout_bytes + attempt.stderr_bytes),
-        outcome(attempt),
+        format_bytes(attempt.stdout_bytes + attempt.stderr_bytes),
+        outcome_text(attempt),
     )
 
 
@@ -127,8 +140,8 @@ def _span(ms: int | None) -> str:
     return "" if ms is None else short_duration(ms / 1000)
 
 
-def outcome(attempt: Attempt) -> str:
-    """How an attempt ended, shortly: `exit 1`, `signal SIGKILL`, `timeout`, `running`."""
+def outcome_text(attempt: Attempt) -> str:
+    """Returns how an attempt ended: `exit 1`, `signal SIGKILL`, `timeout`, `running`."""
     if attempt.outcome is None:
         return "running"
     ended_by = attempt.signal if attempt.exit_code is None else f"{attempt.exit_code}"
@@ -139,59 +152,76 @@ CANCEL = (
     """\
 Usage: queuectl cancel [options] [--] JOBS...
 
-Ends jobs for good. A pending job ends at once; a running one is asked to end:
-TERM, then KILL after its kill_grace. They are never retried, unless you name
-them to `queuectl dlq retry`.
+Cancels jobs. A pending job is cancelled at once; a running one is stopped with
+TERM, and with KILL after its kill_grace. A cancelled job does not run again
+unless it is retried by name (queuectl dlq retry).
 
 Options:
 """
     + COMMON
+    + """
+Exit code 4: a job had already ended.
+
+Examples:
+  queuectl cancel job1 job2
+  queuectl cancel @last
+"""
 )
 
 
 def cancel(context: Context, arguments: Arguments) -> int:
-    """Cancels all that still can be. Raises ConflictError for those that had ended before."""
+    """Cancels each named job that has not ended. Raises ConflictError that names the others."""
     moved: dict[State | None, list[str]] = {State.CANCELLED: [], State.PROCESSING: [], None: []}
     for seq in context.find(arguments.texts("JOBS")):
-        verdict = context.store.cancel(seq, now_ms=now_ms())
+        state = context.store.cancel(seq, now_ms=now_ms())
         job = context.store.show(seq)
-        moved[verdict].append(job.id if verdict else f"{job.id} is {job.label} already")
-        if verdict and not context.json:
-            put(f"{job.id} {'cancelled' if verdict is State.CANCELLED else 'is asked to end'}")
+        moved[state].append(job.id if state else f"{job.id} is already {job.label}")
+        if state and not context.json:
+            print_out(f"{job.id}{_CANCELLED[state]}")
     if context.json:
-        put_json({"cancelled": moved[State.CANCELLED], "asked": moved[State.PROCESSING]})
+        print_json({"cancelled": moved[State.CANCELLED], "asked": moved[State.PROCESSING]})
     if moved[None]:
-        raise ConflictError(", ".join(moved[None]) + "; too late to cancel")
+        raise ConflictError(", ".join(moved[None]))
     return Exit.DONE
 
+
+_CANCELLED = {
+    State.CANCELLED: " cancelled",
+    State.PROCESSING: ": cancel requested; it is still running",
+}
 
 STATUS = (
     """\
 Usage: queuectl status [options]
 
-How many jobs stand where, the workers that live, and how long the oldest job
-that could run now has been due.
+Prints the number of jobs in each state, the number of workers, and how long the
+oldest job that is ready to run has been waiting.
 
 Options:
 """
     + COMMON
+    + """
+Examples:
+  queuectl status
+  queuectl status --json --db /var/lib/queued/queue.db
+"""
 )
 
 
-def status(context: Context, arguments: Arguments) -> int:  # noqa: ARG001  all commands are called alike
-    """Prints the counts of the jobs and of the workers."""
-    from queued.ctl.workers import alive
+def status(context: Context, arguments: Arguments) -> int:  # noqa: ARG001  all commands have the same parameters
+    """Prints how many jobs and workers there are."""
+    from queued.ctl.live_services import NO_SERVICE, live_instances
 
     now = now_ms()
     summary = context.store.status(now_ms=now)
-    instances = {instance.id for instance in alive(context)}
+    instances = {instance.id for instance in live_instances(context)}
     workers = sum(worker.instance in instances for worker in context.store.workers())
     if context.json:
-        put_json(_status_record(summary, workers, len(instances), now))
+        print_json(_status_record(summary, workers, len(instances), now))
     else:
-        put("\n".join(_status_lines(summary, workers, len(instances), now)))
+        print_out("\n".join(_status_lines(summary, workers, len(instances), now)))
         if not instances:
-            say("no service runs (start one with: queuectl worker start)")
+            print_err(NO_SERVICE)
     return Exit.DONE
 
 
@@ -210,8 +240,8 @@ def _age_s(summary: Summary, now: int) -> float | None:
 
 
 _REMARKS = {
-    Label.PENDING: "of which",
-    Label.SCHEDULED: "not due yet",
+    Label.PENDING: "in all, of which",
+    Label.SCHEDULED: "are not due yet",
     Label.FAILED: "wait for a retry",
 }
 
@@ -224,8 +254,8 @@ def _status_lines(summary: Summary, workers: int, instances: int, now: int) -> I
     yield _count("workers", str(workers), services)
     age_s = _age_s(summary, now)
     if age_s is not None:
-        yield _count("oldest due", short_duration(age_s), "ago, of those that could run now")
+        yield _count("oldest ready", short_duration(age_s))
 
 
-def _count(name: str, count: str, remark: str) -> str:
+def _count(name: str, count: str, remark: str = "") -> str:
     return f"{name:<12}{count:>9}  {remark}".rstrip()

@@ -1,4 +1,4 @@
-"""What `--json` shows of a job, an attempt and a service: plain values, times in ISO 8601 UTC."""
+"""Jobs, attempts and services as `--json` prints them; times are ISO 8601 in UTC."""
 
 from collections.abc import Iterable
 
@@ -7,7 +7,7 @@ from queued.core.times import iso
 
 
 def job_record(job: Job) -> dict[str, object]:
-    """A job; `state` is the label that people see."""
+    """Returns a job; `state` is its label, for example `scheduled`."""
     return {
         "id": job.id,
         "command": job.command,
@@ -26,7 +26,7 @@ def job_record(job: Job) -> dict[str, object]:
 
 
 def full_record(job: Job, attempts: Iterable[Attempt]) -> dict[str, object]:
-    """A job with all its attempts."""
+    """Returns a job with all its attempts."""
     return {
         **job_record(job),
         "cancel_requested_at": _moment(job.cancel_requested_ms),
@@ -35,7 +35,7 @@ def full_record(job: Job, attempts: Iterable[Attempt]) -> dict[str, object]:
 
 
 def attempt_record(attempt: Attempt) -> dict[str, object]:
-    """One run of a job; `outcome` and what follows is null while it runs."""
+    """Returns one run of a job; the fields about its end are null while it runs."""
     return {
         "attempt": attempt.number,
         "outcome": attempt.outcome,
@@ -55,7 +55,7 @@ def attempt_record(attempt: Attempt) -> dict[str, object]:
 
 
 def instance_record(instance: Instance, workers: Iterable[WorkerStatus]) -> dict[str, object]:
-    """A running service and its workers."""
+    """Returns a running service and its workers."""
     return {
         "instance": instance.id,
         "host": instance.host,

@@ -1,4 +1,4 @@
-"""The command logs: what attempts printed, byte for byte, from the database alone."""
+"""The command logs: prints the stored output of attempts, byte for byte."""
 
 import sys
 from collections import deque
@@ -11,8 +11,9 @@ from queued.core.model import STDERR, STDOUT, Attempt, Chunk, Job
 from queued.ctl.arguments import COMMON, Arguments
 from queued.ctl.change_watch import Watch
 from queued.ctl.context import Context
-from queued.ctl.render import json_text, put, say
-from queued.ctl.wait import FINAL, code_of
+from queued.ctl.live_services import ServiceWarning
+from queued.ctl.render import json_text, print_err, print_out
+from queued.ctl.wait import FINAL, exit_code_of
 
 if TYPE_CHECKING:
     from queued.store.protocols import Store
@@ -21,67 +22,76 @@ LOGS = (
     """\
 Usage: queuectl logs [options] [--stdout | --stderr] [--] JOB
 
-What a job printed in its last attempt, as bytes. Where output was dropped, a
-line on standard error says how much. With --json each piece is a JSON object on
-a line of its own; what is not UTF-8 stands under "base64".
+Prints the output of the last attempt of a job, byte for byte. Output that was
+not kept is counted on standard error. --json prints one object per stored
+piece; a piece that is not UTF-8 is under "base64".
 
 Options:
-  --attempt N          of this attempt
-  --stdout             only standard output, with standard error in it unless
-                       the job was enqueued with --split
+  --attempt N          the output of run N
+  --stdout             only standard output (it contains standard error unless
+                       the job has --split)
   --stderr             only standard error of a job with --split
-  --tail N             the last N lines of each stream
-  --follow             go on until the job ends, across retries, and then
-                       exit as it did
+  -n, --tail N         the last N lines of each stream
+  -f, --follow         continue until the job ends, across retries, and exit
+                       with its exit code
 """
     + COMMON
+    + """
+Examples:
+  queuectl logs -f @last
+  queuectl logs --tail 20 --attempt 2 job1
+"""
 )
 
 _STREAMS = {STDOUT: "stdout", STDERR: "stderr"}
-Writer = Callable[[int, Chunk], None]  # of an attempt's piece
+Writer = Callable[[int, Chunk], None]  # of an attempt's number and a piece of its output
 
 
 def logs(context: Context, arguments: Arguments) -> int:
     """Prints the output of one attempt, or follows the job to its end."""
     (seq,) = context.find([arguments.text("JOB") or ""])
-    tail = arguments.whole("--tail", 0)
-    number = arguments.whole("--attempt", 1)
+    tail = arguments.integer("--tail", 0)
+    number = arguments.integer("--attempt", 1)
     write = _write_json if context.json else write_bytes
     printer = Printer(context.store, seq, _streams(arguments), write)
     follows = arguments.flag("--follow")
     job = context.store.show(seq)
     if number is not None and number > job.runs:
-        msg = f"{job.id} has no attempt {number}; it was run {job.runs} times"
+        msg = f"{job.id} has no run {number}; it has run {job.runs} times"
         raise NotFoundError(msg)
     if not (job.runs or follows):
-        say(f"queuectl: {job.id} has not run yet")
+        print_err(f"queuectl: {job.id} has not run yet")
         return Exit.NO
     printer.begin(number or max(job.runs, 1))
-    printer.put(tail)
+    printer.print_new(tail)
     if follows:
-        return code_of(context.store, follow(context, printer))
+        return exit_code_of(context.store, follow(context, printer))
     printer.end()
     return Exit.DONE
 
 
 def follow(context: Context, printer: "Printer") -> Job:
-    """Prints what is stored until the job ends, attempt after attempt; the job as it ended."""
+    """Prints the output of all attempts from here on until the job ends. Returns the ended job."""
+    warning = ServiceWarning(context)
     with closing(Watch(context.store, context.database)) as watch:
         while True:
-            job = context.store.show(printer.job)  # first: what it says has ended is complete below
-            printer.put()
+            job = context.store.show(
+                printer.job
+            )  # read first, so that the output of an ended job is complete
+            printer.print_new()
             while printer.number < job.runs:
                 printer.end()
                 printer.begin(printer.number + 1)
-                printer.put()
+                printer.print_new()
             if job.state in FINAL:
                 printer.end()
                 return job
-            watch.wait()
+            watch.wait(warning.remaining_s())
+            warning.check()
 
 
 class Printer:
-    """Prints the bytes of a job's attempts, each once, as far as they are stored."""
+    """Prints the stored output of a job's attempts, each byte once."""
 
     def __init__(self, store: "Store", job: int, streams: Sequence[int], write: Writer) -> None:
         self.job = job
@@ -92,13 +102,13 @@ class Printer:
         self.begin(1)
 
     def begin(self, number: int) -> None:
-        """Goes to the start of an attempt."""
+        """Moves to the start of an attempt."""
         self.number = number
-        self._printed = dict.fromkeys(self._streams, 0)  # bytes of the stream, dropped ones too
-        self._piece = dict.fromkeys(self._streams, 0)  # where the last piece began: it may grow
+        self._printed = dict.fromkeys(self._streams, 0)  # stream position, dropped bytes included
+        self._piece = dict.fromkeys(self._streams, 0)  # start of the last piece, which may grow
 
-    def put(self, tail: int | None = None) -> None:
-        """Prints what is new, or of that the last `tail` lines of each stream."""
+    def print_new(self, tail: int | None = None) -> None:
+        """Prints new output, or only the last `tail` lines of it for each stream."""
         for stream in self._streams:
             for chunk in self._new(stream) if tail is None else self._last(stream, tail):
                 self._announce(chunk.position - self._printed[stream], stream)
@@ -107,7 +117,7 @@ class Printer:
         sys.stdout.flush()
 
     def end(self) -> None:
-        """Says what an attempt that has ended printed beyond what is stored."""
+        """Reports the bytes at the end of a finished attempt that are not stored."""
         for attempt in self._store.attempts(self.job):
             if attempt.number == self.number and attempt.ended_ms is not None:
                 for stream in self._streams:
@@ -123,7 +133,7 @@ class Printer:
                 yield Chunk(stream, printed - len(fresh), fresh)
 
     def _last(self, stream: int, lines: int) -> list[Chunk]:
-        """Of what is new the last lines; what comes before them counts as printed."""
+        """Returns the last lines of the new output; the lines before them count as printed."""
         end = self._printed[stream]
 
         def new() -> Iterator[Chunk]:
@@ -139,11 +149,14 @@ class Printer:
     def _announce(self, dropped: int, stream: int) -> None:
         if dropped > 0:
             sys.stdout.flush()
-            say(f"queuectl: {dropped} bytes of {_STREAMS[stream]} were not kept")
+            print_err(f"queuectl: {dropped} bytes of {_STREAMS[stream]} were not kept")
 
 
 def last_lines(chunks: Iterable[Chunk], count: int) -> list[Chunk]:
-    """The pieces, the first one shortened, that make the last `count` lines. Keeps few."""
+    """Returns the pieces that hold the last `count` lines; the first piece may be shortened.
+
+    At any time only these pieces are in memory.
+    """
     kept: deque[Chunk] = deque()
     breaks = 0
     for chunk in chunks:
@@ -156,7 +169,7 @@ def last_lines(chunks: Iterable[Chunk], count: int) -> list[Chunk]:
 
 
 def _without_lines(chunks: Iterable[Chunk], count: int) -> list[Chunk]:
-    """The pieces without their first `count` lines."""
+    """Returns the pieces without their first `count` lines."""
     kept = []
     for chunk in chunks:
         start = 0
@@ -179,12 +192,12 @@ def _streams(arguments: Arguments) -> tuple[int, ...]:
 
 
 def write_bytes(attempt: int, chunk: Chunk) -> None:  # noqa: ARG001  a Writer
-    """Prints a piece as it is."""
+    """Prints a piece to standard output."""
     sys.stdout.buffer.write(chunk.content)
 
 
-def write_apart(attempt: int, chunk: Chunk) -> None:  # noqa: ARG001  a Writer
-    """Prints a piece to the stream of ours that it came from."""
+def write_to_own_stream(attempt: int, chunk: Chunk) -> None:  # noqa: ARG001  a Writer
+    """Prints a piece to the stream of the same name."""
     target = sys.stdout if chunk.stream == STDOUT else sys.stderr
     if target is not None:
         target.buffer.write(chunk.content)
@@ -199,4 +212,4 @@ def _write_json(attempt: int, chunk: Chunk) -> None:
         from base64 import b64encode
 
         content = {"base64": b64encode(chunk.content).decode()}
-    put(json_text({**record, **content}))
+    print_out(json_text({**record, **content}))

@@ -1,4 +1,4 @@
-"""The command purge: removes ended jobs with their history and output, after a count."""
+"""The command purge: counts ended jobs, or deletes them with their history and output."""
 
 import time
 
@@ -8,7 +8,7 @@ from queued.core.suggestions import nearest
 from queued.core.times import LATEST_MS, monotonic_s, now_ms
 from queued.ctl.arguments import COMMON, Arguments
 from queued.ctl.context import Context
-from queued.ctl.render import progress, put, put_json, say
+from queued.ctl.render import print_err, print_json, print_out, progress
 
 ENDED = (State.COMPLETED, State.DEAD, State.CANCELLED)
 
@@ -16,22 +16,27 @@ PURGE = (
     """\
 Usage: queuectl purge [options]
 
-Removes jobs that have ended, with their history and output, for good; or only
-says how many there are, without --yes. `queuectl db vacuum` gives the room that
-they took back to the disk; new jobs use it in any case.
+Counts the jobs that have ended; with --yes, deletes them with their history and
+output. New jobs reuse the freed space; `queuectl db vacuum` returns it to the
+disk.
 
 Options:
-  --state STATE        completed, dead or cancelled (else all three)
-  --queue QUEUE        of this queue only
-  --older-than AGE     that ended longer ago (seconds, or 90m, 12h, 30d)
-  --yes                do it
+  --state STATE        completed, dead or cancelled (default: all three)
+  -q, --queue QUEUE    only jobs of this queue
+  --older-than AGE     only jobs that ended longer ago (seconds, or 12h, 30d)
+  --yes                delete them
 """
     + COMMON
+    + """
+Examples:
+  queuectl purge --older-than 7d
+  queuectl purge --state completed --yes
+"""
 )
 
 
 def purge(context: Context, arguments: Arguments) -> int:
-    """Counts what would go, and removes it if that is wanted."""
+    """Prints how many jobs match, and deletes them if --yes is given."""
     states = _states(arguments.text("--state"))
     queue = arguments.text("--queue")
     age_s = arguments.seconds("--older-than")
@@ -42,14 +47,14 @@ def purge(context: Context, arguments: Arguments) -> int:
     wanted = arguments.flag("--yes")
     if wanted:
         if not context.json:
-            say(f"removing {_told(counts)}")
+            print_err(f"deleting {_counts_text(counts)}")
         counts = {state: _remove(context, state, queue, before_ms) for state in states}
     if context.json:
-        put_json({**{state.value: n for state, n in counts.items()}, "removed": wanted})
+        print_json({**{state.value: n for state, n in counts.items()}, "removed": wanted})
     else:
-        put(f"{_told(counts)} {'removed' if wanted else 'would be removed'}")
+        print_out(f"{_counts_text(counts)} {'deleted' if wanted else 'would be deleted'}")
         if not wanted:
-            say("nothing was removed; add --yes to do it")
+            print_err("nothing was deleted; to delete them, add --yes")
     return Exit.DONE
 
 
@@ -64,18 +69,18 @@ def _states(text: str | None) -> tuple[State, ...]:
     return (State(text),)
 
 
-def _told(counts: dict[State, int]) -> str:
+def _counts_text(counts: dict[State, int]) -> str:
     total = sum(counts.values())
     parts = ", ".join(f"{n} {state}" for state, n in counts.items())
     return f"{total} job{'' if total == 1 else 's'} ({parts})"
 
 
 def _remove(context: Context, state: State, queue: str | None, before_ms: int) -> int:
-    """In batches; after each it rests as long as that took, so that nobody waits for long."""
+    """Deletes in batches, with a pause as long as the batch took, so that other writers get in."""
     removed, began_s = 0, monotonic_s()
     for count in context.store.purge(state, queue=queue, before_ms=before_ms):
         removed += count
-        progress(f"removed: {removed} {state}")
+        progress(f"deleted: {removed} {state}")
         time.sleep(monotonic_s() - began_s)
         began_s = monotonic_s()
     progress("")

@@ -1,66 +1,69 @@
-"""How results look: JSON for programs, tables of 80 columns (or the terminal's) for people.
+"""How results are printed: JSON for programs, tables as wide as the terminal for people.
 
-Nothing that a command or its output contains can make a terminal obey: it is shown escaped.
+Control characters of commands, output and names are escaped, so that none reaches a terminal.
 """
 
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
-WIDTH = 80
+from queued.core.errors import UsageError
+
 ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
-LEAST = 12  # columns that are worth cutting to
+MIN_WIDTH = 12  # the narrowest cell that is worth showing
+_UNLIMITED = 1_000_000  # the width of a table that no terminal shows
+_COLORS = {"processing": 36, "failed": 33, "dead": 31, "completed": 32, "cancelled": 90}
 
 
 class Column(NamedTuple):
-    """A column of a table; the last one takes the room that is left, whatever its width."""
+    """A column of a table; the last one takes the width that the others leave."""
 
     title: str
     width: int
     right: bool = False
 
 
-def say(line: str) -> None:
-    """Tells the user something that is not the result."""
-    _tell(f"{line}\n")
+def print_err(line: str) -> None:
+    """Prints a line that is not part of the result to standard error."""
+    _write_err(f"{line}\n")
 
 
 def progress(line: str) -> None:
-    """Shows on a terminal how far we are, in place of what was shown before; else nothing."""
+    """Shows on a terminal how far the command is, in place of the previous such line."""
     if sys.stderr is not None and sys.stderr.isatty():
-        _tell(f"\r\x1b[K{line}")
+        _write_err(f"\r\x1b[K{line}")
 
 
-def _tell(text: str) -> None:
-    """Where nobody can be told, what is done and its exit code stay what they are."""
+def _write_err(text: str) -> None:
+    """Writes to standard error; an error there changes neither the result nor the exit code."""
     if sys.stderr is not None:
         with suppress(OSError):
             sys.stderr.write(text)
             sys.stderr.flush()
 
 
-def put(text: str) -> None:
-    """Prints a line, or several, of the result."""
+def print_out(text: str) -> None:
+    """Prints one or more lines of the result to standard output."""
     sys.stdout.write(f"{text}\n")
 
 
-def put_json(value: object) -> None:
+def print_json(value: object) -> None:
     """Prints one JSON value as the result."""
-    put(json_text(value, indent=2))
+    print_out(json_text(value, indent=2))
 
 
 def json_text(value: object, indent: int | None = None) -> str:
-    """JSON in the characters that standard output can carry."""
+    """Returns JSON in characters that the encoding of standard output has."""
     import json
 
     plain = (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
     return json.dumps(value, ensure_ascii=plain, indent=indent)
 
 
-def put_array(values: Iterable[object]) -> None:
-    """Prints one JSON array element by element, so that any number of them needs no memory."""
+def print_json_array(values: Iterable[object]) -> None:
+    """Prints one JSON array, element by element, so that memory does not grow with its length."""
     opened = False
     for value in values:
         sys.stdout.write((",\n" if opened else "[\n") + json_text(value))
@@ -68,29 +71,48 @@ def put_array(values: Iterable[object]) -> None:
     sys.stdout.write("\n]\n" if opened else "[]\n")
 
 
-def screen() -> os.terminal_size | None:
-    """Columns and lines of the terminal that standard output is; None if it is none."""
+def terminal_size() -> os.terminal_size | None:
+    """Returns the size of the terminal that standard output is; None if it is none."""
     try:
         return os.get_terminal_size(sys.stdout.fileno()) if sys.stdout.isatty() else None
     except OSError:
         return None
 
 
-def width_here() -> int:
-    """How wide a table may be."""
-    size = screen()
-    return max(size.columns, 40) if size and size.columns else WIDTH
+def table_width() -> int:
+    """Returns how wide a table may be: $COLUMNS, else the terminal's width, else without limit."""
+    columns = os.environ.get("COLUMNS", "")
+    if columns.isdecimal() and len(columns) < 6 and int(columns) > 0:
+        return max(int(columns), 40)
+    size = terminal_size()
+    return max(size.columns, 40) if size and size.columns else _UNLIMITED
+
+
+def uses_color(when: str | None) -> bool:
+    """Returns whether to colour the output for `--color WHEN`. Raises UsageError."""
+    if when not in {None, "auto", "always", "never"}:
+        msg = f"--color takes auto, always or never, not {when!r}"
+        raise UsageError(msg)
+    if when in {"always", "never"}:
+        return when == "always"
+    return terminal_size() is not None and not os.environ.get("NO_COLOR")
+
+
+def colored(line: str, label: str) -> str:
+    """Returns a line in which the word `label` has the colour of that state."""
+    color = _COLORS.get(label)
+    return line.replace(f"  {label}", f"  \x1b[{color}m{label}\x1b[m", 1) if color else line
 
 
 def escaped(text: str) -> str:
-    r"""`text` with control characters, line breaks among them, shown as `\n` or `\x1b`."""
+    r"""Returns `text` with control characters, also line breaks, written as `\n` or `\x1b`."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def columns_of(text: str) -> int:
-    """The columns that `text` takes on a terminal."""
+def display_width(text: str) -> int:
+    """Returns how many columns `text` takes on a terminal."""
     if text.isascii():
         return len(text)
     from wcwidth import wcswidth
@@ -98,21 +120,21 @@ def columns_of(text: str) -> int:
     return max(int(wcswidth(text)), 0)
 
 
-def cut(text: str, width: int) -> str:
-    """`text` in at most `width` columns; an ellipsis stands for what is left out."""
-    if columns_of(text) <= width:
+def truncate(text: str, width: int) -> str:
+    """Returns `text` in at most `width` columns; an ellipsis replaces the end that is cut off."""
+    if display_width(text) <= width:
         return text
     end = min(len(text), width)
-    while end > 0 and columns_of(text[:end]) > width - 1:
+    while end > 0 and display_width(text[:end]) > width - 1:
         end -= 1
     return text[:end] + ELLIPSIS
 
 
-def wrapped(text: str, width: int) -> list[str]:
-    """`text` in lines of at most `width` columns, broken anywhere, nothing left out."""
+def wrap(text: str, width: int) -> list[str]:
+    """Returns `text` as lines of at most `width` columns, broken between any two characters."""
     lines, start, taken = [], 0, 0
     for index, character in enumerate(text):
-        needs = columns_of(character)
+        needs = display_width(character)
         if taken + needs > width:
             lines.append(text[start:index])
             start, taken = index, 0
@@ -121,44 +143,43 @@ def wrapped(text: str, width: int) -> list[str]:
 
 
 def heading(columns: Sequence[Column], width: int) -> str:
-    """The titles of a table, as a row has its cells."""
-    return "\n".join(row(columns, [column.title for column in columns], width))
+    """Returns the titles of a table, aligned as `row_lines` aligns cells."""
+    return "\n".join(row_lines(columns, [column.title for column in columns], width))
 
 
-def row(columns: Sequence[Column], cells: Sequence[str], width: int) -> Iterator[str]:
-    """The lines of one row. The first cell, an id, is never cut: too wide, it has its own line.
+def row_lines(columns: Sequence[Column], cells: Sequence[str], width: int) -> Iterator[str]:
+    """Yields the lines of one row: one, or two if the first or the last cell needs its own line.
 
-    Only the last cell is cut, to the room that the others leave, or to a line of its own.
+    The first cell, an id, is never cut. The last cell is cut to the width that is left.
     """
     first, *others = cells
-    if columns_of(first) > columns[0].width:
+    if display_width(first) > columns[0].width:
         yield first
         first = ""
     line = _padded(first, columns[0])
     for column, cell in zip(columns[1:-1], others[:-1], strict=True):
         line += "  " + _padded(cell, column)
-    last, room = escaped(others[-1]), width - columns_of(line) - 2
-    if room >= LEAST or columns_of(last) <= room:
-        yield _joined([line, cut(last, room)])
+    last, room = escaped(others[-1]), width - display_width(line) - 2
+    if room >= MIN_WIDTH or display_width(last) <= room:
+        yield _joined([line, truncate(last, room)])
     else:
         yield line.rstrip()
-        yield f"  {cut(last, width - 2)}"
+        yield f"  {truncate(last, width - 2)}"
 
 
-def pairs(named: Iterable[tuple[str, str]], width: int, indent: str = "") -> Iterator[str]:
-    """Lines of a name and a value; a long value goes on below itself."""
-    named = list(named)
-    margin = len(indent) + max(len(name) for name, _ in named) + 2
-    for name, value in named:
-        head, *rest = wrapped(escaped(value), width - margin)
+def key_value_lines(named: Mapping[str, str], width: int, indent: str = "") -> Iterator[str]:
+    """Yields lines of a name and a value; a long value continues on the next line."""
+    margin = len(indent) + max(map(len, named)) + 2
+    for name, value in named.items():
+        head, *rest = wrap(escaped(value), width - margin)
         yield f"{indent + name:<{margin}}{head}".rstrip()
         yield from (" " * margin + line for line in rest)
 
 
-def size(count: int) -> str:
-    """Bytes for people: `0B`, `999B`, `1.5K`, `12M`."""
+def format_bytes(count: int) -> str:
+    """Returns a number of bytes for people: `0B`, `999B`, `1.5K`, `12M`."""
     value, unit = float(count), "B"
-    for unit in "BKMGT":  # noqa: B007  the unit at which the loop ended is wanted
+    for unit in "BKMGT":  # noqa: B007  the unit at the end of the loop is used
         if value < 999.5:
             break
         value /= 1024
@@ -166,7 +187,7 @@ def size(count: int) -> str:
 
 
 def _padded(text: str, column: Column) -> str:
-    blanks = " " * (column.width - columns_of(text))
+    blanks = " " * (column.width - display_width(text))
     return blanks + text if column.right else text + blanks
 
 

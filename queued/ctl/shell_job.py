@@ -1,7 +1,8 @@
-"""Makes a job's payload of words of the shell and of options; `payload.new_job` checks it."""
+"""Builds the payload of a job from words and options; `job_spec.new_job` checks it."""
 
 import os
 import re
+from collections.abc import Sequence
 
 from queued.core.errors import UsageError
 from queued.core.suggestions import brief
@@ -15,8 +16,8 @@ _SINCE_1970 = r"[0-9]{9,11}(\.[0-9]+)?"  # seconds; a date has eight digits
 
 
 def payload(arguments: Arguments) -> dict[str, object]:
-    """The payload as JSON would give it. Raises UsageError for what has no such form."""
-    given: dict[str, object] = {"command": _command(arguments.texts("WORDS"))}
+    """Returns the payload that JSON would give. Raises UsageError for a malformed option."""
+    given: dict[str, object] = {"command": _command(arguments.texts("COMMAND"))}
     if arguments.flag("--here"):
         given |= {"cwd": _directory(), "umask": _umask()}
     given |= {name: text for name in _TEXTS if (text := _text(arguments, name)) is not None}
@@ -28,14 +29,14 @@ def payload(arguments: Arguments) -> dict[str, object]:
     if (cwd := arguments.text("--cwd")) is not None:
         given["cwd"] = os.path.join(_directory(), cwd) if not os.path.isabs(cwd) else cwd
     if variables := arguments.texts("--env"):
-        given["env"] = dict(_variable(text) for text in variables)
+        given["env"] = _variables(variables)
     if limits := arguments.texts("--limit"):
-        given["limits"] = dict(_limit(text) for text in limits)
+        given["limits"] = _limits(limits)
     return given
 
 
 def _command(words: tuple[str, ...]) -> str:
-    """One word is a shell command; several are the arguments of a program."""
+    """Returns a line for sh: one word as it is, several as the arguments of one program."""
     if len(words) == 1:
         return words[0]
     import shlex
@@ -52,7 +53,7 @@ def _text(arguments: Arguments, name: str) -> str | None:
 
 
 def _number(text: str) -> int | float | str:
-    """What JSON would read; text that is no number stays text, and is refused as that."""
+    """Returns the number that JSON would read, or the text unchanged, which is refused later."""
     if re.fullmatch(r"[+-]?[0-9]{1,18}", text):
         return int(text)
     try:
@@ -69,30 +70,34 @@ def _directory() -> str:
     try:
         return os.getcwd()
     except OSError:
-        msg = "the directory that you are in is gone"
+        msg = "the current directory no longer exists"
         raise UsageError(msg) from None
 
 
 def _umask() -> str:
-    """The mask can only be read by setting it."""
+    """Returns the file mode mask. The kernel reports it only when it is set."""
     mask = os.umask(0o077)
     os.umask(mask)
     return f"{mask:03o}"
 
 
-def _variable(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if equals:
-        return name, value
-    if name not in os.environ:
-        msg = f"--env {brief(name)}: there is no such variable here; give NAME=VALUE"
-        raise UsageError(msg)
-    return name, os.environ[name]
+def _variables(texts: Sequence[str]) -> dict[str, str]:
+    found = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals and name not in os.environ:
+            msg = f"--env {brief(name)}: there is no such variable here; use NAME=VALUE"
+            raise UsageError(msg)
+        found[name] = value if equals else os.environ[name]
+    return found
 
 
-def _limit(text: str) -> tuple[str, object]:
-    name, equals, value = text.partition("=")
-    if not equals:
-        msg = f"--limit takes NAME=VALUE, not {brief(text)}"
-        raise UsageError(msg)
-    return name, _number(value)
+def _limits(texts: Sequence[str]) -> dict[str, object]:
+    found: dict[str, object] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals:
+            msg = f"--limit takes NAME=VALUE, not {brief(text)}"
+            raise UsageError(msg)
+        found[name] = _number(value)
+    return found

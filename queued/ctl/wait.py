@@ -1,4 +1,4 @@
-"""The command wait, and what exit code a job stands for."""
+"""The command wait, and the exit code that represents the end of a job."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -11,7 +11,8 @@ from queued.core.times import monotonic_s, short_duration
 from queued.ctl.arguments import COMMON, Arguments
 from queued.ctl.change_watch import Watch
 from queued.ctl.context import Context
-from queued.ctl.render import cut, escaped, progress, put, put_json, width_here
+from queued.ctl.live_services import ServiceWarning
+from queued.ctl.render import escaped, print_json, print_out, progress, table_width, truncate
 
 if TYPE_CHECKING:
     from queued.store.protocols import Store
@@ -23,36 +24,44 @@ WAIT = (
 Usage: queuectl wait [options] [--] JOBS...
 
 Waits until jobs are completed, dead or cancelled. For one job the exit code is
-its own (128 + N if signal N ended it; 1 if it has none and did not complete);
-for several it is 1 if any did not complete. 124 when the time is over.
+that of its command, 128 + N if signal N ended it, or 1 if it did not complete
+for another reason. For several jobs it is 1 if any did not complete.
 
 Options:
-  --timeout T          give up after T (seconds, or 500ms, 10m, 2h)
+  --timeout T          stop waiting after T (seconds, or 500ms, 10m, 2h)
 """
     + COMMON
+    + """
+Exit code 124: the time is over.
+
+Examples:
+  queuectl wait @last && echo completed
+  queuectl wait --timeout 10m job1 job2
+"""
 )
 
 
 def wait(context: Context, arguments: Arguments) -> int:
-    """Waits for the end of all named jobs; the exit code says how they ended."""
+    """Waits for the end of all named jobs and returns an exit code that represents it."""
     timeout_s = arguments.seconds("--timeout")
     rows = context.find(arguments.texts("JOBS"))
     jobs = await_end(context, rows, math.inf if timeout_s is None else timeout_s)
     if len(jobs) == 1:
-        code = code_of(context.store, jobs[0])
+        code = exit_code_of(context.store, jobs[0])
     else:
         code = Exit.NO if any(job.state is not State.COMPLETED for job in jobs) else Exit.DONE
     if context.json:
-        put_json({"exit_code": code, "jobs": [_record(context.store, job) for job in jobs]})
+        print_json({"exit_code": code, "jobs": [_record(context.store, job) for job in jobs]})
     else:
-        width = width_here()
-        put("\n".join(_line(job, width) for job in jobs))
+        width = table_width()
+        print_out("\n".join(_line(job, width) for job in jobs))
     return code
 
 
 def await_end(context: Context, rows: Sequence[int], timeout_s: float = math.inf) -> list[Job]:
-    """The jobs once all have ended. Raises WaitTimeoutError."""
+    """Waits until all jobs have ended and returns them. Raises WaitTimeoutError."""
     deadline_s = monotonic_s() + timeout_s
+    warning = ServiceWarning(context)
     progress = _Progress(len(rows))
     ended: dict[int, Job] = {}
     with closing(Watch(context.store, context.database)) as watch:
@@ -63,17 +72,19 @@ def await_end(context: Context, rows: Sequence[int], timeout_s: float = math.inf
                 return [ended[seq] for seq in rows]
             if monotonic_s() >= deadline_s:
                 left = len(rows) - len(ended)
-                told = f"{left} of {len(rows)} jobs had not ended after {short_duration(timeout_s)}"
-                raise WaitTimeoutError(told)
-            watch.wait(deadline_s - monotonic_s())
+                timed_out = f"timed out after {short_duration(timeout_s)}"
+                msg = f"{timed_out}: {left} of {len(rows)} jobs not finished"
+                raise WaitTimeoutError(msg)
+            watch.wait(min(deadline_s - monotonic_s(), warning.remaining_s()))
+            warning.check()
 
 
 def _newly_ended(store: "Store", rows: Iterable[int]) -> dict[int, Job]:
     return {job.seq: job for job in map(store.show, rows) if job.state in FINAL}
 
 
-def code_of(store: "Store", job: Job) -> int:
-    """The exit code that a job which has ended gives: 0 only if it completed."""
+def exit_code_of(store: "Store", job: Job) -> int:
+    """Returns the exit code for a job that has ended; 0 only if it completed."""
     if job.state is State.COMPLETED:
         return Exit.DONE
     last = store.attempts(job.seq)[-1:]
@@ -85,7 +96,7 @@ def code_of(store: "Store", job: Job) -> int:
 
 
 def _signal_code(name: str) -> int:
-    """What a shell reports for a signal: 128 and its number."""
+    """Returns 128 plus the number of a signal, as shells do."""
     import signal
 
     base, _, above = name.partition("+")  # a real-time signal is SIGRTMIN+3
@@ -97,30 +108,30 @@ def _record(store: "Store", job: Job) -> dict[str, object]:
     return {
         "id": job.id,
         "state": job.label,
-        "exit_code": code_of(store, job),
+        "exit_code": exit_code_of(store, job),
         "last_error": job.last_error,
     }
 
 
 def _line(job: Job, width: int) -> str:
-    return job.id + cut(f" {ending(job)}", max(width - len(job.id), 12))
+    return job.id + truncate(f" {end_text(job)}", max(width - len(job.id), 12))
 
 
-def ending(job: Job) -> str:
-    """How it ended, for people: its label, and of a dead job the reason."""
+def end_text(job: Job) -> str:
+    """Returns how a job ended, for people: its label, and the reason if it is dead."""
     why = f": {job.last_error}" if job.last_error and job.state is State.DEAD else ""
     return escaped(f"{job.label}{why}")
 
 
 class _Progress:
-    """One line on a terminal, rewritten when something has changed."""
+    """One line on a terminal, written again when the number changes."""
 
     def __init__(self, total: int) -> None:
         self._total = total
         self._shown = -1
 
     def show(self, ended: int) -> None:
-        """Says how many have ended; takes itself away when all have."""
+        """Shows how many jobs have ended; clears the line when all have."""
         if ended != self._shown:
             self._shown = ended
             done = ended == self._total

@@ -1,4 +1,4 @@
-"""The running services: start, stop, list. A service is alive while it holds its lock file."""
+"""The commands worker start, stop and list. A service is alive while it holds its lock file."""
 
 import os
 import sys
@@ -9,69 +9,93 @@ from queued.core.model import Instance, WorkerStatus
 from queued.core.times import iso, monotonic_s, now_ms, short_duration
 from queued.ctl.arguments import COMMON, Arguments
 from queued.ctl.context import Context
-from queued.ctl.render import Column, heading, put, put_json, row, say, width_here
+from queued.ctl.live_services import NO_SERVICE, live_instances
+from queued.ctl.render import (
+    Column,
+    heading,
+    print_err,
+    print_json,
+    print_out,
+    row_lines,
+    table_width,
+)
 from queued.store import instance_lock
 
-START = """\
+START = (
+    """\
 Usage: queuectl worker start [options]
 
-Becomes a service (`queued`) that runs jobs in this terminal, until Ctrl+C, TERM
-or `queuectl worker stop`.
+Runs jobs in this terminal until Ctrl+C, TERM or `queuectl worker stop`.
 
 Options:
-  --count N            how many jobs run at once (else the setting `workers`)
-  --background         detach, and return once the workers are ready
-""" + COMMON.replace("print the result as JSON", "log as JSON lines")
+  --count N            how many jobs run at once (default: the setting workers)
+  --background         detach from the terminal when the workers are ready
+"""
+    + COMMON.replace("print the result as JSON", "log as JSON lines")
+    + """
+Examples:
+  queuectl worker start --count 8
+  queuectl worker start --background
+"""
+)
 
 
 def start(context: Context, arguments: Arguments) -> int:
-    """Becomes `queued`. Raises UsageError before that if the count makes no sense."""
+    """Replaces this process by `queued`. Raises UsageError if the count is out of range."""
     from queued.core.settings import SETTINGS
 
     most = int(SETTINGS["workers"].maximum)
-    count = arguments.whole("--count", 1, most)
-    # -P: no module of the directory that we happen to be in is taken for one of ours.
+    count = arguments.integer("--count", 1, most)
+    # -P: Python does not import modules from the current directory.
     words = [sys.executable, "-P", "-m", "queued", "--db", context.database]
     words += ["--config", context.conf] if context.conf else []
     words += ["--workers", str(count)] if count else []
     words += ["--background"] if arguments.flag("--background") else []
     if context.json:
         os.environ["QUEUECTL_LOG_FORMAT"] = "json"
-    os.execv(sys.executable, words)  # noqa: S606  no shell is wanted
+    os.execv(sys.executable, words)  # noqa: S606  no shell is needed
 
 
 STOP = (
     """\
 Usage: queuectl worker stop [options]
 
-Asks every service that runs on this database now to stop: running jobs finish
-(up to the shutdown grace), no new ones start. Waits until they are gone.
+Stops every service that runs on this database: running jobs may finish within
+the shutdown grace, and no new ones start. Waits until the services have ended.
+If none runs, there is nothing to do.
 
 Options:
-  --no-wait            only ask
-  --timeout T          give up waiting after T (seconds, or 500ms, 10m, 2h)
+  --no-wait            return at once
+  --timeout T          stop waiting after T (seconds, or 500ms, 10m, 2h)
 """
     + COMMON
+    + """
+Exit code 124: the time is over, and a service still runs.
+
+Examples:
+  queuectl worker stop
+  queuectl worker stop --timeout 1m
+"""
 )
 
 
 def stop(context: Context, arguments: Arguments) -> int:
-    """Drains all services alive; the answer is no if there is none."""
+    """Asks all live services to stop, and waits for their end."""
     timeout_s = arguments.seconds("--timeout")
-    instances = alive(context)
+    instances = live_instances(context) if context.exists else []
     for instance in instances:
         context.store.stop(instance.id, now_ms=now_ms())
     waits = not arguments.flag("--no-wait")
     if waits:
         _wait_until_dead(context.database, instances, timeout_s)
     if context.json:
-        put_json({"stopped" if waits else "asked": [instance.id for instance in instances]})
+        print_json({"stopped" if waits else "asked": [instance.id for instance in instances]})
     elif not instances:
-        say(f"queuectl: no service runs on {context.database}")
+        print_err(f"queuectl: no service runs on {context.database}")
     else:
-        told = "stopped" if waits else "is asked to stop"
-        put("\n".join(f"{instance.id} (pid {instance.pid}) {told}" for instance in instances))
-    return Exit.DONE if instances else Exit.NO
+        result = "stopped" if waits else "is stopping"
+        print_out("\n".join(f"{each.id} (pid {each.pid}) {result}" for each in instances))
+    return Exit.DONE
 
 
 def _wait_until_dead(database: str, instances: list[Instance], timeout_s: float | None) -> None:
@@ -81,8 +105,8 @@ def _wait_until_dead(database: str, instances: list[Instance], timeout_s: float 
         try:
             instance_lock.wait_until_dead(database, instance.id, left_s)
         except WaitTimeoutError:
-            told = f"{instance.id} (pid {instance.pid}) was asked to stop and still runs"
-            msg = f"{told} after {short_duration(timeout_s or 0)}"
+            running = f"{instance.id} (pid {instance.pid}) is stopping and still runs"
+            msg = f"timed out after {short_duration(timeout_s or 0)}: {running}"
             raise WaitTimeoutError(msg) from None
 
 
@@ -90,12 +114,17 @@ LIST = (
     """\
 Usage: queuectl worker list [options]
 
-The services that run on this database, their workers, and what each is running
-since when.
+Lists the services that run on this database, their workers, and the job that
+each worker is running.
 
 Options:
 """
     + COMMON
+    + """
+Examples:
+  queuectl worker list
+  queuectl worker list --json
+"""
 )
 
 WORKER_COLUMNS = (
@@ -107,30 +136,21 @@ WORKER_COLUMNS = (
 )
 
 
-def list_(context: Context, arguments: Arguments) -> int:  # noqa: ARG001  all commands are called alike
-    """Prints the services that are alive."""
-    instances = alive(context)
+def list_(context: Context, arguments: Arguments) -> int:  # noqa: ARG001  all commands have the same parameters
+    """Prints the live services."""
+    instances = live_instances(context)
     workers = context.store.workers()
     if context.json:
         from queued.ctl.json_records import instance_record
 
         own = ([w for w in workers if w.instance == instance.id] for instance in instances)
-        put_json([instance_record(*pair) for pair in zip(instances, own, strict=True)])
+        print_json([instance_record(*pair) for pair in zip(instances, own, strict=True)])
     elif instances:
         for instance in instances:
-            put("\n".join(_service_lines(instance, workers, now_ms(), width_here())))
+            print_out("\n".join(_service_lines(instance, workers, now_ms(), table_width())))
     else:
-        say("no service runs (start one with: queuectl worker start)")
+        print_err(NO_SERVICE)
     return Exit.DONE
-
-
-def alive(context: Context) -> list[Instance]:
-    """Returns the services of which a process lives."""
-    return [
-        instance
-        for instance in context.store.instances()
-        if instance_lock.is_alive(context.database, instance.id)
-    ]
 
 
 def _service_lines(
@@ -142,7 +162,7 @@ def _service_lines(
     yield heading(WORKER_COLUMNS, width)
     for worker in workers:
         if worker.instance == instance.id:
-            yield from row(WORKER_COLUMNS, _worker_cells(worker, now), width)
+            yield from row_lines(WORKER_COLUMNS, _worker_cells(worker, now), width)
 
 
 def _worker_cells(worker: WorkerStatus, now: int) -> tuple[str, ...]:

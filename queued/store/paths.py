@@ -1,6 +1,7 @@
 """Where the conf file and the database are, and what the conf file says."""
 
 import os
+import re
 
 from queued.core.errors import ConfigError, UsageError
 from queued.core.settings import Value, check_file
@@ -48,7 +49,11 @@ def database_path(configured: Value, environment: dict[str, str]) -> str:
     Through all links: SQLite keeps its side files beside what they lead to, and who uses the
     database under another name must find the locks that we keep there. Raises UsageError.
     """
-    path = os.path.realpath(os.path.expanduser(str(configured) or _standard(environment)))
+    name = str(configured)
+    if re.match(r"file:|[A-Za-z][A-Za-z0-9+.-]*://", name):
+        msg = f"{brief(name)} is a URL; the database is an SQLite file, named by its path"
+        raise UsageError(msg)
+    path = os.path.realpath(os.path.expanduser(name or _standard(environment)))
     try:
         path.encode()
     except UnicodeEncodeError:

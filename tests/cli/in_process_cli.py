@@ -68,7 +68,7 @@ def check(words: Sequence[str], stdin: str = "", *, codes: frozenset[int] = DOCU
     told = (words, done)
     assert done.code in codes, told
     assert "Traceback" not in done.err, told
-    assert "defect" not in done.err, told
+    assert "internal error" not in done.err, told
     if done.code not in {Exit.DONE, Exit.NO}:
         assert "queuectl: " in done.err, told
     return done

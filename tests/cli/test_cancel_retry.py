@@ -15,9 +15,9 @@ def test_cancel_pending(queuectl: Program) -> None:
 def test_cancel_running(queuectl: Program) -> None:
     queuectl.add("a")
     queuectl.claim()
-    assert queuectl.ok("cancel", "a") == "a is asked to end\n"
+    assert queuectl.ok("cancel", "a") == "a: cancel requested; it is still running\n"
     assert queuectl.json("show", "a")["cancel_requested_at"] is not None
-    assert "processing (asked to end)" in queuectl.ok("show", "a")
+    assert "processing (cancel requested)" in queuectl.ok("show", "a")
 
 
 def test_cancel_many_json(queuectl: Program) -> None:
@@ -32,7 +32,7 @@ def test_cancel_what_has_ended(queuectl: Program) -> None:
     queuectl.add("b")
     kept = queuectl.dump()
     done = queuectl("cancel", "a")
-    assert done == (4, "", "queuectl: a is completed already; too late to cancel\n")
+    assert done == (4, "", "queuectl: a is already completed\n")
     assert queuectl.dump() == kept
     assert queuectl("cancel", "a", "b")[:2] == (4, "b cancelled\n")
 
@@ -43,6 +43,19 @@ def test_cancel_touches_nothing_if_one_is_unknown(queuectl: Program) -> None:
     done = queuectl("cancel", "a", "nope")
     assert done == (3, "", "queuectl: no job 'nope' (see: queuectl list)\n")
     assert queuectl.dump() == kept
+
+
+def test_recent_jobs(queuectl: Program) -> None:
+    assert queuectl("show", "@last").code == 3
+    for name in ("a", "b", "c"):
+        queuectl.add(name)
+    names = {"@last": "c", "@-1": "c", "@-2": "b", "@-3": "a"}
+    assert {word: queuectl.json("show", word)["id"] for word in names} == names
+    assert queuectl("show", "@-4") == (3, "", "queuectl: no job @-4: there are only 3\n")
+    assert queuectl("show", "@first").code == 3
+    assert queuectl.ok("cancel", "@-2", "@last") == "b cancelled\nc cancelled\n"
+    queuectl.add("@-2")
+    assert queuectl.json("show", "@-2")["id"] == "@-2", "a name that was given comes first"
 
 
 def test_dlq_retry(queuectl: Program) -> None:
@@ -66,6 +79,7 @@ def test_dlq_retry_touches_nothing_if_one_is_not_dead(queuectl: Program) -> None
 
 
 def test_dlq_retry_all(queuectl: Program) -> None:
+    queuectl.ok("config", "set", "workers", "2")
     assert queuectl("dlq", "retry", "--all") == (0, "", "no dead jobs\n")
     assert queuectl.json("dlq", "retry", "--all") == {"retried": []}
     queuectl.run("a", failed(7), max_retries=1)

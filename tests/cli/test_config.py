@@ -48,7 +48,7 @@ def test_what_people_see(queuectl: Program) -> None:
     assert queuectl.ok("config", "get", "max-retries") == "5\n"
     assert queuectl.ok("config", "unset", "max-retries") == "default_max_retries unset\n"
     done = queuectl("config", "unset", "max-retries")
-    assert done == (1, "", "queuectl: default_max_retries was not set here\n")
+    assert done == (1, "", "queuectl: default_max_retries is not stored in the database\n")
 
 
 def test_which_source_wins(queuectl: Program, tmp_path: Path) -> None:
@@ -62,7 +62,9 @@ def test_which_source_wins(queuectl: Program, tmp_path: Path) -> None:
     assert queuectl.ok("config", "get", "workers", QUEUECTL_WORKERS="8") == "8\n"
     done = queuectl("config", "set", "workers", "9", QUEUECTL_WORKERS="8")
     assert done.code == 0
-    assert done.err == "queuectl: QUEUECTL_WORKERS in this environment goes before it\n"
+    assert (
+        done.err == "queuectl: QUEUECTL_WORKERS is set in this environment and overrides it here\n"
+    )
 
 
 def test_where_the_database_is(queuectl: Program, tmp_path: Path) -> None:
@@ -89,9 +91,9 @@ BAD = {
     ("set", "backof_base", "2"): (3, "unknown setting 'backof_base'; did you mean 'backoff_base'?"),
     ("get", "zzz"): (3, "unknown setting 'zzz'"),
     ("unset", "worker"): (3, "unknown setting 'worker'; did you mean 'workers'?"),
-    ("set", "db_path", "/x"): (2, "db_path is needed before the database is open"),
-    ("set", "log_level", "debug"): (2, "log_level is needed before the database is open"),
-    ("set", "workers"): (2, "a word is missing"),
+    ("set", "db_path", "/x"): (2, "db_path cannot be stored in the database; set it in "),
+    ("set", "log_level", "debug"): (2, "log_level cannot be stored in the database; set it in "),
+    ("set", "workers"): (2, "VALUE is missing"),
 }
 
 

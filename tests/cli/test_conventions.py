@@ -13,8 +13,9 @@ import apsw
 import pytest
 
 from queued import __version__
-from queued.ctl.__main__ import COMMANDS, TOP, usage_of
+from queued.ctl.__main__ import ALIASES, COMMANDS, TOP, usage_of
 from queued.ctl.generate_manual import manual
+from queued.ctl.live_services import NO_SERVICE
 from queued.store.protocols import Store
 from queued.store.sqlite import sql_loader
 from tests.cli.queuectl_runner import ROOT, Program
@@ -83,6 +84,32 @@ def test_help_of_each_command_touches_nothing(queuectl: Program, words: str) -> 
     assert queuectl.dump() is None
 
 
+@pytest.mark.parametrize("alias", ALIASES)
+def test_aliases(queuectl: Program, alias: str) -> None:
+    assert queuectl.ok(alias, "--help") == queuectl.ok("help", alias) == usage_of(ALIASES[alias])
+    assert alias in TOP
+
+
+READERS = ["list", "show a", "logs a", "wait a", "cancel a", "status", "purge", "worker list"]
+
+
+@pytest.mark.parametrize("words", [*READERS, "dlq list", "dlq retry --all", "config unset workers"])
+def test_a_command_that_adds_nothing_makes_no_database(queuectl: Program, words: str) -> None:
+    done = queuectl(*words.split())
+    told = f"queuectl: there is no database at {queuectl.database}; the first enqueue creates it\n"
+    assert done == (3, "", told)
+    assert queuectl.json("config", "get", "workers")["value"] == 4
+    assert queuectl.dump() is None
+
+
+@pytest.mark.parametrize("url", ["postgresql://host/name", "file:queue.db", "sqlite:///x"])
+def test_a_url_is_no_path(queuectl: Program, url: str) -> None:
+    told = f"queuectl: {url!r} is a URL; the database is an SQLite file, named by its path\n"
+    assert queuectl("--db", url, "enqueue", "true") == (2, "", told)
+    assert queuectl("enqueue", "true", QUEUECTL_DB=url) == (2, "", told)
+    assert list(queuectl.directory.iterdir()) == []
+
+
 def test_help_of_a_group(queuectl: Program) -> None:
     out = queuectl.ok("help", "dlq")
     assert "queuectl dlq list" in out
@@ -100,7 +127,7 @@ UNKNOWN = {
     ("worker",): "worker takes start, stop or list",
     ("worker", "strat"): "worker takes start, stop or list, not 'strat'; did you mean 'start'?",
     ("help", "lst"): "unknown command 'lst'; did you mean 'list'? (see: queuectl --help)",
-    ("list", "--db", ""): "--db needs a path, not an empty text",
+    ("list", "--db", ""): "--db takes a path, not an empty text",
     ("list", "--limit", "0"): "--limit takes a whole number from 1, not '0'",
 }
 
@@ -125,12 +152,13 @@ def test_usage_lines_of_that_command_only(queuectl: Program) -> None:
     assert queuectl("show", "a", "b").err.startswith("queuectl: unexpected argument 'b'\nUsage:")
     done = queuectl()
     assert (done.code, done.out) == (2, "")
-    assert done.err == f"queuectl: which command?\n{TOP}"
+    assert done.err == f"queuectl: a command is missing\n{TOP}"
 
 
 def test_options_may_come_first(queuectl: Program) -> None:
-    assert queuectl.ok("--json", "--db=other.db", "list") == "[]\n"
+    queuectl.ok("--db=other.db", "enqueue", "true")
     assert (queuectl.directory / "other.db").exists()
+    assert json.loads(queuectl.ok("--json", "--db=other.db", "list"))[0]["command"] == "true"
 
 
 def test_a_full_disk_behind_stdout(queuectl: Program) -> None:
@@ -166,7 +194,7 @@ def test_twenty_first_commands_at_once(queuectl: Program) -> None:
     ]
     for process in processes:
         _, err = process.communicate(timeout=60)
-        assert (process.returncode, err) == (0, b"")
+        assert (process.returncode, err.decode()) == (0, f"{NO_SERVICE}\n")
     listed = queuectl.json("--db", str(new), "list")
     assert {job["id"] for job in listed} == {f"j{n}" for n in range(20)}
     assert new.stat().st_mode & 0o777 == 0o600
@@ -260,6 +288,7 @@ LAZY = {"tomllib", "inotify_simple", "wcwidth", "shutil", "random", "datetime", 
 def test_a_command_imports_what_it_needs(
     queuectl: Program, words: list[str], without: set[str]
 ) -> None:
+    queuectl.add("a")
     code = "import sys; from queued.ctl.__main__ import main; sys.exit(main())"
     loaded = _loaded(queuectl, code, *words) - _loaded(queuectl, "pass")
     assert "queued.ctl.arguments" in loaded

@@ -6,6 +6,10 @@ import subprocess
 
 import pytest
 
+from queued.core.model import Instance
+from queued.core.times import now_ms
+from queued.ctl.live_services import NO_SERVICE
+from queued.store import instance_lock
 from tests.cli.conftest import Until
 from tests.cli.queuectl_runner import Program
 
@@ -42,6 +46,44 @@ def test_json_results(queuectl: Program) -> None:
 def test_words_reach_the_shell(queuectl: Program, words: list[str], command: str) -> None:
     name = queuectl.ok("enqueue", "--", *words).strip()
     assert queuectl.json("show", name)["command"] == command
+
+
+@pytest.mark.parametrize(
+    ("words", "command"),
+    [
+        (["sleep", "2"], "sleep 2"),
+        (["sleep 2 | wc"], "sleep 2 | wc"),
+        (["ls", "-l", "--color"], "ls -l --color"),
+        (["env", "--", "-h"], "env -- -h"),
+        (["--", "{ date; }"], "{ date; }"),
+        (["-q", "x", "-p", "-3", "[", "1", "]"], "'[' 1 ']'"),
+        (["[1]"], "[1]"),
+        (["2"], "2"),
+    ],
+)
+def test_words_after_the_options_are_the_command(
+    queuectl: Program, words: list[str], command: str
+) -> None:
+    name = queuectl.ok("enqueue", *words).strip()
+    assert queuectl.json("show", name)["command"] == command
+
+
+def test_options_may_come_after_json(queuectl: Program) -> None:
+    assert queuectl.json("enqueue", '\n {"id":"a","command":"true"}') == {"id": "a"}
+    assert queuectl("enqueue", '{"command":"true"}', "--help").out.startswith("Usage:")
+    assert len(queuectl.json("list")) == 1
+
+
+def test_a_warning_if_no_service_runs(queuectl: Program) -> None:
+    done = queuectl("enqueue", "--id", "a", "true")
+    assert done == (0, "a\n", f"{NO_SERVICE}\n")
+    service = instance_lock.path_of(str(queuectl.database), "i")
+    descriptor = instance_lock.hold(service)
+    with queuectl.ledger.transaction():
+        instance = Instance("i", "host", 4711, "0.1.0", now_ms(), None, service)
+        queuectl.ledger.register(instance, now_ms=now_ms())
+    assert queuectl("enqueue", "--id", "b", "true") == (0, "b\n", "")
+    os.close(descriptor)
 
 
 def test_every_option(queuectl: Program) -> None:
@@ -123,23 +165,20 @@ def test_default_max_retries_is_fixed_when_it_is_enqueued(queuectl: Program) -> 
 BAD = {
     '{"command":': "broken JSON at line 1, column 12: Expecting value",
     '{"command": "a"\n "x": 1}': "broken JSON at line 2, column 2: Expecting ',' delimiter",
-    "": "'' is no JSON object; for words of the shell: enqueue -- sleep 2",
-    "sleep": "'sleep' is no JSON object; for words of the shell: enqueue -- sleep 2",
-    "[1]": 'a job is a JSON object, as {"command": "sleep 2"}, not an array',
-    '"x"': 'a job is a JSON object, as {"command": "sleep 2"}, not text',
-    "7": 'a job is a JSON object, as {"command": "sleep 2"}, not a number',
-    "null": 'a job is a JSON object, as {"command": "sleep 2"}, not null',
-    "{}": 'a job needs a command, as {"command": "sleep 2"}',
+    "": "the command is empty",
+    "{ sleep 1; }": "broken JSON at line 1, column 3: Expecting property name enclosed in double",
+    '[{"command":"a"}]': 'a job is a JSON object such as {"command": "sleep 2"}, not an array',
+    "{}": 'a job needs a command: {"command": "sleep 2"}',
     '{"command": ""}': "the command is empty",
     '{"command": "  "}': "the command is empty",
     '{"command": 5}': "command takes text, not 5",
-    r'{"command": "a\u0000b"}': "the command contains a NUL character, which no command can",
+    r'{"command": "a\u0000b"}': "the command contains a NUL character",
     r'{"command": "\ud800"}': "command is not valid UTF-8",
     '{"command":"a","command":"b"}': "'command' is given twice in the JSON",
     '{"command":"a","env":{"X":"1","X":"2"}}': "'X' is given twice in the JSON",
     '{"command":"a","priority":NaN}': "NaN is not JSON",
     '{"command":"a","timeout":Infinity}': "Infinity is not JSON",
-    '{"command":"a","state":"dead"}': "'state' is not yours to set; queued keeps it",
+    '{"command":"a","state":"dead"}': "'state' cannot be set",
     '{"command":"a","prioriti":1}': "unknown field 'prioriti'; did you mean 'priority'?",
     '{"command":"a","id":""}': "id takes 1 to 64 printable characters without spaces or slashes",
     '{"command":"a","id":"a/b"}': "id takes 1 to 64 printable characters without spaces or",
@@ -149,7 +188,7 @@ BAD = {
     '{"command":"a","priority":' + "9" * 5000 + "}": "broken JSON: Exceeds the limit",
     '{"command":"a","max_retries":-1}': "max_retries takes a whole number from 0 to 1000000",
     '{"command":"a","run_at":"soon"}': "run_at: not a time: 'soon'",
-    "[" * 100_000: "broken JSON: nested too deeply",
+    '{"a":' + "[" * 100_000: "broken JSON: nested too deeply",
 }
 
 
@@ -184,20 +223,31 @@ BAD_WORDS = {
     ("--env", "=x", "--", "a"): "env takes names without '=' or NUL",
     ("--limit", "files", "--", "a"): "--limit takes NAME=VALUE, not 'files'",
     ("--limit", "file=1", "--", "a"): "limits: unknown limit 'file'; did you mean 'files'?",
-    ("--umask", "999", "--", "a"): "umask takes an octal text",
+    ("--umask", "999", "--", "a"): "umask takes an octal number such as",
     ("--timeout", "soon", "--", "a"): "timeout: not a duration: 'soon'",
     ("--run-at", "12", "--", "a"): "run_at: not a time: '12'",
     ("--", ""): "the command is empty",
-    ("--id", "a", '{"command":"x"}'): "--id cannot be combined with JSON: put it into the JSON",
-    ("--wait", "-"): "--wait is for one job, not for standard input",
+    ("--id", "a", '{"command":"x"}'): "--id cannot be combined with JSON: use the field",
+    ("--wait", "-"): "--wait takes one job, and - may read many",
     ("--queue", "a", "--queue", "b", "--", "x"): "--queue is given twice",
     ("--queeu", "a", "--", "x"): "unknown option --queeu; did you mean '--queue'?",
-    (): "a word is missing",
-    ("--",): "no words come after --",
-    ("sleep", "2"): "unexpected argument '2'",
+    (): "COMMAND is missing",
+    ("--queue", "a"): "COMMAND is missing",
+    ("--",): "COMMAND is missing",
+    ('{"command":"x"}', "b"): "unexpected argument 'b' after the JSON",
+    ("-", "b"): "unexpected argument 'b' after -",
+    (
+        "df",
+        "-h",
+    ): "-h may be an option of queuectl or of the command; for the command, put -- before "
+    "it:  queuectl enqueue -- df -h\n",
+    ("-p", "3", "grep", "-q", "a b"): "-q may be an option of queuectl or of the command; for the "
+    "command, put -- before it:  queuectl enqueue -p 3 -- grep -q 'a b'\n",
+    ("sleep", "2", "--queue=x"): "--queue may be an option of queuectl or of the command",
+    ("-q",): "-q needs a value",
     ("--id",): "--id needs a value",
     ("--split=yes", "--", "x"): "--split takes no value",
-    ("--back", "2", "--", "x"): "--back may mean --backoff-base or --backoff-jitter or",
+    ("--back", "2", "--", "x"): "--back may mean --backoff-base or --backoff-max or",
 }
 
 
@@ -229,7 +279,7 @@ def test_a_byte_order_mark_may_come_first(queuectl: Program) -> None:
             "line 3: broken JSON at column 12: Expecting value",
         ),
         ('{"command":"a"}\n{"comand":"b"}\n', 2, "line 2: unknown field 'comand'; did you mean"),
-        ('{"command":"a"}\nsleep 2\n', 2, "line 2: 'sleep 2' is no JSON object"),
+        ('{"command":"a"}\nsleep 2\n', 2, "line 2: 'sleep 2' is not a JSON object"),
         (b'{"command":"a"}\n\xef\xbb\xbf{"command":"b"}\n', 2, "line 2: "),
         (b'{"command":"a"}\n{"command":"\xff"}\n', 2, "line 2: not UTF-8 at byte 13"),
         (
@@ -253,7 +303,7 @@ def test_standard_input_is_all_or_nothing(
 
 
 def test_empty_standard_input(queuectl: Program) -> None:
-    assert queuectl("enqueue", "-") == (0, "", "queuectl: standard input holds no job\n")
+    assert queuectl("enqueue", "-") == (0, "", "queuectl: standard input contains no job\n")
 
 
 def test_many_lines(queuectl: Program) -> None:

@@ -50,7 +50,7 @@ def test_interrupt_asks_what_runs_to_end(queuectl: Program, until: Until) -> Non
     queuectl.end(claim, failed(1))
     _, err = process.communicate(timeout=10)
     assert process.returncode == 130
-    assert err == b"w\nqueuectl: w is asked to end\nqueuectl: w cancelled\n"
+    assert err == b"w\nqueuectl: w: cancel requested; it is still running\nqueuectl: w cancelled\n"
 
 
 ENDINGS = {

@@ -26,8 +26,8 @@ def _left(queuectl: Program) -> list[str]:
 
 def test_without_yes_it_only_counts(queuectl: Program, jobs: list[str]) -> None:
     done = queuectl("purge")
-    told = "3 jobs (1 completed, 1 dead, 1 cancelled) would be removed\n"
-    assert done == (0, told, "nothing was removed; add --yes to do it\n")
+    told = "3 jobs (1 completed, 1 dead, 1 cancelled) would be deleted\n"
+    assert done == (0, told, "nothing was deleted; to delete them, add --yes\n")
     counted = {"completed": 1, "dead": 1, "cancelled": 1, "removed": False}
     assert queuectl.json("purge") == counted
     assert _left(queuectl) == jobs
@@ -58,7 +58,7 @@ def test_what_goes(queuectl: Program, jobs: list[str], words: list[str], gone: s
 
 def test_what_people_see(queuectl: Program, jobs: list[str]) -> None:
     done = queuectl("purge", "--state", "dead", "--yes")
-    assert done == (0, "1 job (1 dead) removed\n", "removing 1 job (1 dead)\n")
+    assert done == (0, "1 job (1 dead) deleted\n", "deleting 1 job (1 dead)\n")
 
 
 @pytest.mark.parametrize(

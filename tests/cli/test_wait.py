@@ -11,6 +11,7 @@ import pytest
 
 from queued.core.model import Ending, Outcome
 from queued.ctl.change_watch import Watch
+from queued.ctl.live_services import NO_SERVICE
 from tests.cli.conftest import Until
 from tests.cli.queuectl_runner import OK, Program, failed, is_waiting
 
@@ -54,8 +55,22 @@ def test_unknown_and_time_out(queuectl: Program) -> None:
     queuectl.add("a")
     assert queuectl("wait", "a", "nope").code == 3
     done = queuectl("wait", "a", "--timeout", "100ms")
-    assert done == (124, "", "queuectl: 1 of 1 jobs had not ended after 0.1s\n")
+    assert done == (124, "", "queuectl: timed out after 0.1s: 1 of 1 jobs not finished\n")
     assert queuectl("wait", "a", "--timeout", "soon").code == 2
+
+
+@pytest.mark.parametrize(
+    "words", [["wait", "a"], ["logs", "-f", "a"], ["enqueue", "--wait", "--id", "b", "true"]]
+)
+def test_a_warning_if_no_service_runs(queuectl: Program, words: list[str]) -> None:
+    queuectl.add("a")
+    process = queuectl.start(*words)
+    assert process.stderr
+    began = time.monotonic()
+    if "--wait" in words:
+        assert process.stderr.readline() == b"b\n"
+    assert process.stderr.readline().decode() == f"{NO_SERVICE}\n"
+    assert time.monotonic() - began >= 1.5
 
 
 def test_it_answers_at_once(queuectl: Program, until: Until) -> None:

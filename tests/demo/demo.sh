@@ -18,12 +18,10 @@ clean_up() {
     trap '' INT TERM HUP
     trap - EXIT
     [ -z "$waiter" ] || kill "$waiter" 2>/dev/null || true
-    queuectl worker stop --timeout 20s >"$place/stop" 2>&1 || stopped=$?
-    # 1 says that nothing ran any more, which is well.
-    if [ "${stopped:-0}" -gt 1 ]; then
+    queuectl worker stop --timeout 20s >"$place/stop" 2>&1 || {
         cat "$place/stop" "$place"/*.log >&2 || true
         code=1
-    fi
+    }
     rm -rf "$place"
     exit "$code"
 }
@@ -80,9 +78,9 @@ say 'A service with three workers, on a new database'
 show queuectl worker start --count 3 --background
 
 say 'A dozen jobs: from words, from JSON, and with what a job may say of itself'
-add --id hello -- 'echo "hello from job $QUEUED_JOB_ID, attempt $QUEUED_ATTEMPT"'
+add --id hello 'echo "hello from job $QUEUED_JOB_ID, attempt $QUEUED_ATTEMPT"'
 add '{"id": "json", "command": "echo \"at home in $HOME\"", "priority": 1}'
-add --id words -- printf '<%s>\n' 'these are' 'three arguments,' '$HOME as it is'
+add --id words printf '<%s>\n' 'these are' 'three arguments,' '$HOME as it is'
 add --id flaky -- 'test "$QUEUED_ATTEMPT" -gt 1 || { echo "not yet" >&2; exit 1; }'
 add --id hopeless --max-retries 2 -- 'echo "the disk of tape 7 is torn" >&2; exit 3'
 add --id typo --max-retries 1 -- 'sl -l'

@@ -42,7 +42,7 @@ def test_a_running_job_is_ended_by_the_ladder_and_never_retried(served: Queue, n
     running(served, name, nap)
     done = served.queuectl("cancel", name)
     assert done.returncode == 0
-    assert "is asked to end" in done.stdout
+    assert "cancel requested" in done.stdout
     job = served.wait(name)
     assert (job.label, job.runs, job.cancel_requested_ms) == ("cancelled", 1, None)
     (attempt,) = served.attempts(name)

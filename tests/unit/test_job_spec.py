@@ -66,7 +66,7 @@ def test_a_command_is_kept_as_it_was_given_or_refused(command: str) -> None:
 @pytest.mark.parametrize("value", [None, [], "x", 1, True], ids=repr)
 def test_a_job_is_an_object(value: object) -> None:
     with pytest.raises(
-        UsageError, match=r'^a job is a JSON object, as {"command": "sleep 2"}, not'
+        UsageError, match=r'^a job is a JSON object such as {"command": "sleep 2"}, not'
     ):
         new_job(value)
 
@@ -85,13 +85,13 @@ def test_commands_that_are_refused(command: object) -> None:
 
 def test_the_longest_command_is_counted_in_bytes() -> None:
     assert new_job({"command": "x" * MAX_COMMAND_BYTES})
-    with pytest.raises(UsageError, match="131072 bytes long, 131071 at most"):
+    with pytest.raises(UsageError, match="131072 bytes, more than 131071"):
         new_job({"command": "\N{LATIN SMALL LETTER E WITH ACUTE}" * 65_536})
 
 
 @pytest.mark.parametrize("name", sorted(job_spec.NOT_THE_USERS))
 def test_what_is_not_the_users_to_set_is_refused_by_name(name: str) -> None:
-    with pytest.raises(UsageError, match=f"^'{name}' is not yours to set"):
+    with pytest.raises(UsageError, match=f"^'{name}' cannot be set"):
         _job(**{name: 1})
 
 

@@ -5,13 +5,15 @@ from wcwidth import wcswidth
 
 from queued.core.settings import Source
 from queued.ctl.config import CONFIG_COLUMNS, _setting_lines
-from queued.ctl.dlq import DEAD_COLUMNS
-from queued.ctl.job_table import JOB_COLUMNS
 from queued.ctl.jobs import ATTEMPT_COLUMNS
-from queued.ctl.render import Column, heading, row
+from queued.ctl.render import Column, heading, row_lines
 from queued.ctl.workers import WORKER_COLUMNS
 
-TABLES = (JOB_COLUMNS, DEAD_COLUMNS, WORKER_COLUMNS, CONFIG_COLUMNS, ATTEMPT_COLUMNS)
+JOB_COLUMNS = (
+    *(Column("ID", 16), Column("STATE", 10), Column("TRIES", 5)),
+    *(Column("WHEN", 10, right=True), Column("COMMAND", 0)),
+)
+TABLES = (JOB_COLUMNS, WORKER_COLUMNS, CONFIG_COLUMNS, ATTEMPT_COLUMNS)
 LAST = ("", "true", "a command of many words", "\u4e16\u754c" * 60, "\x1b[31m" * 30)
 
 
@@ -25,7 +27,7 @@ def test_no_line_is_wider_than_the_terminal(columns: tuple[Column, ...], width: 
     most = max(width, _fixed(columns))
     assert all(wcswidth(line) <= most for line in heading(columns, width).splitlines())
     for last in LAST:
-        lines = list(row(columns, ["x" * c.width for c in columns[:-1]] + [last], width))
+        lines = list(row_lines(columns, ["x" * c.width for c in columns[:-1]] + [last], width))
         assert all(wcswidth(line) <= most for line in lines)
         assert len(lines) <= 2
 
@@ -33,10 +35,12 @@ def test_no_line_is_wider_than_the_terminal(columns: tuple[Column, ...], width: 
 def test_the_last_cell_has_a_line_of_its_own_where_there_is_no_room_beside() -> None:
     cells = ("a", "pending", "0/3", "1s ago", "sleep 1000; echo over")
     beside = "a                 pending     0/3        1s ago"
-    assert list(row(JOB_COLUMNS, cells, 80)) == [f"{beside}  sleep 1000; echo over"]
-    assert list(row(JOB_COLUMNS, cells, 61)) == [f"{beside}  sleep 1000;\N{HORIZONTAL ELLIPSIS}"]
-    assert list(row(JOB_COLUMNS, cells, 60)) == [beside, "  sleep 1000; echo over"]
-    assert list(row(JOB_COLUMNS, (*cells[:4], "x"), 50)) == [f"{beside}  x"]
+    assert list(row_lines(JOB_COLUMNS, cells, 80)) == [f"{beside}  sleep 1000; echo over"]
+    assert list(row_lines(JOB_COLUMNS, cells, 61)) == [
+        f"{beside}  sleep 1000;\N{HORIZONTAL ELLIPSIS}"
+    ]
+    assert list(row_lines(JOB_COLUMNS, cells, 60)) == [beside, "  sleep 1000; echo over"]
+    assert list(row_lines(JOB_COLUMNS, (*cells[:4], "x"), 50)) == [f"{beside}  x"]
     assert heading(JOB_COLUMNS, 45).splitlines()[1:] == ["  COMMAND"]
 
 

@@ -11,7 +11,7 @@ KNOWN = ["command", "priority", "queue"]
 
 @pytest.mark.parametrize(
     ("word", "said"),
-    [("comand", "; did you mean 'command'?"), ("prio", "; did you mean 'priority'?"), ("xyz", "")],
+    [("comand", "; did you mean 'command'?"), ("prio", ""), ("xyz", "")],
 )
 def test_the_nearest_word_is_named_if_there_is_one(word: str, said: str) -> None:
     assert nearest(word, KNOWN) == said

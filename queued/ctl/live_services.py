@@ -1,0 +1,51 @@
+"""Which services serve the database now, and the warning for users when none does."""
+
+import math
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from queued.core.errors import QueuedError
+from queued.core.times import monotonic_s
+from queued.ctl.render import print_err
+from queued.store import instance_lock
+
+if TYPE_CHECKING:
+    from queued.core.model import Instance
+    from queued.ctl.context import Context
+
+NO_SERVICE = "queuectl: no service runs this queue; start one with: queuectl worker start"
+_WARN_AFTER_S = 2.0
+
+
+def live_instances(context: "Context") -> "list[Instance]":
+    """Returns the services of which at least one process lives."""
+    return [
+        instance
+        for instance in context.store.instances()
+        if instance_lock.is_alive(context.database, instance.id)
+    ]
+
+
+def warn_without_service(context: "Context") -> None:
+    """Prints a warning if no service runs. An error of this check changes no result."""
+    with suppress(QueuedError, OSError):
+        if not live_instances(context):
+            print_err(NO_SERVICE)
+
+
+class ServiceWarning:
+    """Warns once that no service runs, after a command has been waiting for two seconds."""
+
+    def __init__(self, context: "Context") -> None:
+        self._context = context
+        self._due_s = monotonic_s() + _WARN_AFTER_S
+
+    def remaining_s(self) -> float:
+        """Returns the time until the check; infinite when it has been made."""
+        return max(0.0, self._due_s - monotonic_s())
+
+    def check(self) -> None:
+        """Makes the check if it is due."""
+        if monotonic_s() >= self._due_s:
+            self._due_s = math.inf
+            warn_without_service(self._context)
