@@ -6,10 +6,6 @@ import subprocess
 
 import pytest
 
-from queued.core.model import Instance
-from queued.core.times import now_ms
-from queued.ctl.live_services import NO_SERVICE
-from queued.store import instance_lock
 from tests.cli.conftest import Until
 from tests.cli.queuectl_runner import Program
 
@@ -72,18 +68,6 @@ def test_options_may_come_after_json(queuectl: Program) -> None:
     assert queuectl.json("enqueue", '\n {"id":"a","command":"true"}') == {"id": "a"}
     assert queuectl("enqueue", '{"command":"true"}', "--help").out.startswith("Usage:")
     assert len(queuectl.json("list")) == 1
-
-
-def test_a_warning_if_no_service_runs(queuectl: Program) -> None:
-    done = queuectl("enqueue", "--id", "a", "true")
-    assert done == (0, "a\n", f"{NO_SERVICE}\n")
-    service = instance_lock.path_of(str(queuectl.database), "i")
-    descriptor = instance_lock.hold(service)
-    with queuectl.ledger.transaction():
-        instance = Instance("i", "host", 4711, "0.1.0", now_ms(), None, service)
-        queuectl.ledger.register(instance, now_ms=now_ms())
-    assert queuectl("enqueue", "--id", "b", "true") == (0, "b\n", "")
-    os.close(descriptor)
 
 
 def test_every_option(queuectl: Program) -> None:

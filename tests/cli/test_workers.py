@@ -80,6 +80,12 @@ def test_status_counts_the_living(queuectl: Program, service: Service) -> None:
     assert (status["workers"], status["instances"]) == (0, 0)
 
 
+def test_enqueue_warns_if_no_service_runs(queuectl: Program, service: Service) -> None:
+    assert queuectl("enqueue", "--id", "b", "true") == (0, "b\n", "")
+    service.end()
+    assert queuectl("enqueue", "--id", "c", "true") == (0, "c\n", f"{NO_SERVICE}\n")
+
+
 def test_stop_waits(queuectl: Program, service: Service, until: Until) -> None:
     process = queuectl.start("worker", "stop")
     until(lambda: _stop_requested(queuectl, "alive"))
