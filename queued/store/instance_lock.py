@@ -146,8 +146,9 @@ def holders_of_deleted(database: str) -> set[str]:
 
 
 def _holds_lock(pid: str, descriptor: str) -> bool:
+    """Returns whether the open file has the lock of an instance: `is_alive` and others share it."""
     with open(f"/proc/{pid}/fdinfo/{descriptor}", encoding="ascii") as file:
-        return "FLOCK" in file.read()
+        return any(line.split()[2:5] == ["FLOCK", "ADVISORY", "WRITE"] for line in file)
 
 
 def wait_until_dead(database: str, instance: str, timeout_s: float | None) -> None:

@@ -171,6 +171,7 @@ def test_to_look_at_a_deleted_lock_file_is_no_life(database: str, held: str) -> 
     os.close(instance_lock.create_locked(held))
     descriptor = instance_lock.open_lock(database, "i")
     assert descriptor is not None
+    assert instance_lock.try_lock(descriptor, shared=True)  # as `wait_until_dead` does
     os.unlink(held)
     assert not instance_lock.is_alive(database, "i")
     os.close(descriptor)
