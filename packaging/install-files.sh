@@ -19,6 +19,19 @@ install -D -m 644 -t "$doc" "$source/README.md" "$systemd/loosen.conf"
 install -D -m 644 "$source/LICENSE" "$doc/copyright"
 install -D -m 644 "$source/packaging/supervisor/queued.conf" "$doc/supervisor.conf"
 [ -e "$root/etc/queuectl.conf" ] || install -m 644 "$source/etc/queuectl.conf" "$root/etc/queuectl.conf"
-rm -f "$root$prefix"/share/man/man[158]/queue*
-"$root/opt/queued/bin/python" -IB -m queued.pages.man_pages "$root$prefix/share/man"
-gzip -9n "$root$prefix"/share/man/man[158]/queue*
+
+python=$root/opt/queued/bin/python share=$root$prefix/share
+rm -f "$share"/man/man[158]/queue*
+"$python" -IB -m queued.pages.man_pages "$share/man"
+gzip -9n "$share"/man/man[158]/queue*
+
+# completion SHELL FILE [OTHER_NAME]
+completion() {
+    install -d "$(dirname "$2")"
+    "$python" -IB -m queued.pages.completions "$1" >"$2"
+    [ -z "${3:-}" ] || ln -sf "$(basename "$2")" "$(dirname "$2")/$3"
+}
+[ "$prefix" = /usr ] && zsh=vendor-completions || zsh=site-functions
+completion bash "$share/bash-completion/completions/queuectl" queued
+completion zsh "$share/zsh/$zsh/_queuectl"
+completion fish "$share/fish/vendor_completions.d/queuectl.fish" queued.fish

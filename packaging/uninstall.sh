@@ -10,6 +10,7 @@ rm -rf /opt/queued /usr/local/share/doc/queued
 cd /usr/local
 rm -f bin/queued bin/queuectl lib/systemd/system/queued.service lib/systemd/system/queued@.service \
     lib/systemd/user/queued.service lib/sysusers.d/queued.conf lib/tmpfiles.d/queued.conf \
-    share/man/man[158]/queue*
+    share/man/man[158]/queue* share/bash-completion/completions/queue* \
+    share/zsh/site-functions/_queuectl share/fish/vendor_completions.d/queue*.fish
 systemctl daemon-reload
 echo 'queued is removed; the queue stays in /var/lib/queued, the settings in /etc/queuectl.conf'

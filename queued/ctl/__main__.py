@@ -155,6 +155,10 @@ def _run(argv: list[str], busy_limit_s: float) -> int:
     options = _options(rest)
     if "--version" in options or "-V" in options:
         return _version()
+    if rest[:1] == ["complete"]:
+        from queued.ctl.complete import complete
+
+        return complete(leading, rest[1:])
     if rest[:1] == ["help"]:
         return _help(rest[1:])
     if "-h" in options or "--help" in options:

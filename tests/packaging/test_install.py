@@ -16,7 +16,7 @@ pytestmark = pytest.mark.timeout(300)  # the first test also makes the virtual e
 CHECKOUT = "/root/a checkout"
 ESCAPED = r"queued@a\x2db.service"  # what `systemd-escape --template=queued@.service a-b` prints
 CLEAN = "rm -rf /var/lib/queued /etc/queuectl.conf /opt/queued"
-TOOLS = ("make", "apt-get", "dpkg", "dpkg-deb", "deb-systemd-helper", "adduser", "deluser")
+TOOLS = ("make", "man", "apt-get", "dpkg", "dpkg-deb", "deb-systemd-helper", "adduser", "deluser")
 # The targets without their set-up of .venv, which the tests run in.
 MAKE = ("make", "--no-print-directory", "--old-file=.venv/.stamp")
 SOURCES = "Makefile README.md LICENSE pyproject.toml packaging etc queued"
@@ -47,6 +47,25 @@ def serves(unit: Unit) -> str:
     return name
 
 
+def pages(bed: Bed, prefix: str, zsh: str) -> list[str]:
+    """The man pages and completions that are there, of those that are to be installed."""
+    names = (
+        *(
+            "man/man8/queued.8.gz",
+            "man/man1/queuectl-dlq-retry.1.gz",
+            "man/man5/queuectl.conf.5.gz",
+        ),
+        *(f"bash-completion/completions/{program}" for program in ("queuectl", "queued")),
+        f"zsh/{zsh}/_queuectl",
+        *(f"fish/vendor_completions.d/{program}.fish" for program in ("queuectl", "queued")),
+    )
+    paths = [f"{prefix}/share/{name}" for name in names]
+    script = 'for path; do [ ! -s "$path" ] || echo "$path"; done'
+    found = bed.text("sh", "-c", script, "sh", *paths).splitlines()
+    assert found in ([], paths)
+    return found
+
+
 def pids(bed: Bed) -> set[str]:
     """The main processes of both queues; 0 of one that does not run."""
     units = ("queued", "queued@reports")
@@ -73,6 +92,8 @@ def test_the_package_installs_upgrades_is_removed_and_purged(
     fresh.run("apt-get", "install", "--yes", f"/opt/made/{package.name}")
     name = serves(unit)
     assert fresh.run("systemd-analyze", "verify", "queued.service").stderr == ""
+    assert pages(fresh, "/usr", "vendor-completions")
+    assert "\nQUEUECTL_DB" in fresh.text("man", "8", "queued").replace(" ", "")
 
     fresh.write("/etc/queuectl.conf", "workers = 3\n")
     running = unit.add("sleep 5; echo drained")
@@ -100,6 +121,7 @@ def test_the_package_installs_upgrades_is_removed_and_purged(
     assert unit.job(name)["state"] == "completed"  # the queue was kept
 
     fresh.run("dpkg", "--purge", "queued")
+    assert not pages(fresh, "/usr", "vendor-completions")
     left = fresh.text("sh", "-c", "ls -d /var/lib/queued* /etc/queuectl.conf /opt/queued || true")
     assert left == ""
     assert fresh.run("getent", "passwd", "queued", check=False).returncode != 0
@@ -113,6 +135,7 @@ def test_make_install_does_the_same(fresh: Bed, venv: Path, tmp_path: Path) -> N
     unit = Unit(fresh)
     fresh.run(*install)
     name = serves(unit)
+    assert pages(fresh, "/usr/local", "site-functions")
     fresh.run("systemctl", "enable", "--now", "queued@reports", ESCAPED)
     before = pids(fresh)
     running = unit.add("sleep 5; echo drained")
@@ -123,6 +146,7 @@ def test_make_install_does_the_same(fresh: Bed, venv: Path, tmp_path: Path) -> N
     assert not before & pids(fresh), "all queues have the new code"
     assert active(fresh) == {"queued.service", "queued@reports.service", ESCAPED}
     fresh.run(*MAKE, f"--directory={CHECKOUT}", "uninstall")
+    assert not pages(fresh, "/usr/local", "site-functions")
     assert fresh.run("systemctl", "cat", "queued", check=False).returncode != 0
     assert pids(fresh) == {"0"}
     wants = "ls /etc/systemd/system/multi-user.target.wants"

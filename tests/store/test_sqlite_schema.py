@@ -49,6 +49,8 @@ PLANS = {
     "purgeable_completed": [f"{BY_ROW} (rowid>?)"],
     "find": [f"{BY_ID} (id=?)"],
     "find_prefix": [f"{BY_ID} (id>? AND id<?)"],
+    "complete_jobs": [f"{BY_ID} (id>? AND id<?)"],
+    "complete_state": ["SEARCH jobs USING INDEX jobs_by_state (state=?)"],
     "list": [f"{BY_ROW} (rowid>?)"],
     "list_reverse": [f"{BY_ROW} (rowid<?)"],
     "list_state": ["SEARCH jobs USING INDEX jobs_by_state (state=? AND seq>?)"],

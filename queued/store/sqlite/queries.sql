@@ -381,3 +381,18 @@ SELECT (SELECT coalesce(sum(length(content)), 0) FROM output),
 SELECT id, created_at FROM (SELECT seq, id, created_at FROM jobs ORDER BY seq LIMIT 1)
 UNION ALL
 SELECT id, created_at FROM (SELECT seq, id, created_at FROM jobs ORDER BY seq DESC LIMIT 1);
+
+-- complete_jobs --
+-- The newest ids that begin with the prefix. By the unique index on id.
+SELECT id FROM jobs WHERE id >= :prefix AND id < :beyond ORDER BY id DESC LIMIT :limit;
+
+-- complete_state --
+-- The newest ids of one state but completed. By jobs_by_state.
+SELECT id FROM jobs WHERE state = :state AND state <> 'completed' ORDER BY seq DESC LIMIT :limit;
+
+-- complete_queues --
+-- Queues that have had a job. Kept by triggers, so it reads a few rows.
+SELECT DISTINCT queue FROM counts ORDER BY queue LIMIT :limit;
+
+-- complete_stored --
+SELECT key FROM settings ORDER BY key LIMIT :limit;

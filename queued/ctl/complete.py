@@ -1,0 +1,42 @@
+"""The hidden command `complete KIND [PREFIX]`: words from the database for a shell's completion.
+
+It prints one word a line, and nothing at all where the database cannot be read: a message would
+stand in the middle of the user's command line. It never makes, upgrades or writes a database.
+"""
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+
+from queued.core.errors import Exit, QueuedError
+from queued.ctl.arguments import Arguments
+from queued.ctl.context import Context
+from queued.ctl.render import put
+
+_BUSY_LIMIT_S = 0.2
+
+
+def complete(leading: Sequence[str], words: Sequence[str]) -> int:
+    """Prints the words of a kind that begin with a prefix. Returns 0, or 2 for an unknown kind.
+
+    `leading` are the options before the command, which name the database.
+    """
+    from queued.store.sqlite.maintenance import completion
+
+    kind, prefix = (*words, "", "")[:2]
+    if kind not in completion.KINDS:
+        return Exit.USAGE
+    context = Context(Arguments(_options(leading)), _BUSY_LIMIT_S)
+    with suppress(QueuedError, OSError):
+        found = completion.complete(context.database, kind, prefix, context.busy_handler)
+        for word in found:
+            put(word)
+    return Exit.DONE
+
+
+def _options(leading: Sequence[str]) -> Mapping[str, object]:
+    given: dict[str, object] = {}
+    rest = iter(leading)
+    for word in rest:
+        name, equals, value = word.partition("=")
+        given[name] = value if equals else True if name == "--json" else next(rest, None)
+    return given

@@ -1,0 +1,15 @@
+"""Each test has the real `queuectl` with a database of its own."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.cli.queuectl_runner import Program
+
+
+@pytest.fixture
+def queuectl(tmp_path: Path) -> Iterator[Program]:
+    with ExitStack() as stack:
+        yield Program(tmp_path, stack)
