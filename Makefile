@@ -6,7 +6,8 @@ PYTEST ?= .venv/bin/pytest -n 2
 DIST ?= dist
 BIN := .venv/bin
 
-.PHONY: demo test lint types torture soak bench peers manual architecture man lock deb install uninstall
+.PHONY: demo test lint types torture soak bench peers manual architecture man console docs dist lock deb \
+	install uninstall
 .SILENT: .venv/.stamp build/bench/.stamp
 
 demo: .venv/.stamp
@@ -43,6 +44,22 @@ peers:
 
 manual: .venv/.stamp
 	$(BIN)/python -m queued.ctl.generate_manual > docs/queuectl.md
+	$(BIN)/python -m queued.pages.log_events > docs/log-events.md
+
+# Runs the console blocks in docs/ and writes what they print where a page says otherwise.
+console: .venv/.stamp
+	$(BIN)/python -m tests.docs.console
+
+# The pages in docs/ as a site, in build/site. A link that leads nowhere is an error.
+docs: .venv/.stamp
+	$(BIN)/mkdocs build --strict --clean
+
+# An sdist and a wheel in DIST, checked as an index would.
+dist: .venv/.stamp
+	rm -f '$(DIST)'/queued-*.tar.gz '$(DIST)'/queued-*.whl
+	$(BIN)/python -m build --outdir '$(DIST)'
+	$(BIN)/twine check --strict '$(DIST)'/queued-*.tar.gz '$(DIST)'/queued-*.whl
+	$(BIN)/check-wheel-contents '$(DIST)'/queued-*.whl
 
 # The table of files in docs/architecture.md, from the docstrings.
 architecture: .venv/.stamp
