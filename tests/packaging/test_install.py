@@ -155,6 +155,17 @@ def test_make_install_does_the_same(fresh: Bed, venv: Path, tmp_path: Path) -> N
     assert unit.job(name)["state"] == "completed"
 
 
+def test_lintian_finds_nothing_in_the_package(venv: Path, tmp_path: Path) -> None:
+    if shutil.which("lintian") is None:
+        pytest.skip("needs lintian")
+    environment = {**os.environ, "VENV": str(venv)}
+    subprocess.run([*MAKE, "deb", f"DIST={tmp_path}"], check=True, cwd=ROOT, env=environment)
+    (package,) = tmp_path.glob("queued_*.deb")
+    check = ["lintian", "--allow-root", "--fail-on", "error,warning", package]
+    done = subprocess.run(check, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
 @pytest.mark.parametrize("script", ["install", "uninstall"])
 def test_install_and_uninstall_need_root(script: str) -> None:
     """The shell reads the script from its input: another user may not enter the checkout."""
