@@ -163,6 +163,10 @@ def _run(argv: list[str], busy_limit_s: float) -> int:
         return _help(rest[1:])
     if "-h" in options or "--help" in options:
         return _help(options)
+    return _run_command(leading, rest, busy_limit_s)
+
+
+def _run_command(leading: list[str], rest: list[str], busy_limit_s: float) -> int:
     words = _command(rest)
     module = _module(words)
     arguments = _parse(words, usage_of(words), leading + rest[len(words.split()) :])

@@ -10,7 +10,7 @@ from contextlib import suppress
 from queued.core.errors import Exit, QueuedError
 from queued.ctl.arguments import Arguments
 from queued.ctl.context import Context
-from queued.ctl.render import put
+from queued.ctl.render import print_out
 
 _BUSY_LIMIT_S = 0.2
 
@@ -29,7 +29,7 @@ def complete(leading: Sequence[str], words: Sequence[str]) -> int:
     with suppress(QueuedError, OSError):
         found = completion.complete(context.database, kind, prefix, context.busy_handler)
         for word in found:
-            put(word)
+            print_out(word)
     return Exit.DONE
 
 

@@ -161,7 +161,7 @@ def test_lintian_finds_nothing_in_the_package(venv: Path, tmp_path: Path) -> Non
     environment = {**os.environ, "VENV": str(venv)}
     subprocess.run([*MAKE, "deb", f"DIST={tmp_path}"], check=True, cwd=ROOT, env=environment)
     (package,) = tmp_path.glob("queued_*.deb")
-    check = ["lintian", "--allow-root", "--fail-on", "error,warning", package]
+    check = ["lintian", "--allow-root", "--fail-on", "error,warning", str(package)]
     done = subprocess.run(check, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "")
 
