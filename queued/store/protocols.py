@@ -199,6 +199,10 @@ class Ledger(Protocol):
         """Records how claims ended. For each what its job is now; None: it is not in force."""
         ...
 
+    def interruptions(self, job: int) -> int:
+        """Returns how many runs of the job were interrupted since one ended in another way."""
+        ...
+
     def release(self, key: Key, *, now_ms: int) -> bool:
         """Makes a claim that was never started undone; False if it is to be cancelled, or lost."""
         ...

@@ -164,6 +164,30 @@ def test_a_run_that_kills_its_supervisor_is_counted(queue: Queue) -> None:
     assert {attempt.outcome for attempt in queue.attempts(name)} == {"lost"}
 
 
+BOUND = """
+from queued.service.dispatcher import turn
+turn.MOST_INTERRUPTIONS = 1
+from queued.__main__ import main
+main()
+"""
+
+
+def test_interruptions_in_a_row_are_bounded(queue: Queue) -> None:
+    begun = queue.file("begun")
+    name = queue.add(f"echo >> {begun}; sleep 60", max_retries=1)
+    for run in (1, 2):
+        service = queue.spawn(program=("-c", BOUND)).ready()
+        eventually(lambda run=run: begun.exists() and begun.read_text() == run * "\n")  # type: ignore[misc]
+        service.process.terminate()
+        eventually(lambda service=service: service.logged("service.draining"))  # type: ignore[misc]
+        service.process.terminate()
+        assert service.ended() == Exit.DONE
+    assert [attempt.outcome for attempt in queue.attempts(name)] == ["interrupted", "lost"]
+    job = queue.job(name)
+    assert (job.label, job.attempts) == ("dead", 1)
+    assert job.last_error == "lost: interrupted 2 times in a row"
+
+
 @pytest.mark.parametrize(
     ("number", "code", "says"),
     [

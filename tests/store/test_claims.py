@@ -216,6 +216,19 @@ def test_trimming_drops_what_lies_between_head_and_tail(engine: Engine) -> None:
     assert len(list(engine.store.output(job, 1, 2))) == 6
 
 
+def test_interruptions_are_counted_from_the_last_other_ending(engine: Engine) -> None:
+    other, row = engine.add(), engine.add(priority=1)
+    counts = []
+    for outcome in (Outcome.INTERRUPTED, Outcome.INTERRUPTED, Outcome.LOST, Outcome.INTERRUPTED):
+        claim = engine.must_claim()
+        with engine.ledger.transaction():
+            counts.append(engine.ledger.interruptions(row))
+        engine.settle(claim, Verdict(State.PENDING, 0, NOW, "gone"), Ending(outcome))
+    with engine.ledger.transaction():
+        counts += [engine.ledger.interruptions(row), engine.ledger.interruptions(other)]
+    assert counts == [0, 1, 2, 0, 1, 0]
+
+
 def test_running_claims_are_those_of_the_instance_that_are_not_settled(engine: Engine) -> None:
     claims = [engine.put(State.PROCESSING)[1] for _ in range(3)]
     assert claims[1] is not None

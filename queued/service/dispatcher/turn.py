@@ -33,6 +33,7 @@ from queued.store.protocols import Ledger, Settlement
 Number = TypeVar("Number", int, float)
 
 PROMOTED_AT_ONCE = 10_000
+MOST_INTERRUPTIONS = 10  # of a job in a row; the next one is counted as a failed run
 
 
 class RecordedRun(NamedTuple):
@@ -214,9 +215,22 @@ class TurnRunner:
 
     def settle(self, turn: Turn, claim: Claim, ending: Ending) -> None:
         """Drops the claim; `record` writes its end to the database, with all other ends."""
+        ending = self._bounded(claim, ending)
         verdict = judge(claim, ending, backoff_of(claim, turn.settings), now_ms=turn.now_ms)
         turn.claims.remove(claim)
         turn.settled.append(Settlement(claim, ending, verdict))
+
+    def _bounded(self, claim: Claim, ending: Ending) -> Ending:
+        """Returns the ending; `lost` if the job was interrupted too often in a row.
+
+        An interruption is not counted, so a job that stops its own service would run for ever.
+        """
+        if ending.outcome is not Outcome.INTERRUPTED:
+            return ending
+        if self._ledger.interruptions(claim.key.job) < MOST_INTERRUPTIONS:
+            return ending
+        error = f"interrupted {MOST_INTERRUPTIONS + 1} times in a row"
+        return ending._replace(outcome=Outcome.LOST, error=error)
 
     def record(self, turn: Turn) -> None:
         """Writes all settlements; a claim that is not in force any more is stale."""

@@ -231,7 +231,7 @@ class SqliteStore:
     def config(self) -> dict[str, str]:
         """See `Store.config`."""
         with named_errors(self._database.path):
-            return dict(self._database.rows("config"))
+            return self._database.settings()
 
     def config_set(self, key: str, value: str, *, now_ms: int) -> None:
         """See `Store.config_set`."""

@@ -96,6 +96,11 @@ class Database:
             again = partial(self._connection.execute, self._sql[name], values)
             return patiently(lambda: again().fetchall(), self._busy_handler)
 
+    def settings(self) -> dict[str, str]:
+        """Returns the stored settings; bytes that are not UTF-8 are replaced."""
+        rows = self.rows("config")
+        return {key.decode(errors="replace"): value.decode(errors="replace") for key, value in rows}
+
     def row(self, name: str, **values: Value) -> Row | None:
         """Its first row; None if there is none."""
         try:

@@ -93,6 +93,10 @@ class SqliteLedger:
         )
         return claims
 
+    def interruptions(self, job: int) -> int:
+        """See `Ledger.interruptions`."""
+        return int(self._database.rows("interruptions", job=job)[0][0])
+
     def release(self, key: Key, *, now_ms: int) -> bool:
         """See `Ledger.release`."""
         if self._database.row("release", **key._asdict(), now=now_ms) is None:
@@ -165,8 +169,7 @@ class SqliteLedger:
 
     def config(self) -> dict[str, str]:
         """See `Ledger.config`."""
-        rows = self._database.rows("config_bytes")
-        return {key.decode(errors="replace"): value.decode(errors="replace") for key, value in rows}
+        return self._database.settings()
 
     def backlog_bytes(self) -> int:
         """See `Ledger.backlog_bytes`."""

@@ -75,6 +75,13 @@ UPDATE attempts SET
     peak_kib = :peak_kib, stdout_bytes = :stdout_bytes, stderr_bytes = :stderr_bytes
 WHERE job = :job AND number = :attempt AND ended_at IS NULL;
 
+-- interruptions --
+-- How many runs of a job were interrupted since the last one that ended in another way. By the
+-- primary key, from the last run back.
+SELECT count(*) FROM attempts WHERE job = :job AND outcome = 'interrupted' AND number > coalesce(
+    (SELECT number FROM attempts WHERE job = :job AND outcome <> 'interrupted'
+     ORDER BY number DESC LIMIT 1), 0);
+
 -- store_output --
 -- Guard: the claim is still this one. A piece that is sent again after a crash is the same piece.
 INSERT INTO output (job, number, stream, position, content)
@@ -255,10 +262,7 @@ SELECT min(due) FROM (
 );
 
 -- config --
-SELECT key, value FROM settings;
-
--- config_bytes --
--- For the dispatcher, which refuses settings that are not UTF-8, and goes on.
+-- As bytes: a value that is not UTF-8 is refused like any other bad value.
 SELECT CAST(key AS BLOB), CAST(value AS BLOB) FROM settings;
 
 -- config_set --
