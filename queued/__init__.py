@@ -1,14 +1,15 @@
 """A durable job queue for shell commands: `queued` runs them, `queuectl` is its command line.
 
-Where things are, and who imports whom (core <- store <- service and ctl, one way):
+The packages; imports go one way, core <- store <- service and ctl:
 
-core/      pure rules, no I/O: the errors and exit codes, the model of a job's life, retry delays,
-           times, ids, what a payload may say, every setting
-store/     the only place with SQL: `base` says what a database must do; `sqlite` does it for
-           queuectl, `ledger` for the dispatcher; schema and statements are in sql/
-service/   the running service: `supervisor` forks and restarts, `dispatcher` owns the database,
-           `worker` runs one command at a time with `executor`; they talk over `channel`
-ctl/       queuectl: a usage text and a function per command
+core/      pure rules without I/O: errors and exit codes, the model of a job, retry delays, times,
+           ids, the format of a job, all settings
+store/     the only package with SQL: `protocols` says what an engine must do; sqlite/ does it for
+           queuectl (`client_store`) and for the dispatcher (`dispatcher_store`)
+service/   the running service: supervisor/ forks and restarts the processes, dispatcher/ owns the
+           database, worker/ runs one command at a time; they use ipc/ and linux/
+ctl/       queuectl: a usage text and a function for each command
+pages/     the manual pages, made from the usage texts
 
 `__main__` is `queued`: it loads the settings, prepares the database and becomes the supervisor.
 """

@@ -1,7 +1,7 @@
 """`queued`: loads the settings, prepares the database, and becomes the supervisor.
 
-The database is opened and closed again here, before anything is forked; a service that cannot
-start says so in one line and changes nothing.
+The database is opened and closed again here, before the first fork. A service that cannot start
+prints one line and changes nothing.
 """
 
 import os
@@ -18,7 +18,7 @@ from queued.core.ids import IdSource
 from queued.core.model import Instance
 from queued.core.settings import Settings, Value
 from queued.daemonize import Started, detach, fill_standard_streams
-from queued.service.dispatcher.live_settings import SettingsOrigin
+from queued.service.dispatcher.live_settings import SettingsOrigin, refused_rows
 from queued.service.instance import InstancePrograms
 from queued.service.ipc.run_notes import RunNotes
 from queued.service.ipc.scoreboard import Scoreboard
@@ -44,17 +44,17 @@ Usage:
   queued --help | --version
 
 Options:
-  --db PATH            the database; made if it is not there
+  --db PATH            the database; created if it does not exist
   --config PATH        the conf file
   --workers N          how many jobs run at the same time
   --log-level LEVEL    debug, info, warning or error
   --log-format FORMAT  json, console, or auto: console on a terminal
   --background         leave the terminal once the workers are ready
   --log-file PATH      where --background writes its log
-  --check              only say whether the conf file, the database and their
-                       permissions are good; changes nothing
-  --reload PID         have a service under systemd read its conf file again,
-                       and wait until its settings are in force
+  --check              check the conf file, the database and their permissions;
+                       changes nothing
+  --reload PID         reload the conf file of a service under systemd, and
+                       wait until its settings are in force
   -h, --help           show this text
   --version            show the version
 
@@ -65,30 +65,30 @@ Signals:
                        interrupted; a bad file is refused
   USR1                 log a snapshot: what runs, what waits
   TTIN, TTOU           one worker more, one fewer, until the next HUP
-  CHLD                 internal: a child has ended
+  CHLD                 internal: a child has exited
 """
 
 _START_PATIENCE_S = 60.0
 
 
 def main() -> None:
-    """The program; ends the process with its exit code."""
+    """Runs the program and exits with its exit code."""
     fill_standard_streams()
     try:
         code = _run(sys.argv[1:])
     except DocoptExit:
         usage = USAGE.partition("\n\n")[2]
         message = explain(usage, sys.argv[1:])
-        _say(f"{message}\n(see: queued --help)")
+        _print_err(f"{message}\n(see: queued --help)")
         code = Exit.USAGE
     except QueuedError as error:
-        _say(str(error))
+        _print_err(str(error))
         code = error.exit_code
     sys.exit(int(code))
 
 
-def _say(text: str) -> None:
-    """What is wrong; to the journal as an error, so that `journalctl -p warning` shows it."""
+def _print_err(text: str) -> None:
+    """Prints an error, with its priority for the journal, so that `journalctl -p err` shows it."""
     priority = "<3>" if to_journal(2) else ""
     print(f"{priority}queued: {text}", file=sys.stderr)
 
@@ -112,7 +112,7 @@ def _run(arguments: list[str]) -> int:
         permissions.check_database(database, serving=True)
     if options["--check"]:
         return preflight.report(conf, database)
-    settings = origin.resolve(_prepare(database))
+    settings = _start_settings(origin, _prepare(database))
     ready_pipe = None
     if options["--background"]:
         log_path = os.path.abspath(options["--log-file"] or _log_path(database))
@@ -149,7 +149,7 @@ def _flags(options: dict[str, str | None]) -> dict[str, Value]:
 
 
 def _prepare(path: str) -> dict[str, str]:
-    """Makes or upgrades the database, and reads the stored settings."""
+    """Creates or upgrades the database; returns the stored settings."""
     store = SqliteStore(path, BusyHandler(_START_PATIENCE_S))
     if store.backup_path:
         print(
@@ -162,14 +162,26 @@ def _prepare(path: str) -> dict[str, str]:
         store.close()
 
 
+def _start_settings(origin: SettingsOrigin, stored: dict[str, str]) -> Settings:
+    """Returns the settings; stored rows that are not valid are reported and ignored.
+
+    A restarted dispatcher treats them in the same way, and they can be corrected while the service
+    runs. Raises ConfigError if a flag, a variable or the conf file is not valid.
+    """
+    refused = refused_rows(stored)
+    for key, error in refused.items():
+        _print_err(f"config set: {error}; ignored. To correct it: queuectl config unset {key}")
+    return origin.resolve({key: text for key, text in stored.items() if key not in refused})
+
+
 def _log_path(database: str) -> str:
-    """In a directory of its own: whatever is written beside the database wakes the dispatcher."""
+    """Returns the log file. Its own directory: writes beside the database wake the dispatcher."""
     directory, name = os.path.split(database)
     return os.path.join(directory, "log", f"{name}.log")
 
 
 def _report(started: Started, workers: int, log_path: str) -> int:
-    """Says how the start of --background went; returns the exit code."""
+    """Prints the result of a start with --background; returns the exit code."""
     if started.ready:
         noun = "worker is" if workers == 1 else "workers are"
         print(f"{workers} {noun} ready; the log is {log_path}")
@@ -182,7 +194,7 @@ def _report(started: Started, workers: int, log_path: str) -> int:
 
 
 def _open_log(path: str) -> int:
-    """The log file of --background, to be appended to. Raises QueuedError."""
+    """Opens the log file of --background for appending. Raises QueuedError."""
     flags = os.O_WRONLY | os.O_APPEND
     with named_errors(path):
         permissions.make_directory(os.path.dirname(path))
@@ -203,7 +215,7 @@ def _serve(database: str, origin: SettingsOrigin, settings: Settings, notify: Sd
         stop_requested_ms=None,
     )
     lock_path = instance_lock.path_of(database, name)
-    lock = instance_lock.create_locked(lock_path)  # never closed: children inherit it
+    lock = instance_lock.create_locked(lock_path)  # never closed, so that children inherit it
     supervisor = None
     try:
         scoreboard = Scoreboard(RunNotes(lock))
@@ -224,7 +236,8 @@ def _serve(database: str, origin: SettingsOrigin, settings: Settings, notify: Sd
     else:
         return supervisor.run()
     finally:
-        # Of one that served, it goes once all is recorded: its notes say what is left of us.
+        # After a service that was ready, the dispatcher removes it once all is recorded: until
+        # then a rescue needs the run notes in it.
         if supervisor is None or not supervisor.served:
             instance_lock.remove(lock_path)
 

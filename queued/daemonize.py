@@ -1,4 +1,4 @@
-"""`--background`: leaves the terminal, and stays with the caller until the service is ready."""
+"""`--background`: detaches the service, while the caller waits until it is ready."""
 
 import os
 import sys
@@ -7,24 +7,24 @@ from typing import NamedTuple
 from queued.core.errors import Exit
 
 
-class Attached(NamedTuple):
-    """In the process that becomes the service: the pipe to write to once it is ready."""
+class Detached(NamedTuple):
+    """The result in the service: the pipe that it must write to once it is ready."""
 
     ready_pipe: int
 
 
 class Started(NamedTuple):
-    """In the process that the user waits for: whether the service is ready, or how it ended."""
+    """The result in the caller: whether the service is ready, else its exit code."""
 
     ready: bool
     exit_code: int = 0
 
 
-def detach(log: int) -> Attached | Started:
-    """Forks the service off, in a session of its own with its output in the open log file.
+def detach(log: int) -> Detached | Started:
+    """Forks the service into its own session, with its output in the open log file.
 
-    Returns twice: `Attached` in the service; `Started` in the caller, when the service is ready or
-    has ended. Its end by a signal has the exit code of an internal error. Raises OSError.
+    Returns `Detached` in the service. Returns `Started` in the caller once the service is ready or
+    has ended; death by a signal is reported as an internal error. Raises OSError.
     """
     read, write = os.pipe2(os.O_CLOEXEC)
     pid = os.fork()
@@ -42,13 +42,13 @@ def detach(log: int) -> Attached | Started:
         os.dup2(descriptor, target)
     os.close(null)
     os.close(log)
-    return Attached(write)
+    return Detached(write)
 
 
 def fill_standard_streams() -> None:
-    """Opens /dev/null in place of each of the three that we were started without.
+    """Opens /dev/null as each standard stream that is closed.
 
-    Else the first files that we open would get their numbers, and what is printed.
+    Otherwise the next file that is opened would get its number, and receive what is printed.
     """
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass

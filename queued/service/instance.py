@@ -1,7 +1,7 @@
-"""The programs of the children of an instance, with the settings that they start with.
+"""The programs that an instance's children run, and the settings that they start with.
 
-All modules that they need are imported here, before the first fork: after an upgrade in place,
-a module that a child imported late would be another version's.
+This module imports all that the children need, before the first fork: a module that a child
+imported later could be another version's, after an upgrade in place.
 """
 
 import socket
@@ -17,7 +17,7 @@ from queued.service.worker.worker import Worker
 
 
 class InstancePrograms:
-    """See `forking.Programs`."""
+    """Implements `forking.Programs`."""
 
     def __init__(  # noqa: PLR0913 - all that the children share
         self,
@@ -42,13 +42,13 @@ class InstancePrograms:
         self._runs_lock = runs_lock
 
     def apply(self, settings: Settings, file: dict[str, Value]) -> None:
-        """Has children to come start with these settings, and the log of this process."""
+        """See `Programs.apply`."""
         self.settings = settings
         self._origin = self._origin._replace(file=file)
         self.log_output.configure(settings.log_level, settings.log_format)
 
     def run_dispatcher(self, supervisor: socket.socket) -> int:
-        """Runs a dispatcher; returns its exit code."""
+        """See `Programs.run_dispatcher`."""
         self.log_output.after_fork()
         return Dispatcher(
             database=self._database,
@@ -64,7 +64,7 @@ class InstancePrograms:
         ).run()
 
     def run_worker(self, number: int, dispatcher: socket.socket, lifeline: int) -> int:
-        """Runs a worker; returns its exit code."""
+        """See `Programs.run_worker`."""
         self.log_output.after_fork()
         return Worker(
             number=number,

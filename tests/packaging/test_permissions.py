@@ -152,7 +152,7 @@ def _tree(bed: Bed) -> str:
 def test_check_says_what_is_good_and_changes_nothing(stopped: Unit) -> None:
     check = ("queued", "--check", "--db", DATABASE, "--config", "/etc/queuectl.conf")
     before = stopped.bed.text("ls", "-la", "/var/lib/queued")
-    assert "not there yet" in stopped.bed.text(*check, user="queued")
+    assert "does not exist yet" in stopped.bed.text(*check, user="queued")
     assert stopped.bed.text("ls", "-la", "/var/lib/queued") == before
     name = stopped.add("true", user="queued")
     before = _tree(stopped.bed)

@@ -163,6 +163,20 @@ def test_a_job_whose_runs_were_set_back_runs_again(queue: Queue) -> None:
     assert service.stop() == 0
 
 
+def test_a_service_starts_without_the_stored_settings_that_are_wrong(queue: Queue) -> None:
+    for key, value in (("workers", "'many'"), ("kill_grace", "CAST(x'ff' AS TEXT)")):
+        sql(queue, f"INSERT INTO settings VALUES ('{key}', {value}, 0)")  # noqa: S608 - our own text
+    _set(queue, "default_timeout", "0.3")
+    service = queue.serve()
+    for key in ("workers", "kill_grace"):
+        assert f"queued: config set: {key} takes " in service.log_path.read_text()
+        assert service.logged("settings.refused")
+        assert queue.queuectl("config", "unset", key).returncode == 0
+    job = queue.wait(queue.add("sleep 60", max_retries=1))
+    assert job.last_error == "timeout", "the good rows are in force"
+    assert service.stop() == 0
+
+
 def test_a_setting_that_is_not_text_is_refused(queue: Queue) -> None:
     service = queue.serve()
     sql(queue, "INSERT INTO settings VALUES ('shutdown_grace', CAST(x'ff' AS TEXT), 0)")

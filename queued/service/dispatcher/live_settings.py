@@ -70,7 +70,7 @@ class LiveSettings:
 
     def _resolve(self) -> bool:
         """A row that is wrong changes nothing: the value of its setting stays as it is."""
-        refused = _wrong_rows(self._stored)
+        refused = refused_rows(self._stored)
         for key, error in refused.items():
             if self._refused.get(key) != error:
                 action = f"queuectl config set {key} to a value that it takes"
@@ -86,8 +86,8 @@ class LiveSettings:
         return bool(changed)
 
 
-def _wrong_rows(stored: dict[str, str]) -> dict[str, str]:
-    """Returns what is wrong with the rows whose settings do not take their values."""
+def refused_rows(stored: dict[str, str]) -> dict[str, str]:
+    """Returns the error of each stored row whose setting does not take its value, by key."""
     wrong = {}
     for key, text in stored.items():
         if key in SETTINGS and SETTINGS[key].stored:
