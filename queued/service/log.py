@@ -1,9 +1,11 @@
 """The service's log: one JSON object a line on standard output, or readable text on a terminal.
 
-All events are listed here, as noun.past_verb, with what they mean. A log that nothing reads never
-stops the service: lines are dropped, and the next line that can be written says how many.
+All events are listed here, each with its meaning; their names are a noun and a past participle. A
+log that nothing reads does not stop the service: lines are dropped, and the next line that can be
+written is preceded by their number.
 """
 
+import errno
 import os
 import select
 import socket
@@ -18,66 +20,66 @@ import structlog
 from queued.core import times
 
 EVENTS = {
-    "service.started": "the supervisor runs; its children are being forked",
+    "service.started": "the supervisor runs and will fork its children",
     "service.ready": "the database is open and a worker waits for work",
-    "service.draining": "asked to stop: running jobs may finish until the grace is over",
-    "service.stopping": "the grace is over or a second signal came: running jobs are ended",
-    "service.stopped": "all children are gone; the last line of a service",
-    "service.failed": "the service cannot go on; the last line of a service",
-    "service.resized": "a signal or a setting asks for more or fewer workers",
-    "service.described": "asked by USR1: the supervisor's view of its children",
-    "queue.described": "asked by USR1: how many jobs stand where, and what is running",
-    "reload.started": "HUP came; the dispatcher reads the conf file again",
-    "reload.finished": "the conf file was read again and its settings are in force",
-    "reload.not_recorded": "`queued --reload` cannot be told how the reload ended",
-    "reload.refused": "the conf file is wrong; nothing has changed",
-    "child.hung": "a child does not answer the watchdog's questions; it is killed",
+    "service.draining": "a stop was requested; running jobs may finish within shutdown_grace",
+    "service.stopping": "running jobs are ended; `cause` says why",
+    "service.stopped": "all children have exited; the last line of a service",
+    "service.failed": "the service ends with an error; the last line of a service",
+    "service.resized": "the number of workers was changed by a signal or a setting",
+    "service.described": "the answer to USR1: the supervisor's children",
+    "queue.described": "the answer to USR1: the number of jobs by state, and the running jobs",
+    "reload.started": "HUP was received; the dispatcher reads the conf file again",
+    "reload.finished": "the settings of the conf file are in force",
+    "reload.not_recorded": "the file that `queued --reload` waits for could not be written",
+    "reload.refused": "the conf file is not valid; no setting was changed",
+    "child.hung": "a child does not answer the watchdog; it is killed",
     "child.started": "a worker or the dispatcher was forked",
-    "child.exited": "it ended as it should",
-    "child.died": "it ended as it should not and is started again",
-    "child.not_started": "the system refused to fork; tried again later",
-    "child.leftovers_killed": "a dead worker's processes were killed",
-    "child.leftovers_stay": "something of a dead worker cannot be killed; its job waits",
-    "worker.orphaned": "the supervisor died or gave up; the worker ends its command and exits",
-    "worker.message_ignored": "a message about a run that is no longer the current one",
-    "worker.faulty": "a worker sent what is no message for the dispatcher; it is replaced",
+    "child.exited": "a child exited with code 0",
+    "child.died": "a child exited with an error or was killed by a signal",
+    "child.not_started": "a child could not be forked; tried again later",
+    "child.leftovers_killed": "processes that a dead worker left were killed",
+    "child.leftovers_stay": "processes that a dead worker left cannot be killed; its job waits",
+    "worker.orphaned": "no supervisor or dispatcher is left; the worker ends its run and exits",
+    "worker.message_ignored": "a worker received a message about a run that has ended",
+    "worker.faulty": "a worker sent an invalid message; it is killed and replaced",
     "job.claimed": "a job was handed to a worker",
-    "job.started": "a worker starts the command",
-    "job.start_refused": "the system has no process, memory or descriptor; tried again",
-    "job.cgroup_failed": "the kernel refuses a control group for a run; it goes without",
-    "job.unkillable": "what a job left may not be signalled by us; its worker waits until it ends",
-    "job.printed": "a line of a command's output, if the setting log_output asks for it",
-    "job.finished": "an attempt is recorded: how it ended and what becomes of the job",
-    "job.claim_lost": "a result came for a claim that is no longer in force; it was dropped",
-    "jobs.pruned": "ended jobs were removed that are older than the settings keep them",
-    "job.returned": "a job that was handed to a worker was not started, and is ready again",
-    "settings.applied": "the settings in force have changed",
-    "settings.refused": "a stored setting is wrong; its value before stays in force",
+    "job.started": "a worker starts the command of a run",
+    "job.start_refused": "no process, memory or descriptor for a run; tried again",
+    "job.cgroup_failed": "no control group could be made for a run; the run starts without one",
+    "job.unkillable": "processes of a job may not be signalled; its worker waits for their end",
+    "job.printed": "a line of a command's output; only with the setting log_output",
+    "job.finished": "a run was recorded: its outcome, and the next state of its job",
+    "job.claim_lost": "a result was dropped, because its claim is no longer in force",
+    "jobs.pruned": "ended jobs that were older than their retention were removed",
+    "job.returned": "a worker did not start a job that it had been given; the job is ready again",
+    "settings.applied": "settings have changed; the new values are in force",
+    "settings.refused": "a stored setting is not valid; the value before it stays in force",
     "clock.shifted": "the wall clock was set; waiting retries were moved along",
-    "database.locked": "another program has held the database for long; we wait",
-    "database.held_up": "another program keeps a transaction open, and the WAL grows meanwhile",
-    "database.refused": "a turn could not be made durable; it is tried again",
-    "database.recovered": "turns are durable again",
-    "database.watch_missing": "inotify is not to be had; we look for work now and then",
-    "instance.not_rescued": "something of a dead instance cannot be killed; its jobs wait",
-    "instance.rescued": "an instance that died was cleaned up and its claims settled",
-    "log.dropped": "so many lines before this one could not be written",
-    "process.failed": "a defect of ours; the traceback is in the line",
+    "database.locked": "another program holds the write lock of the database",
+    "database.wal_growing": "another program keeps a transaction open, so that the WAL grows",
+    "database.refused": "a transaction failed; it is tried again",
+    "database.recovered": "a transaction succeeded after `database.refused`",
+    "database.watch_missing": "inotify is not available; the database is read at intervals",
+    "instance.not_rescued": "processes of a dead instance cannot be killed; its jobs wait",
+    "instance.rescued": "the processes of a dead instance were killed and its claims settled",
+    "log.dropped": "lines before this one could not be written; `lines` is their number",
+    "process.failed": "an internal error; the line has the traceback",
 }
 
 Fields = MutableMapping[str, Any]
 Render = Callable[[Fields], bytes]
 Log = structlog.typing.FilteringBoundLogger
 
-_FIRST = ("ts", "level", "event", "instance", "role", "pid")  # as a reader looks for them
-_PATIENCE_S = 0.1  # so long a line waits for the reader of the log
+_FIRST = ("ts", "level", "event", "instance", "role", "pid")  # the first fields of each line
+_PATIENCE_S = 0.1  # how long a line waits for room in the pipe
 _PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}  # sd-daemon(3)
 
 
 class LogOutput:
-    """Where a process writes its log lines: from which level on, and in which style.
+    """The log of a process, with the lowest level that is written and the style of its lines.
 
-    `style` is json, console, or auto: console on a terminal.
+    `style` is json, console, or auto, which means console on a terminal.
     """
 
     def __init__(self, level: str, style: str) -> None:
@@ -88,7 +90,7 @@ class LogOutput:
         self._lines.configure(level, style)
 
     def after_fork(self) -> None:
-        """Forgets what the parent process dropped: the parent itself says so."""
+        """Resets the count of dropped lines, which the parent process reports itself."""
         self._lines.forget()
 
     def log(self, **bound: object) -> Log:
@@ -128,7 +130,7 @@ def _for_people() -> Render:
 
 
 def to_journal(descriptor: int) -> bool:
-    """Whether that is the journal itself: JOURNAL_STREAM may be inherited by anybody."""
+    """Returns whether the descriptor is the journal; JOURNAL_STREAM alone may be inherited."""
     try:
         found = os.fstat(descriptor)
     except OSError:
@@ -137,12 +139,12 @@ def to_journal(descriptor: int) -> bool:
 
 
 def _prioritized(render: Render) -> Render:
-    """With the priority that the journal takes off again: it makes `journalctl -p` work."""
+    """Adds the priority prefix, which the journal removes, so that `journalctl -p` works."""
     return lambda fields: b"<%d>%b" % (_PRIORITIES[fields["level"]], render(fields))
 
 
 class _Lines:
-    """Writes each line with one system call, so that lines of several processes do not mix."""
+    """Writes each line by one system call, so that lines of several processes do not mix."""
 
     def __init__(self, level: str, style: str) -> None:
         self._output = _Output()
@@ -168,9 +170,9 @@ class _Lines:
         return fields
 
     def msg(self, fields: Fields) -> None:
-        """Writes the line, or counts it as dropped.
+        """Writes the line, or counts it as dropped if the reader makes no room in time.
 
-        A reader that is merely slow loses nothing; one that has stopped delays one line only.
+        Only the first line that is dropped waits, so that a stopped reader delays one line.
         """
         line = self._render(fields) + b"\n"
         if self._dropped:
@@ -180,7 +182,7 @@ class _Lines:
             left = self._output.write(content, 0.0 if self._dropped else _PATIENCE_S)
         except OSError:
             left = content
-        begun = len(left) < len(line)  # what is left of a line must precede the next one
+        begun = len(left) < len(line)  # the rest of a line must precede the next line
         self._rest = left if begun else left[: len(left) - len(line)]
         self._dropped = 0 if begun else self._dropped + 1
 
@@ -194,17 +196,19 @@ class _Lines:
 class _Output:
     """Standard output, written without blocking.
 
-    O_NONBLOCK belongs to the open file description, which other programs share with us: it must
-    not be set there. A pipe or a terminal is opened once more, so that we have a description of
-    our own; a socket can be asked for each packet. Where the second opening is forbidden (a pipe
-    of another user, as under supervisord), poll(2) says if there is room before each piece of
-    PIPE_BUF bytes, which a pipe takes whole. A file never blocks for its reader's sake.
+    O_NONBLOCK must not be set on the open file description, because other programs share it. A
+    pipe or a terminal is opened once more, which makes a description of our own. A socket takes a
+    flag with each packet. If a pipe may not be opened again (it is another user's, as under
+    supervisord), each piece of PIPE_BUF bytes is written with RWF_NOWAIT after poll(2) has found
+    room. Linux before 6.4 knows that flag only for files: there a write can block if another
+    process fills the pipe between the two calls. A file never blocks because of its reader.
     """
 
     def __init__(self) -> None:
         self._descriptor = 1
         self._socket: socket.socket | None = None
-        self._piece = 1 << 30
+        self._piece = 1 << 30  # bytes to write at once
+        self._shared = False  # whether other programs share the open file description
         mode = os.fstat(1).st_mode
         if stat.S_ISSOCK(mode):
             self._socket = socket.socket(fileno=os.dup(1))
@@ -213,7 +217,7 @@ class _Output:
             try:
                 self._descriptor = os.open("/proc/self/fd/1", flags)
             except OSError:
-                self._piece = select.PIPE_BUF
+                self._piece, self._shared = select.PIPE_BUF, True
         self._room = select.poll()
         self._room.register(self._descriptor, select.POLLOUT)
 
@@ -229,4 +233,10 @@ class _Output:
     def _write(self, content: bytes) -> int:
         if self._socket is not None:
             return self._socket.send(content, socket.MSG_DONTWAIT)
+        if self._shared:
+            try:
+                return os.pwritev(self._descriptor, [content], -1, os.RWF_NOWAIT)
+            except OSError as error:
+                if error.errno != errno.EOPNOTSUPP:
+                    raise
         return os.write(self._descriptor, content)

@@ -87,14 +87,14 @@ def test_a_transaction_that_was_forgotten_holds_nobody_up_and_is_told_of(scene: 
             scene.queue.wait(name)
         assert wal.stat().st_size > 64 * MIB, "or this test shows nothing"
         n = 0
-        while not service.logged("database.held_up"):
+        while not service.logged("database.wal_growing"):
             scene.queue.wait(scene.add(f"small{(n := n + 1)}", "sleep 0.1"))
         shell.communicate()
     for n in range(20):
         scene.queue.wait(scene.add(f"after{n}", "true"))
     assert wal.stat().st_size <= 16 * MIB
     assert scene.broken() == []
-    (told,) = service.logged("database.held_up")
+    (told,) = service.logged("database.wal_growing")
     assert told["level"] == "warning"
     assert told["wal_bytes"] > 64 * MIB
 

@@ -128,6 +128,31 @@ def test_a_pipe_of_another_user_does_not_block_either(reader: Reader) -> None:
     os.close(reader.theirs)
 
 
+# The room that poll(2) has found is gone: another process was faster.
+RACED = """
+import select
+class Room:
+    def register(self, *_):
+        pass
+    def poll(self, *_):
+        return [1]
+select.poll = Room
+"""
+
+
+def test_a_pipe_of_another_user_that_fills_after_the_look_does_not_block() -> None:
+    reader = Reader("pipe")
+    try:
+        os.pwritev(reader.theirs, [b"\n"], -1, os.RWF_NOWAIT)
+    except OSError:
+        pytest.skip("this kernel has no RWF_NOWAIT for pipes")
+    program = RACED + FOREIGN
+    subprocess.run([sys.executable, "-c", program], stdout=reader.theirs, check=True, timeout=20)
+    assert events(reader.read())
+    os.close(reader.theirs)
+    reader.close()
+
+
 APPENDED = """
 from queued.service.log import LogOutput
 LogOutput("info", "json").log().info("service.started")

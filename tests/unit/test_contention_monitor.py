@@ -50,11 +50,11 @@ def test_a_log_that_grows_on_is_told_once_each_time(told: Told) -> None:
     told.turns(SHORT, 10, grows=True)
     assert told.lines == []
     told.turns(LONG, 30, grows=True)
-    assert told.events() == ["database.held_up"]
+    assert told.events() == ["database.wal_growing"]
     assert LONG < told.lines[0]["wal_bytes"] < LONG + 100
     told.turns(SHORT, 2)
     told.turns(LONG, 10, grows=True)
-    assert told.events() == ["database.held_up"] * 2
+    assert told.events() == ["database.wal_growing"] * 2
 
 
 def test_one_that_a_large_batch_has_left_is_nobodys_business(told: Told) -> None:
@@ -64,7 +64,7 @@ def test_one_that_a_large_batch_has_left_is_nobodys_business(told: Told) -> None
     told.turns(LONG - 1000, 2, grows=True)
     assert told.lines == [], "it was used again, and is looked at anew"
     told.turns(LONG + 100, 10, grows=True)
-    assert told.events() == ["database.held_up"]
+    assert told.events() == ["database.wal_growing"]
 
 
 def test_one_that_is_long_for_a_moment_is_nobodys_business(told: Told) -> None:

@@ -51,7 +51,7 @@ class ContentionMonitor:
         elif size > self._open_bytes and now_s >= self._open_s and not self._open_warned:
             self._open_warned = True
             self._log.warning(
-                "database.held_up",
+                "database.wal_growing",
                 database=self._database,
                 wal_bytes=size,
                 action="end the program that keeps a transaction open: lsof on the file names it",
