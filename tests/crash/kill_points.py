@@ -69,7 +69,7 @@ def _in_hand(arguments: tuple[Any, ...], _result: object) -> bool:
 
 
 def _worker(arguments: tuple[Any, ...], _result: object) -> bool:
-    return bool(arguments[1].slot > 0)
+    return bool(arguments[1].child.slot > 0)
 
 
 def _workers_live(_arguments: tuple[Any, ...], _result: object) -> bool:
@@ -81,11 +81,15 @@ def _anything_lost(arguments: tuple[Any, ...], _result: object) -> bool:
     return bool(arguments[2])
 
 
+def _worker_lost(arguments: tuple[Any, ...], _result: object) -> bool:
+    return any(ended.lost_run for ended in arguments[1])
+
+
 STORE = "queued.store.sqlite.client_store:SqliteStore"
 LEDGER = "queued.store.sqlite.dispatcher_store:SqliteLedger"
 DISPATCHER = "queued.service.dispatcher.dispatcher:Dispatcher"
 WORKER = "queued.service.worker.worker:Worker"
-STAFF = "queued.service.supervisor.process_manager:ProcessManager"
+PROCESSES = "queued.service.supervisor.process_manager:ProcessManager"
 RESCUER = "queued.service.dispatcher.rescuer:Rescuer"
 
 POINTS = {
@@ -117,13 +121,13 @@ POINTS = {
     "hand: given back": Point("queued.service.dispatcher.turn:TurnRunner", "_returned"),
     "hand: undone, not committed": Point(LEDGER, "release", _true, after=True),
     "worker: dead, its orphans alive": Point(
-        "queued.service.supervisor.orphan_reaper:OrphanReaper", "kill", _anything_lost
+        "queued.service.supervisor.orphan_reaper:OrphanReaper", "leftovers", _anything_lost
     ),
     "worker: dead, its orphans killed": Point(
-        "queued.service.supervisor.orphan_reaper:OrphanReaper", "kill", _anything_lost, after=True
+        PROCESSES, "_kill_leftovers", _worker_lost, after=True
     ),
-    "worker: dead, not made known": Point(STAFF, "_report_death", _worker),
-    "worker: dead, made known": Point(STAFF, "_report_death", _worker, after=True),
+    "worker: dead, not made known": Point(PROCESSES, "_report_death", _worker),
+    "worker: dead, made known": Point(PROCESSES, "_report_death", _worker, after=True),
     "worker: forked, not made known": Point(
         "queued.service.supervisor.forking:Forker", "worker", after=True
     ),

@@ -3,6 +3,8 @@
 import os
 import re
 import signal
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ from typing import Any
 import pytest
 
 from queued.__main__ import USAGE
-from queued.core.errors import ConfigError
+from queued.core.errors import ConfigError, Exit
 from queued.service.dispatcher.live_settings import SettingsOrigin
 from queued.store import paths
 from tests.service import Queue, Service, eventually
@@ -136,6 +138,35 @@ def test_hup_while_no_dispatcher_answers_is_answered_by_the_next(queue: Queue) -
     service.kill(service.child(0))
     eventually(lambda: _reloads(service))
     assert service.logged("settings.applied")[-1]["kill_grace"] == 7.0
+
+
+def test_of_two_reloads_at_once_each_hears_of_its_own(queue: Queue) -> None:
+    """The conf file is a pipe here, so that each reload reads what it is given."""
+    path = conf(queue, "")
+    env = {"RUNTIME_DIRECTORY": str(queue.directory)}
+    service = queue.serve("--config", str(path), workers=1, env=env)
+    path.unlink()
+    os.mkfifo(path, 0o600)
+    first = _reloader(service, env, after=0)
+    second = _reloader(service, env, after=1)
+    path.write_text("kill_grace = -1\n")
+    assert "kill_grace takes a number" in first.communicate(timeout=20)[1]
+    assert first.returncode == Exit.CONFIG
+    assert second.poll() is None
+    path.write_text("kill_grace = 7\n")
+    assert second.communicate(timeout=20) == ("", "")
+    assert second.returncode == Exit.DONE
+    assert service.logged("settings.applied")[-1]["kill_grace"] == 7.0
+
+
+def _reloader(service: Service, env: dict[str, str], *, after: int) -> subprocess.Popen[str]:
+    """Starts `queued --reload` and waits until its reload has begun, `after` so many others."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "queued", "--reload", str(service.pid)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **env},
+    )  # fmt: skip
+    eventually(lambda: len(service.logged("reload.started")) == after + 1)
+    return process
 
 
 WITHOUT_LEVEL = """

@@ -1,4 +1,4 @@
-"""Who counts as hung, and when a watchdog may be told that all is well."""
+"""Which children count as hung, and when all are healthy."""
 
 from queued.service.supervisor.children import Child
 from queued.service.supervisor.watchdog import Finding, Watchdog
@@ -14,9 +14,9 @@ class Children:
         self.living = [DISPATCHER, WORKER]
         self.health = Watchdog(limit_s, self.answers_s.__getitem__)
 
-    def look(self, now_s: float) -> Finding:
+    def check(self, now_s: float) -> Finding:
         assert self.health.due(now_s)
-        return self.health.look(self.living, now_s)
+        return self.health.check(self.living, now_s)
 
     def all_answer(self, now_s: float) -> None:
         self.answers_s.update(dict.fromkeys(self.answers_s, now_s))
@@ -30,7 +30,7 @@ def test_without_a_watchdog_nobody_is_ever_asked() -> None:
 
 def test_all_are_asked_six_times_in_the_limit() -> None:
     children = Children()
-    assert children.look(10.0).to_ask == [DISPATCHER, WORKER]
+    assert children.check(10.0).to_ping == [DISPATCHER, WORKER]
     assert children.health.next_s == 11.0
     assert not children.health.due(10.9)
 
@@ -38,45 +38,45 @@ def test_all_are_asked_six_times_in_the_limit() -> None:
 def test_it_is_well_while_all_answer() -> None:
     children = Children()
     for now_s in (10.0, 11.0, 12.0, 13.0):
-        assert children.look(now_s) == Finding([], [DISPATCHER, WORKER], well=True)
+        assert children.check(now_s) == Finding([], [DISPATCHER, WORKER], healthy=True)
         children.all_answer(now_s + 0.1)
 
 
 def test_who_is_silent_to_two_questions_hangs_and_meanwhile_it_is_not_well() -> None:
     children = Children()
-    children.look(10.0)
+    children.check(10.0)
     children.answers_s[0] = 10.1
-    assert children.look(11.0) == Finding([], [DISPATCHER, WORKER], well=False)
+    assert children.check(11.0) == Finding([], [DISPATCHER, WORKER], healthy=False)
     children.answers_s[0] = 11.1
-    assert children.look(12.0) == Finding([WORKER], [DISPATCHER], well=False)
+    assert children.check(12.0) == Finding([WORKER], [DISPATCHER], healthy=False)
 
 
 def test_one_that_answers_late_is_forgiven() -> None:
     children = Children()
-    children.look(10.0)
+    children.check(10.0)
     children.all_answer(10.1)
-    children.look(11.0)
+    children.check(11.0)
     children.answers_s[0] = 11.1
-    assert not children.look(12.0).well
+    assert not children.check(12.0).healthy
     children.all_answer(12.05)
-    assert children.look(13.0).well
+    assert children.check(13.0).healthy
 
 
 def test_the_one_that_takes_its_place_starts_anew() -> None:
     children = Children()
     for now_s in (10.0, 11.0, 12.0):
         children.answers_s[0] = now_s
-        found = children.look(now_s)
+        found = children.check(now_s)
     assert found.hung == [WORKER]
     children.living = [DISPATCHER, Child(1, 202, 12.0)]
     children.answers_s[0] = 13.0
-    assert children.look(13.0).well
+    assert children.check(13.0).healthy
 
 
 def test_a_machine_that_slept_is_no_hang() -> None:
     children = Children()
-    children.look(10.0)
+    children.check(10.0)
     # Nobody ran for an hour; the question of before is still to be answered.
-    assert children.look(3610.0).hung == []
+    assert children.check(3610.0).hung == []
     children.all_answer(3610.1)
-    assert children.look(3611.0).well
+    assert children.check(3611.0).healthy

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from queued.core.backoff import restart_s
 from queued.service.ipc.scoreboard import DISPATCHER
 
-_SETTLED_S = 10.0  # a child that lived this long had a good start
+_EARLY_S = 10.0  # a child that fails sooner counts as a failed start
 
 
 class Child(NamedTuple):
@@ -25,31 +25,32 @@ class Child(NamedTuple):
 
 
 class Children:
-    """The slots, which are to be filled, and the children that live in them."""
+    """The slots that must be filled, and the child that lives in each."""
 
     def __init__(self, workers: int) -> None:
         self.workers = workers
         self.restart_workers = True
         self.restart_dispatcher = True
         self._living: dict[int, Child] = {}
-        self._deaths: dict[int, int] = {}
+        self._failed_starts: dict[int, int] = {}  # in a row, by slot
         self._start_s: dict[int, float] = {}
-        self.blocked_slots: set[int] = set()  # must stay empty for now
+        self.blocked_slots: set[int] = set()  # nothing may start in them yet
 
-    def started(self, slot: int, pid: int, now_s: float) -> None:
-        """Enters a child that was forked for the slot."""
-        self._living[slot] = Child(slot, pid, now_s)
+    def started(self, slot: int, pid: int, now_s: float) -> Child:
+        """Adds the child that was forked for the slot, and returns it."""
+        child = self._living[slot] = Child(slot, pid, now_s)
+        return child
 
     def ended(self, pid: int, now_s: float, *, clean: bool) -> Child | None:
-        """Removes a child that has died and returns it; None if the process is no child of ours.
+        """Removes a child that has exited and returns it; None if the table has no such pid.
 
-        The next start in its slot may have to wait.
+        `clean`: its exit code is 0, so that the next start in its slot is due at once.
         """
         child = next((child for child in self._living.values() if child.pid == pid), None)
         if child is None:
             return None
         del self._living[child.slot]
-        self.failed(child.slot, now_s, early=now_s - child.started_s < _SETTLED_S and not clean)
+        self.failed(child.slot, now_s, early=now_s - child.started_s < _EARLY_S and not clean)
         return child
 
     def failed(self, slot: int, now_s: float, *, early: bool) -> float:
@@ -57,17 +58,17 @@ class Children:
 
         `early`: the start failed, or the child died soon after it.
         """
-        self._deaths[slot] = self._deaths.get(slot, 0) + 1 if early else 0
-        wait_s = restart_s(self._deaths[slot])
+        self._failed_starts[slot] = self._failed_starts.get(slot, 0) + 1 if early else 0
+        wait_s = restart_s(self._failed_starts[slot])
         self._start_s[slot] = now_s + wait_s
         return wait_s
 
     def living(self) -> list[Child]:
-        """Returns all that live, the dispatcher first."""
+        """Returns the living children, the dispatcher first."""
         return sorted(self._living.values())
 
     def living_workers(self) -> list[Child]:
-        """Returns the workers that live."""
+        """Returns the living workers."""
         return [child for child in self.living() if child.slot != DISPATCHER]
 
     def dispatcher(self) -> Child | None:
@@ -79,7 +80,7 @@ class Children:
         return [child for child in self.living_workers() if child.slot > self.workers]
 
     def due(self, now_s: float) -> list[int]:
-        """Returns the slots to fill now, the dispatcher first."""
+        """Returns the empty slots whose start is due, the dispatcher first."""
         return [slot for slot in self._empty() if self._start_s.get(slot, 0.0) <= now_s]
 
     def next_s(self) -> float | None:

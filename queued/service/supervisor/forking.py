@@ -1,11 +1,11 @@
-"""Forks the dispatcher and the workers. Only here is `os.fork` called in a running service."""
+"""Forks the dispatcher and the workers. A running service forks nowhere else."""
 
 import errno
 import os
 import signal
 import socket
 from collections.abc import Callable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from queued.core.errors import Exit
 from queued.core.settings import Settings, Value
@@ -29,7 +29,7 @@ class Programs(Protocol):
         ...
 
     def apply(self, settings: Settings, file: dict[str, Value]) -> None:
-        """Has children to come start with these settings, and this process log by them."""
+        """Starts later children with these settings, and applies them to this process's log."""
         ...
 
     def run_dispatcher(self, supervisor: socket.socket) -> int:
@@ -41,11 +41,18 @@ class Programs(Protocol):
         ...
 
 
-class Forker:
-    """Holds what children inherit: their sockets, and a pipe that closes when the supervisor dies.
+class ForkedDispatcher(NamedTuple):
+    """A new dispatcher, and the channel to it."""
 
-    Of each worker's socket pair the supervisor keeps the dispatcher's end, so that it can be
-    passed to the next dispatcher, too.
+    pid: int
+    channel: channel.Channel
+
+
+class Forker:
+    """Holds the descriptors that children inherit.
+
+    These are one socket pair for each worker, of which the supervisor keeps the dispatcher's end
+    so that the next dispatcher can have it, and a pipe that closes when the supervisor dies.
     """
 
     def __init__(self, programs: Programs) -> None:
@@ -55,20 +62,20 @@ class Forker:
         self._lifeline = os.pipe2(os.O_CLOEXEC)
         self._files_limit = descriptors.raise_limit()
 
-    def dispatcher(self) -> tuple[int, channel.Channel]:
-        """Forks a dispatcher; returns its pid and the channel to it. Raises OSError."""
+    def dispatcher(self) -> ForkedDispatcher:
+        """Forks a dispatcher. Raises OSError."""
         ours, theirs = channel.pair()
         with theirs:
             pid = self._fork(
                 lambda: self._programs.run_dispatcher(theirs),
                 close=[ours, *self._worker_sockets.values()],
             )
-        return pid, channel.Channel(ours)
+        return ForkedDispatcher(pid, channel.Channel(ours))
 
     def worker(self, slot: int, dispatcher: channel.Channel | None) -> int:
-        """Forks a worker, which has no use for the channel to the dispatcher; returns its pid.
+        """Forks a worker and returns its pid. The worker closes the channel to the dispatcher.
 
-        Raises OSError, also while the dispatcher could not have a descriptor for the worker.
+        Raises OSError, also if the dispatcher has no descriptor left for the worker.
         """
         ours, theirs = channel.pair()
         inherited: list[Closable] = [ours, *self._worker_sockets.values()]
@@ -93,19 +100,19 @@ class Forker:
         return self._worker_sockets[slot]
 
     def disconnect(self, slot: int) -> None:
-        """Closes the dispatcher's end of the worker in this slot, which is dead."""
+        """Closes the connection to the worker in this slot, which is dead; safe to call twice."""
         if (ours := self._worker_sockets.pop(slot, None)) is not None:
             ours.close()
 
     def disconnect_all(self) -> None:
-        """Closes all of them: without a dispatcher, workers see that none will come."""
+        """Closes all connections, so that workers see that no dispatcher will come."""
         for slot in list(self._worker_sockets):
             self.disconnect(slot)
 
     def _fork(self, run: Callable[[], int], close: list[Closable]) -> int:
-        """Forks a child that closes what is not its own and exits with what `run` returns.
+        """Forks a child that closes `close`, runs `run` and exits with the code that it returns.
 
-        Signals are blocked until the child has handlers of its own, so that none is lost.
+        Signals stay blocked until the child has its own handlers, so that none is lost.
         """
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         try:
@@ -120,11 +127,11 @@ class Forker:
         try:
             signal.set_wakeup_fd(-1)
             pdeathsig.go_on_without_parent()
-            os.close(self._lifeline[1])  # while the supervisor holds it, children are not orphaned
-            for own in close:
-                own.close()
+            os.close(self._lifeline[1])  # only the supervisor keeps it open
+            for inherited in close:
+                inherited.close()
             code = run()
-        except BaseException:  # noqa: BLE001 - the outermost: what it was is in the log
+        except BaseException:  # noqa: BLE001 - the outermost handler of the child: logged
             self._programs.log("child").exception("process.failed")
         finally:
             os._exit(code)

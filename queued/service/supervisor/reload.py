@@ -1,8 +1,8 @@
-"""How `queued --reload PID` learns how the reload ended.
+"""Tells `queued --reload PID` how the reload ended.
 
-It sends HUP and waits; systemd has `ExecReload=` do that, so that `systemctl reload` returns when
-the settings are in force, and fails if the conf file was refused. The service writes the outcome
-into a file of its runtime directory, the only place that both processes know.
+That command sends HUP to the service and waits, as the `ExecReload=` of the unit, so that
+`systemctl reload` returns when the settings are in force, and fails if the conf file was refused.
+The service writes the outcome to a file in its runtime directory, which both processes know.
 """
 
 import json
@@ -16,19 +16,19 @@ from typing import NamedTuple
 from queued.core.errors import ConfigError, NotFoundError, QueuedError, UsageError
 
 _POLL_MS = 20
-_KEPT = 100  # refusals
+_KEPT = 100  # the newest refusals
 
 
 class Record(NamedTuple):
-    """How many reloads have begun, how many have ended, and the refusals by number."""
+    """How many reloads have begun and ended, and the errors of those that were refused."""
 
     begun: int = 0
     ended: int = 0
-    refused: dict[str, str] = {}  # noqa: RUF012 - never changed
+    refused: dict[str, str] = {}  # noqa: RUF012 - never changed; by number
 
 
 class ReloadFile:
-    """The record of the reloads of one service; nowhere if there is no runtime directory."""
+    """The record of one service's reloads. Without a runtime directory no file is written."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         directory = environment.get("RUNTIME_DIRECTORY", "").partition(":")[0]
@@ -42,19 +42,19 @@ class ReloadFile:
 
     @property
     def pending(self) -> bool:
-        """Whether a reload has begun and not ended."""
+        """Whether a reload has begun and has not ended."""
         return self._record.ended < self._record.begun
 
     def reset(self) -> None:
-        """Overwrites what another service left. Raises OSError, as the others do."""
+        """Overwrites the record of an earlier service. Raises OSError, as `begin` and `end` do."""
         self._write(Record())
 
     def begin(self) -> None:
-        """Writes that one more reload has begun."""
+        """Records that one more reload has begun."""
         self._write(self._record._replace(begun=self._record.begun + 1))
 
     def end(self, number: int, refused: str | None) -> None:
-        """Writes that all reloads up to this number have ended, and why they were refused."""
+        """Records that all reloads up to this number have ended; `refused` is the error, if any."""
         kept = dict(self._record.refused)
         if refused is not None:
             kept |= {str(n): refused for n in range(self._record.ended + 1, number + 1)}
@@ -71,7 +71,7 @@ class ReloadFile:
         os.replace(new, self._path)
 
     def read(self) -> Record:
-        """Returns the record of the service, which is another process. Raises UsageError."""
+        """Returns the record that the service wrote. Raises UsageError without a directory."""
         if self._path is None:
             msg = "--reload needs the RUNTIME_DIRECTORY of systemd; send HUP and look at the log"
             raise UsageError(msg)
@@ -85,11 +85,12 @@ class ReloadFile:
 def reload(pid: int, file: ReloadFile) -> None:
     """Has the service read its conf file again and waits until the settings are in force.
 
-    Raises ConfigError with the reason if the file was refused.
+    Raises ConfigError if the file was refused, NotFoundError if there is no such process,
+    QueuedError if the service ends meanwhile.
     """
-    # The next reload begins after this, so that it reads the file as it is now.
+    # A reload of this number begins after this line, so that it reads the file as it is now.
     number = file.read().begun + 1
-    # `systemctl stop` ends this process, too, and that is no failure.
+    # `systemctl stop` terminates this process, too, which must not count as a failed reload.
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))
     try:
         process = os.pidfd_open(pid)
@@ -97,10 +98,10 @@ def reload(pid: int, file: ReloadFile) -> None:
     except OSError as error:
         msg = f"cannot signal the process {pid}: {error.strerror}"
         raise NotFoundError(msg) from None
-    dead = select.poll()
-    dead.register(process, select.POLLIN)
+    exit_poll = select.poll()
+    exit_poll.register(process, select.POLLIN)
     while (record := file.read()).ended < number:
-        if dead.poll(_POLL_MS):
+        if exit_poll.poll(_POLL_MS):
             msg = "the service ended during the reload; see its log"
             raise QueuedError(msg)
     if (refused := record.refused.get(str(number))) is not None:

@@ -1,8 +1,7 @@
 """Notifies systemd through sd_notify(3), and the caller of `--background` through a pipe.
 
-Never blocks. While systemd does not read its socket, the messages that matter are kept in their
-order for the next `flush`; a status line replaces the one before it, and what is sent at regular
-intervals anyway is dropped.
+Never blocks. While systemd does not read its socket, messages wait in their order for the next
+`flush`. A status line replaces one that waits, and messages that are repeated anyway are dropped.
 """
 
 import os
@@ -29,36 +28,36 @@ class SdNotify:
         self._line = ""
 
     def ready(self) -> None:
-        """The service can do its work, or has done what `reloading` began."""
+        """Reports that the service is ready, at its start or after a reload."""
         self._send("READY=1")
         if self._ready_pipe is not None:
-            with suppress(BrokenPipeError):  # the caller has not waited
+            with suppress(BrokenPipeError):  # the caller has exited
                 os.write(self._ready_pipe, b"1")
             os.close(self._ready_pipe)
             self._ready_pipe = None
 
     def status(self, line: str) -> None:
-        """One line for `systemctl status`; sent when it has changed."""
+        """Sends the line that `systemctl status` shows, if it has changed."""
         if line != self._line:
             self._line = line
             self._waiting = [text for text in self._waiting if not text.startswith("STATUS=")]
             self._send(f"STATUS={line}")
 
     def watchdog(self) -> None:
-        """All is well."""
+        """Reports that the service does not hang."""
         self._try("WATCHDOG=1")
 
     def reloading(self) -> None:
-        """The conf file is read again; `ready` follows."""
+        """Reports that a reload has begun; `ready` must follow."""
         now_us = int(times.monotonic_s() * 1_000_000)
         self._send(f"RELOADING=1\nMONOTONIC_USEC={now_us}")
 
     def extend(self, seconds: float) -> None:
-        """What is going on takes longer; the next message comes within this time."""
+        """Asks for more time; the next message must come within these seconds."""
         self._try(f"EXTEND_TIMEOUT_USEC={int(seconds * 1_000_000)}")
 
     def stopping(self) -> None:
-        """The service is on its way out."""
+        """Reports that the shutdown has begun."""
         self._send("STOPPING=1")
 
     def flush(self, now_s: float) -> float | None:

@@ -1,23 +1,23 @@
-"""The stages of a service on its way out, and which event leads from which stage to which.
+"""The stages of a shutdown, and the moves between them as a table.
 
-Pure data: the supervisor does what entering a stage asks for.
+Pure data: the supervisor performs the entry action of each stage.
 """
 
 from enum import IntEnum, StrEnum
 
 
 class Stage(IntEnum):
-    """How far the service is on its way out; it never goes back."""
+    """How far the shutdown has come. No move leads back."""
 
     RUNNING = 0
     DRAINING = 1  # workers finish what they run
     STOPPING = 2  # workers end what they run
     FINISHING = 3  # no worker is left; the dispatcher records the rest
-    ABANDONED = 4  # all processes are killed, though not all is recorded
+    ABANDONED = 4  # all processes are killed; some results may not be recorded
 
 
 class Event(StrEnum):
-    """What moves a service on; the value is the cause in the log."""
+    """What may move the service to another stage. The value is the cause in the log."""
 
     SIGNAL = "TERM or INT"
     STOP_REQUESTED = "worker stop"
@@ -45,5 +45,5 @@ MOVES = {
 
 
 def next_stage(stage: Stage, event: Event) -> Stage:
-    """Returns the stage after the event: the same one if the event means nothing in it."""
+    """Returns the stage that follows; the same one if the event changes nothing."""
     return MOVES.get((stage, event), stage)

@@ -1,9 +1,9 @@
-"""The supervisor: keeps the dispatcher and the workers alive, and turns signals into decisions.
+"""The supervisor: restarts the dispatcher and the workers when they die, and handles signals.
 
-It never opens the database and never waits for anything but its own poll.
+It never opens the database, and blocks only in the wait of its event loop.
 
     TERM, INT    drain: running jobs finish; a second one, or the end of the grace, ends them
-    HUP          the dispatcher reads the conf file again and applies it
+    HUP          reload: the dispatcher reads the conf file again and applies it
     USR1         log a snapshot
     TTIN, TTOU   one worker more, one fewer
 """
@@ -34,6 +34,7 @@ from queued.service.linux import pdeathsig
 from queued.service.linux.event_loop import EventLoop
 from queued.service.linux.signals import Signals
 from queued.service.supervisor.children import Children
+from queued.service.supervisor.dispatcher_link import DispatcherLink
 from queued.service.supervisor.forking import Forker, Programs
 from queued.service.supervisor.process_manager import ProcessManager
 from queued.service.supervisor.reload import ReloadFile
@@ -46,8 +47,8 @@ _HANDLED = (
     signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGHUP,
     signal.SIGUSR1, signal.SIGTTIN, signal.SIGTTOU,
 )  # fmt: skip
-_RECORD_S = 10.0  # a stop waits so long for results to be recorded once no command runs
-_STOP_INTERVAL_S = 0.5  # between looks at what still runs
+_RECORD_S = 10.0  # how long a stop waits for results to be recorded after the last command
+_STOP_INTERVAL_S = 0.5  # between two checks whether commands run, during a stop
 
 
 class Supervisor:
@@ -58,32 +59,34 @@ class Supervisor:
         self._programs = programs
         self._log = programs.log("supervisor")
         self._status = StatusReporter(notify)
-        self._extra = 0  # workers more or fewer than the settings want, by signal
+        self._extra = 0  # workers that TTIN and TTOU have added; negative: removed
         self._watchdog = Watchdog(watchdog_s(environment), scoreboard.answered_s)
         self._reloads = ReloadFile(environment)
         self._loop = EventLoop()
         self._signals = Signals(_HANDLED)
         pdeathsig.die_with_supervisord(environment)
         self._children = Children(programs.settings.workers)
+        self._dispatcher = DispatcherLink(self._loop, self._handle_messages)
         self._processes = ProcessManager(
-            self._children, Forker(programs), scoreboard, self._loop, self._handle_messages
+            self._children, Forker(programs), scoreboard, self._dispatcher
         )
-        self._processes.take_over()
+        self._processes.adopt()
         self._stage = Stage.RUNNING
         self._grace_end_s = times.NEVER_S
-        self._commands_ran_s = 0.0  # on the way out: when a command was seen to run last
+        self._commands_ran_s = 0.0  # during a stop: when a command was last found running
+        self._notify_again_s: float | None = None  # messages to systemd wait until then
         self._fatal: Fatal | None = None
 
     @property
     def served(self) -> bool:
-        """Whether the service was ready once."""
+        """Whether the service has been ready."""
         return self._status.announced
 
     def run(self) -> int:
-        """Serves until it is told to stop and all children are gone; returns the exit code."""
-        gc.freeze()  # children share what is never freed
+        """Serves until a stop has ended all children; returns the exit code."""
+        gc.freeze()  # so that a collection does not write to the memory that children share
         self._loop.add(self._signals.fileno(), self._handle_signals)
-        self._record(self._reloads.reset)
+        self._write_reload(self._reloads.reset)
         self._log.info("service.started", workers=self._children.workers)
         while True:
             self._processes.reap(self._log)
@@ -92,9 +95,10 @@ class Supervisor:
                 return self._log_exit()
             self._processes.start_due(self._log)
             self._notify()
+            self._dispatcher.flush()
             self._loop.wait(self._timeout_s())
 
-    # What wakes it
+    # Events
 
     def _handle_signals(self) -> None:
         for number in self._signals.drain():
@@ -122,9 +126,9 @@ class Supervisor:
                 case Reloaded():
                     self._end_reload(message)
                 case DeathsRecorded():
-                    self._processes.deaths_recorded(message.number)
+                    self._dispatcher.on_deaths_recorded(message.number)
                 case WorkerFaulty():
-                    self._processes.replace(message)
+                    self._processes.kill_faulty(message)
                 case Load():
                     self._status.load = message
                 case StopRequested():
@@ -132,10 +136,10 @@ class Supervisor:
                 case Fatal():
                     self._fatal = message
 
-    # The way out
+    # The shutdown
 
     def _advance_shutdown(self) -> None:
-        """Moves the service on by what has happened since the last look."""
+        """Makes the moves that deadlines, the end of the last worker and a fatal error cause."""
         now_s = times.monotonic_s()
         if self._fatal is not None:
             self._move(Event.FATAL)
@@ -158,12 +162,13 @@ class Supervisor:
             self._processes.stop_restarting()
 
     def _nothing_to_finish(self, now_s: float) -> bool:
-        """Whether nothing is owed, and the dispatcher has died and cannot be started at once."""
-        starts = self._children.dispatcher() is not None or self._children.due(now_s)
-        return not starts and self._processes.owes_nothing()
+        """Returns whether all is recorded, and no dispatcher lives or can be started at once."""
+        if self._children.dispatcher() is not None or self._children.due(now_s):
+            return False
+        return not self._processes.has_workers() and self._dispatcher.all_recorded()
 
     def _move(self, event: Event, cause: str = "") -> None:
-        """Does what entering the stage asks for to which the event leads, if it leads to one."""
+        """Moves to the stage that follows the event, and performs its entry action."""
         before, self._stage = self._stage, next_stage(self._stage, event)
         if self._stage is before:
             return
@@ -181,7 +186,7 @@ class Supervisor:
                 self._log.warning("service.stopping", cause=cause)
                 self._processes.end_jobs()
             case Stage.FINISHING:
-                self._processes.finish()
+                self._dispatcher.finish()
             case Stage.ABANDONED:
                 self._log.warning("service.stopping", cause=cause, action="all is killed")
                 self._processes.kill_all()
@@ -201,7 +206,7 @@ class Supervisor:
     # Settings
 
     def _resize(self, extra: int) -> None:
-        """More workers at once; fewer once those that are too many have finished their jobs."""
+        """Sets the number of workers. New ones start at once; surplus ones first end their runs."""
         limits, wanted = SETTINGS["workers"], self._programs.settings.workers
         workers = int(min(max(wanted + extra, limits.minimum), limits.maximum))
         self._extra = workers - wanted
@@ -213,9 +218,9 @@ class Supervisor:
         if self._stage is not Stage.RUNNING:
             return
         self._status.reloading()
-        self._record(self._reloads.begin)
+        self._write_reload(self._reloads.begin)
         self._log.info("reload.started")
-        self._processes.reload(self._reloads.begun)
+        self._dispatcher.reload(self._reloads.begun)
 
     def _end_reload(self, answer: Reloaded) -> None:
         if answer.refused is None:
@@ -224,27 +229,28 @@ class Supervisor:
         else:
             action = "mend it and reload again; the settings before stay in force"
             self._log.error("reload.refused", error=answer.refused, action=action)
-        self._processes.reloaded(answer.number)
-        self._record(partial(self._reloads.end, answer.number, answer.refused))
+        self._dispatcher.on_reloaded(answer.number)
+        self._write_reload(partial(self._reloads.end, answer.number, answer.refused))
         if not self._reloads.pending:
             self._status.reloaded()
 
-    def _record(self, write: Callable[[], None]) -> None:
-        """Writes for `queued --reload`, which waits; jobs do not depend on it."""
+    def _write_reload(self, write: Callable[[], None]) -> None:
+        """Writes the record that `queued --reload` waits for. The service goes on without it."""
         try:
             write()
         except OSError as error:
             action = "make room in the runtime directory, and reload again"
             self._log.error("reload.not_recorded", error=str(error), action=action)
 
-    # What it reports
+    # Reports
 
     def _notify(self) -> None:
-        """Updates the status line, and reports that all is well if a watchdog asks."""
+        """Sends the status line, and the watchdog's message if all children are healthy."""
         now_s = times.monotonic_s()
         if self._watchdog.due(now_s) and self._processes.check(self._watchdog, self._log):
-            self._status.well()
+            self._status.healthy()
         self._status.status(self._stage, len(self._children.living_workers()))
+        self._notify_again_s = self._status.flush(now_s)
 
     def _describe(self) -> None:
         living = self._children.living()
@@ -256,16 +262,15 @@ class Supervisor:
             children={child.slot: child.pid for child in living},
             leaving=[child.slot for child in living if child.pid in self._processes.leaving],
         )
-        self._processes.send_dispatcher(Describe())
+        self._dispatcher.send(Describe())
 
     def _timeout_s(self) -> float | None:
-        """Until the next deadline; None: a signal or the dispatcher will wake us."""
-        self._processes.flush()
+        """Returns the seconds until the next deadline; None: only an event ends the wait."""
         now_s = times.monotonic_s()
         deadlines_s = (
             self._children.next_s(),
             self._watchdog.next_s,
-            self._status.flush(now_s),
+            self._notify_again_s,
             None if self._stage is Stage.RUNNING else now_s + _STOP_INTERVAL_S,
         )
         waits_s = [at_s for at_s in deadlines_s if at_s is not None]

@@ -1,7 +1,7 @@
-"""Whether the children answer: each is asked now and then, and one that hangs is found in time.
+"""Decides which children hang: each is pinged at intervals, and must answer.
 
-The question is a signal, the answer a time on the board, so that it needs nothing that could be
-what hangs. Nobody is asked where no watchdog wants to know: an idle service stays asleep.
+The ping is a signal and the answer a time on the scoreboard, so that neither needs a channel or a
+database that may itself hang. Without a watchdog no child is pinged, and an idle service sleeps.
 """
 
 from collections.abc import Callable
@@ -9,48 +9,49 @@ from typing import NamedTuple
 
 from queued.service.supervisor.children import Child
 
-_PARTS = 6  # of the watchdog's limit: so often is asked
-_SILENT = 2  # questions without an answer, until a child counts as hung
+_PINGS = 6  # in the watchdog's limit
+_UNANSWERED = 2  # pings in a row, after which a child counts as hung
 
-AnsweredS = Callable[[int], float]  # when the child in a slot has answered last
+AnsweredS = Callable[[int], float]  # when the child in a slot answered last
 
 
 class Finding(NamedTuple):
-    """What a look has found: who hangs, and who is to be asked next."""
+    """The result of a check: the children that hang, and those that must be pinged now."""
 
     hung: list[Child]
-    to_ask: list[Child]
-    well: bool  # all have answered the last question
+    to_ping: list[Child]
+    healthy: bool  # all children have answered the last ping
 
 
 class Watchdog:
-    """Judges by answers only, never by time alone: a machine that slept is no hang."""
+    """Counts unanswered pings, never only time: a machine that slept is no hang."""
 
     def __init__(self, limit_s: float | None, answered_s: AnsweredS) -> None:
-        self._interval_s = None if limit_s is None else limit_s / _PARTS
+        self._interval_s = None if limit_s is None else limit_s / _PINGS
         self._answered_s = answered_s
-        self._asked_s: dict[int, float] = {}  # by pid: the first question without an answer
-        self._silent: dict[int, int] = {}
+        self._pinged_s: dict[int, float] = {}  # by pid: the first ping without an answer
+        self._unanswered: dict[int, int] = {}  # pings, by pid
         self.next_s = None if limit_s is None else 0.0
 
     def due(self, now_s: float) -> bool:
-        """Whether it is time to look and to ask."""
+        """Returns whether it is time for the next check."""
         return self.next_s is not None and now_s >= self.next_s
 
-    def look(self, living: list[Child], now_s: float) -> Finding:
-        """Who has answered since the last look. Ask `to_ask` now."""
+    def check(self, living: list[Child], now_s: float) -> Finding:
+        """Counts the answers to the last pings. The caller pings `to_ping` at once."""
         self.next_s = now_s + (self._interval_s or 0.0)
-        silent = {child.pid: self._count(child) for child in living}
-        self._asked_s = {
-            pid: self._asked_s[pid] if count else now_s for pid, count in silent.items()
+        unanswered = {child.pid: self._count(child) for child in living}
+        self._pinged_s = {
+            pid: self._pinged_s[pid] if count else now_s for pid, count in unanswered.items()
         }
-        self._silent = silent
-        hung = [child for child in living if silent[child.pid] >= _SILENT]
-        to_ask = [child for child in living if child not in hung]
-        return Finding(hung, to_ask, well=not any(silent.values()))
+        self._unanswered = unanswered
+        hung = [child for child in living if unanswered[child.pid] >= _UNANSWERED]
+        to_ping = [child for child in living if child not in hung]
+        return Finding(hung, to_ping, healthy=not any(unanswered.values()))
 
     def _count(self, child: Child) -> int:
-        asked_s = self._asked_s.get(child.pid)
-        if asked_s is None or self._answered_s(child.slot) >= asked_s:
+        """Returns how many pings in a row the child has not answered."""
+        pinged_s = self._pinged_s.get(child.pid)
+        if pinged_s is None or self._answered_s(child.slot) >= pinged_s:
             return 0
-        return self._silent[child.pid] + 1
+        return self._unanswered[child.pid] + 1
