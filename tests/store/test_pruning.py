@@ -42,7 +42,7 @@ def _steps(
     """Turns of a dispatcher at one moment until nothing is left to do; how many."""
     for count in range(1000):
         now_s = max(now_s, 0 if retention.next_s == float("inf") else retention.next_s)
-        if not retention.due(settings, now_ms, now_s):
+        if not retention.begin_if_due(settings, now_ms, now_s):
             return count
         with engine.ledger.transaction():
             retention.step(now_s)
@@ -184,19 +184,19 @@ def test_a_step_is_small_and_followed_by_a_rest(engine: Engine, retention: Prune
     now_ms = NOW + DAY_MS
     left = []
     for _ in range(4):
-        assert retention.due(KEPT, now_ms, 100.0)
+        assert retention.begin_if_due(KEPT, now_ms, 100.0)
         with engine.ledger.transaction():
             retention.step(100.0)
         retention.on_committed(100.5)
         left.append(len(_rows(engine)))
-        assert not retention.due(KEPT, now_ms, 104.4)
+        assert not retention.begin_if_due(KEPT, now_ms, 104.4)
         retention.next_s = 100.0
     assert left == [450, 450, 450, 250]
 
 
 def test_a_step_that_was_not_committed_is_made_again(engine: Engine, retention: Pruner) -> None:
     job = engine.put(State.COMPLETED)[0]
-    assert retention.due(KEPT, NOW + DAY_MS, 0.0)
+    assert retention.begin_if_due(KEPT, NOW + DAY_MS, 0.0)
     with pytest.raises(ZeroDivisionError), engine.ledger.transaction():
         retention.step(0.0)
         raise ZeroDivisionError
@@ -209,9 +209,9 @@ def test_a_clock_that_was_just_set_removes_nothing(engine: Engine, retention: Pr
     job = engine.put(State.COMPLETED)[0]
     _steps(engine, retention, NOW)
     retention.clock_was_set(50.0)
-    assert not retention.due(KEPT, NOW + DAY_MS, 51.0)
+    assert not retention.begin_if_due(KEPT, NOW + DAY_MS, 51.0)
     assert retention.next_s == 650.0
-    assert retention.due(KEPT, NOW + DAY_MS, 650.0)
+    assert retention.begin_if_due(KEPT, NOW + DAY_MS, 650.0)
     _steps(engine, retention, NOW + DAY_MS, now_s=650.0)
     assert job not in _rows(engine)
 

@@ -20,9 +20,9 @@ def watcher(tmp_path: Path) -> Iterator[ChangeWatcher]:
         yield made
 
 
-def _looked(schedule: PollSchedule, interval_s: float, now_s: float) -> None:
+def _read(schedule: PollSchedule, interval_s: float, now_s: float) -> None:
     schedule.requested = False
-    schedule.on_looked(interval_s, now_s)
+    schedule.on_read(interval_s, now_s)
 
 
 def test_the_first_turn_looks() -> None:
@@ -32,23 +32,23 @@ def test_the_first_turn_looks() -> None:
 def test_without_a_watcher_the_next_look_is_an_interval_after_the_last() -> None:
     deadlines = Deadlines()
     schedule = PollSchedule(None, deadlines)
-    _looked(schedule, 5.0, 100.0)
+    _read(schedule, 5.0, 100.0)
     assert deadlines.next_s == 105.0
     assert not schedule.is_due(104.9)
     assert schedule.is_due(105.0)
-    _looked(schedule, 2.0, 106.0)
+    _read(schedule, 2.0, 106.0)
     assert deadlines.next_s == 108.0
 
 
 def test_with_a_watcher_nothing_is_due_by_time(watcher: ChangeWatcher) -> None:
     deadlines = Deadlines()
-    _looked(PollSchedule(watcher, deadlines), 5.0, 100.0)
+    _read(PollSchedule(watcher, deadlines), 5.0, 100.0)
     assert deadlines.next_s == times.NEVER_S
 
 
 def test_a_write_requests_a_look(watcher: ChangeWatcher, tmp_path: Path) -> None:
     schedule = PollSchedule(watcher, Deadlines())
-    _looked(schedule, 5.0, 0.0)
+    _read(schedule, 5.0, 0.0)
     schedule.on_event()
     assert not schedule.is_due(0.0)
     (tmp_path / "queue.db-wal").write_text("x")
@@ -71,14 +71,14 @@ def test_after_the_end_of_an_instance_its_lock_is_tried_for_a_second(
     while deadlines.next_s < times.NEVER_S:
         after_s.append(deadlines.next_s - start_s)
         assert schedule.is_due(deadlines.next_s)
-        _looked(schedule, 5.0, deadlines.next_s)
+        _read(schedule, 5.0, deadlines.next_s)
     assert after_s == pytest.approx([0.0, 0.001, 0.01, 0.1, 1.0])
 
 
 def test_a_rescue_that_is_tried_again_looks() -> None:
     deadlines = Deadlines()
     schedule = PollSchedule(None, deadlines)
-    _looked(schedule, 60.0, 0.0)
+    _read(schedule, 60.0, 0.0)
     deadlines.set("rescue", 5.0)
     assert [schedule.is_due(now_s) for now_s in (4.9, 5.0)] == [False, True]
 

@@ -1,12 +1,12 @@
-"""Tokens: the part of a claim's key that is unique, and shows when the claim was made."""
+"""Tokens: the unique part of a claim's key, which contains the time of the claim."""
 
 import random
 
-_CHANCE_BITS = 14
+_RANDOM_BITS = 14
 
 
 class Tokens:
-    """Makes tokens: each is larger than all earlier ones, those of earlier dispatchers included."""
+    """Makes tokens that are larger than all before, those of earlier dispatchers included."""
 
     def __init__(self) -> None:
         self._last = 0
@@ -17,12 +17,12 @@ class Tokens:
         A token consists of the microseconds since boot, because the wall clock may be set back
         between two tokens, and of random bits.
         """
-        token = int(now_s * 1_000_000) << _CHANCE_BITS
-        first = max(self._last + 1, token | random.getrandbits(_CHANCE_BITS))
+        token = int(now_s * 1_000_000) << _RANDOM_BITS
+        first = max(self._last + 1, token | random.getrandbits(_RANDOM_BITS))
         self._last = first + count - 1
         return first
 
 
 def token_time_s(token: int) -> float:
     """Returns when the token was made, in seconds on the monotonic clock."""
-    return (token >> _CHANCE_BITS) / 1_000_000
+    return (token >> _RANDOM_BITS) / 1_000_000

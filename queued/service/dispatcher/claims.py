@@ -1,7 +1,7 @@
 """The claims of each worker: the one that it runs, and a few that it prefetched.
 
-A worker whose jobs are quick is sent more while it still runs one, so that it does not wait for
-the commit that records the last. It gives back claims that would wait for long.
+A worker whose jobs are quick is sent further jobs while it still runs one, so that it does not
+wait for the commit that records the last. It gives back claims that would wait too long.
 """
 
 from collections.abc import Iterable, Iterator
@@ -23,12 +23,14 @@ class ClaimTable:
         claims = list(claims)
         self._inherited = frozenset(claim.key for claim in claims)
         self._held: dict[int, tuple[Claim, ...]] = {}
-        self._prefetch: dict[int, int] = {}  # how many more than one, by worker, if it is quick
+        self._prefetch: dict[
+            int, int
+        ] = {}  # by quick worker: how many claims it may hold besides one
         for claim in claims:
             self.add(claim)
 
     def copy(self) -> "ClaimTable":
-        """Returns a copy; a change of one does not change the other."""
+        """Returns an independent copy."""
         made = ClaimTable()
         made._held, made._prefetch = dict(self._held), dict(self._prefetch)
         made._inherited = self._inherited
@@ -44,7 +46,7 @@ class ClaimTable:
         return self._held.get(worker, ())
 
     def find(self, worker: int, key: Key) -> Claim | None:
-        """Returns the worker's claim with this key; None if it is not in force."""
+        """Returns the worker's claim with this key; None if it has none."""
         for claim in self.of(worker):
             if claim.key == key:
                 return claim
@@ -67,33 +69,33 @@ class ClaimTable:
         self._held[claim.worker] = (*self.of(claim.worker), claim)
 
     def remove(self, claim: Claim) -> None:
-        """Takes the claim, which was settled or given back, from its worker."""
+        """Removes a claim that was settled or given back."""
         held = self.of(claim.worker)
         if held and held[0] is claim:
-            left = held[1:]  # as a rule it is the oldest
+            left = held[1:]  # the usual case
         else:
-            left = tuple(one for one in held if one.key != claim.key)
+            left = tuple(other for other in held if other.key != claim.key)
         if left:
             self._held[claim.worker] = left
         else:
             self._held.pop(claim.worker, None)
 
     def note_run(self, worker: int, ran_ms: int | None) -> None:
-        """Notes how long the worker's last run took; None: it did not run."""
+        """Sets how many claims the worker may prefetch, by the duration of its last run."""
         if ran_ms is not None and ran_ms <= _QUICK_MS:
             self._prefetch[worker] = min(MOST_PREFETCHED, _QUICK_MS // max(1, ran_ms))
         else:
             self._prefetch.pop(worker, None)
 
     def assignable(self, workers: Iterable[int]) -> Iterator[int]:
-        """Yields a worker for each claim that it has room for, those with the fewest first."""
-        places = [
+        """Yields each worker once for each claim that it may still get, fewest claims first."""
+        free_ranges = [
             (worker, range(len(self.of(worker)), self._prefetch.get(worker, 0) + 1))
             for worker in workers
         ]
-        least = min((free.start for _, free in places), default=0)
-        most = max((free.stop for _, free in places), default=0)
+        least = min((free.start for _, free in free_ranges), default=0)
+        most = max((free.stop for _, free in free_ranges), default=0)
         for held in range(least, most):
-            for worker, free in places:
+            for worker, free in free_ranges:
                 if held in free:
                     yield worker

@@ -1,8 +1,8 @@
-"""Notices that the wall clock was set, by comparing it with the time since boot.
+"""Detects that the wall clock was set, by comparing it with the time since boot.
 
-A retry waits a delay from its failure on, so it moves along with the clock; a time that a user
-gave stays what it is. The database remembers how far the two clocks were apart, so that several
-instances on one database move each retry once, also for a jump while none of them ran.
+The time of a retry is shifted with the clock, because it is a delay after a failure; a start time
+that a user gave is not. The database stores the last offset between the two clocks, so that of
+several instances only one shifts the retries, also after a jump while none of them ran.
 """
 
 from queued.core import times
@@ -13,16 +13,16 @@ _TOLERANCE_MS = 1000
 
 
 class ClockShift:
-    """The distance between the wall clock and the time since boot, as this process saw it last."""
+    """The offset between the wall clock and the time since boot, when it was last checked."""
 
     def __init__(self, ledger: Ledger, log: Log) -> None:
         self._ledger = ledger
         self._log = log
         self._offset_ms: int | None = None
-        self._shift_ms = 0  # made in the transaction that is open
+        self._shift_ms = 0  # by the open transaction
 
-    def check(self) -> bool:
-        """Moves retries along if the clock was set since the last call; returns whether it was.
+    def shift_if_set(self) -> bool:
+        """Shifts the retries if the clock was set since the last call; returns whether it did.
 
         Inside a transaction.
         """
@@ -36,7 +36,7 @@ class ClockShift:
         return bool(self._shift_ms)
 
     def on_committed(self) -> None:
-        """The transaction of the last check was committed."""
+        """Logs the shift: the transaction of the last check was committed."""
         if self._shift_ms:
             self._log.warning(
                 "clock.shifted", by_ms=self._shift_ms, action="waiting retries moved along"
@@ -44,5 +44,5 @@ class ClockShift:
             self._shift_ms = 0
 
     def on_refused(self) -> None:
-        """The transaction of the last check was rolled back, and the shift with it."""
+        """Forgets the last check, whose transaction was rolled back."""
         self._offset_ms, self._shift_ms = None, 0

@@ -1,4 +1,4 @@
-"""The delay after which a turn that the database refused is made again."""
+"""The delay before a turn that the database refused is repeated."""
 
 import math
 
@@ -10,7 +10,7 @@ _MAX_S = 5.0
 
 
 class CommitBackoff:
-    """Counts refusals in a row: the delay doubles with each, and the first one is logged."""
+    """Doubles the delay with each refusal in a row, and logs only the first."""
 
     def __init__(self, log: Log) -> None:
         self.not_before_s = -math.inf
@@ -18,7 +18,7 @@ class CommitBackoff:
         self._count = 0
 
     def on_refused(self, error: QueuedError, now_s: float) -> None:
-        """A turn was rolled back; its input is kept for the next one."""
+        """Sets the delay after a turn was rolled back."""
         self.not_before_s = now_s + min(_FIRST_S * 2 ** min(self._count, 16), _MAX_S)
         self._count += 1
         if self._count == 1:
@@ -27,7 +27,7 @@ class CommitBackoff:
             )
 
     def on_committed(self) -> None:
-        """A turn was committed."""
+        """Ends the delay, because a turn was committed."""
         if self._count:
             self._log.info("database.recovered", refusals=self._count)
             self._count, self.not_before_s = 0, -math.inf

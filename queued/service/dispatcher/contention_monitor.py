@@ -1,7 +1,7 @@
-"""Warns of other programs that keep the database busy, once for each time.
+"""Logs a warning when another program keeps the database busy, once for each occasion.
 
-A program may hold the write lock for long, so that nothing can be recorded. A program may keep a
-read transaction open, so that the write-ahead log grows with each commit until it ends.
+A program that holds the write lock keeps results from being recorded. A program that keeps a read
+transaction open makes the write-ahead log (WAL) grow with each commit.
 """
 
 from collections.abc import Callable
@@ -11,23 +11,23 @@ from queued.service.log import Log
 
 _LOCKED_S = 5.0  # a shorter wait for the lock is normal
 _MOST_BYTES = 64 << 20
-_OPEN_S = 5.0  # a large batch leaves a long log too, which the next commit uses again
-_INTERVAL_S = 1.0  # between two looks at the size of the log
+_OPEN_S = 5.0  # a large batch also leaves a large WAL, but one that the next commits reuse
+_INTERVAL_S = 1.0  # between two checks of the size of the WAL
 
 
 class ContentionMonitor:
-    """Watches the waits for the lock, and the size of the write-ahead log after turns."""
+    """Monitors the waits for the lock, and the size of the WAL after turns."""
 
     def __init__(self, database: str, log: Log) -> None:
         self._database = database
         self._log = log
         self._lock_warned = self._open_warned = False
-        self._look_s = 0.0
-        self._open_s = times.NEVER_S  # a log that still grows then is warned of
-        self._open_bytes = 0  # the size of the log when `_open_s` was set
+        self._check_s = 0.0  # when the WAL is checked next
+        self._open_s = times.NEVER_S  # a warning is due if the WAL still grows then
+        self._open_bytes = 0  # the size of the WAL when `_open_s` was set
 
     def on_wait(self, waited_s: float) -> None:
-        """A turn has waited `waited_s` for the lock until now."""
+        """A turn has been waiting for the lock for `waited_s`."""
         if waited_s >= _LOCKED_S and not self._lock_warned:
             self._lock_warned = True
             self._log.warning(
@@ -38,11 +38,11 @@ class ContentionMonitor:
             )
 
     def on_committed(self, backlog_bytes: Callable[[], int], now_s: float) -> None:
-        """A turn was committed, so no other program has the lock, and the log may have grown."""
+        """A turn was committed, so no other program holds the lock, and the WAL may have grown."""
         self._lock_warned = False
-        if now_s < self._look_s:
+        if now_s < self._check_s:
             return
-        self._look_s = now_s + _INTERVAL_S
+        self._check_s = now_s + _INTERVAL_S
         size = backlog_bytes()
         if size <= _MOST_BYTES:
             self._open_s, self._open_warned = times.NEVER_S, False

@@ -1,10 +1,10 @@
-"""When the dispatcher needs a turn though no message comes: one table of named deadlines."""
+"""The times at which the dispatcher needs a turn without a message: a table of deadlines."""
 
 from queued.core import times
 
 
 class Deadlines:
-    """Named times on the monotonic clock. A deadline stays due until its owner sets another."""
+    """Deadlines by name, on the monotonic clock. A deadline stays due until it is set anew."""
 
     def __init__(self) -> None:
         self._at_s: dict[str, float] = {}

@@ -1,19 +1,19 @@
-"""The dispatcher: the only database user of the service. One loop, one transaction a turn.
+"""The dispatcher: the only process of the service that uses the database.
 
-The dispatcher hands jobs to idle workers, records their results and output, applies settings, and
-rescues claims that a crash left. Messages are sent only after the commit that made their content
-durable. When a commit fails, the turn's input is kept and the turn is made again.
+It sends jobs to idle workers, records their results and output, applies settings, and rescues the
+claims of dead instances. Each turn of its loop is one transaction. Messages are sent only after the
+commit that made their content durable. If a commit fails, the turn is repeated with the same input.
 """
 
 import signal
 import socket
-from typing import NamedTuple
 
 from queued.core import times
-from queued.core.errors import BusyError, DeniedError, EvictedError, QueuedError, StorageError
+from queued.core.errors import BusyError, DeniedError, QueuedError, StorageError
 from queued.core.model import Instance, Key
 from queued.core.settings import Settings
 from queued.service.dispatcher import job_log, stage
+from queued.service.dispatcher.change_reader import ChangeReader, DatabaseChanges
 from queued.service.dispatcher.claims import ClaimTable
 from queued.service.dispatcher.clock_shift import ClockShift
 from queued.service.dispatcher.commit_backoff import CommitBackoff
@@ -58,19 +58,10 @@ from queued.store.sqlite.dispatcher_store import SqliteLedger
 _TRANSIENT = (StorageError, DeniedError, BusyError)
 
 
-class DatabaseChanges(NamedTuple):
-    """What other processes may have changed in the database."""
-
-    stored: dict[str, str]
-    stop_requested: bool
-    cancelled: list[Key]
-    instances: list[Instance]
-
-
 class Dispatcher:
     """The loop of the dispatcher process."""
 
-    def __init__(  # noqa: PLR0913 - all that the process stands on
+    def __init__(  # noqa: PLR0913 - all that the process needs
         self,
         *,
         database: str,
@@ -104,12 +95,11 @@ class Dispatcher:
         self._backoff = CommitBackoff(log)
         self._contention = ContentionMonitor(database, log)
         self._stage = Stage.STARTING
-        self._version: int | None = None  # of the database, when changes were read last
-        self._settings_changed = False  # since the supervisor was sent them
-        self._cancels_sent: set[Key] = set()  # to workers that have not greeted since
+        self._settings_changed = False  # since they were sent to the supervisor
+        self._cancels_sent: set[Key] = set()  # to workers that have sent no Hello since
 
     def run(self) -> int:
-        """Works until the supervisor says finish; returns the exit code."""
+        """Makes turns until the supervisor sends Finish; returns the exit code."""
         try:
             self._open()
             while True:
@@ -120,7 +110,7 @@ class Dispatcher:
                     return 0
                 self._loop.wait(self._timeout_s())
         except _TRANSIENT as error:
-            # The supervisor starts another dispatcher, with growing delay; workers keep results.
+            # The supervisor starts the next dispatcher after a delay; the workers keep results.
             self._log.error("database.refused", error=str(error), action="tried again")
             return int(error.exit_code)
         except QueuedError as error:
@@ -138,6 +128,7 @@ class Dispatcher:
         self._clock = ClockShift(self._ledger, self._log)
         self._pruner = Pruner(self._ledger, self._log)
         others = OtherInstances(self._database, self._instance.id)
+        self._changes = ChangeReader(self._ledger, self._database, self._instance.id, self._lock)
         self._rescuer = Rescuer(self._ledger, self._runner, self._cgroups, others, self._log)
         watcher = watch(self._database, self._log)
         self._schedule = PollSchedule(watcher, self._deadlines)
@@ -160,7 +151,7 @@ class Dispatcher:
     def _should_exit(self) -> bool:
         if self._turn_pending():
             return False
-        if self._stage is Stage.ORPHANED:  # nothing tells it any more which workers are dead
+        if self._stage is Stage.ORPHANED:  # no message reports dead workers any more
             return not self._pool.present()
         return self._stage is Stage.FINISHING
 
@@ -176,16 +167,16 @@ class Dispatcher:
     # Events
 
     def _on_ping(self) -> None:
-        """Answers the supervisor's health check; other signals are left to the supervisor."""
+        """Answers the watchdog's ping; all other signals are ignored here."""
         if signal.SIGUSR1 in self._signals.drain():
             self._scoreboard.record_answer(DISPATCHER)
 
     def _on_alarm(self) -> None:
-        self._wall_timer.take()
+        self._wall_timer.drain()
         self._schedule.requested = True
 
     def _on_busy(self, waited_s: float) -> None:
-        self._on_ping()  # a dispatcher that waits for the lock does not hang
+        self._on_ping()  # a dispatcher that waits for the lock must not count as hung
         self._contention.on_wait(waited_s)
 
     def _on_supervisor(self) -> None:
@@ -211,7 +202,7 @@ class Dispatcher:
             self._loop.remove(self._supervisor.fileno())
 
     def _move(self, event: Event) -> None:
-        """Moves to the stage that follows the event, and tells the supervisor what it must know."""
+        """Moves to the stage that follows the event, and reports it to the supervisor."""
         before, self._stage = self._stage, stage.after(self._stage, event)
         if self._stage is not before and self._stage is Stage.SERVING:
             self._supervisor.send(Ready())
@@ -227,11 +218,11 @@ class Dispatcher:
             self._supervisor.send(Reloaded(number=number, refused=str(error)))
         else:
             self._send_settings()
-            self._schedule.requested = True  # what waits for a turn has new settings, too
+            self._schedule.requested = True  # the next turn applies the settings to waiting work
             self._supervisor.send(Reloaded(number=number, refused=None))
 
     def _send_settings(self) -> None:
-        """Applies the settings in force to the logs, and tells the supervisor and the workers."""
+        """Applies the settings to the log, and sends them to the workers and the supervisor."""
         settings = self._live_settings.settings
         self._log_output.configure(settings.log_level, settings.log_format)
         self._pool.configure_logs(settings)
@@ -243,7 +234,7 @@ class Dispatcher:
         return self._schedule.requested or bool(self._pool.inbox)
 
     def _next_turn_s(self) -> float:
-        """Returns when the next turn is to be made; `NEVER_S` if only an event leads to one."""
+        """Returns when the next turn is due; `NEVER_S` if only an event makes one due."""
         next_s = 0.0 if self._turn_pending() else self._deadlines.next_s
         return max(next_s, self._backoff.not_before_s, self._pool.group_commit.not_before_s)
 
@@ -256,25 +247,26 @@ class Dispatcher:
         return max(0.0, next_s - times.monotonic_s()) if next_s < times.NEVER_S else None
 
     def _turn(self) -> None:
-        """One transaction, and its consequences."""
+        """Makes one transaction, and sends its consequences after the commit."""
         greeted = self._pool.has_greeting()
-        looking = greeted or self._schedule.is_due(times.monotonic_s())
+        reading = greeted or self._schedule.is_due(times.monotonic_s())
         self._schedule.requested = False
-        # A turn that only claims need not survive a power cut: its jobs run again in any case.
+        # After a power cut all claimed jobs run again, so a turn that only claims need not be
+        # durable.
         durable, deaths = bool(self._pool.inbox), self._pool.deaths()
         try:
             with self._ledger.transaction(durable=durable):
-                now_ms = times.now_ms()  # other programs may have had the lock until now
-                changes = self._read_changes(again=greeted) if looking else None
-                if self._clock.check():
+                now_ms = times.now_ms()  # after the wait for the write lock
+                changes = self._read_changes(always=greeted) if reading else None
+                if self._clock.shift_if_set():
                     self._pruner.clock_was_set(times.monotonic_s())
-                settings, claiming = self._live_settings.settings, self._claims()
+                settings, claiming = self._live_settings.settings, self._stage.claims
                 turn = self._runner.turn(self._pool, settings, claiming=claiming, now_ms=now_ms)
                 counts = self._load_reporter.read_counts(times.monotonic_s())
-                self._pruner.prune_step(settings, now_ms, going=claiming)
+                self._pruner.prune_step(settings, now_ms, enabled=claiming)
         except _TRANSIENT as error:
-            self._schedule.requested = looking
-            self._version = None  # the changes that it read were not applied
+            self._schedule.requested = reading
+            self._changes.on_refused()
             self._clock.on_refused()
             self._backoff.on_refused(error, times.monotonic_s())
             return
@@ -286,36 +278,14 @@ class Dispatcher:
             self._cancels_sent.clear()
         if changes is not None:
             self._apply_changes(changes)
-        if looking:
+        if reading:
             self._rescue(settings)
 
-    def _claims(self) -> bool:
-        return self._stage.claims
-
-    def _read_changes(self, *, again: bool) -> DatabaseChanges | None:
-        """Returns what others have committed, None if nothing since the last time.
-
-        The turn holds the write lock, so that no commit is missed.
-        """
-        if not instance_lock.is_in_place(self._lock_path, self._lock):
-            msg = f"the lock file {self._lock_path} was removed or replaced; the service ends"
-            raise EvictedError(msg)
-        version = self._ledger.version()
-        if version == self._version and not again:
-            return None
-        self._version = version
-        own = self._ledger.instance(self._instance.id)
-        if own is None:
-            msg = f"the row of this service was removed from {self._database}; the service ends"
-            raise EvictedError(msg)
-        stored = self._ledger.config()
-        self._settings_changed |= self._live_settings.apply(stored)
-        return DatabaseChanges(
-            stored,
-            own.stop_requested_ms is not None,
-            self._ledger.cancel_requests(self._instance.id),
-            self._ledger.instances(),
-        )
+    def _read_changes(self, *, always: bool) -> DatabaseChanges | None:
+        changes = self._changes.read(always=always)
+        if changes is not None:
+            self._settings_changed |= self._live_settings.apply(changes.stored)
+        return changes
 
     # After the commit
 
@@ -323,7 +293,7 @@ class Dispatcher:
         now_s = times.monotonic_s()
         self._pool.on_committed(turn.claims, now_s)
         if self._pool.has_workers():
-            self._move(Event.WORKER_CONNECTED)  # Ready goes before any run, so that runs are noted
+            self._move(Event.WORKER_CONNECTED)  # Ready precedes any run: it keeps the lock file
         for worker, messages in turn.replies.items():
             self._pool.send(worker, messages)
         self._clock.on_committed()
@@ -337,7 +307,7 @@ class Dispatcher:
         job_log.log_turn(self._log, turn)
 
     def _set_alarm(self, turn: Turn) -> None:
-        """Wakes when the next job becomes due or old enough to be pruned."""
+        """Sets the timer to when the next job becomes due or old enough to be pruned."""
         if turn.next_due_ms is not None and turn.next_due_ms <= turn.now_ms:
             self._schedule.requested = True
         wakes = [ms for ms in (turn.next_due_ms, self._pruner.next_ms) if ms is not None]
@@ -357,6 +327,6 @@ class Dispatcher:
 
     def _rescue(self, settings: Settings) -> None:
         if self._rescuer.rescue(settings):
-            self._schedule.requested = True  # to run the jobs that were rescued
+            self._schedule.requested = True  # the rescued jobs may be ready
         self._deadlines.set("rescue", self._rescuer.next_s)
-        self._schedule.on_looked(settings.worker_poll_interval, times.monotonic_s())
+        self._schedule.on_read(settings.worker_poll_interval, times.monotonic_s())

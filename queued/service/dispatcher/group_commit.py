@@ -1,7 +1,7 @@
-"""Delays a turn for a moment, so that more results share its commit.
+"""Delays a turn by a few milliseconds, so that more results share its commit.
 
-While every worker has prefetched runs, no worker waits for the dispatcher. Any message but a
-result, and the first worker that has no prefetched run left, makes a turn due at once.
+No worker waits for the dispatcher while each has a prefetched run. A message other than a result,
+or a worker that has no prefetched run left, makes the turn due at once.
 """
 
 from collections.abc import Iterable
@@ -9,24 +9,24 @@ from collections.abc import Iterable
 from queued.service.dispatcher.claims import ClaimTable
 from queued.service.ipc.messages import Message, Result
 
-_GATHER_S = 0.005  # a result waits no longer for its record
+_DELAY_S = 0.005  # the longest delay of a result
 
 
 class GroupCommit:
-    """Counts the claims that each worker has left, by its messages since the last turn."""
+    """Estimates the claims that each worker has left, by its messages since the last turn."""
 
     def __init__(self) -> None:
         self._left: dict[int, int] = {}
         self.not_before_s = 0.0  # 0: at once
 
     def on_committed(self, claims: ClaimTable, present: Iterable[int], now_s: float) -> None:
-        """A turn was committed: these are the claims now."""
+        """Decides about the next turn, after one that left these claims."""
         self._left = {worker: len(claims.of(worker)) for worker in present}
-        provided = bool(self._left) and all(left > 1 for left in self._left.values())
-        self.not_before_s = now_s + _GATHER_S if provided else 0.0
+        all_busy = bool(self._left) and all(left > 1 for left in self._left.values())
+        self.not_before_s = now_s + _DELAY_S if all_busy else 0.0
 
     def on_message(self, worker: int, message: Message) -> None:
-        """A message of the worker, or about it, has arrived."""
+        """Counts a message of or about the worker."""
         left = self._left[worker] = self._left.get(worker, 0) - 1
         if left <= 1 or not isinstance(message, Result):
             self.not_before_s = 0.0

@@ -1,4 +1,4 @@
-"""The log lines of a turn: one canonical `job.finished` for each run, with all that explains it."""
+"""The log lines of a turn: one `job.finished` for each run, with all that explains its end."""
 
 import logging
 
@@ -9,7 +9,7 @@ from queued.service.log import Log
 
 
 def log_turn(log: Log, turn: Turn) -> None:
-    """Logs what a committed turn has done."""
+    """Logs what a committed turn did."""
     if log.is_enabled_for(logging.DEBUG):
         for claim in turn.claimed:
             log.debug("job.claimed", **names(claim), worker=claim.worker)
@@ -44,5 +44,5 @@ def _finished(log: Log, finished: RecordedRun) -> None:
 
 
 def names(claim: Claim) -> dict[str, object]:
-    """Returns the fields that every line about a run has."""
+    """Returns the fields that all lines about a run have."""
     return {"job": claim.id, "queue": claim.queue, "attempt": claim.key.attempt}

@@ -1,4 +1,4 @@
-"""The settings in force in a running service, as the conf file and the stored rows make them."""
+"""The settings of a running service, which follow the conf file and the stored settings."""
 
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ from queued.store import paths
 
 
 class SettingsOrigin(NamedTuple):
-    """Where the settings come from besides the database, and what these sources say."""
+    """All sources of settings other than the database, with their contents."""
 
     flags: dict[str, Value]
     environment: dict[str, str]
@@ -18,7 +18,7 @@ class SettingsOrigin(NamedTuple):
     file: dict[str, Value]
 
     def resolve(self, stored: dict[str, str]) -> Settings:
-        """Returns the settings in force. Raises ConfigError."""
+        """Returns the settings with these stored rows. Raises ConfigError if one is not valid."""
         sources = rules.resolve(
             flags=self.flags, environment=self.environment, stored=stored, file=self.file
         )
@@ -29,11 +29,13 @@ class SettingsOrigin(NamedTuple):
         return paths.database_path(self.resolve({}).db_path, self.environment)
 
     def reread(self) -> "SettingsOrigin":
-        """Returns the origin with what the conf file says now.
+        """Returns the origin with the present content of the conf file.
 
-        Raises QueuedError if the file cannot be used.
+        Raises QueuedError if the file is not valid, or names another database.
         """
-        conf = paths.conf_path(self.conf_flag, self.environment)  # it may be there only now
+        conf = paths.conf_path(
+            self.conf_flag, self.environment
+        )  # it may not have existed at the start
         again = self._replace(file=paths.read_conf(conf))
         if again.database() != self.database():
             msg = f"db_path is now {again.database()}: restart the service to move to it"
@@ -47,7 +49,7 @@ class LiveSettings:
     def __init__(
         self, origin: SettingsOrigin, settings: Settings, stored: dict[str, str], log: Log
     ) -> None:
-        """`settings` are those in force until now: a dispatcher before this one applied them."""
+        """`settings` are those that the dispatcher before this one had applied."""
         self.origin = origin
         self.settings = settings
         self._stored = stored
@@ -61,15 +63,15 @@ class LiveSettings:
         return self._resolve()
 
     def reload(self) -> None:
-        """Applies what the conf file says now.
+        """Reads the conf file again and applies it.
 
-        Raises QueuedError if the file cannot be used, and then nothing has changed.
+        Raises QueuedError, and changes nothing, if the file is not valid.
         """
         self.origin = self.origin.reread()
         self._resolve()
 
     def _resolve(self) -> bool:
-        """A row that is wrong changes nothing: the value of its setting stays as it is."""
+        """Applies all rows but those that are not valid: their settings keep their values."""
         refused = refused_rows(self._stored)
         for key, error in refused.items():
             if self._refused.get(key) != error:

@@ -1,6 +1,6 @@
 """Reports the load of the queue: to the supervisor for its status line, and to the log on USR1.
 
-The counts are read in the turn's own transaction, at most four times a second, never while idle.
+The counts are read in the transaction of a turn, at most four times a second.
 """
 
 from queued.core import times
@@ -19,7 +19,7 @@ Counts = dict[Label, int]
 
 
 class LoadReporter:
-    """Sends the load when it has changed, at once if none was sent lately."""
+    """Sends the load when it has changed, at most once in `_MIN_INTERVAL_S`."""
 
     def __init__(self, ledger: Ledger, supervisor: Channel, deadlines: Deadlines, log: Log) -> None:
         self._ledger = ledger
@@ -31,18 +31,18 @@ class LoadReporter:
         self._not_before_s = 0.0
 
     def describe(self) -> None:
-        """Has the next turn log the counts and the running jobs."""
+        """Makes the next turn log the counts and the running jobs."""
         self._asked = True
 
     def read_counts(self, now_s: float) -> Counts | None:
-        """Returns the jobs by label; None if the load was sent a moment ago and can wait."""
+        """Returns the number of jobs by label; None, and sets a deadline, if it is too early."""
         if now_s < self._not_before_s and not self._asked:
             self._deadlines.set("load", self._not_before_s)
             return None
         return self._ledger.counts()
 
     def on_committed(self, turn: Turn, counts: Counts | None, now_s: float) -> None:
-        """Sends what the committed turn has changed."""
+        """Sends the load if the committed turn has changed it, and logs it if asked to."""
         if counts is None:
             return
         self._deadlines.set("load", times.NEVER_S)

@@ -1,7 +1,7 @@
-"""Logs what commands print, line by line, where the setting `log_output` asks for it.
+"""Logs the output of commands line by line, if the setting `log_output` is on.
 
-Output is logged once it is stored: a line comes up to half a second after it was printed, and the
-middle of a long output, which is not kept, is not logged.
+Output is logged after it was stored, up to half a second after it was printed. The middle of a
+long output is not stored, and not logged.
 """
 
 from collections.abc import Iterator
@@ -11,12 +11,12 @@ from queued.service.dispatcher.job_log import names
 from queued.service.dispatcher.turn import Turn
 from queued.service.log import Log
 
-_LONGEST = 8192  # bytes of a logged line; a longer one is split, because journals would cut it
+_LONGEST = 8192  # bytes of a log line; a longer line is split, because the journal would cut it
 _STREAMS = {STDOUT: "stdout", STDERR: "stderr"}
 
 
 class OutputLog:
-    """Joins the pieces of a line."""
+    """Joins chunks of output to lines."""
 
     def __init__(self, log: Log) -> None:
         self._log = log

@@ -4,13 +4,13 @@ from enum import StrEnum
 
 
 class Stage(StrEnum):
-    """What the dispatcher does at the moment."""
+    """What the dispatcher does, and what it waits for."""
 
     STARTING = "starting"  # no worker has connected yet
     SERVING = "serving"
     STOPPING = "stopping"  # a stop was requested, and the supervisor has been told
-    DRAINING = "draining"  # the supervisor wants no more claims
-    FINISHING = "finishing"  # no worker lives
+    DRAINING = "draining"  # the supervisor has sent Drain: no more claims
+    FINISHING = "finishing"  # the supervisor has sent Finish: no worker lives
     ORPHANED = "orphaned"  # the supervisor is gone
 
     @property

@@ -1,7 +1,7 @@
 """One turn of the dispatcher: what one transaction does, and what is sent after its commit.
 
-A turn changes nothing but the database. Its consequences (messages, claims, log lines) are
-returned: they are used if the commit succeeds and dropped if it fails.
+A turn changes only the database. It returns its consequences (messages, claims, log lines), which
+are used if the commit succeeds and dropped if it fails.
 """
 
 from collections.abc import Collection, Sequence
@@ -37,7 +37,7 @@ MOST_INTERRUPTIONS = 10  # of a job in a row; the next one is counted as a faile
 
 
 class RecordedRun(NamedTuple):
-    """A run that was recorded."""
+    """A run whose end was recorded, and the state of its job after it."""
 
     claim: Claim
     ending: Ending
@@ -46,14 +46,14 @@ class RecordedRun(NamedTuple):
 
 
 class ClaimLoss(NamedTuple):
-    """Why claims were lost, and the tokens of those that were begun last; None: not known."""
+    """Why claims were lost, and the tokens of those that were begun; None if that is not known."""
 
     why: str
     begun: Collection[int] | None
 
 
 class Turn:
-    """The consequences of one transaction, which uses these settings and this time throughout."""
+    """The consequences of one transaction, all with the same settings and the same time."""
 
     def __init__(self, claims: ClaimTable, settings: Settings, now_ms: int) -> None:
         self.settings = settings
@@ -61,13 +61,15 @@ class Turn:
         self.claims = claims.copy()
         self.claimed: list[Claim] = []
         self.returned: list[Claim] = []
-        self.settled: list[Settlement] = []  # and not yet recorded
-        self.ack_due: set[Key] = set()  # those of `settled` whose worker waits for the record
+        self.settled: list[Settlement] = []  # by this turn, until `record`
+        self.ack_due: set[Key] = (
+            set()
+        )  # keys in `settled` whose worker waits for an acknowledgement
         self.finished: list[RecordedRun] = []
         self.stale: list[Key] = []  # claims that are not in force any more
         self.printed: list[tuple[Claim, Chunk]] = []
         self.replies: dict[int, list[Message]] = {}
-        self.pending_acks: dict[int, list[Key]] = {}  # by worker, and in none of its replies yet
+        self.pending_acks: dict[int, list[Key]] = {}  # by worker, until a reply carries them
         self.next_due_ms: int | None = None
 
     def reply(self, worker: int, message: Message) -> None:
@@ -174,9 +176,9 @@ class TurnRunner:
         turn.pending_acks.setdefault(worker, []).append(key)
 
     def _give_back(self, turn: Turn, claim: Claim) -> None:
-        """Undoes a claim that certainly never started, as if it had not been made.
+        """Undoes a claim that was certainly never started.
 
-        That a worker does not hold a claim proves nothing: an earlier worker may have run it.
+        A claim that a worker does not hold may have been started by an earlier worker.
         """
         if self._ledger.release(claim.key, now_ms=turn.now_ms):
             turn.claims.remove(claim)
@@ -201,10 +203,10 @@ class TurnRunner:
                 self._give_back(turn, claim)
 
     def settle_lost(self, turn: Turn, claims: Sequence[Claim], loss: ClaimLoss) -> None:
-        """Settles the claims of a dead worker. The one that it was running is lost and counts.
+        """Settles the claims of a dead worker. The claim that it had begun is lost, and counted.
 
-        If it is not known which one ran, the oldest did. The results of earlier claims had not
-        arrived, and later claims had not begun: these are interrupted, and do not count.
+        If that is not known, it is the oldest claim. The others are interrupted, and not counted:
+        the results of earlier claims had not arrived, and later claims had not begun.
         """
         lost = claims[:1]
         if loss.begun is not None:
@@ -214,7 +216,7 @@ class TurnRunner:
             self.settle(turn, claim, Ending(outcome, error=loss.why))
 
     def settle(self, turn: Turn, claim: Claim, ending: Ending) -> None:
-        """Drops the claim; `record` writes its end to the database, with all other ends."""
+        """Removes the claim; `record` writes its end to the database, with those of all others."""
         ending = self._bounded(claim, ending)
         verdict = judge(claim, ending, backoff_of(claim, turn.settings), now_ms=turn.now_ms)
         turn.claims.remove(claim)
@@ -233,7 +235,7 @@ class TurnRunner:
         return ending._replace(outcome=Outcome.LOST, error=error)
 
     def record(self, turn: Turn) -> None:
-        """Writes all settlements; a claim that is not in force any more is stale."""
+        """Writes the ends of all settled claims; those that are no longer in force are stale."""
         settled, turn.settled = turn.settled, []
         states = self._ledger.settle(settled, now_ms=turn.now_ms)
         for settlement, state in zip(settled, states, strict=True):
@@ -249,12 +251,12 @@ class TurnRunner:
                 turn.pending_acks.setdefault(claim.worker, []).append(claim.key)
 
     def _claim(self, turn: Turn, workers: list[int]) -> None:
-        """Claims first for workers without a job, then for those whose jobs are quick."""
-        takers = list(turn.claims.assignable(workers))
-        if not takers:
+        """Claims jobs for workers that have none, then prefetched jobs for quick workers."""
+        assignable = list(turn.claims.assignable(workers))
+        if not assignable:
             return
-        token = self._tokens.make(times.monotonic_s(), len(takers))
-        turn.claimed = self._ledger.claim(self._instance, takers, token, now_ms=turn.now_ms)
+        token = self._tokens.make(times.monotonic_s(), len(assignable))
+        turn.claimed = self._ledger.claim(self._instance, assignable, token, now_ms=turn.now_ms)
         for claim in turn.claimed:
             acks = turn.pending_acks.get(claim.worker, [])  # the Run message carries them
             try:
@@ -268,14 +270,17 @@ class TurnRunner:
         self.record(turn)
 
     def _bury(self, turn: Turn, claim: Claim, reason: str) -> None:
-        """Ends a claim that cannot be handed to a worker: its job is dead."""
+        """Settles a claim that cannot be sent to a worker: its job is dead."""
         ending = Ending(Outcome.SPAWN_ERROR, error=reason)
         verdict = Verdict(State.DEAD, 1, claim.due_ms, describe(ending))
         turn.settled.append(Settlement(claim, ending, verdict))
 
 
 def _checked_run(claim: Claim, settings: Settings, acks: list[Key]) -> Run:
-    """Raises ValueError, TypeError or OverflowError if a worker could not be sent the claim."""
+    """Returns the message for the claim.
+
+    Raises ValueError, TypeError or OverflowError if it cannot be sent or its end not be judged.
+    """
     if claim.fault is not None:
         raise ValueError(claim.fault)
     run = run_of(claim, settings, acks)
@@ -285,7 +290,7 @@ def _checked_run(claim: Claim, settings: Settings, acks: list[Key]) -> Run:
 
 
 def backoff_of(claim: Claim, settings: Settings) -> Backoff:
-    """Returns the retry delay: the job's own, else that of the settings."""
+    """Returns the retry delay of the job; what it does not say is that of the settings."""
     own = claim.options
     return Backoff(
         _given(own.backoff_base, settings.backoff_base),
@@ -295,7 +300,7 @@ def backoff_of(claim: Claim, settings: Settings) -> Backoff:
 
 
 def run_of(claim: Claim, settings: Settings, recorded: list[Key]) -> Run:
-    """Returns the message that has a worker run the claim."""
+    """Returns the message that makes a worker run the claim."""
     options = claim.options
     return Run(
         key=claim.key,

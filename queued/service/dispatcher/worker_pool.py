@@ -1,7 +1,7 @@
-"""The workers as the dispatcher knows them: which live, their channels, the claims they hold.
+"""The dispatcher's workers: their channels, their claims, and an inbox of all messages.
 
-The supervisor says which workers live and passes the socket of each; a worker says which claims it
-holds. Nothing else can reach the dispatcher: the sockets have no address.
+The supervisor reports which workers live and passes the socket of each; a worker's Hello lists the
+claims that it holds. The sockets have no address, so no other process can connect.
 """
 
 import socket
@@ -28,7 +28,7 @@ from queued.service.ipc.messages import (
 from queued.service.linux.event_loop import EventLoop
 from queued.service.log import Log
 
-_EXPECTED = (Output, Result, Returned)  # from a worker that has said hello
+_EXPECTED = (Output, Result, Returned)  # after the Hello
 
 
 class ConnectedWorker:
@@ -38,11 +38,11 @@ class ConnectedWorker:
         self.number = number
         self.pid = pid
         self.channel = Channel(sock)
-        self.greeted = False  # whether it has said which claims it holds
+        self.greeted = False  # whether its Hello has arrived
 
 
 class WorkerPool:
-    """The workers by number, and an inbox of their messages and the supervisor's, in order."""
+    """The workers by number. `inbox` has the messages of and about them, in order of arrival."""
 
     def __init__(self, supervisor: Channel, loop: EventLoop, log: Log) -> None:
         self.claims = ClaimTable()
@@ -50,20 +50,20 @@ class WorkerPool:
         self.group_commit = GroupCommit()
         self._workers: dict[int, ConnectedWorker] = {}
         self._log_settings: list[Message] = []
-        self._session = int(times.monotonic_s() * 1e9)  # greater than that of a dispatcher before
+        self._session = int(times.monotonic_s() * 1e9)  # greater than that of an earlier dispatcher
         self._supervisor = supervisor
         self._loop = loop
         self._log = log
 
-    # What the supervisor says
+    # Messages of the supervisor
 
     def on_roster(self, workers: Iterable[int]) -> None:
-        """Settles claims of workers that are not in the roster: they died with their worker."""
+        """Adds a death for each worker that has claims but is not in the roster."""
         for worker in set(self.claims.busy()).difference(workers):
             self._put(worker, _unknown(worker))
 
     def on_worker_started(self, message: WorkerStarted, descriptor: int) -> None:
-        """Greets a worker that lives, on the socket that the supervisor has passed."""
+        """Connects to a worker by the socket that the supervisor has passed."""
         self._put(message.worker, message)
         worker = ConnectedWorker(message.worker, message.pid, socket.socket(fileno=descriptor))
         self._workers[worker.number] = worker
@@ -71,48 +71,48 @@ class WorkerPool:
         worker.channel.send(Welcome(session=self._session), *self._log_settings)
 
     def on_worker_gone(self, message: WorkerGone) -> None:
-        """Puts the last messages of a dead worker into the inbox, then its death."""
+        """Adds the last messages of a dead worker to the inbox, then its death."""
         worker = self._workers.get(message.worker)
         if worker is not None and worker.pid == message.pid:
             self._receive(worker)
             self._drop(worker)
         self._put(message.worker, message)
 
-    # What the dispatcher asks
+    # For the dispatcher
 
     def present(self) -> list[int]:
-        """Returns the workers that are connected and have said what they hold."""
+        """Returns the workers whose Hello has arrived."""
         return [number for number, worker in self._workers.items() if worker.greeted]
 
     def has_greeting(self) -> bool:
-        """Returns whether the inbox has the greeting of a worker, which knows of no cancel."""
+        """Returns whether the inbox has a Hello, of a worker that no cancel was sent to yet."""
         return any(isinstance(message, Hello) for _, message in self.inbox)
 
     def has_workers(self) -> bool:
-        """Returns whether a worker is connected and has said what it holds."""
+        """Returns whether the Hello of any worker has arrived."""
         return any(worker.greeted for worker in self._workers.values())
 
     def configure_logs(self, settings: Settings) -> None:
-        """Tells all workers, now and when they come, how they log."""
+        """Sends the log settings to all workers, and later to each new one."""
         level, style = settings.log_level, settings.log_format
         self._log_settings = [LogSettings(level=level, style=style)]
         for worker in self._workers.values():
             worker.channel.send(*self._log_settings)
 
     def deaths(self) -> int:
-        """Returns the number of the last death in the inbox; 0 if there is none."""
+        """Returns the number of the last death in the inbox; 0 if it has none."""
         gone = [message for _, message in self.inbox if isinstance(message, WorkerGone)]
         return max((message.number for message in gone), default=0)
 
     def send(self, number: int, messages: Iterable[Message]) -> None:
-        """Sends to a worker; one that is not connected will say what it holds when it is."""
+        """Sends messages to a worker; drops them if its Hello, which makes up for them, is due."""
         worker = self._workers.get(number)
         if worker is not None and worker.greeted:
             worker.channel.send(*messages)
             worker.channel.flush_with(self._loop)
 
     def on_committed(self, claims: ClaimTable, now_s: float) -> None:
-        """The transaction of a turn has handled the inbox; these are the claims now."""
+        """Clears the inbox, which a committed turn has handled, and replaces the claims."""
         self.inbox.clear()
         self.claims = claims
         self.group_commit.on_committed(claims, self.present(), now_s)

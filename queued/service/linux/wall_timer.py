@@ -35,12 +35,12 @@ class WallTimer:
         )
         self._at = at_ms
 
-    def take(self) -> None:
-        """Ends the alarm that woke us; `set` it again for another."""
+    def drain(self) -> None:
+        """Clears the alarm that has expired; `set` starts another."""
         self._at = None
         try:
             os.read(self._descriptor, 8)
         except OSError as error:
-            # ECANCELED: the clock was set. The sleeper looks at the clock again in any case.
+            # ECANCELED: the clock was set. The caller reads the clock again in any case.
             if error.errno not in (errno.ECANCELED, errno.EAGAIN):
                 raise

@@ -1,0 +1,57 @@
+"""Reads what other processes have committed: settings, stop and cancel requests, instances."""
+
+from typing import NamedTuple
+
+from queued.core.errors import EvictedError
+from queued.core.model import Instance, Key
+from queued.store import instance_lock
+from queued.store.protocols import Ledger
+
+
+class DatabaseChanges(NamedTuple):
+    """What other processes may have changed in the database."""
+
+    stored: dict[str, str]  # settings
+    stop_requested: bool
+    cancelled: list[Key]
+    instances: list[Instance]
+
+
+class ChangeReader:
+    """Reads only after a commit of another process, which changes the database's version."""
+
+    def __init__(self, ledger: Ledger, database: str, instance: str, lock: int) -> None:
+        self._ledger = ledger
+        self._database = database
+        self._instance = instance
+        self._lock = lock
+        self._lock_path = instance_lock.path_of(database, instance)
+        self._version: int | None = None  # when it read last
+
+    def read(self, *, always: bool) -> DatabaseChanges | None:
+        """Returns the changes; None if no other process has committed since, unless `always`.
+
+        Inside a transaction: it holds the write lock, so that no commit is missed. Raises
+        EvictedError if the lock file or the row of this instance was removed.
+        """
+        if not instance_lock.is_in_place(self._lock_path, self._lock):
+            msg = f"the lock file {self._lock_path} was removed or replaced; the service ends"
+            raise EvictedError(msg)
+        version = self._ledger.version()
+        if version == self._version and not always:
+            return None
+        self._version = version
+        own = self._ledger.instance(self._instance)
+        if own is None:
+            msg = f"the row of this service was removed from {self._database}; the service ends"
+            raise EvictedError(msg)
+        return DatabaseChanges(
+            self._ledger.config(),
+            own.stop_requested_ms is not None,
+            self._ledger.cancel_requests(self._instance),
+            self._ledger.instances(),
+        )
+
+    def on_refused(self) -> None:
+        """The transaction was rolled back: the changes that it read were not applied."""
+        self._version = None
