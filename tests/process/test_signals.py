@@ -140,7 +140,7 @@ def test_hup_while_no_dispatcher_answers_is_answered_by_the_next(queue: Queue) -
     assert service.logged("settings.applied")[-1]["kill_grace"] == 7.0
 
 
-def test_of_two_reloads_at_once_each_hears_of_its_own(queue: Queue) -> None:
+def test_two_reloads_at_once_get_their_own_results(queue: Queue) -> None:
     """The conf file is a pipe here, so that each reload reads what it is given."""
     path = conf(queue, "")
     env = {"RUNTIME_DIRECTORY": str(queue.directory)}
@@ -242,7 +242,7 @@ def test_a_storm_of_hups_loses_no_job(queue: Queue) -> None:
     eventually(lambda: len(service.logged("reload.finished")) == 8)
 
 
-def test_hup_while_draining_is_nothing(queue: Queue) -> None:
+def test_hup_while_draining_is_ignored(queue: Queue) -> None:
     service = queue.serve(workers=1)
     name = queue.add("sleep 0.5")
     queue.wait(name, "processing")
@@ -254,7 +254,7 @@ def test_hup_while_draining_is_nothing(queue: Queue) -> None:
     assert not service.logged("reload.started")
 
 
-def test_the_signals_that_are_handled_are_those_of_the_help() -> None:
+def test_the_help_lists_the_handled_signals() -> None:
     table = USAGE.split("Signals:\n")[1]
     words = "".join(re.findall(r"^  (\S.{0,19})", table, re.MULTILINE))
     named = set(re.findall(r"\b[A-Z]{3,4}[12]?\b", words))

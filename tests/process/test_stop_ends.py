@@ -93,7 +93,7 @@ def test_while_another_program_holds_the_lock(queue: Queue, hold: Callable[[], N
     refused_to_record(service)
 
 
-def test_nothing_is_owed_and_no_dispatcher_can_start(queue: Queue, control: Path) -> None:
+def test_all_is_recorded_and_no_dispatcher_can_start(queue: Queue, control: Path) -> None:
     service = queue.spawn(program=on_a_disk(control)).ready()
     control.touch()
     service.kill(service.child(0))

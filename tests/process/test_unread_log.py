@@ -140,7 +140,7 @@ select.poll = Room
 """
 
 
-def test_a_pipe_of_another_user_that_fills_after_the_look_does_not_block() -> None:
+def test_a_pipe_of_another_user_that_another_process_fills_does_not_block() -> None:
     reader = Reader("pipe")
     try:
         os.pwritev(reader.theirs, [b"\n"], -1, os.RWF_NOWAIT)

@@ -1,4 +1,4 @@
-"""Which claims a worker holds, and who is handed one more."""
+"""Which claims a worker holds, and which worker gets the next."""
 
 from itertools import pairwise
 
@@ -54,7 +54,9 @@ def test_a_claim_is_found_by_all_of_its_key() -> None:
     ("ran_ms", "more"),
     [(0, 16), (1, 16), (2, 10), (3, 6), (4, 5), (5, 4), (8, 2), (20, 1), (21, 0), (None, 0)],
 )
-def test_as_many_more_as_will_soon_begin(ran_ms: int | None, more: int) -> None:
+def test_the_number_of_prefetched_claims_follows_the_last_run(
+    ran_ms: int | None, more: int
+) -> None:
     claims = ClaimTable([_claim(0, 7)])
     assert not [*claims.assignable([7])], "nothing is known of it"
     claims.note_run(7, ran_ms)
@@ -62,14 +64,14 @@ def test_as_many_more_as_will_soon_begin(ran_ms: int | None, more: int) -> None:
     assert [*ClaimTable().assignable([7])] == [7], "who has none may always have one"
 
 
-def test_who_has_least_is_handed_more_first() -> None:
+def test_workers_with_the_fewest_claims_come_first() -> None:
     claims = ClaimTable([_claim(1, 7), _claim(2, 7), _claim(3, 8)])
     for worker in (7, 8, 9):
         claims.note_run(worker, 8)  # two more than the one that runs
     assert [*claims.assignable([7, 8, 9, 10])] == [9, 10, 8, 9, 7, 8, 9]
 
 
-def test_what_is_in_a_hand_begins_in_its_order_and_does_not_wait_for_long() -> None:
+def test_prefetched_claims_run_in_order_and_do_not_wait_long() -> None:
     hand = PrefetchQueue()
     assert hand.give_back_at_s == float("inf")
     runs = [run_of(_claim(job, 1), Settings(), []) for job in range(4)]
@@ -84,7 +86,7 @@ def test_what_is_in_a_hand_begins_in_its_order_and_does_not_wait_for_long() -> N
     assert [hand.pop(), hand.pop(), hand.pop()] == [runs[1], runs[3], None]
 
 
-def test_a_copy_stands_by_itself() -> None:
+def test_a_copy_is_independent() -> None:
     claims = ClaimTable([_claim(1, 7)])
     copy = claims.copy()
     copy.add(_claim(2, 7))

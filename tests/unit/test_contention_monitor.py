@@ -1,4 +1,4 @@
-"""Which program is said to hold the database up, when, and how often."""
+"""When other programs that keep the database busy are logged, and how often."""
 
 from functools import partial
 from typing import Any
@@ -46,7 +46,7 @@ def told() -> Told:
     return Told()
 
 
-def test_a_log_that_grows_on_is_told_once_each_time(told: Told) -> None:
+def test_a_growing_wal_is_logged_once_each_time(told: Told) -> None:
     told.turns(SHORT, 10, grows=True)
     assert told.lines == []
     told.turns(LONG, 30, grows=True)
@@ -57,7 +57,7 @@ def test_a_log_that_grows_on_is_told_once_each_time(told: Told) -> None:
     assert told.events() == ["database.wal_growing"] * 2
 
 
-def test_one_that_a_large_batch_has_left_is_nobodys_business(told: Told) -> None:
+def test_a_wal_left_by_a_large_batch_is_not_logged(told: Told) -> None:
     """SQLite leaves it as it is until somebody commits."""
     told.turns(LONG, 60)
     assert told.lines == []
@@ -67,19 +67,19 @@ def test_one_that_a_large_batch_has_left_is_nobodys_business(told: Told) -> None
     assert told.events() == ["database.wal_growing"]
 
 
-def test_one_that_is_long_for_a_moment_is_nobodys_business(told: Told) -> None:
+def test_a_wal_that_is_large_for_a_moment_is_not_logged(told: Told) -> None:
     for _ in range(5):
         told.turns(LONG, 3, grows=True)
         told.turns(SHORT, 2)
     assert told.lines == []
 
 
-def test_its_size_is_looked_at_once_a_second(told: Told) -> None:
+def test_the_size_is_checked_once_a_second(told: Told) -> None:
     told.turns(SHORT, 10)
     assert told.looks == pytest.approx(10, abs=1)
 
 
-def test_a_wait_for_the_lock_is_told_once_each_time(told: Told) -> None:
+def test_a_wait_for_the_lock_is_logged_once_each_time(told: Told) -> None:
     for waited_s in (0.1, 4.9, 5.0, 6.0, 20.0):
         told.holders.on_wait(waited_s)
     assert told.events() == ["database.locked"]

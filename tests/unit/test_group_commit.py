@@ -1,4 +1,4 @@
-"""When results may wait for others to share a commit, and when not."""
+"""When a turn is delayed so that results share a commit."""
 
 from queued.core.job_options import JobOptions
 from queued.core.model import Chunk, Claim, Ending, Key, Outcome
@@ -27,7 +27,7 @@ def _made(present: list[int], **held: int) -> GroupCommit:
     return group_commit
 
 
-def test_results_wait_while_everybody_has_another_in_hand() -> None:
+def test_results_wait_while_all_workers_have_a_prefetched_run() -> None:
     group_commit = _made([1, 2], w1=5, w2=3)
     assert 10.0 < group_commit.not_before_s <= 10.01
     for worker in (1, 1, 2, 1):
@@ -37,13 +37,13 @@ def test_results_wait_while_everybody_has_another_in_hand() -> None:
     assert group_commit.not_before_s == 0, "worker 1 is at its last"
 
 
-def test_who_has_none_in_hand_is_not_kept_waiting() -> None:
+def test_a_worker_without_a_prefetched_run_does_not_wait() -> None:
     assert _made([1, 2], w1=5, w2=1).not_before_s == 0
     assert _made([1, 2], w1=5).not_before_s == 0
     assert _made([1], w1=5, w2=1).not_before_s > 10.0, "2 is not there"
 
 
-def test_whatever_else_comes_has_its_turn_at_once() -> None:
+def test_any_other_message_makes_a_turn_due_at_once() -> None:
     piece = Piece(Chunk(1, 0, b"x"), 1, 0)
     for message in (
         Output(key=Key(1, 1, 1), piece=piece),
@@ -55,13 +55,13 @@ def test_whatever_else_comes_has_its_turn_at_once() -> None:
         assert group_commit.not_before_s == 0
 
 
-def test_one_who_was_not_there_is_heard_at_once() -> None:
+def test_a_message_of_a_new_worker_makes_a_turn_due_at_once() -> None:
     group_commit = _made([1], w1=5)
     group_commit.on_message(*_result(2))
     assert group_commit.not_before_s == 0
 
 
-def test_where_nobody_works_there_is_nothing_to_wait_for() -> None:
+def test_without_workers_nothing_waits() -> None:
     group_commit = GroupCommit()
     group_commit.on_committed(_claims(), [], 10.0)
     assert group_commit.not_before_s == 0

@@ -1,4 +1,4 @@
-"""When the dispatcher reads what others have committed."""
+"""When the dispatcher reads the commits of other processes."""
 
 import os
 from collections.abc import Iterator
@@ -25,11 +25,11 @@ def _read(schedule: PollSchedule, interval_s: float, now_s: float) -> None:
     schedule.on_read(interval_s, now_s)
 
 
-def test_the_first_turn_looks() -> None:
+def test_the_first_turn_reads() -> None:
     assert PollSchedule(None, Deadlines()).is_due(0.0)
 
 
-def test_without_a_watcher_the_next_look_is_an_interval_after_the_last() -> None:
+def test_without_a_watcher_changes_are_read_at_intervals() -> None:
     deadlines = Deadlines()
     schedule = PollSchedule(None, deadlines)
     _read(schedule, 5.0, 100.0)
@@ -46,7 +46,7 @@ def test_with_a_watcher_nothing_is_due_by_time(watcher: ChangeWatcher) -> None:
     assert deadlines.next_s == times.NEVER_S
 
 
-def test_a_write_requests_a_look(watcher: ChangeWatcher, tmp_path: Path) -> None:
+def test_a_write_requests_a_read(watcher: ChangeWatcher, tmp_path: Path) -> None:
     schedule = PollSchedule(watcher, Deadlines())
     _read(schedule, 5.0, 0.0)
     schedule.on_event()
@@ -75,7 +75,7 @@ def test_after_the_end_of_an_instance_its_lock_is_tried_for_a_second(
     assert after_s == pytest.approx([0.0, 0.001, 0.01, 0.1, 1.0])
 
 
-def test_a_rescue_that_is_tried_again_looks() -> None:
+def test_a_rescue_that_is_due_again_reads() -> None:
     deadlines = Deadlines()
     schedule = PollSchedule(None, deadlines)
     _read(schedule, 60.0, 0.0)

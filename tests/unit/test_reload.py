@@ -1,4 +1,4 @@
-"""What a service writes down about its reloads, and how `queued --reload` reads it."""
+"""The record of reloads that a service writes and `queued --reload` reads."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What systemd is told, word for word, and when nobody is."""
+"""The messages to systemd, and the pipe to the caller of --background."""
 
 import os
 import socket
@@ -41,7 +41,7 @@ def notify(heard: Heard) -> Iterator[SdNotify]:
     made._systemd.socket.close()
 
 
-def test_each_word_is_sent_and_the_status_only_when_it_has_changed(
+def test_each_message_is_sent_and_the_status_only_when_it_has_changed(
     heard: Heard, notify: SdNotify
 ) -> None:
     notify.ready()
@@ -80,13 +80,13 @@ def test_reloading_says_when_it_began(heard: Heard, notify: SdNotify) -> None:
         ({"WATCHDOG_USEC": "soon"}, None),
     ],
 )
-def test_the_watchdog_is_whom_it_is_meant_for(
+def test_a_watchdog_for_another_process_is_ignored(
     environment: dict[str, str], limit_s: float | None
 ) -> None:
     assert watchdog_s(environment) == limit_s
 
 
-def test_the_watchdog_is_meant_for_us() -> None:
+def test_a_watchdog_for_this_process_is_used() -> None:
     assert watchdog_s({"WATCHDOG_USEC": "3000000", "WATCHDOG_PID": str(os.getpid())}) == 3.0
 
 
@@ -100,7 +100,7 @@ def test_time_is_asked_for_every_few_seconds(heard: Heard, notify: SdNotify) -> 
     assert heard() == ["READY=1", "STOPPING=1", *["EXTEND_TIMEOUT_USEC=20000000"] * 2]
 
 
-def test_the_line_says_what_matters(notify: SdNotify) -> None:
+def test_the_status_line(notify: SdNotify) -> None:
     reporter = StatusReporter(notify)
     assert reporter.line(Stage.RUNNING, 4) == "starting"
     reporter.announced = True
@@ -110,7 +110,7 @@ def test_the_line_says_what_matters(notify: SdNotify) -> None:
     assert reporter.line(Stage.DRAINING, 2) == "draining: 2 workers, 2 busy, 17 waiting"
 
 
-def test_who_has_not_waited_for_a_service_in_the_background_does_no_harm(heard: Heard) -> None:
+def test_a_caller_that_has_exited_does_no_harm(heard: Heard) -> None:
     read, write = os.pipe()
     os.close(read)
     made = SdNotify(write)
@@ -119,9 +119,7 @@ def test_who_has_not_waited_for_a_service_in_the_background_does_no_harm(heard: 
     made._systemd.socket.close()
 
 
-def test_what_systemd_does_not_read_is_kept_in_order_and_blocks_nothing(
-    heard: Heard, notify: SdNotify
-) -> None:
+def test_messages_that_systemd_does_not_read_wait_in_order(heard: Heard, notify: SdNotify) -> None:
     count = 0
     while notify._try(f"X={count}"):
         count += 1

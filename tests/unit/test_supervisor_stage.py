@@ -1,4 +1,4 @@
-"""Every stage with every event: where it leads, and that nothing leads back."""
+"""The moves of the supervisor: every stage with every event; no move leads back."""
 
 import itertools
 

@@ -22,27 +22,27 @@ class Children:
         self.answers_s.update(dict.fromkeys(self.answers_s, now_s))
 
 
-def test_without_a_watchdog_nobody_is_ever_asked() -> None:
+def test_without_a_watchdog_no_child_is_pinged() -> None:
     children = Children(limit_s=None)
     assert children.health.next_s is None
     assert not children.health.due(1e9)
 
 
-def test_all_are_asked_six_times_in_the_limit() -> None:
+def test_all_are_pinged_six_times_in_the_limit() -> None:
     children = Children()
     assert children.check(10.0).to_ping == [DISPATCHER, WORKER]
     assert children.health.next_s == 11.0
     assert not children.health.due(10.9)
 
 
-def test_it_is_well_while_all_answer() -> None:
+def test_healthy_while_all_answer() -> None:
     children = Children()
     for now_s in (10.0, 11.0, 12.0, 13.0):
         assert children.check(now_s) == Finding([], [DISPATCHER, WORKER], healthy=True)
         children.all_answer(now_s + 0.1)
 
 
-def test_who_is_silent_to_two_questions_hangs_and_meanwhile_it_is_not_well() -> None:
+def test_a_child_hangs_after_two_unanswered_pings() -> None:
     children = Children()
     children.check(10.0)
     children.answers_s[0] = 10.1
@@ -51,7 +51,7 @@ def test_who_is_silent_to_two_questions_hangs_and_meanwhile_it_is_not_well() -> 
     assert children.check(12.0) == Finding([WORKER], [DISPATCHER], healthy=False)
 
 
-def test_one_that_answers_late_is_forgiven() -> None:
+def test_a_late_answer_resets_the_count() -> None:
     children = Children()
     children.check(10.0)
     children.all_answer(10.1)
@@ -62,7 +62,7 @@ def test_one_that_answers_late_is_forgiven() -> None:
     assert children.check(13.0).healthy
 
 
-def test_the_one_that_takes_its_place_starts_anew() -> None:
+def test_the_next_child_in_the_slot_starts_at_zero() -> None:
     children = Children()
     for now_s in (10.0, 11.0, 12.0):
         children.answers_s[0] = now_s

@@ -114,7 +114,7 @@ def test_the_death_of_one_whose_slot_has_another_now_drops_no_connection(pool: P
     assert pool.pool.present() == [1]
 
 
-def test_a_roster_settles_the_claims_of_all_that_it_lacks(pool: Pool) -> None:
+def test_workers_missing_from_the_roster_are_dead(pool: Pool) -> None:
     class Claims:
         def busy(self) -> list[int]:
             return [1, 2]

@@ -62,9 +62,7 @@ class Turn:
         self.claimed: list[Claim] = []
         self.returned: list[Claim] = []
         self.settled: list[Settlement] = []  # by this turn, until `record`
-        self.ack_due: set[Key] = (
-            set()
-        )  # keys in `settled` whose worker waits for an acknowledgement
+        self.ack_due: set[Key] = set()  # of `settled`; their workers wait for the record
         self.finished: list[RecordedRun] = []
         self.stale: list[Key] = []  # claims that are not in force any more
         self.printed: list[tuple[Claim, Chunk]] = []

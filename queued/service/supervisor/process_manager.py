@@ -127,7 +127,7 @@ class ProcessManager:
         """Collects the dead children, and kills what dead workers left before it reports them.
 
         While something that a worker left cannot be killed, its death is not reported, so that its
-        job does not run again. That process is a child of ours by now: its end wakes the loop.
+        job does not run again. That process has become a child of this one: its end wakes the loop.
         """
         self._continue_stopped()
         ended, waited = self._awaiting_cleanup, len(self._awaiting_cleanup)
@@ -229,7 +229,7 @@ class ProcessManager:
             except OSError as error:
                 wait_s = self.table.failed(slot, times.monotonic_s(), early=True)
                 fields = {"slot": slot, "error": str(error), "retry_in_s": max(wait_s, 0.1)}
-                log.error("child.not_started", **fields)  # noqa: TRY400 - no defect of ours
+                log.error("child.not_started", **fields)  # noqa: TRY400 - no internal error
             else:
                 log.info("child.started", **_names(child))
 
