@@ -54,9 +54,7 @@ def test_a_claim_is_found_by_all_of_its_key() -> None:
     ("ran_ms", "more"),
     [(0, 16), (1, 16), (2, 10), (3, 6), (4, 5), (5, 4), (8, 2), (20, 1), (21, 0), (None, 0)],
 )
-def test_the_number_of_prefetched_claims_follows_the_last_run(
-    ran_ms: int | None, more: int
-) -> None:
+def test_the_last_run_sets_the_number_of_prefetched_claims(ran_ms: int | None, more: int) -> None:
     claims = ClaimTable([_claim(0, 7)])
     assert not [*claims.assignable([7])], "nothing is known of it"
     claims.note_run(7, ran_ms)
