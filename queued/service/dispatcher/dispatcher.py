@@ -108,6 +108,7 @@ class Dispatcher:
                 if self._should_exit():
                     self._shut_down()
                     return 0
+                self._supervisor.flush_with(self._loop)
                 self._loop.wait(self._timeout_s())
         except _TRANSIENT as error:
             # The supervisor starts the next dispatcher after a delay; the workers keep results.
@@ -242,7 +243,7 @@ class Dispatcher:
         return times.monotonic_s() >= self._next_turn_s()
 
     def _timeout_s(self) -> float | None:
-        self._supervisor.flush_with(self._loop)
+        """Returns the seconds until the next turn is due; None: only an event makes one due."""
         next_s = self._next_turn_s()
         return max(0.0, next_s - times.monotonic_s()) if next_s < times.NEVER_S else None
 
