@@ -277,12 +277,11 @@ class TurnRunner:
 def _checked_run(claim: Claim, settings: Settings, acks: list[Key]) -> Run:
     """Returns the message for the claim.
 
-    Raises ValueError, TypeError or OverflowError if it cannot be sent or its end not be judged.
+    Raises ValueError, TypeError or OverflowError if it cannot be sent.
     """
     if claim.fault is not None:
         raise ValueError(claim.fault)
     run = run_of(claim, settings, acks)
-    backoff_of(claim, settings)
     channel.check_size(run)
     return run
 
