@@ -6,6 +6,7 @@ written is preceded by their number.
 """
 
 import errno
+import json
 import os
 import select
 import socket
@@ -121,12 +122,34 @@ def _level(method: str) -> str:
 
 
 def _json(fields: Fields) -> bytes:
-    return msgspec.json.encode(fields, enc_hook=str)
+    return _escaped(msgspec.json.encode(fields, enc_hook=str).decode()).encode()
 
 
 def _for_people() -> Render:
-    render = structlog.dev.ConsoleRenderer(pad_event_to=24, colors=sys.stdout.isatty())
-    return lambda fields: str(render(None, "", dict(fields))).encode("utf-8", "backslashreplace")
+    renderer = structlog.dev.ConsoleRenderer(pad_event_to=24, colors=sys.stdout.isatty())
+
+    def render(fields: Fields) -> bytes:
+        shown = {name: _shown(name, value) for name, value in fields.items()}
+        return str(renderer(None, "", shown)).encode("utf-8", "backslashreplace")
+
+    return render
+
+
+def _shown(name: str, value: object) -> object:
+    """Returns the value as text that is safe on a terminal; the lines of a traceback stay lines."""
+    if not isinstance(value, str):
+        return value
+    return "\n".join(map(_escaped, value.split("\n"))) if name == "exception" else _escaped(value)
+
+
+def _escaped(text: str) -> str:
+    """Returns the text with the JSON escape of each character that is not printable.
+
+    A job chooses its id and its output: control characters would reach the terminal of a reader.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
 
 
 def to_journal(descriptor: int) -> bool:
