@@ -45,7 +45,7 @@ def _words(pid: int) -> list[bytes]:
 
 def alive(pid: int) -> bool:
     """Whether the process runs; not once it has ended."""
-    process = procfs.look(pid)
+    process = procfs.read_process(pid)
     return process is not None and not process.dead
 
 
@@ -224,7 +224,7 @@ class Service:
         pinned = self.process.poll() is None
         return [
             process
-            for process in procfs.everyone().values()
+            for process in procfs.all_processes().values()
             if not process.dead
             and (process.pid in pids or (pinned and process.parent == self.pid))
             and self.queue.path.encode() in _words(process.pid)
@@ -238,7 +238,7 @@ class Service:
         for number in (signal.SIGSTOP, signal.SIGKILL):
             # The supervisor last: its end makes the kernel have stopped children go on.
             for process in sorted(self.own(), key=lambda own: own.pid == self.pid):
-                procfs.send(process, number)
+                procfs.send_signal(process, number)
         self.process.wait()
 
     def stop(self, number: int = signal.SIGTERM) -> int:
@@ -258,6 +258,6 @@ class Service:
         marks = [mark for line in self.logged("service.started") if (mark := line["instance"])]
         self.kill_everything()
         for mark in marks:
-            for found in run_mark.marked(mark):
-                procfs.send(found.process, signal.SIGKILL)
+            for found in run_mark.marked_processes(mark):
+                procfs.send_signal(found.process, signal.SIGKILL)
         self._log.close()

@@ -139,7 +139,7 @@ def quits_first(argument: str) -> None:
         if self._execution is None and not os.path.exists(mark):
             os.close(os.open(mark, os.O_CREAT))
             stop_service()
-            self._obey()
+            self._handle_signals()
             if then == "unread":
                 return
         plain(self)

@@ -99,7 +99,7 @@ POINTS = {
     "claim: taken, not committed": Point(LEDGER, "claim", _true, after=True),
     "claim: committed, not sent": Point(DISPATCHER, "_on_committed", _claimed),
     "claim: sent": Point(DISPATCHER, "_on_committed", _claimed, after=True),
-    "run: sent, not begun": Point(WORKER, "_begin"),
+    "run: sent, not begun": Point(WORKER, "_begin_run"),
     "run: begun, not started": Point("queued.service.worker.spawn", "start"),
     "run: started, not known": Point("queued.service.worker.spawn", "start", after=True),
     "run: known": Point("queued.service.worker.execution:Execution", "_start", after=True),
@@ -116,7 +116,7 @@ POINTS = {
     "hand: one more, not committed": Point(LEDGER, "claim", _one_more, after=True),
     "hand: one more, committed, not sent": Point(DISPATCHER, "_on_committed", _one_more_made),
     "hand: one more, sent": Point(DISPATCHER, "_on_committed", _one_more_made, after=True),
-    "hand: received": Point(WORKER, "_take", _in_hand, after=True),
+    "hand: received": Point(WORKER, "_accept_run", _in_hand, after=True),
     "hand: about to be given back": Point(WORKER, "_give_back", _in_hand),
     "hand: given back": Point("queued.service.dispatcher.turn:TurnRunner", "_returned"),
     "hand: undone, not committed": Point(LEDGER, "release", _true, after=True),
@@ -192,7 +192,7 @@ def _kill_others() -> None:
     (supervisor,) = _first
     if supervisor != os.getpid():
         os.kill(supervisor, signal.SIGSTOP)
-    for process in procfs.everyone().values():
+    for process in procfs.all_processes().values():
         child = process.parent == supervisor and process.pid != os.getpid()
         if child and Path(f"/proc/{process.pid}/cmdline").read_bytes() == ours:
             os.kill(process.pid, signal.SIGKILL)

@@ -69,12 +69,12 @@ def no_rescue(_argument: str) -> None:
 
 def rescue_without_kill(_argument: str) -> None:
     """A dead instance's commands live on."""
-    _put(rescuer, "kill_leftovers", lambda *_: Killed(0, [], unseen=False))
+    _put(rescuer, "kill_leftovers", lambda *_, **_named: Killed(0, [], unseen=False))
 
 
 def alone_not_group(_argument: str) -> None:
     """A run is over when its command is, whatever it has left."""
-    _put(execution.Execution, "_exited", lambda self, _now_s, **_named: self._over())
+    _put(execution.Execution, "_on_exit", lambda self, _now_s, **_named: self._finish())
 
 
 def orphans_stay(_argument: str) -> None:
@@ -84,7 +84,7 @@ def orphans_stay(_argument: str) -> None:
 
 def zombies_are_dead(_argument: str) -> None:
     """A process whose first thread has ended is taken for dead, whatever its others do."""
-    plain = procfs.look
+    plain = procfs.read_process
 
     def look(pid: int) -> procfs.Process | None:
         found = plain(pid)

@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,7 +27,7 @@ def leader() -> Iterator[procfs.Process]:
     """A process that leads a session."""
     with subprocess.Popen(["sleep", "1000"], start_new_session=True) as process:
         eventually(lambda: os.getsid(process.pid) == process.pid)
-        found = procfs.look(process.pid)
+        found = procfs.read_process(process.pid)
         assert found is not None
         yield found
         process.kill()
@@ -62,7 +63,7 @@ def test_a_note_outlives_who_wrote_it_and_is_found_by_the_claim(tmp_path: Path) 
     assert made.last(2) == 21
     made.note(2).record_pid(201)
     del made
-    found = run_notes.noted(lock)
+    found = run_notes.read_notes(lock)
     assert found is not None
     assert {token: session.leader for token, session in found.items()} == {
         10: 100,
@@ -74,15 +75,30 @@ def test_a_note_outlives_who_wrote_it_and_is_found_by_the_claim(tmp_path: Path) 
 
 def test_a_note_of_another_boot_says_nothing(tmp_path: Path) -> None:
     lock = os.open(tmp_path / "lock", os.O_CREAT | os.O_RDWR)
-    assert run_notes.noted(lock) is None  # nor does a file without any
+    assert run_notes.read_notes(lock) is None  # nor does a file without any
     made = RunNotes(lock)
     made.make_room(1)
-    assert run_notes.noted(lock) == {}, "nothing was begun, and that is known"
+    assert run_notes.read_notes(lock) == {}, "nothing was begun, and that is known"
     made.note(1).record_starting(1)
     made.note(1).record_pid(1)
-    assert list(run_notes.noted(lock) or {}) == [1]
+    assert list(run_notes.read_notes(lock) or {}) == [1]
     os.pwrite(lock, b"x", 0)
-    assert run_notes.noted(lock) is None
+    assert run_notes.read_notes(lock) is None
+    os.close(lock)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root for a time namespace")
+def test_a_note_of_another_time_namespace_says_nothing(tmp_path: Path) -> None:
+    """Times since boot mean something else there: a pid that was reused would be killed."""
+    lock = os.open(tmp_path / "lock", os.O_CREAT | os.O_RDWR)
+    RunNotes(lock).make_room(1)
+    reader = "from queued.service.ipc import run_notes; print(run_notes.read_notes(0))"
+    inside = ["unshare", "--time", "--boottime=3600", "--fork"]
+    for words, notes in (([], "{}"), (inside, "None")):
+        done = subprocess.run(
+            [*words, sys.executable, "-c", reader], stdin=lock, stdout=subprocess.PIPE, check=True
+        )
+        assert done.stdout.decode().strip() == notes
     os.close(lock)
 
 

@@ -27,7 +27,7 @@ def announced(services: Iterable[Service]) -> list[Witness]:
 def outlived(traces: Path) -> list[str]:
     """Processes that hold a lock which every run holds for as long as any of it lives."""
     found = []
-    for process in procfs.everyone().values():
+    for process in procfs.all_processes().values():
         if not process.dead and any(
             target.startswith(str(traces)) for target in targets(process.pid)
         ):

@@ -75,7 +75,9 @@ class Soak:
         self._sample(service, self.jobs, self.took_s)
         (instance,) = self.queue.store.instances()
         assert service.stop() == 0
-        left = [f"left_behind: {found.process.pid}" for found in run_mark.marked(instance.id)]
+        left = [
+            f"left_behind: {found.process.pid}" for found in run_mark.marked_processes(instance.id)
+        ]
         return [*left, *self._wasted(), *judged(self.queue, self.traces, self.jobs)]
 
     def _job(self, n: int) -> NewJob:

@@ -144,7 +144,7 @@ class Torture:
 
     def _harm_command(self, service: Service) -> None:
         workers = {pid for _, pid in self._children(service)}
-        marked = {found.process.pid for found in run_mark.marked(service.instance)}
+        marked = {found.process.pid for found in run_mark.marked_processes(service.instance)}
         found = sorted(marked - workers)
         self._harm_one("command", found, (signal.SIGKILL, signal.SIGTERM, signal.SIGSTOP))
 

@@ -14,7 +14,7 @@ def test_a_run_that_begins_during_a_sweep_keeps_its_group(tmp_path: Path) -> Non
 
     def busy() -> list[RunName]:
         groups.create("next", 1)  # its worker was at "current" when it was asked
-        return [(b"current", b"1")]
+        return [RunName(b"current", b"1")]
 
     groups.sweep(busy=busy)
     assert sorted(os.listdir(tmp_path)) == ["i.current.1", "i.next.1"]

@@ -173,7 +173,7 @@ class Dispatcher:
             self._scoreboard.record_answer(DISPATCHER)
 
     def _on_alarm(self) -> None:
-        self._wall_timer.drain()
+        self._wall_timer.clear()
         self._schedule.requested = True
 
     def _on_busy(self, waited_s: float) -> None:

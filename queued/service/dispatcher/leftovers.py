@@ -31,7 +31,7 @@ def kill_leftovers(
 
     def find() -> Found:
         found = sessions.scan()
-        own = {*marked(instance, running), *found.own}
+        own = {*run_processes(instance, running), *found.own}
         grouped = Found([]) if cgroups is None else cgroups.kill(running, instance)
         own |= {*grouped.own}
         unseen = grouped.unseen or runs_alive()
@@ -57,7 +57,7 @@ class RunSessions:
 
     def scan(self) -> Found:
         """Returns what lives in the sessions, and what descends from that."""
-        everyone = procfs.everyone()
+        everyone = procfs.all_processes()
         for leader, session in list(self._sessions.items()):
             process = everyone.get(leader)
             if process is not None and session.led_by(process):
@@ -81,15 +81,15 @@ def _tree(members: list[Process]) -> list[Process]:
 
 
 def _name(claim: Claim) -> RunName:
-    return claim.id.encode(), str(claim.key.attempt).encode()
+    return RunName(claim.id.encode(), str(claim.key.attempt).encode())
 
 
-def marked(instance: str, running: set[RunName]) -> list[Process]:
+def run_processes(instance: str, running: set[RunName]) -> list[Process]:
     """Returns the living processes of an instance's runs, less those left on purpose."""
     return _tree(
         [
             found.process
-            for found in run_mark.marked(instance)
+            for found in run_mark.marked_processes(instance)
             if not run_mark.left_on_purpose(found.mark, running)
         ]
     )

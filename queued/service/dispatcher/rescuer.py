@@ -12,7 +12,7 @@ from queued.core.model import Instance
 from queued.core.settings import Settings
 from queued.service.dispatcher import job_log
 from queued.service.dispatcher.claims import ClaimTable
-from queued.service.dispatcher.leftovers import kill_leftovers, marked
+from queued.service.dispatcher.leftovers import kill_leftovers, run_processes
 from queued.service.dispatcher.turn import ClaimLoss, Turn, TurnRunner
 from queued.service.ipc import run_notes
 from queued.service.ipc.run_notes import CommandSession
@@ -64,9 +64,9 @@ class OtherInstances:
         return self._files[instance.id] is not None
 
     def noted(self, instance: Instance) -> dict[int, CommandSession] | None:
-        """What it has noted of the sessions of its commands; see `run_notes.noted`."""
+        """What it has noted of the sessions of its commands; see `run_notes.read_notes`."""
         descriptor = self._files[instance.id]
-        return None if descriptor is None else run_notes.noted(descriptor)
+        return None if descriptor is None else run_notes.read_notes(descriptor)
 
     def runs_alive(self, instance: Instance) -> bool:
         """Returns whether something that its runs started holds the lock of the runs."""
@@ -129,7 +129,9 @@ class Rescuer:
         if self._others.holds_deleted_lock(instance):
             self._again_s[instance.id] = times.monotonic_s() + _AGAIN_S
             return False
-        if not self._others.has_lock_file(instance) and (living := marked(instance.id, set())):
+        if not self._others.has_lock_file(instance) and (
+            living := run_processes(instance.id, set())
+        ):
             self._refuse(instance, living)
             return False
         with self._ledger.transaction():

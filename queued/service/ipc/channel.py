@@ -1,7 +1,7 @@
 """The sockets that carry messages between the processes of the service.
 
-A packet of a SOCK_SEQPACKET socket is an array of messages in MessagePack, each tagged with its
-name. A packet that is anything else, or empty, is a ProtocolError of its sender.
+A packet of a SOCK_SEQPACKET socket is a MessagePack array of messages, each tagged with its name.
+Any other packet, also an empty array, raises ProtocolError.
 """
 
 import errno
@@ -10,7 +10,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import msgspec
 
@@ -19,12 +19,12 @@ from queued.service.ipc.messages import Message
 from queued.service.linux.event_loop import EventLoop
 
 MAX_PACKET = 256 * 1024
-_PACKET = memoryview(bytearray(MAX_PACKET))  # shared: each is decoded before the next is read
+_PACKET = memoryview(bytearray(MAX_PACKET))  # of all channels: a packet is decoded at once
 _BUFFER = 1024 * 1024
 _DESCRIPTOR_ROOM = socket.CMSG_SPACE(4)  # one descriptor a packet
 _GONE = frozenset({errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.EBADF})
 _OVERHEAD = 32  # bytes of a send buffer that the kernel keeps for itself (unix_dgram_sendmsg)
-_SHORTAGE_S = 0.01  # a pause when the kernel has no memory for a packet
+_SHORTAGE_S = 0.01  # the pause if the kernel has no memory for a packet
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Annotated[list[Message], msgspec.Meta(min_length=1)]).decode
@@ -52,7 +52,7 @@ class Channel:
         self.closed = False
 
     def fileno(self) -> int:
-        """For epoll."""
+        """Returns the descriptor to wait for."""
         return self._socket.fileno()
 
     def send(self, *messages: Message) -> None:
@@ -65,14 +65,14 @@ class Channel:
         self.flush()
 
     def send_socket(self, message: Message, passed: socket.socket) -> None:
-        """Sends a message with a socket, or neither if the socket is closed before they can be."""
+        """Sends a message together with a socket; neither if the socket is closed meanwhile."""
         self._waiting.append((_encode([message]), passed))
         self.flush()
 
     def flush(self) -> None:
-        """Sends what waits, as far as the peer has room.
+        """Sends waiting messages until the peer's buffer is full.
 
-        A shortage of memory is not the end of the connection: what waits is kept.
+        If the kernel has no memory for a packet, the messages are kept for the next flush.
         """
         while self._waiting and not self.closed:
             try:
@@ -83,7 +83,7 @@ class Channel:
                 if error.errno not in _GONE:
                     time.sleep(_SHORTAGE_S)
                     return
-                self._waiting.clear()  # messages that it sent before are still to be received
+                self._waiting.clear()  # the peer is gone; what it sent can still be received
                 return
             self._waiting.popleft()
 
@@ -94,17 +94,17 @@ class Channel:
             socket.send_fds(self._socket, [packet], [passed.fileno()])
 
     def flush_with(self, loop: EventLoop) -> None:
-        """Flushes, and has the event loop call again when there is room for the rest."""
+        """Sends waiting messages, and wakes the event loop when there is room for the rest."""
         if self._waiting or self._watched:
             self.flush()
             self._watched = bool(self._waiting)
             loop.watch_writable(self.fileno(), wanted=self._watched)
 
     def receive(self, limit: int = 64) -> list[Message]:
-        """Returns the messages that have arrived, of `limit` packets at most.
+        """Returns the messages that have arrived, from at most `limit` packets.
 
-        The end of the stream marks the channel closed. Raises ProtocolError at the first packet
-        that is not made of messages.
+        Sets `closed` at the end of the stream. Raises ProtocolError at the first packet that is
+        not an array of messages.
         """
         messages: list[Message] = []
         for _ in range(limit):
@@ -113,7 +113,7 @@ class Channel:
             except BlockingIOError:
                 break
             except ConnectionResetError:
-                continue  # the peer did not read all that we sent; its own messages are there
+                continue  # the peer closed with unread messages; its own can still be received
             except OSError as error:
                 if error.errno not in _GONE:
                     break
@@ -134,14 +134,14 @@ class Channel:
 
 
 class DescriptorChannel(Channel):
-    """A channel whose messages may come with a descriptor each."""
+    """A channel that also receives descriptors: at most one with each message."""
 
     def __init__(self, sock: socket.socket) -> None:
         super().__init__(sock)
         self._descriptors: deque[int] = deque()
 
     def next_descriptor(self) -> int:
-        """Returns the descriptor of the next message that came with one, in their order."""
+        """Removes and returns the descriptor that arrived first."""
         return self._descriptors.popleft()
 
     def _receive(self) -> int:
@@ -164,7 +164,7 @@ def check_size(message: Message) -> None:
 
 
 def _packets(messages: Sequence[Message], most_bytes: int) -> list[bytes]:
-    """Packs messages in their order into as few packets as they fit into."""
+    """Packs messages, in order, into packets of at most `most_bytes`."""
     packet = _encode(messages)
     if len(packet) <= most_bytes:
         return [packet]
@@ -183,6 +183,13 @@ def _messages(packet: memoryview) -> list[Message]:
     return messages
 
 
-def pair() -> tuple[socket.socket, socket.socket]:
+class SocketPair(NamedTuple):
+    """Two connected sockets."""
+
+    ours: socket.socket
+    theirs: socket.socket
+
+
+def pair() -> SocketPair:
     """Returns two connected sockets. Raises OSError."""
-    return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    return SocketPair(*socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET))

@@ -1,4 +1,4 @@
-"""What the processes of the service say to each other."""
+"""The messages between the processes of the service."""
 
 import msgspec
 
@@ -19,8 +19,8 @@ class _Message(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 class Hello(_Message, frozen=True):
     """The answer to Welcome: which claims the worker still holds.
 
-    Messages that the worker sent before it were for an earlier dispatcher: the worker sends again
-    whatever of them is not yet durable.
+    Messages that came before it were for an earlier dispatcher. The worker sends again all that is
+    not yet durable.
     """
 
     session: int
@@ -28,7 +28,7 @@ class Hello(_Message, frozen=True):
 
 
 class Piece(msgspec.Struct, frozen=True, array_like=True):
-    """A piece of output, and which positions of its stream are not kept: [head_end, tail_start)."""
+    """A piece of output. The positions [head_end, tail_start) of its stream are not kept."""
 
     chunk: Chunk
     head_end: int
@@ -43,7 +43,7 @@ class Output(_Message, frozen=True):
 
 
 class Result(_Message, frozen=True):
-    """How a run ended, with the last of its output."""
+    """How a run ended, with the rest of its output."""
 
     key: Key
     ending: Ending
@@ -51,7 +51,7 @@ class Result(_Message, frozen=True):
 
 
 class Returned(_Message, frozen=True):
-    """A claim that was not started: somebody else may have it."""
+    """A claim that was not started and is free for another worker."""
 
     key: Key
 
@@ -66,7 +66,7 @@ class Welcome(_Message, frozen=True):
 
 
 class Run(_Message, frozen=True):
-    """A claim to run, now or next. It also says which results are durable."""
+    """A claim to run, now or next, and the worker's claims whose results are durable."""
 
     key: Key
     recorded: list[Key]
@@ -90,20 +90,20 @@ class Stored(_Message, frozen=True):
 
 
 class Recorded(_Message, frozen=True):
-    """The result is durable, or (not accepted) the claim was lost: stop it and forget it."""
+    """The result is durable; or, if not accepted, the claim is no longer in force: drop it."""
 
     key: Key
     accepted: bool
 
 
 class Cancel(_Message, frozen=True):
-    """Somebody wants the run to end."""
+    """The run must be stopped because its job is cancelled."""
 
     key: Key
 
 
 class LogSettings(_Message, frozen=True):
-    """From which level on, and in which style, the worker logs."""
+    """The level and the style in which the worker logs."""
 
     level: str
     style: str
@@ -113,28 +113,28 @@ class LogSettings(_Message, frozen=True):
 
 
 class Roster(_Message, frozen=True):
-    """To a new dispatcher: the workers that live, or are dead and not yet cleaned up after.
+    """To a new dispatcher: the workers that live, or are dead with processes still to be killed.
 
-    It follows the deaths that the dispatcher before may not have recorded, and a WorkerStarted
-    for each worker that lives.
+    Before it come the deaths that the earlier dispatcher may not have recorded, and a WorkerStarted
+    for each living worker.
     """
 
     workers: list[int]
 
 
 class WorkerStarted(_Message, frozen=True):
-    """A worker lives. The message comes with a socket that is connected to it."""
+    """A worker was started. The message comes with a socket that is connected to it."""
 
     worker: int
     pid: int
 
 
 class WorkerGone(_Message, frozen=True):
-    """A worker is dead and nothing that it started is alive. `clean`: it owed no result.
+    """A worker is dead, and no process that it started is alive.
 
-    `begun` is the token of the claim that it began last, 0 if it began none; None: that is not
-    known. Claims newer than `claims_before_s` belong to the next worker in its slot.
-    `number` grows from death to death.
+    `clean`: all its results are recorded. `begun`: the token of the claim that it began last, 0 if
+    none, None if unknown. Claims newer than `claims_before_s` belong to the next worker in its
+    slot. `number` grows from death to death.
     """
 
     number: int
@@ -160,14 +160,14 @@ class Reload(_Message, frozen=True):
 
 
 class Describe(_Message, frozen=True):
-    """Log how the queue stands and what is running."""
+    """Log the counts of jobs by state, and the running jobs."""
 
 
 # Dispatcher to supervisor
 
 
 class WorkerFaulty(_Message, frozen=True):
-    """A worker sent what is no message, or not one for the dispatcher: it must be replaced."""
+    """A worker sent a packet that is no message for the dispatcher: it must be replaced."""
 
     worker: int
     pid: int
@@ -178,14 +178,14 @@ class Ready(_Message, frozen=True):
 
 
 class Applied(_Message, frozen=True):
-    """The settings that are in force now, and what the conf file said when it was read."""
+    """The settings in force, and the content of the conf file when it was read."""
 
     settings: Settings
     file: dict[str, Value]
 
 
 class Reloaded(_Message, frozen=True):
-    """The conf file was read again and is in force; or why it was refused, and nothing changed."""
+    """The conf file was read again and is in force, or was refused for the reason in `refused`."""
 
     number: int
     refused: str | None
@@ -198,18 +198,18 @@ class DeathsRecorded(_Message, frozen=True):
 
 
 class Load(_Message, frozen=True):
-    """Which workers are busy, and how many jobs wait for one; sent when it has changed."""
+    """The busy workers, and how many jobs wait for a worker; sent when it has changed."""
 
     busy: list[int]
     waiting: int
 
 
 class StopRequested(_Message, frozen=True):
-    """Somebody used `worker stop`."""
+    """`queuectl worker stop` asks this instance to stop."""
 
 
 class Fatal(_Message, frozen=True):
-    """The dispatcher cannot go on and neither can the next one."""
+    """The dispatcher cannot go on, and another one could not either."""
 
     exit_code: int
     reason: str

@@ -1,7 +1,7 @@
-"""Which session the command of each worker has: notes in the lock file that outlive the service.
+"""Notes in the lock file: the session of each worker's command. They outlive the service.
 
-The rescue of an instance that died whole finds commands by their session where they bear no mark
-any more. A note costs a few bytes of memory, because the file is mapped.
+If an instance dies whole, its rescue finds by them the commands that have lost their mark. To write
+a note is cheap, because the file is mapped into memory.
 """
 
 import mmap
@@ -17,27 +17,27 @@ _TICKS_S = os.sysconf("SC_CLK_TCK")
 _NOTE = struct.Struct("qqq")  # token of the claim, when its leader was noted, the leader's pid
 _NUMBER = struct.Struct("q")
 _SLOT = 32
-_SLOTS = 1026  # the first two say where the notes hold, then one for each worker
+_SLOTS = 1026  # two for the header, which says where the notes are valid, then one a worker
 _HEADER = _SLOT * 2
 _SIZE = _SLOT * _SLOTS
 
 
 class CommandSession(NamedTuple):
-    """The session that a command leads; it had begun at `noted` (clock ticks since boot).
+    """The session that a command leads. The command was started before `noted`.
 
-    Without a leader (0) the command was about to be started.
+    `noted` is in clock ticks since boot. Leader 0: the command was about to be started.
     """
 
     leader: int
     noted: int
 
     def led_by(self, process: Process) -> bool:
-        """Returns whether this is the command itself, and not a later process with its pid."""
+        """Returns whether the process is the command, and not a later one with its pid."""
         return process.pid == self.leader and process.started <= self.noted
 
 
 class RunNotes:
-    """Written by the workers of an instance. Made before the first fork."""
+    """The notes of an instance's workers. Create it before the first fork."""
 
     def __init__(self, lock: int) -> None:
         """`lock` is the open lock file. Raises StorageError."""
@@ -50,11 +50,12 @@ class RunNotes:
             raise StorageError(msg) from None
 
     def make_room(self, slot: int) -> None:
-        """Call it before a worker is started in this slot. Raises OSError: the disk may be full.
+        """Allocates the note of a worker; call it before the worker is started in this slot.
 
-        A worker that wrote a note where the disk has no room for it would be killed (SIGBUS).
+        Raises OSError, for example if the disk is full: the kernel would kill the worker at its
+        first note (SIGBUS).
         """
-        os.pwrite(self._lock, _here(), 0)
+        os.pwrite(self._lock, _validity(), 0)
         os.pwrite(self._lock, bytes(_SLOT), _offset(slot))
 
     def note(self, slot: int) -> "RunNote":
@@ -68,31 +69,31 @@ class RunNotes:
 
 
 class RunNote:
-    """The note of one worker, which writes it."""
+    """The note of one worker, written by that worker."""
 
     def __init__(self, memory: mmap.mmap, at: int) -> None:
         self._memory = memory
         self._token_at, self._pid_at = at, at + 2 * _NUMBER.size
 
     def record_starting(self, token: int) -> None:
-        """Notes that the command of this claim is about to be started; 0: no command is."""
+        """Notes that the command of this claim is about to be started; token 0: no command is."""
         _NUMBER.pack_into(self._memory, self._pid_at, 0)
         _NUMBER.pack_into(self._memory, self._token_at, token)
 
     def record_pid(self, pid: int) -> None:
-        """Notes the pid of the command. It is written last, so that half a note has none."""
+        """Notes the pid of the command. It is written last: an incomplete note has no pid."""
         _NUMBER.pack_into(self._memory, self._token_at + _NUMBER.size, _ticks())
         _NUMBER.pack_into(self._memory, self._pid_at, pid)
 
 
-def noted(lock: int) -> dict[int, CommandSession] | None:
+def read_notes(lock: int) -> dict[int, CommandSession] | None:
     """Returns the notes of an instance by the token of the claim, from its open lock file.
 
-    Only claims that were begun have one. Returns None if the notes say nothing here: the machine
-    has booted since, or the instance was in another name space of pids.
+    Only claims that were begun have a note. Returns None if pids and times in the notes mean
+    nothing here: the machine has booted since, or the instance was in another namespace.
     """
     text = os.pread(lock, _SIZE, 0)
-    if text[:_HEADER] != _here() or len(text) < _SIZE:
+    if text[:_HEADER] != _validity() or len(text) < _SIZE:
         return None
     notes = (_NOTE.unpack_from(text, at) for at in range(_HEADER, _SIZE, _SLOT))
     return {token: CommandSession(pid, ticks) for token, ticks, pid in notes if token}
@@ -106,7 +107,15 @@ def _ticks() -> int:
     return times.boot_ms() * _TICKS_S // 1000
 
 
-def _here() -> bytes:
-    """Where a pid means something: this boot, and this name space of pids."""
-    here = f"{times.boot_id()} {os.stat('/proc/self/ns/pid').st_ino}"
-    return here.encode().ljust(_HEADER, b"\0")
+def _validity() -> bytes:
+    """Returns where the notes are valid: in this boot, and in these namespaces of pids and time."""
+    text = times.boot_id() + "".join(f" {_namespace(kind)}" for kind in ("pid", "time"))
+    return text.encode().ljust(_HEADER, b"\0")
+
+
+def _namespace(kind: str) -> int:
+    """Returns the number of a namespace of this process; 0 if the kernel has none of that kind."""
+    try:
+        return os.stat(f"/proc/self/ns/{kind}").st_ino
+    except FileNotFoundError:
+        return 0

@@ -1,8 +1,8 @@
-"""Memory that the processes of an instance share, and that commands cannot reach.
+"""Memory that the processes of an instance share, and that commands cannot access.
 
-Each worker records its current run there. The record outlives a worker that is killed, so that the
-supervisor knows which run was lost. The supervisor records that running jobs must end, so that a
-job that sends SIGQUIT to its worker ends nothing.
+Each worker records its current run there, so that the supervisor knows which run was lost if the
+worker is killed. The supervisor records there that running jobs must end, so that a job that sends
+SIGQUIT to its worker has no effect.
 """
 
 import mmap
@@ -22,7 +22,7 @@ _TIME = struct.Struct("d")
 
 
 class Scoreboard:
-    """A line for each worker. Made before the first fork."""
+    """A slot for each worker. Create it before the first fork."""
 
     def __init__(self, run_notes: RunNotes) -> None:
         self.run_notes = run_notes
@@ -46,14 +46,14 @@ class Scoreboard:
         """Returns the last run of the worker in this slot."""
         line = self._memory[slot * _SLOT : slot * _SLOT + _LINE].rstrip(b"\0")
         attempt, _, job = line.partition(b" ")
-        return job, attempt
+        return RunName(job, attempt)
 
     def set_running(self, slot: int, *, running: bool) -> None:
-        """Says whether the worker in this slot has a command that runs or is being ended."""
+        """Records whether a command of the worker in this slot runs or is being stopped."""
         self._memory[slot * _SLOT + _RUNNING] = running
 
     def running(self, slot: int) -> bool:
-        """Returns whether a command of the worker in this slot runs or is being ended."""
+        """Returns whether a command of the worker in this slot runs or is being stopped."""
         return self._memory[slot * _SLOT + _RUNNING] == 1
 
     def record_answer(self, slot: int) -> None:
@@ -61,6 +61,6 @@ class Scoreboard:
         _TIME.pack_into(self._memory, slot * _SLOT + _ANSWERED, times.monotonic_s())
 
     def answered_s(self, slot: int) -> float:
-        """Returns when a process in this slot answered last, on the monotonic clock."""
+        """Returns when the process in this slot answered last, in monotonic seconds."""
         answered: float = _TIME.unpack_from(self._memory, slot * _SLOT + _ANSWERED)[0]
         return answered

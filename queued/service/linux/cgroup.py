@@ -1,12 +1,12 @@
-"""A control group (cgroup v2) for each run, below the service's own where that was delegated to us.
+"""A control group (cgroup v2) for each run, if systemd has delegated the service's own group.
 
     queued.service/               delegated: `Delegate=yes` of systemd
-        queued/                   the service itself, as a group with controllers holds no process
+        queued/                   the service itself: a group with controllers may hold no process
         INSTANCE.JOB.ATTEMPT/     a run
 
-The kernel keeps whatever a run starts in its group, ends all of it at once, counts what all of it
-together used, and holds it to a limit of memory where it has that controller to give. Where
-nothing was delegated there are no `Groups`, and descent and the process limits serve alone.
+The kernel keeps the processes of a run in its group, kills them all at once, counts what they use
+together, and limits their memory if it has that controller. Without delegation there are no
+`RunCgroups`: descent finds the processes, and limits are those of each process.
 """
 
 import contextlib
@@ -20,58 +20,59 @@ from queued.service.linux import procfs
 from queued.service.linux.killing import Found
 from queued.service.linux.procfs import Process, RunName
 
-_MARK = "user.delegate"  # what systemd writes on a group that it has delegated
+_MARK = "user.delegate"  # the attribute that systemd sets on a group that it has delegated
 _SERVICE = "queued"
 
 
 class Used(NamedTuple):
-    """What all processes of a run together have used; None where the kernel does not say."""
+    """What all processes of a run together have used; None if the kernel does not count it."""
 
     cpu_ms: int | None
     peak_kib: int | None
 
 
 class Cgroup:
-    """The group of one run. Entering it puts what this process starts meanwhile into it."""
+    """The control group of one run, as a context: processes started in it are of the group."""
 
     def __init__(self, path: str, home: str, *, memory: bool) -> None:
-        self.memory = memory  # whether the kernel can hold it to a limit
+        self.memory = memory  # whether the kernel can limit and count its memory
         self._path = path
         self._home = home
 
     def __enter__(self) -> Self:
-        """Moves this process into the group. Raises OSError, and then it has not moved."""
+        """Moves this process into the group. Raises OSError if it cannot be moved."""
         _write(f"{self._path}/cgroup.procs", "0")
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Moves this process back. If it cannot it must end: it would be killed with the run."""
+        """Moves this process back. Raises RuntimeError if it cannot; it must end then."""
         try:
             _write(f"{self._home}/cgroup.procs", "0")
         except OSError as error:
-            msg = "there is no way back from the control group of a run"
+            msg = "a worker cannot leave the control group of a run"
             raise RuntimeError(msg) from error
 
     def limit_memory(self, limit: int) -> None:
-        """Has the kernel kill all of it if it needs more bytes, swap included. Raises OSError.
+        """Has the kernel kill the whole group if it needs more bytes, swap included.
 
-        Not before this process has left it: what starts a command takes some memory, too.
+        Call it after this process has left the group, because it needs memory to start a command.
+        Raises OSError.
         """
         _write(f"{self._path}/memory.oom.group", "1")
-        if os.path.exists(f"{self._path}/memory.swap.max"):  # a kernel may have no swap at all
+        if os.path.exists(f"{self._path}/memory.swap.max"):  # absent if the kernel has no swap
             _write(f"{self._path}/memory.swap.max", "0")
         _write(f"{self._path}/memory.max", str(limit))
 
     def kill(self) -> None:
-        """Kills all in it, of any user, and what is being forked.
+        """Kills all processes of the group, also those of other users.
 
-        Before Linux 5.14, and where the first thread of a process has ended, the kernel does not:
-        so each process that is alive in the group is signalled as well.
+        Each process is signalled as well, because cgroup.kill came with Linux 5.14 and misses
+        processes whose first thread has ended.
         """
         with contextlib.suppress(OSError):
             _write(f"{self._path}/cgroup.kill", "1")
         for process in self.processes():
-            procfs.send(process, signal.SIGKILL)
+            procfs.send_signal(process, signal.SIGKILL)
 
     def used(self) -> Used:
         """Returns what the group has used until now."""
@@ -83,11 +84,11 @@ class Cgroup:
         )
 
     def ran_out_of_memory(self) -> bool:
-        """Whether the kernel has killed any of it for memory, its own limit's or another's."""
+        """Returns whether the kernel has killed a process of it for lack of memory."""
         return self.memory and _table(f"{self._path}/memory.events").get("oom_kill", 0) > 0
 
     def remove(self) -> bool:
-        """Removes the group; returns False if something in it is alive."""
+        """Removes the group; returns False if a process in it is alive."""
         try:
             os.rmdir(self._path)
         except FileNotFoundError:
@@ -97,7 +98,7 @@ class Cgroup:
         return True
 
     def _remove_all(self) -> bool:
-        """Removes also the groups that a command has made below it."""
+        """Removes the group and those that a command has created below it."""
         try:
             for path, _, _ in os.walk(self._path, topdown=False):
                 os.rmdir(path)
@@ -106,13 +107,15 @@ class Cgroup:
         return True
 
     def processes(self) -> list[Process]:
-        """Returns what is alive in the group and in those below it."""
-        found = (procfs.look(pid) for path, _, _ in os.walk(self._path) for pid in _pids(path))
+        """Returns the living processes of the group and of those below it."""
+        found = (
+            procfs.read_process(pid) for path, _, _ in os.walk(self._path) for pid in _pids(path)
+        )
         return [process for process in found if process is not None and not process.dead]
 
 
 class RunCgroups:
-    """The groups of an instance's runs. Made before the first fork."""
+    """The control groups of an instance's runs. Create it before the first fork."""
 
     def __init__(self, directory: str, instance: str, *, memory: bool) -> None:
         self._directory = directory
@@ -121,20 +124,20 @@ class RunCgroups:
         self._kept: list[Cgroup] = []  # with processes that jobs left on purpose
 
     def create(self, job: str, attempt: int) -> Cgroup:
-        """Creates the group of a run that begins. Raises OSError."""
+        """Creates the group of a new run. Raises OSError."""
         self._kept = [group for group in self._kept if not group.remove()]
-        path = self._path((job.encode(), str(attempt).encode()), self._instance)
+        path = self._path(RunName(job.encode(), str(attempt).encode()), self._instance)
         os.mkdir(path)
         return self._group(path)
 
     def keep(self, group: Cgroup) -> None:
-        """Lets stay what is alive in the group, which is removed once that has ended."""
+        """Keeps the group of a run that is over until its last process has ended."""
         self._kept.append(group)
 
     def kill(self, runs: Collection[RunName], instance: str | None = None) -> Found:
-        """Kills the groups of these runs, of a dead instance or of dead workers of this one.
+        """Kills the groups of these runs of `instance` (default: of this one).
 
-        Returns what is alive in them. Groups in which nothing is alive are removed.
+        Returns their living processes. Groups without any are removed.
         """
         groups = [self._group(self._path(run, instance or self._instance)) for run in runs]
         living = [group for group in groups if not group.remove()]
@@ -146,15 +149,16 @@ class RunCgroups:
     def sweep(
         self, instance: str | None = None, busy: Callable[[], Collection[RunName]] = tuple
     ) -> None:
-        """Removes the empty groups of the instance, except those of runs that begin or go on.
+        """Removes the empty groups of `instance` (default: of this one), except those of `busy`.
 
-        `busy` is asked for these once the groups are listed: a run is told of before it has one.
+        `busy` returns the runs that begin or go on. It is called after the groups were listed,
+        because a run is recorded before its group is created.
         """
         prefix = f"{instance or self._instance}."
         found = [p for p in _below(self._directory) if os.path.basename(p).startswith(prefix)]
-        detached = {self._path(run, self._instance) for run in busy()}
+        in_use = {self._path(run, self._instance) for run in busy()}
         for path in found:
-            if path not in detached:
+            if path not in in_use:
                 self._group(path).remove()
 
     def _path(self, run: RunName, instance: str) -> str:
@@ -166,11 +170,11 @@ class RunCgroups:
 
 
 def delegated(instance: str) -> RunCgroups | None:
-    """Moves this process into a group of its own, if the one it is in was delegated to us.
+    """Moves this process into a group below its own, if that was delegated to it.
 
-    None if it was not, or if we may not use it after all.
+    Returns None if it was not delegated or cannot be used.
     """
-    directory = _own()
+    directory = _own_directory()
     if not directory:
         return None
     try:
@@ -189,7 +193,7 @@ def delegated(instance: str) -> RunCgroups | None:
 
 
 def _controls_memory(directory: str) -> bool:
-    """Turns on limits of memory for runs; returns whether the kernel has them."""
+    """Turns on the memory controller for runs; returns whether the kernel has it."""
     try:
         _write(f"{directory}/cgroup.subtree_control", "+memory")
     except OSError:
@@ -197,7 +201,7 @@ def _controls_memory(directory: str) -> bool:
     return True
 
 
-def _own() -> str:
+def _own_directory() -> str:
     """Returns the directory of the group of this process; empty if there is none."""
     names = [line[3:] for line in _read("/proc/self/cgroup").splitlines() if line[:3] == "0::"]
     for line in _read("/proc/self/mountinfo").splitlines() if names else ():

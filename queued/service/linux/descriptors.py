@@ -1,4 +1,4 @@
-"""The descriptors of this process: how many it may have, and which of them commands inherit."""
+"""The descriptors of this process: their limit, and which of them commands inherit."""
 
 import os
 import resource
@@ -23,7 +23,7 @@ def limit() -> int:
 
 
 def close_on_exec() -> None:
-    """Keeps all inherited descriptors from commands; their standard input becomes /dev/null."""
+    """Has all descriptors from 3 on close on exec; standard input becomes /dev/null."""
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     os.close(null)

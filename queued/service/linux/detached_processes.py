@@ -1,7 +1,9 @@
 """Remembers the processes that jobs with `leave_children` left alive on purpose.
 
-They, and what they start later, must not be killed with the next job of the worker.
+These processes, and those that they start later, must not be killed with the worker's next run.
 """
+
+from collections.abc import Iterable
 
 from queued.service.linux import procfs
 from queued.service.linux.procfs import Process
@@ -15,42 +17,40 @@ class DetachedProcesses:
         self._sessions: set[int] = set()
 
     def __bool__(self) -> bool:
-        """Whether any is known."""
+        """Returns whether any process is exempt."""
         return bool(self._known)
 
-    def add(self, left: list[Process]) -> None:
-        """Exempts these from now on, with their sessions and descendants."""
-        self._known |= {(process.pid, process.started) for process in left}
-        self._sessions |= {process.session for process in left}
+    def add(self, processes: Iterable[Process]) -> None:
+        """Exempts these processes and their sessions."""
+        for process in processes:
+            self._known.add((process.pid, process.started))
+            self._sessions.add(process.session)
 
-    def has(self, pid: int) -> bool:
-        """Returns whether the process of that pid, dead or alive, is exempt."""
-        process = procfs.look(pid)
-        return process is not None and not self.without([process])
+    def add_descendants(self, found: list[Process]) -> None:
+        """Exempts those of `found` that descend from an exempt process or are of its session.
 
-    def without(self, living: list[Process]) -> list[Process]:
-        """Returns those of `living` (parents before children) that are not exempt.
-
-        A descendant of an exempt process is exempt from now on, and so is a process of its session
-        whose own parent has gone.
+        `found` has parents before children. A session counts because the parent of a process may
+        have ended since.
         """
         exempt_pids: set[int] = set()
-        others: list[Process] = []
-        kept: list[Process] = []
-        for process in living:
-            if (
-                (process.pid, process.started) in self._known
-                or process.parent in exempt_pids
-                or process.session in self._sessions
-            ):
+        for process in found:
+            if process.parent in exempt_pids or self._is_exempt(process):
                 exempt_pids.add(process.pid)
-                kept.append(process)
-            else:
-                others.append(process)
-        self.add(kept)
-        return others
+                self.add([process])
 
-    def forget_dead(self, living: list[Process]) -> None:
-        """Drops all others, so that a reused pid or session id is not exempt."""
-        self._known &= {(process.pid, process.started) for process in living}
-        self._sessions &= {process.session for process in living}
+    def forget_others(self, found: list[Process]) -> None:
+        """Forgets all that is not in `found`, so that a reused pid or session id is not exempt."""
+        self._known &= {(process.pid, process.started) for process in found}
+        self._sessions &= {process.session for process in found}
+
+    def without(self, found: list[Process]) -> list[Process]:
+        """Returns those of `found` that are not exempt."""
+        return [process for process in found if not self._is_exempt(process)]
+
+    def has(self, pid: int) -> bool:
+        """Returns whether the process with this pid, dead or alive, is exempt."""
+        process = procfs.read_process(pid)
+        return process is not None and self._is_exempt(process)
+
+    def _is_exempt(self, process: Process) -> bool:
+        return (process.pid, process.started) in self._known or process.session in self._sessions

@@ -3,11 +3,11 @@
 import select
 from collections.abc import Callable
 
-_LONGEST_S = 86_400.0  # epoll counts milliseconds in an int, which is 24 days
+_LONGEST_S = 86_400.0  # epoll takes milliseconds in an int, so that 24 days would overflow
 
 
 class EventLoop:
-    """Sleeps until a descriptor is ready, then calls what was registered for it."""
+    """Sleeps until a descriptor is ready, then calls the function registered for it."""
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
@@ -38,7 +38,7 @@ class EventLoop:
         return descriptor in self._calls
 
     def wait(self, timeout_s: float | None) -> None:
-        """One sleep, at most `timeout_s` (None: for ever), and the calls that it leads to."""
+        """Sleeps, at most `timeout_s` if given, and calls the functions of ready descriptors."""
         if timeout_s is not None:
             timeout_s = min(timeout_s, _LONGEST_S)
         for descriptor, _ in self._epoll.poll(timeout_s):

@@ -1,7 +1,7 @@
-"""The one way to kill what is left of runs: find, KILL, find again, until nothing is left.
+"""Kills leftover processes: find, KILL, find again, until none is left.
 
-Every caller says how it finds. The search is repeated because a process may fork another one just
-before it is killed, and because the kernel needs a moment to take a process down.
+The caller gives the search. It is repeated because a process may fork just before it is killed, and
+because the kernel needs some time to end a process.
 """
 
 import signal
@@ -18,37 +18,37 @@ _LONGEST_WAIT_S = 0.02
 
 
 class Found(NamedTuple):
-    """What a search has found alive."""
+    """What a search has found to be alive."""
 
     own: Sequence[Process]  # to be killed
-    ambiguous: Sequence[Process] = ()  # perhaps another program's: waited for, never signalled
-    unseen: bool = False  # something is alive that /proc does not show
+    ambiguous: Sequence[Process] = ()  # may be another program's: waited for, never signalled
+    unseen: bool = False  # a process is alive that /proc may not show
 
 
 class Killed(NamedTuple):
-    """What a kill has come to."""
+    """The result of a kill."""
 
-    signalled: int  # how many processes were sent KILL
-    left: list[Process]  # what is alive all the same: another user's, or held by the kernel
-    unseen: bool  # the last search says that something is alive that /proc does not show
+    signalled: int  # the number of processes that were sent KILL
+    left: list[Process]  # still alive: another user's, or held by the kernel
+    unseen: bool  # as the last search has found
 
     @property
     def complete(self) -> bool:
-        """Whether nothing is alive any more."""
+        """Whether no process is alive any more."""
         return not self.left and not self.unseen
 
 
 def kill_until_gone(find: Callable[[], Found], within_s: float) -> Killed:
     """Kills what `find` returns until it returns nothing; gives up after `within_s`.
 
-    It gives up at once when all that is left may not be signalled by this process.
+    It gives up at once if this process may signal none of those that are left.
     """
     end_s = times.monotonic_s() + within_s
     wait_s = _FIRST_WAIT_S
     killed: set[tuple[int, int]] = set()
     while True:
         found = find()
-        sent = [process for process in found.own if procfs.send(process, signal.SIGKILL)]
+        sent = [process for process in found.own if procfs.send_signal(process, signal.SIGKILL)]
         killed |= {(process.pid, process.started) for process in sent}
         left = [p for p in (*found.own, *found.ambiguous) if procfs.is_alive(p)]
         waiting = bool(sent or found.ambiguous or found.unseen)

@@ -1,4 +1,4 @@
-"""What the kernel does to a process whose parent dies (PR_SET_PDEATHSIG of prctl(2))."""
+"""Signals from the kernel at the death of a parent process (PR_SET_PDEATHSIG of prctl(2))."""
 
 import os
 import signal
@@ -9,23 +9,23 @@ from queued.service.linux import libc
 _PR_SET_PDEATHSIG = 1
 
 
-def go_on_without_parent() -> None:
-    """Has the kernel send CONT when the parent is gone, so that a stopped child notices and ends.
+def wake_when_orphaned() -> None:
+    """Has the kernel send CONT when the parent dies, so that a stopped child goes on and exits.
 
-    A child that stayed stopped would hold the lock of its dead instance.
+    A child that stays stopped would hold the lock of its dead instance.
     """
     libc.C.prctl(_PR_SET_PDEATHSIG, signal.SIGCONT, 0, 0, 0)
 
 
 def die_with_supervisord(environment: Mapping[str, str]) -> None:
-    """Has the kernel send TERM when the supervisord that started this process is gone.
+    """Has the kernel send TERM when the supervisord that started this process dies.
 
-    The service drains then, because nothing else would stop it. systemd needs no such thing, and a
-    terminal or a detached service must not have it.
+    The service then drains, because nothing else would stop it. Does nothing without supervisord:
+    systemd stops its services itself, and a detached service must outlive its parent.
     """
     if "SUPERVISOR_ENABLED" not in environment:
         return
     before = os.getppid()
     libc.C.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-    if os.getppid() != before:  # it died just now
+    if os.getppid() != before:  # it died before the call
         signal.raise_signal(signal.SIGTERM)

@@ -1,7 +1,7 @@
-"""Finds processes, and signals them without ever hitting another.
+"""Reads processes from /proc, and signals them safely.
 
-A pid may be used again as soon as its process was collected. So a process is signalled through a
-pidfd, and only if its start time is still the same once the pidfd is open.
+The kernel may reuse a pid once its process was collected. So a process is signalled through a
+pidfd, and only if its start time is still the same after the pidfd was opened.
 """
 
 import contextlib
@@ -15,24 +15,31 @@ from queued.service.linux import libc
 _PR_SET_CHILD_SUBREAPER = 36
 
 
+class RunName(NamedTuple):
+    """The name of a run, as in the environment of its command."""
+
+    job: bytes  # its id
+    attempt: bytes  # the number of the run
+
+
 class Process(NamedTuple):
-    """A process as /proc shows it; pid and start time together name it for good."""
+    """A process as /proc shows it. Only pid and start time together identify it."""
 
     pid: int
     parent: int
     group: int
     session: int
     started: int
-    dead: bool  # it has ended, with all of its threads, and waits to be collected
+    dead: bool  # all its threads have ended, and its parent has not collected it
 
 
 def become_subreaper() -> None:
-    """Makes orphans among the descendants of this process its children instead of init's."""
+    """Makes this process, instead of init, the parent of its descendants that become orphans."""
     libc.checked(libc.C.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))
 
 
-def look(pid: int) -> Process | None:
-    """Returns the process of that pid; None if there is none, or /proc hides it (hidepid)."""
+def read_process(pid: int) -> Process | None:
+    """Returns the process with this pid; None if there is none, or /proc hides it (hidepid)."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             text = file.read()
@@ -47,30 +54,30 @@ def look(pid: int) -> Process | None:
 
 
 def refresh(process: Process) -> Process | None:
-    """Returns the same process as it is now; None if it is gone, even if its pid is used again."""
-    now = look(process.pid)
+    """Returns the same process as it is now; None if it is gone, also if its pid was reused."""
+    now = read_process(process.pid)
     return now if now is not None and now.started == process.started else None
 
 
 def is_alive(process: Process) -> bool:
-    """Returns whether the process has not ended yet."""
+    """Returns whether the process has not ended."""
     now = refresh(process)
     return now is not None and not now.dead
 
 
-def everyone() -> dict[int, Process]:
+def all_processes() -> dict[int, Process]:
     """Returns all processes by pid, dead ones too."""
-    found = (look(int(name)) for name in os.listdir("/proc") if name.isdigit())
+    found = (read_process(int(name)) for name in os.listdir("/proc") if name.isdigit())
     return {process.pid: process for process in found if process is not None}
 
 
 def descendants(*roots: int, without: Collection[int] = ()) -> list[Process]:
-    """Returns all that descend from these, by one scan, dead ones too, parents before children.
+    """Returns the descendants of these pids, dead ones too, parents before children.
 
-    Those in `without`, and what descends from them, are left out.
+    Those in `without` and their descendants are left out. /proc is scanned once.
     """
     children: dict[int, list[Process]] = {}
-    for process in everyone().values():
+    for process in all_processes().values():
         if process.pid not in without:
             children.setdefault(process.parent, []).append(process)
     found: list[Process] = []
@@ -82,7 +89,7 @@ def descendants(*roots: int, without: Collection[int] = ()) -> list[Process]:
 
 
 def dead_child() -> int | None:
-    """Returns the pid of a child that is dead and not yet collected; None if all live.
+    """Returns the pid of a child that is dead and not collected; None if all are alive.
 
     Raises ChildProcessError if there is no child.
     """
@@ -106,8 +113,8 @@ def reap_all() -> None:
             os.waitpid(pid, 0)
 
 
-def send(process: Process, number: signal.Signals) -> bool:
-    """Signals the process if it still exists; returns whether it was signalled."""
+def send_signal(process: Process, number: signal.Signals) -> bool:
+    """Signals the process; returns False if it is gone or may not be signalled."""
     try:
         descriptor = os.pidfd_open(process.pid)
     except ProcessLookupError:
@@ -124,7 +131,7 @@ def send(process: Process, number: signal.Signals) -> bool:
 
 
 def read(path: str) -> bytes:
-    """Returns the content of a file of /proc; nothing if it cannot be read."""
+    """Returns the content of a file of /proc; empty if it cannot be read."""
     try:
         with open(path, "rb") as file:
             return file.read()
@@ -133,19 +140,16 @@ def read(path: str) -> bytes:
 
 
 def environment(pid: int) -> dict[bytes, bytes]:
-    """Returns what the process was started with, as far as this process may read it."""
+    """Returns the environment that the process was started with; empty if it cannot be read."""
     text = read(f"/proc/{pid}/environ") or _environment_of_threads(pid)
     return dict(entry.split(b"=", 1) for entry in text.split(b"\0") if b"=" in entry)
 
 
 def _environment_of_threads(pid: int) -> bytes:
-    """Returns the environment by a thread that lives: a first thread that has ended shows none."""
+    """Returns the environment as a living thread shows it, because the first may have ended."""
     try:
         threads = os.listdir(f"/proc/{pid}/task")
     except OSError:
         return b""
     found = (read(f"/proc/{pid}/task/{thread}/environ") for thread in threads)
     return next((text for text in found if text), b"")
-
-
-RunName = tuple[bytes, bytes]  # the job's id and the number of the attempt, as in the environment

@@ -1,9 +1,9 @@
-"""The mark of a run on all of its processes, by which they are found when nothing else names them.
+"""The mark that all processes of a run inherit, by which they are found after a crash.
 
-It is in the environment, where a program may remove it (`env -i`) or hide it (one that is not
-dumpable or has become another user's). So it is also a limit that means nothing else: the soft
-limit of CPU time without a pause under real-time scheduling, at least 2**62 microseconds. It is
-inherited through everything, and /proc/PID/limits shows it to every user.
+It is in the environment; a program may remove that (`env -i`), and the kernel hides it if the
+process is not dumpable or another user's. So the mark is also a resource limit: RLIMIT_RTTIME, the
+CPU time without a pause under real-time scheduling. Its soft limit is set to at least 2**62
+microseconds, which has no effect. /proc/PID/limits shows it to every user.
 """
 
 import os
@@ -25,7 +25,7 @@ _LINE = b"Max realtime timeout"
 
 
 class RunMark(NamedTuple):
-    """Which run a process belongs to, as checksums of names."""
+    """The run that a process belongs to, as checksums of names."""
 
     instance: int
     run: int
@@ -40,7 +40,7 @@ class MarkedProcess(NamedTuple):
 
 
 def of_environment(variables: Mapping[bytes, bytes]) -> RunMark | None:
-    """Returns the mark that an environment bears; None if there is none."""
+    """Returns the mark in an environment; None if there is none."""
     if INSTANCE not in variables:
         return None
     return RunMark(
@@ -50,10 +50,10 @@ def of_environment(variables: Mapping[bytes, bytes]) -> RunMark | None:
     )
 
 
-def put(mark: RunMark) -> None:
-    """Marks this process, and so all that it starts from now on.
+def mark_this_process(mark: RunMark) -> None:
+    """Sets the limit of this process to the mark, so that all that it starts inherit it.
 
-    Does nothing where the limit may not be so high: the environment must serve alone there.
+    Does nothing if the hard limit is finite; then the mark is in the environment only.
     """
     value = _IS_MARK | _STAYS * mark.stays | mark.instance << _RUN_BITS | mark.run
     _, most = resource.getrlimit(resource.RLIMIT_RTTIME)
@@ -62,7 +62,7 @@ def put(mark: RunMark) -> None:
 
 
 def of_process(pid: int) -> RunMark | None:
-    """Returns the mark of a process; None if it has none. Its limit is believed first."""
+    """Returns the mark of a process: that of its limit, else of its environment, else None."""
     for line in procfs.read(f"/proc/{pid}/limits").splitlines():
         if line.startswith(_LINE):
             soft = line[len(_LINE) :].split()[0]
@@ -72,10 +72,10 @@ def of_process(pid: int) -> RunMark | None:
     return of_environment(procfs.environment(pid))
 
 
-def marked(instance: str) -> Iterator[MarkedProcess]:
-    """Returns living processes that bear the mark of the instance: its workers and its runs."""
+def marked_processes(instance: str) -> Iterator[MarkedProcess]:
+    """Returns the living processes with the mark of the instance: its workers and its runs."""
     wanted = zlib.crc32(instance.encode())
-    for process in procfs.everyone().values():
+    for process in procfs.all_processes().values():
         if not process.dead and process.pid != os.getpid():
             mark = of_process(process.pid)
             if mark is not None and mark.instance == wanted:
@@ -83,13 +83,13 @@ def marked(instance: str) -> Iterator[MarkedProcess]:
 
 
 def left_on_purpose(mark: RunMark, running: Collection[RunName]) -> bool:
-    """Returns whether a job with `leave_children`, other than those that were running, left it."""
+    """Returns whether it marks a job with `leave_children` that is none of the running ones."""
     return mark.stays and mark.run not in {_checksum(name) for name in running}
 
 
 def run_of(variables: Mapping[bytes, bytes]) -> RunName:
-    """Returns which run an environment belongs to."""
-    return variables.get(b"QUEUED_JOB_ID", b""), variables.get(b"QUEUED_ATTEMPT", b"")
+    """Returns the name of the run that an environment belongs to."""
+    return RunName(variables.get(b"QUEUED_JOB_ID", b""), variables.get(b"QUEUED_ATTEMPT", b""))
 
 
 def _checksum(name: RunName) -> int:

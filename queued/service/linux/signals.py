@@ -8,14 +8,14 @@ from types import FrameType
 
 from queued.service.linux import libc
 
-# Ignored by Python for itself; a program that it starts would inherit that.
+# Python ignores these for itself. Started programs inherit that unless spawn resets it.
 _IGNORED = (signal.SIGPIPE, signal.SIGXFSZ)
 _SIGSET = 128  # bytes of a sigset_t
 _SIGINFO = 128  # bytes of a signalfd_siginfo
 
 
 class Signals:
-    """Collects signals for a loop: the handlers do next to nothing, a pipe wakes the loop."""
+    """Collects signals for an event loop, which a pipe wakes."""
 
     arrived = False  # whether there is anything to drain
 
@@ -26,11 +26,11 @@ class Signals:
         for number in wanted:
             signal.signal(number, self._arrive)
         signal.set_wakeup_fd(write, warn_on_full_buffer=False)
-        # Last, so that a signal that was blocked until now, also before the fork, is not lost.
+        # Last, so that a signal that came while it was blocked, also before the fork, is not lost.
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
 
     def fileno(self) -> int:
-        """For epoll."""
+        """Returns the descriptor to wait for."""
         return self._read
 
     def drain(self) -> list[int]:
@@ -46,29 +46,33 @@ class Signals:
 
 
 class ChildExits:
-    """SIGCHLD as a descriptor (signalfd(2)), so that no handler runs for a child's death.
+    """SIGCHLD as a descriptor (signalfd(2)), so that no signal handler runs when a child ends.
 
-    The signal is blocked for that; a command must be started with nothing blocked.
+    The signal must be blocked for that. So a command must be started with its signals unblocked.
     """
 
     def __init__(self) -> None:
-        """Make it after `Signals`, which unblocks everything."""
-        mask = (ctypes.c_ulong * (_SIGSET // ctypes.sizeof(ctypes.c_ulong)))()
-        mask[0] = 1 << (signal.SIGCHLD - 1)
-        flags = os.O_NONBLOCK | os.O_CLOEXEC
+        """Blocks SIGCHLD; create it after `Signals`, which unblocks all signals."""
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])
-        self._descriptor = libc.checked(libc.C.signalfd(-1, mask, flags))
+        self._descriptor = child_exits_descriptor()
 
     def fileno(self) -> int:
-        """For epoll."""
+        """Returns the descriptor to wait for."""
         return self._descriptor
 
     def drain(self) -> bool:
-        """Returns whether a child has died since the last call; reap after it."""
+        """Returns whether a child has ended since the last call; reap after it, not before."""
         try:
             return bool(os.read(self._descriptor, _SIGINFO))
         except BlockingIOError:
             return False
+
+
+def child_exits_descriptor() -> int:
+    """Returns a descriptor that is readable after a (blocked) SIGCHLD. Raises OSError."""
+    mask = (ctypes.c_ulong * (_SIGSET // ctypes.sizeof(ctypes.c_ulong)))()
+    mask[0] = 1 << (signal.SIGCHLD - 1)
+    return libc.checked(libc.C.signalfd(-1, mask, os.O_NONBLOCK | os.O_CLOEXEC))
 
 
 def _nothing(_signal: int, _frame: FrameType | None) -> None:
@@ -76,7 +80,7 @@ def _nothing(_signal: int, _frame: FrameType | None) -> None:
 
 
 def _forget_ignored() -> None:
-    """Has signals do nothing that were ignored, or handled by the process before the fork."""
+    """Replaces inherited handlers and SIG_IGN by a handler that does nothing."""
     keep = {*_IGNORED, signal.SIGKILL, signal.SIGSTOP}
     for number in signal.valid_signals() - keep:
         if signal.getsignal(number) not in (signal.SIG_DFL, None):

@@ -126,7 +126,7 @@ class Forker:
         code = int(Exit.INTERNAL)
         try:
             signal.set_wakeup_fd(-1)
-            pdeathsig.go_on_without_parent()
+            pdeathsig.wake_when_orphaned()
             os.close(self._lifeline[1])  # only the supervisor keeps it open
             for inherited in close:
                 inherited.close()

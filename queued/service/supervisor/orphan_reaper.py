@@ -1,6 +1,6 @@
-"""What dead workers left. The supervisor is the subreaper of all that its workers started.
+"""Finds the processes that dead workers left; the supervisor is their subreaper.
 
-It is killed before the death of a worker is made known, except what a job left on purpose.
+The supervisor kills them before it reports the death, except those that a job left on purpose.
 """
 
 import os
@@ -12,32 +12,34 @@ from queued.service.linux.procfs import Process, RunName
 
 
 class OrphanReaper:
-    """The supervisor's view of what its workers left, now and earlier."""
+    """The descendants of the supervisor that are none of its children."""
 
     def __init__(self) -> None:
         self._detached = DetachedProcesses()
 
     def exempt_all(self) -> None:
-        """Exempts what descends from this process before it has started anything."""
+        """Exempts the descendants of this process; call it before the first fork."""
         self._detached.add(procfs.descendants(os.getpid()))
 
     def scan(self, own: Collection[int]) -> list[Process]:
-        """Returns all that descends from this process and from none of its `own` children."""
+        """Returns the descendants of this process, less its `own` children and theirs."""
         return procfs.descendants(os.getpid(), without=own)
 
     def leftovers(self, found: list[Process], lost: Collection[RunName]) -> list[Process]:
-        """Returns the part of `found` that must be killed.
+        """Returns those of `found` that must be killed.
 
-        What one of the `lost` runs left must be killed even if its job may leave processes. The
-        dead must be collected after the scan: a process whose orphans were seen is dead by then.
+        The processes of a `lost` run must be killed even if its job may leave processes. Collect
+        the dead only after the scan, because it may have seen orphans of a process that died in it.
         """
-        self._detached.forget_dead(found)
+        self._detached.forget_others(found)
+        self._detached.add_descendants(found)
         unknown = [process for process in self._detached.without(found) if not process.dead]
-        self._detached.add([process for process in unknown if _may_stay(process, lost)])
+        self._detached.add(process for process in unknown if _may_stay(process, lost))
+        self._detached.add_descendants(unknown)
         return self._detached.without(unknown)
 
 
 def _may_stay(process: Process, lost: Collection[RunName]) -> bool:
-    """What a worker that left cleanly leaves may stay. After a loss, only what is marked so."""
+    """Returns whether the process may stay: its mark says so, or it has none and no run is lost."""
     mark = run_mark.of_process(process.pid)
     return not lost if mark is None else run_mark.left_on_purpose(mark, lost)

@@ -1,7 +1,7 @@
-"""Keeps a stream's head and tail within a limit, in pieces that are handed on as they come.
+"""Keeps the head and the tail of an output stream within a limit, and hands them on in pieces.
 
-Pure: bytes go in, pieces come out. What was handed on is kept until it is acknowledged, so that
-it can be handed on again to another dispatcher.
+Pure: bytes go in, pieces come out. A piece that was handed on is kept until it is acknowledged, so
+that it can be handed on again, to another dispatcher.
 """
 
 from collections import deque
@@ -15,7 +15,7 @@ _FULL_HEAD = 8  # pieces
 
 
 class Capture:
-    """One stream of one run: `limit` bytes of it at most, half as head and half as tail."""
+    """One output stream of one run. Keeps at most `limit` bytes: half as head and half as tail."""
 
     def __init__(self, stream: int, limit: int) -> None:
         self.stream = stream
@@ -28,11 +28,11 @@ class Capture:
         self._open = bytearray()
         self._open_at = 0
         self.total = 0
-        self.waiting = 0  # bytes that were not handed on
+        self.waiting = 0  # bytes that are kept and not handed on
         self.last_bytes = b""
 
     def append(self, content: bytes) -> None:
-        """Takes what the command printed."""
+        """Appends what the command printed; drops what is neither head nor tail."""
         before = self.last_bytes if len(content) < _LAST_BYTES else b""
         self.last_bytes = (before + content[-_LAST_BYTES:])[-_LAST_BYTES:]
         room = self._head_end - self.total
@@ -40,7 +40,7 @@ class Capture:
             self._keep(content[:room], CHUNK)
             content = content[room:]
         if self.total == self._head_end:
-            self._close()  # no piece lies in both parts
+            self._close()  # so that no piece is in both head and tail
         skipped = max(0, len(content) - self._tail_size)
         if skipped:
             self._close()
@@ -50,7 +50,7 @@ class Capture:
         self._forget()
 
     def next_piece(self) -> Piece | None:
-        """The next piece to hand on; None if all has been."""
+        """Hands on the next piece and returns it; None if none waits."""
         if not self._head and not self._tail:
             self._close()
         source = self._head or self._tail
@@ -64,21 +64,21 @@ class Capture:
 
     @property
     def should_flush(self) -> bool:
-        """Whether much of the head waits: it is stored once, so that waiting saves nothing."""
+        """Whether much of the head waits: all of it is stored, so that waiting saves nothing."""
         return len(self._head) >= _FULL_HEAD
 
     @property
     def unacknowledged(self) -> int:
-        """How many pieces were handed on and not acknowledged."""
+        """How many pieces were handed on and are not acknowledged."""
         return len(self._handed)
 
     def acknowledge(self, end: int) -> None:
-        """All up to this position is durable."""
+        """Drops the pieces before this position, which are durable."""
         while self._handed and self._handed[0].position < end:
             self._handed.popleft()
 
     def rewind(self) -> None:
-        """Hands on again, from the first piece that was not acknowledged."""
+        """Makes all pieces that are not acknowledged wait again."""
         while self._handed:
             chunk = self._handed.pop()
             self.waiting += len(chunk.content)

@@ -1,8 +1,8 @@
 """One run of one command: start, time limit, the kill ladder, and how it ended.
 
-A run is over when its command has exited and nothing that it started is alive. Processes that must
-end get TERM (and CONT, because they may be stopped), the grace, then KILL until nothing is left. If
-the run has a control group, the group decides what is alive and what was used.
+A run is over when its command has exited and no process that it started is alive. To stop a run,
+its processes get TERM (and CONT, because they may be stopped), then, after the grace, KILL until
+none is left. A control group, if there is one, decides what is alive and what was used.
 """
 
 import os
@@ -30,7 +30,7 @@ _SPAWN_AGAIN_MAX_S = 5.0
 class Phase(Enum):
     """How far a run is."""
 
-    STARTING = auto()  # not yet: the system refused for the moment
+    STARTING = auto()  # not started yet; tried again if the system has no process or memory
     RUNNING = auto()
     TERMINATING = auto()
     KILLING = auto()
@@ -38,26 +38,26 @@ class Phase(Enum):
 
 
 class ExitStatus(NamedTuple):
-    """How a command has exited: by itself, or by a signal; neither if it never ran."""
+    """How a command has exited: with a code or by a signal; neither if it never ran."""
 
     code: int | None = None
     signal: str | None = None
 
 
 class Execution:
-    """A run from its claim to its ending. The worker calls it on SIGCHLD and at deadlines."""
+    """One run, until it is over. The worker calls `reap` on SIGCHLD and `tick` at `next_s`."""
 
     phase = Phase.STARTING
-    refused = 0  # how often the system had no process or memory to start it with
-    unkillable = False  # what is left may not be signalled, or does not end by it
-    disowned = False  # its claim was lost: it must end, and nothing of it is reported
+    refused = 0  # how often the system had no process or memory for the command
+    unkillable = False  # its processes may not be signalled, or KILL does not end them
+    disowned = False  # its claim is no longer in force: the run must end without a report
     _used = Used(None, None)
     _reason: Outcome | None = None
     _error: str | None = None
     _kills = 0
-    _stuck_s = times.NEVER_S  # what is alive then is held by the kernel
+    _stuck_s = times.NEVER_S  # processes that are alive then are held by the kernel
     _refusal: int | None = None  # a pipe: see spawn.Started
-    _never_ran = False  # only the shell that could not enter the directory did
+    _never_ran = False  # the shell could not enter the directory, so the command did not run
     _started_ms: int
     _started_s: float
     _ended_s: float
@@ -85,7 +85,7 @@ class Execution:
     # What the worker calls
 
     def tick(self, now_s: float) -> None:
-        """Does what is due: the start, the end of the time limit, the next step of the ladder."""
+        """Does what is due: the start, the end of the time limit, or the next step of the kill."""
         match self.phase:
             case Phase.STARTING:
                 self._start(now_s)
@@ -98,15 +98,15 @@ class Execution:
         """Ends the run for this reason, unless it has already ended or is ending."""
         if self.phase is Phase.STARTING:
             self._reason = reason
-            self._over(now_s)
+            self._finish(now_s)
             return
-        self.reap(now_s)  # it may have exited in this very moment: then that is its ending
+        self.reap(now_s)  # if it has just exited by itself, that is its ending
         if self.phase is Phase.RUNNING:
             self._reason = reason
             self._terminate(now_s)
 
     def reap(self, now_s: float) -> None:
-        """Collects dead children: the command, and orphans of it that became the worker's."""
+        """Collects dead children: the command and its orphans, which are the worker's children."""
         tree = self._tree
         running = tree.status is None
         childless = tree.reap()
@@ -115,10 +115,10 @@ class Execution:
         if running:
             self._ended_s = now_s
             self._read_refusal()
-        self._exited(now_s, childless=childless)
+        self._on_exit(now_s, childless=childless)
 
     def ending(self) -> Ending:
-        """Returns how it ended; only once it is over."""
+        """Returns how the run ended. Call it only in the phase OVER."""
         tree, output = self._tree, self.output
         exited = ExitStatus() if tree.status is None or self._never_ran else _decode(tree.status)
         cpu_ms, peak_kib = self._used
@@ -146,7 +146,7 @@ class Execution:
         self._note.record_starting(run.key.token)
         try:
             started = spawn.start(run, self._environment, self.group, self._runs_lock)
-        except spawn.NotNowError:
+        except spawn.TemporaryRefusalError:
             self._note.record_starting(0)
             delay = min(_SPAWN_AGAIN_S * 2**self.refused, _SPAWN_AGAIN_MAX_S)
             self.refused += 1
@@ -154,7 +154,7 @@ class Execution:
             return
         except OSError as error:
             self._reason, self._error = Outcome.SPAWN_ERROR, spawn.explain(error)
-            self._over(now_s)
+            self._finish(now_s)
             return
         tree.pid, self._refusal = started.pid, started.refusal
         self._note.record_pid(tree.pid)
@@ -162,10 +162,10 @@ class Execution:
         self.phase = Phase.RUNNING
         self.next_s = now_s + run.timeout_s if run.timeout_s else times.NEVER_S
         if self.group is not None and self.group.memory:
-            self._limit(self.group, now_s)
+            self._limit_memory(self.group, now_s)
 
     def _read_refusal(self) -> None:
-        """Learns why the shell could not enter the job's directory, if it could not."""
+        """Reads from the shell whether it could enter the job's directory, and if not, why."""
         if self._refusal is None:
             return
         with open(self._refusal, "rb") as file:
@@ -175,8 +175,8 @@ class Execution:
             self._error = spawn.explain_directory(self.run, why)
             self._never_ran = True
 
-    def _limit(self, group: Cgroup, now_s: float) -> None:
-        """Sets the limit of memory of the run's group; ends the run if that fails."""
+    def _limit_memory(self, group: Cgroup, now_s: float) -> None:
+        """Sets the memory limit of the control group; stops the run if that fails."""
         limit = (self.run.options.limits or {}).get("memory")
         try:
             if limit is not None:
@@ -185,38 +185,38 @@ class Execution:
             self._error = f"limits.memory cannot be enforced: {error.strerror}"
             self.stop(Outcome.SPAWN_ERROR, now_s)
 
-    def _exited(self, now_s: float, *, childless: bool) -> None:
-        """The command is gone; what it left is terminated, if it must not stay."""
+    def _on_exit(self, now_s: float, *, childless: bool) -> None:
+        """Ends the run after its command has exited, or terminates the processes that it left."""
         stay = bool(self.run.options.leave_children) and self._reason is None
         if childless or self._tree.is_empty():
             if self._finish_cgroup() or stay:
-                self._over()
+                self._finish()
             elif self.phase is not Phase.KILLING:
-                self._kill(now_s)  # it came into the group from elsewhere
+                self._kill(now_s)  # processes that are not descendants moved into the group
         elif stay:
             self._tree.exempt_leftovers()
             self._finish_cgroup()
-            self._over()
+            self._finish()
         elif self.phase is Phase.RUNNING:
             self._terminate(now_s)
 
     def _finish_cgroup(self) -> bool:
-        """Reads what the group has counted; returns whether it is removed: nothing in it lives."""
+        """Reads the group's counters and removes it; returns False if a process in it is alive."""
         if self.group is None:
             return True
         self._used = self.group.used()
-        if self._reason is None and self._killed() and self.group.ran_out_of_memory():
-            self._reason, self._error = Outcome.OOM, _too_much(self.run)
+        if self._reason is None and self._was_sigkilled() and self.group.ran_out_of_memory():
+            self._reason, self._error = Outcome.OOM, _memory_reason(self.run)
         if not self.group.remove():
             return False
         self.group = None
         return True
 
-    def _killed(self) -> bool:
+    def _was_sigkilled(self) -> bool:
         status = self._tree.status
         return status is not None and os.WTERMSIG(status) == signal.SIGKILL
 
-    def _over(self, ended_s: float | None = None) -> None:
+    def _finish(self, ended_s: float | None = None) -> None:
         self.phase, self.next_s = Phase.OVER, times.NEVER_S
         if ended_s is not None:  # the command never ran
             self._started_ms, self._started_s, self._ended_s = times.now_ms(), ended_s, ended_s
@@ -240,14 +240,14 @@ class Execution:
         self.reap(now_s)
 
 
-def _too_much(run: Run) -> str:
-    """Returns why the kernel killed a run for memory, for people."""
+def _memory_reason(run: Run) -> str:
+    """Returns the message for a run that the kernel killed for lack of memory."""
     limit = (run.options.limits or {}).get("memory")
     return "the machine has run out of it" if limit is None else f"it needs more than {limit} bytes"
 
 
 def _decode(status: int) -> ExitStatus:
-    """Returns what a wait status says."""
+    """Decodes a wait status."""
     if not os.WIFSIGNALED(status):
         return ExitStatus(code=os.waitstatus_to_exitcode(status))
     number = os.WTERMSIG(status)

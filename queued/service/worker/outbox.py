@@ -1,4 +1,4 @@
-"""What a worker must report until it is recorded, through any number of dispatchers."""
+"""Keeps the reports of a worker until they are recorded, through any number of dispatchers."""
 
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
@@ -23,14 +23,14 @@ class Outbox:
         return [*self.results, *self.returned]
 
     def drop_recorded(self, keys: Collection[Key]) -> None:
-        """Forgets what concerns these claims: it is recorded."""
+        """Forgets the reports of these claims, which are recorded."""
         for key in keys:
             self.results.pop(key, None)
         if self.returned:
             self.returned = [key for key in self.returned if key not in keys]
 
     def resend(self, send: Callable[[Message], None]) -> None:
-        """Sends everything again, to a dispatcher that may know nothing of it."""
+        """Sends all reports again, to a new dispatcher."""
         for execution in self.results.values():
             execution.output.rewind()
             report(execution, send)
@@ -39,7 +39,7 @@ class Outbox:
 
 
 def report(execution: "Execution", send: Callable[[Message], None]) -> None:
-    """Sends the last of a run's output and how it ended."""
+    """Sends the rest of a run's output and its ending."""
     key, output = execution.run.key, execution.output
     while output.waiting > CHUNK:
         for piece in output.pieces(CHUNK):

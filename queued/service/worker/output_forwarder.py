@@ -1,4 +1,4 @@
-"""Takes what a run prints from its pipes and hands it on to the dispatcher, while it goes on."""
+"""Reads the output of a run from its pipes and sends it to the dispatcher while the run goes on."""
 
 from collections.abc import Callable
 from functools import partial
@@ -11,11 +11,11 @@ from queued.service.worker.output_streams import OutputStreams
 
 _FLUSH_S = 0.5  # output reaches the dispatcher within this time
 _IN_FLIGHT = 8  # pieces of output that may wait for their acknowledgement
-_FULL = 16 << 20  # bytes that wait; the command waits, too, until they are half as many
+_FULL = 16 << 20  # waiting bytes at which reading stops, until they are half as many
 
 
 class OutputForwarder:
-    """Reads and hands on the output of one run from now on."""
+    """Reads and sends the output of one run, from its creation until `end`."""
 
     def __init__(
         self,
@@ -30,12 +30,12 @@ class OutputForwarder:
         self._loop = loop
         self._send = send
         self._flushed_s = now_s
-        self.next_s = now_s  # when `tick` has something to do
+        self.next_s = now_s  # call `tick` then
         self._reading = False
         self._start_reading()
 
     def tick(self, now_s: float) -> None:
-        """Does what is due. Call it also after each wake-up, because output may have come."""
+        """Sends output that is due. Call it after each wake-up, because output may have come."""
         if self._flush_s() <= now_s:
             self._flush(now_s)
         self.next_s = self._flush_s()
@@ -64,7 +64,7 @@ class OutputForwarder:
             self._stop_reading()
 
     def _flush_s(self) -> float:
-        """Returns when output is due; never while too much of it is not yet durable."""
+        """Returns when output is due: never while too many pieces are not acknowledged."""
         if not self._output.waiting or self._output.unacknowledged >= _IN_FLIGHT:
             return times.NEVER_S
         return 0.0 if self._output.should_flush else self._flushed_s + _FLUSH_S

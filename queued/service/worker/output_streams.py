@@ -1,4 +1,4 @@
-"""The output of one run on its way: out of its pipes, into the captures, on to the dispatcher."""
+"""The output of one run, on its way from the pipes through the captures to the dispatcher."""
 
 import os
 from typing import NamedTuple
@@ -8,38 +8,38 @@ from queued.service.ipc.messages import Piece
 from queued.service.worker.capture import CHUNK, Capture
 from queued.service.worker.spawn import Pipes
 
-_LEFT_IN_PIPE = 1 << 20  # a process that was left alive on purpose may print for ever
+_LEFT_IN_PIPE = 1 << 20  # most bytes at the end: a process left on purpose may go on printing
 
 
 class Totals(NamedTuple):
-    """Bytes printed to each stream; all of them to stdout if the two are not kept apart."""
+    """Bytes printed to each stream; all count as stdout if the two are not kept apart."""
 
     stdout: int
     stderr: int
 
 
 class OutputStreams:
-    """What a run printed: one stream, or two kept apart. `limit`: bytes of each that are kept."""
+    """The output of a run: one stream, or two kept apart. Keeps `limit` bytes of each."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._captures: list[Capture] = []  # of those on which anything came, stdout first
-        self._pipes: dict[int, int] = {}  # which stream comes from it
+        self._captures: list[Capture] = []  # of the streams that were used, stdout first
+        self._pipes: dict[int, int] = {}  # the stream of each open pipe
 
     # From the command
 
     def watch(self, pipes: Pipes) -> None:
-        """Reads from these from now on."""
+        """Adds the pipes of the command."""
         self._pipes[pipes.stdout] = STDOUT
         if pipes.stderr is not None:
             self._pipes[pipes.stderr] = STDERR
 
     def descriptors(self) -> list[int]:
-        """The pipes that are open."""
+        """Returns the open pipes."""
         return list(self._pipes)
 
     def read(self, descriptor: int) -> bool:
-        """Reads the pipe once; returns False if it is closed on the other side."""
+        """Reads the pipe once; returns False at its end."""
         try:
             content = os.read(descriptor, CHUNK)
         except BlockingIOError:
@@ -54,7 +54,7 @@ class OutputStreams:
         os.close(descriptor)
 
     def drain(self) -> None:
-        """Takes what the pipes hold now, and closes them; call it once the run is over."""
+        """Reads what the pipes hold, and closes them. Call it once the run is over."""
         for descriptor, stream in self._pipes.items():
             room = _LEFT_IN_PIPE
             try:
@@ -62,7 +62,7 @@ class OutputStreams:
                     self._capture(stream).append(content)
                     room -= len(content)
             except BlockingIOError:
-                pass  # all that was printed is read; a process that was left may hold the pipe
+                pass  # the pipe is empty, and a process that was left on purpose holds it open
             os.close(descriptor)
         self._pipes.clear()
 
@@ -77,7 +77,7 @@ class OutputStreams:
     # To the dispatcher
 
     def pieces(self, size: int) -> list[Piece]:
-        """Returns about `size` bytes that were not handed on yet, stream by stream in turn."""
+        """Hands on about `size` bytes and returns them, from the streams in turn."""
         taken: list[Piece] = []
         sources = list(self._captures)
         while sources and size > 0:
@@ -90,27 +90,27 @@ class OutputStreams:
 
     @property
     def waiting(self) -> int:
-        """Bytes of output that were not handed on."""
+        """How many bytes of output wait to be handed on."""
         return sum(capture.waiting for capture in self._captures)
 
     @property
     def should_flush(self) -> bool:
-        """Whether there is output that will not be dropped and need not wait for more."""
+        """Whether so much output waits that it should be sent at once."""
         return any(capture.should_flush for capture in self._captures)
 
     @property
     def unacknowledged(self) -> int:
-        """Pieces that were handed on and are not yet durable."""
+        """How many pieces were handed on and are not yet durable."""
         return sum(capture.unacknowledged for capture in self._captures)
 
     def stored(self, stream: int, end: int) -> None:
-        """Notes that the stream's output is durable up to the position `end`."""
+        """Drops the output of the stream before the position `end`, which is durable."""
         for capture in self._captures:
             if capture.stream == stream:
                 capture.acknowledge(end)
 
     def rewind(self) -> None:
-        """Hands on again, to another dispatcher, what was not durable."""
+        """Makes all output that is not durable wait again, for another dispatcher."""
         for capture in self._captures:
             capture.rewind()
 
@@ -118,7 +118,7 @@ class OutputStreams:
 
     @property
     def totals(self) -> Totals:
-        """How many bytes were printed."""
+        """How many bytes were printed, dropped ones included."""
         totals = [0, 0]
         for capture in self._captures:
             totals[capture.stream - STDOUT] = capture.total
@@ -126,5 +126,5 @@ class OutputStreams:
 
     @property
     def last_bytes(self) -> bytes:
-        """The end of what it printed, of standard error if there is any."""
+        """The end of the output: of standard error if it was used, else of standard output."""
         return self._captures[-1].last_bytes if self._captures else b""

@@ -1,4 +1,4 @@
-"""The runs that a worker was sent ahead of time, in their order."""
+"""The queue of runs that a worker was sent ahead of time."""
 
 from collections import deque
 
@@ -6,17 +6,17 @@ from queued.core import times
 from queued.core.model import Key
 from queued.service.ipc.messages import QUICK_S, Run
 
-_PATIENCE = 1.5  # times QUICK_S: no run waits longer in the queue
+_PATIENCE = 1.5  # times QUICK_S is the longest that a run waits in the queue
 
 
 class PrefetchQueue:
-    """The runs that wait for the current one, in their order, each with its arrival."""
+    """The runs that wait for the current one to end, each with the time of its arrival."""
 
     def __init__(self) -> None:
         self._runs: deque[tuple[Run, float]] = deque()
 
     def add(self, run: Run, now_s: float) -> None:
-        """Appends a run, which begins when all before it are over."""
+        """Appends a run."""
         self._runs.append((run, now_s))
 
     def pop(self) -> Run | None:
@@ -35,5 +35,5 @@ class PrefetchQueue:
 
     @property
     def give_back_at_s(self) -> float:
-        """When the runs have waited too long, on the monotonic clock; never if there is none."""
+        """When the oldest has waited too long (monotonic seconds); never if the queue is empty."""
         return self._runs[0][1] + QUICK_S * _PATIENCE if self._runs else times.NEVER_S

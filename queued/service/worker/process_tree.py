@@ -1,7 +1,7 @@
 """The processes of one run: found by descent, signalled, reaped, and what they used.
 
-The worker is the subreaper of all that its command starts, and has one run at a time. So what
-descends from the worker belongs to the run, except what earlier jobs left alive on purpose.
+The worker is the subreaper of all processes that its command starts, and has one run at a time. So
+each descendant of the worker belongs to the run, except those that earlier jobs left on purpose.
 """
 
 import os
@@ -16,13 +16,13 @@ _ANY = -1  # child, for wait4(2)
 
 
 class ProcessTree:
-    """A command and all that it started."""
+    """A command and all processes that it started."""
 
     pid: int | None = None  # the command
     status: int | None = None  # its wait status, once it has ended
     cpu_s = 0.0
-    # The largest process, as ru_maxrss of getrusage(2). It counts from the moment before the
-    # program replaces the worker's in memory, so that the size of a worker is the least.
+    # The largest process, as ru_maxrss of getrusage(2). It is at least the size of a worker,
+    # because the kernel counts from before the command replaces the worker's program.
     peak_kib = 0
 
     def __init__(self, environment: Environment, detached: DetachedProcesses) -> None:
@@ -31,12 +31,13 @@ class ProcessTree:
         self._detached = detached
 
     def starting(self) -> None:
-        """Call it before the command is started: what descends from the worker is not of it.
+        """Prepares for the start of the command; call it before.
 
-        Marks this process with the run, and so all that is started from now on.
+        Marks this process with the run, because the command inherits the mark. Descendants that
+        exist now do not belong to the run.
         """
         if (mark := run_mark.of_environment(self._environment)) is not None:
-            run_mark.put(mark)
+            run_mark.mark_this_process(mark)
         if self._detached:
             self._detached.add(procfs.descendants(os.getpid()))
 
@@ -58,37 +59,38 @@ class ProcessTree:
         return False
 
     def is_empty(self) -> bool:
-        """Returns whether nothing of it is alive, after `reap` has found other children."""
+        """Returns whether no process of the run is alive although `reap` has found children."""
         return bool(self._detached) and not self.leftovers()
 
     def leftovers(self) -> list[Process]:
-        """Returns what is alive of it. A dead process waits for its parent, which must end, too.
+        """Returns the living processes of the run.
 
-        It scans several times, because a scan misses a process whose parent forked it and ended
-        meanwhile.
+        A dead one needs no signal: it is collected once its parent has ended. The scan is repeated
+        because it misses a process whose parent forked it and ended during the scan.
         """
         for _ in range(3):
-            living = procfs.descendants(os.getpid())
-            self._detached.forget_dead(living)
-            left = [p for p in self._detached.without(living) if not p.dead]
-            self._detached.add([process for process in left if self._is_of_other_job(process)])
-            left = self._detached.without(left)
-            if left:
+            found = procfs.descendants(os.getpid())
+            self._detached.forget_others(found)
+            self._detached.add_descendants(found)
+            left = [process for process in self._detached.without(found) if not process.dead]
+            self._detached.add(process for process in left if self._is_of_other_job(process))
+            self._detached.add_descendants(left)
+            if left := self._detached.without(left):
                 return left
         return []
 
     def _is_of_other_job(self, process: Process) -> bool:
-        """Whether an earlier job left it on purpose."""
+        """Returns whether an earlier job left the process on purpose."""
         mark = run_mark.of_process(process.pid)
         run = run_mark.run_of(self._environment)
         return mark is not None and run_mark.left_on_purpose(mark, [run])
 
     def exempt_leftovers(self) -> None:
-        """Lets stay what is left, also during the worker's later jobs."""
+        """Exempts the living processes of the run, now and during the worker's later runs."""
         self._detached.add(self.leftovers())
 
     def signal(self, *numbers: signal.Signals) -> bool:
-        """Sends these signals to all that is left; returns False if none of it may be signalled."""
+        """Sends these signals to the living processes; returns False if none may be signalled."""
         left = self.leftovers()
         taken = [_signal_all(left, number) for number in numbers]
         return not left or any(taken)
@@ -97,22 +99,22 @@ class ProcessTree:
 def _signal_all(left: list[Process], number: signal.Signals) -> bool:
     """Signals whole process groups first, so that no process escapes by a fork.
 
-    A group is signalled only while a child of this process is in it: its number cannot be used
-    again then. Processes outside of these groups, or that have just left them, come after that.
+    A group is signalled only while a child of this process is in it, because its number cannot be
+    reused meanwhile. Then come the processes that are in none of these groups.
     """
     worker = os.getpid()
-    cgroups = {p.group for p in left if p.parent == worker} - {os.getpgid(0)}
-    pinned = {group for group in cgroups if any(p.group == group and _ours(p) for p in left)}
+    groups = {p.group for p in left if p.parent == worker} - {os.getpgid(0)}
+    pinned = {group for group in groups if any(p.group == group and _is_child(p) for p in left)}
     taken = [_signal_group(group, number) for group in pinned]
     for process in left:
-        now = procfs.look(process.pid)
+        now = procfs.read_process(process.pid)
         if now is not None and now.group not in pinned:
-            taken.append(procfs.send(process, number))
+            taken.append(procfs.send_signal(process, number))
     return any(taken)
 
 
-def _ours(process: Process) -> bool:
-    """Whether it is still our child, so that its pid and its group cannot be used again."""
+def _is_child(process: Process) -> bool:
+    """Returns whether it is still a child of this process, so that its pid cannot be reused."""
     now = procfs.refresh(process)
     return now is not None and now.parent == os.getpid()
 

@@ -1,4 +1,4 @@
-"""Starts `sh -c COMMAND` in a session of its own, with the job's environment, place and limits."""
+"""Starts `sh -c COMMAND` in a new session, with the job's environment, directory and limits."""
 
 import errno
 import os
@@ -15,7 +15,7 @@ from queued.service.linux.cgroup import Cgroup
 from queued.service.linux.run_mark import INSTANCE, LEAVE_CHILDREN
 
 SHELL = "/bin/sh"
-# All get their default: of each that it is not told of, glibc asks the kernel first.
+# All are reset to their defaults: for each that is not listed, glibc makes a system call more.
 _SIGNALS = tuple(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
 
 Environment = dict[bytes, bytes]
@@ -39,23 +39,23 @@ _RESOURCES = {
 }
 
 
-# The system has no process, memory or descriptor to give now.
-_PASSING = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE})
+# The system is short of processes, memory or descriptors.
+_TEMPORARY = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE})
 
 
-class NotNowError(Exception):
-    """Nothing was started, but a later try may succeed."""
+class TemporaryRefusalError(Exception):
+    """The system could not start the command now. A later try may succeed."""
 
 
 class Pipes(NamedTuple):
-    """The reading ends of a command's output; `stderr` is None where both go to `stdout`."""
+    """The reading ends of a command's output; `stderr` is None if both streams go to `stdout`."""
 
     stdout: int
     stderr: int | None = None
 
 
 def inheritable(environment: Mapping[bytes, bytes], instance: str) -> Environment:
-    """Returns the service's environment without what is its own, with the instance's mark."""
+    """Returns the environment without the service's own variables, with the instance's mark."""
     kept = {
         name: value
         for name, value in environment.items()
@@ -65,11 +65,11 @@ def inheritable(environment: Mapping[bytes, bytes], instance: str) -> Environmen
 
 
 def environment_of(run: Run, base: Environment) -> Environment:
-    """Returns the command's environment: the base (or part of it), the job's own, the marks."""
+    """Returns the command's environment: `base` or a part of it, the job's variables, the marks."""
     chosen = {name: base[name] for name in _CLEAN if name in base} if run.clean else base
     return {
         **chosen,
-        **_own(run.options),
+        **_variables_of(run.options),
         b"QUEUED_JOB_ID": run.id.encode(),
         b"QUEUED_ATTEMPT": b"%d" % run.key.attempt,
         b"QUEUED_MAX_RETRIES": b"%d" % run.max_retries,
@@ -78,7 +78,7 @@ def environment_of(run: Run, base: Environment) -> Environment:
     }
 
 
-def _own(options: JobOptions) -> Environment:
+def _variables_of(options: JobOptions) -> Environment:
     given = options.env or {}
     own = {os.fsencode(name): os.fsencode(value) for name, value in given.items()}
     if options.leave_children:
@@ -91,20 +91,20 @@ class Started(NamedTuple):
 
     pid: int
     output: Pipes
-    # Where the shell says why it could not enter the job's directory; read it once that has ended.
+    # A pipe in which the shell writes why it could not enter the job's directory, if it could not.
     refusal: int | None = None
 
 
 def start(
     run: Run, environment: Environment, group: Cgroup | None, runs_lock: int | None
 ) -> Started:
-    """Starts the command. Leaves nothing open when it raises.
+    """Starts the command, in the control group if there is one. Leaves nothing open if it raises.
 
-    In `group`, if there is one; the limit of memory is then its matter, where it can hold it.
-    `runs_lock` is inherited by all that the command starts, unless the job may leave processes.
+    A group that can limit memory does so instead of the process's own limit. The command and all
+    that it starts inherit `runs_lock`, unless the job may leave processes.
 
-    Raises NotNowError, or an OSError that is the command's own fault. Standard input is the
-    worker's own, /dev/null. All other descriptors of the worker close on exec.
+    Raises TemporaryRefusalError, or an OSError that is the fault of the command. Standard input is
+    the worker's own, /dev/null. All other descriptors of the worker close on exec.
     """
     reads: list[int] = []
     writes: list[int] = []
@@ -116,8 +116,8 @@ def start(
     except OSError as error:
         for descriptor in (*reads, *writes):
             os.close(descriptor)
-        if error.errno in _PASSING and not isinstance(error, _OwnFaultError):
-            raise NotNowError from None
+        if error.errno in _TEMPORARY and not isinstance(error, _OwnFaultError):
+            raise TemporaryRefusalError from None
         raise
     for descriptor in writes:
         os.close(descriptor)
@@ -126,7 +126,7 @@ def start(
 
 
 def _descriptors(run: Run, writes: list[int], runs_lock: int | None) -> dict[int, int]:
-    """Returns which of the worker's descriptors a command gets, by its number there."""
+    """Returns the worker's descriptors that the command gets, by their numbers in the command."""
     outputs = writes
     given = {}
     if run.options.cwd is not None:
@@ -162,7 +162,7 @@ def _start(
 
 
 def limits_of(run: Run, group: Cgroup | None) -> dict[str, int]:
-    """The limits that the command's own process must be given."""
+    """Returns the limits to set on the command's own process."""
     limits = run.options.limits or {}
     if group is None or not group.memory:
         return limits
@@ -170,12 +170,12 @@ def limits_of(run: Run, group: Cgroup | None) -> dict[str, int]:
 
 
 def explain(error: OSError) -> str:
-    """Returns why the command could not be started, for people."""
+    """Returns the message for a command that could not be started."""
     return f"the command cannot be started: {error.strerror}"
 
 
 def explain_directory(run: Run, why: bytes) -> str:
-    """Returns what the shell said of the job's directory, for people."""
+    """Returns the message for a directory that the shell could not enter."""
     reason = why.decode().strip()
     return f"the directory {run.options.cwd} cannot be entered: {reason}"
 
@@ -185,10 +185,10 @@ def _needs_fork(options: JobOptions) -> bool:
     return options.nice is not None or options.limits is not None
 
 
-_REFUSAL = 3  # the shell's number of it; several digits are no number of a descriptor there
+_REFUSAL = 3  # the pipe's number in the shell; dash takes only single digits
 
-# The shell enters the directory, and not this process between fork and exec: on a file system that
-# hangs this process would hang with its child. The shell that follows sees what it always sees.
+# The shell enters the directory, not the child between vfork and exec: on a file system that hangs
+# the worker would hang with that child. The second shell runs the command as it would without it.
 _ENTER = """\
 cd -P -- "$1" 2>/dev/null || {
     if [ ! -e "$1" ]; then echo No such file or directory
@@ -203,7 +203,7 @@ exec /bin/sh -c -- "$2" sh 3>&-
 
 
 class _OwnFaultError(OSError):
-    """The child refused what the job asked for; another try would end the same."""
+    """The child could not apply what the job asks for. Another try would fail, too."""
 
 
 def _arguments(run: Run) -> list[str]:
@@ -229,12 +229,12 @@ def _spawn(run: Run, environment: Environment, descriptors: dict[int, int]) -> i
 def _fork(
     limits: dict[str, int], run: Run, environment: Environment, descriptors: dict[int, int]
 ) -> int:
-    """Only niceness and limits cost a real fork of this process; the others have a vfork."""
+    """Starts a job with niceness or limits; unlike posix_spawn, this forks the whole worker."""
     nice = run.options.nice
 
     def prepare() -> None:
         for there, own in descriptors.items():
-            # The number was taken before subprocess made its own pipe, which is not hit.
+            # This does not hit the pipe that subprocess made later, because `there` was in use.
             os.dup2(own, there)
             os.set_inheritable(there, True)  # noqa: FBT003  its signature
         if nice is not None:
@@ -242,13 +242,13 @@ def _fork(
         for name, value in limits.items():
             resource.setrlimit(_RESOURCES[name], (value, value))
 
-    blocked = signal.pthread_sigmask(signal.SIG_SETMASK, [])  # a child inherits what is blocked
+    blocked = signal.pthread_sigmask(signal.SIG_SETMASK, [])  # the child inherits the mask
     try:
         child = subprocess.Popen(  # noqa: S603 - running commands is what we are for
             _arguments(run),
             executable=SHELL,
             env=environment,
-            close_fds=False,  # each closes by itself, but for those that are given
+            close_fds=False,  # all others are close-on-exec
             start_new_session=True,
             preexec_fn=prepare,  # noqa: PLW1509 - one thread
         )
@@ -257,7 +257,7 @@ def _fork(
         raise OSError(errno.EPERM, f"{wanted} are not allowed to this user") from None
     except OSError as error:
         if error.filename is None:
-            raise  # no child was made
+            raise  # the fork itself failed
         raise _OwnFaultError(error.errno, error.strerror, error.filename) from None
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)

@@ -1,6 +1,6 @@
-"""How far a worker is on its way out: the stages, and the moves between them as data.
+"""The stages of a worker from its work to its exit, and the moves between them as data.
 
-Pure: what a stage asks for is done by the worker.
+Pure: the worker does what a stage asks for.
 """
 
 from enum import Enum, auto
@@ -8,12 +8,12 @@ from typing import Final
 
 
 class Stage(Enum):
-    """What a worker does with its run and with the next ones."""
+    """What a worker does with its current run and with the next ones."""
 
-    WORKING = auto()  # takes runs
-    FINISHING = auto()  # lets its run finish, gives back the others, exits once nothing is owed
-    STOPPING = auto()  # ends its run as well
-    ORPHANED = auto()  # the same, and no other supervisor or dispatcher will come
+    WORKING = auto()  # accepts runs
+    FINISHING = auto()  # finishes its run, returns the others, exits once its results are recorded
+    STOPPING = auto()  # also stops its run
+    ORPHANED = auto()  # the same; there will be no other supervisor or dispatcher
 
     @property
     def takes_runs(self) -> bool:
@@ -22,7 +22,7 @@ class Stage(Enum):
 
     @property
     def ends_run(self) -> bool:
-        """Whether the run that goes on must end."""
+        """Whether the current run must be stopped."""
         return self in {Stage.STOPPING, Stage.ORPHANED}
 
 
@@ -30,8 +30,8 @@ class Event(Enum):
     """What moves a worker from one stage to another."""
 
     DISMISSED = auto()  # SIGTERM
-    STOPPED = auto()  # SIGQUIT, if the supervisor has noted that running jobs are to end
-    ABANDONED = auto()  # the supervisor is gone, or the connection to the dispatcher for good
+    STOPPED = auto()  # SIGQUIT, if the supervisor has recorded that running jobs must end
+    ABANDONED = auto()  # the supervisor is gone, or the connection to the dispatcher is closed
 
 
 MOVES: Final = {

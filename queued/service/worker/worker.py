@@ -1,9 +1,9 @@
-"""A worker: takes a claim, runs its command, reports how it ended. It knows no database.
+"""A worker: receives a claim, runs its command, reports how it ended. It knows no database.
 
-It keeps a result until the dispatcher says that it is recorded, through any number of dispatchers,
-and goes on meanwhile with the next run if it was sent one ahead of time.
-SIGTERM: finish and exit. SIGQUIT: end the command and exit. When the supervisor is gone (its end
-of the lifeline closes), the same as SIGQUIT. SIGUSR1: note the time as a sign of life.
+It keeps a result until a dispatcher has recorded it, and meanwhile begins the next run if it was
+sent one ahead of time.
+SIGTERM: finish the run and exit. SIGQUIT: stop the run and exit; the same if the supervisor is gone
+(its end of the lifeline is closed). SIGUSR1: record the time as a sign of life.
 """
 
 import os
@@ -41,7 +41,7 @@ from queued.service.worker.stage import MOVES, Event, Stage
 _SIGNALS = (
     signal.SIGTERM, signal.SIGQUIT, signal.SIGCHLD, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1,
 )  # fmt: skip
-_YOUNG_S = 0.01  # the output of a command that ends sooner is read once, at its end
+_FORWARD_AFTER_S = 0.01  # the output of a command that ends sooner is read only at its end
 
 
 class Worker:
@@ -74,20 +74,20 @@ class Worker:
         self._child_exits = ChildExits()
         self._channel = channel.Channel(dispatcher)
         self._execution: Execution | None = None
-        self._young_s = times.NEVER_S  # a command that was started may end at once, until then
-        self._forwarder: OutputForwarder | None = None  # on the output of one that has not
+        self._forward_at_s = times.NEVER_S  # when the output of the run is read the first time
+        self._forwarder: OutputForwarder | None = None  # from then on
         self._prefetch = PrefetchQueue()
         self._outbox = Outbox()
         self._detached = DetachedProcesses()
         self._stage = Stage.WORKING
 
     def run(self) -> int:
-        """Works until it must leave. Returns the exit code: 0 if all its results are recorded."""
+        """Works until it must exit. Returns the exit code: 0 if all its results are recorded."""
         os.setsid()  # so that signals of a terminal reach no command that is being started
         procfs.become_subreaper()
         descriptors.close_on_exec()
-        self._loop.add(self._signals.fileno(), self._obey)
-        self._loop.add(self._lifeline, self._abandon)
+        self._loop.add(self._signals.fileno(), self._handle_signals)
+        self._loop.add(self._lifeline, self._on_abandoned)
         self._loop.add(self._child_exits.fileno(), self._reap)
         self._loop.add(self._channel.fileno(), self._receive)
         while True:
@@ -95,12 +95,12 @@ class Worker:
             if not self._stage.takes_runs and not (self._execution or self._outbox.results):
                 return 0
             if self._channel.closed and self._execution is None:
-                return 1  # no dispatcher will record the result; the next start rescues the job
+                return 1  # no dispatcher records the result; the next service rescues the job
             self._loop.wait(self._timeout_s())
 
     # Events
 
-    def _obey(self) -> None:
+    def _handle_signals(self) -> None:
         for number in self._signals.drain():
             if number == signal.SIGTERM:
                 self._enter(Event.DISMISSED)
@@ -117,11 +117,11 @@ class Worker:
         else:
             procfs.reap_all()  # processes that a job left on purpose end, too
 
-    def _abandon(self) -> None:
+    def _on_abandoned(self) -> None:
         self._enter(Event.ABANDONED)
 
     def _enter(self, event: Event) -> None:
-        """Moves to the stage that the event leads to, and does what that asks for."""
+        """Moves to the next stage, and does what it asks for."""
         before, self._stage = self._stage, MOVES[self._stage, event]
         if self._stage is before:
             return
@@ -130,7 +130,7 @@ class Worker:
             self._log.warning("worker.orphaned", action="ends its command and exits")
         self._give_back(self._prefetch.keys())
         if self._execution is not None and self._stage.ends_run:
-            # A run whose supervisor dies without a stop may be the cause: it is counted.
+            # Lost runs count, because the run may have killed the supervisor.
             outcome = Outcome.INTERRUPTED if self._scoreboard.stopping else Outcome.LOST
             self._execution.stop(outcome, times.monotonic_s())
 
@@ -139,18 +139,18 @@ class Worker:
             self._handle(message)
         if self._channel.closed:
             self._loop.remove(self._channel.fileno())
-            self._abandon()  # no dispatcher is left, and the supervisor starts no other
+            self._on_abandoned()  # the supervisor will start no other dispatcher
 
     def _handle(self, message: Message) -> None:
         match message:
             case Run():
-                self._take(message)
+                self._accept_run(message)
             case Welcome():
-                self._greet(message)
+                self._answer_welcome(message)
             case Recorded(accepted=True):
                 self._outbox.drop_recorded([message.key])
             case Recorded():
-                self._lose(message.key)
+                self._drop_lost(message.key)
             case Stored() if (execution := self._running(message.key)) is not None:
                 execution.output.stored(message.stream, message.end)
             case Cancel() if (execution := self._running(message.key)) is not None:
@@ -169,8 +169,8 @@ class Worker:
 
     # The dispatcher
 
-    def _greet(self, welcome: Welcome) -> None:
-        """Tells a new dispatcher which claims are held, and sends again what may not be durable."""
+    def _answer_welcome(self, welcome: Welcome) -> None:
+        """Sends a new dispatcher the claims that are held, and all that may not be durable."""
         running = [] if self._execution is None else [self._execution]
         holding = [*(one.run.key for one in running), *self._prefetch.keys(), *self._outbox.keys()]
         self._send(Hello(session=welcome.session, holding=holding))
@@ -183,25 +183,25 @@ class Worker:
 
     # One run
 
-    def _take(self, run: Run) -> None:
-        """Begins a run, or keeps it until the current one is over."""
+    def _accept_run(self, run: Run) -> None:
+        """Begins a run, or queues it until the current one is over."""
         if run.recorded:
             self._outbox.drop_recorded(run.recorded)
         if self._execution is None and self._stage.takes_runs:
-            self._begin(run)
+            self._begin_run(run)
         else:
             self._prefetch.add(run, times.monotonic_s())
             if not self._stage.takes_runs:
                 self._give_back([run.key])
 
     def _give_back(self, keys: list[Key]) -> None:
-        """Returns those of these claims that have not begun, so that another worker runs them."""
+        """Gives back those of the claims that have not begun, for other workers to run."""
         for key in keys:
             if self._prefetch.drop(key):
                 self._outbox.returned.append(key)
                 self._send(Returned(key=key))
 
-    def _begin(self, run: Run) -> None:
+    def _begin_run(self, run: Run) -> None:
         self._scoreboard.record_run(self._number, run.id, run.key.attempt)
         self._scoreboard.set_running(self._number, running=True)
         now_s = times.monotonic_s()
@@ -219,7 +219,7 @@ class Worker:
         self._log.debug("job.started", job=run.id, queue=run.queue, attempt=run.key.attempt)
 
     def _make_cgroup(self, run: Run) -> Cgroup | None:
-        """Returns a control group for the run; None if none are delegated or the kernel refuses."""
+        """Creates a control group for the run; returns None if there can be none."""
         if self._cgroups is None:
             return None
         try:
@@ -228,8 +228,8 @@ class Worker:
             self._log.warning("job.cgroup_failed", job=run.id, error=str(error))
             return None
 
-    def _lose(self, key: Key) -> None:
-        """Ends the run of a claim that another dispatcher has settled meanwhile."""
+    def _drop_lost(self, key: Key) -> None:
+        """Stops the run of a claim that is no longer in force, and reports nothing of it."""
         self._outbox.drop_recorded([key])
         if (execution := self._running(key)) is not None:
             execution.disowned = True
@@ -238,14 +238,14 @@ class Worker:
             self._prefetch.drop(key)
 
     def _advance(self) -> None:
-        """Does what is due for the run, and begins the next when it is over."""
-        while self._execution is not None and self._move(self._execution, times.monotonic_s()):
+        """Does what is due for the run, and begins the next once it is over."""
+        while self._execution is not None and self._step(self._execution, times.monotonic_s()):
             if self._signals.arrived:
-                self._obey()
+                self._handle_signals()
             if (run := self._prefetch.pop()) is not None:
-                self._begin(run)
+                self._begin_run(run)
 
-    def _move(self, execution: Execution, now_s: float) -> bool:
+    def _step(self, execution: Execution, now_s: float) -> bool:
         """Does what is due for the run; returns whether it is over."""
         if now_s >= execution.next_s:
             self._tick(execution, now_s)
@@ -254,8 +254,8 @@ class Worker:
             return True
         if now_s >= self._give_back_at_s(execution):
             self._give_back(self._prefetch.keys())
-        if now_s >= self._young_s:
-            self._young_s = times.NEVER_S
+        if now_s >= self._forward_at_s:
+            self._forward_at_s = times.NEVER_S
             self._forwarder = OutputForwarder(
                 execution.run, execution.output, self._loop, self._send, now_s
             )
@@ -264,16 +264,16 @@ class Worker:
         return False
 
     def _give_back_at_s(self, execution: Execution) -> float:
-        """When runs that wait must be given back; never if others would be sent in their place."""
+        """Returns when queued runs must be given back; never if others would be sent instead."""
         return times.NEVER_S if execution.disowned else self._prefetch.give_back_at_s
 
     def _tick(self, execution: Execution, now_s: float) -> None:
-        """Lets the run do what is due, and logs once what stands in its way."""
+        """Has the run do what is due; logs once if it cannot be started or killed."""
         refused, unkillable = execution.refused, execution.unkillable
         starting = execution.phase is Phase.STARTING
         execution.tick(now_s)
         if starting and execution.phase is not Phase.STARTING:
-            self._young_s = now_s + _YOUNG_S
+            self._forward_at_s = now_s + _FORWARD_AFTER_S
         if execution.refused and not refused:
             action = "tried again; raise the limits of processes, memory or descriptors"
             self._log.warning("job.start_refused", job=execution.run.id, action=action)
@@ -288,11 +288,11 @@ class Worker:
         execution.output.drain()
         self._execution = self._forwarder = None
         self._scoreboard.set_running(self._number, running=False)
-        self._young_s = times.NEVER_S
+        self._forward_at_s = times.NEVER_S
         if self._cgroups is not None and execution.group is not None:
             self._cgroups.keep(execution.group)
         if execution.run.options.leave_children:
-            # What it left must stay also if this worker is killed before its next run.
+            # If this worker is killed before its next run, this run must not count as lost.
             self._scoreboard.record_run(self._number, "", 0)
         if not execution.disowned:
             self._outbox.results[execution.run.key] = execution
@@ -303,7 +303,9 @@ class Worker:
             self._channel.flush_with(self._loop)
         if self._execution is None:
             return None
-        until_s = min(self._execution.next_s, self._give_back_at_s(self._execution), self._young_s)
+        until_s = min(
+            self._execution.next_s, self._give_back_at_s(self._execution), self._forward_at_s
+        )
         if self._forwarder is not None:
             until_s = min(until_s, self._forwarder.next_s)
         return None if until_s == times.NEVER_S else max(0.0, until_s - times.monotonic_s())
