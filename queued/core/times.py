@@ -32,7 +32,7 @@ def boot_ms() -> int:
 
 
 def boot_offset_ms() -> int:
-    """How far the wall clock is ahead of the time since boot.
+    """How far the wall clock is ahead of the time since boot, the same in each time namespace.
 
     Both are read at once: a process may be stopped, or wait, between any two instructions.
     """
@@ -40,7 +40,22 @@ def boot_offset_ms() -> int:
         before_ms = boot_ms()
         offset_ms = now_ms() - before_ms
         if boot_ms() - before_ms <= 10:
-            return offset_ms
+            return offset_ms + _namespace_ms()
+
+
+@lru_cache(maxsize=1)
+def _namespace_ms() -> int:
+    """How far the time namespace of this process sets the time since boot ahead."""
+    try:
+        with open("/proc/self/timens_offsets", encoding="ascii") as file:
+            offsets = [line.split() for line in file]
+    except FileNotFoundError:
+        return 0  # Linux before 5.6, or one without time namespaces
+    return sum(
+        int(seconds) * 1000 + int(nanoseconds) // 1_000_000
+        for clock, seconds, nanoseconds in offsets
+        if clock == "boottime"
+    )
 
 
 def boot_id() -> str:

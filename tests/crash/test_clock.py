@@ -3,6 +3,7 @@
 The programs are real ones whose wall clock is off by what a file says; the time since boot is not.
 """
 
+import os
 import time
 from pathlib import Path
 
@@ -14,6 +15,11 @@ from tests.service import Service, eventually
 
 HOUR_MS = 3_600_000
 YEAR_MS = 365 * 24 * HOUR_MS
+IN_TIME_NAMESPACE = f"""
+import os, sys
+inside = ["unshare", "--time", "--boottime={HOUR_MS}", "--fork", "--kill-child"]
+os.execvp("unshare", [*inside, sys.executable, "-m", "queued", *sys.argv[1:]])
+"""
 JUMPS = (HOUR_MS, -HOUR_MS, YEAR_MS, -YEAR_MS)
 
 
@@ -104,3 +110,17 @@ def test_a_jump_while_nobody_serves(scene: Scene, clock: Clock) -> None:
     clock.set(-HOUR_MS)
     clock.serve()
     assert scene.queue.wait("job").label == "completed"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root for a time namespace")
+def test_a_time_namespace_moves_no_retry(scene: Scene) -> None:
+    """As for a service in a container that was restored on another machine."""
+    first = scene.serve().ready()
+    scene.add("job", "exit 1", backoff_base=1000, backoff_max=1000)
+    before = scene.queue.wait("job", "failed").next_run_at_ms
+    assert first.stop() == 0
+    second = scene.serve("-c", IN_TIME_NAMESPACE).ready()
+    assert scene.queue.wait(scene.add("other", "cat /proc/uptime")).label == "completed"
+    assert float(scene.queue.output("other").split()[0]) > HOUR_MS / 1000
+    assert scene.queue.job("job").next_run_at_ms == before
+    assert not second.logged("clock.shifted")
