@@ -110,6 +110,7 @@ def _run(arguments: list[str]) -> int:
     database = origin.database()
     with named_errors(database):
         permissions.check_database(database, serving=True)
+    preflight.check_kernel()
     if options["--check"]:
         return preflight.report(conf, database)
     settings = _start_settings(origin, _prepare(database))

@@ -2,8 +2,24 @@
 
 import os
 
-from queued.core.errors import Exit
+from queued.core.errors import ConfigError, Exit, StorageError
+from queued.service.linux.required_calls import refused_calls
 from queued.store.sqlite.maintenance import probe
+
+
+def check_kernel() -> None:
+    """Raises ConfigError if the kernel or a seccomp filter refuses what a service needs."""
+    try:
+        refused = refused_calls()
+    except OSError as error:
+        msg = f"the system refuses what a service needs: {error.strerror}; raise its limits"
+        raise StorageError(msg) from error
+    if refused:
+        msg = (
+            f"the kernel or a seccomp filter refuses {', '.join(refused)}; a service needs Linux "
+            "5.3 or newer, and a SystemCallFilter= or container profile that allows these calls"
+        )
+        raise ConfigError(msg)
 
 
 def report(conf: str | None, database: str) -> int:

@@ -174,6 +174,42 @@ def test_foreground_from_queuectl_is_queued_itself(queue: Queue) -> None:
     assert process.wait(20) == 0
 
 
+# A seccomp filter that refuses one system call, as of systemd's SystemCallFilter=; then queued.
+FILTERED = """
+import ctypes, struct, sys
+call, error = int(sys.argv.pop(1)), int(sys.argv.pop(1))
+program = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in (
+    (0x20, 0, 0, 0),  # the number of the call
+    (0x15, 0, 1, call),
+    (0x06, 0, 0, 0x50000 | error),  # SECCOMP_RET_ERRNO
+    (0x06, 0, 0, 0x7FFF0000),  # SECCOMP_RET_ALLOW
+)))
+libc = ctypes.CDLL(None, use_errno=True)
+filtered = struct.pack("HL", 4, ctypes.addressof(program))
+if libc.prctl(38, 1, 0, 0, 0) or libc.prctl(22, 2, filtered, 0, 0):
+    sys.exit("no seccomp")
+from queued.__main__ import main
+main()
+"""
+CALLS = {  # x86_64, others
+    "pidfd_open or pidfd_send_signal": (434, 434),
+    "signalfd": (289, 74),
+    "timerfd_create": (283, 85),
+}
+
+
+@pytest.mark.parametrize("error", [errno.EPERM, errno.ENOSYS])
+@pytest.mark.parametrize("name", CALLS)
+def test_a_refused_system_call_is_named(tmp_path: Path, name: str, error: int) -> None:
+    number = CALLS[name][os.uname().machine != "x86_64"]
+    done = subprocess.run(
+        [sys.executable, "-c", FILTERED, str(number), str(error), "--db", tmp_path / "q.db"],
+        capture_output=True, text=True, check=False, timeout=30,
+    )  # fmt: skip
+    refused(done, 78, f"a seccomp filter refuses {name}; ")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_start_without_descriptors_is_one_clear_line(tmp_path: Path) -> None:
     for limit in (8, 10):
         command = f'ulimit -n {limit}; exec "$@"'
