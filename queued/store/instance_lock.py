@@ -13,6 +13,8 @@ import resource
 import stat
 import struct
 import time
+from collections.abc import Iterator
+from typing import NamedTuple
 
 from queued.core.errors import StorageError, WaitTimeoutError
 from queued.core.times import NEVER_S, monotonic_s
@@ -23,6 +25,9 @@ _HIGH = 900
 _FLOCK = struct.Struct("hhqqi")  # type, whence, start, length, pid
 _NO_LOCK_FILE = frozenset({errno.ENOENT, errno.ELOOP, errno.ENXIO})
 _MAX_SLEEP_S = 0.1
+# As /proc/PID/fdinfo shows them.
+_INSTANCE_LOCK = "FLOCK ADVISORY WRITE"
+_RUNS_LOCK = "OFDLCK ADVISORY READ"
 _ID = re.compile("[0-9a-z]{1,64}")
 
 
@@ -66,6 +71,17 @@ def runs_alive(descriptor: int) -> bool:
     asked = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
     answer = fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, asked)
     return bool(_FLOCK.unpack(answer)[0] != fcntl.F_UNLCK)
+
+
+def holders_of_runs_lock(database: str, instance: str) -> set[int]:
+    """Returns the pids of processes that hold the lock that the runs of this instance inherit.
+
+    Only processes whose open files this user may read. Nothing is opened or asked of a file
+    system, which may hang.
+    """
+    name = os.path.basename(path_of(database, instance))
+    pattern = re.compile(rf".*/{re.escape(name)}(?: \(deleted\))?", re.DOTALL)
+    return {holder.pid for holder in _holders(pattern, _RUNS_LOCK)}
 
 
 def is_in_place(path: str, descriptor: int) -> bool:
@@ -133,22 +149,32 @@ def holders_of_deleted(database: str) -> set[str]:
     Reads the open files of every process that this user may look into.
     """
     pattern = re.compile(rf"{re.escape(database)}\.({_ID.pattern}){re.escape(SUFFIX)} \(deleted\)")
-    found = set()
+    return {holder.path[1] for holder in _holders(pattern, _INSTANCE_LOCK)}
+
+
+class _Holder(NamedTuple):
+    """A process that holds a lock, and the path of the locked file as the pattern has matched."""
+
+    pid: int
+    path: re.Match[str]
+
+
+def _holders(pattern: re.Pattern[str], lock: str) -> Iterator[_Holder]:
+    """Yields the processes that hold such a lock (see proc_locks(5)) on a file of that pattern."""
     for pid in filter(str.isdecimal, os.listdir("/proc")):
         try:
             for descriptor in os.listdir(f"/proc/{pid}/fd"):
                 match = pattern.fullmatch(os.readlink(f"/proc/{pid}/fd/{descriptor}"))
-                if match is not None and _holds_lock(pid, descriptor):
-                    found.add(match[1])
+                if match is not None and _has_lock(pid, descriptor, lock):
+                    yield _Holder(int(pid), match)
         except OSError:
             continue  # the process has ended, or belongs to another user
-    return found
 
 
-def _holds_lock(pid: str, descriptor: str) -> bool:
-    """Returns whether the open file has the lock of an instance: `is_alive` and others share it."""
+def _has_lock(pid: str, descriptor: str, lock: str) -> bool:
+    """Returns whether the open file has that lock; `is_alive` and others have shared ones on it."""
     with open(f"/proc/{pid}/fdinfo/{descriptor}", encoding="ascii") as file:
-        return any(line.split()[2:5] == ["FLOCK", "ADVISORY", "WRITE"] for line in file)
+        return any(line.split()[2:5] == lock.split() for line in file)
 
 
 def wait_until_dead(database: str, instance: str, timeout_s: float | None) -> None:

@@ -25,8 +25,11 @@ def once(nap: Nap, daemon: str) -> str:
 
 @pytest.mark.parametrize(
     "daemon",
-    ["env -i setsid sleep NAP", f'env -i setsid {PYTHON} "{WITHOUT_DESCRIPTORS}"'],
-    ids=["holds the lock", "has closed all"],
+    [
+        f'env -i setsid {PYTHON} "{WITHOUT_DESCRIPTORS}"',
+        "env -i prlimit --rttime=unlimited setsid sleep NAP",
+    ],
+    ids=["bears only the mark", "holds only the lock"],
 )
 def test_a_daemon_without_environment_is_killed_before_its_job_runs_again(
     queue: Queue, daemon: str

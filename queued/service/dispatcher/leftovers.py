@@ -1,6 +1,7 @@
-"""What is alive of a dead instance's runs: found by mark, session and control group, and killed."""
+"""Kills what is alive of a dead instance's runs: found by mark, session, lock and control group."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
+from typing import Protocol
 
 from queued.core.model import Claim
 from queued.service.ipc.run_notes import CommandSession
@@ -9,22 +10,32 @@ from queued.service.linux.cgroup import RunCgroups
 from queued.service.linux.killing import Found, Killed, kill_until_gone
 from queued.service.linux.procfs import Process, RunName
 
-_KILLING_S = 0.5
+
+class RunsLock(Protocol):
+    """The lock that the runs of a dead instance have inherited."""
+
+    def is_held(self) -> bool:
+        """Returns whether any process holds it, in whatever container or of whatever user."""
+        ...
+
+    def holders(self) -> set[int]:
+        """Returns the pids of its holders, as far as /proc shows them to this process."""
+        ...
 
 
-def kill_leftovers(
+def kill_leftovers(  # noqa: PLR0913  each way to find them
     instance: str,
     claims: Iterable[Claim],
     noted: Mapping[int, CommandSession],
     cgroups: RunCgroups | None = None,
-    runs_alive: Callable[[], bool] = lambda: False,
+    lock: RunsLock | None = None,
+    *,
+    within_s: float = 0.5,
 ) -> Killed:
-    """Kills every process that a dead instance's commands left; empty control groups are removed.
+    """Kills every process that a dead instance's commands left; removes empty control groups.
 
-    `runs_alive` is the word of the lock that they hold, for what no search of this process finds.
-
-    Those that a finished job left on purpose (`leave_children`) stay. What has become another
-    user's, or is stuck in the kernel, is still alive after a while.
+    Processes that a finished job left on purpose (`leave_children`) stay. A process that has become
+    another user's, or that the kernel holds, may still be alive after `within_s`.
     """
     running = {_name(claim) for claim in claims}
     sessions = RunSessions(noted[c.key.token] for c in claims if c.key.token in noted)
@@ -34,21 +45,37 @@ def kill_leftovers(
         own = {*run_processes(instance, running), *found.own}
         grouped = Found([]) if cgroups is None else cgroups.kill(running, instance)
         own |= {*grouped.own}
-        unseen = grouped.unseen or runs_alive()
-        return Found([*own], [p for p in found.ambiguous if p not in own], unseen)
+        held = lock is not None and lock.is_held()
+        if lock is not None and held:
+            own |= {*_holders(lock)}
+        return Found([*own], [p for p in found.ambiguous if p not in own], grouped.unseen or held)
 
-    killed = kill_until_gone(find, _KILLING_S)
+    killed = kill_until_gone(find, within_s)
     if cgroups is not None:
         cgroups.sweep(instance)
     return killed
 
 
+def _holders(lock: RunsLock) -> list[Process]:
+    """Returns the living processes that hold the lock.
+
+    The processes are listed first, so that a pid that is reused meanwhile names the earlier process
+    and is not signalled.
+    """
+    processes = procfs.all_processes()
+    return [
+        process
+        for pid in lock.holders()
+        if (process := processes.get(pid)) is not None and not process.dead
+    ]
+
+
 class RunSessions:
     """Sessions of runs that may go on.
 
-    A session whose leader was seen is the run's own. Without a leader it may be that of another
-    program that had the same pid later and is gone, too: it is waited for, and nothing in it is
-    killed.
+    A session whose leader was seen belongs to the run. A session without its leader may belong to
+    another program, which had the same pid later and has ended. So it is waited for, and no
+    process in it is killed.
     """
 
     def __init__(self, run_notes: Iterable[CommandSession]) -> None:
@@ -56,15 +83,15 @@ class RunSessions:
         self._seen: set[int] = set()
 
     def scan(self) -> Found:
-        """Returns what lives in the sessions, and what descends from that."""
-        everyone = procfs.all_processes()
+        """Returns the living processes of the sessions, and their descendants."""
+        processes = procfs.all_processes()
         for leader, session in list(self._sessions.items()):
-            process = everyone.get(leader)
+            process = processes.get(leader)
             if process is not None and session.led_by(process):
                 self._seen.add(leader)
             elif process is not None:
-                del self._sessions[leader]  # its pid was free, so nothing was in the session
-        living = [process for process in everyone.values() if not process.dead]
+                del self._sessions[leader]  # a pid is reused only once its session is empty
+        living = [process for process in processes.values() if not process.dead]
         others = self._sessions.keys() - self._seen
         return Found(
             _tree([process for process in living if process.session in self._seen]),
@@ -73,7 +100,7 @@ class RunSessions:
 
 
 def _tree(members: list[Process]) -> list[Process]:
-    """These and what descends from them. One may descend from another and be there twice."""
+    """Returns these and their descendants; some twice if one of these descends from another."""
     if not members:
         return []
     below = procfs.descendants(*(member.pid for member in members))
@@ -85,7 +112,7 @@ def _name(claim: Claim) -> RunName:
 
 
 def run_processes(instance: str, running: set[RunName]) -> list[Process]:
-    """Returns the living processes of an instance's runs, less those left on purpose."""
+    """Returns the living processes that bear an instance's mark, less those left on purpose."""
     return _tree(
         [
             found.process

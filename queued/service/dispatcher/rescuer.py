@@ -5,14 +5,13 @@ it holds it until all is done, so that no two do.
 """
 
 import os
-from functools import partial
 
 from queued.core import times
 from queued.core.model import Instance
 from queued.core.settings import Settings
 from queued.service.dispatcher import job_log
 from queued.service.dispatcher.claims import ClaimTable
-from queued.service.dispatcher.leftovers import kill_leftovers, run_processes
+from queued.service.dispatcher.leftovers import RunsLock, kill_leftovers, run_processes
 from queued.service.dispatcher.turn import ClaimLoss, Turn, TurnRunner
 from queued.service.ipc import run_notes
 from queued.service.ipc.run_notes import CommandSession
@@ -23,6 +22,8 @@ from queued.store import instance_lock
 from queued.store.protocols import Ledger
 
 _AGAIN_S = 5.0
+_KILLING_S = 0.5
+_KILLING_AGAIN_S = 0.05  # jobs wait meanwhile, and the first try was in vain
 
 
 class OtherInstances:
@@ -68,10 +69,10 @@ class OtherInstances:
         descriptor = self._files[instance.id]
         return None if descriptor is None else run_notes.read_notes(descriptor)
 
-    def runs_alive(self, instance: Instance) -> bool:
-        """Returns whether something that its runs started holds the lock of the runs."""
+    def runs_lock(self, instance: Instance) -> RunsLock | None:
+        """Returns the lock that its runs inherit; None if the lock file is gone."""
         descriptor = self._files[instance.id]
-        return descriptor is not None and instance_lock.runs_alive(descriptor)
+        return None if descriptor is None else _RunsLock(self._database, instance.id, descriptor)
 
     def forget(self, instance: Instance) -> None:
         """It is cleaned up: its lock file goes."""
@@ -83,6 +84,21 @@ class OtherInstances:
         descriptor = self._files.pop(name)
         if descriptor is not None:
             os.close(descriptor)
+
+
+class _RunsLock:
+    """See `leftovers.RunsLock`."""
+
+    def __init__(self, database: str, instance: str, descriptor: int) -> None:
+        self._database = database
+        self._instance = instance
+        self._descriptor = descriptor
+
+    def is_held(self) -> bool:
+        return instance_lock.runs_alive(self._descriptor)
+
+    def holders(self) -> set[int]:
+        return instance_lock.holders_of_runs_lock(self._database, self._instance)
 
 
 class Rescuer:
@@ -142,7 +158,8 @@ class Rescuer:
             claims,
             noted or {},
             self._cgroups,
-            partial(self._others.runs_alive, instance),
+            self._others.runs_lock(instance),
+            within_s=_KILLING_AGAIN_S if instance.id in self._again_s else _KILLING_S,
         )
         if not killed.complete:
             self._refuse(instance, killed.left)
@@ -175,6 +192,8 @@ class Rescuer:
                 dead=instance.id,
                 pids=[process.pid for process in left],
                 lock=self._others.lock_path(instance),
-                action="end these processes, and all that has the lock file open: `fuser -v` names "
-                "them. This service may not, or the kernel holds them. Tried again every 5 s",
+                action="end these processes: this service may not, or the kernel holds them. If "
+                "none is listed, another user's process or one of another container has the lock "
+                "file open; `fuser -v LOCK`, run as root outside of containers, names it. Tried "
+                "again every 5 s",
             )
