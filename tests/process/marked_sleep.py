@@ -1,11 +1,11 @@
-"""Finds what a test's commands started by a word in their arguments, whoever is their parent."""
+"""Finds processes that a test's commands started, by a word in their arguments."""
 
 import os
 import uuid
 
 
 class Nap:
-    """A `sleep` of sixteen minutes that no other test has, and who is having it."""
+    """The argument of a `sleep` of sixteen minutes that no other test uses."""
 
     def __init__(self) -> None:
         self.seconds = f"1000.{uuid.uuid4().int % 10**12:012}"
@@ -14,7 +14,7 @@ class Nap:
         return self.seconds
 
     def living(self) -> list[int]:
-        """Processes that have it among their arguments: sleeps, and shells that started them."""
+        """Returns the processes with that argument: sleeps, and shells that started them."""
         mark = self.seconds.encode()
         return [int(pid) for pid in os.listdir("/proc") if pid.isdigit() and mark in _words(pid)]
 

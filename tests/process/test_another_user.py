@@ -1,4 +1,4 @@
-"""A service that is not root's: its limits of processes, and what has become another user's."""
+"""A service without root: its limits of processes, and processes that became another user's."""
 
 import os
 import shutil
@@ -14,7 +14,7 @@ from tests.process.conftest import opened
 from tests.process.marked_sleep import Nap
 from tests.service import Queue, Service, alive, eventually
 
-USER = 50_000 + os.getpid() % 10_000  # nobody else's, so that its processes can be counted
+USER = 50_000 + os.getpid() % 10_000  # of this test alone, so that its processes can be counted
 OTHER = USER + 10_000
 HIDDEN = f"""
 import os, sys
@@ -42,7 +42,7 @@ def _serve(queue: Queue, workers: int = 2) -> Service:
 
 
 def _another(queue: Queue, nap: Nap) -> tuple[str, int]:
-    """A job whose first run has become another user's, and the pid of that."""
+    """Adds a job whose first run becomes another user's; returns its id and the pid."""
     command = f"[ $QUEUED_ATTEMPT -gt 1 ] || exec setpriv --reuid={OTHER} sleep {nap}"
     name = queue.add(command, kill_grace=0.1)
     (pid,) = eventually(lambda: [p for p in nap.living() if os.stat(f"/proc/{p}").st_uid == OTHER])
@@ -50,7 +50,7 @@ def _another(queue: Queue, nap: Nap) -> tuple[str, int]:
 
 
 def _waits_for(queue: Queue, name: str, pid: int) -> None:
-    """Another service does not run the job before that process has ended."""
+    """Checks that another service does not run the job before that process has ended."""
     second = _serve(queue)
     eventually(lambda: second.logged("instance.not_rescued"))
     assert queue.job(name).label == "processing"
@@ -68,7 +68,7 @@ def test_a_limit_of_processes_is_in_force(theirs: Queue) -> None:
 
 
 def test_a_job_that_multiplies_is_held_by_its_limit(theirs: Queue, nap: Nap) -> None:
-    """Jobs beside it run, and nothing of it is left."""
+    """Other jobs run meanwhile, and no process of it is left."""
     service = _serve(theirs)
     bomb = f"(while :; do setsid sleep {nap} & done)"
     name = theirs.add(f"sleep 1 & {bomb}; wait; exit 3", limits={"processes": 40}, max_retries=1)
@@ -82,7 +82,7 @@ def test_a_job_that_multiplies_is_held_by_its_limit(theirs: Queue, nap: Nap) -> 
 
 
 def test_what_may_not_be_killed_is_named_and_waited_for(theirs: Queue, nap: Nap) -> None:
-    """The job is not over, and does not run again, as long as anything of it lives."""
+    """The job is not over, and does not run again, while a process of it is alive."""
     service = _serve(theirs)
     fields = {"timeout": 0.3, "kill_grace": 0.2, "max_retries": 1}
     name = theirs.add(f"setpriv --reuid={OTHER} sleep {nap} & wait", **fields)
@@ -120,7 +120,7 @@ def test_a_rescue_waits_for_what_may_not_be_killed(theirs: Queue, nap: Nap) -> N
 
 
 def test_a_dead_workers_job_waits_for_what_may_not_be_killed(theirs: Queue, nap: Nap) -> None:
-    """It does not run again beside it, and others run meanwhile; also with another dispatcher."""
+    """Other jobs run meanwhile, also after the dispatcher was replaced."""
     service = _serve(theirs)
     name, pid = _another(theirs, nap)
     worker, dispatcher = service.worker_of(name), service.child(0)
@@ -152,8 +152,8 @@ def test_a_stop_waits_for_what_a_dead_worker_left(theirs: Queue, nap: Nap) -> No
     assert [run.outcome for run in theirs.attempts(name)] == ["lost"]
 
 
-def test_who_gives_up_leaves_word_of_what_may_not_be_killed(theirs: Queue, nap: Nap) -> None:
-    """The next service waits for it as after a crash."""
+def test_a_forced_stop_leaves_the_claim_of_what_may_not_be_killed(theirs: Queue, nap: Nap) -> None:
+    """The next service waits for the process, as after a crash."""
     first = _serve(theirs)
     name, pid = _another(theirs, nap)
     first.process.send_signal(signal.SIGTERM)
@@ -165,7 +165,7 @@ def test_who_gives_up_leaves_word_of_what_may_not_be_killed(theirs: Queue, nap: 
 
 
 def test_what_hides_its_environment_is_killed_before_its_job_runs_again(theirs: Queue) -> None:
-    """As ssh-agent does, which is not dumpable: what was started with is the kernel's secret."""
+    """Like ssh-agent, which is not dumpable, so that only root may read its environment."""
     left, leader = Nap(), Nap()
     first = _serve(theirs)
     hide = f"import ctypes, time; ctypes.CDLL(None).prctl(4, 0, 0, 0, 0); time.sleep({left})"
@@ -182,7 +182,7 @@ def test_what_hides_its_environment_is_killed_before_its_job_runs_again(theirs: 
 
 
 def test_where_others_are_hidden_it_goes_on(theirs: Queue, nap: Nap) -> None:
-    """With hidepid=1 a process of another user is there, and may not be looked at."""
+    """With hidepid=1, /proc lists the processes of other users, and they cannot be read."""
     service = theirs.spawn(program=("-c", HIDDEN)).ready()
     name = theirs.add(f"sleep {nap} & echo done")
     assert theirs.wait(name).label == "completed"

@@ -1,4 +1,4 @@
-"""A control group for each run, in a real cgroup v2: what is in it, what ends it, what is left."""
+"""A control group for each run, in a real cgroup v2: its processes, its end, and its removal."""
 
 import os
 import re
@@ -16,14 +16,14 @@ from tests.service import Queue, Service, alive, eventually
 
 
 def mounted() -> Path | None:
-    """Where the cgroup v2 is, if it is there."""
+    """Returns where cgroup v2 is mounted; skips the test if it is not."""
     text = Path("/proc/self/mountinfo").read_text()
     found = re.search(r"^\S+ \S+ \S+ / (\S+) .* - cgroup2 ", text, re.MULTILINE)
     return Path(found[1]) if found else None
 
 
 class Delegated:
-    """A group that stands for the one of a unit with `Delegate=yes`."""
+    """A group like that of a unit with `Delegate=yes`."""
 
     def __init__(self, path: Path, *, marked: bool = True) -> None:
         self.path = path
@@ -33,11 +33,11 @@ class Delegated:
 
     @property
     def memory(self) -> bool:
-        """Whether the kernel can hold what is in it to limits of memory."""
+        """Whether the kernel can limit its memory."""
         return "memory" in (self.path / "cgroup.controllers").read_text().split()
 
     def serve(self, queue: Queue, workers: int = 1) -> Service:
-        """Starts a service in it, which must share nothing out at that moment."""
+        """Starts a service in the group, whose controllers must be off at that moment."""
         if self.memory:
             (self.path / "cgroup.subtree_control").write_text("-memory")
         enter = f"with open('{self.path}/cgroup.procs', 'wb', buffering=0) as f: f.write(b'0')\n"
@@ -45,12 +45,12 @@ class Delegated:
         return queue.spawn(workers=workers, program=("-c", enter + become)).ready()
 
     def runs(self) -> list[str]:
-        """The groups of runs that are there."""
+        """Returns the groups of runs."""
         return sorted(entry.name for entry in self.path.iterdir() if "." in entry.name and
                       entry.is_dir())  # fmt: skip
 
     def remove(self) -> None:
-        """Kills all in it, and removes it."""
+        """Kills all processes of the group and removes it."""
         (self.path / "cgroup.kill").write_text("1")
         eventually(lambda: "populated 0" in (self.path / "cgroup.events").read_text())
         for path, _, _ in os.walk(self.path, topdown=False):
@@ -62,7 +62,7 @@ def delegated() -> Iterator[Delegated]:
     top = mounted()
     if os.geteuid() != 0 or top is None or not os.access(top, os.W_OK):
         pytest.skip("needs root and a cgroup v2 that may be written")
-    with suppress(OSError):  # where the group above us may share out what it has
+    with suppress(OSError):  # if the parent group has that controller
         (top / "cgroup.subtree_control").write_text("+memory")
     made = Delegated(top / f"queued-test-{os.getpid()}-{time.monotonic_ns()}")
     yield made
@@ -78,14 +78,14 @@ def limited(delegated: Delegated) -> Delegated:
 
 @pytest.fixture
 def stranger() -> Iterator[subprocess.Popen[bytes]]:
-    """A process that no command has started."""
+    """A process that is no descendant of a command."""
     with subprocess.Popen(["sleep", "300"]) as process:
         yield process
         process.kill()
 
 
 def run_of(delegated: Delegated, service: Service, name: str) -> Path:
-    """The group of the job's first run."""
+    """Returns the group of the job's first run."""
     return delegated.path / f"{service.instance}.{name}.1"
 
 
@@ -209,7 +209,7 @@ def test_the_next_service_ends_and_removes_what_a_crash_left(
 def test_a_process_without_its_first_thread_is_ended(
     queue: Queue, delegated: Delegated, tmp_path: Path
 ) -> None:
-    """The kernel's own kill of a group may pass over it."""
+    """cgroup.kill may not end it."""
     service = delegated.serve(queue)
     name = queue.add("sleep 300", max_retries=1, timeout=2, kill_grace=0.1)
     group = run_of(delegated, service, name)

@@ -1,4 +1,4 @@
-"""When an attempt has ended, for whatever reason, nothing of it is alive."""
+"""When a run has ended, for any reason, no process of it is alive."""
 
 import os
 import signal
@@ -16,7 +16,7 @@ PTRACE_SEIZE = 0x4206
 
 
 class Case(NamedTuple):
-    """A command (NAP is a long sleep), how it must end, and the time in which it must."""
+    """A command (NAP is a long sleep), its expected outcome, and the longest time for it."""
 
     command: str
     ending: tuple[str, int | str | None]
@@ -101,7 +101,7 @@ def test_nothing_is_left(served: Queue, nap: Nap, case: Case) -> None:
 
 
 def test_a_process_that_runs_away_from_its_parents_is_caught(served: Queue, nap: Nap) -> None:
-    """Each of its generations forks the next one, in a session of its own, and ends."""
+    """Each process forks the next one in a new session, and exits."""
     comet = served.file("comet")
     comet.write_text('[ -e "$1" ] && { setsid sh "$0" "$1" "$2" & }\nexit\n')
     life = served.file("life")
@@ -152,7 +152,7 @@ def test_a_job_that_kills_its_worker_is_lost_and_counted(
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root for a name space of pids")
 def test_what_the_kernel_holds_is_named(queue: Queue, nap: Nap) -> None:
-    """The first process of a name space of pids ends only after a child that is being traced."""
+    """The kernel ends the first process of a pid namespace only after a child that is traced."""
     service = queue.serve(workers=1)
     name = queue.add(
         f"exec unshare --pid --fork sh -c 'sleep {nap} & wait'",
@@ -179,10 +179,10 @@ def test_time_goes_on_for_a_worker_that_a_job_has_stopped(queue: Queue, nap: Nap
 
 
 def test_a_stopped_worker_does_not_outlive_its_supervisor(queue: Queue) -> None:
-    """It would hold the lock of the dead instance, and nothing of that would be rescued."""
+    """It would hold the lock of the dead instance, so that no claim of it would be rescued."""
     service = queue.serve(workers=1)
     worker = service.child(1)
-    service.kill(service.pid, signal.SIGSTOP)  # it lets stopped children go on
+    service.kill(service.pid, signal.SIGSTOP)  # a running one would let stopped children go on
     service.kill(worker, signal.SIGSTOP)
     service.kill(service.pid)
     service.ended()
@@ -199,7 +199,7 @@ def test_a_closed_pipe_is_not_the_end(served: Queue) -> None:
 
 
 def test_an_orphan_that_becomes_ours_is_reaped_while_the_job_runs(served: Queue) -> None:
-    """No zombies pile up in a worker while a long job starts daemon after daemon."""
+    """Zombies do not accumulate while a long job starts one daemon after another."""
     zombies = "ps -o stat= --ppid $PPID | grep -q Z"
     name = served.add(
         f"for i in $(seq 50); do sh -c 'sh -c : &'; done; while {zombies}; do sleep 0.01; done",
@@ -213,7 +213,7 @@ def test_an_orphan_that_becomes_ours_is_reaped_while_the_job_runs(served: Queue)
 
 
 def spare(queue: Queue, nap: Nap, prefix: str = "setsid", **fields: Any) -> int:
-    """Runs a job that leaves a daemon on purpose; the daemon's pid."""
+    """Runs a job that leaves a daemon on purpose; returns the pid of the daemon."""
     name = queue.add(
         f"{prefix} sleep {nap} >/dev/null 2>&1 & sleep 0.05; exit 0", leave_children=True, **fields
     )
@@ -279,7 +279,7 @@ def test_only_a_job_that_asks_for_it_leaves_children(queue: Queue, nap: Nap) -> 
 
 
 @pytest.mark.parametrize("how", ["timeout", "cancelled"])
-def test_a_job_that_is_ended_leaves_nothing_whatever_it_asked_for(
+def test_a_stopped_job_leaves_nothing_even_with_leave_children(
     queue: Queue, nap: Nap, how: str
 ) -> None:
     queue.serve(workers=1)
@@ -313,7 +313,7 @@ def test_a_lost_attempt_leaves_nothing_and_what_others_left_stays(queue: Queue, 
 
 
 def test_what_was_left_on_purpose_survives_an_idle_worker(queue: Queue, nap: Nap) -> None:
-    """The last run of the worker was over: it was not lost with it."""
+    """The last run of the worker was over, so it is not lost with the worker."""
     service = queue.serve(workers=1)
     daemon = spare(queue, nap)
     worker = service.child(1)

@@ -15,7 +15,7 @@ from tests.service import Queue
 
 
 def printed(served: Queue, command: str, /, **fields: Any) -> str:
-    """What the command prints; it must complete."""
+    """Returns the output of the command, which must complete."""
     name = served.add(command, **{"max_retries": 1, **fields})
     job = served.wait(name)
     assert job.label == "completed", job
@@ -23,7 +23,7 @@ def printed(served: Queue, command: str, /, **fields: Any) -> str:
 
 
 def variables(served: Queue, /, **fields: Any) -> dict[str, str]:
-    """The environment that the command was started with, without what a shell adds."""
+    """Returns the environment that the command was started with, without the shell's additions."""
     text = printed(served, "cat /proc/$$/environ", **fields)
     return dict(entry.split("=", 1) for entry in text.split("\0") if entry)
 
@@ -113,7 +113,7 @@ def test_niceness_adds_to_nothing(served: Queue) -> None:
 LIMITS = {"memory": "512M", "cpu": 60, "files": 99, "processes": 4000}
 
 
-def test_limits_are_set_and_are_no_ones_else(served: Queue) -> None:
+def test_limits_are_set_for_the_job_only(served: Queue) -> None:
     shown = "ulimit -v; ulimit -t; ulimit -n; ulimit -p; ulimit -Hn"
     assert printed(served, shown, limits=LIMITS).split() == ["524288", "60", "99", "4000", "99"]
     assert printed(served, "ulimit -n").split() != ["99"]
@@ -168,7 +168,7 @@ LIBC_ITS_OWN = 0b11 << 31
 
 @contextmanager
 def odd_signals() -> Iterator[None]:
-    """As a program that was started by something careless: signals ignored and blocked."""
+    """Signals are ignored and blocked, as in a program whose parent did not reset them."""
     ignored = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR2, 40)
     before = {number: signal.signal(number, signal.SIG_IGN) for number in ignored}
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1, signal.SIGALRM, 50})
@@ -181,7 +181,7 @@ def odd_signals() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("fields", SPECIAL.values(), ids=SPECIAL.keys())
-def test_signals_are_as_if_nobody_had_touched_them(queue: Queue, fields: dict[str, Any]) -> None:
+def test_signals_have_their_defaults(queue: Queue, fields: dict[str, Any]) -> None:
     with odd_signals():
         service = queue.serve(workers=1)
     text = printed(queue, "exec cat /proc/self/status", **fields)
@@ -204,7 +204,7 @@ def test_a_command_has_a_session_and_no_terminal(served: Queue, fields: dict[str
 
 @contextmanager
 def redirected(queue: Queue, redirections: str) -> Iterator[None]:
-    """A service that was started with files of the caller's, or without some."""
+    """A service that was started with open files of its parent, or without standard streams."""
     command = f"exec {sys.executable} -m queued --db {queue.path} --workers 1 {redirections}"
     process = subprocess.Popen(["sh", "-c", command])
     try:
@@ -221,8 +221,8 @@ def test_files_that_the_service_was_started_with_stay_with_it(queue: Queue) -> N
     assert lines[3].endswith(".lock")
 
 
-def test_standard_streams_that_the_service_lacks_harm_nobody(queue: Queue) -> None:
-    """The first files that it opens would have the numbers 0 to 2."""
+def test_missing_standard_streams_of_the_service_do_no_harm(queue: Queue) -> None:
+    """The first files that the service opens would have the numbers 0 to 2."""
     with redirected(queue, "<&- >&- 2>&-"):
         text = printed(queue, "readlink /proc/$$/fd/0; echo out; echo err >&2")
     assert text == "/dev/null\nout\nerr\n"

@@ -1,4 +1,4 @@
-"""What a run left when its whole service was killed, where neither descent nor environment tell."""
+"""After a kill of the whole service: processes of runs without descent and environment."""
 
 import os
 import signal
@@ -19,7 +19,7 @@ os.execvp("unshare", [*inside, sys.executable, "-m", "queued", *sys.argv[1:]])
 
 
 def once(nap: Nap, daemon: str) -> str:
-    """A command that leaves a daemon by its first run, whose parent has ended, and goes on."""
+    """Returns a command whose first run leaves a daemon, whose parent has ended, and goes on."""
     return f"[ $QUEUED_ATTEMPT -gt 1 ] || {{ ({daemon} >/dev/null 2>&1 &); sleep {nap}; }}"
 
 
@@ -45,8 +45,8 @@ def test_a_daemon_without_environment_is_killed_before_its_job_runs_again(
     assert [run.outcome for run in queue.attempts(name)] == ["lost", "exit"]
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root for a name space of pids")
-def test_a_run_in_another_name_space_of_pids_is_waited_for(queue: Queue, nap: Nap) -> None:
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root for a pid namespace")
+def test_a_run_in_another_pid_namespace_is_waited_for(queue: Queue, nap: Nap) -> None:
     first = queue.serve(workers=1)
     name = queue.add(f"[ $QUEUED_ATTEMPT -gt 1 ] || exec sleep {nap}")
     (pid,) = eventually(nap.living)

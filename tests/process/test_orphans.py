@@ -1,4 +1,4 @@
-"""What a dead worker left is killed before its death is made known, however late we look."""
+"""What a dead worker left is killed before its death is reported, even by a late supervisor."""
 
 import os
 import signal
@@ -67,7 +67,7 @@ def test_what_the_process_had_before_it_became_a_service_is_left_alone(
 
 
 def test_what_a_terminal_sends_to_its_foreground_reaches_no_worker(queue: Queue) -> None:
-    """Nor a command between its fork and its own session, where it would end it."""
+    """Nor does it reach a command between its fork and its setsid."""
     service = queue.serve(workers=2)
     for slot in (1, 2):
         assert os.getsid(service.child(slot)) == service.child(slot)

@@ -1,4 +1,4 @@
-"""What an attempt records: how it ended, when, and what it used."""
+"""The record of a run: how it ended, when, and what it used."""
 
 import os
 import signal
@@ -60,7 +60,7 @@ def test_the_outcome_is_recorded(
     assert attempt.ran_ms == attempt.ended_ms - attempt.started_ms
 
 
-def test_a_directory_that_is_gone_is_said_clearly(served: Queue) -> None:
+def test_a_missing_directory_is_a_clear_error(served: Queue) -> None:
     gone = served.file("gone")
     name = served.add("true", cwd=str(gone), max_retries=1)
     error = served.wait(name).last_error
@@ -69,7 +69,7 @@ def test_a_directory_that_is_gone_is_said_clearly(served: Queue) -> None:
     assert only(served, name).error == expected
 
 
-def test_a_directory_that_is_gone_is_tried_again(served: Queue) -> None:
+def test_a_missing_directory_is_tried_again(served: Queue) -> None:
     later = served.file("later")
     name = served.add("pwd", cwd=str(later), max_retries=3, backoff_base=1, backoff_max=0.2)
     eventually(lambda: served.job(name).attempts == 1)
@@ -80,7 +80,7 @@ def test_a_directory_that_is_gone_is_tried_again(served: Queue) -> None:
 
 @pytest.fixture
 def hung(tmp_path: Path) -> Iterator[Path]:
-    """A file system that never answers: whatever touches it waits until it is killed."""
+    """A file system that never answers: each process that accesses it waits until it is killed."""
     if os.geteuid() != 0 or not os.path.exists("/dev/fuse"):
         pytest.skip("needs root and FUSE")
     place = tmp_path / "hung"
@@ -137,7 +137,7 @@ def test_time_and_bytes_are_measured(served: Queue) -> None:
 
 
 COUNT = "i=0; while [ $i -lt 1000000 ]; do i=$((i+1)); done"
-BURN = f"sh -c '{COUNT}'"  # work, not time: others want the machine, too
+BURN = f"sh -c '{COUNT}'"  # counts work, not time, because the machine may be busy
 ORPHAN = f"""file=$(mktemp); (setsid sh -c '{COUNT}; rm "$0"' $file &)
 while [ -e $file ]; do sleep 0.05; done"""
 
@@ -161,7 +161,7 @@ def test_cpu_time_is_that_of_all_processes(served: Queue, command: str) -> None:
 
 
 def test_peak_memory_is_that_of_the_largest_process(served: Queue) -> None:
-    """A worker's own size is the least: the kernel counts it before the program replaces it."""
+    """It is at least the size of a worker, which the kernel counts before the exec."""
     name = served.add("head -c 100M /dev/zero | tail -n 1 | wc -c", env={"LC_ALL": "C"})
     served.wait(name)
     peak_kib = only(served, name).peak_kib
@@ -222,7 +222,7 @@ def test_a_signal_is_no_exit_code(served: Queue) -> None:
 
 
 def test_codes_that_mean_not_now_are_not_counted(served: Queue) -> None:
-    """75 five times, then done: with one attempt to spend, and a wait of its delay each time."""
+    """The job exits with 75 five times, then with 0, and waits its delay each time."""
     count = served.file("count")
     count.write_text("")
     name = served.add(

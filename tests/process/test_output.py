@@ -1,4 +1,4 @@
-"""What commands print: kept in order and within bounds, and seen while they run."""
+"""The output of commands is kept in order and within its limit, and seen while they run."""
 
 import os
 import signal
@@ -97,7 +97,7 @@ def test_all_bytes_pass(served: Queue) -> None:
 
 
 def test_what_is_printed_last_is_kept(served: Queue) -> None:
-    """Up to a pipe full of it is not yet read when the command has ended."""
+    """A full pipe may be unread when the command ends."""
     names = served.add_all(["head -c 65536 /dev/zero | tr '\\0' x; printf end"] * 20)
     for name in names:
         served.wait(name)
@@ -144,7 +144,7 @@ def test_output_survives_a_dispatcher_that_dies_again_and_again(queue: Queue) ->
 
 
 def test_a_worker_does_not_spin_while_the_dispatcher_is_busy(queue: Queue, nap: Nap) -> None:
-    """More output waits than may be under way, and nobody takes it."""
+    """More output waits than may be unacknowledged, and no dispatcher reads it."""
     service = queue.serve(workers=1)
     flood = f"head -c 5M /dev/zero; echo done > {queue.file('done')}; sleep {nap}"
     name = queue.add(flood, output_limit=8 * MIB)
@@ -191,7 +191,7 @@ def rss_kib(pid: int) -> int:
 
 
 def size(queue: Queue) -> int:
-    """Bytes of the database and its side files."""
+    """Returns the size of the database with its side files."""
     return sum(path.stat().st_size for path in queue.directory.glob("queue.db*"))
 
 
@@ -203,7 +203,7 @@ def test_a_flood_costs_constant_memory_and_disk(queue: Queue) -> None:
     flood = queue.add("head -c 2G /dev/zero; echo the end")
     eventually(lambda: queue.job(flood).runs == 1)
     neighbours = 0
-    while queue.job(flood).label == "processing":  # jobs get through, one after the other
+    while queue.job(flood).label == "processing":  # other jobs run meanwhile
         name = queue.add("true")
         queue.wait(name, within_s=2)
         neighbours += 1

@@ -1,4 +1,4 @@
-"""Commands that hide their mark are found by their sessions, and nobody else is."""
+"""Commands that hide their mark are found by their sessions; other processes are not."""
 
 import os
 import signal
@@ -34,7 +34,7 @@ def leader() -> Iterator[procfs.Process]:
 
 
 def _orphan(nap: Nap) -> int:
-    """The pid of a process in a session whose leader is gone."""
+    """Returns the pid of a process in a session whose leader is gone."""
     subprocess.run(["setsid", "-w", "sh", "-c", f"sleep {nap} > /dev/null & true"], check=True)
     (pid,) = eventually(nap.living)  # its shell does not wait for its exec
     return pid
@@ -52,7 +52,7 @@ def test_a_job_without_its_mark_is_killed_before_it_runs_again(queue: Queue, nap
     assert [run.outcome for run in queue.attempts(name)] == ["lost", "exit"]
 
 
-def test_a_note_outlives_who_wrote_it_and_is_found_by_the_claim(tmp_path: Path) -> None:
+def test_a_note_outlives_its_worker_and_is_found_by_the_claim(tmp_path: Path) -> None:
     lock = os.open(tmp_path / "lock", os.O_CREAT | os.O_RDWR)
     made = RunNotes(lock)
     for slot in (1, 2, 1024):
@@ -75,7 +75,7 @@ def test_a_note_outlives_who_wrote_it_and_is_found_by_the_claim(tmp_path: Path) 
 
 def test_a_note_of_another_boot_says_nothing(tmp_path: Path) -> None:
     lock = os.open(tmp_path / "lock", os.O_CREAT | os.O_RDWR)
-    assert run_notes.read_notes(lock) is None  # nor does a file without any
+    assert run_notes.read_notes(lock) is None  # nor does a file without notes
     made = RunNotes(lock)
     made.make_room(1)
     assert run_notes.read_notes(lock) == {}, "nothing was begun, and that is known"

@@ -1,4 +1,4 @@
-"""What is kept of a stream: its head and its tail, handed on piece by piece."""
+"""The head and the tail of a stream are kept, and handed on piece by piece."""
 
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -9,19 +9,19 @@ TEXT = bytes(range(251))  # a prime length: no piece looks like another
 
 
 def printed(size: int, start: int = 0) -> bytes:
-    """Bytes that say where in the stream they are."""
+    """Returns bytes that differ by their position in the stream."""
     begin = start % len(TEXT)
     return (TEXT * (size // len(TEXT) + 2))[begin : begin + size]
 
 
 class Database:
-    """Keeps pieces as the dispatcher does: the same again is no other, and trims as they say."""
+    """Keeps pieces as the dispatcher does: it drops repeated ones and what they say is not kept."""
 
     def __init__(self) -> None:
         self.kept: dict[int, bytes] = {}
 
     def store(self, capture: Capture) -> int | None:
-        """Takes a piece and stores it; where it ends."""
+        """Stores the next piece; returns its end."""
         piece = capture.next_piece()
         if piece is None:
             return None
@@ -122,12 +122,12 @@ STEPS = st.lists(
 
 @example(limit=100, steps=[("append", 45), ("take", 1), ("append", 10)])  # across the two parts
 @given(limit=st.integers(0, 1500), steps=STEPS)
-def test_whatever_happens_the_right_bytes_are_kept(
+def test_any_sequence_of_events_keeps_the_right_bytes(
     limit: int, steps: list[tuple[str, int]]
 ) -> None:
-    """Another dispatcher after each rewind; what was acknowledged is never handed on again."""
+    """Each rewind is a new dispatcher. Acknowledged pieces are never handed on again."""
     capture, database = Capture(1, limit), Database()
-    handed: list[int] = []  # where the pieces end that are not acknowledged
+    handed: list[int] = []  # the ends of the pieces that are not acknowledged
     durable = 0
     for step, count in [*steps, ("rewind", 0), ("take", 10_000)]:
         if step == "append":

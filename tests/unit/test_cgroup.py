@@ -1,4 +1,4 @@
-"""Which groups a sweep removes: seen on plain directories, which are as empty as groups."""
+"""Which groups a sweep removes, on plain directories in place of control groups."""
 
 import os
 from pathlib import Path
@@ -13,7 +13,7 @@ def test_a_run_that_begins_during_a_sweep_keeps_its_group(tmp_path: Path) -> Non
     groups.create("current", 1)
 
     def busy() -> list[RunName]:
-        groups.create("next", 1)  # its worker was at "current" when it was asked
+        groups.create("next", 1)  # after `busy` was asked
         return [RunName(b"current", b"1")]
 
     groups.sweep(busy=busy)

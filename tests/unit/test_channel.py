@@ -1,4 +1,4 @@
-"""What a connection still says when the other side is gone."""
+"""Messages through a connection, also after the peer is gone."""
 
 import socket
 from contextlib import closing
@@ -31,8 +31,8 @@ def test_what_was_said_before_the_end_is_heard() -> None:
         assert ours.closed
 
 
-def test_it_is_heard_from_one_who_did_not_listen_to_us() -> None:
-    """Then the kernel reports a reset first."""
+def test_messages_of_a_peer_that_left_ours_unread_are_received() -> None:
+    """The kernel reports a reset before these messages."""
     ours, theirs = map(Channel, pair())
     for message in SAID:
         theirs.send(message)
@@ -43,7 +43,7 @@ def test_it_is_heard_from_one_who_did_not_listen_to_us() -> None:
         assert ours.closed
 
 
-def test_who_is_gone_is_told_nothing_and_heard_to_the_end() -> None:
+def test_sending_to_a_closed_peer_does_nothing_and_its_messages_are_received() -> None:
     ours, theirs = map(Channel, pair())
     for message in SAID:
         theirs.send(message)
@@ -67,7 +67,7 @@ def test_what_is_said_at_once_comes_in_few_packets_that_fit() -> None:
         assert ours.receive() == [], "nothing is said"
 
 
-def test_who_says_nothing_in_a_packet_is_not_listened_to() -> None:
+def test_an_empty_packet_is_a_protocol_error() -> None:
     sock, theirs = pair()
     with closing(Channel(sock)) as ours, theirs:
         theirs.send(b"\x90")

@@ -1,4 +1,4 @@
-"""What a sleeper hears of, and when."""
+"""What wakes the event loop, and when."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""The last of the output: what is in a pipe when the command has ended."""
+"""The rest of the output, which is in the pipe when the command has ended."""
 
 import os
 
@@ -37,7 +37,7 @@ def test_two_pipes_are_two_streams() -> None:
     assert [piece.chunk.content for piece in streams.pieces(100)] == [b"12345", b"123"]
 
 
-def test_who_prints_for_ever_is_not_read_for_ever() -> None:
+def test_a_process_that_goes_on_printing_is_not_read_for_ever() -> None:
     streams = OutputStreams(1 << 20)
     zero = os.open("/dev/zero", os.O_RDONLY)
     streams.watch(Pipes(zero, None))

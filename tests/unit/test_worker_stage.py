@@ -1,4 +1,4 @@
-"""Every event in every stage of a worker: it never goes back, and ends its run when it must."""
+"""Every event in every stage of a worker: no move goes back, and the run ends when it must."""
 
 from itertools import product
 
