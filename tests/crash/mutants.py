@@ -95,7 +95,7 @@ def zombies_are_dead(_argument: str) -> None:
             return found
         return found._replace(dead=state in b"ZX") if found is not None else None
 
-    _put(procfs, "look", look)
+    _put(procfs, "read_process", look)
 
 
 def only_environment(_argument: str) -> None:

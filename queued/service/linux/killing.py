@@ -39,23 +39,24 @@ class Killed(NamedTuple):
 
 
 def kill_until_gone(find: Callable[[], Found], within_s: float) -> Killed:
-    """Kills what `find` returns until it returns nothing; gives up after `within_s`.
+    """Kills what `find` returns, until it returns nothing.
 
-    It gives up at once if this process may signal none of those that are left.
+    Gives up `within_s` after the first search, or at once if this process may signal none of those
+    that are left.
     """
+    found = find()
     end_s = times.monotonic_s() + within_s
     wait_s = _FIRST_WAIT_S
     killed: set[tuple[int, int]] = set()
     while True:
-        found = find()
         sent = [process for process in found.own if procfs.send_signal(process, signal.SIGKILL)]
         killed |= {(process.pid, process.started) for process in sent}
         left = [p for p in (*found.own, *found.ambiguous) if procfs.is_alive(p)]
         waiting = bool(sent or found.ambiguous or found.unseen)
         if not (found.own or waiting):
             return Killed(len(killed), [], unseen=False)
-        # The clock is read after the search, which may take longer than `within_s`.
         if times.monotonic_s() >= end_s or (left and not waiting):
             return Killed(len(killed), left, found.unseen)
         time.sleep(wait_s)
         wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
+        found = find()
