@@ -119,6 +119,14 @@ def test_limits_are_set_for_the_job_only(served: Queue) -> None:
     assert printed(served, "ulimit -n").split() != ["99"]
 
 
+def test_a_low_limit_of_descriptors_does_not_keep_a_job_from_its_directory(served: Queue) -> None:
+    """The shell that enters the directory needs more of them than the command may have."""
+    command = "pwd; ulimit -n; ulimit -Hn"
+    assert printed(served, command, cwd="/", limits={"files": 5}).split() == ["/", "5", "5"]
+    name = served.add("true", cwd="/gone", limits={"files": 5}, max_retries=1)
+    assert "No such file" in (served.wait(name).last_error or "")
+
+
 def test_a_job_that_eats_memory_harms_only_itself(served: Queue) -> None:
     name = served.add("tail /dev/zero", limits={"memory": "64M"}, max_retries=1)
     assert served.wait(name).label == "dead"

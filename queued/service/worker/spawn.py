@@ -198,8 +198,11 @@ cd -P -- "$1" 2>/dev/null || {
     exit 1
 }
 unset OLDPWD
-exec /bin/sh -c -- "$2" sh 3>&-
+exec 3>&-
+[ "$3" = 0 ] || ulimit -n "$3"
+exec /bin/sh -c -- "$2" sh
 """
+_ENTERING_FILES = 16  # that shell needs more descriptors than a command may be limited to
 
 
 class _OwnFaultError(OSError):
@@ -210,7 +213,8 @@ def _arguments(run: Run) -> list[str]:
     """Returns the arguments of the shell. `--` keeps a command like `-x` from being an option."""
     cwd = run.options.cwd
     if cwd is not None:
-        return ["sh", "-c", _ENTER, "sh", cwd, run.command]
+        files = (run.options.limits or {}).get("files", 0)
+        return ["sh", "-c", _ENTER, "sh", cwd, run.command, str(files)]
     return ["sh", "-c", *(["--"] if run.command[:1] in ("-", "+") else []), run.command]
 
 
@@ -231,6 +235,8 @@ def _fork(
 ) -> int:
     """Starts a job with niceness or limits; unlike posix_spawn, this forks the whole worker."""
     nice = run.options.nice
+    if run.options.cwd is not None and "files" in limits:
+        limits = {**limits, "files": max(limits["files"], _ENTERING_FILES)}
 
     def prepare() -> None:
         for there, own in descriptors.items():
