@@ -1,5 +1,6 @@
 """A copy appears whole or not at all, and a restore is done or not begun, wherever it is killed."""
 
+import fcntl
 import os
 import signal
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from queued.core.model import JobFilter, NewJob
 from queued.store import instance_lock
 from queued.store.sqlite.busy_handler import BusyHandler
 from queued.store.sqlite.client_store import SqliteStore
-from queued.store.sqlite.maintenance import backup, integrity_check
+from queued.store.sqlite.maintenance import backup, integrity_check, temporary_file
 from tests.store.engine import NOW
 
 PATIENT = BusyHandler(5)
@@ -40,6 +41,10 @@ def _names(path: str) -> list[str]:
     names = [job.id for job in store.list(JobFilter())]
     store.close()
     return names
+
+
+def _temporary(path: str) -> list[str]:
+    return [str(file) for file in Path(path).parent.glob(".*.new")]
 
 
 def _killed_in(patched: pytest.MonkeyPatch, name: str, call: int, work: Callable[[], Any]) -> None:
@@ -69,8 +74,48 @@ def test_a_backup_that_is_killed_leaves_no_half_of_one(
 ) -> None:
     _killed_in(monkeypatch, name, 1, lambda: backup.backup(path, copy, PATIENT, replace=True))
     assert _names(copy) in (["a"], ["a", "b"])
+    assert (_temporary(path) == []) is (name == "_sync_directory"), "after that it is renamed"
     backup.backup(path, copy, PATIENT, replace=True)
     assert _names(copy) == ["a", "b"] == _names(path)
+    assert _temporary(path) == []
+
+
+def test_the_temporary_file_of_a_living_process_stays(path: str, copy: str) -> None:
+    with temporary_file.created(os.path.dirname(path)) as other:
+        backup.backup(path, copy, PATIENT, replace=True)
+        assert _temporary(path) == [other]
+    assert _temporary(path) == []
+
+
+def test_a_temporary_file_that_is_deleted_before_it_is_locked_is_created_again(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, deleted = fcntl.flock, list[str]()
+
+    def late(descriptor: int, operation: int) -> None:
+        if not deleted:
+            deleted.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+            os.unlink(deleted[0])
+        plain(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with temporary_file.created(os.path.dirname(path)) as made:
+        assert [made] == _temporary(path)
+        assert made not in deleted
+
+
+def test_only_dead_temporary_files_are_deleted(path: str, copy: str) -> None:
+    directory = Path(path).parent
+    name = ".queued-0123456789abcdef.new"
+    (directory / name).touch()
+    (directory / f"{name}-journal").touch()
+    (directory / ".queued-fedcba9876543210.new").symlink_to(copy)
+    for kept in (".queued-0.new", f"x{name}", f"{name}.new"):
+        (directory / kept).touch()
+    os.mkfifo(directory / ".queued-0000000000000000.new")
+    before = set(os.listdir(directory))
+    backup.backup(path, copy, PATIENT, replace=True)
+    assert before - set(os.listdir(directory)) == {name, f"{name}-journal"}
 
 
 @pytest.mark.parametrize(
@@ -135,7 +180,7 @@ def test_what_somebody_makes_meanwhile_is_not_replaced(
         else:
             backup.restore(target, copy, f"{target}.old", PATIENT)
     assert _names(target) == ["mine"]
-    assert not [name for name in os.listdir(Path(path).parent) if name.endswith(".new")]
+    assert _temporary(path) == []
 
 
 def test_a_service_that_starts_meanwhile_stops_a_restore(

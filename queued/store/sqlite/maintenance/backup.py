@@ -16,7 +16,7 @@ from queued.core.errors import BusyError, ConflictError, DatabaseUnusableError, 
 from queued.store import instance_lock, permissions
 from queued.store.sqlite import schema
 from queued.store.sqlite.connection import named_errors, wal_bytes
-from queued.store.sqlite.maintenance import atomic_rename, open_existing
+from queued.store.sqlite.maintenance import atomic_rename, open_existing, temporary_file
 
 Patient = Callable[[int], bool]
 _SIDES = ("-wal", "-shm", "-journal")
@@ -78,18 +78,12 @@ def write(
 
 @contextmanager
 def _written(source: apsw.Connection, target: str, *, check: bool) -> Iterator[str]:
-    """A complete copy under a name beside `target`, to be renamed; then the disk is told."""
+    """A complete copy under a name beside `target`, to be renamed; then the directory is synced."""
     directory = os.path.dirname(target)
-    new = os.path.join(directory, f".{os.path.basename(target)}.{os.getpid()}.new")
-    with named_errors(target):
-        try:
-            os.close(permissions.make_file(new, os.O_RDWR))  # nobody has it open yet
-            _fill(new, source, check=check)
-            yield new
-            _sync_directory(directory)
-        except BaseException:
-            _remove(new)
-            raise
+    with named_errors(target), temporary_file.created(directory) as new:
+        _fill(new, source, check=check)
+        yield new
+        _sync_directory(directory)
 
 
 def _fill(new: str, source: apsw.Connection, *, check: bool) -> None:
@@ -106,8 +100,6 @@ def _fill(new: str, source: apsw.Connection, *, check: bool) -> None:
         except DatabaseUnusableError:
             msg = "the database is damaged (see: queuectl db check); no copy was made"
             raise DatabaseUnusableError(msg) from None
-    for side in _SIDES:
-        _remove(new + side)
 
 
 def _copy(source: apsw.Connection, target: apsw.Connection) -> None:

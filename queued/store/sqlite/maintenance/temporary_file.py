@@ -1,0 +1,66 @@
+"""Temporary files for copies of a database: locked while in use, so that dead ones are recognised.
+
+A process that is killed while it makes a copy cannot delete its file. The next copy that is made in
+the same directory deletes every such file whose lock is free. Names are random and never used
+again, so that a name always stands for the same file.
+"""
+
+import fcntl
+import os
+import re
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from queued.store import instance_lock, permissions
+
+_NAME = re.compile(r"\.queued-[0-9a-f]{16}\.new")
+_SIDES = ("-wal", "-shm", "-journal", "")  # the file itself last: it is the one that is locked
+
+
+@contextmanager
+def created(directory: str) -> Iterator[str]:
+    """Creates an empty, locked file and gives its path; deletes it unless it was renamed.
+
+    Raises OSError.
+    """
+    _delete_dead(directory)
+    path, descriptor = _create_locked(directory)
+    try:
+        yield path
+    finally:
+        _delete(path)
+        os.close(descriptor)
+
+
+def _create_locked(directory: str) -> tuple[str, int]:
+    while True:
+        path = os.path.join(directory, f".queued-{os.urandom(8).hex()}.new")
+        descriptor = permissions.make_file(path, os.O_RDWR)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        # Before it was locked another process may have taken it for a dead one.
+        if instance_lock.is_in_place(path, descriptor):
+            return path, descriptor
+        os.close(descriptor)
+
+
+def _delete_dead(directory: str) -> None:
+    for name in filter(_NAME.fullmatch, os.listdir(directory)):
+        with suppress(OSError):  # it is gone already, or belongs to another user
+            _delete_if_dead(os.path.join(directory, name))
+
+
+def _delete_if_dead(path: str) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _delete(path)
+    finally:
+        os.close(descriptor)
+
+
+def _delete(path: str) -> None:
+    for side in _SIDES:
+        with suppress(FileNotFoundError):
+            os.unlink(path + side)
