@@ -47,7 +47,7 @@ class Context:
 
     @cached_property
     def database(self) -> str:
-        """The absolute path of the database."""
+        """The absolute path of the database; see `paths.database_path`."""
         configured = self._resolve({})["db_path"].value
         return paths.database_path(configured, self._environment)
 
@@ -61,6 +61,11 @@ class Context:
         except OSError:
             return True  # opening it reports what is wrong
         return True
+
+    @property
+    def named_database(self) -> str:
+        """The same path with its links, for another program to resolve."""
+        return paths.named_path(self._resolve({})["db_path"].value, self._environment)
 
     @cached_property
     def store(self) -> "Store":

@@ -88,8 +88,8 @@ def backup(context: Context, arguments: Arguments) -> int:
     from queued.store.sqlite.maintenance.backup import backup as copy
 
     target = _file_path(arguments)
-    copy(context.database, target, context.busy_handler, replace=arguments.flag("--force"))
-    count = os.stat(target).st_size
+    force = arguments.flag("--force")
+    count = copy(context.database, target, context.busy_handler, replace=force)
     if context.json:
         print_json({"backup": target, "bytes": count})
     else:

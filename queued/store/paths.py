@@ -1,4 +1,4 @@
-"""Where the conf file and the database are, and what the conf file says."""
+"""The paths of the conf file and the database, and the content of the conf file."""
 
 import os
 import re
@@ -12,9 +12,9 @@ SYSTEM_CONF = "/etc/queuectl.conf"
 
 
 def conf_path(flag: str | None, environment: dict[str, str]) -> str | None:
-    """The conf file: --config, QUEUECTL_CONF, the user's own, the system's; None if there is none.
+    """Returns the first conf file of: --config, QUEUECTL_CONF, the user's own, the system's.
 
-    One that was named must exist; the other two need not.
+    None: there is none. A file that was named must exist; the other two need not.
     """
     named = flag or environment.get("QUEUECTL_CONF")
     if named:
@@ -26,14 +26,13 @@ def conf_path(flag: str | None, environment: dict[str, str]) -> str | None:
 
 
 def read_conf(path: str | None) -> dict[str, Value]:
-    """The settings in the conf file. Raises ConfigError that names the file and the line."""
+    """Returns the settings in the conf file. Raises ConfigError with the file and the line."""
     if path is None:
         return {}
     import tomllib
 
     try:
-        permissions.check_conf(path)
-        with open(path, "rb") as file:
+        with open(permissions.open_conf(path), "rb") as file:
             return check_file(tomllib.load(file), path)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         msg = f"{path} is not valid TOML: {error}"
@@ -43,21 +42,36 @@ def read_conf(path: str | None) -> dict[str, Value]:
         raise ConfigError(msg) from None
 
 
-def database_path(configured: Value, environment: dict[str, str]) -> str:
-    """The one path of the database; `configured` is the setting, empty for the standard place.
+def database_path(configured: Value, environment: dict[str, str], *, serving: bool = False) -> str:
+    """Returns the one path of the database; `configured` is the setting, empty: the standard place.
 
-    Through all links: SQLite keeps its side files beside what they lead to, and who uses the
-    database under another name must find the locks that we keep there. Raises UsageError.
+    All links are resolved: SQLite keeps its side files beside the file that they lead to, and a
+    program that uses the database under another name must find the locks that are kept there.
+
+    From here on queuectl of root has only the rights of the user whose directory the path leads
+    through; the service (`serving`) of root refuses such a path. Raises UsageError, DeniedError.
     """
+    named = named_path(configured, environment)
+    if serving:
+        permissions.must_be_own(named)
+    else:
+        permissions.act_as_owner(named)
+    return os.path.realpath(named)
+
+
+def named_path(configured: Value, environment: dict[str, str]) -> str:
+    """Returns the absolute path of the database with its links. Raises UsageError."""
     name = str(configured)
     if re.match(r"file:|[A-Za-z][A-Za-z0-9+.-]*://", name):
         msg = f"{brief(name)} is a URL; the database is an SQLite file, named by its path"
         raise UsageError(msg)
-    path = os.path.realpath(os.path.expanduser(name or _standard(environment)))
+    path = os.path.expanduser(name or _standard(environment))
+    if not os.path.isabs(path):
+        path = os.path.join(os.getcwd(), path)  # `..` behind a link is not for us to resolve
     try:
         path.encode()
     except UnicodeEncodeError:
-        msg = f"{brief(path)} is not valid UTF-8"
+        msg = f"{brief(os.path.normpath(path))} is not valid UTF-8"
         raise UsageError(msg) from None
     return path
 

@@ -1,29 +1,37 @@
-"""Whom the database's files may belong to, who may write them, and the modes of what we make.
+"""Owners and modes: which the files of a database must have, and which new files get.
 
-Whoever can write the database runs commands as the service's user, so what others can write is
-refused. Two kinds of installation are told apart by the directory's mode: private (0700, files
-0600), and one for a group (2770, files 0660), whose members are trusted with each other's files.
+A user who can write the database can run commands as the service's user, so files that other users
+can write are refused. The directory's mode tells two kinds of installation apart: private (0700,
+files 0600), and shared by a group (2770, files 0660) whose members trust each other.
+
+In a directory of another user root works with the rights of that user only: symbolic links,
+journals and devices that were planted there then lead to nothing that the user could not do alone.
 """
 
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from queued.core.errors import DeniedError, StorageError
 
 _SHARED = stat.S_ISGID | stat.S_IWGRP
 _SIDES = ("", "-wal", "-shm", "-journal")
+_CAPABILITY_VERSION = 0x20080522
+_CAP_DAC_READ_SEARCH = 1 << 2
+_MOST_LINKS = 40  # as the kernel has it
 
 
 class Modes(NamedTuple):
-    """What everything made in a directory gets, whatever the umask."""
+    """The modes of new files and directories in a directory, whatever the umask is."""
 
     directory: int
     file: int
 
 
 def modes_in(directory: str) -> Modes:
-    """Those of a group if the directory is a group's, else private."""
+    """Returns the modes for a group if the directory is shared by a group, else private ones."""
     return Modes(0o2770, 0o660) if _shared(os.stat(directory)) else Modes(0o700, 0o600)
 
 
@@ -42,31 +50,123 @@ def make_directory(path: str) -> None:
         os.mkdir(path, mode & 0o777)
     except FileExistsError:
         return
-    os.chmod(path, mode)
-    _sync(above)
+    with _opened_directory(path) as descriptor:
+        os.fchmod(descriptor, mode)
+    with _opened_directory(above) as descriptor:
+        os.fsync(descriptor)  # SQLite syncs the names of its own files only
 
 
-def _sync(directory: str) -> None:
-    """Makes the names in a directory survive a power cut; SQLite does that for its own files."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+@contextmanager
+def _opened_directory(path: str) -> Iterator[int]:
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(path, flags)
     try:
-        os.fsync(descriptor)
+        yield descriptor
     finally:
         os.close(descriptor)
 
 
 def make_file(path: str, flags: int) -> int:
-    """Makes a file with the mode that its directory asks for; its descriptor, to be closed.
+    """Makes a file with the mode that its directory asks for; returns its descriptor.
 
-    What root makes in another user's directory belongs to that user. Raises FileExistsError.
+    Raises FileExistsError.
     """
-    directory = os.stat(os.path.dirname(path))
-    # Private until it belongs to whom it should.
     descriptor = os.open(path, flags | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    if os.geteuid() == 0 != directory.st_uid:
-        os.fchown(descriptor, directory.st_uid, directory.st_gid)
     os.fchmod(descriptor, modes_in(os.path.dirname(path)).file)
     return descriptor
+
+
+def foreign_directory(path: str) -> str | None:
+    """Returns the first directory on the way to `path` that does not belong to root.
+
+    `path` is absolute. None: all of them belong to root, or one is missing. Links are followed as
+    the kernel does, but not beyond that directory, whose owner decides what is in it. Raises
+    DeniedError for a link of another user in a directory of root, such as /tmp.
+    """
+    at, ahead, links = "/", path.split("/")[::-1], 0
+    while ahead and os.path.isdir(at):
+        if os.stat(at).st_uid != 0:
+            return at
+        name = ahead.pop()
+        step = os.path.normpath(os.path.join(at, name))
+        if name == ".." or not os.path.islink(step):
+            at = step
+            continue
+        owner, links = os.lstat(step).st_uid, links + 1
+        if owner != 0 or links > _MOST_LINKS:
+            remedy = "give the path that it leads to"
+            raise _denied(step, f"it is a symbolic link of the user {_user(owner)}", remedy)
+        target = os.readlink(step)
+        at = "/" if target.startswith("/") else at
+        ahead += target.split("/")[::-1]
+    return None
+
+
+def must_be_own(path: str) -> None:
+    """Raises DeniedError if root would serve what is on a way that another user controls."""
+    if os.geteuid() == 0 and (directory := foreign_directory(path)) is not None:
+        raise _not_ours(directory, os.stat(directory))
+
+
+def act_as_owner(path: str) -> None:
+    """Gives root, on a way that another user controls, the rights of that user.
+
+    Only the effective ids change. Root may still read every file, because parts of this program are
+    imported later, and perhaps from a place that is root's alone. Raises DeniedError if that is not
+    possible.
+    """
+    if os.geteuid() != 0 or (directory := foreign_directory(path)) is None:
+        return
+    import ctypes  # before the rights are gone that this may need
+
+    found = os.stat(directory)
+    name, group = _account(found)
+    try:
+        os.setgroups([group] if name is None else os.getgrouplist(name, group))
+        os.setegid(group)
+        os.seteuid(found.st_uid)
+    except PermissionError:
+        raise _not_ours(directory, found) from None
+    # CAP_DAC_READ_SEARCH, which the change has made ineffective.
+    libc = ctypes.CDLL(None)
+    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION, 0)
+    sets = (ctypes.c_uint32 * 6)()  # effective, permitted, inheritable; twice, of 32 bits each
+    if libc.capget(header, sets) == 0:
+        sets[0] = sets[1] & _CAP_DAC_READ_SEARCH
+        libc.capset(header, sets)
+
+
+@contextmanager
+def acting_as_owner(path: str) -> Iterator[None]:
+    """Does the same for a file that the user has named, for a while.
+
+    Begins with the rights that the process was started with, also inside `act_as_owner`.
+    """
+    user, group, groups = os.geteuid(), os.getegid(), os.getgroups()
+    if os.getuid() != 0:
+        yield
+        return
+    os.seteuid(0)
+    os.setegid(os.getgid())
+    os.setgroups([])
+    try:
+        act_as_owner(path)
+        yield
+    finally:
+        os.seteuid(0)
+        os.setgroups(groups)
+        os.setegid(group)
+        os.seteuid(user)
+
+
+def _account(found: os.stat_result) -> tuple[str | None, int]:
+    from pwd import getpwuid
+
+    try:
+        entry = getpwuid(found.st_uid)
+    except KeyError:
+        return None, found.st_gid
+    return entry.pw_name, entry.pw_gid
 
 
 def check_database(path: str, *, serving: bool = False) -> None:
@@ -131,18 +231,33 @@ def must_not_be_read_only(path: str) -> None:
 
 
 def _usable(path: str) -> bool:
-    """Also true where a side file has gone meanwhile, or is there again: others come and go."""
+    """Returns true also if a side file is gone, or is there again: other processes come and go."""
     allowed = os.R_OK | os.W_OK
-    return os.access(path, allowed) or not os.path.exists(path) or os.access(path, allowed)
+    return _may(path, allowed) or not os.path.exists(path) or _may(path, allowed)
 
 
-def check_conf(path: str) -> None:
-    """Raises DeniedError if anybody but its owner, we or root, can write the conf file."""
-    found = os.stat(path)
+def _may(path: str, allowed: int) -> bool:
+    return os.access(path, allowed, effective_ids=True)
+
+
+def open_conf(path: str) -> int:
+    """Opens the conf file for reading; returns the descriptor.
+
+    Raises DeniedError if a user other than its owner, or an owner that is neither this user nor
+    root, can write it. What is checked is the file that is open, because the path may have another
+    by then.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    found = os.fstat(descriptor)
+    error = None
     if found.st_mode & (stat.S_IWOTH | stat.S_IWGRP):
-        raise _denied(path, "others than its owner can write it", f"chmod go-w {path}")
-    if found.st_uid not in (0, os.geteuid()):
-        raise _not_ours(path, found)
+        error = _denied(path, "others than its owner can write it", f"chmod go-w {path}")
+    elif found.st_uid not in (0, os.geteuid()):
+        error = _not_ours(path, found)
+    if error is not None:
+        os.close(descriptor)
+        raise error
+    return descriptor
 
 
 def _member(group: int) -> bool:

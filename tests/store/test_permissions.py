@@ -110,10 +110,10 @@ def test_a_side_file_that_goes_meanwhile_is_no_lack_of_permission(
     for side in ("", "-wal"):
         Path(path + side).touch(0o600)
 
-    def meanwhile(name: str, mode: int) -> bool:
+    def meanwhile(name: str, mode: int, **how: bool) -> bool:
         if name.endswith("-wal"):
             Path(name).unlink(missing_ok=True)
-        return plain(name, mode)
+        return plain(name, mode, **how)
 
     monkeypatch.setattr(os, "access", meanwhile)
     permissions.check_database(path)

@@ -26,7 +26,7 @@ class SettingsOrigin(NamedTuple):
 
     def database(self) -> str:
         """Returns the path of the database."""
-        return paths.database_path(self.resolve({}).db_path, self.environment)
+        return paths.database_path(self.resolve({}).db_path, self.environment, serving=True)
 
     def reread(self) -> "SettingsOrigin":
         """Returns the origin with the present content of the conf file.

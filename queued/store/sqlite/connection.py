@@ -33,6 +33,8 @@ Row = tuple[Any, ...]  # of the types that its statement selects
 Upgrade = Callable[[apsw.Connection, str, BusyHandler], str | None]
 
 _SAFE_SQLITE = (3, 51, 3)  # before it, two connections that write and checkpoint may lose commits
+# No link that is put in the place of the file after its path was resolved is followed.
+OPEN_FLAGS = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_NOFOLLOW
 _WAL_KEPT = 16 * 1024 * 1024  # what a checkpoint leaves of a WAL that once grew larger
 
 
@@ -55,7 +57,7 @@ class Database:
             _make(path)
             self._files = OpenFiles(path)
             # The busy handler must be there before the first statement, which may meet a recovery.
-            self._connection = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE)
+            self._connection = apsw.Connection(path, flags=OPEN_FLAGS)
             self._connection.set_busy_handler(busy_handler)
             try:
                 patiently(self._prepare, busy_handler)
@@ -337,4 +339,6 @@ def _forbidden(error: apsw.Error, path: str) -> bool:
     if not isinstance(error, apsw.ReadOnlyError):
         return False
     code: int = getattr(error, "extendedresult", 0)
-    return code != apsw.SQLITE_READONLY or not os.access(path, os.R_OK | os.W_OK)
+    return code != apsw.SQLITE_READONLY or not os.access(
+        path, os.R_OK | os.W_OK, effective_ids=True
+    )

@@ -22,15 +22,21 @@ Patient = Callable[[int], bool]
 _SIDES = ("-wal", "-shm", "-journal")
 
 
-def backup(path: str, target: str, busy_handler: Patient, *, replace: bool = False) -> None:
-    """A copy of the database as it is at one moment, while others write to it.
+def backup(path: str, target: str, busy_handler: Patient, *, replace: bool = False) -> int:
+    """Writes a copy of the database as it is at one moment, while other processes write to it.
 
-    It needs no other file, and is private or its directory's group's. Raises ConflictError if
-    `target` exists and may not be replaced.
+    Returns its size in bytes. It needs no other file, and has the mode that its directory asks for.
+    Raises ConflictError if `target` exists and may not be replaced.
     """
-    _check_target(path, target, replace=replace)
+    with permissions.acting_as_owner(target):
+        _check_target(path, target, replace=replace)
     with open_existing.opened(path, busy_handler) as source:
-        write(source, target, replace=replace)
+        # In a transaction that has read, it opens no more files: it is used with other rights now.
+        source.execute("BEGIN")
+        source.pragma("user_version")
+        with permissions.acting_as_owner(target):
+            write(source, target, replace=replace)
+            return os.stat(target).st_size
 
 
 def _check_target(path: str, target: str, *, replace: bool) -> None:
@@ -120,12 +126,13 @@ def must_be_good(path: str) -> None:
 
 @contextmanager
 def _reading(path: str) -> Iterator[apsw.Connection]:
-    """A file that nobody uses, as it lies there: no other is made beside it."""
+    """Opens a file that no process uses for reading; SQLite makes no other file beside it."""
     from urllib.parse import quote
 
     flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
     with named_errors(path):
-        connection = apsw.Connection(f"file:{quote(path)}?mode=ro&immutable=1", flags=flags)
+        with permissions.acting_as_owner(path):  # only until it is open
+            connection = apsw.Connection(f"file:{quote(path)}?mode=ro&immutable=1", flags=flags)
         try:
             yield connection
         finally:
@@ -137,7 +144,8 @@ def restore(path: str, source: str, kept: str, busy_handler: Patient) -> bool:
 
     Raises BusyError while an instance lives on it.
     """
-    _check_source(path, source)
+    with permissions.acting_as_owner(source):
+        _check_source(path, source)
     must_be_idle(path)
     if os.path.exists(path):
         try:

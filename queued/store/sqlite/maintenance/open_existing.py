@@ -16,6 +16,7 @@ from queued.store import permissions
 from queued.store.sqlite import schema
 from queued.store.sqlite.busy_handler import patiently
 from queued.store.sqlite.connection import (
+    OPEN_FLAGS,
     close_untouched,
     must_have_one_name,
     must_have_safe_sqlite,
@@ -42,7 +43,7 @@ def opened(
     must_have_one_name(path)
     permissions.check_database(path)
     with named_errors(path):
-        connection = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE)
+        connection = apsw.Connection(path, flags=OPEN_FLAGS)
         try:
             connection.set_busy_handler(busy_handler)
             connection.execute("PRAGMA synchronous = FULL")
