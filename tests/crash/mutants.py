@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import apsw
+
 from queued.core import settlement
 from queued.core.job_options import JobOptions
 from queued.core.model import Claim, Ending
@@ -19,8 +21,9 @@ from queued.service.supervisor.orphan_reaper import OrphanReaper
 from queued.service.worker import execution
 from queued.service.worker.output_streams import OutputStreams
 from queued.store import instance_lock
-from queued.store.sqlite import sql_loader
+from queued.store.sqlite import connection, sql_loader, upgrade
 from queued.store.sqlite.client_store import SqliteStore
+from queued.store.sqlite.open_files import OpenFiles
 
 
 def _put(owner: Any, name: str, value: object) -> None:
@@ -173,6 +176,37 @@ def everybody_is_dead(_argument: str) -> None:
     _put(instance_lock, "try_lock", lambda _descriptor, **_named: True)
 
 
+def any_lock_path(_argument: str) -> None:
+    """The path of a lock file is made of whatever a row gives as the id of its instance."""
+    _put(instance_lock, "path_of", lambda database, instance: f"{database}.{instance}.lock")
+
+
+def deleted_lock_is_death(_argument: str) -> None:
+    """An instance whose lock file is missing is taken for dead."""
+    _put(instance_lock, "holders_of_deleted", lambda _database: set())
+    _put(rescuer, "marked", lambda *_: [])
+
+
+def any_journal_mode(_argument: str) -> None:
+    """A database that another program took out of WAL mode is used as it is."""
+    plain = upgrade.migrate
+
+    def migrate(opened: apsw.Connection, *rest: Any) -> str | None:
+        return None if opened.pragma("user_version") else plain(opened, *rest)
+
+    _put(upgrade, "migrate", migrate)
+
+
+def removed_files_unnoticed(_argument: str) -> None:
+    """It is not looked whether the files that are open are those that the path names."""
+    _put(OpenFiles, "first_replaced", lambda _self: None)
+
+
+def two_names_accepted(_argument: str) -> None:
+    """A database with two names is used under both."""
+    _put(connection, "must_have_one_name", lambda _path: None)
+
+
 def uncounted_moves(_argument: str) -> None:
     """The table of counts is not kept."""
     plain = Dispatcher._open
@@ -190,6 +224,7 @@ DEFECTS: dict[str, Callable[[str], None]] = {
         no_fence, no_rescue, rescue_without_kill, alone_not_group, orphans_stay, zombies_are_dead,
         only_environment,
         told_before_commit, early_retry, uncounted_loss, output_once, printed_before_commit,
-        everybody_is_dead, uncounted_moves,
+        everybody_is_dead, any_lock_path, deleted_lock_is_death, any_journal_mode,
+        removed_files_unnoticed, two_names_accepted, uncounted_moves,
     )
 }  # fmt: skip

@@ -3,6 +3,7 @@
 What is not here is in test_power_cut.py: less syncing than there must be.
 """
 
+import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -10,8 +11,10 @@ from typing import Any
 
 import pytest
 
+from queued.store import instance_lock
 from tests.crash.kill_scenario import Scene
 from tests.process import headless
+from tests.process.foreign_sql import sql
 from tests.service import Service, eventually
 from tests.torture.checker import check
 from tests.torture.log_evidence import outlived
@@ -144,6 +147,72 @@ def two_services(scene: Scene, defect: str) -> list[str]:
     return [*broken, *("a run was lost and nobody died" for _ in lost)]
 
 
+def meets_a_foreign_row(scene: Scene, defect: str) -> list[str]:
+    """A row of an instance whose id leads to a file elsewhere."""
+    precious = scene.queue.directory.parent / "precious.lock"
+    precious.touch()
+    (scene.queue.directory / "queue.db.x").mkdir()
+    row = "INSERT INTO instances VALUES ('x/../../precious', 'h', 1, 'v', 1, NULL)"
+    sql(scene.queue, row)
+    _looked(_serve(scene, defect))
+    return [] if precious.exists() else ["a row removed a file"]
+
+
+def stopped_without_its_lock_file(scene: Scene, defect: str) -> list[str]:
+    """A second service starts while the first is stopped, and its lock file is deleted."""
+    over = scene.queue.directory.parent / "over"
+    scene.add("job", f"while [ ! -e {over} ]; do sleep 0.05; done")
+    first = scene.serve()
+    eventually(lambda: scene.started("job"))
+    for process in first.own():
+        first.kill(process.pid, signal.SIGSTOP)
+    os.unlink(instance_lock.path_of(scene.queue.path, first.instance))
+    _looked(_serve(scene, defect))
+    ended = [run for run in scene.queue.attempts("job") if run.ended_ms]
+    over.touch()
+    return ["a run was lost and nobody died" for _ in ended]
+
+
+def _queuectl(scene: Scene, defect: str, path: str) -> int:
+    program = altered(*([defect] if defect else []))[:-1]
+    return scene.run(*program, "queuectl", "--db", path, "enqueue", "--", "true").returncode
+
+
+def taken_out_of_wal_mode(scene: Scene, defect: str) -> list[str]:
+    """Another program changes the journal mode before a job is enqueued."""
+    path = str(scene.queue.directory / "other.db")
+    assert _queuectl(scene, "", path) == 0
+    mode = f"from sqlite3 import connect; connect({path!r}).execute('PRAGMA journal_mode=DELETE')"
+    scene.run("-c", mode)
+    assert _queuectl(scene, defect, path) == 0
+    return [] if Path(path).read_bytes()[18] == 2 else ["acknowledged without WAL"]
+
+
+def has_two_names(scene: Scene, defect: str) -> list[str]:
+    """A hard link to the database is given as another database."""
+    path = str(scene.queue.directory / "other.db")
+    assert _queuectl(scene, "", path) == 0
+    os.link(path, f"{path}.link")
+    return ["two WALs of one file"] if _queuectl(scene, defect, f"{path}.link") == 0 else []
+
+
+def moved_away(scene: Scene, defect: str) -> list[str]:
+    """The database is moved away under a service."""
+    service = _serve(scene, defect)
+    _looked(service)
+    os.rename(scene.queue.path, f"{scene.queue.path}.moved")
+    described = len(service.logged("queue.described"))
+
+    def ended_or_went_on() -> bool:
+        if service.process.poll() is not None:
+            return True
+        service.kill(service.pid, signal.SIGUSR1)
+        return len(service.logged("queue.described")) > described + 1
+
+    eventually(ended_or_went_on)
+    return [] if service.process.poll() is not None else ["serves a file without a name"]
+
+
 TABLE: list[tuple[str, Play, str]] = [
     ("no_fence", unacknowledged, "miscounted"),
     ("no_rescue", killed_whole, "unfinished"),
@@ -159,6 +228,11 @@ TABLE: list[tuple[str, Play, str]] = [
     ("printed_before_commit", enqueued_and_killed, "lost"),
     ("everybody_is_dead", two_services, "a run was lost and nobody died"),
     ("uncounted_moves", fails_twice, "miscounted_labels"),
+    ("any_lock_path", meets_a_foreign_row, "a row removed a file"),
+    ("deleted_lock_is_death", stopped_without_its_lock_file, "a run was lost and nobody died"),
+    ("any_journal_mode", taken_out_of_wal_mode, "acknowledged without WAL"),
+    ("removed_files_unnoticed", moved_away, "serves a file without a name"),
+    ("two_names_accepted", has_two_names, "two WALs of one file"),
 ]
 
 
