@@ -30,7 +30,7 @@ from queued.service.supervisor.supervisor import Supervisor
 from queued.store import instance_lock, paths, permissions
 from queued.store.sqlite.busy_handler import BusyHandler
 from queued.store.sqlite.client_store import SqliteStore
-from queued.store.sqlite.connection import named_errors
+from queued.store.sqlite.error_names import named_errors
 from queued.usage_errors import explain
 
 USAGE = """\

@@ -226,7 +226,8 @@ def _check_file(path: str, directory: os.stat_result, *, serving: bool) -> None:
 def must_not_be_read_only(path: str) -> None:
     """Raises StorageError where no change of owner or mode would help."""
     if os.statvfs(path).f_flag & os.ST_RDONLY:
-        msg = f"the file system of {path} is read-only; remount it, see the kernel's log"
+        reason = "its file system is read-only; see the kernel's log, and remount it"
+        msg = f"cannot write {path}: {reason}"
         raise StorageError(msg)
 
 

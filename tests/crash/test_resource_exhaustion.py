@@ -157,7 +157,8 @@ def test_a_file_system_that_can_only_be_read(tmp_path: Path, small_disk: Path, _
     queue.add("true", id="there")
     queue.store.close()
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
-    told = f"the file system of {queue.path} is read-only; remount it, see the kernel's log\n"
+    reason = "its file system is read-only; see the kernel's log, and remount it"
+    told = f"cannot write {queue.path}: {reason}\n"
     refused = queue.queuectl("enqueue", "--", "true")
     assert (refused.returncode, refused.stdout) == (74, "")
     assert refused.stderr == f"queuectl: {told}"

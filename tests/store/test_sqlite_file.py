@@ -1,5 +1,6 @@
 """SQLite: which files are taken, refused and made, and what happens under a lock."""
 
+import errno
 import os
 import sqlite3
 import stat
@@ -24,7 +25,7 @@ from queued.core.model import JobFilter, NewJob
 from queued.store.sqlite import schema
 from queued.store.sqlite.busy_handler import BusyHandler
 from queued.store.sqlite.client_store import SqliteStore
-from queued.store.sqlite.connection import named_errors
+from queued.store.sqlite.error_names import named_errors
 from queued.store.sqlite.maintenance import integrity_check, probe
 from tests.store.engine import NOW
 
@@ -338,6 +339,59 @@ def test_errors_of_the_engine_become_ours(error: Exception, named: type[Exceptio
     if named is not apsw.SQLError:
         assert "/x/queue.db" in str(raised.value)
         assert raised.value.__cause__ is error
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EDQUOT, errno.EMFILE])
+@pytest.mark.parametrize("error", [apsw.ReadOnlyError, apsw.IOError, apsw.CantOpenError])
+def test_a_refusal_of_the_system_is_no_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[Exception], number: int
+) -> None:
+    """As after a failure of the disk, when ext4 refuses to write and is not mounted read-only."""
+
+    def refuse(*_: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "open", refuse)
+    told = {errno.EROFS: "is read-only", errno.EDQUOT: "quota", errno.EMFILE: "ulimit -n"}
+    with pytest.raises(StorageError, match=told[number]), named_errors(f"{tmp_path}/queue.db"):
+        raise error
+
+
+LIMITED = """
+import os, resource, sys
+from queued.core.model import NewJob
+from queued.store.sqlite.client_store import SqliteStore
+store = SqliteStore(sys.argv[2]) if sys.argv[1] != "RLIMIT_NOFILE" else None
+limit = getattr(resource, sys.argv[1])
+resource.setrlimit(limit, (int(sys.argv[3]), resource.getrlimit(limit)[1]))
+try:
+    store = store or SqliteStore(sys.argv[2])
+    store.enqueue([NewJob("x" * 100_000)] * 10, max_retries=3, now_ms=1)
+except Exception as error:
+    resource.setrlimit(limit, (resource.getrlimit(limit)[1],) * 2)
+    print(type(error).__name__, error)
+"""
+
+
+@pytest.mark.parametrize(
+    ("limit", "value", "told"),
+    [
+        ("RLIMIT_FSIZE", 300_000, "the file may not grow; raise the limit of file sizes"),
+        ("RLIMIT_NOFILE", 3, "this process may not open more files; raise the limit"),
+        ("RLIMIT_NOFILE", 4, "this process may not open more files; raise the limit"),
+        ("RLIMIT_NOFILE", 5, "this process may not open more files; raise the limit"),
+    ],
+)
+def test_a_limit_of_the_process_is_named(path: str, limit: str, value: int, told: str) -> None:
+    _open(path).close()
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITED, limit, path, str(value)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        check=False,
+        text=True,
+    )
+    assert done.stdout.startswith(f"StorageError cannot write {path}: {told}"), done
 
 
 @pytest.mark.parametrize("side", ["", "-wal", "-shm"])

@@ -21,7 +21,8 @@ from queued.core.model import (
 )
 from queued.store.sqlite import upgrade
 from queued.store.sqlite.busy_handler import BusyHandler
-from queued.store.sqlite.connection import Database, Row, damaged, named_errors
+from queued.store.sqlite.connection import Database, Row
+from queued.store.sqlite.error_names import damaged
 
 _PAGE = 500
 _OUTPUT_PAGE = 16
@@ -81,7 +82,7 @@ class SqliteStore:
 
     def find(self, name: str) -> int:
         """See `Store.find`."""
-        with named_errors(self._database.path):
+        with self._database.named_errors():
             exact = self._database.row("find", id=name)
             if exact is not None:
                 return int(exact[0])
@@ -108,7 +109,7 @@ class SqliteStore:
 
     def show(self, job: int) -> Job:
         """See `Store.show`."""
-        with named_errors(self._database.path):
+        with self._database.named_errors():
             row = self._database.row("show", job=job)
         if row is None:
             msg = "the job was removed meanwhile"
@@ -123,7 +124,7 @@ class SqliteStore:
 
     def attempts(self, job: int) -> Sequence[Attempt]:
         """See `Store.attempts`."""
-        with named_errors(self._database.path):
+        with self._database.named_errors():
             return [
                 Attempt(*row)._replace(outcome=Outcome(row[5]) if row[5] else None)
                 for row in self._database.rows("attempts", job=job)
@@ -135,7 +136,7 @@ class SqliteStore:
         after = _LAST if wanted.reverse else _FIRST
         left = _LAST if limit is None else limit
         while left > 0:
-            with named_errors(self._database.path):
+            with self._database.named_errors():
                 rows = self._database.rows(name, after=after, limit=min(left, _PAGE), **values)
             if not rows:
                 return
@@ -158,7 +159,7 @@ class SqliteStore:
     def output(self, job: int, attempt: int, stream: int, start: int = 0) -> Iterator[Chunk]:
         """See `Store.output`."""
         while True:
-            with named_errors(self._database.path):
+            with self._database.named_errors():
                 rows = self._database.rows(
                     "output",
                     job=job,
@@ -206,7 +207,7 @@ class SqliteStore:
     def ended(self, state: State, *, queue: str | None, before_ms: int) -> int:
         """See `Store.ended`."""
         name = "ended_completed" if state is State.COMPLETED else "ended"
-        with named_errors(self._database.path):
+        with self._database.named_errors():
             found = self._database.value(name, state=state, queue=queue, before=before_ms)
         return int(found)
 
@@ -230,7 +231,7 @@ class SqliteStore:
 
     def config(self) -> dict[str, str]:
         """See `Store.config`."""
-        with named_errors(self._database.path):
+        with self._database.named_errors():
             return self._database.settings()
 
     def config_set(self, key: str, value: str, *, now_ms: int) -> None:
@@ -247,12 +248,12 @@ class SqliteStore:
 
     def instances(self) -> Sequence[Instance]:
         """See `Store.instances`."""
-        with named_errors(self._database.path):
+        with self._database.named_errors():
             return [Instance(*row) for row in self._database.rows("instances")]
 
     def workers(self) -> Sequence[WorkerStatus]:
         """See `Store.workers`."""
-        with named_errors(self._database.path):
+        with self._database.named_errors():
             return [WorkerStatus(*row) for row in self._database.rows("workers")]
 
     def stop(self, instance: str, *, now_ms: int) -> None:
@@ -262,7 +263,7 @@ class SqliteStore:
 
     def version(self) -> int:
         """See `Store.version`."""
-        with named_errors(self._database.path):
+        with self._database.named_errors():
             return self._database.version()
 
     def close(self) -> None:

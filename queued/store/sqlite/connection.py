@@ -1,4 +1,4 @@
-"""Opens the database file with the settings that our promises need, and names its errors.
+"""Opens the database file with the settings that the promises need; runs named statements on it.
 
 SQLite alone may open the file: closing any other descriptor to it would drop SQLite's locks.
 """
@@ -6,25 +6,20 @@ SQLite alone may open the file: closing any other descriptor to it would drop SQ
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from typing import Any
 
 import apsw
 
 from queued.core.errors import (
-    BusyError,
     ConfigError,
     DatabaseUnusableError,
-    DeniedError,
-    QueuedError,
-    StorageError,
-    UsageError,
 )
-from queued.core.suggestions import brief
 from queued.store import permissions
 from queued.store.sqlite import schema, sql_loader
 from queued.store.sqlite.busy_handler import BusyHandler, patiently
+from queued.store.sqlite.error_names import named_errors
 from queued.store.sqlite.open_files import OpenFiles
 
 Value = int | float | str | bytes | None
@@ -59,11 +54,12 @@ class Database:
             # The busy handler must be there before the first statement, which may meet a recovery.
             self._connection = apsw.Connection(path, flags=OPEN_FLAGS)
             self._connection.set_busy_handler(busy_handler)
-            try:
-                patiently(self._prepare, busy_handler)
-            except BaseException:
-                close_untouched(self._connection, path)
-                raise
+            with self.named_errors():
+                try:
+                    patiently(self._prepare, busy_handler)
+                except BaseException:
+                    close_untouched(self._connection, path)
+                    raise
 
     def _prepare(self) -> None:
         connection = self._connection
@@ -172,7 +168,7 @@ class Database:
 
         One that is not `durable` survives a crash of ours, and may be lost in a power cut.
         """
-        with named_errors(self.path):
+        with self.named_errors():
             self._make_durable(full=durable)
             patiently(partial(self._connection.execute, "BEGIN IMMEDIATE"), self._busy_handler)
             try:
@@ -188,13 +184,17 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[None]:
         """One consistent view for several reads. Keep it short: it holds up the WAL's reuse."""
-        with named_errors(self.path):
+        with self.named_errors():
             self._connection.execute("BEGIN")
             try:
                 yield
             finally:
                 if self._connection.in_transaction:
                     self._connection.execute("COMMIT")
+
+    def named_errors(self) -> AbstractContextManager[None]:
+        """Does what the function of that name does, for this database."""
+        return named_errors(self.path, self._connection)
 
     def close(self) -> None:
         """Closes the connection; safe to call twice."""
@@ -259,86 +259,3 @@ def must_have_one_name(path: str) -> None:
     if links > 1:
         msg = f"{path} has {links} names (hard links); keep one (see: find -samefile)"
         raise DatabaseUnusableError(msg)
-
-
-@contextmanager
-def named_errors(path: str) -> Iterator[None]:
-    """Turns errors of SQLite and the system into ours, with what the operator can do."""
-    try:
-        yield
-    except UnicodeEncodeError as error:
-        msg = f"{brief(error.object)} is not valid UTF-8"
-        raise UsageError(msg) from None
-    except UnicodeDecodeError as error:
-        raise damaged(path, error) from error
-    except (apsw.Error, OSError) as error:
-        named = _named(error, path)
-        if named is None:
-            raise
-        raise named from error
-
-
-def damaged(path: str, error: Exception) -> DatabaseUnusableError:
-    """What is to be said where a row holds what no program of ours has written."""
-    return DatabaseUnusableError(f"{path} is damaged ({_told(error)}); see: queuectl db check")
-
-
-def _told(error: Exception) -> str:
-    """On one line, whatever of the file it quotes."""
-    text = " ".join(str(error).split())
-    shown = "".join(c if c.isprintable() else "?" for c in text)
-    return shown if len(shown) <= 120 else f"{shown[:117]}..."
-
-
-def _named(error: Exception, path: str) -> QueuedError | None:  # noqa: PLR0911 - a table
-    match error:
-        case apsw.BusyError() | apsw.LockedError() | apsw.ProtocolError():
-            return BusyError(f"{path} stayed locked by another program; try again later")
-        case apsw.FullError() | apsw.IOError() if _full(error, path):
-            return StorageError(f"no room on the disk for {path}; free some and try again")
-        case (
-            apsw.NotADBError() | apsw.CorruptError() | apsw.FormatError() | apsw.ReadOnlyError()
-        ) if not _forbidden(error, path):
-            return DatabaseUnusableError(
-                f"{path} is damaged or no database ({_wrong(error)}); "
-                "restore a backup or give another --db"
-            )
-        case apsw.ReadOnlyError() | apsw.PermissionsError() | PermissionError():
-            return DeniedError(f"no permission to write {path}; check its owner and mode")
-        case apsw.CantOpenError():
-            return DeniedError(f"cannot open {path}; check that its directory can be written")
-        case apsw.ConstraintError():
-            return damaged(path, error)
-        case apsw.SQLError() if not schema.is_intact(path):
-            return damaged(path, error)
-        case apsw.IOError():
-            return StorageError(f"the disk of {path} failed: {error}; see the kernel's log")
-        case OSError():
-            return StorageError(f"{path}: {error.strerror}")
-    return None
-
-
-def _full(error: apsw.Error, path: str) -> bool:
-    """Whether the disk is full. Where a side file cannot grow SQLite says that the disk failed."""
-    if isinstance(error, apsw.FullError):
-        return True
-    try:
-        return os.statvfs(os.path.dirname(path)).f_bavail == 0
-    except OSError:
-        return False
-
-
-def _wrong(error: apsw.Error) -> str:
-    if isinstance(error, apsw.ReadOnlyError):
-        return "its header says that only a newer SQLite may write it"
-    return _told(error)
-
-
-def _forbidden(error: apsw.Error, path: str) -> bool:
-    """Whether it may not be written. If it may, the header says that only a later SQLite may."""
-    if not isinstance(error, apsw.ReadOnlyError):
-        return False
-    code: int = getattr(error, "extendedresult", 0)
-    return code != apsw.SQLITE_READONLY or not os.access(
-        path, os.R_OK | os.W_OK, effective_ids=True
-    )

@@ -9,7 +9,7 @@ from queued.core.model import Chunk, Claim, Instance, Key, Label, State
 from queued.store.protocols import PruneStep, Settlement
 from queued.store.sqlite import pruning, upgrade
 from queued.store.sqlite.busy_handler import BusyHandler
-from queued.store.sqlite.connection import Database, Row, Values, named_errors, wal_bytes
+from queued.store.sqlite.connection import Database, Row, Values, wal_bytes
 
 
 class SqliteLedger:
@@ -173,12 +173,12 @@ class SqliteLedger:
 
     def backlog_bytes(self) -> int:
         """See `Ledger.backlog_bytes`."""
-        with named_errors(self._database.path):
+        with self._database.named_errors():
             return wal_bytes(self._database.path)
 
     def version(self) -> int:
         """See `Ledger.version`."""
-        with named_errors(self._database.path):
+        with self._database.named_errors():
             return self._database.version()
 
     def close(self) -> None:

@@ -15,7 +15,8 @@ import apsw
 from queued.core.errors import BusyError, ConflictError, DatabaseUnusableError, UsageError
 from queued.store import instance_lock, permissions
 from queued.store.sqlite import schema
-from queued.store.sqlite.connection import named_errors, wal_bytes
+from queued.store.sqlite.connection import wal_bytes
+from queued.store.sqlite.error_names import named_errors
 from queued.store.sqlite.maintenance import atomic_rename, open_existing, temporary_file
 
 Patient = Callable[[int], bool]

@@ -20,8 +20,8 @@ from queued.store.sqlite.connection import (
     close_untouched,
     must_have_one_name,
     must_have_safe_sqlite,
-    named_errors,
 )
+from queued.store.sqlite.error_names import named_errors
 
 Refuse = Callable[[apsw.Connection, str], None]
 
@@ -44,6 +44,7 @@ def opened(
     permissions.check_database(path)
     with named_errors(path):
         connection = apsw.Connection(path, flags=OPEN_FLAGS)
+    with named_errors(path, connection):
         try:
             connection.set_busy_handler(busy_handler)
             connection.execute("PRAGMA synchronous = FULL")
@@ -51,7 +52,6 @@ def opened(
         except BaseException:
             close_untouched(connection, path)
             raise
-    with named_errors(path):
         try:
             yield connection
         finally:

@@ -9,7 +9,8 @@ from queued.core.errors import DeniedError
 from queued.store import permissions
 from queued.store.sqlite import schema
 from queued.store.sqlite.busy_handler import BusyHandler
-from queued.store.sqlite.connection import must_have_one_name, must_have_safe_sqlite, named_errors
+from queued.store.sqlite.connection import must_have_one_name, must_have_safe_sqlite
+from queued.store.sqlite.error_names import named_errors
 from queued.store.sqlite.maintenance import open_existing
 
 _PATIENCE_S = 10.0

@@ -1,0 +1,135 @@
+"""Names the errors of SQLite and the system: what is wrong, and what the operator can do."""
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import apsw
+
+from queued.core.errors import (
+    BusyError,
+    DatabaseUnusableError,
+    DeniedError,
+    QueuedError,
+    StorageError,
+    UsageError,
+)
+from queued.core.suggestions import brief
+from queued.store.sqlite import schema
+
+
+@contextmanager
+def named_errors(path: str, connection: apsw.Connection | None = None) -> Iterator[None]:
+    """Turns errors of SQLite and the system into ours, with what the operator can do.
+
+    `connection` knows which error of the system was behind one of SQLite.
+    """
+    try:
+        yield
+    except UnicodeEncodeError as error:
+        msg = f"{brief(error.object)} is not valid UTF-8"
+        raise UsageError(msg) from None
+    except UnicodeDecodeError as error:
+        raise damaged(path, error) from error
+    except (apsw.Error, OSError) as error:
+        named = _refused_by_system(error, path, connection) or _named(error, path)
+        if named is None:
+            raise
+        raise named from error
+
+
+_REFUSALS = {
+    errno.EROFS: "its file system is read-only; see the kernel's log, and remount it",
+    errno.ENOSPC: "there is no room on the disk; free some and try again",
+    errno.EDQUOT: "the disk quota is used up; free some room or raise the quota",
+    errno.EFBIG: "the file may not grow; raise the limit of file sizes (ulimit -f, LimitFSIZE=)",
+    errno.EMFILE: "this process may not open more files; raise the limit (ulimit -n, LimitNOFILE=)",
+    errno.ENFILE: "the system cannot open more files; raise the sysctl fs.file-max",
+}
+
+
+def _refused_by_system(
+    error: Exception, path: str, connection: apsw.Connection | None
+) -> StorageError | None:
+    """The error to raise if the system had a reason that has nothing to do with the database."""
+    number = 0
+    if isinstance(error, OSError):
+        number = error.errno or 0
+    elif isinstance(error, apsw.FullError):
+        number = errno.ENOSPC
+    elif isinstance(error, apsw.IOError | apsw.CantOpenError | apsw.ReadOnlyError):
+        if connection is not None and not isinstance(error, apsw.ReadOnlyError):
+            number = connection.system_errno
+        if number not in _REFUSALS:
+            number = _refusal_now(os.path.dirname(path))
+    reason = _REFUSALS.get(number)
+    return None if reason is None else StorageError(f"cannot write {path}: {reason}")
+
+
+def _refusal_now(directory: str) -> int:
+    """Returns the errno of a write in the directory, 0 if it succeeds; leaves no trace."""
+    try:
+        if os.statvfs(directory).f_bavail == 0:
+            return errno.ENOSPC
+        os.close(os.open(directory, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        return error.errno or 0
+    return 0
+
+
+def damaged(path: str, error: Exception) -> DatabaseUnusableError:
+    """Returns the error to raise if a row holds what no version of this program has written."""
+    return DatabaseUnusableError(f"{path} is damaged ({_told(error)}); see: queuectl db check")
+
+
+def _told(error: Exception) -> str:
+    """Returns the message on one line, printable, because it may quote the content of the file."""
+    text = " ".join(str(error).split())
+    shown = "".join(c if c.isprintable() else "?" for c in text)
+    return shown if len(shown) <= 120 else f"{shown[:117]}..."
+
+
+def _named(error: Exception, path: str) -> QueuedError | None:  # noqa: PLR0911 - a table
+    match error:
+        case apsw.BusyError() | apsw.LockedError() | apsw.ProtocolError():
+            return BusyError(f"{path} stayed locked by another program; try again later")
+        case (
+            apsw.NotADBError() | apsw.CorruptError() | apsw.FormatError() | apsw.ReadOnlyError()
+        ) if not _forbidden(error, path):
+            return DatabaseUnusableError(
+                f"{path} is damaged or no database ({_wrong(error)}); "
+                "restore a backup or give another --db"
+            )
+        case apsw.ReadOnlyError() | apsw.PermissionsError() | PermissionError():
+            return DeniedError(f"no permission to write {path}; check its owner and mode")
+        case apsw.CantOpenError():
+            return DeniedError(f"cannot open {path}; check that its directory can be written")
+        case apsw.ConstraintError():
+            return damaged(path, error)
+        case apsw.SQLError() if not schema.is_intact(path):
+            return damaged(path, error)
+        case apsw.IOError():
+            return StorageError(f"the disk of {path} failed: {error}; see the kernel's log")
+        case OSError():
+            return StorageError(f"{path}: {error.strerror}")
+    return None
+
+
+def _wrong(error: apsw.Error) -> str:
+    if isinstance(error, apsw.ReadOnlyError):
+        return "its header says that only a newer SQLite may write it"
+    return _told(error)
+
+
+def _forbidden(error: apsw.Error, path: str) -> bool:
+    """Returns whether permissions forbid to write the file.
+
+    If they do not, SQLite refuses to write because of the version in the header.
+    """
+    if not isinstance(error, apsw.ReadOnlyError):
+        return False
+    code: int = getattr(error, "extendedresult", 0)
+    return code != apsw.SQLITE_READONLY or not os.access(
+        path, os.R_OK | os.W_OK, effective_ids=True
+    )
