@@ -1,6 +1,6 @@
 """The exit codes and the one tree of errors that an operator can meet.
 
-Every message says what is wrong and what to do next, in one line. Nothing here may print.
+Every message is one line that says what is wrong and what to do next. This module prints nothing.
 """
 
 from enum import IntEnum
@@ -29,7 +29,7 @@ EXIT_MEANINGS = {
     Exit.NOT_FOUND: "no such job, setting, service or database",
     Exit.CONFLICT: "the state of the job does not allow it, or the name is taken",
     Exit.INTERNAL: "internal error; please report it (details in the log)",
-    Exit.IO: "disk error or disk full; nothing was acknowledged",
+    Exit.IO: "disk error, disk full or read-only, or the service's lock file or row was removed",
     Exit.BUSY: "another program holds the database; try again",
     Exit.DENIED: "file permissions do not allow it",
     Exit.CONFIG: "wrong configuration, or an unusable database",
@@ -38,49 +38,49 @@ EXIT_MEANINGS = {
 
 
 class QueuedError(Exception):
-    """What went wrong and what to do about it; `exit_code` is how the program ends."""
+    """An error that an operator can meet; the program ends with its `exit_code`."""
 
     exit_code = Exit.INTERNAL
 
 
 class UsageError(QueuedError):
-    """What the user typed does not make sense."""
+    """The command line or another input is wrong."""
 
     exit_code = Exit.USAGE
 
 
 class NotFoundError(QueuedError):
-    """The thing that the user named does not exist."""
+    """A job, setting, service or file that the user named does not exist."""
 
     exit_code = Exit.NOT_FOUND
 
 
 class ConflictError(QueuedError):
-    """The thing exists, and its state forbids the operation."""
+    """The state of the job, or an existing name, does not allow the operation."""
 
     exit_code = Exit.CONFLICT
 
 
 class BusyError(QueuedError):
-    """Somebody else held the database for longer than we wait."""
+    """Another program held the database for longer than the limit of the wait."""
 
     exit_code = Exit.BUSY
 
 
 class StorageError(QueuedError):
-    """The disk refused: full, read-only or broken."""
+    """The system refused to read or write: disk full, read-only or broken, or a limit."""
 
     exit_code = Exit.IO
 
 
 class EvictedError(QueuedError):
-    """The lock file or the row that proves that a service lives was removed."""
+    """The lock file or the row of a running service was removed."""
 
     exit_code = Exit.IO
 
 
 class DeniedError(QueuedError):
-    """File permissions forbid it, or are too open to be trusted."""
+    """File permissions do not allow it, or allow more than is safe."""
 
     exit_code = Exit.DENIED
 
@@ -92,12 +92,12 @@ class ConfigError(QueuedError):
 
 
 class DatabaseUnusableError(QueuedError):
-    """The database is damaged, not ours, or newer than this program."""
+    """The database is damaged, of another program, or newer than this program."""
 
     exit_code = Exit.CONFIG
 
 
 class WaitTimeoutError(QueuedError):
-    """A wait that the user limited has reached its limit."""
+    """A wait has reached the limit that the user gave."""
 
     exit_code = Exit.TIMEOUT

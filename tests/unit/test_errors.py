@@ -1,5 +1,7 @@
 """The exit codes and the tree of errors."""
 
+from pathlib import Path
+
 import pytest
 
 from queued.core import errors
@@ -14,6 +16,13 @@ TREE = [
 
 def test_every_exit_code_has_a_meaning() -> None:
     assert list(errors.EXIT_MEANINGS) == list(Exit)
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/queuectl.md"])
+def test_the_tables_of_exit_codes_are_equal(root: Path, page: str) -> None:
+    text = (root / page).read_text()
+    rows = "".join(f"| {code} | {meaning} |\n" for code, meaning in errors.EXIT_MEANINGS.items())
+    assert f"|---|---|\n{rows}" in f"{text}\n"
 
 
 def test_the_documented_codes() -> None:

@@ -1,5 +1,6 @@
 -- Every statement of the queue, in the order of a job's life. A block begins with its name.
--- Each move of a job is one guarded UPDATE in a BEGIN IMMEDIATE; no row changed means: lost it.
+-- Each move of a job is one guarded UPDATE in a BEGIN IMMEDIATE transaction. If the UPDATE changes
+-- no row, the guard did not hold, and the move did not happen.
 -- {name} stands for the text of the block of that name.
 
 -- job --
@@ -7,7 +8,7 @@ seq, id, queue, priority, command, options, state, label, next_run_at, attempts,
     cancel_requested_at, last_error, created_at, updated_at
 
 -- enqueue --
--- No guard: the unique id refuses a second job of that name.
+-- No guard: the unique index on id refuses a second job with the same id.
 INSERT INTO jobs (id, queue, priority, command, options, state, ready, next_run_at,
                   attempts, max_retries, runs, created_at, updated_at)
 VALUES (:id, :queue, :priority, :command, :options, 'pending', :next_run_at <= :now, :next_run_at,
@@ -18,13 +19,14 @@ VALUES (:id, :queue, :priority, :command, :options, 'pending', :next_run_at <= :
 SELECT min(next_run_at) FROM jobs WHERE state = 'pending' AND ready = 0;
 
 -- promote --
--- Waiting jobs whose time has come may be claimed. Guard: still waiting. By jobs_waiting.
+-- Makes waiting jobs claimable when they are due. Guard: waiting. By jobs_waiting.
 UPDATE jobs SET ready = 1
 WHERE seq IN (SELECT seq FROM jobs WHERE state = 'pending' AND ready = 0 AND next_run_at <= :now
               ORDER BY next_run_at LIMIT :limit);
 
 -- claim --
--- Takes the first ready jobs, with tokens in the same order. Guard: ready. A step each in jobs_ready.
+-- Claims the first ready jobs; tokens are in the same order. Guard: ready. Reads one entry of
+-- jobs_ready for each job.
 UPDATE jobs SET state = 'processing', ready = 0, runs = runs + 1, token = :token + first.place,
                 updated_at = :now
 FROM (SELECT seq AS job, row_number() OVER (ORDER BY priority DESC, next_run_at, seq) - 1 AS place
@@ -35,14 +37,15 @@ RETURNING seq, runs, token, CAST(id AS BLOB), CAST(queue AS BLOB), CAST(command 
           CAST(options AS BLOB), attempts, max_retries, next_run_at;
 
 -- open_attempt --
--- An attempt of that number is there only if another program has set `runs` back.
+-- A conflict means that another program has set `runs` back; the row is then used again.
 INSERT INTO attempts (job, number, instance, worker, started_at)
 VALUES (:job, :attempt, :instance, :worker, :now)
 ON CONFLICT DO UPDATE SET
     instance = :instance, worker = :worker, started_at = :now, ended_at = NULL, outcome = NULL;
 
 -- release --
--- A claim that was never started is as if it had not been. Guard: the claim is still this one.
+-- Undoes a claim that was never started. Guard: the claim is in force (run and token match), and no
+-- cancel was requested.
 UPDATE jobs SET state = 'pending', ready = 1, runs = runs - 1, token = NULL, updated_at = :now
 WHERE seq = :job AND runs = :attempt AND token = :token AND state = 'processing'
   AND cancel_requested_at IS NULL
@@ -53,7 +56,8 @@ RETURNING seq;
 DELETE FROM attempts WHERE job = :job AND number = :attempt AND ended_at IS NULL;
 
 -- settle --
--- Ends a run. Guard: the claim is still this one. A cancel that came meanwhile wins over a retry.
+-- Ends a run. Guard: the claim is in force (run and token match). If a cancel was requested during
+-- the run, a job that would be retried or dead is cancelled instead.
 UPDATE jobs SET
     state      = CASE WHEN cancel_requested_at IS NOT NULL AND :state IN ('pending', 'dead')
                       THEN 'cancelled' ELSE :state END,
@@ -83,21 +87,22 @@ SELECT count(*) FROM attempts WHERE job = :job AND outcome = 'interrupted' AND n
      ORDER BY number DESC LIMIT 1), 0);
 
 -- store_output --
--- Guard: the claim is still this one. A piece that is sent again after a crash is the same piece.
+-- Guard: the claim is in force (run and token match). After a crash of the dispatcher a worker sends
+-- pieces again; such a piece begins with the same bytes, and the longer one is kept.
 INSERT INTO output (job, number, stream, position, content)
 SELECT :job, :attempt, :stream, :position, :content
 FROM jobs WHERE seq = :job AND runs = :attempt AND token = :token AND state = 'processing'
 ON CONFLICT DO UPDATE SET content = excluded.content WHERE length(excluded.content) > length(content);
 
 -- trim_output --
--- Drops pieces between the head and the tail that are kept.
+-- Deletes the pieces between the kept head and the kept tail.
 DELETE FROM output
 WHERE job = :job AND number = :attempt AND stream = :stream
   AND position >= :head_end AND position < :tail_start;
 
 -- running_claims --
--- What an instance has claimed and not settled, in the order of claiming, which is that of the
--- tokens. By jobs_by_state, a row or two for each worker.
+-- The claims of an instance that are in force, in the order of claiming, which is the order of the
+-- tokens. By jobs_by_state: reads the running jobs only.
 SELECT j.seq, j.runs, j.token, CAST(j.id AS BLOB), CAST(j.queue AS BLOB),
        CAST(j.command AS BLOB), CAST(j.options AS BLOB), j.attempts, j.max_retries,
        j.next_run_at, a.worker, a.started_at
@@ -112,13 +117,13 @@ WHERE seq = :job AND state = 'pending'
 RETURNING id;
 
 -- cancel_running --
--- A running one is asked to end; its dispatcher reads the request. Guard: processing.
+-- Requests the end of a running job; its dispatcher reads the request. Guard: processing.
 UPDATE jobs SET cancel_requested_at = coalesce(cancel_requested_at, :now), updated_at = :now
 WHERE seq = :job AND state = 'processing'
 RETURNING id;
 
 -- cancel_requests --
--- Which of an instance's claims are to be cancelled. By jobs_by_state.
+-- The claims of an instance whose jobs a user wants to cancel. By jobs_by_state.
 SELECT j.seq, j.runs, j.token
 FROM jobs j JOIN attempts a ON a.job = j.seq AND a.number = j.runs
 WHERE j.state = 'processing' AND j.state <> 'completed' AND j.cancel_requested_at IS NOT NULL
@@ -131,7 +136,7 @@ WHERE seq = :job AND state IN ('dead', 'cancelled')
 RETURNING id;
 
 -- retry_all --
--- All that are dead now, oldest first. Guard: dead. By jobs_by_state.
+-- Moves all dead jobs back to pending, oldest first. Guard: dead. By jobs_by_state.
 UPDATE jobs SET state = 'pending', ready = 1, next_run_at = :now, attempts = 0, updated_at = :now
 WHERE state = 'dead' AND state <> 'completed'
 RETURNING id;
@@ -147,17 +152,17 @@ SELECT seq, state, created_at, updated_at FROM jobs WHERE seq > :after AND :stat
 ORDER BY seq LIMIT :limit;
 
 -- ended --
--- How many ended in a state before a time. By jobs_by_state.
+-- The number of jobs that ended in a state before a time. By jobs_by_state.
 SELECT count(*) FROM jobs WHERE state = :state AND state <> 'completed' AND updated_at < :before
   AND (:queue IS NULL OR queue = :queue);
 
 -- ended_completed --
--- Reads all jobs: only a person asks.
+-- The same for completed jobs. Reads all jobs; no service runs this.
 SELECT count(*) FROM jobs WHERE state = :state AND updated_at < :before
   AND (:queue IS NULL OR queue = :queue);
 
 -- purgeable --
--- A page of those. By jobs_by_state.
+-- A page of the jobs that `ended` counts. By jobs_by_state.
 SELECT seq FROM jobs WHERE state = :state AND state <> 'completed' AND seq > :after
   AND updated_at < :before AND (:queue IS NULL OR queue = :queue)
 ORDER BY seq LIMIT :limit;
@@ -169,17 +174,18 @@ SELECT seq FROM jobs WHERE state = :state AND seq > :after
 ORDER BY seq LIMIT :limit;
 
 -- purge_output --
--- Some of a job's output. A retry may not come between: the job's row goes in the same transaction,
--- or in one of the next, and then a job that was retried keeps what is left.
+-- Deletes a part of a job's output. The job's row is deleted in the same or a later transaction; if
+-- the job was retried before that, it keeps the output that is left.
 DELETE FROM output WHERE job = :job AND (number, stream, position) IN
     (SELECT number, stream, position FROM output WHERE job = :job LIMIT :limit);
 
 -- purge_attempts --
+-- Deletes a part of a job's attempts, by the primary key.
 DELETE FROM attempts WHERE job = :job AND number IN
     (SELECT number FROM attempts WHERE job = :job LIMIT :limit);
 
 -- purge --
--- Guard: it has ended.
+-- Guard: the job has ended.
 DELETE FROM jobs WHERE seq = :job AND state IN ('completed', 'dead', 'cancelled');
 
 -- find --
@@ -187,8 +193,8 @@ DELETE FROM jobs WHERE seq = :job AND state IN ('completed', 'dead', 'cancelled'
 SELECT seq, id FROM jobs WHERE id = :id;
 
 -- find_prefix --
--- Two suffice to know that a prefix is ambiguous. By the unique index on id. Digits alone are a name
--- that somebody gave: a time.
+-- Two rows are enough to know that a prefix is ambiguous. By the unique index on id. Generated ids
+-- contain a letter; an id of digits alone, such as a timestamp, was given by a user.
 SELECT seq, id FROM jobs
 WHERE id >= :prefix AND id < :beyond AND id GLOB :form AND id GLOB '*[a-z]*' ORDER BY id LIMIT 2;
 
@@ -238,16 +244,17 @@ WHERE job = :job AND number = :attempt AND stream = :stream AND position >= :fro
 ORDER BY position LIMIT :limit;
 
 -- status --
--- By label, over all queues. Kept by triggers, so it reads a few rows.
+-- Jobs by label, over all queues. Triggers keep the counts, so this reads a few rows only.
 SELECT label, sum(n) FROM counts GROUP BY label;
 
 -- overdue --
--- Due, but not yet promoted (nobody runs): counted as scheduled above. By jobs_waiting.
+-- Jobs that are due and not promoted, because no service runs; `status` counts them as scheduled. By
+-- jobs_waiting.
 SELECT count(*) FROM jobs WHERE state = 'pending' AND ready = 0 AND next_run_at <= :now AND attempts = 0;
 
 -- oldest_due --
--- The earliest due time of what could run now: the first of each priority, by a step each into
--- jobs_ready, and the first that is due but not promoted, by jobs_waiting.
+-- The earliest due time of the jobs that could run now: of ready jobs, by one entry of jobs_ready for
+-- each priority, and of jobs that are due and not promoted, by jobs_waiting.
 WITH RECURSIVE priorities (priority) AS (
     SELECT max(priority) FROM jobs WHERE ready = 1
     UNION ALL
@@ -296,7 +303,7 @@ WHERE j.state = 'processing' AND j.state <> 'completed'
 UPDATE instances SET stop_requested_at = coalesce(stop_requested_at, :now) WHERE id = :id;
 
 -- unregister --
--- Guard: nothing of it is claimed any more.
+-- Guard: the instance has no claims in force.
 DELETE FROM instances WHERE id = :id AND NOT EXISTS (
     SELECT 1 FROM jobs j JOIN attempts a ON a.job = j.seq AND a.number = j.runs
     WHERE j.state = 'processing' AND j.state <> 'completed' AND a.instance = :id)
@@ -313,7 +320,7 @@ DELETE FROM workers WHERE instance = :instance AND worker = :worker;
 DELETE FROM workers WHERE instance = :instance;
 
 -- workers --
--- With what each runs, the oldest of its claims. By jobs_by_state.
+-- Each worker with the job that it runs, which is the oldest of its claims. By jobs_by_state.
 SELECT w.instance, w.worker, w.pid, w.started_at, r.id, r.runs, r.command, r.started_at
 FROM workers w LEFT JOIN (
     SELECT a.instance, a.worker, j.id, j.runs, j.command, a.started_at, min(j.token)
@@ -334,12 +341,12 @@ ON CONFLICT DO UPDATE SET offset_ms = :offset;
 DELETE FROM clock WHERE boot_id <> :boot_id;
 
 -- shift_retries --
--- The wall clock was set: delays that were counted from it move along. Guard: waiting after a run.
+-- Moves the due times of retries after the wall clock was set. Guard: waiting, and has run before.
 UPDATE jobs SET next_run_at = next_run_at + :shift
 WHERE state = 'pending' AND ready = 0 AND runs > 0;
 
 -- check_counts --
--- Counters that a count does not confirm. All check_ blocks read all jobs, and only a person asks.
+-- Counts that differ from the number of jobs. All check_ blocks read all jobs; no service runs them.
 SELECT queue, label, sum(n), sum(found) FROM (
     SELECT queue, label, n, 0 AS found FROM counts
     UNION ALL
@@ -348,19 +355,19 @@ SELECT queue, label, sum(n), sum(found) FROM (
 GROUP BY queue, label HAVING sum(n) <> sum(found);
 
 -- check_claims --
--- Running jobs without an open attempt: no service would settle them.
+-- Running jobs without an open attempt; no service would ever settle them.
 SELECT j.id, j.runs FROM jobs j
 LEFT JOIN attempts a ON a.job = j.seq AND a.number = j.runs AND a.ended_at IS NULL
 WHERE j.state = 'processing' AND j.state <> 'completed' AND a.job IS NULL;
 
 -- check_open_attempts --
--- Attempts without an end whose job is not running them.
+-- Attempts without an end that are not the current run of their job.
 SELECT coalesce(j.id, a.job), a.number FROM attempts a LEFT JOIN jobs j ON j.seq = a.job
 WHERE a.ended_at IS NULL AND (j.seq IS NULL OR j.state <> 'processing' OR j.runs <> a.number);
 
 -- check_runs --
--- Jobs whose attempts are not numbered without a gap up to the last run. A removal that was
--- interrupted took the first ones.
+-- Jobs whose attempts do not end with the last run, or are not numbered without a gap. The first ones
+-- may be missing, because a purge that was interrupted deletes them first.
 SELECT j.id, j.runs, count(a.number), max(a.number) FROM jobs j LEFT JOIN attempts a ON a.job = j.seq
 GROUP BY j.seq
 HAVING max(a.number) <> j.runs OR count(a.number) <> max(a.number) - min(a.number) + 1
