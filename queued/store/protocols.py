@@ -1,7 +1,7 @@
-"""What any database of the queue must do. `Store` serves queuectl, `Ledger` the dispatcher.
+"""The interfaces of a database engine: `Store` for queuectl, `Ledger` for the dispatcher.
 
-No word of SQLite here: another engine implements the same two and passes the same tests.
-`now_ms` is always given by the caller.
+They do not depend on SQLite: every engine implements both and passes the same tests. `now_ms` is
+the wall clock in milliseconds UTC.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -27,7 +27,7 @@ from queued.core.settlement import Verdict
 
 
 class Settlement(NamedTuple):
-    """How the run of a claim ended, and what that makes of its job."""
+    """How the run of a claim ended, and the move of its job."""
 
     claim: Claim
     ending: Ending
@@ -35,76 +35,80 @@ class Settlement(NamedTuple):
 
 
 class PruneStep(NamedTuple):
-    """A step of a walk over the ended jobs of one state, and where to go on."""
+    """One step of a scan for ended jobs of one state; `after` is where the next step begins."""
 
     removed: int
     after: int
     done: bool
-    oldest_ms: int | None  # the earliest end among those that it saw and that stay
+    oldest_ms: int | None  # the earliest end of the jobs that were read and not removed
 
 
 class Store(Protocol):
     """The verbs of queuectl."""
 
     def enqueue(self, jobs: Iterable[NewJob], *, max_retries: int, now_ms: int) -> Sequence[str]:
-        """Stores all or none; returns the ids in order.
+        """Stores all jobs or none; returns their ids in order.
 
-        `max_retries` is for jobs that do not say. Raises DuplicateJobError with the job's index.
+        `max_retries` applies to jobs that do not give it. Raises DuplicateJobError with the index
+        of the job.
         """
         ...
 
     def find(self, name: str) -> int:
-        """The row of the job with this id, or with the only id of our making that begins so.
+        """Returns the row number of the job with this id, or with a generated id of this prefix.
 
-        Raises NotFoundError, or UsageError if several begin so.
+        Raises NotFoundError, or UsageError if several generated ids have the prefix.
         """
         ...
 
     def show(self, job: int) -> Job:
-        """A job by its row. Raises NotFoundError if it was removed meanwhile."""
+        """Returns a job by its row number. Raises NotFoundError if the job has been removed."""
         ...
 
     def attempts(self, job: int) -> Sequence[Attempt]:
-        """All runs of a job, first to last."""
+        """Returns all runs of a job, first to last."""
         ...
 
     def list(self, wanted: JobFilter, *, limit: int | None = None) -> Iterator[Job]:
-        """Jobs in the order of enqueueing. Reads page by page and never holds a view open."""
+        """Yields jobs in the order of enqueueing; between pages no transaction is open."""
         ...
 
     def status(self, *, now_ms: int) -> Summary:
-        """How many jobs stand where."""
+        """Returns the counts of jobs by label."""
         ...
 
     def output(self, job: int, attempt: int, stream: int, start: int = 0) -> Iterator[Chunk]:
-        """The kept pieces of a stream from position `start` on."""
+        """Yields the stored pieces of a stream from position `start` on."""
         ...
 
     def cancel(self, job: int, *, now_ms: int) -> State | None:
-        """Ends a pending job (CANCELLED) or asks a running one to end (PROCESSING).
+        """Cancels a pending job (returns CANCELLED) or requests the end of a running one.
 
-        None if it is neither.
+        Returns PROCESSING for a running job, None for a job in any other state.
         """
         ...
 
     def retry(self, jobs: Iterable[int], *, now_ms: int) -> Sequence[str]:
-        """Dead or cancelled jobs back to pending, all or none. Raises ConflictError."""
+        """Makes dead or cancelled jobs pending, all or none; returns their ids.
+
+        Raises ConflictError.
+        """
         ...
 
     def retry_all(self, *, now_ms: int) -> Sequence[str]:
-        """All dead jobs back to pending; their ids."""
+        """Makes all dead jobs pending; returns their ids."""
         ...
 
     def ended(self, state: State, *, queue: str | None, before_ms: int) -> int:
-        """How many jobs of a queue (None: of all) ended in a final state before a time."""
+        """Returns how many jobs of a queue (None: of all) ended in a final state before a time."""
         ...
 
     def purge(self, state: State, *, queue: str | None, before_ms: int) -> Iterator[int]:
-        """Removes them in batches, each whole or not at all; yields how many each removed."""
+        """Removes the jobs that `ended` counts; yields how many each transaction removed."""
         ...
 
     def config(self) -> dict[str, str]:
-        """The stored settings."""
+        """Returns the stored settings."""
         ...
 
     def config_set(self, key: str, value: str, *, now_ms: int) -> None:
@@ -112,23 +116,23 @@ class Store(Protocol):
         ...
 
     def config_unset(self, key: str) -> bool:
-        """Forgets a stored setting; whether there was one."""
+        """Deletes a stored setting; returns whether there was one."""
         ...
 
     def instances(self) -> Sequence[Instance]:
-        """All that are registered, dead or alive."""
+        """Returns all registered instances, dead or alive."""
         ...
 
     def workers(self) -> Sequence[WorkerStatus]:
-        """The workers of all instances and what they run."""
+        """Returns the workers of all instances and the jobs that they run."""
         ...
 
     def stop(self, instance: str, *, now_ms: int) -> None:
-        """Asks an instance to drain and exit."""
+        """Requests that an instance drains and exits."""
         ...
 
     def version(self) -> int:
-        """Changes whenever somebody else has committed."""
+        """Returns a number that changes whenever another connection has committed."""
         ...
 
     def close(self) -> None:
@@ -137,27 +141,30 @@ class Store(Protocol):
 
 
 class Ledger(Protocol):
-    """The verbs of the dispatcher; all but `transaction` are called inside one."""
+    """The verbs of the dispatcher.
+
+    All but `transaction`, `backlog_bytes`, `version` and `close` must run inside a transaction.
+    """
 
     def transaction(self, *, durable: bool = True) -> AbstractContextManager[None]:
-        """One turn's writes, all or none.
+        """Runs the writes of one turn, all or none.
 
-        When it ends without an error they survive a crash of ours, and if `durable` a power cut.
+        Writes that are committed survive a crash of the service, and if `durable` a power cut.
         """
         ...
 
     def register(self, instance: Instance, *, now_ms: int) -> None:
-        """Makes the instance known; again after a dispatcher died is no error."""
+        """Adds the row of the instance if there is none, and forgets its workers."""
         ...
 
     def unregister(self, instance: str) -> bool:
-        """Forgets an instance that has no claims left; whether it was forgotten."""
+        """Deletes the row of an instance without claims in force; returns whether it did."""
         ...
 
     def instances(self) -> list[Instance]:
         """Returns all instances that are registered or have claims in force, dead or alive.
 
-        Of an instance without a row only the id is known.
+        For an instance without a row, only the id is known.
         """
         ...
 
@@ -166,37 +173,37 @@ class Ledger(Protocol):
         ...
 
     def worker_started(self, instance: str, worker: int, pid: int, *, now_ms: int) -> None:
-        """Shows a worker to queuectl."""
+        """Adds the row of a worker, which queuectl shows."""
         ...
 
     def worker_gone(self, instance: str, worker: int) -> None:
-        """Shows it no more."""
+        """Deletes the row of a worker."""
         ...
 
     def promote(self, *, now_ms: int, limit: int) -> int | None:
-        """Makes what has become due claimable; returns when the next job becomes due."""
+        """Makes at most `limit` due jobs claimable; returns when the next job becomes due."""
         ...
 
     def claim(
         self, instance: str, workers: Sequence[int], token: int, *, now_ms: int
     ) -> list[Claim]:
-        """Takes the first ready jobs, one for each of `workers`, in their order; fewer if need be.
+        """Claims the first ready jobs, at most one for each of `workers`, in the order of both.
 
-        The first claim has this token, the next ones those that follow it. Of an instance's claims
-        a later one has the larger token.
+        The claims have the tokens `token`, `token + 1` and so on. Of the claims of an instance, a
+        later one has the larger token.
         """
         ...
 
     def store_output(self, key: Key, chunk: Chunk) -> None:
-        """Keeps a piece of output while the claim is in force."""
+        """Stores a piece of output if the claim is in force."""
         ...
 
     def trim_output(self, key: Key, stream: int, *, head_end: int, tail_start: int) -> None:
-        """Drops the pieces between the kept head and the kept tail."""
+        """Deletes the pieces between the kept head and the kept tail."""
         ...
 
     def settle(self, endings: Sequence[Settlement], *, now_ms: int) -> list[State | None]:
-        """Records how claims ended. For each what its job is now; None: it is not in force."""
+        """Records how claims ended; returns the new state of each job, None if not in force."""
         ...
 
     def interruptions(self, job: int) -> int:
@@ -204,48 +211,49 @@ class Ledger(Protocol):
         ...
 
     def release(self, key: Key, *, now_ms: int) -> bool:
-        """Makes a claim that was never started undone; False if it is to be cancelled, or lost."""
+        """Undoes a claim that was never started; returns whether it was undone.
+
+        It is not if a cancel was requested, or if the claim is not in force.
+        """
         ...
 
     def running_claims(self, instance: str) -> list[Claim]:
-        """What the instance has claimed and not settled, in the order of claiming."""
+        """Returns the claims of the instance that are in force, in the order of claiming."""
         ...
 
     def cancel_requests(self, instance: str) -> list[Key]:
-        """Which of its claims are to be cancelled."""
+        """Returns the claims of the instance whose jobs a user wants to cancel."""
         ...
 
     def prune(self, state: State, *, after: int, before_ms: int, limit: int) -> PruneStep:
-        """Looks at so many jobs after the row `after`, 0 for the first.
+        """Reads at most `limit` jobs after the row `after` (0: from the first).
 
-        Removes those that ended in a final state before a time.
+        Removes those of them that ended in the final state `state` before a time.
         """
         ...
 
     def counts(self) -> dict[Label, int]:
-        """How many jobs have each label, each counted once; one that has none may be missing."""
+        """Returns the number of jobs by label; a label without jobs may be missing."""
         ...
 
     def shift_clock(self, *, boot_id: str, offset_ms: int, tolerance_ms: int) -> int:
-        """Moves waiting retries along when the wall clock was set; by how many milliseconds.
+        """Moves the due times of retries if the wall clock was set; returns by how much, in ms.
 
-        `offset_ms` is the wall clock less the time since boot.
+        `offset_ms` is the wall clock less the time since boot. A change of at most `tolerance_ms`
+        is ignored.
         """
         ...
 
     def config(self) -> dict[str, str]:
-        """The stored settings."""
+        """Returns the stored settings."""
         ...
 
     def backlog_bytes(self) -> int:
-        """How much of what was written lately is kept until nobody reads what was before.
-
-        May be called outside a transaction.
-        """
+        """Returns the bytes of the write-ahead log, which grows while a reader stays open."""
         ...
 
     def version(self) -> int:
-        """Changes whenever somebody else has committed."""
+        """Returns a number that changes whenever another connection has committed."""
         ...
 
     def close(self) -> None:

@@ -58,7 +58,7 @@ def _lively(queuectl: Program) -> None:
 def test_a_sound_database(queuectl: Program, words: list[str]) -> None:
     _lively(queuectl)
     found = queuectl.json("db", "check", *words)
-    left = "1 running jobs are left of i, which is dead; the next start sees to them"
+    left = "1 running jobs are left of i, which is dead; the next service that starts rescues them"
     assert found == {**GOOD, "full": bool(words), "notes": [left]}
 
 
@@ -66,7 +66,7 @@ def test_claims_of_an_instance_without_a_row_are_left_over(queuectl: Program) ->
     _lively(queuectl)
     _alter(queuectl.database, "DELETE FROM instances")
     found = queuectl.json("db", "check")
-    left = "1 running jobs are left of i, which is dead; the next start sees to them"
+    left = "1 running jobs are left of i, which is dead; the next service that starts rescues them"
     assert (found["good"], found["notes"]) == (True, [left])
 
 

@@ -1,4 +1,4 @@
-"""How long others are waited for that hold the database."""
+"""Waits while another process holds the database."""
 
 import time
 from collections.abc import Callable
@@ -11,16 +11,16 @@ from queued.core.times import monotonic_s
 T = TypeVar("T")
 
 _SLEEP_S = 0.02  # at most, between two tries
-_LATE_S, _EAGER_S = 0.2, 0.002  # who has waited so long sleeps no longer than that
-_STUCK_S = 2.0  # unless it is nobody's turn: one holds the lock for long
+_LATE_S, _EAGER_S = 0.2, 0.002  # after a wait of _LATE_S a sleep is at most _EAGER_S
+_STUCK_S = 2.0  # after that, a single process holds the lock, and short sleeps gain nothing
 
 
 class BusyHandler:
-    """A busy handler: sleeps a random short while, so that nobody starves; asks when to give up.
+    """A busy handler of SQLite that sleeps for a random short time, so that no process starves.
 
-    Who has waited longer than most tries more often than most, until it has its turn.
-    `limit_s` is how long one statement may wait (None: for ever). `on_wait` is called with the
-    seconds waited so far each time before it sleeps.
+    A process that has waited long tries more often, until it gets the lock. `limit_s` is how long
+    one statement may wait (None: for ever). `on_wait` is called before each sleep with the seconds
+    waited so far.
     """
 
     def __init__(
@@ -47,11 +47,12 @@ class BusyHandler:
         return True
 
 
-def patiently(call: Callable[[], T], busy_handler: Callable[[int], bool]) -> T:
-    """What `call` returns, however long another is stopped at a lock of the WAL's index.
+def retry_protocol_errors(call: Callable[[], T], busy_handler: Callable[[int], bool]) -> T:
+    """Calls `call` until it returns, as long as the busy handler waits; returns its result.
 
-    SQLite waits 10 s there, does not ask the busy handler, and calls it a protocol error. Whatever
-    begins to read can meet it; nothing was done then.
+    If a process is stopped while it holds a lock of the WAL index, SQLite waits for 10 s without
+    calling the busy handler and raises ProtocolError. Each statement that begins to read can meet
+    it, and has done nothing then.
     """
     tries = 0
     while True:

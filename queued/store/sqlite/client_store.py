@@ -97,9 +97,9 @@ class SqliteStore:
         return int(found[0][0])
 
     def _beginning(self, name: str) -> list[Row]:
-        """Jobs, two at most, with an id of our making that begins so.
+        """Returns at most two jobs whose generated id begins with `name`.
 
-        Names that people gave must be said whole: `job1` shall never mean `job10`.
+        Ids that users gave must be typed in full: `job1` must never mean `job10`.
         """
         form = f"[{ids.ALPHABET}]" * (ids.LENGTH - len(name))
         if not set(name) <= set(ids.ALPHABET):
@@ -217,15 +217,15 @@ class SqliteStore:
 
         name = "purgeable_completed" if state is State.COMPLETED else "purgeable"
         values = {"state": state, "queue": queue, "before": before_ms, "limit": _BATCH}
-        after, complete = 0, False
+        after = 0
         while True:
             with self._database.transaction():
                 jobs = [row[0] for row in self._database.rows(name, after=after, **values)]
-                removed, complete = remove(self._database, jobs)
+                removal = remove(self._database, jobs)
             if not jobs:
                 return
-            after = jobs[-1] if complete else after
-            yield removed
+            after = jobs[-1] if removal.complete else after
+            yield removal.jobs
 
     # Settings
 

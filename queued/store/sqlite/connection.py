@@ -18,7 +18,7 @@ from queued.core.errors import (
 )
 from queued.store import permissions
 from queued.store.sqlite import schema, sql_loader
-from queued.store.sqlite.busy_handler import BusyHandler, patiently
+from queued.store.sqlite.busy_handler import BusyHandler, retry_protocol_errors
 from queued.store.sqlite.error_names import named_errors
 from queued.store.sqlite.open_files import OpenFiles
 
@@ -56,7 +56,7 @@ class Database:
             self._connection.set_busy_handler(busy_handler)
             with self.named_errors():
                 try:
-                    patiently(self._prepare, busy_handler)
+                    retry_protocol_errors(self._prepare, busy_handler)
                 except BaseException:
                     close_untouched(self._connection, path)
                     raise
@@ -92,7 +92,7 @@ class Database:
             return self._connection.execute(self._sql[name], values).fetchall()
         except apsw.ProtocolError:
             again = partial(self._connection.execute, self._sql[name], values)
-            return patiently(lambda: again().fetchall(), self._busy_handler)
+            return retry_protocol_errors(lambda: again().fetchall(), self._busy_handler)
 
     def settings(self) -> dict[str, str]:
         """Returns the stored settings; bytes that are not UTF-8 are replaced."""
@@ -105,7 +105,7 @@ class Database:
             return self._connection.execute(self._sql[name], values).fetchone()
         except apsw.ProtocolError:
             again = partial(self._connection.execute, self._sql[name], values)
-            return patiently(lambda: again().fetchone(), self._busy_handler)
+            return retry_protocol_errors(lambda: again().fetchone(), self._busy_handler)
 
     def value(self, name: str, **values: Value) -> Any:  # noqa: ANN401 - the statement decides
         """The first column of its first row; None if there is none."""
@@ -131,7 +131,7 @@ class Database:
     def version(self) -> int:
         """Returns a number that changes whenever another connection has committed."""
         self._must_be_in_place()
-        return patiently(self._version, self._busy_handler)
+        return retry_protocol_errors(self._version, self._busy_handler)
 
     def _version(self) -> int:
         value: int = self._connection.execute("PRAGMA data_version").get
@@ -170,7 +170,9 @@ class Database:
         """
         with self.named_errors():
             self._make_durable(full=durable)
-            patiently(partial(self._connection.execute, "BEGIN IMMEDIATE"), self._busy_handler)
+            retry_protocol_errors(
+                partial(self._connection.execute, "BEGIN IMMEDIATE"), self._busy_handler
+            )
             try:
                 self._must_be_current()
                 yield

@@ -1,1 +1,1 @@
-"""Care of the database file as a whole: backup, restore, check, vacuum, figures."""
+"""Work on the database file as a whole: backup, restore, check, vacuum, stats."""

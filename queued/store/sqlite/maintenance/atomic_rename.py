@@ -1,4 +1,4 @@
-"""Gives a file a name that must not be anybody else's: renameat2(2)."""
+"""Renames a file without replacing another one: renameat2(2)."""
 
 import ctypes
 import errno
@@ -10,7 +10,7 @@ _UNKNOWN = frozenset({errno.EINVAL, errno.ENOSYS})  # to this file system, or to
 
 
 def rename_to_free(old: str, new: str) -> None:
-    """Raises FileExistsError if there is a file of the new name, and then nothing has changed."""
+    """Renames a file. Raises FileExistsError if there is a file of the new name."""
     libc = ctypes.CDLL(None, use_errno=True)
     names = os.fsencode(old), os.fsencode(new)
     if libc.renameat2(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _NOREPLACE) == 0:

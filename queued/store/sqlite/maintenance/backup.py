@@ -1,14 +1,15 @@
-"""Copies of a database: made live through SQLite, and put back in place of a bad one.
+"""Backup, restore and vacuum of a database.
 
-No copy appears under its name before it is whole, checked and on the disk. A restore is one
-transaction on the database itself, so that nobody who has it open is left with another file. Only
-what SQLite cannot read is replaced by another file, in one step.
+A backup appears under its name when it is complete, checked and on the disk. A restore is one
+transaction on the database itself, so that processes that have it open see the restored content. If
+SQLite cannot read the database, the restore replaces the file by another one, in one step.
 """
 
 import os
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from typing import NamedTuple
 
 import apsw
 
@@ -21,6 +22,13 @@ from queued.store.sqlite.maintenance import atomic_rename, open_existing, tempor
 
 Patient = Callable[[int], bool]
 _SIDES = ("-wal", "-shm", "-journal")
+
+
+class FileSizes(NamedTuple):
+    """The size of the database before and after a vacuum, in bytes."""
+
+    before: int
+    after: int
 
 
 def backup(path: str, target: str, busy_handler: Patient, *, replace: bool = False) -> int:
@@ -57,7 +65,7 @@ def _check_target(path: str, target: str, *, replace: bool) -> None:
 
 
 def _unfinished(path: str) -> bool:
-    """Whether part of what was written is in the WAL only: it is in use, or was when all died."""
+    """Returns whether commits are in the WAL only: it is in use, or the last user was killed."""
     return wal_bytes(path) > 0
 
 
@@ -85,7 +93,7 @@ def write(
 
 @contextmanager
 def _written(source: apsw.Connection, target: str, *, check: bool) -> Iterator[str]:
-    """A complete copy under a name beside `target`, to be renamed; then the directory is synced."""
+    """Gives a complete copy beside `target`, to be renamed; syncs the directory at the end."""
     directory = os.path.dirname(target)
     with named_errors(target), temporary_file.created(directory) as new:
         _fill(new, source, check=check)
@@ -96,7 +104,7 @@ def _written(source: apsw.Connection, target: str, *, check: bool) -> Iterator[s
 def _fill(new: str, source: apsw.Connection, *, check: bool) -> None:
     copy = apsw.Connection(new, flags=apsw.SQLITE_OPEN_READWRITE)
     try:
-        # Nobody needs to roll back a file that has no name yet.
+        # Without a journal: a file that is not complete is deleted, not rolled back.
         copy.execute("PRAGMA journal_mode = OFF; PRAGMA synchronous = FULL").fetchall()
         _copy(source, copy)
     finally:
@@ -110,13 +118,13 @@ def _fill(new: str, source: apsw.Connection, *, check: bool) -> None:
 
 
 def _copy(source: apsw.Connection, target: apsw.Connection) -> None:
-    """All pages at once: in steps it would begin again whenever somebody writes."""
+    """Copies all pages in one step: with more, each commit of another process would restart it."""
     with target.backup("main", source, "main") as copying:
         copying.step(-1)
 
 
 def must_be_good(path: str) -> None:
-    """Raises DatabaseUnusableError if a file that nobody uses is no sound database of ours."""
+    """Raises DatabaseUnusableError if the file is damaged or not ours. No process may use it."""
     with _reading(path) as connection:
         open_existing.must_be_ours(connection, path)
         found = str(connection.execute("PRAGMA integrity_check(1)").get)
@@ -140,39 +148,41 @@ def _reading(path: str) -> Iterator[apsw.Connection]:
             connection.close()
 
 
-def restore(path: str, source: str, kept: str, busy_handler: Patient) -> bool:
-    """Puts a backup in place; whether there was a database, which is then kept as `kept`.
+def restore(path: str, source: str, backup_path: str, busy_handler: Patient) -> bool:
+    """Replaces the content of the database by that of the backup `source`.
 
-    Raises BusyError while an instance lives on it.
+    Returns whether there was a database; a backup of it is then at `backup_path`. Raises BusyError
+    while an instance lives on it.
     """
     with permissions.acting_as_owner(source):
         _check_source(path, source)
     must_be_idle(path)
     if os.path.exists(path):
         try:
-            _overwrite(path, source, kept, busy_handler)
+            _overwrite(path, source, backup_path, busy_handler)
         except DatabaseUnusableError:
             pass
         else:
             return True
     permissions.make_directory(os.path.dirname(path))
     with _reading(source) as connection:
-        return _replace(path, connection, kept)
+        return _replace(path, connection, backup_path)
 
 
-def _replace(path: str, source: apsw.Connection, kept: str) -> bool:
-    """What SQLite cannot read it cannot overwrite: another file takes its name, in one step.
+def _replace(path: str, source: apsw.Connection, backup_path: str) -> bool:
+    """Replaces a file that SQLite cannot read by another file, in one step.
 
-    There is never no database, which somebody would make anew and enqueue to. A WAL is taken
-    away before: SQLite would play the old one into the new file.
+    There is a file of that name at each moment; otherwise another process could create an empty
+    database and enqueue to it. The old WAL is moved away before, because SQLite would apply it to
+    the new file.
     """
     there = os.path.exists(path)
     with _written(source, path, check=True) as new:
         if there:
-            _keep(path, kept)
+            _keep(path, backup_path)
         sides = [side for side in _SIDES if os.path.exists(path + side)]
         for side in sides:
-            os.rename(path + side, kept + side)
+            os.rename(path + side, backup_path + side)
         _sync_directory(os.path.dirname(path))
         if there:
             os.rename(new, path)
@@ -180,20 +190,20 @@ def _replace(path: str, source: apsw.Connection, kept: str) -> bool:
         try:
             atomic_rename.rename_to_free(new, path)
         except FileExistsError:
-            msg = f"somebody has just made {path}; stop what uses it, and try again"
+            msg = f"another program has just made {path}; stop the program, and try again"
             raise BusyError(msg) from None
     return bool(sides)
 
 
-def _keep(path: str, kept: str) -> None:
-    """Gives the file a second name; where a file can have but one, that instead of its own."""
-    if _same(kept, path):
+def _keep(path: str, backup_path: str) -> None:
+    """Gives the file a second name, or renames it if the file system has no hard links."""
+    if _same(backup_path, path):
         return
-    _remove(kept)  # a copy from the try to overwrite it
+    _remove(backup_path)  # of the attempt to overwrite the database
     try:
-        os.link(path, kept)
+        os.link(path, backup_path)
     except OSError:
-        os.rename(path, kept)
+        os.rename(path, backup_path)
 
 
 def _check_source(path: str, source: str) -> None:
@@ -217,19 +227,19 @@ def must_be_idle(path: str) -> None:
         raise BusyError(msg)
 
 
-def _overwrite(path: str, source: str, kept: str, busy_handler: Patient) -> None:
-    """In one transaction, so that a crash leaves the old or the new."""
+def _overwrite(path: str, source: str, backup_path: str, busy_handler: Patient) -> None:
+    """Overwrites all pages in one transaction, so that a crash leaves the old or the new ones."""
     with open_existing.opened(path, busy_handler, refuse=_must_not_be_foreign) as target:
-        write(target, kept, check=False)
+        write(target, backup_path, check=False)
         with _reading(source) as connection, target.backup("main", connection, "main") as copying:
-            copying.step(1)  # takes the write lock: who starts now waits
+            copying.step(1)  # takes the write lock, so that an instance that starts now waits
             must_be_idle(path)
             copying.step(-1)
         target.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
 def _must_not_be_foreign(connection: apsw.Connection, path: str) -> None:
-    """Ours may be of any version: a newer one is left by going back."""
+    """A database of ours may have any version: a restore is also the way back from an upgrade."""
     if connection.pragma("application_id") == schema.APPLICATION_ID:
         return
     if connection.execute("SELECT count(*) FROM sqlite_schema").get:
@@ -237,17 +247,17 @@ def _must_not_be_foreign(connection: apsw.Connection, path: str) -> None:
         raise UsageError(msg)
 
 
-def vacuum(path: str, busy_handler: Patient) -> tuple[int, int]:
-    """Gives unused room back to the disk; the bytes of the file before and after.
+def vacuum(path: str, busy_handler: Patient) -> FileSizes:
+    """Gives unused pages of the file back to the file system.
 
-    Others may use the database meanwhile; who writes, waits.
+    Other processes may use the database meanwhile; those that write wait.
     """
     with open_existing.opened(path, busy_handler) as connection:
         connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
         before = os.stat(path).st_size
         connection.execute("VACUUM")
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-        return before, os.stat(path).st_size
+        return FileSizes(before, os.stat(path).st_size)
 
 
 def _sync_directory(path: str) -> None:

@@ -1,4 +1,4 @@
-"""What is wrong with a database: what SQLite finds, and where our own invariants do not hold."""
+"""Checks a database: SQLite's own checks, and the invariants of the queue."""
 
 from collections.abc import Callable, Iterator
 from itertools import islice
@@ -10,18 +10,18 @@ from queued.store import instance_lock
 from queued.store.sqlite import schema, sql_loader
 from queued.store.sqlite.maintenance import open_existing
 
-_MOST = 20  # of one kind
+_MOST = 20  # problems of one kind that are reported
 
 
 class Report(NamedTuple):
-    """`problems`: each a line; none means good. `notes`: what may explain them, or is no harm."""
+    """`problems`: one line each; the database is good if there are none. `notes` are harmless."""
 
     problems: list[str]
     notes: list[str]
 
 
 def check(path: str, busy_handler: Callable[[int], bool], *, full: bool) -> Report:
-    """Looks at a database in one view. `full` also compares indexes with tables, and references."""
+    """Checks one snapshot. `full` also compares indexes with tables, and checks references."""
     with open_existing.opened(path, busy_handler) as connection:
         connection.execute("BEGIN")  # ends with the connection: a damaged file may refuse more
         current = connection.pragma("user_version") == schema.latest()
@@ -40,7 +40,7 @@ def _journal(connection: apsw.Connection) -> Iterator[str]:
 
 
 def _read(problems: Iterator[str]) -> Iterator[str]:
-    """They, and that they could not all be read."""
+    """Yields the problems, and one more if reading them fails because the file is damaged."""
     try:
         yield from problems
     except (apsw.Error, UnicodeDecodeError) as error:
@@ -81,4 +81,4 @@ def _left_claims(connection: apsw.Connection, path: str) -> Iterator[str]:
         claims = connection.execute(sql["running_claims"], {"instance": instance}).fetchall()
         if claims and not instance_lock.is_alive(path, instance):
             left = f"{len(claims)} running jobs are left of {instance}, which is dead"
-            yield f"{left}; the next start sees to them"
+            yield f"{left}; the next service that starts rescues them"

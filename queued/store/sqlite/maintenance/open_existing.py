@@ -1,6 +1,6 @@
-"""Opens a database that exists, as it is: it is not made and not upgraded.
+"""Opens an existing database without creating or upgrading it.
 
-For what looks after the file as a whole: check, backup, restore, vacuum, stats, and an upgrade.
+For the work on the file as a whole: check, backup, restore, vacuum, stats, and an upgrade.
 """
 
 import os
@@ -14,7 +14,7 @@ import apsw
 from queued.core.errors import DatabaseUnusableError, NotFoundError
 from queued.store import permissions
 from queued.store.sqlite import schema
-from queued.store.sqlite.busy_handler import patiently
+from queued.store.sqlite.busy_handler import retry_protocol_errors
 from queued.store.sqlite.connection import (
     OPEN_FLAGS,
     close_untouched,
@@ -27,7 +27,7 @@ Refuse = Callable[[apsw.Connection, str], None]
 
 
 def must_be_ours(connection: apsw.Connection, path: str) -> None:
-    """Raises DatabaseUnusableError for what is empty, newer than we know, or not ours."""
+    """Raises DatabaseUnusableError if the database is empty, too new, or of another program."""
     if schema.check(connection, path) == 0:
         msg = f"{path} is empty; give the path of a database with --db"
         raise DatabaseUnusableError(msg)
@@ -37,7 +37,7 @@ def must_be_ours(connection: apsw.Connection, path: str) -> None:
 def opened(
     path: str, busy_handler: Callable[[int], bool], *, refuse: Refuse = must_be_ours
 ) -> Iterator[apsw.Connection]:
-    """A connection to a database of ours. Raises QueuedError, and then nothing was touched."""
+    """Gives a connection to a database of ours. Raises QueuedError and then has changed nothing."""
     must_have_safe_sqlite()
     must_be_file(path)
     must_have_one_name(path)
@@ -48,7 +48,7 @@ def opened(
         try:
             connection.set_busy_handler(busy_handler)
             connection.execute("PRAGMA synchronous = FULL")
-            patiently(partial(refuse, connection, path), busy_handler)
+            retry_protocol_errors(partial(refuse, connection, path), busy_handler)
         except BaseException:
             close_untouched(connection, path)
             raise
@@ -59,7 +59,7 @@ def opened(
 
 
 def must_be_file(path: str) -> None:
-    """Raises NotFoundError, or DatabaseUnusableError for what is no file."""
+    """Raises NotFoundError, or DatabaseUnusableError if it is not a regular file."""
     try:
         mode = os.stat(path).st_mode
     except (FileNotFoundError, NotADirectoryError):

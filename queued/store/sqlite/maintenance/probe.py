@@ -1,4 +1,4 @@
-"""Looks at a database without leaving a trace: nothing is made, locked for long, or upgraded."""
+"""Checks whether a service could use a database, without creating or changing any file."""
 
 import os
 from urllib.parse import quote
@@ -17,7 +17,7 @@ _PATIENCE_S = 10.0
 
 
 def schema_version(path: str) -> int:
-    """The version of the schema. Raises QueuedError if no service could use the database."""
+    """Returns the number of the schema. Raises QueuedError if no service could use the database."""
     must_have_safe_sqlite()
     open_existing.must_be_file(path)
     must_have_one_name(path)
@@ -36,16 +36,16 @@ def schema_version(path: str) -> int:
 
 
 def _uri(path: str) -> str:
-    """Without side files nobody uses the database, and then it is read as it lies there.
+    """Returns the URI to open. Without a WAL no process uses the database, so it is immutable then.
 
-    SQLite would make them, and could not take them away again.
+    Otherwise SQLite would create side files, which a read-only connection cannot delete.
     """
     used = os.path.exists(f"{path}-wal")
     return f"file:{quote(path)}?mode=ro{'' if used else '&immutable=1'}"
 
 
 def check_directory(directory: str) -> None:
-    """Raises DeniedError or StorageError if no file can be made in the directory, or itself."""
+    """Raises DeniedError or StorageError if the directory, or a file in it, cannot be created."""
     existing = directory
     while not os.path.exists(existing):
         existing = os.path.dirname(existing)

@@ -1,4 +1,4 @@
-"""How large a database is, and what takes the room."""
+"""Sizes and row counts of a database."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -11,7 +11,7 @@ from queued.store.sqlite.maintenance import open_existing
 class Figures(NamedTuple):
     """Sizes in bytes; `oldest` and `newest` are an id and the time of its enqueueing.
 
-    `bytes` is the size that the file has, or will have once what is in the WAL is moved to it.
+    `bytes` is the size of the file after the next checkpoint.
     """
 
     schema: int
@@ -28,7 +28,7 @@ class Figures(NamedTuple):
 
 
 def stats(path: str, busy_handler: Callable[[int], bool]) -> Figures:
-    """Counts all rows in one view, which takes a while in a large database."""
+    """Counts all rows in one snapshot, which takes long if the database is large."""
     sql = sql_loader.load()
     with open_existing.opened(path, busy_handler) as connection:
         connection.execute("BEGIN")
