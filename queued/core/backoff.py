@@ -1,11 +1,11 @@
-"""When a failed job runs again, and when a dead process is started again."""
+"""Delays before a failed job runs again and before a child process is started again."""
 
 
 def backoff_s(attempts: int, *, base: float, maximum: float, jitter: float = 0.0) -> float:
-    """Seconds until the next run after `attempts` failed ones: min(base ** attempts, maximum).
+    """Returns the seconds until the next run: min(base ** attempts, maximum).
 
-    `jitter` is a fraction of the delay (0 to 1): the result is spread evenly over plus or minus
-    that much. A power too large for a float is the maximum.
+    `attempts` counts failed runs. `jitter` is a fraction of the delay (0 to 1): the result is
+    uniform between the delay less that fraction and the delay plus it.
     """
     try:
         delay = min(float(base) ** attempts, maximum)
@@ -19,7 +19,7 @@ def backoff_s(attempts: int, *, base: float, maximum: float, jitter: float = 0.0
 
 
 def restart_s(deaths: int, *, first: float = 0.1, maximum: float = 30.0) -> float:
-    """Seconds until a child is started again after `deaths` early deaths in a row.
+    """Returns the seconds until a child is started again after `deaths` early deaths in a row.
 
     The first restart is immediate; then `first`, doubling up to `maximum`.
     """

@@ -10,26 +10,26 @@ _RANDOM_BITS = 20
 class IdSource:
     """Makes ids of 13 characters: 45 bits of milliseconds since 1970, then 20 random bits.
 
-    Ids of one source always increase, also within one millisecond and when the clock goes back.
-    Two sources can meet only within one millisecond and with a chance of one in a million; the
-    database refuses the second, and it is made anew.
+    Ids of one source always increase, also within one millisecond and after the clock was set back.
+    Two sources make the same id only within the same millisecond, with a probability of one in a
+    million; the database then refuses the second, and another one is made.
     """
 
     def __init__(self) -> None:
         self._last = 0
 
     def make(self, now_ms: int) -> str:
-        """A new id that is greater than every id that this source made before."""
+        """Returns a new id, greater than every id that this source made before."""
         noise = int.from_bytes(os.urandom(3), "big") >> (24 - _RANDOM_BITS)
         self._last = max(now_ms << _RANDOM_BITS | noise, self._last + 1)
         return encode(self._last)
 
 
 def encode(number: int) -> str:
-    """`number` (below 2**65) as 13 digits of base 32."""
+    """Returns `number` (below 2**65) as 13 digits of base 32."""
     return "".join(ALPHABET[number >> shift & 31] for shift in range(5 * (LENGTH - 1), -1, -5))
 
 
 def is_id(name: str) -> bool:
-    """Whether a name has the form of what an `IdSource` makes."""
+    """Returns whether a name has the form of a generated id."""
     return len(name) == LENGTH and set(name) <= set(ALPHABET)

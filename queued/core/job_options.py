@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 
 class JobOptions(NamedTuple):
-    """What a job asks for beyond its columns; None: not given, so the setting or default applies.
+    """The options of one job. None: not given, so the setting or the default applies.
 
     Times are in seconds, sizes in bytes. `job_spec.FIELDS` has the range and meaning of each.
     """

@@ -1,6 +1,7 @@
-"""What a user may say of a job: each field's type, range and meaning, checked before storing.
+"""The fields of a job that a user can give: type, range and meaning of each, and the checks.
 
-A payload is a decoded JSON object. Errors name the field, what it takes and what was given.
+A payload is a decoded JSON object. Errors name the field, the values that it takes, and the value
+that was given.
 """
 
 import math
@@ -23,7 +24,7 @@ MAX_ID = 64
 _YEAR_S = 31_536_000
 _EXAMPLE = '{"command": "sleep 2"}'
 
-NOT_THE_USERS = frozenset(
+READ_ONLY = frozenset(
     {
         *("state", "attempts", "runs", "next_run_at", "created_at", "updated_at"),
         *("last_error", "seq", "token"),
@@ -41,7 +42,7 @@ class Field(NamedTuple):
 
 
 def new_job(payload: object) -> NewJob:
-    """The job that `payload` describes. Raises UsageError; changes nothing."""
+    """Returns the job that `payload` describes. Raises UsageError."""
     if not isinstance(payload, dict):
         msg = f"a job is a JSON object such as {_EXAMPLE}, not {_kind(payload)}"
         raise UsageError(msg)
@@ -85,7 +86,7 @@ def stored_options(text: str) -> JobOptions:
         checked = {name: FIELDS[name].check(name, value) for name, value in given.items()}
         return JobOptions(**{name: _frozen(value) for name, value in checked.items()})
     except (AttributeError, KeyError, TypeError, UsageError) as error:
-        msg = f"the options of a job are not as queued stores them: {error}"
+        msg = f"options that queued has not stored: {error}"
         raise ValueError(msg) from None
 
 
@@ -96,7 +97,7 @@ def _frozen(value: Any) -> Any:  # noqa: ANN401 - each option has its own type
 def _known(name: str) -> None:
     if name in FIELDS:
         return
-    if name in NOT_THE_USERS:
+    if name in READ_ONLY:
         msg = f"{brief(name)} cannot be set"
     else:
         msg = f"unknown field {brief(name)}{nearest(name, FIELDS)}"
@@ -139,7 +140,7 @@ def _command(name: str, value: object) -> str:
 
 
 def _encoded(name: str, value: str) -> bytes:
-    """UTF-8; bytes of the shell that are not UTF-8 come as lone surrogates and are refused."""
+    """Returns UTF-8. Raises UsageError for bytes of a command line that were not valid UTF-8."""
     try:
         return value.encode()
     except UnicodeEncodeError:
@@ -148,7 +149,7 @@ def _encoded(name: str, value: str) -> bytes:
 
 
 def word(name: str, value: object) -> str:
-    """An id or the name of a queue: 1 to 64 printable characters, no space and no slash."""
+    """Returns an id or the name of a queue: 1 to 64 printable characters, no space, no slash."""
     takes = f"1 to {MAX_ID} printable characters without spaces or slashes"
     if not isinstance(value, str) or not 1 <= len(value) <= MAX_ID:
         raise _wrong(name, takes, value)
@@ -200,7 +201,7 @@ def _when(name: str, value: object) -> int:
 
 
 def _named(name: str, parse: Callable[[Given], Parsed], value: Given) -> Parsed:
-    """What `parse` makes of `value`; its complaint names the field."""
+    """Returns the result of `parse`; the message of its UsageError begins with the field."""
     try:
         return parse(value)
     except UsageError as error:

@@ -1,4 +1,4 @@
-"""The words of the queue: states, outcomes, the records that cross boundaries, and the legal moves.
+"""The model: states, outcomes, the records that modules exchange, and the legal moves.
 
 A job's life (the stored state; `MOVES` below is the same picture as data):
 
@@ -21,7 +21,7 @@ from queued.core.job_options import JobOptions
 
 
 class State(StrEnum):
-    """Where a job stands; the value is what is stored."""
+    """The stored state of a job."""
 
     PENDING = "pending"
     PROCESSING = "processing"
@@ -31,7 +31,7 @@ class State(StrEnum):
 
 
 class Label(StrEnum):
-    """A state as people see it: two labels refine `pending`, the others are the states."""
+    """A state as users see it: two labels refine `pending`, the others are the states."""
 
     PENDING = "pending"
     SCHEDULED = "scheduled"
@@ -70,7 +70,7 @@ MOVES: dict[tuple[State, Operation], frozenset[State]] = {
     (State.PROCESSING, Operation.SETTLE): frozenset(
         {State.PENDING, State.COMPLETED, State.DEAD, State.CANCELLED}
     ),
-    (State.PROCESSING, Operation.CANCEL): frozenset({State.PROCESSING}),  # asks; settling ends it
+    (State.PROCESSING, Operation.CANCEL): frozenset({State.PROCESSING}),  # a request
     (State.DEAD, Operation.RETRY): frozenset({State.PENDING}),
     (State.CANCELLED, Operation.RETRY): frozenset({State.PENDING}),
 }
@@ -88,7 +88,7 @@ class Key(NamedTuple):
 
 
 class Claim(NamedTuple):
-    """A job that was handed to a worker, with what is needed to run it and to judge its end."""
+    """A job that a worker has to run, with all that is needed to run and to settle it."""
 
     key: Key
     id: str
@@ -100,14 +100,14 @@ class Claim(NamedTuple):
     worker: int
     due_ms: int
     claimed_ms: int
-    fault: str | None = None  # why the job cannot be run: its row is not one of ours
+    fault: str | None = None  # why the job cannot be run: its row is invalid
 
 
-STDOUT, STDERR = 1, 2  # the streams of a run; both are the first if they are not kept apart
+STDOUT, STDERR = 1, 2  # streams of a run; without `split` all output is STDOUT
 
 
 class Chunk(NamedTuple):
-    """A piece of output; `position` is that of its first byte in its stream."""
+    """A piece of output; `position` is the offset of its first byte in the stream."""
 
     stream: int
     position: int
@@ -115,7 +115,7 @@ class Chunk(NamedTuple):
 
 
 class Ending(NamedTuple):
-    """How a run ended, as its worker (or whoever found it dead) reports it."""
+    """How a run ended, as the worker reports it, or a rescue if the worker died."""
 
     outcome: Outcome
     exit_code: int | None = None
@@ -132,12 +132,12 @@ class Ending(NamedTuple):
 
     @property
     def succeeded(self) -> bool:
-        """Exit code 0 by the command's own doing."""
+        """Whether the command has exited with 0 by itself."""
         return self.outcome is Outcome.EXIT and self.exit_code == 0
 
 
 class NewJob(NamedTuple):
-    """A job that was checked and waits to be stored. Without `id` the store makes one."""
+    """A checked job that is not stored yet. Without `id` the store generates one."""
 
     command: str
     id: str | None = None
@@ -150,7 +150,7 @@ class NewJob(NamedTuple):
 
 
 class Job(NamedTuple):
-    """A job as it is stored; times in milliseconds UTC."""
+    """A stored job; times in milliseconds UTC."""
 
     seq: int
     id: str
@@ -170,7 +170,10 @@ class Job(NamedTuple):
     updated_ms: int
 
     def seen_at(self, now_ms: int) -> "Job":
-        """As people see it then: what is due is scheduled no more, also if no service runs."""
+        """Returns the job with the label of that time: a due job is pending, not scheduled.
+
+        Without a running service the stored label of a due job is still scheduled.
+        """
         due = self.label is Label.SCHEDULED and self.next_run_at_ms <= now_ms
         return self._replace(label=Label.PENDING) if due else self
 
@@ -197,7 +200,7 @@ class Attempt(NamedTuple):
 class JobFilter(NamedTuple):
     """Which jobs to list: a label or state, a queue, and the order of enqueueing.
 
-    `after_ms`: of the scheduled ones only those that are due later.
+    `after_ms`: of scheduled jobs, only those that are due later.
     """
 
     label: Label | None = None
@@ -218,7 +221,7 @@ class Instance(NamedTuple):
 
 
 class WorkerStatus(NamedTuple):
-    """A worker of an instance, and what it is running since when."""
+    """A worker of an instance, and the job that it runs."""
 
     instance: str
     worker: int

@@ -1,4 +1,4 @@
-"""What the ending of a run makes of its job, and how it is said in one line."""
+"""The move that the ending of a run causes, and its description in one line."""
 
 import math
 from typing import NamedTuple
@@ -8,7 +8,7 @@ from queued.core.model import Claim, Ending, Outcome, State
 
 
 class Backoff(NamedTuple):
-    """The retry delay in force for a job; seconds, and a fraction for the jitter."""
+    """The backoff in force for a job: seconds, and a fraction for the jitter."""
 
     base: float
     maximum: float
@@ -16,7 +16,7 @@ class Backoff(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What an ending makes of its job."""
+    """The new state of a job, and whether the run counts as a failed attempt (0 or 1)."""
 
     state: State
     counted: int
@@ -25,9 +25,9 @@ class Verdict(NamedTuple):
 
 
 def judge(claim: Claim, ending: Ending, backoff: Backoff, *, now_ms: int) -> Verdict:
-    """The move that `ending` causes: completed, pending again, dead or cancelled.
+    """Returns the move that `ending` causes: completed, pending again, dead or cancelled.
 
-    An interrupted run and one that asks to be deferred are not counted as attempts.
+    A run that was interrupted, or whose exit code is in `defer_on`, is not counted as an attempt.
     """
     if ending.succeeded:
         return Verdict(State.COMPLETED, 0, claim.due_ms, None)
@@ -35,7 +35,7 @@ def judge(claim: Claim, ending: Ending, backoff: Backoff, *, now_ms: int) -> Ver
     if ending.outcome is Outcome.CANCELLED:
         return Verdict(State.CANCELLED, 0, claim.due_ms, error)
     if ending.outcome is Outcome.INTERRUPTED:
-        due_ms = min(claim.due_ms, now_ms)  # it was due once, whatever the clock says now
+        due_ms = min(claim.due_ms, now_ms)  # due at once, also if the clock was set back
         return Verdict(State.PENDING, 0, due_ms, error)
     exited = ending.exit_code if ending.outcome is Outcome.EXIT else None
     attempts = claim.attempts + 1
@@ -52,7 +52,7 @@ _EXIT_HINTS = {126: "not executable", 127: "command not found"}
 
 
 def describe(ending: Ending) -> str:
-    """One line for `last_error`: how the attempt ended, then the end of what it printed."""
+    """Returns one line for `last_error`: how the run ended, then the end of its output."""
     head = _headline(ending)
     printed = printable_tail(ending.tail)
     return f"{head}: {printed}" if printed else head
@@ -70,7 +70,7 @@ def _headline(ending: Ending) -> str:
 
 
 def printable_tail(tail: bytes, *, limit: int = 200) -> str:
-    """The last `limit` characters of `tail` on one line, with nothing that a terminal obeys."""
+    """Returns the last `limit` characters of `tail` on one line, without control characters."""
     text = " ".join(tail.decode("utf-8", "replace").split())
     shown = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
     return shown if len(shown) <= limit else "\N{HORIZONTAL ELLIPSIS}" + shown[1 - limit :]

@@ -17,24 +17,24 @@ _DURATION = r"(\d+(?:\.\d+)?|\.\d+)(ms|s|m|h|d)?"
 
 
 def now_ms() -> int:
-    """The wall clock, in milliseconds since 1970 UTC. It may jump."""
+    """Returns the wall clock in milliseconds since 1970 UTC. It may jump."""
     return time.time_ns() // 1_000_000
 
 
-# Seconds on a clock that never jumps and stands still in a suspend; for deadlines.
+# For deadlines: seconds of a clock that never jumps and does not count suspended time.
 monotonic_s = time.monotonic
-NEVER_S = float("inf")  # the deadline of what has none
+NEVER_S = float("inf")  # no deadline
 
 
 def boot_ms() -> int:
-    """Milliseconds since the machine booted, suspend included. It never jumps."""
+    """Returns milliseconds since boot, suspended time included. It never jumps."""
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
 
 
 def boot_offset_ms() -> int:
-    """How far the wall clock is ahead of the time since boot, the same in each time namespace.
+    """Returns the wall clock less the time since boot, in ms; the same in each time namespace.
 
-    Both are read at once: a process may be stopped, or wait, between any two instructions.
+    Reads again if the process was stopped between the two clocks.
     """
     while True:
         before_ms = boot_ms()
@@ -59,16 +59,16 @@ def _namespace_ms() -> int:
 
 
 def boot_id() -> str:
-    """Names the boot that `boot_ms` counts from, as no other boot of any machine."""
+    """Returns the unique id of the boot that `boot_ms` counts from."""
     with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
         return file.read().strip()
 
 
-@lru_cache(maxsize=8)  # all log lines of a turn are of one or two of them
+@lru_cache(maxsize=8)  # the log lines of a turn have one or two times
 def iso(ms: int) -> str:
-    """ISO 8601 in UTC with milliseconds and `Z`: `2026-01-31T12:00:00.000Z`.
+    """Returns ISO 8601 in UTC with milliseconds: `2026-01-31T12:00:00.000Z`.
 
-    A time that it cannot write is shown as the nearest that it can.
+    A time outside the years 1 to 9999 becomes the nearest time in them.
     """
     seconds, milliseconds = divmod(min(max(ms, _EARLIEST_MS), LATEST_MS), 1000)
     return f"{_iso_second(seconds)}.{milliseconds:03d}Z"
@@ -76,14 +76,14 @@ def iso(ms: int) -> str:
 
 @lru_cache(maxsize=8)
 def _iso_second(seconds: int) -> str:
-    """Most times that are written are of the last second."""
+    """Cached, because most times that are written lie in the last second."""
     from datetime import UTC, datetime
 
     return datetime.fromtimestamp(seconds, UTC).isoformat()[:19]
 
 
 def parse_when(value: object) -> int:
-    """A point in time, as milliseconds UTC.
+    """Returns a point in time in milliseconds UTC.
 
     Takes ISO 8601 text (without an offset it is local time) or seconds since 1970.
     Raises UsageError for anything else and for times outside the years 1970 to 9999.
@@ -116,7 +116,7 @@ def _not_a_time(value: object) -> UsageError:
 
 
 def parse_duration(text: str) -> float:
-    """Seconds of `90`, `1.5`, `500ms`, `10m`, `2h` or `1d`. Raises UsageError."""
+    """Returns the seconds of `90`, `1.5`, `500ms`, `10m`, `2h` or `1d`. Raises UsageError."""
     match = re.fullmatch(_DURATION, text.strip())
     if match is None:
         msg = f"not a duration: {brief(text)} (give seconds, or a number with ms, s, m, h or d)"
@@ -125,7 +125,7 @@ def parse_duration(text: str) -> float:
 
 
 def short_duration(seconds: float) -> str:
-    """A duration for people, two units at most: `0.2s`, `47s`, `3m12s`, `5h07m`, `12d3h`."""
+    """Returns a duration in at most two units: `0.2s`, `47s`, `3m12s`, `5h07m`, `12d3h`."""
     whole = max(0, int(seconds))
     if seconds < 10:
         return f"{max(0.0, seconds):.1f}s"

@@ -1,4 +1,4 @@
-"""Tells when the database may have changed, so that nothing needs to poll it.
+"""Reports that the database may have changed, so that no process needs to poll it.
 
 inotify on the directory reports that a file was written; the file itself is never opened. The
 event comes while the writer still holds the write lock and before its commit can be seen. Each

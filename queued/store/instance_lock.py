@@ -1,8 +1,8 @@
 """Liveness as a kernel lock: each instance holds a file beside the database locked while it lives.
 
-The lock belongs to the open file, which children inherit through fork and commands do not; the
-kernel frees it when the last process of the instance has ended. Never judge liveness by a pid or
-by age, and never take the path of a lock file from the database.
+The lock belongs to the open file. Children inherit it through fork, commands do not; the kernel
+frees it when the last process of the instance has ended. Never derive liveness from a pid or from
+an age, and never take the path of a lock file from the database.
 """
 
 import errno
@@ -34,7 +34,7 @@ _ID = re.compile("[0-9a-z]{1,64}")
 def path_of(database: str, instance: str) -> str:
     """Returns the path of an instance's lock file. Raises ValueError if `instance` is no id."""
     if _ID.fullmatch(instance) is None:
-        msg = f"{instance!r} is no id of an instance"
+        msg = f"{instance!r} is not the id of an instance"
         raise ValueError(msg)
     return f"{database}.{instance}{SUFFIX}"
 
@@ -45,17 +45,17 @@ def create_locked(path: str) -> int:
         descriptor = permissions.make_file(path, os.O_RDWR)
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        msg = f"cannot make {path}: {error.strerror}; the directory must be writable"
+        msg = f"cannot create {path}: {error.strerror}; the directory must be writable"
         raise StorageError(msg) from None
     return descriptor
 
 
 def hold_for_runs(descriptor: int) -> int:
-    """Takes the second lock of a lock file that is held: the one that runs inherit.
+    """Takes the second lock of a lock file that is held: the one that the runs inherit.
 
-    Returns its descriptor, a high one, so that commands do not use the number for themselves. It
-    can only be read. The lock is free once every process that has inherited it is gone, whatever
-    user or name space of pids that has become. Raises OSError.
+    Returns its descriptor, which is read-only and has a high number, so that commands do not use
+    the number for files of their own. The lock is free when every process that inherited it has
+    ended, also processes of other users and in other pid namespaces. Raises OSError.
     """
     opened = os.open(f"/proc/self/fd/{descriptor}", os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -135,7 +135,7 @@ def is_alive(database: str, instance: str) -> bool:
 
 
 def living(database: str) -> list[str]:
-    """Returns the ids of the instances that live on the database, whatever is in it."""
+    """Returns the ids of the instances that live on the database; does not read the database."""
     directory, name = os.path.split(database)
     pattern = re.compile(rf"{re.escape(name)}\.({_ID.pattern}){re.escape(SUFFIX)}")
     found = [match[1] for entry in os.listdir(directory) if (match := pattern.fullmatch(entry))]

@@ -172,10 +172,10 @@ def _account(found: os.stat_result) -> tuple[str | None, int]:
 def check_database(path: str, *, serving: bool = False) -> None:
     """Raises DeniedError if the directory, the database or a side file cannot be trusted.
 
-    StorageError if it cannot be written because nothing of its file system can.
+    Raises StorageError if the file system is read-only.
 
-    `serving`: whether commands are to be run for whoever can write it. Then neither root nor a
-    member of the group may serve what belongs to another user; to only look and ask they may.
+    `serving`: the caller is a service, which runs commands for every user who can write the
+    database. A service must own the directory; members of the group, and root, may use queuectl.
     """
     path = os.path.realpath(path)
     directory = os.path.dirname(path)
@@ -184,7 +184,7 @@ def check_database(path: str, *, serving: bool = False) -> None:
     except OSError:
         return
     if not stat.S_ISDIR(above.st_mode):
-        return  # its maker says what is wrong with it
+        return  # creating the database in it fails with the reason
     _check_directory(directory, above, serving=serving)
     for side in _SIDES:
         _check_file(f"{path}{side}", above, serving=serving)
@@ -207,7 +207,7 @@ def _check_file(path: str, directory: os.stat_result, *, serving: bool) -> None:
     except FileNotFoundError:
         return
     if not stat.S_ISREG(found.st_mode):
-        return  # its opener says what is wrong with it
+        return  # opening it fails with the reason
     if found.st_mode & stat.S_IWOTH:
         raise _denied(path, "everybody can write it", f"chmod o-w {path}")
     shared = _shared(directory) and found.st_gid == directory.st_gid
@@ -224,7 +224,7 @@ def _check_file(path: str, directory: os.stat_result, *, serving: bool) -> None:
 
 
 def must_not_be_read_only(path: str) -> None:
-    """Raises StorageError where no change of owner or mode would help."""
+    """Raises StorageError if the file system is read-only, so that no mode would help."""
     if os.statvfs(path).f_flag & os.ST_RDONLY:
         reason = "its file system is read-only; see the kernel's log, and remount it"
         msg = f"cannot write {path}: {reason}"

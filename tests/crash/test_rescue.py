@@ -58,6 +58,6 @@ def test_a_kill_is_seen_to_be_complete_though_each_search_takes_longer_than_it_m
 def test_what_another_service_has_rescued_is_not_tried_again() -> None:
     """Its time of the next try is forgotten, because it would stay in the past."""
     rescuer = Rescuer(Mock(), Mock(), None, OtherInstances("/queue.db", "own"), Mock())
-    rescuer._again_s = {"dead": 0.0}
+    rescuer._retry_at_s = {"dead": 0.0}
     assert not rescuer.rescue(Settings())
     assert rescuer.next_s == float("inf")

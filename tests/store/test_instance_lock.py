@@ -85,7 +85,7 @@ def test_a_kill_frees_it(database: str, held: str) -> None:
 
 def test_one_name_is_held_once(held: str) -> None:
     descriptor = instance_lock.create_locked(held)
-    with pytest.raises(StorageError, match="cannot make"):
+    with pytest.raises(StorageError, match="cannot create"):
         instance_lock.create_locked(held)
     os.close(descriptor)
 
@@ -203,6 +203,6 @@ def test_only_a_regular_file_is_opened_as_a_lock(
 
 @pytest.mark.parametrize("name", ["", "../i", "a/b", "I", "i\n", "\u00e9"])
 def test_a_lock_file_has_the_name_of_an_id(database: str, name: str) -> None:
-    with pytest.raises(ValueError, match="is no id"):
+    with pytest.raises(ValueError, match="is not the id"):
         instance_lock.path_of(database, name)
     assert instance_lock.open_lock(database, name) is None

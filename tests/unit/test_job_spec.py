@@ -21,7 +21,7 @@ JSON = st.recursive(
     ),
     max_leaves=8,
 )
-NAMES = st.sampled_from([*FIELDS, *job_spec.NOT_THE_USERS]) | st.text()
+NAMES = st.sampled_from([*FIELDS, *job_spec.READ_ONLY]) | st.text()
 
 
 def _job(**fields: Any) -> NewJob:
@@ -89,7 +89,7 @@ def test_the_longest_command_is_counted_in_bytes() -> None:
         new_job({"command": "\N{LATIN SMALL LETTER E WITH ACUTE}" * 65_536})
 
 
-@pytest.mark.parametrize("name", sorted(job_spec.NOT_THE_USERS))
+@pytest.mark.parametrize("name", sorted(job_spec.READ_ONLY))
 def test_what_is_not_the_users_to_set_is_refused_by_name(name: str) -> None:
     with pytest.raises(UsageError, match=f"^'{name}' cannot be set"):
         _job(**{name: 1})

@@ -1,7 +1,7 @@
-"""Cleans up after instances that died whole: kills what they left running, settles their claims.
+"""Cleans up after dead instances: kills their leftover processes and settles their claims.
 
-An instance is dead when its lock is free, and only then. Whoever gets the lock does the cleaning;
-it holds it until all is done, so that no two do.
+An instance is dead if its lock is free, and only then. The service that gets the lock cleans up,
+and holds the lock until the end, so that no other service does the same.
 """
 
 import os
@@ -21,13 +21,13 @@ from queued.service.log import Log
 from queued.store import instance_lock
 from queued.store.protocols import Ledger
 
-_AGAIN_S = 5.0
+_RETRY_S = 5.0
 _KILLING_S = 0.5
 _KILLING_AGAIN_S = 0.05  # jobs wait meanwhile, and the first try was in vain
 
 
 class OtherInstances:
-    """The other instances of this database, each with its lock file open to be tried."""
+    """The other instances of this database, and their open lock files."""
 
     def __init__(self, database: str, own: str) -> None:
         self._database = database
@@ -65,7 +65,7 @@ class OtherInstances:
         return self._files[instance.id] is not None
 
     def noted(self, instance: Instance) -> dict[int, CommandSession] | None:
-        """What it has noted of the sessions of its commands; see `run_notes.read_notes`."""
+        """Returns the sessions of the commands of an instance; see `run_notes.read_notes`."""
         descriptor = self._files[instance.id]
         return None if descriptor is None else run_notes.read_notes(descriptor)
 
@@ -75,7 +75,7 @@ class OtherInstances:
         return None if descriptor is None else _RunsLock(self._database, instance.id, descriptor)
 
     def forget(self, instance: Instance) -> None:
-        """It is cleaned up: its lock file goes."""
+        """Deletes the lock file of an instance that is cleaned up."""
         if self.has_lock_file(instance):
             instance_lock.remove(instance_lock.path_of(self._database, instance.id))
         self._close(instance.id)
@@ -118,32 +118,32 @@ class Rescuer:
         self._cgroups = cgroups
         self._others = others
         self._log = log
-        self._again_s: dict[str, float] = {}  # those that were tried in vain
+        self._retry_at_s: dict[str, float] = {}  # of the instances that could not be cleaned up
 
     def rescue(self, settings: Settings) -> bool:
-        """Whether there was a dead instance among those that are registered."""
+        """Cleans up dead instances; returns whether one was cleaned up."""
         now_s = times.monotonic_s()
         dead = self._others.lock_dead(self.registered)
-        due = [instance for instance in dead if self._again_s.get(instance.id, now_s) <= now_s]
+        due = [instance for instance in dead if self._retry_at_s.get(instance.id, now_s) <= now_s]
         rescued = [instance for instance in due if self._clean_up(instance, settings)]
         self.registered = [other for other in self.registered if other not in rescued]
         known = {instance.id for instance in self.registered}  # another may have rescued some
-        self._again_s = {name: at for name, at in self._again_s.items() if name in known}
+        self._retry_at_s = {name: at for name, at in self._retry_at_s.items() if name in known}
         return bool(rescued)
 
     @property
     def next_s(self) -> float:
-        """When one that could not be cleaned up is to be tried again."""
-        return min(self._again_s.values(), default=times.NEVER_S)
+        """Returns when an instance that could not be cleaned up is tried again."""
+        return min(self._retry_at_s.values(), default=times.NEVER_S)
 
     def _clean_up(self, instance: Instance, settings: Settings) -> bool:
         """Settles the claims of an instance once no process of it lives; returns whether it did.
 
-        Without its lock file a process that carries its mark is taken for a sign of life, and is
+        If its lock file is missing, a process with its mark means that the instance lives; it is
         not killed.
         """
         if self._others.holds_deleted_lock(instance):
-            self._again_s[instance.id] = times.monotonic_s() + _AGAIN_S
+            self._retry_at_s[instance.id] = times.monotonic_s() + _RETRY_S
             return False
         if not self._others.has_lock_file(instance) and (
             living := run_processes(instance.id, set())
@@ -166,7 +166,7 @@ class Rescuer:
             return False
         loss = ClaimLoss("the service died", noted)
         with self._ledger.transaction():
-            # The time of now: other programs may have had the lock until now.
+            # The current time, because the transaction may have waited for the write lock.
             turn = Turn(ClaimTable(claims), settings, times.now_ms())
             for worker in turn.claims.busy():
                 self._runner.settle_lost(turn, turn.claims.of(worker), loss)
@@ -183,9 +183,9 @@ class Rescuer:
         return True
 
     def _refuse(self, instance: Instance, left: list[procfs.Process]) -> None:
-        """Its jobs may still be running, so none of them may run again yet."""
-        first = instance.id not in self._again_s
-        self._again_s[instance.id] = times.monotonic_s() + _AGAIN_S
+        """Puts the cleanup off: jobs of the instance may still be running; logs it once."""
+        first = instance.id not in self._retry_at_s
+        self._retry_at_s[instance.id] = times.monotonic_s() + _RETRY_S
         if first:
             self._log.error(
                 "instance.not_rescued",

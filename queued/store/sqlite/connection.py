@@ -87,7 +87,7 @@ class Database:
         self._connection.execute(self._sql[name], values)
 
     def rows(self, name: str, **values: Value) -> list[Row]:
-        """All rows of the statement of that name."""
+        """Returns all rows of the statement of that name."""
         try:
             return self._connection.execute(self._sql[name], values).fetchall()
         except apsw.ProtocolError:
@@ -100,7 +100,7 @@ class Database:
         return {key.decode(errors="replace"): value.decode(errors="replace") for key, value in rows}
 
     def row(self, name: str, **values: Value) -> Row | None:
-        """Its first row; None if there is none."""
+        """Returns the first row of the statement of that name; None if there is none."""
         try:
             return self._connection.execute(self._sql[name], values).fetchone()
         except apsw.ProtocolError:
@@ -108,7 +108,7 @@ class Database:
             return retry_protocol_errors(lambda: again().fetchone(), self._busy_handler)
 
     def value(self, name: str, **values: Value) -> Any:  # noqa: ANN401 - the statement decides
-        """The first column of its first row; None if there is none."""
+        """Returns the first column of the first row; None if there is no row."""
         row = self.row(name, **values)
         return None if row is None else row[0]
 
@@ -117,14 +117,14 @@ class Database:
         self._connection.executemany(self._sql[name], values)
 
     def rows_each(self, name: str, values: Iterable[Values]) -> list[Row]:
-        """The rows of the statement of that name, run once for each of `values`.
+        """Returns the rows of the statement of that name, run once for each of `values`.
 
-        Inside a transaction, where nothing has to be waited for.
+        Must run inside a transaction, because it does not wait for locks.
         """
         return self._connection.executemany(self._sql[name], values).fetchall()
 
     def change(self, name: str, **values: Value) -> int:
-        """How many rows the statement of that name changed."""
+        """Runs the statement of that name; returns how many rows it changed."""
         self.run(name, **values)
         return self._connection.changes()
 
@@ -141,7 +141,7 @@ class Database:
         return value
 
     def _must_be_current(self) -> None:
-        """Whoever upgrades or restores the database does not ask who has it open."""
+        """Raises DatabaseUnusableError if another program has changed the schema meanwhile."""
         found = self._connection.execute("PRAGMA user_version").get
         if found != self._schema:
             msg = (
@@ -164,9 +164,9 @@ class Database:
 
     @contextmanager
     def transaction(self, *, durable: bool = True) -> Iterator[None]:
-        """BEGIN IMMEDIATE … COMMIT; rolls back on any error, a failed commit included.
+        """Runs BEGIN IMMEDIATE and COMMIT; rolls back on any error, also of the commit.
 
-        One that is not `durable` survives a crash of ours, and may be lost in a power cut.
+        Without `durable` it survives a crash of the service, but may be lost in a power cut.
         """
         with self.named_errors():
             self._make_durable(full=durable)
@@ -185,7 +185,7 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[None]:
-        """One consistent view for several reads. Keep it short: it holds up the WAL's reuse."""
+        """Runs several reads on one snapshot. Keep it short: until its end the WAL only grows."""
         with self.named_errors():
             self._connection.execute("BEGIN")
             try:
@@ -216,7 +216,7 @@ def must_have_safe_sqlite() -> None:
 
 
 def wal_bytes(path: str) -> int:
-    """How large the write-ahead log of a database is; 0 if there is none."""
+    """Returns the size of the write-ahead log of a database; 0 if there is none."""
     try:
         return os.stat(f"{path}-wal").st_size
     except FileNotFoundError:
@@ -224,18 +224,18 @@ def wal_bytes(path: str) -> int:
 
 
 def close_untouched(connection: apsw.Connection, path: str) -> None:
-    """Closes a file that was refused, without the checkpoint that would write to it."""
+    """Closes a database that was refused, without the checkpoint that would write to it."""
     if wal_bytes(path):
         connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
     connection.close()
 
 
 def _make(path: str) -> None:
-    """Makes the file and its directory if they are not there; refuses what others can write.
+    """Creates the file and its directory if they are missing; refuses what others can write.
 
-    The one place where we open the file ourselves, before SQLite does: it must never exist with
-    the mode that the umask happens to allow. Closing the descriptor is harmless: no lock is held.
-    SQLite gives its side files the owner and the mode of the database.
+    Only here the file is opened without SQLite, so that it has the right mode from the beginning,
+    whatever the umask is. Closing the descriptor is harmless, because no lock is held yet. SQLite
+    gives its side files the owner and the mode of the database.
     """
     permissions.check_database(path)
     try:

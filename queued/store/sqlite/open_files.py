@@ -17,11 +17,11 @@ class OpenFiles:
     """The files of one connection."""
 
     def __init__(self, path: str) -> None:
-        """`path` is the database, which is there and about to be opened."""
+        """`path` is the database, an existing file that is opened next."""
         self._expected = {path: _file_id(path)}
 
     def add_side_files(self, path: str) -> None:
-        """To be called when the connection has read something, and has opened its side files."""
+        """Must be called after the first read, when SQLite has opened the side files."""
         for side in (f"{path}-wal", f"{path}-shm"):
             self._expected[side] = _file_id(side)
 
