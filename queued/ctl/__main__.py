@@ -168,8 +168,12 @@ def _run(argv: list[str], busy_limit_s: float) -> int:
 
 def _run_command(leading: list[str], rest: list[str], busy_limit_s: float) -> int:
     words = _command(rest)
+    return _execute(words, leading + rest[len(words.split()) :], busy_limit_s)
+
+
+def _execute(words: str, argv: list[str], busy_limit_s: float) -> int:
     module = _module(words)
-    arguments = _parse(words, usage_of(words), leading + rest[len(words.split()) :])
+    arguments = _parse(words, usage_of(words), argv)
     if arguments.flag("--help"):
         return _help(words.split())
     if arguments.flag("--version"):
