@@ -28,7 +28,8 @@ def _show(context: Context, name: str) -> int:
     if context.json:
         (job,) = await_end(context, [seq])
         code = exit_code_of(context.store, job)
-        print_json({**job_record(job), "exit_code": code})
+        last = context.store.last_attempts([job]).get(seq)
+        print_json({**job_record(job, last), "exit_code": code})
         return code
     job = follow(context, Printer(context.store, seq, (1, 2), write_to_own_stream))
     _report_end(context.store, job)

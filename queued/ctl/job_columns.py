@@ -67,7 +67,7 @@ def _of_last(text: Callable[[Attempt], object | None]) -> Callable[[JobRow], str
 
 def _what(row: JobRow) -> str:
     reason = why(row.job)
-    return escaped(f"{row.job.command}  ← {reason}" if reason else row.job.command)
+    return f"{row.job.command}  ← {reason}" if reason else row.job.command
 
 
 COLUMNS = {
@@ -92,8 +92,8 @@ COLUMNS = {
     ),
     "exit": JobColumn("EXIT", 4, _of_last(lambda last: last.exit_code)),
     "outcome": JobColumn("OUTCOME", 11, _of_last(lambda last: last.outcome)),
-    "command": JobColumn("COMMAND", 20, lambda row: escaped(row.job.command)),
-    "why": JobColumn("WHY", 20, lambda row: escaped(why(row.job))),
+    "command": JobColumn("COMMAND", 20, lambda row: row.job.command),
+    "why": JobColumn("WHY", 20, lambda row: why(row.job)),
 }
 _TABLE_COLUMNS = {**COLUMNS, "what": JobColumn("COMMAND / WHY", 20, _what)}
 
@@ -124,7 +124,7 @@ class JobTable:
 
     def line(self, row: JobRow) -> str:
         """Returns a job as one line, of which only the end is cut."""
-        cells = [column.text(row) for column in self._columns]
+        cells = [escaped(column.text(row)) for column in self._columns]
         if self._fits_what and len(cells[-1]) > _MIN_WHAT:
             room = self._width - display_width(self._padded(cells)) - 2
             cells[-1] = _fitted(row.job, cells[-1], room)

@@ -14,6 +14,7 @@ from queued.ctl.context import Context
 from queued.ctl.job_columns import COLUMNS, JobRow, JobTable, requested_columns
 from queued.ctl.json_records import job_record
 from queued.ctl.render import (
+    escaped,
     json_text,
     print_err,
     print_json_array,
@@ -23,6 +24,7 @@ from queued.ctl.render import (
     uses_color,
 )
 
+_PAGE = 500
 _ENDED = (Label.DEAD, Label.CANCELLED, Label.COMPLETED)
 _PARTS_OF_PENDING = (Label.SCHEDULED, Label.FAILED)
 _SYNONYMS = {
@@ -67,19 +69,19 @@ def print_jobs(
     selection = _selection(arguments, labels)
     form = "json" if context.json else arguments.text("--output") or ""
     if form == "json":
-        print_json_array(job_record(job) for job in _matching(context, selection))
+        print_json_array(_records(context, selection))
     elif form == "jsonl":
-        for job in _matching(context, selection):
-            print_out(json_text(job_record(job)))
+        for record in _records(context, selection):
+            print_out(json_text(record))
     elif arguments.flag("--quiet"):
         for job in _matching(context, selection):
-            print_out(job.id)
+            print_out(escaped(job.id))
     elif form == "tsv":
         names = list(COLUMNS)
         print_out("\t".join(names))
         for job in _matching(context, selection):
             row = JobRow(job, context.store, selection.now_ms)
-            print_out("\t".join(COLUMNS[name].text(row) for name in names))
+            print_out("\t".join(escaped(COLUMNS[name].text(row)) for name in names))
     else:
         _print_table(context, arguments, selection, requested_columns(form) or columns)
     return Exit.DONE
@@ -126,6 +128,14 @@ def _matching(context: Context, wanted: Selection) -> Iterator[Job]:
     if wanted.sort != "enqueued":
         jobs = iter(sorted(jobs, key=_SORT_KEYS[wanted.sort], reverse=wanted.reverse))
     return islice(jobs, wanted.limit)
+
+
+def _records(context: Context, wanted: Selection) -> Iterator[dict[str, object]]:
+    """Yields the matching jobs as JSON objects; the last runs are read page by page."""
+    jobs = _matching(context, wanted)
+    while page := list(islice(jobs, _PAGE)):
+        last = context.store.last_attempts(page)
+        yield from (job_record(job, last.get(job.seq)) for job in page)
 
 
 def _merged(context: Context, wanted: Selection, limit: int | None) -> Iterator[Job]:

@@ -1,13 +1,13 @@
 """Jobs, attempts and services as `--json` prints them; times are ISO 8601 in UTC."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from queued.core.model import Attempt, Instance, Job, WorkerStatus
 from queued.core.times import iso
 
 
-def job_record(job: Job) -> dict[str, object]:
-    """Returns a job; `state` is its label, for example `scheduled`."""
+def job_record(job: Job, last: Attempt | None) -> dict[str, object]:
+    """Returns a job with the end of its last run; `state` is its label, for example `scheduled`."""
     return {
         "id": job.id,
         "command": job.command,
@@ -20,15 +20,20 @@ def job_record(job: Job) -> dict[str, object]:
         "next_run_at": iso(job.next_run_at_ms),
         "created_at": iso(job.created_ms),
         "updated_at": iso(job.updated_ms),
+        "started_at": None if last is None else iso(last.started_ms),
+        "ended_at": None if last is None else _moment(last.ended_ms),
+        "ran_seconds": None if last is None else _seconds(last.ran_ms),
+        "outcome": None if last is None else last.outcome,
+        "exit_code": None if last is None else last.exit_code,
         "last_error": job.last_error,
         "options": job.options.given(),
     }
 
 
-def full_record(job: Job, attempts: Iterable[Attempt]) -> dict[str, object]:
+def full_record(job: Job, attempts: Sequence[Attempt]) -> dict[str, object]:
     """Returns a job with all its attempts."""
     return {
-        **job_record(job),
+        **job_record(job, attempts[-1] if attempts else None),
         "cancel_requested_at": _moment(job.cancel_requested_ms),
         "attempts_history": [attempt_record(attempt) for attempt in attempts],
     }

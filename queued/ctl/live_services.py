@@ -1,7 +1,6 @@
 """Which services serve the database now, and the warning for users when none does."""
 
 import math
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from queued.core.errors import QueuedError
@@ -27,10 +26,12 @@ def live_instances(context: "Context") -> "list[Instance]":
 
 
 def warn_without_service(context: "Context") -> None:
-    """Prints a warning if no service runs. An error of this check changes no result."""
-    with suppress(QueuedError, OSError):
+    """Prints a warning if no service runs. An error of this check is printed, too, not raised."""
+    try:
         if not live_instances(context):
             print_err(NO_SERVICE)
+    except (QueuedError, OSError) as error:
+        print_err(f"queuectl: cannot tell whether a service runs: {error}")
 
 
 class ServiceWarning:

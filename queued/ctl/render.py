@@ -4,6 +4,7 @@ Control characters of commands, output and names are escaped, so that none reach
 """
 
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -14,6 +15,8 @@ from queued.core.errors import UsageError
 ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
 MIN_WIDTH = 12  # the narrowest cell that is worth showing
 _UNLIMITED = 1_000_000  # the width of a table that no terminal shows
+# C1 controls, and characters that hide or reorder text; JSON itself escapes only C0 controls.
+_INVISIBLE = re.compile("[\x80-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
 _COLORS = {"processing": 36, "failed": 33, "dead": 31, "completed": 32, "cancelled": 90}
 
 
@@ -59,7 +62,12 @@ def json_text(value: object, indent: int | None = None) -> str:
     import json
 
     plain = (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
-    return json.dumps(value, ensure_ascii=plain, indent=indent)
+    text = json.dumps(value, ensure_ascii=plain, indent=indent)
+    return text if text.isascii() else _INVISIBLE.sub(_json_escape, text)
+
+
+def _json_escape(found: re.Match[str]) -> str:
+    return f"\\u{ord(found[0]):04x}"
 
 
 def print_json_array(values: Iterable[object]) -> None:
@@ -152,14 +160,14 @@ def row_lines(columns: Sequence[Column], cells: Sequence[str], width: int) -> It
 
     The first cell, an id, is never cut. The last cell is cut to the width that is left.
     """
-    first, *others = cells
+    first, *others = map(escaped, cells)
     if display_width(first) > columns[0].width:
         yield first
         first = ""
     line = _padded(first, columns[0])
     for column, cell in zip(columns[1:-1], others[:-1], strict=True):
         line += "  " + _padded(cell, column)
-    last, room = escaped(others[-1]), width - display_width(line) - 2
+    last, room = others[-1], width - display_width(line) - 2
     if room >= MIN_WIDTH or display_width(last) <= room:
         yield _joined([line, truncate(last, room)])
     else:

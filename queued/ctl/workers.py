@@ -12,6 +12,7 @@ from queued.ctl.context import Context
 from queued.ctl.live_services import NO_SERVICE, live_instances
 from queued.ctl.render import (
     Column,
+    escaped,
     heading,
     print_err,
     print_json,
@@ -157,8 +158,8 @@ def _service_lines(
     instance: Instance, workers: Sequence[WorkerStatus], now: int, width: int
 ) -> Iterator[str]:
     stopping = ", stopping" if instance.stop_requested_ms else ""
-    yield f"{instance.id}: pid {instance.pid}, queued {instance.version}{stopping}"
-    yield f"  on {instance.host} since {iso(instance.started_ms)}"
+    yield escaped(f"{instance.id}: pid {instance.pid}, queued {instance.version}{stopping}")
+    yield f"  on {escaped(instance.host)} since {iso(instance.started_ms)}"
     yield heading(WORKER_COLUMNS, width)
     for worker in workers:
         if worker.instance == instance.id:

@@ -69,6 +69,10 @@ class Store(Protocol):
         """Returns all runs of a job, first to last."""
         ...
 
+    def last_attempts(self, jobs: Sequence[Job]) -> dict[int, Attempt]:
+        """Returns the last run of each job by the job's row; a job that has not run has none."""
+        ...
+
     def list(self, wanted: JobFilter, *, limit: int | None = None) -> Iterator[Job]:
         """Yields jobs in the order of enqueueing; between pages no transaction is open."""
         ...

@@ -20,6 +20,7 @@ WIDE_ID = "w" * 64
 FIELDS = {
     *("id", "command", "state", "queue", "priority", "attempts", "max_retries", "runs"),
     *("next_run_at", "created_at", "updated_at", "last_error", "options"),
+    *("started_at", "ended_at", "ran_seconds", "outcome", "exit_code"),
 }
 
 

@@ -159,7 +159,7 @@ class Rescuer:
             noted or {},
             self._cgroups,
             self._others.runs_lock(instance),
-            within_s=_KILLING_AGAIN_S if instance.id in self._again_s else _KILLING_S,
+            within_s=_KILLING_AGAIN_S if instance.id in self._retry_at_s else _KILLING_S,
         )
         if not killed.complete:
             self._refuse(instance, killed.left)

@@ -125,10 +125,14 @@ class SqliteStore:
     def attempts(self, job: int) -> Sequence[Attempt]:
         """See `Store.attempts`."""
         with self._database.named_errors():
-            return [
-                Attempt(*row)._replace(outcome=Outcome(row[5]) if row[5] else None)
-                for row in self._database.rows("attempts", job=job)
-            ]
+            return [_attempt(row) for row in self._database.rows("attempts", job=job)]
+
+    def last_attempts(self, jobs: Sequence[Job]) -> dict[int, Attempt]:
+        """See `Store.last_attempts`."""
+        runs = [{"job": job.seq, "number": job.runs} for job in jobs if job.runs]
+        with self._database.reading():
+            rows = self._database.rows_each("last_attempt", runs)
+        return {row[0]: _attempt(row[1:]) for row in rows}
 
     def list(self, wanted: JobFilter, *, limit: int | None = None) -> Iterator[Job]:
         """See `Store.list`."""
@@ -287,6 +291,10 @@ def _list_statement(wanted: JobFilter) -> tuple[str, dict[str, str | int | None]
         "queue": wanted.queue,
         "due": wanted.after_ms,
     }
+
+
+def _attempt(row: Row) -> Attempt:
+    return Attempt(*row)._replace(outcome=Outcome(row[5]) if row[5] else None)
 
 
 def _job(row: Row) -> Job:

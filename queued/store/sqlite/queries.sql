@@ -7,6 +7,10 @@
 seq, id, queue, priority, command, options, state, label, next_run_at, attempts, max_retries, runs,
     cancel_requested_at, last_error, created_at, updated_at
 
+-- run --
+number, instance, worker, started_at, ended_at, outcome, exit_code, signal, error,
+    ran_ms, cpu_ms, peak_kib, stdout_bytes, stderr_bytes
+
 -- enqueue --
 -- No guard: the unique index on id refuses a second job with the same id.
 INSERT INTO jobs (id, queue, priority, command, options, state, ready, next_run_at,
@@ -233,9 +237,11 @@ SELECT {job} FROM jobs WHERE state = 'completed' AND seq < :after AND (:queue IS
 ORDER BY seq DESC LIMIT :limit;
 
 -- attempts --
-SELECT number, instance, worker, started_at, ended_at, outcome, exit_code, signal, error,
-       ran_ms, cpu_ms, peak_kib, stdout_bytes, stderr_bytes
-FROM attempts WHERE job = :job ORDER BY number;
+SELECT {run} FROM attempts WHERE job = :job ORDER BY number;
+
+-- last_attempt --
+-- One run. By the primary key.
+SELECT job, {run} FROM attempts WHERE job = :job AND number = :number;
 
 -- output --
 -- A page of one stream's pieces from a position on. By the primary key.
