@@ -8,6 +8,7 @@ of the product knows of either.
 
 import atexit
 import errno
+import fcntl
 import itertools
 import os
 import sys
@@ -34,6 +35,7 @@ def _put(owner: Any, name: str, value: object) -> None:
 def _install(fault: Fault) -> None:
     disk = Disk()
     disk.fault = fault
+    _put(disk, "write_down", lambda _event: None)
     atexit.register(disk.unregister)  # and it is kept until then
 
 
@@ -56,6 +58,15 @@ def sometimes(share: str) -> None:
         return apsw.FullError() if next(calls) * 7919 % 1000 < int(share) else None
 
     _install(fault)
+
+
+def log_to(path: str) -> None:
+    """What the program prints goes to this FIFO, which takes no more than one page."""
+    fifo = os.open(path, os.O_WRONLY)
+    fcntl.fcntl(fifo, fcntl.F_SETPIPE_SZ, 4096)
+    for descriptor in (1, 2):
+        os.dup2(fifo, descriptor)
+    os.close(fifo)
 
 
 def no_process(count: str) -> None:
@@ -150,7 +161,7 @@ def quits_first(argument: str) -> None:
 ALTERATIONS: dict[str, Callable[[str], None]] = DEFECTS | {
     alteration.__name__: alteration
     for alteration in (
-        full, sometimes, no_process, no_fork, clock, refused_news, refused_shift, tripwire,
+        full, sometimes, log_to, no_process, no_fork, clock, refused_news, refused_shift, tripwire,
         quits_first,
     )
 }  # fmt: skip

@@ -40,7 +40,7 @@ def _torture(directory: Path, given: argparse.Namespace) -> list[str]:
     try:
         known = torture.run(given.seconds)
     finally:
-        torture.queue.close()
+        torture.services.close()
     broken = check(known)
     print(report(torture, known, broken))
     return broken

@@ -215,7 +215,15 @@ def _left_behind(history: History) -> Iterator[str]:
     yield from history.alive
 
 
+def _ended_wrongly(history: History) -> Iterator[str]:
+    """A service ends only if it is killed, stopped, or loses its lock file or its database."""
+    for end in history.ends:
+        if end.exit_code not in end.allowed:
+            yield f"{end.service} ended with {end.exit_code}, not with {sorted(end.allowed)}"
+
+
 RULES: tuple[Callable[[History], Iterator[str]], ...] = (
     _damaged, _lost, _invented, _unfinished, _miscounted, _illegal, _changed, _twice, _overlapping,
     _untold, _early, _uncancelled, _miscounted_labels, _unprinted, _left_behind,
+    _ended_wrongly,
 )  # fmt: skip

@@ -48,6 +48,15 @@ class Witness:
     signal: str | None
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ServiceEnd:
+    """How a service has ended, and the exit codes that what was done to it allows."""
+
+    service: str
+    exit_code: int
+    allowed: frozenset[int]
+
+
 @dataclass(kw_only=True, slots=True)
 class History:
     """All that the checker judges by."""
@@ -66,6 +75,7 @@ class History:
     retried: dict[str, list[int]] = field(default_factory=dict)  # runs before each full budget
     prints: dict[str, bytes] = field(default_factory=dict)  # what a job prints, if all of it runs
     alive: list[str] = field(default_factory=list)  # processes of commands that outlived their run
+    ends: list[ServiceEnd] = field(default_factory=list)
 
 
 def read(path: str, traces: Path) -> History:

@@ -2,6 +2,7 @@
 
 import json
 import random
+import shlex
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -12,6 +13,14 @@ from tests.process import headless
 from tests.torture.history import traced
 
 _PRINTED = {lines: "".join(f"{n}\n" for n in range(1, lines + 1)).encode() for lines in (3, 9000)}
+
+# Nothing but root may look into it.
+_NOT_DUMPABLE = shlex.join(
+    [
+        *(sys.executable, "-S", "-c"),
+        "import ctypes, time; ctypes.CDLL(None).prctl(4, 0, 0, 0, 0); time.sleep(60)",
+    ]
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,6 +88,8 @@ class Orders:
             ("setsid sleep 60 & sleep 0.1", b""),
             ("(trap '' TERM; sleep 60) & exit 0", b""),
             (f"(env -i setsid sleep 60 >/dev/null 2>&1 &) ; sleep {nap}", b""),
+            (f"({_NOT_DUMPABLE} >/dev/null 2>&1 &) ; sleep {nap}", b""),
+            (f"env -i setsid {_NOT_DUMPABLE} & sleep {nap}", b""),
             ("true; " + headless.command(self._directory / f"headless.{self._made}"), b""),
             (f"for n in 1 2 3; do (sleep {nap}) & done; wait", b""),
         ]

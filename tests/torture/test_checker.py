@@ -12,7 +12,7 @@ from queued.core.job_options import JobOptions
 from queued.core.model import Attempt, Job, Label, Outcome, State
 from queued.store.sqlite.client_store import SqliteStore
 from tests.torture import checker
-from tests.torture.history import History, Mark, Witness, read
+from tests.torture.history import History, Mark, ServiceEnd, Witness, read
 
 
 def _job(name: str, state: State, **changes: Any) -> Job:
@@ -65,6 +65,7 @@ def _history() -> History:
         seen=[OK, OK],
         cancelled={"gone"},
         prints={"good": b"hello\n"},
+        ends=[ServiceEnd(service="log.0", exit_code=0, allowed=frozenset({0, 74}))],
     )
 
 
@@ -97,6 +98,7 @@ def _set_trace(name: str, *marks: Mark) -> Callable[[History], None]:
 
 OTHER = Witness(job="good", attempt=1, outcome="lost", exit_code=None, signal=None)
 OVERLAP = Mark(word="overlap", attempt=2, pid=1, at_cs=25)
+KILLED = frozenset({-9})
 
 WRONG: list[tuple[str, Callable[[History], None]]] = [
     ("damaged", _set("damage", ["a page is never used"])),
@@ -129,6 +131,7 @@ WRONG: list[tuple[str, Callable[[History], None]]] = [
     ("miscounted_labels", _set("counts", {"completed": 2, "dead": 1})),
     ("unprinted", _set("output", {("good", 1): b"hell"})),
     ("left_behind", _set("alive", ["sleep 100"])),
+    ("ended_wrongly", _set("ends", [ServiceEnd(service="log.0", exit_code=0, allowed=KILLED)])),
 ]
 
 

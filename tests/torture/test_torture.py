@@ -24,7 +24,7 @@ def torture(tmp_path: Path) -> Iterator[Torture]:
     try:
         yield made
     finally:
-        made.queue.close()
+        made.services.close()
 
 
 @pytest.mark.timeout(SECONDS + 240)

@@ -1,0 +1,170 @@
+"""The services of a torture: how each is started, which processes are stopped, how each may end.
+
+Services differ in the path of the database (its own or a symlink), in the number of workers and
+in the log: a file, or a pipe whose reader can be stopped. All are on a disk that is full while a
+file is there, and each has a conf file of its own.
+"""
+
+import contextlib
+import math
+import os
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from queued.core.errors import Exit
+from queued.service.linux import procfs
+from tests.service import Queue, Service, eventually
+from tests.torture.history import ServiceEnd
+
+_END_S = 60.0
+
+
+@dataclass(kw_only=True, slots=True, eq=False)
+class TorturedService:
+    """A service, with the exit codes that are right after what was done to it."""
+
+    service: Service
+    conf: Path
+    log_reader: subprocess.Popen[bytes] | None = None
+    allowed: set[int] = field(default_factory=set)
+    terms: int = 0
+    evicted: bool = False
+
+    @property
+    def alive(self) -> bool:
+        """Whether its supervisor runs."""
+        return self.service.process.poll() is None
+
+    @property
+    def children(self) -> list[tuple[int, int]]:
+        """Slot and pid of each living child."""
+        started = self.service.logged("child.started")
+        living = {process.pid for process in procfs.descendants(self.service.pid)}
+        pids = {int(line["child_pid"]): int(line["slot"]) for line in started}
+        return [(slot, pid) for pid, slot in pids.items() if pid in living]
+
+    def expect(self, number: int) -> None:
+        """Notes that a signal was sent to the supervisor."""
+        if number == signal.SIGKILL:
+            self.allowed.add(-signal.SIGKILL)
+        elif number == signal.SIGTERM:
+            self.terms += 1
+            self.allowed.add(Exit.DONE)
+            if self.terms > 2:  # everything is killed, whether or not it is recorded
+                self.allowed.add(Exit.IO)
+
+    def evict(self, code: Exit) -> None:
+        """Notes that something was removed without which the service has to end."""
+        self.allowed.add(code)
+        self.evicted = True
+
+
+class TorturedServices:
+    """All services that were started on one database, the ended ones included."""
+
+    def __init__(self, directory: Path, queue: Queue, dice: random.Random) -> None:
+        self.queue = queue
+        self.full = directory / "full"  # the disk is full while this file is there
+        self.all: list[TorturedService] = []
+        self._directory = directory
+        self._dice = dice
+        link = directory / "link.db"
+        link.symlink_to(queue.path)
+        self._linked = Queue(queue.directory, str(link))
+        self._linked.services = queue.services
+        self._stopped: list[tuple[float, int]] = []  # until when, and the pid
+
+    @property
+    def serving(self) -> list[TorturedService]:
+        """Those whose supervisor runs."""
+        return [service for service in self.all if service.alive]
+
+    def start(self) -> None:
+        """Starts one more and waits until it has begun or ended."""
+        n = len(self.all)
+        conf = self._directory / f"conf.{n}"
+        conf.touch(0o600)
+        fifo = None
+        alterations = [f"full={self.full}"]
+        if self._dice.random() < 0.3:
+            fifo = self._directory / f"fifo.{n}"
+            os.mkfifo(fifo)
+            alterations.append(f"log_to={fifo}")
+        service = self._dice.choice((self.queue, self._linked)).spawn(
+            *("--config", str(conf)),
+            workers=self._dice.choice((4, 12)),  # with 12 some are spared where processors are few
+            program=("-m", "tests.crash.fault_injection", *alterations, "queued"),
+        )
+        started = TorturedService(service=service, conf=conf)
+        self.all.append(started)
+        if fifo is not None:
+            with service.log_path.open("ab") as log:
+                started.log_reader = subprocess.Popen(["cat", fifo], stdout=log)
+        eventually(
+            lambda: service.logged("service.started") or not started.alive, "service.started"
+        )
+
+    def stop(self, pids: Collection[int], seconds: float) -> None:
+        """Stops processes for so long."""
+        until_s = time.monotonic() + seconds
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGSTOP)
+                self._stopped.append((until_s, pid))
+
+    def resume(self, now_s: float = math.inf) -> None:
+        """Resumes the processes that were stopped until this time or an earlier one."""
+        for stopped in [stopped for stopped in self._stopped if stopped[0] <= now_s]:
+            self._stopped.remove(stopped)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(stopped[1], signal.SIGCONT)
+
+    def wait_for_evicted(self) -> None:
+        """Waits until each service has ended that has lost its lock file or its database."""
+        for service in self.all:
+            if service.evicted:
+                service.service.ended(_END_S)
+
+    def end(self) -> None:
+        """Stops all; a log that is not read meanwhile must not delay that."""
+        readers = [one.log_reader for one in self.all if one.log_reader is not None]
+        self.stop([reader.pid for reader in readers if reader.poll() is None], _END_S)
+        for service in self.serving:
+            service.expect(signal.SIGTERM)
+            service.service.process.send_signal(signal.SIGTERM)
+        for service in self.all:
+            service.service.ended(_END_S)
+        self.resume()
+        for reader in readers:
+            reader.wait(_END_S)
+        eventually(
+            lambda: not [own for service in self.all for own in service.service.own()],
+            "all processes of the services are gone",
+            _END_S,
+        )
+
+    def ends(self) -> list[ServiceEnd]:
+        """How each has ended, and how it may have."""
+        return [
+            ServiceEnd(
+                service=service.service.log_path.name,
+                exit_code=service.service.ended(_END_S),
+                allowed=frozenset(service.allowed),
+            )
+            for service in self.all
+        ]
+
+    def close(self) -> None:
+        """Kills what still runs."""
+        self.resume()
+        for service in self.all:
+            if service.log_reader is not None:
+                service.log_reader.kill()
+                service.log_reader.wait()
+        self._linked.store.close()
+        self.queue.close()
