@@ -137,7 +137,7 @@ class Queue:
     def close(self) -> None:
         """Kills what still runs, and checks that nothing was left behind."""
         for service in self.services:
-            service.kill_all()
+            service.clean_up()
         self.store.close()
 
 
@@ -230,7 +230,7 @@ class Service:
             and self.queue.path.encode() in _words(process.pid)
         ]
 
-    def kill_everything(self) -> None:
+    def kill_instance(self) -> None:
         """kill -9 of the supervisor, the dispatcher and all workers at once, commands excepted."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGSTOP)  # first, and for sure: it lets none go on
@@ -253,10 +253,10 @@ class Service:
         except subprocess.TimeoutExpired:
             raise AssertionError(self.log_path.read_text()) from None
 
-    def kill_all(self) -> None:
+    def clean_up(self) -> None:
         """For the end of a test: nothing of it survives."""
         marks = [mark for line in self.logged("service.started") if (mark := line["instance"])]
-        self.kill_everything()
+        self.kill_instance()
         for mark in marks:
             for found in run_mark.marked_processes(mark):
                 procfs.send_signal(found.process, signal.SIGKILL)

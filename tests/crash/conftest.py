@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.kill_scenario import Scene, played
+from tests.crash.kill_scenario import KillScenario, temporary_scenario
 from tests.service import Queue
 
 
@@ -22,7 +22,7 @@ def queue(tmp_path: Path) -> Iterator[Queue]:
 
 
 @pytest.fixture
-def scene(tmp_path: Path) -> Iterator[Scene]:
+def scenario(tmp_path: Path) -> Iterator[KillScenario]:
     """A queue whose commands leave a trace."""
-    with played(tmp_path) as made:
+    with temporary_scenario(tmp_path) as made:
         yield made

@@ -23,7 +23,7 @@ from queued.service.dispatcher.clock_shift import ClockShift
 from queued.service.linux import wall_timer
 from queued.service.worker.worker import Worker
 from queued.store.sqlite.dispatcher_store import SqliteLedger
-from tests.crash.faulty_vfs import Disk, Fault
+from tests.crash.faulty_vfs import Fault, FaultyVfs
 from tests.crash.kill_points import POINTS, arm, run, stop_service
 from tests.crash.mutants import DEFECTS
 
@@ -33,9 +33,9 @@ def _put(owner: Any, name: str, value: object) -> None:
 
 
 def _install(fault: Fault) -> None:
-    disk = Disk()
+    disk = FaultyVfs()
     disk.fault = fault
-    _put(disk, "write_down", lambda _event: None)
+    _put(disk, "record_event", lambda _event: None)
     atexit.register(disk.unregister)  # and it is kept until then
 
 

@@ -1,9 +1,9 @@
-"""A disk that can lose its power and refuse its service: a VFS of SQLite over the real one.
+"""A VFS of SQLite over the real one that records all calls and can fail them.
 
-It writes down all that SQLite does to its files, in order. `Platter` plays that back and says what
-a power cut at any moment may have left: whatever was not synced is there or not, in any choice,
-sectors torn, names of files too. The index of the WAL is shared memory of the real VFS and is no
-part of it: after a cut SQLite makes it anew from the WAL.
+`FaultyVfs` records what SQLite does to its files, in order. `DiskModel` replays these events and
+returns the files that a power cut at any moment may leave: writes, truncations and directory
+entries that were not synced survive or not, in any choice, and sectors may be torn. The index of
+the WAL is shared memory of the real VFS and not recorded: after a power cut SQLite rebuilds it.
 """
 
 import os
@@ -21,7 +21,7 @@ _SYNCS_NAMES = apsw.SQLITE_OPEN_MAIN_JOURNAL | apsw.SQLITE_OPEN_WAL  # of the di
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One thing that was done to a file, or a `note` of what was known by then."""
+    """A change of a file, or a `note` that a test puts between the changes."""
 
     kind: str
     name: str = ""
@@ -33,59 +33,59 @@ class Event:
 Fault = Callable[[str, str], Exception | None]
 
 
-class Disk(apsw.VFS):
+class FaultyVfs(apsw.VFS):
     """The default VFS of this process while it is installed. `fault` may refuse any call."""
 
     def __init__(self) -> None:
         self.name = f"disk-{id(self)}"
         self.events: list[Event] = []
         self.fault: Fault | None = None
-        self.careless = False  # no sync reaches the real disk
+        self.skips_syncs = False  # no sync reaches the real disk
         self._known: set[str] = set()
         super().__init__(self.name, "unix", makedefault=True)
 
     def move(self, old: str, new: str, *, kept: bool = False) -> None:
-        """A file has a new name, and its old one only if that was `kept`."""
-        self.write_down(Event("link" if kept else "rename", _base(old), note=_base(new)))
+        """Records that a file was renamed, or linked if the old name was `kept`."""
+        self.record_event(Event("link" if kept else "rename", _base(old), note=_base(new)))
         self._known.add(new)
         if not kept:
             self._known.discard(old)
 
     def remove(self, path: str) -> None:
-        """A file has lost its name."""
+        """Records that a file was deleted."""
         self._known.discard(path)
-        self.write_down(Event("delete", _base(path)))
+        self.record_event(Event("delete", _base(path)))
 
     def sync_names(self) -> None:
-        """The directory is on the disk."""
-        self.write_down(Event("names"))
+        """Records that the directory was synced."""
+        self.record_event(Event("names"))
 
     def note(self, what: object) -> None:
-        """Something that is known to have happened by now."""
+        """Puts a note of the test between the events."""
         self.events.append(Event("note", note=what))
 
     def call(self, kind: str, name: str) -> None:
-        """Before each call: raises what is to go wrong."""
+        """Raises the fault that the test wants for this call, if any. Called before each call."""
         error = self.fault(kind, name) if self.fault is not None else None
         if error is not None:
             raise error
 
-    def write_down(self, event: Event) -> None:
-        """A thing was done to a file that has a name."""
+    def record_event(self, event: Event) -> None:
+        """Keeps an event, unless its file has no name."""
         if event.name or event.kind == "names":
             self.events.append(event)
 
     def excepthook(self, *_error: Any) -> bool:
-        """SQLite gets the code; nobody else need know."""
+        """Prints nothing: SQLite gets the error code."""
         return True
 
     def xOpen(self, name: str | apsw.URIFilename | None, flags: list[int]) -> apsw.VFSFile:  # noqa: N802
         path = name.filename() if isinstance(name, apsw.URIFilename) else name or ""
         self.call("open", _base(path))
         opened = _File(self, name, path, flags)
-        if path and path not in self._known:  # a file without a name is nobody's after a cut
+        if path and path not in self._known:  # no program finds a file without a name after a cut
             self._known.add(path)
-            self.write_down(Event("create", _base(path)))
+            self.record_event(Event("create", _base(path)))
         return opened
 
     def xDelete(self, path: str, sync: bool) -> None:  # noqa: N802, FBT001
@@ -93,12 +93,12 @@ class Disk(apsw.VFS):
         super().xDelete(path, sync)
         self.remove(path)
         if sync:
-            self.write_down(Event("names"))
+            self.record_event(Event("names"))
 
 
 class _File(apsw.VFSFile):
     def __init__(
-        self, disk: Disk, name: str | apsw.URIFilename | None, path: str, flags: list[int]
+        self, disk: FaultyVfs, name: str | apsw.URIFilename | None, path: str, flags: list[int]
     ) -> None:
         self._disk = disk
         self._name = _base(path)
@@ -112,21 +112,21 @@ class _File(apsw.VFSFile):
     def xWrite(self, content: Any, offset: int) -> None:  # noqa: N802
         self._disk.call("write", self._name)
         super().xWrite(content, offset)
-        self._disk.write_down(Event("write", self._name, offset, bytes(content)))
+        self._disk.record_event(Event("write", self._name, offset, bytes(content)))
 
     def xTruncate(self, size: int) -> None:  # noqa: N802
         self._disk.call("truncate", self._name)
         super().xTruncate(size)
-        self._disk.write_down(Event("truncate", self._name, size))
+        self._disk.record_event(Event("truncate", self._name, size))
 
     def xSync(self, flags: int) -> None:  # noqa: N802
         self._disk.call("sync", self._name)
-        if not self._disk.careless:
+        if not self._disk.skips_syncs:
             super().xSync(flags)
-        self._disk.write_down(Event("sync", self._name))
+        self._disk.record_event(Event("sync", self._name))
         if self._fresh:
             self._fresh = False
-            self._disk.write_down(Event("names"))
+            self._disk.record_event(Event("names"))
 
 
 def _base(path: str) -> str:
@@ -134,9 +134,9 @@ def _base(path: str) -> str:
 
 
 @contextmanager
-def installed() -> Iterator[Disk]:
-    """A disk that all connections of this process are opened on."""
-    disk = Disk()
+def installed() -> Iterator[FaultyVfs]:
+    """Opens all connections of this process through a `FaultyVfs`."""
+    disk = FaultyVfs()
     try:
         yield disk
     finally:
@@ -145,7 +145,7 @@ def installed() -> Iterator[Disk]:
 
 @dataclass(slots=True)
 class _Content:
-    """A file: what is surely there, and what was done since the last sync."""
+    """A file: the content of the last sync, and the events since then."""
 
     durable: bytearray = field(default_factory=bytearray)
     pending: list[Event] = field(default_factory=list)
@@ -155,14 +155,14 @@ class _Content:
             _apply(self.durable, event, None)
         self.pending.clear()
 
-    def survives(self, dice: random.Random, mood: str) -> bytes:
+    def survives(self, dice: random.Random, survival: str) -> bytes:
         content = bytearray(self.durable)
         kept = dice.randrange(len(self.pending) + 1)
         for number, event in enumerate(self.pending):
-            if mood == "all" or (mood == "first" and number < kept):
+            if survival == "all" or (survival == "first" and number < kept):
                 _apply(content, event, None)
-            elif mood in ("some", "torn") and dice.random() < 0.5:
-                _apply(content, event, dice if mood == "torn" else None)
+            elif survival in ("some", "torn") and dice.random() < 0.5:
+                _apply(content, event, dice if survival == "torn" else None)
         return bytes(content)
 
 
@@ -180,19 +180,20 @@ def _apply(content: bytearray, event: Event, torn: random.Random | None) -> None
         position = stop
 
 
-MOODS = ("none", "all", "first", "some", "torn")
+# Which of the events since the last sync survive a power cut.
+SURVIVALS = ("none", "all", "first", "some", "torn")
 
 
-class Platter:
-    """What is on the disk, event by event."""
+class DiskModel:
+    """The content of the disk, event by event."""
 
     def __init__(self) -> None:
         self._names: dict[str, _Content] = {}  # as programs see it
-        self._durable: dict[str, _Content] = {}  # as the directory on the disk has it
-        self._renaming: list[dict[str, _Content | None]] = []  # what happens all at once
+        self._durable: dict[str, _Content] = {}  # as the synced directory has it
+        self._renaming: list[dict[str, _Content | None]] = []  # not synced yet; each is atomic
 
     def play(self, event: Event) -> None:
-        """The event has happened."""
+        """Applies an event."""
         match event.kind:
             case "create":
                 self._rename({event.name: _Content()})
@@ -215,13 +216,13 @@ class Platter:
         _put(self._names, change)
         self._renaming.append(change)
 
-    def cut(self, dice: random.Random, mood: str) -> dict[str, bytes]:
-        """The files that are found after a power cut now."""
+    def cut(self, dice: random.Random, survival: str) -> dict[str, bytes]:
+        """Returns the files that are there after a power cut now."""
         found = dict(self._durable)
         for change in self._renaming:
-            if mood == "all" or (mood != "none" and dice.random() < 0.5):
+            if survival == "all" or (survival != "none" and dice.random() < 0.5):
                 _put(found, change)
-        return {name: content.survives(dice, mood) for name, content in found.items()}
+        return {name: content.survives(dice, survival) for name, content in found.items()}
 
 
 def _put(names: dict[str, _Content], change: dict[str, _Content | None]) -> None:

@@ -40,7 +40,7 @@ _ENDINGS = (
 )
 
 
-class _Crew:
+class _WorkerPool:
     """As much of a crew as a turn looks at."""
 
     def __init__(self) -> None:
@@ -51,7 +51,7 @@ class _Crew:
         return list(_WORKERS)
 
 
-class Desk:
+class InProcessDispatcher:
     """`committed` is called after each transaction, with whether it must survive a power cut."""
 
     def __init__(
@@ -64,7 +64,7 @@ class Desk:
         self._tell = committed
         self._commits = 0
         self._dice = random.Random(seed)
-        self._pool = _Crew()
+        self._pool = _WorkerPool()
         self._reported: set[tuple[int, int]] = set()
         self.open()
 

@@ -1,4 +1,4 @@
-"""A queue whose commands leave a trace, services that may be armed, and the checker at the end."""
+"""A queue whose commands write a trace, services with a kill point, and the checker at the end."""
 
 import subprocess
 import sys
@@ -12,11 +12,11 @@ from tests.service import Queue, Service, eventually
 from tests.torture import history
 from tests.torture.checker import check
 from tests.torture.history import History, traced
-from tests.torture.log_evidence import announced, outlived
+from tests.torture.log_evidence import logged_results, outliving_processes
 
 
-class Scene:
-    """What was asked for and acknowledged, and where the tripwire says that it has fired."""
+class KillScenario:
+    """The jobs that were asked for and acknowledged; `mark` is made when the kill point fires."""
 
     def __init__(self, directory: Path) -> None:
         self.traces = directory / "traces"
@@ -29,7 +29,7 @@ class Scene:
         self.prints: dict[str, bytes] = {}
 
     def add(self, name: str, command: str, *, prints: bytes = b"", **fields: Any) -> str:
-        """Enqueues a job that leaves a trace; it has a long budget and waits little."""
+        """Enqueues a job that writes a trace; it is retried often and soon."""
         given = {"max_retries": 5, "backoff_base": 1, "backoff_max": 0.05, "kill_grace": 0.2}
         self.asked.add(name)
         self.queue.add(traced(self.traces, command), id=name, **(given | fields))
@@ -39,7 +39,7 @@ class Scene:
         return name
 
     def started(self, name: str) -> list[int]:
-        """The attempts of a job that have begun, as its own trace says."""
+        """Returns the attempts of a job that have begun, from its trace."""
         path = self.traces / f"{name}.trace"
         lines = path.read_text().splitlines() if path.exists() else []
         return [int(line.split()[1]) for line in lines if line.startswith("start ")]
@@ -48,8 +48,8 @@ class Scene:
         """Starts a service, or a program that becomes one, and does not wait."""
         return self.queue.spawn(workers=workers, program=program or ("-m", "queued"))
 
-    def armed(self, point: str, victim: str, *, workers: int = 2) -> Service:
-        """Starts a service in which the first who comes to the point is killed."""
+    def serve_armed(self, point: str, victim: str, *, workers: int = 2) -> Service:
+        """Starts a service in which the first process that reaches the point is killed."""
         assert point in POINTS
         words = ("-m", "tests.crash.kill_points", point, victim, str(self.mark), "queued")
         return self.serve(*words, workers=workers)
@@ -70,18 +70,18 @@ class Scene:
             check=False,
         )
 
-    def tripped(self) -> None:
-        """Waits until somebody was killed at the point."""
-        eventually(self.mark.exists, "the point is come to")
+    def wait_until_killed(self) -> None:
+        """Waits until a process was killed at the point."""
+        eventually(self.mark.exists, "the kill point is reached")
 
     def finish(self, within_s: float = 20) -> History:
-        """Lets all jobs end, stops the services; what is known then."""
+        """Waits for all jobs, stops the services; returns what the checker needs."""
         for name in sorted(self.acknowledged):
             self.queue.wait(name, within_s=within_s)
         return self.known()
 
     def known(self) -> History:
-        """What is known now, once nobody serves any more."""
+        """Stops the services; returns what the checker needs."""
         for service in self.queue.services:
             if service.process.poll() is None:
                 service.stop()
@@ -89,22 +89,22 @@ class Scene:
         known.acknowledged = self.acknowledged
         known.asked = self.asked
         known.prints = self.prints
-        known.announced = announced(self.queue.services)
-        known.alive = outlived(self.traces)
+        known.announced = logged_results(self.queue.services)
+        known.alive = outliving_processes(self.traces)
         return known
 
-    def broken(self, within_s: float = 20) -> list[str]:
-        """Which promises were broken, after all have ended."""
+    def broken_promises(self, within_s: float = 20) -> list[str]:
+        """Returns the broken promises, once all jobs have ended."""
         return check(self.finish(within_s))
 
 
 @contextmanager
-def played(directory: Path) -> Iterator[Scene]:
-    """A scene of which nothing is left, and whose logs are shown if the test fails."""
-    scene = Scene(directory)
+def temporary_scenario(directory: Path) -> Iterator[KillScenario]:
+    """Yields a scenario; kills its processes at the end and prints its logs."""
+    scenario = KillScenario(directory)
     try:
-        yield scene
+        yield scenario
     finally:
-        scene.queue.close()
-        for service in scene.queue.services:
+        scenario.queue.close()
+        for service in scenario.queue.services:
             print(f"--- {service.log_path.name}\n{service.log_path.read_text()[-6000:]}")

@@ -1,4 +1,4 @@
-"""What is found on a disk: in which state the next who opens the files has the database."""
+"""The state in which SQLite recovers a database from the files that a power cut left."""
 
 import hashlib
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from tests.crash.faulty_vfs import installed
 
 
 def rows_of(connection: apsw.Connection) -> str:
-    """All that is stored, as a short text that is different if anything is."""
+    """Returns a digest of all rows of all tables."""
     tables = connection.execute(
         "SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name"
     ).fetchall()
@@ -24,15 +24,15 @@ def rows_of(connection: apsw.Connection) -> str:
 
 
 @contextmanager
-def laid(directory: Path, left: dict[str, bytes]) -> Iterator[None]:
-    """The files are there; afterwards the directory is gone."""
+def files_in_place(directory: Path, left: dict[str, bytes]) -> Iterator[None]:
+    """Makes a directory with these files; deletes it at the end."""
     directory.mkdir(mode=0o700)
     try:
         for name, content in left.items():
             (directory / name).write_bytes(content)
             (directory / name).chmod(0o600)
         with installed() as disk:
-            disk.careless = True
+            disk.skips_syncs = True
             yield
     finally:
         for file in directory.iterdir():
@@ -40,14 +40,14 @@ def laid(directory: Path, left: dict[str, bytes]) -> Iterator[None]:
         directory.rmdir()
 
 
-def find(directory: Path, left: dict[str, bytes]) -> str:
-    """The state in which the next who opens these files finds the database."""
-    with laid(directory, left):
-        return look(str(directory / "queue.db"))
+def recover(directory: Path, left: dict[str, bytes]) -> str:
+    """Opens the database of these files; returns what `read_state` does."""
+    with files_in_place(directory, left):
+        return read_state(str(directory / "queue.db"))
 
 
-def look(path: str) -> str:
-    """The rows, or what is wrong."""
+def read_state(path: str) -> str:
+    """Returns the digest of the rows, or what is wrong with the database."""
     try:
         store = SqliteStore(path)
     except Exception as error:  # noqa: BLE001 - whatever it is, it is wrong

@@ -18,8 +18,8 @@ from queued.core.model import NewJob
 from queued.store.sqlite.busy_handler import BusyHandler
 from queued.store.sqlite.client_store import SqliteStore
 from queued.store.sqlite.maintenance import atomic_rename, backup
-from tests.crash.faulty_vfs import MOODS, Disk, Platter, installed
-from tests.crash.recovered_state import laid, look
+from tests.crash.faulty_vfs import SURVIVALS, DiskModel, FaultyVfs, installed
+from tests.crash.recovered_state import files_in_place, read_state
 from tests.crash.test_disk_faults import FAULTS, Refusals
 
 SEEDS = range(1, 1 + int(os.environ.get("COPY_SEEDS", "2")))
@@ -39,9 +39,9 @@ class Place:
         self.kept = f"{self.path}.old"
         self._add("a", 30)
         backup.backup(self.path, self.copy, PATIENT)
-        self.earlier = look(self.copy)
+        self.earlier = read_state(self.copy)
         self._add("b", 60)
-        self.later = look(self.path)
+        self.later = read_state(self.path)
 
     def _add(self, letter: str, count: int) -> None:
         store = SqliteStore(self.path, PATIENT)
@@ -81,7 +81,7 @@ class Place:
         def state(name: str) -> str:
             if here.get(name) == NOTES:
                 return "notes"
-            found = look(str(directory / name)) if name in here else "nothing"
+            found = read_state(str(directory / name)) if name in here else "nothing"
             return known.get(found, found)
 
         allowed = _ALLOWED[self.case]
@@ -110,10 +110,10 @@ _ALLOWED = {
 
 
 @pytest.fixture
-def disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Disk]:
+def disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyVfs]:
     """A disk that also learns of the names that are given and taken without SQLite."""
     with installed() as made:
-        made.careless = True
+        made.skips_syncs = True
         rename, link, unlink = os.rename, os.link, os.unlink
 
         def moving(plain: Callable[[str, str], None], *, kept: bool) -> Callable[[str, str], None]:
@@ -146,13 +146,13 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Disk]:
 
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("case", _ALLOWED)
-def test_the_power_is_cut(tmp_path: Path, disk: Disk, case: str, seed: int) -> None:
+def test_the_power_is_cut(tmp_path: Path, disk: FaultyVfs, case: str, seed: int) -> None:
     place = Place(tmp_path / "run", case)
     place.prepare()
     disk.note("begun")
     place.work()
     disk.note("done")
-    events, dice, platter = list(disk.events), random.Random(seed), Platter()
+    events, dice, platter = list(disk.events), random.Random(seed), DiskModel()
     cuts, said = 0, ""
     for event in events:
         if event.kind == "note":
@@ -162,10 +162,10 @@ def test_the_power_is_cut(tmp_path: Path, disk: Disk, case: str, seed: int) -> N
         if not said:
             continue
         cuts += 1
-        mood = dice.choice(MOODS)
-        with laid(tmp_path / "left", platter.cut(dice, mood)):
+        survival = dice.choice(SURVIVALS)
+        with files_in_place(tmp_path / "left", platter.cut(dice, survival)):
             wrong = place.wrong(tmp_path / "left", done=said == "done")
-            assert wrong == [], (cuts, event.kind, event.name, mood)
+            assert wrong == [], (cuts, event.kind, event.name, survival)
     assert cuts > 8
 
 
@@ -179,7 +179,9 @@ REFUSALS: dict[str, tuple[str, Callable[[], Exception]]] = {**FAULTS, "no name":
 @pytest.mark.parametrize("length", [1, 10**9])
 @pytest.mark.parametrize("name", REFUSALS)
 @pytest.mark.parametrize("case", _ALLOWED)
-def test_the_disk_refuses(tmp_path: Path, disk: Disk, case: str, name: str, length: int) -> None:
+def test_the_disk_refuses(
+    tmp_path: Path, disk: FaultyVfs, case: str, name: str, length: int
+) -> None:
     kind, error = REFUSALS[name]
     counted = _refused(tmp_path / "plain", disk, case, Refusals(kind, error, 0, 0))
     for first in range(1, counted + 1, max(1, counted // 7)):
@@ -188,7 +190,7 @@ def test_the_disk_refuses(tmp_path: Path, disk: Disk, case: str, name: str, leng
         assert refusals.refused
 
 
-def _refused(directory: Path, disk: Disk, case: str, refusals: Refusals) -> int:
+def _refused(directory: Path, disk: FaultyVfs, case: str, refusals: Refusals) -> int:
     place = Place(directory, case)
     place.prepare()
     before: dict[str, Any] = {file.name: None for file in directory.iterdir()}

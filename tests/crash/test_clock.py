@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from queued.core import times
-from tests.crash.kill_scenario import Scene
+from tests.crash.kill_scenario import KillScenario
 from tests.service import Service, eventually
 
 HOUR_MS = 3_600_000
@@ -26,9 +26,9 @@ JUMPS = (HOUR_MS, -HOUR_MS, YEAR_MS, -YEAR_MS)
 class Clock:
     """Sets the clock of a service, and wakes it as the kernel does when the clock is set."""
 
-    def __init__(self, scene: Scene) -> None:
-        self._scene = scene
-        self.path = scene.queue.directory.parent / "offset"
+    def __init__(self, scenario: KillScenario) -> None:
+        self._scene = scenario
+        self.path = scenario.queue.directory.parent / "offset"
         self.path.write_text("0")
 
     def serve(self, *others: str) -> Service:
@@ -45,18 +45,20 @@ class Clock:
 
 
 @pytest.fixture
-def clock(scene: Scene) -> Clock:
-    return Clock(scene)
+def clock(scenario: KillScenario) -> Clock:
+    return Clock(scenario)
 
 
 @pytest.mark.parametrize("jump_ms", JUMPS)
-def test_a_running_job_ends_in_its_own_time(scene: Scene, clock: Clock, jump_ms: int) -> None:
+def test_a_running_job_ends_in_its_own_time(
+    scenario: KillScenario, clock: Clock, jump_ms: int
+) -> None:
     service = clock.serve()
-    scene.add("job", "sleep 0.8", timeout=30)
-    eventually(lambda: scene.started("job"))
+    scenario.add("job", "sleep 0.8", timeout=30)
+    eventually(lambda: scenario.started("job"))
     clock.set(jump_ms)
-    assert scene.broken() == []
-    (run,) = scene.queue.attempts("job")
+    assert scenario.broken_promises() == []
+    (run,) = scenario.queue.attempts("job")
     assert run.outcome == "exit"
     assert run.ran_ms is not None
     assert 700 < run.ran_ms < 10_000
@@ -64,63 +66,65 @@ def test_a_running_job_ends_in_its_own_time(scene: Scene, clock: Clock, jump_ms:
 
 
 @pytest.mark.parametrize("jump_ms", JUMPS)
-def test_a_retry_waits_its_delay(scene: Scene, clock: Clock, jump_ms: int) -> None:
+def test_a_retry_waits_its_delay(scenario: KillScenario, clock: Clock, jump_ms: int) -> None:
     """Neither comes at once nor in a year."""
     service = clock.serve()
-    scene.add("job", "[ $QUEUED_ATTEMPT -gt 1 ]", backoff_base=2, backoff_max=2)
-    _retries_in_time(scene, clock, jump_ms)
+    scenario.add("job", "[ $QUEUED_ATTEMPT -gt 1 ]", backoff_base=2, backoff_max=2)
+    _retries_in_time(scenario, clock, jump_ms)
     assert service.logged("clock.shifted")
 
 
 def test_a_retry_waits_its_delay_though_the_turn_that_saw_it_was_refused(
-    scene: Scene, clock: Clock
+    scenario: KillScenario, clock: Clock
 ) -> None:
     """The disk was full at that very moment: what the turn moved was not moved."""
     service = clock.serve("refused_shift")
-    scene.add("job", "[ $QUEUED_ATTEMPT -gt 1 ]", backoff_base=2, backoff_max=2)
-    _retries_in_time(scene, clock, -HOUR_MS)
+    scenario.add("job", "[ $QUEUED_ATTEMPT -gt 1 ]", backoff_base=2, backoff_max=2)
+    _retries_in_time(scenario, clock, -HOUR_MS)
     assert service.logged("database.refused")
     assert len(service.logged("clock.shifted")) == 1, "not before the commit"
 
 
-def _retries_in_time(scene: Scene, clock: Clock, jump_ms: int) -> None:
-    eventually(lambda: scene.queue.job("job").label == "failed")
+def _retries_in_time(scenario: KillScenario, clock: Clock, jump_ms: int) -> None:
+    eventually(lambda: scenario.queue.job("job").label == "failed")
     failed_s = time.monotonic()
     clock.set(jump_ms)
-    eventually(lambda: len(scene.started("job")) == 2, within_s=15)
+    eventually(lambda: len(scenario.started("job")) == 2, within_s=15)
     assert 1.5 < time.monotonic() - failed_s < 10
-    assert scene.queue.wait("job").label == "completed"
+    assert scenario.queue.wait("job").label == "completed"
 
 
 @pytest.mark.parametrize("jump_ms", [HOUR_MS, YEAR_MS])
-def test_a_time_that_a_user_gave_stays_what_it_is(scene: Scene, clock: Clock, jump_ms: int) -> None:
+def test_a_time_that_a_user_gave_stays_what_it_is(
+    scenario: KillScenario, clock: Clock, jump_ms: int
+) -> None:
     clock.serve()
-    scene.add("job", "true", run_at=(times.now_ms() + HOUR_MS // 2) / 1000)
-    scene.queue.wait(scene.add("first", "true"))
-    assert scene.queue.job("job").label == "scheduled"
+    scenario.add("job", "true", run_at=(times.now_ms() + HOUR_MS // 2) / 1000)
+    scenario.queue.wait(scenario.add("first", "true"))
+    assert scenario.queue.job("job").label == "scheduled"
     clock.set(jump_ms)
-    assert scene.queue.wait("job").label == "completed"
+    assert scenario.queue.wait("job").label == "completed"
 
 
-def test_a_jump_while_nobody_serves(scene: Scene, clock: Clock) -> None:
+def test_a_jump_while_nobody_serves(scenario: KillScenario, clock: Clock) -> None:
     service = clock.serve()
-    scene.add("job", "[ $QUEUED_ATTEMPT -gt 1 ]", backoff_base=2, backoff_max=2)
-    eventually(lambda: scene.queue.job("job").label == "failed")
+    scenario.add("job", "[ $QUEUED_ATTEMPT -gt 1 ]", backoff_base=2, backoff_max=2)
+    eventually(lambda: scenario.queue.job("job").label == "failed")
     assert service.stop() == 0
     clock.set(-HOUR_MS)
     clock.serve()
-    assert scene.queue.wait("job").label == "completed"
+    assert scenario.queue.wait("job").label == "completed"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root for a time namespace")
-def test_a_time_namespace_moves_no_retry(scene: Scene) -> None:
+def test_a_time_namespace_moves_no_retry(scenario: KillScenario) -> None:
     """As for a service in a container that was restored on another machine."""
-    first = scene.serve().ready()
-    scene.add("job", "exit 1", backoff_base=1000, backoff_max=1000)
-    before = scene.queue.wait("job", "failed").next_run_at_ms
+    first = scenario.serve().ready()
+    scenario.add("job", "exit 1", backoff_base=1000, backoff_max=1000)
+    before = scenario.queue.wait("job", "failed").next_run_at_ms
     assert first.stop() == 0
-    second = scene.serve("-c", IN_TIME_NAMESPACE).ready()
-    assert scene.queue.wait(scene.add("other", "cat /proc/uptime")).label == "completed"
-    assert float(scene.queue.output("other").split()[0]) > HOUR_MS / 1000
-    assert scene.queue.job("job").next_run_at_ms == before
+    second = scenario.serve("-c", IN_TIME_NAMESPACE).ready()
+    assert scenario.queue.wait(scenario.add("other", "cat /proc/uptime")).label == "completed"
+    assert float(scenario.queue.output("other").split()[0]) > HOUR_MS / 1000
+    assert scenario.queue.job("job").next_run_at_ms == before
     assert not second.logged("clock.shifted")

@@ -12,11 +12,11 @@ import apsw
 import pytest
 
 from queued.core.errors import Exit, QueuedError
-from tests.crash.faulty_vfs import Disk, installed
-from tests.crash.in_process_dispatcher import Desk
+from tests.crash.faulty_vfs import FaultyVfs, installed
+from tests.crash.in_process_dispatcher import InProcessDispatcher
 from tests.torture import history
 from tests.torture.checker import check
-from tests.torture.history import Witness
+from tests.torture.history import RecordedResult
 
 SEEDS = range(1, 1 + int(os.environ.get("DISK_FAULT_SEEDS", "1")))
 STEPS = 25
@@ -65,14 +65,14 @@ class Refusals:
 
 
 class Service:
-    """A desk whose turns are made again when they were refused; `told` is what users were told."""
+    """A dispatcher that repeats refused turns; `told` has the errors that users were shown."""
 
     def __init__(self, path: str, seed: int) -> None:
         self._path = path
         self.told: list[QueuedError] = []
-        self.desk: Desk = self._until(lambda: Desk(path, seed))
+        self.dispatcher: InProcessDispatcher = self._until(lambda: InProcessDispatcher(path, seed))
 
-    def _until(self, step: Callable[[], Desk]) -> Desk:
+    def _until(self, step: Callable[[], InProcessDispatcher]) -> InProcessDispatcher:
         while True:
             try:
                 return step()
@@ -86,10 +86,10 @@ class Service:
     def step(self, number: int) -> None:
         """A user's step, which is not made again; then a turn, which is."""
         try:
-            (self.desk.enqueue if number % 3 else self.desk.move)()
+            (self.dispatcher.enqueue if number % 3 else self.dispatcher.move)()
         except QueuedError as error:
             self._accept(error)
-        self.desk.report()
+        self.dispatcher.report()
         self.turn()
 
     def turn(self) -> None:
@@ -99,10 +99,10 @@ class Service:
             try:
                 if broken or tries % _TRIES == _TRIES - 1:
                     broken = True
-                    self.desk.close()
-                    self.desk.open()
+                    self.dispatcher.close()
+                    self.dispatcher.open()
                     broken = False
-                self.desk.turn()
+                self.dispatcher.turn()
             except QueuedError as error:
                 self._accept(error)
             else:
@@ -111,26 +111,26 @@ class Service:
         raise AssertionError(msg)
 
 
-def _broken(path: str, desk: Desk, traces: Path) -> list[str]:
+def _broken(path: str, dispatcher: InProcessDispatcher, traces: Path) -> list[str]:
     known = history.read(path, traces)
     names = {job.seq: job.id for job in known.jobs.values()}
-    known.acknowledged = desk.acknowledged
+    known.acknowledged = dispatcher.acknowledged
     known.asked = set(known.jobs)
     known.announced = [
-        Witness(
+        RecordedResult(
             job=names[row],
             attempt=attempt,
             outcome=str(ending.outcome),
             exit_code=ending.exit_code,
             signal=ending.signal,
         )
-        for row, attempt, ending in desk.recorded
+        for row, attempt, ending in dispatcher.recorded
     ]
     retried = {job.id for job in known.jobs.values() if job.attempts != _failed(known, job.id)}
     for name in retried:  # by a user: how often is not written down here
         known.jobs.pop(name)
     ignored = ("untold", "lost", "miscounted_labels", "illegal")  # no command ran
-    lost = desk.acknowledged - set(names.values())
+    lost = dispatcher.acknowledged - set(names.values())
     return [*lost, *(line for line in check(known) if line.split(":")[0] not in ignored)]
 
 
@@ -145,15 +145,15 @@ def _run(directory: Path, seed: int, refusals: Refusals) -> None:
     directory.mkdir(mode=0o700)
     path = str(directory / "queue.db")
     with installed() as disk:
-        disk.careless = True
+        disk.skips_syncs = True
         disk.fault = refusals
         service = Service(path, seed)
         for number in range(STEPS):
             service.step(number)
         disk.fault = None
-        service.desk.finish()
-        service.desk.close()
-        assert _broken(path, service.desk, directory) == []
+        service.dispatcher.finish()
+        service.dispatcher.close()
+        assert _broken(path, service.dispatcher, directory) == []
 
 
 def _calls(directory: Path, seed: int, kind: str) -> int:
@@ -180,15 +180,15 @@ def test_a_fault_that_lasts_is_told_to_the_user(tmp_path: Path) -> None:
     directory = tmp_path / "queue"
     directory.mkdir(mode=0o700)
     with installed() as disk:
-        assert isinstance(disk, Disk)
-        desk = Desk(str(directory / "queue.db"), 1)
+        assert isinstance(disk, FaultyVfs)
+        dispatcher = InProcessDispatcher(str(directory / "queue.db"), 1)
         disk.fault = Refusals("write", apsw.FullError, 1, 10**9)
-        before = desk.jobs()
+        before = dispatcher.jobs()
         with pytest.raises(QueuedError, match="no room on the disk") as refusal:
-            desk.enqueue()
+            dispatcher.enqueue()
         assert refusal.value.exit_code == Exit.IO
-        assert desk.jobs() == before
+        assert dispatcher.jobs() == before
         disk.fault = None
-        desk.enqueue()
-        assert desk.acknowledged <= {job.id for job in desk.jobs()}
-        desk.close()
+        dispatcher.enqueue()
+        assert dispatcher.acknowledged <= {job.id for job in dispatcher.jobs()}
+        dispatcher.close()

@@ -96,7 +96,7 @@ def test_a_whole_instance_killed_at_once_is_rescued_by_the_next_start(queue: Que
     name = queue.add(slow(queue, 100), backoff_max=0)
     eventually(lambda: trace(queue) == ["start"])
     command = int(queue.file("trace.pids").read_text())
-    service.kill_everything()
+    service.kill_instance()
     assert alive(command)  # an orphan, until the next start
     assert queue.job(name).label == "processing"
     queue.serve(workers=2)
@@ -112,7 +112,7 @@ def test_a_living_instance_rescues_a_dead_one_at_once(queue: Queue) -> None:
     name = queue.add(slow(queue, 100), backoff_max=0)
     eventually(lambda: trace(queue) == ["start"])
     second = queue.serve(workers=1)
-    first.kill_everything()
+    first.kill_instance()
     eventually(lambda: trace(queue).count("start") == 2)
     assert queue.attempts(name)[1].instance == second.instance
     assert second.logged("instance.rescued", dead=first.instance)

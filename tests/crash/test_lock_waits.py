@@ -8,31 +8,41 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.crash.kill_scenario import Scene
+from tests.crash.kill_scenario import KillScenario
 from tests.open_transaction import FORGETS
 from tests.service import eventually
 
 
-def test_a_database_that_others_hold_is_waited_for(scene: Scene) -> None:
-    service = scene.serve().ready()
-    scene.add("job", "sleep 0.2")
-    eventually(lambda: scene.started("job"))
-    holder = sqlite3.connect(scene.queue.path, isolation_level=None)
+def test_a_database_that_others_hold_is_waited_for(scenario: KillScenario) -> None:
+    service = scenario.serve().ready()
+    scenario.add("job", "sleep 0.2")
+    eventually(lambda: scenario.started("job"))
+    holder = sqlite3.connect(scenario.queue.path, isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")
-    words = ["-m", "queued.ctl", "--db", scene.queue.path, "enqueue", "--id", "late", "--", "true"]
+    words = [
+        "-m",
+        "queued.ctl",
+        "--db",
+        scenario.queue.path,
+        "enqueue",
+        "--id",
+        "late",
+        "--",
+        "true",
+    ]
     with subprocess.Popen(
         [sys.executable, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as late:
         eventually(lambda: service.logged("database.locked"))
         assert late.poll() is None, "queuectl waits, too"
-        assert [job.id for job in scene.queue.jobs()] == ["job"]
+        assert [job.id for job in scenario.queue.jobs()] == ["job"]
         holder.execute("COMMIT")
         holder.close()
         assert late.communicate(timeout=20)[0] == "late\n"
-    scene.asked.add("late")
-    scene.queue.wait("late")
-    assert [line for line in scene.broken() if "late" not in line] == []
-    assert scene.queue.job("job").runs == 1
+    scenario.asked.add("late")
+    scenario.queue.wait("late")
+    assert [line for line in scenario.broken_promises() if "late" not in line] == []
+    assert scenario.queue.job("job").runs == 1
     assert len(service.logged("database.locked")) == 1
 
 
@@ -47,22 +57,22 @@ with open(sys.argv[1] + "-shm", "r+b") as file:
 """
 
 
-def test_one_who_stands_still_at_the_index_is_waited_for(scene: Scene) -> None:
+def test_one_who_stands_still_at_the_index_is_waited_for(scenario: KillScenario) -> None:
     """After 10 s SQLite calls it a protocol error."""
-    service = scene.serve().ready()
-    scene.add("before", "true")
-    scene.queue.wait("before")
+    service = scenario.serve().ready()
+    scenario.add("before", "true")
+    scenario.queue.wait("before")
     with subprocess.Popen(
-        [sys.executable, "-c", STANDS_STILL, scene.queue.path], stdout=subprocess.PIPE
+        [sys.executable, "-c", STANDS_STILL, scenario.queue.path], stdout=subprocess.PIPE
     ) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"held\n"
-        words = [sys.executable, "-m", "queued.ctl", "--db", scene.queue.path, "wait", "before"]
+        words = [sys.executable, "-m", "queued.ctl", "--db", scenario.queue.path, "wait", "before"]
         with subprocess.Popen(words) as wait:
-            scene.add("job", "true")
+            scenario.add("job", "true")
             assert wait.wait(20) == 0, "queuectl waits, too"
         assert select.select([holder.stdout], [], [], 0)[0], "to add it took longer than that"
-    assert scene.broken() == []
+    assert scenario.broken_promises() == []
     assert not service.logged("process.failed")
     assert not service.logged("child.died")
 
@@ -70,49 +80,51 @@ def test_one_who_stands_still_at_the_index_is_waited_for(scene: Scene) -> None:
 MIB = 1 << 20
 
 
-def test_a_transaction_that_was_forgotten_holds_nobody_up_and_is_told_of(scene: Scene) -> None:
+def test_a_transaction_that_was_forgotten_holds_nobody_up_and_is_told_of(
+    scenario: KillScenario,
+) -> None:
     """What is written meanwhile must be kept for it, and goes when it has ended."""
-    service = scene.serve().ready()
-    wal = Path(f"{scene.queue.path}-wal")
+    service = scenario.serve().ready()
+    wal = Path(f"{scenario.queue.path}-wal")
     with subprocess.Popen(
-        [sys.executable, "-c", FORGETS, scene.queue.path],
+        [sys.executable, "-c", FORGETS, scenario.queue.path],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     ) as shell:
         assert shell.stdout is not None
         assert shell.stdout.readline() == b"reads\n"
         for n in range(80):
-            scene.add(f"large{n}", f"head -c {MIB} /dev/zero")
-        for name in sorted(scene.acknowledged):
-            scene.queue.wait(name)
+            scenario.add(f"large{n}", f"head -c {MIB} /dev/zero")
+        for name in sorted(scenario.acknowledged):
+            scenario.queue.wait(name)
         assert wal.stat().st_size > 64 * MIB, "or this test shows nothing"
         n = 0
         while not service.logged("database.wal_growing"):
-            scene.queue.wait(scene.add(f"small{(n := n + 1)}", "sleep 0.1"))
+            scenario.queue.wait(scenario.add(f"small{(n := n + 1)}", "sleep 0.1"))
         shell.communicate()
     for n in range(20):
-        scene.queue.wait(scene.add(f"after{n}", "true"))
+        scenario.queue.wait(scenario.add(f"after{n}", "true"))
     assert wal.stat().st_size <= 16 * MIB
-    assert scene.broken() == []
+    assert scenario.broken_promises() == []
     (told,) = service.logged("database.wal_growing")
     assert told["level"] == "warning"
     assert told["wal_bytes"] > 64 * MIB
 
 
-def test_a_whole_tree_that_stands_still_is_not_taken_for_dead(scene: Scene) -> None:
-    first = scene.serve(workers=1).ready()
-    scene.add("job", "sleep 0.5")
-    eventually(lambda: scene.started("job"))
+def test_a_whole_tree_that_stands_still_is_not_taken_for_dead(scenario: KillScenario) -> None:
+    first = scenario.serve(workers=1).ready()
+    scenario.add("job", "sleep 0.5")
+    eventually(lambda: scenario.started("job"))
     asleep = [first.pid, *first.descendants()]
     for pid in asleep:
         os.kill(pid, signal.SIGSTOP)
-    second = scene.serve(workers=1).ready()
+    second = scenario.serve(workers=1).ready()
     for n in range(20):
-        scene.queue.wait(scene.add(f"other{n}", "sleep 0.1"))
-    assert scene.queue.job("job").label == "processing"
+        scenario.queue.wait(scenario.add(f"other{n}", "sleep 0.1"))
+    assert scenario.queue.job("job").label == "processing"
     for pid in asleep:
         os.kill(pid, signal.SIGCONT)
-    assert scene.broken() == []
-    assert [run.outcome for run in scene.queue.attempts("job")] == ["exit"]
+    assert scenario.broken_promises() == []
+    assert [run.outcome for run in scenario.queue.attempts("job")] == ["exit"]
     assert not second.logged("instance.rescued")
     assert not first.logged("child.died")

@@ -12,22 +12,22 @@ from typing import Any
 import pytest
 
 from queued.store import instance_lock
-from tests.crash.kill_scenario import Scene
+from tests.crash.kill_scenario import KillScenario
 from tests.process import headless
 from tests.process.foreign_sql import sql
 from tests.service import Service, eventually
 from tests.torture.checker import check
-from tests.torture.log_evidence import outlived
+from tests.torture.log_evidence import outliving_processes
 
-Play = Callable[[Scene, str], list[str]]
+Play = Callable[[KillScenario, str], list[str]]
 
 
 def altered(*names: str) -> tuple[str, ...]:
     return ("-m", "tests.crash.fault_injection", *names, "queued")
 
 
-def _serve(scene: Scene, *names: str, workers: int = 2) -> Service:
-    return scene.serve(*(altered(*names) if names and names[0] else ()), workers=workers)
+def _serve(scenario: KillScenario, *names: str, workers: int = 2) -> Service:
+    return scenario.serve(*(altered(*names) if names and names[0] else ()), workers=workers)
 
 
 def _looked(service: Service) -> None:
@@ -38,169 +38,169 @@ def _looked(service: Service) -> None:
         eventually(lambda: len(service.logged("queue.described")) >= times)  # noqa: B023
 
 
-def fails_twice(scene: Scene, defect: str) -> list[str]:
+def fails_twice(scenario: KillScenario, defect: str) -> list[str]:
     """A job that fails once, and waits before it runs again."""
-    scene.add("job", "[ $QUEUED_ATTEMPT -gt 1 ]", backoff_base=1, backoff_max=1.5)
-    _serve(scene, defect)
-    return scene.broken()
+    scenario.add("job", "[ $QUEUED_ATTEMPT -gt 1 ]", backoff_base=1, backoff_max=1.5)
+    _serve(scenario, defect)
+    return scenario.broken_promises()
 
 
-def leaves_a_child(scene: Scene, defect: str) -> list[str]:
+def leaves_a_child(scenario: KillScenario, defect: str) -> list[str]:
     """A job that ends before a process that it has started."""
-    scene.add("job", "setsid sleep 30 & sleep 0.1")
-    _serve(scene, defect)
-    scene.queue.wait("job")
-    alive = outlived(scene.traces)  # before a stop of the service ends it
-    return [*(f"left_behind: {one}" for one in alive), *scene.broken()]
+    scenario.add("job", "setsid sleep 30 & sleep 0.1")
+    _serve(scenario, defect)
+    scenario.queue.wait("job")
+    alive = outliving_processes(scenario.traces)  # before a stop of the service ends it
+    return [*(f"left_behind: {one}" for one in alive), *scenario.broken_promises()]
 
 
-def loses_its_worker(scene: Scene, defect: str) -> list[str]:
+def loses_its_worker(scenario: KillScenario, defect: str) -> list[str]:
     """A job whose worker is killed, while a child of the job lives on."""
-    scene.add("job", "[ $QUEUED_ATTEMPT -gt 1 ] || { sleep 30 & kill -9 $PPID; sleep 30; }")
-    _serve(scene, defect)
-    return scene.broken()
+    scenario.add("job", "[ $QUEUED_ATTEMPT -gt 1 ] || { sleep 30 & kill -9 $PPID; sleep 30; }")
+    _serve(scenario, defect)
+    return scenario.broken_promises()
 
 
-def killed_whole(scene: Scene, defect: str) -> list[str]:
+def killed_whole(scenario: KillScenario, defect: str) -> list[str]:
     """A service that is killed with all its processes but a command."""
-    scene.add("job", "[ $QUEUED_ATTEMPT -gt 1 ] || sleep 30")
-    service = scene.serve()
-    eventually(lambda: scene.started("job"))
-    service.kill_everything()
-    _looked(_serve(scene, defect))
-    return check(scene.known()) if defect == "no_rescue" else scene.broken()
+    scenario.add("job", "[ $QUEUED_ATTEMPT -gt 1 ] || sleep 30")
+    service = scenario.serve()
+    eventually(lambda: scenario.started("job"))
+    service.kill_instance()
+    _looked(_serve(scenario, defect))
+    return check(scenario.known()) if defect == "no_rescue" else scenario.broken_promises()
 
 
-def loses_its_worker_headless(scene: Scene, defect: str) -> list[str]:
+def loses_its_worker_headless(scenario: KillScenario, defect: str) -> list[str]:
     """A job whose worker is killed, and whose own first thread has ended."""
-    pid_file = scene.queue.directory.parent / "pid"
-    scene.add("job", f"[ $QUEUED_ATTEMPT -gt 1 ] || {headless.command(pid_file)}")
-    service = _serve(scene, defect, workers=1)
+    pid_file = scenario.queue.directory.parent / "pid"
+    scenario.add("job", f"[ $QUEUED_ATTEMPT -gt 1 ] || {headless.command(pid_file)}")
+    service = _serve(scenario, defect, workers=1)
     eventually(lambda: headless.pid_of(pid_file))
     service.kill(service.child(1))
-    return scene.broken()
+    return scenario.broken_promises()
 
 
-def killed_with_daemon(scene: Scene, defect: str) -> list[str]:
+def killed_with_daemon(scenario: KillScenario, defect: str) -> list[str]:
     """A service that is killed with all but a daemon that has no environment and no parent."""
-    mark = scene.queue.directory.parent / "daemon"
+    mark = scenario.queue.directory.parent / "daemon"
     daemon = f"env -i setsid sh -c 'touch {mark}; exec sleep 30' >/dev/null 2>&1"
-    scene.add("job", f"[ $QUEUED_ATTEMPT -gt 1 ] || {{ ({daemon} &) ; sleep 30; }}")
-    service = scene.serve()
+    scenario.add("job", f"[ $QUEUED_ATTEMPT -gt 1 ] || {{ ({daemon} &) ; sleep 30; }}")
+    service = scenario.serve()
     eventually(mark.exists)
-    service.kill_everything()
-    _looked(_serve(scene, defect))
-    return scene.broken()
+    service.kill_instance()
+    _looked(_serve(scenario, defect))
+    return scenario.broken_promises()
 
 
-def unacknowledged(scene: Scene, defect: str) -> list[str]:
+def unacknowledged(scenario: KillScenario, defect: str) -> list[str]:
     """A dispatcher that is killed between the commit of a result and its acknowledgement."""
     fields: dict[str, Any] = {"defer_on": [75], "backoff_base": 1, "backoff_max": 1}
-    scene.add("job", "case $QUEUED_ATTEMPT in 1) exit 75;; 2) exit 1;; esac", **fields)
-    first = scene.serve()
-    eventually(lambda: [run for run in scene.queue.attempts("job") if run.ended_ms])
+    scenario.add("job", "case $QUEUED_ATTEMPT in 1) exit 75;; 2) exit 1;; esac", **fields)
+    first = scenario.serve()
+    eventually(lambda: [run for run in scenario.queue.attempts("job") if run.ended_ms])
     first.stop()
-    point = f"tripwire=result: recorded, not acknowledged|one|{scene.mark}"
-    scene.serve(*altered(*([defect] if defect else []), point), workers=1)
-    scene.tripped()
-    return scene.broken()
+    point = f"tripwire=result: recorded, not acknowledged|one|{scenario.mark}"
+    scenario.serve(*altered(*([defect] if defect else []), point), workers=1)
+    scenario.wait_until_killed()
+    return scenario.broken_promises()
 
 
-def killed_when_told(scene: Scene, defect: str) -> list[str]:
+def killed_when_told(scenario: KillScenario, defect: str) -> list[str]:
     """A dispatcher that is killed when it tells workers of what it has not committed yet."""
-    scene.add("job", "sleep 0.3")
-    env = {"ALTERED_MARK": str(scene.mark)}
+    scenario.add("job", "sleep 0.3")
+    env = {"ALTERED_MARK": str(scenario.mark)}
     program = altered(defect) if defect else ("-m", "queued")
-    scene.queue.spawn(workers=1, program=program, env=env)
-    return scene.broken()
+    scenario.queue.spawn(workers=1, program=program, env=env)
+    return scenario.broken_promises()
 
 
-def prints_and_waits(scene: Scene, defect: str) -> list[str]:
+def prints_and_waits(scenario: KillScenario, defect: str) -> list[str]:
     """A dispatcher that is killed before it has stored output that was sent to it."""
-    scene.add("job", "echo begun; sleep 1; echo over", prints=b"begun\nover\n")
-    point = f"tripwire=run: its output stored, not committed|one|{scene.mark}"
-    scene.serve(*altered(*([defect] if defect else []), point))
-    return scene.broken()
+    scenario.add("job", "echo begun; sleep 1; echo over", prints=b"begun\nover\n")
+    point = f"tripwire=run: its output stored, not committed|one|{scenario.mark}"
+    scenario.serve(*altered(*([defect] if defect else []), point))
+    return scenario.broken_promises()
 
 
-def enqueued_and_killed(scene: Scene, defect: str) -> list[str]:
+def enqueued_and_killed(scenario: KillScenario, defect: str) -> list[str]:
     """A queuectl that is killed once it has said the id."""
     words = ["-m", "tests.crash.fault_injection", *([defect] if defect else []), "queuectl"]
-    done = scene.run(*words, "--db", scene.queue.path, "enqueue", "--id", "job", "--", "true")
-    scene.asked = {"job"}
-    scene.acknowledged = set(done.stdout.split())
-    _serve(scene)
-    known = scene.known()
+    done = scenario.run(*words, "--db", scenario.queue.path, "enqueue", "--id", "job", "--", "true")
+    scenario.asked = {"job"}
+    scenario.acknowledged = set(done.stdout.split())
+    _serve(scenario)
+    known = scenario.known()
     return [line for line in check(known) if not line.startswith("unfinished")]
 
 
-def two_services(scene: Scene, defect: str) -> list[str]:
+def two_services(scenario: KillScenario, defect: str) -> list[str]:
     """A second service starts while the first is at work."""
-    over = scene.queue.directory.parent / "over"
-    scene.add("job", f"while [ ! -e {over} ]; do sleep 0.05; done")
-    scene.serve()
-    eventually(lambda: scene.started("job"))
-    _looked(_serve(scene, defect))
+    over = scenario.queue.directory.parent / "over"
+    scenario.add("job", f"while [ ! -e {over} ]; do sleep 0.05; done")
+    scenario.serve()
+    eventually(lambda: scenario.started("job"))
+    _looked(_serve(scenario, defect))
     over.touch()
-    broken = scene.broken()
-    lost = [run for run in scene.queue.attempts("job") if run.exit_code != 0]
-    return [*broken, *("a run was lost and nobody died" for _ in lost)]
+    broken_promises = scenario.broken_promises()
+    lost = [run for run in scenario.queue.attempts("job") if run.exit_code != 0]
+    return [*broken_promises, *("a run was lost and nobody died" for _ in lost)]
 
 
-def meets_a_foreign_row(scene: Scene, defect: str) -> list[str]:
+def meets_a_foreign_row(scenario: KillScenario, defect: str) -> list[str]:
     """A row of an instance whose id leads to a file elsewhere."""
-    precious = scene.queue.directory.parent / "precious.lock"
+    precious = scenario.queue.directory.parent / "precious.lock"
     precious.touch()
-    (scene.queue.directory / "queue.db.x").mkdir()
+    (scenario.queue.directory / "queue.db.x").mkdir()
     row = "INSERT INTO instances VALUES ('x/../../precious', 'h', 1, 'v', 1, NULL)"
-    sql(scene.queue, row)
-    _looked(_serve(scene, defect))
+    sql(scenario.queue, row)
+    _looked(_serve(scenario, defect))
     return [] if precious.exists() else ["a row removed a file"]
 
 
-def stopped_without_its_lock_file(scene: Scene, defect: str) -> list[str]:
+def stopped_without_its_lock_file(scenario: KillScenario, defect: str) -> list[str]:
     """A second service starts while the first is stopped, and its lock file is deleted."""
-    over = scene.queue.directory.parent / "over"
-    scene.add("job", f"while [ ! -e {over} ]; do sleep 0.05; done")
-    first = scene.serve()
-    eventually(lambda: scene.started("job"))
+    over = scenario.queue.directory.parent / "over"
+    scenario.add("job", f"while [ ! -e {over} ]; do sleep 0.05; done")
+    first = scenario.serve()
+    eventually(lambda: scenario.started("job"))
     for process in first.own():
         first.kill(process.pid, signal.SIGSTOP)
-    os.unlink(instance_lock.path_of(scene.queue.path, first.instance))
-    _looked(_serve(scene, defect))
-    ended = [run for run in scene.queue.attempts("job") if run.ended_ms]
+    os.unlink(instance_lock.path_of(scenario.queue.path, first.instance))
+    _looked(_serve(scenario, defect))
+    ended = [run for run in scenario.queue.attempts("job") if run.ended_ms]
     over.touch()
     return ["a run was lost and nobody died" for _ in ended]
 
 
-def _queuectl(scene: Scene, defect: str, path: str) -> int:
+def _queuectl(scenario: KillScenario, defect: str, path: str) -> int:
     program = altered(*([defect] if defect else []))[:-1]
-    return scene.run(*program, "queuectl", "--db", path, "enqueue", "--", "true").returncode
+    return scenario.run(*program, "queuectl", "--db", path, "enqueue", "--", "true").returncode
 
 
-def taken_out_of_wal_mode(scene: Scene, defect: str) -> list[str]:
+def taken_out_of_wal_mode(scenario: KillScenario, defect: str) -> list[str]:
     """Another program changes the journal mode before a job is enqueued."""
-    path = str(scene.queue.directory / "other.db")
-    assert _queuectl(scene, "", path) == 0
+    path = str(scenario.queue.directory / "other.db")
+    assert _queuectl(scenario, "", path) == 0
     mode = f"from sqlite3 import connect; connect({path!r}).execute('PRAGMA journal_mode=DELETE')"
-    scene.run("-c", mode)
-    assert _queuectl(scene, defect, path) == 0
+    scenario.run("-c", mode)
+    assert _queuectl(scenario, defect, path) == 0
     return [] if Path(path).read_bytes()[18] == 2 else ["acknowledged without WAL"]
 
 
-def has_two_names(scene: Scene, defect: str) -> list[str]:
+def has_two_names(scenario: KillScenario, defect: str) -> list[str]:
     """A hard link to the database is given as another database."""
-    path = str(scene.queue.directory / "other.db")
-    assert _queuectl(scene, "", path) == 0
+    path = str(scenario.queue.directory / "other.db")
+    assert _queuectl(scenario, "", path) == 0
     os.link(path, f"{path}.link")
-    return ["two WALs of one file"] if _queuectl(scene, defect, f"{path}.link") == 0 else []
+    return ["two WALs of one file"] if _queuectl(scenario, defect, f"{path}.link") == 0 else []
 
 
-def moved_away(scene: Scene, defect: str) -> list[str]:
+def moved_away(scenario: KillScenario, defect: str) -> list[str]:
     """The database is moved away under a service."""
-    service = _serve(scene, defect)
+    service = _serve(scenario, defect)
     _looked(service)
-    os.rename(scene.queue.path, f"{scene.queue.path}.moved")
+    os.rename(scenario.queue.path, f"{scenario.queue.path}.moved")
     described = len(service.logged("queue.described"))
 
     def ended_or_went_on() -> bool:
@@ -237,12 +237,12 @@ TABLE: list[tuple[str, Play, str]] = [
 
 
 @pytest.mark.parametrize(("defect", "play", "rule"), TABLE)
-def test_a_defect_is_found(scene: Scene, defect: str, play: Play, rule: str) -> None:
-    broken = play(scene, defect)
-    print(broken)
-    assert rule in {line.split(":")[0] for line in broken}
+def test_a_defect_is_found(scenario: KillScenario, defect: str, play: Play, rule: str) -> None:
+    broken_promises = play(scenario, defect)
+    print(broken_promises)
+    assert rule in {line.split(":")[0] for line in broken_promises}
 
 
 @pytest.mark.parametrize("play", dict.fromkeys(play for _, play, _ in TABLE))
-def test_nothing_is_found_without_it(scene: Scene, play: Play, tmp_path: Path) -> None:
-    assert play(scene, "") == []
+def test_nothing_is_found_without_it(scenario: KillScenario, play: Play, tmp_path: Path) -> None:
+    assert play(scenario, "") == []

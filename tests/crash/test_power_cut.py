@@ -1,8 +1,8 @@
-"""The power is cut at every write, and no commit that somebody was told of is lost.
+"""A power cut at any write loses no commit that was acknowledged.
 
-One run of a desk is written down as SQLite does it to its files. Then it is cut at each event, in
-each of several moods of the disk. What is left is opened: it must be, row by row, what it was
-after a commit that is not older than the last one that somebody was told of.
+All changes that a run of a dispatcher makes to its files are recorded. Then the power is cut after
+each of them, with one of several choices of what survives. The database that SQLite recovers must
+equal, row by row, the one after some commit that is no older than the last acknowledged one.
 
 `POWER_CUT_SEEDS` runs more of them: POWER_CUT_SEEDS=1000 pytest tests/crash/test_power_cut.py
 """
@@ -17,9 +17,9 @@ import pytest
 
 from queued.store.sqlite.client_store import SqliteStore
 from queued.store.sqlite.connection import Database
-from tests.crash.faulty_vfs import MOODS, Disk, Platter, installed
-from tests.crash.in_process_dispatcher import Desk
-from tests.crash.recovered_state import find, rows_of
+from tests.crash.faulty_vfs import SURVIVALS, DiskModel, FaultyVfs, installed
+from tests.crash.in_process_dispatcher import InProcessDispatcher
+from tests.crash.recovered_state import recover, rows_of
 
 SEEDS = range(1, 1 + int(os.environ.get("POWER_CUT_SEEDS", "4")))
 STEPS = 40
@@ -33,14 +33,14 @@ class Recording:
         directory.mkdir(mode=0o700)
         self._path = str(directory / "queue.db")
         with installed() as disk:
-            disk.careless = True
+            disk.skips_syncs = True
             self._disk = disk
             SqliteStore(self._path).close()
             self._committed(durable=True)
-            desk = Desk(self._path, seed, self._committed)
+            dispatcher = InProcessDispatcher(self._path, seed, self._committed)
             for _ in range(STEPS):
-                desk.step()
-            desk.close()
+                dispatcher.step()
+            dispatcher.close()
         self.events = disk.events
 
     def _committed(self, durable: bool) -> None:  # noqa: FBT001
@@ -55,7 +55,7 @@ def _cut_everywhere(directory: Path, seed: int, *, each: int = 1) -> list[str]:
     """What was wrong after which cuts; all of them are made."""
     recording = Recording(directory / "run", seed)
     dice = random.Random(seed)
-    platter = Platter()
+    platter = DiskModel()
     told = reached = 0
     wrong = []
     for number, event in enumerate(recording.events):
@@ -66,12 +66,12 @@ def _cut_everywhere(directory: Path, seed: int, *, each: int = 1) -> list[str]:
             platter.play(event)
         if number % each:
             continue
-        mood = dice.choice(MOODS)
-        left = platter.cut(dice, mood)
+        survival = dice.choice(SURVIVALS)
+        left = platter.cut(dice, survival)
         allowed = recording.states[told : reached + 2]
-        found = find(directory / "left", left)
+        found = recover(directory / "left", left)
         if found not in allowed:
-            wrong.append(f"seed {seed} event {number} {mood}: {found}")
+            wrong.append(f"seed {seed} event {number} {survival}: {found}")
     return wrong
 
 
@@ -88,17 +88,17 @@ def _half(self: Database, *, full: bool) -> None:
     self._connection.execute("PRAGMA synchronous = NORMAL")
 
 
-@pytest.mark.parametrize("careless", [_never, _half])
+@pytest.mark.parametrize("make_durable", [_never, _half])
 def test_less_syncing_is_found_out(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, careless: Callable[..., None]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_durable: Callable[..., None]
 ) -> None:
-    monkeypatch.setattr(Database, "_make_durable", careless)
+    monkeypatch.setattr(Database, "_make_durable", make_durable)
     assert _cut_everywhere(tmp_path, 1, each=3)
 
 
 def test_a_disk_keeps_what_was_synced_and_no_more_is_sure() -> None:
     with installed() as disk:
-        assert isinstance(disk, Disk)
-    platter = Platter()
+        assert isinstance(disk, FaultyVfs)
+    platter = DiskModel()
     found = {tuple(sorted(platter.cut(random.Random(n), "torn"))) for n in range(9)}
     assert found == {()}

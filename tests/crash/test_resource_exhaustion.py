@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.kill_scenario import Scene
+from tests.crash.kill_scenario import KillScenario
 from tests.service import Queue, Service, eventually
 
 FULL = "database.refused"
@@ -25,38 +25,40 @@ def _refused(service: Service) -> int:
     return len(service.logged(FULL))
 
 
-def test_a_full_disk_is_waited_for(scene: Scene) -> None:
+def test_a_full_disk_is_waited_for(scenario: KillScenario) -> None:
     """For everybody, root or not: the disk is full while a file says so."""
-    control = scene.queue.directory.parent / "full"
-    service = scene.serve(*altered(f"full={control}")).ready()
-    scene.add("job", "echo begun; sleep 0.3; echo over", prints=b"begun\nover\n")
-    eventually(lambda: scene.started("job"))
+    control = scenario.queue.directory.parent / "full"
+    service = scenario.serve(*altered(f"full={control}")).ready()
+    scenario.add("job", "echo begun; sleep 0.3; echo over", prints=b"begun\nover\n")
+    eventually(lambda: scenario.started("job"))
     control.touch()
-    eventually(lambda: "end" in (scene.traces / "job.trace").read_text())
+    eventually(lambda: "end" in (scenario.traces / "job.trace").read_text())
     eventually(lambda: _refused(service))
-    again = scene.run(*altered(f"full={control}")[:-1], "queuectl", "--db", scene.queue.path,
+    again = scenario.run(*altered(f"full={control}")[:-1], "queuectl", "--db", scenario.queue.path,
                       "enqueue", "--", "true")  # fmt: skip
     assert (again.returncode, again.stdout) == (74, "")
     assert again.stderr.count("\n") == 1
     assert "no room on the disk" in again.stderr
-    assert scene.queue.job("job").label == "processing"
+    assert scenario.queue.job("job").label == "processing"
     control.unlink()
-    assert scene.broken() == []
-    assert scene.queue.job("job").runs == 1
+    assert scenario.broken_promises() == []
+    assert scenario.queue.job("job").runs == 1
     assert _refused(service) == 1, "it is said once"
     assert service.logged("database.recovered")
 
 
-def test_a_bad_disk_loses_nothing(scene: Scene) -> None:
+def test_a_bad_disk_loses_nothing(scenario: KillScenario) -> None:
     """Each fiftieth write or sync of the WAL fails, in every dispatcher that there is."""
-    service = scene.serve(*altered("sometimes=20"), workers=3)
+    service = scenario.serve(*altered("sometimes=20"), workers=3)
     for n in range(60):
-        scene.add(
+        scenario.add(
             f"j{n}", f"seq 5; exit $(( {n} % 4 == QUEUED_ATTEMPT ))", prints=b"1\n2\n3\n4\n5\n"
         )
-    assert scene.broken(within_s=60) == []
+    assert scenario.broken_promises(within_s=60) == []
     assert _refused(service)
-    assert [job.runs for job in scene.queue.jobs()] == [2 if n % 4 == 1 else 1 for n in range(60)]
+    assert [job.runs for job in scenario.queue.jobs()] == [
+        2 if n % 4 == 1 else 1 for n in range(60)
+    ]
 
 
 @pytest.fixture
@@ -85,8 +87,8 @@ def _fill(directory: Path) -> Path:
     return filler
 
 
-@pytest.mark.parametrize("_who", ["root"] if os.geteuid() == 0 else [])
-def test_a_file_system_that_fills_up(tmp_path: Path, small_disk: Path, _who: str) -> None:
+@pytest.mark.parametrize("_user", ["root"] if os.geteuid() == 0 else [])
+def test_a_file_system_that_fills_up(tmp_path: Path, small_disk: Path, _user: str) -> None:
     assert os.path.ismount(small_disk), "the tests of a real full disk need the right to mount one"
     queue = Queue(tmp_path, str(small_disk / "queue.db"))
     try:
@@ -109,8 +111,8 @@ def test_a_file_system_that_fills_up(tmp_path: Path, small_disk: Path, _who: str
         queue.close()
 
 
-@pytest.mark.parametrize("_who", ["root"] if os.geteuid() == 0 else [])
-def test_a_start_on_a_full_file_system(tmp_path: Path, small_disk: Path, _who: str) -> None:
+@pytest.mark.parametrize("_user", ["root"] if os.geteuid() == 0 else [])
+def test_a_start_on_a_full_file_system(tmp_path: Path, small_disk: Path, _user: str) -> None:
     """SQLite has no room for its shared memory: one line says so, and later all is well."""
     with contextlib.closing(Queue(tmp_path, str(small_disk / "queue.db"))) as queue:
         name = queue.add("true")
@@ -120,16 +122,16 @@ def test_a_start_on_a_full_file_system(tmp_path: Path, small_disk: Path, _who: s
     assert service.log_path.read_text().count("\n") == 1
     assert "no room on the disk" in service.log_path.read_text()
     assert "no room on the disk" in queue.queuectl("list").stderr
-    service.kill_all()
+    service.clean_up()
     filler.unlink()
     with contextlib.closing(Queue(tmp_path, queue.path)) as again:
         again.serve()
         assert again.wait(name).label == "completed"
 
 
-@pytest.mark.parametrize("_who", ["root"] if os.geteuid() == 0 else [])
+@pytest.mark.parametrize("_user", ["root"] if os.geteuid() == 0 else [])
 @pytest.mark.parametrize("command", ["backup", "vacuum", "restore"])
-def test_no_room_for_a_copy(tmp_path: Path, small_disk: Path, command: str, _who: str) -> None:
+def test_no_room_for_a_copy(tmp_path: Path, small_disk: Path, command: str, _user: str) -> None:
     """The database is as it was, and nothing half done is left beside it."""
     assert os.path.ismount(small_disk), "the tests of a real full disk need the right to mount one"
     queue = Queue(tmp_path, str(small_disk / "queue.db"))
@@ -150,8 +152,8 @@ def test_no_room_for_a_copy(tmp_path: Path, small_disk: Path, command: str, _who
     queue.close()
 
 
-@pytest.mark.parametrize("_who", ["root"] if os.geteuid() == 0 else [])
-def test_a_file_system_that_can_only_be_read(tmp_path: Path, small_disk: Path, _who: str) -> None:
+@pytest.mark.parametrize("_user", ["root"] if os.geteuid() == 0 else [])
+def test_a_file_system_that_can_only_be_read(tmp_path: Path, small_disk: Path, _user: str) -> None:
     assert os.path.ismount(small_disk), "the tests of a real full disk need the right to mount one"
     queue = Queue(tmp_path, str(small_disk / "queue.db"))
     queue.add("true", id="there")
@@ -165,7 +167,7 @@ def test_a_file_system_that_can_only_be_read(tmp_path: Path, small_disk: Path, _
     service = queue.spawn()
     assert service.ended() == 74
     assert service.log_path.read_text() == f"queued: {told}"
-    service.kill_all()
+    service.clean_up()
     new = subprocess.run(
         [sys.executable, "-m", "queued", "--check", "--db", str(small_disk / "new.db")],
         capture_output=True, text=True, check=False,
@@ -174,68 +176,72 @@ def test_a_file_system_that_can_only_be_read(tmp_path: Path, small_disk: Path, _
     assert new.stderr == f"queued: {told.replace('/queue.db', '')}"
 
 
-def test_no_process_to_start_a_command_with(scene: Scene) -> None:
-    service = scene.serve(*altered("no_process=3"), workers=1)
-    scene.add("job", "true")
-    assert scene.broken() == []
+def test_no_process_to_start_a_command_with(scenario: KillScenario) -> None:
+    service = scenario.serve(*altered("no_process=3"), workers=1)
+    scenario.add("job", "true")
+    assert scenario.broken_promises() == []
     assert len(service.logged("job.start_refused")) == 1
-    (run,) = scene.queue.attempts("job")
+    (run,) = scenario.queue.attempts("job")
     assert run.outcome == "exit"
 
 
-def test_no_memory_to_fork_with(scene: Scene) -> None:
-    service = scene.serve(*altered("no_fork=4"), workers=2).ready()
-    scene.add("job", "true")
-    assert scene.broken() == []
+def test_no_memory_to_fork_with(scenario: KillScenario) -> None:
+    service = scenario.serve(*altered("no_fork=4"), workers=2).ready()
+    scenario.add("job", "true")
+    assert scenario.broken_promises() == []
     assert len(service.logged("child.not_started")) == 4
 
 
-def test_no_descriptor_to_start_a_command_with(scene: Scene) -> None:
+def test_no_descriptor_to_start_a_command_with(scenario: KillScenario) -> None:
     """The limit of a real worker is lowered to what it has open, and raised again."""
-    service = scene.serve(workers=1).ready()
+    service = scenario.serve(workers=1).ready()
     worker = service.child(1)
     limits = resource.prlimit(worker, resource.RLIMIT_NOFILE)
     opened = max(int(name) for name in os.listdir(f"/proc/{worker}/fd"))
     resource.prlimit(worker, resource.RLIMIT_NOFILE, (opened + 1, limits[1]))
-    scene.add("job", "true")
+    scenario.add("job", "true")
     eventually(lambda: service.logged("job.start_refused"))
     resource.prlimit(worker, resource.RLIMIT_NOFILE, limits)
-    assert scene.broken() == []
-    assert scene.queue.job("job").runs == 1
+    assert scenario.broken_promises() == []
+    assert scenario.queue.job("job").runs == 1
 
 
-def test_who_dies_while_the_system_refuses_to_start_a_command_does_not_pay(scene: Scene) -> None:
-    service = scene.serve(*altered("no_process=1000"), workers=1)
-    scene.add("job", "true", max_retries=1)
+def test_who_dies_while_the_system_refuses_to_start_a_command_does_not_pay(
+    scenario: KillScenario,
+) -> None:
+    service = scenario.serve(*altered("no_process=1000"), workers=1)
+    scenario.add("job", "true", max_retries=1)
     eventually(lambda: service.logged("job.start_refused"))
-    service.kill_everything()
-    scene.serve()
-    assert scene.broken() == []
-    assert [run.outcome for run in scene.queue.attempts("job")] == ["interrupted", "exit"]
+    service.kill_instance()
+    scenario.serve()
+    assert scenario.broken_promises() == []
+    assert [run.outcome for run in scenario.queue.attempts("job")] == ["interrupted", "exit"]
 
 
-def test_no_descriptor_is_left_for_another_worker(scene: Scene) -> None:
+def test_no_descriptor_is_left_for_another_worker(scenario: KillScenario) -> None:
     """Real limits: those that have one work, and the others start once there is room."""
-    service = scene.serve(workers=2).ready()
+    service = scenario.serve(workers=2).ready()
     used = max(int(name) for name in os.listdir(f"/proc/{service.pid}/fd"))
     limits = resource.prlimit(service.pid, resource.RLIMIT_NOFILE)
     resource.prlimit(service.pid, resource.RLIMIT_NOFILE, (used + 20, limits[1]))
     for _ in range(2):
         os.kill(service.pid, signal.SIGTTIN)
         eventually(lambda: service.logged("child.not_started"))
-    scene.add("meanwhile", "true")
-    eventually(lambda: scene.queue.job("meanwhile").label == "completed")
+    scenario.add("meanwhile", "true")
+    eventually(lambda: scenario.queue.job("meanwhile").label == "completed")
     resource.prlimit(service.pid, resource.RLIMIT_NOFILE, limits)
-    eventually(lambda: len(scene.queue.store.workers()) == 4)
-    scene.add("then", "true")
-    assert scene.broken() == []
+    eventually(lambda: len(scenario.queue.store.workers()) == 4)
+    scenario.add("then", "true")
+    assert scenario.broken_promises() == []
 
 
-def test_a_cancel_is_heard_though_the_turn_that_read_of_it_was_refused(scene: Scene) -> None:
-    service = scene.serve(*altered("refused_news"), workers=1)
-    scene.add("job", "sleep 60")
-    eventually(lambda: scene.started("job"))
-    scene.queue.queuectl("cancel", "job")
-    assert scene.broken() == []
-    assert scene.queue.job("job").label == "cancelled"
+def test_a_cancel_is_heard_though_the_turn_that_read_of_it_was_refused(
+    scenario: KillScenario,
+) -> None:
+    service = scenario.serve(*altered("refused_news"), workers=1)
+    scenario.add("job", "sleep 60")
+    eventually(lambda: scenario.started("job"))
+    scenario.queue.queuectl("cancel", "job")
+    assert scenario.broken_promises() == []
+    assert scenario.queue.job("job").label == "cancelled"
     assert _refused(service) == 1

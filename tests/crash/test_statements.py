@@ -13,23 +13,23 @@ from queued.store.sqlite import schema
 from queued.store.sqlite.busy_handler import BusyHandler
 from queued.store.sqlite.client_store import SqliteStore
 from tests.crash import die_at_statement
-from tests.crash.kill_scenario import Scene
+from tests.crash.kill_scenario import KillScenario
 
 
 @pytest.mark.parametrize("step", [1, 3])
-def test_a_dispatcher_dies_at_every_statement(scene: Scene, step: int) -> None:
+def test_a_dispatcher_dies_at_every_statement(scenario: KillScenario, step: int) -> None:
     """One after the other, each of which lives a little longer, until there is nothing to do."""
     for n in range(60):
-        scene.add(f"j{n}", f"seq 9; exit $(( {n} % 5 == QUEUED_ATTEMPT ))", prints=_nine(n))
-    generations = scene.queue.directory.parent / "generations"
-    scene.serve(
+        scenario.add(f"j{n}", f"seq 9; exit $(( {n} % 5 == QUEUED_ATTEMPT ))", prints=_nine(n))
+    generations = scenario.queue.directory.parent / "generations"
+    scenario.serve(
         "-m", "tests.crash.die_at_statement", str(generations), str(step), "queued", workers=2
     )
-    broken = scene.broken(within_s=60)
+    broken = scenario.broken_promises(within_s=60)
     assert broken == []
     assert generations.stat().st_size > (60 if step == 1 else 25), "so many have died"
     for n in range(60):
-        job = scene.queue.job(f"j{n}")
+        job = scenario.queue.job(f"j{n}")
         failed = n % 5 == 1
         assert (job.label, job.attempts) == ("completed", 1 if failed else 0)
 

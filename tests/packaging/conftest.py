@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.packaging import systemd_testbed as beds
-from tests.packaging.systemd_testbed import Bed, Unit
+from tests.packaging.systemd_testbed import SystemdTestbed, Unit
 from tests.service import Queue
 
 
@@ -22,10 +22,10 @@ def venv(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def bed(venv: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
+def testbed(venv: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SystemdTestbed]:
     """A systemd with queued installed and not yet started."""
     binds = {venv: "/opt/queued", beds.ROOT: "/opt/source"}
-    made = Bed(tmp_path_factory.mktemp("bed") / "state", binds, beds.PREPARE)
+    made = SystemdTestbed(tmp_path_factory.mktemp("testbed") / "state", binds, beds.PREPARE)
     try:
         yield made
     finally:
@@ -41,12 +41,12 @@ def queue(tmp_path: Path) -> Iterator[Queue]:
 
 
 @pytest.fixture
-def stopped(bed: Bed) -> Iterator[Unit]:
+def stopped(testbed: SystemdTestbed) -> Iterator[Unit]:
     """The service as after the installation, not started."""
-    unit = Unit(bed)
+    unit = Unit(testbed)
     unit.reset()
     yield unit
-    shown = bed.run("journalctl", "--unit=queued*", "--output=cat", "--no-pager", check=False)
+    shown = testbed.run("journalctl", "--unit=queued*", "--output=cat", "--no-pager", check=False)
     print(shown.stdout[-8000:])
 
 

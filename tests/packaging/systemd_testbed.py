@@ -51,7 +51,7 @@ def make_venv(directory: Path, final: str, *more: str) -> None:
     )
 
 
-class Bed:
+class SystemdTestbed:
     """A booted systemd. `run` runs a program in it, as root or as another user."""
 
     def __init__(self, directory: Path, binds: dict[Path, str], prepare: str) -> None:
@@ -106,26 +106,28 @@ class Bed:
 
 
 class Unit:
-    """A unit of queued in a bed, and its database."""
+    """A unit of queued in a testbed, and its database."""
 
-    def __init__(self, bed: Bed, name: str = "queued.service", database: str = DATABASE) -> None:
-        self.bed = bed
+    def __init__(
+        self, testbed: SystemdTestbed, name: str = "queued.service", database: str = DATABASE
+    ) -> None:
+        self.testbed = testbed
         self.name = name
         self.database = database
 
     def systemctl(self, verb: str, *, check: bool = True) -> subprocess.CompletedProcess[str]:
         """`systemctl VERB` on it."""
-        return self.bed.run("systemctl", verb, self.name, check=check)
+        return self.testbed.run("systemctl", verb, self.name, check=check)
 
     def show(self, *properties: str) -> list[str]:
         """What systemd knows of it."""
         words = [f"--property={name}" for name in properties]
-        text = self.bed.text("systemctl", "show", self.name, *words)
+        text = self.testbed.text("systemctl", "show", self.name, *words)
         values = dict(line.split("=", 1) for line in text.splitlines())
         return [values[name] for name in properties]
 
     def pid(self) -> int:
-        """The supervisor's, as seen in the bed."""
+        """The supervisor's, as seen in the testbed."""
         return int(self.show("MainPID")[0])
 
     def status(self) -> str:
@@ -139,7 +141,7 @@ class Unit:
     def queuectl(self, *words: str, user: str = "", stdin: str = "") -> str:
         """What queuectl prints about its database."""
         command = ("queuectl", *words, "--db", self.database)
-        return self.bed.run(*command, user=user, stdin=stdin).stdout.strip()
+        return self.testbed.run(*command, user=user, stdin=stdin).stdout.strip()
 
     def add(self, command: str, user: str = "", **fields: object) -> str:
         """Enqueues a job; its id."""
@@ -163,7 +165,7 @@ class Unit:
 
     def log(self, event: str = "") -> list[dict[str, Any]]:
         """Its lines of that event in the journal, with the journal's own fields."""
-        text = self.bed.text("journalctl", "--unit", self.name, "--output=json", "--no-pager")
+        text = self.testbed.text("journalctl", "--unit", self.name, "--output=json", "--no-pager")
         entries = [json.loads(line) for line in text.splitlines()]
         lines = [e for e in entries if str(e["MESSAGE"]).startswith("{")]
         records = [{**json.loads(e["MESSAGE"]), "journal": e} for e in lines]
@@ -175,23 +177,23 @@ class Unit:
 
     def signal(self, name: str, pid: int = 0) -> None:
         """Signals the supervisor, or another process of it."""
-        self.bed.run("kill", f"-{name}", str(pid or self.pid()))
+        self.testbed.run("kill", f"-{name}", str(pid or self.pid()))
 
     def drop_in(self, *lines: str) -> None:
         """Changes directives of the service."""
-        self.bed.write(DROP_IN, "[Service]\n" + "\n".join(lines) + "\n")
-        self.bed.run("systemctl", "daemon-reload")
+        self.testbed.write(DROP_IN, "[Service]\n" + "\n".join(lines) + "\n")
+        self.testbed.run("systemctl", "daemon-reload")
 
     def reset(self) -> None:
         """As after the installation: no jobs, no drop-ins, the conf file as it is delivered."""
-        self.bed.run("systemctl", "stop", "queued*.service")
-        self.bed.run("sh", "-c", f"rm -rf /var/lib/queued* {DROP_IN} /etc/queuectl.conf")
-        self.bed.run("/opt/source/packaging/install-files.sh", "/usr/local")
-        self.bed.run("systemd-tmpfiles", "--create", "/usr/local/lib/tmpfiles.d/queued.conf")
-        self.bed.run("systemctl", "daemon-reload")
-        self.bed.run("systemctl", "reset-failed")
-        self.bed.run("journalctl", "--rotate")
-        self.bed.run("journalctl", "--vacuum-time=1us", "--quiet")
+        self.testbed.run("systemctl", "stop", "queued*.service")
+        self.testbed.run("sh", "-c", f"rm -rf /var/lib/queued* {DROP_IN} /etc/queuectl.conf")
+        self.testbed.run("/opt/source/packaging/install-files.sh", "/usr/local")
+        self.testbed.run("systemd-tmpfiles", "--create", "/usr/local/lib/tmpfiles.d/queued.conf")
+        self.testbed.run("systemctl", "daemon-reload")
+        self.testbed.run("systemctl", "reset-failed")
+        self.testbed.run("journalctl", "--rotate")
+        self.testbed.run("journalctl", "--vacuum-time=1us", "--quiet")
 
 
 def tool(name: str) -> str:

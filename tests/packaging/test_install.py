@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.packaging import systemd_testbed as beds
-from tests.packaging.systemd_testbed import ROOT, Bed, Unit
+from tests.packaging.systemd_testbed import ROOT, SystemdTestbed, Unit
 
 pytestmark = pytest.mark.timeout(300)  # the first test also makes the virtual environment
 CHECKOUT = "/root/a checkout"
@@ -23,13 +23,13 @@ SOURCES = "Makefile README.md LICENSE pyproject.toml packaging etc queued"
 
 
 @pytest.fixture
-def fresh(tmp_path: Path) -> Iterator[Bed]:
+def fresh(tmp_path: Path) -> Iterator[SystemdTestbed]:
     """A machine without queued; /opt/made is a directory of the test."""
     absent = [tool for tool in TOOLS if shutil.which(tool) is None]
     missing = beds.missing() or ", ".join(absent)
     if missing:
         pytest.skip(f"needs {missing}")
-    made = Bed(tmp_path / "state", {tmp_path: "/opt/made", ROOT: "/opt/source"}, CLEAN)
+    made = SystemdTestbed(tmp_path / "state", {tmp_path: "/opt/made", ROOT: "/opt/source"}, CLEAN)
     try:
         yield made
     finally:
@@ -39,15 +39,15 @@ def fresh(tmp_path: Path) -> Iterator[Bed]:
 def serves(unit: Unit) -> str:
     """Checks that the service runs jobs; the id of one."""
     assert unit.show("ActiveState", "SubState") == ["active", "running"]
-    assert unit.bed.text("systemctl", "is-enabled", "queued") == "enabled"
-    unit.bed.run("sh", "-c", "id dora || useradd --create-home --groups queued dora")
+    assert unit.testbed.text("systemctl", "is-enabled", "queued") == "enabled"
+    unit.testbed.run("sh", "-c", "id dora || useradd --create-home --groups queued dora")
     name = unit.add("id -un", user="dora")
     assert unit.wait(name)["state"] == "completed"
     assert unit.queuectl("logs", name, user="dora") == "queued"
     return name
 
 
-def pages(bed: Bed, prefix: str, zsh: str) -> list[str]:
+def pages(testbed: SystemdTestbed, prefix: str, zsh: str) -> list[str]:
     """The man pages and completions that are there, of those that are to be installed."""
     names = (
         *(
@@ -61,26 +61,26 @@ def pages(bed: Bed, prefix: str, zsh: str) -> list[str]:
     )
     paths = [f"{prefix}/share/{name}" for name in names]
     script = 'for path; do [ ! -s "$path" ] || echo "$path"; done'
-    found = bed.text("sh", "-c", script, "sh", *paths).splitlines()
+    found = testbed.text("sh", "-c", script, "sh", *paths).splitlines()
     assert found in ([], paths)
     return found
 
 
-def pids(bed: Bed) -> set[str]:
+def pids(testbed: SystemdTestbed) -> set[str]:
     """The main processes of both queues; 0 of one that does not run."""
     units = ("queued", "queued@reports")
-    return {bed.text("systemctl", "show", "--value", "-p", "MainPID", unit) for unit in units}
+    return {testbed.text("systemctl", "show", "--value", "-p", "MainPID", unit) for unit in units}
 
 
-def active(bed: Bed) -> set[str]:
+def active(testbed: SystemdTestbed) -> set[str]:
     """The units of queued that run."""
     words = ("--plain", "--no-legend", "--state=active", "queued*.service")
-    text = bed.text("systemctl", "list-units", *words)
+    text = testbed.text("systemctl", "list-units", *words)
     return {line.split()[0] for line in text.splitlines()}
 
 
 def test_the_package_installs_upgrades_is_removed_and_purged(
-    fresh: Bed, venv: Path, tmp_path: Path
+    fresh: SystemdTestbed, venv: Path, tmp_path: Path
 ) -> None:
     quick = {"VENV": str(venv), "DPKG_DEB_COMPRESSOR_TYPE": "none"}
     subprocess.run(
@@ -128,7 +128,7 @@ def test_the_package_installs_upgrades_is_removed_and_purged(
     assert fresh.run("systemctl", "cat", "queued", check=False).returncode != 0
 
 
-def test_make_install_does_the_same(fresh: Bed, venv: Path, tmp_path: Path) -> None:
+def test_make_install_does_the_same(fresh: SystemdTestbed, venv: Path, tmp_path: Path) -> None:
     shutil.copytree(venv, tmp_path / "venv", symlinks=True)
     fresh.run("sh", "-c", f"mkdir '{CHECKOUT}'; cd /opt/source; cp -r {SOURCES} '{CHECKOUT}'")
     install = ("env", "VENV=/opt/made/venv", *MAKE, f"--directory={CHECKOUT}", "install")

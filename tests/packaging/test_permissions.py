@@ -2,27 +2,27 @@
 
 import pytest
 
-from tests.packaging.systemd_testbed import DATABASE, Bed, Unit
+from tests.packaging.systemd_testbed import DATABASE, SystemdTestbed, Unit
 from tests.service import eventually
 
 
-def files(bed: Bed) -> dict[str, str]:
+def files(testbed: SystemdTestbed) -> dict[str, str]:
     """Owner, group and mode of the database, the files beside it, and its directory."""
-    text = bed.text("sh", "-c", "cd /var/lib/queued && stat --format '%n %U:%G %a' . *")
+    text = testbed.text("sh", "-c", "cd /var/lib/queued && stat --format '%n %U:%G %a' . *")
     found = dict(line.split(" ", 1) for line in text.splitlines())
     found.pop("jobs", None)
     return {("lock" if name.endswith(".lock") else name): rest for name, rest in found.items()}
 
 
-def others(bed: Bed) -> set[str]:
+def others(testbed: SystemdTestbed) -> set[str]:
     """Group and mode of the files, whoever owns them."""
-    return {rest.split(":")[1] for name, rest in files(bed).items() if name != "."}
+    return {rest.split(":")[1] for name, rest in files(testbed).items() if name != "."}
 
 
 def test_all_that_the_service_makes_is_the_groups(unit: Unit) -> None:
-    assert files(unit.bed).keys() == {".", "queue.db", "queue.db-wal", "queue.db-shm", "lock"}
-    assert files(unit.bed)["."] == "queued:queued 2770"
-    assert others(unit.bed) == {"queued 660"}
+    assert files(unit.testbed).keys() == {".", "queue.db", "queue.db-wal", "queue.db-shm", "lock"}
+    assert files(unit.testbed)["."] == "queued:queued 2770"
+    assert others(unit.testbed) == {"queued 660"}
 
 
 def test_two_users_of_the_group_work_in_turn(unit: Unit) -> None:
@@ -30,15 +30,15 @@ def test_two_users_of_the_group_work_in_turn(unit: Unit) -> None:
         name = unit.add("id -un", user=user)
         unit.wait(name)
         assert unit.queuectl("logs", name, user="bob") == "queued"
-    assert others(unit.bed) == {"queued 660"}
+    assert others(unit.testbed) == {"queued 660"}
 
 
 @pytest.mark.parametrize("umask", ["000", "777"])
 @pytest.mark.parametrize("user", ["root", "alice", "queued"])
 def test_whoever_comes_first_locks_nobody_out(stopped: Unit, user: str, umask: str) -> None:
     command = f"umask {umask}; exec queuectl enqueue --db {DATABASE} -- id -un"
-    name = stopped.bed.text("sh", "-c", command, user=user)
-    assert others(stopped.bed) == {"queued 660"}
+    name = stopped.testbed.text("sh", "-c", command, user=user)
+    assert others(stopped.testbed) == {"queued 660"}
     stopped.queuectl("list", user="bob")
     stopped.systemctl("start")
     assert stopped.wait(name)["state"] == "completed"
@@ -46,17 +46,17 @@ def test_whoever_comes_first_locks_nobody_out(stopped: Unit, user: str, umask: s
 
 def test_root_that_keeps_looking_locks_nobody_out(stopped: Unit) -> None:
     name = stopped.add("sleep 0.2", user="root")
-    follower = stopped.bed.start("queuectl", "wait", "--db", DATABASE, name)
-    eventually(lambda: "queue.db-wal" in files(stopped.bed))
-    assert others(stopped.bed) == {"queued 660"}
+    follower = stopped.testbed.start("queuectl", "wait", "--db", DATABASE, name)
+    eventually(lambda: "queue.db-wal" in files(stopped.testbed))
+    assert others(stopped.testbed) == {"queued 660"}
     stopped.systemctl("start")
     assert follower.wait(20) == 0
     follower.communicate()
-    assert others(stopped.bed) == {"queued 660"}
+    assert others(stopped.testbed) == {"queued 660"}
 
 
 def test_a_stranger_is_refused(unit: Unit) -> None:
-    done = unit.bed.run("queuectl", "list", "--db", DATABASE, user="carol", check=False)
+    done = unit.testbed.run("queuectl", "list", "--db", DATABASE, user="carol", check=False)
     assert done.returncode == 77
     assert done.stderr.count("\n") == 1
     assert "or as a member of the group queued" in done.stderr
@@ -65,7 +65,7 @@ def test_a_stranger_is_refused(unit: Unit) -> None:
 @pytest.mark.parametrize("user", ["alice", "root"])
 def test_nobody_serves_what_belongs_to_another(stopped: Unit, user: str) -> None:
     stopped.add("id -un", user="alice")
-    done = stopped.bed.run("queued", "--db", DATABASE, user=user, check=False)
+    done = stopped.testbed.run("queued", "--db", DATABASE, user=user, check=False)
     assert done.returncode == 77
     assert f"belongs to the user queued, we run as {user}" in done.stderr
 
@@ -90,9 +90,9 @@ OPEN_FILES = {
 def refused(unit: Unit, damage: str) -> str:
     """What the service and --check say of it."""
     unit.add("true", user="queued")
-    unit.bed.run("sh", "-c", damage)
+    unit.testbed.run("sh", "-c", damage)
     done = [
-        unit.bed.run(*words, "--db", DATABASE, user="queued", check=False)
+        unit.testbed.run(*words, "--db", DATABASE, user="queued", check=False)
         for words in (("queued", "--check"), ("queued",))
     ]
     assert [one.returncode for one in done] == [77, 77]
@@ -106,7 +106,7 @@ def test_a_file_that_others_can_write_is_refused(stopped: Unit, damage: str) -> 
     assert OPEN_FILES[damage] in refused(stopped, damage)
     assert stopped.systemctl("start", check=False).returncode != 0
     assert stopped.show("ExecMainStatus", "NRestarts") == ["77", "0"]
-    assert OPEN_FILES[damage] in stopped.bed.text("journalctl", "--unit=queued", "--output=cat")
+    assert OPEN_FILES[damage] in stopped.testbed.text("journalctl", "--unit=queued", "--output=cat")
 
 
 @pytest.mark.parametrize("damage", OPEN_DIRECTORIES)
@@ -115,58 +115,60 @@ def test_a_directory_that_others_can_write_is_refused_and_healed_by_systemd(
 ) -> None:
     assert OPEN_DIRECTORIES[damage] in refused(stopped, damage)
     stopped.systemctl("start")
-    assert files(stopped.bed)["."] == "queued:queued 2770"
+    assert files(stopped.testbed)["."] == "queued:queued 2770"
 
 
-def test_the_users_own_service_is_theirs_alone(bed: Bed, stopped: Unit) -> None:
-    bed.run("loginctl", "enable-linger", "carol")
-    user = bed.text("id", "-u", "carol")
-    eventually(lambda: bed.run("test", "-S", f"/run/user/{user}/bus", check=False).returncode == 0)
+def test_the_users_own_service_is_theirs_alone(testbed: SystemdTestbed, stopped: Unit) -> None:
+    testbed.run("loginctl", "enable-linger", "carol")
+    user = testbed.text("id", "-u", "carol")
+    eventually(
+        lambda: testbed.run("test", "-S", f"/run/user/{user}/bus", check=False).returncode == 0
+    )
 
     def systemctl(*words: str) -> str:
         environment = f"XDG_RUNTIME_DIR=/run/user/{user}"
-        return bed.text("env", environment, "systemctl", "--user", *words, user="carol")
+        return testbed.text("env", environment, "systemctl", "--user", *words, user="carol")
 
     systemctl("start", "queued")
     try:
-        bed.run("sh", "-c", "cd; queuectl enqueue --wait -- test -d ~", user="carol")
+        testbed.run("sh", "-c", "cd; queuectl enqueue --wait -- test -d ~", user="carol")
         systemctl("reload", "queued")
         assert "4 workers, 0 busy, 0 waiting" in systemctl("status", "--no-pager", "queued")
         state = "/home/carol/.local/state/queued"
-        modes = bed.text("sh", "-c", f"stat --format '%U %a' {state} {state}/*").splitlines()
+        modes = testbed.text("sh", "-c", f"stat --format '%U %a' {state} {state}/*").splitlines()
         assert set(modes) == {"carol 700", "carol 600"}
     finally:
         systemctl("stop", "queued")
-        bed.run("loginctl", "disable-linger", "carol")
+        testbed.run("loginctl", "disable-linger", "carol")
 
 
 # queued --check
 
 
-def _tree(bed: Bed) -> str:
-    return bed.text(
+def _tree(testbed: SystemdTestbed) -> str:
+    return testbed.text(
         "sh", "-c", "stat --format '%n %i %s %Y %Z %a' /var/lib/queued /var/lib/queued/*"
     )
 
 
 def test_check_says_what_is_good_and_changes_nothing(stopped: Unit) -> None:
     check = ("queued", "--check", "--db", DATABASE, "--config", "/etc/queuectl.conf")
-    before = stopped.bed.text("ls", "-la", "/var/lib/queued")
-    assert "does not exist yet" in stopped.bed.text(*check, user="queued")
-    assert stopped.bed.text("ls", "-la", "/var/lib/queued") == before
+    before = stopped.testbed.text("ls", "-la", "/var/lib/queued")
+    assert "does not exist yet" in stopped.testbed.text(*check, user="queued")
+    assert stopped.testbed.text("ls", "-la", "/var/lib/queued") == before
     name = stopped.add("true", user="queued")
-    before = _tree(stopped.bed)
-    shown = stopped.bed.text(*check, user="queued")
+    before = _tree(stopped.testbed)
+    shown = stopped.testbed.text(*check, user="queued")
     assert shown.splitlines() == [
         "conf      /etc/queuectl.conf: good",
         f"database  {DATABASE}: good, schema 1",
     ]
-    assert _tree(stopped.bed) == before
+    assert _tree(stopped.testbed) == before
     stopped.systemctl("start")
     stopped.wait(name)
-    before = _tree(stopped.bed)
-    assert "good, schema 1" in stopped.bed.text(*check, user="queued")
-    assert _tree(stopped.bed) == before
+    before = _tree(stopped.testbed)
+    assert "good, schema 1" in stopped.testbed.text(*check, user="queued")
+    assert _tree(stopped.testbed) == before
 
 
 @pytest.mark.parametrize(
@@ -180,9 +182,9 @@ def test_check_says_what_is_good_and_changes_nothing(stopped: Unit) -> None:
 )
 def test_check_names_what_is_wrong(stopped: Unit, damage: str, code: int, reason: str) -> None:
     stopped.add("true", user="queued")
-    stopped.bed.run("sh", "-c", damage)
+    stopped.testbed.run("sh", "-c", damage)
     check = ("queued", "--check", "--db", DATABASE, "--config", "/etc/queuectl.conf")
-    done = stopped.bed.run(*check, user="queued", check=False)
+    done = stopped.testbed.run(*check, user="queued", check=False)
     assert done.returncode == code
     assert reason in done.stderr
     assert done.stderr.count("\n") == 1

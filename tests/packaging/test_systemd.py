@@ -34,7 +34,7 @@ def test_each_line_in_the_journal_is_pure_json_with_a_priority(unit: Unit) -> No
     (finished,) = unit.log("job.finished")
     assert (finished["queue"], finished["attempt"], finished["exit_code"]) == ("default", 1, 3)
     arguments = ("--priority=warning", "--unit=queued", "--output=cat")
-    shown = unit.bed.text("journalctl", *arguments).splitlines()
+    shown = unit.testbed.text("journalctl", *arguments).splitlines()
     assert [json.loads(line)["event"] for line in shown] == ["job.finished"]
 
 
@@ -46,7 +46,9 @@ def test_a_stop_drains_and_leaves_nothing(unit: Unit) -> None:
     assert unit.show("ActiveState", "Result") == ["inactive", "success"]
     assert unit.job(name)["state"] == "completed"
     assert unit.log("service.draining")[0]["cause"] == "SIGTERM"
-    found = unit.bed.run("sh", "-c", f"cat /sys/fs/cgroup/systemd{group}/cgroup.procs", check=False)
+    found = unit.testbed.run(
+        "sh", "-c", f"cat /sys/fs/cgroup/systemd{group}/cgroup.procs", check=False
+    )
     assert found.stdout == ""
 
 
@@ -61,7 +63,7 @@ def test_a_drain_longer_than_the_units_timeout_is_not_cut_short(stopped: Unit) -
 
 
 def test_the_end_of_the_grace_ends_jobs_and_does_not_count_them(stopped: Unit) -> None:
-    stopped.bed.write("/etc/queuectl.conf", "shutdown_grace = 0.2\nkill_grace = 0.2\n")
+    stopped.testbed.write("/etc/queuectl.conf", "shutdown_grace = 0.2\nkill_grace = 0.2\n")
     stopped.systemctl("start")
     name = stopped.add("trap '' TERM; sleep 60 & wait; sleep 60")
     stopped.wait(name, "processing")
@@ -75,7 +77,7 @@ def test_a_reload_returns_while_a_long_job_runs_and_replaces_no_process(unit: Un
     name = unit.add("sleep 60")
     unit.wait(name, "processing")
     pids = [unit.child(slot) for slot in range(5)]
-    unit.bed.write("/etc/queuectl.conf", 'workers = 6\nlog_level = "debug"\n')
+    unit.testbed.write("/etc/queuectl.conf", 'workers = 6\nlog_level = "debug"\n')
     unit.systemctl("reload")
     job = unit.job(name)
     assert (job["state"], job["runs"]) == ("processing", 1)
@@ -100,7 +102,7 @@ def test_a_reload_returns_while_a_long_job_runs_and_replaces_no_process(unit: Un
 )
 def test_a_bad_file_is_refused_and_nothing_changes(unit: Unit, text: str, reason: str) -> None:
     pids = [unit.child(slot) for slot in range(5)]
-    unit.bed.write("/etc/queuectl.conf", text)
+    unit.testbed.write("/etc/queuectl.conf", text)
     assert unit.systemctl("reload", check=False).returncode != 0
     (refused,) = unit.log("reload.refused")
     assert reason in refused["error"]
@@ -112,7 +114,7 @@ def test_a_bad_file_is_refused_and_nothing_changes(unit: Unit, text: str, reason
 
 def test_reload_of_a_service_that_ends_meanwhile_fails(unit: Unit) -> None:
     unit.signal("STOP", unit.child(0))
-    reload = unit.bed.start("systemctl", "reload", "queued")
+    reload = unit.testbed.start("systemctl", "reload", "queued")
     eventually(lambda: unit.log("reload.started"))
     unit.signal("KILL")
     assert reload.wait(20) != 0
@@ -121,9 +123,9 @@ def test_reload_of_a_service_that_ends_meanwhile_fails(unit: Unit) -> None:
 
 def test_a_stop_while_a_reload_waits_is_a_clean_end(unit: Unit) -> None:
     unit.signal("STOP", unit.child(0))
-    unit.bed.run("systemctl", "reload", "--no-block", unit.name)
+    unit.testbed.run("systemctl", "reload", "--no-block", unit.name)
     eventually(lambda: unit.log("reload.started"))
-    unit.bed.run("systemctl", "stop", "--no-block", unit.name)
+    unit.testbed.run("systemctl", "stop", "--no-block", unit.name)
     eventually(lambda: unit.log("service.draining"))
     unit.signal("CONT", unit.child(0))
     eventually(lambda: unit.show("ActiveState") == ["inactive"])
@@ -131,10 +133,10 @@ def test_a_stop_while_a_reload_waits_is_a_clean_end(unit: Unit) -> None:
 
 
 def test_what_a_restart_cannot_cure_is_not_tried_again(stopped: Unit) -> None:
-    stopped.bed.write("/etc/queuectl.conf", "workers = 0\n")
+    stopped.testbed.write("/etc/queuectl.conf", "workers = 0\n")
     assert stopped.systemctl("start", check=False).returncode != 0
     assert stopped.show("ActiveState", "ExecMainStatus", "NRestarts") == ["failed", "78", "0"]
-    text = stopped.bed.text("journalctl", "--priority=err", "--unit=queued", "--output=cat")
+    text = stopped.testbed.text("journalctl", "--priority=err", "--unit=queued", "--output=cat")
     assert "queued: /etc/queuectl.conf: workers takes a whole number" in text
 
 
@@ -195,7 +197,7 @@ def test_a_database_that_stays_locked_is_no_hang(watched: Unit) -> None:
     name = watched.add("sleep 0.5")
     watched.wait(name, "processing")
     pids = [watched.child(slot) for slot in range(5)]
-    watched.bed.run("/opt/queued/bin/python", "-c", LOCKED, user="queued")
+    watched.testbed.run("/opt/queued/bin/python", "-c", LOCKED, user="queued")
     assert watched.wait(name)["state"] == "completed"
     assert watched.show("NRestarts", "ActiveState") == ["0", "active"]
     assert [watched.child(slot) for slot in range(5)] == pids

@@ -5,17 +5,17 @@ import re
 
 import pytest
 
-from tests.packaging.systemd_testbed import ROOT, Bed, Unit
+from tests.packaging.systemd_testbed import ROOT, SystemdTestbed, Unit
 from tests.service import eventually
 
 
-def test_the_units_are_sound(bed: Bed) -> None:
-    done = bed.run("systemd-analyze", "verify", "queued.service", "queued@reports.service")
+def test_the_units_are_sound(testbed: SystemdTestbed) -> None:
+    done = testbed.run("systemd-analyze", "verify", "queued.service", "queued@reports.service")
     assert (done.stdout, done.stderr) == ("", "")
 
 
 def test_it_is_well_contained(unit: Unit) -> None:
-    text = unit.bed.text("systemd-analyze", "security", "--no-pager", "queued.service")
+    text = unit.testbed.text("systemd-analyze", "security", "--no-pager", "queued.service")
     found = re.search(r"Overall exposure level for queued.service: ([\d.]+)", text)
     assert found is not None
     assert float(found[1]) <= 3.0
@@ -63,10 +63,10 @@ def test_jobs_of_all_kinds_run_in_it(unit: Unit) -> None:
 
 def test_what_is_forbidden_is_and_a_drop_in_allows_it(unit: Unit) -> None:
     command = "echo x > /srv/made"
-    unit.bed.run("chmod", "777", "/srv")
+    unit.testbed.run("chmod", "777", "/srv")
     job = unit.wait(unit.add(command, max_retries=1))
     assert "Read-only file system" in job["last_error"]
-    loosened = unit.bed.text("cat", "/usr/local/share/doc/queued/loosen.conf")
+    loosened = unit.testbed.text("cat", "/usr/local/share/doc/queued/loosen.conf")
     assert "#ReadWritePaths=/srv/reports" in loosened
     unit.drop_in("ReadWritePaths=/srv")
     unit.systemctl("restart")
@@ -78,8 +78,8 @@ def test_the_drop_in_of_the_readme_allows_what_it_says(stopped: Unit) -> None:
     readme = (ROOT / "README.md").read_text("utf-8")
     shown = re.search(r"```ini\n\[Service\]\n(.*?)```", readme, re.DOTALL)
     assert shown is not None
-    stopped.bed.run("install", "-d", "-o", "queued", "/srv/reports")
-    stopped.bed.run("install", "-d", "-m", "755", "/home/open")
+    stopped.testbed.run("install", "-d", "-o", "queued", "/srv/reports")
+    stopped.testbed.run("install", "-d", "-m", "755", "/home/open")
     jobs: list[dict[str, str]] = [
         {"command": "touch /srv/reports/made"},
         {"command": "ls -d /home/open"},
@@ -93,12 +93,12 @@ def test_the_drop_in_of_the_readme_allows_what_it_says(stopped: Unit) -> None:
 
 
 def test_every_line_that_loosens_is_one_that_systemd_knows(stopped: Unit) -> None:
-    text = stopped.bed.text("cat", "/usr/local/share/doc/queued/loosen.conf")
+    text = stopped.testbed.text("cat", "/usr/local/share/doc/queued/loosen.conf")
     lines = re.findall(r"^#(\w+=.*)$", text, re.MULTILINE)
     assert len(lines) > 20
-    stopped.bed.run("mkdir", "-p", "/srv/reports")
+    stopped.testbed.run("mkdir", "-p", "/srv/reports")
     stopped.drop_in(*lines)
-    done = stopped.bed.run("systemd-analyze", "verify", "queued.service")
+    done = stopped.testbed.run("systemd-analyze", "verify", "queued.service")
     assert (done.stdout, done.stderr) == ("", "")
     stopped.systemctl("start")
     assert stopped.wait(stopped.add("true"))["state"] == "completed"
@@ -106,7 +106,7 @@ def test_every_line_that_loosens_is_one_that_systemd_knows(stopped: Unit) -> Non
 
 def test_a_second_queue_is_made_from_the_template(stopped: Unit) -> None:
     stopped.systemctl("start")
-    second = Unit(stopped.bed, "queued@reports.service", "/var/lib/queued-reports/queue.db")
+    second = Unit(stopped.testbed, "queued@reports.service", "/var/lib/queued-reports/queue.db")
     second.systemctl("start")
     assert second.wait(second.add("true"))["state"] == "completed"
     assert second.show("StatusText") == ["4 workers, 0 busy, 0 waiting"]
@@ -126,22 +126,22 @@ def test_a_second_queue_is_made_from_the_template(stopped: Unit) -> None:
 def test_a_job_that_deletes_all_in_its_directory_leaves_the_queue(
     stopped: Unit, name: str, place: str
 ) -> None:
-    unit = Unit(stopped.bed, name, f"{place}/queue.db")
+    unit = Unit(stopped.testbed, name, f"{place}/queue.db")
     unit.systemctl("start")
     job = unit.add('pwd; cd; pwd; touch made; rm -rf "$PWD"/* ./*; ls -A')
     assert unit.wait(job)["state"] == "completed"
     assert unit.queuectl("logs", job).split() == [f"{place}/jobs"] * 2
     assert unit.wait(unit.add("touch made"))["state"] == "completed"
-    assert unit.bed.text("stat", "--format=%U:%G %a", f"{place}/jobs") == "queued:queued 2770"
+    assert unit.testbed.text("stat", "--format=%U:%G %a", f"{place}/jobs") == "queued:queued 2770"
 
 
 def _directives(text: str) -> list[str]:
     return [line for line in text.splitlines() if line and not line.startswith("#")]
 
 
-def test_the_template_is_the_unit_with_another_place(bed: Bed) -> None:
+def test_the_template_is_the_unit_with_another_place(testbed: SystemdTestbed) -> None:
     of_one, of_many = (
-        _directives(bed.text("cat", f"/opt/source/packaging/systemd/{name}"))
+        _directives(testbed.text("cat", f"/opt/source/packaging/systemd/{name}"))
         for name in ("queued.service", "queued@.service")
     )
     wanted = {"Description", "StateDirectory", "Environment", "RuntimeDirectory", "ReadWritePaths"}
@@ -164,7 +164,7 @@ def test_every_directive_is_explained_where_it_stands(name: str) -> None:
 def groups(unit: Unit) -> list[str]:
     """The control groups below the unit's."""
     find = f"find /sys/fs/cgroup /sys/fs/cgroup/unified -maxdepth 5 -path '*/{unit.name}/*' -type d"
-    found = unit.bed.run("sh", "-c", f"{find} -printf '%f\\n' | sort -u")
+    found = unit.testbed.run("sh", "-c", f"{find} -printf '%f\\n' | sort -u")
     return found.stdout.split()
 
 
@@ -176,9 +176,9 @@ def groups(unit: Unit) -> list[str]:
     ],
 )
 def test_each_run_has_a_control_group_of_its_own(stopped: Unit, name: str, place: str) -> None:
-    if not stopped.bed.text("sh", "-c", "grep -w cgroup2 /proc/mounts || true"):
+    if not stopped.testbed.text("sh", "-c", "grep -w cgroup2 /proc/mounts || true"):
         pytest.skip("needs cgroup v2")
-    unit = Unit(stopped.bed, name, f"/var/lib/{place}")
+    unit = Unit(stopped.testbed, name, f"/var/lib/{place}")
     unit.systemctl("start")
     job = unit.add("grep ^0:: /proc/self/cgroup; sleep 60")
     unit.wait(job, "processing")

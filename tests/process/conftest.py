@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.process.marked_sleep import Nap
+from tests.process.marked_sleep import MarkedSleep
 from tests.service import Queue
 
 
@@ -39,9 +39,9 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Queue]:
 
 
 @pytest.fixture
-def nap() -> Iterator[Nap]:
+def sleeper() -> Iterator[MarkedSleep]:
     """A sleep of this test alone; who still has it at the end is killed."""
-    made = Nap()
+    made = MarkedSleep()
     yield made
     for pid in made.living():
         with suppress(ProcessLookupError):

@@ -4,7 +4,7 @@ import os
 import uuid
 
 
-class Nap:
+class MarkedSleep:
     """The argument of a `sleep` of sixteen minutes that no other test uses."""
 
     def __init__(self) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.process.conftest import opened
-from tests.process.marked_sleep import Nap
+from tests.process.marked_sleep import MarkedSleep
 from tests.service import Queue, Service, alive, eventually
 
 USER = 50_000 + os.getpid() % 10_000  # of this test alone, so that its processes can be counted
@@ -41,11 +41,13 @@ def _serve(queue: Queue, workers: int = 2) -> Service:
     return queue.spawn(workers=workers, program=program).ready()
 
 
-def _another(queue: Queue, nap: Nap) -> tuple[str, int]:
+def _another(queue: Queue, sleeper: MarkedSleep) -> tuple[str, int]:
     """Adds a job whose first run becomes another user's; returns its id and the pid."""
-    command = f"[ $QUEUED_ATTEMPT -gt 1 ] || exec setpriv --reuid={OTHER} sleep {nap}"
+    command = f"[ $QUEUED_ATTEMPT -gt 1 ] || exec setpriv --reuid={OTHER} sleep {sleeper}"
     name = queue.add(command, kill_grace=0.1)
-    (pid,) = eventually(lambda: [p for p in nap.living() if os.stat(f"/proc/{p}").st_uid == OTHER])
+    (pid,) = eventually(
+        lambda: [p for p in sleeper.living() if os.stat(f"/proc/{p}").st_uid == OTHER]
+    )
     return name, pid
 
 
@@ -67,27 +69,29 @@ def test_a_limit_of_processes_is_in_force(theirs: Queue) -> None:
     assert b"fork" in theirs.output(name)
 
 
-def test_a_job_that_multiplies_is_held_by_its_limit(theirs: Queue, nap: Nap) -> None:
+def test_a_job_that_multiplies_is_held_by_its_limit(theirs: Queue, sleeper: MarkedSleep) -> None:
     """Other jobs run meanwhile, and no process of it is left."""
     service = _serve(theirs)
-    bomb = f"(while :; do setsid sleep {nap} & done)"
+    bomb = f"(while :; do setsid sleep {sleeper} & done)"
     name = theirs.add(f"sleep 1 & {bomb}; wait; exit 3", limits={"processes": 40}, max_retries=1)
-    assert eventually(lambda: 30 < len(nap.living()) <= 40)
+    assert eventually(lambda: 30 < len(sleeper.living()) <= 40)
     for n in range(10):
         assert theirs.wait(theirs.add("true & wait", id=f"beside{n}")).label == "completed"
     assert theirs.wait(name).label == "dead"
     assert [(run.outcome, run.exit_code) for run in theirs.attempts(name)] == [("exit", 3)]
-    assert nap.living() == []
+    assert sleeper.living() == []
     assert len(service.descendants()) == 3
 
 
-def test_what_may_not_be_killed_is_named_and_waited_for(theirs: Queue, nap: Nap) -> None:
+def test_what_may_not_be_killed_is_named_and_waited_for(
+    theirs: Queue, sleeper: MarkedSleep
+) -> None:
     """The job is not over, and does not run again, while a process of it is alive."""
     service = _serve(theirs)
     fields = {"timeout": 0.3, "kill_grace": 0.2, "max_retries": 1}
-    name = theirs.add(f"setpriv --reuid={OTHER} sleep {nap} & wait", **fields)
+    name = theirs.add(f"setpriv --reuid={OTHER} sleep {sleeper} & wait", **fields)
     eventually(lambda: service.logged("job.unkillable", job=name))
-    (pid,) = nap.living()
+    (pid,) = sleeper.living()
     for n in range(20):
         assert theirs.wait(theirs.add("sleep 0.05", id=f"beside{n}")).label == "completed"
     assert theirs.job(name).label == "processing"
@@ -99,10 +103,12 @@ def test_what_may_not_be_killed_is_named_and_waited_for(theirs: Queue, nap: Nap)
     assert service.stop() == 0
 
 
-def test_a_stop_waits_for_what_may_not_be_killed(theirs: Queue, nap: Nap) -> None:
+def test_a_stop_waits_for_what_may_not_be_killed(theirs: Queue, sleeper: MarkedSleep) -> None:
     service = _serve(theirs)
-    name = theirs.add(f"setpriv --reuid={OTHER} sleep {nap}", kill_grace=0.1)
-    (pid,) = eventually(lambda: [p for p in nap.living() if os.stat(f"/proc/{p}").st_uid == OTHER])
+    name = theirs.add(f"setpriv --reuid={OTHER} sleep {sleeper}", kill_grace=0.1)
+    (pid,) = eventually(
+        lambda: [p for p in sleeper.living() if os.stat(f"/proc/{p}").st_uid == OTHER]
+    )
     service.process.send_signal(signal.SIGTERM)
     service.process.send_signal(signal.SIGINT)
     eventually(lambda: service.logged("job.unkillable", job=name))
@@ -112,17 +118,19 @@ def test_a_stop_waits_for_what_may_not_be_killed(theirs: Queue, nap: Nap) -> Non
     assert [run.outcome for run in theirs.attempts(name)] == ["interrupted"]
 
 
-def test_a_rescue_waits_for_what_may_not_be_killed(theirs: Queue, nap: Nap) -> None:
+def test_a_rescue_waits_for_what_may_not_be_killed(theirs: Queue, sleeper: MarkedSleep) -> None:
     first = _serve(theirs)
-    name, pid = _another(theirs, nap)
-    first.kill_everything()
+    name, pid = _another(theirs, sleeper)
+    first.kill_instance()
     _waits_for(theirs, name, pid)
 
 
-def test_a_dead_workers_job_waits_for_what_may_not_be_killed(theirs: Queue, nap: Nap) -> None:
+def test_a_dead_workers_job_waits_for_what_may_not_be_killed(
+    theirs: Queue, sleeper: MarkedSleep
+) -> None:
     """Other jobs run meanwhile, also after the dispatcher was replaced."""
     service = _serve(theirs)
-    name, pid = _another(theirs, nap)
+    name, pid = _another(theirs, sleeper)
     worker, dispatcher = service.worker_of(name), service.child(0)
     service.kill(worker)
     eventually(lambda: service.logged("child.leftovers_stay", pids=[pid]))
@@ -138,10 +146,12 @@ def test_a_dead_workers_job_waits_for_what_may_not_be_killed(theirs: Queue, nap:
     assert len(service.descendants()) == 3
 
 
-def test_a_stop_waits_for_what_a_dead_worker_left(theirs: Queue, nap: Nap) -> None:
+def test_a_stop_waits_for_what_a_dead_worker_left(theirs: Queue, sleeper: MarkedSleep) -> None:
     service = _serve(theirs)
-    name = theirs.add(f"exec setpriv --reuid={OTHER} sleep {nap}")
-    (pid,) = eventually(lambda: [p for p in nap.living() if os.stat(f"/proc/{p}").st_uid == OTHER])
+    name = theirs.add(f"exec setpriv --reuid={OTHER} sleep {sleeper}")
+    (pid,) = eventually(
+        lambda: [p for p in sleeper.living() if os.stat(f"/proc/{p}").st_uid == OTHER]
+    )
     service.kill(service.worker_of(name))
     eventually(lambda: service.logged("child.leftovers_stay"))
     service.process.send_signal(signal.SIGTERM)
@@ -152,10 +162,12 @@ def test_a_stop_waits_for_what_a_dead_worker_left(theirs: Queue, nap: Nap) -> No
     assert [run.outcome for run in theirs.attempts(name)] == ["lost"]
 
 
-def test_a_forced_stop_leaves_the_claim_of_what_may_not_be_killed(theirs: Queue, nap: Nap) -> None:
+def test_a_forced_stop_leaves_the_claim_of_what_may_not_be_killed(
+    theirs: Queue, sleeper: MarkedSleep
+) -> None:
     """The next service waits for the process, as after a crash."""
     first = _serve(theirs)
-    name, pid = _another(theirs, nap)
+    name, pid = _another(theirs, sleeper)
     first.process.send_signal(signal.SIGTERM)
     first.process.send_signal(signal.SIGINT)
     eventually(lambda: first.logged("job.unkillable", job=name))
@@ -166,7 +178,7 @@ def test_a_forced_stop_leaves_the_claim_of_what_may_not_be_killed(theirs: Queue,
 
 def test_what_hides_its_environment_is_killed_before_its_job_runs_again(theirs: Queue) -> None:
     """Like ssh-agent, which is not dumpable, so that only root may read its environment."""
-    left, leader = Nap(), Nap()
+    left, leader = MarkedSleep(), MarkedSleep()
     first = _serve(theirs)
     hide = f"import ctypes, time; ctypes.CDLL(None).prctl(4, 0, 0, 0, 0); time.sleep({left})"
     daemon = f"setsid {sys.executable} -S -c '{hide}' >/dev/null 2>&1 </dev/null"
@@ -174,21 +186,21 @@ def test_what_hides_its_environment_is_killed_before_its_job_runs_again(theirs: 
     hidden = "/proc/{}/environ"  # root's, if the process is not dumpable
     (pid,) = eventually(lambda: [p for p in left.living() if os.stat(hidden.format(p)).st_uid == 0])
     eventually(leader.living)
-    first.kill_everything()
+    first.kill_instance()
     _serve(theirs)
     assert theirs.wait(name).label == "completed"
     assert not alive(pid)
     assert leader.living() == []
 
 
-def test_where_others_are_hidden_it_goes_on(theirs: Queue, nap: Nap) -> None:
+def test_where_others_are_hidden_it_goes_on(theirs: Queue, sleeper: MarkedSleep) -> None:
     """With hidepid=1, /proc lists the processes of other users, and they cannot be read."""
     service = theirs.spawn(program=("-c", HIDDEN)).ready()
-    name = theirs.add(f"sleep {nap} & echo done")
+    name = theirs.add(f"sleep {sleeper} & echo done")
     assert theirs.wait(name).label == "completed"
-    assert nap.living() == []
-    theirs.add(f"sleep {nap}", id="lost")
-    eventually(nap.living)
+    assert sleeper.living() == []
+    theirs.add(f"sleep {sleeper}", id="lost")
+    eventually(sleeper.living)
     service.kill(service.worker_of("lost"))
     eventually(lambda: len(theirs.attempts("lost")) == 1 and theirs.job("lost").attempts == 1)
     assert not service.logged("process.failed")

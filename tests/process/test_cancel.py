@@ -7,7 +7,7 @@ import pytest
 
 from queued.core import times
 from queued.core.model import State
-from tests.process.marked_sleep import Nap
+from tests.process.marked_sleep import MarkedSleep
 from tests.service import Queue, eventually
 
 
@@ -16,8 +16,8 @@ def cancel(queue: Queue, name: str) -> State | None:
     return queue.store.cancel(queue.store.find(name), now_ms=times.now_ms())
 
 
-def running(queue: Queue, name: str, nap: Nap) -> None:
-    eventually(lambda: queue.job(name).label == "processing" and nap.living())
+def running(queue: Queue, name: str, sleeper: MarkedSleep) -> None:
+    eventually(lambda: queue.job(name).label == "processing" and sleeper.living())
 
 
 def test_a_pending_job_never_runs(served: Queue) -> None:
@@ -37,9 +37,13 @@ def test_a_job_that_waits_for_its_retry_is_cancelled_at_once(served: Queue) -> N
     assert served.job(name).label == "cancelled"
 
 
-def test_a_running_job_is_ended_by_the_ladder_and_never_retried(served: Queue, nap: Nap) -> None:
-    name = served.add(f"trap '' TERM; sleep {nap}; sleep {nap}", max_retries=9, kill_grace=0.3)
-    running(served, name, nap)
+def test_a_running_job_is_ended_by_the_ladder_and_never_retried(
+    served: Queue, sleeper: MarkedSleep
+) -> None:
+    name = served.add(
+        f"trap '' TERM; sleep {sleeper}; sleep {sleeper}", max_retries=9, kill_grace=0.3
+    )
+    running(served, name, sleeper)
     done = served.queuectl("cancel", name)
     assert done.returncode == 0
     assert "cancel requested" in done.stdout
@@ -47,14 +51,14 @@ def test_a_running_job_is_ended_by_the_ladder_and_never_retried(served: Queue, n
     assert (job.label, job.runs, job.cancel_requested_ms) == ("cancelled", 1, None)
     (attempt,) = served.attempts(name)
     assert (attempt.outcome, attempt.signal) == ("cancelled", "SIGKILL")
-    assert nap.living() == []
+    assert sleeper.living() == []
 
 
 def test_a_job_that_ends_well_when_it_is_told_to_is_cancelled_all_the_same(
-    served: Queue, nap: Nap
+    served: Queue, sleeper: MarkedSleep
 ) -> None:
-    name = served.add(f"trap 'exit 0' TERM; : {nap}; while :; do sleep 0.01; done")
-    running(served, name, nap)
+    name = served.add(f"trap 'exit 0' TERM; : {sleeper}; while :; do sleep 0.01; done")
+    running(served, name, sleeper)
     cancel(served, name)
     assert served.wait(name).label == "cancelled"
     (attempt,) = served.attempts(name)
@@ -96,35 +100,37 @@ def test_in_the_very_moment_of_its_end_one_of_the_two_wins(served: Queue, code: 
 
 
 def test_a_request_that_a_dead_dispatcher_did_not_see_is_obeyed_by_the_next(
-    queue: Queue, nap: Nap
+    queue: Queue, sleeper: MarkedSleep
 ) -> None:
     service = queue.serve(workers=1)
-    name = queue.add(f"sleep {nap}", max_retries=5)
-    running(queue, name, nap)
+    name = queue.add(f"sleep {sleeper}", max_retries=5)
+    running(queue, name, sleeper)
     dispatcher = service.child(0)
     service.kill(dispatcher, signal.SIGSTOP)
     cancel(queue, name)
     service.kill(dispatcher)
     assert queue.wait(name).label == "cancelled"
     assert queue.job(name).runs == 1
-    assert nap.living() == []
+    assert sleeper.living() == []
 
 
-def test_a_request_survives_the_whole_service(queue: Queue, nap: Nap) -> None:
+def test_a_request_survives_the_whole_service(queue: Queue, sleeper: MarkedSleep) -> None:
     service = queue.serve(workers=1)
-    name = queue.add(f"sleep {nap}", max_retries=5)
-    running(queue, name, nap)
-    service.kill_everything()
+    name = queue.add(f"sleep {sleeper}", max_retries=5)
+    running(queue, name, sleeper)
+    service.kill_instance()
     assert cancel(queue, name) is State.PROCESSING
     queue.serve(workers=1)
     assert queue.wait(name).label == "cancelled"
-    assert nap.living() == []
+    assert sleeper.living() == []
 
 
-def test_a_cancelled_job_that_is_interrupted_is_cancelled(queue: Queue, nap: Nap) -> None:
+def test_a_cancelled_job_that_is_interrupted_is_cancelled(
+    queue: Queue, sleeper: MarkedSleep
+) -> None:
     service = queue.serve(workers=1)
-    name = queue.add(f"trap '' TERM; sleep {nap}; sleep {nap}", kill_grace=1)
-    running(queue, name, nap)
+    name = queue.add(f"trap '' TERM; sleep {sleeper}; sleep {sleeper}", kill_grace=1)
+    running(queue, name, sleeper)
     cancel(queue, name)
     service.kill(service.pid, signal.SIGTERM)
     eventually(lambda: service.logged("service.draining"))

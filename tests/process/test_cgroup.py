@@ -198,7 +198,7 @@ def test_the_next_service_ends_and_removes_what_a_crash_left(
     queue.wait(left)
     name = queue.add("sleep 300", max_retries=1)
     adopt(run_of(delegated, service, name), stranger)
-    service.kill_everything()
+    service.kill_instance()
     delegated.serve(queue)
     assert queue.wait(name).last_error == "lost: the service died"
     assert stranger.wait(5) == -signal.SIGKILL

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from queued.service.linux import libc
-from tests.process.marked_sleep import Nap
+from tests.process.marked_sleep import MarkedSleep
 from tests.service import Queue, alive, eventually
 
 PTRACE_SEIZE = 0x4206
@@ -29,67 +29,68 @@ TIMEOUT = {"timeout": 0.3}
 HASTY = {"timeout": 0.3, "kill_grace": 0.3}
 
 CASES = {
-    "ends at its time": Case("exec sleep NAP", ("timeout", "SIGTERM"), TIMEOUT, 2000, 300),
-    "ends with its children": Case("sleep NAP | sleep NAP; :", ("timeout", "SIGTERM"), TIMEOUT),
+    "ends at its time": Case("exec sleep LONG", ("timeout", "SIGTERM"), TIMEOUT, 2000, 300),
+    "ends with its children": Case("sleep LONG | sleep LONG; :", ("timeout", "SIGTERM"), TIMEOUT),
     "cleans up at its time": Case(
         "trap 'exit 5' TERM; while :; do sleep 0.01; done", ("timeout", 5), TIMEOUT
     ),
     "ignores TERM": Case(
-        "trap '' TERM; sleep NAP; sleep NAP", ("timeout", "SIGKILL"), HASTY, 3000, 600
+        "trap '' TERM; sleep LONG; sleep LONG", ("timeout", "SIGKILL"), HASTY, 3000, 600
     ),
     "has no grace": Case(
-        "trap '' TERM; sleep NAP; sleep NAP", ("timeout", "SIGKILL"), HASTY | {"kill_grace": 0}
+        "trap '' TERM; sleep LONG; sleep LONG", ("timeout", "SIGKILL"), HASTY | {"kill_grace": 0}
     ),
     "a child ignores TERM and the shell does not": Case(
-        "(trap '' TERM; sleep NAP; :) & wait", ("timeout", "SIGTERM"), HASTY
+        "(trap '' TERM; sleep LONG; :) & wait", ("timeout", "SIGTERM"), HASTY
     ),
-    "stops itself": Case("kill -STOP $$; sleep NAP", ("timeout", "SIGTERM"), TIMEOUT),
-    "a child is stopped": Case("sleep NAP & kill -STOP $!; wait", ("timeout", "SIGTERM"), TIMEOUT),
+    "stops itself": Case("kill -STOP $$; sleep LONG", ("timeout", "SIGTERM"), TIMEOUT),
+    "a child is stopped": Case("sleep LONG & kill -STOP $!; wait", ("timeout", "SIGTERM"), TIMEOUT),
     "a child that will not end is stopped": Case(
-        "(trap '' TERM; kill -STOP $(exec sh -c 'echo $PPID'); sleep NAP; :) & wait",
+        "(trap '' TERM; kill -STOP $(exec sh -c 'echo $PPID'); sleep LONG; :) & wait",
         ("timeout", "SIGTERM"),
         HASTY,
     ),
-    "in the background": Case("sleep NAP & exit 0", ("exit", 0)),
-    "in the background, failed": Case("sleep NAP & exit 3", ("exit", 3)),
+    "in the background": Case("sleep LONG & exit 0", ("exit", 0)),
+    "in the background, failed": Case("sleep LONG & exit 3", ("exit", 3)),
     "in the background of a shell that was killed": Case(
-        "sleep NAP & kill -9 $$", ("signal", "SIGKILL")
+        "sleep LONG & kill -9 $$", ("signal", "SIGKILL")
     ),
-    "nohup": Case("nohup sleep NAP >/dev/null 2>&1 & exit 0", ("exit", 0)),
-    "setsid": Case("setsid sleep NAP & exit 0", ("exit", 0)),
+    "nohup": Case("nohup sleep LONG >/dev/null 2>&1 & exit 0", ("exit", 0)),
+    "setsid": Case("setsid sleep LONG & exit 0", ("exit", 0)),
     "setsid, the shell lives on": Case(
-        "setsid sleep NAP & setsid sleep NAP & wait", ("timeout", "SIGTERM"), TIMEOUT
+        "setsid sleep LONG & setsid sleep LONG & wait", ("timeout", "SIGTERM"), TIMEOUT
     ),
     "a daemon forks twice": Case(
-        "setsid sh -c 'setsid sleep NAP & setsid sleep NAP & exit' & sleep 0.1; exit 0", ("exit", 0)
+        "setsid sh -c 'setsid sleep LONG & setsid sleep LONG & exit' & sleep 0.1; exit 0",
+        ("exit", 0),
     ),
     "a daemon has no environment": Case(
-        "env -i setsid sleep NAP >/dev/null 2>&1 </dev/null & exit 0", ("exit", 0)
+        "env -i setsid sleep LONG >/dev/null 2>&1 </dev/null & exit 0", ("exit", 0)
     ),
     "a daemon ignores TERM": Case(
-        "setsid sh -c 'trap \"\" TERM; sleep NAP; :' & sleep 0.1; exit 0",
+        "setsid sh -c 'trap \"\" TERM; sleep LONG; :' & sleep 0.1; exit 0",
         ("exit", 0),
         {"kill_grace": 0.3},
     ),
-    "a group of its own": Case("set -m; sleep NAP & sleep NAP & exit 0", ("exit", 0)),
+    "a group of its own": Case("set -m; sleep LONG & sleep LONG & exit 0", ("exit", 0)),
     "many children that ignore TERM": Case(
-        "trap '' TERM; for i in $(seq 100); do setsid sleep NAP & done; exit 0",
+        "trap '' TERM; for i in $(seq 100); do setsid sleep LONG & done; exit 0",
         ("exit", 0),
         {"kill_grace": 0.2},
         10_000,
     ),
-    "children print while it exits": Case("yes NAP & yes NAP & exit 0", ("exit", 0)),
-    "signals its own group": Case("sleep NAP & kill -TERM 0; sleep NAP", ("signal", "SIGTERM")),
-    "kills its own group": Case("sleep NAP & kill -KILL 0; sleep NAP", ("signal", "SIGKILL")),
+    "children print while it exits": Case("yes LONG & yes LONG & exit 0", ("exit", 0)),
+    "signals its own group": Case("sleep LONG & kill -TERM 0; sleep LONG", ("signal", "SIGTERM")),
+    "kills its own group": Case("sleep LONG & kill -KILL 0; sleep LONG", ("signal", "SIGKILL")),
 }
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
-def test_nothing_is_left(served: Queue, nap: Nap, case: Case) -> None:
-    command = case.command.replace("NAP", str(nap))
+def test_nothing_is_left(served: Queue, sleeper: MarkedSleep, case: Case) -> None:
+    command = case.command.replace("LONG", str(sleeper))
     name = served.add(command, max_retries=1, **case.options)
     served.wait(name)
-    assert nap.living() == []
+    assert sleeper.living() == []
     (attempt,) = served.attempts(name)
     outcome, how = case.ending
     assert attempt.outcome == outcome
@@ -100,16 +101,18 @@ def test_nothing_is_left(served: Queue, nap: Nap, case: Case) -> None:
     assert case.at_least_ms <= took_ms <= case.within_ms
 
 
-def test_a_process_that_runs_away_from_its_parents_is_caught(served: Queue, nap: Nap) -> None:
+def test_a_process_that_runs_away_from_its_parents_is_caught(
+    served: Queue, sleeper: MarkedSleep
+) -> None:
     """Each process forks the next one in a new session, and exits."""
     comet = served.file("comet")
     comet.write_text('[ -e "$1" ] && { setsid sh "$0" "$1" "$2" & }\nexit\n')
     life = served.file("life")
     life.touch()
     try:
-        name = served.add(f"sh {comet} {life} {nap}; exit 0", kill_grace=0.2)
+        name = served.add(f"sh {comet} {life} {sleeper}; exit 0", kill_grace=0.2)
         assert served.wait(name).label == "completed"
-        assert nap.living() == []
+        assert sleeper.living() == []
     finally:
         life.unlink()
 
@@ -139,26 +142,26 @@ def test_a_job_that_signals_its_parent_harms_only_itself(queue: Queue, number: s
 
 @pytest.mark.parametrize("number", ["KILL", "USR2", "ALRM", "SEGV"])
 def test_a_job_that_kills_its_worker_is_lost_and_counted(
-    queue: Queue, nap: Nap, number: str
+    queue: Queue, sleeper: MarkedSleep, number: str
 ) -> None:
     queue.serve(workers=1)
     name = queue.add(
-        f"env -i setsid sleep {nap} & kill -{number} $PPID; sleep {nap}", max_retries=1
+        f"env -i setsid sleep {sleeper} & kill -{number} $PPID; sleep {sleeper}", max_retries=1
     )
     assert queue.wait(name).label == "dead"
     assert queue.attempts(name)[0].outcome == "lost"
-    assert nap.living() == []
+    assert sleeper.living() == []
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root for a name space of pids")
-def test_what_the_kernel_holds_is_named(queue: Queue, nap: Nap) -> None:
+def test_what_the_kernel_holds_is_named(queue: Queue, sleeper: MarkedSleep) -> None:
     """The kernel ends the first process of a pid namespace only after a child that is traced."""
     service = queue.serve(workers=1)
     name = queue.add(
-        f"exec unshare --pid --fork sh -c 'sleep {nap} & wait'",
+        f"exec unshare --pid --fork sh -c 'sleep {sleeper} & wait'",
         timeout=1, kill_grace=0.1, max_retries=1,
     )  # fmt: skip
-    traced = eventually(lambda: [pid for pid in nap.living() if _program(pid) == "sleep"])[0]
+    traced = eventually(lambda: [pid for pid in sleeper.living() if _program(pid) == "sleep"])[0]
     libc.checked(libc.C.ptrace(PTRACE_SEIZE, traced, None, None))
     eventually(lambda: service.logged("job.unkillable", job=name))
     assert queue.job(name).label == "processing"
@@ -171,9 +174,11 @@ def _program(pid: int) -> str:
         return file.read().strip()
 
 
-def test_time_goes_on_for_a_worker_that_a_job_has_stopped(queue: Queue, nap: Nap) -> None:
+def test_time_goes_on_for_a_worker_that_a_job_has_stopped(
+    queue: Queue, sleeper: MarkedSleep
+) -> None:
     queue.serve(workers=1)
-    name = queue.add(f"kill -STOP $PPID; sleep {nap}", max_retries=1, timeout=0.3)
+    name = queue.add(f"kill -STOP $PPID; sleep {sleeper}", max_retries=1, timeout=0.3)
     queue.wait(name)
     assert queue.attempts(name)[0].outcome == "timeout"
 
@@ -212,23 +217,25 @@ def test_an_orphan_that_becomes_ours_is_reaped_while_the_job_runs(served: Queue)
 # leave_children
 
 
-def spare(queue: Queue, nap: Nap, prefix: str = "setsid", **fields: Any) -> int:
+def spare(queue: Queue, sleeper: MarkedSleep, prefix: str = "setsid", **fields: Any) -> int:
     """Runs a job that leaves a daemon on purpose; returns the pid of the daemon."""
     name = queue.add(
-        f"{prefix} sleep {nap} >/dev/null 2>&1 & sleep 0.05; exit 0", leave_children=True, **fields
+        f"{prefix} sleep {sleeper} >/dev/null 2>&1 & sleep 0.05; exit 0",
+        leave_children=True,
+        **fields,
     )
     assert queue.wait(name).label == "completed"
-    (pid,) = nap.living()
+    (pid,) = sleeper.living()
     return pid
 
 
 @pytest.mark.parametrize("prefix", ["", "nohup", "setsid", "env -i setsid"])
 def test_left_on_purpose_stays_through_jobs_workers_and_the_service(
-    queue: Queue, nap: Nap, prefix: str
+    queue: Queue, sleeper: MarkedSleep, prefix: str
 ) -> None:
     service = queue.serve(workers=1)
-    daemon = spare(queue, nap, prefix)
-    other, more = Nap(), Nap()
+    daemon = spare(queue, sleeper, prefix)
+    other, more = MarkedSleep(), MarkedSleep()
     queue.wait(queue.add(f"setsid sleep {other} & sleep {other} & exit 0"))
     assert other.living() == []
     assert alive(daemon), "a later job of the same worker"
@@ -246,10 +253,12 @@ def test_left_on_purpose_stays_through_jobs_workers_and_the_service(
     os.kill(second, signal.SIGKILL)
 
 
-def test_left_on_purpose_without_environment_stays_through_a_crash(queue: Queue, nap: Nap) -> None:
+def test_left_on_purpose_without_environment_stays_through_a_crash(
+    queue: Queue, sleeper: MarkedSleep
+) -> None:
     service = queue.serve(workers=1)
-    daemon = spare(queue, nap, "env -i setsid")
-    lost = Nap()
+    daemon = spare(queue, sleeper, "env -i setsid")
+    lost = MarkedSleep()
     name = queue.add(f"[ $QUEUED_ATTEMPT -gt 1 ] || sleep {lost}", leave_children=True)
     eventually(lost.living)
     service.kill(service.child(1))
@@ -257,33 +266,37 @@ def test_left_on_purpose_without_environment_stays_through_a_crash(queue: Queue,
     assert alive(daemon), "a worker that died"
     again = queue.add(f"[ $QUEUED_ATTEMPT -gt 1 ] || sleep {lost}", leave_children=True)
     eventually(lost.living)
-    service.kill_everything()
+    service.kill_instance()
     queue.serve(workers=1)
     assert queue.wait(again).label == "completed"
     assert lost.living() == []
     assert alive(daemon), "a service that died"
 
 
-def test_a_job_cannot_say_by_itself_that_it_may_leave_processes(queue: Queue, nap: Nap) -> None:
+def test_a_job_cannot_say_by_itself_that_it_may_leave_processes(
+    queue: Queue, sleeper: MarkedSleep
+) -> None:
     queue.serve(workers=1)
     forged = "QUEUED_LEAVE_CHILDREN=1 QUEUED_ATTEMPT=9"
-    queue.wait(queue.add(f"{forged} setsid sleep {nap} >/dev/null 2>&1 & exit 0", kill_grace=0.3))
-    assert nap.living() == []
+    queue.wait(
+        queue.add(f"{forged} setsid sleep {sleeper} >/dev/null 2>&1 & exit 0", kill_grace=0.3)
+    )
+    assert sleeper.living() == []
 
 
-def test_only_a_job_that_asks_for_it_leaves_children(queue: Queue, nap: Nap) -> None:
+def test_only_a_job_that_asks_for_it_leaves_children(queue: Queue, sleeper: MarkedSleep) -> None:
     queue.serve(workers=1)
-    name = queue.add(f"sleep {nap} & exit 0", leave_children=False)
+    name = queue.add(f"sleep {sleeper} & exit 0", leave_children=False)
     queue.wait(name)
-    assert nap.living() == []
+    assert sleeper.living() == []
 
 
 @pytest.mark.parametrize("how", ["timeout", "cancelled"])
 def test_a_stopped_job_leaves_nothing_even_with_leave_children(
-    queue: Queue, nap: Nap, how: str
+    queue: Queue, sleeper: MarkedSleep, how: str
 ) -> None:
     queue.serve(workers=1)
-    command = f"(trap '' TERM; setsid sleep {nap}) & sleep {nap}; :"
+    command = f"(trap '' TERM; setsid sleep {sleeper}) & sleep {sleeper}; :"
     name = queue.add(
         command,
         leave_children=True,
@@ -291,18 +304,20 @@ def test_a_stopped_job_leaves_nothing_even_with_leave_children(
         kill_grace=0.3,
         timeout=0.7 if how == "timeout" else 0,
     )
-    eventually(lambda: len(nap.living()) >= 3)
+    eventually(lambda: len(sleeper.living()) >= 3)
     if how == "cancelled":
         assert queue.queuectl("cancel", name).returncode == 0
     queue.wait(name)
     assert queue.attempts(name)[0].outcome == how
-    assert nap.living() == []
+    assert sleeper.living() == []
 
 
-def test_a_lost_attempt_leaves_nothing_and_what_others_left_stays(queue: Queue, nap: Nap) -> None:
+def test_a_lost_attempt_leaves_nothing_and_what_others_left_stays(
+    queue: Queue, sleeper: MarkedSleep
+) -> None:
     service = queue.serve(workers=1)
-    daemon = spare(queue, nap)
-    lost = Nap()
+    daemon = spare(queue, sleeper)
+    lost = MarkedSleep()
     name = queue.add(f"setsid sleep {lost} & sleep {lost}", leave_children=True, max_retries=1)
     eventually(lambda: len(lost.living()) >= 3)
     service.kill(service.child(1))
@@ -312,10 +327,12 @@ def test_a_lost_attempt_leaves_nothing_and_what_others_left_stays(queue: Queue, 
     assert alive(daemon)
 
 
-def test_what_was_left_on_purpose_survives_an_idle_worker(queue: Queue, nap: Nap) -> None:
+def test_what_was_left_on_purpose_survives_an_idle_worker(
+    queue: Queue, sleeper: MarkedSleep
+) -> None:
     """The last run of the worker was over, so it is not lost with the worker."""
     service = queue.serve(workers=1)
-    daemon = spare(queue, nap)
+    daemon = spare(queue, sleeper)
     worker = service.child(1)
     service.kill(worker)
     service.replaced(1, worker)
@@ -323,35 +340,35 @@ def test_what_was_left_on_purpose_survives_an_idle_worker(queue: Queue, nap: Nap
     assert alive(daemon)
 
 
-def test_what_a_daemon_starts_during_another_job_stays(queue: Queue, nap: Nap) -> None:
+def test_what_a_daemon_starts_during_another_job_stays(queue: Queue, sleeper: MarkedSleep) -> None:
     go, went = queue.file("go"), queue.file("went")
     queue.serve(workers=1)
-    script = f"until [ -e {go} ]; do sleep 0.02; done; setsid sleep {nap} & touch {went}"
+    script = f"until [ -e {go} ]; do sleep 0.02; done; setsid sleep {sleeper} & touch {went}"
     first = queue.add(f"setsid sh -c '{script}' >/dev/null 2>&1 & exit 0", leave_children=True)
     queue.wait(first)
-    other = Nap()
+    other = MarkedSleep()
     second = queue.add(
         f"touch {go}; until [ -e {went} ]; do sleep 0.02; done; sleep {other} & sleep 0.1; exit 0"
     )
     assert queue.wait(second).label == "completed"
     assert other.living() == []
-    eventually(lambda: len(nap.living()) == 1, "the sleep alone: its parent has ended")
+    eventually(lambda: len(sleeper.living()) == 1, "the sleep alone: its parent has ended")
 
 
 def test_what_a_daemon_without_environment_starts_between_jobs_stays(
-    queue: Queue, nap: Nap
+    queue: Queue, sleeper: MarkedSleep
 ) -> None:
     go, went = queue.file("go"), queue.file("went")
     queue.serve(workers=1)
-    script = f"until [ -e {go} ]; do sleep 0.02; done; setsid sleep {nap} & touch {went}"
+    script = f"until [ -e {go} ]; do sleep 0.02; done; setsid sleep {sleeper} & touch {went}"
     command = f"env -i PATH=$PATH setsid sh -c '{script}' >/dev/null 2>&1 & sleep 0.1; exit 0"
     queue.wait(queue.add(command, leave_children=True))
     go.touch()
-    eventually(lambda: went.exists() and len(nap.living()) == 1)
-    other = Nap()
+    eventually(lambda: went.exists() and len(sleeper.living()) == 1)
+    other = MarkedSleep()
     queue.wait(queue.add(f"sleep {other} & exit 0"))
     assert other.living() == []
-    assert len(nap.living()) == 1
+    assert len(sleeper.living()) == 1
 
 
 def test_what_a_daemon_used_is_not_another_jobs(queue: Queue) -> None:
@@ -367,17 +384,21 @@ def test_what_a_daemon_used_is_not_another_jobs(queue: Queue) -> None:
     assert attempt.cpu_ms < 300
 
 
-def test_a_daemon_that_ends_while_its_worker_rests_is_reaped(queue: Queue, nap: Nap) -> None:
+def test_a_daemon_that_ends_while_its_worker_rests_is_reaped(
+    queue: Queue, sleeper: MarkedSleep
+) -> None:
     queue.serve(workers=1)
-    daemon = spare(queue, nap)
+    daemon = spare(queue, sleeper)
     os.kill(daemon, signal.SIGKILL)
     eventually(lambda: not os.path.exists(f"/proc/{daemon}"), "no zombie")
 
 
-def test_a_process_that_holds_the_pipe_does_not_hold_the_worker(queue: Queue, nap: Nap) -> None:
+def test_a_process_that_holds_the_pipe_does_not_hold_the_worker(
+    queue: Queue, sleeper: MarkedSleep
+) -> None:
     queue.serve(workers=1)
-    name = queue.add(f"echo before; sleep {nap} & echo after; exit 0", leave_children=True)
+    name = queue.add(f"echo before; sleep {sleeper} & echo after; exit 0", leave_children=True)
     assert queue.wait(name).label == "completed"
     assert queue.output(name) == b"before\nafter\n"
-    assert len(nap.living()) == 1
+    assert len(sleeper.living()) == 1
     assert queue.wait(queue.add("true")).label == "completed"

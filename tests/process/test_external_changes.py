@@ -14,7 +14,7 @@ from queued.core import times
 from queued.store import instance_lock
 from queued.store.sqlite.client_store import SqliteStore
 from tests.process.foreign_sql import sql
-from tests.process.marked_sleep import Nap
+from tests.process.marked_sleep import MarkedSleep
 from tests.service import Queue, Service, eventually
 
 # The kernel has no inotify instance left.
@@ -54,19 +54,19 @@ sys.exit(main())
 """
 
 
-def test_a_worker_ends_a_run_whose_claim_was_taken_away(queue: Queue, nap: Nap) -> None:
+def test_a_worker_ends_a_run_whose_claim_was_taken_away(queue: Queue, sleeper: MarkedSleep) -> None:
     """And takes the next one only then; the result of the lost run changes nothing."""
     service = queue.serve(workers=1)
-    command = f"trap '' TERM; sleep {nap}; sleep {nap}"
+    command = f"trap '' TERM; sleep {sleeper}; sleep {sleeper}"
     name = queue.add(f"[ $QUEUED_ATTEMPT = 2 ] || {{ {command}; }}", kill_grace=0.3)
-    eventually(nap.living)
+    eventually(sleeper.living)
     worker, dispatcher = service.child(1), service.child(0)
     service.kill(dispatcher, signal.SIGSTOP)
     sql(queue, "UPDATE jobs SET state = 'pending', ready = 1, token = NULL WHERE id = ?", name)
     service.kill(dispatcher)
     job = queue.wait(name)
     assert (job.label, job.runs) == ("completed", 2)
-    assert nap.living() == []
+    assert sleeper.living() == []
     assert service.child(1) == worker, "it is the same one"
     assert service.logged("job.claim_lost", attempt=1)
 

@@ -67,7 +67,7 @@ def test_it_is_killed_before_its_job_runs_again(
     name = queue.add(once(pid_file))
     pid = started(pid_file)
     if of_all:
-        service.kill_everything()
+        service.kill_instance()
         queue.serve(workers=1)
     else:
         service.kill(service.child(1))
@@ -83,7 +83,7 @@ def test_what_hides_its_session_and_its_first_thread_is_found_by_its_mark(
     command = headless.command(pid_file).removeprefix("exec")
     name = queue.add(f"[ $QUEUED_ATTEMPT -gt 1 ] || {{ setsid {command} & sleep 1000; }}")
     pid = started(pid_file)
-    service.kill_everything()
+    service.kill_instance()
     queue.serve(workers=1)
     assert queue.wait(name).label == "completed"
     assert not alive(pid)

@@ -6,11 +6,11 @@ import sys
 
 import pytest
 
-from tests.process.marked_sleep import Nap
+from tests.process.marked_sleep import MarkedSleep
 from tests.service import Queue, eventually
 
 PYTHON = f"{sys.executable} -S -c"
-WITHOUT_DESCRIPTORS = "import os; os.closerange(3, 1024); os.execvp('sleep', ['sleep', 'NAP'])"
+WITHOUT_DESCRIPTORS = "import os; os.closerange(3, 1024); os.execvp('sleep', ['sleep', 'LONG'])"
 ELSEWHERE = """
 import os, sys
 inside = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
@@ -18,9 +18,9 @@ os.execvp("unshare", [*inside, sys.executable, "-m", "queued", *sys.argv[1:]])
 """
 
 
-def once(nap: Nap, daemon: str) -> str:
+def once(sleeper: MarkedSleep, daemon: str) -> str:
     """Returns a command whose first run leaves a daemon, whose parent has ended, and goes on."""
-    return f"[ $QUEUED_ATTEMPT -gt 1 ] || {{ ({daemon} >/dev/null 2>&1 &); sleep {nap}; }}"
+    return f"[ $QUEUED_ATTEMPT -gt 1 ] || {{ ({daemon} >/dev/null 2>&1 &); sleep {sleeper}; }}"
 
 
 @pytest.mark.parametrize(
@@ -34,11 +34,11 @@ def once(nap: Nap, daemon: str) -> str:
 def test_a_daemon_without_environment_is_killed_before_its_job_runs_again(
     queue: Queue, daemon: str
 ) -> None:
-    left, leader = Nap(), Nap()
+    left, leader = MarkedSleep(), MarkedSleep()
     service = queue.serve(workers=1)
-    name = queue.add(once(leader, daemon.replace("NAP", str(left))))
+    name = queue.add(once(leader, daemon.replace("LONG", str(left))))
     eventually(lambda: left.living() and leader.living())
-    service.kill_everything()
+    service.kill_instance()
     queue.serve(workers=1)
     assert queue.wait(name).label == "completed"
     assert left.living() == leader.living() == []
@@ -46,11 +46,11 @@ def test_a_daemon_without_environment_is_killed_before_its_job_runs_again(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root for a pid namespace")
-def test_a_run_in_another_pid_namespace_is_waited_for(queue: Queue, nap: Nap) -> None:
+def test_a_run_in_another_pid_namespace_is_waited_for(queue: Queue, sleeper: MarkedSleep) -> None:
     first = queue.serve(workers=1)
-    name = queue.add(f"[ $QUEUED_ATTEMPT -gt 1 ] || exec sleep {nap}")
-    (pid,) = eventually(nap.living)
-    first.kill_everything()
+    name = queue.add(f"[ $QUEUED_ATTEMPT -gt 1 ] || exec sleep {sleeper}")
+    (pid,) = eventually(sleeper.living)
+    first.kill_instance()
     second = queue.spawn(workers=1, program=("-c", ELSEWHERE)).ready()
     (said,) = eventually(lambda: second.logged("instance.not_rescued"))
     assert said["lock"].endswith(f"{first.instance}.lock")

@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 from queued.core import times
-from tests.process.marked_sleep import Nap
+from tests.process.marked_sleep import MarkedSleep
 from tests.service import Queue, eventually
 
 MANY = 200
@@ -16,11 +16,11 @@ def cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def test_two_hundred_jobs_run_at_once_and_cost_nothing(queue: Queue, nap: Nap) -> None:
+def test_two_hundred_jobs_run_at_once_and_cost_nothing(queue: Queue, sleeper: MarkedSleep) -> None:
     service = queue.serve(workers=MANY)
     eventually(lambda: len(queue.store.workers()) == MANY, "all workers")
-    names = queue.add_all([f"exec sleep {nap}"] * MANY)
-    eventually(lambda: len(nap.living()) == MANY, "all jobs run")
+    names = queue.add_all([f"exec sleep {sleeper}"] * MANY)
+    eventually(lambda: len(sleeper.living()) == MANY, "all jobs run")
     assert queue.count("processing") == MANY
     own = [service.pid, *(service.child(slot) for slot in range(MANY + 1))]
     before = sum(map(cpu_s, own))
@@ -30,7 +30,7 @@ def test_two_hundred_jobs_run_at_once_and_cost_nothing(queue: Queue, nap: Nap) -
     for name in names:
         queue.store.cancel(queue.store.find(name), now_ms=times.now_ms())
     queue.wait_all(MANY, "cancelled")
-    assert nap.living() == []
+    assert sleeper.living() == []
     assert service.stop() == 0
 
 

@@ -3,7 +3,7 @@
 import os
 import signal
 
-from tests.process.marked_sleep import Nap
+from tests.process.marked_sleep import MarkedSleep
 from tests.service import Queue, eventually
 
 # A supervisor that has no time left, as after being stopped, and a worker that dies after its look.
@@ -32,36 +32,38 @@ sys.exit(main())
 
 FAMILY = """
 import os, subprocess, sys
-subprocess.Popen(["sleep", os.environ["NAP"]])
+subprocess.Popen(["sleep", os.environ["LONG"]])
 from queued.__main__ import main
 sys.exit(main())
 """
 
 
-def test_a_supervisor_without_time_looks_after_the_last_death(queue: Queue, nap: Nap) -> None:
+def test_a_supervisor_without_time_looks_after_the_last_death(
+    queue: Queue, sleeper: MarkedSleep
+) -> None:
     mark = queue.file("mark")
     service = queue.spawn(workers=2, program=("-c", LATE.replace("MARK", str(mark)))).ready()
-    name = queue.add(f"[ $QUEUED_ATTEMPT -gt 1 ] || sleep {nap}")
-    eventually(nap.living)
+    name = queue.add(f"[ $QUEUED_ATTEMPT -gt 1 ] || sleep {sleeper}")
+    eventually(sleeper.living)
     (line,) = eventually(lambda: service.logged("job.started", job=name))
     busy = int(line["worker"])
     (mark.parent / "made").write_text(str(service.child(busy)))
     os.rename(mark.parent / "made", mark)
     os.kill(service.child(3 - busy), signal.SIGKILL)
     assert queue.wait(name).label == "completed"
-    assert nap.living() == []
+    assert sleeper.living() == []
     assert [run.outcome for run in queue.attempts(name)] == ["lost", "exit"]
 
 
 def test_what_the_process_had_before_it_became_a_service_is_left_alone(
-    queue: Queue, nap: Nap
+    queue: Queue, sleeper: MarkedSleep
 ) -> None:
     """As in `sh -c "nginx & exec queued"`, which is usual in containers."""
-    service = queue.spawn(workers=1, program=("-c", FAMILY), env={"NAP": str(nap)}).ready()
-    (before,) = nap.living()
-    name = queue.add(f"(sleep {nap} &) ; kill -9 $PPID; sleep {nap}", max_retries=1)
+    service = queue.spawn(workers=1, program=("-c", FAMILY), env={"LONG": str(sleeper)}).ready()
+    (before,) = sleeper.living()
+    name = queue.add(f"(sleep {sleeper} &) ; kill -9 $PPID; sleep {sleeper}", max_retries=1)
     assert queue.wait(name).label == "dead"
-    assert nap.living() == [before]
+    assert sleeper.living() == [before]
     assert service.stop() == 0
     os.kill(before, signal.SIGKILL)
 

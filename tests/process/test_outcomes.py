@@ -11,7 +11,7 @@ import pytest
 
 from queued.core.model import Attempt
 from queued.service.linux import libc
-from tests.process.marked_sleep import Nap
+from tests.process.marked_sleep import MarkedSleep
 from tests.service import Queue, eventually
 
 CASES: dict[str, tuple[str, dict[str, Any], tuple[str, int | None, str | None]]] = {
@@ -26,7 +26,7 @@ CASES: dict[str, tuple[str, dict[str, Any], tuple[str, int | None, str | None]]]
     "SIGSEGV": ("kill -SEGV $$", {}, ("signal", None, "SIGSEGV")),
     "SIGPIPE": ("kill -PIPE $$", {}, ("signal", None, "SIGPIPE")),
     "a real-time signal": ("kill -37 $$", {}, ("signal", None, "SIGRTMIN+3")),
-    "timeout": ("sleep NAP", {"timeout": 0.2}, ("timeout", None, "SIGTERM")),
+    "timeout": ("sleep LONG", {"timeout": 0.2}, ("timeout", None, "SIGTERM")),
     "timeout, caught": (
         "trap 'exit 0' TERM; while :; do sleep 0.01; done", {"timeout": 0.2}, ("timeout", 0, None)
     ),
@@ -46,12 +46,12 @@ def only(queue: Queue, name: str) -> Attempt:
 @pytest.mark.parametrize(("command", "options", "ending"), CASES.values(), ids=CASES.keys())
 def test_the_outcome_is_recorded(
     served: Queue,
-    nap: Nap,
+    sleeper: MarkedSleep,
     command: str,
     options: dict[str, Any],
     ending: tuple[str, int | None, str | None],
 ) -> None:
-    name = served.add(command.replace("NAP", str(nap)), max_retries=1, **options)
+    name = served.add(command.replace("LONG", str(sleeper)), max_retries=1, **options)
     job = served.wait(name)
     attempt = only(served, name)
     assert (attempt.outcome, attempt.exit_code, attempt.signal) == ending
@@ -103,10 +103,10 @@ def test_a_directory_that_hangs_is_a_timeout(
     assert queue.wait(queue.add("true")).label == "completed"
 
 
-def test_cancelled_and_lost_and_interrupted(queue: Queue, nap: Nap) -> None:
+def test_cancelled_and_lost_and_interrupted(queue: Queue, sleeper: MarkedSleep) -> None:
     service = queue.serve(workers=3)
     cancelled, lost, interrupted = (
-        queue.add(f"echo {n}; sleep {nap}", max_retries=1) for n in range(3)
+        queue.add(f"echo {n}; sleep {sleeper}", max_retries=1) for n in range(3)
     )
     eventually(lambda: all(queue.job(n).runs for n in (cancelled, lost, interrupted)))
     queue.store.cancel(queue.store.find(cancelled), now_ms=queue.job(cancelled).created_ms)
@@ -122,7 +122,7 @@ def test_cancelled_and_lost_and_interrupted(queue: Queue, nap: Nap) -> None:
     assert all(a.ended_ms is not None for a in found)
     labels = [queue.job(name).label for name in (cancelled, lost, interrupted)]
     assert labels == ["cancelled", "dead", "pending"]
-    assert nap.living() == []
+    assert sleeper.living() == []
 
 
 def test_time_and_bytes_are_measured(served: Queue) -> None:
@@ -174,24 +174,24 @@ def test_peak_memory_is_that_of_the_largest_process(served: Queue) -> None:
     assert least_kib < 40 * 1024
 
 
-def test_a_timeout_has_fractions(served: Queue, nap: Nap) -> None:
-    name = served.add(f"exec sleep {nap}", timeout=0.25, max_retries=1)
+def test_a_timeout_has_fractions(served: Queue, sleeper: MarkedSleep) -> None:
+    name = served.add(f"exec sleep {sleeper}", timeout=0.25, max_retries=1)
     served.wait(name)
     ran_ms = only(served, name).ran_ms
     assert ran_ms is not None
     assert 250 <= ran_ms < 450
 
 
-def test_a_timeout_is_for_each_attempt_anew(served: Queue, nap: Nap) -> None:
-    name = served.add(f"exec sleep {nap}", timeout=0.2, max_retries=3, backoff_max=0)
+def test_a_timeout_is_for_each_attempt_anew(served: Queue, sleeper: MarkedSleep) -> None:
+    name = served.add(f"exec sleep {sleeper}", timeout=0.2, max_retries=3, backoff_max=0)
     assert served.wait(name).label == "dead"
     assert [str(a.outcome) for a in served.attempts(name)] == ["timeout"] * 3
 
 
-def test_the_setting_is_for_jobs_that_do_not_say(queue: Queue, nap: Nap) -> None:
+def test_the_setting_is_for_jobs_that_do_not_say(queue: Queue, sleeper: MarkedSleep) -> None:
     queue.store.config_set("default_timeout", "0.2", now_ms=0)
     queue.serve(workers=3)
-    silent = queue.add(f"exec sleep {nap}", max_retries=1)
+    silent = queue.add(f"exec sleep {sleeper}", max_retries=1)
     other = queue.add("sleep 0.5", max_retries=1, timeout=3)
     none = queue.add("sleep 0.5", max_retries=1, timeout=0)
     labels = [queue.wait(name).label for name in (silent, other, none)]

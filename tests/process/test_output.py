@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from tests.process.foreign_sql import sql
-from tests.process.marked_sleep import Nap
+from tests.process.marked_sleep import MarkedSleep
 from tests.service import Queue, eventually
 
 MIB = 1 << 20
@@ -104,8 +104,10 @@ def test_what_is_printed_last_is_kept(served: Queue) -> None:
         assert served.output(name).endswith(b"xend"), len(served.output(name))
 
 
-def test_output_is_seen_within_a_second_while_the_job_runs(served: Queue, nap: Nap) -> None:
-    name = served.add(f"echo first; sleep 0.7; date +%s.%N; sleep {nap}")
+def test_output_is_seen_within_a_second_while_the_job_runs(
+    served: Queue, sleeper: MarkedSleep
+) -> None:
+    name = served.add(f"echo first; sleep 0.7; date +%s.%N; sleep {sleeper}")
     try:
         eventually(lambda: served.output(name) == b"first\n", within_s=3)
         lines = eventually(lambda: served.output(name).split()[1:], within_s=5)
@@ -143,10 +145,12 @@ def test_output_survives_a_dispatcher_that_dies_again_and_again(queue: Queue) ->
     assert queue.output(name).decode() == expected
 
 
-def test_a_worker_does_not_spin_while_the_dispatcher_is_busy(queue: Queue, nap: Nap) -> None:
+def test_a_worker_does_not_spin_while_the_dispatcher_is_busy(
+    queue: Queue, sleeper: MarkedSleep
+) -> None:
     """More output waits than may be unacknowledged, and no dispatcher reads it."""
     service = queue.serve(workers=1)
-    flood = f"head -c 5M /dev/zero; echo done > {queue.file('done')}; sleep {nap}"
+    flood = f"head -c 5M /dev/zero; echo done > {queue.file('done')}; sleep {sleeper}"
     name = queue.add(flood, output_limit=8 * MIB)
     dispatcher, worker = service.child(0), service.child(1)
     eventually(lambda: service.logged("job.started", job=name))  # a claim is sent after its commit

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from queued.store import instance_lock
-from tests.process.marked_sleep import Nap
+from tests.process.marked_sleep import MarkedSleep
 from tests.service import Queue, Service, eventually
 
 
@@ -24,9 +24,9 @@ def _execute(queue: Queue, statement: str) -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_a_service_without_its_lock_file_ends(queue: Queue, nap: Nap) -> None:
+def test_a_service_without_its_lock_file_ends(queue: Queue, sleeper: MarkedSleep) -> None:
     service = queue.serve()
-    name = queue.add(f"sleep {nap}", kill_grace=1)
+    name = queue.add(f"sleep {sleeper}", kill_grace=1)
     queue.wait(name, "processing")
     os.unlink(_lock_file(queue, service))
     assert service.ended() == 74
@@ -37,9 +37,11 @@ def test_a_service_without_its_lock_file_ends(queue: Queue, nap: Nap) -> None:
     eventually(lambda: len(queue.attempts(name)) == 2)
 
 
-def test_a_service_without_its_row_ends_and_its_claims_are_rescued(queue: Queue, nap: Nap) -> None:
+def test_a_service_without_its_row_ends_and_its_claims_are_rescued(
+    queue: Queue, sleeper: MarkedSleep
+) -> None:
     service = queue.serve()
-    name = queue.add(f"sleep {nap}", kill_grace=1)
+    name = queue.add(f"sleep {sleeper}", kill_grace=1)
     queue.wait(name, "processing")
     _execute(queue, "DELETE FROM instances")
     assert service.ended() == 74
@@ -48,11 +50,13 @@ def test_a_service_without_its_row_ends_and_its_claims_are_rescued(queue: Queue,
     eventually(lambda: len(queue.attempts(name)) == 2)
 
 
-def test_a_stopped_service_without_its_lock_file_is_alive(queue: Queue, nap: Nap) -> None:
+def test_a_stopped_service_without_its_lock_file_is_alive(
+    queue: Queue, sleeper: MarkedSleep
+) -> None:
     service = queue.serve()
-    name = queue.add(f"sleep {nap}")
+    name = queue.add(f"sleep {sleeper}")
     queue.wait(name, "processing")
-    running = nap.living()
+    running = sleeper.living()
     assert running
     copy = str(queue.file("copy.db"))
     assert queue.queuectl("db", "backup", copy).returncode == 0
@@ -63,7 +67,7 @@ def test_a_stopped_service_without_its_lock_file_is_alive(queue: Queue, nap: Nap
     other = queue.serve()
     queue.wait(queue.add("true"))
     assert other.stop() == 0
-    assert nap.living() == running
+    assert sleeper.living() == running
     assert len(queue.attempts(name)) == 1
     for process in service.own():
         os.kill(process.pid, signal.SIGCONT)

@@ -18,7 +18,7 @@ from queued.service.ipc import run_notes
 from queued.service.ipc.run_notes import CommandSession, RunNotes
 from queued.service.linux import procfs
 from queued.service.linux.killing import Found, Killed
-from tests.process.marked_sleep import Nap
+from tests.process.marked_sleep import MarkedSleep
 from tests.service import Queue, alive, eventually
 
 
@@ -33,22 +33,24 @@ def leader() -> Iterator[procfs.Process]:
         process.kill()
 
 
-def _orphan(nap: Nap) -> int:
+def _orphan(sleeper: MarkedSleep) -> int:
     """Returns the pid of a process in a session whose leader is gone."""
-    subprocess.run(["setsid", "-w", "sh", "-c", f"sleep {nap} > /dev/null & true"], check=True)
-    (pid,) = eventually(nap.living)  # its shell does not wait for its exec
+    subprocess.run(["setsid", "-w", "sh", "-c", f"sleep {sleeper} > /dev/null & true"], check=True)
+    (pid,) = eventually(sleeper.living)  # its shell does not wait for its exec
     return pid
 
 
-def test_a_job_without_its_mark_is_killed_before_it_runs_again(queue: Queue, nap: Nap) -> None:
+def test_a_job_without_its_mark_is_killed_before_it_runs_again(
+    queue: Queue, sleeper: MarkedSleep
+) -> None:
     first = queue.serve()
     again = "[ $QUEUED_ATTEMPT -gt 1 ] ||"
-    name = queue.add(f"{again} exec env -i sh -c 'sleep {nap} & setsid sleep {nap} & wait'")
-    eventually(lambda: len(nap.living()) == 3)
-    first.kill_everything()
+    name = queue.add(f"{again} exec env -i sh -c 'sleep {sleeper} & setsid sleep {sleeper} & wait'")
+    eventually(lambda: len(sleeper.living()) == 3)
+    first.kill_instance()
     queue.serve()
     assert queue.wait(name).label == "completed"
-    assert nap.living() == []
+    assert sleeper.living() == []
     assert [run.outcome for run in queue.attempts(name)] == ["lost", "exit"]
 
 
@@ -122,8 +124,8 @@ def test_a_pid_that_is_used_again_is_left_alone(leader: procfs.Process) -> None:
     assert followed.scan() == Found([], [])
 
 
-def test_a_session_without_its_leader_is_waited_for_and_not_killed(nap: Nap) -> None:
-    pid = _orphan(nap)
+def test_a_session_without_its_leader_is_waited_for_and_not_killed(sleeper: MarkedSleep) -> None:
+    pid = _orphan(sleeper)
     claim = Claim(Key(1, 1, 7), "j", "q", "c", JobOptions(), 0, 0, 1, 0, 0)
     noted = {7: CommandSession(os.getsid(pid), 1 << 60)}
     killed = leftovers.kill_leftovers("none", [claim], noted)

@@ -14,7 +14,7 @@ import pytest
 
 from queued.core import times
 from tests.open_descriptors import watches
-from tests.process.marked_sleep import Nap
+from tests.process.marked_sleep import MarkedSleep
 from tests.service import Queue, eventually
 
 
@@ -102,11 +102,11 @@ def moves(pids: list[int], seconds: float) -> list[int]:
     return [switches(pid) - count for pid, count in zip(pids, before, strict=True)]
 
 
-def test_at_rest_nobody_does_anything(queue: Queue, nap: Nap) -> None:
+def test_at_rest_nobody_does_anything(queue: Queue, sleeper: MarkedSleep) -> None:
     """A job that runs and prints nothing, one that waits, and three programs that wait for them."""
     service = queue.serve(workers=2)
     later = queue.add("true", delay=1000)
-    name = queue.add(f"echo; sleep {nap}")
+    name = queue.add(f"echo; sleep {sleeper}")
     with (
         waiting(queue, "wait", name, later) as waits,
         waiting(queue, "logs", "--follow", name) as follows,
@@ -142,8 +142,10 @@ def test_enqueue_wait_prints_and_ends_as_the_job_does(served: Queue) -> None:
     assert done.stdout == "out\nerr\n"
 
 
-def test_control_c_in_enqueue_wait_cancels_the_job(served: Queue, nap: Nap) -> None:
-    command = f"trap 'echo cleaned; exit 0' TERM; echo up; : {nap}; while :; do sleep 0.01; done"
+def test_control_c_in_enqueue_wait_cancels_the_job(served: Queue, sleeper: MarkedSleep) -> None:
+    command = (
+        f"trap 'echo cleaned; exit 0' TERM; echo up; : {sleeper}; while :; do sleep 0.01; done"
+    )
     with waiting(served, "enqueue", "--wait", "--", command) as process:
         assert process.stdout is not None
         assert process.stderr is not None
@@ -152,7 +154,7 @@ def test_control_c_in_enqueue_wait_cancels_the_job(served: Queue, nap: Nap) -> N
         process.send_signal(signal.SIGINT)
         assert process.wait() == 130
     assert served.job(name).label == "cancelled"
-    assert nap.living() == []
+    assert sleeper.living() == []
 
 
 def test_what_was_waited_for_is_shown_to_programs(served: Queue) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise
 
 from queued.core.model import Attempt, Job, Outcome, State
-from tests.torture.history import History, Mark, Witness
+from tests.torture.history import History, RecordedResult, TraceLine
 
 _ROUNDING_MS = 3  # an attempt's end is its start by one clock plus its length by another
 
@@ -111,8 +111,8 @@ def _changed(history: History) -> Iterator[str]:
             yield f"{witness} is now {recorded}"
 
 
-def _witness(name: str, run: Attempt) -> Witness:
-    return Witness(
+def _witness(name: str, run: Attempt) -> RecordedResult:
+    return RecordedResult(
         job=name,
         attempt=run.number,
         outcome=str(run.outcome),
@@ -139,15 +139,15 @@ def _overlapping(history: History) -> Iterator[str]:
                 yield f"{name} attempts {before[0].attempt} and {after[0].attempt} overlap"
 
 
-def _by_run(marks: list[Mark]) -> list[list[Mark]]:
+def _by_run(marks: list[TraceLine]) -> list[list[TraceLine]]:
     """The marks of each process of a trace, in the order of their starts."""
-    runs: dict[tuple[int, int], list[Mark]] = {}
+    runs: dict[tuple[int, int], list[TraceLine]] = {}
     for mark in marks:
         runs.setdefault((mark.attempt, mark.pid), []).append(mark)
     return sorted(runs.values(), key=lambda run: run[0].at_cs)
 
 
-def _last(run: list[Mark]) -> Mark:
+def _last(run: list[TraceLine]) -> TraceLine:
     return max(run, key=lambda mark: mark.at_cs)
 
 

@@ -79,7 +79,9 @@ class Harm:
 
     def _command(self, tortured: TorturedService) -> None:
         workers = {pid for _, pid in tortured.children}
-        marked = {found.process.pid for found in run_mark.marked_processes(tortured.service.instance)}
+        marked = {
+            found.process.pid for found in run_mark.marked_processes(tortured.service.instance)
+        }
         numbers = (signal.SIGKILL, signal.SIGTERM, signal.SIGSTOP)
         self._signal("command", sorted(marked - workers), numbers)
 
@@ -117,7 +119,7 @@ class Harm:
     def _kill_all(self, tortured: TorturedService) -> None:
         """Supervisor, dispatcher and workers at once, and no command."""
         tortured.expect(signal.SIGKILL)
-        tortured.service.kill_everything()
+        tortured.service.kill_instance()
         self._done["SIGKILL instance"] += 1
 
     def _stop_all(self, tortured: TorturedService) -> None:

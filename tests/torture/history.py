@@ -28,7 +28,7 @@ def traced(directory: Path, command: str) -> str:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Mark:
+class TraceLine:
     """A line of a trace; the time since boot in hundredths of a second."""
 
     word: str
@@ -38,7 +38,7 @@ class Mark:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Witness:
+class RecordedResult:
     """A result that somebody has seen recorded."""
 
     job: str
@@ -64,13 +64,17 @@ class History:
     jobs: dict[str, Job]
     attempts: dict[str, list[Attempt]]
     counts: dict[str, int]
-    traces: dict[str, list[Mark]] = field(default_factory=dict)
+    traces: dict[str, list[TraceLine]] = field(default_factory=dict)
     output: dict[Run, bytes] = field(default_factory=dict)
     damage: list[str] = field(default_factory=list)  # what SQLite says of the file
     acknowledged: set[str] = field(default_factory=set)
     asked: set[str] = field(default_factory=set)  # acknowledged or not
-    announced: list[Witness] = field(default_factory=list)  # what services said, once for each
-    seen: list[Witness] = field(default_factory=list)  # what readers saw, any number of times
+    announced: list[RecordedResult] = field(
+        default_factory=list
+    )  # what services said, once for each
+    seen: list[RecordedResult] = field(
+        default_factory=list
+    )  # what readers saw, any number of times
     cancelled: set[str] = field(default_factory=set)  # cancels that were acknowledged
     retried: dict[str, list[int]] = field(default_factory=dict)  # runs before each full budget
     prints: dict[str, bytes] = field(default_factory=dict)  # what a job prints, if all of it runs
@@ -91,7 +95,7 @@ def read(path: str, traces: Path) -> History:
         }
     finally:
         store.close()
-    counts, damage = look_inside(path)
+    counts, damage = read_integrity(path)
     return History(
         jobs=jobs,
         attempts=attempts,
@@ -102,7 +106,7 @@ def read(path: str, traces: Path) -> History:
     )
 
 
-def look_inside(path: str) -> tuple[dict[str, int], list[str]]:
+def read_integrity(path: str) -> tuple[dict[str, int], list[str]]:
     """The table of counts, and what SQLite says of the file."""
     connection = sqlite3.connect(path)
     try:
@@ -116,11 +120,11 @@ def look_inside(path: str) -> tuple[dict[str, int], list[str]]:
     return {label: n for label, n in counts.items() if n}, damage
 
 
-def marks(file: Path) -> list[Mark]:
+def marks(file: Path) -> list[TraceLine]:
     """The lines of a trace."""
     found = []
     for line in file.read_text().splitlines():
         word, attempt, pid, uptime = line.split()
         at_cs = round(float(uptime) * 100)
-        found.append(Mark(word=word, attempt=int(attempt), pid=int(pid), at_cs=at_cs))
+        found.append(TraceLine(word=word, attempt=int(attempt), pid=int(pid), at_cs=at_cs))
     return found

@@ -24,7 +24,7 @@ _NOT_DUMPABLE = shlex.join(
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Order:
+class JobRequest:
     """A job that is to be enqueued, and what it prints if it succeeds."""
 
     payload: dict[str, Any]
@@ -36,7 +36,7 @@ class Order:
         return str(self.payload["id"])
 
 
-class Orders:
+class JobRequests:
     """An endless list of jobs of all kinds, the same for the same dice."""
 
     def __init__(self, directory: Path, dice: random.Random) -> None:
@@ -44,7 +44,7 @@ class Orders:
         self._dice = dice
         self._made = 0
 
-    def next(self) -> Order:
+    def next(self) -> JobRequest:
         """One more job."""
         self._made += 1
         command, prints = self._dice.choice(self._kinds())
@@ -65,33 +65,33 @@ class Orders:
             payload["delay"] = 0.3
         if self._dice.random() < 0.1:
             payload["umask"] = "077"  # started in another way than most
-        return Order(payload=payload, prints=prints)
+        return JobRequest(payload=payload, prints=prints)
 
     def _kinds(self) -> list[tuple[str, bytes]]:
-        nap = f"{self._dice.uniform(0.05, 0.6):.2f}"
+        sleeper = f"{self._dice.uniform(0.05, 0.6):.2f}"
         coin = '[ $(( $(date +%N | tail -c 4 | sed "s/^0*//") % 2 )) = 0 ]'
         return [
             ("true", b""),
             ("true", b""),
-            (f"sleep {nap}", b""),
+            (f"sleep {sleeper}", b""),
             ("sleep 1.5", b""),
             ("exit 3", b""),
             ("exit 66", b""),
             (f"{coin} || exit 5", b""),
-            (f"sleep {nap}; {coin} || exit 75", b""),
+            (f"sleep {sleeper}; {coin} || exit 75", b""),
             ("kill -9 $$; sleep 9", b""),
             ("kill -STOP $$", b""),
             ("seq 3", _PRINTED[3]),
             ("seq 9000", _PRINTED[9000]),
             ("seq 9000; exit 1", b""),
-            (f"(sleep 60 &) ; sleep {nap}", b""),
+            (f"(sleep 60 &) ; sleep {sleeper}", b""),
             ("setsid sleep 60 & sleep 0.1", b""),
             ("(trap '' TERM; sleep 60) & exit 0", b""),
-            (f"(env -i setsid sleep 60 >/dev/null 2>&1 &) ; sleep {nap}", b""),
-            (f"({_NOT_DUMPABLE} >/dev/null 2>&1 &) ; sleep {nap}", b""),
-            (f"env -i setsid {_NOT_DUMPABLE} & sleep {nap}", b""),
+            (f"(env -i setsid sleep 60 >/dev/null 2>&1 &) ; sleep {sleeper}", b""),
+            (f"({_NOT_DUMPABLE} >/dev/null 2>&1 &) ; sleep {sleeper}", b""),
+            (f"env -i setsid {_NOT_DUMPABLE} & sleep {sleeper}", b""),
             ("true; " + headless.command(self._directory / f"headless.{self._made}"), b""),
-            (f"for n in 1 2 3; do (sleep {nap}) & done; wait", b""),
+            (f"for n in 1 2 3; do (sleep {sleeper}) & done; wait", b""),
         ]
 
 
@@ -100,7 +100,7 @@ class Enqueuer:
     """A real queuectl at work; `answered` is what it has acknowledged."""
 
     process: subprocess.Popen[str]
-    orders: list[Order]
+    orders: list[JobRequest]
     answered: set[str] = field(default_factory=set)
 
     def over(self) -> bool:
@@ -115,7 +115,7 @@ class Enqueuer:
         return True
 
 
-def enqueuer(path: str, orders: list[Order], errors: Path) -> Enqueuer:
+def enqueuer(path: str, orders: list[JobRequest], errors: Path) -> Enqueuer:
     """Starts a queuectl that enqueues all of these at once."""
     lines = errors.parent / f"{orders[0].name}.jsonl"
     lines.write_text("".join(json.dumps(order.payload) + "\n" for order in orders))

@@ -6,13 +6,13 @@ from pathlib import Path
 from queued.service.linux import procfs
 from tests.open_descriptors import targets
 from tests.service import Service
-from tests.torture.history import Witness
+from tests.torture.history import RecordedResult
 
 
-def announced(services: Iterable[Service]) -> list[Witness]:
+def logged_results(services: Iterable[Service]) -> list[RecordedResult]:
     """Each recorded result, from the log of the dispatcher that recorded it."""
     return [
-        Witness(
+        RecordedResult(
             job=line["job"],
             attempt=line["attempt"],
             outcome=line["outcome"],
@@ -24,7 +24,7 @@ def announced(services: Iterable[Service]) -> list[Witness]:
     ]
 
 
-def outlived(traces: Path) -> list[str]:
+def outliving_processes(traces: Path) -> list[str]:
     """Processes that hold a lock which every run holds for as long as any of it lives."""
     found = []
     for process in procfs.all_processes().values():

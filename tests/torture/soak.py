@@ -78,7 +78,7 @@ class Soak:
         left = [
             f"left_behind: {found.process.pid}" for found in run_mark.marked_processes(instance.id)
         ]
-        return [*left, *self._wasted(), *judged(self.queue, self.traces, self.jobs)]
+        return [*left, *self._wasted(), *broken_promises(self.queue, self.traces, self.jobs)]
 
     def _job(self, n: int) -> NewJob:
         command = {0: "exit 3", 1: "echo 1", 2: "seq 2000"}.get(n % 100, ":")
@@ -122,7 +122,7 @@ class Soak:
         if (most := max(one.wal_bytes for one in self.samples)) > _WAL_MOST:
             yield f"grown: the WAL to {most} bytes"
 
-    def report(self, broken: list[str]) -> str:
+    def report(self, broken_promises: list[str]) -> str:
         """The figures, as JSON."""
         step = max(1, len(self.samples) // 20)
         return json.dumps(
@@ -133,7 +133,7 @@ class Soak:
                 "database_bytes": os.stat(self.queue.path).st_size,
                 "wal_bytes_most": max(one.wal_bytes for one in self.samples),
                 "samples": [one._asdict() for one in [*self.samples[:-1:step], self.samples[-1]]],
-                "broken": broken,
+                "broken": broken_promises,
             },
             indent=1,
         )
@@ -144,21 +144,23 @@ def _kib(pid: int, field: str) -> int:
         return next(int(line.split()[1]) for line in file if line.startswith(field))
 
 
-def judged(queue: Queue, traces: Path, jobs: int) -> list[str]:
+def broken_promises(queue: Queue, traces: Path, jobs: int) -> list[str]:
     """What the checker says of a queue that has finished, read in one pass."""
     found: Counter[str] = Counter()
-    broken: list[str] = []
+    broken_promises: list[str] = []
     missing = {f"s{n}" for n in range(jobs)}
     listed = queue.store.list(JobFilter())
     while part := list(islice(listed, _SLICE)):
         found.update(str(job.label) for job in part)
         missing -= {job.id for job in part}
-        broken += _broken(queue, traces, part)
-    counts, damage = history.look_inside(queue.path)
+        broken_promises += _broken(queue, traces, part)
+    counts, damage = history.read_integrity(queue.path)
     if counts != found:
-        broken.append(f"miscounted_labels: the table says {counts}, there are {dict(found)}")
-    broken += [f"lost: {name}" for name in sorted(missing)]
-    return [*broken, *(f"damaged: {line}" for line in damage)]
+        broken_promises.append(
+            f"miscounted_labels: the table says {counts}, there are {dict(found)}"
+        )
+    broken_promises += [f"lost: {name}" for name in sorted(missing)]
+    return [*broken_promises, *(f"damaged: {line}" for line in damage)]
 
 
 def _broken(queue: Queue, traces: Path, part: list[Job]) -> list[str]:

@@ -12,7 +12,7 @@ from queued.core.job_options import JobOptions
 from queued.core.model import Attempt, Job, Label, Outcome, State
 from queued.store.sqlite.client_store import SqliteStore
 from tests.torture import checker
-from tests.torture.history import History, Mark, ServiceEnd, Witness, read
+from tests.torture.history import History, RecordedResult, ServiceEnd, TraceLine, read
 
 
 def _job(name: str, state: State, **changes: Any) -> Job:
@@ -36,15 +36,15 @@ def _failed(number: int, **changes: Any) -> Attempt:
     return _run(number, exit_code=1)._replace(**changes)
 
 
-def _marks(attempt: int, start_cs: int, end_cs: int) -> list[Mark]:
+def _marks(attempt: int, start_cs: int, end_cs: int) -> list[TraceLine]:
     pid = 100 + attempt
     return [
-        Mark(word="start", attempt=attempt, pid=pid, at_cs=start_cs),
-        Mark(word="end", attempt=attempt, pid=pid, at_cs=end_cs),
+        TraceLine(word="start", attempt=attempt, pid=pid, at_cs=start_cs),
+        TraceLine(word="end", attempt=attempt, pid=pid, at_cs=end_cs),
     ]
 
 
-OK = Witness(job="good", attempt=1, outcome="exit", exit_code=0, signal=None)
+OK = RecordedResult(job="good", attempt=1, outcome="exit", exit_code=0, signal=None)
 
 
 def _history() -> History:
@@ -92,12 +92,12 @@ def _set_runs(name: str, *runs: Attempt) -> Callable[[History], None]:
     return change
 
 
-def _set_trace(name: str, *marks: Mark) -> Callable[[History], None]:
+def _set_trace(name: str, *marks: TraceLine) -> Callable[[History], None]:
     return lambda history: history.traces.update({name: list(marks)})
 
 
-OTHER = Witness(job="good", attempt=1, outcome="lost", exit_code=None, signal=None)
-OVERLAP = Mark(word="overlap", attempt=2, pid=1, at_cs=25)
+OTHER = RecordedResult(job="good", attempt=1, outcome="lost", exit_code=None, signal=None)
+OVERLAP = TraceLine(word="overlap", attempt=2, pid=1, at_cs=25)
 KILLED = frozenset({-9})
 
 WRONG: list[tuple[str, Callable[[History], None]]] = [
@@ -178,8 +178,8 @@ def test_a_history_is_read_from_the_files(tmp_path: Path) -> None:
     history = read(path, tmp_path)
     assert history.traces == {
         "x": [
-            Mark(word="start", attempt=1, pid=77, at_cs=123_456),
-            Mark(word="end", attempt=1, pid=77, at_cs=124_000),
+            TraceLine(word="start", attempt=1, pid=77, at_cs=123_456),
+            TraceLine(word="end", attempt=1, pid=77, at_cs=124_000),
         ]
     }
     assert (history.jobs, history.counts, history.damage) == ({}, {}, [])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.torture.soak import Soak, judged
+from tests.torture.soak import Soak, broken_promises
 
 JOBS = 4000
 
@@ -28,5 +28,5 @@ def test_nothing_is_lost_and_nothing_grows(soak: Soak) -> None:
         changed.execute("DELETE FROM jobs WHERE id = 's7'")
         changed.execute("UPDATE attempts SET exit_code = 1 WHERE job = 9")
     changed.close()
-    rules = {line.split(":")[0] for line in judged(soak.queue, soak.traces, JOBS)}
+    rules = {line.split(":")[0] for line in broken_promises(soak.queue, soak.traces, JOBS)}
     assert {"lost", "illegal", "miscounted"} <= rules, "and it would have been seen"

@@ -20,9 +20,9 @@ from queued.store.sqlite.client_store import SqliteStore
 from tests.service import Queue, eventually
 from tests.torture import history
 from tests.torture.harm import Harm
-from tests.torture.history import History, Witness
-from tests.torture.load import Enqueuer, Order, Orders, enqueuer
-from tests.torture.log_evidence import announced, outlived
+from tests.torture.history import History, RecordedResult
+from tests.torture.load import Enqueuer, JobRequest, JobRequests, enqueuer
+from tests.torture.log_evidence import logged_results, outliving_processes
 from tests.torture.services import TorturedServices
 
 _BACKLOG = 60  # jobs that may wait before more are enqueued
@@ -49,12 +49,12 @@ class Torture:
         busy_handler = BusyHandler(on_wait=lambda _s: self._harm.look_after(time.monotonic()))
         self.queue.store = SqliteStore(self.queue.path, busy_handler)
         self._errors = directory / "enqueuers.log"
-        self._orders = Orders(self.traces, self._dice)
-        self._asked: dict[str, Order] = {}
+        self._orders = JobRequests(self.traces, self._dice)
+        self._asked: dict[str, JobRequest] = {}
         self._acknowledged: set[str] = set()
         self._cancelled: set[str] = set()
         self._retried: dict[str, list[int]] = {}
-        self._seen: dict[tuple[str, int], Witness] = {}
+        self._seen: dict[tuple[str, int], RecordedResult] = {}
         self._enqueuers: list[Enqueuer] = []
 
     def run(self, seconds: float) -> History:
@@ -114,7 +114,7 @@ class Torture:
     def _read(self, name: str, row: int) -> None:
         for run in self.queue.store.attempts(row):
             if run.ended_ms is not None:
-                seen = Witness(
+                seen = RecordedResult(
                     job=name,
                     attempt=run.number,
                     outcome=str(run.outcome),
@@ -169,12 +169,12 @@ class Torture:
         known = history.read(self.queue.path, self.traces)
         known.acknowledged = self._acknowledged
         known.asked = set(self._asked)
-        known.announced = announced(self.queue.services)
+        known.announced = logged_results(self.queue.services)
         known.seen = list(self._seen.values())
         known.cancelled = self._cancelled
         known.retried = self._retried
         known.prints = {order.name: order.prints for order in self._asked.values() if order.prints}
-        known.alive = outlived(self.traces)
+        known.alive = outliving_processes(self.traces)
         known.ends = self.services.ends()
         return known
 
