@@ -1,4 +1,4 @@
-"""What tests of all kinds share."""
+"""Fixtures of all tests."""
 
 import os
 import signal
@@ -17,9 +17,9 @@ def root() -> Path:
 
 @pytest.fixture(autouse=True)
 def own_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No test reads the settings or the database of whoever runs it, nor its ignored signals.
+    """Shields tests from the settings, the database and the ignored signals of their user.
 
-    What `nohup` and a shell's background ignore stays ignored in all that is started there.
+    Signals that `nohup` or a shell ignores for a background job are inherited as ignored.
     """
     for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_IGN:
@@ -33,7 +33,7 @@ def own_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """What could not be tested here is said at the very end, where nobody overlooks it."""
+    """Lists skipped tests at the very end, where they are not overlooked."""
     left_out = terminalreporter.stats.get("skipped", [])
     if left_out:
         reasons = sorted({str(report.longrepr[2]) for report in left_out})

@@ -1,13 +1,13 @@
-"""What /proc says about the descriptors of a process that runs on meanwhile."""
+"""The open descriptors of a running process, from /proc."""
 
 import os
 from contextlib import suppress
 
 
 def targets(pid: int) -> list[str]:
-    """What its descriptors stand for; those that close during the look are left out.
+    """Returns the targets of the descriptors, without those that close meanwhile.
 
-    Each thread is asked: a first thread that has ended shows none.
+    Each thread is read, because a first thread that has ended shows none.
     """
     found = []
     with suppress(OSError):
@@ -26,5 +26,5 @@ def _targets(directory: str) -> list[str]:
 
 
 def watches(pid: int) -> bool:
-    """Whether it has made an inotify instance."""
+    """Returns whether the process has an inotify instance."""
     return "anon_inode:inotify" in targets(pid)

@@ -1,7 +1,7 @@
-"""A transaction that somebody opened on a database, read in, and left: a program for it.
+"""A program that opens a read transaction on a database and keeps it open.
 
-It must be a process of its own: POSIX locks are a process's, and another connection in it would
-drop them. It says so once it reads, and ends with its standard input.
+It must be a process of its own, because a second connection in the process of a test would drop
+that process's POSIX locks. It prints a line once it reads, and ends with its standard input.
 """
 
 FORGETS = """

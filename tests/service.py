@@ -1,4 +1,4 @@
-"""A real `queued` for a test: started, watched, killed, and gone at the end with all it started."""
+"""A real `queued` for a test. At its end all processes that the service started are killed."""
 
 import json
 import os
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 def eventually(look: Callable[[], T], what: str = "", within_s: float = PATIENCE_S) -> T:
-    """Looks again and again until the answer is true; that answer. Fails after a while."""
+    """Calls `look` until its answer is true; returns that. Raises AssertionError after a while."""
     end = time.monotonic() + within_s
     while True:
         answer = look()
@@ -34,8 +34,8 @@ def eventually(look: Callable[[], T], what: str = "", within_s: float = PATIENCE
         time.sleep(0.005)
 
 
-def _words(pid: int) -> list[bytes]:
-    """The command line of a process; empty if it is gone."""
+def _command_line(pid: int) -> list[bytes]:
+    """Returns the command line of a process; an empty list if it is gone."""
     try:
         with open(f"/proc/{pid}/cmdline", "rb") as file:
             return file.read().split(b"\0")
@@ -44,13 +44,13 @@ def _words(pid: int) -> list[bytes]:
 
 
 def alive(pid: int) -> bool:
-    """Whether the process runs; not once it has ended."""
+    """Returns whether the process runs: it exists and has not ended."""
     process = procfs.read_process(pid)
     return process is not None and not process.dead
 
 
 class Queue:
-    """A database in a directory, seen through the store, and the services that run on it."""
+    """A database in a directory, a store to read it, and the services that run on it."""
 
     def __init__(self, directory: Path, path: str = "") -> None:
         self.directory = directory
@@ -69,31 +69,31 @@ class Queue:
         env: dict[str, str] | None = None,
         program: tuple[str, ...] = ("-m", "queued"),
     ) -> "Service":
-        """Starts a service, or a program that becomes one, and does not wait."""
+        """Starts a service, or a program that becomes one, without waiting."""
         service = Service(self, workers, flags, env or {}, program)
         self.services.append(service)
         return service
 
     def add(self, command: str, **fields: Any) -> str:
-        """Enqueues one job as a payload would; its id."""
+        """Enqueues a job with these fields of a payload; returns its id."""
         jobs = [new_job({"command": command, **fields})]
         return self.store.enqueue(jobs, max_retries=3, now_ms=times.now_ms())[0]
 
     def add_all(self, commands: Iterable[str], **fields: Any) -> Sequence[str]:
-        """Enqueues many jobs in one transaction; their ids."""
+        """Enqueues jobs in one transaction; returns their ids."""
         jobs: list[NewJob] = [new_job({"command": command, **fields}) for command in commands]
         return self.store.enqueue(jobs, max_retries=3, now_ms=times.now_ms())
 
     def job(self, name: str) -> Job:
-        """The job as it is now."""
+        """Returns the job as it is now."""
         return self.store.show(self.store.find(name))
 
     def attempts(self, name: str) -> Sequence[Attempt]:
-        """Its runs."""
+        """Returns the runs of the job."""
         return self.store.attempts(self.store.find(name))
 
     def output(self, name: str, *, attempt: int = 1, stream: int = 1) -> bytes:
-        """The kept output of a run."""
+        """Returns the stored output of a run."""
         row = self.store.find(name)
         return b"".join(chunk.content for chunk in self.store.output(row, attempt, stream))
 
@@ -110,17 +110,17 @@ class Queue:
         eventually(lambda: self.count(label) >= count, f"{count} {label}", within_s)
 
     def count(self, label: str) -> int:
-        """How many jobs have the label."""
+        """Returns how many jobs have the label."""
         return {str(k): n for k, n in self.store.status(now_ms=times.now_ms()).counts.items()}[
             label
         ]
 
     def jobs(self) -> list[Job]:
-        """All jobs."""
+        """Returns all jobs."""
         return list(self.store.list(JobFilter()))
 
     def file(self, name: str) -> Path:
-        """A file for commands to write."""
+        """Returns the path of a file for commands to write."""
         return self.directory / name
 
     def queuectl(self, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
@@ -135,7 +135,7 @@ class Queue:
         )
 
     def close(self) -> None:
-        """Kills what still runs, and checks that nothing was left behind."""
+        """Kills the services that still run, with their commands."""
         for service in self.services:
             service.clean_up()
         self.store.close()
@@ -169,7 +169,7 @@ class Service:
         self.pid = self.process.pid
 
     def ready(self) -> "Service":
-        """Waits until it says that it is ready."""
+        """Waits until the service logs that it is ready."""
         eventually(
             lambda: self.logged("service.ready") or self.process.poll() is not None, "service.ready"
         )
@@ -177,7 +177,7 @@ class Service:
         return self
 
     def logged(self, event: str, **fields: Any) -> list[dict[str, Any]]:
-        """The log lines of that event with these fields."""
+        """Returns the log lines of the event with these fields."""
         text = self.log_path.read_text()
         whole = text[: text.rfind("\n") + 1]  # the last line may be half written
         lines = [json.loads(line) for line in whole.splitlines() if line[:1] == "{"]
@@ -189,36 +189,36 @@ class Service:
 
     @property
     def instance(self) -> str:
-        """Its id."""
+        """The id of the instance."""
         return str(self.logged("service.started")[0]["instance"])
 
     def child(self, slot: int) -> int:
-        """The pid of the child in the slot now: 0 is the dispatcher, then the workers."""
+        """Returns the pid of the child in a slot now: 0 is the dispatcher, others are workers."""
         return int(self.logged("child.started", slot=slot)[-1]["child_pid"])
 
     def worker_of(self, name: str) -> int:
-        """The pid of the worker that runs the job now."""
+        """Returns the pid of the worker that runs the job now."""
         row = self.queue.store.find(name)
         worker = self.queue.store.attempts(row)[-1].worker
         return self.child(worker)
 
     def replaced(self, slot: int, pid: int) -> int:
-        """Waits until the slot has another child than `pid`; its pid."""
+        """Waits until the slot has another child than `pid`; returns the new pid."""
         eventually(lambda: self.child(slot) != pid, f"slot {slot} replaced")
         return self.child(slot)
 
     def descendants(self) -> list[int]:
-        """All living processes below the supervisor."""
+        """Returns the living descendants of the supervisor."""
         return [p.pid for p in procfs.descendants(self.pid) if not p.dead]
 
     def kill(self, pid: int, number: int = signal.SIGKILL) -> None:
-        """Signals one process of it."""
+        """Signals a process of the service."""
         os.kill(pid, number)
 
     def own(self) -> list[procfs.Process]:
-        """The supervisor and its living children; pids of dead ones may be others' by now.
+        """Returns the supervisor and its living children.
 
-        Its log may be late, and tell of a child that has a job already.
+        The log may lack a child that was just started, and pids in it may have been reused.
         """
         pids = {self.pid, *(int(line["child_pid"]) for line in self.logged("child.started"))}
         pinned = self.process.poll() is None
@@ -227,34 +227,34 @@ class Service:
             for process in procfs.all_processes().values()
             if not process.dead
             and (process.pid in pids or (pinned and process.parent == self.pid))
-            and self.queue.path.encode() in _words(process.pid)
+            and self.queue.path.encode() in _command_line(process.pid)
         ]
 
     def kill_instance(self) -> None:
-        """kill -9 of the supervisor, the dispatcher and all workers at once, commands excepted."""
+        """Kills the supervisor, the dispatcher and all workers at once, but no command."""
         if self.process.poll() is None:
-            self.process.send_signal(signal.SIGSTOP)  # first, and for sure: it lets none go on
+            self.process.send_signal(signal.SIGSTOP)  # first: else it restarts what is killed
             os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
         for number in (signal.SIGSTOP, signal.SIGKILL):
-            # The supervisor last: its end makes the kernel have stopped children go on.
+            # The supervisor last: when it ends, the kernel resumes its stopped children.
             for process in sorted(self.own(), key=lambda own: own.pid == self.pid):
                 procfs.send_signal(process, number)
         self.process.wait()
 
     def stop(self, number: int = signal.SIGTERM) -> int:
-        """Asks it to stop and waits; its exit code."""
+        """Signals the service and waits for its end; returns the exit code."""
         self.process.send_signal(number)
         return self.ended()
 
     def ended(self, within_s: float = PATIENCE_S) -> int:
-        """Waits until it has ended; its exit code."""
+        """Waits until the service has ended; returns the exit code."""
         try:
             return self.process.wait(within_s)
         except subprocess.TimeoutExpired:
             raise AssertionError(self.log_path.read_text()) from None
 
     def clean_up(self) -> None:
-        """For the end of a test: nothing of it survives."""
+        """Kills the instance and all its commands, at the end of a test."""
         marks = [mark for line in self.logged("service.started") if (mark := line["instance"])]
         self.kill_instance()
         for mark in marks:

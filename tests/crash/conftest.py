@@ -23,6 +23,6 @@ def queue(tmp_path: Path) -> Iterator[Queue]:
 
 @pytest.fixture
 def scenario(tmp_path: Path) -> Iterator[KillScenario]:
-    """A queue whose commands leave a trace."""
+    """A queue whose commands write a trace."""
     with temporary_scenario(tmp_path) as made:
         yield made

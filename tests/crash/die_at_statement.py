@@ -1,9 +1,9 @@
-"""Starts `queued` with a dispatcher that dies at a statement: the first at its first, and so on.
+"""Starts `queued` with dispatchers that die at a statement: the first at its first, and so on.
 
     python -m tests.crash.die_at_statement GENERATIONS STEP queued ARGUMENT...
 
-GENERATIONS is a file that grows by a byte for each dispatcher. STEP is by how many statements each
-lives longer than the one before. One that comes after LAST lives for ever.
+GENERATIONS is a file that grows by a byte for each dispatcher. Each dispatcher runs STEP statements
+more than the one before it; those after the LAST one are not killed.
 """
 
 import os
@@ -21,7 +21,7 @@ LAST = 90
 
 
 def die_at(number: int) -> None:
-    """From now on the process is killed before the n-th statement of any connection."""
+    """Kills this process before the n-th statement from now, on any connection."""
     left = number
 
     def trace(_cursor: Any, _statement: str, _values: Any) -> bool:

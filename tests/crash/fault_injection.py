@@ -1,9 +1,9 @@
-"""Starts our programs with something of them, or of the system under them, altered.
+"""Starts our programs with a fault of the system, or a defect of their own.
 
     python -m tests.crash.fault_injection NAME[=ARGUMENT]... queued|queuectl ARGUMENT...
 
-What the system may do to a program is here; what is wrong with a program is in `defects`. No code
-of the product knows of either.
+Faults of the system are here, defects of the programs in `mutants`. The product has no code for
+either.
 """
 
 import atexit
@@ -36,11 +36,11 @@ def _install(fault: Fault) -> None:
     disk = FaultyVfs()
     disk.fault = fault
     _put(disk, "record_event", lambda _event: None)
-    atexit.register(disk.unregister)  # and it is kept until then
+    atexit.register(disk.unregister)  # also keeps a reference to it
 
 
 def full(control: str) -> None:
-    """The disk is full while the file is there."""
+    """The disk is full while the file exists."""
 
     def fault(kind: str, _name: str) -> Exception | None:
         return apsw.FullError() if kind == "write" and os.path.exists(control) else None
@@ -49,7 +49,7 @@ def full(control: str) -> None:
 
 
 def sometimes(share: str) -> None:
-    """So many of a thousand writes and syncs fail, in an order that is always the same."""
+    """`share` of a thousand writes and syncs of the WAL fail, always in the same order."""
     calls = itertools.count(1)
 
     def fault(kind: str, name: str) -> Exception | None:
@@ -61,7 +61,7 @@ def sometimes(share: str) -> None:
 
 
 def log_to(path: str) -> None:
-    """What the program prints goes to this FIFO, which takes no more than one page."""
+    """Standard output and error are this FIFO, which holds no more than a page."""
     fifo = os.open(path, os.O_WRONLY)
     fcntl.fcntl(fifo, fcntl.F_SETPIPE_SZ, 4096)
     for descriptor in (1, 2):
@@ -70,7 +70,7 @@ def log_to(path: str) -> None:
 
 
 def no_process(count: str) -> None:
-    """The first so many starts of a command are refused in the worker."""
+    """The first `count` starts of commands fail in the worker."""
     left = itertools.count(int(count), -1)
     plain = os.posix_spawn
 
@@ -83,7 +83,7 @@ def no_process(count: str) -> None:
 
 
 def no_fork(count: str) -> None:
-    """The first so many forks of the supervisor are refused."""
+    """The first `count` forks of the supervisor fail."""
     left = itertools.count(int(count), -1)
     plain = os.fork
 
@@ -96,7 +96,7 @@ def no_fork(count: str) -> None:
 
 
 def clock(path: str) -> None:
-    """The wall clock is off by the milliseconds in the file."""
+    """The wall clock is off by the number of milliseconds in the file."""
     plain, plain_set = times.now_ms, wall_timer.WallTimer.set
 
     def offset_ms() -> int:
@@ -111,7 +111,7 @@ def clock(path: str) -> None:
 
 
 def _refuse_first(owner: type, name: str) -> None:
-    """The turn in which the method first finds something cannot be committed."""
+    """The commit fails of the turn in which the method first returns something."""
     plain = getattr(owner, name)
     refusals = itertools.count()
 
@@ -125,24 +125,24 @@ def _refuse_first(owner: type, name: str) -> None:
     _put(owner, name, refuse)
 
 
-def refused_news(_argument: str) -> None:
-    """The turn that first reads of a cancel cannot be committed."""
+def refused_cancel(_argument: str) -> None:
+    """The commit fails of the turn that first reads a cancel request."""
     _refuse_first(SqliteLedger, "cancel_requests")
 
 
 def refused_shift(_argument: str) -> None:
-    """The turn that first moves retries along with the clock cannot be committed."""
+    """The commit fails of the turn that first moves retries along with the clock."""
     _refuse_first(ClockShift, "check")
 
 
-def tripwire(argument: str) -> None:
-    """`POINT|VICTIM|MARK`: see the module tripwire."""
+def kill_point(argument: str) -> None:
+    """`POINT|VICTIM|MARK`: see the module `kill_points`."""
     point, victim, mark = argument.split("|")
     arm(POINTS[point], victim, mark)
 
 
-def quits_first(argument: str) -> None:
-    """`MARK|read` or `MARK|unread`: a stop overtakes the run that is in the worker's socket."""
+def stop_before_run(argument: str) -> None:
+    """`MARK|read` or `MARK|unread`: a stop arrives before a run in the worker's socket."""
     mark, then = argument.split("|")
     plain = Worker._receive
 
@@ -161,8 +161,8 @@ def quits_first(argument: str) -> None:
 ALTERATIONS: dict[str, Callable[[str], None]] = DEFECTS | {
     alteration.__name__: alteration
     for alteration in (
-        full, sometimes, log_to, no_process, no_fork, clock, refused_news, refused_shift, tripwire,
-        quits_first,
+        full, sometimes, log_to, no_process, no_fork, clock, refused_cancel, refused_shift,
+        kill_point, stop_before_run,
     )
 }  # fmt: skip
 

@@ -1,6 +1,6 @@
-"""A user and a dispatcher in this process, step by step: what the service does to the database.
+"""A user and a dispatcher in this process, step by step.
 
-The turns are the real ones; workers are dice that say how a run ended.
+The turns are those of the service; workers are replaced by dice that choose how a run ends.
 """
 
 import random
@@ -32,7 +32,7 @@ from queued.store.sqlite.dispatcher_store import SqliteLedger
 NOW = 1_700_000_000_000
 _WORKERS = (1, 2, 3)
 _ENDINGS = (
-    Ending(Outcome.EXIT, exit_code=0, ran_ms=1),  # a worker that is handed one more
+    Ending(Outcome.EXIT, exit_code=0, ran_ms=1),  # so short that the worker gets a second claim
     Ending(Outcome.EXIT, exit_code=0),
     Ending(Outcome.EXIT, exit_code=1, tail=b"no luck"),
     Ending(Outcome.SIGNAL, signal="SIGKILL"),
@@ -41,7 +41,7 @@ _ENDINGS = (
 
 
 class _WorkerPool:
-    """As much of a crew as a turn looks at."""
+    """The part of a worker pool that a turn uses."""
 
     def __init__(self) -> None:
         self.claims = ClaimTable()
@@ -52,14 +52,16 @@ class _WorkerPool:
 
 
 class InProcessDispatcher:
-    """`committed` is called after each transaction, with whether it must survive a power cut."""
+    """Calls `committed` after each transaction, with whether it must survive a power cut."""
 
     def __init__(
         self, path: str, seed: int, committed: Callable[[bool], None] = lambda _durable: None
     ) -> None:
         self.path = path
         self.acknowledged: set[str] = set()
-        self.recorded: list[tuple[int, int, Ending]] = []  # a job's row, the attempt, its end
+        self.recorded: list[
+            tuple[int, int, Ending]
+        ] = []  # row of the job, number of the run, ending
         self.now_ms = NOW
         self._tell = committed
         self._commits = 0
@@ -69,12 +71,12 @@ class InProcessDispatcher:
         self.open()
 
     def open(self) -> None:
-        """Connects; again after a dispatcher's death it finds its claims."""
+        """Connects, as a new dispatcher does, and reads the claims of the one before."""
         self.store = SqliteStore(self.path, BusyHandler(5))
         try:
             self.ledger = SqliteLedger(self.path, BusyHandler(5))
             for opened in (self.store, self.ledger):
-                # SQLite does it after a commit and ignores how it went; apsw would tell us.
+                # SQLite ignores whether a checkpoint after a commit fails; apsw would raise it.
                 opened._database._connection.wal_autocheckpoint(0)
             self._runner: Any = TurnRunner(self.ledger, "i")
             with self.ledger.transaction():
@@ -89,7 +91,7 @@ class InProcessDispatcher:
         self._committed(True)  # noqa: FBT003
 
     def _committed(self, durable: bool) -> None:  # noqa: FBT001
-        """Tells, and does what SQLite does by itself after every so many commits."""
+        """Calls `committed`, and checkpoints after every few commits, as SQLite does."""
         self._tell(durable)
         self._commits += 1
         if self._commits % 4 == 0:
@@ -97,19 +99,19 @@ class InProcessDispatcher:
                 self.ledger._database._connection.wal_checkpoint()
 
     def close(self) -> None:
-        """Disconnects; that the last checkpoint failed is nothing to SQLite."""
+        """Disconnects; errors of the last checkpoint are ignored, as SQLite does."""
         for opened in (self.store, self.ledger):
             with suppress(apsw.Error):
                 opened.close()
 
     def step(self) -> None:
-        """One thing that a user or the service does."""
+        """Does one random thing that a user or the service does."""
         self.now_ms += self._dice.choice([0, 1, 400, 3000])
         step = self._dice.choice([self.enqueue, self.work, self.work, self.work, self.move])
         step()
 
     def enqueue(self) -> None:
-        """A user adds a few jobs."""
+        """A user enqueues a few jobs."""
         jobs = [
             NewJob(
                 "x" * self._dice.choice([4, 300]),
@@ -124,7 +126,7 @@ class InProcessDispatcher:
         self._committed(True)  # noqa: FBT003
 
     def move(self) -> None:
-        """A user cancels a job, or gives a dead one its full budget."""
+        """A user cancels a job, or retries one that is dead or cancelled."""
         jobs = self.jobs()
         if not jobs:
             return
@@ -136,12 +138,12 @@ class InProcessDispatcher:
         self._committed(True)  # noqa: FBT003
 
     def work(self) -> None:
-        """Workers print and end; then the dispatcher makes a turn."""
+        """Workers report; then the dispatcher makes a turn."""
         self.report()
         self.turn()
 
     def report(self) -> None:
-        """Some of the workers have something to say."""
+        """Some workers send output, results, or claims that they give back."""
         for worker in _WORKERS:
             for waiting in self._pool.claims.of(worker)[1:]:
                 if self._dice.random() < 0.2:
@@ -161,7 +163,7 @@ class InProcessDispatcher:
             self._reported.add((claim.key.job, claim.key.attempt))
 
     def turn(self) -> Turn:
-        """What the dispatcher's loop does; when it fails, its input is kept."""
+        """Makes a turn, as the loop of the dispatcher does; if it fails, its input is kept."""
         durable = bool(self._pool.inbox)
         with self.ledger.transaction(durable=durable):
             turn: Turn = self._runner.turn(
@@ -176,19 +178,19 @@ class InProcessDispatcher:
         return turn
 
     def jobs(self) -> list[Job]:
-        """All that are there."""
+        """Returns all jobs."""
         return list(self.store.list(JobFilter()))
 
     def attempts(self, job: int) -> list[Attempt]:
-        """All runs of it."""
+        """Returns all runs of a job."""
         return list(self.store.attempts(job))
 
     def finish(self) -> None:
-        """Goes on until nothing is left to do."""
+        """Works until all jobs have ended."""
         for _ in range(500):
             self.now_ms += 10_000
             self.work()
             if all(job.state not in (State.PENDING, State.PROCESSING) for job in self.jobs()):
                 return
-        msg = "there is no end to it"
+        msg = "the jobs do not end"
         raise AssertionError(msg)

@@ -1,11 +1,11 @@
-"""Starts our programs with one instruction armed: whoever comes to it first is killed right there.
+"""Starts our programs with a kill point: the first process that reaches it is killed there.
 
     python -m tests.crash.kill_points POINT VICTIM MARK queued|queuectl ARGUMENT...
 
-No code of the product knows of it: functions are wrapped before the program begins. VICTIM is
-`one` (the process that is there) or `all` (supervisor, dispatcher and workers); or it is `stop`,
-and the service is told to stop at once, right there. MARK is a file that says that it has happened;
-then nothing happens any more.
+The product has no code for it: functions are wrapped before the program begins. VICTIM is `one`
+(the process that reaches the point), `all` (supervisor, dispatcher and workers), `pause` (SIGSTOP
+to that process) or `stop` (the service is told to stop at once). MARK is a file that is made when
+the point fires; a point fires only if MARK does not exist.
 """
 
 import importlib
@@ -20,11 +20,11 @@ from typing import Any, NamedTuple
 from queued.service.linux import procfs
 from queued.service.worker import prefetch
 
-_first: list[int] = []  # the process that begins, before it forks
+_first: list[int] = []  # the pid of the supervisor
 
 
 class Point(NamedTuple):
-    """A place in the program: before or after a call, where `when` holds of its arguments."""
+    """A place before or after a call of a function, if `when` is true of its arguments."""
 
     owner: str
     name: str
@@ -53,7 +53,7 @@ def _result_arrived(arguments: tuple[Any, ...], _result: object) -> bool:
 
 
 def _one_more(arguments: tuple[Any, ...], result: Any) -> bool:
-    """A second claim of the same worker."""
+    """Whether a worker got a second claim."""
     ledger, instance, _workers, _token = arguments
     held = Counter(claim.worker for claim in ledger.running_claims(instance))
     return any(held[claim.worker] > 1 for claim in result)
@@ -131,34 +131,34 @@ POINTS = {
     "worker: forked, not made known": Point(
         "queued.service.supervisor.forking:Forker", "worker", after=True
     ),
-    "rescue: the dead are known": Point(RESCUER, "_clean_up"),
+    "rescue: dead instances are known": Point(RESCUER, "_clean_up"),
     "rescue: nothing killed": Point("queued.service.dispatcher.rescuer", "kill_leftovers"),
-    "rescue: what they left is killed": Point(
+    "rescue: leftovers are killed": Point(
         "queued.service.dispatcher.rescuer", "kill_leftovers", after=True
     ),
     "rescue: settled, not committed": Point(LEDGER, "settle", _settled, after=True),
-    "rescue: forgotten, not committed": Point(LEDGER, "unregister", after=True),
+    "rescue: unregistered, not committed": Point(LEDGER, "unregister", after=True),
     "rescue: committed": Point("queued.service.dispatcher.rescuer:OtherInstances", "forget"),
     "rescue: over": Point("queued.service.dispatcher.rescuer:OtherInstances", "forget", after=True),
     "start: registered, not committed": Point(LEDGER, "register", after=True),
     "start: the database is open": Point(DISPATCHER, "_open", after=True),
-    "again: forked, not told who lives": Point(
+    "again: forked, not told of the workers": Point(
         "queued.service.supervisor.forking:Forker", "dispatcher", _workers_live, after=True
     ),
-    "end: forgotten, not committed": Point(LEDGER, "unregister", after=True),
-    "end: forgotten": Point(DISPATCHER, "_shut_down", after=True),
+    "end: unregistered, not committed": Point(LEDGER, "unregister", after=True),
+    "end: unregistered": Point(DISPATCHER, "_shut_down", after=True),
 }
 
 
 def owner_of(path: str) -> Any:
-    """The module or class of `module:Class`."""
+    """Returns the module or class of `module:Class`."""
     module, _, name = path.partition(":")
     found = importlib.import_module(module)
     return getattr(found, name) if name else found
 
 
 def arm(point: Point, victim: str, mark: str) -> None:
-    """Wraps the function of the point."""
+    """Wraps the function of the point, so that it fires."""
     owner = owner_of(point.owner)
     plain = getattr(owner, point.name)
 
@@ -187,7 +187,7 @@ def _trip(victim: str, mark: str) -> None:
 
 
 def _kill_others() -> None:
-    """The supervisor stands still meanwhile, so that it replaces nobody."""
+    """Kills all processes of the service but this one; a stopped supervisor restarts none."""
     ours = Path("/proc/self/cmdline").read_bytes()
     (supervisor,) = _first
     if supervisor != os.getpid():
@@ -200,7 +200,7 @@ def _kill_others() -> None:
 
 
 def stop_service() -> None:
-    """In a worker: has the supervisor end all that runs, and returns once it has told us so."""
+    """In a worker: has the supervisor end all jobs; returns when its SIGQUIT has arrived."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGQUIT])
     for number in (signal.SIGTERM, signal.SIGINT):
         os.kill(os.getppid(), number)
@@ -220,7 +220,7 @@ def main() -> None:
     """See the module."""
     _, point, victim, mark, program, *arguments = sys.argv
     _first.append(os.getpid())
-    setattr(prefetch, "QUICK_S", 0.5)  # noqa: B010  on a busy machine, too, a quick job is one
+    setattr(prefetch, "QUICK_S", 0.5)  # noqa: B010  a quick job is one on a busy machine, too
     arm(POINTS[point], victim, mark)
     run(program, arguments)
 

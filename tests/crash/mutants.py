@@ -1,4 +1,4 @@
-"""Defects that we put into the product on purpose, to see that the tests find them."""
+"""Defects put into the product on purpose, to see that the tests find them."""
 
 import os
 import signal
@@ -31,7 +31,7 @@ def _put(owner: Any, name: str, value: object) -> None:
 
 
 def no_fence(_argument: str) -> None:
-    """A result is recorded whether or not its claim is in force."""
+    """A result is recorded even if its claim is stale."""
     plain = sql_loader.load
 
     def load() -> dict[str, str]:
@@ -66,7 +66,7 @@ def no_fence(_argument: str) -> None:
 
 
 def no_rescue(_argument: str) -> None:
-    """What a dead instance had claimed stays claimed."""
+    """The claims of a dead instance are not rescued."""
     _put(rescuer.Rescuer, "rescue", lambda _self, _settings: False)
 
 
@@ -81,7 +81,7 @@ def alone_not_group(_argument: str) -> None:
 
 
 def orphans_stay(_argument: str) -> None:
-    """What a dead worker left lives on."""
+    """The commands of a dead worker are not killed."""
     _put(OrphanReaper, "leftovers", lambda _self, _found, _lost: [])
 
 
@@ -102,7 +102,7 @@ def zombies_are_dead(_argument: str) -> None:
 
 
 def only_environment(_argument: str) -> None:
-    """A rescue finds what bears the mark in its environment, and asks no lock."""
+    """A rescue finds leftovers by their environment only, and tries no lock."""
     _put(
         run_mark,
         "of_process",
@@ -112,7 +112,7 @@ def only_environment(_argument: str) -> None:
 
 
 def told_before_commit(_argument: str) -> None:
-    """Workers get their claims, and their acknowledgements, before they are durable."""
+    """Workers get claims and acknowledgements before the commit."""
     plain = TurnRunner.turn
 
     def eager(self: TurnRunner, pool: Any, *rest: Any, **named: Any) -> Turn:
@@ -138,12 +138,12 @@ def _once() -> bool:
 
 
 def early_retry(_argument: str) -> None:
-    """A retry waits for nothing."""
+    """A retry does not wait."""
     _put(settlement, "backoff_s", lambda _attempts, **_named: 0.0)
 
 
 def uncounted_loss(_argument: str) -> None:
-    """An attempt that was lost is not counted."""
+    """A lost run is not counted."""
     plain = settlement.judge
 
     def judge(claim: Claim, ending: Ending, *rest: Any, **named: Any) -> settlement.Verdict:
@@ -159,7 +159,7 @@ def output_once(_argument: str) -> None:
 
 
 def printed_before_commit(_argument: str) -> None:
-    """queuectl says the id before the job is stored."""
+    """queuectl prints the id before the job is stored."""
     plain = SqliteStore._insert
 
     def insert(self: SqliteStore, *rest: Any) -> str:
@@ -171,8 +171,8 @@ def printed_before_commit(_argument: str) -> None:
     _put(SqliteStore, "_insert", insert)
 
 
-def everybody_is_dead(_argument: str) -> None:
-    """Liveness is not asked of the kernel: whoever is another is dead."""
+def all_instances_are_dead(_argument: str) -> None:
+    """Every other instance is taken for dead, without trying its lock."""
     _put(instance_lock, "try_lock", lambda _descriptor, **_named: True)
 
 
@@ -184,7 +184,7 @@ def any_lock_path(_argument: str) -> None:
 def deleted_lock_is_death(_argument: str) -> None:
     """An instance whose lock file is missing is taken for dead."""
     _put(instance_lock, "holders_of_deleted", lambda _database: set())
-    _put(rescuer, "marked", lambda *_: [])
+    _put(rescuer, "run_processes", lambda *_: [])
 
 
 def any_journal_mode(_argument: str) -> None:
@@ -208,7 +208,7 @@ def two_names_accepted(_argument: str) -> None:
 
 
 def uncounted_moves(_argument: str) -> None:
-    """The table of counts is not kept."""
+    """The table of counts is not updated."""
     plain = Dispatcher._open
 
     def opened(self: Dispatcher) -> None:
@@ -224,7 +224,7 @@ DEFECTS: dict[str, Callable[[str], None]] = {
         no_fence, no_rescue, rescue_without_kill, alone_not_group, orphans_stay, zombies_are_dead,
         only_environment,
         told_before_commit, early_retry, uncounted_loss, output_once, printed_before_commit,
-        everybody_is_dead, any_lock_path, deleted_lock_is_death, any_journal_mode,
+        all_instances_are_dead, any_lock_path, deleted_lock_is_death, any_journal_mode,
         removed_files_unnoticed, two_names_accepted, uncounted_moves,
     )
 }  # fmt: skip

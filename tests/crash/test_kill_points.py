@@ -108,7 +108,7 @@ def test_of_an_end(scenario: KillScenario, point: str, victim: str) -> None:
 def test_of_another_dispatcher_that_is_not_told_who_lives(scenario: KillScenario) -> None:
     """The workers have said hello to it. All of them end, and the next start goes on."""
     scenario.add("job", "[ $QUEUED_ATTEMPT -gt 1 ] || sleep 5")
-    service = scenario.serve_armed("again: forked, not told who lives", "pause", workers=2)
+    service = scenario.serve_armed("again: forked, not told of the workers", "pause", workers=2)
     eventually(lambda: scenario.started("job"))
     service.kill(service.child(0))
     scenario.wait_until_killed()

@@ -100,7 +100,7 @@ def unacknowledged(scenario: KillScenario, defect: str) -> list[str]:
     first = scenario.serve()
     eventually(lambda: [run for run in scenario.queue.attempts("job") if run.ended_ms])
     first.stop()
-    point = f"tripwire=result: recorded, not acknowledged|one|{scenario.mark}"
+    point = f"kill_point=result: recorded, not acknowledged|one|{scenario.mark}"
     scenario.serve(*altered(*([defect] if defect else []), point), workers=1)
     scenario.wait_until_killed()
     return scenario.broken_promises()
@@ -118,7 +118,7 @@ def killed_when_told(scenario: KillScenario, defect: str) -> list[str]:
 def prints_and_waits(scenario: KillScenario, defect: str) -> list[str]:
     """A dispatcher that is killed before it has stored output that was sent to it."""
     scenario.add("job", "echo begun; sleep 1; echo over", prints=b"begun\nover\n")
-    point = f"tripwire=run: its output stored, not committed|one|{scenario.mark}"
+    point = f"kill_point=run: its output stored, not committed|one|{scenario.mark}"
     scenario.serve(*altered(*([defect] if defect else []), point))
     return scenario.broken_promises()
 
@@ -226,7 +226,7 @@ TABLE: list[tuple[str, Play, str]] = [
     ("uncounted_loss", loses_its_worker, "miscounted"),
     ("output_once", prints_and_waits, "unprinted"),
     ("printed_before_commit", enqueued_and_killed, "lost"),
-    ("everybody_is_dead", two_services, "a run was lost and nobody died"),
+    ("all_instances_are_dead", two_services, "a run was lost and nobody died"),
     ("uncounted_moves", fails_twice, "miscounted_labels"),
     ("any_lock_path", meets_a_foreign_row, "a row removed a file"),
     ("deleted_lock_is_death", stopped_without_its_lock_file, "a run was lost and nobody died"),

@@ -28,14 +28,14 @@ def _outcomes(scenario: KillScenario, alteration: str) -> list[str]:
 def test_the_signal_comes_first(scenario: KillScenario, then: str) -> None:
     """The worker gives the run back, or leaves without having seen it: it was never begun."""
     scenario.add("job", "true")
-    assert _outcomes(scenario, f"quits_first={scenario.mark}|{then}") == ["exit"]
+    assert _outcomes(scenario, f"stop_before_run={scenario.mark}|{then}") == ["exit"]
     assert scenario.started("job") == [1]
 
 
 @pytest.mark.parametrize("point", [*NOT_STARTED, *STARTED, *ENDED])
 def test_the_run_comes_first(scenario: KillScenario, point: str) -> None:
     scenario.add("job", "true" if point in ENDED else "[ $QUEUED_ATTEMPT -gt 1 ] || sleep 30")
-    outcomes = _outcomes(scenario, f"tripwire={point}|stop|{scenario.mark}")
+    outcomes = _outcomes(scenario, f"kill_point={point}|stop|{scenario.mark}")
     if point in ENDED:
         assert (outcomes, scenario.started("job")) == (["exit"], [1])
     else:

@@ -238,7 +238,7 @@ def test_no_descriptor_is_left_for_another_worker(scenario: KillScenario) -> Non
 def test_a_cancel_is_heard_though_the_turn_that_read_of_it_was_refused(
     scenario: KillScenario,
 ) -> None:
-    service = scenario.serve(*altered("refused_news"), workers=1)
+    service = scenario.serve(*altered("refused_cancel"), workers=1)
     scenario.add("job", "sleep 60")
     eventually(lambda: scenario.started("job"))
     scenario.queue.queuectl("cancel", "job")

@@ -1,7 +1,7 @@
 """Becomes a `queued` of another user: python -m tests.process.as_another_user UID queued ARGS...
 
-It may still read our Python, wherever that is, and its commands may become yet another user, as
-with sudo. It may not signal what has become another user's.
+The service may still read our Python, and its commands may become a third user, as with sudo. It
+may not signal processes of that user.
 """
 
 import os

@@ -40,7 +40,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Queue]:
 
 @pytest.fixture
 def sleeper() -> Iterator[MarkedSleep]:
-    """A sleep of this test alone; who still has it at the end is killed."""
+    """A sleep of this test alone; processes that still have it at the end are killed."""
     made = MarkedSleep()
     yield made
     for pid in made.living():

@@ -1,4 +1,4 @@
-"""SQL on a queue's database by another SQLite, in another process: as anybody may have it."""
+"""SQL on a queue's database by another SQLite in another process, as the sqlite3 shell does."""
 
 import subprocess
 import sys
@@ -14,7 +14,7 @@ database.commit()
 
 
 def sql(queue: Queue, statement: str, *values: str) -> str:
-    """Runs one statement; its rows as text."""
+    """Runs a statement; returns its rows as text."""
     return subprocess.run(
         [sys.executable, "-c", _PROGRAM, queue.path, statement, *values],
         capture_output=True,

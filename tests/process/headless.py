@@ -1,6 +1,8 @@
-"""A process whose first thread has ended while another of it lives: it shows `Z` in /proc.
+"""A process whose first thread has ended while another one lives: /proc shows it as `Z`.
 
-As a command: python -S tests/process/headless.py PIDFILE, which gets its pid.
+    python -S tests/process/headless.py PIDFILE
+
+writes its pid to PIDFILE.
 """
 
 import ctypes

@@ -1,7 +1,7 @@
-"""`python -m tests.torture --seconds N --seed S`: torture for so long; exit 1 if a promise broke.
+"""`python -m tests.torture --seconds N --seed S`: N seconds of torture; exit 1 if a promise broke.
 
-With `--soak N` it is so many jobs in peace instead, and memory and descriptors are watched. What it
-leaves behind when a promise broke (the database, the traces, the logs) is named.
+With `--soak N` it runs N jobs without harm and watches memory and descriptors. If a promise broke,
+the directory with the database, the traces and the logs is kept and printed.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from tests.torture.torture import Torture, report
 
 
 def main() -> int:
-    """Its exit code."""
+    """Returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tests.torture")
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--seed", type=int, default=1)
@@ -26,10 +26,10 @@ def main() -> int:
     try:
         broken = _soak(directory, given.soak) if given.soak else _torture(directory, given)
     except BaseException:
-        print(f"it is all in {directory}", file=sys.stderr)
+        print(f"database, traces and logs are in {directory}", file=sys.stderr)
         raise
     if broken:
-        print(f"it is all in {directory}", file=sys.stderr)
+        print(f"database, traces and logs are in {directory}", file=sys.stderr)
         return 1
     shutil.rmtree(directory)
     return 0

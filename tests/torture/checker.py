@@ -1,7 +1,7 @@
-"""The oracle: the legal histories of a job, written down once. Every broken promise is a line.
+"""The rules for the history of a job. Each broken rule yields a line.
 
-A history is of a queue that was left to finish: nothing pends, nothing runs. Nothing here looks
-at a database or a clock, so that each rule is tested with a history that breaks it.
+A history is taken when all jobs have ended. Nothing here reads a database or a clock, so that
+each rule can be tested with a history that breaks it.
 """
 
 from collections import Counter
@@ -11,13 +11,15 @@ from itertools import pairwise
 from queued.core.model import Attempt, Job, Outcome, State
 from tests.torture.history import History, RecordedResult, TraceLine
 
-_ROUNDING_MS = 3  # an attempt's end is its start by one clock plus its length by another
+_ROUNDING_MS = (
+    3  # the end of a run is its start by the wall clock plus its duration by the monotonic one
+)
 
 _NEVER_COUNTED = {Outcome.INTERRUPTED, Outcome.CANCELLED}
 
 
 def check(history: History) -> list[str]:
-    """What was promised and not kept, by promise; empty if all is well."""
+    """Returns a line for each broken promise, with the name of the rule."""
     return [f"{rule.__name__.strip('_')}: {broken}" for rule in RULES for broken in rule(history)]
 
 
@@ -26,12 +28,12 @@ def _damaged(history: History) -> Iterator[str]:
 
 
 def _lost(history: History) -> Iterator[str]:
-    """An acknowledged job is there."""
+    """An acknowledged job is in the database."""
     yield from sorted(history.acknowledged - history.jobs.keys())
 
 
 def _invented(history: History) -> Iterator[str]:
-    """No job is there that nobody asked for."""
+    """The database has no job that was not enqueued."""
     yield from sorted(history.jobs.keys() - history.asked - history.acknowledged)
 
 
@@ -45,7 +47,7 @@ def _unfinished(history: History) -> Iterator[str]:
 
 
 def _miscounted(history: History) -> Iterator[str]:
-    """Runs are numbered without a gap; attempts are the failed ones since the full budget."""
+    """Runs are numbered without a gap; `attempts` counts the failed ones since the last retry."""
     for job in history.jobs.values():
         runs = history.attempts[job.id]
         if [run.number for run in runs] != list(range(1, job.runs + 1)):
@@ -56,7 +58,7 @@ def _miscounted(history: History) -> Iterator[str]:
 
 
 def _budget(history: History, job: Job) -> int:
-    """The number of runs before the last full budget."""
+    """Returns the number of runs before the last retry by a user."""
     return max(history.retried.get(job.id, []), default=0)
 
 
@@ -71,7 +73,7 @@ def _succeeded(run: Attempt) -> bool:
 
 
 def _illegal(history: History) -> Iterator[str]:
-    """The state is what the last run makes of it, and no run follows one that ended the job."""
+    """The state follows from the last run, and no run follows one that succeeded."""
     for job in history.jobs.values():
         runs = history.attempts[job.id]
         last = runs[-1] if runs else None
@@ -92,7 +94,7 @@ def _dies(job: Job, last: Attempt) -> bool:
 
 
 def _too_often(history: History, job: Job) -> Iterator[str]:
-    """No budget is overdrawn."""
+    """Between two retries by a user, a job fails no more often than `max_retries`."""
     bounds = [0, *sorted(history.retried.get(job.id, [])), job.runs]
     for low, high in pairwise(bounds):
         runs = [run for run in history.attempts[job.id] if low < run.number <= high]
@@ -101,7 +103,7 @@ def _too_often(history: History, job: Job) -> Iterator[str]:
 
 
 def _changed(history: History) -> Iterator[str]:
-    """A result that somebody saw is the result for ever."""
+    """A result that was seen or logged never changes."""
     for witness in [*history.announced, *history.seen]:
         if witness.job not in history.jobs:
             continue
@@ -122,25 +124,25 @@ def _witness(name: str, run: Attempt) -> RecordedResult:
 
 
 def _twice(history: History) -> Iterator[str]:
-    """A result is recorded once, so its dispatcher says so once."""
+    """A result is recorded once, so it is logged once."""
     for (name, attempt), n in Counter((w.job, w.attempt) for w in history.announced).items():
         if n > 1:
             yield f"{name} attempt {attempt} was recorded {n} times"
 
 
 def _overlapping(history: History) -> Iterator[str]:
-    """No run starts before the one before it is over."""
+    """A run starts only after the previous one has ended."""
     for name, marks in history.traces.items():
         for mark in marks:
             if mark.word == "overlap":
-                yield f"{name} attempt {mark.attempt} began while another was alive"
+                yield f"{name} attempt {mark.attempt} began while an earlier run was alive"
         for before, after in pairwise(_by_run(marks)):
             if _last(before).at_cs > after[0].at_cs:
                 yield f"{name} attempts {before[0].attempt} and {after[0].attempt} overlap"
 
 
 def _by_run(marks: list[TraceLine]) -> list[list[TraceLine]]:
-    """The marks of each process of a trace, in the order of their starts."""
+    """Returns the lines of each process of a trace, in the order of their starts."""
     runs: dict[tuple[int, int], list[TraceLine]] = {}
     for mark in marks:
         runs.setdefault((mark.attempt, mark.pid), []).append(mark)
@@ -152,7 +154,7 @@ def _last(run: list[TraceLine]) -> TraceLine:
 
 
 def _untold(history: History) -> Iterator[str]:
-    """What ran is in the history once, and what the history says has run did run."""
+    """A run in the trace is in the history once, and a success in the history is in the trace."""
     for name, marks in history.traces.items():
         starts = Counter(mark.attempt for mark in marks if mark.word == "start")
         known = {run.number for run in history.attempts.get(name, [])}
@@ -169,7 +171,7 @@ def _untold(history: History) -> Iterator[str]:
 
 
 def _early(history: History) -> Iterator[str]:
-    """A retry waits its delay, from the end of the failed run on."""
+    """A retry waits for its delay after the end of the failed run."""
     for job in history.jobs.values():
         failed, budgets = 0, set(history.retried.get(job.id, []))
         for before, after in pairwise(history.attempts[job.id]):
@@ -190,7 +192,7 @@ def _delay_ms(job: Job, failed: int) -> float:
 
 
 def _uncancelled(history: History) -> Iterator[str]:
-    """What was cancelled is not retried by itself."""
+    """A cancelled job is not retried, except by a user."""
     for name in sorted(history.cancelled - history.retried.keys()):
         job = history.jobs.get(name)
         if job is not None and job.state not in (State.CANCELLED, State.COMPLETED):
@@ -204,7 +206,7 @@ def _miscounted_labels(history: History) -> Iterator[str]:
 
 
 def _unprinted(history: History) -> Iterator[str]:
-    """What a run printed that succeeded is there, byte for byte."""
+    """The output of a successful run is stored byte for byte."""
     for name, printed in history.prints.items():
         for run in history.attempts.get(name, []):
             if _succeeded(run) and history.output.get((name, run.number)) != printed:

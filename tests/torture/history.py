@@ -1,8 +1,8 @@
-"""What is known of a queue after all is over: the database, the traces, and what was promised.
+"""The history of a queue, read when all jobs have ended: the database and the traces.
 
 A command appends `start ATTEMPT PID CENTISECONDS` and `end …` to a file of its job, with the time
-since boot, and holds a lock on another file as long as anything of it lives; `overlap` says that
-an earlier run still held it.
+since boot. All its processes hold a lock on a second file; a line `overlap` means that the lock
+was still held when a run began.
 """
 
 import sqlite3
@@ -18,12 +18,12 @@ Run = tuple[str, int]  # a job's id and the number of the attempt
 TRACED = (
     'T={directory}; J="$T/$QUEUED_JOB_ID"; exec 9>>"$J.lock"; '
     'say() {{ read up _ < /proc/uptime; echo "$1 $QUEUED_ATTEMPT $$ $up" >> "$J.trace"; }}; '
-    "flock -n 9; [ $? -ne 1 ] || say overlap; say start; "  # else it was killed itself
+    "flock -n 9; [ $? -ne 1 ] || say overlap; say start; "  # else flock was killed
 )
 
 
 def traced(directory: Path, command: str) -> str:
-    """The command with its trace: what it does, then that it has ended, then how."""
+    """Returns a shell command that runs `command` between two lines of its trace."""
     return TRACED.format(directory=directory) + f"( {command} ); status=$?; say end; exit $status"
 
 
@@ -39,7 +39,7 @@ class TraceLine:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RecordedResult:
-    """A result that somebody has seen recorded."""
+    """A result that a log line or a reader of the database showed as recorded."""
 
     job: str
     attempt: int
@@ -59,31 +59,29 @@ class ServiceEnd:
 
 @dataclass(kw_only=True, slots=True)
 class History:
-    """All that the checker judges by."""
+    """All that the checker needs."""
 
     jobs: dict[str, Job]
     attempts: dict[str, list[Attempt]]
     counts: dict[str, int]
     traces: dict[str, list[TraceLine]] = field(default_factory=dict)
     output: dict[Run, bytes] = field(default_factory=dict)
-    damage: list[str] = field(default_factory=list)  # what SQLite says of the file
+    damage: list[str] = field(default_factory=list)  # reported by SQLite's checks
     acknowledged: set[str] = field(default_factory=set)
-    asked: set[str] = field(default_factory=set)  # acknowledged or not
-    announced: list[RecordedResult] = field(
-        default_factory=list
-    )  # what services said, once for each
-    seen: list[RecordedResult] = field(
-        default_factory=list
-    )  # what readers saw, any number of times
+    asked: set[str] = field(default_factory=set)  # enqueued, acknowledged or not
+    announced: list[RecordedResult] = field(default_factory=list)  # results in the logs
+    seen: list[RecordedResult] = field(default_factory=list)  # results that readers saw
     cancelled: set[str] = field(default_factory=set)  # cancels that were acknowledged
-    retried: dict[str, list[int]] = field(default_factory=dict)  # runs before each full budget
-    prints: dict[str, bytes] = field(default_factory=dict)  # what a job prints, if all of it runs
-    alive: list[str] = field(default_factory=list)  # processes of commands that outlived their run
+    retried: dict[str, list[int]] = field(
+        default_factory=dict
+    )  # the number of runs before each retry
+    prints: dict[str, bytes] = field(default_factory=dict)  # what each job prints if it succeeds
+    alive: list[str] = field(default_factory=list)  # processes that outlive their run
     ends: list[ServiceEnd] = field(default_factory=list)
 
 
 def read(path: str, traces: Path) -> History:
-    """The database and the traces; what was promised is for the caller to add."""
+    """Reads the database and the traces; the caller adds the rest."""
     store = SqliteStore(path)
     try:
         jobs = {job.id: job for job in store.list(JobFilter())}
@@ -107,7 +105,7 @@ def read(path: str, traces: Path) -> History:
 
 
 def read_integrity(path: str) -> tuple[dict[str, int], list[str]]:
-    """The table of counts, and what SQLite says of the file."""
+    """Returns the table of counts, and what SQLite's checks report."""
     connection = sqlite3.connect(path)
     try:
         counts: Counter[str] = Counter()
@@ -121,7 +119,7 @@ def read_integrity(path: str) -> tuple[dict[str, int], list[str]]:
 
 
 def marks(file: Path) -> list[TraceLine]:
-    """The lines of a trace."""
+    """Reads a trace."""
     found = []
     for line in file.read_text().splitlines():
         word, attempt, pid, uptime = line.split()

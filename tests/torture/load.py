@@ -1,4 +1,4 @@
-"""Mixed jobs, and who enqueues them: what a torture puts on the queue."""
+"""The load of a torture: jobs of all kinds, and the queuectl processes that enqueue them."""
 
 import json
 import random
@@ -14,7 +14,7 @@ from tests.torture.history import traced
 
 _PRINTED = {lines: "".join(f"{n}\n" for n in range(1, lines + 1)).encode() for lines in (3, 9000)}
 
-# Nothing but root may look into it.
+# Only root may read the environment and the open files of such a process.
 _NOT_DUMPABLE = shlex.join(
     [
         *(sys.executable, "-S", "-c"),
@@ -25,19 +25,19 @@ _NOT_DUMPABLE = shlex.join(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JobRequest:
-    """A job that is to be enqueued, and what it prints if it succeeds."""
+    """A job to be enqueued, and what it prints if it succeeds."""
 
     payload: dict[str, Any]
     prints: bytes = b""
 
     @property
     def name(self) -> str:
-        """The id, which the torture chooses, to know it whatever happens."""
+        """The id. The torture chooses it, so that it is known even if the enqueue fails."""
         return str(self.payload["id"])
 
 
 class JobRequests:
-    """An endless list of jobs of all kinds, the same for the same dice."""
+    """An endless series of jobs of all kinds, the same for the same seed."""
 
     def __init__(self, directory: Path, dice: random.Random) -> None:
         self._directory = directory
@@ -45,7 +45,7 @@ class JobRequests:
         self._made = 0
 
     def next(self) -> JobRequest:
-        """One more job."""
+        """Returns the next job."""
         self._made += 1
         command, prints = self._dice.choice(self._kinds())
         payload = {
@@ -57,68 +57,68 @@ class JobRequests:
             "priority": self._dice.randint(-1, 1),
             "queue": self._dice.choice(["a", "b"]),
             "kill_grace": 0.3,
-            "timeout": 3,  # what stopped itself ends, too
+            "timeout": 3,  # ends a command that has stopped itself, too
             "defer_on": [75],
             "no_retry_on": [66],
         }
         if self._dice.random() < 0.1:
             payload["delay"] = 0.3
         if self._dice.random() < 0.1:
-            payload["umask"] = "077"  # started in another way than most
+            payload["umask"] = "077"  # such a command is started by a shell
         return JobRequest(payload=payload, prints=prints)
 
     def _kinds(self) -> list[tuple[str, bytes]]:
-        sleeper = f"{self._dice.uniform(0.05, 0.6):.2f}"
+        pause = f"{self._dice.uniform(0.05, 0.6):.2f}"
         coin = '[ $(( $(date +%N | tail -c 4 | sed "s/^0*//") % 2 )) = 0 ]'
         return [
             ("true", b""),
             ("true", b""),
-            (f"sleep {sleeper}", b""),
+            (f"sleep {pause}", b""),
             ("sleep 1.5", b""),
             ("exit 3", b""),
             ("exit 66", b""),
             (f"{coin} || exit 5", b""),
-            (f"sleep {sleeper}; {coin} || exit 75", b""),
+            (f"sleep {pause}; {coin} || exit 75", b""),
             ("kill -9 $$; sleep 9", b""),
             ("kill -STOP $$", b""),
             ("seq 3", _PRINTED[3]),
             ("seq 9000", _PRINTED[9000]),
             ("seq 9000; exit 1", b""),
-            (f"(sleep 60 &) ; sleep {sleeper}", b""),
+            (f"(sleep 60 &) ; sleep {pause}", b""),
             ("setsid sleep 60 & sleep 0.1", b""),
             ("(trap '' TERM; sleep 60) & exit 0", b""),
-            (f"(env -i setsid sleep 60 >/dev/null 2>&1 &) ; sleep {sleeper}", b""),
-            (f"({_NOT_DUMPABLE} >/dev/null 2>&1 &) ; sleep {sleeper}", b""),
-            (f"env -i setsid {_NOT_DUMPABLE} & sleep {sleeper}", b""),
+            (f"(env -i setsid sleep 60 >/dev/null 2>&1 &) ; sleep {pause}", b""),
+            (f"({_NOT_DUMPABLE} >/dev/null 2>&1 &) ; sleep {pause}", b""),
+            (f"env -i setsid {_NOT_DUMPABLE} & sleep {pause}", b""),
             ("true; " + headless.command(self._directory / f"headless.{self._made}"), b""),
-            (f"for n in 1 2 3; do (sleep {sleeper}) & done; wait", b""),
+            (f"for n in 1 2 3; do (sleep {pause}) & done; wait", b""),
         ]
 
 
 @dataclass(kw_only=True, slots=True)
 class Enqueuer:
-    """A real queuectl at work; `answered` is what it has acknowledged."""
+    """A running queuectl; `answered` has the ids that it has acknowledged."""
 
     process: subprocess.Popen[str]
-    orders: list[JobRequest]
+    requests: list[JobRequest]
     answered: set[str] = field(default_factory=set)
 
-    def over(self) -> bool:
-        """Whether it has ended; then `answered` is known."""
+    def has_ended(self) -> bool:
+        """Returns whether it has ended, and sets `answered` then."""
         if self.process.poll() is None:
             return False
         assert self.process.stdout is not None
         with self.process.stdout as printed:
             self.answered = {line for line in printed.read().split("\n")[:-1] if line}
         if self.process.returncode == 0:
-            self.answered |= {order.name for order in self.orders}
+            self.answered |= {request.name for request in self.requests}
         return True
 
 
-def enqueuer(path: str, orders: list[JobRequest], errors: Path) -> Enqueuer:
-    """Starts a queuectl that enqueues all of these at once."""
-    lines = errors.parent / f"{orders[0].name}.jsonl"
-    lines.write_text("".join(json.dumps(order.payload) + "\n" for order in orders))
+def enqueuer(path: str, requests: list[JobRequest], errors: Path) -> Enqueuer:
+    """Starts a queuectl that enqueues all of these in one batch."""
+    lines = errors.parent / f"{requests[0].name}.jsonl"
+    lines.write_text("".join(json.dumps(request.payload) + "\n" for request in requests))
     with lines.open("rb") as given, errors.open("ab") as complaints:
         process = subprocess.Popen(
             [sys.executable, "-m", "queued.ctl", "--db", path, "enqueue", "-"],
@@ -128,4 +128,4 @@ def enqueuer(path: str, orders: list[JobRequest], errors: Path) -> Enqueuer:
             text=True,
         )
     lines.unlink()
-    return Enqueuer(process=process, orders=orders)
+    return Enqueuer(process=process, requests=requests)

@@ -1,4 +1,4 @@
-"""What services said of the results that they recorded, and who has outlived his run."""
+"""The results that services logged, and the processes that outlive their run."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,7 +10,7 @@ from tests.torture.history import RecordedResult
 
 
 def logged_results(services: Iterable[Service]) -> list[RecordedResult]:
-    """Each recorded result, from the log of the dispatcher that recorded it."""
+    """Returns each recorded result, from the log of the dispatcher that recorded it."""
     return [
         RecordedResult(
             job=line["job"],
@@ -25,7 +25,7 @@ def logged_results(services: Iterable[Service]) -> list[RecordedResult]:
 
 
 def outliving_processes(traces: Path) -> list[str]:
-    """Processes that hold a lock which every run holds for as long as any of it lives."""
+    """Returns the processes that hold the lock of a run: each process of a run inherits it."""
     found = []
     for process in procfs.all_processes().values():
         if not process.dead and any(

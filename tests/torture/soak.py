@@ -1,7 +1,6 @@
-"""Very many jobs in one go: nothing is lost, and memory, descriptors and the WAL stay as they are.
+"""A million jobs without harm: none is lost, and memory, descriptors and the WAL do not grow.
 
-A thousandth of the jobs leave a trace. The checker judges slice by slice, or it would need more
-memory than all that it looks at.
+One job in a thousand writes a trace. The checker reads the jobs in slices, to save memory.
 """
 
 import json
@@ -25,13 +24,13 @@ from tests.torture.history import History, traced
 _BATCH = 1_000
 _BACKLOG = 20_000
 _SLICE = 20_000
-_WARM = 0.1  # the share of the jobs after which memory is to stay as it is
+_WARM = 0.1  # after this share of the jobs, memory must not grow
 _WAL_MOST = 64 << 20
 _GROWTH_MOST_KIB = 4 << 10
 
 
 class Sample(NamedTuple):
-    """One look: the done, and of each process of the service its KiB and its descriptors."""
+    """The jobs done so far, and the memory and descriptors of each process of the service."""
 
     done: int
     at_s: float
@@ -42,7 +41,7 @@ class Sample(NamedTuple):
 
 
 class Soak:
-    """A service, and so many jobs. Each look at it is told as a line of JSON."""
+    """A service with so many jobs. `tell` is called with each sample, as a line of JSON."""
 
     def __init__(
         self, directory: Path, jobs: int, tell: Callable[[str], None] = lambda _line: None
@@ -57,7 +56,7 @@ class Soak:
         self.took_s = 0.0
 
     def run(self) -> list[str]:
-        """Enqueues all, waits for all, and stops the service; what was wrong."""
+        """Enqueues all jobs, waits for them, stops the service; returns the broken promises."""
         service = self.queue.spawn("--log-level", "warning", workers=4)
         began_s, asked, looked_s = time.monotonic(), 0, 0.0
         while (done := self._done()) < self.jobs:
@@ -111,7 +110,7 @@ class Soak:
         )
 
     def _wasted(self) -> Iterator[str]:
-        """What has grown since the service was warm."""
+        """Yields what has grown since the first tenth of the jobs."""
         warm = next(one for one in self.samples if one.done >= self.jobs * _WARM)
         last = self.samples[-1]
         for name, kib in last.pss_kib.items():
@@ -122,8 +121,8 @@ class Soak:
         if (most := max(one.wal_bytes for one in self.samples)) > _WAL_MOST:
             yield f"grown: the WAL to {most} bytes"
 
-    def report(self, broken_promises: list[str]) -> str:
-        """The figures, as JSON."""
+    def report(self, broken: list[str]) -> str:
+        """Returns the figures as JSON."""
         step = max(1, len(self.samples) // 20)
         return json.dumps(
             {
@@ -145,7 +144,7 @@ def _kib(pid: int, field: str) -> int:
 
 
 def broken_promises(queue: Queue, traces: Path, jobs: int) -> list[str]:
-    """What the checker says of a queue that has finished, read in one pass."""
+    """Returns the broken promises of a queue whose jobs have ended."""
     found: Counter[str] = Counter()
     broken_promises: list[str] = []
     missing = {f"s{n}" for n in range(jobs)}
@@ -164,7 +163,7 @@ def broken_promises(queue: Queue, traces: Path, jobs: int) -> list[str]:
 
 
 def _broken(queue: Queue, traces: Path, part: list[Job]) -> list[str]:
-    """Of some of the jobs. Of those without a trace nobody can tell whether they ran."""
+    """Checks some of the jobs; of those without a trace, not whether they ran."""
     files = {job.id: traces / f"{job.id}.trace" for job in part}
     known = History(
         jobs={job.id: job for job in part},

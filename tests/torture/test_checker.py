@@ -1,4 +1,4 @@
-"""The checker finds what is wrong: one wrong history for each rule, and a right one."""
+"""The checker accepts a right history and finds a wrong one for each rule."""
 
 import inspect
 from collections.abc import Callable
@@ -69,7 +69,7 @@ def _history() -> History:
     )
 
 
-def test_a_right_history() -> None:
+def test_a_right_history_breaks_no_rule() -> None:
     assert checker.check(_history()) == []
 
 
@@ -136,7 +136,7 @@ WRONG: list[tuple[str, Callable[[History], None]]] = [
 
 
 @pytest.mark.parametrize(("rule", "spoil"), WRONG)
-def test_a_wrong_history(rule: str, spoil: Callable[[History], None]) -> None:
+def test_a_wrong_history_breaks_its_rule(rule: str, spoil: Callable[[History], None]) -> None:
     history = _history()
     spoil(history)
     assert rule in {line.split(":")[0] for line in checker.check(history)}
@@ -148,7 +148,7 @@ def test_each_rule_has_a_wrong_history() -> None:
     assert {name for name, _ in rules} - {"_too_often"} == {r.__name__ for r in checker.RULES}
 
 
-def test_the_full_budget_begins_anew() -> None:
+def test_a_retry_by_a_user_gives_the_full_budget_again() -> None:
     history = _history()
     _set_runs("bad", *(_failed(n) for n in (1, 2, 3, 4)))(history)
     assert any(line.startswith("miscounted: bad") for line in checker.check(history))
@@ -157,7 +157,7 @@ def test_the_full_budget_begins_anew() -> None:
     assert checker.check(history) == []
 
 
-def test_a_run_that_is_put_off_is_not_counted_and_waits() -> None:
+def test_a_deferred_run_is_not_counted_and_waits() -> None:
     history = _history()
     _set_runs("good", _run(1, exit_code=75), _run(2))(history)
     history.traces["good"] += _marks(2, 20, 30)

@@ -1,4 +1,4 @@
-"""A short soak at each run of the tests; the long one alone: make soak JOBS=1000000."""
+"""A short soak in each run of the tests. The long one: make soak JOBS=1000000."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ def soak(tmp_path: Path) -> Iterator[Soak]:
         made.queue.close()
 
 
-def test_nothing_is_lost_and_nothing_grows(soak: Soak) -> None:
+def test_a_soak_loses_no_job_and_needs_no_more_memory(soak: Soak) -> None:
     broken = soak.run()
     print(soak.report(broken))
     assert broken == []
@@ -29,4 +29,4 @@ def test_nothing_is_lost_and_nothing_grows(soak: Soak) -> None:
         changed.execute("UPDATE attempts SET exit_code = 1 WHERE job = 9")
     changed.close()
     rules = {line.split(":")[0] for line in broken_promises(soak.queue, soak.traces, JOBS)}
-    assert {"lost", "illegal", "miscounted"} <= rules, "and it would have been seen"
+    assert {"lost", "illegal", "miscounted"} <= rules, "the checker finds what was changed"

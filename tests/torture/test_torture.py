@@ -1,6 +1,6 @@
-"""A short torture at each run of the tests; `TORTURE_SECONDS` makes it a long one.
+"""A short torture in each run of the tests; `TORTURE_SECONDS` makes it longer.
 
-The long form alone: make torture SECONDS=300 SEED=7
+The long one: make torture SECONDS=300 SEED=7
 """
 
 import os

@@ -31,7 +31,7 @@ _PAUSE_S = (0.005, 0.08)
 
 
 class Torture:
-    """Everything that goes on, step by step, in one process."""
+    """The load, the harm and the readers, step by step in one process."""
 
     def __init__(self, directory: Path, seed: int) -> None:
         self._dice = random.Random(seed)
@@ -49,7 +49,7 @@ class Torture:
         busy_handler = BusyHandler(on_wait=lambda _s: self._harm.look_after(time.monotonic()))
         self.queue.store = SqliteStore(self.queue.path, busy_handler)
         self._errors = directory / "enqueuers.log"
-        self._orders = JobRequests(self.traces, self._dice)
+        self._requests = JobRequests(self.traces, self._dice)
         self._asked: dict[str, JobRequest] = {}
         self._acknowledged: set[str] = set()
         self._cancelled: set[str] = set()
@@ -58,7 +58,7 @@ class Torture:
         self._enqueuers: list[Enqueuer] = []
 
     def run(self, seconds: float) -> History:
-        """Tortures for so long, lets the queue finish; what is known then."""
+        """Tortures for `seconds`, lets all jobs end; returns the history."""
         self.queue.store.config_set("kill_grace", "0.3", now_ms=times.now_ms())
         self._start()
         end = time.monotonic() + seconds
@@ -81,21 +81,21 @@ class Torture:
     def _enqueue(self) -> None:
         if self._waiting() >= _BACKLOG or len(self._enqueuers) >= 3:
             return
-        orders = [self._orders.next() for _ in range(self._dice.randint(1, 8))]
-        self._asked |= {order.name: order for order in orders}
+        requests = [self._requests.next() for _ in range(self._dice.randint(1, 8))]
+        self._asked |= {request.name: request for request in requests}
         if self._dice.random() < 0.5:
-            self._enqueuers.append(enqueuer(self.queue.path, orders, self._errors))
+            self._enqueuers.append(enqueuer(self.queue.path, requests, self._errors))
             return
-        jobs = [new_job(order.payload) for order in orders]
+        jobs = [new_job(request.payload) for request in requests]
         self.queue.store.enqueue(jobs, max_retries=3, now_ms=times.now_ms())
-        self._acknowledged |= {order.name for order in orders}
+        self._acknowledged |= {request.name for request in requests}
 
     def _waiting(self) -> int:
         counts = self.queue.store.status(now_ms=times.now_ms()).counts
         return counts[Label.PENDING] + counts[Label.PROCESSING]
 
     def _move(self) -> None:
-        """Somebody cancels a job or gives a dead one its full budget; a reader looks at it."""
+        """Reads a job, and cancels it or retries it if it is dead or cancelled."""
         jobs = list(self.queue.store.list(JobFilter(reverse=True), limit=80))
         if not jobs:
             return
@@ -146,8 +146,8 @@ class Torture:
             self._start()
 
     def _end_enqueuers(self) -> list[Enqueuer]:
-        """Takes up what those have acknowledged that have ended; returns the others."""
-        for ended in [started for started in self._enqueuers if started.over()]:
+        """Collects what ended enqueuers have acknowledged; returns those that still run."""
+        for ended in [started for started in self._enqueuers if started.has_ended()]:
             self._enqueuers.remove(ended)
             self._acknowledged |= ended.answered
         return self._enqueuers
@@ -163,7 +163,7 @@ class Torture:
         self._look_after()
         return not self._enqueuers and self._waiting() == 0
 
-    # What is known
+    # The history
 
     def _history(self) -> History:
         known = history.read(self.queue.path, self.traces)
@@ -173,14 +173,16 @@ class Torture:
         known.seen = list(self._seen.values())
         known.cancelled = self._cancelled
         known.retried = self._retried
-        known.prints = {order.name: order.prints for order in self._asked.values() if order.prints}
+        known.prints = {
+            request.name: request.prints for request in self._asked.values() if request.prints
+        }
         known.alive = outliving_processes(self.traces)
         known.ends = self.services.ends()
         return known
 
 
 def report(torture: Torture, known: History, broken: list[str]) -> str:
-    """One line of JSON: what was done, how the jobs ended, what was broken."""
+    """Returns a line of JSON: what was done, how the jobs ended, which promises broke."""
     runs = [run for runs in known.attempts.values() for run in runs]
     return json.dumps(
         {
