@@ -95,7 +95,7 @@ def _retries_in_time(scenario: KillScenario, clock: Clock, jump_ms: int) -> None
 
 
 @pytest.mark.parametrize("jump_ms", [HOUR_MS, YEAR_MS])
-def test_a_time_that_a_user_gave_stays_what_it_is(
+def test_a_run_at_time_of_a_user_does_not_move_with_the_clock(
     scenario: KillScenario, clock: Clock, jump_ms: int
 ) -> None:
     clock.serve()
@@ -106,7 +106,7 @@ def test_a_time_that_a_user_gave_stays_what_it_is(
     assert scenario.queue.wait("job").label == "completed"
 
 
-def test_a_jump_while_nobody_serves(scenario: KillScenario, clock: Clock) -> None:
+def test_a_clock_jump_while_no_service_runs(scenario: KillScenario, clock: Clock) -> None:
     service = clock.serve()
     scenario.add("job", "[ $QUEUED_ATTEMPT -gt 1 ]", backoff_base=2, backoff_max=2)
     eventually(lambda: scenario.queue.job("job").label == "failed")

@@ -27,7 +27,7 @@ def _points(*kinds: str) -> list[str]:
 
 @pytest.mark.parametrize("victim", BOTH)
 @pytest.mark.parametrize("point", _points("claim", "run", "result", "start"))
-def test_of_a_run(scenario: KillScenario, point: str, victim: str) -> None:
+def test_a_death_during_a_run(scenario: KillScenario, point: str, victim: str) -> None:
     scenario.add("job", SLOW if "output" in point else COMMAND, prints=PRINTED)
     service = scenario.serve_armed(point, victim)
     scenario.wait_until_killed()
@@ -44,7 +44,9 @@ def test_of_a_run(scenario: KillScenario, point: str, victim: str) -> None:
 
 @pytest.mark.parametrize("victim", BOTH)
 @pytest.mark.parametrize("point", _points("hand"))
-def test_of_one_more_in_the_hand(scenario: KillScenario, point: str, victim: str) -> None:
+def test_a_death_while_a_claim_is_prefetched(
+    scenario: KillScenario, point: str, victim: str
+) -> None:
     for n in range(12):
         scenario.add(f"quick{n}", "true", max_retries=1)
     scenario.add("long", "sleep 1.2")
@@ -62,7 +64,9 @@ def test_of_one_more_in_the_hand(scenario: KillScenario, point: str, victim: str
 
 @pytest.mark.parametrize("victim", BOTH)
 @pytest.mark.parametrize("point", _points("worker"))
-def test_of_a_dead_worker(scenario: KillScenario, point: str, victim: str) -> None:
+def test_a_death_while_a_dead_worker_is_reported(
+    scenario: KillScenario, point: str, victim: str
+) -> None:
     scenario.add("job", FATAL, prints=PRINTED)
     service = scenario.serve_armed(point, victim, workers=1)
     scenario.wait_until_killed()
@@ -74,7 +78,7 @@ def test_of_a_dead_worker(scenario: KillScenario, point: str, victim: str) -> No
 
 @pytest.mark.parametrize("victim", BOTH)
 @pytest.mark.parametrize("point", _points("rescue"))
-def test_of_a_rescue(scenario: KillScenario, point: str, victim: str) -> None:
+def test_a_death_during_a_rescue(scenario: KillScenario, point: str, victim: str) -> None:
     scenario.add("job", "[ $QUEUED_ATTEMPT -gt 1 ] || sleep 60")
     scenario.add("other", "[ $QUEUED_ATTEMPT -gt 1 ] || sleep 60")
     service = scenario.serve()
@@ -92,7 +96,7 @@ def test_of_a_rescue(scenario: KillScenario, point: str, victim: str) -> None:
 
 @pytest.mark.parametrize("victim", BOTH)
 @pytest.mark.parametrize("point", _points("end"))
-def test_of_an_end(scenario: KillScenario, point: str, victim: str) -> None:
+def test_a_death_while_the_service_ends(scenario: KillScenario, point: str, victim: str) -> None:
     scenario.add("job", "true")
     service = scenario.serve_armed(point, victim).ready()
     scenario.queue.wait("job")
@@ -105,7 +109,7 @@ def test_of_an_end(scenario: KillScenario, point: str, victim: str) -> None:
     assert not [name for name in os.listdir(scenario.queue.directory) if name.endswith(".lock")]
 
 
-def test_of_another_dispatcher_that_is_not_told_who_lives(scenario: KillScenario) -> None:
+def test_a_new_dispatcher_that_is_not_told_of_the_workers(scenario: KillScenario) -> None:
     """The workers have said hello to it. All of them end, and the next start goes on."""
     scenario.add("job", "[ $QUEUED_ATTEMPT -gt 1 ] || sleep 5")
     service = scenario.serve_armed("again: forked, not told of the workers", "pause", workers=2)
@@ -123,7 +127,7 @@ def test_of_another_dispatcher_that_is_not_told_who_lives(scenario: KillScenario
 
 
 @pytest.mark.parametrize("point", _points("enqueue"))
-def test_of_an_enqueue(scenario: KillScenario, point: str) -> None:
+def test_a_death_during_an_enqueue(scenario: KillScenario, point: str) -> None:
     scenario.asked = {"a", "b"}
     done = scenario.queuectl(point, "enqueue", "--id", "a", "--", "true")
     assert (done.returncode, done.stdout) == (-9, "")

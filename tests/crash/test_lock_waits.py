@@ -57,7 +57,7 @@ with open(sys.argv[1] + "-shm", "r+b") as file:
 """
 
 
-def test_one_who_stands_still_at_the_index_is_waited_for(scenario: KillScenario) -> None:
+def test_a_stopped_process_that_locks_the_wal_index_is_waited_for(scenario: KillScenario) -> None:
     """After 10 s SQLite calls it a protocol error."""
     service = scenario.serve().ready()
     scenario.add("before", "true")
@@ -80,7 +80,7 @@ def test_one_who_stands_still_at_the_index_is_waited_for(scenario: KillScenario)
 MIB = 1 << 20
 
 
-def test_a_transaction_that_was_forgotten_holds_nobody_up_and_is_told_of(
+def test_a_forgotten_transaction_delays_no_job_and_is_logged(
     scenario: KillScenario,
 ) -> None:
     """What is written meanwhile must be kept for it, and goes when it has ended."""
@@ -111,7 +111,7 @@ def test_a_transaction_that_was_forgotten_holds_nobody_up_and_is_told_of(
     assert told["wal_bytes"] > 64 * MIB
 
 
-def test_a_whole_tree_that_stands_still_is_not_taken_for_dead(scenario: KillScenario) -> None:
+def test_a_stopped_instance_is_not_taken_for_dead(scenario: KillScenario) -> None:
     first = scenario.serve(workers=1).ready()
     scenario.add("job", "sleep 0.5")
     eventually(lambda: scenario.started("job"))

@@ -96,7 +96,7 @@ def test_less_syncing_is_found_out(
     assert _cut_everywhere(tmp_path, 1, each=3)
 
 
-def test_a_disk_keeps_what_was_synced_and_no_more_is_sure() -> None:
+def test_the_disk_model_keeps_synced_content_and_may_lose_the_rest() -> None:
     with installed() as disk:
         assert isinstance(disk, FaultyVfs)
     platter = DiskModel()

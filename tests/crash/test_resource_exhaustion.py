@@ -206,7 +206,7 @@ def test_no_descriptor_to_start_a_command_with(scenario: KillScenario) -> None:
     assert scenario.queue.job("job").runs == 1
 
 
-def test_who_dies_while_the_system_refuses_to_start_a_command_does_not_pay(
+def test_a_worker_death_while_no_process_can_start_costs_no_attempt(
     scenario: KillScenario,
 ) -> None:
     service = scenario.serve(*altered("no_process=1000"), workers=1)
@@ -235,7 +235,7 @@ def test_no_descriptor_is_left_for_another_worker(scenario: KillScenario) -> Non
     assert scenario.broken_promises() == []
 
 
-def test_a_cancel_is_heard_though_the_turn_that_read_of_it_was_refused(
+def test_a_cancel_is_applied_though_the_first_turn_that_read_it_failed(
     scenario: KillScenario,
 ) -> None:
     service = scenario.serve(*altered("refused_cancel"), workers=1)

@@ -39,7 +39,7 @@ def _nine(_number: int) -> bytes:
 
 
 @pytest.mark.parametrize("version", range(schema.latest()))
-def test_whoever_makes_or_upgrades_a_database_dies_at_every_statement(
+def test_a_death_at_each_statement_of_making_and_upgrading_a_database(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: int
 ) -> None:
     """It is as if it had not begun, or as if it were done; and the next one goes on."""

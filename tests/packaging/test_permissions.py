@@ -35,7 +35,9 @@ def test_two_users_of_the_group_work_in_turn(unit: Unit) -> None:
 
 @pytest.mark.parametrize("umask", ["000", "777"])
 @pytest.mark.parametrize("user", ["root", "alice", "queued"])
-def test_whoever_comes_first_locks_nobody_out(stopped: Unit, user: str, umask: str) -> None:
+def test_the_first_user_of_a_database_locks_no_other_out(
+    stopped: Unit, user: str, umask: str
+) -> None:
     command = f"umask {umask}; exec queuectl enqueue --db {DATABASE} -- id -un"
     name = stopped.testbed.text("sh", "-c", command, user=user)
     assert others(stopped.testbed) == {"queued 660"}
@@ -44,7 +46,7 @@ def test_whoever_comes_first_locks_nobody_out(stopped: Unit, user: str, umask: s
     assert stopped.wait(name)["state"] == "completed"
 
 
-def test_root_that_keeps_looking_locks_nobody_out(stopped: Unit) -> None:
+def test_root_that_reads_the_database_locks_no_user_out(stopped: Unit) -> None:
     name = stopped.add("sleep 0.2", user="root")
     follower = stopped.testbed.start("queuectl", "wait", "--db", DATABASE, name)
     eventually(lambda: "queue.db-wal" in files(stopped.testbed))
@@ -63,7 +65,7 @@ def test_a_stranger_is_refused(unit: Unit) -> None:
 
 
 @pytest.mark.parametrize("user", ["alice", "root"])
-def test_nobody_serves_what_belongs_to_another(stopped: Unit, user: str) -> None:
+def test_a_service_refuses_a_database_of_another_user(stopped: Unit, user: str) -> None:
     stopped.add("id -un", user="alice")
     done = stopped.testbed.run("queued", "--db", DATABASE, user=user, check=False)
     assert done.returncode == 77

@@ -132,7 +132,7 @@ def test_a_stop_while_a_reload_waits_is_a_clean_end(unit: Unit) -> None:
     assert unit.show("Result") == ["success"]
 
 
-def test_what_a_restart_cannot_cure_is_not_tried_again(stopped: Unit) -> None:
+def test_an_error_that_a_restart_cannot_cure_is_not_retried(stopped: Unit) -> None:
     stopped.testbed.write("/etc/queuectl.conf", "workers = 0\n")
     assert stopped.systemctl("start", check=False).returncode != 0
     assert stopped.show("ActiveState", "ExecMainStatus", "NRestarts") == ["failed", "78", "0"]

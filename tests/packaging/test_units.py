@@ -61,7 +61,7 @@ def test_jobs_of_all_kinds_run_in_it(unit: Unit) -> None:
     assert failed == {}
 
 
-def test_what_is_forbidden_is_and_a_drop_in_allows_it(unit: Unit) -> None:
+def test_the_unit_forbids_access_that_a_drop_in_can_allow(unit: Unit) -> None:
     command = "echo x > /srv/made"
     unit.testbed.run("chmod", "777", "/srv")
     job = unit.wait(unit.add(command, max_retries=1))

@@ -83,7 +83,7 @@ def test_a_job_that_multiplies_is_held_by_its_limit(theirs: Queue, sleeper: Mark
     assert len(service.descendants()) == 3
 
 
-def test_what_may_not_be_killed_is_named_and_waited_for(
+def test_processes_that_may_not_be_killed_are_logged_and_waited_for(
     theirs: Queue, sleeper: MarkedSleep
 ) -> None:
     """The job is not over, and does not run again, while a process of it is alive."""
@@ -103,7 +103,9 @@ def test_what_may_not_be_killed_is_named_and_waited_for(
     assert service.stop() == 0
 
 
-def test_a_stop_waits_for_what_may_not_be_killed(theirs: Queue, sleeper: MarkedSleep) -> None:
+def test_a_stop_waits_for_processes_that_may_not_be_killed(
+    theirs: Queue, sleeper: MarkedSleep
+) -> None:
     service = _serve(theirs)
     name = theirs.add(f"setpriv --reuid={OTHER} sleep {sleeper}", kill_grace=0.1)
     (pid,) = eventually(
@@ -118,14 +120,16 @@ def test_a_stop_waits_for_what_may_not_be_killed(theirs: Queue, sleeper: MarkedS
     assert [run.outcome for run in theirs.attempts(name)] == ["interrupted"]
 
 
-def test_a_rescue_waits_for_what_may_not_be_killed(theirs: Queue, sleeper: MarkedSleep) -> None:
+def test_a_rescue_waits_for_processes_that_may_not_be_killed(
+    theirs: Queue, sleeper: MarkedSleep
+) -> None:
     first = _serve(theirs)
     name, pid = _another(theirs, sleeper)
     first.kill_instance()
     _waits_for(theirs, name, pid)
 
 
-def test_a_dead_workers_job_waits_for_what_may_not_be_killed(
+def test_the_job_of_a_dead_worker_waits_for_processes_that_may_not_be_killed(
     theirs: Queue, sleeper: MarkedSleep
 ) -> None:
     """Other jobs run meanwhile, also after the dispatcher was replaced."""
@@ -146,7 +150,9 @@ def test_a_dead_workers_job_waits_for_what_may_not_be_killed(
     assert len(service.descendants()) == 3
 
 
-def test_a_stop_waits_for_what_a_dead_worker_left(theirs: Queue, sleeper: MarkedSleep) -> None:
+def test_a_stop_waits_for_the_processes_of_a_dead_worker(
+    theirs: Queue, sleeper: MarkedSleep
+) -> None:
     service = _serve(theirs)
     name = theirs.add(f"exec setpriv --reuid={OTHER} sleep {sleeper}")
     (pid,) = eventually(

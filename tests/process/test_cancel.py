@@ -114,7 +114,9 @@ def test_a_request_that_a_dead_dispatcher_did_not_see_is_obeyed_by_the_next(
     assert sleeper.living() == []
 
 
-def test_a_request_survives_the_whole_service(queue: Queue, sleeper: MarkedSleep) -> None:
+def test_a_cancel_request_survives_the_death_of_the_service(
+    queue: Queue, sleeper: MarkedSleep
+) -> None:
     service = queue.serve(workers=1)
     name = queue.add(f"sleep {sleeper}", max_retries=5)
     running(queue, name, sleeper)

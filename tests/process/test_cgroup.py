@@ -127,7 +127,9 @@ def test_all_its_cpu_time_counts(
     assert 2 * idle_ms < busy_ms
 
 
-def test_what_cannot_be_started_leaves_no_group(queue: Queue, delegated: Delegated) -> None:
+def test_a_command_that_cannot_be_started_leaves_no_group(
+    queue: Queue, delegated: Delegated
+) -> None:
     delegated.serve(queue)
     queue.wait(queue.add("true", cwd="/no/such/place", max_retries=1))
     assert delegated.runs() == []
@@ -159,9 +161,7 @@ def test_a_group_below_it_is_ended_and_removed_too(
     assert delegated.runs() == []
 
 
-def test_what_a_job_leaves_on_purpose_stays_in_its_group(
-    queue: Queue, delegated: Delegated
-) -> None:
+def test_children_left_on_purpose_stay_in_their_group(queue: Queue, delegated: Delegated) -> None:
     service = delegated.serve(queue)
     name = queue.add("sleep 300 >/dev/null 2>&1 & echo $!", leave_children=True)
     queue.wait(name)

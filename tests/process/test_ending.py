@@ -117,7 +117,7 @@ def test_a_process_that_runs_away_from_its_parents_is_caught(
         life.unlink()
 
 
-def test_what_is_left_is_told_to_end_before_it_is_killed(served: Queue) -> None:
+def test_leftovers_get_term_before_kill(served: Queue) -> None:
     name = served.add(
         "(trap 'echo bye; exit' TERM; echo child; while :; do sleep 0.01; done) &"
         " sleep 0.3; exit 7",
@@ -312,7 +312,7 @@ def test_a_stopped_job_leaves_nothing_even_with_leave_children(
     assert sleeper.living() == []
 
 
-def test_a_lost_attempt_leaves_nothing_and_what_others_left_stays(
+def test_a_lost_attempt_leaves_no_process_and_daemons_of_other_jobs_stay(
     queue: Queue, sleeper: MarkedSleep
 ) -> None:
     service = queue.serve(workers=1)
@@ -327,7 +327,7 @@ def test_a_lost_attempt_leaves_nothing_and_what_others_left_stays(
     assert alive(daemon)
 
 
-def test_what_was_left_on_purpose_survives_an_idle_worker(
+def test_children_left_on_purpose_survive_the_death_of_an_idle_worker(
     queue: Queue, sleeper: MarkedSleep
 ) -> None:
     """The last run of the worker was over, so it is not lost with the worker."""
@@ -340,7 +340,9 @@ def test_what_was_left_on_purpose_survives_an_idle_worker(
     assert alive(daemon)
 
 
-def test_what_a_daemon_starts_during_another_job_stays(queue: Queue, sleeper: MarkedSleep) -> None:
+def test_processes_that_a_daemon_starts_during_another_job_stay(
+    queue: Queue, sleeper: MarkedSleep
+) -> None:
     go, went = queue.file("go"), queue.file("went")
     queue.serve(workers=1)
     script = f"until [ -e {go} ]; do sleep 0.02; done; setsid sleep {sleeper} & touch {went}"
@@ -355,7 +357,7 @@ def test_what_a_daemon_starts_during_another_job_stays(queue: Queue, sleeper: Ma
     eventually(lambda: len(sleeper.living()) == 1, "the sleep alone: its parent has ended")
 
 
-def test_what_a_daemon_without_environment_starts_between_jobs_stays(
+def test_processes_that_a_daemon_without_environment_starts_between_jobs_stay(
     queue: Queue, sleeper: MarkedSleep
 ) -> None:
     go, went = queue.file("go"), queue.file("went")
@@ -371,7 +373,7 @@ def test_what_a_daemon_without_environment_starts_between_jobs_stays(
     assert len(sleeper.living()) == 1
 
 
-def test_what_a_daemon_used_is_not_another_jobs(queue: Queue) -> None:
+def test_the_usage_of_a_daemon_is_not_counted_for_another_job(queue: Queue) -> None:
     go, went = queue.file("go"), queue.file("went")
     queue.serve(workers=1)
     burn = f"until [ -e {go} ]; do sleep 0.02; done; timeout 0.5 sh -c 'while :; do :; done'"

@@ -76,7 +76,7 @@ def test_it_is_killed_before_its_job_runs_again(
     assert [run.outcome for run in queue.attempts(name)] == ["lost", "exit"]
 
 
-def test_what_hides_its_session_and_its_first_thread_is_found_by_its_mark(
+def test_a_headless_process_in_another_session_is_found_by_its_mark(
     queue: Queue, pid_file: Path
 ) -> None:
     service = queue.serve(workers=1)

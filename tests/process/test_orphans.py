@@ -55,7 +55,7 @@ def test_a_supervisor_without_time_looks_after_the_last_death(
     assert [run.outcome for run in queue.attempts(name)] == ["lost", "exit"]
 
 
-def test_what_the_process_had_before_it_became_a_service_is_left_alone(
+def test_children_from_before_the_service_began_are_left_alone(
     queue: Queue, sleeper: MarkedSleep
 ) -> None:
     """As in `sh -c "nginx & exec queued"`, which is usual in containers."""

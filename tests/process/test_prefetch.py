@@ -39,7 +39,7 @@ def test_quick_jobs_run_once_each_in_their_order(queue: Queue) -> None:
     assert service.stop() == 0
 
 
-def test_what_is_in_the_hand_of_a_worker_with_a_long_job_is_given_back(queue: Queue) -> None:
+def test_a_worker_with_a_long_job_gives_its_prefetched_claims_back(queue: Queue) -> None:
     long, behind = _quick_then(queue, "sleep 30", "true")
     service = _serve(queue)
     queue.wait(long, "processing")
@@ -53,7 +53,7 @@ def test_what_is_in_the_hand_of_a_worker_with_a_long_job_is_given_back(queue: Qu
     assert queue.count("processing") == 1
 
 
-def test_a_stop_gives_back_what_is_in_the_hand(queue: Queue) -> None:
+def test_a_stop_gives_back_prefetched_claims(queue: Queue) -> None:
     queue.add_all(["sleep 0.01"] * 200)
     service = _serve(queue, 2)
     queue.wait_all(20)
@@ -102,7 +102,9 @@ CHILDREN = "S=$(awk '/^PPid/ { print $2 }' /proc/$PPID/status); C=$(cat /proc/$S
 
 
 @pytest.mark.parametrize("victims", ["$C", "$C $S"])
-def test_who_kills_more_than_its_worker_pays_alone(queue: Queue, victims: str) -> None:
+def test_a_job_that_kills_more_than_its_worker_is_the_only_one_to_lose_an_attempt(
+    queue: Queue, victims: str
+) -> None:
     """The results of those before it are not recorded, and die with the dispatcher."""
     begun = queue.file("begun")
     _quick_then(queue)

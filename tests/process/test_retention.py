@@ -19,7 +19,7 @@ def test_ended_jobs_go_when_they_are_old_enough(queue: Queue) -> None:
     assert service.stop() == 0
 
 
-def test_the_room_of_what_was_removed_is_used_again(queue: Queue) -> None:
+def test_the_pages_of_removed_jobs_are_reused(queue: Queue) -> None:
     """The file is as large as its rows want it, however many jobs there were before."""
     queue.store.config_set("retention_completed", "1ms", now_ms=times.now_ms())
     queue.serve(workers=4)

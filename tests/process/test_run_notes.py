@@ -75,7 +75,7 @@ def test_a_note_outlives_its_worker_and_is_found_by_the_claim(tmp_path: Path) ->
     os.close(lock)
 
 
-def test_a_note_of_another_boot_says_nothing(tmp_path: Path) -> None:
+def test_a_run_note_of_another_boot_is_ignored(tmp_path: Path) -> None:
     lock = os.open(tmp_path / "lock", os.O_CREAT | os.O_RDWR)
     assert run_notes.read_notes(lock) is None  # nor does a file without notes
     made = RunNotes(lock)
@@ -135,7 +135,7 @@ def test_a_session_without_its_leader_is_waited_for_and_not_killed(sleeper: Mark
     assert leftovers.kill_leftovers("none", [other], noted) == Killed(0, [], unseen=False)
 
 
-def test_what_was_seen_with_its_leader_is_killed_after_it(leader: procfs.Process) -> None:
+def test_a_session_that_was_recorded_is_killed_after_its_leader(leader: procfs.Process) -> None:
     claim = Claim(Key(1, 1, 7), "j", "q", "c", JobOptions(), 0, 0, 1, 0, 0)
     noted = {7: CommandSession(leader.pid, leader.started)}
     killed = leftovers.kill_leftovers("none", [claim], noted)

@@ -28,7 +28,7 @@ def test_a_service_of_an_older_version_stops(queue: Queue) -> None:
     assert "has schema 99, newer than the" in done.stderr
 
 
-def test_it_stops_though_a_worker_has_a_result_that_nobody_will_take(queue: Queue) -> None:
+def test_a_service_stops_though_a_result_can_never_be_recorded(queue: Queue) -> None:
     service = queue.serve()
     name = queue.add("trap '' TERM; sleep 0.5")
     eventually(lambda: service.logged("job.started", job=name))

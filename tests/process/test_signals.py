@@ -197,7 +197,7 @@ def test_hup_sets_the_log_level_of_all_processes(queue: Queue) -> None:
     assert not service.logged("service.stopped")
 
 
-def test_what_is_back_at_its_default_is_applied_too(queue: Queue) -> None:
+def test_a_setting_that_returns_to_its_default_is_applied(queue: Queue) -> None:
     path = conf(queue, "shutdown_grace = 5\n")
     service = queue.serve("--config", str(path), workers=1)
     conf(queue, "")

@@ -120,7 +120,7 @@ def test_a_command_that_runs_is_waited_for(queue: Queue) -> None:
     assert queue.job(name).label == "completed"
 
 
-def test_a_third_signal_ends_it_with_74(queue: Queue) -> None:
+def test_a_third_signal_ends_the_service_with_74(queue: Queue) -> None:
     service = queue.serve()
     running(queue, service, "trap '' TERM; while :; do sleep 0.1; done")
     for event in ("service.draining", "service.stopping"):

@@ -102,7 +102,7 @@ def moves(pids: list[int], seconds: float) -> list[int]:
     return [switches(pid) - count for pid, count in zip(pids, before, strict=True)]
 
 
-def test_at_rest_nobody_does_anything(queue: Queue, sleeper: MarkedSleep) -> None:
+def test_an_idle_service_uses_no_cpu_time(queue: Queue, sleeper: MarkedSleep) -> None:
     """A job that runs and prints nothing, one that waits, and three programs that wait for them."""
     service = queue.serve(workers=2)
     later = queue.add("true", delay=1000)

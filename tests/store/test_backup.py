@@ -69,7 +69,7 @@ def _killed_in(patched: pytest.MonkeyPatch, name: str, call: int, work: Callable
 
 
 @pytest.mark.parametrize("name", ["_fill", "_copy", "must_be_good", "_sync_directory"])
-def test_a_backup_that_is_killed_leaves_no_half_of_one(
+def test_a_killed_backup_leaves_no_partial_file(
     path: str, copy: str, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _killed_in(monkeypatch, name, 1, lambda: backup.backup(path, copy, PATIENT, replace=True))
@@ -135,7 +135,7 @@ def test_a_restore_that_is_killed_has_not_begun(
 @pytest.mark.parametrize(
     ("name", "call"), [("_fill", 1), ("_keep", 1), ("_sync_directory", 1), ("_sync_directory", 2)]
 )
-def test_a_restore_of_what_cannot_be_read_goes_on_where_it_was_killed(
+def test_a_killed_restore_over_an_unreadable_database_can_be_repeated(
     path: str, copy: str, name: str, call: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """There is always a database of that name, and the old one is never gone."""
@@ -149,7 +149,7 @@ def test_a_restore_of_what_cannot_be_read_goes_on_where_it_was_killed(
     assert (_names(path), Path(kept).read_bytes()) == (["a"], b"notes")
 
 
-def test_the_wal_of_a_database_that_is_gone_does_not_meet_the_new_one(path: str, copy: str) -> None:
+def test_a_new_database_does_not_read_the_wal_of_a_removed_one(path: str, copy: str) -> None:
     store = SqliteStore(path, PATIENT)
     store.enqueue([NewJob("true", "c")], max_retries=3, now_ms=NOW)
     wal = Path(f"{path}-wal").read_bytes()
@@ -163,7 +163,7 @@ def test_the_wal_of_a_database_that_is_gone_does_not_meet_the_new_one(path: str,
 
 
 @pytest.mark.parametrize("work", ["backup", "restore"])
-def test_what_somebody_makes_meanwhile_is_not_replaced(
+def test_a_file_made_during_a_backup_is_not_replaced(
     path: str, copy: str, work: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     target = str(Path(path).with_name("target.db"))

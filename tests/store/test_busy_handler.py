@@ -44,7 +44,7 @@ def _wait(clock: Clock, from_s: float, to_s: float, waiter: BusyHandler) -> list
     return found
 
 
-def test_the_longer_one_has_waited_the_more_eagerly_it_tries(clock: Clock) -> None:
+def test_the_busy_handler_tries_more_often_the_longer_it_has_waited(clock: Clock) -> None:
     at_first = _wait(clock, 0.1, 0.2, BusyHandler())
     late = _wait(clock, 0.25, 1.9, BusyHandler())
     stuck = _wait(clock, 2.1, 10.0, BusyHandler())

@@ -68,7 +68,7 @@ def test_a_reader_of_the_database_and_of_a_lock_causes_no_event(path: str) -> No
     kept_open.close()
 
 
-def test_one_look_takes_no_more_than_it_can_hold(path: str, tmp_path: Path) -> None:
+def test_one_read_takes_a_bounded_number_of_events(path: str, tmp_path: Path) -> None:
     """Whoever writes to other files there without end keeps nobody from what else he has to do."""
     SqliteStore(path).close()
     changes = ChangeWatcher(path)

@@ -83,14 +83,14 @@ def test_a_kill_frees_it(database: str, held: str) -> None:
     assert not instance_lock.is_alive(database, "i")
 
 
-def test_one_name_is_held_once(held: str) -> None:
+def test_a_lock_file_is_held_by_one_instance(held: str) -> None:
     descriptor = instance_lock.create_locked(held)
     with pytest.raises(StorageError, match="cannot create"):
         instance_lock.create_locked(held)
     os.close(descriptor)
 
 
-def test_only_one_takes_what_is_dead(database: str, held: str) -> None:
+def test_only_one_instance_locks_a_dead_one(database: str, held: str) -> None:
     os.close(instance_lock.create_locked(held))
     first, second = instance_lock.open_lock(database, "i"), instance_lock.open_lock(database, "i")
     assert first is not None
@@ -124,7 +124,9 @@ def test_waiting_ends_at_its_limit(database: str, held: str) -> None:
     instance_lock.wait_until_dead(database, "i", None)
 
 
-def test_what_is_gone_is_not_waited_for_and_can_be_removed(database: str, held: str) -> None:
+def test_a_removed_lock_file_is_not_waited_for_and_can_be_removed_again(
+    database: str, held: str
+) -> None:
     os.close(instance_lock.create_locked(held))
     instance_lock.remove(held)
     instance_lock.remove(held)

@@ -25,7 +25,7 @@ def test_the_standard_database_of_root(root_user: None) -> None:
     assert paths.database_path("", {}) == "/var/lib/queued/queue.db"
 
 
-def test_the_standard_database_of_anybody_else(somebody: None, tmp_path: Path) -> None:
+def test_the_default_database_of_an_ordinary_user(somebody: None, tmp_path: Path) -> None:
     environment = {"XDG_STATE_HOME": "/x/state"}
     assert paths.database_path("", environment) == "/x/state/queued/queue.db"
     assert paths.database_path("", {}) == f"{tmp_path}/.local/state/queued/queue.db"
@@ -53,7 +53,7 @@ def test_a_database_has_one_path_through_all_links(tmp_path: Path) -> None:
             real.touch()
 
 
-def test_the_standard_place_may_be_a_link(somebody: None, tmp_path: Path) -> None:
+def test_the_default_directory_may_be_a_link(somebody: None, tmp_path: Path) -> None:
     (tmp_path / "state").symlink_to("elsewhere")
     environment = {"XDG_STATE_HOME": f"{tmp_path}/state"}
     assert paths.database_path("", environment) == f"{tmp_path}/elsewhere/queued/queue.db"
@@ -86,7 +86,7 @@ def test_root_reads_no_users_conf_file(root_user: None, tmp_path: Path) -> None:
     assert paths.conf_path(None, {"XDG_CONFIG_HOME": str(tmp_path)}) != str(own)
 
 
-def test_what_a_conf_file_says(tmp_path: Path) -> None:
+def test_the_values_of_a_conf_file(tmp_path: Path) -> None:
     conf = tmp_path / "x.conf"
     conf.write_text('workers = 8\nbackoff-base = 1.5\nlog_level = "debug"\n')
     expected = {"workers": 8, "backoff_base": 1.5, "log_level": "debug"}

@@ -57,7 +57,7 @@ def test_a_file_that_others_can_write_is_refused(directory: Path, side: str, mod
         SqliteStore(path)
 
 
-def test_a_link_is_as_good_as_what_it_leads_to(directory: Path, tmp_path: Path) -> None:
+def test_a_link_has_the_permissions_of_its_target(directory: Path, tmp_path: Path) -> None:
     path = database(directory)
     (tmp_path / "link.db").symlink_to(path)
     permissions.check_database(str(tmp_path / "link.db"))

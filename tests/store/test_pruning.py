@@ -242,7 +242,7 @@ def test_a_walk_ends_where_the_jobs_are_too_young(engine: Engine) -> None:
     assert old not in _rows(engine)
 
 
-def test_a_removed_jobs_row_is_never_anothers(engine: Engine) -> None:
+def test_the_row_of_a_removed_job_is_never_reused(engine: Engine) -> None:
     """Whoever has just looked it up would cancel, or wait for, another job."""
     job = engine.put(State.CANCELLED)[0]
     other = engine.another_store()

@@ -396,7 +396,7 @@ def test_a_limit_of_the_process_is_named(path: str, limit: str, value: int, told
 
 @pytest.mark.parametrize("side", ["", "-wal", "-shm"])
 @pytest.mark.parametrize("replaced", [False, True])
-def test_a_file_that_is_gone_or_another_takes_no_commit(
+def test_a_removed_or_replaced_file_takes_no_commit(
     path: str, tmp_path: Path, side: str, *, replaced: bool
 ) -> None:
     store = _open(path)

@@ -25,7 +25,7 @@ def test_a_job_is_stored_as_it_was_given(engine: Engine) -> None:
     )
 
 
-def test_what_a_job_does_not_say_is_filled_in(engine: Engine) -> None:
+def test_fields_that_a_job_lacks_get_their_defaults(engine: Engine) -> None:
     job = engine.store.show(engine.add("true", delay_ms=7))
     assert (job.next_run_at_ms, job.max_retries, job.queue, job.priority) == (
         NOW + 7,
@@ -71,7 +71,7 @@ def test_one_id_twice_in_a_batch_is_refused(engine: Engine) -> None:
     assert refusal.value.index == 1
 
 
-def test_find_takes_an_id_or_the_only_beginning_of_one_that_was_made(engine: Engine) -> None:
+def test_find_takes_an_id_or_a_unique_prefix_of_a_generated_one(engine: Engine) -> None:
     rows = {name: engine.add(id=name) for name in ("a", "ab", "abc", "b%_", "\u00e9t\u00e9", "B")}
     made = engine.add()
     name = engine.store.show(made).id
@@ -81,7 +81,7 @@ def test_find_takes_an_id_or_the_only_beginning_of_one_that_was_made(engine: Eng
     assert found == [made, made, rows[name[:3]], *[made] * 10]
 
 
-def test_find_says_when_a_beginning_is_not_the_only_one(engine: Engine) -> None:
+def test_find_refuses_an_ambiguous_prefix(engine: Engine) -> None:
     first, second, _ = engine.store.enqueue([NewJob("true")] * 3, max_retries=3, now_ms=NOW)
     told = f"'{first[:4]}' is the beginning of several ids, {first} and {second}"
     with pytest.raises(UsageError, match=told):
@@ -181,7 +181,7 @@ def test_list_stops_at_its_limit(engine: Engine, limit: int) -> None:
     assert [job.seq for job in jobs[:2]] == [1201, 1200][: len(jobs)]
 
 
-def test_a_list_that_is_left_open_holds_nobody_up(engine: Engine) -> None:
+def test_an_open_list_delays_no_writer(engine: Engine) -> None:
     engine.store.enqueue([NewJob("true")] * 1000, max_retries=3, now_ms=NOW)
     listing = engine.store.list(JobFilter())
     assert next(listing).seq == 1
@@ -207,7 +207,7 @@ def test_the_oldest_that_could_run_now(engine: Engine) -> None:
     assert engine.store.status(now_ms=NOW).oldest_due_ms == NOW - 40
 
 
-def test_a_due_job_that_nobody_promoted_could_run_and_is_no_longer_scheduled(
+def test_a_due_job_that_is_not_promoted_yet_is_pending_and_not_scheduled(
     engine: Engine,
 ) -> None:
     engine.add(delay_ms=100)

@@ -240,7 +240,7 @@ def test_no_upgrade_under_a_service_that_lives(old: str, newer: Path) -> None:
     SqliteStore(old, BusyHandler(5)).close()
 
 
-def test_who_knows_the_old_schema_only_stops_at_once(
+def test_a_program_that_knows_only_the_old_schema_stops_at_once(
     old: str, following: Path, monkeypatch: pytest.MonkeyPatch, stack: ExitStack
 ) -> None:
     store, ledger = SqliteStore(old, BusyHandler(5)), SqliteLedger(old, BusyHandler(5))

@@ -132,7 +132,7 @@ class Soak:
                 "database_bytes": os.stat(self.queue.path).st_size,
                 "wal_bytes_most": max(one.wal_bytes for one in self.samples),
                 "samples": [one._asdict() for one in [*self.samples[:-1:step], self.samples[-1]]],
-                "broken": broken_promises,
+                "broken": broken,
             },
             indent=1,
         )

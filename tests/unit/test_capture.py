@@ -162,7 +162,7 @@ def test_any_sequence_of_events_keeps_the_right_bytes(
 
 
 @given(limit=st.integers(0, 1500), sizes=st.lists(st.integers(0, 700)))
-def test_what_waits_is_counted_and_bounded(limit: int, sizes: list[int]) -> None:
+def test_output_that_is_not_sent_yet_is_counted_and_bounded(limit: int, sizes: list[int]) -> None:
     capture = Capture(1, limit)
     for size in sizes:
         capture.append(printed(size, capture.total))

@@ -20,7 +20,7 @@ def test_a_run_that_begins_during_a_sweep_keeps_its_group(tmp_path: Path) -> Non
     assert sorted(os.listdir(tmp_path)) == ["i.current.1", "i.next.1"]
 
 
-def test_a_sweep_is_of_one_instance(tmp_path: Path) -> None:
+def test_a_sweep_removes_the_groups_of_one_instance_only(tmp_path: Path) -> None:
     RunCgroups(str(tmp_path), "i", memory=False).create("job", 1)
     RunCgroups(str(tmp_path), "j", memory=False).create("job", 1)
     RunCgroups(str(tmp_path), "k", memory=False).sweep("i")

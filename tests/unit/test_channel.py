@@ -21,7 +21,7 @@ KEY = Key(1, 1, 1)
 SAID = [Returned(key=Key(job, 1, job)) for job in range(3)]
 
 
-def test_what_was_said_before_the_end_is_heard() -> None:
+def test_messages_sent_before_the_peer_closed_are_received() -> None:
     ours, theirs = map(Channel, pair())
     for message in SAID:
         theirs.send(message)
@@ -55,7 +55,7 @@ def test_sending_to_a_closed_peer_does_nothing_and_its_messages_are_received() -
         assert ours.closed
 
 
-def test_what_is_said_at_once_comes_in_few_packets_that_fit() -> None:
+def test_messages_sent_at_once_share_packets_of_bounded_size() -> None:
     ours, theirs = map(Channel, pair())
     long = [Output(key=KEY, piece=Piece(Chunk(1, at, bytes(100_000)), 0, 0)) for at in range(5)]
     with closing(ours), closing(theirs):

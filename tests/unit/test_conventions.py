@@ -65,7 +65,7 @@ def test_the_programs_exist() -> None:
         assert callable(getattr(importlib.import_module(module), function))
 
 
-def test_every_package_is_one() -> None:
+def test_every_package_directory_has_an_init_file() -> None:
     # A directory without __init__.py is left out of the wheel without a word.
     packages = {path.parent for path in MODULES}
     assert [_name(path) for path in packages if not (path / "__init__.py").exists()] == []

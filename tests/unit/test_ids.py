@@ -10,7 +10,7 @@ MOMENTS = st.integers(0, 2**45 - 1)  # up to the year 3084
 
 
 @given(st.lists(MOMENTS, min_size=2, max_size=50))
-def test_one_source_only_goes_up_even_when_the_clock_goes_back(moments: list[int]) -> None:
+def test_ids_of_one_source_increase_even_if_the_clock_goes_back(moments: list[int]) -> None:
     source = IdSource()
     made = [source.make(moment) for moment in moments]
     assert made == sorted(set(made))
@@ -29,7 +29,7 @@ def test_an_id_is_one_that_a_user_could_give(moment: int) -> None:
     assert word("id", made) == made
 
 
-def test_ten_thousand_of_one_millisecond_are_different() -> None:
+def test_ten_thousand_ids_of_one_millisecond_are_different() -> None:
     source = IdSource()
     assert len({source.make(1_700_000_000_000) for _ in range(10_000)}) == 10_000
 

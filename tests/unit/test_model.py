@@ -88,7 +88,7 @@ def test_an_interrupted_run_is_not_counted_and_keeps_its_place() -> None:
     assert verdict == Verdict(State.PENDING, 0, 5_000, "interrupted")
 
 
-def test_a_cancelled_one_is_cancelled() -> None:
+def test_a_cancelled_job_is_labelled_cancelled() -> None:
     verdict = _judge(_claim(), Ending(Outcome.CANCELLED, exit_code=1))
     assert verdict == Verdict(State.CANCELLED, 0, 5_000, "cancelled")
 

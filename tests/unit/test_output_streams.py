@@ -8,7 +8,7 @@ from queued.service.worker.spawn import Pipes
 PIPE = 65_536  # bytes that fit into one
 
 
-def test_what_a_pipe_holds_at_the_end_is_taken_and_the_pipe_closed() -> None:
+def test_the_rest_of_a_pipe_is_read_at_the_end_and_the_pipe_closed() -> None:
     streams = OutputStreams(1 << 20)
     read, write = os.pipe2(os.O_NONBLOCK)
     streams.watch(Pipes(read, None))

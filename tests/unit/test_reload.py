@@ -35,7 +35,7 @@ def test_a_second_reload_does_not_end_the_first(tmp_path: Path) -> None:
     assert file.read() == Record(2, 2, {"2": "bad"})
 
 
-def test_one_answer_ends_all_that_came_before(tmp_path: Path) -> None:
+def test_an_answer_ends_all_earlier_reloads(tmp_path: Path) -> None:
     """The next dispatcher answers for those that the one before it left without an answer."""
     file = ReloadFile({"RUNTIME_DIRECTORY": str(tmp_path)})
     for _ in range(3):

@@ -56,7 +56,7 @@ def test_values_of_another_type_are_refused(setting: Setting, value: object) -> 
 
 
 @given(st.sampled_from(list(SETTINGS)), st.text())
-def test_whatever_is_typed_is_taken_or_refused_in_one_line(key: str, text: str) -> None:
+def test_any_text_is_a_value_or_refused_in_one_line(key: str, text: str) -> None:
     try:
         value = settings.parse(key, text)
     except UsageError as refusal:
@@ -114,7 +114,7 @@ def test_the_nearest_source_wins() -> None:
     ]
 
 
-def test_what_is_needed_before_the_database_is_not_taken_from_it() -> None:
+def test_settings_needed_before_the_database_are_not_read_from_it() -> None:
     stored = {"db_path": "/elsewhere", "log_level": "debug", "log_format": "json"}
     sources = settings.resolve(flags={}, environment={}, stored=stored, file={})
     assert {sources[key].origin for key in stored} == {"default"}
@@ -162,7 +162,7 @@ def test_a_bad_value_in_a_conf_file_is_refused_with_the_name_of_the_file(value: 
         settings.check_file({"workers": value}, "x.conf")
 
 
-def test_a_database_in_a_conf_file_does_not_depend_on_where_one_is() -> None:
+def test_a_database_in_a_conf_file_does_not_depend_on_the_working_directory() -> None:
     for good in ("", "/a/q.db", "~/q.db"):
         assert settings.check_file({"db_path": good}, "x.conf") == {"db_path": good}
     for bad in ("q.db", "./q.db", "../q.db"):

@@ -24,7 +24,7 @@ def test_a_message_stays_one_short_line_whatever_it_shows(value: object) -> None
     assert brief(value).isprintable()
 
 
-def test_short_ones_are_shown_whole() -> None:
+def test_short_values_are_shown_whole() -> None:
     assert brief("a\nb") == r"'a\nb'"
     assert brief("x" * 100) == "'" + "x" * 56 + "..."
     assert brief(10**5000) == "a number that is too long"

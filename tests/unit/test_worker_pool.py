@@ -102,7 +102,7 @@ def test_the_last_messages_of_a_dead_worker_come_before_its_death(pool: Pool) ->
     assert pool.pool.present() == []
 
 
-def test_the_death_of_one_whose_slot_has_another_now_drops_no_connection(pool: Pool) -> None:
+def test_a_late_report_of_a_death_does_not_drop_the_next_worker_of_the_slot(pool: Pool) -> None:
     pool.worker.close()
     pool.receive()
     pool.start()
