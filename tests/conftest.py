@@ -2,9 +2,12 @@
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.service import Queue, cleaned_up
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -13,6 +16,13 @@ ROOT = Path(__file__).resolve().parent.parent
 def root() -> Path:
     """The source tree."""
     return ROOT
+
+
+@pytest.fixture
+def queue(tmp_path: Path) -> Iterator[Queue]:
+    """An empty queue; its services are killed at the end."""
+    with cleaned_up(Queue(tmp_path)) as made:
+        yield made
 
 
 @pytest.fixture(autouse=True)

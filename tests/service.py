@@ -6,7 +6,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -139,6 +140,17 @@ class Queue:
         for service in self.services:
             service.clean_up()
         self.store.close()
+
+
+@contextmanager
+def cleaned_up(queue: Queue) -> Iterator[Queue]:
+    """Closes the queue at the end and prints the logs of its services, for a test that failed."""
+    try:
+        yield queue
+    finally:
+        queue.close()
+        for service in queue.services:
+            print(f"--- {service.log_path.name}\n{service.log_path.read_text()[-8000:]}")
 
 
 class Service:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.crash.kill_points import POINTS
-from tests.service import Queue, Service, eventually
+from tests.service import Queue, Service, cleaned_up, eventually
 from tests.torture import history
 from tests.torture.checker import check
 from tests.torture.history import History, traced
@@ -102,9 +102,5 @@ class KillScenario:
 def temporary_scenario(directory: Path) -> Iterator[KillScenario]:
     """Yields a scenario; kills its processes at the end and prints its logs."""
     scenario = KillScenario(directory)
-    try:
+    with cleaned_up(scenario.queue):
         yield scenario
-    finally:
-        scenario.queue.close()
-        for service in scenario.queue.services:
-            print(f"--- {service.log_path.name}\n{service.log_path.read_text()[-6000:]}")

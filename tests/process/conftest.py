@@ -1,39 +1,20 @@
-"""A queue for a test, with the log of its services shown when the test fails."""
+"""A service and a sleep for tests of real processes."""
 
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import suppress
 
 import pytest
 
 from tests.process.marked_sleep import MarkedSleep
-from tests.service import Queue
-
-
-@contextmanager
-def opened(directory: Path) -> Iterator[Queue]:
-    made = Queue(directory)
-    try:
-        yield made
-    finally:
-        made.close()
-        for service in made.services:
-            print(f"--- {service.log_path.name}\n{service.log_path.read_text()[-8000:]}")
-
-
-@pytest.fixture
-def queue(tmp_path: Path) -> Iterator[Queue]:
-    """An empty queue; its services are killed at the end."""
-    with opened(tmp_path) as made:
-        yield made
+from tests.service import Queue, cleaned_up
 
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Queue]:
     """A queue with a service of four workers that the tests of a file share."""
-    with opened(tmp_path_factory.mktemp("served")) as made:
+    with cleaned_up(Queue(tmp_path_factory.mktemp("served"))) as made:
         made.serve(workers=4)
         yield made
 

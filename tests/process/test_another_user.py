@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.process.conftest import opened
 from tests.process.marked_sleep import MarkedSleep
-from tests.service import Queue, Service, alive, eventually
+from tests.service import Queue, Service, alive, cleaned_up, eventually
 
 USER = 50_000 + os.getpid() % 10_000  # of this test alone, so that its processes can be counted
 OTHER = USER + 10_000
@@ -30,7 +29,7 @@ def theirs() -> Iterator[Queue]:
     directory = tempfile.mkdtemp(prefix="queued-another-")
     os.chown(directory, USER, USER)
     try:
-        with opened(Path(directory)) as made:
+        with cleaned_up(Queue(Path(directory))) as made:
             yield made
     finally:
         shutil.rmtree(directory)

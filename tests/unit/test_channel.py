@@ -21,7 +21,9 @@ KEY = Key(1, 1, 1)
 SAID = [Returned(key=Key(job, 1, job)) for job in range(3)]
 
 
-def test_messages_sent_before_the_peer_closed_are_received() -> None:
+@pytest.mark.parametrize("unread", [[], SAID])
+def test_messages_sent_before_the_peer_closed_are_received(unread: list[Returned]) -> None:
+    """If the peer has not read all, the kernel reports a reset first."""
     ours, theirs = map(Channel, pair())
     for message in SAID:
         theirs.send(message)
