@@ -1,31 +1,36 @@
-"""One booted systemd for all tests of a process that need one; for each a fresh service in it."""
+"""One booted systemd per test process; each test gets a fresh service in it."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.packaging import systemd_testbed as beds
-from tests.packaging.systemd_testbed import SystemdTestbed, Unit
-from tests.service import Queue
+from tests.packaging.systemd_testbed import (
+    PREPARE,
+    ROOT,
+    SystemdTestbed,
+    Unit,
+    make_venv,
+    missing_tool,
+)
 
 
 @pytest.fixture(scope="session")
 def venv(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The project for the system's Python, to be used at /opt/queued."""
-    missing = beds.missing()
+    """A venv of the system's Python with the project, to be mounted at /opt/queued."""
+    missing = missing_tool()
     if missing:
         pytest.skip(f"needs {missing}")
     directory = tmp_path_factory.mktemp("a venv")
-    beds.make_venv(directory, "/opt/queued")
+    make_venv(directory, "/opt/queued")
     return directory
 
 
 @pytest.fixture(scope="session")
 def testbed(venv: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SystemdTestbed]:
-    """A systemd with queued installed and not yet started."""
-    binds = {venv: "/opt/queued", beds.ROOT: "/opt/source"}
-    made = SystemdTestbed(tmp_path_factory.mktemp("testbed") / "state", binds, beds.PREPARE)
+    """A systemd with queued installed and not started."""
+    binds = {venv: "/opt/queued", ROOT: "/opt/source"}
+    made = SystemdTestbed(tmp_path_factory.mktemp("testbed") / "state", binds, PREPARE)
     try:
         yield made
     finally:
@@ -33,16 +38,8 @@ def testbed(venv: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sy
 
 
 @pytest.fixture
-def queue(tmp_path: Path) -> Iterator[Queue]:
-    """An empty queue."""
-    made = Queue(tmp_path)
-    yield made
-    made.close()
-
-
-@pytest.fixture
 def stopped(testbed: SystemdTestbed) -> Iterator[Unit]:
-    """The service as after the installation, not started."""
+    """The service as it is after an installation, not started."""
     unit = Unit(testbed)
     unit.reset()
     yield unit

@@ -1,6 +1,6 @@
 """A real systemd, booted in namespaces of its own, with queued installed as `make install` does.
 
-What is needed and not there is named by `missing`, and shown at the end of a test run.
+`missing_tool` names what a machine lacks for it.
 """
 
 import json
@@ -15,11 +15,11 @@ from tests.service import eventually
 
 ROOT = Path(__file__).resolve().parents[2]
 TESTBED = ROOT / "tests" / "packaging" / "testbed.sh"
-SYSTEM_PYTHON = "/usr/bin/python3"  # others than root can run it, too
+SYSTEM_PYTHON = "/usr/bin/python3"  # users other than root can run it, too
 DATABASE = "/var/lib/queued/queue.db"
 DROP_IN = "/etc/systemd/system/queued.service.d/test.conf"
 
-# As somebody who has just installed it, with three users: two of the group, and one who is not.
+# A fresh installation with three users: alice and bob are in the group, carol is not.
 PREPARE = """
 rm -rf /var/lib/queued /etc/queuectl.conf
 /opt/source/packaging/install-files.sh /usr/local
@@ -30,8 +30,8 @@ useradd --create-home carol
 """
 
 
-def missing() -> str:
-    """What keeps a real systemd from being booted here; empty if nothing does."""
+def missing_tool() -> str:
+    """Returns what this machine lacks to boot a systemd; an empty text if nothing."""
     if os.geteuid() != 0:
         return "root"
     for tool in ("/lib/systemd/systemd", "/usr/bin/dbus-daemon", "/usr/bin/nsenter", SYSTEM_PYTHON):
@@ -43,7 +43,7 @@ def missing() -> str:
 
 
 def make_venv(directory: Path, final: str, *more: str) -> None:
-    """Installs the project for the system's Python, as the packages do."""
+    """Makes a venv of the system's Python with the project, as the packages do."""
     subprocess.run(
         [ROOT / "packaging" / "make-venv.sh", directory, final, *more],
         check=True,
@@ -52,7 +52,7 @@ def make_venv(directory: Path, final: str, *more: str) -> None:
 
 
 class SystemdTestbed:
-    """A booted systemd. `run` runs a program in it, as root or as another user."""
+    """A booted systemd in namespaces of its own."""
 
     def __init__(self, directory: Path, binds: dict[Path, str], prepare: str) -> None:
         self._environment = {"PATH": os.environ["PATH"], "TESTBED_DIR": str(directory)}
@@ -65,13 +65,13 @@ class SystemdTestbed:
         )
 
     def close(self) -> None:
-        """Powers it off; nothing of it stays."""
+        """Powers it off and removes its files."""
         subprocess.run([TESTBED, "down"], check=True, env=self._environment)
 
     def run(
         self, *words: str, user: str = "", check: bool = True, stdin: str = ""
     ) -> subprocess.CompletedProcess[str]:
-        """Runs a program to its end."""
+        """Runs a program in it to its end, as root or as `user`."""
         prefix = ("runuser", "-u", user, "--") if user else ()
         done = subprocess.run(
             [TESTBED, "exec", *prefix, *words],
@@ -86,7 +86,7 @@ class SystemdTestbed:
         return done
 
     def start(self, *words: str) -> subprocess.Popen[str]:
-        """Starts a program, to be waited for."""
+        """Starts a program in it, without waiting."""
         return subprocess.Popen(
             [TESTBED, "exec", *words],
             env=self._environment,
@@ -97,11 +97,11 @@ class SystemdTestbed:
         )
 
     def text(self, *words: str, user: str = "") -> str:
-        """What a program prints."""
+        """Runs a program; returns its output."""
         return self.run(*words, user=user).stdout.strip()
 
     def write(self, path: str, text: str) -> None:
-        """Makes a file in it."""
+        """Writes a file in it."""
         self.run("install", "-D", "-m", "644", "/dev/stdin", path, stdin=text)
 
 
@@ -116,22 +116,22 @@ class Unit:
         self.database = database
 
     def systemctl(self, verb: str, *, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """`systemctl VERB` on it."""
+        """Runs `systemctl VERB` on the unit."""
         return self.testbed.run("systemctl", verb, self.name, check=check)
 
     def show(self, *properties: str) -> list[str]:
-        """What systemd knows of it."""
+        """Returns properties of the unit."""
         words = [f"--property={name}" for name in properties]
         text = self.testbed.text("systemctl", "show", self.name, *words)
         values = dict(line.split("=", 1) for line in text.splitlines())
         return [values[name] for name in properties]
 
     def pid(self) -> int:
-        """The supervisor's, as seen in the testbed."""
+        """Returns the pid of the supervisor, as seen in the testbed."""
         return int(self.show("MainPID")[0])
 
     def status(self) -> str:
-        """The line of `systemctl status`."""
+        """Returns the status line of `systemctl status`."""
         return self.show("StatusText")[0]
 
     def with_status(self, text: str) -> None:
@@ -139,21 +139,21 @@ class Unit:
         eventually(lambda: self.status() == text, f"status {text}: it is {self.status()}")
 
     def queuectl(self, *words: str, user: str = "", stdin: str = "") -> str:
-        """What queuectl prints about its database."""
+        """Runs queuectl on the database of the unit; returns its output."""
         command = ("queuectl", *words, "--db", self.database)
         return self.testbed.run(*command, user=user, stdin=stdin).stdout.strip()
 
     def add(self, command: str, user: str = "", **fields: object) -> str:
-        """Enqueues a job; its id."""
+        """Enqueues a job; returns its id."""
         return self.queuectl("enqueue", json.dumps({"command": command, **fields}), user=user)
 
     def add_all(self, commands: list[str]) -> list[str]:
-        """Enqueues many jobs in one transaction; their ids."""
+        """Enqueues many jobs in one transaction; returns their ids."""
         lines = "\n".join(json.dumps({"command": command}) for command in commands)
         return self.queuectl("enqueue", "-", stdin=lines).split()
 
     def job(self, name: str) -> dict[str, Any]:
-        """What is known of a job."""
+        """Returns the record of a job."""
         record: dict[str, Any] = json.loads(self.queuectl("show", "--json", name))
         return record
 
@@ -164,7 +164,7 @@ class Unit:
         return self.job(name)
 
     def log(self, event: str = "") -> list[dict[str, Any]]:
-        """Its lines of that event in the journal, with the journal's own fields."""
+        """Returns the journal's lines of an event, with the fields of the journal."""
         text = self.testbed.text("journalctl", "--unit", self.name, "--output=json", "--no-pager")
         entries = [json.loads(line) for line in text.splitlines()]
         lines = [e for e in entries if str(e["MESSAGE"]).startswith("{")]
@@ -172,11 +172,11 @@ class Unit:
         return [record for record in records if event in ("", record["event"])]
 
     def child(self, slot: int) -> int:
-        """The pid of the child in the slot now: 0 is the dispatcher."""
+        """Returns the pid of the child in a slot now: 0 is the dispatcher."""
         return int([r for r in self.log("child.started") if r["slot"] == slot][-1]["child_pid"])
 
     def signal(self, name: str, pid: int = 0) -> None:
-        """Signals the supervisor, or another process of it."""
+        """Signals the supervisor, or another process of the service."""
         self.testbed.run("kill", f"-{name}", str(pid or self.pid()))
 
     def drop_in(self, *lines: str) -> None:
@@ -185,7 +185,7 @@ class Unit:
         self.testbed.run("systemctl", "daemon-reload")
 
     def reset(self) -> None:
-        """As after the installation: no jobs, no drop-ins, the conf file as it is delivered."""
+        """Restores the state after an installation: no jobs, no drop-ins, the shipped conf file."""
         self.testbed.run("systemctl", "stop", "queued*.service")
         self.testbed.run("sh", "-c", f"rm -rf /var/lib/queued* {DROP_IN} /etc/queuectl.conf")
         self.testbed.run("/opt/source/packaging/install-files.sh", "/usr/local")
@@ -197,5 +197,5 @@ class Unit:
 
 
 def tool(name: str) -> str:
-    """A program beside our Python; empty if it is not there."""
+    """Returns the path of a program beside our Python; an empty text if there is none."""
     return shutil.which(name, path=os.path.dirname(sys.executable)) or ""

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.packaging import systemd_testbed as beds
-from tests.packaging.systemd_testbed import ROOT, SystemdTestbed, Unit
+from tests.packaging.systemd_testbed import ROOT, SystemdTestbed, Unit, missing_tool
 
 pytestmark = pytest.mark.timeout(300)  # the first test also makes the virtual environment
 CHECKOUT = "/root/a checkout"
@@ -26,7 +25,7 @@ SOURCES = "Makefile README.md LICENSE pyproject.toml packaging etc queued"
 def fresh(tmp_path: Path) -> Iterator[SystemdTestbed]:
     """A machine without queued; /opt/made is a directory of the test."""
     absent = [tool for tool in TOOLS if shutil.which(tool) is None]
-    missing = beds.missing() or ", ".join(absent)
+    missing = missing_tool() or ", ".join(absent)
     if missing:
         pytest.skip(f"needs {missing}")
     made = SystemdTestbed(tmp_path / "state", {tmp_path: "/opt/made", ROOT: "/opt/source"}, CLEAN)
