@@ -1,4 +1,4 @@
-"""What a user waits for: queuectl, and the start of a job on an idle service."""
+"""The waits of a user: for queuectl, and for the start of a job on an idle service."""
 
 import json
 import os
@@ -79,7 +79,7 @@ def many_enqueues(size: Size) -> list[Row]:
 
 
 def _bare_inserts(database: str, count: int) -> None:
-    """The same rows into the same table, by nothing but apsw."""
+    """Inserts the same rows into the same table with apsw alone."""
     connection = apsw.Connection(database)
     connection.execute("PRAGMA synchronous = FULL")
     ids, now = IdSource(), times.now_ms()

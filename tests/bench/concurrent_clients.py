@@ -1,4 +1,4 @@
-"""What the load loses by others who look, wait or enqueue meanwhile, and how long those wait.
+"""The cost of clients that read, wait or enqueue beside the load, and how long they wait.
 
 Each of them is a process of its own: locks of two in one process would be one's.
 """
@@ -51,7 +51,7 @@ Beside = Callable[[str], AbstractContextManager[object]]
 
 @contextmanager
 def _program(*words: str) -> Iterator[None]:
-    """Goes on with all that it starts until the block ends."""
+    """Starts the program again and again until the block ends."""
     null = subprocess.DEVNULL
     process = subprocess.Popen(words, stdout=null, stderr=null, start_new_session=True)
     try:
@@ -63,12 +63,12 @@ def _program(*words: str) -> Iterator[None]:
 
 
 def _status(database: str) -> AbstractContextManager[None]:
-    """`queuectl status`, and again half a second later."""
+    """Runs `queuectl status` every half second."""
     return _program("sh", "-c", _STATUS, sys.executable, database)
 
 
 def _follow(database: str) -> AbstractContextManager[None]:
-    """`queuectl logs --follow` of a job that waits."""
+    """Runs `queuectl logs --follow` of a pending job."""
     store = SqliteStore(database)
     later = NewJob("true", delay_ms=3_600_000)
     (name,) = store.enqueue([later], max_retries=1, now_ms=times.now_ms())
@@ -78,7 +78,7 @@ def _follow(database: str) -> AbstractContextManager[None]:
 
 @contextmanager
 def _forgotten_begin(database: str) -> Iterator[None]:
-    """A transaction that somebody opened, read in, and left."""
+    """Keeps a read transaction open."""
     with subprocess.Popen(
         [sys.executable, "-c", FORGETS, database], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as shell:
@@ -90,7 +90,7 @@ def _forgotten_begin(database: str) -> Iterator[None]:
 
 
 def beside_readers(size: Size) -> list[Row]:
-    """Somebody who looks again and again, or follows a job, must not slow the queue."""
+    """A client that polls, or follows a job, must not slow the queue."""
     others: dict[str, Beside] = {"status again and again": _status, "logs --follow": _follow}
     got: dict[str, list[float]] = {name: [] for name in others}
     largest = dict.fromkeys(others, 0)
@@ -113,7 +113,7 @@ def _against_alone(beside: str, value: float, detail: str) -> Row:
 
 
 def _loaded_s(count: int, beside: Beside) -> tuple[float, int]:
-    """Seconds for `count` jobs beside somebody; the WAL's size at its largest."""
+    """Returns the seconds for `count` jobs beside a client, and the largest size of the WAL."""
     with place() as directory:
         database = os.path.join(directory, "queue.db")
         store = fill(database, count)
@@ -129,7 +129,7 @@ def _loaded_s(count: int, beside: Beside) -> tuple[float, int]:
 
 
 def beside_a_forgotten_begin(size: Size) -> list[Row]:
-    """A reader who never ends: jobs go on as before, and the WAL is small again afterwards."""
+    """An endless read transaction slows no job, and the WAL shrinks afterwards."""
     with place() as directory:
         database = os.path.join(directory, "queue.db")
         store = SqliteStore(database)
@@ -150,7 +150,7 @@ def beside_a_forgotten_begin(size: Size) -> list[Row]:
 
 
 def _rate(store: SqliteStore, seconds: float) -> float:
-    """Jobs a second, while there are always more."""
+    """Returns jobs per second while the queue never runs empty."""
     first, start = completed(store), time.monotonic()
     while time.monotonic() < start + seconds:
         if store.status(now_ms=times.now_ms()).counts[Label.PENDING] < _BACKLOG:

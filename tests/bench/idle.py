@@ -1,4 +1,4 @@
-"""What a service costs that has nothing to do."""
+"""The cost of an idle service."""
 
 import os
 import time

@@ -1,4 +1,4 @@
-"""What all benchmarks share: a row of the table, a service to load, and medians."""
+"""Parts of all benchmarks: a row of the table, a service to load, medians."""
 
 import os
 import shutil
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 class Row(NamedTuple):
-    """One line of the table. `value` is what `goal` speaks of; None: it could not be measured."""
+    """A line of the table. `goal` is about `value`; None if it could not be measured."""
 
     what: str
     yardstick: str
@@ -32,7 +32,7 @@ class Row(NamedTuple):
 
 
 class Size(NamedTuple):
-    """How much is done: the full benchmark, or a short form that only shows that it works."""
+    """The amount of work: of the full benchmark, or of a short one for the tests."""
 
     jobs: int
     pairs: int
@@ -47,18 +47,18 @@ SHORT = Size(jobs=60, pairs=1, long_s=1, scale=10_000, enqueues=500, samples=5)
 
 
 def median(samples: list[float]) -> float:
-    """The middle one."""
+    """Returns the median."""
     return statistics.median(samples)
 
 
 def percentile(samples: list[float], share: float) -> float:
-    """The sample that `share` (0 to 1) of all do not exceed."""
+    """Returns the sample that a `share` (0 to 1) of all do not exceed."""
     ordered = sorted(samples)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
 def timed(run: Callable[[], object]) -> float:
-    """How many seconds it takes."""
+    """Returns the seconds that a call takes."""
     start = time.perf_counter()
     run()
     return time.perf_counter() - start
@@ -67,7 +67,7 @@ def timed(run: Callable[[], object]) -> float:
 def ratios(
     pairs: int, yardstick: Callable[[], float], *ours: Callable[[], float]
 ) -> list[list[float]]:
-    """yardstick / ours in seconds, in alternation, for each of ours: above 1 means it is faster."""
+    """Returns yardstick / ours for each of ours, measured in turn; above 1, ours is faster."""
     rounds = [
         [yardstick_s / run() for run in ours] for yardstick_s in (yardstick() for _ in range(pairs))
     ]
@@ -75,13 +75,13 @@ def ratios(
 
 
 def disk() -> str:
-    """Where benchmarks keep their files: a real disk, not the memory that /tmp may be."""
+    """Returns a directory on a real disk for the files; /tmp may be in memory."""
     return os.environ.get("BENCH_DIR", "/var/tmp")  # noqa: S108 - private directories in it
 
 
 @contextmanager
 def place() -> Iterator[str]:
-    """A directory on a real disk, gone afterwards. `BENCH_DIR` says where."""
+    """Makes a directory on a real disk (see `disk`), and deletes it at the end."""
     directory = tempfile.mkdtemp(prefix="queued-bench.", dir=disk())
     try:
         yield directory
@@ -91,7 +91,7 @@ def place() -> Iterator[str]:
 
 @contextmanager
 def service(database: str, workers: int) -> Iterator[subprocess.Popen[bytes]]:
-    """A real service with its log in a file, ready when this returns."""
+    """Starts a real service with its log in a file, and waits until it is ready."""
     with open(f"{database}.bench-log", "wb") as log:
         process = subprocess.Popen(
             [
@@ -111,20 +111,20 @@ def service(database: str, workers: int) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def read(path: str) -> bytes:
-    """The whole file."""
+    """Returns the content of a file."""
     with open(path, "rb") as file:
         return file.read()
 
 
 def wait_until(look: Callable[[], bool], every_s: float = 0.05, within_s: float = 300) -> None:
-    """Looks until it is true."""
+    """Waits until `look` returns true."""
     for _ in every(every_s, "what does not come", within_s):
         if look():
             return
 
 
 def every(seconds: float, what: str, within_s: float = 300) -> Iterator[None]:
-    """Yields now and every so often; raises TimeoutError in the end."""
+    """Yields now and every `seconds`; raises TimeoutError after `within_s`."""
     end = time.monotonic() + within_s
     while time.monotonic() < end:
         yield
@@ -134,7 +134,7 @@ def every(seconds: float, what: str, within_s: float = 300) -> Iterator[None]:
 
 
 def fill(database: str, count: int, command: str = "true") -> SqliteStore:
-    """A new database with so many jobs."""
+    """Makes a database with `count` jobs."""
     store = SqliteStore(database)
     jobs = (NewJob(command) for _ in range(count))
     store.enqueue(jobs, max_retries=3, now_ms=times.now_ms())
@@ -142,30 +142,32 @@ def fill(database: str, count: int, command: str = "true") -> SqliteStore:
 
 
 def completed(store: SqliteStore) -> int:
-    """How many jobs are."""
+    """Returns how many jobs are completed."""
     return next(
         n for label, n in store.status(now_ms=times.now_ms()).counts.items() if label == "completed"
     )
 
 
 def drain_s(workers: int, count: int) -> float:
-    """Seconds from the first start to the last end, for `count` jobs `true`."""
+    """Returns the seconds from the first start to the last end of `count` jobs `true`."""
     return drained(workers, count, span_s)
 
 
 def drained(workers: int, count: int, measure: Callable[[str], T]) -> T:
-    """What `measure` says of the database when so many workers have run so many jobs `true`."""
+    """Runs `count` jobs `true`; returns what `measure` returns for the database."""
     with place() as directory:
         database = os.path.join(directory, "queue.db")
         store = fill(database, count)
         with service(database, workers):
-            wait_until(lambda: completed(store) == count, every_s=0.2)  # who looks takes time, too
+            wait_until(
+                lambda: completed(store) == count, every_s=0.2
+            )  # each status takes CPU time from the service
         store.close()
         return measure(database)
 
 
 def span_s(database: str) -> float:
-    """Seconds between the first start and the last end in the database, on the wall clock."""
+    """Returns the seconds between the first start and the last end, on the wall clock."""
     connection = apsw.Connection(database, flags=apsw.SQLITE_OPEN_READWRITE)
     row = connection.execute("SELECT min(started_at), max(ended_at) FROM attempts").fetchone()
     connection.close()
@@ -174,7 +176,7 @@ def span_s(database: str) -> float:
 
 
 def xargs_s(count: int) -> float:
-    """Seconds that `xargs -P2 -n1 sh -c true` takes for as many."""
+    """Returns the seconds that `xargs -P2 -n1 sh -c true` takes for as many."""
     numbers = "\n".join(map(str, range(count))).encode()
     return timed(
         lambda: subprocess.run(
@@ -186,7 +188,7 @@ def xargs_s(count: int) -> float:
 def verdict(
     value: float | None, *, least: float | None = None, most: float | None = None
 ) -> bool | None:
-    """Whether a goal is met."""
+    """Returns whether a goal is met."""
     if value is None:
         return None
     return (least is None or value >= least) and (most is None or value <= most)

@@ -1,4 +1,4 @@
-"""The same work done by what people use today. A peer that is not installed is named as absent."""
+"""The same work done by other queues. A peer that is not installed is reported as absent."""
 
 import importlib.util
 import os
@@ -33,7 +33,7 @@ while (message := queue.pop()) is not None:
 
 
 class Peer(NamedTuple):
-    """A program, how to get it, and seconds for so many jobs `true` with two at a time.
+    """A program, how to install it, and the seconds for so many jobs `true`, two at a time.
 
     `most` is how many jobs it can have waiting.
     """
@@ -46,7 +46,7 @@ class Peer(NamedTuple):
 
 
 def ahead_of_each(size: Size) -> list[Row]:
-    """Our 8 workers against each peer in turn."""
+    """Compares 8 of our workers with each peer in turn."""
     return [_against(peer, size) for peer in PEERS]
 
 

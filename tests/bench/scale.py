@@ -1,4 +1,4 @@
-"""Whether anything grows with the queue: the same at ten million jobs and at a thousand.
+"""What grows with the queue: the same operations with ten million jobs and with a thousand.
 
 The large database is made once and kept in `BENCH_DIR` (/var/tmp), outside the tree: a tenth of it
 ready, a tenth in the future with a higher priority, the rest completed; 1,000 queues.
@@ -38,7 +38,7 @@ _DEAD = "UPDATE jobs SET state = 'dead' WHERE state = 'completed' AND seq % 100 
 
 
 def flat(size: Size) -> list[Row]:
-    """Claims, and what people look at, at full size and at a thousand jobs."""
+    """Measures claims, status and lists at full size and with a thousand jobs."""
     large, small = _database(size.scale), _database(1000)
     commands = (("status",), ("list", "--limit", "50"), ("dlq", "list", "--limit", "50"))
     return [

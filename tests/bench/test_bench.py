@@ -1,4 +1,4 @@
-"""The benchmarks work. What they measure is not judged here: machines are shared and noisy."""
+"""The benchmarks run. Their results are not checked, because machines are shared and noisy."""
 
 import json
 import os

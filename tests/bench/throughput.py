@@ -17,7 +17,7 @@ from tests.bench.measure import (
 
 
 def against_xargs(size: Size) -> list[Row]:
-    """5,000 durable jobs against as many that nobody records; with 8 workers more often.
+    """5,000 durable jobs against as many that are not recorded; 8 workers are measured more often.
 
     Nobody starves: the worker of 8 that had the fewest jobs, as a part of its fair share.
     """
