@@ -23,6 +23,12 @@ def on_a_disk(control: Path) -> tuple[str, ...]:
     return ("-m", "tests.crash.fault_injection", f"full={control}", "queued")
 
 
+RECORDS_FOR_HALF_A_SECOND = """
+from queued.service.supervisor import supervisor
+supervisor._RECORD_S = 0.5
+from queued.__main__ import main
+main()
+"""
 HOLDER = """
 import sys, apsw
 connection = apsw.Connection(sys.argv[1])
@@ -64,7 +70,7 @@ def running(queue: Queue, service: Service, command: str) -> str:
 
 
 def refused_to_record(service: Service) -> None:
-    """The stop ends with 74, and says why, ten seconds after the last command."""
+    """Checks that the stop ends with 74 and logs why, ten seconds after the last command."""
     assert service.ended(within_s=25) == Exit.IO
     stopping = service.logged("service.stopping")[-1]
     assert stopping["cause"] == "the results could not be recorded in time"
@@ -86,7 +92,7 @@ def test_on_a_full_disk(queue: Queue, control: Path) -> None:
 
 
 def test_while_another_program_holds_the_lock(queue: Queue, hold: Callable[[], None]) -> None:
-    service = queue.serve()
+    service = queue.spawn(program=("-c", RECORDS_FOR_HALF_A_SECOND)).ready()
     running(queue, service, "sleep 0.5")
     hold()
     service.process.terminate()
@@ -103,17 +109,8 @@ def test_all_is_recorded_and_no_dispatcher_can_start(queue: Queue, control: Path
     assert not service.logged("service.failed")
 
 
-PATIENCE = """
-import sys
-from queued.service.supervisor import supervisor
-supervisor._RECORD_S = 0.5
-from queued.__main__ import main
-main()
-"""
-
-
 def test_a_command_that_runs_is_waited_for(queue: Queue) -> None:
-    service = queue.spawn(program=("-c", PATIENCE)).ready()
+    service = queue.spawn(program=("-c", RECORDS_FOR_HALF_A_SECOND)).ready()
     name = running(queue, service, "sleep 3")
     service.process.terminate()
     assert service.ended() == Exit.DONE
