@@ -1,4 +1,4 @@
-"""kill -9 before and after each step that matters, of the one who takes it and of all at once."""
+"""kill -9 before and after each critical step, of one process and of all processes."""
 
 import os
 import time

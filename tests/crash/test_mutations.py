@@ -226,7 +226,7 @@ TABLE: list[tuple[str, Play, str]] = [
     ("uncounted_loss", loses_its_worker, "miscounted"),
     ("output_once", prints_and_waits, "unprinted"),
     ("printed_before_commit", enqueued_and_killed, "lost"),
-    ("all_instances_are_dead", two_services, "a run was lost and nobody died"),
+    ("all_instances_are_dead", two_services, "a run was lost and no process died"),
     ("uncounted_moves", fails_twice, "miscounted_labels"),
     ("any_lock_path", meets_a_foreign_row, "a row removed a file"),
     ("deleted_lock_is_death", stopped_without_its_lock_file, "a run was lost and nobody died"),

@@ -26,7 +26,7 @@ def _refused(service: Service) -> int:
 
 
 def test_a_full_disk_is_waited_for(scenario: KillScenario) -> None:
-    """For everybody, root or not: the disk is full while a file says so."""
+    """The disk is full while a file exists, for root, too."""
     control = scenario.queue.directory.parent / "full"
     service = scenario.serve(*altered(f"full={control}")).ready()
     scenario.add("job", "echo begun; sleep 0.3; echo over", prints=b"begun\nover\n")
@@ -63,7 +63,7 @@ def test_a_bad_disk_loses_nothing(scenario: KillScenario) -> None:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A real file system of 1 MiB, for who may make one; to others it is said that they may not."""
+    """A real file system of 1 MiB; the test is skipped for users who may not mount one."""
     mounted = tmp_path / "small"
     mounted.mkdir(mode=0o700)
     made = subprocess.run(

@@ -1,4 +1,4 @@
-"""kill -9 at each SQL statement: of a dispatcher at work, and of whoever makes or upgrades."""
+"""kill -9 at each SQL statement of a dispatcher, and of making or upgrading a database."""
 
 import os
 import signal

@@ -16,7 +16,7 @@ DEMO = str(ROOT / "tests" / "demo" / "demo.sh")
 
 @pytest.fixture
 def surroundings(tmp_path: Path) -> dict[str, str]:
-    """The environment of a user who has our two programs, and a temporary directory of his own."""
+    """The environment of a user with our two programs and a temporary directory."""
     programs, temporary = tmp_path / "bin", tmp_path / "tmp"
     programs.mkdir()
     temporary.mkdir()
@@ -80,7 +80,7 @@ def test_it_stops_the_service_when_it_is_interrupted(surroundings: dict[str, str
     try:
         while os.read(terminal, 65536):
             pass
-    except OSError:  # how a terminal says that nobody is left
+    except OSError:  # EIO: no process has the terminal open any more
         pass
     os.close(terminal)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 128 + signal.SIGINT

@@ -15,7 +15,7 @@ def files(testbed: SystemdTestbed) -> dict[str, str]:
 
 
 def others(testbed: SystemdTestbed) -> set[str]:
-    """Group and mode of the files, whoever owns them."""
+    """Returns group and mode of the files."""
     return {rest.split(":")[1] for name, rest in files(testbed).items() if name != "."}
 
 

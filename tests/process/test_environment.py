@@ -170,7 +170,7 @@ def test_there_are_three_descriptors_and_the_lock_of_the_runs(
     assert lines[1].split(" -> ")[1] == lines[2].split(" -> ")[1], "one pipe for both, in order"
 
 
-# Signals 32 and 33, which no program may use: posix_spawn(3) of glibc has everybody ignore them.
+# Signals 32 and 33 are reserved: posix_spawn(3) of glibc makes every program ignore them.
 LIBC_ITS_OWN = 0b11 << 31
 
 

@@ -1,4 +1,4 @@
-"""Each job runs once, whoever enqueues and however many serve."""
+"""Each job runs once, with any number of enqueuers and services."""
 
 import json
 import subprocess

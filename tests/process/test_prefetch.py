@@ -1,4 +1,4 @@
-"""A worker with quick jobs is handed its next one early, and nobody has to wait for that."""
+"""A worker with quick jobs gets its next claim early, and no other job waits for that."""
 
 from contextlib import closing
 
@@ -24,7 +24,7 @@ def _serve(queue: Queue, workers: int = 1) -> Service:
 
 
 def _quick_then(queue: Queue, *commands: str) -> list[str]:
-    """Jobs that make a worker quick, then these: all are there before anybody works."""
+    """Enqueues jobs that make a worker quick, then these, all before a service starts."""
     queue.add_all(["true"] * QUICK)
     return [queue.add(command) for command in commands]
 

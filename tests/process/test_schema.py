@@ -54,7 +54,7 @@ def test_it_stops_though_it_was_being_stopped(queue: Queue) -> None:
 
 
 def test_it_costs_nothing_until_its_jobs_have_ended(queue: Queue) -> None:
-    """Though the grace of a stop is over meanwhile, and nobody heeds that any more."""
+    """The end of the grace of the stop does not matter any more."""
     queue.queuectl("config", "set", "shutdown_grace", "0.3")
     service = queue.serve()
     name = queue.add("trap '' TERM; while :; do sleep 1; done", kill_grace=2)

@@ -1,4 +1,4 @@
-"""The engines that keep the contract. A second one is one more function in ENGINES."""
+"""The engines that the contract is tested on. A second one is a second function in ENGINES."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -33,5 +33,5 @@ def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
 
 @pytest.fixture
 def path(tmp_path: Path) -> str:
-    """Where a SQLite database may be made."""
+    """The path of a SQLite database that does not exist yet."""
     return str(tmp_path / "queue.db")

@@ -26,7 +26,7 @@ FAILED = Ending(Outcome.EXIT, exit_code=1, tail=b"no luck\n")
 
 
 class Engine:
-    """Opens stores and ledgers on one fresh database, and says what tests say again and again."""
+    """Opens stores and ledgers on one fresh database, and has the usual steps of tests."""
 
     def __init__(
         self, stack: ExitStack, open_store: Callable[[], Store], open_ledger: Callable[[], Ledger]
@@ -38,30 +38,30 @@ class Engine:
         self.ledger = self.another_ledger()
 
     def another_store(self) -> Store:
-        """One more connection, as a second queuectl has it."""
+        """Opens one more store, as a second queuectl does."""
         store = self._open_store()
         self._stack.callback(store.close)
         return store
 
     def another_ledger(self) -> Ledger:
-        """One more connection, as a second service has it."""
+        """Opens one more ledger, as a second service does."""
         ledger = self._open_ledger()
         self._stack.callback(ledger.close)
         return ledger
 
     def add(self, command: str = "true", *, now_ms: int = NOW, **fields: Any) -> int:
-        """Enqueues a job; its row."""
+        """Enqueues a job; returns its row."""
         new = [NewJob(command, **fields)]
         return self.store.find(self.store.enqueue(new, max_retries=3, now_ms=now_ms)[0])
 
     def claim(self, *, now_ms: int = NOW, worker: int = 1, token: int = 77) -> Claim | None:
-        """Claims the first ready job for instance `i`."""
+        """Claims the first ready job for instance `i`; None if there is none."""
         with self.ledger.transaction():
             claims = self.ledger.claim("i", [worker], token, now_ms=now_ms)
         return claims[0] if claims else None
 
     def must_claim(self, *, now_ms: int = NOW, worker: int = 1, token: int = 77) -> Claim:
-        """The same where there is one."""
+        """Claims the first ready job, which must exist."""
         claim = self.claim(now_ms=now_ms, worker=worker, token=token)
         assert claim is not None
         return claim
@@ -80,7 +80,7 @@ class Engine:
             return self.ledger.settle([Settlement(claim, ending, verdict)], now_ms=now_ms)[0]
 
     def promote(self, *, now_ms: int, limit: int = 1000) -> int | None:
-        """Makes what is due claimable; when the next is due."""
+        """Promotes due jobs; returns when the next is due."""
         with self.ledger.transaction():
             return self.ledger.promote(now_ms=now_ms, limit=limit)
 
@@ -92,7 +92,7 @@ class Engine:
         return instance
 
     def put(self, state: State, **fields: Any) -> tuple[int, Claim | None]:
-        """A new job brought to `state`, and the last claim of it."""
+        """Enqueues a job and brings it to `state`; returns its row and its last claim."""
         job = self.add(**fields)
         if state is State.PENDING:
             return job, None
@@ -109,11 +109,11 @@ class Engine:
         return job, claim
 
     def jobs(self, **wanted: Any) -> list[Job]:
-        """All jobs that a filter finds."""
+        """Returns all jobs that a filter finds."""
         return list(self.store.list(JobFilter(**wanted)))
 
     def check_counters(self, *, now_ms: int = NOW) -> None:
-        """The counters say what a count says."""
+        """Checks the counters against a count of the jobs."""
         counted = Counter(job.label for job in self.jobs())
         overdue = sum(
             job.label is Label.SCHEDULED and job.next_run_at_ms <= now_ms for job in self.jobs()

@@ -1,4 +1,4 @@
-"""A queue in memory: what the README says of a job's life, written as simply as can be."""
+"""A queue in memory: the life of a job by the README, written as simply as possible."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ WAITING, ENDED = State.PENDING, frozenset({State.COMPLETED, State.DEAD, State.CA
 
 @dataclass
 class Task:
-    """A job as the model knows it."""
+    """A job of the reference queue."""
 
     seq: int
     queue: str
@@ -26,7 +26,7 @@ class Task:
     token: int | None = None
 
     def end(self, state: State, now: int) -> None:
-        """It moves for good, or back to pending."""
+        """Moves to a final state, or back to pending."""
         self.state, self.updated = state, now
         self.owner = self.token = self.cancel = None
         self.ready = state is WAITING and self.run_at <= now
@@ -46,7 +46,7 @@ class Queue:
         return task.seq
 
     def promote(self, now: int, limit: int) -> int | None:
-        """When the next becomes due."""
+        """Promotes due jobs; returns when the next is due."""
         for task in self._waiting()[:limit]:
             if task.run_at <= now:
                 task.ready = True
@@ -120,13 +120,13 @@ class Queue:
         return [task for task in self.tasks.values() if task.owner == owner]
 
     def shift(self, by: int) -> None:
-        """The clock was set: what waits after a run moves along."""
+        """Moves retries along with a clock that was set."""
         for task in self._waiting():
             if task.runs > 0:
                 task.run_at += by
 
     def remove(self, state: State, before: int, queue: str | None = None) -> int:
-        """Those that ended in a state before a time; how many."""
+        """Removes jobs that ended in a state before a time; returns how many."""
         doomed = [
             task.seq
             for task in self.tasks.values()

@@ -1,4 +1,4 @@
-"""How one waits who finds the database locked: at random, eagerly once it is late, not for ever."""
+"""Waits for a locked database: random, shorter after a long wait, and bounded."""
 
 import time
 
@@ -9,7 +9,7 @@ from queued.store.sqlite.busy_handler import BusyHandler
 
 
 class Clock:
-    """Time passes only where somebody sleeps."""
+    """A clock that moves only in `sleep`."""
 
     def __init__(self) -> None:
         self.now_s = 100.0
@@ -29,7 +29,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def _wait(clock: Clock, from_s: float, to_s: float, waiter: BusyHandler) -> list[float]:
-    """The sleeps of one who has waited so long, until it has waited so long."""
+    """Returns the sleeps of a connection between two waiting times."""
     clock.slept_s.clear()
     start_s = clock.now_s
     tries = 0
@@ -49,7 +49,9 @@ def test_the_busy_handler_tries_more_often_the_longer_it_has_waited(clock: Clock
     late = _wait(clock, 0.25, 1.9, BusyHandler())
     stuck = _wait(clock, 2.1, 10.0, BusyHandler())
     assert max(at_first) > 5 * max(late)
-    assert max(stuck) > 5 * max(late), "nobody has had a turn meanwhile: to be quick is no use"
+    assert max(stuck) > 5 * max(late), (
+        "the lock did not change hands meanwhile: to try often is no use"
+    )
     assert len(set(late)) == len(late), "at random, or two would meet for ever"
 
 

@@ -69,7 +69,7 @@ def test_a_reader_of_the_database_and_of_a_lock_causes_no_event(path: str) -> No
 
 
 def test_one_read_takes_a_bounded_number_of_events(path: str, tmp_path: Path) -> None:
-    """Whoever writes to other files there without end keeps nobody from what else he has to do."""
+    """Endless writes to other files in the directory do not keep a dispatcher from its work."""
     SqliteStore(path).close()
     changes = ChangeWatcher(path)
     with (tmp_path / "one").open("wb", 0) as one, (tmp_path / "other").open("wb", 0) as other:

@@ -10,7 +10,7 @@ from queued.store import paths
 
 
 @pytest.fixture
-def somebody(monkeypatch: pytest.MonkeyPatch) -> None:
+def ordinary_user(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not root."""
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
 
@@ -25,7 +25,7 @@ def test_the_standard_database_of_root(root_user: None) -> None:
     assert paths.database_path("", {}) == "/var/lib/queued/queue.db"
 
 
-def test_the_default_database_of_an_ordinary_user(somebody: None, tmp_path: Path) -> None:
+def test_the_default_database_of_an_ordinary_user(ordinary_user: None, tmp_path: Path) -> None:
     environment = {"XDG_STATE_HOME": "/x/state"}
     assert paths.database_path("", environment) == "/x/state/queued/queue.db"
     assert paths.database_path("", {}) == f"{tmp_path}/.local/state/queued/queue.db"
@@ -53,7 +53,7 @@ def test_a_database_has_one_path_through_all_links(tmp_path: Path) -> None:
             real.touch()
 
 
-def test_the_default_directory_may_be_a_link(somebody: None, tmp_path: Path) -> None:
+def test_the_default_directory_may_be_a_link(ordinary_user: None, tmp_path: Path) -> None:
     (tmp_path / "state").symlink_to("elsewhere")
     environment = {"XDG_STATE_HOME": f"{tmp_path}/state"}
     assert paths.database_path("", environment) == f"{tmp_path}/elsewhere/queued/queue.db"
@@ -64,13 +64,13 @@ def test_a_path_that_is_not_utf_8_is_bad_usage(tmp_path: Path) -> None:
         paths.database_path(f"{tmp_path}/\udcff/queue.db", {})
 
 
-def test_a_conf_file_that_was_named_wins(somebody: None) -> None:
+def test_a_conf_file_that_was_named_wins(ordinary_user: None) -> None:
     environment = {"QUEUECTL_CONF": "/b.conf"}
     assert paths.conf_path("/a.conf", environment) == "/a.conf"
     assert paths.conf_path(None, environment) == "/b.conf"
 
 
-def test_the_users_own_conf_file_is_found(somebody: None, tmp_path: Path) -> None:
+def test_the_users_own_conf_file_is_found(ordinary_user: None, tmp_path: Path) -> None:
     environment = {"XDG_CONFIG_HOME": str(tmp_path)}
     own = tmp_path / "queued" / "queuectl.conf"
     assert paths.conf_path(None, environment) != str(own)

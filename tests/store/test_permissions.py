@@ -1,4 +1,4 @@
-"""The rules of who may write what, as far as one user can try them."""
+"""The rules for owners and modes of files, as far as one user can test them."""
 
 import os
 import stat

@@ -269,7 +269,7 @@ def test_a_database_that_stays_locked_is_busy_after_the_patience(path: str) -> N
         store.config_set("workers", "4", now_ms=NOW)
     assert waits[0] < 0.1
     assert 0.2 < waits[-1] < 0.3
-    assert store.config() == {}, "reading waits for nobody"
+    assert store.config() == {}, "reading does not wait for writers"
     other.execute("COMMIT")
     store.config_set("workers", "4", now_ms=NOW)
     store.close()

@@ -153,7 +153,7 @@ def test_list_by_label(engine: Engine, label: Label, *, reverse: bool) -> None:
 
 def test_status_counts_what_list_lists(engine: Engine) -> None:
     _one_of_each(engine)
-    for now in (NOW, NOW + 1):  # when one that is scheduled becomes due, and nobody works
+    for now in (NOW, NOW + 1):  # a scheduled job becomes due, and no service runs
         counts = engine.store.status(now_ms=now).counts
         assert {label: len(engine.jobs(label=label, after_ms=now)) for label in Label} == counts
         assert counts[Label.SCHEDULED] == (now == NOW)

@@ -18,18 +18,18 @@ from queued.service.ipc.channel import (
 from queued.service.ipc.messages import Output, Piece, Returned, WorkerStarted
 
 KEY = Key(1, 1, 1)
-SAID = [Returned(key=Key(job, 1, job)) for job in range(3)]
+MESSAGES = [Returned(key=Key(job, 1, job)) for job in range(3)]
 
 
-@pytest.mark.parametrize("unread", [[], SAID])
+@pytest.mark.parametrize("unread", [[], MESSAGES])
 def test_messages_sent_before_the_peer_closed_are_received(unread: list[Returned]) -> None:
     """If the peer has not read all, the kernel reports a reset first."""
     ours, theirs = map(Channel, pair())
-    for message in SAID:
+    for message in MESSAGES:
         theirs.send(message)
     theirs.close()
     with closing(ours):
-        assert ours.receive() == SAID
+        assert ours.receive() == MESSAGES
         assert ours.closed
 
 
@@ -47,13 +47,13 @@ def test_messages_of_a_peer_that_left_ours_unread_are_received() -> None:
 
 def test_sending_to_a_closed_peer_does_nothing_and_its_messages_are_received() -> None:
     ours, theirs = map(Channel, pair())
-    for message in SAID:
+    for message in MESSAGES:
         theirs.send(message)
     theirs.close()
     with closing(ours):
-        ours.send(SAID[0])
+        ours.send(MESSAGES[0])
         assert not ours._waiting
-        assert ours.receive() == SAID
+        assert ours.receive() == MESSAGES
         assert ours.closed
 
 
@@ -61,9 +61,9 @@ def test_messages_sent_at_once_share_packets_of_bounded_size() -> None:
     ours, theirs = map(Channel, pair())
     long = [Output(key=KEY, piece=Piece(Chunk(1, at, bytes(100_000)), 0, 0)) for at in range(5)]
     with closing(ours), closing(theirs):
-        theirs.send(*SAID)
+        theirs.send(*MESSAGES)
         theirs.send(*long)
-        assert ours.receive(limit=1) == SAID
+        assert ours.receive(limit=1) == MESSAGES
         assert ours.receive(limit=3) == long, "they would be 500 kB, and a packet has 256 at most"
         theirs.send()
         assert ours.receive() == [], "nothing is said"
@@ -89,11 +89,11 @@ def test_a_shortage_of_memory_loses_no_message(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(Channel, "_send", send)
     with closing(ours), closing(theirs):
-        theirs.send(*SAID)
+        theirs.send(*MESSAGES)
         assert ours.receive() == []
         theirs.flush()
         theirs.flush()
-        assert ours.receive() == SAID
+        assert ours.receive() == MESSAGES
 
 
 def test_a_message_that_fits_into_no_packet_is_refused() -> None:
@@ -101,9 +101,9 @@ def test_a_message_that_fits_into_no_packet_is_refused() -> None:
     huge = Output(key=KEY, piece=Piece(Chunk(1, 0, bytes(2 * MAX_PACKET)), 0, 0))
     with closing(ours), closing(theirs):
         with pytest.raises(PacketTooLargeError):
-            theirs.send(SAID[0], huge)
-        theirs.send(SAID[1])
-        assert ours.receive() == [SAID[1]]
+            theirs.send(MESSAGES[0], huge)
+        theirs.send(MESSAGES[1])
+        assert ours.receive() == [MESSAGES[1]]
 
 
 def test_a_socket_goes_along_with_a_message() -> None:
@@ -112,11 +112,11 @@ def test_a_socket_goes_along_with_a_message() -> None:
     passed, other = pair()
     started = WorkerStarted(worker=1, pid=2)
     with closing(sender), closing(receiver), other:
-        sender.send(SAID[0])
+        sender.send(MESSAGES[0])
         sender.send_socket(started, passed)
         passed.close()
         sender.send_socket(started, passed)  # closed: neither the message nor the socket
-        assert receiver.receive() == [SAID[0], started]
+        assert receiver.receive() == [MESSAGES[0], started]
         with socket.socket(fileno=receiver.next_descriptor()) as got:
             got.send(b"x")
         assert other.recv(1) == b"x"

@@ -59,7 +59,7 @@ def test_the_last_run_sets_the_number_of_prefetched_claims(ran_ms: int | None, m
     assert not [*claims.assignable([7])], "nothing is known of it"
     claims.note_run(7, ran_ms)
     assert [*claims.assignable([7])] == [7] * more
-    assert [*ClaimTable().assignable([7])] == [7], "who has none may always have one"
+    assert [*ClaimTable().assignable([7])] == [7], "a worker without claims may always have one"
 
 
 def test_workers_with_the_fewest_claims_come_first() -> None:

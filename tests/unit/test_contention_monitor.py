@@ -11,12 +11,12 @@ from queued.service.dispatcher.contention_monitor import ContentionMonitor
 LONG, SHORT = 100 << 20, 1 << 20
 
 
-class Told:
-    """A log that counts, and who has it."""
+class LoggedMonitor:
+    """A monitor and the lines that it logs."""
 
     def __init__(self) -> None:
         self.lines: list[dict[str, Any]] = []
-        self.holders = ContentionMonitor(
+        self.monitor = ContentionMonitor(
             "/q.db", structlog.wrap_logger(self, processors=[self._keep])
         )
         self.now_s = 0.0
@@ -27,10 +27,10 @@ class Told:
         raise structlog.DropEvent
 
     def turns(self, size: int, seconds: float, *, grows: bool = False) -> None:
-        """One each tenth of a second while the log is so long, or grows by a byte each time."""
+        """Makes a turn each tenth of a second; the WAL has this size, or grows by a byte each time."""
         for _ in range(round(seconds * 10)):
             self.now_s += 0.1
-            self.holders.on_committed(partial(self._look, size), self.now_s)
+            self.monitor.on_committed(partial(self._look, size), self.now_s)
             size += grows
 
     def _look(self, size: int) -> int:
@@ -42,8 +42,8 @@ class Told:
 
 
 @pytest.fixture
-def told() -> Told:
-    return Told()
+def logged() -> LoggedMonitor:
+    return LoggedMonitor()
 
 
 def test_a_growing_wal_is_logged_once_each_time(told: Told) -> None:
@@ -69,9 +69,9 @@ def test_a_wal_left_by_a_large_batch_is_not_logged(told: Told) -> None:
 
 def test_a_wal_that_is_large_for_a_moment_is_not_logged(told: Told) -> None:
     for _ in range(5):
-        told.turns(LONG, 3, grows=True)
-        told.turns(SHORT, 2)
-    assert told.lines == []
+        logged.turns(LONG, 3, grows=True)
+        logged.turns(SHORT, 2)
+    assert logged.lines == []
 
 
 def test_the_size_is_checked_once_a_second(told: Told) -> None:
@@ -81,9 +81,9 @@ def test_the_size_is_checked_once_a_second(told: Told) -> None:
 
 def test_a_wait_for_the_lock_is_logged_once_each_time(told: Told) -> None:
     for waited_s in (0.1, 4.9, 5.0, 6.0, 20.0):
-        told.holders.on_wait(waited_s)
-    assert told.events() == ["database.locked"]
-    told.turns(SHORT, 0.1)
-    told.holders.on_wait(1.0)
-    told.holders.on_wait(7.0)
-    assert [line["waited_s"] for line in told.lines] == [5.0, 7.0]
+        logged.monitor.on_wait(waited_s)
+    assert logged.events() == ["database.locked"]
+    logged.turns(SHORT, 0.1)
+    logged.monitor.on_wait(1.0)
+    logged.monitor.on_wait(7.0)
+    assert [line["waited_s"] for line in logged.lines] == [5.0, 7.0]

@@ -8,7 +8,7 @@ from queued.service.ipc.messages import Message, Output, Piece, Result, Returned
 
 
 def _claims(**held: int) -> ClaimTable:
-    """So many claims for each worker, as w7=3."""
+    """Makes claims for each worker: w7=3 gives worker 7 three of them."""
     return ClaimTable(
         Claim(Key(job, 1, job), "j", "q", "c", JobOptions(), 0, 0, int(name[1:]), 0, 0)
         for name, count in held.items()
@@ -34,13 +34,13 @@ def test_results_wait_while_all_workers_have_a_prefetched_run() -> None:
         group_commit.on_message(*_result(worker))
         assert group_commit.not_before_s > 10.0
     group_commit.on_message(*_result(1))
-    assert group_commit.not_before_s == 0, "worker 1 is at its last"
+    assert group_commit.not_before_s == 0, "worker 1 has only one claim left"
 
 
 def test_a_worker_without_a_prefetched_run_does_not_wait() -> None:
     assert _made([1, 2], w1=5, w2=1).not_before_s == 0
     assert _made([1, 2], w1=5).not_before_s == 0
-    assert _made([1], w1=5, w2=1).not_before_s > 10.0, "2 is not there"
+    assert _made([1], w1=5, w2=1).not_before_s > 10.0, "worker 2 is not present"
 
 
 def test_any_other_message_makes_a_turn_due_at_once() -> None:

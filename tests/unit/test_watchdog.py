@@ -7,7 +7,7 @@ DISPATCHER, WORKER = Child(0, 100, 0.0), Child(1, 101, 0.0)
 
 
 class Children:
-    """Children that answer at the times that a test says."""
+    """Children that answer at the times that a test sets."""
 
     def __init__(self, limit_s: float | None = 6.0) -> None:
         self.answers_s = {0: 0.0, 1: 0.0}
