@@ -74,6 +74,25 @@ def test_a_stopped_service_without_its_lock_file_is_alive(
     assert service.ended() == 74
 
 
+def test_a_dispatcher_that_starts_without_the_database_makes_no_new_one(queue: Queue) -> None:
+    """A new database would delete the WAL of the moved one, which holds its commits."""
+    service = queue.serve()
+    queue.wait(queue.add("true"))
+    dispatcher = service.child(0)
+    service.kill(dispatcher, signal.SIGSTOP)
+    os.rename(queue.path, f"{queue.path}.moved")
+    service.kill(dispatcher)
+    assert service.ended() == 78
+    (line,) = service.logged("service.failed")
+    assert f"{queue.path} was removed or replaced" in str(line)
+    refused = queue.queuectl("enqueue", "--", "true")
+    assert refused.returncode == 78
+    assert "is missing, but not its -wal" in refused.stderr
+    os.rename(f"{queue.path}.moved", queue.path)
+    rows = sqlite3.connect(queue.path).execute("SELECT state FROM jobs").fetchall()
+    assert rows == [("completed",)]
+
+
 @pytest.mark.parametrize("side", ["", "-wal", "-shm"])
 def test_a_service_whose_database_is_removed_ends(queue: Queue, side: str) -> None:
     service = queue.serve()

@@ -27,7 +27,7 @@ class LoggedMonitor:
         raise structlog.DropEvent
 
     def turns(self, size: int, seconds: float, *, grows: bool = False) -> None:
-        """Makes a turn each tenth of a second; the WAL has this size, or grows by a byte each time."""
+        """Makes a turn each tenth of a second, with a WAL of `size` that may grow by a byte."""
         for _ in range(round(seconds * 10)):
             self.now_s += 0.1
             self.monitor.on_committed(partial(self._look, size), self.now_s)

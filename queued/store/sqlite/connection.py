@@ -37,9 +37,12 @@ class Database:
     """An open database: the connection, its named statements, and transactions.
 
     `upgrade` applies the missing migrations and returns the path of the backup that it made.
+    A file that is missing is made if `create` is true.
     """
 
-    def __init__(self, path: str, busy_handler: BusyHandler, upgrade: Upgrade) -> None:
+    def __init__(
+        self, path: str, busy_handler: BusyHandler, upgrade: Upgrade, *, create: bool = True
+    ) -> None:
         self.path = path
         self._busy_handler = busy_handler
         self._upgrade = upgrade
@@ -49,7 +52,7 @@ class Database:
         self._sql = sql_loader.load()
         with named_errors(path):
             must_have_safe_sqlite()
-            _make(path)
+            _make(path, create=create)
             self._files = OpenFiles(path)
             # The busy handler must be there before the first statement, which may meet a recovery.
             self._connection = apsw.Connection(path, flags=OPEN_FLAGS)
@@ -241,6 +244,7 @@ def _make(path: str) -> None:
     try:
         found = os.stat(path)
     except FileNotFoundError:
+        _must_not_be_removed(path, create=create)
         permissions.make_directory(os.path.dirname(path))
         with suppress(FileExistsError):
             os.close(permissions.make_file(path, os.O_RDWR))
@@ -249,6 +253,20 @@ def _make(path: str) -> None:
         msg = f"{path} is not a regular file; give the path of a database with --db"
         raise DatabaseUnusableError(msg)
     must_have_one_name(path)
+
+
+def _must_not_be_removed(path: str, *, create: bool) -> None:
+    """Raises DatabaseUnusableError if a database at `path` was removed.
+
+    A new database would delete the WAL of the removed one, which may hold all of its commits.
+    """
+    if not create:
+        msg = f"{path} was removed or replaced; put it back, or restart"
+        raise DatabaseUnusableError(msg)
+    with suppress(FileNotFoundError):
+        if os.stat(f"{path}-wal").st_size > 0:
+            msg = f"{path} is missing, but not its -wal; put it back, or move {path}-wal away"
+            raise DatabaseUnusableError(msg)
 
 
 def must_have_one_name(path: str) -> None:

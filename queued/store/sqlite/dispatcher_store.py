@@ -16,7 +16,8 @@ class SqliteLedger:
     """A `Ledger` in one SQLite file."""
 
     def __init__(self, path: str, busy_handler: BusyHandler) -> None:
-        self._database = Database(path, busy_handler, upgrade.migrate)
+        # The supervisor's process has made it, so that a dispatcher finds it or must not make one.
+        self._database = Database(path, busy_handler, upgrade.migrate, create=False)
 
     def transaction(self, *, durable: bool = True) -> AbstractContextManager[None]:
         """See `Ledger.transaction`."""
