@@ -77,7 +77,7 @@ def _workers_live(_arguments: tuple[Any, ...], _result: object) -> bool:
         return len(file.read().split()) > 1
 
 
-def _anything_lost(arguments: tuple[Any, ...], _result: object) -> bool:
+def _run_lost(arguments: tuple[Any, ...], _result: object) -> bool:
     return bool(arguments[2])
 
 

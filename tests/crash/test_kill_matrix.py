@@ -78,7 +78,7 @@ def test_a_result_is_kept_while_there_is_no_dispatcher(queue: Queue) -> None:
     assert queue.output(name) == b"printed\n"
 
 
-def test_a_killed_supervisor_has_all_children_end_and_the_job_is_not_counted(queue: Queue) -> None:
+def test_a_killed_supervisor_has_all_children_end_and_the_run_is_lost(queue: Queue) -> None:
     service = queue.serve(workers=2)
     name = queue.add(slow(queue, 100))
     eventually(lambda: trace(queue) == ["start"])
@@ -87,8 +87,8 @@ def test_a_killed_supervisor_has_all_children_end_and_the_job_is_not_counted(que
     service.process.wait()
     eventually(lambda: not [pid for pid in pids if alive(pid)], "children end")
     job = queue.job(name)
-    assert (job.label, job.attempts) == ("pending", 0)
-    assert queue.attempts(name)[0].outcome == "interrupted"
+    assert (job.label, job.attempts) == ("failed", 1)
+    assert queue.attempts(name)[0].outcome == "lost"
 
 
 def test_a_whole_instance_killed_at_once_is_rescued_by_the_next_start(queue: Queue) -> None:
@@ -146,12 +146,14 @@ def _seconds(text: str) -> float:
     return datetime.fromisoformat(text).timestamp()
 
 
-def test_commands_do_not_hold_the_lock_or_the_database(queue: Queue) -> None:
+def test_commands_have_the_lock_of_runs_open_and_nothing_else_of_the_service(queue: Queue) -> None:
     queue.serve(workers=1)
     name = queue.add("ls -l /proc/self/fd /proc/$$/fd")
     queue.wait(name)
     shown = queue.output(name)
-    assert b"queue.db" not in shown
+    opened = [line for line in shown.splitlines() if b"queue.db" in line]
+    assert len(opened) == 2
+    assert all(line.startswith(b"lr-x") and b" 900 -> " in line for line in opened)
     assert b"socket" not in shown
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from queued.store import instance_lock
 from tests.crash.kill_scenario import KillScenario
 from tests.service import Queue, Service, eventually
 
@@ -192,12 +193,18 @@ def test_no_memory_to_fork_with(scenario: KillScenario) -> None:
     assert len(service.logged("child.not_started")) == 4
 
 
+def _highest_descriptor(pid: int) -> int:
+    """Returns the highest open descriptor below that of the lock that runs inherit."""
+    opened = map(int, os.listdir(f"/proc/{pid}/fd"))
+    return max(descriptor for descriptor in opened if descriptor < instance_lock._HIGH)
+
+
 def test_no_descriptor_to_start_a_command_with(scenario: KillScenario) -> None:
     """The limit of a real worker is lowered to what it has open, and raised again."""
     service = scenario.serve(workers=1).ready()
     worker = service.child(1)
     limits = resource.prlimit(worker, resource.RLIMIT_NOFILE)
-    opened = max(int(name) for name in os.listdir(f"/proc/{worker}/fd"))
+    opened = _highest_descriptor(worker)
     resource.prlimit(worker, resource.RLIMIT_NOFILE, (opened + 1, limits[1]))
     scenario.add("job", "true")
     eventually(lambda: service.logged("job.start_refused"))
@@ -221,7 +228,7 @@ def test_a_worker_death_while_no_process_can_start_costs_no_attempt(
 def test_no_descriptor_is_left_for_another_worker(scenario: KillScenario) -> None:
     """Real limits: those that have one work, and the others start once there is room."""
     service = scenario.serve(workers=2).ready()
-    used = max(int(name) for name in os.listdir(f"/proc/{service.pid}/fd"))
+    used = _highest_descriptor(service.pid)
     limits = resource.prlimit(service.pid, resource.RLIMIT_NOFILE)
     resource.prlimit(service.pid, resource.RLIMIT_NOFILE, (used + 20, limits[1]))
     for _ in range(2):

@@ -2,10 +2,10 @@
 
 import os
 import signal
-import sqlite3
 from itertools import count
 from pathlib import Path
 
+import apsw
 import pytest
 
 from queued.core.model import NewJob
@@ -42,7 +42,7 @@ def _nine(_number: int) -> bytes:
 def test_a_death_at_each_statement_of_making_and_upgrading_a_database(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: int
 ) -> None:
-    """It is as if it had not begun, or as if it were done; and the next one goes on."""
+    """The database is as before or as after, and the next program can use it."""
     for number in count(1):
         directory = tmp_path / str(number)
         directory.mkdir(mode=0o700)
@@ -74,7 +74,7 @@ def _make(path: str, version: int, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _dies(path: str, number: int) -> bool:
-    """Opens the database in a process that is killed at its n-th statement; whether it was not."""
+    """Opens the database in a process killed at its n-th statement; returns whether it survived."""
     pid = os.fork()
     if pid == 0:
         try:
@@ -94,7 +94,8 @@ def _version(path: str) -> int:
 
 
 def _query(path: str, statement: str) -> list[tuple[object, ...]]:
-    connection = sqlite3.connect(path)
+    # By the library of the store: another SQLite in this process would drop the locks of a store.
+    connection = apsw.Connection(path)
     try:
         return connection.execute(statement).fetchall()
     finally:
