@@ -121,7 +121,7 @@ POINTS = {
     "hand: given back": Point("queued.service.dispatcher.turn:TurnRunner", "_returned"),
     "hand: undone, not committed": Point(LEDGER, "release", _true, after=True),
     "worker: dead, its orphans alive": Point(
-        "queued.service.supervisor.orphan_reaper:OrphanReaper", "leftovers", _anything_lost
+        "queued.service.supervisor.orphan_reaper:OrphanReaper", "leftovers", _run_lost
     ),
     "worker: dead, its orphans killed": Point(
         PROCESSES, "_kill_leftovers", _worker_lost, after=True

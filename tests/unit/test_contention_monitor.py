@@ -46,40 +46,40 @@ def logged() -> LoggedMonitor:
     return LoggedMonitor()
 
 
-def test_a_growing_wal_is_logged_once_each_time(told: Told) -> None:
-    told.turns(SHORT, 10, grows=True)
-    assert told.lines == []
-    told.turns(LONG, 30, grows=True)
-    assert told.events() == ["database.wal_growing"]
-    assert LONG < told.lines[0]["wal_bytes"] < LONG + 100
-    told.turns(SHORT, 2)
-    told.turns(LONG, 10, grows=True)
-    assert told.events() == ["database.wal_growing"] * 2
+def test_a_growing_wal_is_logged_once_each_time(logged: LoggedMonitor) -> None:
+    logged.turns(SHORT, 10, grows=True)
+    assert logged.lines == []
+    logged.turns(LONG, 30, grows=True)
+    assert logged.events() == ["database.wal_growing"]
+    assert LONG < logged.lines[0]["wal_bytes"] < LONG + 100
+    logged.turns(SHORT, 2)
+    logged.turns(LONG, 10, grows=True)
+    assert logged.events() == ["database.wal_growing"] * 2
 
 
-def test_a_wal_left_by_a_large_batch_is_not_logged(told: Told) -> None:
+def test_a_wal_left_by_a_large_batch_is_not_logged(logged: LoggedMonitor) -> None:
     """SQLite leaves it as it is until somebody commits."""
-    told.turns(LONG, 60)
-    assert told.lines == []
-    told.turns(LONG - 1000, 2, grows=True)
-    assert told.lines == [], "it was used again, and is looked at anew"
-    told.turns(LONG + 100, 10, grows=True)
-    assert told.events() == ["database.wal_growing"]
+    logged.turns(LONG, 60)
+    assert logged.lines == []
+    logged.turns(LONG - 1000, 2, grows=True)
+    assert logged.lines == [], "it was used again, and is looked at anew"
+    logged.turns(LONG + 100, 10, grows=True)
+    assert logged.events() == ["database.wal_growing"]
 
 
-def test_a_wal_that_is_large_for_a_moment_is_not_logged(told: Told) -> None:
+def test_a_wal_that_is_large_for_a_moment_is_not_logged(logged: LoggedMonitor) -> None:
     for _ in range(5):
         logged.turns(LONG, 3, grows=True)
         logged.turns(SHORT, 2)
     assert logged.lines == []
 
 
-def test_the_size_is_checked_once_a_second(told: Told) -> None:
-    told.turns(SHORT, 10)
-    assert told.looks == pytest.approx(10, abs=1)
+def test_the_size_is_checked_once_a_second(logged: LoggedMonitor) -> None:
+    logged.turns(SHORT, 10)
+    assert logged.looks == pytest.approx(10, abs=1)
 
 
-def test_a_wait_for_the_lock_is_logged_once_each_time(told: Told) -> None:
+def test_a_wait_for_the_lock_is_logged_once_each_time(logged: LoggedMonitor) -> None:
     for waited_s in (0.1, 4.9, 5.0, 6.0, 20.0):
         logged.monitor.on_wait(waited_s)
     assert logged.events() == ["database.locked"]
