@@ -161,7 +161,8 @@ class _Holder(NamedTuple):
 
 def _holders(pattern: re.Pattern[str], lock: str) -> Iterator[_Holder]:
     """Yields the processes that hold such a lock (see proc_locks(5)) on a file of that pattern."""
-    for pid in filter(str.isdecimal, os.listdir("/proc")):
+    own = str(os.getpid())  # a rescuer locks the files of dead instances
+    for pid in filter(lambda name: name.isdecimal() and name != own, os.listdir("/proc")):
         try:
             for descriptor in os.listdir(f"/proc/{pid}/fd"):
                 match = pattern.fullmatch(os.readlink(f"/proc/{pid}/fd/{descriptor}"))

@@ -233,7 +233,7 @@ def close_untouched(connection: apsw.Connection, path: str) -> None:
     connection.close()
 
 
-def _make(path: str) -> None:
+def _make(path: str, *, create: bool) -> None:
     """Creates the file and its directory if they are missing; refuses what others can write.
 
     Only here the file is opened without SQLite, so that it has the right mode from the beginning,
