@@ -110,8 +110,7 @@ ODD_ROWS = {
     "options that are not UTF-8": "options = CAST(x'7b2261223a22ff227d' AS TEXT)",
     "an option of a wrong type": 'options = \'{"timeout": "soon"}\'',
     "a backoff of a wrong type": "options = '{\"backoff_base\": []}'",
-    "more options than a message holds": "options = '{\"defer_on\": [' || "
-    "replace(printf('%.*c', 300000, 'x'), 'x', '1,') || '1]}'",
+    "an environment of a wrong type": "options = '{\"env\": 1000000000000000000000}'",
 }
 
 REFUSED_ROWS = {
