@@ -27,7 +27,9 @@ def immortal(instance: str) -> Iterator[int]:
             process.kill()
 
 
-def test_what_cannot_be_killed_is_named_and_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_that_cannot_be_killed_are_logged_and_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(procfs, "send_signal", lambda *_: False)
     with immortal("dead-instance-of-this-test") as pid:
         killed = leftovers.kill_leftovers("dead-instance-of-this-test", [], {})
@@ -55,7 +57,7 @@ def test_a_kill_is_seen_to_be_complete_though_each_search_takes_longer_than_it_m
         assert kill_until_gone(find, 0.1) == Killed(1, [], unseen=False)
 
 
-def test_what_another_service_has_rescued_is_not_tried_again() -> None:
+def test_claims_that_another_service_has_rescued_are_not_rescued_again() -> None:
     """Its time of the next try is forgotten, because it would stay in the past."""
     rescuer = Rescuer(Mock(), Mock(), None, OtherInstances("/queue.db", "own"), Mock())
     rescuer._retry_at_s = {"dead": 0.0}

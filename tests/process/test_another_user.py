@@ -181,7 +181,9 @@ def test_a_forced_stop_leaves_the_claim_of_what_may_not_be_killed(
     _waits_for(theirs, name, pid)
 
 
-def test_what_hides_its_environment_is_killed_before_its_job_runs_again(theirs: Queue) -> None:
+def test_a_process_that_hides_its_environment_is_killed_before_its_job_runs_again(
+    theirs: Queue,
+) -> None:
     """Like ssh-agent, which is not dumpable, so that only root may read its environment."""
     left, leader = MarkedSleep(), MarkedSleep()
     first = _serve(theirs)
@@ -198,7 +200,7 @@ def test_what_hides_its_environment_is_killed_before_its_job_runs_again(theirs: 
     assert leader.living() == []
 
 
-def test_where_others_are_hidden_it_goes_on(theirs: Queue, sleeper: MarkedSleep) -> None:
+def test_a_service_runs_where_proc_hides_other_users(theirs: Queue, sleeper: MarkedSleep) -> None:
     """With hidepid=1, /proc lists the processes of other users, and they cannot be read."""
     service = theirs.spawn(program=("-c", HIDDEN)).ready()
     name = theirs.add(f"sleep {sleeper} & echo done")

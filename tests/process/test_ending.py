@@ -16,7 +16,7 @@ PTRACE_SEIZE = 0x4206
 
 
 class Case(NamedTuple):
-    """A command (NAP is a long sleep), its expected outcome, and the longest time for it."""
+    """A command (LONG is a long sleep), its expected outcome, and the longest time for it."""
 
     command: str
     ending: tuple[str, int | str | None]
@@ -154,7 +154,7 @@ def test_a_job_that_kills_its_worker_is_lost_and_counted(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root for a name space of pids")
-def test_what_the_kernel_holds_is_named(queue: Queue, sleeper: MarkedSleep) -> None:
+def test_a_process_that_survives_kill_is_logged(queue: Queue, sleeper: MarkedSleep) -> None:
     """The kernel ends the first process of a pid namespace only after a child that is traced."""
     service = queue.serve(workers=1)
     name = queue.add(

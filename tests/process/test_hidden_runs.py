@@ -27,7 +27,7 @@ def once(sleeper: MarkedSleep, daemon: str) -> str:
     "daemon",
     [
         f'env -i setsid {PYTHON} "{WITHOUT_DESCRIPTORS}"',
-        "env -i prlimit --rttime=unlimited setsid sleep NAP",
+        "env -i prlimit --rttime=unlimited setsid sleep LONG",
     ],
     ids=["bears only the mark", "holds only the lock"],
 )

@@ -68,7 +68,7 @@ def test_children_from_before_the_service_began_are_left_alone(
     os.kill(before, signal.SIGKILL)
 
 
-def test_what_a_terminal_sends_to_its_foreground_reaches_no_worker(queue: Queue) -> None:
+def test_signals_of_a_terminal_reach_no_worker(queue: Queue) -> None:
     """Nor does it reach a command between its fork and its setsid."""
     service = queue.serve(workers=2)
     for slot in (1, 2):

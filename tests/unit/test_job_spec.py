@@ -90,7 +90,7 @@ def test_the_longest_command_is_counted_in_bytes() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(job_spec.READ_ONLY))
-def test_what_is_not_the_users_to_set_is_refused_by_name(name: str) -> None:
+def test_fields_that_users_cannot_set_are_refused_by_name(name: str) -> None:
     with pytest.raises(UsageError, match=f"^'{name}' cannot be set"):
         _job(**{name: 1})
 
