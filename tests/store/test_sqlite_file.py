@@ -451,6 +451,20 @@ def test_a_library_that_can_lose_commits_is_refused(
     assert not Path(path).exists()
 
 
+def test_a_schema_cannot_be_overwritten_and_calls_no_function_of_ours(path: str) -> None:
+    """Another user may have made the file: its views and triggers are not trusted."""
+    store = _open(path)
+    connection = store._database._connection
+    connection.execute("PRAGMA writable_schema = ON")
+    with pytest.raises(apsw.SQLError, match="may not be modified"):
+        connection.execute("DELETE FROM sqlite_schema")
+    connection.create_scalar_function("harm", lambda: 1)
+    connection.execute("CREATE VIEW planted AS SELECT harm()")
+    with pytest.raises(apsw.SQLError, match="unsafe use of harm"):
+        connection.execute("SELECT * FROM planted").fetchall()
+    store.close()
+
+
 def test_a_library_that_cannot_is_taken(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for loaded in ("3.51.3", "3.100.0", "4.0.0"):
         monkeypatch.setattr(apsw, "sqlite_lib_version", lambda loaded=loaded: loaded)
