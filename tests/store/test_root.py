@@ -1,5 +1,6 @@
 """Root in a directory of another user: real links, journals and devices, the real queuectl."""
 
+import json
 import os
 import shutil
 import stat
@@ -94,7 +95,7 @@ def test_a_planted_link_leads_root_to_nothing(theirs: Path, side: str, target: s
         done = _queuectl(theirs, command)
         assert _state(theirs) == before, command
         assert done.returncode in {0, 3, 74, 77, 78}, done
-        assert "defect" not in done.stderr
+        assert "internal error" not in done.stderr
         for file in theirs.iterdir():
             file.unlink()
 
@@ -103,7 +104,7 @@ def test_all_that_root_makes_there_is_the_owners(theirs: Path) -> None:
     for command in COMMANDS:
         done = _queuectl(theirs, command)
         assert done.returncode == 77 or not command.startswith("worker start"), done
-        assert "defect" not in done.stderr
+        assert "internal error" not in done.stderr
         assert {file.stat().st_uid for file in theirs.iterdir()} == {NOBODY.pw_uid}, command
         assert {stat.S_IMODE(file.stat().st_mode) for file in theirs.iterdir()} == {0o600}
 
@@ -116,7 +117,7 @@ def test_root_backs_up_and_restores_with_files_of_its_own(theirs: Path) -> None:
     assert (copy.stat().st_uid, stat.S_IMODE(copy.stat().st_mode)) == (0, 0o600)
     assert _queuectl(theirs, "enqueue -- true").returncode == 0
     assert _queuectl(theirs, "db restore {roots}/copy.db").returncode == 0
-    assert len(_queuectl(theirs, "list --json").stdout.splitlines()) == 1
+    assert len(json.loads(_queuectl(theirs, "list --json").stdout)) == 1
     assert {file.stat().st_uid for file in theirs.iterdir()} == {NOBODY.pw_uid}
 
 
@@ -126,7 +127,7 @@ def test_a_backup_does_not_follow_a_link_of_the_owner(theirs: Path) -> None:
     before = _state(theirs)
     assert _queuectl(theirs, "db backup {theirs}/below/copy.db").returncode in {74, 77}
     (theirs / "old.db").symlink_to(theirs.parent / "precious")
-    assert _queuectl(theirs, "db restore {theirs}/old.db").returncode in {74, 77}
+    assert _queuectl(theirs, "db restore {theirs}/old.db").returncode in {74, 77, 78}
     assert _state(theirs) == before
 
 

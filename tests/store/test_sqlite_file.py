@@ -458,7 +458,7 @@ def test_a_schema_cannot_be_overwritten_and_calls_no_function_of_ours(path: str)
     connection.execute("PRAGMA writable_schema = ON")
     with pytest.raises(apsw.SQLError, match="may not be modified"):
         connection.execute("DELETE FROM sqlite_schema")
-    connection.create_scalar_function("harm", lambda: 1)
+    connection.create_scalar_function("harm", lambda *_: 1)
     connection.execute("CREATE VIEW planted AS SELECT harm()")
     with pytest.raises(apsw.SQLError, match="unsafe use of harm"):
         connection.execute("SELECT * FROM planted").fetchall()

@@ -49,20 +49,20 @@ class Database:
         self.backup_path: str | None = None  # of the backup that was made before an upgrade
         self._full: bool | None = None
         self._seen: int | None = None
-        self._sql = sql_loader.load()
         with named_errors(path):
+            self._sql = sql_loader.load()
             must_have_safe_sqlite()
             _make(path, create=create)
             self._files = OpenFiles(path)
             # The busy handler must be there before the first statement, which may meet a recovery.
             self._connection = apsw.Connection(path, flags=OPEN_FLAGS)
             self._connection.set_busy_handler(busy_handler)
-            with self.named_errors():
-                try:
+            try:
+                with self.named_errors():
                     retry_protocol_errors(self._prepare, busy_handler)
-                except BaseException:
-                    close_untouched(self._connection, path)
-                    raise
+            except BaseException:
+                close_untouched(self._connection, path)
+                raise
 
     def _prepare(self) -> None:
         connection = self._connection

@@ -44,16 +44,17 @@ def opened(
     permissions.check_database(path)
     with named_errors(path):
         connection = apsw.Connection(path, flags=OPEN_FLAGS)
-    with named_errors(path, connection):
         try:
-            connection.set_busy_handler(busy_handler)
-            connection.execute("PRAGMA synchronous = FULL")
-            retry_protocol_errors(partial(refuse, connection, path), busy_handler)
+            with named_errors(path, connection):
+                connection.set_busy_handler(busy_handler)
+                connection.execute("PRAGMA synchronous = FULL")
+                retry_protocol_errors(partial(refuse, connection, path), busy_handler)
         except BaseException:
             close_untouched(connection, path)
             raise
         try:
-            yield connection
+            with named_errors(path, connection):
+                yield connection
         finally:
             connection.close()
 
