@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from queued.core.suggestions import nearest
+from queued.core.suggestions import did_you_mean
 
 _OPTION = re.compile(r"^  (?:(-\w), )?(--[a-z][a-z-]*)(?: ([A-Z]+))?(?=  |$)", re.MULTILINE)
 _NUMBER = re.compile(r"-[0-9.].*")
@@ -113,7 +113,7 @@ def _wrong_option(usage: str, options: Sequence[TypedOption]) -> str | None:
     for name, meant, value in options:
         if not meant:
             known = [found[1].lstrip("-") for found in _OPTION.findall(usage)]
-            hint = nearest(name.lstrip("-"), known)
+            hint = did_you_mean(name.lstrip("-"), known)
             return f"unknown option {name}" + hint.replace("mean '", "mean '--")
         if len(meant) > 1:
             return f"{name} may mean {' or '.join(option.long for option in meant)}"

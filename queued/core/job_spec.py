@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 from queued.core.errors import UsageError
 from queued.core.job_options import NO_OPTIONS, JobOptions
 from queued.core.model import NewJob
-from queued.core.suggestions import brief, nearest
+from queued.core.suggestions import did_you_mean, shorten
 from queued.core.times import parse_duration, parse_when
 
 Given = TypeVar("Given")
@@ -98,9 +98,9 @@ def _known(name: str) -> None:
     if name in FIELDS:
         return
     if name in READ_ONLY:
-        msg = f"{brief(name)} cannot be set"
+        msg = f"{shorten(name)} cannot be set"
     else:
-        msg = f"unknown field {brief(name)}{nearest(name, FIELDS)}"
+        msg = f"unknown field {shorten(name)}{did_you_mean(name, FIELDS)}"
     raise UsageError(msg)
 
 
@@ -117,7 +117,7 @@ def _wrong(name: str, takes: str, value: object) -> UsageError:
     try:
         shown = json.dumps(value, ensure_ascii=True)
     except (TypeError, ValueError, RecursionError):
-        return UsageError(f"{name} takes {takes}, not {brief(value)}")
+        return UsageError(f"{name} takes {takes}, not {shorten(value)}")
     return UsageError(
         f"{name} takes {takes}, not {shown if len(shown) <= 60 else shown[:57] + '...'}"
     )
@@ -232,11 +232,11 @@ def _env(name: str, value: object) -> dict[str, str]:
     for key, text in value.items():
         if not key or "=" in key or "\0" in key:
             raise _wrong(name, "names without '=' or NUL", key)
-        one = f"{name}.{brief(key)}"
+        one = f"{name}.{shorten(key)}"
         if not isinstance(text, str) or "\0" in text:
             raise _wrong(one, "text without NUL", text)
         if key.startswith("QUEUED_"):
-            msg = f"{name}: {brief(key)} cannot be set; names with QUEUED_ are reserved"
+            msg = f"{name}: {shorten(key)} cannot be set; names with QUEUED_ are reserved"
             raise UsageError(msg)
         size += len(_encoded(name, key)) + len(_encoded(one, text)) + 2
     if size > MAX_ENV_BYTES:
@@ -265,7 +265,7 @@ def _limits(name: str, value: object) -> dict[str, int]:
         raise _wrong(name, 'an object such as {"memory": "512M", "cpu": 60}', value)
     for key in value:
         if key not in LIMITS:
-            msg = f"{name}: unknown limit {brief(key)}{nearest(key, LIMITS)}"
+            msg = f"{name}: unknown limit {shorten(key)}{did_you_mean(key, LIMITS)}"
             raise UsageError(msg)
     return {key: LIMITS[key](f"{name}.{key}", given) for key, given in value.items()}
 

@@ -7,7 +7,7 @@ import math
 from typing import NamedTuple
 
 from queued.core.errors import ConfigError, NotFoundError, UsageError
-from queued.core.suggestions import brief, nearest
+from queued.core.suggestions import did_you_mean, shorten
 from queued.core.times import parse_duration
 
 Value = int | float | str | bool
@@ -159,7 +159,8 @@ def canonical(key: str) -> str:
     name = key.replace("-", "_")
     name = SPELLINGS.get(name, name)
     if name not in SETTINGS:
-        msg = f"unknown setting {brief(key)}{nearest(name, SETTINGS)} (see: queuectl config list)"
+        hint = did_you_mean(name, SETTINGS)
+        msg = f"unknown setting {shorten(key)}{hint} (see: queuectl config list)"
         raise NotFoundError(msg)
     return name
 
@@ -211,7 +212,7 @@ def check(key: str, value: object) -> Value:
 
 
 def _wrong(key: str, value: object) -> UsageError:
-    return UsageError(f"{key} takes {expected(key)}, not {brief(value)}")
+    return UsageError(f"{key} takes {expected(key)}, not {shorten(value)}")
 
 
 def expected(key: str) -> str:
@@ -276,10 +277,10 @@ def check_file(table: dict[str, object], path: str) -> dict[str, Value]:
         try:
             name = canonical(key)
         except NotFoundError:
-            msg = f"{path}: unknown setting {brief(key)}{nearest(key, SETTINGS)}"
+            msg = f"{path}: unknown setting {shorten(key)}{did_you_mean(key, SETTINGS)}"
             raise ConfigError(msg) from None
         if name in known:
-            msg = f"{path}: {name} is given twice, once as {brief(key)}"
+            msg = f"{path}: {name} is given twice, once as {shorten(key)}"
             raise ConfigError(msg)
         try:
             known[name] = check(name, value)
@@ -287,6 +288,6 @@ def check_file(table: dict[str, object], path: str) -> dict[str, Value]:
             msg = f"{path}: {error}"
             raise ConfigError(msg) from None
         if name == "db_path" and value and not str(value).startswith(("/", "~")):
-            msg = f"{path}: db_path takes an absolute path, not {brief(value)}"
+            msg = f"{path}: db_path takes an absolute path, not {shorten(value)}"
             raise ConfigError(msg)
     return known

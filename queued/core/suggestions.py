@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
+def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Returns `; did you mean 'x'?` with the closest of `known`, or "" if none is close."""
     from difflib import get_close_matches
 
@@ -11,7 +11,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {matches[0]!r}?" if matches else ""
 
 
-def brief(value: object, limit: int = 60) -> str:
+def shorten(value: object, limit: int = 60) -> str:
     """Returns `value` for a message: on one line, escaped, cut after `limit` characters."""
     try:
         shown = ascii(value)

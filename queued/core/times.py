@@ -8,7 +8,7 @@ import time
 from functools import lru_cache
 
 from queued.core.errors import UsageError
-from queued.core.suggestions import brief
+from queued.core.suggestions import shorten
 
 LATEST_MS = 253_402_300_799_999  # the end of the year 9999, the last that ISO 8601 can write
 _EARLIEST_MS = -62_135_596_800_000  # the beginning of the year 1
@@ -96,7 +96,7 @@ def parse_when(value: object) -> int:
     else:
         raise _not_a_time(value)
     if not 0 <= ms <= LATEST_MS:
-        msg = f"a time must lie between the years 1970 and 9999, not {brief(value)}"
+        msg = f"a time must lie between the years 1970 and 9999, not {shorten(value)}"
         raise UsageError(msg)
     return ms
 
@@ -112,14 +112,14 @@ def _parse_iso(text: str) -> int:
 
 def _not_a_time(value: object) -> UsageError:
     form = "ISO 8601, as 2026-01-31T12:00:00Z, or seconds since 1970"
-    return UsageError(f"not a time: {brief(value)} (give {form})")
+    return UsageError(f"not a time: {shorten(value)} (give {form})")
 
 
 def parse_duration(text: str) -> float:
     """Returns the seconds of `90`, `1.5`, `500ms`, `10m`, `2h` or `1d`. Raises UsageError."""
     match = re.fullmatch(_DURATION, text.strip())
     if match is None:
-        msg = f"not a duration: {brief(text)} (give seconds, or a number with ms, s, m, h or d)"
+        msg = f"not a duration: {shorten(text)} (give seconds, or a number with ms, s, m, h or d)"
         raise UsageError(msg)
     return float(match[1]) * _UNITS_S[match[2] or "s"]
 

@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import NoReturn
 
 from queued.core.errors import Exit, QueuedError, UsageError
-from queued.core.suggestions import nearest
+from queued.core.suggestions import did_you_mean
 from queued.ctl.arguments import Arguments, BadArgumentsError, mark_command, relevant_usage
 from queued.ctl.context import BUSY_LIMIT_S, Context
 from queued.ctl.render import print_err, print_out
@@ -235,12 +235,12 @@ def _command(rest: list[str]) -> str:
             return words
     verbs = [words.split()[1] for words in COMMANDS if words.startswith(f"{rest[0]} ")]
     if verbs:
-        given = f", not {rest[1]!r}{nearest(rest[1], verbs)}" if rest[1:] else ""
+        given = f", not {rest[1]!r}{did_you_mean(rest[1], verbs)}" if rest[1:] else ""
         msg = f"{rest[0]} takes {', '.join(verbs[:-1])} or {verbs[-1]}{given}"
         raise UsageError(msg)
     kind = "option" if rest[0].startswith("-") else "command"
     known = dict.fromkeys([words.split()[0] for words in COMMANDS] + list(ALIASES))
-    msg = f"unknown {kind} {rest[0]!r}{nearest(rest[0], known)} (see: queuectl --help)"
+    msg = f"unknown {kind} {rest[0]!r}{did_you_mean(rest[0], known)} (see: queuectl --help)"
     raise UsageError(msg)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from queued.core import settings
 from queued.core.errors import NotFoundError, UsageError
 from queued.core.model import JobFilter
-from queued.core.suggestions import brief
+from queued.core.suggestions import shorten
 from queued.ctl.arguments import Arguments
 from queued.ctl.render import print_err
 from queued.store import paths
@@ -110,7 +110,7 @@ class Context:
 
     def _find(self, name: str) -> int:
         if not name.isprintable():
-            msg = f"no job {brief(name)} (see: queuectl list)"
+            msg = f"no job {shorten(name)} (see: queuectl list)"
             raise NotFoundError(msg)
         try:
             return self.store.find(name)

@@ -8,7 +8,7 @@ from typing import NoReturn
 from queued.core.errors import ConflictError, Exit, UsageError
 from queued.core.job_spec import new_job
 from queued.core.model import NewJob
-from queued.core.suggestions import brief
+from queued.core.suggestions import shorten
 from queued.core.times import now_ms
 from queued.ctl.arguments import COMMON, Arguments
 from queued.ctl.context import Context
@@ -126,7 +126,7 @@ def _decoded(text: str, *, one_line: bool = False) -> object:
         return json.loads(text, object_pairs_hook=_object, parse_constant=_constant)
     except json.JSONDecodeError as error:
         if not text.lstrip().startswith("{"):
-            msg = f"{brief(text)} is not a JSON object"
+            msg = f"{shorten(text)} is not a JSON object"
             raise UsageError(msg) from None
         where = ("" if one_line else f"line {error.lineno}, ") + f"column {error.colno}"
         msg = f"broken JSON at {where}: {error.msg}"
@@ -147,7 +147,7 @@ def _object(members: list[tuple[str, object]]) -> dict[str, object]:
     if len(found) < len(members):
         names = [name for name, _ in members]
         twice = next(name for name in names if names.count(name) > 1)
-        msg = f"{brief(twice)} is given twice in the JSON"
+        msg = f"{shorten(twice)} is given twice in the JSON"
         raise UsageError(msg)
     return found
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from queued.core.errors import UsageError
 from queued.core.model import Attempt, Job, Label, State
-from queued.core.suggestions import nearest
+from queued.core.suggestions import did_you_mean
 from queued.core.times import iso, short_duration
 from queued.ctl.render import colored, display_width, escaped, truncate
 
@@ -104,7 +104,9 @@ def requested_columns(text: str) -> list[str]:
     for name in names:
         if name not in COLUMNS:
             known = ["json", "jsonl", "tsv", *COLUMNS]
-            msg = f"unknown column {name!r}{nearest(name, known)} (one of {', '.join(COLUMNS)})"
+            msg = (
+                f"unknown column {name!r}{did_you_mean(name, known)} (one of {', '.join(COLUMNS)})"
+            )
             raise UsageError(msg)
     return names
 

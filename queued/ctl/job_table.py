@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from queued.core.errors import Exit, UsageError
 from queued.core.model import Job, JobFilter, Label, State
-from queued.core.suggestions import nearest
+from queued.core.suggestions import did_you_mean
 from queued.core.times import now_ms
 from queued.ctl.arguments import Arguments
 from queued.ctl.context import Context
@@ -93,7 +93,7 @@ def labels_of(text: str | None) -> list[Label]:
     for name in [] if text is None else text.split(","):
         if name not in set(Label):
             meant = _SYNONYMS.get(name.lower())
-            hint = f"; did you mean '{meant}'?" if meant else nearest(name, map(str, Label))
+            hint = f"; did you mean '{meant}'?" if meant else did_you_mean(name, map(str, Label))
             msg = f"unknown state {name!r}{hint} (one of {', '.join(Label)})"
             raise UsageError(msg)
         labels.append(Label(name))
@@ -106,7 +106,7 @@ def _selection(arguments: Arguments, labels: Sequence[Label]) -> Selection:
     sort = arguments.text("--sort") or "enqueued"
     now = now_ms()
     if sort not in _SORT_KEYS:
-        msg = f"--sort takes {', '.join(_SORT_KEYS)}, not {sort!r}{nearest(sort, _SORT_KEYS)}"
+        msg = f"--sort takes {', '.join(_SORT_KEYS)}, not {sort!r}{did_you_mean(sort, _SORT_KEYS)}"
         raise UsageError(msg)
     return Selection(
         labels,

@@ -4,7 +4,7 @@ import time
 
 from queued.core.errors import Exit, UsageError
 from queued.core.model import State
-from queued.core.suggestions import nearest
+from queued.core.suggestions import did_you_mean
 from queued.core.times import LATEST_MS, monotonic_s, now_ms
 from queued.ctl.arguments import COMMON, Arguments
 from queued.ctl.context import Context
@@ -63,7 +63,7 @@ def _states(text: str | None) -> tuple[State, ...]:
         return ENDED
     if text not in ENDED:
         known = [state.value for state in ENDED]
-        hint = nearest(text, known)
+        hint = did_you_mean(text, known)
         msg = f"--state takes {', '.join(known[:-1])} or {known[-1]} here, not {text!r}{hint}"
         raise UsageError(msg)
     return (State(text),)

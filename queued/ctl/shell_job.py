@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 
 from queued.core.errors import UsageError
-from queued.core.suggestions import brief
+from queued.core.suggestions import shorten
 from queued.ctl.arguments import Arguments
 
 _TEXTS = ("id", "queue", "delay", "backoff_max", "timeout", "kill_grace", "umask")
@@ -86,7 +86,7 @@ def _variables(texts: Sequence[str]) -> dict[str, str]:
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals and name not in os.environ:
-            msg = f"--env {brief(name)}: there is no such variable here; use NAME=VALUE"
+            msg = f"--env {shorten(name)}: there is no such variable here; use NAME=VALUE"
             raise UsageError(msg)
         found[name] = value if equals else os.environ[name]
     return found
@@ -97,7 +97,7 @@ def _limits(texts: Sequence[str]) -> dict[str, object]:
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals:
-            msg = f"--limit takes NAME=VALUE, not {brief(text)}"
+            msg = f"--limit takes NAME=VALUE, not {shorten(text)}"
             raise UsageError(msg)
         found[name] = _number(value)
     return found

@@ -5,7 +5,7 @@ import re
 
 from queued.core.errors import ConfigError, UsageError
 from queued.core.settings import Value, check_file
-from queued.core.suggestions import brief
+from queued.core.suggestions import shorten
 from queued.store import permissions
 
 SYSTEM_CONF = "/etc/queuectl.conf"
@@ -63,7 +63,7 @@ def named_path(configured: Value, environment: dict[str, str]) -> str:
     """Returns the absolute path of the database with its links. Raises UsageError."""
     name = str(configured)
     if re.match(r"file:|[A-Za-z][A-Za-z0-9+.-]*://", name):
-        msg = f"{brief(name)} is a URL; the database is an SQLite file, named by its path"
+        msg = f"{shorten(name)} is a URL; the database is an SQLite file, named by its path"
         raise UsageError(msg)
     path = os.path.expanduser(name or _standard(environment))
     if not os.path.isabs(path):
@@ -71,7 +71,7 @@ def named_path(configured: Value, environment: dict[str, str]) -> str:
     try:
         path.encode()
     except UnicodeEncodeError:
-        msg = f"{brief(os.path.normpath(path))} is not valid UTF-8"
+        msg = f"{shorten(os.path.normpath(path))} is not valid UTF-8"
         raise UsageError(msg) from None
     return path
 

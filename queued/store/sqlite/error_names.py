@@ -15,7 +15,7 @@ from queued.core.errors import (
     StorageError,
     UsageError,
 )
-from queued.core.suggestions import brief
+from queued.core.suggestions import shorten
 from queued.store.sqlite import schema
 
 
@@ -28,7 +28,7 @@ def named_errors(path: str, connection: apsw.Connection | None = None) -> Iterat
     try:
         yield
     except UnicodeEncodeError as error:
-        msg = f"{brief(error.object)} is not valid UTF-8"
+        msg = f"{shorten(error.object)} is not valid UTF-8"
         raise UsageError(msg) from None
     except UnicodeDecodeError as error:
         raise damaged(path, error) from error
