@@ -1,1 +1,1 @@
-"""Pure rules of the queue: no I/O and no clock, except that `times` alone reads one."""
+"""The rules of the queue, without I/O. Only the module `times` reads a clock."""

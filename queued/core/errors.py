@@ -1,6 +1,6 @@
-"""The exit codes and the one tree of errors that an operator can meet.
+"""The exit codes, and the classes of all errors that are reported to the operator.
 
-Every message is one line that says what is wrong and what to do next. This module prints nothing.
+Each message is one line that says what is wrong and what to do next. This module prints nothing.
 """
 
 from enum import IntEnum
@@ -38,7 +38,7 @@ EXIT_MEANINGS = {
 
 
 class QueuedError(Exception):
-    """An error that an operator can meet; the program ends with its `exit_code`."""
+    """An error that is reported to the operator; the program exits with its `exit_code`."""
 
     exit_code = Exit.INTERNAL
 
@@ -80,7 +80,7 @@ class EvictedError(QueuedError):
 
 
 class DeniedError(QueuedError):
-    """File permissions do not allow it, or allow more than is safe."""
+    """File permissions do not allow the operation, or allow other users more than is safe."""
 
     exit_code = Exit.DENIED
 
@@ -92,7 +92,7 @@ class ConfigError(QueuedError):
 
 
 class DatabaseUnusableError(QueuedError):
-    """The database is damaged, of another program, or newer than this program."""
+    """The database is damaged, belongs to another program, or is newer than this program."""
 
     exit_code = Exit.CONFIG
 

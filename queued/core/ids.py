@@ -1,4 +1,4 @@
-"""Job ids: short, unique, and sorted by the time they were made."""
+"""Job ids: short, unique, and in the order of the times at which they were made."""
 
 import os
 

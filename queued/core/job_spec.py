@@ -76,7 +76,7 @@ def _stored(options: dict[str, object]) -> str:
 
 
 def stored_options(text: str) -> JobOptions:
-    """Decodes the options of a stored job. Raises ValueError for what `new_job` never stored."""
+    """Decodes the options of a stored job. Raises ValueError if they are not valid options."""
     if text == "{}":
         return NO_OPTIONS
     import json
@@ -292,20 +292,20 @@ LIMITS: dict[str, Callable[[str, object], int]] = {
 FIELDS = {
     field.name: field
     for field in (
-        Field("id", word, "the job's name; made if not given", option=False),
+        Field("id", word, "the job's id; generated if not given", option=False),
         Field("command", _command, "what `sh -c` runs", option=False),
         Field("queue", word, "the queue (default)", option=False),
         Field("priority", _whole(-1_000_000, 1_000_000), "higher starts first (0)", option=False),
         Field("run_at", _when, "not before this time", option=False),
-        Field("delay", _delay, "not before so many seconds from now", option=False),
-        Field("max_retries", _whole(0, 1_000_000), "failed runs until it is dead", option=False),
+        Field("delay", _delay, "not before this number of seconds from now", option=False),
+        Field("max_retries", _whole(0, 1_000_000), "runs in all if each fails", option=False),
         Field("backoff_base", _number(1, 1e300), "a retry waits base ** attempts seconds"),
         Field("backoff_max", _seconds(_YEAR_S), "the longest wait before a retry"),
-        Field("backoff_jitter", _number(0, 1), "spreads the wait by this fraction"),
+        Field("backoff_jitter", _number(0, 1), "changes the wait at random by this fraction"),
         Field("timeout", _seconds(100 * _YEAR_S), "how long a run may take (0: no limit)"),
         Field("kill_grace", _seconds(86_400), "from TERM to KILL"),
-        Field("no_retry_on", _exit_codes, "exit codes that go straight to dead"),
-        Field("defer_on", _exit_codes, "exit codes that mean: not now, and do not count"),
+        Field("no_retry_on", _exit_codes, "exit codes that make the job dead at once"),
+        Field("defer_on", _exit_codes, "exit codes that do not count as failed"),
         Field("leave_children", _flag, "processes that outlive the command stay alive"),
         Field("split", _flag, "stdout and stderr are kept apart"),
         Field("output_limit", _whole(0, 1_073_741_824), "bytes of each stream that are kept"),

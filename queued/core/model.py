@@ -1,6 +1,6 @@
 """The model: states, outcomes, the records that modules exchange, and the legal moves.
 
-A job's life (the stored state; `MOVES` below is the same picture as data):
+The stored states of a job and the moves between them; `MOVES` below has the same moves as data:
 
               enqueue
                  |
@@ -31,7 +31,7 @@ class State(StrEnum):
 
 
 class Label(StrEnum):
-    """A state as users see it: two labels refine `pending`, the others are the states."""
+    """A state as `queuectl` shows it: `pending` has two labels more, the others are the states."""
 
     PENDING = "pending"
     SCHEDULED = "scheduled"
@@ -56,7 +56,7 @@ class Outcome(StrEnum):
 
 
 class Operation(StrEnum):
-    """What can move a job from one state to another."""
+    """The operations that move a job from one state to another."""
 
     CLAIM = "claim"
     SETTLE = "settle"
@@ -88,7 +88,7 @@ class Key(NamedTuple):
 
 
 class Claim(NamedTuple):
-    """A job that a worker has to run, with all that is needed to run and to settle it."""
+    """A job that is assigned to a worker, with the data that running and settling it need."""
 
     key: Key
     id: str
@@ -100,7 +100,7 @@ class Claim(NamedTuple):
     worker: int
     due_ms: int
     claimed_ms: int
-    fault: str | None = None  # why the job cannot be run: its row is invalid
+    fault: str | None = None  # the reason if the job cannot be run because its row is invalid
 
 
 STDOUT, STDERR = 1, 2  # streams of a run; without `split` all output is STDOUT
@@ -115,7 +115,7 @@ class Chunk(NamedTuple):
 
 
 class Ending(NamedTuple):
-    """How a run ended, as the worker reports it, or a rescue if the worker died."""
+    """How a run ended: reported by the worker, or by a rescue if the worker died."""
 
     outcome: Outcome
     exit_code: int | None = None
@@ -132,7 +132,7 @@ class Ending(NamedTuple):
 
     @property
     def succeeded(self) -> bool:
-        """Whether the command has exited with 0 by itself."""
+        """Returns whether the command exited by itself with code 0."""
         return self.outcome is Outcome.EXIT and self.exit_code == 0
 
 
@@ -170,9 +170,10 @@ class Job(NamedTuple):
     updated_ms: int
 
     def seen_at(self, now_ms: int) -> "Job":
-        """Returns the job with the label of that time: a due job is pending, not scheduled.
+        """Returns the job with the label that it has at `now_ms`.
 
-        Without a running service the stored label of a due job is still scheduled.
+        Only a service changes the stored label `scheduled` of a job that has become due; without a
+        service this method returns such a job as `pending`.
         """
         due = self.label is Label.SCHEDULED and self.next_run_at_ms <= now_ms
         return self._replace(label=Label.PENDING) if due else self

@@ -1,6 +1,6 @@
-"""Every setting: its type, default, range and meaning, and which of five sources wins.
+"""Every setting: its type, default, range and meaning, and the precedence of its five sources.
 
-Pure: the sources (flags, environment, stored rows, the conf file) come in as mappings.
+Reads no source itself: flags, environment, stored rows and the conf file are passed as mappings.
 """
 
 import math
@@ -37,7 +37,7 @@ class Settings(NamedTuple):
 
 
 class Setting(NamedTuple):
-    """What one setting means and takes. `stored`: whether `config set` may hold it."""
+    """The type, meaning and range of one setting. `stored`: whether `config set` accepts it."""
 
     key: str
     kind: type
@@ -58,7 +58,7 @@ SETTINGS = {
         Setting(
             "default_max_retries",
             int,
-            "failed runs until a job is dead, where the job does not say",
+            "runs in all if each fails, for jobs without max_retries",
             0,
             1_000_000,
         ),
@@ -67,21 +67,28 @@ SETTINGS = {
         Setting(
             "backoff_jitter",
             float,
-            "spreads the wait before a retry by plus or minus this fraction",
+            "changes each wait at random by up to this fraction",
             0,
             1,
         ),
         Setting(
             "default_timeout", float, "how long a run may take (0: no limit)", 0, 100 * _YEAR_S, "s"
         ),
-        Setting("kill_grace", float, "from TERM to KILL for what must end", 0, 86_400, "s"),
         Setting(
-            "shutdown_grace", float, "how long running jobs may finish at a stop", 0, _YEAR_S, "s"
+            "kill_grace", float, "time from TERM to KILL when a job is stopped", 0, 86_400, "s"
+        ),
+        Setting(
+            "shutdown_grace",
+            float,
+            "how long running jobs may take to finish when the service stops",
+            0,
+            _YEAR_S,
+            "s",
         ),
         Setting(
             "output_limit",
             int,
-            "how much of each output stream is kept, as head and tail",
+            "how much of each output stream is kept: its beginning and its end",
             0,
             1_073_741_824,
             "bytes",
@@ -113,33 +120,33 @@ SETTINGS = {
         Setting(
             "environment",
             str,
-            "what commands see of the service's own environment",
+            "what commands inherit of the service's environment: `inherit` all, or `clean`",
             choices=("inherit", "clean"),
         ),
         Setting(
             "worker_poll_interval",
             float,
-            "how often to look for work where the kernel cannot tell us",
+            "how often to look for jobs where inotify does not work",
             0.01,
             3600,
             "s",
         ),
-        Setting("db_path", str, "the database file (empty: the standard place)", stored=False),
+        Setting("db_path", str, "the database file (empty: the default path)", stored=False),
         Setting(
             "log_level",
             str,
-            "the least important log lines that are written",
+            "lowest level that is logged",
             choices=("debug", "info", "warning", "error"),
             stored=False,
         ),
         Setting(
             "log_format",
             str,
-            "JSON lines, or text for people (auto: text on a terminal)",
+            "`json`, `console` (text) or `auto` (text on a terminal, else JSON)",
             choices=("auto", "json", "console"),
             stored=False,
         ),
-        Setting("log_output", bool, "whether what commands print is logged, line by line"),
+        Setting("log_output", bool, "whether the output of commands is logged, line by line"),
     )
 }
 
@@ -155,7 +162,10 @@ class Source(NamedTuple):
 
 
 def canonical(key: str) -> str:
-    """The key that `key` is a spelling of. Raises NotFoundError and names the nearest."""
+    """Returns the key of a setting from any accepted spelling, such as `max-retries`.
+
+    Raises NotFoundError with the closest known key.
+    """
     name = key.replace("-", "_")
     name = SPELLINGS.get(name, name)
     if name not in SETTINGS:
@@ -166,19 +176,19 @@ def canonical(key: str) -> str:
 
 
 def variable(key: str, environment: dict[str, str]) -> str | None:
-    """The variable of the environment that gives a setting; None if none does."""
+    """Returns the environment variable that gives a setting; None if none is set."""
     short = ("QUEUECTL_DB",) if key == "db_path" else ()
     return next((n for n in (*short, f"QUEUECTL_{key.upper()}") if n in environment), None)
 
 
 def default(key: str) -> Value:
-    """The built-in default of a setting."""
+    """Returns the built-in default of a setting."""
     value: Value = Settings._field_defaults[key]
     return value
 
 
 def parse(key: str, text: str) -> Value:
-    """The value that `text` means for the setting `key`. Raises UsageError."""
+    """Returns the value that `text` stands for in the setting `key`. Raises UsageError."""
     setting = SETTINGS[key]
     if setting.kind is str:
         return check(key, text)
@@ -192,7 +202,7 @@ def parse(key: str, text: str) -> Value:
 
 
 def check(key: str, value: object) -> Value:
-    """`value` if the setting `key` takes it. Raises UsageError that names the range."""
+    """Returns `value` if the setting `key` takes it. Raises UsageError with the allowed range."""
     setting = SETTINGS[key]
     if setting.kind is str:
         good = isinstance(value, str) and (not setting.choices or value in setting.choices)
@@ -216,7 +226,7 @@ def _wrong(key: str, value: object) -> UsageError:
 
 
 def expected(key: str) -> str:
-    """What the setting `key` takes, in words."""
+    """Returns a description of the values that the setting `key` takes, for messages."""
     setting = SETTINGS[key]
     if setting.choices:
         return "one of " + ", ".join(setting.choices)
@@ -236,9 +246,9 @@ def resolve(
     stored: dict[str, str],
     file: dict[str, Value],
 ) -> dict[str, Source]:
-    """Each setting with the source that wins: flag, environment, stored, file, default.
+    """Returns each setting from its first source: flag, environment, stored, file, default.
 
-    Raises ConfigError that names the variable or the row that is wrong.
+    Raises ConfigError with the name of the invalid variable or row.
     """
     sources = {}
     for key, setting in SETTINGS.items():
@@ -265,13 +275,13 @@ def _from(place: str, key: str, text: str) -> Value:
 
 
 def settings_of(sources: dict[str, Source]) -> Settings:
-    """The values of `resolve` as one record."""
+    """Returns the values of `resolve` as one record."""
     values = {key: source.value for key, source in sources.items()}
     return Settings(**values)  # type: ignore[arg-type]  # each was checked by its setting
 
 
 def check_file(table: dict[str, object], path: str) -> dict[str, Value]:
-    """The conf file's settings by their canonical names. Raises ConfigError that names the file."""
+    """Returns the conf file's settings by their keys. Raises ConfigError with the file's path."""
     known: dict[str, Value] = {}
     for key, value in table.items():
         try:

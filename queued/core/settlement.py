@@ -1,4 +1,4 @@
-"""The move that the ending of a run causes, and its description in one line."""
+"""Decides which state a job gets when a run has ended, and describes the end in one line."""
 
 import math
 from typing import NamedTuple
@@ -8,7 +8,7 @@ from queued.core.model import Claim, Ending, Outcome, State
 
 
 class Backoff(NamedTuple):
-    """The backoff in force for a job: seconds, and a fraction for the jitter."""
+    """The backoff in force for a job: `base`, `maximum` in seconds, `jitter` as a fraction."""
 
     base: float
     maximum: float
@@ -25,9 +25,9 @@ class Verdict(NamedTuple):
 
 
 def judge(claim: Claim, ending: Ending, backoff: Backoff, *, now_ms: int) -> Verdict:
-    """Returns the move that `ending` causes: completed, pending again, dead or cancelled.
+    """Returns the new state of the job: completed, pending again, dead or cancelled.
 
-    A run that was interrupted, or whose exit code is in `defer_on`, is not counted as an attempt.
+    A run that was interrupted, or whose exit code is in `defer_on`, does not count as failed.
     """
     if ending.succeeded:
         return Verdict(State.COMPLETED, 0, claim.due_ms, None)
@@ -40,7 +40,9 @@ def judge(claim: Claim, ending: Ending, backoff: Backoff, *, now_ms: int) -> Ver
     exited = ending.exit_code if ending.outcome is Outcome.EXIT else None
     attempts = claim.attempts + 1
     delay_s = backoff_s(attempts, base=backoff.base, maximum=backoff.maximum, jitter=backoff.jitter)
-    next_run_at_ms = now_ms + math.ceil(delay_s * 1000)  # never early
+    next_run_at_ms = now_ms + math.ceil(
+        delay_s * 1000
+    )  # rounded up, so that the retry is never early
     if exited in (claim.options.defer_on or ()):
         return Verdict(State.PENDING, 0, next_run_at_ms, error)
     if exited in (claim.options.no_retry_on or ()) or attempts >= claim.max_retries:

@@ -1,4 +1,4 @@
-"""For messages: shows a value that the user gave, and suggests the closest known word."""
+"""Parts of messages: a value from the user, escaped, and the closest known word."""
 
 from collections.abc import Iterable
 

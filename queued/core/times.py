@@ -34,7 +34,7 @@ def boot_ms() -> int:
 def boot_offset_ms() -> int:
     """Returns the wall clock less the time since boot, in ms; the same in each time namespace.
 
-    Reads again if the process was stopped between the two clocks.
+    Reads both clocks again if the process was suspended between the two reads.
     """
     while True:
         before_ms = boot_ms()
@@ -45,12 +45,12 @@ def boot_offset_ms() -> int:
 
 @lru_cache(maxsize=1)
 def _namespace_ms() -> int:
-    """How far the time namespace of this process sets the time since boot ahead."""
+    """Returns the ms that the time namespace of this process adds to the time since boot."""
     try:
         with open("/proc/self/timens_offsets", encoding="ascii") as file:
             offsets = [line.split() for line in file]
     except FileNotFoundError:
-        return 0  # Linux before 5.6, or one without time namespaces
+        return 0  # Linux before 5.6, or a kernel without time namespaces
     return sum(
         int(seconds) * 1000 + int(nanoseconds) // 1_000_000
         for clock, seconds, nanoseconds in offsets
@@ -76,7 +76,7 @@ def iso(ms: int) -> str:
 
 @lru_cache(maxsize=8)
 def _iso_second(seconds: int) -> str:
-    """Cached, because most times that are written lie in the last second."""
+    """Returns the part of `iso` up to the second; cached, because most times are in one second."""
     from datetime import UTC, datetime
 
     return datetime.fromtimestamp(seconds, UTC).isoformat()[:19]

@@ -1,1 +1,1 @@
-"""The only place with SQL and apsw: a `Store` and what is beside its file."""
+"""The database, and the files beside it. No other package contains SQL or imports apsw."""

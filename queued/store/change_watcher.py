@@ -1,8 +1,9 @@
 """Reports that the database may have changed, so that no process needs to poll it.
 
 inotify on the directory reports that a file was written; the file itself is never opened. The
-event comes while the writer still holds the write lock and before its commit can be seen. Each
-lock file has a watch of its own, so that opening and closing a file for reading causes no event.
+event arrives while the writer still holds the write lock, before its commit is visible. Each lock
+file has a separate watch for its close: a watch of the directory for
+closes would also report each close of the database.
 """
 
 import os
@@ -25,7 +26,7 @@ class FileChanges(NamedTuple):
 
 
 class ChangeWatcher:
-    """Events of the database's files. `fileno()` is readable when there may be something new."""
+    """Watches the files of a database. `fileno()` is readable when events are waiting."""
 
     def __init__(self, database: str) -> None:
         """Raises OSError where inotify is not available (limits, some network file systems)."""
@@ -48,8 +49,8 @@ class ChangeWatcher:
     def read(self) -> FileChanges:
         """Returns what happened since the last read.
 
-        It reads once, so that a process that writes to other files of the directory without end
-        cannot keep the caller; the rest is left for the next read.
+        Reads one buffer of events and leaves the rest for the next call, so that a process that
+        writes to the directory all the time cannot keep the caller in this function.
         """
         database = locks = False
         try:
@@ -74,7 +75,7 @@ class ChangeWatcher:
         return name.startswith(self._prefix) and name.endswith(SUFFIX)
 
     def _watch_lock(self, name: str) -> None:
-        """Watches for the end of the instance if the file is its lock: it alone has it writable."""
+        """Watches the file if it is a lock file: only its instance has that open for writing."""
         if self._is_lock(name):
             with suppress(OSError):  # the file is gone already, or is a symbolic link
                 path = os.path.join(self._directory, name)

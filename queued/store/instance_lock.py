@@ -1,4 +1,4 @@
-"""Liveness as a kernel lock: each instance holds a file beside the database locked while it lives.
+"""Lock files, by which an instance is known to live: each is locked until its instance ends.
 
 The lock belongs to the open file. Children inherit it through fork, commands do not; the kernel
 frees it when the last process of the instance has ended. Never derive liveness from a pid or from
@@ -51,7 +51,7 @@ def create_locked(path: str) -> int:
 
 
 def hold_for_runs(descriptor: int) -> int:
-    """Takes the second lock of a lock file that is held: the one that the runs inherit.
+    """Takes the second lock on the lock file, which the commands of all runs inherit.
 
     Returns its descriptor, which is read-only and has a high number, so that commands do not use
     the number for files of their own. The lock is free when every process that inherited it has
@@ -74,10 +74,10 @@ def runs_alive(descriptor: int) -> bool:
 
 
 def holders_of_runs_lock(database: str, instance: str) -> set[int]:
-    """Returns the pids of processes that hold the lock that the runs of this instance inherit.
+    """Returns the pids of processes that hold the second lock of this instance (`hold_for_runs`).
 
-    Only processes whose open files this user may read. Nothing is opened or asked of a file
-    system, which may hang.
+    Finds only processes whose open files this user may read. Reads /proc only, because access to
+    another file system may hang.
     """
     name = os.path.basename(path_of(database, instance))
     pattern = re.compile(rf".*/{re.escape(name)}(?: \(deleted\))?", re.DOTALL)
@@ -112,7 +112,7 @@ def open_lock(database: str, instance: str) -> int | None:
 
 
 def try_lock(descriptor: int, *, shared: bool = False) -> bool:
-    """Locks what `open_lock` returned; returns False if its instance holds the lock."""
+    """Locks the file that `open_lock` opened; returns False if its instance holds the lock."""
     try:
         fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -123,8 +123,8 @@ def try_lock(descriptor: int, *, shared: bool = False) -> bool:
 def is_alive(database: str, instance: str) -> bool:
     """Returns whether any process of the instance lives.
 
-    A lock file that is gone proves nothing, because it may have been deleted beside a living
-    instance.
+    A missing lock file does not show that the instance has ended, because the file of a living
+    instance may have been deleted.
     """
     descriptor = open_lock(database, instance)
     try:
@@ -135,7 +135,7 @@ def is_alive(database: str, instance: str) -> bool:
 
 
 def living(database: str) -> list[str]:
-    """Returns the ids of the instances that live on the database; does not read the database."""
+    """Returns the ids of the instances that serve the database; reads only their lock files."""
     directory, name = os.path.split(database)
     pattern = re.compile(rf"{re.escape(name)}\.({_ID.pattern}){re.escape(SUFFIX)}")
     found = [match[1] for entry in os.listdir(directory) if (match := pattern.fullmatch(entry))]
@@ -146,21 +146,21 @@ def living(database: str) -> list[str]:
 def holders_of_deleted(database: str) -> set[str]:
     """Returns the ids of instances whose lock file was deleted while they hold it.
 
-    Reads the open files of every process that this user may look into.
+    Reads the open files of every process for which this user has the permission.
     """
     pattern = re.compile(rf"{re.escape(database)}\.({_ID.pattern}){re.escape(SUFFIX)} \(deleted\)")
     return {holder.path[1] for holder in _holders(pattern, _INSTANCE_LOCK)}
 
 
 class _Holder(NamedTuple):
-    """A process that holds a lock, and the path of the locked file as the pattern has matched."""
+    """A process that holds a lock, and the match of the pattern with the locked file's path."""
 
     pid: int
     path: re.Match[str]
 
 
 def _holders(pattern: re.Pattern[str], lock: str) -> Iterator[_Holder]:
-    """Yields the processes that hold such a lock (see proc_locks(5)) on a file of that pattern."""
+    """Yields the processes that hold a lock of this kind (see proc_locks(5)) on a matching file."""
     own = str(os.getpid())  # a rescuer locks the files of dead instances
     for pid in filter(lambda name: name.isdecimal() and name != own, os.listdir("/proc")):
         try:
@@ -173,7 +173,7 @@ def _holders(pattern: re.Pattern[str], lock: str) -> Iterator[_Holder]:
 
 
 def _has_lock(pid: str, descriptor: str, lock: str) -> bool:
-    """Returns whether the open file has that lock; `is_alive` and others have shared ones on it."""
+    """Returns whether the open file has that lock, not a shared one as `is_alive` takes."""
     with open(f"/proc/{pid}/fdinfo/{descriptor}", encoding="ascii") as file:
         return any(line.split()[2:5] == lock.split() for line in file)
 
@@ -201,7 +201,7 @@ def _is_dead(descriptor: int | None, database: str, instance: str) -> bool:
 
 
 def remove(path: str) -> None:
-    """Deletes a lock file that is no longer needed; does nothing if it is gone already."""
+    """Deletes a lock file that is no longer needed; does nothing if the file does not exist."""
     try:
         os.unlink(path)
     except OSError as error:

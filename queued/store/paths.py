@@ -14,7 +14,7 @@ SYSTEM_CONF = "/etc/queuectl.conf"
 def conf_path(flag: str | None, environment: dict[str, str]) -> str | None:
     """Returns the first conf file of: --config, QUEUECTL_CONF, the user's own, the system's.
 
-    None: there is none. A file that was named must exist; the other two need not.
+    Returns None if there is none. A file named by one of the first two must exist.
     """
     named = flag or environment.get("QUEUECTL_CONF")
     if named:
@@ -43,13 +43,14 @@ def read_conf(path: str | None) -> dict[str, Value]:
 
 
 def database_path(configured: Value, environment: dict[str, str], *, serving: bool = False) -> str:
-    """Returns the one path of the database; `configured` is the setting, empty: the standard place.
+    """Returns the path of the database; an empty `configured` stands for the default path.
 
-    All links are resolved: SQLite keeps its side files beside the file that they lead to, and a
-    program that uses the database under another name must find the locks that are kept there.
+    All symbolic links are resolved, because SQLite keeps its side files beside the real file, and
+    every program must find the same lock files, whichever path it was given.
 
-    From here on queuectl of root has only the rights of the user whose directory the path leads
-    through; the service (`serving`) of root refuses such a path. Raises UsageError, DeniedError.
+    If the path leads through a directory of another user, `queuectl` run as root takes the rights
+    of that user until it exits, and a service run as root (`serving`) refuses the path. Raises
+    UsageError, DeniedError.
     """
     named = named_path(configured, environment)
     if serving:
@@ -67,7 +68,9 @@ def named_path(configured: Value, environment: dict[str, str]) -> str:
         raise UsageError(msg)
     path = os.path.expanduser(name or _standard(environment))
     if not os.path.isabs(path):
-        path = os.path.join(os.getcwd(), path)  # `..` behind a link is not for us to resolve
+        path = os.path.join(
+            os.getcwd(), path
+        )  # abspath would drop `link/..` without following the link
     try:
         path.encode()
     except UnicodeEncodeError:

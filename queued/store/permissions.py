@@ -1,11 +1,11 @@
-"""Owners and modes: which the files of a database must have, and which new files get.
+"""Checks the owners and modes of a database's files, and sets those of new files.
 
 A user who can write the database can run commands as the service's user, so files that other users
 can write are refused. The directory's mode tells two kinds of installation apart: private (0700,
 files 0600), and shared by a group (2770, files 0660) whose members trust each other.
 
-In a directory of another user root works with the rights of that user only: symbolic links,
-journals and devices that were planted there then lead to nothing that the user could not do alone.
+In a directory of another user, root works with the rights of that user only. Symbolic links,
+journals and devices in that directory then give access only to what the user may access anyway.
 """
 
 import os
@@ -20,7 +20,7 @@ _SHARED = stat.S_ISGID | stat.S_IWGRP
 _SIDES = ("", "-wal", "-shm", "-journal")
 _CAPABILITY_VERSION = 0x20080522
 _CAP_DAC_READ_SEARCH = 1 << 2
-_MOST_LINKS = 40  # as the kernel has it
+_MOST_LINKS = 40  # the value in the kernel's headers
 
 
 class Modes(NamedTuple):
@@ -40,7 +40,7 @@ def _shared(found: os.stat_result) -> bool:
 
 
 def make_directory(path: str) -> None:
-    """Makes a directory and what is missing above it; what exists is left as it is."""
+    """Makes a directory and its missing parents; existing ones are not changed."""
     if os.path.isdir(path):
         return
     above = os.path.dirname(path)
@@ -67,7 +67,7 @@ def _opened_directory(path: str) -> Iterator[int]:
 
 
 def make_file(path: str, flags: int) -> int:
-    """Makes a file with the mode that its directory asks for; returns its descriptor.
+    """Makes a file with the mode of `modes_in` its directory; returns its descriptor.
 
     Raises FileExistsError.
     """
@@ -79,9 +79,10 @@ def make_file(path: str, flags: int) -> int:
 def foreign_directory(path: str) -> str | None:
     """Returns the first directory on the way to `path` that does not belong to root.
 
-    `path` is absolute. None: all of them belong to root, or one is missing. Links are followed as
-    the kernel does, but not beyond that directory, whose owner decides what is in it. Raises
-    DeniedError for a link of another user in a directory of root, such as /tmp.
+    `path` is absolute. Returns None if all directories belong to root, or if one is missing.
+    Symbolic links are followed up to that directory and not inside it, because its owner can
+    change what is in it. Raises DeniedError for a symbolic link of another user in a directory of
+    root, such as /tmp.
     """
     at, ahead, links = "/", path.split("/")[::-1], 0
     while ahead and os.path.isdir(at):
@@ -103,21 +104,20 @@ def foreign_directory(path: str) -> str | None:
 
 
 def must_be_own(path: str) -> None:
-    """Raises DeniedError if root would serve what is on a way that another user controls."""
+    """Raises DeniedError for root if the path leads through a directory of another user."""
     if os.geteuid() == 0 and (directory := foreign_directory(path)) is not None:
         raise _not_ours(directory, os.stat(directory))
 
 
 def act_as_owner(path: str) -> None:
-    """Gives root, on a way that another user controls, the rights of that user.
+    """Takes the rights of the other user if root's path leads through a directory of that user.
 
-    Only the effective ids change. Root may still read every file, because parts of this program are
-    imported later, and perhaps from a place that is root's alone. Raises DeniedError if that is not
-    possible.
+    Only the effective ids change. The right to read every file stays, because modules that are
+    imported later may be readable by root only. Raises DeniedError if the ids cannot be changed.
     """
     if os.geteuid() != 0 or (directory := foreign_directory(path)) is None:
         return
-    import ctypes  # before the rights are gone that this may need
+    import ctypes  # before the change of ids, because the import may need root's rights
 
     found = os.stat(directory)
     name, group = _account(found)
@@ -127,7 +127,7 @@ def act_as_owner(path: str) -> None:
         os.seteuid(found.st_uid)
     except PermissionError:
         raise _not_ours(directory, found) from None
-    # CAP_DAC_READ_SEARCH, which the change has made ineffective.
+    # CAP_DAC_READ_SEARCH, which the change of ids removed from the effective set.
     libc = ctypes.CDLL(None)
     header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION, 0)
     sets = (ctypes.c_uint32 * 6)()  # effective, permitted, inheritable; twice, of 32 bits each
@@ -138,9 +138,9 @@ def act_as_owner(path: str) -> None:
 
 @contextmanager
 def acting_as_owner(path: str) -> Iterator[None]:
-    """Does the same for a file that the user has named, for a while.
+    """A context with the rights of `act_as_owner` for another path, which the user named.
 
-    Begins with the rights that the process was started with, also inside `act_as_owner`.
+    The rights of the process at its start are the basis, also after `act_as_owner`.
     """
     user, group, groups = os.geteuid(), os.getegid(), os.getgroups()
     if os.getuid() != 0:
@@ -184,7 +184,7 @@ def check_database(path: str, *, serving: bool = False) -> None:
     except OSError:
         return
     if not stat.S_ISDIR(above.st_mode):
-        return  # creating the database in it fails with the reason
+        return  # creating the database in it reports the error
     _check_directory(directory, above, serving=serving)
     for side in _SIDES:
         _check_file(f"{path}{side}", above, serving=serving)
@@ -207,7 +207,7 @@ def _check_file(path: str, directory: os.stat_result, *, serving: bool) -> None:
     except FileNotFoundError:
         return
     if not stat.S_ISREG(found.st_mode):
-        return  # opening it fails with the reason
+        return  # opening it reports the error
     if found.st_mode & stat.S_IWOTH:
         raise _denied(path, "everybody can write it", f"chmod o-w {path}")
     shared = _shared(directory) and found.st_gid == directory.st_gid
@@ -224,7 +224,7 @@ def _check_file(path: str, directory: os.stat_result, *, serving: bool) -> None:
 
 
 def must_not_be_read_only(path: str) -> None:
-    """Raises StorageError if the file system is read-only, so that no mode would help."""
+    """Raises StorageError if the file system is read-only: a change of modes does not help then."""
     if os.statvfs(path).f_flag & os.ST_RDONLY:
         reason = "its file system is read-only; see the kernel's log, and remount it"
         msg = f"cannot write {path}: {reason}"
@@ -232,7 +232,7 @@ def must_not_be_read_only(path: str) -> None:
 
 
 def _usable(path: str) -> bool:
-    """Returns true also if a side file is gone, or is there again: other processes come and go."""
+    """Returns whether a file may be written; true also if another process has just removed it."""
     allowed = os.R_OK | os.W_OK
     return _may(path, allowed) or not os.path.exists(path) or _may(path, allowed)
 
@@ -245,8 +245,8 @@ def open_conf(path: str) -> int:
     """Opens the conf file for reading; returns the descriptor.
 
     Raises DeniedError if a user other than its owner, or an owner that is neither this user nor
-    root, can write it. What is checked is the file that is open, because the path may have another
-    by then.
+    root, can write it. The check uses the open descriptor, because the path may name another file
+    meanwhile.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     found = os.fstat(descriptor)

@@ -40,7 +40,7 @@ class PruneStep(NamedTuple):
     removed: int
     after: int
     done: bool
-    oldest_ms: int | None  # the earliest end of the jobs that were read and not removed
+    oldest_ms: int | None  # the earliest time of an end, of the jobs that were read and not removed
 
 
 class Store(Protocol):
@@ -70,7 +70,7 @@ class Store(Protocol):
         ...
 
     def last_attempts(self, jobs: Sequence[Job]) -> dict[int, Attempt]:
-        """Returns the last run of each job by the job's row; a job that has not run has none."""
+        """Returns the last run of each job, by row number; without the jobs that have not run."""
         ...
 
     def list(self, wanted: JobFilter, *, limit: int | None = None) -> Iterator[Job]:
@@ -104,7 +104,7 @@ class Store(Protocol):
         ...
 
     def ended(self, state: State, *, queue: str | None, before_ms: int) -> int:
-        """Returns how many jobs of a queue (None: of all) ended in a final state before a time."""
+        """Counts the jobs of a queue (None: of all queues) that ended in `state` before a time."""
         ...
 
     def purge(self, state: State, *, queue: str | None, before_ms: int) -> Iterator[int]:
@@ -158,11 +158,11 @@ class Ledger(Protocol):
         ...
 
     def register(self, instance: Instance, *, now_ms: int) -> None:
-        """Adds the row of the instance if there is none, and forgets its workers."""
+        """Adds the row of the instance if there is none, and deletes the rows of its workers."""
         ...
 
     def unregister(self, instance: str) -> bool:
-        """Deletes the row of an instance without claims in force; returns whether it did."""
+        """Deletes the row of an instance if it has no claims in force; returns whether it did."""
         ...
 
     def instances(self) -> list[Instance]:
@@ -191,10 +191,10 @@ class Ledger(Protocol):
     def claim(
         self, instance: str, workers: Sequence[int], token: int, *, now_ms: int
     ) -> list[Claim]:
-        """Claims the first ready jobs, at most one for each of `workers`, in the order of both.
+        """Claims the first ready jobs, at most one for each of `workers`.
 
-        The claims have the tokens `token`, `token + 1` and so on. Of the claims of an instance, a
-        later one has the larger token.
+        The first job gets the first worker and `token`, the next one the next worker and
+        `token + 1`, and so on. Later claims of an instance must have larger tokens.
         """
         ...
 
@@ -215,9 +215,9 @@ class Ledger(Protocol):
         ...
 
     def release(self, key: Key, *, now_ms: int) -> bool:
-        """Undoes a claim that was never started; returns whether it was undone.
+        """Undoes a claim whose run has not started; returns whether it was undone.
 
-        It is not if a cancel was requested, or if the claim is not in force.
+        A claim is not undone if a cancel was requested, or if it is not in force.
         """
         ...
 
@@ -226,7 +226,7 @@ class Ledger(Protocol):
         ...
 
     def cancel_requests(self, instance: str) -> list[Key]:
-        """Returns the claims of the instance whose jobs a user wants to cancel."""
+        """Returns the claims of the instance for whose jobs a cancel was requested."""
         ...
 
     def prune(self, state: State, *, after: int, before_ms: int, limit: int) -> PruneStep:
@@ -253,7 +253,7 @@ class Ledger(Protocol):
         ...
 
     def backlog_bytes(self) -> int:
-        """Returns the bytes of the write-ahead log, which grows while a reader stays open."""
+        """Returns the size of the write-ahead log, which grows while a read transaction is open."""
         ...
 
     def version(self) -> int:

@@ -1,4 +1,4 @@
-"""Waits while another process holds the database."""
+"""Waits while another process has locked the database."""
 
 import time
 from collections.abc import Callable
@@ -16,11 +16,11 @@ _STUCK_S = 2.0  # after that, a single process holds the lock, and short sleeps 
 
 
 class BusyHandler:
-    """A busy handler of SQLite that sleeps for a random short time, so that no process starves.
+    """A busy handler of SQLite, which sleeps for a short random time before each new try.
 
-    A process that has waited long tries more often, until it gets the lock. `limit_s` is how long
-    one statement may wait (None: for ever). `on_wait` is called before each sleep with the seconds
-    waited so far.
+    A process that has waited long tries more often, so that no process waits for ever. `limit_s`
+    is the longest wait of one statement (None: no limit). `on_wait` is called before each sleep
+    with the seconds waited so far.
     """
 
     def __init__(
@@ -51,8 +51,8 @@ def retry_protocol_errors(call: Callable[[], T], busy_handler: Callable[[int], b
     """Calls `call` until it returns, as long as the busy handler waits; returns its result.
 
     If a process is stopped while it holds a lock of the WAL index, SQLite waits for 10 s without
-    calling the busy handler and raises ProtocolError. Each statement that begins to read can meet
-    it, and has done nothing then.
+    calling the busy handler and raises ProtocolError. Any statement that begins a read can raise
+    it, and has changed nothing then.
     """
     tries = 0
     while True:

@@ -32,7 +32,7 @@ _LAST = 2**63 - 1
 
 
 class DuplicateJobError(ConflictError):
-    """A job with this id exists. `index` is the job's place among those that were given."""
+    """A job with this id exists. `index` is the place of the new job in the list given."""
 
     def __init__(self, name: str, index: int) -> None:
         super().__init__(f"a job with the id {name!r} exists already; choose another")
@@ -40,7 +40,7 @@ class DuplicateJobError(ConflictError):
 
 
 class SqliteStore:
-    """A `Store` in one SQLite file, which is made if it is not there."""
+    """A `Store` in one SQLite file, which is created if it does not exist."""
 
     def __init__(self, path: str, busy_handler: BusyHandler | None = None) -> None:
         self._database = Database(path, busy_handler or BusyHandler(), upgrade.migrate)

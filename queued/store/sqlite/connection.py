@@ -1,4 +1,4 @@
-"""Opens the database file with the settings that the promises need; runs named statements on it.
+"""Opens the database file with the SQLite settings for durability; runs named statements on it.
 
 SQLite alone may open the file: closing any other descriptor to it would drop SQLite's locks.
 """
@@ -28,9 +28,9 @@ Row = tuple[Any, ...]  # of the types that its statement selects
 Upgrade = Callable[[apsw.Connection, str, BusyHandler], str | None]
 
 _SAFE_SQLITE = (3, 51, 3)  # before it, two connections that write and checkpoint may lose commits
-# No link that is put in the place of the file after its path was resolved is followed.
+# Symbolic links were resolved before. One that has replaced the file since then is refused.
 OPEN_FLAGS = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_NOFOLLOW
-_WAL_KEPT = 16 * 1024 * 1024  # what a checkpoint leaves of a WAL that once grew larger
+_WAL_KEPT = 16 * 1024 * 1024  # the size to which a checkpoint truncates a larger WAL
 
 
 class Database:
@@ -67,10 +67,10 @@ class Database:
     def _prepare(self) -> None:
         connection = self._connection
         self._schema, version = schema.latest(), schema.check(connection, self.path)
-        # The file may have been made by another user: no schema of theirs may do more than ours.
+        # The file may come from another user, whose schema must not be able to run functions.
         connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
         connection.config(apsw.SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0)
-        # Without it, STAT4 has every statement with bound values prepared again at each run.
+        # Without it, SQLite with STAT4 prepares each statement with bound values again at each run.
         connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
         self._make_durable(full=True)
         if version < self._schema or connection.pragma("journal_mode") != "wal":
@@ -154,10 +154,10 @@ class Database:
             raise DatabaseUnusableError(msg)
 
     def _must_be_in_place(self) -> None:
-        """Raises DatabaseUnusableError if commits would go to a file that the path lost.
+        """Raises DatabaseUnusableError if the path names another file than the open one.
 
-        The connection is then closed without a checkpoint, which would delete the WAL of the file
-        that has the path now.
+        The connection is then closed without a checkpoint, because that would delete the WAL of
+        the file that has the path now.
         """
         replaced = self._files.first_replaced()
         if replaced is not None:
@@ -169,7 +169,7 @@ class Database:
     def transaction(self, *, durable: bool = True) -> Iterator[None]:
         """Runs BEGIN IMMEDIATE and COMMIT; rolls back on any error, also of the commit.
 
-        Without `durable` it survives a crash of the service, but may be lost in a power cut.
+        Without `durable` the commit survives a crash of the service, but not always a power cut.
         """
         with self.named_errors():
             self._make_durable(full=durable)
@@ -198,7 +198,7 @@ class Database:
                     self._connection.execute("COMMIT")
 
     def named_errors(self) -> AbstractContextManager[None]:
-        """Does what the function of that name does, for this database."""
+        """Calls `error_names.named_errors` for this database."""
         return named_errors(self.path, self._connection)
 
     def close(self) -> None:
@@ -234,11 +234,11 @@ def close_untouched(connection: apsw.Connection, path: str) -> None:
 
 
 def _make(path: str, *, create: bool) -> None:
-    """Creates the file and its directory if they are missing; refuses what others can write.
+    """Creates the file and its directory if they are missing; refuses those that others can write.
 
-    Only here the file is opened without SQLite, so that it has the right mode from the beginning,
-    whatever the umask is. Closing the descriptor is harmless, because no lock is held yet. SQLite
-    gives its side files the owner and the mode of the database.
+    This is the only place where the file is opened without SQLite, so that its mode does not depend
+    on the umask. Closing the descriptor is harmless, because no lock is held yet. SQLite gives its
+    side files the owner and the mode of the database.
     """
     permissions.check_database(path)
     try:

@@ -16,7 +16,7 @@ class SqliteLedger:
     """A `Ledger` in one SQLite file."""
 
     def __init__(self, path: str, busy_handler: BusyHandler) -> None:
-        # The supervisor's process has made it, so that a dispatcher finds it or must not make one.
+        # The supervisor's process has made the database. If it is missing now, it was removed.
         self._database = Database(path, busy_handler, upgrade.migrate, create=False)
 
     def transaction(self, *, durable: bool = True) -> AbstractContextManager[None]:
@@ -225,7 +225,7 @@ def _closed(one: Settlement, now_ms: int) -> Values:
 
 
 def _claim(row: Row) -> Claim:
-    """Makes a claim of a row, whatever another program has written there: see `Claim.fault`."""
+    """Returns the claim of a row. A row that another program made invalid has a `Claim.fault`."""
     seq, runs, token, *texts, attempts, max_retries, due, worker, at = row
     options, fault = NO_OPTIONS, None
     try:

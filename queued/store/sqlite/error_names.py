@@ -1,4 +1,4 @@
-"""Names the errors of SQLite and the system: what is wrong, and what the operator can do."""
+"""Turns errors of SQLite and the system into messages: what is wrong, and what to do next."""
 
 import errno
 import os
@@ -21,9 +21,9 @@ from queued.store.sqlite import schema
 
 @contextmanager
 def named_errors(path: str, connection: apsw.Connection | None = None) -> Iterator[None]:
-    """Turns errors of SQLite and the system into ours, with what the operator can do.
+    """Raises errors of SQLite and the system as a QueuedError that says what to do next.
 
-    `connection` knows which error of the system was behind one of SQLite.
+    `connection` has the error of the system that caused an error of SQLite.
     """
     try:
         yield
@@ -52,7 +52,7 @@ _REFUSALS = {
 def _refused_by_system(
     error: Exception, path: str, connection: apsw.Connection | None
 ) -> StorageError | None:
-    """The error to raise if the system had a reason that has nothing to do with the database."""
+    """Returns the error to raise if the cause is the system and not the database, else None."""
     number = 0
     if isinstance(error, OSError):
         number = error.errno or 0
@@ -68,7 +68,7 @@ def _refused_by_system(
 
 
 def _refusal_now(directory: str) -> int:
-    """Returns the errno of a write in the directory, 0 if it succeeds; leaves no trace."""
+    """Tries to make an unnamed file in the directory; returns the errno, 0 for success."""
     try:
         if os.statvfs(directory).f_bavail == 0:
             return errno.ENOSPC
@@ -79,7 +79,7 @@ def _refusal_now(directory: str) -> int:
 
 
 def damaged(path: str, error: Exception) -> DatabaseUnusableError:
-    """Returns the error to raise if a row holds what no version of this program has written."""
+    """Returns the error to raise if a row has a value that no version of this program writes."""
     return DatabaseUnusableError(f"{path} is damaged ({_told(error)}); see: queuectl db check")
 
 
@@ -125,7 +125,7 @@ def _wrong(error: apsw.Error) -> str:
 def _forbidden(error: apsw.Error, path: str) -> bool:
     """Returns whether permissions forbid to write the file.
 
-    If they do not, SQLite refuses to write because of the version in the header.
+    If permissions allow it, SQLite refuses to write because of the version in the header.
     """
     if not isinstance(error, apsw.ReadOnlyError):
         return False

@@ -1,4 +1,4 @@
-"""Which files a connection has open, so that it notices when their paths name other files.
+"""The files that a connection has open, to detect that their paths name other files now.
 
 After the database or a side file was removed, replaced or unmounted, SQLite goes on writing to the
 files that it has open, and what it commits there is lost.
@@ -17,7 +17,7 @@ class OpenFiles:
     """The files of one connection."""
 
     def __init__(self, path: str) -> None:
-        """`path` is the database, an existing file that is opened next."""
+        """`path` is the database: an existing file, which the caller opens next."""
         self._expected = {path: _file_id(path)}
 
     def add_side_files(self, path: str) -> None:
@@ -26,7 +26,7 @@ class OpenFiles:
             self._expected[side] = _file_id(side)
 
     def first_replaced(self) -> str | None:
-        """Returns the first path that does not name the file that is open any more."""
+        """Returns the first path that no longer names the open file; None if all do."""
         for path, expected in self._expected.items():
             if _file_id(path) != expected:
                 return path

@@ -11,15 +11,15 @@ from queued.core.model import State
 from queued.store.protocols import PruneStep
 from queued.store.sqlite.connection import Database
 
-_PIECES = 100  # of output in one transaction: 6 MiB
+_PIECES = 100  # of output that one transaction deletes: 6 MiB
 _ATTEMPTS = 1000
 
 
 class Removal(NamedTuple):
-    """What one transaction has removed of the jobs that were given."""
+    """The number of jobs that one transaction has removed, of those that were given."""
 
     jobs: int
-    complete: bool  # all of them
+    complete: bool  # whether all jobs that were given were removed
 
 
 def walk(database: Database, state: State, *, after: int, before_ms: int, limit: int) -> PruneStep:
@@ -38,7 +38,7 @@ def walk(database: Database, state: State, *, after: int, before_ms: int, limit:
 
 
 def remove(database: Database, jobs: list[int]) -> Removal:
-    """Removes jobs up to the bounds of one transaction, in which it must run."""
+    """Removes jobs up to the bounds of one transaction. Must run inside a transaction."""
     room = _PIECES
     for gone, job in enumerate(jobs):
         room -= database.change("purge_output", job=job, limit=room)

@@ -1,4 +1,4 @@
-"""The schema of the database: its number, what marks a file as ours, and a check against both.
+"""The schema of the database: its number, the application id, and a check of a file.
 
 The schema is the sum of the numbered files in `migrations/`; the number of the last file that was
 applied is the file's `user_version`. This module only reads.
@@ -33,11 +33,11 @@ def statements(name: str) -> str:
 def check(connection: apsw.Connection, path: str) -> int:
     """Returns the schema number of the file, 0 for an empty one.
 
-    Raises DatabaseUnusableError if the file is newer or not ours. Everything is read in one
-    transaction, because a database that another process is just making would otherwise look like
-    a foreign one.
+    Raises DatabaseUnusableError if the file is newer or of another program. All reads are in one
+    transaction, because a database that another process is creating at the same time would
+    otherwise be taken for one of another program.
     """
-    connection.execute("BEGIN")  # no savepoint: going back to one hides the error of a bad disk
+    connection.execute("BEGIN")  # no savepoint, because a rollback to it would hide a disk error
     try:
         application = connection.pragma("application_id")
         version = int(connection.pragma("user_version"))
@@ -59,7 +59,7 @@ def check(connection: apsw.Connection, path: str) -> int:
 
 
 def is_intact(path: str) -> bool:
-    """Returns whether the schema is what its number says; for use after a statement has failed."""
+    """Returns whether the schema is that of its number; for use after a statement has failed."""
     try:
         connection = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READONLY)
         try:

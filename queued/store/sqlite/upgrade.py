@@ -1,7 +1,7 @@
 """Brings a database to the schema of this program, one numbered file at a time.
 
 All migrations that are missing run in one transaction together with the new number, so that an
-interrupted upgrade leaves the database as it was. Before it, a backup is made.
+interrupted upgrade leaves the database as it was. A backup is made before the transaction.
 """
 
 from collections.abc import Callable
@@ -36,7 +36,7 @@ def migrate(connection: apsw.Connection, path: str, busy_handler: Patient) -> st
 
 
 def _upgrade(connection: apsw.Connection, path: str, busy_handler: Patient) -> str | None:
-    """Runs under the write lock: of several processes, the first upgrades."""
+    """Upgrades under the write lock; does nothing if another process has upgraded meanwhile."""
     version = connection.pragma("user_version")
     names = schema.files()[version:]
     if not names:

@@ -1,8 +1,8 @@
 """Backup, restore and vacuum of a database.
 
-A backup appears under its name when it is complete, checked and on the disk. A restore is one
-transaction on the database itself, so that processes that have it open see the restored content. If
-SQLite cannot read the database, the restore replaces the file by another one, in one step.
+A backup gets its name when it is complete, checked and on the disk. A restore is one transaction on
+the database itself, so that processes that have it open see the restored content. If SQLite cannot
+read the database, the restore replaces the file by an atomic rename.
 """
 
 import os
@@ -34,13 +34,13 @@ class FileSizes(NamedTuple):
 def backup(path: str, target: str, busy_handler: Patient, *, replace: bool = False) -> int:
     """Writes a copy of the database as it is at one moment, while other processes write to it.
 
-    Returns its size in bytes. It needs no other file, and has the mode that its directory asks for.
+    Returns its size in bytes. The copy has no side files, and the mode of `modes_in` its directory.
     Raises ConflictError if `target` exists and may not be replaced.
     """
     with permissions.acting_as_owner(target):
         _check_target(path, target, replace=replace)
     with open_existing.opened(path, busy_handler) as source:
-        # In a transaction that has read, it opens no more files: it is used with other rights now.
+        # In a read transaction SQLite opens no more files, which it could not open as another user.
         source.execute("BEGIN")
         source.pragma("user_version")
         with permissions.acting_as_owner(target):
@@ -65,7 +65,7 @@ def _check_target(path: str, target: str, *, replace: bool) -> None:
 
 
 def _unfinished(path: str) -> bool:
-    """Returns whether commits are in the WAL only: it is in use, or the last user was killed."""
+    """Returns whether the file is in use, or its last process was killed: then a WAL is left."""
     return wal_bytes(path) > 0
 
 
@@ -93,7 +93,7 @@ def write(
 
 @contextmanager
 def _written(source: apsw.Connection, target: str, *, check: bool) -> Iterator[str]:
-    """Gives a complete copy beside `target`, to be renamed; syncs the directory at the end."""
+    """A complete copy beside `target`, which the caller renames; syncs the directory at the end."""
     directory = os.path.dirname(target)
     with named_errors(target), temporary_file.created(directory) as new:
         _fill(new, source, check=check)
@@ -118,13 +118,13 @@ def _fill(new: str, source: apsw.Connection, *, check: bool) -> None:
 
 
 def _copy(source: apsw.Connection, target: apsw.Connection) -> None:
-    """Copies all pages in one step: with more, each commit of another process would restart it."""
+    """Copies all pages in one step. Between steps, a commit of another process would restart it."""
     with target.backup("main", source, "main") as copying:
         copying.step(-1)
 
 
 def must_be_good(path: str) -> None:
-    """Raises DatabaseUnusableError if the file is damaged or not ours. No process may use it."""
+    """Raises DatabaseUnusableError if the file, which no process uses, is damaged or not ours."""
     with _reading(path) as connection:
         open_existing.must_be_ours(connection, path)
         found = str(connection.execute("PRAGMA integrity_check(1)").get)
@@ -140,7 +140,7 @@ def _reading(path: str) -> Iterator[apsw.Connection]:
 
     flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
     with named_errors(path):
-        with permissions.acting_as_owner(path):  # only until it is open
+        with permissions.acting_as_owner(path):  # until the file is open
             connection = apsw.Connection(f"file:{quote(path)}?mode=ro&immutable=1", flags=flags)
         try:
             yield connection
@@ -172,8 +172,8 @@ def restore(path: str, source: str, backup_path: str, busy_handler: Patient) -> 
 def _replace(path: str, source: apsw.Connection, backup_path: str) -> bool:
     """Replaces a file that SQLite cannot read by another file, in one step.
 
-    There is a file of that name at each moment; otherwise another process could create an empty
-    database and enqueue to it. The old WAL is moved away before, because SQLite would apply it to
+    The path names a file at every moment, because otherwise another process could create an empty
+    database and enqueue to it. The old WAL is moved away first, because SQLite would apply it to
     the new file.
     """
     there = os.path.exists(path)
@@ -199,7 +199,7 @@ def _keep(path: str, backup_path: str) -> None:
     """Gives the file a second name, or renames it if the file system has no hard links."""
     if _same(backup_path, path):
         return
-    _remove(backup_path)  # of the attempt to overwrite the database
+    _remove(backup_path)  # left by the failed attempt to overwrite the database
     try:
         os.link(path, backup_path)
     except OSError:
@@ -239,7 +239,7 @@ def _overwrite(path: str, source: str, backup_path: str, busy_handler: Patient) 
 
 
 def _must_not_be_foreign(connection: apsw.Connection, path: str) -> None:
-    """A database of ours may have any version: a restore is also the way back from an upgrade."""
+    """Raises DatabaseUnusableError for another program's file; accepts any schema of queued."""
     if connection.pragma("application_id") == schema.APPLICATION_ID:
         return
     if connection.execute("SELECT count(*) FROM sqlite_schema").get:

@@ -6,7 +6,7 @@ from queued.core.model import State
 from queued.store.sqlite import sql_loader
 from queued.store.sqlite.maintenance import open_existing
 
-_LIMIT = 1000  # so that the answer comes at once, however many jobs there are
+_LIMIT = 1000  # limits the time of the answer, however many jobs there are
 KINDS: dict[str, tuple[str, tuple[State | None, ...]]] = {
     "jobs": ("complete_jobs", (None,)),
     "live-jobs": ("complete_state", (State.PENDING, State.PROCESSING)),
@@ -20,7 +20,7 @@ def complete(path: str, kind: str, prefix: str, busy_handler: Callable[[int], bo
     """Returns printable words of `kind`, a key of KINDS, that begin with `prefix`.
 
     Of jobs in certain states only the newest thousand of each state are considered. Raises
-    QueuedError if the database is not there or not usable.
+    QueuedError if the database does not exist or cannot be used.
     """
     name, states = KINDS[kind]
     statement = sql_loader.load()[name]

@@ -10,7 +10,7 @@ from queued.store import instance_lock
 from queued.store.sqlite import schema, sql_loader
 from queued.store.sqlite.maintenance import open_existing
 
-_MOST = 20  # problems of one kind that are reported
+_MOST = 20  # the most problems of one kind that are reported
 
 
 class Report(NamedTuple):
@@ -23,7 +23,9 @@ class Report(NamedTuple):
 def check(path: str, busy_handler: Callable[[int], bool], *, full: bool) -> Report:
     """Checks one snapshot. `full` also compares indexes with tables, and checks references."""
     with open_existing.opened(path, busy_handler) as connection:
-        connection.execute("BEGIN")  # ends with the connection: a damaged file may refuse more
+        connection.execute(
+            "BEGIN"
+        )  # ends with the connection, because COMMIT may fail on a damaged file
         current = connection.pragma("user_version") == schema.latest()
         problems = [*_journal(connection), *_read(_pages(connection, full=full))]
         if current and not problems:

@@ -37,7 +37,7 @@ def must_be_ours(connection: apsw.Connection, path: str) -> None:
 def opened(
     path: str, busy_handler: Callable[[int], bool], *, refuse: Refuse = must_be_ours
 ) -> Iterator[apsw.Connection]:
-    """Gives a connection to a database of ours. Raises QueuedError and then has changed nothing."""
+    """A connection to an existing database of queued. Raises QueuedError without any change."""
     must_have_safe_sqlite()
     must_be_file(path)
     must_have_one_name(path)

@@ -1,8 +1,8 @@
-"""Temporary files for copies of a database: locked while in use, so that dead ones are recognised.
+"""Temporary files for copies of a database, locked while in use, so that stale ones are deleted.
 
 A process that is killed while it makes a copy cannot delete its file. The next copy that is made in
 the same directory deletes every such file whose lock is free. Names are random and never used
-again, so that a name always stands for the same file.
+again, so that a stale name never refers to a file in use.
 """
 
 import fcntl
@@ -15,12 +15,12 @@ from contextlib import contextmanager, suppress
 from queued.store import instance_lock, permissions
 
 _NAME = re.compile(r"\.queued-[0-9a-f]{16}\.new")
-_SIDES = ("-wal", "-shm", "-journal", "")  # the file itself last: it is the one that is locked
+_SIDES = ("-wal", "-shm", "-journal", "")  # the locked file itself is the last
 
 
 @contextmanager
 def created(directory: str) -> Iterator[str]:
-    """Creates an empty, locked file and gives its path; deletes it unless it was renamed.
+    """A context with the path of a new, locked file; deletes the file unless it was renamed.
 
     Raises OSError.
     """
@@ -38,7 +38,7 @@ def _create_locked(directory: str) -> tuple[str, int]:
         path = os.path.join(directory, f".queued-{os.urandom(8).hex()}.new")
         descriptor = permissions.make_file(path, os.O_RDWR)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
-        # Before it was locked another process may have taken it for a dead one.
+        # Before the lock was taken, another process may have deleted it as a stale one.
         if instance_lock.is_in_place(path, descriptor):
             return path, descriptor
         os.close(descriptor)
