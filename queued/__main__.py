@@ -34,7 +34,7 @@ from queued.store.sqlite.error_names import named_errors
 from queued.usage_errors import explain
 
 USAGE = """\
-Runs the jobs of a queue until it is told to stop.
+Runs the jobs of a queue until a signal or `queuectl worker stop` stops it.
 
 Usage:
   queued [--db PATH] [--config PATH] [--workers N] [--log-level LEVEL]
@@ -49,8 +49,8 @@ Options:
   --workers N          how many jobs run at the same time
   --log-level LEVEL    debug, info, warning or error
   --log-format FORMAT  json, console, or auto: console on a terminal
-  --background         leave the terminal once the workers are ready
-  --log-file PATH      where --background writes its log
+  --background         detach from the terminal when the workers are ready
+  --log-file PATH      the log file of a service with --background
   --check              check the conf file, the database and their permissions;
                        changes nothing
   --reload PID         reload the conf file of a service under systemd, and
@@ -63,7 +63,7 @@ Signals:
                        one, or the end of shutdown_grace, ends running jobs
   HUP                  read the conf file again and apply it; no job is
                        interrupted; a bad file is refused
-  USR1                 log a snapshot: what runs, what waits
+  USR1                 log the running jobs and the number of waiting jobs
   TTIN, TTOU           one worker more, one fewer, until the next HUP
   CHLD                 internal: a child has exited
 """

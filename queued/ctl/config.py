@@ -28,7 +28,7 @@ LIST = (
 Usage: queuectl config list [options]
 
 Lists every setting with its value and its source: flag, environment, stored (by
-`config set`), file or default. The first of these sources that has it wins.
+`config set`), file or default. The first source that gives the setting is used.
 
 Options:
 """
@@ -70,7 +70,7 @@ GET = (
     """\
 Usage: queuectl config get [options] KEY
 
-Prints the value of one setting as queuectl sees it here.
+Prints the value of one setting that applies to queuectl with this environment.
 
 Options:
 """
@@ -155,7 +155,7 @@ Options:
 """
     + COMMON
     + """
-Exit code 1: it was not stored.
+Exit code 1: the setting was not stored.
 
 Examples:
   queuectl config unset workers

@@ -25,7 +25,7 @@ CHECK = (
 Usage: queuectl db check [options]
 
 Checks the pages of the database, the counters of jobs, and that each running
-job belongs to a service. Services and queuectl can go on meanwhile.
+job belongs to a service. Services and queuectl can use the database meanwhile.
 
 Options:
   --full               also check all indexes and references (slower)
@@ -66,8 +66,8 @@ BACKUP = (
 Usage: queuectl db backup [options] [--] FILE
 
 Writes a copy of the database as it is at one moment; services go on meanwhile.
-FILE appears when the copy is complete, checked and on the disk. `queuectl db
-restore` puts it back.
+FILE is created when the copy is complete, checked and on the disk. `queuectl db
+restore` restores it.
 
 Options:
   --force              replace FILE if it exists and no program uses it
@@ -101,8 +101,8 @@ RESTORE = (
     """\
 Usage: queuectl db restore [options] [--] FILE
 
-Replaces the database by a backup. Stop all services first. FILE is checked, and
-the replaced database is kept under a name that is printed.
+Replaces the database by the backup FILE, after a check of FILE. Stop all
+services first. The replaced database is kept; its path is printed.
 
 Options:
 """
@@ -137,8 +137,8 @@ VACUUM = (
     """\
 Usage: queuectl db vacuum [options]
 
-Returns the space of deleted jobs to the disk. This needs as much free space as
-the database takes. Services may run: their jobs go on, and their writes wait.
+Returns the space of deleted jobs to the disk. This needs free space of the size
+of the database. Services may run: their jobs go on, and their writes wait.
 
 Options:
 """
@@ -168,7 +168,8 @@ STATS = (
     """\
 Usage: queuectl db stats [options]
 
-Prints the size of the database and of its parts. It counts all rows.
+Prints the sizes of the database and its parts, and counts all rows (slow if the
+database is large).
 
 Options:
 """

@@ -40,9 +40,9 @@ Usage:
   queuectl dlq retry [options] [--] JOBS...
   queuectl dlq retry [options] --all
 
-Makes dead jobs pending again, with all their runs ahead of them; the history of
-their attempts is kept. Cancelled jobs can be retried by name, too. If a job is
-neither dead nor cancelled, no job is retried.
+Makes dead jobs pending again, with no attempts counted; the history of their
+runs is kept. Cancelled jobs can be retried by name, too. If one of the jobs is
+neither dead nor cancelled, none is retried.
 
 Options:
   -a, --all            all dead jobs

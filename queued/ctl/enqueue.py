@@ -21,11 +21,12 @@ Usage:
 
 Adds a job and prints its id. A COMMAND of one word is a line for sh, with pipes
 and $VARS; several words are one program with exactly these arguments. One word
-that begins with { is a job in JSON, which takes the options up to --limit as
-fields. A single - reads JSON from standard input, a job a line, all or none.
+that begins with { is a job in JSON; its fields are the options up to --limit,
+without --here, such as max_retries; env and limits are objects. A single -
+reads one JSON job per line from standard input and adds all of them or none.
 
 Options:
-  --id ID              the job's name (a short unique one is generated)
+  --id ID              the id of the job (default: a generated one)
   -q, --queue QUEUE    the queue (default)
   -p, --priority N     jobs with a higher number start first (0)
   --run-at TIME        not before this time: 2026-01-31T12:00:00Z, local time
@@ -36,7 +37,7 @@ Retry options:
   --max-retries N      runs in all if each fails (3: one run and two retries)
   --backoff-base X     a retry waits X ** attempts seconds
   --backoff-max T      the longest wait before a retry
-  --backoff-jitter X   varies that wait by plus or minus this fraction
+  --backoff-jitter X   changes that wait at random by up to this fraction
   --no-retry-on CODES  exit codes after which the job is dead at once: 2,64
   --defer-on CODES     exit codes that mean "not now" and do not count as failed
 
@@ -46,11 +47,12 @@ Run options:
   --leave-children     do not stop processes that outlive the command
   --cwd DIR            the working directory
   --umask MASK         the file mode mask, for example 022
-  --here               the current working directory and file mode mask
+  --here               the current directory and file mode mask of queuectl;
+                       --cwd and --umask take precedence
   --nice N             the niceness
   --split              store standard output and standard error separately
   --output-limit N     the bytes of each stream that are kept
-  --env VAR            NAME=VALUE, or NAME with its value here; repeatable
+  --env VAR            NAME=VALUE, or NAME for its current value; repeatable
   --limit LIMIT        memory=512M, cpu=SECONDS, files=N or processes=N;
                        repeatable
   --wait               print the output until the job ends, and exit with its

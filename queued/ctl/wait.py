@@ -32,7 +32,7 @@ Options:
 """
     + COMMON
     + """
-Exit code 124: the time is over.
+Exit code 124: the time limit was reached.
 
 Examples:
   queuectl wait @last && echo completed

@@ -63,7 +63,7 @@ Usage: queuectl worker stop [options]
 
 Stops every service that runs on this database: running jobs may finish within
 the shutdown grace, and no new ones start. Waits until the services have ended.
-If none runs, there is nothing to do.
+If no service runs, the exit code is 0.
 
 Options:
   --no-wait            return at once
@@ -71,7 +71,7 @@ Options:
 """
     + COMMON
     + """
-Exit code 124: the time is over, and a service still runs.
+Exit code 124: the time limit was reached, and a service still runs.
 
 Examples:
   queuectl worker stop

@@ -7,9 +7,9 @@ from queued.service.log import EVENTS
 _HEAD = """\
 # Log events
 
-This page is made from the list in `queued/service/log.py`: do not edit it, run `make manual`.
+`make manual` writes this page from the list in `queued/service/log.py`; do not edit it.
 
-Each line of the service's log is one JSON object. These fields stand in every line, in this order:
+Each line of the service's log is one JSON object, which begins with these fields:
 
 | field | meaning |
 |---|---|
@@ -21,7 +21,7 @@ Each line of the service's log is one JSON object. These fields stand in every l
 | `pid` | the process that wrote the line |
 
 Other fields depend on the event, for example `job` and `attempt` for the events of a job. On a
-terminal the same events are shown as text; the setting `log_format` decides. Under systemd each
+terminal the events are shown as text by default; see the setting `log_format`. Under systemd each
 line has the journal's priority for its level, so that `journalctl -p warning -u queued` shows
 warnings and errors only.
 """

@@ -1,8 +1,8 @@
-"""The service's log: one JSON object a line on standard output, or readable text on a terminal.
+"""The service's log: one JSON object per line on standard output, or text on a terminal.
 
-All events are listed here, each with its meaning; their names are a noun and a past participle. A
-log that nothing reads does not stop the service: lines are dropped, and the next line that can be
-written is preceded by their number.
+`EVENTS` lists all events with their meanings; their names are a noun and a past participle. If no
+process reads the log, the service goes on and drops lines; the next line that can be written is
+preceded by their number.
 """
 
 import errno
@@ -28,8 +28,8 @@ EVENTS = {
     "service.stopped": "all children have exited; the last line of a service",
     "service.failed": "the service ends with an error; the last line of a service",
     "service.resized": "the number of workers was changed by a signal or a setting",
-    "service.described": "the answer to USR1: the supervisor's children",
-    "queue.described": "the answer to USR1: the number of jobs by state, and the running jobs",
+    "service.described": "USR1 was received: the children of the supervisor",
+    "queue.described": "USR1 was received: the number of jobs by state, and the running jobs",
     "reload.started": "HUP was received; the dispatcher reads the conf file again",
     "reload.finished": "the settings of the conf file are in force",
     "reload.not_recorded": "the file that `queued --reload` waits for could not be written",
@@ -38,28 +38,28 @@ EVENTS = {
     "child.started": "a worker or the dispatcher was forked",
     "child.exited": "a child exited with code 0",
     "child.died": "a child exited with an error or was killed by a signal",
-    "child.not_started": "a child could not be forked; tried again later",
+    "child.not_started": "a child could not be forked; the supervisor tries again later",
     "child.leftovers_killed": "processes that a dead worker left were killed",
     "child.leftovers_stay": "processes that a dead worker left cannot be killed; its job waits",
-    "worker.orphaned": "no supervisor or dispatcher is left; the worker ends its run and exits",
+    "worker.orphaned": "the supervisor or dispatcher is missing; the worker ends its run and exits",
     "worker.message_ignored": "a worker received a message about a run that has ended",
     "worker.faulty": "a worker sent an invalid message; it is killed and replaced",
-    "job.claimed": "a job was handed to a worker",
+    "job.claimed": "a job was assigned to a worker",
     "job.started": "a worker starts the command of a run",
-    "job.start_refused": "no process, memory or descriptor for a run; tried again",
+    "job.start_refused": "no process, memory or descriptor for a run; the worker tries again",
     "job.cgroup_failed": "no control group could be made for a run; the run starts without one",
-    "job.unkillable": "processes of a job may not be signalled; its worker waits for their end",
+    "job.unkillable": "the worker may not signal processes of its job; it waits until they end",
     "job.printed": "a line of a command's output; only with the setting log_output",
     "job.finished": "a run was recorded: its outcome, and the next state of its job",
     "job.claim_lost": "a result was dropped, because its claim is no longer in force",
     "jobs.pruned": "ended jobs that were older than their retention were removed",
-    "job.returned": "a worker did not start a job that it had been given; the job is ready again",
+    "job.returned": "a worker gave back a job that it had not started; the job is ready again",
     "settings.applied": "settings have changed; the new values are in force",
-    "settings.refused": "a stored setting is not valid; the value before it stays in force",
-    "clock.shifted": "the wall clock was set; waiting retries were moved along",
+    "settings.refused": "a stored setting is not valid; the previous value stays in force",
+    "clock.shifted": "the wall clock was set; the due times of retries were moved as well",
     "database.locked": "another program holds the write lock of the database",
     "database.wal_growing": "another program keeps a transaction open, so that the WAL grows",
-    "database.refused": "a transaction failed; it is tried again",
+    "database.refused": "a transaction failed; the dispatcher tries it again",
     "database.recovered": "a transaction succeeded after `database.refused`",
     "database.watch_missing": "inotify is not available; the database is read at intervals",
     "instance.not_rescued": "processes of a dead instance cannot be killed; its jobs wait",

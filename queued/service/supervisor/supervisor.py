@@ -5,7 +5,7 @@ It never opens the database, and blocks only in the wait of its event loop.
     TERM, INT    drain: running jobs finish; a second one, or the end of the grace, ends them
     HUP          reload: the dispatcher reads the conf file again and applies it
     USR1         log a snapshot
-    TTIN, TTOU   one worker more, one fewer
+    TTIN, TTOU   one worker more, one fewer, until the next HUP
 """
 
 import gc
