@@ -1,7 +1,7 @@
 """The hidden command `complete KIND [PREFIX]`: words from the database for a shell's completion.
 
-It prints one word a line, and nothing at all where the database cannot be read: a message would
-stand in the middle of the user's command line. It never makes, upgrades or writes a database.
+It prints one word per line, and nothing if the database cannot be read, because the shell would
+show a message inside the command line. It never creates, upgrades or writes a database.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What every command needs: the paths, the settings, the database and the names of jobs.
+"""The parts that all commands share: the paths, the settings, the database, the names of jobs.
 
 The database is opened when it is first used, so that `--help` and bad input never touch it.
 """

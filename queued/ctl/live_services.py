@@ -1,4 +1,4 @@
-"""Which services serve the database now, and the warning for users when none does."""
+"""Finds the services that serve the database now, and warns the user if there is none."""
 
 import math
 from typing import TYPE_CHECKING

@@ -76,7 +76,7 @@ def _counts_text(counts: dict[State, int]) -> str:
 
 
 def _remove(context: Context, state: State, queue: str | None, before_ms: int) -> int:
-    """Deletes in batches, with a pause as long as the batch took, so that other writers get in."""
+    """Deletes in batches, each followed by an equally long pause, so that others can write."""
     removed, began_s = 0, monotonic_s()
     for count in context.store.purge(state, queue=queue, before_ms=before_ms):
         removed += count

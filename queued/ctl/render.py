@@ -1,4 +1,4 @@
-"""How results are printed: JSON for programs, tables as wide as the terminal for people.
+"""Prints results: as JSON, or as tables in the width of the terminal.
 
 Control characters of commands, output and names are escaped, so that none reaches a terminal.
 """

@@ -39,7 +39,9 @@ class ClockShift:
         """Logs the shift: the transaction of the last check was committed."""
         if self._shift_ms:
             self._log.warning(
-                "clock.shifted", by_ms=self._shift_ms, action="waiting retries moved along"
+                "clock.shifted",
+                by_ms=self._shift_ms,
+                action="the due times of retries were moved as well",
             )
             self._shift_ms = 0
 

@@ -23,7 +23,7 @@ class CommitBackoff:
         self._count += 1
         if self._count == 1:
             self._log.error(
-                "database.refused", error=str(error), action="tried again until it works"
+                "database.refused", error=str(error), action="tried again until it succeeds"
             )
 
     def on_committed(self) -> None:

@@ -34,7 +34,7 @@ class ContentionMonitor:
                 "database.locked",
                 database=self._database,
                 waited_s=round(waited_s, 1),
-                action="end the program that holds it: lsof on the file names it",
+                action="end the program that holds it; `lsof FILE` lists it",
             )
 
     def on_committed(self, backlog_bytes: Callable[[], int], now_s: float) -> None:
@@ -54,5 +54,5 @@ class ContentionMonitor:
                 "database.wal_growing",
                 database=self._database,
                 wal_bytes=size,
-                action="end the program that keeps a transaction open: lsof on the file names it",
+                action="end the program that keeps a transaction open; `lsof FILE` lists it",
             )

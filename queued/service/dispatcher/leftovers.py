@@ -1,4 +1,4 @@
-"""Kills what is alive of a dead instance's runs: found by mark, session, lock and control group."""
+"""Kills leftover processes of a dead instance, found by mark, session, lock and control group."""
 
 from collections.abc import Iterable, Mapping
 from typing import Protocol
@@ -15,7 +15,7 @@ class RunsLock(Protocol):
     """The lock that the runs of a dead instance have inherited."""
 
     def is_held(self) -> bool:
-        """Returns whether any process holds it, in whatever container or of whatever user."""
+        """Returns whether any process holds it, also one of another container or user."""
         ...
 
     def holders(self) -> set[int]:
@@ -34,8 +34,8 @@ def kill_leftovers(  # noqa: PLR0913  each way to find them
 ) -> Killed:
     """Kills every process that a dead instance's commands left; removes empty control groups.
 
-    Processes that a finished job left on purpose (`leave_children`) stay. A process that has become
-    another user's, or that the kernel holds, may still be alive after `within_s`.
+    Processes that a finished job left on purpose (`leave_children`) stay. A process that now
+    belongs to another user, or hangs in a system call, may still be alive after `within_s`.
     """
     running = {_name(claim) for claim in claims}
     sessions = RunSessions(noted[c.key.token] for c in claims if c.key.token in noted)

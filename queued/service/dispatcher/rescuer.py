@@ -183,7 +183,7 @@ class Rescuer:
         return True
 
     def _refuse(self, instance: Instance, left: list[procfs.Process]) -> None:
-        """Puts the cleanup off: jobs of the instance may still be running; logs it once."""
+        """Postpones the cleanup, because jobs of the instance may still run; logs it once."""
         first = instance.id not in self._retry_at_s
         self._retry_at_s[instance.id] = times.monotonic_s() + _RETRY_S
         if first:
@@ -192,8 +192,8 @@ class Rescuer:
                 dead=instance.id,
                 pids=[process.pid for process in left],
                 lock=self._others.lock_path(instance),
-                action="end these processes: this service may not, or the kernel holds them. If "
-                "none is listed, another user's process or one of another container has the lock "
-                "file open; `fuser -v LOCK`, run as root outside of containers, names it. Tried "
-                "again every 5 s",
+                action="end these processes: the service lacks the permission, or they hang in a "
+                "system call. If none is listed, a process of another user or container has the "
+                "lock file open; `fuser -v LOCK`, run as root outside of containers, lists it. "
+                "Tried again every 5 s",
             )

@@ -1,7 +1,7 @@
 """Kills leftover processes: find, KILL, find again, until none is left.
 
-The caller gives the search. It is repeated because a process may fork just before it is killed, and
-because the kernel needs some time to end a process.
+The caller passes the search as a function. It is repeated because a process may fork just before it
+is killed, and because the kernel needs some time to end a process.
 """
 
 import signal
@@ -29,7 +29,7 @@ class Killed(NamedTuple):
     """The result of a kill."""
 
     signalled: int  # the number of processes that were sent KILL
-    left: list[Process]  # still alive: another user's, or held by the kernel
+    left: list[Process]  # still alive: owned by another user, or in a system call that hangs
     unseen: bool  # as the last search has found
 
     @property

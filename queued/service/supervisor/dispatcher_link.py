@@ -1,4 +1,4 @@
-"""The supervisor's channel to the dispatcher, and what each new dispatcher must be told.
+"""The supervisor's channel to the dispatcher, and the orders that each new dispatcher gets.
 
 Orders and deaths are kept until a dispatcher has carried them out, because the dispatcher that
 they were sent to may die before.
@@ -104,7 +104,7 @@ class DispatcherLink:
         self._unrecorded.append(replace(gone, pid=0, claims_before_s=times.monotonic_s()))
 
     def flush(self) -> None:
-        """Sends what the dispatcher had no room for; call it before each wait of the loop."""
+        """Sends the messages that did not fit before; call it before each wait of the loop."""
         if self.channel is not None:
             self.channel.flush_with(self._loop)
 

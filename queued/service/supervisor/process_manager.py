@@ -1,7 +1,7 @@
 """Starts, signals and reaps the children, and kills what dead workers left.
 
-The table of `children` knows which child lives and when the next is due; the supervisor decides
-what the children are to do.
+The table `children` records which children live and when the next start is due; the supervisor
+decides when children start, drain and end.
 """
 
 import os
@@ -21,7 +21,7 @@ from queued.service.supervisor.forking import Forker
 from queued.service.supervisor.orphan_reaper import OrphanReaper
 from queued.service.supervisor.watchdog import Watchdog
 
-_KILLING_S = 0.5  # the kernel may be slow to end a process
+_KILLING_S = 0.5  # the kernel may take long to end a process
 
 
 class EndedChild(NamedTuple):
@@ -134,7 +134,7 @@ class ProcessManager:
         killed = self._kill_leftovers(ended, log)
         new = ended[waited:]
         if not killed.complete and any(one.lost_run for one in new):
-            action = "end them as their owner; they may have become another user's"
+            action = "end them as their owner; they may belong to another user now"
             pids = [process.pid for process in killed.left]
             log.error("child.leftovers_stay", pids=pids, action=action)
         for one in new:

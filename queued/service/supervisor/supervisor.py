@@ -188,7 +188,7 @@ class Supervisor:
             case Stage.FINISHING:
                 self._dispatcher.finish()
             case Stage.ABANDONED:
-                self._log.warning("service.stopping", cause=cause, action="all is killed")
+                self._log.warning("service.stopping", cause=cause, action="kills all children")
                 self._processes.kill_all()
 
     def _log_exit(self) -> int:
@@ -227,7 +227,7 @@ class Supervisor:
             self._resize(0)
             self._log.info("reload.finished")
         else:
-            action = "mend it and reload again; the settings before stay in force"
+            action = "correct the file and reload again; the previous settings stay in force"
             self._log.error("reload.refused", error=answer.refused, action=action)
         self._dispatcher.on_reloaded(answer.number)
         self._write_reload(partial(self._reloads.end, answer.number, answer.refused))
@@ -239,7 +239,7 @@ class Supervisor:
         try:
             write()
         except OSError as error:
-            action = "make room in the runtime directory, and reload again"
+            action = "free space in the runtime directory, and reload again"
             self._log.error("reload.not_recorded", error=str(error), action=action)
 
     # Reports

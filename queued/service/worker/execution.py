@@ -1,4 +1,4 @@
-"""One run of one command: start, time limit, the kill ladder, and how it ended.
+"""One run of one command: its start, its time limit, its stop (TERM, then KILL), and its end.
 
 A run is over when its command has exited and no process that it started is alive. To stop a run,
 its processes get TERM (and CONT, because they may be stopped), then, after the grace, KILL until
@@ -20,10 +20,10 @@ from queued.service.worker import spawn
 from queued.service.worker.output_streams import OutputStreams
 from queued.service.worker.process_tree import ProcessTree
 
-_KILL_AGAIN_S = 0.02  # first wait while something still forks or is slow to die
+_KILL_AGAIN_S = 0.02  # first wait while a process still forks, or has not ended after KILL
 _KILL_AGAIN_MAX_S = 1.0
 _STUCK_S = 10.0
-_SPAWN_AGAIN_S = 0.1  # first wait when the system has no process or memory to give
+_SPAWN_AGAIN_S = 0.1  # first wait when the system refuses a process or memory
 _SPAWN_AGAIN_MAX_S = 5.0
 
 
@@ -55,7 +55,7 @@ class Execution:
     _reason: Outcome | None = None
     _error: str | None = None
     _kills = 0
-    _stuck_s = times.NEVER_S  # processes that are alive then are held by the kernel
+    _stuck_s = times.NEVER_S  # processes that are still alive then hang in a system call
     _refusal: int | None = None  # a pipe: see spawn.Started
     _never_ran = False  # the shell could not enter the directory, so the command did not run
     _started_ms: int
@@ -85,7 +85,7 @@ class Execution:
     # What the worker calls
 
     def tick(self, now_s: float) -> None:
-        """Does what is due: the start, the end of the time limit, or the next step of the kill."""
+        """Makes the due step: the start, the end of the time limit, or the next step of a stop."""
         match self.phase:
             case Phase.STARTING:
                 self._start(now_s)

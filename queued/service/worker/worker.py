@@ -83,7 +83,7 @@ class Worker:
 
     def run(self) -> int:
         """Works until it must exit. Returns the exit code: 0 if all its results are recorded."""
-        os.setsid()  # so that signals of a terminal reach no command that is being started
+        os.setsid()  # so that signals from a terminal do not reach a command during its start
         procfs.become_subreaper()
         descriptors.close_on_exec()
         self._loop.add(self._signals.fileno(), self._handle_signals)
@@ -238,7 +238,7 @@ class Worker:
             self._prefetch.drop(key)
 
     def _advance(self) -> None:
-        """Does what is due for the run, and begins the next once it is over."""
+        """Makes the due steps of the run, and begins the next run when it is over."""
         while self._execution is not None and self._step(self._execution, times.monotonic_s()):
             if self._signals.arrived:
                 self._handle_signals()
@@ -246,7 +246,7 @@ class Worker:
                 self._begin_run(run)
 
     def _step(self, execution: Execution, now_s: float) -> bool:
-        """Does what is due for the run; returns whether it is over."""
+        """Makes the due steps of the run; returns whether it is over."""
         if now_s >= execution.next_s:
             self._tick(execution, now_s)
         if execution.phase is Phase.OVER:
@@ -268,7 +268,7 @@ class Worker:
         return times.NEVER_S if execution.disowned else self._prefetch.give_back_at_s
 
     def _tick(self, execution: Execution, now_s: float) -> None:
-        """Has the run do what is due; logs once if it cannot be started or killed."""
+        """Makes the due steps of the run; logs once if it cannot be started or killed."""
         refused, unkillable = execution.refused, execution.unkillable
         starting = execution.phase is Phase.STARTING
         execution.tick(now_s)
@@ -278,7 +278,7 @@ class Worker:
             action = "tried again; raise the limits of processes, memory or descriptors"
             self._log.warning("job.start_refused", job=execution.run.id, action=action)
         if execution.unkillable and not unkillable:
-            action = "end what it left: it may be another user's by now, or the kernel holds it"
+            action = "end its processes: they belong to another user, or hang in a system call"
             self._log.warning("job.unkillable", job=execution.run.id, action=action)
             self._scoreboard.set_running(self._number, running=False)  # a stop does not wait for it
 
