@@ -120,7 +120,7 @@ SETTINGS = {
         Setting(
             "environment",
             str,
-            "what commands inherit of the service's environment: `inherit` all, or `clean`",
+            "what commands inherit of the service's environment: all, or a few variables",
             choices=("inherit", "clean"),
         ),
         Setting(
@@ -142,7 +142,7 @@ SETTINGS = {
         Setting(
             "log_format",
             str,
-            "`json`, `console` (text) or `auto` (text on a terminal, else JSON)",
+            "JSON or text (console); auto means text on a terminal, else JSON",
             choices=("auto", "json", "console"),
             stored=False,
         ),

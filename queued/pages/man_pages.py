@@ -19,15 +19,15 @@ from queued.pages.usage_text import Entry, Section, UsageText
 _ESCAPES = {"\\": "\\e", "-": "\\-", "'": "\\(aq", "`": "\\(ga", "^": "\\(ha", "~": "\\(ti"}
 _CONF_PROSE = """\
 The conf file holds the settings of `queued` and `queuectl`, in TOML: one line `key = value` for
-each setting. Texts stand in double quotes, durations are numbers of seconds, and a setting that is
-not in the file has its default.
+each setting. Text is in double quotes, durations are numbers of seconds, and a setting that is not
+in the file has its default.
 
-The value that counts is the first of: a flag of the command line, the environment variable that is
-named below, the value that `queuectl config set` stored in the database, the conf file, the
-default. `queuectl config list` shows each value and where it comes from.
+The sources in order of precedence are: a flag of the command line, the environment variable named
+below, the value that `queuectl config set` stored in the database, the conf file, the default.
+`queuectl config list` shows each value and its source.
 
-After a change, `systemctl reload queued` (or the signal HUP) has a running service read the file
-again. A file with an error is refused, and the service goes on with the old values.
+After a change, `systemctl reload queued` (or the signal HUP) makes a running service read the file
+again. A file with an error is refused, and the previous values stay in force.
 """
 _CONF_FILES = (
     Entry("$QUEUECTL_CONF", "the conf file, if this environment variable is set"),
