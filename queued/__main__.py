@@ -232,7 +232,10 @@ def _serve(database: str, origin: SettingsOrigin, settings: Settings, notify: Sd
         )
         supervisor = Supervisor(programs=programs, scoreboard=scoreboard, notify=notify)
     except OSError as error:
-        msg = f"the system refuses what a service needs: {error.strerror}; raise its limits"
+        msg = (
+            f"the system refuses what a service needs: {error.strerror}; "
+            "raise the limits of the service"
+        )
         raise StorageError(msg) from error
     else:
         return supervisor.run()

@@ -12,7 +12,10 @@ def check_kernel() -> None:
     try:
         refused = refused_calls()
     except OSError as error:
-        msg = f"the system refuses what a service needs: {error.strerror}; raise its limits"
+        msg = (
+            f"the system refuses what a service needs: {error.strerror}; "
+            "raise the limits of the service"
+        )
         raise StorageError(msg) from error
     if refused:
         msg = (

@@ -218,5 +218,5 @@ def test_a_start_without_descriptors_is_one_clear_line(tmp_path: Path) -> None:
             capture_output=True, text=True, check=False, timeout=20,
         )  # fmt: skip
         assert (done.returncode, done.stderr.count("\n")) == (74, 1)
-        assert "Too many open files; raise its limits" in done.stderr
+        assert "Too many open files; raise the limits of the service" in done.stderr
     assert {file.name for file in tmp_path.iterdir()} <= {"q.db", "q.db-wal", "q.db-shm"}
