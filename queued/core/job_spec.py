@@ -86,7 +86,7 @@ def stored_options(text: str) -> JobOptions:
         checked = {name: FIELDS[name].check(name, value) for name, value in given.items()}
         return JobOptions(**{name: _frozen(value) for name, value in checked.items()})
     except (AttributeError, KeyError, TypeError, UsageError) as error:
-        msg = f"options that queued has not stored: {error}"
+        msg = f"queued did not store these options: {error}"
         raise ValueError(msg) from None
 
 

@@ -60,7 +60,7 @@ def _setting_lines(key: str, source: Source, width: int) -> Iterator[str]:
     """Yields the lines of a setting; a long value is wrapped, because part of a path is useless."""
     margin = sum(column.width + 2 for column in CONFIG_COLUMNS[:-1])
     if width - margin < MIN_WIDTH:
-        margin = 2  # as `row_lines` indents a cell on its own line
+        margin = 2  # the indentation that `row_lines` gives a cell on its own line
     head, *rest = wrap(escaped(_value_text(source.value)), width - margin)
     yield from row_lines(CONFIG_COLUMNS, (key, source.origin, head), width)
     yield from (" " * margin + part for part in rest)
@@ -129,7 +129,7 @@ Examples:
 
 
 def set_(context: Context, arguments: Arguments) -> int:
-    """Stores a setting. Raises UsageError that names the range, and stores nothing."""
+    """Stores a setting. If the value is not valid, raises UsageError and stores nothing."""
     key = _stored_key(context, arguments)
     text = arguments.text("VALUE") or ""
     value = settings.parse(key, text)

@@ -28,7 +28,7 @@ _BUSY_NOTICE_S = 2.0
 
 
 class Context:
-    """The database and settings that one command uses; `creates`: it may make the database."""
+    """The database and settings of one command. `creates`: the command may make the database."""
 
     def __init__(
         self, arguments: Arguments, busy_limit_s: float = BUSY_LIMIT_S, *, creates: bool = False
@@ -64,7 +64,7 @@ class Context:
 
     @property
     def named_database(self) -> str:
-        """The same path with its links, for another program to resolve."""
+        """The path of the database with its symbolic links, which another program will resolve."""
         return paths.named_path(self._resolve({})["db_path"].value, self._environment)
 
     @cached_property
@@ -88,7 +88,7 @@ class Context:
         return BusyHandler(self._busy_limit_s, _BusyNotice())
 
     def sources(self) -> dict[str, settings.Source]:
-        """Returns every setting with its source; without a database none is stored."""
+        """Returns every setting with its source, which is not `stored` if there is no database."""
         return self._resolve(self.store.config() if self._creates or self.exists else {})
 
     def _resolve(self, stored: dict[str, str]) -> dict[str, settings.Source]:
@@ -105,7 +105,11 @@ class Context:
         return paths.read_conf(self.conf)
 
     def find(self, names: "Iterable[str]") -> list[int]:
-        """Returns the rows of the named jobs, each once. Raises before any job is changed."""
+        """Returns the row numbers of the named jobs, each once.
+
+        Raises NotFoundError or UsageError if a name does not stand for one job. The caller changes
+        jobs only after this, so that a wrong name changes none.
+        """
         return list(dict.fromkeys(self._find(name) for name in names))
 
     def _find(self, name: str) -> int:
@@ -121,7 +125,7 @@ class Context:
             return self._find_recent(name, int(recent[1] or 1))
 
     def _find_recent(self, name: str, count: int) -> int:
-        """Returns the row of the job that was added last, or `count - 1` jobs before it."""
+        """Returns the row number of the `count`-th newest job; the newest has the `count` 1."""
         jobs = list(self.store.list(JobFilter(reverse=True), limit=count))
         if len(jobs) < count:
             msg = f"no job {name}: there are only {len(jobs)}"

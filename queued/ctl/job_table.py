@@ -51,7 +51,7 @@ _SORT_KEYS: dict[str, Callable[[Job], int]] = {
 
 
 class Selection(NamedTuple):
-    """Which jobs to list; no labels means all states, `since_ms` is the earliest last change."""
+    """Which jobs to list. No labels: jobs in all states. `since_ms`: jobs changed since then."""
 
     labels: Sequence[Label]
     queue: str | None
@@ -65,7 +65,7 @@ class Selection(NamedTuple):
 def print_jobs(
     context: Context, arguments: Arguments, labels: Sequence[Label], columns: Sequence[str]
 ) -> int:
-    """Prints the jobs with one of the labels that the other options select."""
+    """Prints the jobs that have one of the labels and match the other options."""
     selection = _selection(arguments, labels)
     form = "json" if context.json else arguments.text("--output") or ""
     if form == "json":
@@ -120,7 +120,7 @@ def _selection(arguments: Arguments, labels: Sequence[Label]) -> Selection:
 
 
 def _matching(context: Context, wanted: Selection) -> Iterator[Job]:
-    """Yields the matching jobs; in memory are only those that have to be sorted."""
+    """Yields the matching jobs; keeps them in memory only if they must be sorted."""
     at_once = wanted.since_ms == 0 and wanted.sort == "enqueued"
     jobs = _merged(context, wanted, wanted.limit if at_once else None)
     if wanted.since_ms:
@@ -131,7 +131,7 @@ def _matching(context: Context, wanted: Selection) -> Iterator[Job]:
 
 
 def _records(context: Context, wanted: Selection) -> Iterator[dict[str, object]]:
-    """Yields the matching jobs as JSON objects; the last runs are read page by page."""
+    """Yields the matching jobs as JSON objects, each with the last run of the job."""
     jobs = _matching(context, wanted)
     while page := list(islice(jobs, _PAGE)):
         last = context.store.last_attempts(page)
@@ -192,10 +192,11 @@ def _room() -> int | None:
 
 
 def _screenful(context: Context, wanted: Selection, room: int) -> list[Job]:
-    """Returns the jobs that run or wait, then dead ones, the newest last; `room` at most.
+    """Returns at most `room` jobs: those that run, those that wait, then the newest dead ones.
 
-    Ended jobs get a third of the room at least. Completed ones are shown only if their state was
-    asked for, or if there is nothing else to show.
+    The jobs of each part are in the order of enqueueing. Ended jobs get a third of the room at
+    least. Completed ones are shown only if their state was asked for, or if there is nothing else
+    to show.
     """
     active = [label for label in wanted.labels if label not in _ENDED]
     ended = [label for label in wanted.labels if label in _ENDED]
@@ -217,7 +218,10 @@ def _some(
 
 
 def _rest(context: Context, wanted: Selection, shown: dict[Label, int]) -> str:
-    """Returns a line that counts the jobs beside those on the screen; empty if there are none."""
+    """Returns a line that counts the jobs that the table does not show; empty if it shows all.
+
+    With --queue or --since the line counts nothing and is never empty.
+    """
     if wanted.queue is not None or wanted.since_ms:
         return "… all that match: queuectl list --all, with the same options"
     counts = context.store.status(now_ms=wanted.now_ms).counts

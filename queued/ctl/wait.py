@@ -24,8 +24,8 @@ WAIT = (
 Usage: queuectl wait [options] [--] JOBS...
 
 Waits until jobs are completed, dead or cancelled. For one job the exit code is
-that of its command, 128 + N if signal N ended it, or 1 if it did not complete
-for another reason. For several jobs it is 1 if any did not complete.
+that of its command, 128 + N if signal N ended it, or 1 if the job ended in
+another way. For several jobs it is 1 if any did not complete.
 
 Options:
   --timeout T          stop waiting after T (seconds, or 500ms, 10m, 2h)
@@ -99,7 +99,7 @@ def _signal_code(name: str) -> int:
     """Returns 128 plus the number of a signal, as shells do."""
     import signal
 
-    base, _, above = name.partition("+")  # a real-time signal is SIGRTMIN+3
+    base, _, above = name.partition("+")  # a real-time signal has a name such as SIGRTMIN+3
     known = signal.Signals.__members__.get(base)
     return Exit.NO if known is None else 128 + known + int(above or 0)
 

@@ -17,8 +17,8 @@ from queued.ctl.__main__ import COMMANDS, usage_of
 from queued.pages import usage_text
 from queued.pages.usage_text import Option, UsageText
 
-# What the placeholder of a usage text stands for, where a shell can complete it: a kind of
-# `queuectl complete`, or one of `files`, `directories`, `commands` and the keys of LISTS.
+# The placeholders of usage texts that a shell can complete, each with the kind of its words: a kind
+# of `queuectl complete`, a key of LISTS, or `files`, `directories` or `commands`.
 KINDS = {
     "JOB": "jobs",
     "JOBS": "jobs",
@@ -32,7 +32,7 @@ KINDS = {
     "LEVEL": "levels",
     "FORMAT": "formats",
 }
-# The same placeholder in a command that takes only some of them.
+# The narrower kind that replaces a kind in a command that takes only some of its words.
 SPECIAL = {
     ("cancel", "jobs"): "live-jobs",
     ("dlq retry", "jobs"): "dead-jobs",

@@ -154,7 +154,7 @@ def _see(others: tuple[str, ...]) -> Iterator[str]:
 
 
 def _words(call: str) -> str:
-    """A synopsis: what is typed as it is in bold, what stands for something else in italics."""
+    """Returns a synopsis in roff, with the placeholders in italics and all other text in bold."""
     placeholder = r"(?<![\w-])[A-Z][A-Z_]+(?![\w-])"
     parts = re.split(f"({placeholder})", call)
     return "".join(
@@ -165,7 +165,7 @@ def _words(call: str) -> str:
 
 
 def _prose(text: str) -> str:
-    """Text in which what stands between backquotes is bold."""
+    """Returns a text in roff, with the parts between backquotes in bold."""
     parts = text.split("`")
     bold = len(parts) % 2 == 1
     shown = [f"\\fB{_text(p)}\\fR" if bold and i % 2 else _text(p) for i, p in enumerate(parts)]

@@ -26,7 +26,7 @@ def _text(stream: io.TextIOWrapper) -> str:
 
 @contextlib.contextmanager
 def _unfrozen() -> Iterator[None]:
-    """`main` leaves Python's memory as it suits a process that ends."""
+    """Enables the garbage collector again, which `main` disables because its process is short."""
     try:
         yield
     finally:
@@ -35,7 +35,7 @@ def _unfrozen() -> Iterator[None]:
 
 
 def run(words: Sequence[str], stdin: str = "") -> Done:
-    """Runs a command; its code, and what it printed."""
+    """Runs a command and returns its exit code and its output."""
     out, err = _stream(), _stream()
     with (
         _unfrozen(),
@@ -63,7 +63,7 @@ def _stdin(text: str) -> Iterator[None]:
 
 
 def check(words: Sequence[str], stdin: str = "", *, codes: frozenset[int] = DOCUMENTED) -> Done:
-    """Runs a command that may be refused, and must end as one should."""
+    """Runs a command; asserts that its exit code is documented and that an error has a message."""
     done = run(words, stdin)
     told = (words, done)
     assert done.code in codes, told

@@ -1,7 +1,8 @@
 """Real services under load while a seeded random process kills, stops and restarts all of them.
 
-The dice decide what is done, and the machine when: a seed gives the same pressure again, not the
-same run. At the end the queue is left to finish, and the checker says what was broken.
+The seed decides the random choices, but not how the actions interleave with the services, so that
+two runs with one seed are similar, but not the same. At the end the queue is left to finish, and
+the checker says what was broken.
 """
 
 import contextlib
@@ -31,7 +32,7 @@ _PAUSE_S = (0.005, 0.08)
 
 
 class Torture:
-    """The load, the harm and the readers, step by step in one process."""
+    """Enqueues jobs, reads their results and harms the services, in the steps of one process."""
 
     def __init__(self, directory: Path, seed: int) -> None:
         self._dice = random.Random(seed)
@@ -45,7 +46,8 @@ class Torture:
         self.services = TorturedServices(directory, self.queue, self._dice)
         self.done: Counter[str] = Counter()
         self._harm = Harm(self.services, self._dice, self.done)
-        # A process that we stopped may hold the lock that we wait for; a full disk ends, too.
+        # The store may wait for a lock that a stopped process holds. While it waits, `look_after`
+        # resumes the process, and empties a full disk, when the time of either is over.
         busy_handler = BusyHandler(on_wait=lambda _s: self._harm.look_after(time.monotonic()))
         self.queue.store = SqliteStore(self.queue.path, busy_handler)
         self._errors = directory / "enqueuers.log"
@@ -95,7 +97,7 @@ class Torture:
         return counts[Label.PENDING] + counts[Label.PROCESSING]
 
     def _move(self) -> None:
-        """Reads a job, and cancels it or retries it if it is dead or cancelled."""
+        """Reads a random job. Retries it if it is dead or cancelled, else cancels it sometimes."""
         jobs = list(self.queue.store.list(JobFilter(reverse=True), limit=80))
         if not jobs:
             return
@@ -132,7 +134,7 @@ class Torture:
         eventually(lambda: not self._end_enqueuers(), "the enqueuers end")
         self._harm.move_database()
 
-    # What keeps it going
+    # Start, upkeep and end of the services and the enqueuers
 
     def _start(self) -> None:
         self.services.start()

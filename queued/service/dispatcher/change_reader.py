@@ -26,13 +26,13 @@ class ChangeReader:
         self._instance = instance
         self._lock = lock
         self._lock_path = instance_lock.path_of(database, instance)
-        self._version: int | None = None  # when it read last
+        self._version: int | None = None  # the database's version at the last read
 
     def read(self, *, always: bool) -> DatabaseChanges | None:
         """Returns the changes; None if no other process has committed since, unless `always`.
 
-        Inside a transaction: it holds the write lock, so that no commit is missed. Raises
-        EvictedError if the lock file or the row of this instance was removed.
+        The caller has begun a transaction, which holds the write lock, so that no commit is missed.
+        Raises EvictedError if the lock file or the row of this instance was removed.
         """
         if not instance_lock.is_in_place(self._lock_path, self._lock):
             msg = f"the lock file {self._lock_path} was removed or replaced; the service ends"
@@ -53,5 +53,5 @@ class ChangeReader:
         )
 
     def on_refused(self) -> None:
-        """The transaction was rolled back: the changes that it read were not applied."""
+        """Makes the next `read` return the changes again, because the turn was rolled back."""
         self._version = None

@@ -14,8 +14,8 @@ class Tokens:
     def make(self, now_s: float, count: int = 1) -> int:
         """Returns the first of `count` consecutive tokens.
 
-        A token consists of the microseconds since boot, because the wall clock may be set back
-        between two tokens, and of random bits.
+        A token consists of the microseconds since boot and of random bits. It does not use the wall
+        clock, because that may be set back between two tokens.
         """
         token = int(now_s * 1_000_000) << _RANDOM_BITS
         first = max(self._last + 1, token | random.getrandbits(_RANDOM_BITS))

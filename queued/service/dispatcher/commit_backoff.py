@@ -1,4 +1,4 @@
-"""The delay before a turn that the database refused is repeated."""
+"""The delay before the dispatcher repeats a turn that the database refused."""
 
 import math
 

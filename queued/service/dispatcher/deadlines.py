@@ -1,4 +1,4 @@
-"""The times at which the dispatcher needs a turn without a message: a table of deadlines."""
+"""A table of the times at which the dispatcher makes a turn even if no message has come."""
 
 from queued.core import times
 

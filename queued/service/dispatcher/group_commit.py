@@ -1,7 +1,8 @@
 """Delays a turn by a few milliseconds, so that more results share its commit.
 
-No worker waits for the dispatcher while each has a prefetched run. A message other than a result,
-or a worker that has no prefetched run left, makes the turn due at once.
+The delay makes no worker idle, because a turn is delayed only while every worker has a prefetched
+run. A message other than a result, or a worker that has no prefetched run left, makes the turn due
+at once.
 """
 
 from collections.abc import Iterable
@@ -13,20 +14,20 @@ _DELAY_S = 0.005  # the longest delay of a result
 
 
 class GroupCommit:
-    """Estimates the claims that each worker has left, by its messages since the last turn."""
+    """Estimates how many claims each worker has left: one less for each message."""
 
     def __init__(self) -> None:
         self._left: dict[int, int] = {}
         self.not_before_s = 0.0  # 0: at once
 
     def on_committed(self, claims: ClaimTable, present: Iterable[int], now_s: float) -> None:
-        """Decides about the next turn, after one that left these claims."""
+        """Decides when the next turn is due. `claims` are those after the committed turn."""
         self._left = {worker: len(claims.of(worker)) for worker in present}
         all_busy = bool(self._left) and all(left > 1 for left in self._left.values())
         self.not_before_s = now_s + _DELAY_S if all_busy else 0.0
 
     def on_message(self, worker: int, message: Message) -> None:
-        """Counts a message of or about the worker."""
+        """Counts a message that the worker sent, or that another process sent about it."""
         left = self._left[worker] = self._left.get(worker, 0) - 1
         if left <= 1 or not isinstance(message, Result):
             self.not_before_s = 0.0

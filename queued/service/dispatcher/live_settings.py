@@ -33,9 +33,8 @@ class SettingsOrigin(NamedTuple):
 
         Raises QueuedError if the file is not valid, or names another database.
         """
-        conf = paths.conf_path(
-            self.conf_flag, self.environment
-        )  # it may not have existed at the start
+        # The path is looked up again, because the conf file may not have existed at the start.
+        conf = paths.conf_path(self.conf_flag, self.environment)
         again = self._replace(file=paths.read_conf(conf))
         if again.database() != self.database():
             msg = f"db_path is now {again.database()}: restart the service to move to it"
@@ -49,7 +48,7 @@ class LiveSettings:
     def __init__(
         self, origin: SettingsOrigin, settings: Settings, stored: dict[str, str], log: Log
     ) -> None:
-        """`settings` are those that the dispatcher before this one had applied."""
+        """`settings` are those of the start, or those that the previous dispatcher applied last."""
         self.origin = origin
         self.settings = settings
         self._stored = stored
@@ -71,11 +70,14 @@ class LiveSettings:
         self._resolve()
 
     def _resolve(self) -> bool:
-        """Applies all rows but those that are not valid: their settings keep their values."""
+        """Applies the valid rows; returns whether a setting has changed.
+
+        A setting whose row is not valid keeps its present value.
+        """
         refused = refused_rows(self._stored)
         for key, error in refused.items():
             if self._refused.get(key) != error:
-                action = f"queuectl config set {key} to a value that it takes"
+                action = f"set a valid value: queuectl config set {key} VALUE"
                 self._log.error("settings.refused", error=error, action=action)
         self._refused = refused
         good = {key: text for key, text in self._stored.items() if key not in refused}
@@ -89,7 +91,7 @@ class LiveSettings:
 
 
 def refused_rows(stored: dict[str, str]) -> dict[str, str]:
-    """Returns the error of each stored row whose setting does not take its value, by key."""
+    """Returns, by key, an error for each stored row whose value is not valid for its setting."""
     wrong = {}
     for key, text in stored.items():
         if key in SETTINGS and SETTINGS[key].stored:
