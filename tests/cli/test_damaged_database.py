@@ -81,24 +81,24 @@ def test_the_service_refuses_what_is_damaged(sound: bytes, tmp_path: Path) -> No
             assert path.read_bytes() == content
 
 
-def test_a_service_meets_damage_while_it_runs(sound: bytes, tmp_path: Path) -> None:
-    """The first job that it claims is not what a job may be."""
+def test_a_service_buries_a_job_whose_row_is_damaged(sound: bytes, tmp_path: Path) -> None:
     path = tmp_path / "queue.db"
     options = b'{"env": {"A": "1"}}'
     assert sound.count(options) == 1
     _lay(path, sound.replace(options, b'{"env": {"A": "1"}]'))
-    done = subprocess.run(
+    service = subprocess.Popen(
         [sys.executable, "-m", "queued", "--db", str(path), "--log-format", "json"],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        check=False,
-        timeout=30,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     )
-    assert done.returncode == 78
-    last = json.loads(done.stdout.splitlines()[-1])
-    assert last["event"] == "service.failed"
-    assert "is damaged" in str(last)
-    assert b"Traceback" not in done.stdout + done.stderr
+    assert service.stdout is not None
+    buried = next(line for line in service.stdout if b'"outcome":"spawn-error"' in line)
+    service.terminate()
+    out, err = service.communicate(timeout=30)
+    assert json.loads(buried)["state"] == "dead"
+    assert service.returncode == 0
+    assert b"Traceback" not in out + err
 
 
 def test_a_header_that_forbids_to_write_is_damage(sound: bytes, tmp_path: Path) -> None:

@@ -144,7 +144,7 @@ def two_services(scenario: KillScenario, defect: str) -> list[str]:
     over.touch()
     broken_promises = scenario.broken_promises()
     lost = [run for run in scenario.queue.attempts("job") if run.exit_code != 0]
-    return [*broken_promises, *("a run was lost and nobody died" for _ in lost)]
+    return [*broken_promises, *("a run was lost and no process died" for _ in lost)]
 
 
 def meets_a_foreign_row(scenario: KillScenario, defect: str) -> list[str]:
@@ -170,7 +170,7 @@ def stopped_without_its_lock_file(scenario: KillScenario, defect: str) -> list[s
     _looked(_serve(scenario, defect))
     ended = [run for run in scenario.queue.attempts("job") if run.ended_ms]
     over.touch()
-    return ["a run was lost and nobody died" for _ in ended]
+    return ["a run was lost and no process died" for _ in ended]
 
 
 def _queuectl(scenario: KillScenario, defect: str, path: str) -> int:
@@ -229,7 +229,7 @@ TABLE: list[tuple[str, Play, str]] = [
     ("all_instances_are_dead", two_services, "a run was lost and no process died"),
     ("uncounted_moves", fails_twice, "miscounted_labels"),
     ("any_lock_path", meets_a_foreign_row, "a row removed a file"),
-    ("deleted_lock_is_death", stopped_without_its_lock_file, "a run was lost and nobody died"),
+    ("deleted_lock_is_death", stopped_without_its_lock_file, "a run was lost and no process died"),
     ("any_journal_mode", taken_out_of_wal_mode, "acknowledged without WAL"),
     ("removed_files_unnoticed", moved_away, "serves a file without a name"),
     ("two_names_accepted", has_two_names, "two WALs of one file"),
