@@ -25,6 +25,7 @@ KINDS = {
     "QUEUE": "queues",
     "KEY": "settings",
     "STATE": "states",
+    "STATES": "states",
     "FILE": "files",
     "PATH": "files",
     "DIR": "directories",

@@ -25,7 +25,8 @@ def surroundings(tmp_path: Path) -> dict[str, str]:
         program.write_text(f'#!/bin/sh\nexec {sys.executable} -m {module} "$@"\n')
         program.chmod(0o755)
     path = f"{programs}:{os.environ['PATH']}"
-    return {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), "TMPDIR": str(temporary)}
+    inherited = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
+    return {**inherited, "PATH": path, "PYTHONPATH": str(ROOT), "TMPDIR": str(temporary)}
 
 
 def _left(surroundings: dict[str, str]) -> list[str]:

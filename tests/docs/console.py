@@ -76,7 +76,9 @@ class Session:
             program.write_text(f'#!/bin/sh\nexec {sys.executable} -P -m {module} "$@"\n')
             program.chmod(0o755)
         kept = {
-            k: v for k, v in os.environ.items() if not k.startswith(("QUEUE", "XDG", "JOURNAL"))
+            k: v
+            for k, v in os.environ.items()
+            if not k.startswith(("QUEUE", "XDG", "JOURNAL", "COLUMNS"))
         }
         database = self._home / ".local/state/queued/queue.db"  # as root's default is the system's
         self._shell = subprocess.Popen(
