@@ -3,10 +3,13 @@
 import fcntl
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import apsw
 import pytest
 
 from queued.core.errors import BusyError, ConflictError
@@ -15,9 +18,20 @@ from queued.store import instance_lock
 from queued.store.sqlite.busy_handler import BusyHandler
 from queued.store.sqlite.client_store import SqliteStore
 from queued.store.sqlite.maintenance import backup, integrity_check, temporary_file
+from tests.service import eventually
 from tests.store.engine import NOW
 
 PATIENT = BusyHandler(5)
+ENQUEUER = """
+import itertools, sys
+from queued.core.model import NewJob
+from queued.store.sqlite.busy_handler import BusyHandler
+from queued.store.sqlite.client_store import SqliteStore
+store = SqliteStore(sys.argv[1], BusyHandler(60))
+for n in itertools.count():
+    store.enqueue([NewJob("true", f"{sys.argv[2]}{n}")], max_retries=3, now_ms=1)
+    print(f"{sys.argv[2]}{n}", flush=True)
+"""
 
 
 @pytest.fixture
@@ -206,3 +220,31 @@ def test_a_service_that_starts_meanwhile_stops_a_restore(
     with pytest.raises(BusyError, match="1m8abcdefgh00"):
         backup.restore(path, copy, f"{path}.old", PATIENT)
     assert _names(path) == ["a", "b"]
+
+
+def test_no_acknowledged_job_is_lost_beside_restores(path: str, copy: str, tmp_path: Path) -> None:
+    """Each is in the database, or in the backup of a database that was overwritten."""
+    logs = [tmp_path / "x", tmp_path / "y"]
+    enqueuers = []
+    for log in logs:
+        with log.open("wb") as out:
+            words = [sys.executable, "-c", ENQUEUER, path, log.name]
+            enqueuers.append(subprocess.Popen(words, stdout=out))
+    eventually(lambda: all(log.read_text() for log in logs))
+    kept = [f"{path}.{n}" for n in range(20)]
+    for old in kept:
+        backup.restore(path, copy, old, PATIENT)
+    for enqueuer in enqueuers:
+        assert enqueuer.poll() is None, "it enqueues until now"
+        enqueuer.kill()
+        enqueuer.wait()
+    acknowledged = {name for log in logs for name in log.read_text().split("\n")[:-1]}
+    assert acknowledged <= {name for file in (path, *kept) for name in _names(file)}
+
+
+def test_a_database_that_is_not_in_wal_mode_is_restored(path: str, copy: str) -> None:
+    connection = apsw.Connection(path)
+    assert connection.execute("PRAGMA journal_mode = DELETE").get == "delete"
+    connection.close()
+    assert backup.restore(path, copy, f"{path}.old", PATIENT)
+    assert (_names(path), _names(f"{path}.old")) == (["a"], ["a", "b"])

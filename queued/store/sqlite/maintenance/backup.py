@@ -8,7 +8,7 @@ read the database, the restore replaces the file by an atomic rename.
 import os
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import NamedTuple
 
 import apsw
@@ -228,14 +228,27 @@ def must_be_idle(path: str) -> None:
 
 
 def _overwrite(path: str, source: str, backup_path: str, busy_handler: Patient) -> None:
-    """Overwrites all pages in one transaction, so that a crash leaves the old or the new ones."""
-    with open_existing.opened(path, busy_handler, refuse=_must_not_be_foreign) as target:
-        write(target, backup_path, check=False)
+    """Overwrites all pages in one transaction, so that a crash leaves the old or the new ones.
+
+    The backup is made under the write lock: it has every commit that the restore overwrites.
+    """
+    with (
+        _opened_to_overwrite(path, busy_handler) as target,
+        _opened_to_overwrite(path, busy_handler) as old,
+    ):
+        target.execute("PRAGMA journal_mode = WAL")  # in other modes `old` could not read below
         with _reading(source) as connection, target.backup("main", connection, "main") as copying:
             copying.step(1)  # takes the write lock, so that an instance that starts now waits
             must_be_idle(path)
+            write(old, backup_path, check=False)
             copying.step(-1)
         target.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+
+def _opened_to_overwrite(
+    path: str, busy_handler: Patient
+) -> AbstractContextManager[apsw.Connection]:
+    return open_existing.opened(path, busy_handler, refuse=_must_not_be_foreign)
 
 
 def _must_not_be_foreign(connection: apsw.Connection, path: str) -> None:
