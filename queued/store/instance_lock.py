@@ -39,6 +39,15 @@ def path_of(database: str, instance: str) -> str:
     return f"{database}.{instance}{SUFFIX}"
 
 
+def database_of(path: str) -> str | None:
+    """Returns the database to which a lock file of this name belongs; None if it is no such name.
+
+    The inverse of `path_of`; looks at no file.
+    """
+    database, _, instance = path.removesuffix(SUFFIX).rpartition(".")
+    return database if path.endswith(SUFFIX) and _ID.fullmatch(instance) else None
+
+
 def create_locked(path: str) -> int:
     """Creates and locks the file; returns its descriptor. Raises StorageError."""
     try:

@@ -95,3 +95,23 @@ def test_the_database_of_another_queue_is_not_replaced(
     assert _ids(queuectl, "--db", str(backup)) == ["theirs"]
     queuectl.ok("db", "backup", "--force", str(backup))
     assert _ids(queuectl, "--db", str(backup)) == ["a"]
+
+
+@pytest.mark.parametrize("side", ["-wal", "-shm", "-journal", ".1m8abcdefgh00.lock"])
+def test_no_file_of_a_database_is_a_target(queuectl: Program, backup: Path, side: str) -> None:
+    """Whether it is there or not: SQLite, or a service, would take the backup for its own file."""
+    queuectl.add("a")
+    other = SqliteStore(str(backup))
+    other.enqueue([NewJob("true", "theirs")], max_retries=3, now_ms=0)
+    target = Path(f"{backup}{side}")
+    for _ in range(2):
+        before = target.read_bytes() if target.exists() else None
+        done = queuectl("db", "backup", "--force", str(target))
+        told = f"queuectl: {target} is the name of a file that belongs to {backup}; choose another"
+        assert (done.code, done.out, done.err) == (2, "", f"{told} name\n")
+        assert (target.read_bytes() if target.exists() else None) == before
+        target.touch()
+    other.close()
+    assert _ids(queuectl, "--db", str(backup)) == ["theirs"]
+    free = backup.with_name(f"free{side}")
+    queuectl.ok("db", "backup", str(free))

@@ -49,6 +49,9 @@ def backup(path: str, target: str, busy_handler: Patient, *, replace: bool = Fal
 
 
 def _check_target(path: str, target: str, *, replace: bool) -> None:
+    if (database := _database_of(target)) is not None:
+        msg = f"{target} is the name of a file that belongs to {database}; choose another name"
+        raise UsageError(msg)
     if not os.path.lexists(target):
         return
     if not stat.S_ISREG(os.lstat(target).st_mode):
@@ -62,6 +65,14 @@ def _check_target(path: str, target: str, *, replace: bool) -> None:
     if instance_lock.living(target) or _unfinished(target):
         msg = f"{target} is a database in use, or has a {target}-wal; choose another name"
         raise BusyError(msg)
+
+
+def _database_of(path: str) -> str | None:
+    """Returns the database that a file of this name, a side file or a lock, would belong to."""
+    databases = [path.removesuffix(side) for side in _SIDES if path.endswith(side)]
+    if (locked := instance_lock.database_of(path)) is not None:
+        databases.append(locked)
+    return next(filter(os.path.exists, databases), None)
 
 
 def _unfinished(path: str) -> bool:
