@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from queued.core.errors import DeniedError, StorageError
+from queued.core.errors import ConfigError, DeniedError, QueuedError, StorageError
 
 _SHARED = stat.S_ISGID | stat.S_IWGRP
 _SIDES = ("", "-wal", "-shm", "-journal")
@@ -244,14 +244,16 @@ def _may(path: str, allowed: int) -> bool:
 def open_conf(path: str) -> int:
     """Opens the conf file for reading; returns the descriptor.
 
-    Raises DeniedError if a user other than its owner, or an owner that is neither this user nor
-    root, can write it. The check uses the open descriptor, because the path may name another file
-    meanwhile.
+    Raises ConfigError if it is a FIFO, a device or a socket. Raises DeniedError if a user other
+    than its owner, or an owner that is neither this user nor root, can write it. The check uses the
+    open descriptor, because the path may name another file meanwhile.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     found = os.fstat(descriptor)
-    error = None
-    if found.st_mode & (stat.S_IWOTH | stat.S_IWGRP):
+    error: QueuedError | None = None
+    if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):
+        error = ConfigError(f"cannot read {path}: it is not a regular file")
+    elif found.st_mode & (stat.S_IWOTH | stat.S_IWGRP):
         error = _denied(path, "others than its owner can write it", f"chmod go-w {path}")
     elif found.st_uid not in (0, os.geteuid()):
         error = _not_ours(path, found)

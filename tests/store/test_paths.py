@@ -118,3 +118,14 @@ def test_a_conf_file_that_is_not_there_is_named(tmp_path: Path) -> None:
         paths.read_conf(str(tmp_path / "x.conf"))
     with pytest.raises(ConfigError, match="cannot read .*: Is a directory"):
         paths.read_conf(str(tmp_path))
+
+
+def test_a_conf_file_that_is_a_fifo_is_refused(tmp_path: Path) -> None:
+    """Whether a program has it open for writing or not."""
+    fifo = tmp_path / "x.conf"
+    os.mkfifo(fifo, 0o600)
+    for flags in (os.O_RDONLY | os.O_NONBLOCK, os.O_RDWR):
+        other = os.open(fifo, flags)
+        with pytest.raises(ConfigError, match=f"^cannot read {fifo}: it is not a regular file$"):
+            paths.read_conf(str(fifo))
+        os.close(other)
