@@ -54,7 +54,11 @@ def start(context: Context, arguments: Arguments) -> int:
     words += ["--background"] if arguments.flag("--background") else []
     if context.json:
         os.environ["QUEUECTL_LOG_FORMAT"] = "json"
-    os.execv(sys.executable, words)  # noqa: S606  no shell is needed
+    try:
+        os.execv(sys.executable, words)  # noqa: S606  no shell is needed
+    except OSError as error:
+        error.filename = sys.executable
+        raise
 
 
 STOP = (

@@ -144,3 +144,13 @@ def test_start_becomes_queued(
         *(sys.executable, sys.executable, "-P", "-m", "queued", "--db", str(tmp_path / "q.db")),
         *("--config", str(conf), "--workers", "3", "--background"),
     ]
+
+
+def test_a_python_that_cannot_be_executed_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    python = tmp_path / "python"
+    python.touch(0o600)
+    monkeypatch.setattr(sys, "executable", str(python))
+    assert main(["worker", "start", "--db", str(tmp_path / "queue.db")]) == 77
+    assert capfd.readouterr().err == f"queuectl: {python}: Permission denied\n"
