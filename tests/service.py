@@ -56,7 +56,7 @@ class Queue:
     def __init__(self, directory: Path, path: str = "") -> None:
         self.directory = directory
         self.path = path or str(directory / "queue.db")
-        self.store = SqliteStore(self.path)
+        self.store = SqliteStore(os.path.realpath(self.path))
         self.services: list[Service] = []
 
     def serve(self, *flags: str, workers: int = 2, env: dict[str, str] | None = None) -> "Service":

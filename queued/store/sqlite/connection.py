@@ -270,7 +270,7 @@ def _must_not_be_removed(path: str, *, create: bool) -> None:
 
 
 def must_have_one_name(path: str) -> None:
-    """Raises DatabaseUnusableError for a file with several hard links.
+    """Raises DatabaseUnusableError for a file with several hard links, or mounted by itself.
 
     SQLite names the WAL after the path, so that two names of one file have two WALs, and what is
     committed to one of them is lost.
@@ -279,3 +279,21 @@ def must_have_one_name(path: str) -> None:
     if links > 1:
         msg = f"{path} has {links} names (hard links); keep one (see: find -samefile)"
         raise DatabaseUnusableError(msg)
+    if _mount_of(path) != _mount_of(os.path.dirname(os.path.realpath(path))):
+        msg = f"{path} is mounted by itself, without its -wal; mount its directory instead"
+        raise DatabaseUnusableError(msg)
+
+
+def _mount_of(path: str) -> bytes:
+    """Returns what names the mount that the path is in; nothing where /proc does not tell it.
+
+    Closing a descriptor of O_PATH does not drop the locks that this process has on the file.
+    """
+    descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    try:
+        with open(f"/proc/self/fdinfo/{descriptor}", "rb") as file:
+            return next((line for line in file if line.startswith(b"mnt_id:")), b"")
+    except FileNotFoundError:
+        return b""
+    finally:
+        os.close(descriptor)
