@@ -17,12 +17,20 @@ _WARN_AFTER_S = 2.0
 
 
 def live_instances(context: "Context") -> "list[Instance]":
-    """Returns the services of which at least one process lives."""
-    return [
-        instance
-        for instance in context.store.instances()
-        if instance_lock.is_alive(context.database, instance.id)
-    ]
+    """Returns the services that live; prints a warning for each of which that cannot be told.
+
+    The latter are among those that are returned.
+    """
+    return [instance for instance in context.store.instances() if _may_live(context, instance)]
+
+
+def _may_live(context: "Context", instance: "Instance") -> bool:
+    try:
+        return instance_lock.is_alive(context.database, instance.id)
+    except OSError as error:
+        told = f"queuectl: cannot tell whether {instance.id} (pid {instance.pid}) lives"
+        print_err(f"{told}: {error.filename}: {error.strerror}")
+        return True
 
 
 def warn_without_service(context: "Context") -> None:

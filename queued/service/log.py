@@ -62,7 +62,7 @@ EVENTS = {
     "database.refused": "a transaction failed; the dispatcher tries it again",
     "database.recovered": "a transaction succeeded after `database.refused`",
     "database.watch_missing": "inotify is not available; the database is read at intervals",
-    "instance.not_rescued": "processes of a dead instance cannot be killed; its jobs wait",
+    "instance.not_rescued": "a dead instance cannot be cleaned up; its jobs wait",
     "instance.rescued": "the processes of a dead instance were killed and its claims settled",
     "log.dropped": "lines before this one could not be written; `lines` is their number",
     "process.failed": "an internal error; the line has the traceback",

@@ -27,6 +27,7 @@ _NO_LOCK_FILE = frozenset({errno.ENOENT, errno.ELOOP, errno.ENXIO})
 _MAX_SLEEP_S = 0.1
 # As /proc/PID/fdinfo shows them.
 _INSTANCE_LOCK = "FLOCK ADVISORY WRITE"
+_SHARED_LOCK = "FLOCK ADVISORY READ"
 _RUNS_LOCK = "OFDLCK ADVISORY READ"
 _ID = re.compile("[0-9a-z]{1,64}")
 
@@ -88,9 +89,21 @@ def holders_of_runs_lock(database: str, instance: str) -> set[int]:
     Finds only processes whose open files this user may read. Reads /proc only, because access to
     another file system may hang.
     """
+    return _pids(database, instance, _RUNS_LOCK)
+
+
+def holders_of_shared_lock(database: str, instance: str) -> set[int]:
+    """Returns the pids of processes with a shared lock on the lock file of this instance.
+
+    Finds only processes whose open files this user may read.
+    """
+    return _pids(database, instance, _SHARED_LOCK)
+
+
+def _pids(database: str, instance: str, lock: str) -> set[int]:
     name = os.path.basename(path_of(database, instance))
     pattern = re.compile(rf".*/{re.escape(name)}(?: \(deleted\))?", re.DOTALL)
-    return {holder.pid for holder in _holders(pattern, _RUNS_LOCK)}
+    return {holder.pid for holder in _holders(pattern, lock)}
 
 
 def is_in_place(path: str, descriptor: int) -> bool:

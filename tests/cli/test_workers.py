@@ -154,3 +154,25 @@ def test_a_python_that_cannot_be_executed_is_named(
     monkeypatch.setattr(sys, "executable", str(python))
     assert main(["worker", "start", "--db", str(tmp_path / "queue.db")]) == 77
     assert capfd.readouterr().err == f"queuectl: {python}: Permission denied\n"
+
+
+def test_a_lock_file_that_cannot_be_opened_is_named(
+    queuectl: Program,
+    service: Service,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    path = instance_lock.path_of(str(queuectl.database), "dead")
+    plain = os.open
+
+    def refusing(name: str, *arguments: int, **how: int) -> int:
+        if name == path:
+            raise PermissionError(13, os.strerror(13), path)
+        return plain(name, *arguments, **how)
+
+    monkeypatch.setattr(os, "open", refusing)
+    assert main(["worker", "list", "--db", str(queuectl.database)]) == 0
+    out, err = capfd.readouterr()
+    assert ("alive: pid 4711" in out, "dead: pid 4711" in out) == (True, True)
+    told = f"queuectl: cannot tell whether dead (pid 4711) lives: {path}: Permission denied"
+    assert err == f"{told}\n"

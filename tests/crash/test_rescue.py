@@ -1,5 +1,6 @@
 """A rescue kills all processes of a dead instance before the jobs of that run again."""
 
+import errno
 import os
 import subprocess
 from collections.abc import Iterator
@@ -8,11 +9,14 @@ from unittest.mock import Mock
 
 import pytest
 
+from queued.core import times
+from queued.core.model import Instance
 from queued.core.settings import Settings
 from queued.service.dispatcher import leftovers
 from queued.service.dispatcher.rescuer import OtherInstances, Rescuer
 from queued.service.linux import procfs
 from queued.service.linux.killing import Found, Killed, kill_until_gone
+from queued.store import instance_lock
 from tests.service import Queue, eventually
 
 
@@ -63,3 +67,31 @@ def test_claims_that_another_service_has_rescued_are_not_rescued_again() -> None
     rescuer._retry_at_s = {"dead": 0.0}
     assert not rescuer.rescue(Settings())
     assert rescuer.next_s == float("inf")
+
+
+def test_a_lock_file_that_cannot_be_opened_stops_no_rescue_of_others(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed, log = instance_lock.path_of(queue.path, "closed"), Mock()
+    for name in ("closed", "dead"):
+        os.close(instance_lock.create_locked(instance_lock.path_of(queue.path, name)))
+    plain, now_s = os.open, times.monotonic_s()
+
+    def refusing(path: str, *arguments: int) -> int:
+        if path == closed:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return plain(path, *arguments)
+
+    monkeypatch.setattr(os, "open", refusing)
+    others = OtherInstances(queue.path, "own")
+    rescuer = Rescuer(Mock(), Mock(), None, others, log)
+    instances = [Instance(name, "host", 1, "1", 0, None) for name in ("closed", "dead")]
+    rescuer.registered = instances[:1]
+    for after_s in (0, 4, 6, 12):
+        monkeypatch.setattr(times, "monotonic_s", lambda after_s=after_s: now_s + after_s)
+        assert not rescuer.rescue(Settings())
+        assert len(log.error.mock_calls) == (after_s > 5)
+        assert now_s + after_s < rescuer.next_s <= now_s + after_s + 5
+    assert log.error.mock_calls[0].kwargs["lock"] == closed
+    assert "Permission denied" in log.error.mock_calls[0].kwargs["error"]
+    assert others.lock_dead(instances) == instances[1:]

@@ -1,11 +1,13 @@
 """After a kill of the whole service: processes of runs without descent and environment."""
 
+import fcntl
 import os
 import signal
 import sys
 
 import pytest
 
+from queued.store import instance_lock
 from tests.process.marked_sleep import MarkedSleep
 from tests.service import Queue, eventually
 
@@ -58,3 +60,19 @@ def test_a_run_in_another_pid_namespace_is_waited_for(queue: Queue, sleeper: Mar
     os.kill(pid, signal.SIGKILL)
     assert queue.wait(name).label == "completed"
     assert [run.outcome for run in queue.attempts(name)] == ["lost", "exit"]
+
+
+def test_a_shared_lock_on_the_file_of_a_dead_instance_is_logged(queue: Queue) -> None:
+    first = queue.serve(workers=1)
+    name = queue.add("[ $QUEUED_ATTEMPT -gt 1 ] || exec sleep 1000")
+    queue.wait(name, "processing")
+    lock = instance_lock.path_of(queue.path, first.instance)
+    with open(lock, "rb") as file:
+        first.kill_instance()
+        fcntl.flock(file, fcntl.LOCK_SH)
+        second = queue.serve(workers=1)
+        (said,) = eventually(lambda: second.logged("instance.not_rescued"))
+        assert (said["dead"], said["lock"], said["pids"]) == (first.instance, lock, [os.getpid()])
+        assert queue.wait(queue.add("true")).label == "completed"
+        assert queue.job(name).label == "processing"
+    assert queue.wait(name).label == "completed"

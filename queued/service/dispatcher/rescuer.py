@@ -33,6 +33,8 @@ class OtherInstances:
         self._database = database
         self._own = own
         self._files: dict[str, int | None] = {}
+        # Why it is not known of an instance whether it lives, by its id; as `lock_dead` found it.
+        self.undecided: dict[str, str] = {}
 
     def lock_dead(self, registered: list[Instance]) -> list[Instance]:
         """Locks the lock files of the dead instances among `registered` and returns these.
@@ -40,25 +42,47 @@ class OtherInstances:
         Among them are instances whose lock file is gone; see `holds_deleted_lock`.
         """
         others = {instance.id: instance for instance in registered if instance.id != self._own}
+        self.undecided = {}
         for name in self._files.keys() - others.keys():
             self._close(name)
         for name in others:
             if self._files.get(name) is None:
                 # Kept open, because watchers take the closing of a lock file for a death.
-                self._files[name] = instance_lock.open_lock(self._database, name)
-        return [instance for name, instance in others.items() if self._is_free(self._files[name])]
+                self._files[name] = self._open(name)
+        return [instance for name, instance in others.items() if self._is_dead(name)]
+
+    def _open(self, name: str) -> int | None:
+        try:
+            return instance_lock.open_lock(self._database, name)
+        except OSError as error:
+            self.undecided[name] = f"cannot open its lock file: {error.strerror}"
+            return None
+
+    def _is_dead(self, name: str) -> bool:
+        descriptor = self._files[name]
+        if name in self.undecided:
+            return False
+        if descriptor is None or instance_lock.try_lock(descriptor):
+            return True
+        if not instance_lock.try_lock(descriptor, shared=True):
+            return False
+        # No instance has the lock any more. Only the exclusive lock keeps other services away.
+        if instance_lock.try_lock(descriptor):
+            return True
+        self.undecided[name] = "it is dead, but another program has a shared lock on its lock file"
+        return False
+
+    def shared_lock_holders(self, name: str) -> list[int]:
+        """Returns the pids of processes that have a shared lock on the lock file; reads /proc."""
+        return sorted(instance_lock.holders_of_shared_lock(self._database, name))
 
     def holds_deleted_lock(self, instance: Instance) -> bool:
         """Returns whether the instance lives with a lock file that was deleted; reads /proc."""
         return instance.id in instance_lock.holders_of_deleted(self._database)
 
-    @staticmethod
-    def _is_free(descriptor: int | None) -> bool:
-        return descriptor is None or instance_lock.try_lock(descriptor)
-
-    def lock_path(self, instance: Instance) -> str:
+    def lock_path(self, instance: str) -> str:
         """Returns where the lock file of an instance is, or was."""
-        return f"{self._database}.{instance.id}{instance_lock.SUFFIX}"
+        return f"{self._database}.{instance}{instance_lock.SUFFIX}"
 
     def has_lock_file(self, instance: Instance) -> bool:
         """Returns whether the lock file of an instance was there, so that its lock is proof."""
@@ -119,11 +143,14 @@ class Rescuer:
         self._others = others
         self._log = log
         self._retry_at_s: dict[str, float] = {}  # of the instances that could not be cleaned up
+        self._undecided_at_s: dict[str, float] = {}  # when these are looked at again
+        self._undecided_logged: set[str] = set()
 
     def rescue(self, settings: Settings) -> bool:
         """Cleans up dead instances; returns whether one was cleaned up."""
         now_s = times.monotonic_s()
         dead = self._others.lock_dead(self.registered)
+        self._log_undecided(now_s)
         due = [instance for instance in dead if self._retry_at_s.get(instance.id, now_s) <= now_s]
         rescued = [instance for instance in due if self._clean_up(instance, settings)]
         self.registered = [other for other in self.registered if other not in rescued]
@@ -134,7 +161,29 @@ class Rescuer:
     @property
     def next_s(self) -> float:
         """Returns when an instance that could not be cleaned up is tried again."""
-        return min(self._retry_at_s.values(), default=times.NEVER_S)
+        tries = [*self._retry_at_s.values(), *self._undecided_at_s.values()]
+        return min(tries, default=times.NEVER_S)
+
+    def _log_undecided(self, now_s: float) -> None:
+        """Logs once why an instance is not known to be dead or alive, if that stays so for 5 s."""
+        undecided, before = self._others.undecided, self._undecided_at_s
+        self._undecided_logged &= undecided.keys()
+        self._undecided_at_s = {name: before.get(name, now_s + _RETRY_S) for name in undecided}
+        for name, reason in undecided.items():
+            if self._undecided_at_s[name] > now_s:
+                continue
+            self._undecided_at_s[name] = now_s + _RETRY_S
+            if name not in self._undecided_logged:
+                self._undecided_logged.add(name)
+                self._log.error(
+                    "instance.not_rescued",
+                    dead=name,
+                    error=reason,
+                    pids=self._others.shared_lock_holders(name),
+                    lock=self._others.lock_path(name),
+                    action="let this service read and write the lock file, and end the processes "
+                    "listed, which lock it. The jobs of the instance wait. Tried again every 5 s",
+                )
 
     def _clean_up(self, instance: Instance, settings: Settings) -> bool:
         """Settles the claims of an instance once no process of it lives; returns whether it did.
@@ -191,7 +240,7 @@ class Rescuer:
                 "instance.not_rescued",
                 dead=instance.id,
                 pids=[process.pid for process in left],
-                lock=self._others.lock_path(instance),
+                lock=self._others.lock_path(instance.id),
                 action="end these processes: the service lacks the permission, or they hang in a "
                 "system call. If none is listed, a process of another user or container has the "
                 "lock file open; `fuser -v LOCK`, run as root outside of containers, lists it. "
