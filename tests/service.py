@@ -19,6 +19,7 @@ from queued.store.sqlite.client_store import SqliteStore
 
 PATIENCE_S = 20.0
 DEBUG = ("--log-level", "debug")
+WATCHED = {"WATCHDOG_USEC": "600000000"}  # a service with a watchdog leaves a stopped child stopped
 T = TypeVar("T")
 
 

@@ -39,6 +39,7 @@ EVENTS = {
     "child.exited": "a child exited with code 0",
     "child.died": "a child exited with an error or was killed by a signal",
     "child.not_started": "a child could not be forked; the supervisor tries again later",
+    "child.continued": "another process had stopped a child (SIGSTOP); logged once for each child",
     "child.leftovers_killed": "processes that a dead worker left were killed",
     "child.leftovers_stay": "processes that a dead worker left cannot be killed; its job waits",
     "worker.orphaned": "the supervisor or dispatcher is missing; the worker ends its run and exits",

@@ -3,9 +3,9 @@
     python -m tests.crash.kill_points POINT VICTIM MARK queued|queuectl ARGUMENT...
 
 The product has no code for it: functions are wrapped before the program begins. VICTIM is `one`
-(the process that reaches the point), `all` (supervisor, dispatcher and workers), `pause` (SIGSTOP
-to that process) or `stop` (the service is told to stop at once). MARK is a file that is made when
-the point fires; a point fires only if MARK does not exist.
+(the process that reaches the point), `all` (supervisor, dispatcher and workers), `pause` (that
+process does nothing from then on) or `stop` (the service is told to stop at once). MARK is a file
+that is made when the point fires; a point fires only if MARK does not exist.
 """
 
 import importlib
@@ -183,7 +183,9 @@ def _trip(victim: str, mark: str) -> None:
         return
     if victim == "all":
         _kill_others()
-    os.kill(os.getpid(), signal.SIGSTOP if victim == "pause" else signal.SIGKILL)
+    while victim == "pause":
+        signal.pause()
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _kill_others() -> None:

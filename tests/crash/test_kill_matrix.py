@@ -4,7 +4,7 @@ import os
 import signal
 from itertools import pairwise
 
-from tests.service import Queue, alive, eventually
+from tests.service import WATCHED, Queue, alive, eventually
 
 SLOW = "echo $$ >> {0}.pids; echo start >> {0}; sleep {1}; echo end >> {0}"
 
@@ -66,7 +66,7 @@ def test_a_killed_dispatcher_harms_no_running_job(queue: Queue) -> None:
 
 
 def test_a_result_is_kept_while_there_is_no_dispatcher(queue: Queue) -> None:
-    service = queue.serve(workers=1)
+    service = queue.serve(workers=1, env=WATCHED)
     name = queue.add(slow(queue, 0.3) + "; echo printed")
     eventually(lambda: trace(queue) == ["start"])
     pid = service.child(0)

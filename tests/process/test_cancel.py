@@ -8,7 +8,7 @@ import pytest
 from queued.core import times
 from queued.core.model import State
 from tests.process.marked_sleep import MarkedSleep
-from tests.service import Queue, eventually
+from tests.service import WATCHED, Queue, eventually
 
 
 def cancel(queue: Queue, name: str) -> State | None:
@@ -102,7 +102,7 @@ def test_in_the_very_moment_of_its_end_one_of_the_two_wins(served: Queue, code: 
 def test_a_request_that_a_dead_dispatcher_did_not_see_is_obeyed_by_the_next(
     queue: Queue, sleeper: MarkedSleep
 ) -> None:
-    service = queue.serve(workers=1)
+    service = queue.serve(workers=1, env=WATCHED)
     name = queue.add(f"sleep {sleeper}", max_retries=5)
     running(queue, name, sleeper)
     dispatcher = service.child(0)

@@ -183,6 +183,16 @@ def test_time_goes_on_for_a_worker_that_a_job_has_stopped(
     assert queue.attempts(name)[0].outcome == "timeout"
 
 
+def test_a_dispatcher_that_a_job_has_stopped_goes_on(queue: Queue) -> None:
+    service = queue.serve(workers=1)
+    dispatcher = service.child(0)
+    for n in range(3):
+        name = queue.add(f"kill -STOP {dispatcher}; echo {n}")
+        assert queue.wait(name).label == "completed"
+    assert service.child(0) == dispatcher
+    assert len(service.logged("child.continued", child_pid=dispatcher)) == 1
+
+
 def test_a_stopped_worker_does_not_outlive_its_supervisor(queue: Queue) -> None:
     """It would hold the lock of the dead instance, so that no claim of it would be rescued."""
     service = queue.serve(workers=1)

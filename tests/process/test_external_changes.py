@@ -15,7 +15,7 @@ from queued.store import instance_lock
 from queued.store.sqlite.client_store import SqliteStore
 from tests.process.foreign_sql import sql
 from tests.process.marked_sleep import MarkedSleep
-from tests.service import Queue, Service, eventually
+from tests.service import WATCHED, Queue, Service, eventually
 
 # The kernel has no inotify instance left.
 UNWATCHED = """
@@ -56,7 +56,7 @@ sys.exit(main())
 
 def test_a_worker_ends_a_run_whose_claim_was_taken_away(queue: Queue, sleeper: MarkedSleep) -> None:
     """And takes the next one only then; the result of the lost run changes nothing."""
-    service = queue.serve(workers=1)
+    service = queue.serve(workers=1, env=WATCHED)
     command = f"trap '' TERM; sleep {sleeper}; sleep {sleeper}"
     name = queue.add(f"[ $QUEUED_ATTEMPT = 2 ] || {{ {command}; }}", kill_grace=0.3)
     eventually(sleeper.living)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.process.foreign_sql import sql
 from tests.process.marked_sleep import MarkedSleep
-from tests.service import Queue, eventually
+from tests.service import WATCHED, Queue, eventually
 
 MIB = 1 << 20
 
@@ -149,7 +149,7 @@ def test_a_worker_does_not_spin_while_the_dispatcher_is_busy(
     queue: Queue, sleeper: MarkedSleep
 ) -> None:
     """More output waits than may be unacknowledged, and no dispatcher reads it."""
-    service = queue.serve(workers=1)
+    service = queue.serve(workers=1, env=WATCHED)
     flood = f"head -c 5M /dev/zero; echo done > {queue.file('done')}; sleep {sleeper}"
     name = queue.add(flood, output_limit=8 * MIB)
     dispatcher, worker = service.child(0), service.child(1)
@@ -167,7 +167,7 @@ def test_a_worker_does_not_spin_while_the_dispatcher_is_busy(
 
 def test_a_command_waits_while_its_output_cannot_be_taken(queue: Queue) -> None:
     """The memory of a worker is bounded, however much output is to be kept."""
-    service = queue.serve(workers=1)
+    service = queue.serve(workers=1, env=WATCHED)
     dispatcher, worker = service.child(0), service.child(1)
     go, done = queue.file("go"), queue.file("done")
     wait = f"until [ -e {go} ]; do sleep 0.01; done"

@@ -10,7 +10,7 @@ import pytest
 
 from queued.store import instance_lock
 from tests.process.marked_sleep import MarkedSleep
-from tests.service import Queue, Service, eventually
+from tests.service import WATCHED, Queue, Service, eventually
 
 
 def _lock_file(queue: Queue, service: Service) -> str:
@@ -76,7 +76,7 @@ def test_a_stopped_service_without_its_lock_file_is_alive(
 
 def test_a_dispatcher_that_starts_without_the_database_makes_no_new_one(queue: Queue) -> None:
     """A new database would delete the WAL of the moved one, which holds its commits."""
-    service = queue.serve()
+    service = queue.serve(env=WATCHED)
     queue.wait(queue.add("true"))
     dispatcher = service.child(0)
     service.kill(dispatcher, signal.SIGSTOP)

@@ -15,7 +15,7 @@ from queued.__main__ import USAGE
 from queued.core.errors import ConfigError, Exit
 from queued.service.dispatcher.live_settings import SettingsOrigin
 from queued.store import paths
-from tests.service import Queue, Service, eventually
+from tests.service import WATCHED, Queue, Service, eventually
 
 
 def workers(service: Service) -> int:
@@ -127,7 +127,7 @@ def test_the_next_dispatcher_starts_with_the_reloaded_file(queue: Queue) -> None
 
 def test_hup_while_no_dispatcher_answers_is_answered_by_the_next(queue: Queue) -> None:
     path = conf(queue, "kill_grace = 5\n")
-    service = queue.serve("--config", str(path), workers=1)
+    service = queue.serve("--config", str(path), workers=1, env=WATCHED)
     service.kill(service.child(0), signal.SIGSTOP)
     conf(queue, "kill_grace = 7\n")
     service.process.send_signal(signal.SIGHUP)

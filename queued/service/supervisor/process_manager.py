@@ -51,6 +51,7 @@ class ProcessManager:
         self._dispatcher = dispatcher
         self._reaper = OrphanReaper()
         self._watched = False
+        self._continued: set[int] = set()  # pids of children that have been stopped
 
     def adopt(self) -> None:
         """Becomes the parent of all orphans below it. Call it before the first start.
@@ -129,7 +130,7 @@ class ProcessManager:
         While something that a worker left cannot be killed, its death is not reported, so that its
         job does not run again. That process has become a child of this one: its end wakes the loop.
         """
-        self._continue_stopped()
+        self._continue_stopped(log)
         ended, waited = self._awaiting_cleanup, len(self._awaiting_cleanup)
         killed = self._kill_leftovers(ended, log)
         new = ended[waited:]
@@ -175,17 +176,22 @@ class ProcessManager:
     def _current_runs(self) -> list[RunName]:
         return [self._scoreboard.last_run(child.slot) for child in self.table.living_workers()]
 
-    def _continue_stopped(self) -> None:
-        """Continues stopped workers: a command could otherwise stop its worker for ever.
+    def _continue_stopped(self, log: Log) -> None:
+        """Continues stopped children: a command could otherwise stop one for ever.
 
         With a watchdog, a child that hangs is replaced instead, because it may hang again.
         """
         if self._watched:
             return
-        workers = {child.pid for child in self.table.living_workers()}
+        living = {child.pid: child for child in self.table.living()}
+        self._continued &= living.keys()
         while (pid := procfs.stopped_child()) is not None:
-            if pid in workers:
-                os.kill(pid, signal.SIGCONT)
+            if pid not in living:
+                continue
+            os.kill(pid, signal.SIGCONT)
+            if pid not in self._continued:
+                self._continued.add(pid)
+                log.warning("child.continued", **_names(living[pid]))
 
     def _collect(self) -> list[EndedChild]:
         ended: list[EndedChild] = []
