@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from queued.core import times
 from tests.process.marked_sleep import MarkedSleep
 from tests.service import Queue, Service, alive, cleaned_up, eventually
 
@@ -17,7 +18,7 @@ USER = 50_000 + os.getpid() % 10_000  # of this test alone, so that its processe
 OTHER = USER + 10_000
 HIDDEN = f"""
 import os, sys
-hide = 'mount -t proc -o hidepid=1 proc /proc && exec "$@"'
+hide = 'mount -t proc -o hidepid=$HIDEPID proc /proc && exec "$@"'
 become = [sys.executable, "-m", "tests.process.as_another_user", "{USER}", "queued", *sys.argv[1:]]
 os.execvp("unshare", ["unshare", "-m", "sh", "-c", hide, "sh", *become])
 """
@@ -202,7 +203,7 @@ def test_a_process_that_hides_its_environment_is_killed_before_its_job_runs_agai
 
 def test_a_service_runs_where_proc_hides_other_users(theirs: Queue, sleeper: MarkedSleep) -> None:
     """With hidepid=1, /proc lists the processes of other users, and they cannot be read."""
-    service = theirs.spawn(program=("-c", HIDDEN)).ready()
+    service = theirs.spawn(program=("-c", HIDDEN), env={"HIDEPID": "1"}).ready()
     name = theirs.add(f"sleep {sleeper} & echo done")
     assert theirs.wait(name).label == "completed"
     assert sleeper.living() == []
@@ -212,3 +213,25 @@ def test_a_service_runs_where_proc_hides_other_users(theirs: Queue, sleeper: Mar
     eventually(lambda: len(theirs.attempts("lost")) == 1 and theirs.job("lost").attempts == 1)
     assert not service.logged("process.failed")
     assert service.stop() == 0
+
+
+@pytest.mark.parametrize("ending", ["timeout", "cancel", "exit"])
+def test_a_daemon_that_proc_hides_is_ended_with_its_run(theirs: Queue, ending: str) -> None:
+    """With hidepid=2, /proc does not list a process that is not dumpable."""
+    service = theirs.spawn(program=("-c", HIDDEN), env={"HIDEPID": "2"}, workers=1).ready()
+    left = MarkedSleep()
+    ready = theirs.file("ready")
+    wait = f"until [ -e {ready} ]; do sleep 0.01; done" + ("" if ending == "exit" else "; sleep 60")
+    fields = {"timeout": 1} if ending == "timeout" else {}
+    hide = "import ctypes, time; ctypes.CDLL(None).prctl(4, 0, 0, 0, 0)"
+    program = f"{hide}; open('{ready}', 'w'); time.sleep({left})"
+    daemon = f'(setsid {sys.executable} -S -c "{program}" >/dev/null 2>&1 &)'
+    name = theirs.add(f"{daemon}; {wait}", kill_grace=0.2, max_retries=1, **fields)
+    if ending == "cancel":
+        eventually(ready.exists)
+        theirs.store.cancel(theirs.store.find(name), now_ms=times.now_ms())
+    label = {"timeout": "dead", "cancel": "cancelled", "exit": "completed"}[ending]
+    assert theirs.wait(name).label == label
+    assert left.living() == []
+    assert not service.logged("job.unkillable")
+    assert theirs.wait(theirs.add("true")).label == "completed"

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from queued.service.linux import libc
 
 _PR_SET_CHILD_SUBREAPER = 36
+_HIDDEN = 0  # the start time of a process that /proc hides
 
 
 class RunName(NamedTuple):
@@ -29,7 +30,7 @@ class Process(NamedTuple):
     parent: int
     group: int
     session: int
-    started: int
+    started: int  # since boot, in ticks; 0 for a hidden child
     dead: bool  # all its threads have ended, and its parent has not collected it
 
 
@@ -53,8 +54,29 @@ def read_process(pid: int) -> Process | None:
     return Process(pid, parent, group, session, int(fields[19]), dead)
 
 
+def own_children() -> list[int]:
+    """Returns the pids of the children of this process that are not collected.
+
+    With hidepid, /proc shows these pids even if it hides the processes. A kernel without this file
+    (CONFIG_PROC_CHILDREN) shows none. Call it only in a process with one thread.
+    """
+    return [int(pid) for pid in read("/proc/thread-self/children").split()]
+
+
+def _read_child(pid: int) -> Process | None:
+    """Returns that child of this process, without its start time if /proc hides it."""
+    if (process := read_process(pid)) is not None:
+        return process
+    try:
+        return Process(pid, os.getpid(), os.getpgid(pid), os.getsid(pid), _HIDDEN, dead=False)
+    except ProcessLookupError:
+        return None
+
+
 def refresh(process: Process) -> Process | None:
     """Returns the same process as it is now; None if it is gone, also if its pid was reused."""
+    if process.started == _HIDDEN:  # no other process gets the pid of a child until it is collected
+        return _read_child(process.pid) if process.pid in own_children() else None
     now = read_process(process.pid)
     return now if now is not None and now.started == process.started else None
 
@@ -74,10 +96,15 @@ def all_processes() -> dict[int, Process]:
 def descendants(*roots: int, without: Collection[int] = ()) -> list[Process]:
     """Returns the descendants of these pids, dead ones too, parents before children.
 
-    Those in `without` and their descendants are left out. /proc is scanned once.
+    Those in `without` and their descendants are left out. /proc is scanned once. If this process is
+    among `roots`, its children are found even if /proc hides them.
     """
+    processes = all_processes()
+    if os.getpid() in roots:
+        missing = (_read_child(pid) for pid in own_children() if pid not in processes)
+        processes |= {process.pid: process for process in missing if process is not None}
     children: dict[int, list[Process]] = {}
-    for process in all_processes().values():
+    for process in processes.values():
         if process.pid not in without:
             children.setdefault(process.parent, []).append(process)
     found: list[Process] = []

@@ -107,7 +107,7 @@ def _signal_all(left: list[Process], number: signal.Signals) -> bool:
     pinned = {group for group in groups if any(p.group == group and _is_child(p) for p in left)}
     taken = [_signal_group(group, number) for group in pinned]
     for process in left:
-        now = procfs.read_process(process.pid)
+        now = procfs.refresh(process)
         if now is not None and now.group not in pinned:
             taken.append(procfs.send_signal(process, number))
     return any(taken)
