@@ -414,3 +414,22 @@ def test_a_process_that_holds_the_pipe_does_not_hold_the_worker(
     assert queue.output(name) == b"before\nafter\n"
     assert len(sleeper.living()) == 1
     assert queue.wait(queue.add("true")).label == "completed"
+
+
+@pytest.mark.parametrize(
+    "forge",
+    [
+        f"prlimit --rttime={1 << 62 | 1 << 60 | 1}:",
+        "env -i QUEUED_INSTANCE=x QUEUED_LEAVE_CHILDREN=1",
+    ],
+    ids=["limit", "environment"],
+)
+def test_a_mark_that_a_command_forges_leaves_nothing(
+    queue: Queue, sleeper: MarkedSleep, forge: str
+) -> None:
+    """Only the marks of runs that have left processes are believed."""
+    queue.serve(workers=1)
+    unmark = "prlimit --rttime=unlimited" if forge.startswith("env") else ""
+    name = queue.add(f"{unmark} {forge} setsid sleep {sleeper} >/dev/null 2>&1 & sleep 0.2")
+    assert queue.wait(name).label == "completed"
+    assert sleeper.living() == []

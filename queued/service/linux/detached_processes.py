@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from queued.service.linux import procfs
 from queued.service.linux.procfs import Process
+from queued.service.linux.run_mark import RunMark
 
 
 class DetachedProcesses:
@@ -15,6 +16,7 @@ class DetachedProcesses:
     def __init__(self) -> None:
         self._known: set[tuple[int, int]] = set()
         self._sessions: set[int] = set()
+        self.marks = set[RunMark]()  # of the runs that left processes
 
     def __bool__(self) -> bool:
         """Returns whether any process is exempt."""

@@ -39,7 +39,9 @@ class ProcessTree:
         if (mark := run_mark.of_environment(self._environment)) is not None:
             run_mark.mark_this_process(mark)
         if self._detached:
-            self._detached.add(procfs.descendants(os.getpid()))
+            found = procfs.descendants(os.getpid())
+            self._detached.add(found)
+            self._detached.marks &= {run_mark.of_process(process.pid) for process in found}
 
     def reap(self) -> bool:
         """Collects dead children, the command among them; returns whether no child is left."""
@@ -80,14 +82,17 @@ class ProcessTree:
         return []
 
     def _is_of_other_job(self, process: Process) -> bool:
-        """Returns whether an earlier job left the process on purpose."""
-        mark = run_mark.of_process(process.pid)
-        run = run_mark.run_of(self._environment)
-        return mark is not None and run_mark.left_on_purpose(mark, [run])
+        """Returns whether the mark names a run of this worker that left processes on purpose.
+
+        Another mark is not believed, because a command may change its own.
+        """
+        return run_mark.of_process(process.pid) in self._detached.marks
 
     def exempt_leftovers(self) -> None:
         """Exempts the living processes of the run, now and during the worker's later runs."""
         self._detached.add(self.leftovers())
+        if (mark := run_mark.of_environment(self._environment)) is not None:
+            self._detached.marks.add(mark)
 
     def signal(self, *numbers: signal.Signals) -> bool:
         """Sends these signals to the living processes; returns False if none may be signalled."""
