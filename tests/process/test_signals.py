@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from queued.__main__ import USAGE
-from queued.core.errors import ConfigError, Exit
+from queued.core.errors import ConfigError
 from queued.service.dispatcher.live_settings import SettingsOrigin
 from queued.store import paths
 from tests.service import WATCHED, Queue, Service, eventually
@@ -140,35 +140,6 @@ def test_hup_while_no_dispatcher_answers_is_answered_by_the_next(queue: Queue) -
     assert service.logged("settings.applied")[-1]["kill_grace"] == 7.0
 
 
-def test_two_reloads_at_once_get_their_own_results(queue: Queue) -> None:
-    """The conf file is a pipe here, so that each reload reads what it is given."""
-    path = conf(queue, "")
-    env = {"RUNTIME_DIRECTORY": str(queue.directory)}
-    service = queue.serve("--config", str(path), workers=1, env=env)
-    path.unlink()
-    os.mkfifo(path, 0o600)
-    first = _reloader(service, env, after=0)
-    second = _reloader(service, env, after=1)
-    path.write_text("kill_grace = -1\n")
-    assert "kill_grace takes a number" in first.communicate(timeout=20)[1]
-    assert first.returncode == Exit.CONFIG
-    assert second.poll() is None
-    path.write_text("kill_grace = 7\n")
-    assert second.communicate(timeout=20) == ("", "")
-    assert second.returncode == Exit.DONE
-    assert service.logged("settings.applied")[-1]["kill_grace"] == 7.0
-
-
-def _reloader(service: Service, env: dict[str, str], *, after: int) -> subprocess.Popen[str]:
-    """Starts `queued --reload` and waits until its reload has begun, `after` so many others."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "queued", "--reload", str(service.pid)],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **env},
-    )  # fmt: skip
-    eventually(lambda: len(service.logged("reload.started")) == after + 1)
-    return process
-
-
 WITHOUT_LEVEL = """
 import sys
 from queued.__main__ import main
@@ -294,8 +265,6 @@ def test_no_line_has_a_priority_where_the_journal_does_not_listen(queue: Queue) 
 
 def test_a_terminal_gets_text_with_colours(queue: Queue) -> None:
     import pty
-    import subprocess
-    import sys
 
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
