@@ -7,7 +7,7 @@ and holds the lock until the end, so that no other service does the same.
 import os
 
 from queued.core import times
-from queued.core.model import Instance
+from queued.core.model import Claim, Instance
 from queued.core.settings import Settings
 from queued.service.dispatcher import job_log
 from queued.service.dispatcher.claims import ClaimTable
@@ -213,14 +213,7 @@ class Rescuer:
         if not killed.complete:
             self._refuse(instance, killed.left)
             return False
-        loss = ClaimLoss("the service died", noted)
-        with self._ledger.transaction():
-            # The current time, because the transaction may have waited for the write lock.
-            turn = Turn(ClaimTable(claims), settings, times.now_ms())
-            for worker in turn.claims.busy():
-                self._runner.settle_lost(turn, turn.claims.of(worker), loss)
-            self._runner.record(turn)
-            self._ledger.unregister(instance.id)
+        turn = self._settle(instance, claims, ClaimLoss("the service died", noted), settings)
         self._others.forget(instance)
         self._log.warning(
             "instance.rescued",
@@ -230,6 +223,19 @@ class Rescuer:
         )
         job_log.log_turn(self._log, turn)
         return True
+
+    def _settle(
+        self, instance: Instance, claims: list[Claim], loss: ClaimLoss, settings: Settings
+    ) -> Turn:
+        """Settles the claims of a dead instance as lost, and unregisters it, in one transaction."""
+        with self._ledger.transaction():
+            # The current time, because the transaction may have waited for the write lock.
+            turn = Turn(ClaimTable(claims), settings, times.now_ms())
+            for worker in turn.claims.busy():
+                self._runner.settle_lost(turn, turn.claims.of(worker), loss)
+            self._runner.record(turn)
+            self._ledger.unregister(instance.id)
+        return turn
 
     def _refuse(self, instance: Instance, left: list[procfs.Process]) -> None:
         """Postpones the cleanup, because jobs of the instance may still run; logs it once."""
