@@ -132,7 +132,7 @@ def refused_cancel(_argument: str) -> None:
 
 def refused_shift(_argument: str) -> None:
     """The commit fails of the turn that first moves retries along with the clock."""
-    _refuse_first(ClockShift, "check")
+    _refuse_first(ClockShift, "shift_if_set")
 
 
 def kill_point(argument: str) -> None:

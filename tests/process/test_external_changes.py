@@ -40,7 +40,8 @@ send, promote = Channel.send, SqliteLedger.promote
 
 def logged(channel, *messages):
     for message in messages:
-        print(json.dumps({"event": "message.sent", "kind": type(message).__name__}), flush=True)
+        line = json.dumps({"event": "message.sent", "kind": type(message).__name__})
+        os.write(1, f"{line}\\n".encode())  # at once: lines of several processes must not mix
     send(channel, *messages)
 
 def refused(ledger, **named):

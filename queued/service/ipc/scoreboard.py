@@ -28,6 +28,15 @@ class Scoreboard:
         self.run_notes = run_notes
         self._memory = mmap.mmap(-1, _SLOT * _SLOTS)
 
+    def drain(self) -> None:
+        """Records that a stop of the service was asked for."""
+        self._memory[1] = 1
+
+    @property
+    def draining(self) -> bool:
+        """Whether a stop of the service was asked for."""
+        return self._memory[1] == 1
+
     def stop(self) -> None:
         """Records that running jobs must end."""
         self._memory[0] = 1

@@ -72,11 +72,13 @@ class ProcessManager:
     def drain(self) -> None:
         """Lets no further job start; workers that exit are not replaced."""
         self.table.restart_workers = False
+        self._scoreboard.drain()
         self._dispatcher.drain()
 
     def end_jobs(self) -> None:
         """Has the workers end their runs and exit; they are not replaced."""
         self.table.restart_workers = False
+        self._scoreboard.drain()
         self._scoreboard.stop()
         self._signal(self.table.living_workers(), signal.SIGQUIT)
 

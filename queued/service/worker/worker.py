@@ -131,7 +131,7 @@ class Worker:
         self._give_back(self._prefetch.keys())
         if self._execution is not None and self._stage.ends_run:
             # Lost runs count, because the run may have killed the supervisor.
-            outcome = Outcome.INTERRUPTED if self._scoreboard.stopping else Outcome.LOST
+            outcome = Outcome.INTERRUPTED if self._scoreboard.draining else Outcome.LOST
             self._execution.stop(outcome, times.monotonic_s())
 
     def _receive(self) -> None:
