@@ -72,7 +72,7 @@ def test_a_job_that_has_ended_is_said_to_have(served: Queue) -> None:
     answer = served.queuectl("cancel", done, failed)
     assert answer.returncode == 4
     assert f"{done} is already completed" in answer.stderr
-    assert f"{failed} is dead already" in answer.stderr
+    assert f"{failed} is already dead" in answer.stderr
     assert [served.job(name).label for name in (done, failed)] == ["completed", "dead"]
 
 
