@@ -100,10 +100,19 @@ class LogOutput:
         logger: Log = structlog.wrap_logger(
             self._lines,
             processors=[self._lines.filter, _line],
-            wrapper_class=structlog.make_filtering_bound_logger("debug"),
+            wrapper_class=_Logger,
             cache_logger_on_first_use=True,
         )
         return logger.bind(**bound, pid=os.getpid())
+
+
+class _Logger(structlog.make_filtering_bound_logger("debug")):  # type: ignore[misc]
+    """A logger whose level may change. A debug line, one for each run, costs little while off."""
+
+    def debug(self, event: str, **fields: object) -> None:
+        """Logs the line, if the level is debug."""
+        if self._logger.debugs:
+            super().debug(event, **fields)
 
 
 def _line(logger: object, method: str, fields: Fields) -> tuple[tuple[Fields], dict[str, Any]]:
@@ -182,6 +191,7 @@ class _Lines:
         render = _for_people() if console else _json
         self._render = _prioritized(render) if to_journal(1) else render
         self._lowest = _PRIORITIES[level]
+        self.debugs = level == "debug"
 
     def forget(self) -> None:
         """See `LogOutput.after_fork`."""
@@ -242,12 +252,13 @@ class _Output:
                 self._descriptor = os.open("/proc/self/fd/1", flags)
             except OSError:
                 self._piece, self._shared = select.PIPE_BUF, True
+        self._blocks = not stat.S_ISREG(mode)
         self._room = select.poll()
         self._room.register(self._descriptor, select.POLLOUT)
 
     def write(self, content: bytes, patience_s: float) -> bytes:
         """Returns what could not be written within the time. Raises OSError."""
-        while content and self._room.poll(patience_s * 1000):
+        while content and (not self._blocks or self._room.poll(patience_s * 1000)):
             try:
                 content = content[self._write(content[: self._piece]) :]
             except BlockingIOError:

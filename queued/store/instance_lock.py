@@ -21,7 +21,7 @@ from queued.core.times import NEVER_S, monotonic_s
 from queued.store import permissions
 
 SUFFIX = ".lock"
-_HIGH = 900
+_HIGH = 200  # scripts use lower ones; each fork copies a table as long as the highest
 _FLOCK = struct.Struct("hhqqi")  # type, whence, start, length, pid
 _NO_LOCK_FILE = frozenset({errno.ENOENT, errno.ELOOP, errno.ENXIO})
 _MAX_SLEEP_S = 0.1

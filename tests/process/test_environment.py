@@ -164,7 +164,7 @@ def test_there_are_three_descriptors_and_the_lock_of_the_runs(
 ) -> None:
     lines = printed(served, DESCRIPTORS, **fields).splitlines()[1:]
     names = [line.split(" -> ")[0].split()[-1] for line in lines]
-    assert names == ["0", "1", "2", "900"]
+    assert names == ["0", "1", "2", "200"]
     assert lines[0].endswith("/dev/null")
     assert lines[3].endswith(".lock")
     assert lines[1].split(" -> ")[1] == lines[2].split(" -> ")[1], "one pipe for both, in order"

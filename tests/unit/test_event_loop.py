@@ -16,6 +16,11 @@ assert select.select([deaths], [], [], 10)[0]
 assert deaths.drain()
 os.waitpid(child, 0)
 assert not deaths.drain(), "it was told once"
+child = os.posix_spawn("/bin/true", ["true"], {})
+assert deaths.wait(10)
+os.waitpid(child, 0)
+assert not deaths.wait(0.01), "it was told once"
+assert not deaths.drain(), "in either way"
 assert time.monotonic() - start < 5
 assert not signals.arrived
 os.kill(os.getpid(), signal.SIGTERM)

@@ -1,5 +1,7 @@
 """When a turn is delayed so that results share a commit."""
 
+import pytest
+
 from queued.core.job_options import JobOptions
 from queued.core.model import Chunk, Claim, Ending, Key, Outcome
 from queued.service.dispatcher.claims import ClaimTable
@@ -59,6 +61,35 @@ def test_a_message_of_a_new_worker_makes_a_turn_due_at_once() -> None:
     group_commit = _made([1], w1=5)
     group_commit.on_message(*_result(2))
     assert group_commit.not_before_s == 0
+
+
+@pytest.mark.parametrize(
+    ("ran_ms", "held", "sleeps"),
+    [(4, 6, True), (4, 3, False), (20, 2, True), (20, 1, False), (None, 9, False)],
+)
+def test_the_dispatcher_sleeps_while_the_claims_of_all_workers_will_last(
+    ran_ms: int | None,
+    held: int,
+    sleeps: bool,  # noqa: FBT001  a parameter of the rows
+) -> None:
+    claims = _claims(w1=9, w2=held)
+    claims.note_run(1, 1)
+    claims.note_run(2, ran_ms)
+    group_commit = GroupCommit()
+    group_commit.on_committed(claims, [1, 2], 10.0)
+    assert (0 < group_commit.sleep_s(10.001) <= 0.005) is sleeps
+    assert group_commit.sleep_s(11.0) == 0
+
+
+def test_a_message_about_a_worker_ends_the_sleep() -> None:
+    claims = _claims(w1=9)
+    claims.note_run(1, 1)
+    group_commit = GroupCommit()
+    group_commit.on_committed(claims, [1], 10.0)
+    group_commit.on_message(
+        1, WorkerGone(number=1, worker=1, pid=1, clean=False, begun=0, claims_before_s=0.0)
+    )
+    assert group_commit.sleep_s(10.0) == 0
 
 
 def test_without_workers_nothing_waits() -> None:

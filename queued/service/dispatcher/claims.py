@@ -87,6 +87,10 @@ class ClaimTable:
         else:
             self._prefetch.pop(worker, None)
 
+    def will_last(self, worker: int) -> bool:
+        """Returns whether its prefetched claims will keep the worker busy for half of `QUICK_S`."""
+        return 2 * (len(self.of(worker)) - 1) >= self._prefetch.get(worker, 0) > 0
+
     def assignable(self, workers: Iterable[int]) -> Iterator[int]:
         """Yields each worker once for each claim that it may still get, fewest claims first."""
         free_ranges = [

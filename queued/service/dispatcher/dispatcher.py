@@ -7,6 +7,7 @@ commit that made their content durable. If a commit fails, the turn is repeated 
 
 import signal
 import socket
+import time
 
 from queued.core import times
 from queued.core.errors import BusyError, DeniedError, QueuedError, StorageError
@@ -109,6 +110,8 @@ class Dispatcher:
                     self._shut_down()
                     return 0
                 self._supervisor.flush_with(self._loop)
+                if (sleep_s := self._pool.group_commit.sleep_s(times.monotonic_s())) > 0:
+                    time.sleep(sleep_s)  # a few milliseconds
                 self._loop.wait(self._timeout_s())
         except _TRANSIENT as error:
             # The supervisor starts the next dispatcher after a delay; the workers keep results.

@@ -19,12 +19,21 @@ class GroupCommit:
     def __init__(self) -> None:
         self._left: dict[int, int] = {}
         self.not_before_s = 0.0  # 0: at once
+        self._may_sleep = False
 
     def on_committed(self, claims: ClaimTable, present: Iterable[int], now_s: float) -> None:
         """Decides when the next turn is due. `claims` are those after the committed turn."""
         self._left = {worker: len(claims.of(worker)) for worker in present}
         all_busy = bool(self._left) and all(left > 1 for left in self._left.values())
         self.not_before_s = now_s + _DELAY_S if all_busy else 0.0
+        self._may_sleep = all_busy and all(map(claims.will_last, self._left))
+
+    def sleep_s(self, now_s: float) -> float:
+        """Returns for how long no message needs to be received: no worker will become idle.
+
+        To receive each result as it arrives would wake the dispatcher for each.
+        """
+        return max(0.0, self.not_before_s - now_s) if self._may_sleep else 0.0
 
     def on_message(self, worker: int, message: Message) -> None:
         """Counts a message that the worker sent, or that another process sent about it."""

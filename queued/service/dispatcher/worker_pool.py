@@ -5,6 +5,7 @@ claims that it holds. The sockets have no address, so no other process can conne
 """
 
 import socket
+import sys
 from collections.abc import Iterable
 from functools import partial
 
@@ -74,7 +75,7 @@ class WorkerPool:
         """Adds the last messages of a dead worker to the inbox, then its death."""
         worker = self._workers.get(message.worker)
         if worker is not None and worker.pid == message.pid:
-            self._receive(worker)
+            self._receive(worker, packets=sys.maxsize)
             self._drop(worker)
         self._put(message.worker, message)
 
@@ -123,12 +124,11 @@ class WorkerPool:
 
     # The channels
 
-    def _receive(self, worker: ConnectedWorker) -> None:
-        """Reads all messages that a worker has sent."""
+    def _receive(self, worker: ConnectedWorker, packets: int = 64) -> None:
+        """Reads what a worker has sent: at most that many packets."""
         try:
-            while messages := worker.channel.receive():
-                for message in messages:
-                    self._accept(worker, message)
+            for message in worker.channel.receive(packets):
+                self._accept(worker, message)
         except ProtocolError as error:
             self._log.error("worker.faulty", worker=worker.number, reason=str(error))
             self._supervisor.send(WorkerFaulty(worker=worker.number, pid=worker.pid))

@@ -10,7 +10,8 @@ import os
 import resource
 import zlib
 from collections.abc import Collection, Iterator, Mapping
-from typing import NamedTuple
+from functools import cache
+from typing import NamedTuple, NewType
 
 from queued.service.linux import procfs
 from queued.service.linux.procfs import Process, RunName
@@ -19,17 +20,12 @@ INSTANCE = b"QUEUED_INSTANCE"
 LEAVE_CHILDREN = b"QUEUED_LEAVE_CHILDREN"
 
 _IS_MARK = 1 << 62  # and below the bit that makes a number negative
-_STAYS = 1 << 60
-_RUN_BITS = 28
+_STAYS = 1 << 60  # the job may leave processes (`leave_children`)
+_RUN_BITS = 28  # a checksum of the run's name, below 32 bits with one of the instance's
+_RUN_MASK = (1 << _RUN_BITS) - 1
 _LINE = b"Max realtime timeout"
 
-
-class RunMark(NamedTuple):
-    """The run that a process belongs to, as checksums of names."""
-
-    instance: int
-    run: int
-    stays: bool  # whether the job may leave processes (`leave_children`)
+RunMark = NewType("RunMark", int)  # the value of the limit
 
 
 class MarkedProcess(NamedTuple):
@@ -43,11 +39,10 @@ def of_environment(variables: Mapping[bytes, bytes]) -> RunMark | None:
     """Returns the mark in an environment; None if there is none."""
     if INSTANCE not in variables:
         return None
-    return RunMark(
-        zlib.crc32(variables[INSTANCE]),
-        _checksum(run_of(variables)),
-        LEAVE_CHILDREN in variables,
-    )
+    run = RunName(variables.get(b"QUEUED_JOB_ID", b""), variables.get(b"QUEUED_ATTEMPT", b""))
+    stays = _STAYS if LEAVE_CHILDREN in variables else 0
+    instance = zlib.crc32(variables[INSTANCE]) << _RUN_BITS
+    return RunMark(_IS_MARK | stays | instance | _checksum(run))
 
 
 def mark_this_process(mark: RunMark) -> None:
@@ -55,10 +50,13 @@ def mark_this_process(mark: RunMark) -> None:
 
     Does nothing if the hard limit is finite; then the mark is in the environment only.
     """
-    value = _IS_MARK | _STAYS * mark.stays | mark.instance << _RUN_BITS | mark.run
-    _, most = resource.getrlimit(resource.RLIMIT_RTTIME)
-    if most == resource.RLIM_INFINITY:
-        resource.setrlimit(resource.RLIMIT_RTTIME, (value, most))
+    if _may_mark():
+        resource.setrlimit(resource.RLIMIT_RTTIME, (mark, resource.RLIM_INFINITY))
+
+
+@cache
+def _may_mark() -> bool:
+    return resource.getrlimit(resource.RLIMIT_RTTIME)[1] == resource.RLIM_INFINITY
 
 
 def of_process(pid: int) -> RunMark | None:
@@ -68,7 +66,7 @@ def of_process(pid: int) -> RunMark | None:
             soft = line[len(_LINE) :].split()[0]
             value = int(soft) if soft.isdigit() else 0
             if value & _IS_MARK:
-                return _decoded(value)
+                return RunMark(value)
     return of_environment(procfs.environment(pid))
 
 
@@ -78,25 +76,15 @@ def marked_processes(instance: str) -> Iterator[MarkedProcess]:
     for process in procfs.all_processes().values():
         if not process.dead and process.pid != os.getpid():
             mark = of_process(process.pid)
-            if mark is not None and mark.instance == wanted:
+            if mark is not None and mark >> _RUN_BITS & 0xFFFFFFFF == wanted:
                 yield MarkedProcess(process, mark)
 
 
 def left_on_purpose(mark: RunMark, running: Collection[RunName]) -> bool:
     """Returns whether it marks a job with `leave_children` that is none of the running ones."""
-    return mark.stays and mark.run not in {_checksum(name) for name in running}
+    run = mark & _RUN_MASK
+    return bool(mark & _STAYS) and run not in {_checksum(name) for name in running}
 
 
-def run_of(variables: Mapping[bytes, bytes]) -> RunName:
-    """Returns the name of the run that an environment belongs to."""
-    return RunName(variables.get(b"QUEUED_JOB_ID", b""), variables.get(b"QUEUED_ATTEMPT", b""))
-
-
-def _checksum(name: RunName) -> int:
-    return zlib.crc32(b"%b %b" % name) & ((1 << _RUN_BITS) - 1)
-
-
-def _decoded(value: int) -> RunMark:
-    return RunMark(
-        value >> _RUN_BITS & 0xFFFFFFFF, value & ((1 << _RUN_BITS) - 1), bool(value & _STAYS)
-    )
+def _checksum(run: RunName) -> int:
+    return zlib.crc32(b"%b %b" % run) & _RUN_MASK

@@ -60,6 +60,10 @@ class ChildExits:
         """Returns the descriptor to wait for."""
         return self._descriptor
 
+    def wait(self, timeout_s: float) -> bool:
+        """Sleeps until a child ends, at most that long; returns whether one has. Reap after it."""
+        return signal.sigtimedwait([signal.SIGCHLD], timeout_s) is not None
+
     def drain(self) -> bool:
         """Returns whether a child has ended since the last call; reap after it, not before."""
         try:

@@ -27,7 +27,7 @@ class ProcessTree:
 
     def __init__(self, environment: Environment, detached: DetachedProcesses) -> None:
         """`environment` is that of the command, which names its run."""
-        self._environment = environment
+        self._mark = run_mark.of_environment(environment)
         self._detached = detached
 
     def starting(self) -> None:
@@ -36,8 +36,8 @@ class ProcessTree:
         Marks this process with the run, because the command inherits the mark. Descendants that
         exist now do not belong to the run.
         """
-        if (mark := run_mark.of_environment(self._environment)) is not None:
-            run_mark.mark_this_process(mark)
+        if self._mark is not None:
+            run_mark.mark_this_process(self._mark)
         if self._detached:
             found = procfs.descendants(os.getpid())
             self._detached.add(found)
@@ -91,8 +91,8 @@ class ProcessTree:
     def exempt_leftovers(self) -> None:
         """Exempts the living processes of the run, now and during the worker's later runs."""
         self._detached.add(self.leftovers())
-        if (mark := run_mark.of_environment(self._environment)) is not None:
-            self._detached.marks.add(mark)
+        if self._mark is not None:
+            self._detached.marks.add(self._mark)
 
     def signal(self, *numbers: signal.Signals) -> bool:
         """Sends these signals to the living processes; returns False if none may be signalled."""

@@ -112,7 +112,7 @@ def start(
     try:
         for _ in range(1 + bool(run.options.split) + enters):
             _pipe(reads, writes)
-        pid = _start(run, environment, group, _descriptors(run, writes, runs_lock))
+        pid = _start(run, environment, group, _duplicates(run, writes, runs_lock))
     except OSError as error:
         for descriptor in (*reads, *writes):
             os.close(descriptor)
@@ -125,15 +125,26 @@ def start(
     return Started(pid, Pipes(*reads), refusal)
 
 
-def _descriptors(run: Run, writes: list[int], runs_lock: int | None) -> dict[int, int]:
-    """Returns the worker's descriptors that the command gets, by their numbers in the command."""
-    outputs = writes
-    given = {}
+class _Duplicate(NamedTuple):
+    """A descriptor of the worker that the command gets: a file action of posix_spawn(3)."""
+
+    action: int
+    own: int
+    there: int  # its number in the command
+
+
+def _duplicates(run: Run, writes: list[int], runs_lock: int | None) -> list[_Duplicate]:
+    """Returns the descriptors that the command gets."""
+    stderr = writes[1] if run.options.split else writes[0]
+    made = [
+        _Duplicate(os.POSIX_SPAWN_DUP2, writes[0], 1),
+        _Duplicate(os.POSIX_SPAWN_DUP2, stderr, 2),
+    ]
     if run.options.cwd is not None:
-        *outputs, given[_REFUSAL] = writes
+        made.append(_Duplicate(os.POSIX_SPAWN_DUP2, writes[-1], _REFUSAL))
     if runs_lock is not None and not run.options.leave_children:
-        given[runs_lock] = runs_lock
-    return {1: outputs[0], 2: outputs[-1], **given}
+        made.append(_Duplicate(os.POSIX_SPAWN_DUP2, runs_lock, runs_lock))
+    return made
 
 
 def _pipe(reads: list[int], writes: list[int]) -> None:
@@ -144,7 +155,7 @@ def _pipe(reads: list[int], writes: list[int]) -> None:
 
 
 def _start(
-    run: Run, environment: Environment, group: Cgroup | None, descriptors: dict[int, int]
+    run: Run, environment: Environment, group: Cgroup | None, duplicates: list[_Duplicate]
 ) -> int:
     begin = _spawn
     if _needs_fork(run.options):
@@ -153,9 +164,9 @@ def _start(
     own_mask = None if mask is None else os.umask(int(mask, 8))
     try:
         if group is None:
-            return begin(run, environment, descriptors)
+            return begin(run, environment, duplicates)
         with group:
-            return begin(run, environment, descriptors)
+            return begin(run, environment, duplicates)
     finally:
         if own_mask is not None:
             os.umask(own_mask)
@@ -218,12 +229,12 @@ def _arguments(run: Run) -> list[str]:
     return ["sh", "-c", *(["--"] if run.command[:1] in ("-", "+") else []), run.command]
 
 
-def _spawn(run: Run, environment: Environment, descriptors: dict[int, int]) -> int:
+def _spawn(run: Run, environment: Environment, duplicates: list[_Duplicate]) -> int:
     return os.posix_spawn(
         SHELL,
         _arguments(run),
         environment,
-        file_actions=[(os.POSIX_SPAWN_DUP2, own, there) for there, own in descriptors.items()],
+        file_actions=duplicates,
         setsid=True,
         setsigmask=[],
         setsigdef=_SIGNALS,
@@ -231,7 +242,7 @@ def _spawn(run: Run, environment: Environment, descriptors: dict[int, int]) -> i
 
 
 def _fork(
-    limits: dict[str, int], run: Run, environment: Environment, descriptors: dict[int, int]
+    limits: dict[str, int], run: Run, environment: Environment, duplicates: list[_Duplicate]
 ) -> int:
     """Starts a job with niceness or limits; unlike posix_spawn, this forks the whole worker."""
     nice = run.options.nice
@@ -239,7 +250,7 @@ def _fork(
         limits = {**limits, "files": max(limits["files"], _ENTERING_FILES)}
 
     def prepare() -> None:
-        for there, own in descriptors.items():
+        for _, own, there in duplicates:
             # This does not hit the pipe that subprocess made later, because `there` was in use.
             os.dup2(own, there)
             os.set_inheritable(there, True)  # noqa: FBT003  its signature

@@ -96,7 +96,20 @@ class Worker:
                 return 0
             if self._channel.closed and self._execution is None:
                 return 1  # no dispatcher records the result; the next service rescues the job
-            self._loop.wait(self._timeout_s())
+            if self._forward_at_s < times.NEVER_S and self._execution is not None:
+                self._wait_young(self._execution)
+            else:
+                self._loop.wait(self._timeout_s())
+
+    def _wait_young(self, execution: Execution) -> None:
+        """Waits only for the end of the command, which may come at once, and for signals.
+
+        Messages wait meanwhile, so that they do not wake this process beside the command.
+        """
+        if not self._signals.arrived and self._child_exits.wait(self._timeout_s() or 0.0):
+            execution.reap(times.monotonic_s())
+        if self._signals.arrived:
+            self._handle_signals()
 
     # Events
 
