@@ -71,13 +71,15 @@ def test_workers_with_the_fewest_claims_come_first() -> None:
 
 def test_prefetched_claims_run_in_order_and_do_not_wait_long() -> None:
     hand = PrefetchQueue()
-    assert hand.give_back_at_s == float("inf")
+    assert hand.give_back_at_s(9.0) == float("inf")
     runs = [run_of(_claim(job, 1), Settings(), []) for job in range(4)]
     for job, run in enumerate(runs):
         hand.add(run, 10.0 + job)
-    assert hand.give_back_at_s == pytest.approx(10.03)
+    assert hand.give_back_at_s(9.0) == pytest.approx(10.03), "it waits behind a long run"
+    assert hand.give_back_at_s(10.05) == pytest.approx(10.08), "that run has begun just now"
+    assert hand.give_back_at_s(10.09) == pytest.approx(10.1), "many quick runs were before it"
     assert hand.pop() == runs[0]
-    assert hand.give_back_at_s == pytest.approx(11.03)
+    assert hand.give_back_at_s(9.0) == pytest.approx(11.03)
     assert hand.drop(runs[2].key)
     assert not hand.drop(runs[2].key)
     assert hand.keys() == [runs[1].key, runs[3].key]

@@ -76,7 +76,8 @@ class Execution:
         self.run = run
         self.group = group  # None once it is removed
         self.output = OutputStreams(run.output_limit)
-        self.next_s = now_s  # when `tick` wants to be called next, on the monotonic clock
+        self.began_s = now_s  # on the monotonic clock, as all times here
+        self.next_s = now_s  # when `tick` wants to be called next
         self._environment = environment
         self._note = note  # outlives the worker
         self._runs_lock = runs_lock

@@ -6,7 +6,9 @@ from queued.core import times
 from queued.core.model import Key
 from queued.service.ipc.messages import QUICK_S, Run
 
-_PATIENCE = 1.5  # times QUICK_S is the longest that a run waits in the queue
+# In units of QUICK_S: the longest that a run waits behind one other run, and in the queue at all.
+_PATIENCE = 1.5
+_MOST_PATIENCE = 5
 
 
 class PrefetchQueue:
@@ -33,7 +35,14 @@ class PrefetchQueue:
         self._runs = deque(held for held in self._runs if held[0].key != key)
         return len(self._runs) < count
 
-    @property
-    def give_back_at_s(self) -> float:
-        """When the oldest has waited too long (monotonic seconds); never if the queue is empty."""
-        return self._runs[0][1] + QUICK_S * _PATIENCE if self._runs else times.NEVER_S
+    def give_back_at_s(self, began_s: float) -> float:
+        """Returns when the runs must be given back (monotonic seconds); never if there are none.
+
+        `began_s` is when the current run began.
+        """
+        if not self._runs:
+            return times.NEVER_S
+        arrived_s = self._runs[0][1]
+        return min(
+            max(began_s, arrived_s) + QUICK_S * _PATIENCE, arrived_s + QUICK_S * _MOST_PATIENCE
+        )

@@ -278,7 +278,9 @@ class Worker:
 
     def _give_back_at_s(self, execution: Execution) -> float:
         """Returns when queued runs must be given back; never if others would be sent instead."""
-        return times.NEVER_S if execution.disowned else self._prefetch.give_back_at_s
+        if execution.disowned:
+            return times.NEVER_S
+        return self._prefetch.give_back_at_s(execution.began_s)
 
     def _tick(self, execution: Execution, now_s: float) -> None:
         """Makes the due steps of the run; logs once if it cannot be started or killed."""
