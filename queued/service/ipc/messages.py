@@ -2,7 +2,7 @@
 
 import msgspec
 
-from queued.core.job_options import JobOptions
+from queued.core.job_options import NO_OPTIONS, JobOptions
 from queued.core.model import Chunk, Ending, Key
 from queued.core.settings import Settings, Value
 
@@ -65,7 +65,7 @@ class Welcome(_Message, frozen=True):
     session: int
 
 
-class Run(_Message, frozen=True):
+class Run(_Message, frozen=True, omit_defaults=True):
     """A claim to run, now or next, and the worker's claims whose results are durable."""
 
     key: Key
@@ -78,7 +78,7 @@ class Run(_Message, frozen=True):
     kill_grace_s: float
     output_limit: int
     clean: bool
-    options: JobOptions
+    options: JobOptions = NO_OPTIONS
 
 
 class Stored(_Message, frozen=True):

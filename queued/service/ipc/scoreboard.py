@@ -47,19 +47,23 @@ class Scoreboard:
         return self._memory[0] == 1
 
     def record_run(self, slot: int, job: str, attempt: int) -> None:
-        """Records the current run of the worker in this slot."""
+        """Records that the worker in this slot begins a run."""
         line = f"{attempt} {job}".encode().ljust(_LINE, b"\0")
-        self._memory[slot * _SLOT : slot * _SLOT + _LINE] = line
+        self._memory[slot * _SLOT : slot * _SLOT + _LINE + 1] = line + b"\1"
+
+    def forget_run(self, slot: int) -> None:
+        """Records that the worker in this slot has no run, not even a last one."""
+        self._memory[slot * _SLOT : slot * _SLOT + _LINE + 1] = bytes(_LINE + 1)
+
+    def end_run(self, slot: int) -> None:
+        """Records that no command of the worker in this slot runs or is being stopped."""
+        self._memory[slot * _SLOT + _RUNNING] = 0
 
     def last_run(self, slot: int) -> RunName:
         """Returns the last run of the worker in this slot."""
         line = self._memory[slot * _SLOT : slot * _SLOT + _LINE].rstrip(b"\0")
         attempt, _, job = line.partition(b" ")
         return RunName(job, attempt)
-
-    def set_running(self, slot: int, *, running: bool) -> None:
-        """Records whether a command of the worker in this slot runs or is being stopped."""
-        self._memory[slot * _SLOT + _RUNNING] = running
 
     def running(self, slot: int) -> bool:
         """Returns whether a command of the worker in this slot runs or is being stopped."""

@@ -37,12 +37,12 @@ class MarkedProcess(NamedTuple):
 
 def of_environment(variables: Mapping[bytes, bytes]) -> RunMark | None:
     """Returns the mark in an environment; None if there is none."""
-    if INSTANCE not in variables:
+    instance = variables.get(INSTANCE)
+    if instance is None:
         return None
-    run = RunName(variables.get(b"QUEUED_JOB_ID", b""), variables.get(b"QUEUED_ATTEMPT", b""))
+    run = variables.get(b"QUEUED_JOB_ID", b""), variables.get(b"QUEUED_ATTEMPT", b"")
     stays = _STAYS if LEAVE_CHILDREN in variables else 0
-    instance = zlib.crc32(variables[INSTANCE]) << _RUN_BITS
-    return RunMark(_IS_MARK | stays | instance | _checksum(run))
+    return RunMark(_IS_MARK | stays | zlib.crc32(instance) << _RUN_BITS | _checksum(run))
 
 
 def mark_this_process(mark: RunMark) -> None:
@@ -86,5 +86,5 @@ def left_on_purpose(mark: RunMark, running: Collection[RunName]) -> bool:
     return bool(mark & _STAYS) and run not in {_checksum(name) for name in running}
 
 
-def _checksum(run: RunName) -> int:
+def _checksum(run: tuple[bytes, bytes]) -> int:
     return zlib.crc32(b"%b %b" % run) & _RUN_MASK

@@ -254,7 +254,7 @@ class ProcessManager:
 
     def _start_worker(self, slot: int) -> Child:
         self._scoreboard.run_notes.make_room(slot)
-        self._scoreboard.set_running(slot, running=False)
+        self._scoreboard.end_run(slot)
         pid = self._forker.worker(slot, self._dispatcher.channel)
         child = self.table.started(slot, pid, times.monotonic_s())
         self._introduce(child)

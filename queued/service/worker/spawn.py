@@ -19,6 +19,8 @@ SHELL = "/bin/sh"
 _SIGNALS = tuple(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
 
 Environment = dict[bytes, bytes]
+FileActions = list[tuple[int, int, int]]  # _DUP2, a descriptor of the worker, its number there
+_DUP2 = os.POSIX_SPAWN_DUP2
 
 # Variables that concern the service alone.
 _OURS = frozenset(
@@ -106,13 +108,14 @@ def start(
     Raises TemporaryRefusalError, or an OSError that is the fault of the command. Standard input is
     the worker's own, /dev/null. All other descriptors of the worker close on exec.
     """
+    options = run.options
     reads: list[int] = []
     writes: list[int] = []
-    enters = run.options.cwd is not None
+    enters = options.cwd is not None
     try:
-        for _ in range(1 + bool(run.options.split) + enters):
+        for _ in range(1 + bool(options.split) + enters):
             _pipe(reads, writes)
-        pid = _start(run, environment, group, _duplicates(run, writes, runs_lock))
+        pid = _start(run, environment, group, _file_actions(options, writes, runs_lock))
     except OSError as error:
         for descriptor in (*reads, *writes):
             os.close(descriptor)
@@ -125,26 +128,14 @@ def start(
     return Started(pid, Pipes(*reads), refusal)
 
 
-class _Duplicate(NamedTuple):
-    """A descriptor of the worker that the command gets: a file action of posix_spawn(3)."""
-
-    action: int
-    own: int
-    there: int  # its number in the command
-
-
-def _duplicates(run: Run, writes: list[int], runs_lock: int | None) -> list[_Duplicate]:
-    """Returns the descriptors that the command gets."""
-    stderr = writes[1] if run.options.split else writes[0]
-    made = [
-        _Duplicate(os.POSIX_SPAWN_DUP2, writes[0], 1),
-        _Duplicate(os.POSIX_SPAWN_DUP2, stderr, 2),
-    ]
-    if run.options.cwd is not None:
-        made.append(_Duplicate(os.POSIX_SPAWN_DUP2, writes[-1], _REFUSAL))
-    if runs_lock is not None and not run.options.leave_children:
-        made.append(_Duplicate(os.POSIX_SPAWN_DUP2, runs_lock, runs_lock))
-    return made
+def _file_actions(options: JobOptions, writes: list[int], runs_lock: int | None) -> FileActions:
+    """Returns which descriptors of the worker the command gets."""
+    actions = [(_DUP2, writes[0], 1), (_DUP2, writes[1 if options.split else 0], 2)]
+    if options.cwd is not None:
+        actions.append((_DUP2, writes[-1], _REFUSAL))
+    if runs_lock is not None and not options.leave_children:
+        actions.append((_DUP2, runs_lock, runs_lock))
+    return actions
 
 
 def _pipe(reads: list[int], writes: list[int]) -> None:
@@ -154,9 +145,7 @@ def _pipe(reads: list[int], writes: list[int]) -> None:
     os.set_blocking(read, False)
 
 
-def _start(
-    run: Run, environment: Environment, group: Cgroup | None, duplicates: list[_Duplicate]
-) -> int:
+def _start(run: Run, environment: Environment, group: Cgroup | None, actions: FileActions) -> int:
     begin = _spawn
     if _needs_fork(run.options):
         begin = partial(_fork, limits_of(run, group))
@@ -164,9 +153,9 @@ def _start(
     own_mask = None if mask is None else os.umask(int(mask, 8))
     try:
         if group is None:
-            return begin(run, environment, duplicates)
+            return begin(run, environment, actions)
         with group:
-            return begin(run, environment, duplicates)
+            return begin(run, environment, actions)
     finally:
         if own_mask is not None:
             os.umask(own_mask)
@@ -229,28 +218,26 @@ def _arguments(run: Run) -> list[str]:
     return ["sh", "-c", *(["--"] if run.command[:1] in ("-", "+") else []), run.command]
 
 
-def _spawn(run: Run, environment: Environment, duplicates: list[_Duplicate]) -> int:
+def _spawn(run: Run, environment: Environment, actions: FileActions) -> int:
     return os.posix_spawn(
         SHELL,
         _arguments(run),
         environment,
-        file_actions=duplicates,
+        file_actions=actions,
         setsid=True,
         setsigmask=[],
         setsigdef=_SIGNALS,
     )
 
 
-def _fork(
-    limits: dict[str, int], run: Run, environment: Environment, duplicates: list[_Duplicate]
-) -> int:
+def _fork(limits: dict[str, int], run: Run, environment: Environment, actions: FileActions) -> int:
     """Starts a job with niceness or limits; unlike posix_spawn, this forks the whole worker."""
     nice = run.options.nice
     if run.options.cwd is not None and "files" in limits:
         limits = {**limits, "files": max(limits["files"], _ENTERING_FILES)}
 
     def prepare() -> None:
-        for _, own, there in duplicates:
+        for _, own, there in actions:
             # This does not hit the pipe that subprocess made later, because `there` was in use.
             os.dup2(own, there)
             os.set_inheritable(there, True)  # noqa: FBT003  its signature

@@ -216,7 +216,6 @@ class Worker:
 
     def _begin_run(self, run: Run) -> None:
         self._scoreboard.record_run(self._number, run.id, run.key.attempt)
-        self._scoreboard.set_running(self._number, running=True)
         now_s = times.monotonic_s()
         environment = spawn.environment_of(run, self._base)
         cgroup = self._make_cgroup(run)
@@ -295,20 +294,21 @@ class Worker:
         if execution.unkillable and not unkillable:
             action = "end its processes: they belong to another user, or hang in a system call"
             self._log.warning("job.unkillable", job=execution.run.id, action=action)
-            self._scoreboard.set_running(self._number, running=False)  # a stop does not wait for it
+            self._scoreboard.end_run(self._number)  # a stop does not wait for it
 
     def _finish(self, execution: Execution) -> None:
         if self._forwarder is not None:
             self._forwarder.end()
         execution.output.drain()
         self._execution = self._forwarder = None
-        self._scoreboard.set_running(self._number, running=False)
         self._forward_at_s = times.NEVER_S
         if self._cgroups is not None and execution.group is not None:
             self._cgroups.keep(execution.group)
         if execution.run.options.leave_children:
             # If this worker is killed before its next run, this run must not count as lost.
-            self._scoreboard.record_run(self._number, "", 0)
+            self._scoreboard.forget_run(self._number)
+        else:
+            self._scoreboard.end_run(self._number)
         if not execution.disowned:
             self._outbox.results[execution.run.key] = execution
             report(execution, self._send)
