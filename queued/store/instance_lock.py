@@ -21,6 +21,7 @@ from queued.core.times import NEVER_S, monotonic_s
 from queued.store import permissions
 
 SUFFIX = ".lock"
+IDENTITY_AT, IDENTITY_SIZE = 64, 64  # where a lock file has its own device and inode
 _HIGH = 200  # scripts use lower ones; each fork copies a table as long as the highest
 _FLOCK = struct.Struct("hhqqi")  # type, whence, start, length, pid
 _NO_LOCK_FILE = frozenset({errno.ENOENT, errno.ELOOP, errno.ENXIO})
@@ -54,10 +55,22 @@ def create_locked(path: str) -> int:
     try:
         descriptor = permissions.make_file(path, os.O_RDWR)
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.pwrite(descriptor, _identity(descriptor), IDENTITY_AT)
     except OSError as error:
         msg = f"cannot create {path}: {error.strerror}; the directory must be writable"
         raise StorageError(msg) from None
     return descriptor
+
+
+def is_copy(descriptor: int) -> bool:
+    """Returns whether the lock file was copied, so that its lock tells nothing of its instance."""
+    found = os.pread(descriptor, IDENTITY_SIZE, IDENTITY_AT)
+    return found != _identity(descriptor)
+
+
+def _identity(descriptor: int) -> bytes:
+    found = os.fstat(descriptor)
+    return f"{found.st_dev}:{found.st_ino}".encode().ljust(IDENTITY_SIZE, b"\0")
 
 
 def hold_for_runs(descriptor: int) -> int:

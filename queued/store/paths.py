@@ -25,6 +25,9 @@ def conf_path(flag: str | None, environment: dict[str, str]) -> str | None:
     return next((path for path in candidates if os.path.exists(path)), None)
 
 
+_CONF_BYTES = 64 * 1024  # a larger file takes long to parse
+
+
 def read_conf(path: str | None) -> dict[str, Value]:
     """Returns the settings in the conf file. Raises ConfigError with the file and the line."""
     if path is None:
@@ -33,8 +36,15 @@ def read_conf(path: str | None) -> dict[str, Value]:
 
     try:
         with open(permissions.open_conf(path), "rb") as file:
-            return check_file(tomllib.load(file), path)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            content = file.read(_CONF_BYTES + 1)
+        if len(content) > _CONF_BYTES:
+            msg = f"{path} is larger than {_CONF_BYTES // 1024} KiB, so it is no conf file"
+            raise ConfigError(msg)
+        return check_file(tomllib.loads(content.decode()), path)
+    except RecursionError:
+        msg = f"{path} is not valid TOML: its values are nested too deeply"
+        raise ConfigError(msg) from None
+    except ValueError as error:  # invalid UTF-8 and too long numbers, too
         msg = f"{path} is not valid TOML: {error}"
         raise ConfigError(msg) from None
     except OSError as error:

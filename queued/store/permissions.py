@@ -18,6 +18,8 @@ from queued.core.errors import ConfigError, DeniedError, QueuedError, StorageErr
 
 _SHARED = stat.S_ISGID | stat.S_IWGRP
 _SIDES = ("", "-wal", "-shm", "-journal")
+# No chmod of the directory that is there: it may be /tmp.
+_OWN_DIRECTORY = "keep the database in a directory of its own: mode 0700, or 2770 for a group"
 _CAPABILITY_VERSION = 0x20080522
 _CAP_DAC_READ_SEARCH = 1 << 2
 _MOST_LINKS = 40  # the value in the kernel's headers
@@ -192,10 +194,9 @@ def check_database(path: str, *, serving: bool = False) -> None:
 
 def _check_directory(path: str, found: os.stat_result, *, serving: bool) -> None:
     if found.st_mode & stat.S_IWOTH:
-        private = f"give a database in a directory of its own, or: chmod o-w {path}"
-        raise _denied(path, "everybody can write it", private)
+        raise _denied(path, "everybody can write it", _OWN_DIRECTORY)
     if found.st_mode & stat.S_IWGRP and not _shared(found):
-        raise _denied(path, "its group can write it", f"chmod g-w {path}, or g+s for a group's")
+        raise _denied(path, "its group can write it", _OWN_DIRECTORY)
     guest = not serving and (os.geteuid() == 0 or (_shared(found) and _member(found.st_gid)))
     if found.st_uid not in (0, os.geteuid()) and not guest:
         raise _not_ours(path, found)
@@ -206,6 +207,8 @@ def _check_file(path: str, directory: os.stat_result, *, serving: bool) -> None:
         found = os.stat(path)
     except FileNotFoundError:
         return
+    if stat.S_ISFIFO(found.st_mode) and path.endswith(_SIDES[1:]):  # SQLite would wait in open(2)
+        raise _denied(path, "it is not a regular file", "move it away")
     if not stat.S_ISREG(found.st_mode):
         return  # opening it reports the error
     if found.st_mode & stat.S_IWOTH:

@@ -1,11 +1,14 @@
 """Each job runs once, with any number of enqueuers and services."""
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 from collections import Counter
+from pathlib import Path
 
-from tests.service import Queue
+from tests.service import Queue, cleaned_up, eventually
 
 
 def test_a_thousand_jobs_on_three_workers_write_a_line_each(queue: Queue) -> None:
@@ -57,3 +60,26 @@ def test_work_is_noticed_at_once(queue: Queue) -> None:
         name = queue.add("true")
         queue.wait(name, "completed", within_s=2)
     assert not service.logged("database.watch_missing")
+
+
+def test_a_copied_directory_is_no_proof_that_the_service_is_dead(
+    queue: Queue, tmp_path: Path
+) -> None:
+    """The lock file is copied, too, and nothing locks the copy."""
+    lines = queue.file("lines")
+    service = queue.serve(workers=1)
+    name = queue.add(f"echo begun >> {lines}; sleep 60")
+    queue.wait(name, "processing")
+    eventually(lines.exists)
+    shutil.copytree(os.path.dirname(queue.path), tmp_path / "copy")
+    path = tmp_path / "copy" / os.path.basename(queue.path)
+    with cleaned_up(Queue(tmp_path / "copy", str(path))) as copy:
+        other = copy.serve(workers=1)
+        eventually(lambda: other.logged("instance.not_rescued", dead=service.instance))
+        copy.wait(copy.add("true"))
+        assert queue.job(name).label == copy.job(name).label == "processing"
+        assert lines.read_text() == "begun\n"
+        queue.queuectl("cancel", name)
+        queue.wait(name, "cancelled")
+        assert service.stop() == 0
+        eventually(lambda: lines.read_text() == "begun\nbegun\n", "rescued", within_s=20)

@@ -107,7 +107,7 @@ def test_a_note_of_another_time_namespace_says_nothing(tmp_path: Path) -> None:
 def test_a_lock_file_that_cannot_grow_is_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / "lock").touch()
     lock = os.open(tmp_path / "lock", os.O_RDONLY)
-    with pytest.raises(StorageError, match="cannot make the lock file 32832 bytes long"):
+    with pytest.raises(StorageError, match="cannot make the lock file 32896 bytes long"):
         RunNotes(lock)
     os.close(lock)
 

@@ -99,6 +99,9 @@ def test_the_values_of_a_conf_file(tmp_path: Path) -> None:
     [
         (b"workers = 8\nx\n", "is not valid TOML: .*line 2"),
         (b"\xff", "is not valid TOML"),
+        (b"workers = " + b"9" * 5000, "is not valid TOML"),
+        (b"a = " + b"[" * 2000, "is not valid TOML: .*too deeply"),
+        (b"a = 1\n" * 20_000, "is larger than 64 KiB"),
         (b"worker = 8", "unknown setting 'worker'; did you mean 'workers'"),
         (b"workers = 1\nworkers = 2", "is not valid TOML"),
         (b"workers = 0", "workers takes a whole number from 1 to 1024, not 0"),

@@ -35,15 +35,26 @@ def test_a_directory_that_everybody_can_write_is_refused(directory: Path, mode: 
     path = database(directory)
     directory.chmod(mode)
     with pytest.raises(
-        DeniedError, match=r"state is refused: everybody can write it \(.*chmod o-w"
+        DeniedError, match=r"state is refused: everybody can write it \(.*directory of its own"
     ):
+        SqliteStore(path)
+
+
+@pytest.mark.parametrize("side", ["-wal", "-shm", "-journal"])
+def test_a_fifo_beside_the_database_is_refused_and_not_waited_for(
+    directory: Path, side: str
+) -> None:
+    path = database(directory)
+    Path(f"{path}{side}").unlink(missing_ok=True)
+    os.mkfifo(f"{path}{side}", 0o600)
+    with pytest.raises(DeniedError, match=f"{side} is refused: it is not a regular file"):
         SqliteStore(path)
 
 
 def test_a_directory_of_a_group_needs_to_hand_its_group_on(directory: Path) -> None:
     path = database(directory)
     directory.chmod(0o770)
-    with pytest.raises(DeniedError, match=r"its group can write it \(chmod g-w"):
+    with pytest.raises(DeniedError, match=r"its group can write it \(.*2770"):
         SqliteStore(path)
 
 

@@ -22,6 +22,16 @@ from queued.store import instance_lock
 from queued.store.protocols import Ledger
 
 _RETRY_S = 5.0
+_NOT_KILLED = (
+    "end these processes: the service lacks the permission, or they hang in a system call. If none"
+    " is listed, a process of another user or container has the lock file open; `fuser -v LOCK`,"
+    " run as root outside of containers, lists it. Tried again every 5 s"
+)
+_LIVES = (
+    "nothing, if this database is a copy of one that is served: these processes belong to that"
+    " service, and the jobs that ran when the copy was made wait until it ends; cancel the jobs if"
+    " the copy shall not run them. Tried again every 5 s"
+)
 _KILLING_S = 0.5
 _KILLING_AGAIN_S = 0.05  # jobs wait meanwhile, and the first try was in vain
 
@@ -85,22 +95,29 @@ class OtherInstances:
         return f"{self._database}.{instance}{instance_lock.SUFFIX}"
 
     def has_lock_file(self, instance: Instance) -> bool:
-        """Returns whether the lock file of an instance was there, so that its lock is proof."""
-        return self._files[instance.id] is not None
+        """Returns whether the lock file of an instance was there, so that its lock is proof.
+
+        A copy of it, as in a copy of the whole directory, proves nothing.
+        """
+        return self._lock_file(instance) is not None
+
+    def _lock_file(self, instance: Instance) -> int | None:
+        descriptor = self._files[instance.id]
+        return None if descriptor is None or instance_lock.is_copy(descriptor) else descriptor
 
     def noted(self, instance: Instance) -> dict[int, CommandSession] | None:
         """Returns the sessions of the commands of an instance; see `run_notes.read_notes`."""
-        descriptor = self._files[instance.id]
+        descriptor = self._lock_file(instance)
         return None if descriptor is None else run_notes.read_notes(descriptor)
 
     def runs_lock(self, instance: Instance) -> RunsLock | None:
         """Returns the lock that its runs inherit; None if the lock file is gone."""
-        descriptor = self._files[instance.id]
+        descriptor = self._lock_file(instance)
         return None if descriptor is None else _RunsLock(self._database, instance.id, descriptor)
 
     def forget(self, instance: Instance) -> None:
         """Deletes the lock file of an instance that is cleaned up."""
-        if self.has_lock_file(instance):
+        if self._files[instance.id] is not None:
             instance_lock.remove(instance_lock.path_of(self._database, instance.id))
         self._close(instance.id)
 
@@ -188,8 +205,8 @@ class Rescuer:
     def _clean_up(self, instance: Instance, settings: Settings) -> bool:
         """Settles the claims of an instance once no process of it lives; returns whether it did.
 
-        If its lock file is missing, a process with its mark means that the instance lives; it is
-        not killed.
+        If its lock file is missing or a copy, a process with its mark means that the instance
+        lives, perhaps in the directory of which this one is a copy; it is not killed.
         """
         if self._others.holds_deleted_lock(instance):
             self._retry_at_s[instance.id] = times.monotonic_s() + _RETRY_S
@@ -197,7 +214,7 @@ class Rescuer:
         if not self._others.has_lock_file(instance) and (
             living := run_processes(instance.id, set())
         ):
-            self._refuse(instance, living)
+            self._refuse(instance, living, _LIVES)
             return False
         with self._ledger.transaction():
             claims = self._ledger.running_claims(instance.id)
@@ -211,7 +228,7 @@ class Rescuer:
             within_s=_KILLING_AGAIN_S if instance.id in self._retry_at_s else _KILLING_S,
         )
         if not killed.complete:
-            self._refuse(instance, killed.left)
+            self._refuse(instance, killed.left, _NOT_KILLED)
             return False
         turn = self._settle(instance, claims, ClaimLoss("the service died", noted), settings)
         self._others.forget(instance)
@@ -237,7 +254,7 @@ class Rescuer:
             self._ledger.unregister(instance.id)
         return turn
 
-    def _refuse(self, instance: Instance, left: list[procfs.Process]) -> None:
+    def _refuse(self, instance: Instance, left: list[procfs.Process], action: str) -> None:
         """Postpones the cleanup, because jobs of the instance may still run; logs it once."""
         first = instance.id not in self._retry_at_s
         self._retry_at_s[instance.id] = times.monotonic_s() + _RETRY_S
@@ -245,10 +262,7 @@ class Rescuer:
             self._log.error(
                 "instance.not_rescued",
                 dead=instance.id,
-                pids=[process.pid for process in left],
+                pids=sorted({process.pid for process in left}),
                 lock=self._others.lock_path(instance.id),
-                action="end these processes: the service lacks the permission, or they hang in a "
-                "system call. If none is listed, a process of another user or container has the "
-                "lock file open; `fuser -v LOCK`, run as root outside of containers, lists it. "
-                "Tried again every 5 s",
+                action=action,
             )

@@ -17,8 +17,9 @@ _TICKS_S = os.sysconf("SC_CLK_TCK")
 _NOTE = struct.Struct("qqq")  # token of the claim, when its leader was noted, the leader's pid
 _NUMBER = struct.Struct("q")
 _SLOT = 32
-_SLOTS = 1026  # two for the header, which says where the notes are valid, then one a worker
-_HEADER = _SLOT * 2
+_SLOTS = 1028  # four for the header, then one for each worker
+_HEADER = _SLOT * 4
+_VALIDITY = _SLOT * 2  # says where the notes are valid; the other half is the lock's own
 _SIZE = _SLOT * _SLOTS
 
 
@@ -93,7 +94,7 @@ def read_notes(lock: int) -> dict[int, CommandSession] | None:
     nothing here: the machine has booted since, or the instance was in another namespace.
     """
     text = os.pread(lock, _SIZE, 0)
-    if text[:_HEADER] != _validity() or len(text) < _SIZE:
+    if text[:_VALIDITY] != _validity() or len(text) < _SIZE:
         return None
     notes = (_NOTE.unpack_from(text, at) for at in range(_HEADER, _SIZE, _SLOT))
     return {token: CommandSession(pid, ticks) for token, ticks, pid in notes if token}
@@ -110,7 +111,7 @@ def _ticks() -> int:
 def _validity() -> bytes:
     """Returns where the notes are valid: in this boot, and in these namespaces of pids and time."""
     text = times.boot_id() + "".join(f" {_namespace(kind)}" for kind in ("pid", "time"))
-    return text.encode().ljust(_HEADER, b"\0")
+    return text.encode().ljust(_VALIDITY, b"\0")
 
 
 def _namespace(kind: str) -> int:
