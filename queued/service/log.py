@@ -49,7 +49,7 @@ EVENTS = {
     "job.started": "a worker starts the command of a run",
     "job.start_refused": "no process, memory or descriptor for a run; the worker tries again",
     "job.cgroup_failed": "no control group could be made for a run; the run starts without one",
-    "job.unkillable": "the worker may not signal processes of its job; it waits until they end",
+    "job.unkillable": "processes of a run cannot be ended; the worker tries again until they end",
     "job.printed": "a line of a command's output; only with the setting log_output",
     "job.finished": "a run was recorded: its outcome, and the next state of its job",
     "job.claim_lost": "a result was dropped, because its claim is no longer in force",

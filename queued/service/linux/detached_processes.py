@@ -50,8 +50,8 @@ class DetachedProcesses:
         return [process for process in found if not self._is_exempt(process)]
 
     def has(self, pid: int) -> bool:
-        """Returns whether the process with this pid, dead or alive, is exempt."""
-        process = procfs.read_process(pid)
+        """Returns whether the child of this process with this pid, dead or alive, is exempt."""
+        process = procfs.read_child(pid)
         return process is not None and self._is_exempt(process)
 
     def _is_exempt(self, process: Process) -> bool:

@@ -4,6 +4,8 @@ The caller passes the search as a function. It is repeated because a process may
 is killed, and because the kernel needs some time to end a process.
 """
 
+import contextlib
+import os
 import signal
 import time
 from collections.abc import Callable, Sequence
@@ -38,11 +40,14 @@ class Killed(NamedTuple):
         return not self.left and not self.unseen
 
 
-def kill_until_gone(find: Callable[[], Found], within_s: float) -> Killed:
+def kill_until_gone(
+    find: Callable[[], Found], within_s: float, kill_others: Callable[[], bool] = lambda: True
+) -> Killed:
     """Kills what `find` returns, until it returns nothing.
 
-    Gives up `within_s` after the first search, or at once if this process may signal none of those
-    that are left.
+    After each search it calls `kill_others`, which kills processes that a search finds too late,
+    and returns whether no new ones come. Gives up `within_s` after the first search, or at once if
+    this process may signal none of those that are left.
     """
     found = find()
     end_s = times.monotonic_s() + within_s
@@ -51,12 +56,42 @@ def kill_until_gone(find: Callable[[], Found], within_s: float) -> Killed:
     while True:
         sent = [process for process in found.own if procfs.send_signal(process, signal.SIGKILL)]
         killed |= {(process.pid, process.started) for process in sent}
+        settled = kill_others()
         left = [p for p in (*found.own, *found.ambiguous) if procfs.is_alive(p)]
-        waiting = bool(sent or found.ambiguous or found.unseen)
+        waiting = bool(sent or found.ambiguous or found.unseen or not settled)
         if not (found.own or waiting):
             return Killed(len(killed), [], unseen=False)
         if times.monotonic_s() >= end_s or (left and not waiting):
-            return Killed(len(killed), left, found.unseen)
+            # A process that forks and exits in a loop is gone now, and lives on under another pid.
+            unseen = found.unseen or not settled or (not left and any(find()[:2]))
+            return Killed(len(killed), left, unseen)
         time.sleep(wait_s)
         wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
         found = find()
+
+
+def kill_children(
+    is_doomed: Callable[[int], bool], collect: Callable[[], object], within_s: float
+) -> bool:
+    """Kills children of this process by their pids, and collects them, until no new ones come.
+
+    Returns whether it came to that end; then only those are left that KILL does not end.
+
+    A process that forks and exits in a loop has another pid before a search of /proc comes to it.
+    But as an orphan it is a child of this process, whose children are listed at once, the newest
+    last. No code but `collect` collects children, so that no pid is reused meanwhile.
+    """
+    end_s = times.monotonic_s() + within_s
+    before: list[int] | None = None
+    while True:
+        collect()  # first, because the dead make the list longer
+        doomed: list[int] = []
+        for pid in filter(is_doomed, reversed(procfs.own_children())):
+            with contextlib.suppress(PermissionError):
+                os.kill(pid, signal.SIGKILL)
+            doomed.append(pid)
+        if not doomed or doomed == before:
+            return True
+        if times.monotonic_s() >= end_s:
+            return False
+        before = doomed

@@ -7,12 +7,13 @@ pidfd, and only if its start time is still the same after the pidfd was opened.
 import contextlib
 import os
 import signal
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
 from queued.service.linux import libc
 
 _PR_SET_CHILD_SUBREAPER = 36
+_REAP_AT_ONCE = 5000
 _HIDDEN = 0  # the start time of a process that /proc hides
 
 
@@ -63,7 +64,7 @@ def own_children() -> list[int]:
     return [int(pid) for pid in read("/proc/thread-self/children").split()]
 
 
-def _read_child(pid: int) -> Process | None:
+def read_child(pid: int) -> Process | None:
     """Returns that child of this process, without its start time if /proc hides it."""
     if (process := read_process(pid)) is not None:
         return process
@@ -76,7 +77,7 @@ def _read_child(pid: int) -> Process | None:
 def refresh(process: Process) -> Process | None:
     """Returns the same process as it is now; None if it is gone, also if its pid was reused."""
     if process.started == _HIDDEN:  # no other process gets the pid of a child until it is collected
-        return _read_child(process.pid) if process.pid in own_children() else None
+        return read_child(process.pid) if process.pid in own_children() else None
     now = read_process(process.pid)
     return now if now is not None and now.started == process.started else None
 
@@ -101,7 +102,7 @@ def descendants(*roots: int, without: Collection[int] = ()) -> list[Process]:
     """
     processes = all_processes()
     if os.getpid() in roots:
-        missing = (_read_child(pid) for pid in own_children() if pid not in processes)
+        missing = (read_child(pid) for pid in own_children() if pid not in processes)
         processes |= {process.pid: process for process in missing if process is not None}
     children: dict[int, list[Process]] = {}
     for process in processes.values():
@@ -133,10 +134,21 @@ def stopped_child() -> int | None:
     return found.si_pid if found is not None else None
 
 
+def reap_rounds() -> Iterator[int]:
+    """Bounds a loop that collects dead children, because others may die as fast as it collects.
+
+    If the loop comes to the bound, this process gets another SIGCHLD, so that it goes on later.
+    """
+    yield from range(_REAP_AT_ONCE)
+    os.kill(os.getpid(), signal.SIGCHLD)
+
+
 def reap_all() -> None:
-    """Collects all children that are dead."""
+    """Collects children that are dead, in `reap_rounds`."""
     with contextlib.suppress(ChildProcessError):
-        while (pid := dead_child()) is not None:
+        for _ in reap_rounds():
+            if (pid := dead_child()) is None:
+                return
             os.waitpid(pid, 0)
 
 

@@ -38,6 +38,16 @@ class OrphanReaper:
         self._detached.add_descendants(unknown)
         return self._detached.without(unknown)
 
+    def must_die(self, pid: int, lost: Collection[RunName]) -> bool:
+        """Returns whether that child of this process is one that `leftovers` would return.
+
+        A dead one counts, because it may have forked another process.
+        """
+        process = procfs.read_child(pid)
+        if process is None or not self._detached.without([process]):
+            return False
+        return process.dead or not _may_stay(process, lost)
+
 
 def _may_stay(process: Process, lost: Collection[RunName]) -> bool:
     """Returns whether the process may stay: its mark says so, or it has none and no run is lost."""

@@ -4,6 +4,7 @@ The table `children` records which children live and when the next start is due;
 decides when children start, drain and end.
 """
 
+import contextlib
 import os
 import signal
 from typing import NamedTuple
@@ -12,7 +13,7 @@ from queued.core import times
 from queued.service.ipc.messages import WorkerFaulty
 from queued.service.ipc.scoreboard import DISPATCHER, Scoreboard
 from queued.service.linux import procfs
-from queued.service.linux.killing import Found, Killed, kill_until_gone
+from queued.service.linux.killing import Found, Killed, kill_children, kill_until_gone
 from queued.service.linux.procfs import RunName
 from queued.service.log import Log
 from queued.service.supervisor.children import Child, Children
@@ -137,7 +138,10 @@ class ProcessManager:
         killed = self._kill_leftovers(ended, log)
         new = ended[waited:]
         if not killed.complete and any(one.lost_run for one in new):
-            action = "end them as their owner; they may belong to another user now"
+            action = (
+                "end them as their owner: they belong to another user, or fork faster than they "
+                "are killed, which control groups (Delegate=yes) prevent"
+            )
             pids = [process.pid for process in killed.left]
             log.error("child.leftovers_stay", pids=pids, action=action)
         for one in new:
@@ -152,7 +156,12 @@ class ProcessManager:
         """Adds the children that have died to `ended`, and kills what these workers left."""
         if not ended and not _has_dead_child():
             return Killed(0, [], unseen=False)
-        killed = kill_until_gone(lambda: self._find_leftovers(ended), _KILLING_S)
+        if ended and not self._kill_orphans(ended):  # they would fill the table during a search
+            ended += self._collect()
+            return Killed(0, [], unseen=True)
+        killed = kill_until_gone(
+            lambda: self._find_leftovers(ended), _KILLING_S, lambda: self._kill_orphans(ended)
+        )
         if self._cgroups is not None:
             self._cgroups.sweep(busy=self._current_runs)
         if killed.signalled:
@@ -170,10 +179,22 @@ class ProcessManager:
             ended += more
             if not more:
                 break
-        lost = [self._scoreboard.last_run(one.child.slot) for one in ended if one.lost_run]
+        lost = self._lost_runs(ended)
         leftovers = self._reaper.leftovers(orphans, lost)
         grouped = Found([]) if self._cgroups is None else self._cgroups.kill(lost)
         return Found([*{*leftovers, *grouped.own}], unseen=grouped.unseen)
+
+    def _lost_runs(self, ended: list[EndedChild]) -> list[RunName]:
+        return [self._scoreboard.last_run(one.child.slot) for one in ended if one.lost_run]
+
+    def _kill_orphans(self, ended: list[EndedChild]) -> bool:
+        """Kills and collects orphans that fork too fast for a search; see `killing`."""
+        own, lost = {child.pid for child in self.table.living()}, self._lost_runs(ended)
+        return kill_children(
+            lambda pid: pid not in own and self._reaper.must_die(pid, lost),
+            self._collect_orphans,
+            _KILLING_S,
+        )
 
     def _current_runs(self) -> list[RunName]:
         return [self._scoreboard.last_run(child.slot) for child in self.table.living_workers()]
@@ -196,14 +217,28 @@ class ProcessManager:
                 log.warning("child.continued", **_names(living[pid]))
 
     def _collect(self) -> list[EndedChild]:
+        """Collects the dead: those of the table all, and then a bounded number of orphans.
+
+        Orphans may die as fast as they are collected.
+        """
         ended: list[EndedChild] = []
-        while _has_dead_child():
-            pid, wait_status = os.waitpid(-1, os.WNOHANG)
-            exit_code = os.waitstatus_to_exitcode(wait_status)
-            child = self.table.ended(pid, times.monotonic_s(), clean=exit_code == 0)
-            if child is not None:
+        for child in self.table.living():
+            pid, wait_status = os.waitpid(child.pid, os.WNOHANG)
+            if pid:
+                exit_code = os.waitstatus_to_exitcode(wait_status)
+                self.table.ended(pid, times.monotonic_s(), clean=exit_code == 0)
                 ended.append(EndedChild(child, exit_code))
+        self._collect_orphans()
         return ended
+
+    def _collect_orphans(self) -> None:
+        """Collects dead orphans, in `reap_rounds`, until it finds a child of the table dead."""
+        own = {child.pid for child in self.table.living()}
+        with contextlib.suppress(ChildProcessError):
+            for _ in procfs.reap_rounds():
+                if (pid := procfs.dead_child()) is None or pid in own:
+                    return
+                os.waitpid(pid, 0)
 
     def _log_end(self, ended: EndedChild, log: Log) -> None:
         stopping = self._dispatcher.draining or self._dispatcher.finishing

@@ -229,16 +229,32 @@ class Execution:
         self._tree.signal(signal.SIGTERM, signal.SIGCONT)
 
     def _kill(self, now_s: float) -> None:
+        if self.phase is not Phase.KILLING:
+            self._stuck_s = now_s + _STUCK_S
         self.phase = Phase.KILLING
+        if not self._kill_children(now_s):
+            return
         wait_s = min(_KILL_AGAIN_S * 2 ** min(self._kills, 16), _KILL_AGAIN_MAX_S)
         self.next_s = now_s + wait_s
-        if not self._kills:
-            self._stuck_s = now_s + _STUCK_S
         self._kills += 1
         self.unkillable = not self._tree.signal(signal.SIGKILL) or now_s >= self._stuck_s
         if self.group is not None:
             self.group.kill()
         self.reap(now_s)
+
+    def _kill_children(self, now_s: float) -> bool:
+        """Kills what may fork too fast for a search; returns whether a search is useful now."""
+        settled = self._tree.kill_children(lambda: self.reap(now_s))
+        if self.phase is Phase.OVER:
+            return False
+        if not settled:
+            self.next_s = now_s + _KILL_AGAIN_S
+            self.unkillable = now_s >= self._stuck_s
+        return settled
+
+    def pids(self) -> list[int]:
+        """Returns the pids of its living processes, as a scan of /proc shows them."""
+        return [process.pid for process in self._tree.leftovers()]
 
 
 def _memory_reason(run: Run) -> str:

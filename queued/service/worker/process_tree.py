@@ -6,13 +6,15 @@ each descendant of the worker belongs to the run, except those that earlier jobs
 
 import os
 import signal
+from collections.abc import Callable
 
-from queued.service.linux import procfs, run_mark
+from queued.service.linux import killing, procfs, run_mark
 from queued.service.linux.detached_processes import DetachedProcesses
 from queued.service.linux.procfs import Process
 from queued.service.worker.spawn import Environment
 
 _ANY = -1  # child, for wait4(2)
+_KILLING_S = 0.02
 
 
 class ProcessTree:
@@ -44,9 +46,14 @@ class ProcessTree:
             self._detached.marks &= {run_mark.of_process(process.pid) for process in found}
 
     def reap(self) -> bool:
-        """Collects dead children, the command among them; returns whether no child is left."""
+        """Collects dead children, the command among them; returns whether no child is left.
+
+        It collects a bounded number: see `procfs.reap_rounds`.
+        """
         try:
-            while (dead := procfs.dead_child() if self._detached else _ANY) is not None:
+            for _ in procfs.reap_rounds():
+                if (dead := procfs.dead_child() if self._detached else _ANY) is None:
+                    return False
                 foreign = dead != _ANY and self._detached.has(dead)  # known until it is collected
                 pid, status, usage = os.wait4(dead, os.WNOHANG)
                 if not pid:
@@ -61,8 +68,13 @@ class ProcessTree:
         return False
 
     def is_empty(self) -> bool:
-        """Returns whether no process of the run is alive although `reap` has found children."""
-        return bool(self._detached) and not self.leftovers()
+        """Returns whether no process of the run is alive although `reap` has found children.
+
+        The children are looked at last, because a scan may miss processes that fork and exit.
+        """
+        if not self._detached or self.leftovers():
+            return False
+        return not any(self._is_doomed(pid) for pid in procfs.own_children())
 
     def leftovers(self) -> list[Process]:
         """Returns the living processes of the run.
@@ -75,18 +87,18 @@ class ProcessTree:
             self._detached.forget_others(found)
             self._detached.add_descendants(found)
             left = [process for process in self._detached.without(found) if not process.dead]
-            self._detached.add(process for process in left if self._is_of_other_job(process))
+            self._detached.add(process for process in left if self._is_of_other_job(process.pid))
             self._detached.add_descendants(left)
             if left := self._detached.without(left):
                 return left
         return []
 
-    def _is_of_other_job(self, process: Process) -> bool:
+    def _is_of_other_job(self, pid: int) -> bool:
         """Returns whether the mark names a run of this worker that left processes on purpose.
 
         Another mark is not believed, because a command may change its own.
         """
-        return run_mark.of_process(process.pid) in self._detached.marks
+        return run_mark.of_process(pid) in self._detached.marks
 
     def exempt_leftovers(self) -> None:
         """Exempts the living processes of the run, now and during the worker's later runs."""
@@ -98,7 +110,17 @@ class ProcessTree:
         """Sends these signals to the living processes; returns False if none may be signalled."""
         left = self.leftovers()
         taken = [_signal_all(left, number) for number in numbers]
-        return not left or any(taken)
+        return any(taken) or not any(procfs.is_alive(process) for process in left)
+
+    def kill_children(self, reap: Callable[[], object]) -> bool:
+        """Kills processes of the run that fork too fast for `signal`; see `killing`."""
+        return killing.kill_children(self._is_doomed, reap, _KILLING_S)
+
+    def _is_doomed(self, pid: int) -> bool:
+        """Returns whether a child belongs to the run."""
+        if not self._detached:
+            return True
+        return not (self._detached.has(pid) or self._is_of_other_job(pid))
 
 
 def _signal_all(left: list[Process], number: signal.Signals) -> bool:

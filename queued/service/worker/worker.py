@@ -292,8 +292,12 @@ class Worker:
             action = "tried again; raise the limits of processes, memory or descriptors"
             self._log.warning("job.start_refused", job=execution.run.id, action=action)
         if execution.unkillable and not unkillable:
-            action = "end its processes: they belong to another user, or hang in a system call"
-            self._log.warning("job.unkillable", job=execution.run.id, action=action)
+            action = (
+                "end its processes: they belong to another user, hang in a system call, or fork "
+                "faster than they are killed, which control groups (Delegate=yes) prevent"
+            )
+            fields = {"pids": execution.pids(), "action": action}
+            self._log.warning("job.unkillable", job=execution.run.id, **fields)
             self._scoreboard.end_run(self._number)  # a stop does not wait for it
 
     def _finish(self, execution: Execution) -> None:
