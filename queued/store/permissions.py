@@ -111,11 +111,12 @@ def must_be_own(path: str) -> None:
         raise _not_ours(directory, os.stat(directory))
 
 
-def act_as_owner(path: str) -> None:
+def act_as_owner(path: str, *, read_all: bool = True) -> None:
     """Takes the rights of the other user if root's path leads through a directory of that user.
 
-    Only the effective ids change. The right to read every file stays, because modules that are
-    imported later may be readable by root only. Raises DeniedError if the ids cannot be changed.
+    Only the effective ids change. With `read_all` the right to read every file stays, because
+    modules that are imported later may be readable by root only. Raises DeniedError if the ids
+    cannot be changed.
     """
     if os.geteuid() != 0 or (directory := foreign_directory(path)) is None:
         return
@@ -129,6 +130,8 @@ def act_as_owner(path: str) -> None:
         os.seteuid(found.st_uid)
     except PermissionError:
         raise _not_ours(directory, found) from None
+    if not read_all:
+        return
     # CAP_DAC_READ_SEARCH, which the change of ids removed from the effective set.
     libc = ctypes.CDLL(None)
     header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION, 0)
@@ -139,10 +142,11 @@ def act_as_owner(path: str) -> None:
 
 
 @contextmanager
-def acting_as_owner(path: str) -> Iterator[None]:
+def acting_as_owner(path: str, *, read_all: bool = True) -> Iterator[None]:
     """A context with the rights of `act_as_owner` for another path, which the user named.
 
-    The rights of the process at its start are the basis, also after `act_as_owner`.
+    Without `read_all` nothing may be imported in it. The rights of the process at its start are the
+    basis, also after `act_as_owner`.
     """
     user, group, groups = os.geteuid(), os.getegid(), os.getgroups()
     if os.getuid() != 0:
@@ -152,7 +156,7 @@ def acting_as_owner(path: str) -> Iterator[None]:
     os.setegid(os.getgid())
     os.setgroups([])
     try:
-        act_as_owner(path)
+        act_as_owner(path, read_all=read_all)
         yield
     finally:
         os.seteuid(0)

@@ -131,6 +131,19 @@ def test_a_backup_does_not_follow_a_link_of_the_owner(theirs: Path) -> None:
     assert _state(theirs) == before
 
 
+@pytest.mark.parametrize("link", ["old.db", "below"])
+def test_a_restore_does_not_read_what_only_root_may(theirs: Path, link: str) -> None:
+    _in_use(theirs)
+    copy = theirs.parent / "roots" / "copy.db"
+    assert _queuectl(theirs, "db backup {roots}/copy.db").returncode == 0
+    (theirs / link).symlink_to(copy if link == "old.db" else copy.parent)
+    before = _state(theirs)
+    done = _queuectl(theirs, f"db restore {{theirs}}/{link}{'/copy.db' * (link == 'below')}")
+    assert done.returncode in {74, 77}, done
+    assert "Traceback" not in done.stderr
+    assert _state(theirs) == before
+
+
 def test_the_rights_of_root_come_back(theirs: Path) -> None:
     before = (os.geteuid(), os.getegid(), os.getgroups())
     with permissions.acting_as_owner(str(theirs / "queue.db")):

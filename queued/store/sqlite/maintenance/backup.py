@@ -151,7 +151,8 @@ def _reading(path: str) -> Iterator[apsw.Connection]:
 
     flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
     with named_errors(path):
-        with permissions.acting_as_owner(path):  # until the file is open
+        # Until the file is open, so that a link of the owner leads to no file that only root reads.
+        with permissions.acting_as_owner(path, read_all=False):
             connection = apsw.Connection(f"file:{quote(path)}?mode=ro&immutable=1", flags=flags)
         try:
             yield connection
