@@ -294,6 +294,23 @@ def test_a_job_cannot_say_by_itself_that_it_may_leave_processes(
     assert sleeper.living() == []
 
 
+def test_a_job_that_forges_a_mark_does_not_run_beside_what_a_dead_worker_left(
+    queue: Queue, sleeper: MarkedSleep
+) -> None:
+    """A daemon that an earlier job of the same worker left on purpose stays."""
+    service = queue.serve(workers=1)
+    allowed = MarkedSleep()
+    daemon = spare(queue, allowed)
+    forged = "prlimit --rttime=unlimited: env QUEUED_LEAVE_CHILDREN=1 QUEUED_ATTEMPT=9 setsid sleep"
+    name = queue.add(f"[ $QUEUED_ATTEMPT -gt 1 ] || {{ {forged} {sleeper} & wait; }}")
+    eventually(sleeper.living)
+    service.kill(service.child(1))
+    assert queue.wait(name).label == "completed"
+    assert sleeper.living() == []
+    assert alive(daemon)
+    os.kill(daemon, signal.SIGKILL)
+
+
 def test_only_a_job_that_asks_for_it_leaves_children(queue: Queue, sleeper: MarkedSleep) -> None:
     queue.serve(workers=1)
     name = queue.add(f"sleep {sleeper} & exit 0", leave_children=False)

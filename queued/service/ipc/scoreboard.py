@@ -7,18 +7,23 @@ SIGQUIT to its worker has no effect.
 
 import mmap
 import struct
+from collections.abc import Collection
 
 from queued.core import times
 from queued.service.ipc.run_notes import RunNotes
 from queued.service.linux.procfs import RunName
+from queued.service.linux.run_mark import RunMark
 
 DISPATCHER = 0  # its slot; workers have the slots from 1 on
-_SLOT = 512  # the longest id is 64 characters of at most 4 bytes, then the attempt's number
+_SLOT = 4096
 _SLOTS = 1025  # as many workers as there may be; slot 0 is the supervisor's
-_LINE = _SLOT - 9  # then whether a command runs, and the time of the last answer
+_LINE = 503  # the longest id is 64 characters of at most 4 bytes, then the attempt's number
 _RUNNING = _LINE
 _ANSWERED = _LINE + 1  # in slot 0 the dispatcher's
 _TIME = struct.Struct("d")
+_LEFT = _LINE + 9  # the number of marks, then the marks; up to the end of the slot
+_NUMBER = struct.Struct("q")
+_MOST_LEFT = (_SLOT - _LEFT) // _NUMBER.size - 1
 
 
 class Scoreboard:
@@ -64,6 +69,20 @@ class Scoreboard:
         line = self._memory[slot * _SLOT : slot * _SLOT + _LINE].rstrip(b"\0")
         attempt, _, job = line.partition(b" ")
         return RunName(job, attempt)
+
+    def record_left(self, slot: int, marks: Collection[RunMark]) -> None:
+        """Records which runs of the worker in this slot left processes on purpose.
+
+        There is room for more than 400 of them.
+        """
+        kept = list(marks)[:_MOST_LEFT]
+        struct.pack_into(f"{len(kept) + 1}q", self._memory, slot * _SLOT + _LEFT, len(kept), *kept)
+
+    def left(self, slot: int) -> set[RunMark]:
+        """Returns the marks of the runs of the worker in this slot that left processes."""
+        at = slot * _SLOT + _LEFT
+        (count,) = _NUMBER.unpack_from(self._memory, at)
+        return {*struct.unpack_from(f"{count}q", self._memory, at + _NUMBER.size)}
 
     def running(self, slot: int) -> bool:
         """Returns whether a command of the worker in this slot runs or is being stopped."""

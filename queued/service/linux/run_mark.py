@@ -80,10 +80,15 @@ def marked_processes(instance: str) -> Iterator[MarkedProcess]:
                 yield MarkedProcess(process, mark)
 
 
+def may_stay(mark: RunMark) -> bool:
+    """Returns whether the mark is that of a job with `leave_children`; a command may forge it."""
+    return bool(mark & _STAYS)
+
+
 def left_on_purpose(mark: RunMark, running: Collection[RunName]) -> bool:
     """Returns whether it marks a job with `leave_children` that is none of the running ones."""
     run = mark & _RUN_MASK
-    return bool(mark & _STAYS) and run not in {_checksum(name) for name in running}
+    return may_stay(mark) and run not in {_checksum(name) for name in running}
 
 
 def _checksum(run: tuple[bytes, bytes]) -> int:

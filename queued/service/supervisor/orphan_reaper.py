@@ -5,10 +5,19 @@ The supervisor kills them before it reports the death, except those that a job l
 
 import os
 from collections.abc import Collection
+from typing import NamedTuple
 
 from queued.service.linux import procfs, run_mark
 from queued.service.linux.detached_processes import DetachedProcesses
-from queued.service.linux.procfs import Process, RunName
+from queued.service.linux.procfs import Process
+from queued.service.linux.run_mark import RunMark
+
+
+class Deaths(NamedTuple):
+    """What the supervisor knows about the runs of the workers that died."""
+
+    lost: bool  # whether a run is lost: its processes must be killed even if its job may leave some
+    left: Collection[RunMark]  # the marks of the earlier runs that left processes on purpose
 
 
 class OrphanReaper:
@@ -25,20 +34,20 @@ class OrphanReaper:
         """Returns the descendants of this process, less its `own` children and theirs."""
         return procfs.descendants(os.getpid(), without=own)
 
-    def leftovers(self, found: list[Process], lost: Collection[RunName]) -> list[Process]:
+    def leftovers(self, found: list[Process], deaths: Deaths) -> list[Process]:
         """Returns those of `found` that must be killed.
 
-        The processes of a `lost` run must be killed even if its job may leave processes. Collect
-        the dead only after the scan, because it may have seen orphans of a process that died in it.
+        Collect the dead only after the scan, because it may have seen orphans of a process that
+        died in it.
         """
         self._detached.forget_others(found)
         self._detached.add_descendants(found)
         unknown = [process for process in self._detached.without(found) if not process.dead]
-        self._detached.add(process for process in unknown if _may_stay(process, lost))
+        self._detached.add(process for process in unknown if _may_stay(process, deaths))
         self._detached.add_descendants(unknown)
         return self._detached.without(unknown)
 
-    def must_die(self, pid: int, lost: Collection[RunName]) -> bool:
+    def must_die(self, pid: int, deaths: Deaths) -> bool:
         """Returns whether that child of this process is one that `leftovers` would return.
 
         A dead one counts, because it may have forked another process.
@@ -46,10 +55,16 @@ class OrphanReaper:
         process = procfs.read_child(pid)
         if process is None or not self._detached.without([process]):
             return False
-        return process.dead or not _may_stay(process, lost)
+        return process.dead or not _may_stay(process, deaths)
 
 
-def _may_stay(process: Process, lost: Collection[RunName]) -> bool:
-    """Returns whether the process may stay: its mark says so, or it has none and no run is lost."""
+def _may_stay(process: Process, deaths: Deaths) -> bool:
+    """Returns whether the process may stay.
+
+    If a run is lost, only the marks that its worker has recorded are believed, because a command
+    may change its own.
+    """
     mark = run_mark.of_process(process.pid)
-    return not lost if mark is None else run_mark.left_on_purpose(mark, lost)
+    if deaths.lost:
+        return mark in deaths.left
+    return mark is None or run_mark.may_stay(mark)

@@ -19,7 +19,7 @@ from queued.service.log import Log
 from queued.service.supervisor.children import Child, Children
 from queued.service.supervisor.dispatcher_link import DispatcherLink
 from queued.service.supervisor.forking import Forker
-from queued.service.supervisor.orphan_reaper import OrphanReaper
+from queued.service.supervisor.orphan_reaper import Deaths, OrphanReaper
 from queued.service.supervisor.watchdog import Watchdog
 
 _KILLING_S = 0.5  # the kernel may take long to end a process
@@ -179,19 +179,24 @@ class ProcessManager:
             ended += more
             if not more:
                 break
+        leftovers = self._reaper.leftovers(orphans, self._deaths(ended))
         lost = self._lost_runs(ended)
-        leftovers = self._reaper.leftovers(orphans, lost)
         grouped = Found([]) if self._cgroups is None else self._cgroups.kill(lost)
         return Found([*{*leftovers, *grouped.own}], unseen=grouped.unseen)
 
     def _lost_runs(self, ended: list[EndedChild]) -> list[RunName]:
         return [self._scoreboard.last_run(one.child.slot) for one in ended if one.lost_run]
 
+    def _deaths(self, ended: list[EndedChild]) -> Deaths:
+        slots = [one.child.slot for one in ended]
+        left = {mark for slot in slots for mark in self._scoreboard.left(slot)}
+        return Deaths(lost=any(one.lost_run for one in ended), left=left)
+
     def _kill_orphans(self, ended: list[EndedChild]) -> bool:
         """Kills and collects orphans that fork too fast for a search; see `killing`."""
-        own, lost = {child.pid for child in self.table.living()}, self._lost_runs(ended)
+        own, deaths = {child.pid for child in self.table.living()}, self._deaths(ended)
         return kill_children(
-            lambda pid: pid not in own and self._reaper.must_die(pid, lost),
+            lambda pid: pid not in own and self._reaper.must_die(pid, deaths),
             self._collect_orphans,
             _KILLING_S,
         )
@@ -290,6 +295,7 @@ class ProcessManager:
     def _start_worker(self, slot: int) -> Child:
         self._scoreboard.run_notes.make_room(slot)
         self._scoreboard.end_run(slot)
+        self._scoreboard.record_left(slot, ())
         pid = self._forker.worker(slot, self._dispatcher.channel)
         child = self.table.started(slot, pid, times.monotonic_s())
         self._introduce(child)

@@ -310,6 +310,7 @@ class Worker:
             self._cgroups.keep(execution.group)
         if execution.run.options.leave_children:
             # If this worker is killed before its next run, this run must not count as lost.
+            self._scoreboard.record_left(self._number, self._detached.marks)
             self._scoreboard.forget_run(self._number)
         else:
             self._scoreboard.end_run(self._number)
