@@ -118,6 +118,10 @@ class Execution:
             self._read_refusal()
         self._on_exit(now_s, childless=childless)
 
+    def pids(self) -> list[int]:
+        """Returns the pids of its living processes, as a scan of /proc shows them."""
+        return [process.pid for process in self._tree.leftovers()]
+
     def ending(self) -> Ending:
         """Returns how the run ended. Call it only in the phase OVER."""
         tree, output = self._tree, self.output
@@ -232,14 +236,14 @@ class Execution:
         if self.phase is not Phase.KILLING:
             self._stuck_s = now_s + _STUCK_S
         self.phase = Phase.KILLING
+        if self.group is not None:
+            self.group.kill()
         if not self._kill_children(now_s):
             return
         wait_s = min(_KILL_AGAIN_S * 2 ** min(self._kills, 16), _KILL_AGAIN_MAX_S)
         self.next_s = now_s + wait_s
         self._kills += 1
         self.unkillable = not self._tree.signal(signal.SIGKILL) or now_s >= self._stuck_s
-        if self.group is not None:
-            self.group.kill()
         self.reap(now_s)
 
     def _kill_children(self, now_s: float) -> bool:
@@ -251,10 +255,6 @@ class Execution:
             self.next_s = now_s + _KILL_AGAIN_S
             self.unkillable = now_s >= self._stuck_s
         return settled
-
-    def pids(self) -> list[int]:
-        """Returns the pids of its living processes, as a scan of /proc shows them."""
-        return [process.pid for process in self._tree.leftovers()]
 
 
 def _memory_reason(run: Run) -> str:
