@@ -82,7 +82,8 @@ def alone_not_group(_argument: str) -> None:
 
 def orphans_stay(_argument: str) -> None:
     """The commands of a dead worker are not killed."""
-    _put(OrphanReaper, "leftovers", lambda _self, _found, _lost: [])
+    _put(OrphanReaper, "leftovers", lambda _self, _found, _deaths: [])
+    _put(OrphanReaper, "must_die", lambda _self, _pid, _deaths: False)
 
 
 def zombies_are_dead(_argument: str) -> None:
