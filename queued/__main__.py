@@ -112,7 +112,7 @@ def _run(arguments: list[str]) -> int:
         permissions.check_database(database, serving=True)
     preflight.check_kernel()
     if options["--check"]:
-        return preflight.report(conf, database)
+        return preflight.print_report(conf, database)
     settings = _start_settings(origin, _prepare(database))
     ready_pipe = None
     if options["--background"]:

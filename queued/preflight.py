@@ -25,7 +25,7 @@ def check_kernel() -> None:
         raise ConfigError(msg)
 
 
-def report(conf: str | None, database: str) -> int:
+def print_report(conf: str | None, database: str) -> int:
     """Checks the database and prints the results; returns the exit code.
 
     The caller has read the conf file and checked the permissions. Raises the QueuedError that a

@@ -99,8 +99,8 @@ def test_a_copy_is_independent() -> None:
 
 
 def test_later_claims_have_larger_tokens() -> None:
-    make = Tokens().make
-    tokens = [make(times.monotonic_s()) for _ in range(10_000)]
+    reserve = Tokens().reserve
+    tokens = [reserve(times.monotonic_s()) for _ in range(10_000)]
     assert all(before < after for before, after in pairwise(tokens))
-    assert Tokens().make(times.monotonic_s()) > tokens[-1], "another dispatcher's, too"
+    assert Tokens().reserve(times.monotonic_s()) > tokens[-1], "another dispatcher's, too"
     assert tokens[-1] < 2**63, "what SQLite can keep"

@@ -22,10 +22,10 @@ def _result(worker: int) -> tuple[int, Message]:
     return worker, Result(key=Key(1, 1, 1), ending=Ending(Outcome.EXIT), pieces=[])
 
 
-def _made(present: list[int], **held: int) -> GroupCommit:
+def _made(connected: list[int], **held: int) -> GroupCommit:
     group_commit = GroupCommit()
     assert group_commit.not_before_s == 0, "the first turn is due at once"
-    group_commit.on_committed(_claims(**held), present, 10.0)
+    group_commit.on_committed(_claims(**held), connected, 10.0)
     return group_commit
 
 
@@ -42,7 +42,7 @@ def test_results_wait_while_all_workers_have_a_prefetched_run() -> None:
 def test_a_worker_without_a_prefetched_run_does_not_wait() -> None:
     assert _made([1, 2], w1=5, w2=1).not_before_s == 0
     assert _made([1, 2], w1=5).not_before_s == 0
-    assert _made([1], w1=5, w2=1).not_before_s > 10.0, "worker 2 is not present"
+    assert _made([1], w1=5, w2=1).not_before_s > 10.0, "worker 2 is not connected"
 
 
 def test_any_other_message_makes_a_turn_due_at_once() -> None:

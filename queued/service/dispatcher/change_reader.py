@@ -20,25 +20,27 @@ class DatabaseChanges(NamedTuple):
 class ChangeReader:
     """Reads only after a commit of another process, which changes the database's version."""
 
-    def __init__(self, ledger: Ledger, database: str, instance: str, lock: int) -> None:
+    def __init__(self, ledger: Ledger, database: str, instance: str, lock_descriptor: int) -> None:
         self._ledger = ledger
         self._database = database
         self._instance = instance
-        self._lock = lock
+        self._lock_descriptor = lock_descriptor
         self._lock_path = instance_lock.path_of(database, instance)
         self._version: int | None = None  # the database's version at the last read
 
-    def read(self, *, always: bool) -> DatabaseChanges | None:
-        """Returns the changes; None if no other process has committed since, unless `always`.
+    def read(self, *, even_if_unchanged: bool) -> DatabaseChanges | None:
+        """Returns the changes; None if no other process has committed since the last call.
+
+        If `even_if_unchanged`, the result is never None.
 
         The caller has begun a transaction, which holds the write lock, so that no commit is missed.
         Raises EvictedError if the lock file or the row of this instance was removed.
         """
-        if not instance_lock.is_in_place(self._lock_path, self._lock):
+        if not instance_lock.is_in_place(self._lock_path, self._lock_descriptor):
             msg = f"the lock file {self._lock_path} was removed or replaced; the service ends"
             raise EvictedError(msg)
         version = self._ledger.version()
-        if version == self._version and not always:
+        if version == self._version and not even_if_unchanged:
             return None
         self._version = version
         own = self._ledger.instance(self._instance)
@@ -52,6 +54,6 @@ class ChangeReader:
             self._ledger.instances(),
         )
 
-    def on_refused(self) -> None:
+    def on_rollback(self) -> None:
         """Makes the next `read` return the changes again, because the turn was rolled back."""
         self._version = None

@@ -11,7 +11,7 @@ class Tokens:
     def __init__(self) -> None:
         self._last = 0
 
-    def make(self, now_s: float, count: int = 1) -> int:
+    def reserve(self, now_s: float, count: int = 1) -> int:
         """Returns the first of `count` consecutive tokens.
 
         A token consists of the microseconds since boot and of random bits. It does not use the wall

@@ -45,6 +45,6 @@ class ClockShift:
             )
             self._shift_ms = 0
 
-    def on_refused(self) -> None:
+    def on_rollback(self) -> None:
         """Forgets the last check, whose transaction was rolled back."""
         self._offset_ms, self._shift_ms = None, 0

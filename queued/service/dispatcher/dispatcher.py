@@ -261,7 +261,7 @@ class Dispatcher:
         try:
             with self._ledger.transaction(durable=durable):
                 now_ms = times.now_ms()  # after the wait for the write lock
-                changes = self._read_changes(always=greeted) if reading else None
+                changes = self._read_changes(even_if_unchanged=greeted) if reading else None
                 if self._clock.shift_if_set():
                     self._pruner.clock_was_set(times.monotonic_s())
                 settings, claiming = self._live_settings.settings, self._stage.claims
@@ -270,8 +270,8 @@ class Dispatcher:
                 self._pruner.prune_step(settings, now_ms, enabled=claiming)
         except _TRANSIENT as error:
             self._schedule.requested = reading
-            self._changes.on_refused()
-            self._clock.on_refused()
+            self._changes.on_rollback()
+            self._clock.on_rollback()
             self._backoff.on_refused(error, times.monotonic_s())
             return
         if deaths:
@@ -285,8 +285,8 @@ class Dispatcher:
         if reading:
             self._rescue(settings)
 
-    def _read_changes(self, *, always: bool) -> DatabaseChanges | None:
-        changes = self._changes.read(always=always)
+    def _read_changes(self, *, even_if_unchanged: bool) -> DatabaseChanges | None:
+        changes = self._changes.read(even_if_unchanged=even_if_unchanged)
         if changes is not None:
             self._settings_changed |= self._live_settings.apply(changes.stored)
         return changes

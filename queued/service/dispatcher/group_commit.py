@@ -17,16 +17,17 @@ class GroupCommit:
     """Estimates how many claims each worker has left: one less for each message."""
 
     def __init__(self) -> None:
-        self._left: dict[int, int] = {}
+        self._claims_left: dict[int, int] = {}
         self.not_before_s = 0.0  # 0: at once
         self._may_sleep = False
 
-    def on_committed(self, claims: ClaimTable, present: Iterable[int], now_s: float) -> None:
+    def on_committed(self, claims: ClaimTable, workers: Iterable[int], now_s: float) -> None:
         """Decides when the next turn is due. `claims` are those after the committed turn."""
-        self._left = {worker: len(claims.of(worker)) for worker in present}
-        all_busy = bool(self._left) and all(left > 1 for left in self._left.values())
-        self.not_before_s = now_s + _DELAY_S if all_busy else 0.0
-        self._may_sleep = all_busy and all(map(claims.will_last, self._left))
+        left = {worker: len(claims.of(worker)) for worker in workers}
+        all_have_more = bool(left) and all(count > 1 for count in left.values())
+        self.not_before_s = now_s + _DELAY_S if all_have_more else 0.0
+        self._may_sleep = all_have_more and all(map(claims.will_last, left))
+        self._claims_left = left
 
     def sleep_s(self, now_s: float) -> float:
         """Returns for how long no message needs to be received: no worker will become idle.
@@ -37,6 +38,6 @@ class GroupCommit:
 
     def on_message(self, worker: int, message: Message) -> None:
         """Counts a message that the worker sent, or that another process sent about it."""
-        left = self._left[worker] = self._left.get(worker, 0) - 1
+        left = self._claims_left[worker] = self._claims_left.get(worker, 0) - 1
         if left <= 1 or not isinstance(message, Result):
             self.not_before_s = 0.0

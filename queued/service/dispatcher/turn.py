@@ -253,7 +253,7 @@ class TurnRunner:
         assignable = list(turn.claims.assignable(workers))
         if not assignable:
             return
-        token = self._tokens.make(times.monotonic_s(), len(assignable))
+        token = self._tokens.reserve(times.monotonic_s(), len(assignable))
         turn.claimed = self._ledger.claim(self._instance, assignable, token, now_ms=turn.now_ms)
         for claim in turn.claimed:
             acks = turn.pending_acks.get(claim.worker, [])  # the Run message carries them
