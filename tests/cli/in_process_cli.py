@@ -4,6 +4,7 @@ import contextlib
 import gc
 import io
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -24,36 +25,21 @@ def _text(stream: io.TextIOWrapper) -> str:
     return content.decode("utf-8", "replace")
 
 
-@contextlib.contextmanager
-def _unfrozen() -> Iterator[None]:
-    """Enables the garbage collector again, which `main` disables because its process is short."""
-    try:
-        yield
-    finally:
-        gc.unfreeze()
-        gc.enable()
-
-
 def run(words: Sequence[str], stdin: str = "") -> Done:
     """Runs a command and returns its exit code and its output."""
     out, err = _stream(), _stream()
-    with (
-        _unfrozen(),
-        contextlib.redirect_stdout(out),
-        contextlib.redirect_stderr(err),
-        _stdin(stdin),
-    ):
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), _stdin(stdin):
         try:
             code = program.main(list(words), busy_limit_s=5.0)
         except SystemExit as end:
             code = int(end.code or 0)
+        finally:
+            gc.enable()  # `main` disables it, because its process is short
     return Done(code, _text(out), _text(err))
 
 
 @contextlib.contextmanager
 def _stdin(text: str) -> Iterator[None]:
-    import sys
-
     before = sys.stdin
     sys.stdin = io.TextIOWrapper(io.BytesIO(text.encode("utf-8", "surrogateescape")))
     try:

@@ -33,7 +33,7 @@ class Done(NamedTuple):
     err: str
 
 
-class Program:
+class QueuectlRunner:
     """Runs `queuectl` as a process."""
 
     def __init__(self, directory: Path, stack: ExitStack) -> None:

@@ -10,7 +10,7 @@ import pytest
 from queued.core.model import NewJob
 from queued.store import instance_lock
 from queued.store.sqlite.client_store import SqliteStore
-from tests.cli.queuectl_runner import Program
+from tests.cli.queuectl_runner import QueuectlRunner
 
 
 @pytest.fixture
@@ -21,11 +21,11 @@ def backup(tmp_path: Path) -> Path:
     return directory / "copy.db"
 
 
-def _ids(queuectl: Program, *words: str) -> list[str]:
+def _ids(queuectl: QueuectlRunner, *words: str) -> list[str]:
     return [job["id"] for job in queuectl.json("list", *words)]
 
 
-def test_what_is_there_is_not_replaced_unasked(queuectl: Program, backup: Path) -> None:
+def test_backup_replaces_a_file_only_with_force(queuectl: QueuectlRunner, backup: Path) -> None:
     queuectl.add("a")
     backup.write_text("precious")
     done = queuectl("db", "backup", str(backup))
@@ -39,7 +39,7 @@ def test_what_is_there_is_not_replaced_unasked(queuectl: Program, backup: Path) 
     assert _ids(queuectl) == ["a"]
 
 
-def test_a_backup_of_yesterday_is_replaced(queuectl: Program, backup: Path) -> None:
+def test_a_backup_of_yesterday_is_replaced(queuectl: QueuectlRunner, backup: Path) -> None:
     queuectl.add("a")
     queuectl.ok("db", "backup", str(backup))
     queuectl.add("b")
@@ -58,7 +58,7 @@ KINDS: dict[str, Callable[[Path], None]] = {
 @pytest.mark.parametrize("force", [(), ("--force",)], ids=["", "force"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_only_a_file_is_replaced(
-    queuectl: Program, backup: Path, kind: str, force: tuple[str, ...]
+    queuectl: QueuectlRunner, backup: Path, kind: str, force: tuple[str, ...]
 ) -> None:
     queuectl.add("a")
     precious = backup.with_name("precious")
@@ -75,7 +75,7 @@ def test_only_a_file_is_replaced(
 
 @pytest.mark.parametrize("use", ["a service", "a WAL"])
 def test_the_database_of_another_queue_is_not_replaced(
-    queuectl: Program, backup: Path, use: str
+    queuectl: QueuectlRunner, backup: Path, use: str
 ) -> None:
     queuectl.add("a")
     other = SqliteStore(str(backup))
@@ -98,7 +98,9 @@ def test_the_database_of_another_queue_is_not_replaced(
 
 
 @pytest.mark.parametrize("side", ["-wal", "-shm", "-journal", ".1m8abcdefgh00.lock"])
-def test_no_file_of_a_database_is_a_target(queuectl: Program, backup: Path, side: str) -> None:
+def test_no_file_of_a_database_is_a_target(
+    queuectl: QueuectlRunner, backup: Path, side: str
+) -> None:
     """Whether it is there or not: SQLite, or a service, would take the backup for its own file."""
     queuectl.add("a")
     other = SqliteStore(str(backup))

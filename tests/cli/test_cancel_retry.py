@@ -2,17 +2,17 @@
 
 import pytest
 
-from tests.cli.queuectl_runner import Program, failed
+from tests.cli.queuectl_runner import QueuectlRunner, failed
 
 
-def test_cancel_pending(queuectl: Program) -> None:
+def test_cancel_pending(queuectl: QueuectlRunner) -> None:
     queuectl.add("a")
     assert queuectl.ok("cancel", "a") == "a cancelled\n"
     job = queuectl.json("show", "a")
     assert (job["state"], job["last_error"]) == ("cancelled", "cancelled")
 
 
-def test_cancel_running(queuectl: Program) -> None:
+def test_cancel_running(queuectl: QueuectlRunner) -> None:
     queuectl.add("a")
     queuectl.claim()
     assert queuectl.ok("cancel", "a") == "a: cancel requested; it is still running\n"
@@ -20,14 +20,14 @@ def test_cancel_running(queuectl: Program) -> None:
     assert "processing (cancel requested)" in queuectl.ok("show", "a")
 
 
-def test_cancel_many_json(queuectl: Program) -> None:
+def test_cancel_many_json(queuectl: QueuectlRunner) -> None:
     for name in ("a", "b", "c"):
         queuectl.add(name)
     queuectl.claim()
     assert queuectl.json("cancel", "a", "b", "b") == {"cancelled": ["b"], "asked": ["a"]}
 
 
-def test_cancel_what_has_ended(queuectl: Program) -> None:
+def test_cancel_refuses_ended_jobs(queuectl: QueuectlRunner) -> None:
     queuectl.run("a")
     queuectl.add("b")
     kept = queuectl.dump()
@@ -37,7 +37,7 @@ def test_cancel_what_has_ended(queuectl: Program) -> None:
     assert queuectl("cancel", "a", "b")[:2] == (4, "b cancelled\n")
 
 
-def test_cancel_touches_nothing_if_one_is_unknown(queuectl: Program) -> None:
+def test_cancel_touches_nothing_if_one_is_unknown(queuectl: QueuectlRunner) -> None:
     queuectl.add("a")
     kept = queuectl.dump()
     done = queuectl("cancel", "a", "nope")
@@ -45,7 +45,7 @@ def test_cancel_touches_nothing_if_one_is_unknown(queuectl: Program) -> None:
     assert queuectl.dump() == kept
 
 
-def test_recent_jobs(queuectl: Program) -> None:
+def test_recent_jobs(queuectl: QueuectlRunner) -> None:
     assert queuectl("show", "@last").code == 3
     for name in ("a", "b", "c"):
         queuectl.add(name)
@@ -58,7 +58,7 @@ def test_recent_jobs(queuectl: Program) -> None:
     assert queuectl.json("show", "@-2")["id"] == "@-2", "a name that was given comes first"
 
 
-def test_dlq_retry(queuectl: Program) -> None:
+def test_dlq_retry(queuectl: QueuectlRunner) -> None:
     queuectl.run("a", failed(7), max_retries=1)
     queuectl.add("b")
     queuectl.ok("cancel", "b")
@@ -68,7 +68,7 @@ def test_dlq_retry(queuectl: Program) -> None:
     assert len(job["attempts_history"]) == 1
 
 
-def test_dlq_retry_touches_nothing_if_one_is_not_dead(queuectl: Program) -> None:
+def test_dlq_retry_touches_nothing_if_one_is_not_dead(queuectl: QueuectlRunner) -> None:
     queuectl.run("a", failed(7), max_retries=1)
     queuectl.add("b")
     kept = queuectl.dump()
@@ -78,7 +78,7 @@ def test_dlq_retry_touches_nothing_if_one_is_not_dead(queuectl: Program) -> None
     assert queuectl.dump() == kept
 
 
-def test_dlq_retry_all(queuectl: Program) -> None:
+def test_dlq_retry_all(queuectl: QueuectlRunner) -> None:
     queuectl.ok("config", "set", "workers", "2")
     assert queuectl("dlq", "retry", "--all") == (0, "", "no dead jobs\n")
     assert queuectl.json("dlq", "retry", "--all") == {"retried": []}
@@ -90,17 +90,17 @@ def test_dlq_retry_all(queuectl: Program) -> None:
 
 
 @pytest.mark.parametrize("words", [[], ["--all", "a"]])
-def test_dlq_retry_needs_jobs_or_all(queuectl: Program, words: list[str]) -> None:
+def test_dlq_retry_needs_jobs_or_all(queuectl: QueuectlRunner, words: list[str]) -> None:
     done = queuectl("dlq", "retry", *words)
     assert (done.code, done.out) == (2, "")
     assert "queuectl dlq retry [options] --all" in done.err
 
 
-def _made(queuectl: Program) -> str:
+def _made(queuectl: QueuectlRunner) -> str:
     return queuectl.ok("enqueue", "--max-retries", "1", "--", "true").strip()
 
 
-def test_an_id_that_was_made_may_be_cut_short(queuectl: Program) -> None:
+def test_an_id_that_was_made_may_be_cut_short(queuectl: QueuectlRunner) -> None:
     first, second = _made(queuectl), _made(queuectl)
     same = next(n for n in range(13) if first[n] != second[n])
     both = first[:same]
@@ -120,7 +120,7 @@ def test_an_id_that_was_made_may_be_cut_short(queuectl: Program) -> None:
 
 @pytest.mark.parametrize("words", [("cancel",), ("dlq", "retry")], ids=" ".join)
 def test_a_name_that_was_given_must_be_said_whole(
-    queuectl: Program, words: tuple[str, ...]
+    queuectl: QueuectlRunner, words: tuple[str, ...]
 ) -> None:
     queuectl.run("job10", failed(7), max_retries=1)
     queuectl.add("job11")
@@ -132,7 +132,7 @@ def test_a_name_that_was_given_must_be_said_whole(
 
 
 @pytest.mark.parametrize("name", ["nope", "", "-x", "a\nb", "%", "\udcff"])
-def test_unknown_names(queuectl: Program, name: str) -> None:
+def test_unknown_names(queuectl: QueuectlRunner, name: str) -> None:
     queuectl.add("a")
     done = queuectl("show", "--", name)
     assert (done.code, done.out) == (3, "")

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from queued.core.settings import SETTINGS
-from tests.cli.queuectl_runner import Program
+from tests.cli.queuectl_runner import QueuectlRunner
 
 
-def test_list_shows_every_setting(queuectl: Program) -> None:
+def test_list_shows_every_setting(queuectl: QueuectlRunner) -> None:
     listed = queuectl.json("config", "list")
     assert list(listed) == list(SETTINGS)
     assert listed["workers"] == {"value": 4, "source": "default"}
@@ -33,7 +33,7 @@ def test_list_shows_every_setting(queuectl: Program) -> None:
     ],
 )
 def test_set_get_unset(
-    queuectl: Program, spelling: str, key: str, text: str, value: object
+    queuectl: QueuectlRunner, spelling: str, key: str, text: str, value: object
 ) -> None:
     before = queuectl.json("config", "get", key)
     assert queuectl.json("config", "set", spelling, text) == {"key": key, "value": value}
@@ -43,7 +43,7 @@ def test_set_get_unset(
     assert queuectl.json("config", "get", key) == before
 
 
-def test_what_people_see(queuectl: Program) -> None:
+def test_config_prints_values(queuectl: QueuectlRunner) -> None:
     assert queuectl.ok("config", "set", "max-retries", "5") == "default_max_retries = 5\n"
     assert queuectl.ok("config", "get", "max-retries") == "5\n"
     assert queuectl.ok("config", "unset", "max-retries") == "default_max_retries unset\n"
@@ -51,7 +51,7 @@ def test_what_people_see(queuectl: Program) -> None:
     assert done == (1, "", "queuectl: default_max_retries is not stored in the database\n")
 
 
-def test_which_source_wins(queuectl: Program, tmp_path: Path) -> None:
+def test_which_source_wins(queuectl: QueuectlRunner, tmp_path: Path) -> None:
     conf = tmp_path / "my.conf"
     conf.write_text("workers = 5\nkill-grace = 7\n")
     config = ("--config", str(conf))
@@ -67,7 +67,7 @@ def test_which_source_wins(queuectl: Program, tmp_path: Path) -> None:
     )
 
 
-def test_where_the_database_is(queuectl: Program, tmp_path: Path) -> None:
+def test_where_the_database_is(queuectl: QueuectlRunner, tmp_path: Path) -> None:
     conf = tmp_path / "my.conf"
     conf.write_text(f'db_path = "{tmp_path}/conf.db"\n')
     env = {name: text for name, text in queuectl.env().items() if name != "QUEUECTL_DB"}
@@ -98,7 +98,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("words", BAD, ids=" ".join)
-def test_bad_settings_change_nothing(queuectl: Program, words: tuple[str, ...]) -> None:
+def test_bad_settings_change_nothing(queuectl: QueuectlRunner, words: tuple[str, ...]) -> None:
     queuectl.ok("config", "set", "workers", "3")
     kept = queuectl.dump()
     done = queuectl("config", *words)
@@ -107,7 +107,7 @@ def test_bad_settings_change_nothing(queuectl: Program, words: tuple[str, ...]) 
     assert queuectl.dump() == kept
 
 
-def test_a_bad_conf_file(queuectl: Program, tmp_path: Path) -> None:
+def test_a_bad_conf_file(queuectl: QueuectlRunner, tmp_path: Path) -> None:
     conf = tmp_path / "my.conf"
     conf.write_text("workes = 5\n")
     done = queuectl("list", "--config", str(conf))
@@ -120,7 +120,7 @@ def test_a_bad_conf_file(queuectl: Program, tmp_path: Path) -> None:
     assert queuectl.dump() is None
 
 
-def test_a_bad_variable_names_itself(queuectl: Program) -> None:
+def test_a_bad_variable_names_itself(queuectl: QueuectlRunner) -> None:
     done = queuectl("list", QUEUECTL_WORKERS="many")
     assert done.code == 78
     assert done.err.startswith("queuectl: QUEUECTL_WORKERS: workers takes a whole number")

@@ -18,7 +18,7 @@ from queued.ctl.generate_manual import manual
 from queued.ctl.live_services import NO_SERVICE
 from queued.store.protocols import Store
 from queued.store.sqlite import sql_loader
-from tests.cli.queuectl_runner import ROOT, Program
+from tests.cli.queuectl_runner import ROOT, QueuectlRunner
 
 # The verbs that are a method of Store and a query as well; the others read what several give.
 CHAIN = {
@@ -66,7 +66,7 @@ def test_one_word_in_five_places(words: str) -> None:
     assert method in sql_loader.load()
 
 
-def test_help_fits_a_screen(queuectl: Program) -> None:
+def test_help_fits_a_screen(queuectl: QueuectlRunner) -> None:
     out = queuectl.ok("--help")
     assert out == queuectl.ok("help") == queuectl.ok("-h") == TOP
     assert len(out.splitlines()) < 24
@@ -75,7 +75,7 @@ def test_help_fits_a_screen(queuectl: Program) -> None:
 
 
 @pytest.mark.parametrize("words", COMMANDS)
-def test_help_of_each_command_touches_nothing(queuectl: Program, words: str) -> None:
+def test_help_of_each_command_touches_nothing(queuectl: QueuectlRunner, words: str) -> None:
     usage = usage_of(words)
     assert queuectl.ok(*words.split(), "--help") == usage
     assert queuectl.ok("--db", "/nowhere/x", *words.split(), "-h") == usage
@@ -85,7 +85,7 @@ def test_help_of_each_command_touches_nothing(queuectl: Program, words: str) -> 
 
 
 @pytest.mark.parametrize("alias", ALIASES)
-def test_aliases(queuectl: Program, alias: str) -> None:
+def test_aliases(queuectl: QueuectlRunner, alias: str) -> None:
     assert queuectl.ok(alias, "--help") == queuectl.ok("help", alias) == usage_of(ALIASES[alias])
     assert alias in TOP
 
@@ -94,7 +94,9 @@ READERS = ["list", "show a", "logs a", "wait a", "cancel a", "status", "purge", 
 
 
 @pytest.mark.parametrize("words", [*READERS, "dlq list", "dlq retry --all", "config unset workers"])
-def test_a_command_that_adds_nothing_makes_no_database(queuectl: Program, words: str) -> None:
+def test_a_command_that_adds_nothing_makes_no_database(
+    queuectl: QueuectlRunner, words: str
+) -> None:
     done = queuectl(*words.split())
     told = f"queuectl: there is no database at {queuectl.database}; the first enqueue creates it\n"
     assert done == (3, "", told)
@@ -103,14 +105,14 @@ def test_a_command_that_adds_nothing_makes_no_database(queuectl: Program, words:
 
 
 @pytest.mark.parametrize("url", ["postgresql://host/name", "file:queue.db", "sqlite:///x"])
-def test_a_url_is_no_path(queuectl: Program, url: str) -> None:
+def test_a_url_is_no_path(queuectl: QueuectlRunner, url: str) -> None:
     told = f"queuectl: {url!r} is a URL; the database is an SQLite file, named by its path\n"
     assert queuectl("--db", url, "enqueue", "true") == (2, "", told)
     assert queuectl("enqueue", "true", QUEUECTL_DB=url) == (2, "", told)
     assert list(queuectl.directory.iterdir()) == []
 
 
-def test_help_of_a_group(queuectl: Program) -> None:
+def test_help_of_a_group(queuectl: QueuectlRunner) -> None:
     out = queuectl.ok("help", "dlq")
     assert "queuectl dlq list" in out
     assert "queuectl dlq retry" in out
@@ -133,19 +135,19 @@ UNKNOWN = {
 
 
 @pytest.mark.parametrize("words", UNKNOWN, ids=" ".join)
-def test_unknown_words(queuectl: Program, words: tuple[str, ...]) -> None:
+def test_unknown_words(queuectl: QueuectlRunner, words: tuple[str, ...]) -> None:
     assert queuectl(*words) == (2, "", f"queuectl: {UNKNOWN[words]}\n")
     assert queuectl.dump() is None
 
 
-def test_a_path_that_is_not_utf_8_makes_no_file(queuectl: Program) -> None:
+def test_a_path_that_is_not_utf_8_makes_no_file(queuectl: QueuectlRunner) -> None:
     done = queuectl("--db", "\udcff.db", "list")
     assert (done.code, done.out) == (2, "")
     assert done.err.endswith(" is not valid UTF-8\n")
     assert list(queuectl.directory.iterdir()) == []
 
 
-def test_usage_lines_of_that_command_only(queuectl: Program) -> None:
+def test_usage_lines_of_that_command_only(queuectl: QueuectlRunner) -> None:
     done = queuectl("show", "--foo", "a")
     told = "queuectl: unknown option --foo\nUsage: queuectl show [options] [--] JOB\n"
     assert done == (2, "", told)
@@ -155,13 +157,13 @@ def test_usage_lines_of_that_command_only(queuectl: Program) -> None:
     assert done.err == f"queuectl: a command is missing\n{TOP}"
 
 
-def test_options_may_come_first(queuectl: Program) -> None:
+def test_options_may_come_first(queuectl: QueuectlRunner) -> None:
     queuectl.ok("--db=other.db", "enqueue", "true")
     assert (queuectl.directory / "other.db").exists()
     assert json.loads(queuectl.ok("--json", "--db=other.db", "list"))[0]["command"] == "true"
 
 
-def test_a_full_disk_behind_stdout(queuectl: Program) -> None:
+def test_a_full_disk_behind_stdout(queuectl: QueuectlRunner) -> None:
     queuectl.add("a")
     for words in (["list"], ["show", "a"], ["status", "--json"], ["enqueue", '{"command":"x"}']):
         with Path("/dev/full").open("wb") as full:
@@ -171,7 +173,7 @@ def test_a_full_disk_behind_stdout(queuectl: Program) -> None:
         assert err.decode() == "queuectl: cannot write the result: No space left on device\n"
 
 
-def test_stdout_is_closed(queuectl: Program) -> None:
+def test_stdout_is_closed(queuectl: QueuectlRunner) -> None:
     line = ["sh", "-c", 'exec "$@" >&-', "sh", *queuectl.line("enqueue", '{"command":"x"}')]
     done = subprocess.run(line, env=queuectl.env(), stderr=subprocess.PIPE, check=False)
     assert done.returncode == 74
@@ -179,14 +181,14 @@ def test_stdout_is_closed(queuectl: Program) -> None:
     assert queuectl.dump() is None
 
 
-def test_ascii_terminals(queuectl: Program) -> None:
+def test_ascii_terminals(queuectl: QueuectlRunner) -> None:
     queuectl.add("a", "echo ü" + "x" * 200)
     plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     assert r"echo \xfcx" in queuectl.ok("list", **plain)
     assert json.loads(queuectl.ok("list", "--json", **plain))[0]["command"].startswith("echo ü")
 
 
-def test_twenty_first_commands_at_once(queuectl: Program) -> None:
+def test_twenty_first_commands_at_once(queuectl: QueuectlRunner) -> None:
     new = queuectl.directory / "not" / "there" / "queue.db"
     processes = [
         queuectl.start("--db", str(new), "enqueue", json.dumps({"id": f"j{n}", "command": "true"}))
@@ -201,7 +203,7 @@ def test_twenty_first_commands_at_once(queuectl: Program) -> None:
     assert new.parent.stat().st_mode & 0o777 == 0o700
 
 
-def test_a_foreign_file_is_not_touched(queuectl: Program) -> None:
+def test_a_foreign_file_is_not_touched(queuectl: QueuectlRunner) -> None:
     queuectl.database.write_bytes(b"not a database, but something that matters\n" * 50)
     kept = queuectl.database.read_bytes()
     done = queuectl("list")
@@ -209,7 +211,7 @@ def test_a_foreign_file_is_not_touched(queuectl: Program) -> None:
     assert queuectl.database.read_bytes() == kept
 
 
-def _with_limit(queuectl: Program, limit_s: float, *words: str) -> subprocess.Popen[bytes]:
+def _with_limit(queuectl: QueuectlRunner, limit_s: float, *words: str) -> subprocess.Popen[bytes]:
     code = (
         "import sys; from queued.ctl.__main__ import main; "
         f"sys.exit(main(sys.argv[1:], busy_limit_s={limit_s}))"
@@ -219,7 +221,7 @@ def _with_limit(queuectl: Program, limit_s: float, *words: str) -> subprocess.Po
     )
 
 
-def test_a_locked_database(queuectl: Program) -> None:
+def test_a_locked_database(queuectl: QueuectlRunner) -> None:
     queuectl.add("a")
     holder = apsw.Connection(str(queuectl.database))
     holder.execute("BEGIN IMMEDIATE")
@@ -244,8 +246,8 @@ def test_a_locked_database(queuectl: Program) -> None:
     ("words", "code"),
     [(["bogus"], 2), (["show", "x"], 3), (["purge", "--older-than", "7d"], 0), (["list"], 0)],
 )
-def test_where_nobody_can_be_told_the_exit_code_says_it(
-    queuectl: Program, words: list[str], code: int
+def test_without_standard_error_the_exit_code_tells_the_failure(
+    queuectl: QueuectlRunner, words: list[str], code: int
 ) -> None:
     queuectl.run("a")
     with open("/dev/full", "wb") as full:
@@ -254,7 +256,7 @@ def test_where_nobody_can_be_told_the_exit_code_says_it(
     assert process.returncode == code
 
 
-def test_interrupt(queuectl: Program) -> None:
+def test_interrupt(queuectl: QueuectlRunner) -> None:
     process = queuectl.start("enqueue", "-", stdin=subprocess.PIPE)
     assert process.stdin
     process.stdin.write(b'{"command":"x"}\n')
@@ -286,7 +288,7 @@ LAZY = {"tomllib", "inotify_simple", "wcwidth", "shutil", "random", "datetime", 
     ],
 )
 def test_a_command_imports_what_it_needs(
-    queuectl: Program, words: list[str], without: set[str]
+    queuectl: QueuectlRunner, words: list[str], without: set[str]
 ) -> None:
     queuectl.add("a")
     code = "import sys; from queued.ctl.__main__ import main; sys.exit(main())"
@@ -295,7 +297,7 @@ def test_a_command_imports_what_it_needs(
     assert loaded & without == set()
 
 
-def _loaded(queuectl: Program, code: str, *words: str) -> set[str]:
+def _loaded(queuectl: QueuectlRunner, code: str, *words: str) -> set[str]:
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-c", code, *words],
         env=queuectl.env(),
@@ -306,7 +308,7 @@ def _loaded(queuectl: Program, code: str, *words: str) -> set[str]:
     return {row.rpartition("|")[2].strip() for row in done.stderr.decode().splitlines()}
 
 
-def test_our_own_directory_is_not_searched(queuectl: Program) -> None:
+def test_our_own_directory_is_not_searched(queuectl: QueuectlRunner) -> None:
     (queuectl.directory / "difflib.py").write_text("raise SystemExit('taken from here')\n")
     line = [*queuectl.line()[:1], "-P", "-m", "queued.ctl", "lst"]
     done = subprocess.run(

@@ -11,7 +11,7 @@ import pytest
 
 from queued.store import instance_lock
 from queued.store.sqlite import schema
-from tests.cli.queuectl_runner import Program, failed
+from tests.cli.queuectl_runner import QueuectlRunner, failed
 
 GOOD = {"good": True, "full": False, "problems": [], "notes": []}
 
@@ -32,7 +32,7 @@ def _alter(path: Path, *statements: str) -> None:
     connection.close()
 
 
-def _ids(queuectl: Program, *words: str) -> list[str]:
+def _ids(queuectl: QueuectlRunner, *words: str) -> list[str]:
     return [job["id"] for job in queuectl.json("list", *words)]
 
 
@@ -40,7 +40,7 @@ def _files(directory: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in directory.iterdir() if path.is_file()}
 
 
-def _lively(queuectl: Program) -> None:
+def _lively(queuectl: QueuectlRunner) -> None:
     """Jobs in all states."""
     queuectl.run("done")
     queuectl.run("broken", failed(), max_retries=1)
@@ -55,14 +55,14 @@ def _lively(queuectl: Program) -> None:
 
 
 @pytest.mark.parametrize("words", [[], ["--full"]])
-def test_a_sound_database(queuectl: Program, words: list[str]) -> None:
+def test_a_sound_database(queuectl: QueuectlRunner, words: list[str]) -> None:
     _lively(queuectl)
     found = queuectl.json("db", "check", *words)
     left = "1 running jobs are left of i, which is dead; the next service that starts rescues them"
     assert found == {**GOOD, "full": bool(words), "notes": [left]}
 
 
-def test_claims_of_an_instance_without_a_row_are_left_over(queuectl: Program) -> None:
+def test_claims_of_an_instance_without_a_row_are_left_over(queuectl: QueuectlRunner) -> None:
     _lively(queuectl)
     _alter(queuectl.database, "DELETE FROM instances")
     found = queuectl.json("db", "check")
@@ -70,7 +70,7 @@ def test_claims_of_an_instance_without_a_row_are_left_over(queuectl: Program) ->
     assert (found["good"], found["notes"]) == (True, [left])
 
 
-def test_what_people_see_of_a_sound_one(queuectl: Program) -> None:
+def test_check_of_an_undamaged_database(queuectl: QueuectlRunner) -> None:
     queuectl.add("a")
     assert queuectl.ok("db", "check") == "ok (quick check; --full also checks indexes)\n"
     assert queuectl.ok("db", "check", "--full") == "ok\n"
@@ -88,7 +88,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("harm", BROKEN)
-def test_a_broken_invariant_is_named(queuectl: Program, harm: str) -> None:
+def test_a_broken_invariant_is_named(queuectl: QueuectlRunner, harm: str) -> None:
     _lively(queuectl)
     _alter(queuectl.database, harm)
     done = queuectl("db", "check", "--json")
@@ -97,7 +97,7 @@ def test_a_broken_invariant_is_named(queuectl: Program, harm: str) -> None:
     assert '"good": false' in done.out
 
 
-def test_references_are_for_the_full_check(queuectl: Program) -> None:
+def test_references_are_for_the_full_check(queuectl: QueuectlRunner) -> None:
     queuectl.add("a")
     _alter(queuectl.database, "INSERT INTO output VALUES (9, 9, 1, 0, x'78')")
     assert queuectl("db", "check").code == 0
@@ -106,7 +106,7 @@ def test_references_are_for_the_full_check(queuectl: Program) -> None:
     assert done == (1, "a row of output belongs to no row of attempts\n", told)
 
 
-def test_a_damaged_page_is_found(queuectl: Program) -> None:
+def test_a_damaged_page_is_found(queuectl: QueuectlRunner) -> None:
     queuectl.ok("enqueue", "-", stdin='{"command":"true"}\n' * 3000)
     with queuectl.database.open("r+b") as file:
         file.seek(queuectl.database.stat().st_size // 2)
@@ -122,7 +122,7 @@ def test_a_damaged_page_is_found(queuectl: Program) -> None:
 
 
 @pytest.mark.parametrize("verb", ["check", "vacuum", "stats", "backup x.db"])
-def test_there_must_be_a_database(queuectl: Program, verb: str) -> None:
+def test_there_must_be_a_database(queuectl: QueuectlRunner, verb: str) -> None:
     words = ("db", *verb.split())
     assert queuectl(*words).code == 3
     queuectl.database.write_bytes(b"")
@@ -133,7 +133,9 @@ def test_there_must_be_a_database(queuectl: Program, verb: str) -> None:
     assert os.listdir(queuectl.directory) == ["queue.db"]
 
 
-def test_a_backup_is_whole_private_and_needs_no_other_file(queuectl: Program, backup: Path) -> None:
+def test_a_backup_is_whole_private_and_needs_no_other_file(
+    queuectl: QueuectlRunner, backup: Path
+) -> None:
     _lively(queuectl)
     before = queuectl.dump()
     assert queuectl.ledger.config() == {}  # who has it open keeps much of it in the WAL
@@ -148,7 +150,7 @@ def test_a_backup_is_whole_private_and_needs_no_other_file(queuectl: Program, ba
     assert queuectl.json("--db", str(other), "db", "check", "--full")["good"]
 
 
-def test_a_backup_is_of_one_moment(queuectl: Program, backup: Path) -> None:
+def test_a_backup_is_of_one_moment(queuectl: QueuectlRunner, backup: Path) -> None:
     """Pairs that are enqueued together are in it together, however much is written meanwhile."""
     queuectl.ok("enqueue", "-", stdin='{"command":"true"}\n' * 2000)
     stop = threading.Event()
@@ -185,7 +187,7 @@ def test_a_backup_is_of_one_moment(queuectl: Program, backup: Path) -> None:
 
 
 def test_a_restore_puts_the_backup_in_place_and_keeps_what_was_there(
-    queuectl: Program, backup: Path
+    queuectl: QueuectlRunner, backup: Path
 ) -> None:
     queuectl.add("a")
     queuectl.ok("db", "backup", str(backup))
@@ -198,7 +200,9 @@ def test_a_restore_puts_the_backup_in_place_and_keeps_what_was_there(
     assert queuectl.json("db", "check", "--full")["good"]
 
 
-def test_who_has_it_open_sees_the_restored_one(queuectl: Program, backup: Path) -> None:
+def test_open_connections_read_the_restored_database(
+    queuectl: QueuectlRunner, backup: Path
+) -> None:
     queuectl.add("a")
     queuectl.ok("db", "backup", str(backup))
     queuectl.add("b")
@@ -208,7 +212,7 @@ def test_who_has_it_open_sees_the_restored_one(queuectl: Program, backup: Path) 
     assert _ids(queuectl, "--state", "pending") == []
 
 
-def test_a_restore_where_nothing_is(queuectl: Program, backup: Path) -> None:
+def test_a_restore_where_nothing_is(queuectl: QueuectlRunner, backup: Path) -> None:
     queuectl.add("a")
     queuectl.ok("db", "backup", str(backup))
     new = queuectl.directory / "new" / "q.db"
@@ -218,7 +222,9 @@ def test_a_restore_where_nothing_is(queuectl: Program, backup: Path) -> None:
 
 
 @pytest.mark.parametrize("harm", ["text", "cut", "zeros"])
-def test_a_restore_of_what_cannot_be_read(queuectl: Program, backup: Path, harm: str) -> None:
+def test_a_restore_of_what_cannot_be_read(
+    queuectl: QueuectlRunner, backup: Path, harm: str
+) -> None:
     queuectl.add("a")
     queuectl.ok("db", "backup", str(backup))
     content = {"text": b"notes", "cut": backup.read_bytes()[:1000], "zeros": b"\0" * 9000}[harm]
@@ -230,7 +236,7 @@ def test_a_restore_of_what_cannot_be_read(queuectl: Program, backup: Path, harm:
 
 
 def test_a_restore_goes_back_to_what_an_older_program_knows(
-    queuectl: Program, backup: Path
+    queuectl: QueuectlRunner, backup: Path
 ) -> None:
     queuectl.add("a")
     queuectl.ok("db", "backup", str(backup))
@@ -241,7 +247,7 @@ def test_a_restore_goes_back_to_what_an_older_program_knows(
 
 
 @pytest.fixture
-def bad_backups(queuectl: Program, backup: Path) -> dict[str, Path]:
+def bad_backups(queuectl: QueuectlRunner, backup: Path) -> dict[str, Path]:
     queuectl.add("a")
     queuectl.ok("db", "backup", str(backup))
     made = {
@@ -259,7 +265,7 @@ def bad_backups(queuectl: Program, backup: Path) -> dict[str, Path]:
     return made | {"none": backup.with_name("none"), "directory": backup.parent}
 
 
-def test_a_bad_backup_is_refused(queuectl: Program, bad_backups: dict[str, Path]) -> None:
+def test_a_bad_backup_is_refused(queuectl: QueuectlRunner, bad_backups: dict[str, Path]) -> None:
     before = _files(queuectl.directory)
     for name, path in bad_backups.items():
         done = queuectl("db", "restore", str(path))
@@ -269,7 +275,7 @@ def test_a_bad_backup_is_refused(queuectl: Program, bad_backups: dict[str, Path]
     assert _files(queuectl.directory) == before
 
 
-def test_no_restore_while_a_service_lives(queuectl: Program, backup: Path) -> None:
+def test_no_restore_while_a_service_lives(queuectl: QueuectlRunner, backup: Path) -> None:
     queuectl.add("a")
     queuectl.ok("db", "backup", str(backup))
     held = instance_lock.create_locked(
@@ -282,7 +288,9 @@ def test_no_restore_while_a_service_lives(queuectl: Program, backup: Path) -> No
     queuectl.ok("db", "restore", str(backup))
 
 
-def test_no_restore_over_a_database_of_another_program(queuectl: Program, backup: Path) -> None:
+def test_no_restore_over_a_database_of_another_program(
+    queuectl: QueuectlRunner, backup: Path
+) -> None:
     queuectl.add("a")
     queuectl.ok("db", "backup", str(backup))
     other = queuectl.directory / "other.db"
@@ -292,7 +300,7 @@ def test_no_restore_over_a_database_of_another_program(queuectl: Program, backup
     assert other.read_bytes() == before
 
 
-def test_a_vacuum_gives_room_back(queuectl: Program) -> None:
+def test_a_vacuum_gives_room_back(queuectl: QueuectlRunner) -> None:
     queuectl.run("a")
     queuectl.add("big")
     claim = queuectl.claim()

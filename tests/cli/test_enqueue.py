@@ -7,23 +7,23 @@ import subprocess
 import pytest
 
 from tests.cli.conftest import Until
-from tests.cli.queuectl_runner import Program
+from tests.cli.queuectl_runner import QueuectlRunner
 
 
-def test_json_and_its_id(queuectl: Program) -> None:
+def test_json_and_its_id(queuectl: QueuectlRunner) -> None:
     out = queuectl.ok("enqueue", '{"id":"job1","command":"sleep 2","max_retries":3}')
     assert out == "job1\n"
     job = queuectl.json("show", "job1")
     assert (job["command"], job["max_retries"], job["state"]) == ("sleep 2", 3, "pending")
 
 
-def test_an_id_is_made(queuectl: Program) -> None:
+def test_an_id_is_made(queuectl: QueuectlRunner) -> None:
     first, second = (queuectl.ok("enqueue", '{"command":"true"}').strip() for _ in range(2))
     assert len(first) == len(second) == 13
     assert first < second
 
 
-def test_json_results(queuectl: Program) -> None:
+def test_json_results(queuectl: QueuectlRunner) -> None:
     assert queuectl.json("enqueue", '{"id":"a","command":"true"}') == {"id": "a"}
     lines = '{"id":"b","command":"true"}\n{"id":"c","command":"true"}\n'
     assert queuectl.json("enqueue", "-", stdin=lines) == {"ids": ["b", "c"]}
@@ -39,7 +39,7 @@ def test_json_results(queuectl: Program) -> None:
         (["line\nbreak 'q' ü"], "line\nbreak 'q' ü"),
     ],
 )
-def test_words_reach_the_shell(queuectl: Program, words: list[str], command: str) -> None:
+def test_words_reach_the_shell(queuectl: QueuectlRunner, words: list[str], command: str) -> None:
     name = queuectl.ok("enqueue", "--", *words).strip()
     assert queuectl.json("show", name)["command"] == command
 
@@ -58,19 +58,19 @@ def test_words_reach_the_shell(queuectl: Program, words: list[str], command: str
     ],
 )
 def test_words_after_the_options_are_the_command(
-    queuectl: Program, words: list[str], command: str
+    queuectl: QueuectlRunner, words: list[str], command: str
 ) -> None:
     name = queuectl.ok("enqueue", *words).strip()
     assert queuectl.json("show", name)["command"] == command
 
 
-def test_options_may_come_after_json(queuectl: Program) -> None:
+def test_options_may_come_after_json(queuectl: QueuectlRunner) -> None:
     assert queuectl.json("enqueue", '\n {"id":"a","command":"true"}') == {"id": "a"}
     assert queuectl("enqueue", '{"command":"true"}', "--help").out.startswith("Usage:")
     assert len(queuectl.json("list")) == 1
 
 
-def test_every_option(queuectl: Program) -> None:
+def test_every_option(queuectl: QueuectlRunner) -> None:
     name = queuectl.ok(
         *("enqueue", "--id", "full", "--queue", "q", "--priority", "-5", "--max-retries=7"),
         *("--run-at", "2999-01-01T00:00:00Z", "--timeout", "1.5m", "--kill-grace", "500ms"),
@@ -103,7 +103,7 @@ def test_every_option(queuectl: Program) -> None:
     }
 
 
-def test_delay_and_here(queuectl: Program) -> None:
+def test_delay_and_here(queuectl: QueuectlRunner) -> None:
     before = os.umask(0o027)
     try:
         queuectl.ok("enqueue", "--id", "a", "--delay", "2h", "--here", "--", "true")
@@ -114,9 +114,7 @@ def test_delay_and_here(queuectl: Program) -> None:
     assert job["state"] == "scheduled"
 
 
-def test_what_is_due_is_scheduled_no_more_though_nobody_works(
-    queuectl: Program, until: Until
-) -> None:
+def test_a_due_job_is_pending_without_a_service(queuectl: QueuectlRunner, until: Until) -> None:
     queuectl.ok("enqueue", "--id", "soon", "--delay", "1ms", "--", "true")
     queuectl.ok("enqueue", "--id", "late", "--delay", "2h", "--", "true")
     until(lambda: queuectl.json("status")["scheduled"] == 1)
@@ -134,12 +132,14 @@ def test_what_is_due_is_scheduled_no_more_though_nobody_works(
         ("20300131", "2030-01-31T00:00:00.000Z"),
     ],
 )
-def test_a_time_is_a_date_or_seconds_since_1970(queuectl: Program, text: str, moment: str) -> None:
+def test_a_time_is_a_date_or_seconds_since_1970(
+    queuectl: QueuectlRunner, text: str, moment: str
+) -> None:
     queuectl.ok("enqueue", "--id", "a", "--run-at", text, "--", "true", TZ="UTC")
     assert queuectl.json("show", "a")["next_run_at"] == moment
 
 
-def test_default_max_retries_is_fixed_when_it_is_enqueued(queuectl: Program) -> None:
+def test_default_max_retries_is_fixed_when_it_is_enqueued(queuectl: QueuectlRunner) -> None:
     queuectl.ok("config", "set", "max-retries", "9")
     queuectl.add("a")
     queuectl.ok("config", "set", "max-retries", "4")
@@ -177,7 +177,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("payload", BAD, ids=lambda text: text[:40])
-def test_bad_json_is_one_line_and_changes_nothing(queuectl: Program, payload: str) -> None:
+def test_bad_json_is_one_line_and_changes_nothing(queuectl: QueuectlRunner, payload: str) -> None:
     queuectl.add("before")
     kept = queuectl.dump()
     done = queuectl("enqueue", payload)
@@ -187,12 +187,12 @@ def test_bad_json_is_one_line_and_changes_nothing(queuectl: Program, payload: st
     assert queuectl.dump() == kept
 
 
-def test_bad_json_makes_no_database(queuectl: Program) -> None:
+def test_bad_json_makes_no_database(queuectl: QueuectlRunner) -> None:
     assert queuectl("enqueue", "{").code == 2
     assert queuectl.dump() is None
 
 
-def test_a_duplicate_id_is_a_conflict(queuectl: Program) -> None:
+def test_a_duplicate_id_is_a_conflict(queuectl: QueuectlRunner) -> None:
     queuectl.add("a")
     kept = queuectl.dump()
     done = queuectl("enqueue", '{"id":"a","command":"false"}')
@@ -236,20 +236,20 @@ BAD_WORDS = {
 
 
 @pytest.mark.parametrize("words", BAD_WORDS, ids=" ".join)
-def test_bad_words(queuectl: Program, words: tuple[str, ...]) -> None:
+def test_bad_words(queuectl: QueuectlRunner, words: tuple[str, ...]) -> None:
     done = queuectl("enqueue", *words)
     assert (done.code, done.out) == (2, "")
     assert done.err.startswith(f"queuectl: {BAD_WORDS[words]}")
     assert queuectl.dump() is None
 
 
-def test_standard_input(queuectl: Program) -> None:
+def test_standard_input(queuectl: QueuectlRunner) -> None:
     lines = b'{"id":"a","command":"echo \xc3\xbc"}\n\n  \n{"id":"b","command":"true"}'
     assert queuectl.ok("enqueue", "-", stdin=lines) == "a\nb\n"
     assert [job["id"] for job in queuectl.json("list")] == ["a", "b"]
 
 
-def test_a_byte_order_mark_may_come_first(queuectl: Program) -> None:
+def test_a_byte_order_mark_may_come_first(queuectl: QueuectlRunner) -> None:
     lines = b'\xef\xbb\xbf{"id":"a","command":"true"}\n{"id":"b","command":"true"}\n'
     assert queuectl.ok("enqueue", "-", stdin=lines) == "a\nb\n"
 
@@ -275,7 +275,7 @@ def test_a_byte_order_mark_may_come_first(queuectl: Program) -> None:
     ],
 )
 def test_standard_input_is_all_or_nothing(
-    queuectl: Program, lines: str | bytes, code: int, message: str
+    queuectl: QueuectlRunner, lines: str | bytes, code: int, message: str
 ) -> None:
     queuectl.add("before")
     kept = queuectl.dump()
@@ -286,18 +286,18 @@ def test_standard_input_is_all_or_nothing(
     assert queuectl.dump() == kept
 
 
-def test_empty_standard_input(queuectl: Program) -> None:
+def test_empty_standard_input(queuectl: QueuectlRunner) -> None:
     assert queuectl("enqueue", "-") == (0, "", "queuectl: standard input contains no job\n")
 
 
-def test_many_lines(queuectl: Program) -> None:
+def test_many_lines(queuectl: QueuectlRunner) -> None:
     lines = "".join(json.dumps({"command": f"echo {n}"}) + "\n" for n in range(3000))
     ids = queuectl.ok("enqueue", "-", stdin=lines).split()
     assert len(set(ids)) == 3000
     assert queuectl.json("status")["pending"] == 3000
 
 
-def test_stdin_may_be_closed(queuectl: Program) -> None:
+def test_stdin_may_be_closed(queuectl: QueuectlRunner) -> None:
     line = queuectl.line("enqueue", "-")
     done = subprocess.run(
         ["sh", "-c", 'exec "$@" <&-', "sh", *line],

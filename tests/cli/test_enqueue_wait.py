@@ -6,10 +6,10 @@ import pytest
 
 from queued.core.model import Ending, Outcome
 from tests.cli.conftest import Until
-from tests.cli.queuectl_runner import Program, failed, is_waiting
+from tests.cli.queuectl_runner import QueuectlRunner, failed, is_waiting
 
 
-def test_wait_shows_the_output_and_ends_as_the_job(queuectl: Program, until: Until) -> None:
+def test_wait_shows_the_output_and_ends_as_the_job(queuectl: QueuectlRunner, until: Until) -> None:
     queuectl.add("made-first")
     queuectl.ok("cancel", "made-first")
     process = queuectl.start("enqueue", "--wait", "--split", "--id", "w", "--", "make")
@@ -25,14 +25,14 @@ def test_wait_shows_the_output_and_ends_as_the_job(queuectl: Program, until: Unt
     assert err == b"w\noops\nqueuectl: w cancelled\n"
 
 
-def test_wait_takes_the_code(queuectl: Program, until: Until) -> None:
+def test_wait_takes_the_code(queuectl: QueuectlRunner, until: Until) -> None:
     process = queuectl.start("enqueue", "--wait", "--max-retries", "1", "--", "make")
     until(lambda: queuectl.database.exists() and is_waiting(process))
     queuectl.end(queuectl.claim(), failed(42))
     assert process.wait(10) == 42
 
 
-def test_interrupt_cancels_what_waits(queuectl: Program, until: Until) -> None:
+def test_interrupt_cancels_a_pending_job(queuectl: QueuectlRunner, until: Until) -> None:
     process = queuectl.start("enqueue", "--wait", "--id", "w", "--", "make")
     until(lambda: queuectl.database.exists() and is_waiting(process))
     process.send_signal(signal.SIGINT)
@@ -41,7 +41,7 @@ def test_interrupt_cancels_what_waits(queuectl: Program, until: Until) -> None:
     assert queuectl.json("show", "w")["state"] == "cancelled"
 
 
-def test_interrupt_asks_what_runs_to_end(queuectl: Program, until: Until) -> None:
+def test_interrupt_cancels_a_running_job(queuectl: QueuectlRunner, until: Until) -> None:
     process = queuectl.start("enqueue", "--wait", "--id", "w", "--", "make")
     until(lambda: queuectl.database.exists() and is_waiting(process))
     claim = queuectl.claim()
@@ -71,8 +71,8 @@ ENDINGS = {
 
 
 @pytest.mark.parametrize("name", ENDINGS)
-def test_wait_says_why_where_the_command_could_not(
-    queuectl: Program, until: Until, name: str
+def test_wait_prints_the_reason_if_the_command_could_not(
+    queuectl: QueuectlRunner, until: Until, name: str
 ) -> None:
     ending, code, told = ENDINGS[name]
     process = queuectl.start("enqueue", "--wait", "--id", "w", "--max-retries", "1", "--", "make")

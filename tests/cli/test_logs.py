@@ -9,10 +9,10 @@ from queued.core.model import Ending, Outcome, State
 from queued.core.settlement import Verdict
 from queued.store.protocols import Settlement
 from tests.cli.conftest import Until
-from tests.cli.queuectl_runner import Program, failed, is_waiting
+from tests.cli.queuectl_runner import QueuectlRunner, failed, is_waiting
 
 
-def test_bytes_of_the_last_attempt(queuectl: Program) -> None:
+def test_bytes_of_the_last_attempt(queuectl: QueuectlRunner) -> None:
     queuectl.add("a")
     claim = queuectl.claim()
     raw = bytes(range(256)) + b"\r\n\0end"
@@ -24,7 +24,7 @@ def test_bytes_of_the_last_attempt(queuectl: Program) -> None:
     assert done.returncode == 0
 
 
-def test_streams_apart(queuectl: Program) -> None:
+def test_streams_apart(queuectl: QueuectlRunner) -> None:
     queuectl.add("a", split=True)
     claim = queuectl.claim()
     queuectl.prints(claim, b"out\n")
@@ -35,7 +35,7 @@ def test_streams_apart(queuectl: Program) -> None:
     assert queuectl("logs", "a", "--stderr", "--stdout").code == 2
 
 
-def test_attempts(queuectl: Program) -> None:
+def test_attempts(queuectl: QueuectlRunner) -> None:
     queuectl.add("a", max_retries=1)
     for text in (b"first\n", b"second\n"):
         claim = queuectl.claim()
@@ -48,12 +48,12 @@ def test_attempts(queuectl: Program) -> None:
     assert done == (3, "", "queuectl: a has no run 3; it has run 2 times\n")
 
 
-def test_not_run_yet(queuectl: Program) -> None:
+def test_not_run_yet(queuectl: QueuectlRunner) -> None:
     queuectl.add("a")
     assert queuectl("logs", "a") == (1, "", "queuectl: a has not run yet\n")
 
 
-def _gap(queuectl: Program, head: bytes, tail: bytes, printed: int) -> None:
+def _gap(queuectl: QueuectlRunner, head: bytes, tail: bytes, printed: int) -> None:
     """A job `a` that printed so many bytes, of which these were kept: at 0 and at 1000."""
     queuectl.add("a")
     claim = queuectl.claim()
@@ -62,7 +62,7 @@ def _gap(queuectl: Program, head: bytes, tail: bytes, printed: int) -> None:
     queuectl.end(claim, Ending(Outcome.EXIT, exit_code=0, stdout_bytes=printed))
 
 
-def test_gaps_are_announced(queuectl: Program) -> None:
+def test_gaps_are_announced(queuectl: QueuectlRunner) -> None:
     _gap(queuectl, b"head\n", b"tail\n", 1105)
     done = queuectl("logs", "a")
     assert (done.code, done.out) == (0, "head\ntail\n")
@@ -81,7 +81,7 @@ def test_gaps_are_announced(queuectl: Program) -> None:
         ("9", "one\ntwo\nthree\nfour\nunended"),
     ],
 )
-def test_last_lines(queuectl: Program, count: str, shown: str) -> None:
+def test_last_lines(queuectl: QueuectlRunner, count: str, shown: str) -> None:
     queuectl.add("a")
     claim = queuectl.claim()
     text, position = "one\ntwo\nthree\nfour\nunended", 0
@@ -91,14 +91,14 @@ def test_last_lines(queuectl: Program, count: str, shown: str) -> None:
     assert queuectl.ok("logs", "a", "--tail", count) == shown
 
 
-def test_last_lines_that_are_ended(queuectl: Program) -> None:
+def test_last_lines_that_are_ended(queuectl: QueuectlRunner) -> None:
     queuectl.add("a")
     queuectl.prints(queuectl.claim(), b"one\ntwo\n")
     assert queuectl.ok("logs", "a", "--tail", "1") == "two\n"
     assert queuectl("logs", "a", "--tail", "-1").code == 2
 
 
-def test_json_lines(queuectl: Program) -> None:
+def test_json_lines(queuectl: QueuectlRunner) -> None:
     queuectl.add("a")
     claim = queuectl.claim()
     queuectl.prints(claim, "ü\n".encode())
@@ -111,7 +111,7 @@ def test_json_lines(queuectl: Program) -> None:
     ]
 
 
-def test_follow_across_retries(queuectl: Program, until: Until) -> None:
+def test_follow_across_retries(queuectl: QueuectlRunner, until: Until) -> None:
     queuectl.add("a", max_retries=2, backoff_base=1)
     process = queuectl.start("logs", "--follow", "a")
     assert process.stdout
@@ -135,7 +135,7 @@ def _again(due_ms: int) -> Verdict:
     return Verdict(State.PENDING, 1, due_ms, "exit 1")
 
 
-def test_follow_what_has_ended(queuectl: Program) -> None:
+def test_follow_of_an_ended_job_ends(queuectl: QueuectlRunner) -> None:
     queuectl.add("a", max_retries=1)
     claim = queuectl.claim()
     queuectl.prints(claim, b"1\n2\n3\n")
@@ -147,7 +147,7 @@ GAP = "queuectl: 996 bytes of stdout were not kept\n"
 
 
 @pytest.fixture
-def gapped(queuectl: Program) -> Program:
+def gapped(queuectl: QueuectlRunner) -> QueuectlRunner:
     """A job `a` of which the middle was not kept."""
     _gap(queuectl, b"1\n2\n", b"8\n9\n", 1004)
     return queuectl
@@ -159,14 +159,14 @@ def gapped(queuectl: Program) -> Program:
     [("0", "", ""), ("1", "9\n", ""), ("2", "8\n9\n", ""), ("3", "2\n8\n9\n", GAP)],
 )
 def test_a_gap_is_announced_between_the_lines_that_are_shown(
-    gapped: Program, count: str, shown: str, told: str, follow: tuple[str, ...]
+    gapped: QueuectlRunner, count: str, shown: str, told: str, follow: tuple[str, ...]
 ) -> None:
     assert gapped("logs", *follow, "--tail", count, "a") == (0, shown, told)
 
 
 @pytest.mark.parametrize("count", ["0", "1"])
 def test_follow_after_the_last_lines_prints_what_is_new(
-    queuectl: Program, until: Until, count: str
+    queuectl: QueuectlRunner, until: Until, count: str
 ) -> None:
     queuectl.add("a")
     claim = queuectl.claim()

@@ -3,13 +3,13 @@
 import pytest
 
 from queued.core.model import Ending, Outcome
-from tests.cli.queuectl_runner import Program, failed
+from tests.cli.queuectl_runner import QueuectlRunner, failed
 
 CANCELLED = Ending(Outcome.CANCELLED)
 
 
 @pytest.fixture
-def jobs(queuectl: Program) -> list[str]:
+def jobs(queuectl: QueuectlRunner) -> list[str]:
     """Three that have ended, one that runs and one that waits."""
     queuectl.run("done", queue="a")
     queuectl.run("broken", failed(), max_retries=1, queue="a")
@@ -20,11 +20,11 @@ def jobs(queuectl: Program) -> list[str]:
     return ["done", "broken", "stopped", "running", "waiting"]
 
 
-def _left(queuectl: Program) -> list[str]:
+def _left(queuectl: QueuectlRunner) -> list[str]:
     return [job["id"] for job in queuectl.json("list")]
 
 
-def test_without_yes_it_only_counts(queuectl: Program, jobs: list[str]) -> None:
+def test_without_yes_it_only_counts(queuectl: QueuectlRunner, jobs: list[str]) -> None:
     done = queuectl("purge")
     told = "3 jobs (1 completed, 1 dead, 1 cancelled) would be deleted\n"
     assert done == (0, told, "nothing was deleted; to delete them, add --yes\n")
@@ -48,7 +48,9 @@ def test_without_yes_it_only_counts(queuectl: Program, jobs: list[str]) -> None:
         (["--older-than", "0"], {"done", "broken", "stopped"}),
     ],
 )
-def test_what_goes(queuectl: Program, jobs: list[str], words: list[str], gone: set[str]) -> None:
+def test_purge_deletes_the_jobs_that_it_counted(
+    queuectl: QueuectlRunner, jobs: list[str], words: list[str], gone: set[str]
+) -> None:
     counted = queuectl.json("purge", *words)
     removed = queuectl.json("purge", *words, "--yes")
     assert {**counted, "removed": True} == removed
@@ -56,7 +58,7 @@ def test_what_goes(queuectl: Program, jobs: list[str], words: list[str], gone: s
     assert _left(queuectl) == [job for job in jobs if job not in gone]
 
 
-def test_what_people_see(queuectl: Program, jobs: list[str]) -> None:
+def test_purge_prints_the_numbers(queuectl: QueuectlRunner, jobs: list[str]) -> None:
     done = queuectl("purge", "--state", "dead", "--yes")
     assert done == (0, "1 job (1 dead) deleted\n", "deleting 1 job (1 dead)\n")
 
@@ -70,7 +72,7 @@ def test_what_people_see(queuectl: Program, jobs: list[str]) -> None:
         (["--older-than", "soon"], "--older-than: not a duration: 'soon'"),
     ],
 )
-def test_bad_words(queuectl: Program, words: list[str], told: str) -> None:
+def test_bad_words(queuectl: QueuectlRunner, words: list[str], told: str) -> None:
     done = queuectl("purge", *words, "--yes")
     assert (done.code, done.out) == (2, "")
     assert told in done.err

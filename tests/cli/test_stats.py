@@ -1,10 +1,10 @@
 """db stats: what is counted, and the size with what is in the WAL."""
 
 from queued.core.model import Chunk
-from tests.cli.queuectl_runner import Program
+from tests.cli.queuectl_runner import QueuectlRunner
 
 
-def test_stats(queuectl: Program) -> None:
+def test_stats(queuectl: QueuectlRunner) -> None:
     queuectl.run("a")
     queuectl.add("b")
     with queuectl.ledger.transaction():
@@ -25,13 +25,13 @@ def test_stats(queuectl: Program) -> None:
     assert max(map(len, shown.splitlines())) <= 80 or len(str(queuectl.database)) > 50
 
 
-def test_stats_of_nothing(queuectl: Program) -> None:
+def test_stats_of_nothing(queuectl: QueuectlRunner) -> None:
     queuectl.ok("config", "set", "workers", "2")
     told = queuectl.json("db", "stats")
     assert (told["oldest"], told["newest"], told["rows"]["jobs"]) == (None, None, 0)
 
 
-def test_the_size_of_what_is_partly_in_the_wal(queuectl: Program) -> None:
+def test_the_size_of_what_is_partly_in_the_wal(queuectl: QueuectlRunner) -> None:
     queuectl.add("a")
     claim = queuectl.claim()
     for position in range(0, 400_000, 50_000):

@@ -14,7 +14,7 @@ from wcwidth import wcswidth
 
 from queued.core.model import Ending, Outcome
 from queued.ctl.live_services import NO_SERVICE
-from tests.cli.queuectl_runner import Program, failed, timeless
+from tests.cli.queuectl_runner import QueuectlRunner, failed, timeless
 
 WIDE_ID = "w" * 64
 FIELDS = {
@@ -25,7 +25,7 @@ FIELDS = {
 
 
 @pytest.fixture
-def full(queuectl: Program) -> Program:
+def full(queuectl: QueuectlRunner) -> QueuectlRunner:
     """One job of each kind, with what makes tables difficult."""
     queuectl.run("done")
     queuectl.run("wrong", failed(1, b"no luck\n"))
@@ -58,19 +58,21 @@ def _timeless(text: str) -> str:
     return re.sub(r"\b(in|for) [\d.]+[smhd]\w* *", lambda found: f"{found[1].upper()}  ", text)
 
 
-def test_list_in_a_pipe(full: Program) -> None:
+def test_list_in_a_pipe(full: QueuectlRunner) -> None:
     command = "printf '\\x1b[31m%s\\n' 世界" + " and more" * 20
     assert _timeless(full.ok("list")) == LIST.replace("COMMAND\n", f"{command}\n")
 
 
 @pytest.mark.parametrize("command", [["list"], ["dlq", "list"], ["status"], ["config", "list"]])
-def test_tables_fit_as_many_columns_as_the_user_says(full: Program, command: list[str]) -> None:
+def test_tables_fit_as_many_columns_as_the_user_says(
+    full: QueuectlRunner, command: list[str]
+) -> None:
     lines = full(*command, COLUMNS="80").out.splitlines()
     assert lines
     assert max(wcswidth(line) for line in lines) <= 80
 
 
-def test_a_narrow_table_shows_command_and_reason(full: Program) -> None:
+def test_a_narrow_table_shows_command_and_reason(full: QueuectlRunner) -> None:
     lines = full("dlq", "list", COLUMNS="80").out.splitlines()
     assert _timeless(lines[1]) == (
         "gone           default  1/1    AGO  nope  ← exit 127 (command not found):…"
@@ -79,7 +81,7 @@ def test_a_narrow_table_shows_command_and_reason(full: Program) -> None:
 
 
 @pytest.mark.parametrize("name", ["ready", "gone", WIDE_ID])
-def test_show_fits_80_columns_and_loses_nothing(full: Program, name: str) -> None:
+def test_show_fits_80_columns_and_loses_nothing(full: QueuectlRunner, name: str) -> None:
     lines = full.ok("show", name, COLUMNS="80").splitlines()
     assert max(wcswidth(line) for line in lines) <= 80
     assert name in lines[0]
@@ -87,7 +89,7 @@ def test_show_fits_80_columns_and_loses_nothing(full: Program, name: str) -> Non
         assert "".join(line[10:] for line in lines).count("and more") == 20
 
 
-def test_list_json(full: Program) -> None:
+def test_list_json(full: QueuectlRunner) -> None:
     jobs = full.json("list")
     assert [job["state"] for job in jobs] == [
         *("completed", "failed", "dead", "dead", "processing", "scheduled", "pending", "cancelled"),
@@ -97,7 +99,7 @@ def test_list_json(full: Program) -> None:
     assert jobs[6]["command"].startswith("printf '\x1b[31m%s\n' 世界")
 
 
-def test_an_empty_list_is_an_array_too(queuectl: Program) -> None:
+def test_an_empty_list_is_an_array_too(queuectl: QueuectlRunner) -> None:
     queuectl.ok("config", "set", "workers", "2")
     assert queuectl.ok("list", "--json") == "[]\n"
     assert queuectl.ok("dlq", "list", "--json") == "[]\n"
@@ -125,18 +127,18 @@ def test_an_empty_list_is_an_array_too(queuectl: Program) -> None:
         (["--sort", "fails", "--reverse", "-n", "3"], [WIDE_ID, "gone", "wrong"]),
     ],
 )
-def test_list_filters(full: Program, options: list[str], ids: list[str]) -> None:
+def test_list_filters(full: QueuectlRunner, options: list[str], ids: list[str]) -> None:
     assert [job["id"] for job in full.json("list", *options)] == ids
 
 
-def test_dlq_list(full: Program) -> None:
+def test_dlq_list(full: QueuectlRunner) -> None:
     assert [line.split()[0] for line in full.ok("dlq", "list").splitlines()] == [
         *("ID", "gone", WIDE_ID),
     ]
     assert full.ok("dlq", "list", "--quiet") == f"gone\n{WIDE_ID}\n"
 
 
-def test_chosen_columns(full: Program) -> None:
+def test_chosen_columns(full: QueuectlRunner) -> None:
     shown = full.ok("list", "--state", "dead", "-o", "id,exit,outcome,ran,why").splitlines()
     assert shown[0].split() == ["ID", "EXIT", "OUTCOME", "RAN", "WHY"]
     assert shown[1].split()[:4] == ["gone", "127", "exit", "1.5s"]
@@ -145,7 +147,7 @@ def test_chosen_columns(full: Program) -> None:
     assert done.err.startswith("queuectl: unknown column 'comand'; did you mean 'command'?")
 
 
-def test_forms_for_programs(full: Program) -> None:
+def test_forms_for_programs(full: QueuectlRunner) -> None:
     records = [json.loads(line) for line in full.ok("list", "-o", "jsonl").splitlines()]
     assert records == full.json("list") == json.loads(full.ok("list", "-o", "json"))
     names, *rows = [line.split("\t") for line in full.ok("list", "-o", "tsv").splitlines()]
@@ -154,7 +156,7 @@ def test_forms_for_programs(full: Program) -> None:
     assert rows[6][names.index("command")].startswith("printf '\\x1b")
 
 
-def test_color(full: Program) -> None:
+def test_color(full: QueuectlRunner) -> None:
     assert "\x1b[31mdead\x1b[m" in full.ok("list", "--color", "always")
     assert "\x1b" not in full.ok("list")
     assert full("list", "--color", "sometimes").code == 2
@@ -162,7 +164,7 @@ def test_color(full: Program) -> None:
     assert "\x1b" not in _on_terminal(full, "list", lines=24, NO_COLOR="1")[0]
 
 
-def test_show(full: Program) -> None:
+def test_show(full: QueuectlRunner) -> None:
     assert timeless(full.ok("show", "gone")) == (
         """\
 id          gone
@@ -182,7 +184,7 @@ updated     MOMENT-OF-TWENTYFOUR-CHR
     )
 
 
-def test_show_json(full: Program) -> None:
+def test_show_json(full: QueuectlRunner) -> None:
     job = full.json("show", "wrong")
     assert set(job) == {*FIELDS, "cancel_requested_at", "attempts_history"}
     (attempt,) = job["attempts_history"]
@@ -190,7 +192,7 @@ def test_show_json(full: Program) -> None:
     assert (attempt["ran_seconds"], attempt["cpu_seconds"]) == (1.5, 0.02)
 
 
-def test_status(full: Program) -> None:
+def test_status(full: QueuectlRunner) -> None:
     done = full("status")
     assert done.code == 0
     assert done.err == f"{NO_SERVICE}\n"
@@ -208,7 +210,7 @@ def test_status(full: Program) -> None:
     assert oldest.startswith("oldest ready")
 
 
-def test_status_json(full: Program) -> None:
+def test_status_json(full: QueuectlRunner) -> None:
     status = full.json("status")
     age = status.pop("oldest_age")
     assert 0 <= age < 60
@@ -225,7 +227,7 @@ def test_status_json(full: Program) -> None:
     }
 
 
-def test_status_of_nothing(queuectl: Program) -> None:
+def test_status_of_nothing(queuectl: QueuectlRunner) -> None:
     queuectl.ok("config", "set", "workers", "2")
     status = queuectl.json("status")
     assert status.pop("oldest_age") is None
@@ -233,7 +235,7 @@ def test_status_of_nothing(queuectl: Program) -> None:
 
 
 @pytest.mark.parametrize("state", ["foo", "failled", "DEAD", ""])
-def test_unknown_state(queuectl: Program, state: str) -> None:
+def test_unknown_state(queuectl: QueuectlRunner, state: str) -> None:
     done = queuectl("list", "--state", state)
     assert (done.code, done.out) == (2, "")
     assert done.err.startswith(f"queuectl: unknown state {state!r}")
@@ -241,7 +243,7 @@ def test_unknown_state(queuectl: Program, state: str) -> None:
     assert done.err.endswith(f"(one of {names})\n")
 
 
-def test_a_reader_that_goes_early(queuectl: Program) -> None:
+def test_a_reader_that_goes_early(queuectl: QueuectlRunner) -> None:
     lines = "".join(json.dumps({"command": f"echo {n}"}) + "\n" for n in range(3000))
     queuectl.ok("enqueue", "-", stdin=lines)
     for options in ([], ["--json"]):
@@ -264,7 +266,7 @@ class Screen(NamedTuple):
 
 
 def _on_terminal(
-    queuectl: Program, *words: str, lines: int, columns: int = 80, **env: str
+    queuectl: QueuectlRunner, *words: str, lines: int, columns: int = 80, **env: str
 ) -> Screen:
     ours, theirs = os.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
@@ -291,7 +293,7 @@ def _shown(screen: Screen) -> list[str]:
     return [line.split()[0] for line in screen.out.splitlines()[1:]]
 
 
-def test_a_screenful(queuectl: Program) -> None:
+def test_a_screenful(queuectl: QueuectlRunner) -> None:
     lines = "".join(json.dumps({"id": f"j{n:02}", "command": "true"}) + "\n" for n in range(50))
     queuectl.ok("enqueue", "-", stdin=lines)
     screen = _on_terminal(queuectl, "list", lines=24)
@@ -305,7 +307,7 @@ def test_a_screenful(queuectl: Program) -> None:
     assert (_shown(screen)[0], screen.err) == ("j49", "")
 
 
-def test_a_screen_shows_what_runs_and_waits_then_what_died(queuectl: Program) -> None:
+def test_a_screen_shows_active_jobs_then_dead_ones(queuectl: QueuectlRunner) -> None:
     for number in range(9):
         queuectl.run(f"done{number}")
         queuectl.run(f"dead{number}", failed(1), max_retries=1)
@@ -325,12 +327,12 @@ def _dead(first: int) -> list[str]:
     return [f"dead{number}" for number in range(first, 9)]
 
 
-def test_a_screen_shows_what_completed_if_there_is_nothing_else(queuectl: Program) -> None:
+def test_a_screen_shows_completed_jobs_if_there_are_no_others(queuectl: QueuectlRunner) -> None:
     queuectl.run("a")
     assert (_shown(_on_terminal(queuectl, "list", lines=24))) == ["a"]
 
 
-def test_a_wider_terminal_shows_more(queuectl: Program) -> None:
+def test_a_wider_terminal_shows_more(queuectl: QueuectlRunner) -> None:
     queuectl.add("a", "echo " + "x" * 300)
     screen = _on_terminal(queuectl, "list", lines=24, columns=132)
     assert max(map(len, screen.out.splitlines())) == 132

@@ -13,7 +13,7 @@ from queued.core.model import Ending, Outcome
 from queued.ctl.change_watch import Watch
 from queued.ctl.live_services import NO_SERVICE
 from tests.cli.conftest import Until
-from tests.cli.queuectl_runner import OK, Program, failed, is_waiting
+from tests.cli.queuectl_runner import OK, QueuectlRunner, failed, is_waiting
 
 ENDINGS = {
     "completed": (OK, 0),
@@ -28,7 +28,7 @@ ENDINGS = {
 
 
 @pytest.mark.parametrize("name", ENDINGS)
-def test_the_code_of_one_job(queuectl: Program, name: str) -> None:
+def test_the_code_of_one_job(queuectl: QueuectlRunner, name: str) -> None:
     ending, code = ENDINGS[name]
     queuectl.run("a", ending, max_retries=1)
     assert queuectl("wait", "a").code == code
@@ -37,13 +37,13 @@ def test_the_code_of_one_job(queuectl: Program, name: str) -> None:
     assert f'"exit_code": {code}' in done.out
 
 
-def test_cancelled_before_it_ran(queuectl: Program) -> None:
+def test_cancelled_before_it_ran(queuectl: QueuectlRunner) -> None:
     queuectl.run("a", failed(7))
     queuectl.ok("cancel", "a")
     assert queuectl("wait", "a") == (1, "a cancelled\n", "")
 
 
-def test_several_jobs(queuectl: Program) -> None:
+def test_several_jobs(queuectl: QueuectlRunner) -> None:
     queuectl.run("a")
     queuectl.run("b")
     assert queuectl("wait", "a", "b") == (0, "a completed\nb completed\n", "")
@@ -51,7 +51,7 @@ def test_several_jobs(queuectl: Program) -> None:
     assert queuectl("wait", "c", "a") == (1, "c dead: exit 7: bad\na completed\n", "")
 
 
-def test_unknown_and_time_out(queuectl: Program) -> None:
+def test_unknown_and_time_out(queuectl: QueuectlRunner) -> None:
     queuectl.add("a")
     assert queuectl("wait", "a", "nope").code == 3
     done = queuectl("wait", "a", "--timeout", "100ms")
@@ -62,7 +62,7 @@ def test_unknown_and_time_out(queuectl: Program) -> None:
 @pytest.mark.parametrize(
     "words", [["wait", "a"], ["logs", "-f", "a"], ["enqueue", "--wait", "--id", "b", "true"]]
 )
-def test_a_warning_if_no_service_runs(queuectl: Program, words: list[str]) -> None:
+def test_a_warning_if_no_service_runs(queuectl: QueuectlRunner, words: list[str]) -> None:
     queuectl.add("a")
     process = queuectl.start(*words)
     assert process.stderr
@@ -73,7 +73,7 @@ def test_a_warning_if_no_service_runs(queuectl: Program, words: list[str]) -> No
     assert time.monotonic() - began >= 1.5
 
 
-def test_it_answers_at_once(queuectl: Program, until: Until) -> None:
+def test_wait_answers_at_once(queuectl: QueuectlRunner, until: Until) -> None:
     delays = []
     for number in range(5):
         queuectl.add(f"j{number}")
@@ -88,7 +88,7 @@ def test_it_answers_at_once(queuectl: Program, until: Until) -> None:
     assert statistics.median(delays) < 0.05
 
 
-def test_it_costs_nothing_at_rest(queuectl: Program, until: Until) -> None:
+def test_wait_uses_no_cpu_time_at_rest(queuectl: QueuectlRunner, until: Until) -> None:
     queuectl.add("a")
     process = queuectl.start("wait", "a")
     until(lambda: is_waiting(process))

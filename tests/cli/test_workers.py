@@ -12,13 +12,13 @@ from queued.ctl.__main__ import main
 from queued.ctl.live_services import NO_SERVICE
 from queued.store import instance_lock
 from tests.cli.conftest import Until
-from tests.cli.queuectl_runner import Program
+from tests.cli.queuectl_runner import QueuectlRunner
 
 
 class Service:
     """A service that only holds its lock; `end` is its death."""
 
-    def __init__(self, queuectl: Program, name: str) -> None:
+    def __init__(self, queuectl: QueuectlRunner, name: str) -> None:
         self.name = name
         path = instance_lock.path_of(str(queuectl.database), name)
         self._descriptor = instance_lock.create_locked(path)
@@ -33,7 +33,7 @@ class Service:
 
 
 @pytest.fixture
-def service(queuectl: Program) -> Service:
+def service(queuectl: QueuectlRunner) -> Service:
     queuectl.add("a" * 64, "sleep 100; " * 20)
     alive = Service(queuectl, "alive")
     Service(queuectl, "dead").end()
@@ -41,12 +41,12 @@ def service(queuectl: Program) -> Service:
     return alive
 
 
-def _stop_requested(queuectl: Program, name: str) -> bool:
+def _stop_requested(queuectl: QueuectlRunner, name: str) -> bool:
     instance = queuectl.ledger.instance(name)
     return instance is not None and instance.stop_requested_ms is not None
 
 
-def test_nothing_runs(queuectl: Program) -> None:
+def test_nothing_runs(queuectl: QueuectlRunner) -> None:
     done = queuectl("worker", "stop")
     assert done == (0, "", f"queuectl: no service runs on {queuectl.database}\n")
     queuectl.ok("config", "set", "workers", "2")
@@ -57,7 +57,7 @@ def test_nothing_runs(queuectl: Program) -> None:
     assert queuectl.json("worker", "list") == []
 
 
-def test_list(queuectl: Program, service: Service) -> None:
+def test_list(queuectl: QueuectlRunner, service: Service) -> None:
     lines = queuectl.ok("worker", "list", COLUMNS="80").splitlines()
     assert lines[0] == "alive: pid 4711, queued 0.1.0"
     assert lines[2:5] == [
@@ -72,7 +72,9 @@ def test_list(queuectl: Program, service: Service) -> None:
     service.end()
 
 
-def test_status_counts_the_living(queuectl: Program, service: Service) -> None:
+def test_status_counts_workers_of_live_services_only(
+    queuectl: QueuectlRunner, service: Service
+) -> None:
     status = queuectl.json("status")
     assert (status["workers"], status["instances"]) == (2, 1)
     service.end()
@@ -80,13 +82,13 @@ def test_status_counts_the_living(queuectl: Program, service: Service) -> None:
     assert (status["workers"], status["instances"]) == (0, 0)
 
 
-def test_enqueue_warns_if_no_service_runs(queuectl: Program, service: Service) -> None:
+def test_enqueue_warns_if_no_service_runs(queuectl: QueuectlRunner, service: Service) -> None:
     assert queuectl("enqueue", "--id", "b", "true") == (0, "b\n", "")
     service.end()
     assert queuectl("enqueue", "--id", "c", "true") == (0, "c\n", f"{NO_SERVICE}\n")
 
 
-def test_stop_waits(queuectl: Program, service: Service, until: Until) -> None:
+def test_stop_waits(queuectl: QueuectlRunner, service: Service, until: Until) -> None:
     process = queuectl.start("worker", "stop")
     until(lambda: _stop_requested(queuectl, "alive"))
     assert process.poll() is None
@@ -96,7 +98,7 @@ def test_stop_waits(queuectl: Program, service: Service, until: Until) -> None:
     assert not _stop_requested(queuectl, "dead")
 
 
-def test_stop_without_waiting(queuectl: Program, service: Service) -> None:
+def test_stop_without_waiting(queuectl: QueuectlRunner, service: Service) -> None:
     out = queuectl.ok("worker", "stop", "--no-wait")
     assert out == "alive (pid 4711) is stopping\n"
     assert queuectl.json("worker", "stop", "--no-wait") == {"asked": ["alive"]}
@@ -104,7 +106,7 @@ def test_stop_without_waiting(queuectl: Program, service: Service) -> None:
     service.end()
 
 
-def test_stop_gives_up(queuectl: Program, service: Service) -> None:
+def test_stop_gives_up(queuectl: QueuectlRunner, service: Service) -> None:
     done = queuectl("worker", "stop", "--timeout", "0.2")
     told = "queuectl: timed out after 0.2s: alive (pid 4711) is stopping and still runs\n"
     assert done == (124, "", told)
@@ -112,7 +114,7 @@ def test_stop_gives_up(queuectl: Program, service: Service) -> None:
 
 
 def test_stop_waits_for_as_long_as_one_likes(
-    queuectl: Program, service: Service, until: Until
+    queuectl: QueuectlRunner, service: Service, until: Until
 ) -> None:
     for_ever = ("--timeout", "9" * 20)
     process = queuectl.start("worker", "stop", *for_ever)
@@ -124,7 +126,7 @@ def test_stop_waits_for_as_long_as_one_likes(
 
 
 @pytest.mark.parametrize("count", ["0", "-1", "x", "1025", "1.5"])
-def test_a_bad_count(queuectl: Program, count: str) -> None:
+def test_a_bad_count(queuectl: QueuectlRunner, count: str) -> None:
     done = queuectl("worker", "start", "--count", count)
     told = f"queuectl: --count takes a whole number from 1 to 1024, not {count!r}\n"
     assert done == (2, "", told)
@@ -157,7 +159,7 @@ def test_a_python_that_cannot_be_executed_is_named(
 
 
 def test_a_lock_file_that_cannot_be_opened_is_named(
-    queuectl: Program,
+    queuectl: QueuectlRunner,
     service: Service,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],

@@ -43,7 +43,7 @@ def _left(surroundings: dict[str, str]) -> list[str]:
     return left
 
 
-def test_it_shows_the_queue_at_work(surroundings: dict[str, str]) -> None:
+def test_the_demo_shows_the_queue_at_work(surroundings: dict[str, str]) -> None:
     demo = subprocess.run(
         [DEMO],
         env=surroundings,
@@ -69,7 +69,7 @@ def test_it_shows_the_queue_at_work(surroundings: dict[str, str]) -> None:
     assert _left(surroundings) == []
 
 
-def test_it_stops_the_service_when_it_is_interrupted(surroundings: dict[str, str]) -> None:
+def test_an_interrupted_demo_stops_its_service(surroundings: dict[str, str]) -> None:
     pid, terminal = pty.fork()
     if pid == 0:
         os.execve(DEMO, [DEMO], surroundings)

@@ -189,7 +189,7 @@ def test_the_readme_says_it_in_six_lines(way: str) -> None:
     assert len(found[1].splitlines()) == 6
 
 
-def test_what_the_readme_does_for_supervisord_is_what_the_package_does() -> None:
+def test_readme_and_package_make_the_same_user_and_directory() -> None:
     text = (ROOT / "README.md").read_text()
     sysusers = (ROOT / "packaging" / "systemd" / "queued.sysusers").read_text()
     home, shell = sysusers.split()[-2:]

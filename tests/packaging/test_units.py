@@ -14,7 +14,7 @@ def test_the_units_are_sound(testbed: SystemdTestbed) -> None:
     assert (done.stdout, done.stderr) == ("", "")
 
 
-def test_it_is_well_contained(unit: Unit) -> None:
+def test_the_service_is_well_contained(unit: Unit) -> None:
     text = unit.testbed.text("systemd-analyze", "security", "--no-pager", "queued.service")
     found = re.search(r"Overall exposure level for queued.service: ([\d.]+)", text)
     assert found is not None
@@ -48,7 +48,7 @@ JOBS = {
 }
 
 
-def test_jobs_of_all_kinds_run_in_it(unit: Unit) -> None:
+def test_jobs_of_all_kinds_run_in_the_unit(unit: Unit) -> None:
     names = {
         kind: unit.add(fields.pop("command"), **fields, max_retries=1)
         for kind, fields in json.loads(json.dumps(JOBS)).items()

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.queuectl_runner import Program
+from tests.cli.queuectl_runner import QueuectlRunner
 
 
 @pytest.fixture
-def queuectl(tmp_path: Path) -> Iterator[Program]:
+def queuectl(tmp_path: Path) -> Iterator[QueuectlRunner]:
     with ExitStack() as stack:
-        yield Program(tmp_path, stack)
+        yield QueuectlRunner(tmp_path, stack)

@@ -15,7 +15,7 @@ import pytest
 from queued.core.settings import SETTINGS
 from queued.ctl.__main__ import COMMANDS, usage_of
 from queued.pages import completions
-from tests.cli.queuectl_runner import Program, failed
+from tests.cli.queuectl_runner import QueuectlRunner, failed
 from tests.service import eventually
 
 # Splits the line as readline does, calls the function that `complete` names, prints its answer.
@@ -57,7 +57,7 @@ FISH = 'source $argv[1]; for line in $argv[2..]; complete -C "$line"; echo -; en
 
 
 @pytest.fixture
-def programs(queuectl: Program) -> dict[str, str]:
+def programs(queuectl: QueuectlRunner) -> dict[str, str]:
     """The environment of a shell that finds both programs."""
     place = queuectl.directory / "bin"
     place.mkdir()
@@ -69,7 +69,7 @@ def programs(queuectl: Program) -> dict[str, str]:
 
 
 @pytest.fixture
-def filled(queuectl: Program) -> Program:
+def filled(queuectl: QueuectlRunner) -> QueuectlRunner:
     """A queue with a pending, a completed, a dead job and a stored setting."""
     queuectl.run("done:1", queue="mail")
     queuectl.run("dead1", ending=failed(), max_retries=1)
@@ -157,7 +157,7 @@ def test_commands_and_their_options(ask: Ask) -> None:
     assert leading == {"retry"}
 
 
-def test_words_from_the_database(ask: Ask, filled: Program) -> None:
+def test_words_from_the_database(ask: Ask, filled: QueuectlRunner) -> None:
     lines = (
         "queuectl show ",
         "queuectl show --json d",
@@ -199,7 +199,7 @@ def test_words_from_the_programs(ask: Ask) -> None:
     assert levels == set(SETTINGS["log_level"].choices)
 
 
-def test_another_database_on_the_line(ask: Ask, queuectl: Program) -> None:
+def test_another_database_on_the_line(ask: Ask, queuectl: QueuectlRunner) -> None:
     queuectl.ok("--db", "other.db", "enqueue", '{"id":"elsewhere","command":"true"}')
     before, after, absent = ask(
         "queuectl --db other.db show ",
@@ -227,12 +227,12 @@ def test_no_option_takes_a_value_in_one_command_only() -> None:
 
 
 @pytest.mark.parametrize("words", [["show"], ["nothing", "x"], []])
-def test_an_unknown_kind_is_refused_in_silence(queuectl: Program, words: list[str]) -> None:
+def test_an_unknown_kind_is_refused_in_silence(queuectl: QueuectlRunner, words: list[str]) -> None:
     assert queuectl("complete", *words) == (2, "", "")
 
 
 @pytest.mark.parametrize("kind", ["jobs", "live-jobs", "dead-jobs", "queues", "stored"])
-def test_without_a_usable_database_it_is_silent(queuectl: Program, kind: str) -> None:
+def test_without_a_usable_database_it_is_silent(queuectl: QueuectlRunner, kind: str) -> None:
     assert queuectl("complete", kind) == (0, "", "")
     assert not queuectl.database.exists()
     queuectl.database.write_bytes(b"no database" * 500)
@@ -242,7 +242,7 @@ def test_without_a_usable_database_it_is_silent(queuectl: Program, kind: str) ->
     assert queuectl.database.read_bytes() == before
 
 
-def test_it_changes_nothing(filled: Program) -> None:
+def test_completion_changes_nothing(filled: QueuectlRunner) -> None:
     before = filled.dump()
     assert set(filled.ok("complete", "jobs").split()) == {"done:1", "dead1", "next1"}
     assert filled.dump() == before

@@ -147,7 +147,7 @@ def test_nothing_in_the_group_outlives_the_run(
     assert delegated.runs() == []
 
 
-def test_a_group_below_it_is_ended_and_removed_too(
+def test_a_group_inside_that_of_a_run_is_ended_and_removed(
     queue: Queue, delegated: Delegated, stranger: subprocess.Popen[bytes]
 ) -> None:
     service = delegated.serve(queue)
@@ -190,7 +190,7 @@ def test_the_group_of_a_worker_that_died_is_ended(
     assert queue.output(other) == b"unharmed\n"
 
 
-def test_the_next_service_ends_and_removes_what_a_crash_left(
+def test_the_next_service_ends_and_removes_the_groups_of_a_crashed_one(
     queue: Queue, delegated: Delegated, stranger: subprocess.Popen[bytes]
 ) -> None:
     service = delegated.serve(queue, workers=2)
@@ -286,7 +286,7 @@ def test_address_space_is_not_memory(queue: Queue, limited: Delegated) -> None:
     assert queue.output(name) == b"unlimited\n77\n"
 
 
-def test_as_little_as_may_be_asked_for_harms_no_worker(queue: Queue, limited: Delegated) -> None:
+def test_the_smallest_limits_harm_no_worker(queue: Queue, limited: Delegated) -> None:
     service = limited.serve(queue)
     name = queue.add(TAKE.format("20M", "20M"), limits={"memory": 1 << 20}, max_retries=1)
     queue.wait(name)

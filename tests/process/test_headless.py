@@ -33,7 +33,7 @@ def once(pid_file: Path) -> str:
     return f"[ $QUEUED_ATTEMPT -gt 1 ] || {headless.command(pid_file)}"
 
 
-def test_it_is_ended_at_its_time(queue: Queue, pid_file: Path) -> None:
+def test_a_headless_process_is_stopped_at_its_time_limit(queue: Queue, pid_file: Path) -> None:
     queue.serve(workers=1)
     name = queue.add(headless.command(pid_file), timeout=1, max_retries=1)
     pid = started(pid_file)
@@ -41,7 +41,7 @@ def test_it_is_ended_at_its_time(queue: Queue, pid_file: Path) -> None:
     assert not alive(pid)
 
 
-def test_it_is_cancelled(queue: Queue, pid_file: Path) -> None:
+def test_a_headless_process_is_cancelled(queue: Queue, pid_file: Path) -> None:
     queue.serve(workers=1)
     name = queue.add(headless.command(pid_file))
     pid = started(pid_file)
@@ -50,7 +50,7 @@ def test_it_is_cancelled(queue: Queue, pid_file: Path) -> None:
     assert not alive(pid)
 
 
-def test_it_does_not_outlive_its_command(queue: Queue, pid_file: Path) -> None:
+def test_a_headless_process_does_not_outlive_its_command(queue: Queue, pid_file: Path) -> None:
     queue.serve(workers=1)
     wait = f"until [ -e {pid_file} ]; do sleep 0.01; done; sleep 0.1"
     name = queue.add(f"({headless.command(pid_file)}) & {wait}; exit 0")
@@ -60,7 +60,7 @@ def test_it_does_not_outlive_its_command(queue: Queue, pid_file: Path) -> None:
 
 
 @pytest.mark.parametrize("of_all", [False, True], ids=["worker", "service"])
-def test_it_is_killed_before_its_job_runs_again(
+def test_a_headless_process_is_killed_before_its_job_runs_again(
     queue: Queue, pid_file: Path, *, of_all: bool
 ) -> None:
     service = queue.serve(workers=1)

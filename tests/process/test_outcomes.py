@@ -208,7 +208,7 @@ def test_a_job_of_many_days_is_a_job_like_any_other(queue: Queue, days: int) -> 
     assert not service.logged("child.died")
 
 
-def test_codes_that_need_no_retry_go_straight_to_dead(served: Queue) -> None:
+def test_exit_codes_in_no_retry_on_make_a_job_dead(served: Queue) -> None:
     name = served.add("exit 64", max_retries=5, no_retry_on=[2, 64])
     job = served.wait(name)
     assert (job.label, job.runs, job.attempts) == ("dead", 1, 1)
@@ -221,7 +221,7 @@ def test_a_signal_is_no_exit_code(served: Queue) -> None:
     assert served.wait(name).runs == 2
 
 
-def test_codes_that_mean_not_now_are_not_counted(served: Queue) -> None:
+def test_exit_codes_in_defer_on_do_not_count_as_failed(served: Queue) -> None:
     """The job exits with 75 five times, then with 0, and waits its delay each time."""
     count = served.file("count")
     count.write_text("")

@@ -31,7 +31,7 @@ def test_split_keeps_them_apart(served: Queue) -> None:
     assert (attempt.stdout_bytes, attempt.stderr_bytes) == (len(expected), len(expected))
 
 
-def test_the_reason_of_a_failure_is_what_was_said_on_standard_error(served: Queue) -> None:
+def test_the_last_error_is_the_end_of_standard_error(served: Queue) -> None:
     name = served.add("echo why >&2; seq 9; exit 3", split=True, max_retries=1)
     assert served.wait(name).last_error == "exit 3: why"
 
@@ -96,7 +96,7 @@ def test_all_bytes_pass(served: Queue) -> None:
     assert served.output(name) == every
 
 
-def test_what_is_printed_last_is_kept(served: Queue) -> None:
+def test_the_last_output_of_a_command_is_kept(served: Queue) -> None:
     """A full pipe may be unread when the command ends."""
     names = served.add_all(["head -c 65536 /dev/zero | tr '\\0' x; printf end"] * 20)
     for name in names:

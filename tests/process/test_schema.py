@@ -41,7 +41,7 @@ def test_a_service_stops_though_a_result_can_never_be_recorded(queue: Queue) -> 
     assert queue.wait(name).label == "completed"
 
 
-def test_it_stops_though_it_was_being_stopped(queue: Queue) -> None:
+def test_a_service_of_an_older_version_stops_while_it_drains(queue: Queue) -> None:
     service = queue.serve()
     name = queue.add("trap '' TERM; sleep 1")
     eventually(lambda: service.logged("job.started", job=name))
@@ -53,7 +53,7 @@ def test_it_stops_though_it_was_being_stopped(queue: Queue) -> None:
     assert len(service.logged("child.started", slot=0)) == 1
 
 
-def test_it_costs_nothing_until_its_jobs_have_ended(queue: Queue) -> None:
+def test_an_outdated_service_uses_no_cpu_time_until_its_jobs_have_ended(queue: Queue) -> None:
     """The end of the grace of the stop does not matter any more."""
     queue.queuectl("config", "set", "shutdown_grace", "0.3")
     service = queue.serve()

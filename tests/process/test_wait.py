@@ -65,7 +65,7 @@ def test_a_wait_that_times_out_gives_124(served: Queue) -> None:
     assert served.job(name).label == "scheduled"
 
 
-def test_it_waits_through_retries(served: Queue) -> None:
+def test_wait_goes_on_through_retries(served: Queue) -> None:
     name = served.add("[ $QUEUED_ATTEMPT = 3 ] || exit 5", max_retries=3, backoff_max=0.1)
     assert served.queuectl("wait", name).returncode == 0
     assert served.job(name).runs == 3
@@ -75,7 +75,9 @@ COMMANDS = (("wait",), ("logs", "--follow"))
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
-def test_it_answers_within_50_ms_of_the_commit(served: Queue, command: tuple[str, ...]) -> None:
+def test_commands_answer_within_50_ms_of_the_commit(
+    served: Queue, command: tuple[str, ...]
+) -> None:
     """The end of a job, to the end of the program that waited for it."""
     late_ms = []
     for _ in range(7):
@@ -157,7 +159,7 @@ def test_control_c_in_enqueue_wait_cancels_the_job(served: Queue, sleeper: Marke
     assert sleeper.living() == []
 
 
-def test_what_was_waited_for_is_shown_to_programs(served: Queue) -> None:
+def test_wait_json_has_the_exit_code(served: Queue) -> None:
     name = served.add("exit 2", max_retries=1)
     done = served.queuectl("wait", "--json", name)
     assert json.loads(done.stdout)["exit_code"] == 2

@@ -52,7 +52,7 @@ def _end(child: "subprocess.Popen[bytes]") -> None:
     child.communicate()
 
 
-def test_it_lives_as_long_as_the_lock_is_held(database: str, held: str) -> None:
+def test_an_instance_lives_while_its_lock_is_held(database: str, held: str) -> None:
     assert not instance_lock.is_alive(database, "i")
     descriptor = instance_lock.create_locked(held)
     assert instance_lock.is_alive(database, "i")
@@ -61,7 +61,9 @@ def test_it_lives_as_long_as_the_lock_is_held(database: str, held: str) -> None:
     assert not instance_lock.is_alive(database, "i")
 
 
-def test_it_lives_until_the_last_that_inherited_it_is_gone(database: str, held: str) -> None:
+def test_an_instance_lives_until_the_last_process_with_its_lock_has_ended(
+    database: str, held: str
+) -> None:
     descriptor = instance_lock.create_locked(held)
     heir = os.dup(descriptor)
     os.close(descriptor)
@@ -70,13 +72,13 @@ def test_it_lives_until_the_last_that_inherited_it_is_gone(database: str, held: 
     assert not instance_lock.is_alive(database, "i")
 
 
-def test_commands_do_not_inherit_it(held: str) -> None:
+def test_commands_do_not_inherit_the_lock(held: str) -> None:
     descriptor = instance_lock.create_locked(held)
     assert not os.get_inheritable(descriptor)
     os.close(descriptor)
 
 
-def test_a_kill_frees_it(database: str, held: str) -> None:
+def test_a_kill_frees_the_lock(database: str, held: str) -> None:
     child = _holder(held)
     assert instance_lock.is_alive(database, "i")
     _end(child)
@@ -155,7 +157,7 @@ def test_waiting_ends_at_its_limit_though_signals_are_blocked(database: str, hel
 
 
 @pytest.mark.parametrize("replaced", [False, True])
-def test_a_lock_file_that_is_deleted_is_no_death(
+def test_deleting_the_lock_file_does_not_make_an_instance_dead(
     database: str, held: str, *, replaced: bool
 ) -> None:
     child = _holder(held)
@@ -169,7 +171,9 @@ def test_a_lock_file_that_is_deleted_is_no_death(
     assert instance_lock.living(database) == []
 
 
-def test_to_look_at_a_deleted_lock_file_is_no_life(database: str, held: str) -> None:
+def test_an_open_deleted_lock_file_does_not_make_an_instance_alive(
+    database: str, held: str
+) -> None:
     os.close(instance_lock.create_locked(held))
     descriptor = instance_lock.open_lock(database, "i")
     assert descriptor is not None

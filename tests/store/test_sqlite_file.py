@@ -465,7 +465,7 @@ def test_a_schema_cannot_be_overwritten_and_calls_no_function_of_ours(path: str)
     store.close()
 
 
-def test_a_library_that_cannot_is_taken(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_safe_library_is_accepted(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for loaded in ("3.51.3", "3.100.0", "4.0.0"):
         monkeypatch.setattr(apsw, "sqlite_lib_version", lambda loaded=loaded: loaded)
         _open(path).close()

@@ -301,7 +301,7 @@ def _start(engine: Engine, worker: int, pid: int) -> None:
         engine.ledger.worker_started("i", worker, pid, now_ms=NOW)
 
 
-def test_workers_show_what_they_run(engine: Engine) -> None:
+def test_workers_show_the_jobs_that_they_run(engine: Engine) -> None:
     instance: Instance = engine.register()
     for worker in (1, 2):
         _start(engine, worker, 100 + worker)

@@ -48,7 +48,7 @@ class Harm:
         weights, choices = zip(*harms, strict=True)
         self._dice.choices(choices, weights)[0](self._dice.choice(serving))
 
-    def look_after(self, now_s: float) -> None:
+    def undo_expired(self, now_s: float) -> None:
         """Ends what has lasted long enough."""
         self._services.resume(now_s)
         if self._empty_disk_at_s is not None and self._empty_disk_at_s <= now_s:
@@ -75,7 +75,7 @@ class Harm:
 
     def end(self) -> None:
         """Ends all that is stopped or full."""
-        self.look_after(float("inf"))
+        self.undo_expired(float("inf"))
 
     def _command(self, tortured: TorturedService) -> None:
         workers = {pid for _, pid in tortured.children}

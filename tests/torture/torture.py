@@ -46,9 +46,9 @@ class Torture:
         self.services = TorturedServices(directory, self.queue, self._dice)
         self.done: Counter[str] = Counter()
         self._harm = Harm(self.services, self._dice, self.done)
-        # The store may wait for a lock that a stopped process holds. While it waits, `look_after`
+        # The store may wait for a lock that a stopped process holds. While it waits, `undo_expired`
         # resumes the process, and empties a full disk, when the time of either is over.
-        busy_handler = BusyHandler(on_wait=lambda _s: self._harm.look_after(time.monotonic()))
+        busy_handler = BusyHandler(on_wait=lambda _s: self._harm.undo_expired(time.monotonic()))
         self.queue.store = SqliteStore(self.queue.path, busy_handler)
         self._errors = directory / "enqueuers.log"
         self._requests = JobRequests(self.traces, self._dice)
@@ -65,12 +65,15 @@ class Torture:
         self._start()
         end = time.monotonic() + seconds
         steps = (
-            [self._enqueue] * 5 + [self._move] * 2 + [self._harm.once] * 5 + [self._kill_enqueuer]
+            [self._enqueue] * 5
+            + [self._change_random_job] * 2
+            + [self._harm.once] * 5
+            + [self._kill_enqueuer]
         )
         moves_at_s = {time.monotonic() + seconds * share for share in (0.3, 0.8)}
         while time.monotonic() < end:
             self._dice.choice(steps)()
-            self._look_after()
+            self._maintain()
             if moves_at_s and time.monotonic() > min(moves_at_s):
                 moves_at_s.remove(min(moves_at_s))
                 self._move_database()
@@ -96,7 +99,7 @@ class Torture:
         counts = self.queue.store.status(now_ms=times.now_ms()).counts
         return counts[Label.PENDING] + counts[Label.PROCESSING]
 
-    def _move(self) -> None:
+    def _change_random_job(self) -> None:
         """Reads a random job. Retries it if it is dead or cancelled, else cancels it sometimes."""
         jobs = list(self.queue.store.list(JobFilter(reverse=True), limit=80))
         if not jobs:
@@ -140,8 +143,8 @@ class Torture:
         self.services.start()
         self.done["start"] += 1
 
-    def _look_after(self) -> None:
-        self._harm.look_after(time.monotonic())
+    def _maintain(self) -> None:
+        self._harm.undo_expired(time.monotonic())
         self._end_enqueuers()
         if not self.services.serving:
             self._harm.end()
@@ -158,11 +161,11 @@ class Torture:
         """Does no more harm; waits until nothing is left to do and all services are gone."""
         self._harm.end()
         self.services.wait_for_evicted()
-        eventually(self._settled, "the queue finishes", _FINISH_S)
+        eventually(self._is_finished, "the queue finishes", _FINISH_S)
         self.services.end()
 
-    def _settled(self) -> bool:
-        self._look_after()
+    def _is_finished(self) -> bool:
+        self._maintain()
         return not self._enqueuers and self._waiting() == 0
 
     # The history

@@ -30,7 +30,7 @@ def test_the_delay(attempts: int, base: float, maximum: float, delay: float) -> 
 
 
 @given(st.integers(1, 10**9), BASES, MAXIMA)
-def test_it_never_overflows_and_never_exceeds_its_maximum(
+def test_the_delay_never_overflows_and_never_exceeds_its_maximum(
     attempts: int, base: float, maximum: float
 ) -> None:
     delay = backoff_s(attempts, base=base, maximum=maximum)
@@ -39,7 +39,7 @@ def test_it_never_overflows_and_never_exceeds_its_maximum(
 
 
 @given(st.integers(1, 1000), st.floats(1, 100), MAXIMA)
-def test_it_never_shrinks(attempts: int, base: float, maximum: float) -> None:
+def test_the_delay_never_shrinks(attempts: int, base: float, maximum: float) -> None:
     now, later = (backoff_s(n, base=base, maximum=maximum) for n in (attempts, attempts + 1))
     assert now <= later
 

@@ -34,7 +34,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("line", WRONG)
-def test_what_is_wrong_is_named(line: str) -> None:
+def test_an_explanation_names_the_wrong_word(line: str) -> None:
     with pytest.raises(DocoptExit):
         docopt(USAGE, line.split(), default_help=False)
     assert explain(USAGE, line.split()) == WRONG[line]
