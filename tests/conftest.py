@@ -3,10 +3,12 @@
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from tests.cli.queuectl_runner import QueuectlRunner
 from tests.service import Queue, cleaned_up
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -23,6 +25,13 @@ def queue(tmp_path: Path) -> Iterator[Queue]:
     """An empty queue; its services are killed at the end."""
     with cleaned_up(Queue(tmp_path)) as made:
         yield made
+
+
+@pytest.fixture
+def queuectl(tmp_path: Path) -> Iterator[QueuectlRunner]:
+    """The real `queuectl` with a database of its own."""
+    with ExitStack() as stack:
+        yield QueuectlRunner(tmp_path, stack)
 
 
 @pytest.fixture(autouse=True)

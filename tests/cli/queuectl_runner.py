@@ -5,18 +5,20 @@ import os
 import re
 import subprocess
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import apsw
 
+from queued.core.job_spec import new_job
 from queued.core.model import Chunk, Claim, Ending, Outcome, State
 from queued.core.settlement import Backoff, judge
 from queued.core.times import now_ms
 from queued.ctl.live_services import NO_SERVICE
 from queued.store.protocols import Settlement
 from queued.store.sqlite.busy_handler import BusyHandler
+from queued.store.sqlite.client_store import SqliteStore
 from queued.store.sqlite.dispatcher_store import SqliteLedger
 from tests.open_descriptors import watches
 
@@ -88,9 +90,10 @@ class QueuectlRunner:
         return json.loads(self.ok(*words, "--json", stdin=stdin))
 
     def add(self, name: str, command: str = "true", **fields: object) -> str:
-        """Enqueues a job; its id."""
-        job = json.dumps({"id": name, "command": command, **fields})
-        return self.ok("enqueue", job).strip()
+        """Enqueues a job without a process, which is quicker; its id."""
+        job = new_job({"id": name, "command": command, **fields})
+        with closing(SqliteStore(str(self.database))) as store:
+            return store.enqueue([job], max_retries=3, now_ms=now_ms())[0]
 
     def dump(self) -> list[tuple[object, ...]] | None:
         """All that is in the database; None if there is none."""

@@ -15,9 +15,9 @@ import pytest
 from queued import __version__
 from queued.ctl.__main__ import ALIASES, COMMANDS, TOP, usage_of
 from queued.ctl.generate_manual import manual
-from queued.ctl.live_services import NO_SERVICE
 from queued.store.protocols import Store
 from queued.store.sqlite import sql_loader
+from tests.cli.in_process_cli import run
 from tests.cli.queuectl_runner import ROOT, QueuectlRunner
 
 # The verbs that are a method of Store and a query as well; the others read what several give.
@@ -75,18 +75,19 @@ def test_help_fits_a_screen(queuectl: QueuectlRunner) -> None:
 
 
 @pytest.mark.parametrize("words", COMMANDS)
-def test_help_of_each_command_touches_nothing(queuectl: QueuectlRunner, words: str) -> None:
-    usage = usage_of(words)
-    assert queuectl.ok(*words.split(), "--help") == usage
-    assert queuectl.ok("--db", "/nowhere/x", *words.split(), "-h") == usage
-    assert queuectl.ok("help", *words.split()) == usage
-    assert queuectl.ok(*words.split(), "--version") == f"queuectl {__version__}\n"
-    assert queuectl.dump() is None
+def test_help_of_each_command_touches_nothing(tmp_path: Path, words: str) -> None:
+    """All default paths are in that directory."""
+    command, helped = words.split(), (0, usage_of(words), "")
+    assert run([*command, "--help"]) == helped
+    assert run(["--db", "/nowhere/x", *command, "-h"]) == helped
+    assert run(["help", *command]) == helped
+    assert run([*command, "--version"]) == (0, f"queuectl {__version__}\n", "")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("alias", ALIASES)
-def test_aliases(queuectl: QueuectlRunner, alias: str) -> None:
-    assert queuectl.ok(alias, "--help") == queuectl.ok("help", alias) == usage_of(ALIASES[alias])
+def test_aliases(alias: str) -> None:
+    assert run([alias, "--help"]) == run(["help", alias]) == (0, usage_of(ALIASES[alias]), "")
     assert alias in TOP
 
 
@@ -186,21 +187,6 @@ def test_ascii_terminals(queuectl: QueuectlRunner) -> None:
     plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     assert r"echo \xfcx" in queuectl.ok("list", **plain)
     assert json.loads(queuectl.ok("list", "--json", **plain))[0]["command"].startswith("echo ü")
-
-
-def test_twenty_first_commands_at_once(queuectl: QueuectlRunner) -> None:
-    new = queuectl.directory / "not" / "there" / "queue.db"
-    processes = [
-        queuectl.start("--db", str(new), "enqueue", json.dumps({"id": f"j{n}", "command": "true"}))
-        for n in range(20)
-    ]
-    for process in processes:
-        _, err = process.communicate(timeout=60)
-        assert (process.returncode, err.decode()) == (0, f"{NO_SERVICE}\n")
-    listed = queuectl.json("--db", str(new), "list")
-    assert {job["id"] for job in listed} == {f"j{n}" for n in range(20)}
-    assert new.stat().st_mode & 0o777 == 0o600
-    assert new.parent.stat().st_mode & 0o777 == 0o700
 
 
 def test_a_foreign_file_is_not_touched(queuectl: QueuectlRunner) -> None:

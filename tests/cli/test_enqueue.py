@@ -6,8 +6,8 @@ import subprocess
 
 import pytest
 
-from tests.cli.conftest import Until
 from tests.cli.queuectl_runner import QueuectlRunner
+from tests.service import eventually
 
 
 def test_json_and_its_id(queuectl: QueuectlRunner) -> None:
@@ -114,10 +114,10 @@ def test_delay_and_here(queuectl: QueuectlRunner) -> None:
     assert job["state"] == "scheduled"
 
 
-def test_a_due_job_is_pending_without_a_service(queuectl: QueuectlRunner, until: Until) -> None:
+def test_a_due_job_is_pending_without_a_service(queuectl: QueuectlRunner) -> None:
     queuectl.ok("enqueue", "--id", "soon", "--delay", "1ms", "--", "true")
     queuectl.ok("enqueue", "--id", "late", "--delay", "2h", "--", "true")
-    until(lambda: queuectl.json("status")["scheduled"] == 1)
+    eventually(lambda: queuectl.json("status")["scheduled"] == 1)
     assert queuectl.json("show", "soon")["state"] == "pending"
     assert [job["state"] for job in queuectl.json("list")] == ["pending", "scheduled"]
     assert [job["id"] for job in queuectl.json("list", "--state", "scheduled")] == ["late"]
@@ -141,7 +141,7 @@ def test_a_time_is_a_date_or_seconds_since_1970(
 
 def test_default_max_retries_is_fixed_when_it_is_enqueued(queuectl: QueuectlRunner) -> None:
     queuectl.ok("config", "set", "max-retries", "9")
-    queuectl.add("a")
+    queuectl.ok("enqueue", "--id", "a", "--", "true")
     queuectl.ok("config", "set", "max-retries", "4")
     assert queuectl.json("show", "a")["max_retries"] == 9
 

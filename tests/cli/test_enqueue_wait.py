@@ -5,48 +5,41 @@ import signal
 import pytest
 
 from queued.core.model import Ending, Outcome
-from tests.cli.conftest import Until
 from tests.cli.queuectl_runner import QueuectlRunner, failed, is_waiting
+from tests.service import eventually
 
 
-def test_wait_shows_the_output_and_ends_as_the_job(queuectl: QueuectlRunner, until: Until) -> None:
+def test_wait_shows_the_output_and_ends_as_the_job(queuectl: QueuectlRunner) -> None:
     queuectl.add("made-first")
     queuectl.ok("cancel", "made-first")
     process = queuectl.start("enqueue", "--wait", "--split", "--id", "w", "--", "make")
-    until(lambda: is_waiting(process))
+    eventually(lambda: is_waiting(process))
     claim = queuectl.claim()
     queuectl.prints(claim, b"one\n")
     queuectl.prints(claim, b"oops\n", stream=2)
     queuectl.end(claim, failed(1), backoff=1.0)
-    until(lambda: queuectl.json("show", "w")["state"] == "failed")
+    eventually(lambda: queuectl.json("show", "w")["state"] == "failed")
     queuectl.ok("cancel", "w")
     out, err = process.communicate(timeout=10)
     assert (process.returncode, out) == (1, b"one\n")
     assert err == b"w\noops\nqueuectl: w cancelled\n"
 
 
-def test_wait_takes_the_code(queuectl: QueuectlRunner, until: Until) -> None:
-    process = queuectl.start("enqueue", "--wait", "--max-retries", "1", "--", "make")
-    until(lambda: queuectl.database.exists() and is_waiting(process))
-    queuectl.end(queuectl.claim(), failed(42))
-    assert process.wait(10) == 42
-
-
-def test_interrupt_cancels_a_pending_job(queuectl: QueuectlRunner, until: Until) -> None:
+def test_interrupt_cancels_a_pending_job(queuectl: QueuectlRunner) -> None:
     process = queuectl.start("enqueue", "--wait", "--id", "w", "--", "make")
-    until(lambda: queuectl.database.exists() and is_waiting(process))
+    eventually(lambda: queuectl.database.exists() and is_waiting(process))
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=10)
     assert (process.returncode, err) == (130, b"w\nqueuectl: w cancelled\n")
     assert queuectl.json("show", "w")["state"] == "cancelled"
 
 
-def test_interrupt_cancels_a_running_job(queuectl: QueuectlRunner, until: Until) -> None:
+def test_interrupt_cancels_a_running_job(queuectl: QueuectlRunner) -> None:
     process = queuectl.start("enqueue", "--wait", "--id", "w", "--", "make")
-    until(lambda: queuectl.database.exists() and is_waiting(process))
+    eventually(lambda: queuectl.database.exists() and is_waiting(process))
     claim = queuectl.claim()
     process.send_signal(signal.SIGINT)
-    until(lambda: queuectl.json("show", "w")["cancel_requested_at"] is not None)
+    eventually(lambda: queuectl.json("show", "w")["cancel_requested_at"] is not None)
     queuectl.end(claim, failed(1))
     _, err = process.communicate(timeout=10)
     assert process.returncode == 130
@@ -72,11 +65,11 @@ ENDINGS = {
 
 @pytest.mark.parametrize("name", ENDINGS)
 def test_wait_prints_the_reason_if_the_command_could_not(
-    queuectl: QueuectlRunner, until: Until, name: str
+    queuectl: QueuectlRunner, name: str
 ) -> None:
     ending, code, told = ENDINGS[name]
     process = queuectl.start("enqueue", "--wait", "--id", "w", "--max-retries", "1", "--", "make")
-    until(lambda: queuectl.database.exists() and is_waiting(process))
+    eventually(lambda: queuectl.database.exists() and is_waiting(process))
     queuectl.end(queuectl.claim(), ending)
     out, err = process.communicate(timeout=10)
     assert (process.returncode, out, err) == (code, b"", b"w\n" + told)

@@ -8,8 +8,8 @@ import pytest
 from queued.core.model import Ending, Outcome, State
 from queued.core.settlement import Verdict
 from queued.store.protocols import Settlement
-from tests.cli.conftest import Until
 from tests.cli.queuectl_runner import QueuectlRunner, failed, is_waiting
+from tests.service import eventually
 
 
 def test_bytes_of_the_last_attempt(queuectl: QueuectlRunner) -> None:
@@ -111,11 +111,11 @@ def test_json_lines(queuectl: QueuectlRunner) -> None:
     ]
 
 
-def test_follow_across_retries(queuectl: QueuectlRunner, until: Until) -> None:
+def test_follow_across_retries(queuectl: QueuectlRunner) -> None:
     queuectl.add("a", max_retries=2, backoff_base=1)
     process = queuectl.start("logs", "--follow", "a")
     assert process.stdout
-    until(lambda: is_waiting(process))
+    eventually(lambda: is_waiting(process))
     claim = queuectl.claim()
     queuectl.prints(claim, b"one\n")
     assert process.stdout.readline() == b"one\n"
@@ -166,13 +166,13 @@ def test_a_gap_is_announced_between_the_lines_that_are_shown(
 
 @pytest.mark.parametrize("count", ["0", "1"])
 def test_follow_after_the_last_lines_prints_what_is_new(
-    queuectl: QueuectlRunner, until: Until, count: str
+    queuectl: QueuectlRunner, count: str
 ) -> None:
     queuectl.add("a")
     claim = queuectl.claim()
     queuectl.prints(claim, b"one\ntwo\n")
     process = queuectl.start("logs", "--follow", "--tail", count, "a")
-    until(lambda: is_waiting(process))
+    eventually(lambda: is_waiting(process))
     queuectl.prints(claim, b"one\ntwo\nthree\n")  # the same piece has grown
     queuectl.prints(claim, b"four\n", position=14)
     queuectl.end(claim, Ending(Outcome.EXIT, exit_code=0, stdout_bytes=19))

@@ -1,8 +1,5 @@
-"""wait: its exit codes, how fast it answers, and what it costs."""
+"""wait: its exit codes, and the warning if no service runs."""
 
-import os
-import statistics
-import subprocess
 import time
 from contextlib import closing
 from pathlib import Path
@@ -12,8 +9,7 @@ import pytest
 from queued.core.model import Ending, Outcome
 from queued.ctl.change_watch import Watch
 from queued.ctl.live_services import NO_SERVICE
-from tests.cli.conftest import Until
-from tests.cli.queuectl_runner import OK, QueuectlRunner, failed, is_waiting
+from tests.cli.queuectl_runner import OK, QueuectlRunner, failed
 
 ENDINGS = {
     "completed": (OK, 0),
@@ -71,36 +67,6 @@ def test_a_warning_if_no_service_runs(queuectl: QueuectlRunner, words: list[str]
         assert process.stderr.readline() == b"b\n"
     assert process.stderr.readline().decode() == f"{NO_SERVICE}\n"
     assert time.monotonic() - began >= 1.5
-
-
-def test_wait_answers_at_once(queuectl: QueuectlRunner, until: Until) -> None:
-    delays = []
-    for number in range(5):
-        queuectl.add(f"j{number}")
-        claim = queuectl.claim()
-        process = queuectl.start("wait", f"j{number}", stdout=subprocess.PIPE)
-        until(lambda process=process: is_waiting(process))  # type: ignore[misc]
-        queuectl.end(claim)
-        began = time.monotonic()
-        assert process.stdout
-        assert process.stdout.read() == f"j{number} completed\n".encode()
-        delays.append(time.monotonic() - began)
-    assert statistics.median(delays) < 0.05
-
-
-def test_wait_uses_no_cpu_time_at_rest(queuectl: QueuectlRunner, until: Until) -> None:
-    queuectl.add("a")
-    process = queuectl.start("wait", "a")
-    until(lambda: is_waiting(process))
-    before = _ticks(process.pid)
-    with pytest.raises(subprocess.TimeoutExpired):
-        process.wait(1.5)
-    assert _ticks(process.pid) - before <= 1 / 50
-
-
-def _ticks(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 class SlowCommit:

@@ -11,8 +11,8 @@ from queued.core.times import now_ms
 from queued.ctl.__main__ import main
 from queued.ctl.live_services import NO_SERVICE
 from queued.store import instance_lock
-from tests.cli.conftest import Until
 from tests.cli.queuectl_runner import QueuectlRunner
+from tests.service import eventually
 
 
 class Service:
@@ -88,9 +88,9 @@ def test_enqueue_warns_if_no_service_runs(queuectl: QueuectlRunner, service: Ser
     assert queuectl("enqueue", "--id", "c", "true") == (0, "c\n", f"{NO_SERVICE}\n")
 
 
-def test_stop_waits(queuectl: QueuectlRunner, service: Service, until: Until) -> None:
+def test_stop_waits(queuectl: QueuectlRunner, service: Service) -> None:
     process = queuectl.start("worker", "stop")
-    until(lambda: _stop_requested(queuectl, "alive"))
+    eventually(lambda: _stop_requested(queuectl, "alive"))
     assert process.poll() is None
     service.end()
     out, err = process.communicate(timeout=10)
@@ -113,12 +113,10 @@ def test_stop_gives_up(queuectl: QueuectlRunner, service: Service) -> None:
     service.end()
 
 
-def test_stop_waits_for_as_long_as_one_likes(
-    queuectl: QueuectlRunner, service: Service, until: Until
-) -> None:
+def test_stop_waits_for_as_long_as_one_likes(queuectl: QueuectlRunner, service: Service) -> None:
     for_ever = ("--timeout", "9" * 20)
     process = queuectl.start("worker", "stop", *for_ever)
-    until(lambda: _stop_requested(queuectl, "alive"))
+    eventually(lambda: _stop_requested(queuectl, "alive"))
     service.end()
     out, err = process.communicate(timeout=10)
     assert (process.returncode, out, err) == (0, b"alive (pid 4711) stopped\n", b"")
