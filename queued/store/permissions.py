@@ -123,10 +123,10 @@ def act_as_owner(path: str, *, read_all: bool = True) -> None:
     import ctypes  # before the change of ids, because the import may need root's rights
 
     found = os.stat(directory)
-    name, group = _account(found)
+    groups = _groups_of(found)
     try:
-        os.setgroups([group] if name is None else os.getgrouplist(name, group))
-        os.setegid(group)
+        os.setgroups(groups)
+        os.setegid(groups[0])
         os.seteuid(found.st_uid)
     except PermissionError:
         raise _not_ours(directory, found) from None
@@ -165,14 +165,16 @@ def acting_as_owner(path: str, *, read_all: bool = True) -> Iterator[None]:
         os.seteuid(user)
 
 
-def _account(found: os.stat_result) -> tuple[str | None, int]:
+def _groups_of(found: os.stat_result) -> list[int]:
+    """Returns the groups of the file's owner, the primary one first."""
     from pwd import getpwuid
 
     try:
-        entry = getpwuid(found.st_uid)
+        owner = getpwuid(found.st_uid)
     except KeyError:
-        return None, found.st_gid
-    return entry.pw_name, entry.pw_gid
+        return [found.st_gid]
+    groups = os.getgrouplist(owner.pw_name, owner.pw_gid)
+    return [owner.pw_gid, *(group for group in groups if group != owner.pw_gid)]
 
 
 def check_database(path: str, *, serving: bool = False) -> None:

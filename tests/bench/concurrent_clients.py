@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
+from typing import NamedTuple
 
 from queued.core import times
 from queued.core.model import Label, NewJob
@@ -96,11 +97,11 @@ def beside_readers(size: Size) -> list[Row]:
     largest = dict.fromkeys(others, 0)
     jobs = size.jobs * 3 // 5
     for _ in range(size.pairs):
-        alone_s, _ = _loaded_s(jobs, nullcontext)
+        alone = _loaded(jobs, nullcontext)
         for name, beside in others.items():
-            loaded_s, wal_bytes = _loaded_s(jobs, beside)
-            got[name].append(alone_s / loaded_s)
-            largest[name] = max(largest[name], wal_bytes)
+            loaded = _loaded(jobs, beside)
+            got[name].append(alone.spent_s / loaded.spent_s)
+            largest[name] = max(largest[name], loaded.wal_bytes)
     return [
         _against_alone(name, median(got[name]), f"WAL {largest[name] >> 20} MiB at most")
         for name in others
@@ -112,8 +113,13 @@ def _against_alone(beside: str, value: float, detail: str) -> Row:
     return Row(f"load beside {beside}", "load alone", value, ">= 0.9", detail, met)
 
 
-def _loaded_s(count: int, beside: Beside) -> tuple[float, int]:
-    """Returns the seconds for `count` jobs beside a client, and the largest size of the WAL."""
+class _Loaded(NamedTuple):
+    spent_s: float
+    wal_bytes: int  # the most that there were
+
+
+def _loaded(count: int, beside: Beside) -> _Loaded:
+    """Runs `count` jobs beside a client."""
     with place() as directory:
         database = os.path.join(directory, "queue.db")
         store = fill(database, count)
@@ -125,7 +131,7 @@ def _loaded_s(count: int, beside: Beside) -> tuple[float, int]:
                     break
             spent_s = span_s(database)
         store.close()
-        return spent_s, largest
+        return _Loaded(spent_s, largest)
 
 
 def beside_a_forgotten_begin(size: Size) -> list[Row]:

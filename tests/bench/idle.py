@@ -2,6 +2,7 @@
 
 import os
 import time
+from typing import NamedTuple
 
 from tests.bench.measure import Row, Size, place, service, verdict
 
@@ -14,8 +15,8 @@ def nothing_to_do(size: Size) -> list[Row]:
         before = [_cost(pid) for pid in pids]
         time.sleep(size.long_s)
         after = [_cost(pid) for pid in pids]
-    wakes = sum(b[0] - a[0] for a, b in zip(before, after, strict=True))
-    ticks = sum(b[1] - a[1] for a, b in zip(before, after, strict=True))
+    wakes = sum(b.switches - a.switches for a, b in zip(before, after, strict=True))
+    ticks = sum(b.ticks - a.ticks for a, b in zip(before, after, strict=True))
     detail = f"{ticks * 1000 // os.sysconf('SC_CLK_TCK')} ms of CPU, {len(pids)} processes"
     return [
         Row(
@@ -56,10 +57,14 @@ def _tree(pid: int) -> list[int]:
         return [pid, *map(int, file.read().split())]
 
 
-def _cost(pid: int) -> tuple[int, int]:
-    """Voluntary context switches (one for each time it went to sleep), and CPU ticks."""
+class _Cost(NamedTuple):
+    switches: int  # voluntary ones: one for each time that it went to sleep
+    ticks: int  # of CPU time
+
+
+def _cost(pid: int) -> _Cost:
     with open(f"/proc/{pid}/status", encoding="ascii") as file:
         switches = next(int(x.split()[1]) for x in file if x.startswith("voluntary_ctxt_switches"))
     with open(f"/proc/{pid}/stat", "rb") as stat:
         fields = stat.read().rpartition(b")")[2].split()
-    return switches, int(fields[11]) + int(fields[12])
+    return _Cost(switches, int(fields[11]) + int(fields[12]))

@@ -2,6 +2,7 @@
 
 import sqlite3
 from functools import partial
+from typing import NamedTuple
 
 from tests.bench.measure import (
     Row,
@@ -24,10 +25,10 @@ def against_xargs(size: Size) -> list[Row]:
     shares: list[float] = []
 
     def drain(workers: int) -> float:
-        spent_s, share = drained(workers, size.jobs, _span_and_share)
+        found = drained(workers, size.jobs, _read_drain)
         if workers == 8:
-            shares.append(share)
-        return spent_s
+            shares.append(found.least_share)
+        return found.spent_s
 
     xargs = partial(xargs_s, size.jobs)
     got = ratios(2 * size.pairs - 1, xargs, partial(drain, 8))
@@ -45,12 +46,18 @@ def _row(what: str, yardstick: str, goal: float, got: list[float]) -> Row:
     return Row(what, yardstick, value, f">= {goal}", each, verdict(value, least=goal))
 
 
-def _span_and_share(database: str) -> tuple[float, float]:
+class _Drain(NamedTuple):
+    spent_s: float
+    least_share: float  # of the fair share of a worker
+
+
+def _read_drain(database: str) -> _Drain:
     connection = sqlite3.connect(database)
     rows = connection.execute("SELECT count(*) FROM attempts GROUP BY worker").fetchall()
     connection.close()
     counts = [int(count) for (count,) in rows]
-    return span_s(database), min(counts) * 8 / sum(counts) if len(counts) == 8 else 0.0
+    least_share = min(counts) * 8 / sum(counts) if len(counts) == 8 else 0.0
+    return _Drain(span_s(database), least_share)
 
 
 def many_workers(size: Size) -> list[Row]:

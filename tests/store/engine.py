@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, NamedTuple
 
 from queued.core.model import (
     Claim,
@@ -23,6 +23,13 @@ NOW = 1_700_000_000_000
 BACKOFF = Backoff(2.0, 3600.0, 0.0)
 OK = Ending(Outcome.EXIT, exit_code=0)
 FAILED = Ending(Outcome.EXIT, exit_code=1, tail=b"no luck\n")
+
+
+class PutJob(NamedTuple):
+    """The row of a job, and its last claim."""
+
+    row: int
+    claim: Claim | None
 
 
 class Engine:
@@ -91,14 +98,14 @@ class Engine:
             self.ledger.register(instance, now_ms=NOW)
         return instance
 
-    def put(self, state: State, **fields: Any) -> tuple[int, Claim | None]:
-        """Enqueues a job and brings it to `state`; returns its row and its last claim."""
+    def put(self, state: State, **fields: Any) -> PutJob:
+        """Enqueues a job and brings it to `state`."""
         job = self.add(**fields)
         if state is State.PENDING:
-            return job, None
+            return PutJob(job, None)
         if state is State.CANCELLED:
             assert self.store.cancel(job, now_ms=NOW) is State.CANCELLED
-            return job, None
+            return PutJob(job, None)
         claim = self.must_claim()
         assert claim.key.job == job
         if state is State.COMPLETED:
@@ -106,7 +113,7 @@ class Engine:
         if state is State.DEAD:
             self.settle(claim, Verdict(State.DEAD, 1, NOW, "exit 1"), FAILED)
         assert self.store.show(job).state is state
-        return job, claim
+        return PutJob(job, claim)
 
     def jobs(self, **wanted: Any) -> list[Job]:
         """Returns all jobs that a filter finds."""

@@ -230,7 +230,7 @@ def test_interruptions_are_counted_from_the_last_other_ending(engine: Engine) ->
 
 
 def test_running_claims_are_those_of_the_instance_that_are_not_settled(engine: Engine) -> None:
-    claims = [engine.put(State.PROCESSING)[1] for _ in range(3)]
+    claims = [engine.put(State.PROCESSING).claim for _ in range(3)]
     assert claims[1] is not None
     engine.end(claims[1])
     with engine.ledger.transaction():

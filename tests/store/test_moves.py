@@ -88,14 +88,14 @@ def test_a_cancel_that_came_after_the_end_is_too_late(engine: Engine) -> None:
 
 
 def test_a_cancel_is_asked_once_and_remembers_when(engine: Engine) -> None:
-    job, _ = engine.put(State.PROCESSING)
+    job = engine.put(State.PROCESSING).row
     engine.store.cancel(job, now_ms=NOW + 1)
     engine.store.cancel(job, now_ms=NOW + 2)
     assert engine.store.show(job).cancel_requested_ms == NOW + 1
 
 
 def test_a_cancel_concerns_its_own_instance(engine: Engine) -> None:
-    job, _ = engine.put(State.PROCESSING)
+    job = engine.put(State.PROCESSING).row
     engine.store.cancel(job, now_ms=NOW)
     with engine.ledger.transaction():
         assert engine.ledger.cancel_requests("j") == []

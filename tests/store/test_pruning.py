@@ -71,7 +71,7 @@ def _chatty(engine: Engine, pieces: int, runs: int = 1) -> int:
 def test_a_purge_removes_what_ended_in_that_state_and_nothing_else(
     engine: Engine, state: State
 ) -> None:
-    jobs = {state: engine.put(state)[0] for state in (*FINAL, State.PROCESSING, State.PENDING)}
+    jobs = {state: engine.put(state).row for state in (*FINAL, State.PROCESSING, State.PENDING)}
     assert engine.store.ended(state, queue=None, before_ms=NOW + 1) == 1
     removed = sum(engine.store.purge(state, queue=None, before_ms=NOW + 1))
     gone = {jobs[state]} if state in FINAL else set()
@@ -84,8 +84,8 @@ def test_a_purge_removes_what_ended_in_that_state_and_nothing_else(
 
 @pytest.mark.parametrize("state", FINAL)
 def test_a_purge_looks_at_age_and_queue(engine: Engine, state: State) -> None:
-    young = engine.put(state, queue="a")[0]
-    other = engine.put(state, queue="b")[0]
+    young = engine.put(state, queue="a").row
+    other = engine.put(state, queue="b").row
     assert engine.store.ended(state, queue="a", before_ms=NOW) == 0
     assert list(engine.store.purge(state, queue="a", before_ms=NOW)) == []
     assert engine.store.ended(state, queue="a", before_ms=NOW + 1) == 1
@@ -125,7 +125,7 @@ def test_many_attempts_are_removed_over_several_transactions(
 def test_retention_keeps_each_state_as_long_as_it_says(
     engine: Engine, retention: Pruner, log: Log
 ) -> None:
-    jobs = {state: engine.put(state)[0] for state in (*FINAL, State.PROCESSING, State.PENDING)}
+    jobs = {state: engine.put(state).row for state in (*FINAL, State.PROCESSING, State.PENDING)}
     for after_ms, gone in (
         (9_001, set()),
         (10_001, {State.COMPLETED}),
@@ -163,7 +163,7 @@ def test_passes_are_an_hour_apart_where_jobs_are_kept_for_days(
 
 
 def test_a_new_setting_is_taken_at_once(engine: Engine, retention: Pruner) -> None:
-    job = engine.put(State.DEAD)[0]
+    job = engine.put(State.DEAD).row
     assert _steps(engine, retention, NOW + DAY_MS) > 0
     assert _steps(engine, retention, NOW + DAY_MS) == 0
     assert job in _rows(engine)
@@ -195,7 +195,7 @@ def test_a_step_is_small_and_followed_by_a_rest(engine: Engine, retention: Prune
 
 
 def test_a_step_that_was_not_committed_is_made_again(engine: Engine, retention: Pruner) -> None:
-    job = engine.put(State.COMPLETED)[0]
+    job = engine.put(State.COMPLETED).row
     assert retention.begin_if_due(KEPT, NOW + DAY_MS, 0.0)
     with pytest.raises(ZeroDivisionError), engine.ledger.transaction():
         retention.step(0.0)
@@ -206,7 +206,7 @@ def test_a_step_that_was_not_committed_is_made_again(engine: Engine, retention: 
 
 
 def test_a_clock_that_was_just_set_removes_nothing(engine: Engine, retention: Pruner) -> None:
-    job = engine.put(State.COMPLETED)[0]
+    job = engine.put(State.COMPLETED).row
     _steps(engine, retention, NOW)
     retention.clock_was_set(50.0)
     assert not retention.begin_if_due(KEPT, NOW + DAY_MS, 51.0)
@@ -218,13 +218,13 @@ def test_a_clock_that_was_just_set_removes_nothing(engine: Engine, retention: Pr
 
 def test_a_clock_that_was_set_back_delays_nothing(engine: Engine, retention: Pruner) -> None:
     _steps(engine, retention, NOW + 300 * DAY_MS)
-    job = engine.put(State.COMPLETED)[0]
+    job = engine.put(State.COMPLETED).row
     _steps(engine, retention, NOW + 60_000)
     assert job not in _rows(engine)
 
 
 def test_a_walk_ends_where_the_jobs_are_too_young(engine: Engine) -> None:
-    old = engine.put(State.COMPLETED)[0]
+    old = engine.put(State.COMPLETED).row
     late = NOW + DAY_MS
     for _ in range(20):
         engine.add(now_ms=late)
@@ -244,7 +244,7 @@ def test_a_walk_ends_where_the_jobs_are_too_young(engine: Engine) -> None:
 
 def test_the_row_of_a_removed_job_is_never_reused(engine: Engine) -> None:
     """Whoever has just looked it up would cancel, or wait for, another job."""
-    job = engine.put(State.CANCELLED)[0]
+    job = engine.put(State.CANCELLED).row
     other = engine.another_store()
     assert list(other.purge(State.CANCELLED, queue=None, before_ms=NOW + 1)) == [1]
     assert other.enqueue([NewJob("true", "new")], max_retries=3, now_ms=NOW)

@@ -123,7 +123,7 @@ def test_a_job_that_is_gone_is_not_found(engine: Engine) -> None:
 def _one_of_each(engine: Engine) -> dict[Label, str]:
     names = {}
     for state in State:
-        names[Label(state)] = engine.store.show(engine.put(state, queue="q")[0]).id
+        names[Label(state)] = engine.store.show(engine.put(state, queue="q").row).id
         if state is State.PENDING:  # would be the next to be claimed
             names[Label.PENDING] = ""
             engine.store.cancel(engine.store.find(engine.jobs()[-1].id), now_ms=NOW)
@@ -218,7 +218,7 @@ def test_a_due_job_that_is_not_promoted_yet_is_pending_and_not_scheduled(
 
 
 def test_retry_gives_the_full_budget_and_keeps_the_history(engine: Engine) -> None:
-    job, _ = engine.put(State.DEAD, max_retries=1)
+    job = engine.put(State.DEAD, max_retries=1).row
     assert engine.store.show(job).attempts == 1
     assert engine.store.retry([job], now_ms=NOW + 9) == [engine.store.show(job).id]
     again = engine.store.show(job)
@@ -230,8 +230,8 @@ def test_retry_gives_the_full_budget_and_keeps_the_history(engine: Engine) -> No
 
 @pytest.mark.parametrize("state", [State.PENDING, State.PROCESSING, State.COMPLETED])
 def test_retry_is_for_all_or_none(engine: Engine, state: State) -> None:
-    dead = [engine.put(State.DEAD)[0] for _ in range(2)]
-    other = engine.put(state)[0]
+    dead = [engine.put(State.DEAD).row for _ in range(2)]
+    other = engine.put(state).row
     before = engine.jobs()
     with pytest.raises(ConflictError, match=f"is {state}, not dead; nothing was retried"):
         engine.store.retry([*dead, other], now_ms=NOW)
@@ -239,12 +239,12 @@ def test_retry_is_for_all_or_none(engine: Engine, state: State) -> None:
 
 
 def test_retry_takes_a_job_that_is_named_twice(engine: Engine) -> None:
-    job, _ = engine.put(State.DEAD)
+    job = engine.put(State.DEAD).row
     assert len(engine.store.retry([job, job], now_ms=NOW)) == 1
 
 
 def test_retry_all_is_for_the_dead_alone(engine: Engine) -> None:
-    dead = [engine.store.show(engine.put(State.DEAD)[0]).id for _ in range(3)]
+    dead = [engine.store.show(engine.put(State.DEAD).row).id for _ in range(3)]
     for state in (State.CANCELLED, State.COMPLETED, State.PROCESSING):
         engine.put(state)
     rest = [job for job in engine.jobs() if job.state is not State.DEAD]
@@ -286,7 +286,7 @@ def test_registering_again_keeps_a_request_to_stop(engine: Engine) -> None:
 
 def test_an_instance_with_claims_is_not_forgotten(engine: Engine) -> None:
     instance = engine.register()
-    _, claim = engine.put(State.PROCESSING)
+    claim = engine.put(State.PROCESSING).claim
     assert claim is not None
     with engine.ledger.transaction():
         assert not engine.ledger.unregister("i")

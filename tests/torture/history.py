@@ -9,6 +9,7 @@ import sqlite3
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from queued.core.model import Attempt, Job, JobFilter
 from queued.store.sqlite.client_store import SqliteStore
@@ -93,19 +94,26 @@ def read(path: str, traces: Path) -> History:
         }
     finally:
         store.close()
-    counts, damage = read_integrity(path)
+    integrity = read_integrity(path)
     return History(
         jobs=jobs,
         attempts=attempts,
-        counts=counts,
+        counts=integrity.counts,
         output=output,
-        damage=damage,
+        damage=integrity.damage,
         traces={file.stem: marks(file) for file in traces.glob("*.trace")},
     )
 
 
-def read_integrity(path: str) -> tuple[dict[str, int], list[str]]:
-    """Returns the table of counts, and what SQLite's checks report."""
+class Integrity(NamedTuple):
+    """The table of counts, and what SQLite's checks report."""
+
+    counts: dict[str, int]
+    damage: list[str]
+
+
+def read_integrity(path: str) -> Integrity:
+    """Reads the counts and checks the database."""
     connection = sqlite3.connect(path)
     try:
         counts: Counter[str] = Counter()
@@ -115,7 +123,7 @@ def read_integrity(path: str) -> tuple[dict[str, int], list[str]]:
         damage += [f"dangling {row}" for row in connection.execute("PRAGMA foreign_key_check")]
     finally:
         connection.close()
-    return {label: n for label, n in counts.items() if n}, damage
+    return Integrity({label: n for label, n in counts.items() if n}, damage)
 
 
 def marks(file: Path) -> list[TraceLine]:

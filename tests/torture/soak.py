@@ -153,13 +153,13 @@ def broken_promises(queue: Queue, traces: Path, jobs: int) -> list[str]:
         found.update(str(job.label) for job in part)
         missing -= {job.id for job in part}
         broken_promises += _broken(queue, traces, part)
-    counts, damage = history.read_integrity(queue.path)
-    if counts != found:
+    integrity = history.read_integrity(queue.path)
+    if integrity.counts != found:
         broken_promises.append(
-            f"miscounted_labels: the table says {counts}, there are {dict(found)}"
+            f"miscounted_labels: the table says {integrity.counts}, there are {dict(found)}"
         )
     broken_promises += [f"lost: {name}" for name in sorted(missing)]
-    return [*broken_promises, *(f"damaged: {line}" for line in damage)]
+    return [*broken_promises, *(f"damaged: {line}" for line in integrity.damage)]
 
 
 def _broken(queue: Queue, traces: Path, part: list[Job]) -> list[str]:

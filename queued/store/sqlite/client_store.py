@@ -1,6 +1,7 @@
 """The verbs of queuectl over SQLite."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import apsw
 
@@ -136,12 +137,14 @@ class SqliteStore:
 
     def list(self, wanted: JobFilter, *, limit: int | None = None) -> Iterator[Job]:
         """See `Store.list`."""
-        name, values = _list_statement(wanted)
+        statement = _list_statement(wanted)
         after = _LAST if wanted.reverse else _FIRST
         left = _LAST if limit is None else limit
         while left > 0:
             with self._database.named_errors():
-                rows = self._database.rows(name, after=after, limit=min(left, _PAGE), **values)
+                rows = self._database.rows(
+                    statement.name, after=after, limit=min(left, _PAGE), **statement.values
+                )
             if not rows:
                 return
             yield from self._jobs(rows)
@@ -278,19 +281,25 @@ class SqliteStore:
 _REFINED = {Label.SCHEDULED, Label.FAILED}
 
 
-def _list_statement(wanted: JobFilter) -> tuple[str, dict[str, str | int | None]]:
+class _Statement(NamedTuple):
+    name: str
+    values: dict[str, str | int | None]
+
+
+def _list_statement(wanted: JobFilter) -> _Statement:
     suffix = "_reverse" if wanted.reverse else ""
     if wanted.label is None:
-        return f"list{suffix}", {"queue": wanted.queue}
+        return _Statement(f"list{suffix}", {"queue": wanted.queue})
     if wanted.label is Label.COMPLETED:
-        return f"list_completed{suffix}", {"queue": wanted.queue}
+        return _Statement(f"list_completed{suffix}", {"queue": wanted.queue})
     refined = wanted.label in _REFINED
-    return f"list_state{suffix}", {
+    values = {
         "state": State.PENDING if refined else wanted.label,
         "label": wanted.label if refined else None,
         "queue": wanted.queue,
         "due": wanted.after_ms,
     }
+    return _Statement(f"list_state{suffix}", values)
 
 
 def _attempt(row: Row) -> Attempt:

@@ -11,6 +11,7 @@ import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import NamedTuple
 
 from queued.store import instance_lock, permissions
 
@@ -25,22 +26,27 @@ def created(directory: str) -> Iterator[str]:
     Raises OSError.
     """
     _delete_dead(directory)
-    path, descriptor = _create_locked(directory)
+    locked = _create_locked(directory)
     try:
-        yield path
+        yield locked.path
     finally:
-        _delete(path)
-        os.close(descriptor)
+        _delete(locked.path)
+        os.close(locked.descriptor)
 
 
-def _create_locked(directory: str) -> tuple[str, int]:
+class _LockedFile(NamedTuple):
+    path: str
+    descriptor: int
+
+
+def _create_locked(directory: str) -> _LockedFile:
     while True:
         path = os.path.join(directory, f".queued-{os.urandom(8).hex()}.new")
         descriptor = permissions.make_file(path, os.O_RDWR)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         # Before the lock was taken, another process may have deleted it as a stale one.
         if instance_lock.is_in_place(path, descriptor):
-            return path, descriptor
+            return _LockedFile(path, descriptor)
         os.close(descriptor)
 
 
