@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 SYSTEM_PYTHON ?= /usr/bin/python3
-PYTEST ?= .venv/bin/pytest -n 2
+PYTEST ?= .venv/bin/pytest -n 2 --dist loadgroup
 DIST ?= dist
 BIN := .venv/bin
 
@@ -93,11 +93,12 @@ build/bench/.stamp: .venv/.stamp $(shell find queued -name '*.py' -o -name '*.sq
 		build/bench '$(CURDIR)/build/bench' huey litequeue
 	touch $@
 
-# Made again only when the dependencies may have changed.
+# Made again only when the dependencies may have changed. In the mode "compat" a path makes the project
+# importable; in the default mode code of setuptools does, which doubles the start of each Python.
 .venv/.stamp: pyproject.toml $(wildcard packaging/locked/*.txt)
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo 'queued needs Python 3.11 or newer; choose another: make PYTHON=/path/to/python3' >&2; exit 1; }
 	echo 'setting up .venv (once)'
 	$(PYTHON) -m venv --clear .venv
-	INSTALLER=$(BIN)/python packaging/install-locked.sh .venv dev --editable .
+	INSTALLER=$(BIN)/python packaging/install-locked.sh .venv dev --editable . --config-settings editable_mode=compat
 	touch $@

@@ -1,4 +1,4 @@
-"""One booted systemd per test process; each test gets a fresh service in it."""
+"""One booted systemd for all tests; each test gets a fresh service in it."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +13,14 @@ from tests.packaging.systemd_testbed import (
     make_venv,
     missing_tool,
 )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of several test processes, one runs all these tests: only it boots a systemd."""
+    for item in items:
+        if item.path.parent == Path(__file__).parent:
+            item.add_marker(pytest.mark.xdist_group("packaging"))
 
 
 @pytest.fixture(scope="session")

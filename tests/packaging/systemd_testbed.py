@@ -29,6 +29,19 @@ useradd --create-home --groups queued bob
 useradd --create-home carol
 """
 
+# Kills the services: a stop would wait for the jobs that a test has left running.
+RESET = f"""
+systemctl kill --signal=KILL 'queued*.service'
+systemctl stop 'queued*.service'
+rm -rf /var/lib/queued* {DROP_IN} /etc/queuectl.conf
+install -m 644 /opt/source/etc/queuectl.conf /etc/queuectl.conf
+systemd-tmpfiles --create /usr/local/lib/tmpfiles.d/queued.conf
+systemctl daemon-reload
+systemctl reset-failed
+journalctl --rotate
+journalctl --vacuum-time=1us --quiet
+"""
+
 
 def missing_tool() -> str:
     """Returns what this machine lacks to boot a systemd; an empty text if nothing."""
@@ -186,14 +199,7 @@ class Unit:
 
     def reset(self) -> None:
         """Restores the state after an installation: no jobs, no drop-ins, the shipped conf file."""
-        self.testbed.run("systemctl", "stop", "queued*.service")
-        self.testbed.run("sh", "-c", f"rm -rf /var/lib/queued* {DROP_IN} /etc/queuectl.conf")
-        self.testbed.run("/opt/source/packaging/install-files.sh", "/usr/local")
-        self.testbed.run("systemd-tmpfiles", "--create", "/usr/local/lib/tmpfiles.d/queued.conf")
-        self.testbed.run("systemctl", "daemon-reload")
-        self.testbed.run("systemctl", "reset-failed")
-        self.testbed.run("journalctl", "--rotate")
-        self.testbed.run("journalctl", "--vacuum-time=1us", "--quiet")
+        self.testbed.run("sh", "-ec", RESET)
 
 
 def tool(name: str) -> str:
