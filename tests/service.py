@@ -18,6 +18,11 @@ from queued.service.linux import procfs, run_mark
 from queued.store.sqlite.client_store import SqliteStore
 
 PATIENCE_S = 20.0
+# For `altered`: a run that cannot be killed is logged sooner, and a rescue is repeated sooner.
+STUCK_SOON = "constant=queued.service.worker.execution._STUCK_S=0.5"
+RESCUES_OFTEN = "constant=queued.service.dispatcher.rescuer._RETRY_S=0.3"
+# structlog would import rich, which an installed service lacks; that is a quarter of a start.
+WITHOUT_RICH = {"PYTHONPATH": str(Path(__file__).parent / "without_rich")}
 DEBUG = ("--log-level", "debug")
 WATCHED = {"WATCHDOG_USEC": "600000000"}  # a service with a watchdog leaves a stopped child stopped
 T = TypeVar("T")
@@ -51,6 +56,11 @@ def alive(pid: int) -> bool:
     return process is not None and not process.dead
 
 
+def altered(*alterations: str, program: str = "queued") -> tuple[str, ...]:
+    """Returns words for Python that start a program with `tests.crash.fault_injection`."""
+    return ("-m", "tests.crash.fault_injection", *filter(None, alterations), program)
+
+
 class Queue:
     """A database in a directory, a store to read it, and the services that run on it."""
 
@@ -80,6 +90,10 @@ class Queue:
         """Enqueues a job with these fields of a payload; returns its id."""
         jobs = [new_job({"command": command, **fields})]
         return self.store.enqueue(jobs, max_retries=3, now_ms=times.now_ms())[0]
+
+    def add_once(self, command: str, **fields: Any) -> str:
+        """Enqueues a job that executes the command in its first run only; a retry is immediate."""
+        return self.add(f"[ $QUEUED_ATTEMPT -gt 1 ] || {command}", backoff_max=0, **fields)
 
     def add_all(self, commands: Iterable[str], **fields: Any) -> Sequence[str]:
         """Enqueues jobs in one transaction; returns their ids."""
@@ -177,7 +191,7 @@ class Service:
             stdout=self._log,
             stderr=subprocess.STDOUT,
             process_group=0,
-            env={**os.environ, **env},
+            env={**os.environ, **WITHOUT_RICH, **env},
         )  # fmt: skip
         self.pid = self.process.pid
 
@@ -193,7 +207,8 @@ class Service:
         """Returns the log lines of the event with these fields."""
         text = self.log_path.read_text()
         whole = text[: text.rfind("\n") + 1]  # the last line may be half written
-        lines = [json.loads(line) for line in whole.splitlines() if line[:1] == "{"]
+        name = f'"event":"{event}"'  # to decode few of many lines
+        lines = [json.loads(line) for line in whole.splitlines() if name in line]
         return [
             line
             for line in lines

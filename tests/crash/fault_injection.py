@@ -13,6 +13,7 @@ import itertools
 import os
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 import apsw
@@ -135,6 +136,14 @@ def refused_shift(_argument: str) -> None:
     _refuse_first(ClockShift, "shift_if_set")
 
 
+def constant(assignment: str) -> None:
+    """`MODULE.NAME=NUMBER`: a constant of the product has another value."""
+    path, number = assignment.split("=")
+    module, _, name = path.rpartition(".")
+    owner = import_module(module)
+    _put(owner, name, type(getattr(owner, name))(number))
+
+
 def kill_point(argument: str) -> None:
     """`POINT|VICTIM|MARK`: see the module `kill_points`."""
     point, victim, mark = argument.split("|")
@@ -162,7 +171,7 @@ ALTERATIONS: dict[str, Callable[[str], None]] = DEFECTS | {
     alteration.__name__: alteration
     for alteration in (
         full, sometimes, log_to, no_process, no_fork, clock, refused_cancel, refused_shift,
-        kill_point, stop_before_run,
+        constant, kill_point, stop_before_run,
     )
 }  # fmt: skip
 

@@ -17,6 +17,7 @@ from queued.core.model import (
     Instance,
     Job,
     JobFilter,
+    Label,
     NewJob,
     Outcome,
     State,
@@ -190,7 +191,8 @@ class InProcessDispatcher:
         for _ in range(500):
             self.now_ms += 10_000
             self.work()
-            if all(job.state not in (State.PENDING, State.PROCESSING) for job in self.jobs()):
+            counts = self.store.status(now_ms=self.now_ms).counts
+            if counts[Label.PENDING] == counts[Label.PROCESSING] == 0:
                 return
         msg = "the jobs do not end"
         raise AssertionError(msg)

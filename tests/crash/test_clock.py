@@ -11,7 +11,7 @@ import pytest
 
 from queued.core import times
 from tests.crash.kill_scenario import KillScenario
-from tests.service import Service, eventually
+from tests.service import Service, altered, eventually
 
 HOUR_MS = 3_600_000
 YEAR_MS = 365 * 24 * HOUR_MS
@@ -33,8 +33,7 @@ class Clock:
 
     def serve(self, *others: str) -> Service:
         """A service that has this clock."""
-        words = ("-m", "tests.crash.fault_injection", f"clock={self.path}", *others, "queued")
-        return self._scene.serve(*words).ready()
+        return self._scene.serve(*altered(f"clock={self.path}", *others)).ready()
 
     def set(self, offset_ms: int) -> None:
         """From now on it is so far off."""

@@ -1,4 +1,4 @@
-"""Who dies, and what happens: DESIGN's table, with the real processes and kill -9."""
+"""What happens if a process of a service is killed: nothing is lost, and nothing runs twice."""
 
 import os
 import signal
@@ -19,15 +19,6 @@ def trace(queue: Queue, name: str = "trace") -> list[str]:
     return path.read_text().split() if path.exists() else []
 
 
-def test_a_killed_command_is_a_failed_attempt(queue: Queue) -> None:
-    queue.serve()
-    name = queue.add("kill -9 $$", max_retries=1)
-    assert queue.wait(name).label == "dead"
-    (attempt,) = queue.attempts(name)
-    assert (attempt.outcome, attempt.signal) == ("signal", "SIGKILL")
-    assert queue.job(name).last_error == "signal SIGKILL"
-
-
 def test_a_killed_worker_loses_its_attempt_and_nothing_of_it_lives(queue: Queue) -> None:
     service = queue.serve(workers=2)
     name = queue.add(slow(queue, 100) + " & wait", max_retries=1)
@@ -42,14 +33,6 @@ def test_a_killed_worker_loses_its_attempt_and_nothing_of_it_lives(queue: Queue)
     slot = queue.attempts(name)[0].worker
     service.replaced(slot, worker)
     assert queue.wait(queue.add("true")).label == "completed"
-
-
-def test_a_job_that_kills_its_worker_ends_dead(queue: Queue) -> None:
-    queue.serve(workers=1)
-    name = queue.add("kill -9 $PPID; sleep 10", max_retries=2, backoff_max=0)
-    job = queue.wait(name)
-    assert (job.label, job.attempts) == ("dead", 2)
-    assert [a.outcome for a in queue.attempts(name)] == ["lost", "lost"]
 
 
 def test_a_killed_dispatcher_harms_no_running_job(queue: Queue) -> None:

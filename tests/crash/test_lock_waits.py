@@ -19,19 +19,12 @@ def test_a_database_that_others_hold_is_waited_for(scenario: KillScenario) -> No
     eventually(lambda: scenario.started("job"))
     holder = sqlite3.connect(scenario.queue.path, isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")
-    words = [
-        "-m",
-        "queued.ctl",
-        "--db",
-        scenario.queue.path,
-        "enqueue",
-        "--id",
-        "late",
-        "--",
-        "true",
-    ]
+    words = ["--db", scenario.queue.path, "enqueue", "--id", "late", "--", "true"]
     with subprocess.Popen(
-        [sys.executable, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "queued.ctl", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     ) as late:
         eventually(lambda: service.logged("database.locked"))
         assert late.poll() is None, "queuectl waits, too"

@@ -15,19 +15,15 @@ from queued.store import instance_lock
 from tests.crash.kill_scenario import KillScenario
 from tests.process import headless
 from tests.process.foreign_sql import sql
-from tests.service import Service, eventually
+from tests.service import Service, altered, eventually
 from tests.torture.checker import check
 from tests.torture.log_evidence import outliving_processes
 
 Play = Callable[[KillScenario, str], list[str]]
 
 
-def altered(*names: str) -> tuple[str, ...]:
-    return ("-m", "tests.crash.fault_injection", *names, "queued")
-
-
 def _serve(scenario: KillScenario, *names: str, workers: int = 2) -> Service:
-    return scenario.serve(*(altered(*names) if names and names[0] else ()), workers=workers)
+    return scenario.serve(*altered(*names), workers=workers)
 
 
 def _looked(service: Service) -> None:
@@ -101,7 +97,7 @@ def unacknowledged(scenario: KillScenario, defect: str) -> list[str]:
     eventually(lambda: [run for run in scenario.queue.attempts("job") if run.ended_ms])
     first.stop()
     point = f"kill_point=result: recorded, not acknowledged|one|{scenario.mark}"
-    scenario.serve(*altered(*([defect] if defect else []), point), workers=1)
+    scenario.serve(*altered(defect, point), workers=1)
     scenario.wait_until_killed()
     return scenario.broken_promises()
 
@@ -110,8 +106,7 @@ def killed_when_told(scenario: KillScenario, defect: str) -> list[str]:
     """A dispatcher that is killed when it tells workers of what it has not committed yet."""
     scenario.add("job", "sleep 0.3")
     env = {"ALTERED_MARK": str(scenario.mark)}
-    program = altered(defect) if defect else ("-m", "queued")
-    scenario.queue.spawn(workers=1, program=program, env=env)
+    scenario.queue.spawn(workers=1, program=altered(defect), env=env)
     return scenario.broken_promises()
 
 
@@ -119,14 +114,16 @@ def prints_and_waits(scenario: KillScenario, defect: str) -> list[str]:
     """A dispatcher that is killed before it has stored output that was sent to it."""
     scenario.add("job", "echo begun; sleep 1; echo over", prints=b"begun\nover\n")
     point = f"kill_point=run: its output stored, not committed|one|{scenario.mark}"
-    scenario.serve(*altered(*([defect] if defect else []), point))
+    scenario.serve(*altered(defect, point))
     return scenario.broken_promises()
 
 
 def enqueued_and_killed(scenario: KillScenario, defect: str) -> list[str]:
     """A queuectl that is killed once it has said the id."""
-    words = ["-m", "tests.crash.fault_injection", *([defect] if defect else []), "queuectl"]
-    done = scenario.run(*words, "--db", scenario.queue.path, "enqueue", "--id", "job", "--", "true")
+    program = altered(defect, program="queuectl")
+    done = scenario.run(
+        *program, "--db", scenario.queue.path, "enqueue", "--id", "job", "--", "true"
+    )
     scenario.asked = {"job"}
     scenario.acknowledged = set(done.stdout.split())
     _serve(scenario)
@@ -174,8 +171,8 @@ def stopped_without_its_lock_file(scenario: KillScenario, defect: str) -> list[s
 
 
 def _queuectl(scenario: KillScenario, defect: str, path: str) -> int:
-    program = altered(*([defect] if defect else []))[:-1]
-    return scenario.run(*program, "queuectl", "--db", path, "enqueue", "--", "true").returncode
+    program = altered(defect, program="queuectl")
+    return scenario.run(*program, "--db", path, "enqueue", "--", "true").returncode
 
 
 def taken_out_of_wal_mode(scenario: KillScenario, defect: str) -> list[str]:

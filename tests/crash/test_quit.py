@@ -5,7 +5,7 @@ import signal
 import pytest
 
 from tests.crash.kill_scenario import KillScenario
-from tests.service import eventually
+from tests.service import altered, eventually
 
 NOT_STARTED = ("run: sent, not begun", "run: begun, not started")
 STARTED = ("run: started, not known", "run: known")
@@ -14,7 +14,7 @@ ENDED = ("run: exited, not reported", "run: reported, not recorded")
 
 def _outcomes(scenario: KillScenario, alteration: str) -> list[str]:
     """How the runs of the job ended: with a service that stops meanwhile, then with another."""
-    first = scenario.serve("-m", "tests.crash.fault_injection", alteration, "queued", workers=1)
+    first = scenario.serve(*altered(alteration), workers=1)
     assert first.ended() == 0
     assert scenario.mark.exists()
     scenario.serve(workers=1)

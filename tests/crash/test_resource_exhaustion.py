@@ -13,13 +13,9 @@ import pytest
 
 from queued.store import instance_lock
 from tests.crash.kill_scenario import KillScenario
-from tests.service import Queue, Service, eventually
+from tests.service import Queue, Service, altered, eventually
 
 FULL = "database.refused"
-
-
-def altered(*names: str) -> tuple[str, ...]:
-    return ("-m", "tests.crash.fault_injection", *names, "queued")
 
 
 def _refused(service: Service) -> int:
@@ -35,8 +31,8 @@ def test_a_full_disk_is_waited_for(scenario: KillScenario) -> None:
     control.touch()
     eventually(lambda: "end" in (scenario.traces / "job.trace").read_text())
     eventually(lambda: _refused(service))
-    again = scenario.run(*altered(f"full={control}")[:-1], "queuectl", "--db", scenario.queue.path,
-                      "enqueue", "--", "true")  # fmt: skip
+    program = altered(f"full={control}", program="queuectl")
+    again = scenario.run(*program, "--db", scenario.queue.path, "enqueue", "--", "true")
     assert (again.returncode, again.stdout) == (74, "")
     assert again.stderr.count("\n") == 1
     assert "no room on the disk" in again.stderr

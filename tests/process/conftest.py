@@ -19,6 +19,14 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Queue]:
         yield made
 
 
+@pytest.fixture(scope="module")
+def one_worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Queue]:
+    """A queue with a service of one worker that the tests of a file share."""
+    with cleaned_up(Queue(tmp_path_factory.mktemp("one_worker"))) as made:
+        made.serve(workers=1)
+        yield made
+
+
 @pytest.fixture
 def sleeper() -> Iterator[MarkedSleep]:
     """A sleep of this test alone; processes that still have it at the end are killed."""

@@ -12,7 +12,16 @@ import pytest
 
 from queued.core import times
 from tests.process.marked_sleep import MarkedSleep
-from tests.service import Queue, Service, alive, cleaned_up, eventually
+from tests.service import (
+    RESCUES_OFTEN,
+    STUCK_SOON,
+    Queue,
+    Service,
+    alive,
+    altered,
+    cleaned_up,
+    eventually,
+)
 
 USER = 50_000 + os.getpid() % 10_000  # of this test alone, so that its processes can be counted
 OTHER = USER + 10_000
@@ -37,18 +46,22 @@ def theirs() -> Iterator[Queue]:
 
 
 def _serve(queue: Queue, workers: int = 2) -> Service:
-    program = ("-m", "tests.process.as_another_user", str(USER), "queued")
-    return queue.spawn(workers=workers, program=program).ready()
+    program = ("-m", "tests.process.as_another_user", str(USER))
+    _, *words = altered(STUCK_SOON, RESCUES_OFTEN)
+    return queue.spawn(workers=workers, program=(*program, *words)).ready()
 
 
-def _another(queue: Queue, sleeper: MarkedSleep) -> tuple[str, int]:
-    """Adds a job whose first run becomes another user's; returns its id and the pid."""
-    command = f"[ $QUEUED_ATTEMPT -gt 1 ] || exec setpriv --reuid={OTHER} sleep {sleeper}"
-    name = queue.add(command, kill_grace=0.1)
+def _add_another(queue: Queue, sleeper: MarkedSleep) -> str:
+    """Adds a job whose first run becomes another user's; returns its id."""
+    return queue.add_once(f"exec setpriv --reuid={OTHER} sleep {sleeper}", kill_grace=0.1)
+
+
+def _pid_of_another(sleeper: MarkedSleep) -> int:
+    """Waits until the other user has one process that sleeps; returns its pid."""
     (pid,) = eventually(
         lambda: [p for p in sleeper.living() if os.stat(f"/proc/{p}").st_uid == OTHER]
     )
-    return name, pid
+    return pid
 
 
 def _waits_for(queue: Queue, name: str, pid: int) -> None:
@@ -108,9 +121,7 @@ def test_a_stop_waits_for_processes_that_may_not_be_killed(
 ) -> None:
     service = _serve(theirs)
     name = theirs.add(f"setpriv --reuid={OTHER} sleep {sleeper}", kill_grace=0.1)
-    (pid,) = eventually(
-        lambda: [p for p in sleeper.living() if os.stat(f"/proc/{p}").st_uid == OTHER]
-    )
+    pid = _pid_of_another(sleeper)
     service.process.send_signal(signal.SIGTERM)
     service.process.send_signal(signal.SIGINT)
     eventually(lambda: service.logged("job.unkillable", job=name))
@@ -124,7 +135,8 @@ def test_a_rescue_waits_for_processes_that_may_not_be_killed(
     theirs: Queue, sleeper: MarkedSleep
 ) -> None:
     first = _serve(theirs)
-    name, pid = _another(theirs, sleeper)
+    name = _add_another(theirs, sleeper)
+    pid = _pid_of_another(sleeper)
     first.kill_instance()
     _waits_for(theirs, name, pid)
 
@@ -134,7 +146,8 @@ def test_the_job_of_a_dead_worker_waits_for_processes_that_may_not_be_killed(
 ) -> None:
     """Other jobs run meanwhile, also after the dispatcher was replaced."""
     service = _serve(theirs)
-    name, pid = _another(theirs, sleeper)
+    name = _add_another(theirs, sleeper)
+    pid = _pid_of_another(sleeper)
     worker, dispatcher = service.worker_of(name), service.child(0)
     service.kill(worker)
     eventually(lambda: service.logged("child.leftovers_stay", pids=[pid]))
@@ -155,9 +168,7 @@ def test_a_stop_waits_for_the_processes_of_a_dead_worker(
 ) -> None:
     service = _serve(theirs)
     name = theirs.add(f"exec setpriv --reuid={OTHER} sleep {sleeper}")
-    (pid,) = eventually(
-        lambda: [p for p in sleeper.living() if os.stat(f"/proc/{p}").st_uid == OTHER]
-    )
+    pid = _pid_of_another(sleeper)
     service.kill(service.worker_of(name))
     eventually(lambda: service.logged("child.leftovers_stay"))
     service.process.send_signal(signal.SIGTERM)
@@ -173,7 +184,8 @@ def test_a_forced_stop_leaves_the_claim_of_what_may_not_be_killed(
 ) -> None:
     """The next service waits for the process, as after a crash."""
     first = _serve(theirs)
-    name, pid = _another(theirs, sleeper)
+    name = _add_another(theirs, sleeper)
+    pid = _pid_of_another(sleeper)
     first.process.send_signal(signal.SIGTERM)
     first.process.send_signal(signal.SIGINT)
     eventually(lambda: first.logged("job.unkillable", job=name))
@@ -190,7 +202,7 @@ def test_a_process_that_hides_its_environment_is_killed_before_its_job_runs_agai
     first = _serve(theirs)
     hide = f"import ctypes, time; ctypes.CDLL(None).prctl(4, 0, 0, 0, 0); time.sleep({left})"
     daemon = f"setsid {sys.executable} -S -c '{hide}' >/dev/null 2>&1 </dev/null"
-    name = theirs.add(f"[ $QUEUED_ATTEMPT -gt 1 ] || {{ ({daemon} &) ; sleep {leader}; }}")
+    name = theirs.add_once(f"{{ ({daemon} &) ; sleep {leader}; }}")
     hidden = "/proc/{}/environ"  # root's, if the process is not dumpable
     (pid,) = eventually(lambda: [p for p in left.living() if os.stat(hidden.format(p)).st_uid == 0])
     eventually(leader.living)

@@ -10,7 +10,7 @@ import pytest
 
 from queued.service.linux import libc
 from tests.process.marked_sleep import MarkedSleep
-from tests.service import Queue, alive, eventually
+from tests.service import STUCK_SOON, Queue, alive, altered, eventually
 
 PTRACE_SEIZE = 0x4206
 
@@ -131,13 +131,12 @@ def test_leftovers_get_term_before_kill(served: Queue) -> None:
 
 
 @pytest.mark.parametrize("number", ["TERM", "INT", "HUP", "QUIT", "STOP", "CHLD", "USR1"])
-def test_a_job_that_signals_its_parent_harms_only_itself(queue: Queue, number: str) -> None:
-    queue.serve(workers=1)
-    name = queue.add(f"kill -{number} $PPID; sleep 0.2; exit 4", max_retries=1)
-    job = queue.wait(name)
+def test_a_job_that_signals_its_parent_harms_only_itself(one_worker: Queue, number: str) -> None:
+    name = one_worker.add(f"kill -{number} $PPID; sleep 0.2; exit 4", max_retries=1)
+    job = one_worker.wait(name)
     assert (job.label, job.runs) == ("dead", 1)
-    assert [(a.outcome, a.exit_code) for a in queue.attempts(name)] == [("exit", 4)]
-    assert queue.wait(queue.add("true")).label == "completed"
+    assert [(a.outcome, a.exit_code) for a in one_worker.attempts(name)] == [("exit", 4)]
+    assert one_worker.wait(one_worker.add("true")).label == "completed"
 
 
 @pytest.mark.parametrize("number", ["KILL", "USR2", "ALRM", "SEGV"])
@@ -156,7 +155,7 @@ def test_a_job_that_kills_its_worker_is_lost_and_counted(
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root for a name space of pids")
 def test_a_process_that_survives_kill_is_logged(queue: Queue, sleeper: MarkedSleep) -> None:
     """The kernel ends the first process of a pid namespace only after a child that is traced."""
-    service = queue.serve(workers=1)
+    service = queue.spawn(workers=1, program=altered(STUCK_SOON)).ready()
     name = queue.add(
         f"exec unshare --pid --fork sh -c 'sleep {sleeper} & wait'",
         timeout=1, kill_grace=0.1, max_retries=1,
@@ -175,12 +174,11 @@ def _program(pid: int) -> str:
 
 
 def test_time_goes_on_for_a_worker_that_a_job_has_stopped(
-    queue: Queue, sleeper: MarkedSleep
+    one_worker: Queue, sleeper: MarkedSleep
 ) -> None:
-    queue.serve(workers=1)
-    name = queue.add(f"kill -STOP $PPID; sleep {sleeper}", max_retries=1, timeout=0.3)
-    queue.wait(name)
-    assert queue.attempts(name)[0].outcome == "timeout"
+    name = one_worker.add(f"kill -STOP $PPID; sleep {sleeper}", max_retries=1, timeout=0.3)
+    one_worker.wait(name)
+    assert one_worker.attempts(name)[0].outcome == "timeout"
 
 
 def test_a_dispatcher_that_a_job_has_stopped_goes_on(queue: Queue) -> None:
@@ -269,12 +267,12 @@ def test_left_on_purpose_without_environment_stays_through_a_crash(
     service = queue.serve(workers=1)
     daemon = spare(queue, sleeper, "env -i setsid")
     lost = MarkedSleep()
-    name = queue.add(f"[ $QUEUED_ATTEMPT -gt 1 ] || sleep {lost}", leave_children=True)
+    name = queue.add_once(f"sleep {lost}", leave_children=True)
     eventually(lost.living)
     service.kill(service.child(1))
     eventually(lambda: queue.job(name).attempts == 1)
     assert alive(daemon), "a worker that died"
-    again = queue.add(f"[ $QUEUED_ATTEMPT -gt 1 ] || sleep {lost}", leave_children=True)
+    again = queue.add_once(f"sleep {lost}", leave_children=True)
     eventually(lost.living)
     service.kill_instance()
     queue.serve(workers=1)
@@ -284,12 +282,11 @@ def test_left_on_purpose_without_environment_stays_through_a_crash(
 
 
 def test_a_job_cannot_say_by_itself_that_it_may_leave_processes(
-    queue: Queue, sleeper: MarkedSleep
+    one_worker: Queue, sleeper: MarkedSleep
 ) -> None:
-    queue.serve(workers=1)
     forged = "QUEUED_LEAVE_CHILDREN=1 QUEUED_ATTEMPT=9"
-    queue.wait(
-        queue.add(f"{forged} setsid sleep {sleeper} >/dev/null 2>&1 & exit 0", kill_grace=0.3)
+    one_worker.wait(
+        one_worker.add(f"{forged} setsid sleep {sleeper} >/dev/null 2>&1 & exit 0", kill_grace=0.3)
     )
     assert sleeper.living() == []
 
@@ -311,20 +308,20 @@ def test_a_job_that_forges_a_mark_does_not_run_beside_what_a_dead_worker_left(
     os.kill(daemon, signal.SIGKILL)
 
 
-def test_only_a_job_that_asks_for_it_leaves_children(queue: Queue, sleeper: MarkedSleep) -> None:
-    queue.serve(workers=1)
-    name = queue.add(f"sleep {sleeper} & exit 0", leave_children=False)
-    queue.wait(name)
+def test_only_a_job_that_asks_for_it_leaves_children(
+    one_worker: Queue, sleeper: MarkedSleep
+) -> None:
+    name = one_worker.add(f"sleep {sleeper} & exit 0", leave_children=False)
+    one_worker.wait(name)
     assert sleeper.living() == []
 
 
 @pytest.mark.parametrize("how", ["timeout", "cancelled"])
 def test_a_stopped_job_leaves_nothing_even_with_leave_children(
-    queue: Queue, sleeper: MarkedSleep, how: str
+    one_worker: Queue, sleeper: MarkedSleep, how: str
 ) -> None:
-    queue.serve(workers=1)
     command = f"(trap '' TERM; setsid sleep {sleeper}) & sleep {sleeper}; :"
-    name = queue.add(
+    name = one_worker.add(
         command,
         leave_children=True,
         max_retries=1,
@@ -333,9 +330,9 @@ def test_a_stopped_job_leaves_nothing_even_with_leave_children(
     )
     eventually(lambda: len(sleeper.living()) >= 3)
     if how == "cancelled":
-        assert queue.queuectl("cancel", name).returncode == 0
-    queue.wait(name)
-    assert queue.attempts(name)[0].outcome == how
+        assert one_worker.queuectl("cancel", name).returncode == 0
+    one_worker.wait(name)
+    assert one_worker.attempts(name)[0].outcome == how
     assert sleeper.living() == []
 
 
@@ -423,14 +420,13 @@ def test_a_daemon_that_ends_while_its_worker_rests_is_reaped(
 
 
 def test_a_process_that_holds_the_pipe_does_not_hold_the_worker(
-    queue: Queue, sleeper: MarkedSleep
+    one_worker: Queue, sleeper: MarkedSleep
 ) -> None:
-    queue.serve(workers=1)
-    name = queue.add(f"echo before; sleep {sleeper} & echo after; exit 0", leave_children=True)
-    assert queue.wait(name).label == "completed"
-    assert queue.output(name) == b"before\nafter\n"
+    name = one_worker.add(f"echo before; sleep {sleeper} & echo after; exit 0", leave_children=True)
+    assert one_worker.wait(name).label == "completed"
+    assert one_worker.output(name) == b"before\nafter\n"
     assert len(sleeper.living()) == 1
-    assert queue.wait(queue.add("true")).label == "completed"
+    assert one_worker.wait(one_worker.add("true")).label == "completed"
 
 
 @pytest.mark.parametrize(
@@ -442,11 +438,10 @@ def test_a_process_that_holds_the_pipe_does_not_hold_the_worker(
     ids=["limit", "environment"],
 )
 def test_a_mark_that_a_command_forges_leaves_nothing(
-    queue: Queue, sleeper: MarkedSleep, forge: str
+    one_worker: Queue, sleeper: MarkedSleep, forge: str
 ) -> None:
     """Only the marks of runs that have left processes are believed."""
-    queue.serve(workers=1)
     unmark = "prlimit --rttime=unlimited" if forge.startswith("env") else ""
-    name = queue.add(f"{unmark} {forge} setsid sleep {sleeper} >/dev/null 2>&1 & sleep 0.2")
-    assert queue.wait(name).label == "completed"
+    name = one_worker.add(f"{unmark} {forge} setsid sleep {sleeper} >/dev/null 2>&1 & sleep 0.2")
+    assert one_worker.wait(name).label == "completed"
     assert sleeper.living() == []

@@ -28,11 +28,6 @@ def started(pid_file: Path) -> int:
     return pid
 
 
-def once(pid_file: Path) -> str:
-    """A command whose first run becomes such a process."""
-    return f"[ $QUEUED_ATTEMPT -gt 1 ] || {headless.command(pid_file)}"
-
-
 def test_a_headless_process_is_stopped_at_its_time_limit(queue: Queue, pid_file: Path) -> None:
     queue.serve(workers=1)
     name = queue.add(headless.command(pid_file), timeout=1, max_retries=1)
@@ -64,7 +59,7 @@ def test_a_headless_process_is_killed_before_its_job_runs_again(
     queue: Queue, pid_file: Path, *, of_all: bool
 ) -> None:
     service = queue.serve(workers=1)
-    name = queue.add(once(pid_file))
+    name = queue.add_once(headless.command(pid_file))
     pid = started(pid_file)
     if of_all:
         service.kill_instance()
@@ -81,7 +76,7 @@ def test_a_headless_process_in_another_session_is_found_by_its_mark(
 ) -> None:
     service = queue.serve(workers=1)
     command = headless.command(pid_file).removeprefix("exec")
-    name = queue.add(f"[ $QUEUED_ATTEMPT -gt 1 ] || {{ setsid {command} & sleep 1000; }}")
+    name = queue.add_once(f"{{ setsid {command} & sleep 1000; }}")
     pid = started(pid_file)
     service.kill_instance()
     queue.serve(workers=1)

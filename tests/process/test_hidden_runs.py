@@ -9,20 +9,15 @@ import pytest
 
 from queued.store import instance_lock
 from tests.process.marked_sleep import MarkedSleep
-from tests.service import Queue, eventually
+from tests.service import RESCUES_OFTEN, Queue, altered, eventually
 
 PYTHON = f"{sys.executable} -S -c"
 WITHOUT_DESCRIPTORS = "import os; os.closerange(3, 1024); os.execvp('sleep', ['sleep', 'LONG'])"
 ELSEWHERE = """
 import os, sys
 inside = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
-os.execvp("unshare", [*inside, sys.executable, "-m", "queued", *sys.argv[1:]])
+os.execvp("unshare", [*inside, sys.executable, *sys.argv[1:]])
 """
-
-
-def once(sleeper: MarkedSleep, daemon: str) -> str:
-    """Returns a command whose first run leaves a daemon, whose parent has ended, and goes on."""
-    return f"[ $QUEUED_ATTEMPT -gt 1 ] || {{ ({daemon} >/dev/null 2>&1 &); sleep {sleeper}; }}"
 
 
 @pytest.mark.parametrize(
@@ -38,7 +33,8 @@ def test_a_daemon_without_environment_is_killed_before_its_job_runs_again(
 ) -> None:
     left, leader = MarkedSleep(), MarkedSleep()
     service = queue.serve(workers=1)
-    name = queue.add(once(leader, daemon.replace("LONG", str(left))))
+    orphan = daemon.replace("LONG", str(left))
+    name = queue.add_once(f"{{ ({orphan} >/dev/null 2>&1 &); sleep {leader}; }}")
     eventually(lambda: left.living() and leader.living())
     service.kill_instance()
     queue.serve(workers=1)
@@ -50,10 +46,10 @@ def test_a_daemon_without_environment_is_killed_before_its_job_runs_again(
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root for a pid namespace")
 def test_a_run_in_another_pid_namespace_is_waited_for(queue: Queue, sleeper: MarkedSleep) -> None:
     first = queue.serve(workers=1)
-    name = queue.add(f"[ $QUEUED_ATTEMPT -gt 1 ] || exec sleep {sleeper}")
+    name = queue.add_once(f"exec sleep {sleeper}")
     (pid,) = eventually(sleeper.living)
     first.kill_instance()
-    second = queue.spawn(workers=1, program=("-c", ELSEWHERE)).ready()
+    second = queue.spawn(workers=1, program=("-c", ELSEWHERE, *altered(RESCUES_OFTEN))).ready()
     (said,) = eventually(lambda: second.logged("instance.not_rescued"))
     assert said["lock"].endswith(f"{first.instance}.lock")
     assert queue.job(name).label == "processing"
@@ -64,13 +60,13 @@ def test_a_run_in_another_pid_namespace_is_waited_for(queue: Queue, sleeper: Mar
 
 def test_a_shared_lock_on_the_file_of_a_dead_instance_is_logged(queue: Queue) -> None:
     first = queue.serve(workers=1)
-    name = queue.add("[ $QUEUED_ATTEMPT -gt 1 ] || exec sleep 1000")
+    name = queue.add_once("exec sleep 1000")
     queue.wait(name, "processing")
     lock = instance_lock.path_of(queue.path, first.instance)
     with open(lock, "rb") as file:
         first.kill_instance()
         fcntl.flock(file, fcntl.LOCK_SH)
-        second = queue.serve(workers=1)
+        second = queue.spawn(workers=1, program=altered(RESCUES_OFTEN)).ready()
         (said,) = eventually(lambda: second.logged("instance.not_rescued"))
         assert (said["dead"], said["lock"], said["pids"]) == (first.instance, lock, [os.getpid()])
         assert queue.wait(queue.add("true")).label == "completed"

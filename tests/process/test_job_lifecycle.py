@@ -20,49 +20,44 @@ def test_a_job_runs_and_is_recorded(queue: Queue) -> None:
     assert service.stop() == 0
 
 
-def test_failures_are_retried_with_growing_delay_and_end_dead(queue: Queue) -> None:
-    queue.serve()
-    name = queue.add("date +%s%N >> times; echo broken; exit 3", max_retries=3, backoff_base=1.5,
-                     cwd=str(queue.directory))  # fmt: skip
-    job = queue.wait(name)
+def test_failures_are_retried_with_growing_delay_and_end_dead(served: Queue) -> None:
+    name = served.add("date +%s%N >> times; echo broken; exit 3", max_retries=3, backoff_base=1.2,
+                     cwd=str(served.directory))  # fmt: skip
+    job = served.wait(name)
     assert (job.label, job.attempts, job.runs) == ("dead", 3, 3)
     assert job.last_error == "exit 3: broken"
-    starts = [int(line) / 1e9 for line in queue.file("times").read_text().split()]
-    assert starts[1] - starts[0] >= 1.5
-    assert starts[2] - starts[1] >= 1.5**2
+    starts = [int(line) / 1e9 for line in served.file("times").read_text().split()]
+    assert starts[1] - starts[0] >= 1.2
+    assert starts[2] - starts[1] >= 1.2**2
 
 
 @pytest.mark.parametrize(("max_retries", "runs"), [(0, 1), (1, 1), (2, 2)])
-def test_max_retries_is_the_number_of_runs(queue: Queue, max_retries: int, runs: int) -> None:
-    queue.serve()
-    name = queue.add("false", max_retries=max_retries, backoff_max=0.01)
-    assert queue.wait(name).runs == runs
-    assert queue.job(name).label == "dead"
+def test_max_retries_is_the_number_of_runs(served: Queue, max_retries: int, runs: int) -> None:
+    name = served.add("false", max_retries=max_retries, backoff_max=0.01)
+    assert served.wait(name).runs == runs
+    assert served.job(name).label == "dead"
 
 
-def test_a_job_that_fails_once_completes(queue: Queue) -> None:
-    queue.serve()
-    name = queue.add(
-        "test -e done || { touch done; exit 1; }", cwd=str(queue.directory), backoff_max=0
+def test_a_job_that_fails_once_completes(served: Queue) -> None:
+    name = served.add(
+        "test -e done || { touch done; exit 1; }", cwd=str(served.directory), backoff_max=0
     )
-    assert queue.wait(name).label == "completed"
-    assert [a.exit_code for a in queue.attempts(name)] == [1, 0]
+    assert served.wait(name).label == "completed"
+    assert [a.exit_code for a in served.attempts(name)] == [1, 0]
 
 
-def test_a_dead_job_is_retried_with_the_full_budget_and_keeps_its_history(queue: Queue) -> None:
-    queue.serve()
-    name = queue.add("exit 9", max_retries=2, backoff_max=0)
-    queue.wait(name, "dead")
-    assert queue.queuectl("dlq", "retry", name).returncode == 0
-    eventually(lambda: queue.job(name).runs == 4 and queue.job(name).label == "dead")
-    assert [a.number for a in queue.attempts(name)] == [1, 2, 3, 4]
+def test_a_dead_job_is_retried_with_the_full_budget_and_keeps_its_history(served: Queue) -> None:
+    name = served.add("exit 9", max_retries=2, backoff_max=0)
+    served.wait(name, "dead")
+    assert served.queuectl("dlq", "retry", name).returncode == 0
+    eventually(lambda: served.job(name).runs == 4 and served.job(name).label == "dead")
+    assert [a.number for a in served.attempts(name)] == [1, 2, 3, 4]
 
 
-def test_a_command_that_does_not_exist_fails_with_127(queue: Queue) -> None:
-    queue.serve()
-    name = queue.add("no-such-command-here", max_retries=1)
-    assert queue.wait(name).label == "dead"
-    error = queue.job(name).last_error
+def test_a_command_that_does_not_exist_fails_with_127(served: Queue) -> None:
+    name = served.add("no-such-command-here", max_retries=1)
+    assert served.wait(name).label == "dead"
+    error = served.job(name).last_error
     assert error is not None
     assert error.startswith("exit 127 (command not found)")
     assert "no-such-command-here" in error
@@ -81,12 +76,11 @@ COMMANDS = [
 
 @pytest.mark.parametrize(("command", "printed"), COMMANDS)
 def test_the_command_reaches_the_shell_byte_for_byte(
-    queue: Queue, command: str, printed: bytes
+    served: Queue, command: str, printed: bytes
 ) -> None:
-    queue.serve()
-    name = queue.add(command)
-    assert queue.wait(name).label == "completed"
-    assert queue.output(name) == printed
+    name = served.add(command)
+    assert served.wait(name).label == "completed"
+    assert served.output(name) == printed
 
 
 def test_priority_then_due_time_then_order(queue: Queue) -> None:
@@ -99,12 +93,11 @@ def test_priority_then_due_time_then_order(queue: Queue) -> None:
     assert queue.file("order").read_text().split() == ["first", "a", "b", "c"]
 
 
-def test_a_scheduled_job_waits_for_its_time(queue: Queue) -> None:
-    queue.serve()
-    name = queue.add("true", delay=0.7)
-    assert queue.job(name).label == "scheduled"
-    job = queue.wait(name)
-    (attempt,) = queue.attempts(name)
+def test_a_scheduled_job_waits_for_its_time(served: Queue) -> None:
+    name = served.add("true", delay=0.7)
+    assert served.job(name).label == "scheduled"
+    job = served.wait(name)
+    (attempt,) = served.attempts(name)
     assert job.next_run_at_ms <= attempt.started_ms <= job.next_run_at_ms + 500
 
 

@@ -47,8 +47,9 @@ def test_slow_jobs_that_follow_quick_ones_have_a_worker_each(queue: Queue) -> No
     queue.serve(workers=workers)
     quick = queue.add_all(["true"] * 2000)
     queue.wait_all(1000)
-    slow = queue.add_all(["sleep 4"] * workers)
+    begun, go = queue.file("begun"), queue.file("go")
+    slow = queue.add_all([f"echo >> {begun}; until [ -e {go} ]; do sleep 0.1; done"] * workers)
+    eventually(lambda: begun.exists() and begun.read_text().count("\n") == workers, "all run")
+    go.touch()
     queue.wait_all(len(quick) + len(slow))
     assert {queue.job(name).runs for name in (*quick, *slow)} == {1}
-    runs = [queue.attempts(name)[0] for name in slow]
-    assert max(run.started_ms for run in runs) < min(run.ended_ms or 0 for run in runs)

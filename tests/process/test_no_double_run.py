@@ -11,14 +11,6 @@ from pathlib import Path
 from tests.service import Queue, cleaned_up, eventually
 
 
-def test_a_thousand_jobs_on_three_workers_write_a_line_each(queue: Queue) -> None:
-    lines = queue.file("lines")
-    queue.serve(workers=3)
-    queue.add_all([f"echo {n} >> {lines}" for n in range(1000)])
-    queue.wait_all(1000, within_s=100)
-    assert sorted(map(int, lines.read_text().split())) == list(range(1000))
-
-
 def test_two_instances_and_twenty_enqueuers_at_once(queue: Queue) -> None:
     """1,000 jobs by 20 processes, singly and in batches, while two services run them."""
     lines = queue.file("lines")

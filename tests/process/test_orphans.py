@@ -43,7 +43,7 @@ def test_a_supervisor_without_time_looks_after_the_last_death(
 ) -> None:
     mark = queue.file("mark")
     service = queue.spawn(workers=2, program=("-c", LATE.replace("MARK", str(mark)))).ready()
-    name = queue.add(f"[ $QUEUED_ATTEMPT -gt 1 ] || sleep {sleeper}")
+    name = queue.add_once(f"sleep {sleeper}")
     eventually(sleeper.living)
     (line,) = eventually(lambda: service.logged("job.started", job=name))
     busy = int(line["worker"])

@@ -6,21 +6,15 @@ import apsw
 import pytest
 
 from queued.core import times
-from tests.service import Queue, Service, alive, eventually
+from tests.service import Queue, Service, alive, altered, eventually
 
 QUICK = 30
 # On a busy machine, too, a quick job is one.
-PATIENT = """
-import sys
-from queued.service.worker import prefetch
-prefetch.QUICK_S = 0.5
-from queued.__main__ import main
-sys.exit(main())
-"""
+PATIENT = "constant=queued.service.worker.prefetch.QUICK_S=0.5"
 
 
 def _serve(queue: Queue, workers: int = 1) -> Service:
-    return queue.spawn(workers=workers, program=("-c", PATIENT)).ready()
+    return queue.spawn(workers=workers, program=altered(PATIENT)).ready()
 
 
 def _quick_then(queue: Queue, *commands: str) -> list[str]:

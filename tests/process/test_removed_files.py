@@ -3,12 +3,11 @@
 import os
 import signal
 import sqlite3
-import subprocess
-import sys
 
 import pytest
 
 from queued.store import instance_lock
+from tests.process.foreign_sql import sql
 from tests.process.marked_sleep import MarkedSleep
 from tests.service import WATCHED, Queue, Service, eventually
 
@@ -17,16 +16,9 @@ def _lock_file(queue: Queue, service: Service) -> str:
     return instance_lock.path_of(queue.path, service.instance)
 
 
-def _execute(queue: Queue, statement: str) -> None:
-    """In a process of its own: to close the file in this one would drop the locks of our store."""
-    change = f"connect({queue.path!r}, isolation_level=None).execute({statement!r})"
-    code = f"from sqlite3 import connect; {change}"
-    subprocess.run([sys.executable, "-c", code], check=True)
-
-
 def test_a_service_without_its_lock_file_ends(queue: Queue, sleeper: MarkedSleep) -> None:
     service = queue.serve()
-    name = queue.add(f"sleep {sleeper}", kill_grace=1)
+    name = queue.add(f"sleep {sleeper}", kill_grace=1, backoff_max=0)
     queue.wait(name, "processing")
     os.unlink(_lock_file(queue, service))
     assert service.ended() == 74
@@ -41,9 +33,9 @@ def test_a_service_without_its_row_ends_and_its_claims_are_rescued(
     queue: Queue, sleeper: MarkedSleep
 ) -> None:
     service = queue.serve()
-    name = queue.add(f"sleep {sleeper}", kill_grace=1)
+    name = queue.add(f"sleep {sleeper}", kill_grace=1, backoff_max=0)
     queue.wait(name, "processing")
-    _execute(queue, "DELETE FROM instances")
+    sql(queue, "DELETE FROM instances")
     assert service.ended() == 74
     assert "the row of this service was removed" in str(service.logged("service.failed"))
     queue.serve()

@@ -44,8 +44,8 @@ def test_a_job_without_its_mark_is_killed_before_it_runs_again(
     queue: Queue, sleeper: MarkedSleep
 ) -> None:
     first = queue.serve()
-    again = "[ $QUEUED_ATTEMPT -gt 1 ] ||"
-    name = queue.add(f"{again} exec env -i sh -c 'sleep {sleeper} & setsid sleep {sleeper} & wait'")
+    command = f"exec env -i sh -c 'sleep {sleeper} & setsid sleep {sleeper} & wait'"
+    name = queue.add_once(command)
     eventually(lambda: len(sleeper.living()) == 3)
     first.kill_instance()
     queue.serve()

@@ -1,6 +1,5 @@
 """`wait`, `logs --follow` and `enqueue --wait`: at once when it happens, and free until then."""
 
-import json
 import signal
 import statistics
 import subprocess
@@ -32,37 +31,6 @@ def waiting(queue: Queue, *arguments: str) -> Iterator["subprocess.Popen[bytes]"
             yield process
         finally:
             process.kill()
-
-
-CODES = {
-    "success": ("exit 0", {}, 0),
-    "failure": ("exit 7", {}, 7),
-    "signal": ("kill -TERM $$", {}, 128 + 15),
-    "timeout": ("sleep 10", {"timeout": 0.1}, 128 + 15),
-    "spawn-error": ("true", {"cwd": "/gone"}, 1),
-}
-
-
-@pytest.mark.parametrize(("command", "options", "code"), CODES.values(), ids=CODES.keys())
-def test_one_job_gives_its_own_code(
-    served: Queue, command: str, options: dict[str, object], code: int
-) -> None:
-    name = served.add(command, max_retries=1, **options)
-    assert served.queuectl("wait", name).returncode == code
-
-
-def test_several_give_1_if_any_failed(served: Queue) -> None:
-    good, other, bad = (
-        served.add(command, max_retries=1) for command in ("true", "true", "exit 9")
-    )
-    assert served.queuectl("wait", good, other).returncode == 0
-    assert served.queuectl("wait", good, bad, other).returncode == 1
-
-
-def test_a_wait_that_times_out_gives_124(served: Queue) -> None:
-    name = served.add("true", delay=100)
-    assert served.queuectl("wait", "--timeout", "0.2", name).returncode == 124
-    assert served.job(name).label == "scheduled"
 
 
 def test_wait_goes_on_through_retries(served: Queue) -> None:
@@ -157,9 +125,3 @@ def test_control_c_in_enqueue_wait_cancels_the_job(served: Queue, sleeper: Marke
         assert process.wait() == 130
     assert served.job(name).label == "cancelled"
     assert sleeper.living() == []
-
-
-def test_wait_json_has_the_exit_code(served: Queue) -> None:
-    name = served.add("exit 2", max_retries=1)
-    done = served.queuectl("wait", "--json", name)
-    assert json.loads(done.stdout)["exit_code"] == 2

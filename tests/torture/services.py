@@ -18,7 +18,7 @@ from pathlib import Path
 
 from queued.core.errors import Exit
 from queued.service.linux import procfs
-from tests.service import Queue, Service, eventually
+from tests.service import Queue, Service, altered, eventually
 from tests.torture.history import ServiceEnd
 
 _END_S = 60.0
@@ -98,7 +98,7 @@ class TorturedServices:
         service = self._dice.choice((self.queue, self._linked)).spawn(
             *("--config", str(conf)),
             workers=self._dice.choice((4, 12)),  # with 12 some are spared where processors are few
-            program=("-m", "tests.crash.fault_injection", *alterations, "queued"),
+            program=altered(*alterations),
         )
         started = TorturedService(service=service, conf=conf)
         self.all.append(started)

@@ -13,7 +13,7 @@ import pytest
 from tests.torture.checker import check
 from tests.torture.torture import Torture, report
 
-SECONDS = float(os.environ.get("TORTURE_SECONDS", "20"))
+SECONDS = float(os.environ.get("TORTURE_SECONDS", "15"))
 SEED = int(os.environ.get("TORTURE_SEED", "0")) or random.randrange(1, 1_000_000)
 
 
