@@ -78,6 +78,32 @@ def test_commands_do_not_inherit_the_lock(held: str) -> None:
     os.close(descriptor)
 
 
+def test_the_look_of_another_process_does_not_make_an_instance_alive(
+    database: str, held: str
+) -> None:
+    os.close(instance_lock.create_locked(held))
+    look = instance_lock.open_lock(database, "i")
+    assert look is not None
+    assert instance_lock.try_lock(look, shared=True)
+    assert not instance_lock.is_alive(database, "i")
+    os.close(look)
+
+
+def test_the_lock_of_runs_is_seen_until_it_is_closed(database: str, held: str) -> None:
+    descriptor = instance_lock.create_locked(held)
+    look = instance_lock.open_lock(database, "i")
+    assert look is not None
+    assert not instance_lock.runs_alive(look)
+    runs = instance_lock.hold_for_runs(descriptor)
+    assert runs > 100, "a number that no command uses"
+    assert not os.get_inheritable(runs), "only a command gets it"
+    assert instance_lock.runs_alive(look)
+    os.close(runs)
+    assert not instance_lock.runs_alive(look)
+    os.close(look)
+    os.close(descriptor)
+
+
 def test_a_kill_frees_the_lock(database: str, held: str) -> None:
     child = _holder(held)
     assert instance_lock.is_alive(database, "i")
@@ -212,3 +238,5 @@ def test_a_lock_file_has_the_name_of_an_id(database: str, name: str) -> None:
     with pytest.raises(ValueError, match="is not the id"):
         instance_lock.path_of(database, name)
     assert instance_lock.open_lock(database, name) is None
+    assert instance_lock.database_of(f"{database}.{name}.lock") is None
+    assert instance_lock.database_of(instance_lock.path_of(database, "i")) == database
