@@ -297,7 +297,7 @@ FIELDS = {
         Field("queue", word, "the queue (default)", option=False),
         Field("priority", _whole(-1_000_000, 1_000_000), "higher starts first (0)", option=False),
         Field("run_at", _when, "not before this time", option=False),
-        Field("delay", _delay, "not before this number of seconds from now", option=False),
+        Field("delay", _delay, "not before this duration from now", option=False),
         Field("max_retries", _whole(0, 1_000_000), "runs in all if each fails", option=False),
         Field("backoff_base", _number(1, 1e300), "a retry waits base ** attempts seconds"),
         Field("backoff_max", _seconds(_YEAR_S), "the longest wait before a retry"),

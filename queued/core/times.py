@@ -6,9 +6,13 @@ Stored times are wall-clock milliseconds UTC since 1970; deadlines are monotonic
 import re
 import time
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from queued.core.errors import UsageError
 from queued.core.suggestions import shorten
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 LATEST_MS = 253_402_300_799_999  # the end of the year 9999, the last that ISO 8601 can write
 _EARLIEST_MS = -62_135_596_800_000  # the beginning of the year 1
@@ -85,11 +89,12 @@ def _iso_second(seconds: int) -> str:
 def parse_when(value: object) -> int:
     """Returns a point in time in milliseconds UTC.
 
-    Takes ISO 8601 text (without an offset it is local time) or seconds since 1970.
-    Raises UsageError for anything else and for times outside the years 1970 to 9999.
+    Takes seconds since 1970, or text: ISO 8601 or what `time_phrases` reads; without a zone it is
+    local time. Raises UsageError for anything else, for a time that a change of the clocks skips
+    or repeats, and for times outside the years 1970 to 9999.
     """
     if isinstance(value, str):
-        ms = _parse_iso(value)
+        ms = _parse_text(value)
     elif isinstance(value, int | float) and not isinstance(value, bool):
         # NaN compares false, too.
         ms = round(value * 1000) if 0 <= value <= LATEST_MS / 1000 else -1
@@ -101,27 +106,69 @@ def parse_when(value: object) -> int:
     return ms
 
 
-def _parse_iso(text: str) -> int:
+def _parse_text(text: str) -> int:
     from datetime import datetime
 
     try:
-        return round(datetime.fromisoformat(text).timestamp() * 1000)
+        try:
+            local = datetime.fromisoformat(text)
+        except ValueError:
+            from queued.core.time_phrases import parse_phrase
+
+            local = parse_phrase(text, now_ms())
+        return _instant_ms(local)
     except (ValueError, OverflowError, OSError):
         raise _not_a_time(text) from None
 
 
+def _instant_ms(local: "datetime") -> int:
+    """Returns a time in milliseconds UTC; a naive `local` is a time of the system's zone.
+
+    Raises UsageError for a time that a change of the clocks skips or repeats.
+    """
+    folds = [local.replace(fold=fold) for fold in (0, 1)]
+    first, second = (round(fold.timestamp() * 1000) for fold in folds)
+    if first == second:
+        return first
+    shown = local.replace(tzinfo=None).isoformat(" ")
+    if first > second:
+        msg = f"there is no {shown}: the clocks are set forward over it; give another time"
+        raise UsageError(msg)
+    choices = [(fold if fold.tzinfo else fold.astimezone()).isoformat() for fold in folds]
+    msg = f"{shown} occurs twice, because the clocks are set back; give {' or '.join(choices)}"
+    raise UsageError(msg)
+
+
 def _not_a_time(value: object) -> UsageError:
-    form = "ISO 8601, as 2026-01-31T12:00:00Z, or seconds since 1970"
-    return UsageError(f"not a time: {shorten(value)} (give {form})")
+    forms = "03:00, tomorrow 9am, 2026-12-01 03:00 Europe/Berlin, or seconds since 1970"
+    return UsageError(f"not a time: {shorten(value)} (give {forms})")
 
 
 def parse_duration(text: str) -> float:
-    """Returns the seconds of `90`, `1.5`, `500ms`, `10m`, `2h` or `1d`. Raises UsageError."""
-    match = re.fullmatch(_DURATION, text.strip())
-    if match is None:
-        msg = f"not a duration: {shorten(text)} (give seconds, or a number with ms, s, m, h or d)"
+    """Returns the seconds of `90`, `1.5`, `500ms`, `2h`, `1h30m`, `5 min` or `1w`.
+
+    Raises UsageError.
+    """
+    stripped = text.strip()
+    match = re.fullmatch(_DURATION, stripped)
+    seconds = float(match[1]) * _UNITS_S[match[2] or "s"] if match else _parse_units(stripped)
+    if seconds is None:
+        msg = f"not a duration: {shorten(text)} (give seconds, or 500ms, 5 min, 1h30m, 2d, 1w)"
         raise UsageError(msg)
-    return float(match[1]) * _UNITS_S[match[2] or "s"]
+    return seconds
+
+
+def _parse_units(text: str) -> float | None:
+    """Returns the seconds of numbers with units; None if there is another text, sign or colon.
+
+    A colon is refused because `03:00` could be minutes or hours.
+    """
+    if len(text) > 100 or text[:1] in {"+", "-"} or ":" in text:
+        return None
+    from pytimeparse.timeparse import timeparse
+
+    seconds: float | None = timeparse(text)
+    return seconds
 
 
 def short_duration(seconds: float) -> str:

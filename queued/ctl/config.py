@@ -115,7 +115,7 @@ SET = (
 Usage: queuectl config set [options] [--] KEY [--] VALUE
 
 Stores a setting in the database; running services apply it at once. A duration
-is in seconds, or a number with ms, s, m, h or d.
+is in seconds, or text such as 500ms, 1h30m, "5 min" or 1w.
 
 Options:
 """
@@ -133,7 +133,7 @@ def set_(context: Context, arguments: Arguments) -> int:
     key = _stored_key(context, arguments)
     text = arguments.text("VALUE") or ""
     value = settings.parse(key, text)
-    context.store.config_set(key, text, now_ms=now_ms())
+    context.store.config_set(key, _value_text(value), now_ms=now_ms())
     if context.json:
         print_json({"key": key, "value": value})
     else:

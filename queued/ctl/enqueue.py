@@ -9,7 +9,7 @@ from queued.core.errors import ConflictError, Exit, UsageError
 from queued.core.job_spec import new_job
 from queued.core.model import NewJob
 from queued.core.suggestions import shorten
-from queued.core.times import now_ms
+from queued.core.times import iso, now_ms
 from queued.ctl.arguments import COMMON, Arguments
 from queued.ctl.context import Context
 from queued.ctl.render import print_err, print_json, print_out, progress
@@ -29,9 +29,10 @@ Options:
   --id ID              the id of the job (default: a generated one)
   -q, --queue QUEUE    the queue (default)
   -p, --priority N     jobs with a higher number start first (0)
-  --run-at TIME        not before this time: 2026-01-31T12:00:00Z, local time
-                       without the Z, or seconds since 1970
-  --delay T            not before T from now (seconds, or 500ms, 10m, 2h, 1d)
+  --run-at TIME        not before this time: 03:00, "tomorrow 9am", "mon 18:00",
+                       "2026-12-01 03:00 Europe/Berlin", 2026-12-01T02:00Z,
+                       or seconds since 1970; without a zone it is local time
+  --delay T            not before T from now: seconds, 500ms, 1h30m, "5 min", 1w
 
 Retry options:
   --max-retries N      runs in all if each fails (3: one run and two retries)
@@ -87,6 +88,7 @@ def enqueue(context: Context, arguments: Arguments) -> int:
             return _enqueue_lines(context)
         jobs = [new_job(_decoded(words[0]))]
     ids = _store(context, jobs)
+    _note_past(jobs)
     if waits:
         from queued.ctl.enqueue_wait import show_until_end
 
@@ -110,6 +112,16 @@ def _done(context: Context) -> int:
 def _store(context: Context, jobs: Sequence[NewJob]) -> Sequence[str]:
     max_retries = int(context.sources()["default_max_retries"].value)
     return context.store.enqueue(jobs, max_retries=max_retries, now_ms=now_ms())
+
+
+def _note_past(jobs: Sequence[NewJob]) -> None:
+    """Says that jobs do not wait, because their time was more than a minute ago."""
+    past = [job.run_at_ms for job in jobs if job.run_at_ms is not None]
+    past = [run_at_ms for run_at_ms in past if run_at_ms < now_ms() - 60_000]
+    if past:
+        which = "" if len(jobs) == 1 else f" of {len(past)} jobs"
+        since = f"{'' if len(past) == 1 else 'since '}{iso(min(past))}"
+        print_err(f"queuectl: run_at{which} is in the past ({since}); nothing is delayed")
 
 
 def _refuse_fields(arguments: Arguments) -> None:
@@ -171,6 +183,7 @@ def _enqueue_lines(context: Context) -> int:
             line_numbers.append(line_no)
             _show_progress(len(jobs))
     ids = _store_lines(context, jobs, line_numbers) if jobs else ()
+    _note_past(jobs)
     if context.json:
         print_json({"ids": ids})
     elif ids:

@@ -23,7 +23,7 @@ disk.
 Options:
   --state STATE        completed, dead or cancelled (default: all three)
   -q, --queue QUEUE    only jobs of this queue
-  --older-than AGE     only jobs that ended longer ago (seconds, or 12h, 30d)
+  --older-than AGE     only jobs that ended longer ago (12h, 30d, 2w)
   --yes                delete them
 """
     + COMMON

@@ -28,7 +28,7 @@ that of its command, 128 + N if signal N ended it, or 1 if the job ended in
 another way. For several jobs it is 1 if any did not complete.
 
 Options:
-  --timeout T          stop waiting after T (seconds, or 500ms, 10m, 2h)
+  --timeout T          stop waiting after T (seconds, or 90s, 1h30m)
 """
     + COMMON
     + """

@@ -71,7 +71,7 @@ If no service runs, the exit code is 0.
 
 Options:
   --no-wait            return at once
-  --timeout T          stop waiting after T (seconds, or 500ms, 10m, 2h)
+  --timeout T          stop waiting after T (seconds, or 90s, 1h30m)
 """
     + COMMON
     + """

@@ -103,6 +103,14 @@ def test_every_option(queuectl: QueuectlRunner) -> None:
     }
 
 
+def test_a_time_that_is_past_delays_nothing_and_is_said(queuectl: QueuectlRunner) -> None:
+    done = queuectl("enqueue", "--run-at", "2026-01-01 03:00 UTC", "true")
+    assert "run_at is in the past (2026-01-01T03:00:00.000Z); nothing is delayed\n" in done.err
+    assert done.code == 0
+    lines = '{"command":"true","run_at":0}\n{"command":"true"}\n{"command":"true","run_at":1}\n'
+    assert "run_at of 2 jobs is in the past" in queuectl("enqueue", "-", stdin=lines).err
+
+
 def test_delay_and_here(queuectl: QueuectlRunner) -> None:
     before = os.umask(0o027)
     try:

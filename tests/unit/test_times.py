@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
@@ -58,6 +59,59 @@ def test_without_an_offset_it_is_local_time(monkeypatch: pytest.MonkeyPatch) -> 
         time.tzset()
 
 
+@pytest.fixture
+def berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Makes Berlin the local zone, at noon (UTC) of Friday 27 November 2026."""
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    monkeypatch.setattr(times, "now_ms", lambda: 1_795_780_800_000)
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.usefixtures("berlin")
+@pytest.mark.parametrize(
+    ("text", "utc"),
+    [
+        *(("03:00", "28T02:00"), ("3am", "28T02:00"), ("18:00", "27T17:00")),
+        *(("tomorrow 03:00", "28T02:00"), ("12pm tomorrow", "28T11:00"), ("tomorrow", "27T23:00")),
+        *(("today 3:00", "27T02:00"), ("fri 18:00", "27T17:00"), ("Monday 9:30pm", "30T20:30")),
+        *(("03:00 UTC", "28T03:00"), ("03:00 +05:30", "27T21:30")),
+        ("2026-11-30 03:00 America/New_York", "30T08:00"),
+    ],
+)
+def test_times_as_people_write_them(text: str, utc: str) -> None:
+    assert iso(parse_when(text)) == f"2026-11-{utc}:00.000Z"
+
+
+@pytest.mark.usefixtures("berlin")
+def test_the_next_friday_is_in_a_week_if_its_time_is_past() -> None:
+    assert iso(parse_when("friday 9:00")) == "2026-12-04T08:00:00.000Z"
+
+
+@pytest.mark.usefixtures("berlin")
+@pytest.mark.parametrize("zone", ["", " Europe/Berlin"])
+def test_a_time_that_a_change_of_the_clocks_repeats_or_skips_is_refused(zone: str) -> None:
+    with pytest.raises(UsageError, match=r"give 2027-10-31T02:30:00\+02:00 or .*\+01:00$"):
+        parse_when(f"2027-10-31 02:30{zone}")
+    with pytest.raises(UsageError, match="there is no 2027-03-28 02:30:00"):
+        parse_when(f"2027-03-28 02:30{zone}")
+    assert iso(parse_when("2027-10-31 02:30+01:00")) == "2027-10-31T01:30:00.000Z"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("10", "0300", "25:00", "13pm", "tomorrow 25:00", "today tomorrow", "03:00 04:00", "UTC"),
+        *("03:00 Europe", "03:00 Europe/Nowhere", "2026-02-30 03:00", "03:00 soon"),
+    ],
+)
+def test_a_time_is_never_guessed(text: str) -> None:
+    with pytest.raises(UsageError, match="not a time"):
+        parse_when(text)
+
+
 @pytest.mark.parametrize(
     "value",
     [
@@ -77,7 +131,8 @@ def test_times_that_are_refused(value: object) -> None:
     ("text", "seconds"),
     [
         *(("90", 90), ("1.5", 1.5), (".5", 0.5), ("500ms", 0.5), ("10m", 600), ("2h", 7200)),
-        *(("1d", 86_400), (" 3s ", 3), ("0", 0)),
+        *(("1d", 86_400), (" 3s ", 3), ("0", 0), ("1h30m", 5400), ("5 min", 300), ("1w", 604_800)),
+        *(("2 days 3 hours", 183_600), ("1.5 h", 5400)),
     ],
 )
 def test_durations_that_are_taken(text: str, seconds: float) -> None:
@@ -85,7 +140,8 @@ def test_durations_that_are_taken(text: str, seconds: float) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "s", "-1", "1 s", "1w", "1e3", "nan", "inf", "1h30m", "1.", "9x"]
+    "text",
+    ["", "s", "-1", "-5 min", "1e3", "nan", "inf", "1h30", "1.", "9x", "03:00", "9" * 200 + " min"],
 )
 def test_durations_that_are_refused(text: str) -> None:
     with pytest.raises(UsageError, match="not a duration"):
