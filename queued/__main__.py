@@ -11,10 +11,9 @@ import sys
 from docopt import DocoptExit, docopt
 
 from queued import __version__, preflight
+from queued.core import ids, times
 from queued.core import settings as rules
-from queued.core import times
 from queued.core.errors import Exit, QueuedError, StorageError, UsageError
-from queued.core.ids import IdSource
 from queued.core.model import Instance
 from queued.core.settings import Settings, Value
 from queued.daemonize import Started, detach, fill_standard_streams
@@ -206,7 +205,7 @@ def _open_log(path: str) -> int:
 
 
 def _serve(database: str, origin: SettingsOrigin, settings: Settings, notify: SdNotify) -> int:
-    name = IdSource().make(times.now_ms())
+    (name,) = ids.make(1)
     instance = Instance(
         id=name,
         host=socket.gethostname(),

@@ -9,8 +9,7 @@ from functools import partial
 
 import apsw
 
-from queued.core import times
-from queued.core.ids import IdSource
+from queued.core import ids, times
 from queued.core.model import NewJob
 from queued.store.sqlite.client_store import SqliteStore
 from tests.bench.measure import (
@@ -82,10 +81,10 @@ def _bare_inserts(database: str, count: int) -> None:
     """Inserts the same rows into the same table with apsw alone."""
     connection = apsw.Connection(database)
     connection.execute("PRAGMA synchronous = FULL")
-    ids, now = IdSource(), times.now_ms()
+    now = times.now_ms()
     rows = (
-        (ids.make(now), "default", 0, f"echo {n}", "{}", "pending", 1, now, 0, 3, 0, now, now)
-        for n in range(count)
+        (name, "default", 0, f"echo {n}", "{}", "pending", 1, now, 0, 3, 0, now, now)
+        for n, name in enumerate(ids.make(count))
     )
     with connection:
         connection.executemany(

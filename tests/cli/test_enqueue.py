@@ -20,7 +20,7 @@ def test_json_and_its_id(queuectl: QueuectlRunner) -> None:
 def test_an_id_is_made(queuectl: QueuectlRunner) -> None:
     first, second = (queuectl.ok("enqueue", '{"command":"true"}').strip() for _ in range(2))
     assert len(first) == len(second) == 13
-    assert first < second
+    assert [job["id"] for job in queuectl.json("list")] == [first, second]
 
 
 def test_json_results(queuectl: QueuectlRunner) -> None:

@@ -10,7 +10,7 @@ import apsw
 
 from queued.core import settlement
 from queued.core.job_options import JobOptions
-from queued.core.model import Claim, Ending
+from queued.core.model import Claim, Ending, NewJob
 from queued.service.dispatcher import rescuer, turn
 from queued.service.dispatcher.dispatcher import Dispatcher
 from queued.service.dispatcher.turn import Turn, TurnRunner
@@ -163,11 +163,11 @@ def printed_before_commit(_argument: str) -> None:
     """queuectl prints the id before the job is stored."""
     plain = SqliteStore._insert
 
-    def insert(self: SqliteStore, *rest: Any) -> str:
-        name = plain(self, *rest)
+    def insert(self: SqliteStore, job: NewJob, name: str, *rest: Any) -> bool:
+        plain(self, job, name, *rest)
         os.write(1, f"{name}\n".encode())
         os.kill(os.getpid(), signal.SIGKILL)
-        return name
+        return True
 
     _put(SqliteStore, "_insert", insert)
 

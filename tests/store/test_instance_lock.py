@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from queued.core import ids
 from queued.core.errors import StorageError, WaitTimeoutError
-from queued.core.ids import IdSource
 from queued.store import instance_lock
 
 HOLDER = """
@@ -163,7 +163,7 @@ def test_a_removed_lock_file_is_not_waited_for_and_can_be_removed_again(
 
 
 def test_the_lock_of_another_database_is_not_ours(tmp_path: Path) -> None:
-    name = IdSource().make(0)
+    (name,) = ids.make(1)
     path = instance_lock.path_of(str(tmp_path / "queue.db"), name)
     descriptor = instance_lock.create_locked(path)
     assert instance_lock.living(str(tmp_path / "queue.db")) == [name]

@@ -50,6 +50,7 @@ PLANS = {
     "find": [f"{BY_ID} (id=?)"],
     "find_prefix": [f"{BY_ID} (id>? AND id<?)"],
     "complete_jobs": [f"{BY_ID} (id>? AND id<?)"],
+    "complete_newest": ["SCAN jobs"],
     "complete_state": ["SEARCH jobs USING INDEX jobs_by_state (state=?)"],
     "list": [f"{BY_ROW} (rowid>?)"],
     "list_reverse": [f"{BY_ROW} (rowid<?)"],

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from queued.core import ids
 from queued.core.errors import ConflictError, NotFoundError, QueuedError, UsageError
 from queued.core.job_options import JobOptions
 from queued.core.model import Instance, Job, JobFilter, Label, NewJob, State, Summary, WorkerStatus
@@ -73,8 +74,8 @@ def test_one_id_twice_in_a_batch_is_refused(engine: Engine) -> None:
 
 def test_find_takes_an_id_or_a_unique_prefix_of_a_generated_one(engine: Engine) -> None:
     rows = {name: engine.add(id=name) for name in ("a", "ab", "abc", "b%_", "\u00e9t\u00e9", "B")}
-    made = engine.add()
-    name = engine.store.show(made).id
+    name = "1abcdefghjkmn"  # it has the form of a generated id
+    made = engine.add(id=name)
     rows[name[:3]] = engine.add(id=name[:3])
     assert {name: engine.store.find(name) for name in rows} == rows
     found = [engine.store.find(name[:length]) for length in range(1, len(name) + 1)]
@@ -82,10 +83,26 @@ def test_find_takes_an_id_or_a_unique_prefix_of_a_generated_one(engine: Engine) 
 
 
 def test_find_refuses_an_ambiguous_prefix(engine: Engine) -> None:
-    first, second, _ = engine.store.enqueue([NewJob("true")] * 3, max_retries=3, now_ms=NOW)
-    told = f"'{first[:4]}' is the beginning of several ids, {first} and {second}"
+    first, second = "1abcdefghjkmn", "1abcz00000000"  # they have the form of generated ids
+    engine.add(id=first)
+    engine.add(id=second)
+    told = f"'1abc' is the beginning of several ids, {first} and {second}"
     with pytest.raises(UsageError, match=told):
-        engine.store.find(first[:4])
+        engine.store.find("1abc")
+
+
+def test_generated_ids_of_a_batch_increase_and_differ_at_their_beginning(engine: Engine) -> None:
+    names = engine.store.enqueue([NewJob("true")] * 100, max_retries=3, now_ms=NOW)
+    assert [job.id for job in engine.jobs()] == list(names) == sorted(names)
+    assert len({name[:4] for name in names}) > 98
+
+
+def test_an_id_that_exists_is_made_again(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = iter((["1abcdefghjkmn"], ["1abcdefghjkmn"], ["2abcdefghjkmn"]))
+    monkeypatch.setattr(ids, "make", lambda _: next(made))
+    names = [*engine.store.enqueue([NewJob("a")], max_retries=3, now_ms=NOW)]
+    names += engine.store.enqueue([NewJob("b")], max_retries=3, now_ms=NOW)
+    assert names == ["1abcdefghjkmn", "2abcdefghjkmn"]
 
 
 @pytest.mark.parametrize(

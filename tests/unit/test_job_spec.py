@@ -158,7 +158,7 @@ def test_values_that_are_taken(field: str, value: object, kept: object) -> None:
     [
         *(("priority", 1.0), ("priority", True), ("priority", 1_000_001), ("max_retries", -1)),
         *(("backoff_base", 0.99), ("backoff_base", math.nan), ("backoff_jitter", 1.01)),
-        *(("backoff_max", "1w"), ("timeout", -1), ("timeout", "9" * 400), ("delay", "later")),
+        *(("backoff_max", "1y"), ("timeout", -1), ("timeout", "9" * 400), ("delay", "later")),
         *(("no_retry_on", [0]), ("no_retry_on", [256]), ("no_retry_on", [True]), ("defer_on", 1)),
         *(("leave_children", 1), ("split", "yes"), ("output_limit", -1), ("nice", 20)),
         *(("env", {"": "x"}), ("env", {"A=B": "x"}), ("env", {"A": 1}), ("env", {"A": "\0"})),

@@ -45,39 +45,44 @@ class SqliteStore:
 
     def __init__(self, path: str, busy_handler: BusyHandler | None = None) -> None:
         self._database = Database(path, busy_handler or BusyHandler(), upgrade.migrate)
-        self._ids = ids.IdSource()
         self.backup_path = self._database.backup_path  # made before an upgrade
 
     # Enqueueing
 
     def enqueue(self, jobs: Iterable[NewJob], *, max_retries: int, now_ms: int) -> Sequence[str]:
         """See `Store.enqueue`."""
+        jobs = list(jobs)
+        made = iter(ids.make(sum(job.id is None for job in jobs)))
+        added: list[str] = []
         with self._database.transaction():
-            return [self._insert(job, index, max_retries, now_ms) for index, job in enumerate(jobs)]
+            for index, job in enumerate(jobs):
+                name = job.id or next(made)
+                while not self._insert(job, name, max_retries, now_ms):
+                    if job.id is not None:
+                        raise DuplicateJobError(job.id, index)
+                    (name,) = ids.make(1)
+                added.append(name)
+        return added
 
-    def _insert(self, job: NewJob, index: int, max_retries: int, now_ms: int) -> str:
-        next_run_at = now_ms + job.delay_ms if job.run_at_ms is None else job.run_at_ms
-        while True:
-            name = job.id or self._ids.make(now_ms)
-            try:
-                self._database.run(
-                    "enqueue",
-                    id=name,
-                    queue=job.queue,
-                    priority=job.priority,
-                    command=job.command,
-                    options=job.options,
-                    next_run_at=next_run_at,
-                    max_retries=max_retries if job.max_retries is None else job.max_retries,
-                    now=now_ms,
-                )
-            except apsw.ConstraintError as error:
-                if error.extendedresult != apsw.SQLITE_CONSTRAINT_UNIQUE:  # type: ignore[attr-defined]  # not in apsw's stubs
-                    raise
-                if job.id is not None:
-                    raise DuplicateJobError(job.id, index) from None
-            else:
-                return name
+    def _insert(self, job: NewJob, name: str, max_retries: int, now_ms: int) -> bool:
+        """Returns whether the job was inserted; False if another job has the id."""
+        try:
+            self._database.run(
+                "enqueue",
+                id=name,
+                queue=job.queue,
+                priority=job.priority,
+                command=job.command,
+                options=job.options,
+                next_run_at=now_ms + job.delay_ms if job.run_at_ms is None else job.run_at_ms,
+                max_retries=max_retries if job.max_retries is None else job.max_retries,
+                now=now_ms,
+            )
+        except apsw.ConstraintError as error:
+            if error.extendedresult != apsw.SQLITE_CONSTRAINT_UNIQUE:  # type: ignore[attr-defined]  # not in apsw's stubs
+                raise
+            return False
+        return True
 
     # Reading
 

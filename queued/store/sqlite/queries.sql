@@ -400,8 +400,13 @@ UNION ALL
 SELECT id, created_at FROM (SELECT seq, id, created_at FROM jobs ORDER BY seq DESC LIMIT 1);
 
 -- complete_jobs --
--- The newest ids that begin with the prefix. By the unique index on id.
-SELECT id FROM jobs WHERE id >= :prefix AND id < :beyond ORDER BY id DESC LIMIT :limit;
+-- Ids that begin with the prefix, in the order of the ids: sorting them by age would read all of
+-- them. By the unique index on id.
+SELECT id FROM jobs WHERE id >= :prefix AND id < :beyond ORDER BY id LIMIT :limit;
+
+-- complete_newest --
+-- The newest ids, for an empty prefix. By the primary key.
+SELECT id FROM jobs ORDER BY seq DESC LIMIT :limit;
 
 -- complete_state --
 -- The newest ids of one state but completed. By jobs_by_state.

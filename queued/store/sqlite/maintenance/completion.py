@@ -19,10 +19,10 @@ KINDS: dict[str, tuple[str, tuple[State | None, ...]]] = {
 def complete(path: str, kind: str, prefix: str, busy_handler: Callable[[int], bool]) -> list[str]:
     """Returns printable words of `kind`, a key of KINDS, that begin with `prefix`.
 
-    Of jobs in certain states only the newest thousand of each state are considered. Raises
-    QueuedError if the database does not exist or cannot be used.
+    Of all jobs without a prefix, and of jobs in certain states, only the newest thousand (of each
+    state) are considered. Raises QueuedError if the database does not exist or cannot be used.
     """
-    name, states = KINDS[kind]
+    name, states = KINDS[kind] if prefix or kind != "jobs" else ("complete_newest", (None,))
     statement = sql_loader.load()[name]
     values = {"prefix": prefix, "beyond": f"{prefix}\U0010ffff", "limit": _LIMIT}
     with open_existing.opened(path, busy_handler) as connection:
