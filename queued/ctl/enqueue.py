@@ -5,7 +5,7 @@ from codecs import BOM_UTF8
 from collections.abc import Sequence
 from typing import NoReturn
 
-from queued.core.errors import ConflictError, Exit, UsageError
+from queued.core.errors import ConflictError, Exit, StorageError, UsageError
 from queued.core.job_spec import new_job
 from queued.core.model import NewJob
 from queued.core.suggestions import shorten
@@ -24,6 +24,7 @@ and $VARS; several words are one program with exactly these arguments. One word
 that begins with { is a job in JSON; its fields are the options up to --limit,
 without --here, such as max_retries; env and limits are objects. A single -
 reads one JSON job per line from standard input and adds all of them or none.
+With --skip-existing, an interrupted list of jobs with ids can be read again.
 
 Options:
   --id ID              the id of the job (default: a generated one)
@@ -56,11 +57,15 @@ Run options:
   --env VAR            NAME=VALUE, or NAME for its current value; repeatable
   --limit LIMIT        memory=512M, cpu=SECONDS, files=N or processes=N;
                        repeatable
+  --skip-existing      skip jobs of - whose ids exist, and count them
   --wait               print the output until the job ends, and exit with its
                        exit code; Ctrl+C cancels the job
 """
     + COMMON
     + """
+Exit code 74: a disk error, or jobs were added but standard output cannot be
+written; the message says which.
+
 Examples:
   queuectl enqueue --max-retries 5 'curl -sf https://example.org | tee page'
   queuectl enqueue '{"command": "sleep 2", "priority": 5}'
@@ -72,6 +77,11 @@ def enqueue(context: Context, arguments: Arguments) -> int:
     """Adds the given jobs, all or none, and prints their ids."""
     words = arguments.texts("COMMAND")
     waits = arguments.flag("--wait")
+    if arguments.flag("--skip-existing") and (words[0] != "-" or arguments.flag("--")):
+        msg = (
+            "--skip-existing is for a list of jobs: queuectl enqueue --skip-existing - < jobs.jsonl"
+        )
+        raise UsageError(msg)
     if arguments.flag("--"):
         from queued.ctl.shell_job import payload
 
@@ -85,7 +95,7 @@ def enqueue(context: Context, arguments: Arguments) -> int:
             msg = "--wait takes one job, and - may read many"
             raise UsageError(msg)
         if words[0] == "-":
-            return _enqueue_lines(context)
+            return _enqueue_lines(context, skip_existing=arguments.flag("--skip-existing"))
         jobs = [new_job(_decoded(words[0]))]
     ids = _store(context, jobs)
     _note_past(jobs)
@@ -93,25 +103,38 @@ def enqueue(context: Context, arguments: Arguments) -> int:
         from queued.ctl.enqueue_wait import show_until_end
 
         return show_until_end(context, ids[0])
-    if context.json:
-        print_json({"id": ids[0]})
-    else:
-        print_out(ids[0])
-    return _done(context)
-
-
-def _done(context: Context) -> int:
-    """Prints the ids before the warning, so that an added job is acknowledged whatever follows."""
-    from queued.ctl.live_services import warn_without_service
-
-    sys.stdout.flush()
-    warn_without_service(context)
+    _acknowledge(context, ids, {"id": ids[0]})
     return Exit.DONE
 
 
-def _store(context: Context, jobs: Sequence[NewJob]) -> Sequence[str]:
+def _acknowledge(context: Context, ids: Sequence[str], record: object) -> None:
+    """Prints the ids, then a warning if no service runs.
+
+    Raises StorageError that names the added jobs if standard output cannot be written.
+    """
+    from queued.ctl.live_services import warn_without_service
+
+    try:
+        if context.json:
+            print_json(record)
+        else:
+            print_out("\n".join(ids))
+        sys.stdout.flush()
+    except OSError as error:
+        added = f"{len(ids)} jobs were added, {ids[0]} to {ids[-1]}"
+        added = f"the job {ids[0]} was added" if len(ids) == 1 else added
+        msg = f"{added}, but standard output cannot be written: {error.strerror}"
+        raise StorageError(msg) from None
+    warn_without_service(context)
+
+
+def _store(
+    context: Context, jobs: Sequence[NewJob], *, skip_existing: bool = False
+) -> Sequence[str]:
     max_retries = int(context.sources()["default_max_retries"].value)
-    return context.store.enqueue(jobs, max_retries=max_retries, now_ms=now_ms())
+    return context.store.enqueue(
+        jobs, max_retries=max_retries, now_ms=now_ms(), skip_existing=skip_existing
+    )
 
 
 def _note_past(jobs: Sequence[NewJob]) -> None:
@@ -126,7 +149,7 @@ def _note_past(jobs: Sequence[NewJob]) -> None:
 
 def _refuse_fields(arguments: Arguments) -> None:
     """Refuses options that are fields of the JSON: one of the two would be ignored."""
-    given = arguments.given() - {"--wait", "--json", "--db", "--config"}
+    given = arguments.given() - {"--wait", "--skip-existing", "--json", "--db", "--config"}
     if given:
         msg = f"{', '.join(sorted(given))} cannot be combined with JSON: use the field in the JSON"
         raise UsageError(msg)
@@ -171,7 +194,7 @@ def _constant(name: str) -> NoReturn:
     raise UsageError(msg)
 
 
-def _enqueue_lines(context: Context) -> int:
+def _enqueue_lines(context: Context, *, skip_existing: bool) -> int:
     """Reads all of standard input before any job is stored."""
     jobs: list[NewJob] = []
     line_numbers: list[int] = []
@@ -182,15 +205,20 @@ def _enqueue_lines(context: Context) -> int:
             jobs.append(_job_of_line(line, line_no))
             line_numbers.append(line_no)
             _show_progress(len(jobs))
-    ids = _store_lines(context, jobs, line_numbers) if jobs else ()
+    ids = _store_lines(context, jobs, line_numbers, skip_existing=skip_existing) if jobs else ()
     _note_past(jobs)
-    if context.json:
-        print_json({"ids": ids})
-    elif ids:
-        print_out("\n".join(ids))
-    else:
+    skipped = {"skipped": len(jobs) - len(ids)} if skip_existing else {}
+    if ids:
+        _acknowledge(context, ids, {"ids": ids, **skipped})
+    elif context.json:
+        print_json({"ids": ids, **skipped})
+    if not jobs:
         print_err("queuectl: standard input contains no job")
-    return _done(context) if ids else Exit.DONE
+    elif skip_existing:
+        print_err(
+            f"queuectl: {len(ids)} jobs added, {len(jobs) - len(ids)} skipped: their ids exist"
+        )
+    return Exit.DONE
 
 
 def _job_of_line(line: bytes, line_no: int) -> NewJob:
@@ -205,15 +233,17 @@ def _job_of_line(line: bytes, line_no: int) -> NewJob:
 
 
 def _store_lines(
-    context: Context, jobs: Sequence[NewJob], line_numbers: Sequence[int]
+    context: Context, jobs: Sequence[NewJob], line_numbers: Sequence[int], *, skip_existing: bool
 ) -> Sequence[str]:
     from queued.store.sqlite.client_store import DuplicateJobError
 
     _show_progress(len(jobs), last=True)
     try:
-        return _store(context, jobs)
+        return _store(context, jobs, skip_existing=skip_existing)
     except DuplicateJobError as error:
-        msg = f"line {line_numbers[error.index]}: {error}; nothing was added"
+        msg = (
+            f"line {line_numbers[error.index]}: {error}, or give --skip-existing; nothing was added"
+        )
         raise ConflictError(msg) from None
 
 

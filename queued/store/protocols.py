@@ -46,11 +46,18 @@ class PruneStep(NamedTuple):
 class Store(Protocol):
     """The verbs of queuectl."""
 
-    def enqueue(self, jobs: Iterable[NewJob], *, max_retries: int, now_ms: int) -> Sequence[str]:
-        """Stores all jobs or none; returns their ids in order.
+    def enqueue(
+        self,
+        jobs: Iterable[NewJob],
+        *,
+        max_retries: int,
+        now_ms: int,
+        skip_existing: bool = False,
+    ) -> Sequence[str]:
+        """Stores all jobs or none; returns the ids of those that were added, in order.
 
-        `max_retries` applies to jobs that do not give it. Raises DuplicateJobError with the index
-        of the job.
+        `max_retries` applies to jobs that do not give it. If a job with a given id exists, the new
+        one is skipped if `skip_existing`; else raises DuplicateJobError with the index of the job.
         """
         ...
 

@@ -103,6 +103,33 @@ def test_every_option(queuectl: QueuectlRunner) -> None:
     }
 
 
+def test_a_list_is_resumed_by_skipping_the_ids_that_exist(queuectl: QueuectlRunner) -> None:
+    lines = [f'{{"id":"{name}","command":"true"}}\n' for name in "abc"]
+    queuectl.ok("enqueue", "-", stdin=lines[0] + lines[1])
+    refused = queuectl("enqueue", "-", stdin="".join(lines))
+    assert refused.code == 4
+    assert "line 1: a job with the id 'a' exists already" in refused.err
+    assert "--skip-existing; nothing was added\n" in refused.err
+    assert len(queuectl.json("list")) == 2
+    done = queuectl("enqueue", "--skip-existing", "-", stdin="".join(lines) + '{"command":"d"}')
+    assert done.out.startswith("c\n")
+    assert "2 jobs added, 2 skipped: their ids exist\n" in done.err
+    again = queuectl("enqueue", "--skip-existing", "--json", "-", stdin=lines[2])
+    assert (again.code, json.loads(again.out)) == (0, {"ids": [], "skipped": 1})
+    assert queuectl("enqueue", "--skip-existing", "true").code == 2
+
+
+def test_an_added_job_is_named_even_if_standard_output_is_full(queuectl: QueuectlRunner) -> None:
+    with open("/dev/full", "w", encoding="ascii") as full:
+        words = ("enqueue", "--id", "a", "true")
+        done = queuectl.start(*words, stdout=full, stderr=subprocess.PIPE)
+        err = done.communicate()[1].decode()
+    assert done.returncode == 74
+    told = "queuectl: the job a was added, but standard output cannot be written: No space left"
+    assert err.startswith(told)
+    assert queuectl.json("show", "a")["state"] == "pending"
+
+
 def test_a_time_that_is_past_delays_nothing_and_is_said(queuectl: QueuectlRunner) -> None:
     done = queuectl("enqueue", "--run-at", "2026-01-01 03:00 UTC", "true")
     assert "run_at is in the past (2026-01-01T03:00:00.000Z); nothing is delayed\n" in done.err

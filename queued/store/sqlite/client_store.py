@@ -49,7 +49,14 @@ class SqliteStore:
 
     # Enqueueing
 
-    def enqueue(self, jobs: Iterable[NewJob], *, max_retries: int, now_ms: int) -> Sequence[str]:
+    def enqueue(
+        self,
+        jobs: Iterable[NewJob],
+        *,
+        max_retries: int,
+        now_ms: int,
+        skip_existing: bool = False,
+    ) -> Sequence[str]:
         """See `Store.enqueue`."""
         jobs = list(jobs)
         made = iter(ids.make(sum(job.id is None for job in jobs)))
@@ -58,10 +65,14 @@ class SqliteStore:
             for index, job in enumerate(jobs):
                 name = job.id or next(made)
                 while not self._insert(job, name, max_retries, now_ms):
-                    if job.id is not None:
+                    if job.id is None:
+                        (name,) = ids.make(1)
+                    elif skip_existing:
+                        break
+                    else:
                         raise DuplicateJobError(job.id, index)
-                    (name,) = ids.make(1)
-                added.append(name)
+                else:
+                    added.append(name)
         return added
 
     def _insert(self, job: NewJob, name: str, max_retries: int, now_ms: int) -> bool:
