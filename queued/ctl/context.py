@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from queued.core import settings
-from queued.core.errors import NotFoundError, UsageError
+from queued.core.errors import ConfigError, NotFoundError, UsageError
 from queued.core.model import JobFilter
 from queued.core.suggestions import shorten
 from queued.ctl.arguments import Arguments
@@ -70,12 +70,12 @@ class Context:
     @cached_property
     def store(self) -> "Store":
         """The open database. Raises NotFoundError if it is missing and the command only reads."""
-        from queued.store.sqlite.client_store import SqliteStore
+        from queued.store.sqlite.client_store import open_store
 
         if not self._creates and not self.exists:
             msg = f"there is no database at {self.database}; the first enqueue creates it"
             raise NotFoundError(msg)
-        store = SqliteStore(self.database, self.busy_handler)
+        store = open_store(self.database, self.busy_handler, may_read=not self._creates)
         if store.backup_path:
             print_err(f"queuectl: the database was upgraded; the old one is {store.backup_path}")
         return store
@@ -102,7 +102,18 @@ class Context:
 
     @cached_property
     def _file(self) -> dict[str, settings.Value]:
-        return paths.read_conf(self.conf)
+        """The settings of the conf file; without them, after a warning, if it has an error.
+
+        Raises ConfigError if the error may change which database is used or what is written to it.
+        """
+        try:
+            return paths.read_conf(self.conf)
+        except ConfigError as error:
+            named = self._database_flag or settings.variable("db_path", self._environment)
+            if self._creates or not named or not os.path.exists(self.conf or ""):
+                raise
+            print_err(f"queuectl: {error}; the file is ignored")
+            return {}
 
     def find(self, names: "Iterable[str]") -> list[int]:
         """Returns the row numbers of the named jobs, each once.

@@ -177,13 +177,14 @@ def _groups_of(found: os.stat_result) -> list[int]:
     return [owner.pw_gid, *(group for group in groups if group != owner.pw_gid)]
 
 
-def check_database(path: str, *, serving: bool = False) -> None:
+def check_database(path: str, *, serving: bool = False, reading: bool = False) -> None:
     """Raises DeniedError if the directory, the database or a side file cannot be trusted.
 
     Raises StorageError if the file system is read-only.
 
     `serving`: the caller is a service, which runs commands for every user who can write the
     database. A service must own the directory; members of the group, and root, may use queuectl.
+    `reading`: the caller writes nothing, so that the files may belong to any user.
     """
     path = os.path.realpath(path)
     directory = os.path.dirname(path)
@@ -193,22 +194,22 @@ def check_database(path: str, *, serving: bool = False) -> None:
         return
     if not stat.S_ISDIR(above.st_mode):
         return  # creating the database in it reports the error
-    _check_directory(directory, above, serving=serving)
+    _check_directory(directory, above, serving=serving, reading=reading)
     for side in _SIDES:
-        _check_file(f"{path}{side}", above, serving=serving)
+        _check_file(f"{path}{side}", above, serving=serving, reading=reading)
 
 
-def _check_directory(path: str, found: os.stat_result, *, serving: bool) -> None:
+def _check_directory(path: str, found: os.stat_result, *, serving: bool, reading: bool) -> None:
     if found.st_mode & stat.S_IWOTH:
         raise _denied(path, "everybody can write it", _OWN_DIRECTORY)
     if found.st_mode & stat.S_IWGRP and not _shared(found):
         raise _denied(path, "its group can write it", _OWN_DIRECTORY)
     guest = not serving and (os.geteuid() == 0 or (_shared(found) and _member(found.st_gid)))
-    if found.st_uid not in (0, os.geteuid()) and not guest:
+    if found.st_uid not in (0, os.geteuid()) and not (guest or reading):
         raise _not_ours(path, found)
 
 
-def _check_file(path: str, directory: os.stat_result, *, serving: bool) -> None:
+def _check_file(path: str, directory: os.stat_result, *, serving: bool, reading: bool) -> None:
     try:
         found = os.stat(path)
     except FileNotFoundError:
@@ -222,6 +223,8 @@ def _check_file(path: str, directory: os.stat_result, *, serving: bool) -> None:
     shared = _shared(directory) and found.st_gid == directory.st_gid
     if found.st_mode & stat.S_IWGRP and not shared:
         raise _denied(path, "its group can write it", f"chmod g-w {path}")
+    if reading:
+        return
     guest = shared or (not serving and os.geteuid() == 0)
     if found.st_uid not in (0, os.geteuid()) and not guest:
         raise _not_ours(path, found)

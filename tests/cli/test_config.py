@@ -110,14 +110,28 @@ def test_bad_settings_change_nothing(queuectl: QueuectlRunner, words: tuple[str,
 def test_a_bad_conf_file(queuectl: QueuectlRunner, tmp_path: Path) -> None:
     conf = tmp_path / "my.conf"
     conf.write_text("workes = 5\n")
-    done = queuectl("list", "--config", str(conf))
+    done = queuectl("enqueue", "--config", str(conf), "true")
     assert (done.code, done.out) == (78, "")
     assert done.err == f"queuectl: {conf}: unknown setting 'workes'; did you mean 'workers'?\n"
     conf.write_text("workers = = 5\n")
-    done = queuectl("list", "--config", str(conf))
+    done = queuectl("enqueue", "--config", str(conf), "true")
     assert (done.code, done.err.count("\n")) == (78, 1)
     assert queuectl("list", "--config", str(tmp_path / "none")).code == 78
     assert queuectl.dump() is None
+
+
+@pytest.mark.parametrize("text", ["workes = 5\n", "workers = = 5\n"])
+def test_a_bad_conf_file_is_ignored_by_list_if_the_database_is_named(
+    queuectl: QueuectlRunner, tmp_path: Path, text: str
+) -> None:
+    queuectl.add("a")
+    conf = tmp_path / "my.conf"
+    conf.write_text(text)
+    done = queuectl("list", "--quiet", "--config", str(conf))
+    assert (done.code, done.out) == (0, "a\n")
+    assert done.err.startswith(f"queuectl: {conf}")
+    assert done.err.endswith("; the file is ignored\n")
+    assert done.err.count("\n") == 1
 
 
 def test_a_bad_variable_names_itself(queuectl: QueuectlRunner) -> None:

@@ -1,6 +1,7 @@
 """The system says no, to real processes: no room, no process, no descriptor."""
 
 import contextlib
+import json
 import os
 import resource
 import signal
@@ -118,7 +119,8 @@ def test_a_start_on_a_full_file_system(tmp_path: Path, small_disk: Path, _user: 
     assert service.ended() == 74
     assert service.log_path.read_text().count("\n") == 1
     assert "no room on the disk" in service.log_path.read_text()
-    assert "no room on the disk" in queue.queuectl("list").stderr
+    assert "no room on the disk" in queue.queuectl("cancel", name).stderr
+    assert queue.queuectl("list", "--quiet").stdout == f"{name}\n"
     service.clean_up()
     filler.unlink()
     with contextlib.closing(Queue(tmp_path, queue.path)) as again:
@@ -161,6 +163,8 @@ def test_a_file_system_that_can_only_be_read(tmp_path: Path, small_disk: Path, _
     refused = queue.queuectl("enqueue", "--", "true")
     assert (refused.returncode, refused.stdout) == (74, "")
     assert refused.stderr == f"queuectl: {told}"
+    assert queue.queuectl("cancel", "there").stderr == f"queuectl: {told}"
+    assert json.loads(queue.queuectl("show", "--json", "there").stdout)["state"] == "pending"
     service = queue.spawn()
     assert service.ended() == 74
     assert service.log_path.read_text() == f"queued: {told}"

@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -247,3 +248,39 @@ def test_a_daemon_that_proc_hides_is_ended_with_its_run(theirs: Queue, ending: s
     assert left.living() == []
     assert not service.logged("job.unkillable")
     assert theirs.wait(theirs.add("true")).label == "completed"
+
+
+def test_a_user_who_may_only_read_looks_with_and_without_a_service(theirs: Queue) -> None:
+    theirs.add("true", id="a")
+    theirs.store.close()
+    _readable(theirs)
+    assert _looks(theirs, "list", "--quiet") == (0, "a\n")
+    assert _looks(theirs, "cancel", "a")[0] == 77
+    service = theirs.spawn(program=("-m", "tests.process.as_another_user", str(USER), "queued"))
+    service.ready()
+    _readable(theirs)
+    assert _looks(theirs, "wait", "a") == (0, "a completed\n")
+    service.kill_instance()
+    assert _looks(theirs, "list", "--quiet") == (0, "a\n")
+
+
+def _readable(queue: Queue) -> None:
+    """Lets every user read the files of the queue. SQLite gives new side files the same mode."""
+    queue.directory.chmod(0o755)
+    for file in queue.directory.glob("queue.db*"):
+        file.chmod(0o644)
+        os.chown(file, USER, USER)
+
+
+def _looks(queue: Queue, *words: str) -> tuple[int, str]:
+    """Runs `queuectl` as a user who may read, and not write, every file."""
+    right = "+dac_read_search"  # to read our Python
+    done = subprocess.run(
+        [
+            *("setpriv", f"--reuid={OTHER}", f"--regid={OTHER}", "--clear-groups"),
+            *(f"--inh-caps={right}", f"--ambient-caps={right}"),
+            *(sys.executable, "-m", "queued.ctl", "--db", queue.path, *words),
+        ],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    return done.returncode, done.stdout

@@ -1,12 +1,20 @@
 """The verbs of queuectl over SQLite."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 import apsw
 
 from queued.core import ids
-from queued.core.errors import ConflictError, NotFoundError, UsageError
+from queued.core.errors import (
+    ConflictError,
+    DeniedError,
+    NotFoundError,
+    QueuedError,
+    StorageError,
+    UsageError,
+)
 from queued.core.model import (
     Attempt,
     Chunk,
@@ -22,7 +30,7 @@ from queued.core.model import (
 )
 from queued.store.sqlite import upgrade
 from queued.store.sqlite.busy_handler import BusyHandler
-from queued.store.sqlite.connection import Database, Row
+from queued.store.sqlite.connection import Access, Database, Row
 from queued.store.sqlite.error_names import damaged
 
 _PAGE = 500
@@ -40,11 +48,30 @@ class DuplicateJobError(ConflictError):
         self.index = index
 
 
+def open_store(path: str, busy_handler: BusyHandler, *, may_read: bool) -> "SqliteStore":
+    """Returns the open store; if it cannot be written and `may_read`, one that only reads.
+
+    Raises the error of opening it for writing if it cannot be read either.
+    """
+    try:
+        return SqliteStore(path, busy_handler)
+    except (DeniedError, StorageError):
+        for access in (Access.READ, Access.SNAPSHOT) if may_read else ():
+            with suppress(QueuedError):
+                return SqliteStore(path, busy_handler, access)
+        raise
+
+
 class SqliteStore:
     """A `Store` in one SQLite file, which is created if it does not exist."""
 
-    def __init__(self, path: str, busy_handler: BusyHandler | None = None) -> None:
-        self._database = Database(path, busy_handler or BusyHandler(), upgrade.migrate)
+    def __init__(
+        self,
+        path: str,
+        busy_handler: BusyHandler | None = None,
+        access: Access = Access.CREATE,
+    ) -> None:
+        self._database = Database(path, busy_handler or BusyHandler(), upgrade.migrate, access)
         self.backup_path = self._database.backup_path  # made before an upgrade
 
     # Enqueueing

@@ -7,6 +7,7 @@ import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
+from enum import Enum, auto
 from functools import partial
 from typing import Any
 
@@ -15,6 +16,7 @@ import apsw
 from queued.core.errors import (
     ConfigError,
     DatabaseUnusableError,
+    StorageError,
 )
 from queued.store import permissions
 from queued.store.sqlite import schema, sql_loader
@@ -33,15 +35,27 @@ OPEN_FLAGS = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_NOFOLLOW
 _WAL_KEPT = 16 * 1024 * 1024  # the size to which a checkpoint truncates a larger WAL
 
 
+class Access(Enum):
+    """How a database is opened."""
+
+    CREATE = auto()  # for reading and writing; a file that is missing is made
+    WRITE = auto()
+    READ = auto()  # its side files exist, or the directory can be written
+    SNAPSHOT = auto()  # without side files, for a directory that cannot be written
+
+
 class Database:
     """An open database: the connection, its named statements, and transactions.
 
     `upgrade` applies the missing migrations and returns the path of the backup that it made.
-    A file that is missing is made if `create` is true.
     """
 
     def __init__(
-        self, path: str, busy_handler: BusyHandler, upgrade: Upgrade, *, create: bool = True
+        self,
+        path: str,
+        busy_handler: BusyHandler,
+        upgrade: Upgrade,
+        access: Access = Access.CREATE,
     ) -> None:
         self.path = path
         self._busy_handler = busy_handler
@@ -52,19 +66,23 @@ class Database:
         with named_errors(path):
             self._sql = sql_loader.load()
             must_have_safe_sqlite()
-            _make(path, create=create)
+            writes = access in {Access.CREATE, Access.WRITE}
+            if writes:
+                _make(path, create=access is Access.CREATE)
             self._files = OpenFiles(path)
             # The busy handler must be there before the first statement, which may meet a recovery.
-            self._connection = apsw.Connection(path, flags=OPEN_FLAGS)
+            self._connection = (
+                apsw.Connection(path, flags=OPEN_FLAGS) if writes else _open_reading(path, access)
+            )
             self._connection.set_busy_handler(busy_handler)
             try:
                 with self.named_errors():
-                    retry_protocol_errors(self._prepare, busy_handler)
+                    retry_protocol_errors(partial(self._prepare, writes=writes), busy_handler)
             except BaseException:
                 close_untouched(self._connection, path)
                 raise
 
-    def _prepare(self) -> None:
+    def _prepare(self, *, writes: bool) -> None:
         connection = self._connection
         self._schema, version = schema.latest(), schema.check(connection, self.path)
         # The file may come from another user, whose schema must not be able to run functions.
@@ -72,11 +90,14 @@ class Database:
         connection.config(apsw.SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0)
         # Without it, SQLite with STAT4 prepares each statement with bound values again at each run.
         connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
-        self._make_durable(full=True)
-        if version < self._schema or connection.pragma("journal_mode") != "wal":
-            self.backup_path = self._upgrade(connection, self.path, self._busy_handler)
-        connection.execute("PRAGMA foreign_keys = ON")
-        connection.pragma("journal_size_limit", _WAL_KEPT)
+        if writes:
+            self._make_durable(full=True)
+            if version < self._schema or connection.pragma("journal_mode") != "wal":
+                self.backup_path = self._upgrade(connection, self.path, self._busy_handler)
+            connection.execute("PRAGMA foreign_keys = ON")
+            connection.pragma("journal_size_limit", _WAL_KEPT)
+        else:
+            self._must_be_current()
         self._files.add_side_files(self.path)
         self._must_be_in_place()
 
@@ -204,6 +225,22 @@ class Database:
     def close(self) -> None:
         """Closes the connection; safe to call twice."""
         self._connection.close()
+
+
+def _open_reading(path: str, access: Access) -> apsw.Connection:
+    """Opens an existing database for reading. Raises StorageError if that could miss commits."""
+    permissions.check_database(path, reading=True)
+    must_have_one_name(path)
+    flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_NOFOLLOW
+    if access is Access.READ:
+        return apsw.Connection(path, flags=flags)
+    if wal_bytes(path):
+        msg = f"cannot read {path}: its -wal has commits, and the directory cannot be written"
+        raise StorageError(msg)
+    from urllib.parse import quote
+
+    uri = f"file:{quote(path)}?immutable=1"  # SQLite then takes no locks and opens no side files
+    return apsw.Connection(uri, flags=flags | apsw.SQLITE_OPEN_URI)
 
 
 def must_have_safe_sqlite() -> None:

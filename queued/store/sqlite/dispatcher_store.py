@@ -9,7 +9,7 @@ from queued.core.model import Chunk, Claim, Instance, Key, Label, State
 from queued.store.protocols import PruneStep, Settlement
 from queued.store.sqlite import pruning, upgrade
 from queued.store.sqlite.busy_handler import BusyHandler
-from queued.store.sqlite.connection import Database, Row, Values, wal_bytes
+from queued.store.sqlite.connection import Access, Database, Row, Values, wal_bytes
 
 
 class SqliteLedger:
@@ -17,7 +17,7 @@ class SqliteLedger:
 
     def __init__(self, path: str, busy_handler: BusyHandler) -> None:
         # The supervisor's process has made the database. If it is missing now, it was removed.
-        self._database = Database(path, busy_handler, upgrade.migrate, create=False)
+        self._database = Database(path, busy_handler, upgrade.migrate, Access.WRITE)
 
     def transaction(self, *, durable: bool = True) -> AbstractContextManager[None]:
         """See `Ledger.transaction`."""
