@@ -1,6 +1,7 @@
 """The command logs: prints the stored output of attempts, byte for byte."""
 
 import sys
+from codecs import IncrementalDecoder, getincrementaldecoder
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
@@ -12,7 +13,7 @@ from queued.ctl.arguments import COMMON, Arguments
 from queued.ctl.change_watch import Watch
 from queued.ctl.context import Context
 from queued.ctl.live_services import ServiceWarning
-from queued.ctl.render import json_text, print_err, print_out
+from queued.ctl.render import LAYOUT, escaped, json_text, print_err, print_out, terminal_size
 from queued.ctl.wait import FINAL, exit_code_of
 
 if TYPE_CHECKING:
@@ -22,9 +23,10 @@ LOGS = (
     """\
 Usage: queuectl logs [options] [--stdout | --stderr] [--] JOB
 
-Prints the output of the last attempt of a job, byte for byte. Output that was
-not kept is counted on standard error. --json prints one object per stored
-piece; a piece that is not UTF-8 is under "base64".
+Prints the output of the last attempt of a job, byte for byte; on a terminal,
+control characters are escaped. Output that was not kept is counted on standard
+error. --json prints one object per stored piece; a piece that is not UTF-8 is
+under "base64".
 
 Options:
   --attempt N          the output of run N
@@ -32,6 +34,7 @@ Options:
                        the job has --split)
   --stderr             only standard error of a job with --split
   -n, --tail N         the last N lines of each stream
+  --raw                print control characters unchanged on a terminal, too
   -f, --follow         continue until the job ends, across retries, and exit
                        with its exit code
 """
@@ -52,7 +55,7 @@ def logs(context: Context, arguments: Arguments) -> int:
     (seq,) = context.find([arguments.text("JOB") or ""])
     tail = arguments.integer("--tail", 0)
     number = arguments.integer("--attempt", 1)
-    write = _write_json if context.json else write_bytes
+    write = _writer(json=context.json, raw=arguments.flag("--raw"))
     printer = Printer(context.store, seq, _streams(arguments), write)
     follows = arguments.flag("--follow")
     job = context.store.show(seq)
@@ -191,9 +194,28 @@ def _streams(arguments: Arguments) -> tuple[int, ...]:
     return chosen or tuple(_STREAMS)
 
 
-def write_bytes(attempt: int, chunk: Chunk) -> None:  # noqa: ARG001  a Writer
-    """Prints a piece to standard output."""
+def _writer(*, json: bool, raw: bool) -> Writer:
+    if json:
+        return _write_json
+    return _write_bytes if raw or terminal_size() is None else EscapingWriter()
+
+
+def _write_bytes(attempt: int, chunk: Chunk) -> None:  # noqa: ARG001  a Writer
     sys.stdout.buffer.write(chunk.content)
+
+
+class EscapingWriter:
+    """A Writer that escapes control characters, and bytes that are not UTF-8."""
+
+    def __init__(self) -> None:
+        self._decoders: dict[tuple[int, int], IncrementalDecoder] = {}
+
+    def __call__(self, attempt: int, chunk: Chunk) -> None:
+        """Prints a piece; bytes of a character that the next piece completes wait for it."""
+        key = (attempt, chunk.stream)
+        if key not in self._decoders:
+            self._decoders[key] = getincrementaldecoder("utf-8")("backslashreplace")
+        sys.stdout.write(escaped(self._decoders[key].decode(chunk.content), LAYOUT))
 
 
 def write_to_own_stream(attempt: int, chunk: Chunk) -> None:  # noqa: ARG001  a Writer

@@ -17,6 +17,8 @@ MIN_WIDTH = 12  # the narrowest cell that is worth showing
 _UNLIMITED = 1_000_000  # the width of a table that no terminal shows
 # C1 controls, and characters that hide or reorder text; JSON itself escapes only C0 controls.
 _INVISIBLE = re.compile("[\x80-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
+LAYOUT = "\n\t"  # control characters that are shown as they are in a text of several lines
+_COLOR = re.compile("(\x1b\\[[0-9;]*m)")
 _COLORS = {"processing": 36, "failed": 33, "dead": 31, "completed": 32, "cancelled": 90}
 
 
@@ -30,7 +32,7 @@ class Column(NamedTuple):
 
 def print_err(line: str) -> None:
     """Prints a line that is not part of the result to standard error."""
-    _write_err(f"{line}\n")
+    _write_err(f"{escaped(line, LAYOUT)}\n")
 
 
 def progress(line: str) -> None:
@@ -48,7 +50,15 @@ def _write_err(text: str) -> None:
 
 
 def print_out(text: str) -> None:
-    """Prints one or more lines of the result to standard output."""
+    """Prints one or more lines of the result to standard output.
+
+    On a terminal control characters, except for colours, are escaped.
+    """
+    if not text.isprintable() and terminal_size() is not None:
+        # The odd pieces of the split are the colours.
+        pieces = _COLOR.split(text)
+        pieces[::2] = [escaped(piece, LAYOUT) for piece in pieces[::2]]
+        text = "".join(pieces)
     sys.stdout.write(f"{text}\n")
 
 
@@ -112,11 +122,16 @@ def colored(line: str, label: str) -> str:
     return line.replace(f"  {label}", f"  \x1b[{color}m{label}\x1b[m", 1) if color else line
 
 
-def escaped(text: str) -> str:
-    r"""Returns `text` with control characters, also line breaks, written as `\n` or `\x1b`."""
+def escaped(text: str, kept: str = "") -> str:
+    r"""Returns `text` with control characters, also line breaks, written as `\n` or `\x1b`.
+
+    The characters of `kept` are not changed.
+    """
     if text.isprintable():
         return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return "".join(
+        c if c.isprintable() or c in kept else c.encode("unicode_escape").decode() for c in text
+    )
 
 
 def display_width(text: str) -> int:

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 
 import pytest
 
@@ -178,3 +179,27 @@ def test_follow_after_the_last_lines_prints_what_is_new(
     queuectl.end(claim, Ending(Outcome.EXIT, exit_code=0, stdout_bytes=19))
     out, err = process.communicate(timeout=10)
     assert (out, err) == (b"two\n" * int(count) + b"three\nfour\n", b"")
+
+
+def test_control_characters_are_escaped_on_a_terminal_only(queuectl: Program) -> None:
+    queuectl.add("a")
+    claim = queuectl.claim()
+    queuectl.prints(claim, b"\x1b[2J\tbell\x07 \xff \xc3")
+    queuectl.prints(claim, b"\xa4\n", position=14)
+    queuectl.end(claim)
+    assert _on_terminal(queuectl, "logs", "a") == b"\\x1b[2J\tbell\\x07 \\xff \xc3\xa4\r\n"
+    raw = b"\x1b[2J\tbell\x07 \xff \xc3\xa4"
+    assert _on_terminal(queuectl, "logs", "--raw", "a") == raw + b"\r\n"
+    process = queuectl.start("logs", "a")
+    assert process.communicate(timeout=10)[0] == raw + b"\n"
+
+
+def _on_terminal(queuectl: Program, *words: str) -> bytes:
+    """What a command writes to a terminal; it must fit into the buffer of the terminal."""
+    ours, theirs = os.openpty()
+    try:
+        assert queuectl.start(*words, stdout=theirs).wait(timeout=10) == 0
+        return os.read(ours, 4096)
+    finally:
+        os.close(ours)
+        os.close(theirs)

@@ -50,7 +50,7 @@ PLANS = {
     "find": [f"{BY_ID} (id=?)"],
     "find_prefix": [f"{BY_ID} (id>? AND id<?)"],
     "complete_jobs": [f"{BY_ID} (id>? AND id<?)"],
-    "complete_newest": ["SCAN jobs"],
+    "complete_newest": [f"{BY_ROW} (rowid<?)"],
     "complete_state": ["SEARCH jobs USING INDEX jobs_by_state (state=?)"],
     "list": [f"{BY_ROW} (rowid>?)"],
     "list_reverse": [f"{BY_ROW} (rowid<?)"],

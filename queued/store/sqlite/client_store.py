@@ -72,6 +72,7 @@ class SqliteStore:
         access: Access = Access.CREATE,
     ) -> None:
         self._database = Database(path, busy_handler or BusyHandler(), upgrade.migrate, access)
+        self._database.make_interruptible()
         self.backup_path = self._database.backup_path  # made before an upgrade
 
     # Enqueueing

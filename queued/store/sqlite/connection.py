@@ -32,6 +32,7 @@ Upgrade = Callable[[apsw.Connection, str, BusyHandler], str | None]
 _SAFE_SQLITE = (3, 51, 3)  # before it, two connections that write and checkpoint may lose commits
 # Symbolic links were resolved before. One that has replaced the file since then is refused.
 OPEN_FLAGS = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_NOFOLLOW
+_STEPS_BETWEEN_SIGNALS = 20_000  # of SQLite's virtual machine; about 2 ms
 _WAL_KEPT = 16 * 1024 * 1024  # the size to which a checkpoint truncates a larger WAL
 
 
@@ -222,6 +223,10 @@ class Database:
         """Calls `error_names.named_errors` for this database."""
         return named_errors(self.path, self._connection)
 
+    def make_interruptible(self) -> None:
+        """Lets Python handle signals during a long statement, so that Ctrl+C ends it at once."""
+        make_interruptible(self._connection)
+
     def close(self) -> None:
         """Closes the connection; safe to call twice."""
         self._connection.close()
@@ -241,6 +246,11 @@ def _open_reading(path: str, access: Access) -> apsw.Connection:
 
     uri = f"file:{quote(path)}?immutable=1"  # SQLite then takes no locks and opens no side files
     return apsw.Connection(uri, flags=flags | apsw.SQLITE_OPEN_URI)
+
+
+def make_interruptible(connection: apsw.Connection) -> None:
+    """Calls Python every few milliseconds of a statement; a handler that raises ends it."""
+    connection.set_progress_handler(lambda: False, _STEPS_BETWEEN_SIGNALS)
 
 
 def must_have_safe_sqlite() -> None:

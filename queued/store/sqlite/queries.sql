@@ -406,7 +406,7 @@ SELECT id FROM jobs WHERE id >= :prefix AND id < :beyond ORDER BY id LIMIT :limi
 
 -- complete_newest --
 -- The newest ids, for an empty prefix. By the primary key.
-SELECT id FROM jobs ORDER BY seq DESC LIMIT :limit;
+SELECT id FROM jobs WHERE seq < :after ORDER BY seq DESC LIMIT :limit;
 
 -- complete_state --
 -- The newest ids of one state but completed. By jobs_by_state.

@@ -6,6 +6,7 @@ from queued.core.model import State
 from queued.store.sqlite import sql_loader
 from queued.store.sqlite.maintenance import open_existing
 
+_LAST = 2**63 - 1
 _LIMIT = 1000  # limits the time of the answer, however many jobs there are
 KINDS: dict[str, tuple[str, tuple[State | None, ...]]] = {
     "jobs": ("complete_jobs", (None,)),
@@ -24,7 +25,7 @@ def complete(path: str, kind: str, prefix: str, busy_handler: Callable[[int], bo
     """
     name, states = KINDS[kind] if prefix or kind != "jobs" else ("complete_newest", (None,))
     statement = sql_loader.load()[name]
-    values = {"prefix": prefix, "beyond": f"{prefix}\U0010ffff", "limit": _LIMIT}
+    values = {"prefix": prefix, "beyond": f"{prefix}\U0010ffff", "limit": _LIMIT, "after": _LAST}
     with open_existing.opened(path, busy_handler) as connection:
         connection.execute("PRAGMA query_only = ON")
         words = [

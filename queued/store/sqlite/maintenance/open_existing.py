@@ -18,6 +18,7 @@ from queued.store.sqlite.busy_handler import retry_protocol_errors
 from queued.store.sqlite.connection import (
     OPEN_FLAGS,
     close_untouched,
+    make_interruptible,
     must_have_one_name,
     must_have_safe_sqlite,
 )
@@ -47,6 +48,7 @@ def opened(
         try:
             with named_errors(path, connection):
                 connection.set_busy_handler(busy_handler)
+                make_interruptible(connection)
                 connection.execute("PRAGMA synchronous = FULL")
                 retry_protocol_errors(partial(refuse, connection, path), busy_handler)
         except BaseException:
