@@ -44,10 +44,10 @@ class Field(NamedTuple):
 def new_job(payload: object) -> NewJob:
     """Returns the job that `payload` describes. Raises UsageError."""
     if not isinstance(payload, dict):
-        msg = f"a job is a JSON object such as {_EXAMPLE}, not {_kind(payload)}"
+        msg = f"a job is a JSON object such as {_EXAMPLE}, not {_json_type(payload)}"
         raise UsageError(msg)
     for name in payload:
-        _known(name)
+        _must_be_known(name)
     if payload.get("command") is None:
         msg = f"a job needs a command: {_EXAMPLE}"
         raise UsageError(msg)
@@ -63,11 +63,11 @@ def new_job(payload: object) -> NewJob:
     columns = {_COLUMNS.get(name, name): values[name] for name in values.keys() - options.keys()}
     return NewJob(
         **columns,  # type: ignore[arg-type]  # each was checked by its field
-        options=_stored(options),
+        options=_encode_options(options),
     )
 
 
-def _stored(options: dict[str, object]) -> str:
+def _encode_options(options: dict[str, object]) -> str:
     if not options:
         return "{}"
     import json  # 1.5 ms of queuectl's start, and most jobs have no options
@@ -94,24 +94,25 @@ def _frozen(value: Any) -> Any:  # noqa: ANN401 - each option has its own type
     return tuple(value) if isinstance(value, list) else value
 
 
-def _known(name: str) -> None:
+def _must_be_known(name: str) -> None:
     if name in FIELDS:
         return
     if name in READ_ONLY:
         msg = f"{shorten(name)} cannot be set"
     else:
-        msg = f"unknown field {shorten(name)}{did_you_mean(name, FIELDS)}"
+        hint = did_you_mean(name, FIELDS) or f"; the fields are {', '.join(FIELDS)}"
+        msg = f"unknown field {shorten(name)}{hint}"
     raise UsageError(msg)
 
 
-def _kind(value: object) -> str:
+def _json_type(value: object) -> str:
     names = {dict: "an object", list: "an array", str: "text", bool: "true or false"}
     if value is None:
         return "null"
     return names.get(type(value), "a number")
 
 
-def _wrong(name: str, takes: str, value: object) -> UsageError:
+def _refusal(name: str, takes: str, value: object) -> UsageError:
     import json
 
     try:
@@ -125,7 +126,7 @@ def _wrong(name: str, takes: str, value: object) -> UsageError:
 
 def _command(name: str, value: object) -> str:
     if not isinstance(value, str):
-        raise _wrong(name, "text", value)
+        raise _refusal(name, "text", value)
     if not value.strip():
         msg = "the command is empty"
         raise UsageError(msg)
@@ -152,9 +153,9 @@ def word(name: str, value: object) -> str:
     """Returns an id or the name of a queue: 1 to 64 printable characters, no space, no slash."""
     takes = f"1 to {MAX_ID} printable characters without spaces or slashes"
     if not isinstance(value, str) or not 1 <= len(value) <= MAX_ID:
-        raise _wrong(name, takes, value)
+        raise _refusal(name, takes, value)
     if "/" in value or " " in value or not value.isprintable():
-        raise _wrong(name, takes, value)
+        raise _refusal(name, takes, value)
     if value.startswith("-"):
         msg = f"{name} must not begin with a dash: {value!r}"
         raise UsageError(msg)
@@ -165,7 +166,7 @@ def word(name: str, value: object) -> str:
 def _whole(minimum: int, maximum: int) -> Callable[[str, object], int]:
     def check(name: str, value: object) -> int:
         if type(value) is not int or not minimum <= value <= maximum:
-            raise _wrong(name, f"a whole number from {minimum} to {maximum}", value)
+            raise _refusal(name, f"a whole number from {minimum} to {maximum}", value)
         return value
 
     return check
@@ -175,7 +176,7 @@ def _number(minimum: float, maximum: float, unit: str = "") -> Callable[[str, ob
     def check(name: str, value: object) -> float:
         good = isinstance(value, int | float) and not isinstance(value, bool)
         if not good or not minimum <= value <= maximum:  # type: ignore[operator]
-            raise _wrong(name, f"a number{unit} from {minimum:.12g} to {maximum:.12g}", value)
+            raise _refusal(name, f"a number{unit} from {minimum:.12g} to {maximum:.12g}", value)
         return float(value)  # type: ignore[arg-type]
 
     return check
@@ -186,7 +187,7 @@ def _seconds(maximum: float) -> Callable[[str, object], float]:
 
     def check(name: str, value: object) -> float:
         return number(
-            name, _named(name, parse_duration, value) if isinstance(value, str) else value
+            name, _parse_field(name, parse_duration, value) if isinstance(value, str) else value
         )
 
     return check
@@ -197,10 +198,10 @@ def _delay(name: str, value: object) -> int:
 
 
 def _when(name: str, value: object) -> int:
-    return _named(name, parse_when, value)
+    return _parse_field(name, parse_when, value)
 
 
-def _named(name: str, parse: Callable[[Given], Parsed], value: Given) -> Parsed:
+def _parse_field(name: str, parse: Callable[[Given], Parsed], value: Given) -> Parsed:
     """Returns the result of `parse`; the message of its UsageError begins with the field."""
     try:
         return parse(value)
@@ -211,30 +212,30 @@ def _named(name: str, parse: Callable[[Given], Parsed], value: Given) -> Parsed:
 
 def _flag(name: str, value: object) -> bool:
     if not isinstance(value, bool):
-        raise _wrong(name, "true or false", value)
+        raise _refusal(name, "true or false", value)
     return value
 
 
 def _exit_codes(name: str, value: object) -> list[int]:
     takes = "a list of exit codes from 1 to 255"
     if not isinstance(value, list):
-        raise _wrong(name, takes, value)
+        raise _refusal(name, takes, value)
     for code in value:
         if type(code) is not int or not 1 <= code <= 255:
-            raise _wrong(name, takes, value)
+            raise _refusal(name, takes, value)
     return sorted(set(value))
 
 
 def _env(name: str, value: object) -> dict[str, str]:
     if not isinstance(value, dict):
-        raise _wrong(name, "an object of names and texts", value)
+        raise _refusal(name, "an object of names and texts", value)
     size = 0
     for key, text in value.items():
         if not key or "=" in key or "\0" in key:
-            raise _wrong(name, "names without '=' or NUL", key)
+            raise _refusal(name, "names without '=' or NUL", key)
         one = f"{name}.{shorten(key)}"
         if not isinstance(text, str) or "\0" in text:
-            raise _wrong(one, "text without NUL", text)
+            raise _refusal(one, "text without NUL", text)
         if key.startswith("QUEUED_"):
             msg = f"{name}: {shorten(key)} cannot be set; names with QUEUED_ are reserved"
             raise UsageError(msg)
@@ -247,22 +248,22 @@ def _env(name: str, value: object) -> dict[str, str]:
 
 def _directory(name: str, value: object) -> str:
     if not isinstance(value, str) or not value.startswith("/") or "\0" in value:
-        raise _wrong(name, "an absolute path", value)
+        raise _refusal(name, "an absolute path", value)
     if len(_encoded(name, value)) > 4095:
-        raise _wrong(name, "a path of at most 4095 bytes", value)
+        raise _refusal(name, "a path of at most 4095 bytes", value)
     return value
 
 
 def _umask(name: str, value: object) -> str:
     good = isinstance(value, str) and 1 <= len(value) <= 4 and all(c in "01234567" for c in value)
     if not good or int(str(value), 8) > 0o777:
-        raise _wrong(name, 'an octal number such as "022"', value)
+        raise _refusal(name, 'an octal number such as "022"', value)
     return str(value)
 
 
 def _limits(name: str, value: object) -> dict[str, int]:
     if not isinstance(value, dict):
-        raise _wrong(name, 'an object such as {"memory": "512M", "cpu": 60}', value)
+        raise _refusal(name, 'an object such as {"memory": "512M", "cpu": 60}', value)
     for key in value:
         if key not in LIMITS:
             msg = f"{name}: unknown limit {shorten(key)}{did_you_mean(key, LIMITS)}"
@@ -278,7 +279,7 @@ def _memory(name: str, value: object) -> int:
     if isinstance(value, str) and _SIZE.fullmatch(value):
         value = int(value[:-1]) * _SIZES[value[-1].upper()]
     if type(value) is not int or not 1 << 20 <= value <= 1 << 50:
-        raise _wrong(name, 'bytes, or text such as "512M", from 1M to 1024T', value)
+        raise _refusal(name, 'bytes, or text such as "512M", from 1M to 1024T', value)
     return value
 
 

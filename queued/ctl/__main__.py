@@ -214,7 +214,8 @@ def _options(rest: list[str]) -> list[str]:
 
 def _help(words: list[str]) -> int:
     """Prints the usage text of a command, of a group of commands, or of the program."""
-    named = _without_alias([word for word in words if not word.startswith("-")])
+    named = [word for word in words if not word.startswith("-") and word != "help"]
+    named = _without_alias(named)
     exact = [" ".join(named[:n]) for n in (2, 1) if " ".join(named[:n]) in COMMANDS]
     group = [words for words in COMMANDS if named and words.startswith(f"{named[0]} ")]
     if named and not exact and not group:

@@ -29,8 +29,6 @@ Usage: queuectl config list [options]
 
 Lists every setting with its value and its source: flag, environment, stored (by
 `config set`), file or default. The first source that gives the setting is used.
-
-Options:
 """
     + COMMON
     + """
@@ -45,7 +43,7 @@ CONFIG_COLUMNS = (Column("KEY", 22), Column("SOURCE", 11), Column("VALUE", 0))
 
 def list_(context: Context, arguments: Arguments) -> int:  # noqa: ARG001  all commands have the same parameters
     """Prints all settings."""
-    sources = _sources(context)
+    sources = _effective_sources(context)
     if context.json:
         print_json({key: _record(source) for key, source in sources.items()})
         return Exit.DONE
@@ -71,8 +69,6 @@ GET = (
 Usage: queuectl config get [options] KEY
 
 Prints the value of one setting that applies to queuectl with this environment.
-
-Options:
 """
     + COMMON
     + """
@@ -86,7 +82,7 @@ Examples:
 def get(context: Context, arguments: Arguments) -> int:
     """Prints one setting."""
     key = _key(arguments)
-    source = _sources(context)[key]
+    source = _effective_sources(context)[key]
     if context.json:
         print_json({"key": key, **_record(source)})
     else:
@@ -94,7 +90,7 @@ def get(context: Context, arguments: Arguments) -> int:
     return Exit.DONE
 
 
-def _sources(context: Context) -> dict[str, Source]:
+def _effective_sources(context: Context) -> dict[str, Source]:
     sources = context.sources()
     path = sources["db_path"]._replace(value=context.database)
     return {**sources, "db_path": path}
@@ -116,8 +112,6 @@ Usage: queuectl config set [options] [--] KEY [--] VALUE
 
 Stores a setting in the database; running services apply it at once. A duration
 is in seconds, or text such as 500ms, 1h30m, "5 min" or 1w.
-
-Options:
 """
     + COMMON
     + """
@@ -130,7 +124,7 @@ Examples:
 
 def set_(context: Context, arguments: Arguments) -> int:
     """Stores a setting. If the value is not valid, raises UsageError and stores nothing."""
-    key = _stored_key(context, arguments)
+    key = _storable_key(context, arguments)
     text = arguments.text("VALUE") or ""
     value = settings.parse(key, text)
     context.store.config_set(key, _value_text(value), now_ms=now_ms())
@@ -150,8 +144,6 @@ Usage: queuectl config unset [options] KEY
 
 Deletes a setting that `config set` stored, so that the conf file or the default
 applies again.
-
-Options:
 """
     + COMMON
     + """
@@ -166,7 +158,7 @@ Examples:
 
 def unset(context: Context, arguments: Arguments) -> int:
     """Deletes a stored setting. Returns Exit.NO if there was none."""
-    key = _stored_key(context, arguments)
+    key = _storable_key(context, arguments)
     done = context.store.config_unset(key)
     if context.json:
         print_json({"key": key, "unset": done})
@@ -181,7 +173,7 @@ def _key(arguments: Arguments) -> str:
     return settings.canonical(arguments.text("KEY") or "")
 
 
-def _stored_key(context: Context, arguments: Arguments) -> str:
+def _storable_key(context: Context, arguments: Arguments) -> str:
     key = _key(arguments)
     if not SETTINGS[key].stored:
         place = context.conf or SYSTEM_CONF

@@ -52,7 +52,7 @@ class Context:
         return paths.database_path(configured, self._environment)
 
     @property
-    def exists(self) -> bool:
+    def database_exists(self) -> bool:
         """Whether there is a file at the path of the database."""
         try:
             os.stat(self.database)
@@ -72,7 +72,7 @@ class Context:
         """The open database. Raises NotFoundError if it is missing and the command only reads."""
         from queued.store.sqlite.client_store import open_store
 
-        if not self._creates and not self.exists:
+        if not self._creates and not self.database_exists:
             msg = f"there is no database at {self.database}; the first enqueue creates it"
             raise NotFoundError(msg)
         store = open_store(self.database, self.busy_handler, may_read=not self._creates)
@@ -89,7 +89,7 @@ class Context:
 
     def sources(self) -> dict[str, settings.Source]:
         """Returns every setting with its source, which is not `stored` if there is no database."""
-        return self._resolve(self.store.config() if self._creates or self.exists else {})
+        return self._resolve(self.store.config() if self._creates or self.database_exists else {})
 
     def _resolve(self, stored: dict[str, str]) -> dict[str, settings.Source]:
         flag = self._database_flag
@@ -131,7 +131,7 @@ class Context:
             return self.store.find(name)
         except NotFoundError:
             recent = _RECENT.fullmatch(name) if name.startswith("@") else None
-            if recent is None or not self.exists:
+            if recent is None or not self.database_exists:
                 raise
             return self._find_recent(name, int(recent[1] or 1))
 

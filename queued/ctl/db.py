@@ -103,8 +103,6 @@ Usage: queuectl db restore [options] [--] FILE
 
 Replaces the database by the backup FILE, after a check of FILE. Stop all
 services first. The replaced database is kept; its path is printed.
-
-Options:
 """
     + COMMON
     + """
@@ -139,8 +137,6 @@ Usage: queuectl db vacuum [options]
 
 Returns the space of deleted jobs to the disk. This needs free space of the size
 of the database. Services may run: their jobs go on, and their writes wait.
-
-Options:
 """
     + COMMON
     + """
@@ -170,8 +166,6 @@ Usage: queuectl db stats [options]
 
 Prints the sizes of the database and its parts, and counts all rows (slow if the
 database is large).
-
-Options:
 """
     + COMMON
     + """

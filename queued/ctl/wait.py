@@ -44,8 +44,8 @@ Examples:
 def wait(context: Context, arguments: Arguments) -> int:
     """Waits for the end of all named jobs and returns an exit code that represents it."""
     timeout_s = arguments.seconds("--timeout")
-    rows = context.find(arguments.texts("JOBS"))
-    jobs = await_end(context, rows, math.inf if timeout_s is None else timeout_s)
+    seqs = context.find(arguments.texts("JOBS"))
+    jobs = await_end(context, seqs, math.inf if timeout_s is None else timeout_s)
     if len(jobs) == 1:
         code = exit_code_of(context.store, jobs[0])
     else:
@@ -58,29 +58,29 @@ def wait(context: Context, arguments: Arguments) -> int:
     return code
 
 
-def await_end(context: Context, rows: Sequence[int], timeout_s: float = math.inf) -> list[Job]:
-    """Waits until all jobs have ended and returns them. Raises WaitTimeoutError."""
+def await_end(context: Context, seqs: Sequence[int], timeout_s: float = math.inf) -> list[Job]:
+    """Waits until the jobs of these rows have ended; returns them. Raises WaitTimeoutError."""
     deadline_s = monotonic_s() + timeout_s
     warning = ServiceWarning(context)
-    progress = _Progress(len(rows))
+    counter = _EndedCounter(len(seqs))
     ended: dict[int, Job] = {}
     with closing(Watch(context.store, context.database)) as watch:
         while True:
-            ended |= _newly_ended(context.store, [seq for seq in rows if seq not in ended])
-            progress.show(len(ended))
-            if len(ended) == len(rows):
-                return [ended[seq] for seq in rows]
+            ended |= _newly_ended(context.store, [seq for seq in seqs if seq not in ended])
+            counter.show(len(ended))
+            if len(ended) == len(seqs):
+                return [ended[seq] for seq in seqs]
             if monotonic_s() >= deadline_s:
-                left = len(rows) - len(ended)
+                left = len(seqs) - len(ended)
                 timed_out = f"timed out after {short_duration(timeout_s)}"
-                msg = f"{timed_out}: {left} of {len(rows)} jobs not finished"
+                msg = f"{timed_out}: {left} of {len(seqs)} jobs not finished"
                 raise WaitTimeoutError(msg)
             watch.wait(min(deadline_s - monotonic_s(), warning.remaining_s()))
             warning.check()
 
 
-def _newly_ended(store: "Store", rows: Iterable[int]) -> dict[int, Job]:
-    return {job.seq: job for job in map(store.show, rows) if job.state in FINAL}
+def _newly_ended(store: "Store", seqs: Iterable[int]) -> dict[int, Job]:
+    return {job.seq: job for job in map(store.show, seqs) if job.state in FINAL}
 
 
 def exit_code_of(store: "Store", job: Job) -> int:
@@ -99,9 +99,9 @@ def _signal_code(name: str) -> int:
     """Returns 128 plus the number of a signal, as shells do."""
     import signal
 
-    base, _, above = name.partition("+")  # a real-time signal has a name such as SIGRTMIN+3
+    base, _, offset = name.partition("+")  # a real-time signal has a name such as SIGRTMIN+3
     known = signal.Signals.__members__.get(base)
-    return Exit.NO if known is None else 128 + known + int(above or 0)
+    return Exit.NO if known is None else 128 + known + int(offset or 0)
 
 
 def _record(store: "Store", job: Job) -> dict[str, object]:
@@ -123,7 +123,7 @@ def end_text(job: Job) -> str:
     return escaped(f"{job.label}{why}")
 
 
-class _Progress:
+class _EndedCounter:
     """One line on a terminal, written again when the number changes."""
 
     def __init__(self, total: int) -> None:

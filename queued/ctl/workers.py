@@ -87,7 +87,7 @@ Examples:
 def stop(context: Context, arguments: Arguments) -> int:
     """Asks all live services to stop, and waits for their end."""
     timeout_s = arguments.seconds("--timeout")
-    instances = live_instances(context) if context.exists else []
+    instances = live_instances(context) if context.database_exists else []
     for instance in instances:
         context.store.stop(instance.id, now_ms=now_ms())
     waits = not arguments.flag("--no-wait")

@@ -3,6 +3,7 @@
 import ast
 import inspect
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -68,7 +69,7 @@ def test_one_word_in_five_places(words: str) -> None:
 
 def test_help_fits_a_screen(queuectl: QueuectlRunner) -> None:
     out = queuectl.ok("--help")
-    assert out == queuectl.ok("help") == queuectl.ok("-h") == TOP
+    assert out == queuectl.ok("help") == queuectl.ok("-h") == queuectl.ok("help", "help") == TOP
     assert len(out.splitlines()) < 24
     assert max(map(len, out.splitlines())) <= 80
     assert all(words.split()[-1] in out for words in COMMANDS)
@@ -166,12 +167,45 @@ def test_options_may_come_first(queuectl: QueuectlRunner) -> None:
 
 def test_a_full_disk_behind_stdout(queuectl: QueuectlRunner) -> None:
     queuectl.add("a")
-    for words in (["list"], ["show", "a"], ["status", "--json"], ["enqueue", '{"command":"x"}']):
+    for words in (["list"], ["show", "a"], ["status", "--json"]):
         with Path("/dev/full").open("wb") as full:
             process = queuectl.start(*words, stdout=full)
             _, err = process.communicate(timeout=10)
         assert process.returncode == 74
         assert err.decode() == "queuectl: cannot write the result: No space left on device\n"
+
+
+INTERRUPTED = """
+import sys
+from queued.ctl.__main__ import main
+from queued.store.sqlite import sql_loader
+from queued.store.sqlite.client_store import SqliteStore
+
+forever = "WITH RECURSIVE c (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c) SELECT count(*) FROM c"
+statements, plain = sql_loader.load(), SqliteStore.ended
+sql_loader.load = lambda: {**statements, "ended": forever, "ended_completed": forever}
+
+def ended(*words, **named):
+    print("begun", flush=True)
+    return plain(*words, **named)
+
+SqliteStore.ended = ended
+sys.exit(main(["purge"]))
+"""
+
+
+def test_ctrl_c_ends_a_statement_that_takes_long(queuectl: QueuectlRunner) -> None:
+    queuectl.add("a")
+    line = [sys.executable, "-c", INTERRUPTED]
+    with subprocess.Popen(line, env=queuectl.env(), stdout=-1, stderr=-1) as process:
+        assert process.stdout
+        assert process.stdout.readline() == b"begun\n"
+        process.send_signal(signal.SIGINT)
+        try:
+            out, err = process.communicate(timeout=10)
+        finally:
+            process.kill()
+    assert (process.returncode, out, err) == (130, b"", b"")
 
 
 def test_stdout_is_closed(queuectl: QueuectlRunner) -> None:

@@ -96,6 +96,8 @@ def test_fields_that_users_cannot_set_are_refused_by_name(name: str) -> None:
 
 
 def test_an_unknown_field_is_refused_and_the_nearest_named() -> None:
+    with pytest.raises(UsageError, match="^unknown field 'xyz'; the fields are id, command, "):
+        new_job({"xyz": 1})
     with pytest.raises(UsageError, match="^unknown field 'comand'; did you mean 'command'"):
         new_job({"comand": "true"})
 
