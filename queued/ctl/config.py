@@ -106,12 +106,15 @@ def _value_text(value: Value) -> str:
     return f"{value:.15g}" if isinstance(value, float) else str(value)
 
 
+_OF_RUNS = frozenset({"default_timeout", "kill_grace", "output_limit", "environment"})
+
 SET = (
     """\
 Usage: queuectl config set [options] [--] KEY [--] VALUE
 
-Stores a setting in the database; running services apply it at once. A duration
-is in seconds, or text such as 500ms, 1h30m, "5 min" or 1w.
+Stores a setting in the database. Running services apply it at once, and jobs
+that are enqueued later get the new default_max_retries. A duration is in
+seconds, or text such as 500ms, 1h30m, "5 min" or 1w.
 """
     + COMMON
     + """
@@ -135,7 +138,25 @@ def set_(context: Context, arguments: Arguments) -> int:
     variable = settings.variable(key, dict(os.environ))
     if variable:
         print_err(f"queuectl: {variable} is set in this environment and overrides it here")
+    _report_effect(context, key)
     return Exit.DONE
+
+
+def _report_effect(context: Context, key: str) -> None:
+    """Says when the new value of a setting is applied, and by which services."""
+    from queued.ctl.live_services import live_instances, warn_without_service
+
+    if key == "default_max_retries":
+        return  # no service applies it, but each enqueue
+    count = len(live_instances(context))
+    if count == 0:
+        warn_without_service(context)
+        return
+    services = "the running service applies" if count == 1 else f"{count} running services apply"
+    when = "to runs that start from now on" if key in _OF_RUNS else "now"
+    flag = "--workers or " if key == "workers" else ""
+    started = f"unless started with {flag}QUEUECTL_{key.upper()}"
+    print_err(f"queuectl: {services} it {when}, {started}")
 
 
 UNSET = (

@@ -176,3 +176,13 @@ def test_a_lock_file_that_cannot_be_opened_is_named(
     assert ("alive: pid 4711" in out, "dead: pid 4711" in out) == (True, True)
     told = f"queuectl: cannot tell whether dead (pid 4711) lives: {path}: Permission denied"
     assert err == f"{told}\n"
+
+
+@pytest.mark.usefixtures("service")
+def test_config_set_says_when_a_running_service_applies_it(queuectl: Program) -> None:
+    done = queuectl("config", "set", "workers", "3")
+    told = "queuectl: the running service applies it now, "
+    assert done.err == f"{told}unless started with --workers or QUEUECTL_WORKERS\n"
+    done = queuectl("config", "set", "kill-grace", "1 min")
+    assert "applies it to runs that start from now on, unless" in done.err
+    assert queuectl("config", "set", "max-retries", "5").err == ""
