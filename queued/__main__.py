@@ -4,6 +4,7 @@ The database is opened and closed again here, before the first fork. A service t
 prints one line and changes nothing.
 """
 
+import json
 import os
 import socket
 import sys
@@ -213,6 +214,7 @@ def _serve(database: str, origin: SettingsOrigin, settings: Settings, notify: Sd
         version=__version__,
         started_ms=times.now_ms(),
         stop_requested_ms=None,
+        overrides=json.dumps(origin.overrides()),
     )
     lock_path = instance_lock.path_of(database, name)
     lock = instance_lock.create_locked(lock_path)  # never closed, so that children inherit it

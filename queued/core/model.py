@@ -211,7 +211,10 @@ class JobFilter(NamedTuple):
 
 
 class Instance(NamedTuple):
-    """A running service: one supervisor and its children."""
+    """A running service: one supervisor and its children.
+
+    `overrides` is a JSON object: for each setting that was given by a flag or a variable, its name.
+    """
 
     id: str
     host: str
@@ -219,6 +222,7 @@ class Instance(NamedTuple):
     version: str
     started_ms: int
     stop_requested_ms: int | None
+    overrides: str = "{}"
 
 
 class WorkerStatus(NamedTuple):

@@ -143,20 +143,22 @@ def set_(context: Context, arguments: Arguments) -> int:
 
 
 def _report_effect(context: Context, key: str) -> None:
-    """Says when the new value of a setting is applied, and by which services."""
+    """Says which services apply the new value of a setting, and when."""
+    import json
+
     from queued.ctl.live_services import live_instances, warn_without_service
 
     if key == "default_max_retries":
         return  # no service applies it, but each enqueue
-    count = len(live_instances(context))
-    if count == 0:
+    instances = live_instances(context)
+    for instance in instances:
+        overriding = json.loads(instance.overrides).get(key)
+        effect = "applies it " + ("to runs that start from now on" if key in _OF_RUNS else "now")
+        if overriding:
+            effect = f"does not apply it: it was started with {overriding}"
+        print_err(f"queuectl: the service with pid {instance.pid} {effect}")
+    if not instances:
         warn_without_service(context)
-        return
-    services = "the running service applies" if count == 1 else f"{count} running services apply"
-    when = "to runs that start from now on" if key in _OF_RUNS else "now"
-    flag = "--workers or " if key == "workers" else ""
-    started = f"unless started with {flag}QUEUECTL_{key.upper()}"
-    print_err(f"queuectl: {services} it {when}, {started}")
 
 
 UNSET = (

@@ -70,7 +70,7 @@ class Context:
     @cached_property
     def store(self) -> "Store":
         """The open database. Raises NotFoundError if it is missing and the command only reads."""
-        from queued.store.sqlite.client_store import open_store
+        from queued.store.sqlite.open_store import open_store
 
         if not self._creates and not self.database_exists:
             msg = f"there is no database at {self.database}; the first enqueue creates it"

@@ -22,7 +22,7 @@ class Service:
         self.name = name
         path = instance_lock.path_of(str(queuectl.database), name)
         self._descriptor = instance_lock.create_locked(path)
-        instance = Instance(name, "host", 4711, "0.1.0", now_ms(), None)
+        instance = Instance(name, "host", 4711, "0.1.0", now_ms(), None, '{"workers": "--workers"}')
         with queuectl.ledger.transaction():
             queuectl.ledger.register(instance, now_ms=now_ms())
             queuectl.ledger.worker_started(name, 1, 5001, now_ms=now_ms())
@@ -180,9 +180,11 @@ def test_a_lock_file_that_cannot_be_opened_is_named(
 
 @pytest.mark.usefixtures("service")
 def test_config_set_says_when_a_running_service_applies_it(queuectl: Program) -> None:
-    done = queuectl("config", "set", "workers", "3")
-    told = "queuectl: the running service applies it now, "
-    assert done.err == f"{told}unless started with --workers or QUEUECTL_WORKERS\n"
+    told = "queuectl: the service with pid 4711"
+    done = queuectl("config", "set", "backoff-max", "1 min")
+    assert done.err == f"{told} applies it now\n"
     done = queuectl("config", "set", "kill-grace", "1 min")
-    assert "applies it to runs that start from now on, unless" in done.err
+    assert done.err == f"{told} applies it to runs that start from now on\n"
+    done = queuectl("config", "set", "workers", "3")
+    assert done.err == f"{told} does not apply it: it was started with --workers\n"
     assert queuectl("config", "set", "max-retries", "5").err == ""

@@ -20,6 +20,12 @@ def live(
     return LiveSettings(origin, inherited, stored, _LOG)
 
 
+def test_flags_and_variables_override_what_can_be_stored() -> None:
+    environment = {"QUEUECTL_KILL_GRACE": "5", "QUEUECTL_WORKERS": "3", "QUEUECTL_DB": "/q.db"}
+    origin = SettingsOrigin({"workers": 2, "log_level": "debug"}, environment, None, {})
+    assert origin.overrides() == {"workers": "--workers", "kill_grace": "QUEUECTL_KILL_GRACE"}
+
+
 def test_a_stored_row_is_applied() -> None:
     found = live({"workers": "8"})
     assert found.settings.workers == 8

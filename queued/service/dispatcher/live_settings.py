@@ -24,6 +24,12 @@ class SettingsOrigin(NamedTuple):
         )
         return rules.settings_of(sources)
 
+    def overrides(self) -> dict[str, str]:
+        """Returns, by setting, the flag or variable that overrides what `config set` stores."""
+        found = {key: rules.variable(key, self.environment) for key in SETTINGS}
+        found |= {key: f"--{key.replace('_', '-')}" for key in self.flags}
+        return {key: name for key, name in found.items() if name and SETTINGS[key].stored}
+
     def database(self) -> str:
         """Returns the path of the database."""
         return paths.database_path(self.resolve({}).db_path, self.environment, serving=True)

@@ -1,20 +1,12 @@
 """The verbs of queuectl over SQLite."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
 from typing import NamedTuple
 
 import apsw
 
 from queued.core import ids
-from queued.core.errors import (
-    ConflictError,
-    DeniedError,
-    NotFoundError,
-    QueuedError,
-    StorageError,
-    UsageError,
-)
+from queued.core.errors import ConflictError, NotFoundError, UsageError
 from queued.core.model import (
     Attempt,
     Chunk,
@@ -46,20 +38,6 @@ class DuplicateJobError(ConflictError):
     def __init__(self, name: str, index: int) -> None:
         super().__init__(f"a job with the id {name!r} exists already; choose another")
         self.index = index
-
-
-def open_store(path: str, busy_handler: BusyHandler, *, may_read: bool) -> "SqliteStore":
-    """Returns the open store; if it cannot be written and `may_read`, one that only reads.
-
-    Raises the error of opening it for writing if it cannot be read either.
-    """
-    try:
-        return SqliteStore(path, busy_handler)
-    except (DeniedError, StorageError):
-        for access in (Access.READ, Access.SNAPSHOT) if may_read else ():
-            with suppress(QueuedError):
-                return SqliteStore(path, busy_handler, access)
-        raise
 
 
 class SqliteStore:

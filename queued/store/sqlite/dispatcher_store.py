@@ -34,6 +34,7 @@ class SqliteLedger:
             pid=instance.pid,
             version=instance.version,
             now=now_ms,
+            overrides=instance.overrides,
         )
         self._database.run("workers_gone", instance=instance.id)
 

@@ -286,16 +286,16 @@ ON CONFLICT DO UPDATE SET value = :value, updated_at = :now;
 DELETE FROM settings WHERE key = :key RETURNING key;
 
 -- register --
-INSERT INTO instances (id, host, pid, version, started_at)
-VALUES (:id, :host, :pid, :version, :now)
+INSERT INTO instances (id, host, pid, version, started_at, overrides)
+VALUES (:id, :host, :pid, :version, :now, :overrides)
 ON CONFLICT DO NOTHING;
 
 -- instances --
-SELECT id, host, pid, version, started_at, stop_requested_at
+SELECT id, host, pid, version, started_at, stop_requested_at, overrides
 FROM instances ORDER BY started_at, id;
 
 -- instance --
-SELECT id, host, pid, version, started_at, stop_requested_at
+SELECT id, host, pid, version, started_at, stop_requested_at, overrides
 FROM instances WHERE id = :id;
 
 -- unregistered_instances --
