@@ -236,7 +236,8 @@ def expected(key: str) -> str:
         return "text"
     noun = "a whole number" if setting.kind is int else "a number"
     unit = {"s": " of seconds", "": ""}.get(setting.unit, f" of {setting.unit}")
-    return f"{noun}{unit} from {setting.minimum:.12g} to {setting.maximum:.12g}"
+    text = ', or text such as "1h30m",' if setting.unit == "s" else ""
+    return f"{noun}{unit}{text} from {setting.minimum:.12g} to {setting.maximum:.12g}"
 
 
 def resolve(
@@ -293,7 +294,8 @@ def check_file(table: dict[str, object], path: str) -> dict[str, Value]:
             msg = f"{path}: {name} is given twice, once as {shorten(key)}"
             raise ConfigError(msg)
         try:
-            known[name] = check(name, value)
+            text = isinstance(value, str) and SETTINGS[name].unit == "s"
+            known[name] = parse(name, str(value)) if text else check(name, value)
         except UsageError as error:
             msg = f"{path}: {error}"
             raise ConfigError(msg) from None

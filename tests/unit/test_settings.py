@@ -162,6 +162,13 @@ def test_a_bad_value_in_a_conf_file_is_refused_with_the_name_of_the_file(value: 
         settings.check_file({"workers": value}, "x.conf")
 
 
+def test_a_duration_in_a_conf_file_may_be_text() -> None:
+    assert settings.check_file({"kill_grace": "1h30m"}, "x.conf") == {"kill_grace": 5400}
+    told = r"^x\.conf: kill_grace takes a number of seconds, or text such as .*, not 'soon'"
+    with pytest.raises(ConfigError, match=told):
+        settings.check_file({"kill_grace": "soon"}, "x.conf")
+
+
 def test_a_database_in_a_conf_file_does_not_depend_on_the_working_directory() -> None:
     for good in ("", "/a/q.db", "~/q.db"):
         assert settings.check_file({"db_path": good}, "x.conf") == {"db_path": good}
