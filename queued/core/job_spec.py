@@ -101,7 +101,7 @@ def _must_be_known(name: str) -> None:
         msg = f"{shorten(name)} cannot be set"
     else:
         hint = did_you_mean(name, FIELDS) or f"; the fields are {', '.join(FIELDS)}"
-        msg = f"unknown field {shorten(name)}{hint}"
+        msg = f"unknown field {shorten(name, 30)}{hint}"
     raise UsageError(msg)
 
 
