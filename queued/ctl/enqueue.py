@@ -139,8 +139,9 @@ def _store(
 
 def _note_past(jobs: Sequence[NewJob]) -> None:
     """Says that jobs do not wait, because their time was more than a minute ago."""
-    past = [job.run_at_ms for job in jobs if job.run_at_ms is not None]
-    past = [run_at_ms for run_at_ms in past if run_at_ms < now_ms() - 60_000]
+    before_ms = now_ms() - 60_000
+    times_ms = [job.run_at_ms for job in jobs if job.run_at_ms is not None]
+    past = [time_ms for time_ms in times_ms if time_ms < before_ms]
     if past:
         which = "" if len(jobs) == 1 else f" of {len(past)} jobs"
         since = f"{'' if len(past) == 1 else 'since '}{iso(min(past))}"
