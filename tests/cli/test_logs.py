@@ -181,7 +181,7 @@ def test_follow_after_the_last_lines_prints_what_is_new(
     assert (out, err) == (b"two\n" * int(count) + b"three\nfour\n", b"")
 
 
-def test_control_characters_are_escaped_on_a_terminal_only(queuectl: Program) -> None:
+def test_control_characters_are_escaped_on_a_terminal_only(queuectl: QueuectlRunner) -> None:
     queuectl.add("a")
     claim = queuectl.claim()
     queuectl.prints(claim, b"\x1b[2J\tbell\x07 \xff \xc3")
@@ -194,7 +194,7 @@ def test_control_characters_are_escaped_on_a_terminal_only(queuectl: Program) ->
     assert process.communicate(timeout=10)[0] == raw + b"\n"
 
 
-def _on_terminal(queuectl: Program, *words: str) -> bytes:
+def _on_terminal(queuectl: QueuectlRunner, *words: str) -> bytes:
     """What a command writes to a terminal; it must fit into the buffer of the terminal."""
     ours, theirs = os.openpty()
     try:

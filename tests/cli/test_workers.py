@@ -179,7 +179,7 @@ def test_a_lock_file_that_cannot_be_opened_is_named(
 
 
 @pytest.mark.usefixtures("service")
-def test_config_set_says_when_a_running_service_applies_it(queuectl: Program) -> None:
+def test_config_set_says_when_a_running_service_applies_it(queuectl: QueuectlRunner) -> None:
     told = "queuectl: the service with pid 4711"
     done = queuectl("config", "set", "backoff-max", "1 min")
     assert done.err == f"{told} applies it now\n"
