@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 from queued.core.errors import UsageError
 from queued.core.job_options import NO_OPTIONS, JobOptions
 from queued.core.model import NewJob
+from queued.core.settings import MAX_HOOK_BYTES
 from queued.core.suggestions import did_you_mean, shorten
 from queued.core.times import parse_duration, parse_when
 
@@ -63,11 +64,12 @@ def new_job(payload: object) -> NewJob:
     columns = {_COLUMNS.get(name, name): values[name] for name in values.keys() - options.keys()}
     return NewJob(
         **columns,  # type: ignore[arg-type]  # each was checked by its field
-        options=_encode_options(options),
+        options=options_text(options),
     )
 
 
-def _encode_options(options: dict[str, object]) -> str:
+def options_text(options: dict[str, object]) -> str:
+    """Returns checked options as they are stored."""
     if not options:
         return "{}"
     import json  # 1.5 ms of queuectl's start, and most jobs have no options
@@ -125,17 +127,25 @@ def _refusal(name: str, takes: str, value: object) -> UsageError:
 
 
 def _command(name: str, value: object) -> str:
-    if not isinstance(value, str):
-        raise _refusal(name, "text", value)
-    if not value.strip():
+    if isinstance(value, str) and not value.strip():
         msg = "the command is empty"
         raise UsageError(msg)
+    return _line_for_sh(name, value, "the command", MAX_COMMAND_BYTES)
+
+
+def _hook(name: str, value: object) -> str:
+    return _line_for_sh(name, value, name, MAX_HOOK_BYTES)
+
+
+def _line_for_sh(name: str, value: object, noun: str, most_bytes: int) -> str:
+    if not isinstance(value, str):
+        raise _refusal(name, "text", value)
     if "\0" in value:
-        msg = "the command contains a NUL character"
+        msg = f"{noun} contains a NUL character"
         raise UsageError(msg)
     size = len(_encoded(name, value))
-    if size > MAX_COMMAND_BYTES:
-        msg = f"the command has {size} bytes, more than {MAX_COMMAND_BYTES}; put it into a script"
+    if size > most_bytes:
+        msg = f"{noun} has {size} bytes, more than {most_bytes}; put it into a script"
         raise UsageError(msg)
     return value
 
@@ -236,7 +246,7 @@ def _env(name: str, value: object) -> dict[str, str]:
         one = f"{name}.{shorten(key)}"
         if not isinstance(text, str) or "\0" in text:
             raise _refusal(one, "text without NUL", text)
-        if key.startswith("QUEUED_"):
+        if key.startswith("QUEUED_") and not key.startswith("QUEUED_PARENT_"):
             msg = f"{name}: {shorten(key)} cannot be set; names with QUEUED_ are reserved"
             raise UsageError(msg)
         size += len(_encoded(name, key)) + len(_encoded(one, text)) + 2
@@ -307,6 +317,8 @@ FIELDS = {
         Field("kill_grace", _seconds(86_400), "from TERM to KILL"),
         Field("no_retry_on", _exit_codes, "exit codes that make the job dead at once"),
         Field("defer_on", _exit_codes, "exit codes that do not count as failed"),
+        Field("on_dead", _hook, "a command to enqueue if the job becomes dead (empty: none)"),
+        Field("on_completed", _hook, "a command to enqueue if the job completes (empty: none)"),
         Field("leave_children", _flag, "processes that outlive the command stay alive"),
         Field("split", _flag, "stdout and stderr are kept apart"),
         Field("output_limit", _whole(0, 1_073_741_824), "bytes of each stream that are kept"),

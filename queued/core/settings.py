@@ -28,6 +28,8 @@ class Settings(NamedTuple):
     retention_completed: float = 2_592_000.0
     retention_dead: float = 0.0
     retention_cancelled: float = 2_592_000.0
+    on_dead: str = ""
+    on_completed: str = ""
     environment: str = "inherit"
     worker_poll_interval: float = 1.0
     db_path: str = ""
@@ -50,6 +52,7 @@ class Setting(NamedTuple):
 
 
 _YEAR_S = 31_536_000
+MAX_HOOK_BYTES = 8_192  # so that a job with two hooks fits into one message to a worker
 
 SETTINGS = {
     setting.key: setting
@@ -116,6 +119,18 @@ SETTINGS = {
             0,
             100 * _YEAR_S,
             "s",
+        ),
+        Setting(
+            "on_dead",
+            str,
+            "a command to enqueue as a job when a job becomes dead (empty: none)",
+            maximum=MAX_HOOK_BYTES,
+        ),
+        Setting(
+            "on_completed",
+            str,
+            "a command to enqueue as a job when a job completes (empty: none)",
+            maximum=MAX_HOOK_BYTES,
         ),
         Setting(
             "environment",
@@ -205,8 +220,7 @@ def check(key: str, value: object) -> Value:
     """Returns `value` if the setting `key` takes it. Raises UsageError with the allowed range."""
     setting = SETTINGS[key]
     if setting.kind is str:
-        good = isinstance(value, str) and (not setting.choices or value in setting.choices)
-        good = good and "\0" not in str(value)
+        good = isinstance(value, str) and _is_text_of(setting, value)
     elif setting.kind is bool:
         good = isinstance(value, bool)
     else:
@@ -221,6 +235,17 @@ def check(key: str, value: object) -> Value:
     return float(value) if setting.kind is float else value
 
 
+def _is_text_of(setting: Setting, text: str) -> bool:
+    if setting.choices and text not in setting.choices:
+        return False
+    try:
+        # A path may have any bytes, but the database stores text.
+        size = len(text.encode(errors="strict" if setting.stored else "surrogateescape"))
+    except UnicodeEncodeError:
+        return False
+    return size <= setting.maximum and "\0" not in text
+
+
 def _wrong(key: str, value: object) -> UsageError:
     return UsageError(f"{key} takes {expected(key)}, not {shorten(value)}")
 
@@ -233,7 +258,8 @@ def expected(key: str) -> str:
     if setting.kind is bool:
         return "true or false"
     if setting.kind is str:
-        return "text"
+        bound = f" of at most {setting.maximum:.12g} bytes"
+        return "text" + (bound if setting.maximum < math.inf else "")
     noun = "a whole number" if setting.kind is int else "a number"
     unit = {"s": " of seconds", "": ""}.get(setting.unit, f" of {setting.unit}")
     text = ', or text such as "1h30m",' if setting.unit == "s" else ""

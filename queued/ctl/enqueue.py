@@ -43,6 +43,11 @@ Retry options:
   --no-retry-on CODES  exit codes after which the job is dead at once: 2,64
   --defer-on CODES     exit codes that mean "not now" and do not count as failed
 
+Hook options:
+  --on-dead CMD        a command for sh to enqueue if the job becomes dead; ''
+                       switches the setting on_dead off for this job
+  --on-completed CMD   the same if the job completes
+
 Run options:
   --timeout T          the longest time that a run may take
   --kill-grace T       the time between TERM and KILL when a run is stopped
@@ -236,7 +241,7 @@ def _job_of_line(line: bytes, line_no: int) -> NewJob:
 def _store_lines(
     context: Context, jobs: Sequence[NewJob], line_numbers: Sequence[int], *, skip_existing: bool
 ) -> Sequence[str]:
-    from queued.store.sqlite.client_store import DuplicateJobError
+    from queued.store.sqlite.new_jobs import DuplicateJobError
 
     _show_progress(len(jobs), last=True)
     try:

@@ -8,7 +8,10 @@ from queued.core.errors import UsageError
 from queued.core.suggestions import shorten
 from queued.ctl.arguments import Arguments
 
-_TEXTS = ("id", "queue", "delay", "backoff_max", "timeout", "kill_grace", "umask")
+_TEXTS = (
+    *("id", "queue", "delay", "backoff_max", "timeout", "kill_grace", "umask"),
+    *("on_dead", "on_completed"),
+)
 _NUMBERS = ("priority", "max_retries", "backoff_base", "backoff_jitter", "output_limit", "nice")
 _CODES = ("no_retry_on", "defer_on")
 _FLAGS = ("leave_children", "split")

@@ -217,6 +217,10 @@ class Ledger(Protocol):
         """Records how claims ended; returns the new state of each job, None if not in force."""
         ...
 
+    def enqueue(self, jobs: Sequence[NewJob], *, max_retries: int, now_ms: int) -> None:
+        """Stores jobs in the transaction that ended others; see `Store.enqueue`."""
+        ...
+
     def interruptions(self, job: int) -> int:
         """Returns how many runs of the job were interrupted since one ended in another way."""
         ...

@@ -22,7 +22,7 @@ from queued.service.worker import execution
 from queued.service.worker.output_streams import OutputStreams
 from queued.store import instance_lock
 from queued.store.sqlite import connection, sql_loader, upgrade
-from queued.store.sqlite.client_store import SqliteStore
+from queued.store.sqlite.new_jobs import NewJobs
 from queued.store.sqlite.open_files import OpenFiles
 
 
@@ -161,15 +161,15 @@ def output_once(_argument: str) -> None:
 
 def printed_before_commit(_argument: str) -> None:
     """queuectl prints the id before the job is stored."""
-    plain = SqliteStore._insert
+    plain = NewJobs._insert
 
-    def insert(self: SqliteStore, job: NewJob, name: str, *rest: Any) -> bool:
+    def insert(self: NewJobs, job: NewJob, name: str, *rest: Any) -> bool:
         plain(self, job, name, *rest)
         os.write(1, f"{name}\n".encode())
         os.kill(os.getpid(), signal.SIGKILL)
         return True
 
-    _put(SqliteStore, "_insert", insert)
+    _put(NewJobs, "_insert", insert)
 
 
 def all_instances_are_dead(_argument: str) -> None:

@@ -9,7 +9,7 @@ from queued.core import ids
 from queued.core.errors import ConflictError, NotFoundError, QueuedError, UsageError
 from queued.core.job_options import JobOptions
 from queued.core.model import Instance, Job, JobFilter, Label, NewJob, State, Summary, WorkerStatus
-from queued.store.sqlite.client_store import DuplicateJobError
+from queued.store.sqlite.new_jobs import DuplicateJobError
 from tests.store.engine import FAILED, NOW, OK, Engine
 
 

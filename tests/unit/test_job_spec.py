@@ -12,6 +12,7 @@ from queued.core import job_spec
 from queued.core.errors import UsageError
 from queued.core.job_spec import FIELDS, LIMITS, MAX_COMMAND_BYTES, MAX_ENV_BYTES, new_job
 from queued.core.model import NewJob
+from queued.core.settings import MAX_HOOK_BYTES
 
 ODD = [math.nan, math.inf, -math.inf, 10**400, -(10**400), "\0", "\ud800", "\x1b[31m", "9" * 5000]
 JSON = st.recursive(
@@ -145,6 +146,9 @@ def test_words_that_are_refused(name: str, word: object) -> None:
         ("defer_on", [], []),
         ("leave_children", True, True),
         ("env", {"A": "1", "B": ""}, {"A": "1", "B": ""}),
+        ("env", {"QUEUED_PARENT_ID": "x"}, {"QUEUED_PARENT_ID": "x"}),  # to try a hook by hand
+        ("on_dead", "", ""),
+        ("on_completed", "mail me", "mail me"),
         ("cwd", "/tmp", "/tmp"),  # noqa: S108 - only named
         ("umask", "0022", "0022"),
         ("limits", {"memory": "512M", "cpu": 60}, {"memory": 1 << 29, "cpu": 60}),
@@ -165,6 +169,8 @@ def test_values_that_are_taken(field: str, value: object, kept: object) -> None:
         *(("leave_children", 1), ("split", "yes"), ("output_limit", -1), ("nice", 20)),
         *(("env", {"": "x"}), ("env", {"A=B": "x"}), ("env", {"A": 1}), ("env", {"A": "\0"})),
         *(("env", {"QUEUED_JOB_ID": "x"}), ("env", {"A": "x" * MAX_ENV_BYTES}), ("env", [])),
+        *(("on_dead", 1), ("on_dead", "\0"), ("on_dead", "\ud800")),
+        *(("on_completed", "x" * (MAX_HOOK_BYTES + 1)), ("on_completed", ["true"])),
         *(("cwd", "tmp"), ("cwd", "/a\0"), ("cwd", "/" + "x" * 4095), ("umask", "888")),
         *(("umask", "1777"), ("umask", 18), ("umask", ""), ("limits", {"ram": 1}), ("limits", 1)),
         *(("limits", {"memory": "1K"}), ("limits", {"memory": "M"}), ("limits", {"files": 2})),

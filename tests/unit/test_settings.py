@@ -73,6 +73,15 @@ def test_durations_may_have_a_unit_and_other_numbers_not() -> None:
         settings.parse("workers", "2.5")
 
 
+@pytest.mark.parametrize("text", ["\0", "\udcff", "x" * (settings.MAX_HOOK_BYTES + 1)])
+def test_a_hook_is_text_that_the_database_can_store(text: str) -> None:
+    assert settings.parse("on_dead", "mail me") == "mail me"
+    with pytest.raises(UsageError, match="^on_dead takes text of at most 8192 bytes, not '"):
+        settings.parse("on_dead", text)
+    with pytest.raises(ConfigError, match="^QUEUECTL_ON_DEAD: on_dead takes text"):
+        settings.resolve(flags={}, environment={"QUEUECTL_ON_DEAD": text}, stored={}, file={})
+
+
 @pytest.mark.parametrize(
     ("given", "key"),
     [

@@ -8,6 +8,7 @@ from collections.abc import Collection, Sequence
 from typing import NamedTuple, TypeVar
 
 from queued.core import times
+from queued.core.hooks import hook_command, hook_job
 from queued.core.model import Chunk, Claim, Ending, Key, Outcome, State
 from queued.core.settings import Settings
 from queued.core.settlement import Backoff, Verdict, describe, judge
@@ -233,8 +234,12 @@ class TurnRunner:
         return ending._replace(outcome=Outcome.LOST, error=error)
 
     def record(self, turn: Turn) -> None:
-        """Writes the ends of all settled claims; those that are no longer in force are stale."""
+        """Writes the ends of all settled claims, and enqueues the hooks of the jobs that ended.
+
+        Claims that are no longer in force are stale.
+        """
         settled, turn.settled = turn.settled, []
+        before = len(turn.finished)
         states = self._ledger.settle(settled, now_ms=turn.now_ms)
         for settlement, state in zip(settled, states, strict=True):
             claim = settlement.claim
@@ -247,6 +252,17 @@ class TurnRunner:
             turn.finished.append(RecordedRun(*settlement, state))
             if ack_due:
                 turn.pending_acks.setdefault(claim.worker, []).append(claim.key)
+        self._enqueue_hooks(turn, turn.finished[before:])
+
+    def _enqueue_hooks(self, turn: Turn, recorded: list[RecordedRun]) -> None:
+        hooks = [
+            hook_job(command, run.claim, run.ending, run.verdict)
+            for run in recorded
+            if (command := hook_command(run.claim, run.state, turn.settings))
+        ]
+        if hooks:
+            most = turn.settings.default_max_retries
+            self._ledger.enqueue(hooks, max_retries=most, now_ms=turn.now_ms)
 
     def _claim(self, turn: Turn, workers: list[int]) -> None:
         """Claims jobs for workers that have none, then prefetched jobs for quick workers."""

@@ -3,8 +3,6 @@
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-import apsw
-
 from queued.core import ids
 from queued.core.errors import ConflictError, NotFoundError, UsageError
 from queued.core.model import (
@@ -24,20 +22,13 @@ from queued.store.sqlite import upgrade
 from queued.store.sqlite.busy_handler import BusyHandler
 from queued.store.sqlite.connection import Access, Database, Row
 from queued.store.sqlite.error_names import damaged
+from queued.store.sqlite.new_jobs import NewJobs
 
 _PAGE = 500
 _OUTPUT_PAGE = 16
 _BATCH = 200
 _FIRST = -1
 _LAST = 2**63 - 1
-
-
-class DuplicateJobError(ConflictError):
-    """A job with this id exists. `index` is the place of the new job in the list given."""
-
-    def __init__(self, name: str, index: int) -> None:
-        super().__init__(f"a job with the id {name!r} exists already; choose another")
-        self.index = index
 
 
 class SqliteStore:
@@ -51,6 +42,7 @@ class SqliteStore:
     ) -> None:
         self._database = Database(path, busy_handler or BusyHandler(), upgrade.migrate, access)
         self._database.make_interruptible()
+        self._new_jobs = NewJobs(self._database)
         self.backup_path = self._database.backup_path  # made before an upgrade
 
     # Enqueueing
@@ -64,42 +56,10 @@ class SqliteStore:
         skip_existing: bool = False,
     ) -> Sequence[str]:
         """See `Store.enqueue`."""
-        jobs = list(jobs)
-        made = iter(ids.make(sum(job.id is None for job in jobs)))
-        added: list[str] = []
         with self._database.transaction():
-            for index, job in enumerate(jobs):
-                name = job.id or next(made)
-                while not self._insert(job, name, max_retries, now_ms):
-                    if job.id is None:
-                        (name,) = ids.make(1)
-                    elif skip_existing:
-                        break
-                    else:
-                        raise DuplicateJobError(job.id, index)
-                else:
-                    added.append(name)
-        return added
-
-    def _insert(self, job: NewJob, name: str, max_retries: int, now_ms: int) -> bool:
-        """Returns whether the job was inserted; False if another job has the id."""
-        try:
-            self._database.run(
-                "enqueue",
-                id=name,
-                queue=job.queue,
-                priority=job.priority,
-                command=job.command,
-                options=job.options,
-                next_run_at=now_ms + job.delay_ms if job.run_at_ms is None else job.run_at_ms,
-                max_retries=max_retries if job.max_retries is None else job.max_retries,
-                now=now_ms,
+            return self._new_jobs.insert(
+                list(jobs), max_retries=max_retries, now_ms=now_ms, skip_existing=skip_existing
             )
-        except apsw.ConstraintError as error:
-            if error.extendedresult != apsw.SQLITE_CONSTRAINT_UNIQUE:  # type: ignore[attr-defined]  # not in apsw's stubs
-                raise
-            return False
-        return True
 
     # Reading
 

@@ -5,11 +5,12 @@ from contextlib import AbstractContextManager
 
 from queued.core.job_options import NO_OPTIONS
 from queued.core.job_spec import stored_options
-from queued.core.model import Chunk, Claim, Instance, Key, Label, State
+from queued.core.model import Chunk, Claim, Instance, Key, Label, NewJob, State
 from queued.store.protocols import PruneStep, Settlement
 from queued.store.sqlite import pruning, upgrade
 from queued.store.sqlite.busy_handler import BusyHandler
 from queued.store.sqlite.connection import Access, Database, Row, Values, wal_bytes
+from queued.store.sqlite.new_jobs import NewJobs
 
 
 class SqliteLedger:
@@ -18,6 +19,7 @@ class SqliteLedger:
     def __init__(self, path: str, busy_handler: BusyHandler) -> None:
         # The supervisor's process has made the database. If it is missing now, it was removed.
         self._database = Database(path, busy_handler, upgrade.migrate, Access.WRITE)
+        self._new_jobs = NewJobs(self._database)
 
     def transaction(self, *, durable: bool = True) -> AbstractContextManager[None]:
         """See `Ledger.transaction`."""
@@ -146,6 +148,10 @@ class SqliteLedger:
         in_force = [one for one, state in zip(endings, found, strict=True) if state is not None]
         self._database.run_each("close_attempt", [_closed(one, now_ms) for one in in_force])
         return found
+
+    def enqueue(self, jobs: Sequence[NewJob], *, max_retries: int, now_ms: int) -> None:
+        """See `Ledger.enqueue`."""
+        self._new_jobs.insert(jobs, max_retries=max_retries, now_ms=now_ms)
 
     def prune(self, state: State, *, after: int, before_ms: int, limit: int) -> PruneStep:
         """See `Ledger.prune`."""

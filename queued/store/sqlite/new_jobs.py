@@ -1,0 +1,64 @@
+"""Inserts new jobs: those that users enqueue, and the hooks of ended jobs."""
+
+from collections.abc import Sequence
+
+import apsw
+
+from queued.core import ids
+from queued.core.errors import ConflictError
+from queued.core.model import NewJob
+from queued.store.sqlite.connection import Database
+
+
+class DuplicateJobError(ConflictError):
+    """A job with this id exists. `index` is the place of the new job in the list given."""
+
+    def __init__(self, name: str, index: int) -> None:
+        super().__init__(f"a job with the id {name!r} exists already; choose another")
+        self.index = index
+
+
+class NewJobs:
+    """Inserts jobs into a database, with generated ids for those that have none."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def insert(
+        self, jobs: Sequence[NewJob], *, max_retries: int, now_ms: int, skip_existing: bool = False
+    ) -> list[str]:
+        """Inserts the jobs inside a transaction; returns their ids. See `Store.enqueue`."""
+        generated = iter(ids.make(sum(job.id is None for job in jobs)))
+        added: list[str] = []
+        for index, job in enumerate(jobs):
+            name = job.id or next(generated)
+            while not self._insert(job, name, max_retries, now_ms):
+                if job.id is None:
+                    (name,) = ids.make(1)
+                elif skip_existing:
+                    break
+                else:
+                    raise DuplicateJobError(job.id, index)
+            else:
+                added.append(name)
+        return added
+
+    def _insert(self, job: NewJob, name: str, max_retries: int, now_ms: int) -> bool:
+        """Returns whether the job was inserted; False if another job has the id."""
+        try:
+            self._database.run(
+                "enqueue",
+                id=name,
+                queue=job.queue,
+                priority=job.priority,
+                command=job.command,
+                options=job.options,
+                next_run_at=now_ms + job.delay_ms if job.run_at_ms is None else job.run_at_ms,
+                max_retries=max_retries if job.max_retries is None else job.max_retries,
+                now=now_ms,
+            )
+        except apsw.ConstraintError as error:
+            if error.extendedresult != apsw.SQLITE_CONSTRAINT_UNIQUE:  # type: ignore[attr-defined]  # not in apsw's stubs
+                raise
+            return False
+        return True
