@@ -32,6 +32,7 @@ from queued.store.sqlite.dispatcher_store import SqliteLedger
 
 NOW = 1_700_000_000_000
 _WORKERS = (1, 2, 3)
+_HOOKS = '{"on_completed": "hook", "on_dead": "hook"}'
 _ENDINGS = (
     Ending(Outcome.EXIT, exit_code=0, ran_ms=1),  # so short that the worker gets a second claim
     Ending(Outcome.EXIT, exit_code=0),
@@ -119,6 +120,7 @@ class InProcessDispatcher:
                 priority=self._dice.randint(-1, 1),
                 delay_ms=self._dice.choice([0, 0, 500]),
                 max_retries=self._dice.randint(1, 3),
+                options=self._dice.choice(["{}", _HOOKS]),
             )
             for _ in range(self._dice.randint(1, 3))
         ]

@@ -78,7 +78,12 @@ class KillScenario:
         """Waits for all jobs, stops the services; returns what the checker needs."""
         for name in sorted(self.acknowledged):
             self.queue.wait(name, within_s=within_s)
+        eventually(lambda: self.ended() == len(self.queue.jobs()), "the hooks end", within_s)
         return self.known()
+
+    def ended(self) -> int:
+        """Returns how many jobs have ended."""
+        return sum(self.queue.count(label) for label in ("completed", "dead", "cancelled"))
 
     def known(self) -> History:
         """Stops the services; returns what the checker needs."""

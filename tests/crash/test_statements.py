@@ -14,13 +14,16 @@ from queued.store.sqlite.busy_handler import BusyHandler
 from queued.store.sqlite.client_store import SqliteStore
 from tests.crash import die_at_statement
 from tests.crash.kill_scenario import KillScenario
+from tests.torture.history import traced
 
 
 @pytest.mark.parametrize("step", [1, 3])
 def test_a_dispatcher_dies_at_every_statement(scenario: KillScenario, step: int) -> None:
     """One after the other, each of which lives a little longer, until there is nothing to do."""
     for n in range(60):
-        scenario.add(f"j{n}", f"seq 9; exit $(( {n} % 5 == QUEUED_ATTEMPT ))", prints=_nine(n))
+        hook = {"on_completed": traced(scenario.traces, "true")} if n % 4 == 0 else {}
+        command = f"seq 9; exit $(( {n} % 5 == QUEUED_ATTEMPT ))"
+        scenario.add(f"j{n}", command, prints=_nine(n), **hook)
     generations = scenario.queue.directory.parent / "generations"
     scenario.serve(
         "-m", "tests.crash.die_at_statement", str(generations), str(step), "queued", workers=2

@@ -125,24 +125,29 @@ RECORDED = """
 SELECT j.state, a.outcome, a.error <> '' AND j.last_error = a.error, j.runs = a.number
 FROM jobs j JOIN attempts a ON a.job = j.seq WHERE j.priority = 9
 """
+HOOKS = "SELECT count(*), state FROM jobs WHERE command = 'exit 0' GROUP BY state"
 
 
 @pytest.mark.parametrize("change", ODD_ROWS.values(), ids=ODD_ROWS)
 def test_a_job_that_cannot_be_handed_over_is_dead_and_the_others_run(
     queue: Queue, change: str
 ) -> None:
+    """Its hook runs, too, whatever of the row cannot be read."""
+    _set(queue, "on_dead", "exit 0")
     queue.add("true", id="odd", priority=9)
     sql(queue, f"UPDATE jobs SET {change} WHERE priority = 9")  # noqa: S608 - our own text
     others = queue.add_all(["true"] * 20)
     service = queue.serve()
-    queue.wait_all(len(others))
+    queue.wait_all(len(others) + 1)
     assert sql(queue, RECORDED) == "('dead', 'spawn-error', 1, 1)\n"
     assert len(service.logged("job.finished", outcome="spawn-error", state="dead")) == 1
     started = service.logged("child.started")
     assert len(started) == 3, "no process of the service was replaced"
     sql(queue, "UPDATE jobs SET state = 'pending', ready = 1, attempts = 0 WHERE priority = 9")
     eventually(lambda: len(service.logged("job.finished", outcome="spawn-error")) == 2, "again")
+    queue.wait_all(len(others) + 2)
     queue.wait(queue.add("true"))
+    assert sql(queue, HOOKS) == "(2, 'completed')\n"
     assert service.stop() == 0
 
 

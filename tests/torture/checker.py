@@ -33,8 +33,31 @@ def _lost(history: History) -> Iterator[str]:
 
 
 def _invented(history: History) -> Iterator[str]:
-    """The database has no job that was not enqueued."""
-    yield from sorted(history.jobs.keys() - history.asked - history.acknowledged)
+    """The database has no job that was not enqueued, except hooks."""
+    for name in sorted(history.jobs.keys() - history.asked - history.acknowledged):
+        if _hook_of(history.jobs[name])[0] not in history.jobs:
+            yield name
+
+
+def _hook_of(job: Job) -> tuple[str, str]:
+    """Returns the parent's id and its state at its end; empty texts if the job is no hook."""
+    env = job.options.env or {}
+    return env.get("QUEUED_PARENT_ID", ""), env.get("QUEUED_PARENT_STATE", "")
+
+
+def _unhooked(history: History) -> Iterator[str]:
+    """Each end of a job with a hook has enqueued one hook job, and no other job has one."""
+    hooks = Counter(_hook_of(job) for job in history.jobs.values())
+    for job in history.jobs.values():
+        ends = {
+            State.DEAD: (job.state is State.DEAD) + history.died[job.id],
+            State.COMPLETED: int(job.state is State.COMPLETED),
+        }
+        commands = {State.DEAD: job.options.on_dead, State.COMPLETED: job.options.on_completed}
+        for state, n in ends.items():
+            expected = n if commands[state] else 0
+            if hooks[job.id, state] != expected:
+                yield f"{job.id} was {state} {n} times and has {hooks[job.id, state]} hooks"
 
 
 def _unfinished(history: History) -> Iterator[str]:
@@ -227,5 +250,5 @@ def _ended_wrongly(history: History) -> Iterator[str]:
 RULES: tuple[Callable[[History], Iterator[str]], ...] = (
     _damaged, _lost, _invented, _unfinished, _miscounted, _illegal, _changed, _twice, _overlapping,
     _untold, _early, _uncancelled, _miscounted_labels, _unprinted, _left_behind,
-    _ended_wrongly,
+    _ended_wrongly, _unhooked,
 )  # fmt: skip

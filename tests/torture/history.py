@@ -76,6 +76,7 @@ class History:
     retried: dict[str, list[int]] = field(
         default_factory=dict
     )  # the number of runs before each retry
+    died: Counter[str] = field(default_factory=Counter)  # how often each was dead before a retry
     prints: dict[str, bytes] = field(default_factory=dict)  # what each job prints if it succeeds
     alive: list[str] = field(default_factory=list)  # processes that outlive their run
     ends: list[ServiceEnd] = field(default_factory=list)

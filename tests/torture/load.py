@@ -65,6 +65,9 @@ class JobRequests:
             payload["delay"] = 0.3
         if self._dice.random() < 0.1:
             payload["umask"] = "077"  # such a command is started by a shell
+        if self._dice.random() < 0.3:
+            hook = traced(self._directory, self._dice.choice(["true", "exit 66"]))
+            payload |= {"on_dead": hook, "on_completed": hook}
         return JobRequest(payload=payload, prints=prints)
 
     def _kinds(self) -> list[tuple[str, bytes]]:

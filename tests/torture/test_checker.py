@@ -100,6 +100,9 @@ OTHER = RecordedResult(job="good", attempt=1, outcome="lost", exit_code=None, si
 OVERLAP = TraceLine(word="overlap", attempt=2, pid=1, at_cs=25)
 KILLED = frozenset({-9})
 
+HOOKED = JobOptions(backoff_base=2, backoff_max=4, on_dead="true")
+PARENT = {"QUEUED_PARENT_ID": "bad", "QUEUED_PARENT_STATE": "dead"}
+
 WRONG: list[tuple[str, Callable[[History], None]]] = [
     ("damaged", _set("damage", ["a page is never used"])),
     ("lost", _set("acknowledged", {"good", "lost"})),
@@ -131,6 +134,8 @@ WRONG: list[tuple[str, Callable[[History], None]]] = [
     ("miscounted_labels", _set("counts", {"completed": 2, "dead": 1})),
     ("unprinted", _set("output", {("good", 1): b"hell"})),
     ("left_behind", _set("alive", ["sleep 100"])),
+    ("unhooked", _set_job("bad", options=HOOKED)),
+    ("unhooked", _set_job("gone", options=JobOptions(env=PARENT))),
     ("ended_wrongly", _set("ends", [ServiceEnd(service="log.0", exit_code=0, allowed=KILLED)])),
 ]
 
@@ -155,6 +160,16 @@ def test_a_retry_by_a_user_gives_the_full_budget_again() -> None:
     history.retried["bad"] = [2]
     history.traces["bad"] += [*_marks(3, 30, 40), *_marks(4, 40, 50)]
     assert checker.check(history) == []
+
+
+def test_each_end_of_a_job_with_a_hook_has_one_hook_job() -> None:
+    history = _history()
+    _set_job("bad", options=HOOKED)(history)
+    _set_job("gone", options=JobOptions(env=PARENT))(history)
+    history.asked.remove("gone")
+    assert checker.check(history) == []
+    history.died["bad"] = 1
+    assert [line.split(":")[0] for line in checker.check(history)] == ["unhooked"]
 
 
 def test_a_deferred_run_is_not_counted_and_waits() -> None:

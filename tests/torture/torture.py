@@ -56,6 +56,7 @@ class Torture:
         self._acknowledged: set[str] = set()
         self._cancelled: set[str] = set()
         self._retried: dict[str, list[int]] = {}
+        self._died: Counter[str] = Counter()
         self._seen: dict[tuple[str, int], RecordedResult] = {}
         self._enqueuers: list[Enqueuer] = []
 
@@ -111,6 +112,7 @@ class Torture:
             with contextlib.suppress(ConflictError):
                 self.queue.store.retry([job.seq], now_ms=now_ms)
                 self._retried.setdefault(job.id, []).append(job.runs)
+                self._died[job.id] += job.state is State.DEAD
                 self.done["retry"] += 1
         elif self._dice.random() < 0.2 and self.queue.store.cancel(job.seq, now_ms=now_ms):
             self._cancelled.add(job.id)
@@ -178,6 +180,7 @@ class Torture:
         known.seen = list(self._seen.values())
         known.cancelled = self._cancelled
         known.retried = self._retried
+        known.died = self._died
         known.prints = {
             request.name: request.prints for request in self._asked.values() if request.prints
         }
