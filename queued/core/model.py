@@ -239,7 +239,13 @@ class WorkerStatus(NamedTuple):
 
 
 class Summary(NamedTuple):
-    """Counts of jobs by label, and the due time of the oldest job that could run now."""
+    """Counts of jobs by queue and label, of the queues that have jobs; and what waits and moves."""
 
-    counts: dict[Label, int]
-    oldest_due_ms: int | None
+    queues: dict[str, dict[Label, int]]
+    completed_lately: int  # in the last minute
+    oldest_due_ms: int | None  # the due time of the oldest job that could run now
+
+    @property
+    def counts(self) -> dict[Label, int]:
+        """Returns the counts over all queues."""
+        return {label: sum(queue[label] for queue in self.queues.values()) for label in Label}

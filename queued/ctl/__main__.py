@@ -29,7 +29,7 @@ Usage: queuectl [--db PATH] [--config PATH] COMMAND ...
   logs JOB                             what a job printed (log)
   wait JOBS...                         wait until jobs have ended
   cancel JOBS...                       cancel pending or running jobs (kill, rm)
-  status                               counts of jobs by state
+  status                               counts of jobs by state; --check for monitors
   purge                                delete jobs that have ended
   dlq list | retry                     list dead jobs, or retry them (retry)
   worker start | stop | list           start, stop or list services
@@ -51,7 +51,7 @@ COMMANDS = {
     "logs": "logs",
     "wait": "wait",
     "cancel": "jobs",
-    "status": "jobs",
+    "status": "status",
     "purge": "purge",
     "dlq list": "dlq",
     "dlq retry": "dlq",

@@ -14,6 +14,7 @@ from queued.ctl.context import Context
 from queued.ctl.job_columns import COLUMNS, JobRow, JobTable, requested_columns
 from queued.ctl.json_records import job_record
 from queued.ctl.render import (
+    ELLIPSIS,
     escaped,
     json_text,
     print_err,
@@ -160,14 +161,14 @@ def _print_table(
     context: Context, arguments: Arguments, wanted: Selection, columns: Sequence[str]
 ) -> None:
     everything = any(map(arguments.flag, ("--all", "--limit", "--reverse", "--sort")))
-    room = None if everything else _room()
-    jobs = _matching(context, wanted) if room is None else _screenful(context, wanted, room)
+    rows = None if everything else _rows_of_terminal()
+    jobs = _matching(context, wanted) if rows is None else _screenful(context, wanted, rows)
     table = JobTable(columns, table_width(), color=uses_color(arguments.text("--color")))
     shown = _print_rows(context, wanted, jobs, table)
-    rest = "" if room is None else _rest(context, wanted, shown)
-    if rest:
+    hidden = "" if rows is None else _hidden(context, wanted, shown, rows)
+    if hidden:
         sys.stdout.flush()
-        print_err(rest)
+        print_err(f"{ELLIPSIS} {hidden}: {_command_for_all(arguments, wanted)}")
     elif not shown:
         print_err("no jobs")
 
@@ -185,49 +186,74 @@ def _print_rows(
     return shown
 
 
-def _room() -> int | None:
+def _rows_of_terminal() -> int | None:
     """Returns how many jobs a terminal shows at once; None if standard output is no terminal."""
     size = terminal_size()
     return max(size.lines - 3, 5) if size and size.lines else None
 
 
-def _screenful(context: Context, wanted: Selection, room: int) -> list[Job]:
-    """Returns at most `room` jobs: those that run, those that wait, then the newest dead ones.
+def _screenful(context: Context, wanted: Selection, rows: int) -> list[Job]:
+    """Returns at most `rows` jobs: those that run, those that wait, then the newest dead ones.
 
-    The jobs of each part are in the order of enqueueing. Ended jobs get a third of the room at
+    The jobs of each part are in the order of enqueueing. Ended jobs get a third of the rows at
     least. Completed ones are shown only if their state was asked for, or if there is nothing else
     to show.
     """
-    active = [label for label in wanted.labels if label not in _ENDED]
-    ended = [label for label in wanted.labels if label in _ENDED]
+    active_labels = [label for label in wanted.labels if label not in _ENDED]
+    ended_labels = [label for label in wanted.labels if label in _ENDED]
     if not wanted.labels:
-        active, ended = [Label.PROCESSING, Label.PENDING], [Label.DEAD]
-    going = [job for label in active for job in _some(context, wanted, [label], room)]
-    over = _some(context, wanted, ended, room, newest=True) if ended else []
-    if not (wanted.labels or going or over):
-        over = _some(context, wanted, _ENDED, room, newest=True)
-    going = going[: room - min(len(over), room // 3)]
-    return going + over[: room - len(going)][::-1]
+        active_labels, ended_labels = [Label.PROCESSING, Label.PENDING], [Label.DEAD]
+    active = [job for label in active_labels for job in _first(context, wanted, [label], rows)]
+    ended = _newest(context, wanted, ended_labels, rows)
+    if not (wanted.labels or active or ended):
+        ended = _newest(context, wanted, _ENDED, rows)
+    active = active[: rows - min(len(ended), rows // 3)]
+    return active + ended[: rows - len(active)][::-1]
 
 
-def _some(
-    context: Context, wanted: Selection, labels: Sequence[Label], room: int, *, newest: bool = False
-) -> list[Job]:
-    some = wanted._replace(labels=labels, limit=room, reverse=newest)
-    return list(_matching(context, some))
+def _first(context: Context, wanted: Selection, labels: Sequence[Label], limit: int) -> list[Job]:
+    return list(_matching(context, wanted._replace(labels=labels, limit=limit)))
 
 
-def _rest(context: Context, wanted: Selection, shown: dict[Label, int]) -> str:
-    """Returns a line that counts the jobs that the table does not show; empty if it shows all.
+def _newest(context: Context, wanted: Selection, labels: Sequence[Label], limit: int) -> list[Job]:
+    reverse = wanted._replace(reverse=True)
+    return _first(context, reverse, labels, limit) if labels else []
 
-    With --queue or --since the line counts nothing and is never empty.
+
+def _hidden(context: Context, wanted: Selection, shown: dict[Label, int], rows: int) -> str:
+    """Returns which matching jobs the table does not show; empty if it shows all.
+
+    With --since the jobs are not counted.
     """
-    if wanted.queue is not None or wanted.since_ms:
-        return "… all that match: queuectl list --all, with the same options"
-    counts = context.store.status(now_ms=wanted.now_ms).counts
-    whole = {Label(state): counts[Label(state)] for state in State}
-    missing = {label: counts[label] for label in wanted.labels} if wanted.labels else whole
+    if wanted.since_ms:
+        is_full = sum(shown.values()) >= rows
+        return "more" if is_full or (not wanted.labels and _hides_ended(context, wanted)) else ""
+    summary = context.store.status(now_ms=wanted.now_ms)
+    counts = summary.counts if wanted.queue is None else summary.queues.get(wanted.queue, {})
+    labels = wanted.labels or [Label(state) for state in State]
+    missing = {label: counts.get(label, 0) for label in labels}
     for label, count in shown.items():
         missing[label if label in missing else Label.PENDING] -= count
-    rest = ", ".join(f"{count:,} {label}" for label, count in missing.items() if count > 0)
-    return f"… {rest}: queuectl list --all" if rest else ""
+    return ", ".join(f"{count:,} {label}" for label, count in missing.items() if count > 0)
+
+
+def _hides_ended(context: Context, wanted: Selection) -> bool:
+    """Returns whether a completed or cancelled job matches; without --state none is shown.
+
+    Completed jobs are searched only if there are any in that time, because they have no index.
+    """
+    completed = context.store.completed(since_ms=wanted.since_ms - 1, now_ms=wanted.now_ms)
+    labels = [Label.CANCELLED, *([Label.COMPLETED] if completed else [])]
+    return bool(_newest(context, wanted, labels, 1))
+
+
+def _command_for_all(arguments: Arguments, wanted: Selection) -> str:
+    """Returns the command that shows all jobs that match the options."""
+    import shlex
+
+    words = ["queuectl", "list", "--all"]
+    words += ["--state", ",".join(wanted.labels)] if wanted.labels else []
+    for name in ("--queue", "--since", "--db", "--config"):
+        value = arguments.text(name)
+        words += [] if value is None else [name, value]
+    return shlex.join(words)

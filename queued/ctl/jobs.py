@@ -1,9 +1,9 @@
-"""The commands list, show, cancel and status."""
+"""The commands list, show and cancel."""
 
 from collections.abc import Iterator, Sequence
 
 from queued.core.errors import ConflictError, Exit
-from queued.core.model import Attempt, Job, Label, State, Summary
+from queued.core.model import Attempt, Job, State
 from queued.core.times import iso, now_ms, short_duration
 from queued.ctl.arguments import COMMON, LIST_OPTIONS, Arguments
 from queued.ctl.context import Context
@@ -13,7 +13,6 @@ from queued.ctl.render import (
     heading,
     json_text,
     key_value_lines,
-    print_err,
     print_json,
     print_out,
     row_lines,
@@ -189,73 +188,3 @@ _CANCELLED = {
     State.CANCELLED: " cancelled",
     State.PROCESSING: ": cancel requested; it is still running",
 }
-
-STATUS = (
-    """\
-Usage: queuectl status [options]
-
-Prints the number of jobs in each state, the number of workers, and how long the
-oldest job that is ready to run has been waiting.
-
-Options:
-"""
-    + COMMON
-    + """
-Examples:
-  queuectl status
-  queuectl status --json --db /var/lib/queued/queue.db
-"""
-)
-
-
-def status(context: Context, arguments: Arguments) -> int:  # noqa: ARG001  all commands have the same parameters
-    """Prints how many jobs and workers there are."""
-    from queued.ctl.live_services import NO_SERVICE, live_instances
-
-    now = now_ms()
-    summary = context.store.status(now_ms=now)
-    instances = {instance.id for instance in live_instances(context)}
-    workers = sum(worker.instance in instances for worker in context.store.workers())
-    if context.json:
-        print_json(_status_record(summary, workers, len(instances), now))
-    else:
-        print_out("\n".join(_status_lines(summary, workers, len(instances), now)))
-        if not instances:
-            print_err(NO_SERVICE)
-    return Exit.DONE
-
-
-def _status_record(summary: Summary, workers: int, instances: int, now: int) -> dict[str, object]:
-    return {
-        **{str(label): count for label, count in summary.counts.items()},
-        "workers": workers,
-        "instances": instances,
-        "oldest_age": _age_s(summary, now),
-    }
-
-
-def _age_s(summary: Summary, now: int) -> float | None:
-    due = summary.oldest_due_ms
-    return None if due is None else max(0, now - due) / 1000
-
-
-_REMARKS = {
-    Label.PENDING: "in all, of which",
-    Label.SCHEDULED: "are not due yet",
-    Label.FAILED: "wait for a retry",
-}
-
-
-def _status_lines(summary: Summary, workers: int, instances: int, now: int) -> Iterator[str]:
-    for label in Label:
-        name = f"  {label}" if label in {Label.SCHEDULED, Label.FAILED} else label
-        yield _count(name, str(summary.counts[label]), _REMARKS.get(label, ""))
-    services = f"in {instances} service{'' if instances == 1 else 's'}" if instances else ""
-    yield _count("workers", str(workers), services)
-    age_s = _age_s(summary, now)
-    if age_s is not None:
-        yield _count("oldest ready", short_duration(age_s))
-
-
-def _count(name: str, count: str, remark: str = "") -> str:
-    return f"{name:<12}{count:>9}  {remark}".rstrip()

@@ -85,7 +85,11 @@ class Store(Protocol):
         ...
 
     def status(self, *, now_ms: int) -> Summary:
-        """Returns the counts of jobs by label."""
+        """Returns the counts of jobs, and how many completed in the minute before `now_ms`."""
+        ...
+
+    def completed(self, *, since_ms: int, now_ms: int) -> int:
+        """Counts the runs that completed their job after `since_ms` and until `now_ms`."""
         ...
 
     def output(self, job: int, attempt: int, stream: int, start: int = 0) -> Iterator[Chunk]:

@@ -1,4 +1,4 @@
-"""list, show, status, dlq list: tables of 80 columns for people, JSON for programs."""
+"""list, show, dlq list: tables of 80 columns for people, JSON for programs."""
 
 import fcntl
 import json
@@ -13,7 +13,6 @@ import pytest
 from wcwidth import wcswidth
 
 from queued.core.model import Ending, Outcome
-from queued.ctl.live_services import NO_SERVICE
 from tests.cli.queuectl_runner import QueuectlRunner, failed, timeless
 
 WIDE_ID = "w" * 64
@@ -192,48 +191,6 @@ def test_show_json(full: QueuectlRunner) -> None:
     assert (attempt["ran_seconds"], attempt["cpu_seconds"]) == (1.5, 0.02)
 
 
-def test_status(full: QueuectlRunner) -> None:
-    done = full("status")
-    assert done.code == 0
-    assert done.err == f"{NO_SERVICE}\n"
-    *lines, oldest = done.out.splitlines()
-    assert lines == [
-        "pending             3  in all, of which",
-        "  scheduled         1  are not due yet",
-        "  failed            1  wait for a retry",
-        "processing          1",
-        "completed           1",
-        "dead                2",
-        "cancelled           1",
-        "workers             0",
-    ]
-    assert oldest.startswith("oldest ready")
-
-
-def test_status_json(full: QueuectlRunner) -> None:
-    status = full.json("status")
-    age = status.pop("oldest_age")
-    assert 0 <= age < 60
-    assert status == {
-        "pending": 3,
-        "scheduled": 1,
-        "failed": 1,
-        "processing": 1,
-        "completed": 1,
-        "dead": 2,
-        "cancelled": 1,
-        "workers": 0,
-        "instances": 0,
-    }
-
-
-def test_status_of_nothing(queuectl: QueuectlRunner) -> None:
-    queuectl.ok("config", "set", "workers", "2")
-    status = queuectl.json("status")
-    assert status.pop("oldest_age") is None
-    assert set(status.values()) == {0}
-
-
 @pytest.mark.parametrize("state", ["foo", "failled", "DEAD", ""])
 def test_unknown_state(queuectl: QueuectlRunner, state: str) -> None:
     done = queuectl("list", "--state", state)
@@ -320,14 +277,29 @@ def test_a_screen_shows_active_jobs_then_dead_ones(queuectl: QueuectlRunner) -> 
     assert screen.err == "… 3 pending, 9 completed, 6 dead: queuectl list --all\n"
     screen = _on_terminal(queuectl, "list", "--state", "completed", lines=8)
     assert _shown(screen) == [f"done{n}" for n in range(4, 9)]
-    assert screen.err == "… 4 completed: queuectl list --all\n"
+    assert screen.err == "… 4 completed: queuectl list --all --state completed\n"
 
 
 def _dead(first: int) -> list[str]:
     return [f"dead{number}" for number in range(first, 9)]
 
 
-def test_a_screen_shows_completed_jobs_if_there_are_no_others(queuectl: QueuectlRunner) -> None:
+def test_a_screen_names_the_command_that_shows_what_it_hides(queuectl: QueuectlRunner) -> None:
+    queuectl.run("done", queue="a&b")
+    queuectl.add("new", queue="a&b")
+    queuectl.add("other")
+    of_queue = ("list", "--queue", "a&b")
+    screen = _on_terminal(queuectl, *of_queue, lines=24)
+    assert screen.err == "… 1 completed: queuectl list --all --queue 'a&b'\n"
+    screen = _on_terminal(queuectl, *of_queue, "--since", "1h", lines=24)
+    assert screen.err == "… more: queuectl list --all --queue 'a&b' --since 1h\n"
+    every_state = ("--state", "pending,completed")
+    for options in (every_state, (*every_state, "--since", "1h")):
+        assert _on_terminal(queuectl, *of_queue, *options, lines=24).err == ""
+    assert _on_terminal(queuectl, "list", "-q", "default", "--since", "1h", lines=24).err == ""
+
+
+def test_a_screen_shows_what_completed_if_there_is_nothing_else(queuectl: QueuectlRunner) -> None:
     queuectl.run("a")
     assert (_shown(_on_terminal(queuectl, "list", lines=24))) == ["a"]
 

@@ -59,6 +59,10 @@ PLANS = {
     "list_completed": [f"{BY_ROW} (rowid>?)"],
     "list_completed_reverse": [f"{BY_ROW} (rowid<?)"],
     "status": ["SCAN counts"],
+    "counts": ["SCAN counts"],
+    "completed_since": [
+        "SEARCH attempts USING COVERING INDEX attempts_completed (ended_at>? AND ended_at<?)"
+    ],
     "overdue": ["SEARCH jobs USING INDEX jobs_waiting (next_run_at<?)"],
     "store_output": [f"{BY_ROW} (rowid=?)"],
 }

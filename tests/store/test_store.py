@@ -9,6 +9,7 @@ from queued.core import ids
 from queued.core.errors import ConflictError, NotFoundError, QueuedError, UsageError
 from queued.core.job_options import JobOptions
 from queued.core.model import Instance, Job, JobFilter, Label, NewJob, State, Summary, WorkerStatus
+from queued.core.settlement import Verdict
 from queued.store.sqlite.new_jobs import DuplicateJobError
 from tests.store.engine import FAILED, NOW, OK, Engine
 
@@ -211,7 +212,27 @@ def test_an_open_list_delays_no_writer(engine: Engine) -> None:
 
 
 def test_the_status_of_nothing(engine: Engine) -> None:
-    assert engine.store.status(now_ms=NOW) == Summary(dict.fromkeys(Label, 0), None)
+    assert engine.store.status(now_ms=NOW) == Summary({}, 0, None)
+
+
+def test_status_counts_by_queue_what_is_due(engine: Engine) -> None:
+    engine.add(queue="b", delay_ms=1)
+    engine.add(queue="b", delay_ms=2)
+    engine.add(queue="a")
+    queues = engine.store.status(now_ms=NOW + 1).queues
+    assert list(queues) == ["a", "b"]
+    assert (queues["b"][Label.PENDING], queues["b"][Label.SCHEDULED]) == (2, 1)
+    assert (queues["a"][Label.PENDING], queues["a"][Label.SCHEDULED]) == (1, 0)
+
+
+def test_status_counts_the_runs_that_completed_in_the_last_minute(engine: Engine) -> None:
+    for ended_ms in (NOW - 60_000, NOW - 59_999, NOW, NOW + 1):
+        engine.add()
+        engine.end(engine.must_claim(), now_ms=ended_ms)
+    engine.add()
+    engine.settle(engine.must_claim(), Verdict(State.DEAD, 1, NOW, "exit 1"), FAILED)
+    assert engine.store.status(now_ms=NOW).completed_lately == 2
+    assert engine.store.completed(since_ms=NOW - 1, now_ms=NOW + 1) == 2
 
 
 def test_the_oldest_that_could_run_now(engine: Engine) -> None:

@@ -29,6 +29,7 @@ _OUTPUT_PAGE = 16
 _BATCH = 200
 _FIRST = -1
 _LAST = 2**63 - 1
+_LATELY_MS = 60_000
 
 
 class SqliteStore:
@@ -136,14 +137,27 @@ class SqliteStore:
     def status(self, *, now_ms: int) -> Summary:
         """See `Store.status`."""
         with self._database.reading():
-            rows: dict[str, int] = dict(self._database.rows("status"))
-            overdue = self._database.value("overdue", now=now_ms)
+            rows = self._database.rows("status")
+            overdue = self._database.rows("overdue", now=now_ms)
+            completed = self._completed(now_ms - _LATELY_MS, now_ms)
             oldest = self._database.value("oldest_due", now=now_ms)
-        counts = {label: rows.get(label, 0) for label in Label}
-        # Here `pending` is the whole state, of which scheduled and failed are parts.
-        counts[Label.PENDING] += counts[Label.SCHEDULED] + counts[Label.FAILED]
-        counts[Label.SCHEDULED] -= overdue
-        return Summary(counts, oldest)
+        queues: dict[str, dict[Label, int]] = {row[0]: dict.fromkeys(Label, 0) for row in rows}
+        for queue, label, count in rows:
+            queues[queue][Label(label)] = count
+        for counts in queues.values():
+            # Here `pending` is the whole state, of which scheduled and failed are parts.
+            counts[Label.PENDING] += counts[Label.SCHEDULED] + counts[Label.FAILED]
+        for queue, count in overdue:
+            queues[queue][Label.SCHEDULED] -= count
+        return Summary(queues, completed, oldest)
+
+    def completed(self, *, since_ms: int, now_ms: int) -> int:
+        """See `Store.completed`."""
+        with self._database.named_errors():
+            return self._completed(since_ms, now_ms)
+
+    def _completed(self, since_ms: int, now_ms: int) -> int:
+        return int(self._database.value("completed_since", since=since_ms, now=now_ms))
 
     def output(self, job: int, attempt: int, stream: int, start: int = 0) -> Iterator[Chunk]:
         """See `Store.output`."""

@@ -173,7 +173,7 @@ class SqliteLedger:
 
     def counts(self) -> dict[Label, int]:
         """See `Ledger.counts`."""
-        return {Label(label): n for label, n in self._database.rows("status")}
+        return {Label(label): n for label, n in self._database.rows("counts")}
 
     def config(self) -> dict[str, str]:
         """See `Ledger.config`."""

@@ -250,13 +250,23 @@ WHERE job = :job AND number = :attempt AND stream = :stream AND position >= :fro
 ORDER BY position LIMIT :limit;
 
 -- status --
--- Jobs by label, over all queues. Triggers keep the counts, so this reads a few rows only.
+-- Jobs by queue and label. Triggers keep the counts, so this reads a few rows only.
+SELECT queue, label, n FROM counts WHERE n > 0 ORDER BY queue;
+
+-- counts --
+-- Jobs by label, over all queues.
 SELECT label, sum(n) FROM counts GROUP BY label;
 
 -- overdue --
--- Jobs that are due and not promoted, because no service runs; `status` counts them as scheduled. By
--- jobs_waiting.
-SELECT count(*) FROM jobs WHERE state = 'pending' AND ready = 0 AND next_run_at <= :now AND attempts = 0;
+-- Jobs of each queue that are due and not promoted, because no service runs; `status` counts them as
+-- scheduled. By jobs_waiting.
+SELECT queue, count(*) FROM jobs
+WHERE state = 'pending' AND ready = 0 AND next_run_at <= :now AND attempts = 0 GROUP BY queue;
+
+-- completed_since --
+-- The number of jobs that completed in a span of time. By attempts_completed: reads these runs only.
+SELECT count(*) FROM attempts
+WHERE outcome = 'exit' AND exit_code = 0 AND ended_at > :since AND ended_at <= :now;
 
 -- oldest_due --
 -- The earliest due time of the jobs that could run now: of ready jobs, by one entry of jobs_ready for
