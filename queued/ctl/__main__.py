@@ -7,6 +7,8 @@ its verb, and its usage text the same name in capitals.
 import gc
 import os
 import sys
+from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from types import ModuleType
 from typing import NoReturn
@@ -180,10 +182,17 @@ def _execute(words: str, argv: list[str], busy_limit_s: float) -> int:
         return _version()
     context = Context(arguments, busy_limit_s, creates=words in _CREATING)
     try:
-        code: int = getattr(module, _function(words))(context, arguments)
+        run = partial(getattr(module, _function(words)), context, arguments)
+        code: int = _watch(context, arguments, run) if arguments.flag("--watch") else run()
     finally:
         context.close()
     return code
+
+
+def _watch(context: Context, arguments: Arguments, run: Callable[[], int]) -> NoReturn:
+    from queued.ctl.screen import watch
+
+    watch(context, arguments, run)
 
 
 def _version() -> int:

@@ -19,7 +19,12 @@ Common options:
   -V, --version        show the version
 """
 
-LIST_OPTIONS = """\
+WATCH_OPTION = """\
+  -w, --watch          on a terminal: print again after each change, until Ctrl+C
+"""
+
+LIST_OPTIONS = (
+    """\
   -q, --queue QUEUE    only jobs of this queue
   --since T            only jobs that have changed in the last T (90m, 12h, 7d)
   -n, --limit N        only the first N
@@ -33,6 +38,8 @@ LIST_OPTIONS = """\
   --color WHEN         auto (default: on a terminal, unless $NO_COLOR is set),
                        always or never
 """
+    + WATCH_OPTION
+)
 
 _MAX_INTEGER = 2**53
 

@@ -26,34 +26,48 @@ _APART_S = 0.02  # a busy queue commits thousands of times a second
 class Watch:
     """Reports commits of other programs. Make it, then read the database, then wait."""
 
-    def __init__(self, store: "Store", database: str) -> None:
+    def __init__(self, store: "Store", database: str, wake: int | None = None) -> None:
+        """`wake` is a descriptor that also ends `wait` while it is readable."""
         self._store = store
         self._poll = select.poll()
+        self._wake = wake
+        if wake is not None:
+            self._poll.register(wake, select.POLLIN)
         self._changes = _open_watcher(database)
         if self._changes:
             self._poll.register(self._changes.fileno(), select.POLLIN)
         self._seen = store.version()
         self._returned_s = -math.inf
 
-    def wait(self, timeout_s: float = math.inf) -> None:
-        """Returns after a commit of another program since the last return, or the time-out."""
+    def wait(self, timeout_s: float = math.inf) -> bool:
+        """Returns True after a change since the last return, False after the time-out.
+
+        A change is a commit of another program, or the end of a service.
+        """
         deadline_s = monotonic_s() + timeout_s
         time.sleep(min(max(0.0, self._returned_s + _APART_S - monotonic_s()), timeout_s))
-        while not self._update_version() and monotonic_s() < deadline_s:
-            if self._wait_for_event(deadline_s - monotonic_s()):
-                self._wait_for_version(deadline_s)
+        changed = self._update_version()
+        while not changed and monotonic_s() < deadline_s:
+            changed = self._wait_for_event(deadline_s) or self._update_version()
         self._returned_s = monotonic_s()
+        return changed
 
     def close(self) -> None:
         """Closes the inotify instance; their number is limited for each user."""
         if self._changes:
             self._changes.close()
 
-    def _wait_for_event(self, timeout_s: float) -> bool:
-        """Returns True when the database was written, or False after some seconds."""
+    def _wait_for_event(self, deadline_s: float) -> bool:
+        """Waits some seconds for an event; returns whether it is a change beside the database."""
         longest_s = _FALLBACK_S if self._changes else _WITHOUT_EVENTS_S
-        self._poll.poll(math.ceil(max(0.0, min(timeout_s, longest_s)) * 1000))
-        return self._changes is not None and self._changes.read().database
+        timeout_s = min(max(0.0, deadline_s - monotonic_s()), longest_s)
+        ready = self._poll.poll(math.ceil(timeout_s * 1000))
+        if any(descriptor == self._wake for descriptor, _ in ready):
+            return True
+        happened = self._changes.read() if self._changes else None
+        if happened and happened.database:
+            self._wait_for_version(deadline_s)
+        return happened is not None and happened.locks
 
     def _wait_for_version(self, deadline_s: float) -> None:
         """Returns when the commit behind an event can be seen, or after 2 s without one."""

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from queued.core.errors import Exit, UsageError
 from queued.core.model import Label, State, Summary
 from queued.core.times import now_ms, short_duration
-from queued.ctl.arguments import COMMON, Arguments
+from queued.ctl.arguments import COMMON, WATCH_OPTION, Arguments
 from queued.ctl.context import Context
 from queued.ctl.live_services import NO_SERVICE, live_instances
 from queued.ctl.render import (
@@ -32,10 +32,11 @@ Options:
   --max-age T          for --check: how long the oldest ready job may have been
                        waiting (90s, 5m, 1h)
 """
+    + WATCH_OPTION
     + COMMON
     + """
 Examples:
-  queuectl status
+  queuectl status --watch
   queuectl status --check --max-age 5m
 """
 )

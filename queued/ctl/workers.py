@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from queued.core.errors import Exit, WaitTimeoutError
 from queued.core.model import Instance, WorkerStatus
 from queued.core.times import iso, monotonic_s, now_ms, short_duration
-from queued.ctl.arguments import COMMON, Arguments
+from queued.ctl.arguments import COMMON, WATCH_OPTION, Arguments
 from queued.ctl.context import Context
 from queued.ctl.live_services import NO_SERVICE, live_instances
 from queued.ctl.render import (
@@ -124,6 +124,7 @@ each worker is running.
 
 Options:
 """
+    + WATCH_OPTION
     + COMMON
     + """
 Examples:

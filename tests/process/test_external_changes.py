@@ -1,8 +1,10 @@
 """Changes by others that the service finds: cancels, settings, odd rows, a clock that was set."""
 
+import os
 import re
 import signal
 import subprocess
+import sys
 import time
 from contextlib import closing
 from pathlib import Path
@@ -228,6 +230,28 @@ def test_a_reader_does_not_wake_an_idle_dispatcher(queue: Queue) -> None:
             store.status(now_ms=times.now_ms())
         assert instance_lock.is_alive(queue.path, service.instance)
     assert _wakes(dispatcher) - before < 10
+
+
+def test_a_watched_status_sleeps_beside_an_idle_dispatcher(queue: Queue) -> None:
+    dispatcher = queue.serve().child(0)
+    ours, theirs = os.openpty()
+    line = [sys.executable, "-m", "queued.ctl", "--db", queue.path, "status", "--watch"]
+    with subprocess.Popen(line, stdin=theirs, stdout=theirs, stderr=theirs) as watching:
+        os.close(theirs)
+        queue.wait(queue.add("true"))
+        seen = ""
+        while "1 in the last minute" not in seen:
+            seen += os.read(ours, 65536).decode()
+        end = time.monotonic() + 0.5
+        eventually(lambda: time.monotonic() > end)  # what the dispatcher had to do is done
+        before = _wakes(dispatcher), _wakes(watching.pid)
+        end = time.monotonic() + 3
+        eventually(lambda: time.monotonic() > end)
+        after = _wakes(dispatcher), _wakes(watching.pid)
+        watching.kill()
+    os.close(ours)
+    assert after[0] - before[0] < 10
+    assert after[1] - before[1] < 30
 
 
 def _observed(queue: Queue) -> Service:
