@@ -236,6 +236,7 @@ class WorkerStatus(NamedTuple):
     attempt: int | None
     command: str | None
     since_ms: int | None
+    token: int | None  # of the claim
 
 
 class Summary(NamedTuple):

@@ -59,8 +59,10 @@ def attempt_record(attempt: Attempt) -> dict[str, object]:
     }
 
 
-def instance_record(instance: Instance, workers: Iterable[WorkerStatus]) -> dict[str, object]:
-    """Returns a running service and its workers."""
+def instance_record(
+    instance: Instance, workers: Iterable[tuple[WorkerStatus, int | None]]
+) -> dict[str, object]:
+    """Returns a running service and its workers, each with the pid of its command."""
     return {
         "instance": instance.id,
         "host": instance.host,
@@ -68,11 +70,11 @@ def instance_record(instance: Instance, workers: Iterable[WorkerStatus]) -> dict
         "version": instance.version,
         "started_at": iso(instance.started_ms),
         "stop_requested_at": _moment(instance.stop_requested_ms),
-        "workers": [_worker_record(worker) for worker in workers],
+        "workers": [_worker_record(worker, command_pid) for worker, command_pid in workers],
     }
 
 
-def _worker_record(worker: WorkerStatus) -> dict[str, object]:
+def _worker_record(worker: WorkerStatus, command_pid: int | None) -> dict[str, object]:
     return {
         "worker": worker.worker,
         "pid": worker.pid,
@@ -80,6 +82,7 @@ def _worker_record(worker: WorkerStatus) -> dict[str, object]:
         "job": worker.job,
         "attempt": worker.attempt,
         "command": worker.command,
+        "command_pid": command_pid,
         "since": _moment(worker.since_ms),
     }
 

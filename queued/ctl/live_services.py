@@ -1,6 +1,7 @@
 """Finds the services that serve the database now, and warns the user if there is none."""
 
 import math
+import os
 from typing import TYPE_CHECKING
 
 from queued.core.errors import QueuedError
@@ -31,6 +32,26 @@ def _may_live(context: "Context", instance: "Instance") -> bool:
         told = f"queuectl: cannot tell whether {instance.id} (pid {instance.pid}) lives"
         print_err(f"{told}: {error.filename}: {error.strerror}")
         return True
+
+
+def command_pids(database: str, instance: str) -> dict[int, int]:
+    """Returns the pids of the commands that an instance runs, by the token of the claim.
+
+    They are read from its lock file. If that is of another machine or container, or if this user
+    may not read it, the result is empty.
+    """
+    from queued.core import run_note_layout
+
+    try:
+        descriptor = instance_lock.open_lock(database, instance)
+    except OSError:
+        descriptor = None
+    if descriptor is None:
+        return {}
+    with open(descriptor, "rb") as file:
+        notes = run_note_layout.parse(file.read(run_note_layout.SIZE)) or {}
+    leaders = {token: session.leader for token, session in notes.items()}
+    return {token: pid for token, pid in leaders.items() if os.path.exists(f"/proc/{pid}/stat")}
 
 
 def warn_without_service(context: "Context") -> None:

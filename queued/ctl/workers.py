@@ -9,7 +9,7 @@ from queued.core.model import Instance, WorkerStatus
 from queued.core.times import iso, monotonic_s, now_ms, short_duration
 from queued.ctl.arguments import COMMON, WATCH_OPTION, Arguments
 from queued.ctl.context import Context
-from queued.ctl.live_services import NO_SERVICE, live_instances
+from queued.ctl.live_services import NO_SERVICE, command_pids, live_instances
 from queued.ctl.render import (
     Column,
     escaped,
@@ -120,7 +120,8 @@ LIST = (
 Usage: queuectl worker list [options]
 
 Lists the services that run on this database, their workers, and the job that
-each worker is running.
+each worker is running. CMD PID is the process of the command, or - where its pid
+cannot be told, for example on another machine.
 
 Options:
 """
@@ -137,6 +138,7 @@ WORKER_COLUMNS = (
     Column("JOB", 16),
     Column("WORKER", 6, right=True),
     Column("PID", 7, right=True),
+    Column("CMD PID", 7, right=True),
     Column("FOR", 7, right=True),
     Column("COMMAND", 0),
 )
@@ -145,35 +147,38 @@ WORKER_COLUMNS = (
 def list_(context: Context, arguments: Arguments) -> int:  # noqa: ARG001  all commands have the same parameters
     """Prints the live services."""
     instances = live_instances(context)
-    workers = context.store.workers()
+    workers: dict[str, list[tuple[WorkerStatus, int | None]]] = {}
+    for instance in instances:
+        pids = command_pids(context.database, instance.id)
+        own = [worker for worker in context.store.workers() if worker.instance == instance.id]
+        workers[instance.id] = [(worker, pids.get(worker.token or 0)) for worker in own]
     if context.json:
         from queued.ctl.json_records import instance_record
 
-        own = ([w for w in workers if w.instance == instance.id] for instance in instances)
-        print_json([instance_record(*pair) for pair in zip(instances, own, strict=True)])
+        print_json([instance_record(instance, workers[instance.id]) for instance in instances])
     elif instances:
         for instance in instances:
-            print_out("\n".join(_service_lines(instance, workers, now_ms(), table_width())))
+            lines = _service_lines(instance, workers[instance.id], now_ms(), table_width())
+            print_out("\n".join(lines))
     else:
         print_err(NO_SERVICE)
     return Exit.DONE
 
 
 def _service_lines(
-    instance: Instance, workers: Sequence[WorkerStatus], now: int, width: int
+    instance: Instance, workers: Sequence[tuple[WorkerStatus, int | None]], now: int, width: int
 ) -> Iterator[str]:
     stopping = ", stopping" if instance.stop_requested_ms else ""
     yield escaped(f"{instance.id}: pid {instance.pid}, queued {instance.version}{stopping}")
     yield f"  on {escaped(instance.host)} since {iso(instance.started_ms)}"
     yield heading(WORKER_COLUMNS, width)
-    for worker in workers:
-        if worker.instance == instance.id:
-            yield from row_lines(WORKER_COLUMNS, _worker_cells(worker, now), width)
+    for worker, pid in workers:
+        yield from row_lines(WORKER_COLUMNS, _worker_cells(worker, pid, now), width)
 
 
-def _worker_cells(worker: WorkerStatus, now: int) -> tuple[str, ...]:
-    place = (str(worker.worker), str(worker.pid))
+def _worker_cells(worker: WorkerStatus, pid: int | None, now: int) -> tuple[str, ...]:
+    pids = (str(worker.worker), str(worker.pid), "-" if pid is None else str(pid))
     if worker.job is None or worker.since_ms is None:
-        return ("-", *place, "", "idle")
+        return ("-", *pids, "", "idle")
     since = short_duration((now - worker.since_ms) / 1000)
-    return (worker.job, *place, since, worker.command or "")
+    return (worker.job, *pids, since, worker.command or "")

@@ -1,5 +1,6 @@
 """Commands that hide their mark are found by their sessions; other processes are not."""
 
+import json
 import os
 import signal
 import subprocess
@@ -12,10 +13,11 @@ import pytest
 from queued.core.errors import StorageError
 from queued.core.job_options import JobOptions
 from queued.core.model import Claim, Key
+from queued.core.run_note_layout import CommandSession
 from queued.service.dispatcher import leftovers
 from queued.service.dispatcher.leftovers import RunSessions
 from queued.service.ipc import run_notes
-from queued.service.ipc.run_notes import CommandSession, RunNotes
+from queued.service.ipc.run_notes import RunNotes
 from queued.service.linux import procfs
 from queued.service.linux.killing import Found, Killed
 from tests.process.marked_sleep import MarkedSleep
@@ -52,6 +54,19 @@ def test_a_job_without_its_mark_is_killed_before_it_runs_again(
     assert queue.wait(name).label == "completed"
     assert sleeper.living() == []
     assert [run.outcome for run in queue.attempts(name)] == ["lost", "exit"]
+
+
+def test_worker_list_shows_the_pid_of_the_command(queue: Queue, sleeper: MarkedSleep) -> None:
+    queue.serve(workers=1)
+    name = queue.add(f"exec sleep {sleeper}")
+    (pid,) = eventually(sleeper.living)
+    (service,) = json.loads(queue.queuectl("worker", "list", "--json").stdout)
+    (worker,) = service["workers"]
+    assert (worker["job"], worker["command_pid"]) == (name, pid)
+    assert f" {worker['pid']} {pid:8} " in queue.queuectl("worker", "list").stdout
+    os.kill(pid, signal.SIGKILL)
+    queue.wait(name, "failed")
+    assert " - " in queue.queuectl("worker", "list").stdout.splitlines()[-1]
 
 
 def test_a_note_outlives_its_worker_and_is_found_by_the_claim(tmp_path: Path) -> None:

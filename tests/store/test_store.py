@@ -346,8 +346,8 @@ def test_workers_show_the_jobs_that_they_run(engine: Engine) -> None:
     engine.add("sleep 9", id="a")
     engine.must_claim(worker=2, now_ms=NOW + 4)
     assert list(engine.store.workers()) == [
-        WorkerStatus(instance.id, 1, 101, NOW, None, None, None, None),
-        WorkerStatus(instance.id, 2, 102, NOW, "a", 1, "sleep 9", NOW + 4),
+        WorkerStatus(instance.id, 1, 101, NOW, None, None, None, None, None),
+        WorkerStatus(instance.id, 2, 102, NOW, "a", 1, "sleep 9", NOW + 4, 77),
     ]
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from queued.core.model import Claim
-from queued.service.ipc.run_notes import CommandSession
+from queued.core.run_note_layout import CommandSession
 from queued.service.linux import procfs, run_mark
 from queued.service.linux.cgroup import RunCgroups
 from queued.service.linux.killing import Found, Killed, kill_until_gone
@@ -87,7 +87,7 @@ class RunSessions:
         processes = procfs.all_processes()
         for leader, session in list(self._sessions.items()):
             process = processes.get(leader)
-            if process is not None and session.led_by(process):
+            if process is not None and session.led_by(process.pid, process.started):
                 self._seen.add(leader)
             elif process is not None:
                 del self._sessions[leader]  # a pid is reused only once its session is empty

@@ -8,13 +8,13 @@ import os
 
 from queued.core import times
 from queued.core.model import Claim, Instance
+from queued.core.run_note_layout import CommandSession
 from queued.core.settings import Settings
 from queued.service.dispatcher import job_log
 from queued.service.dispatcher.claims import ClaimTable
 from queued.service.dispatcher.leftovers import RunsLock, kill_leftovers, run_processes
 from queued.service.dispatcher.turn import ClaimLoss, Turn, TurnRunner
 from queued.service.ipc import run_notes
-from queued.service.ipc.run_notes import CommandSession
 from queued.service.linux import procfs
 from queued.service.linux.cgroup import RunCgroups
 from queued.service.log import Log

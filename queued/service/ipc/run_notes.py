@@ -7,34 +7,13 @@ a note is cheap, because the file is mapped into memory.
 import mmap
 import os
 import struct
-from typing import NamedTuple
 
-from queued.core import times
+from queued.core import run_note_layout, times
 from queued.core.errors import StorageError
-from queued.service.linux.procfs import Process
+from queued.core.run_note_layout import SIZE, SLOT_BYTES, CommandSession, offset
 
 _TICKS_S = os.sysconf("SC_CLK_TCK")
-_NOTE = struct.Struct("qqq")  # token of the claim, when its leader was noted, the leader's pid
 _NUMBER = struct.Struct("q")
-_SLOT = 32
-_SLOTS = 1028  # four for the header, then one for each worker
-_HEADER = _SLOT * 4
-_VALIDITY = _SLOT * 2  # says where the notes are valid; the other half is the lock's own
-_SIZE = _SLOT * _SLOTS
-
-
-class CommandSession(NamedTuple):
-    """The session that a command leads. The command was started before `noted`.
-
-    `noted` is in clock ticks since boot. Leader 0: the command was about to be started.
-    """
-
-    leader: int
-    noted: int
-
-    def led_by(self, process: Process) -> bool:
-        """Returns whether the process is the command, and not a later one with its pid."""
-        return process.pid == self.leader and process.started <= self.noted
 
 
 class RunNotes:
@@ -44,10 +23,10 @@ class RunNotes:
         """`lock` is the open lock file. Raises StorageError."""
         self._lock = lock
         try:
-            os.ftruncate(lock, _SIZE)
-            self._memory = mmap.mmap(lock, _SIZE)
+            os.ftruncate(lock, SIZE)
+            self._memory = mmap.mmap(lock, SIZE)
         except OSError as error:
-            msg = f"cannot make the lock file {_SIZE} bytes long: {error.strerror}"
+            msg = f"cannot make the lock file {SIZE} bytes long: {error.strerror}"
             raise StorageError(msg) from None
 
     def make_room(self, slot: int) -> None:
@@ -56,16 +35,16 @@ class RunNotes:
         Raises OSError, for example if the disk is full: the kernel would kill the worker at its
         first note (SIGBUS).
         """
-        os.pwrite(self._lock, _validity(), 0)
-        os.pwrite(self._lock, bytes(_SLOT), _offset(slot))
+        os.pwrite(self._lock, run_note_layout.validity(), 0)
+        os.pwrite(self._lock, bytes(SLOT_BYTES), offset(slot))
 
     def note(self, slot: int) -> "RunNote":
         """Returns the note of the worker in this slot."""
-        return RunNote(self._memory, _offset(slot))
+        return RunNote(self._memory, offset(slot))
 
     def last(self, slot: int) -> int:
         """Returns the token of the claim whose command was started last in this slot, or 0."""
-        token: int = _NUMBER.unpack_from(self._memory, _offset(slot))[0]
+        token: int = _NUMBER.unpack_from(self._memory, offset(slot))[0]
         return token
 
 
@@ -88,35 +67,9 @@ class RunNote:
 
 
 def read_notes(lock: int) -> dict[int, CommandSession] | None:
-    """Returns the notes of an instance by the token of the claim, from its open lock file.
-
-    Only claims that were begun have a note. Returns None if pids and times in the notes mean
-    nothing here: the machine has booted since, or the instance was in another namespace.
-    """
-    text = os.pread(lock, _SIZE, 0)
-    if text[:_VALIDITY] != _validity() or len(text) < _SIZE:
-        return None
-    notes = (_NOTE.unpack_from(text, at) for at in range(_HEADER, _SIZE, _SLOT))
-    return {token: CommandSession(pid, ticks) for token, ticks, pid in notes if token}
-
-
-def _offset(slot: int) -> int:
-    return _HEADER + (slot - 1) * _SLOT
+    """Returns the notes of an instance, from its open lock file; see `run_note_layout.parse`."""
+    return run_note_layout.parse(os.pread(lock, SIZE, 0))
 
 
 def _ticks() -> int:
     return times.boot_ms() * _TICKS_S // 1000
-
-
-def _validity() -> bytes:
-    """Returns where the notes are valid: in this boot, and in these namespaces of pids and time."""
-    text = times.boot_id() + "".join(f" {_namespace(kind)}" for kind in ("pid", "time"))
-    return text.encode().ljust(_VALIDITY, b"\0")
-
-
-def _namespace(kind: str) -> int:
-    """Returns the number of a namespace of this process; 0 if the kernel has none of that kind."""
-    try:
-        return os.stat(f"/proc/self/ns/{kind}").st_ino
-    except FileNotFoundError:
-        return 0

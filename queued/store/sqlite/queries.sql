@@ -337,9 +337,10 @@ DELETE FROM workers WHERE instance = :instance;
 
 -- workers --
 -- Each worker with the job that it runs, which is the oldest of its claims. By jobs_by_state.
-SELECT w.instance, w.worker, w.pid, w.started_at, r.id, r.runs, r.command, r.started_at
+SELECT w.instance, w.worker, w.pid, w.started_at, r.id, r.runs, r.command, r.started_at,
+       r.token
 FROM workers w LEFT JOIN (
-    SELECT a.instance, a.worker, j.id, j.runs, j.command, a.started_at, min(j.token)
+    SELECT a.instance, a.worker, j.id, j.runs, j.command, a.started_at, min(j.token) AS token
     FROM jobs j JOIN attempts a ON a.job = j.seq AND a.number = j.runs
     WHERE j.state = 'processing' AND j.state <> 'completed'
     GROUP BY a.instance, a.worker
