@@ -59,10 +59,10 @@ _queuectl_value() {
 }
 
 _queuectl_argument() {
-    local kind places
-    read -ra places <<<"${_queuectl_places[$command]}"
-    kind=${places[place]:-none}
-    [[ $kind != none || ${places[-1]:-} != *... ]] || kind=${places[-1]}
+    local kind arguments
+    read -ra arguments <<<"${_queuectl_arguments[$command]}"
+    kind=${arguments[place]:-none}
+    [[ $kind != none || ${arguments[-1]:-} != *... ]] || kind=${arguments[-1]}
     kind=${kind%...}
     [[ $kind != commands || $place == 0 ]] || kind=files
     _queuectl_offer "$kind" "$1"

@@ -14,12 +14,13 @@ import queued.__main__ as service
 from queued.core.model import Label
 from queued.core.settings import SETTINGS
 from queued.ctl.__main__ import COMMANDS, usage_of
+from queued.ctl.job_columns import COLUMNS
 from queued.pages import usage_text
 from queued.pages.usage_text import Option, UsageText
 
 # The placeholders of usage texts that a shell can complete, each with the kind of its words: a kind
 # of `queuectl complete`, a key of LISTS, or `files`, `directories` or `commands`.
-KINDS = {
+KIND_OF_PLACEHOLDER = {
     "JOB": "jobs",
     "JOBS": "jobs",
     "QUEUE": "queues",
@@ -34,16 +35,19 @@ KINDS = {
     "FORMAT": "formats",
 }
 # The narrower kind that replaces a kind in a command that takes only some of its words.
-SPECIAL = {
+NARROWER_KINDS = {
     ("cancel", "jobs"): "live-jobs",
     ("dlq retry", "jobs"): "dead-jobs",
     ("config unset", "settings"): "stored",
+    ("list", "formats"): "list-formats",
+    ("dlq list", "formats"): "list-formats",
 }
 LISTS = {
     "states": tuple(Label),
     "settings": tuple(SETTINGS),
     "levels": SETTINGS["log_level"].choices,
     "formats": SETTINGS["log_format"].choices,
+    "list-formats": ("json", "jsonl", "tsv", *COLUMNS),
 }
 _PLACEHOLDER = re.compile(r"[A-Z]+(\.\.\.)?")
 
@@ -54,7 +58,7 @@ class Command(NamedTuple):
     words: str
     summary: str
     options: tuple[Option, ...]
-    places: tuple[tuple[str, bool], ...]  # the kind of each argument, and whether it is repeated
+    arguments: tuple[tuple[str, bool], ...]  # the kind of each argument, and whether it is repeated
 
     def kind(self, option: Option) -> str:
         """The kind of an option's value; empty if a shell cannot complete it."""
@@ -66,7 +70,7 @@ def commands() -> list[Command]:
     return [_command(words, usage_text.parse(usage_of(words))) for words in COMMANDS]
 
 
-def daemon() -> Command:
+def service_program() -> Command:
     """The program `queued`."""
     return _command("", usage_text.parse(service.USAGE))
 
@@ -77,16 +81,16 @@ def groups() -> list[str]:
 
 
 def _command(words: str, usage: UsageText) -> Command:
-    places: dict[str, bool] = {}
+    repeated_by_name: dict[str, bool] = {}
     for call in usage.synopsis:
-        for place, repeated in _places(call):
-            places.setdefault(place, repeated)
-    kinds = tuple((_kind(words, place), repeated) for place, repeated in places.items())
-    return Command(words, usage.summary.replace("`", ""), usage.options, kinds)
+        for name, repeated in _arguments(call):
+            repeated_by_name.setdefault(name, repeated)
+    arguments = tuple((_kind(words, name), repeated) for name, repeated in repeated_by_name.items())
+    return Command(words, usage.summary.replace("`", ""), usage.options, arguments)
 
 
-def _places(call: str) -> Iterator[tuple[str, bool]]:
-    """The placeholders of a call that are not the value of an option."""
+def _arguments(call: str) -> Iterator[tuple[str, bool]]:
+    """Yields the placeholders of a call that are not the value of an option."""
     before = ""
     for word in call.split():
         bare = word.strip("[]()")
@@ -96,8 +100,8 @@ def _places(call: str) -> Iterator[tuple[str, bool]]:
 
 
 def _kind(words: str, placeholder: str) -> str:
-    kind = KINDS.get(placeholder.strip("[]<>."), "")
-    return SPECIAL.get((words, kind), kind)
+    kind = KIND_OF_PLACEHOLDER.get(placeholder.strip("[]<>."), "")
+    return NARROWER_KINDS.get((words, kind), kind)
 
 
 # bash
@@ -105,16 +109,16 @@ def _kind(words: str, placeholder: str) -> str:
 
 def bash() -> str:
     """The script for bash: tables of what each command takes, and the function that reads them."""
-    everything = [*commands(), daemon()]
+    everything = [*commands(), service_program()]
     values = sorted({name for command in everything for name in _with_value(command)})
-    top = _top({command.words: command for command in commands()})
+    first_words = _first_words({command.words: command for command in commands()})
     lines = [
-        f"_queuectl_commands='{' '.join(top)}'",
+        f"_queuectl_commands='{' '.join(first_words)}'",
         f"_queuectl_with_value=' {' '.join(values)} '",
         *_table("groups", ((group, " ".join(_verbs(group))) for group in groups())),
         *_table("options", ((c.words or "queued", _names(c)) for c in everything)),
         *_table("values", ((c.words or "queued", _bash_values(c)) for c in everything)),
-        *_table("places", ((c.words, _bash_places(c)) for c in commands())),
+        *_table("arguments", ((c.words, _bash_arguments(c)) for c in commands())),
         *_table("lists", ((kind, " ".join(words)) for kind, words in LISTS.items())),
     ]
     return _template("bash", "\n".join(lines))
@@ -143,8 +147,8 @@ def _bash_values(command: Command) -> str:
     )
 
 
-def _bash_places(command: Command) -> str:
-    return " ".join(f"{kind or 'none'}{'...' * repeated}" for kind, repeated in command.places)
+def _bash_arguments(command: Command) -> str:
+    return " ".join(f"{kind or 'none'}{'...' * repeated}" for kind, repeated in command.arguments)
 
 
 def _verbs(group: str) -> list[str]:
@@ -157,18 +161,18 @@ def _verbs(group: str) -> list[str]:
 def zsh() -> str:
     """The script for zsh: the arguments of each command as `_arguments` takes them."""
     found = {command.words: command for command in commands()}
-    lines = [*_zsh_describe("top", _top(found))]
+    lines = [*_zsh_describe("top", _first_words(found))]
     for group in groups():
         verbs = {verb: found[f"{group} {verb}"].summary for verb in _verbs(group)}
         lines += _zsh_describe(group, verbs)
     lines.append("_queuectl_command() {\n  case $1 in")
     lines += [_zsh_case(f"'{command.words}'", command) for command in found.values()]
-    lines += [_zsh_case("queued", daemon()), "  esac\n}"]
+    lines += [_zsh_case("queued", service_program()), "  esac\n}"]
     lines += [f'_queuectl_{kind}() compadd "$@" -- {" ".join(ws)}' for kind, ws in LISTS.items()]
     return _template("zsh", "\n".join(lines))
 
 
-def _top(found: dict[str, Command]) -> dict[str, str]:
+def _first_words(found: dict[str, Command]) -> dict[str, str]:
     """The first words of all commands, with what they do."""
     own = {words: command.summary for words, command in found.items() if " " not in words}
     several = {group: ", ".join(_verbs(group)) for group in groups()}
@@ -183,9 +187,9 @@ def _zsh_describe(name: str, words: dict[str, str]) -> Iterator[str]:
 
 def _zsh_case(pattern: str, command: Command) -> str:
     specs = [_quoted(spec) for option in command.options for spec in _zsh_option(command, option)]
-    for number, (kind, repeated) in enumerate(command.places, 1):
-        place = "*" if repeated else str(number)
-        specs.append(_quoted(f"{place}:{kind or 'word'}:{_zsh_action(kind)}"))
+    for number, (kind, repeated) in enumerate(command.arguments, 1):
+        position = "*" if repeated else str(number)
+        specs.append(_quoted(f"{position}:{kind or 'word'}:{_zsh_action(kind)}"))
     return f"    {pattern})\n      _arguments -s -S : \\\n        " + (
         " \\\n        ".join(specs) + " ;;"
     )
@@ -219,7 +223,7 @@ def fish() -> str:
     found = {command.words: command for command in commands()}
     lines = [
         f"complete -c queuectl -n '__queuectl_at \"\"' -a {word} -d {_fish(text)}"
-        for word, text in _top(found).items()
+        for word, text in _first_words(found).items()
     ]
     for group in groups():
         lines += [
@@ -230,14 +234,14 @@ def fish() -> str:
     for command in found.values():
         condition = f"-c queuectl -n '__queuectl_at \"{command.words}\"'"
         lines += _fish_options(command, condition)
-        for kind in dict.fromkeys(kind for kind, _ in command.places if kind):
+        for kind in dict.fromkeys(kind for kind, _ in command.arguments if kind):
             lines.append(f"complete {condition} {_fish_action(kind)}")
-    lines += _fish_options(daemon(), "-c queued")
+    lines += _fish_options(service_program(), "-c queued")
     taken = {name for command in found.values() for name in _with_value(command)}
     head = [
         f"set -g __queuectl_with_value {' '.join(sorted(taken))}",
         f"set -g __queuectl_groups {' '.join(groups())}",
-        f"set -g __queuectl_commands {' '.join(_top(found))}",
+        f"set -g __queuectl_commands {' '.join(_first_words(found))}",
     ]
     return _template("fish", "\n".join(head)) + "\n".join(lines) + "\n"
 

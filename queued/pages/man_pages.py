@@ -61,7 +61,9 @@ def pages() -> dict[str, str]:
 def _service() -> str:
     usage = usage_text.parse(service.USAGE)
     others = ("queuectl(1)", "queuectl.conf(5)", "systemctl(1)")
-    return _page("queued", 8, usage.summary, [*_body(usage), *_surroundings(), *_see(others)])
+    return _page(
+        "queued", 8, usage.summary, [*_body(usage), *_common_sections(), *_see_also(others)]
+    )
 
 
 def _program() -> str:
@@ -70,13 +72,13 @@ def _program() -> str:
     summary = named.partition(": ")[2] or usage.summary
     commands = (f"queuectl-{words.replace(' ', '-')}(1)" for words in COMMANDS)
     others = (*commands, "queuectl.conf(5)", "queued(8)")
-    return _page("queuectl", 1, summary, [*_body(usage), *_surroundings(), *_see(others)])
+    return _page("queuectl", 1, summary, [*_body(usage), *_common_sections(), *_see_also(others)])
 
 
 def _command(name: str, usage: UsageText) -> str:
     codes = _list("EXIT STATUS", _EXIT_CODES)
     others = ("queuectl(1)", "queuectl.conf(5)", "queued(8)")
-    return _page(name, 1, usage.summary, [*_body(usage), *codes, *_see(others)])
+    return _page(name, 1, usage.summary, [*_body(usage), *codes, *_see_also(others)])
 
 
 def _conf() -> str:
@@ -85,7 +87,7 @@ def _conf() -> str:
         lines += [".PP", _prose(" ".join(paragraph.split()))]
     lines += _list("SETTINGS", tuple(map(_setting, SETTINGS.values())))
     lines += [".SH EXAMPLES", ".EX", "workers = 8", "default_max_retries = 5", ".EE"]
-    lines += [*_list("FILES", _CONF_FILES), *_see(("queued(8)", "queuectl-config-list(1)"))]
+    lines += [*_list("FILES", _CONF_FILES), *_see_also(("queued(8)", "queuectl-config-list(1)"))]
     return _page("queuectl.conf", 5, "the settings of queued and queuectl", lines)
 
 
@@ -107,8 +109,8 @@ def _setting(setting: Setting) -> Entry:
 
 
 def _page(name: str, section: int, summary: str, body: list[str]) -> str:
-    title = f'.TH "{_text(name.upper())}" {section} "" "queued {__version__}"'
-    named = f"{_text(name)} \\- {_text(summary.replace('`', ''))}"
+    title = f'.TH "{_roff(name.upper())}" {section} "" "queued {__version__}"'
+    named = f"{_roff(name)} \\- {_roff(summary.replace('`', ''))}"
     head = [title, ".ad l", ".SH NAME", named]
     return "\n".join(line for line in [*head, *body] if line) + "\n"
 
@@ -116,7 +118,7 @@ def _page(name: str, section: int, summary: str, body: list[str]) -> str:
 def _body(usage: UsageText) -> Iterator[str]:
     yield ".SH SYNOPSIS"
     for call in usage.synopsis:
-        yield from (".PP", _words(call))
+        yield from (".PP", _synopsis(call))
     yield ".SH DESCRIPTION"
     for block in usage.blocks:
         yield from (".PP", _prose(block)) if isinstance(block, str) else _section(block)
@@ -124,41 +126,41 @@ def _body(usage: UsageText) -> Iterator[str]:
 
 def _section(block: Section) -> Iterator[str]:
     if block.title:
-        yield f'.SH "{_text(block.title.upper())}"'
+        yield f'.SH "{_roff(block.title.upper())}"'
     if block.title.lower().startswith("example"):
         yield from (".EX", _lines(block.text), ".EE")
     else:
         yield from _entries(block.entries)
 
 
-def _surroundings() -> Iterator[str]:
+def _common_sections() -> Iterator[str]:
     yield from _list("EXIT STATUS", _EXIT_CODES)
     yield from _list("ENVIRONMENT", _VARIABLES)
     yield from _list("FILES", (*_DATABASES, *_CONF_FILES[1:]))
 
 
 def _list(title: str, entries: tuple[Entry, ...]) -> Iterator[str]:
-    yield f'.SH "{_text(title)}"'
+    yield f'.SH "{_roff(title)}"'
     yield from _entries(entries)
 
 
 def _entries(entries: tuple[Entry, ...]) -> Iterator[str]:
     for entry in entries:
-        yield from (".TP", f"\\fB{_text(entry.term)}\\fR", _prose(entry.meaning) or "\\&")
+        yield from (".TP", f"\\fB{_roff(entry.term)}\\fR", _prose(entry.meaning) or "\\&")
 
 
-def _see(others: tuple[str, ...]) -> Iterator[str]:
+def _see_also(others: tuple[str, ...]) -> Iterator[str]:
     yield ".SH SEE ALSO"
-    shown = [re.sub(r"^(.*)(\(\d\))$", r"\\fB\1\\fR\2", _text(other)) for other in others]
+    shown = [re.sub(r"^(.*)(\(\d\))$", r"\\fB\1\\fR\2", _roff(other)) for other in others]
     yield ",\n".join(shown)
 
 
-def _words(call: str) -> str:
+def _synopsis(call: str) -> str:
     """Returns a synopsis in roff, with the placeholders in italics and all other text in bold."""
     placeholder = r"(?<![\w-])[A-Z][A-Z_]+(?![\w-])"
     parts = re.split(f"({placeholder})", call)
     return "".join(
-        f"\\fI{_text(part)}\\fR" if index % 2 else f"\\fB{_text(part)}\\fR"
+        f"\\fI{_roff(part)}\\fR" if index % 2 else f"\\fB{_roff(part)}\\fR"
         for index, part in enumerate(parts)
         if part
     )
@@ -168,12 +170,12 @@ def _prose(text: str) -> str:
     """Returns a text in roff, with the parts between backquotes in bold."""
     parts = text.split("`")
     bold = len(parts) % 2 == 1
-    shown = [f"\\fB{_text(p)}\\fR" if bold and i % 2 else _text(p) for i, p in enumerate(parts)]
+    shown = [f"\\fB{_roff(p)}\\fR" if bold and i % 2 else _roff(p) for i, p in enumerate(parts)]
     return _guarded(("" if bold else "\\(ga").join(shown))
 
 
 def _lines(text: str) -> str:
-    return "\n".join(_guarded(_text(line)) for line in text.splitlines())
+    return "\n".join(_guarded(_roff(line)) for line in text.splitlines())
 
 
 def _guarded(line: str) -> str:
@@ -181,7 +183,8 @@ def _guarded(line: str) -> str:
     return f"\\&{line}" if line.startswith((".", "'")) else line
 
 
-def _text(text: str) -> str:
+def _roff(text: str) -> str:
+    """Returns a text in roff, in which no character has a special meaning."""
     plain = "".join(_ESCAPES.get(character, character) for character in text)
     return "".join(c if c.isascii() else f"\\[u{ord(c):04X}]" for c in plain)
 

@@ -14,6 +14,7 @@ import pytest
 
 from queued.core.settings import SETTINGS
 from queued.ctl.__main__ import COMMANDS, usage_of
+from queued.ctl.job_columns import COLUMNS
 from queued.pages import completions
 from tests.cli.queuectl_runner import QueuectlRunner, failed
 from tests.service import eventually
@@ -183,8 +184,11 @@ def test_words_from_the_database(ask: Ask, filled: QueuectlRunner) -> None:
 
 
 def test_words_from_the_programs(ask: Ask) -> None:
-    states, settings, levels = ask(
-        "queuectl list --state ", "queuectl config get ", "queued --log-level "
+    states, settings, levels, formats = ask(
+        "queuectl list --state ",
+        "queuectl config get ",
+        "queued --log-level ",
+        "queuectl dlq list --output ",
     )
     assert states == {
         "pending",
@@ -197,6 +201,7 @@ def test_words_from_the_programs(ask: Ask) -> None:
     }
     assert settings == set(SETTINGS)
     assert levels == set(SETTINGS["log_level"].choices)
+    assert formats == {"json", "jsonl", "tsv", *COLUMNS}
 
 
 def test_another_database_on_the_line(ask: Ask, queuectl: QueuectlRunner) -> None:
@@ -219,7 +224,7 @@ def test_every_option_of_every_command_is_offered(ask: Ask) -> None:
 
 
 def test_no_option_takes_a_value_in_one_command_only() -> None:
-    known = [*completions.commands(), completions.daemon()]
+    known = [*completions.commands(), completions.service_program()]
     takes = {
         (name, bool(o.value)) for command in known for o in command.options for name in o.names
     }
