@@ -24,7 +24,7 @@ class Exit(IntEnum):
 
 EXIT_MEANINGS = {
     Exit.DONE: "done",
-    Exit.NO: "nothing to do, or only part of it could be done",
+    Exit.NO: "nothing to do, only part of it could be done, or a check found a fault",
     Exit.USAGE: "wrong usage or input; nothing was changed",
     Exit.NOT_FOUND: "no such job, setting, service or database",
     Exit.CONFLICT: "the state of the job does not allow it, or the name is taken",

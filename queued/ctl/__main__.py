@@ -31,7 +31,7 @@ Usage: queuectl [--db PATH] [--config PATH] COMMAND ...
   logs JOB                             what a job printed (log)
   wait JOBS...                         wait until jobs have ended
   cancel JOBS...                       cancel pending or running jobs (kill, rm)
-  status                               counts of jobs by state; --check for monitors
+  status                               counts of jobs by state, or a check
   purge                                delete jobs that have ended
   dlq list | retry                     list dead jobs, or retry them (retry)
   worker start | stop | list           start, stop or list services

@@ -9,13 +9,15 @@ import subprocess
 import termios
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 
 import pytest
 
 from queued.core.model import Instance
 from queued.core.times import now_ms
+from queued.ctl.change_watch import Watch
 from queued.store import instance_lock
+from queued.store.sqlite.client_store import SqliteStore
 from tests.cli.queuectl_runner import Program, failed
 
 ENTER, LEAVE = "\x1b[?1049h\x1b[?25l\x1b[?7l", "\x1b[?7h\x1b[?25h\x1b[?1049l"
@@ -97,6 +99,16 @@ def test_the_dead_and_the_services_are_watched(queuectl: Program) -> None:
         workers.sees("i: pid 1")
         os.close(lock)  # a service that is killed writes nothing to the database
         workers.sees("no service runs")
+
+
+def test_the_end_of_a_service_is_a_change(queuectl: Program) -> None:
+    queuectl.add("a")
+    path = str(queuectl.database)
+    lock = instance_lock.create_locked(instance_lock.path_of(path, "i"))
+    with closing(SqliteStore(path)) as store, closing(Watch(store, path)) as changes:
+        assert not changes.wait(0)
+        os.close(lock)
+        assert changes.wait(60)
 
 
 def test_a_screen_shows_what_fits_and_follows_the_size_of_the_window(queuectl: Program) -> None:
