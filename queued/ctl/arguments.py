@@ -20,7 +20,7 @@ Common options:
 """
 
 WATCH_OPTION = """\
-  -w, --watch          on a terminal: print again after each change, until Ctrl+C
+  -w, --watch          on a terminal: show it again after each change
 """
 
 LIST_OPTIONS = (

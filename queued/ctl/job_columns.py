@@ -8,7 +8,7 @@ from queued.core.errors import UsageError
 from queued.core.model import Attempt, Job, Label, State
 from queued.core.suggestions import did_you_mean
 from queued.core.times import iso, short_duration
-from queued.ctl.render import colored, display_width, escaped, truncate
+from queued.ctl.render import ARROW, colored, display_width, escaped, truncate
 
 if TYPE_CHECKING:
     from queued.store.protocols import Store
@@ -67,7 +67,7 @@ def _of_last(text: Callable[[Attempt], object | None]) -> Callable[[JobRow], str
 
 def _what(row: JobRow) -> str:
     reason = why(row.job)
-    return f"{row.job.command}  ← {reason}" if reason else row.job.command
+    return f"{row.job.command}  {ARROW} {reason}" if reason else row.job.command
 
 
 COLUMNS = {
@@ -159,4 +159,4 @@ def _fitted(job: Job, text: str, room: int) -> str:
         return truncate(text, max(room, 1))
     reason = truncate(reason, max(room - 4 - display_width(job.command), room // 2))
     command = truncate(escaped(job.command), room - 4 - display_width(reason))
-    return f"{command}  ← {reason}"
+    return f"{command}  {ARROW} {reason}"

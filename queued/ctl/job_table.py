@@ -12,7 +12,6 @@ from queued.core.times import now_ms
 from queued.ctl.arguments import Arguments
 from queued.ctl.context import Context
 from queued.ctl.job_columns import COLUMNS, JobRow, JobTable, requested_columns
-from queued.ctl.json_records import job_record
 from queued.ctl.render import (
     ELLIPSIS,
     escaped,
@@ -133,6 +132,8 @@ def _matching(context: Context, wanted: Selection) -> Iterator[Job]:
 
 def _records(context: Context, wanted: Selection) -> Iterator[dict[str, object]]:
     """Yields the matching jobs as JSON objects, each with the last run of the job."""
+    from queued.ctl.json_records import job_record
+
     jobs = _matching(context, wanted)
     while page := list(islice(jobs, _PAGE)):
         last = context.store.last_attempts(page)

@@ -13,6 +13,8 @@ from typing import NamedTuple
 from queued.core.errors import UsageError
 
 ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
+ARROW = "\N{LEFTWARDS ARROW}"
+_OWN_SYMBOLS = dict.fromkeys(map(ord, (ELLIPSIS, ARROW)), "")  # one column; wcwidth loads slowly
 MIN_WIDTH = 12  # the narrowest cell that is worth showing
 _UNLIMITED = 1_000_000  # the width of a table that no terminal shows
 # C1 controls, and characters that hide or reorder text; JSON itself escapes only C0 controls.
@@ -136,7 +138,7 @@ def escaped(text: str, kept: str = "") -> str:
 
 def display_width(text: str) -> int:
     """Returns how many columns `text` takes on a terminal."""
-    if text.isascii():
+    if text.isascii() or text.translate(_OWN_SYMBOLS).isascii():
         return len(text)
     from wcwidth import wcswidth
 

@@ -61,14 +61,15 @@ def test_list(queuectl: QueuectlRunner, service: Service) -> None:
     lines = queuectl.ok("worker", "list", COLUMNS="80").splitlines()
     assert lines[0] == "alive: pid 4711, queued 0.1.0"
     assert lines[2:5] == [
-        "JOB               WORKER      PID      FOR  COMMAND",
-        "-                      1     5001           idle",
+        "JOB               WORKER      PID  CMD PID      FOR  COMMAND",
+        "-                      1     5001        -           idle",
         "a" * 64,
     ]
-    assert "     2     5002" in lines[5]
+    assert "     2     5002        -" in lines[5]
     assert max(map(len, lines)) <= 80
     (instance,) = queuectl.json("worker", "list")
     assert [worker["job"] for worker in instance["workers"]] == [None, "a" * 64]
+    assert [worker["command_pid"] for worker in instance["workers"]] == [None, None]
     service.end()
 
 
