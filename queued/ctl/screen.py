@@ -26,6 +26,7 @@ _ENTER = b"\x1b[?1049h\x1b[?25l\x1b[?7l"  # alternate screen, no cursor, no line
 _LEAVE = b"\x1b[?7h\x1b[?25h\x1b[?1049l"
 _APART_S = 0.25  # between two screens
 _SHARE = 0.25  # of the time, at most, for reading the result
+# Without a change the next screen follows after this part of the time since the last change.
 _AGES_DRIFT = 0.1
 _AGES_MIN_S, _AGES_MAX_S = 1.0, 60.0
 
@@ -92,7 +93,7 @@ class _TerminalText(io.StringIO):
 
 
 class _Screen:
-    """The alternate screen of a terminal. Writes no line twice."""
+    """The alternate screen of a terminal. Lines that it shows already are not written again."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
