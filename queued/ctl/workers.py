@@ -120,8 +120,8 @@ LIST = (
 Usage: queuectl worker list [options]
 
 Lists the services that run on this database, their workers, and the job that
-each worker is running. CMD PID is the process of the command, or - where its pid
-cannot be told, for example on another machine.
+each worker is running. CMD PID is the process of the command, or - where it is
+not known, for example on another machine.
 
 Options:
 """

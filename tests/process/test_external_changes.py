@@ -251,7 +251,7 @@ def test_a_watched_status_sleeps_beside_an_idle_dispatcher(queue: Queue) -> None
         watching.kill()
     os.close(ours)
     assert after[0] - before[0] < 10
-    assert after[1] - before[1] < 30
+    assert after[1] - before[1] < 15
 
 
 def _observed(queue: Queue) -> Service:

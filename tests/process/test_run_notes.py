@@ -14,12 +14,14 @@ from queued.core.errors import StorageError
 from queued.core.job_options import JobOptions
 from queued.core.model import Claim, Key
 from queued.core.run_note_layout import CommandSession
+from queued.ctl.live_services import command_pids
 from queued.service.dispatcher import leftovers
 from queued.service.dispatcher.leftovers import RunSessions
 from queued.service.ipc import run_notes
 from queued.service.ipc.run_notes import RunNotes
 from queued.service.linux import procfs
 from queued.service.linux.killing import Found, Killed
+from queued.store import instance_lock
 from tests.process.marked_sleep import MarkedSleep
 from tests.service import Queue, alive, eventually
 
@@ -64,9 +66,17 @@ def test_worker_list_shows_the_pid_of_the_command(queue: Queue, sleeper: MarkedS
     (worker,) = service["workers"]
     assert (worker["job"], worker["command_pid"]) == (name, pid)
     assert f" {worker['pid']} {pid:8} " in queue.queuectl("worker", "list").stdout
-    os.kill(pid, signal.SIGKILL)
-    queue.wait(name, "failed")
-    assert " - " in queue.queuectl("worker", "list").stdout.splitlines()[-1]
+
+
+def test_pids_of_commands_that_live_are_read_from_the_lock_file(tmp_path: Path) -> None:
+    database = str(tmp_path / "queue.db")
+    notes = RunNotes(os.open(instance_lock.path_of(database, "i"), os.O_CREAT | os.O_RDWR))
+    for slot, pid in ((1, os.getpid()), (2, 1 << 30)):
+        notes.make_room(slot)
+        notes.note(slot).record_starting(slot * 10)
+        notes.note(slot).record_pid(pid)
+    assert command_pids(database, "i") == {10: os.getpid()}
+    assert command_pids(database, "other") == {}
 
 
 def test_a_note_outlives_its_worker_and_is_found_by_the_claim(tmp_path: Path) -> None:
