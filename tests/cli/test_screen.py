@@ -136,6 +136,7 @@ def test_a_suspended_command_gives_the_terminal_back_meanwhile(queuectl: Program
         terminal.sees("pending")
         terminal.process.send_signal(signal.SIGTSTP)
         terminal.sees(LEAVE)
+        os.waitid(os.P_PID, terminal.process.pid, os.WSTOPPED)
         terminal.process.send_signal(signal.SIGCONT)
         terminal.sees(ENTER + HOME)
         terminal.sees("pending")
