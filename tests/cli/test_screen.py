@@ -18,7 +18,7 @@ from queued.core.times import now_ms
 from queued.ctl.change_watch import Watch
 from queued.store import instance_lock
 from queued.store.sqlite.client_store import SqliteStore
-from tests.cli.queuectl_runner import Program, failed
+from tests.cli.queuectl_runner import QueuectlRunner, failed
 
 ENTER, LEAVE = "\x1b[?1049h\x1b[?25l\x1b[?7l", "\x1b[?7h\x1b[?25h\x1b[?1049l"
 HOME = "\x1b[H"
@@ -47,7 +47,7 @@ def _resize(descriptor: int, lines: int, columns: int) -> None:
 
 
 @contextmanager
-def _watching(queuectl: Program, *words: str) -> Iterator[Terminal]:
+def _watching(queuectl: QueuectlRunner, *words: str) -> Iterator[Terminal]:
     """Starts a command with --watch as the foreground process of a terminal of its own."""
     ours, theirs = os.openpty()
     _resize(theirs, 24, 80)
@@ -65,7 +65,7 @@ def _watching(queuectl: Program, *words: str) -> Iterator[Terminal]:
             os.close(ours)
 
 
-def test_a_list_follows_the_queue(queuectl: Program) -> None:
+def test_a_list_follows_the_queue(queuectl: QueuectlRunner) -> None:
     queuectl.add("first")
     with _watching(queuectl, "list") as terminal:
         terminal.sees("first          pending ")
@@ -75,7 +75,7 @@ def test_a_list_follows_the_queue(queuectl: Program) -> None:
         terminal.sees("second         \x1b[90mcancelled\x1b[m ")
 
 
-def test_a_status_shows_the_rate(queuectl: Program) -> None:
+def test_a_status_shows_the_rate(queuectl: QueuectlRunner) -> None:
     queuectl.run("a")
     with _watching(queuectl, "status") as terminal:
         terminal.sees("1 in the last minute")
@@ -83,7 +83,7 @@ def test_a_status_shows_the_rate(queuectl: Program) -> None:
         terminal.sees("2 in the last minute")
 
 
-def test_the_dead_and_the_services_are_watched(queuectl: Program) -> None:
+def test_the_dead_and_the_services_are_watched(queuectl: QueuectlRunner) -> None:
     queuectl.add("a", max_retries=1)
     with (
         _watching(queuectl, "dlq", "list") as dead,
@@ -101,7 +101,7 @@ def test_the_dead_and_the_services_are_watched(queuectl: Program) -> None:
         workers.sees("no service runs")
 
 
-def test_the_end_of_a_service_is_a_change(queuectl: Program) -> None:
+def test_the_end_of_a_service_is_a_change(queuectl: QueuectlRunner) -> None:
     queuectl.add("a")
     path = str(queuectl.database)
     lock = instance_lock.create_locked(instance_lock.path_of(path, "i"))
@@ -111,7 +111,9 @@ def test_the_end_of_a_service_is_a_change(queuectl: Program) -> None:
         assert changes.wait(60)
 
 
-def test_a_screen_shows_what_fits_and_follows_the_size_of_the_window(queuectl: Program) -> None:
+def test_a_screen_shows_what_fits_and_follows_the_size_of_the_window(
+    queuectl: QueuectlRunner,
+) -> None:
     queuectl.add("a", "echo " + "x" * 300)
     with _watching(queuectl, "status") as terminal:
         terminal.sees("oldest ready")
@@ -121,7 +123,7 @@ def test_a_screen_shows_what_fits_and_follows_the_size_of_the_window(queuectl: P
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_the_terminal_is_left_as_it_was(queuectl: Program, number: int) -> None:
+def test_the_terminal_is_left_as_it_was(queuectl: QueuectlRunner, number: int) -> None:
     queuectl.add("a")
     with _watching(queuectl, "list") as terminal:
         terminal.sees("pending")
@@ -130,7 +132,7 @@ def test_the_terminal_is_left_as_it_was(queuectl: Program, number: int) -> None:
         assert terminal.process.wait(10) == 128 + number
 
 
-def test_a_suspended_command_gives_the_terminal_back_meanwhile(queuectl: Program) -> None:
+def test_a_suspended_command_gives_the_terminal_back_meanwhile(queuectl: QueuectlRunner) -> None:
     queuectl.add("a")
     with _watching(queuectl, "list") as terminal:
         terminal.sees("pending")
@@ -142,7 +144,7 @@ def test_a_suspended_command_gives_the_terminal_back_meanwhile(queuectl: Program
         terminal.sees("pending")
 
 
-def test_a_closed_terminal_ends_the_command(queuectl: Program) -> None:
+def test_a_closed_terminal_ends_the_command(queuectl: QueuectlRunner) -> None:
     queuectl.add("a")
     with _watching(queuectl, "list") as terminal:
         terminal.sees("pending")
@@ -150,7 +152,7 @@ def test_a_closed_terminal_ends_the_command(queuectl: Program) -> None:
         assert terminal.process.wait(10) == 128 + signal.SIGHUP
 
 
-def test_without_a_terminal_it_is_refused(queuectl: Program) -> None:
+def test_without_a_terminal_it_is_refused(queuectl: QueuectlRunner) -> None:
     queuectl.add("a")
     done = queuectl("list", "--watch")
     told = "--watch needs a terminal; leave it out to print the result once"

@@ -8,11 +8,11 @@ from queued.core.model import Instance
 from queued.core.times import now_ms
 from queued.ctl.live_services import NO_SERVICE
 from queued.store import instance_lock
-from tests.cli.queuectl_runner import Program, failed
+from tests.cli.queuectl_runner import QueuectlRunner, failed
 
 
 @pytest.fixture
-def full(queuectl: Program) -> Program:
+def full(queuectl: QueuectlRunner) -> QueuectlRunner:
     """A job of each kind, in two queues."""
     queuectl.run("done")
     queuectl.run("wrong", failed(1))
@@ -26,7 +26,7 @@ def full(queuectl: Program) -> Program:
     return queuectl
 
 
-def test_status(full: Program) -> None:
+def test_status(full: QueuectlRunner) -> None:
     done = full("status")
     assert (done.code, done.err) == (0, f"{NO_SERVICE}\n")
     lines = done.out.splitlines()
@@ -47,7 +47,7 @@ def test_status(full: Program) -> None:
     ]
 
 
-def test_status_json(full: Program) -> None:
+def test_status_json(full: QueuectlRunner) -> None:
     status = full.json("status")
     assert 0 <= status.pop("oldest_age") < 60
     queues = status.pop("queues")
@@ -69,7 +69,7 @@ def test_status_json(full: Program) -> None:
     }
 
 
-def test_status_of_nothing(queuectl: Program) -> None:
+def test_status_of_nothing(queuectl: QueuectlRunner) -> None:
     queuectl.ok("config", "set", "workers", "2")
     status = queuectl.json("status")
     assert (status.pop("oldest_age"), status.pop("queues")) == (None, {})
@@ -77,7 +77,7 @@ def test_status_of_nothing(queuectl: Program) -> None:
     assert len(queuectl.ok("status").splitlines()) == 8
 
 
-def test_a_check_fails_without_a_service_or_if_a_job_waits_too_long(full: Program) -> None:
+def test_a_check_fails_without_a_service_or_if_a_job_waits_too_long(full: QueuectlRunner) -> None:
     check = ("status", "--check")
     assert full(*check) == (1, f"no service runs on {full.database}\n", "")
     path = instance_lock.path_of(str(full.database), "i")
@@ -101,7 +101,7 @@ def test_a_check_fails_without_a_service_or_if_a_job_waits_too_long(full: Progra
         os.close(lock)
 
 
-def test_a_limit_without_a_check_is_refused(full: Program) -> None:
+def test_a_limit_without_a_check_is_refused(full: QueuectlRunner) -> None:
     done = full("status", "--max-age", "5m")
     assert (done.code, done.out) == (2, "")
     assert done.err == "queuectl: --max-age is the limit of --check; give both\n"
