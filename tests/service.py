@@ -203,8 +203,8 @@ class Service:
         assert self.process.poll() is None, self.log_path.read_text()
         return self
 
-    def logged(self, event: str, **fields: Any) -> list[dict[str, Any]]:
-        """Returns the log lines of the event with these fields."""
+    def logged(self, event: str = "", **fields: Any) -> list[dict[str, Any]]:
+        """Returns the log lines of the event, or of any, with these fields."""
         text = self.log_path.read_text()
         whole = text[: text.rfind("\n") + 1]  # the last line may be half written
         name = f'"event":"{event}"'  # to decode few of many lines
@@ -212,7 +212,7 @@ class Service:
         return [
             line
             for line in lines
-            if line["event"] == event and all(line.get(k) == v for k, v in fields.items())
+            if event in {"", line["event"]} and all(line.get(k) == v for k, v in fields.items())
         ]
 
     @property

@@ -100,6 +100,7 @@ class Claim(NamedTuple):
     worker: int
     due_ms: int
     claimed_ms: int
+    created_ms: int = 0
     fault: str | None = None  # the reason if the job cannot be run because its row is invalid
 
 

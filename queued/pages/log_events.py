@@ -20,8 +20,24 @@ Each line of the service's log is one JSON object, which begins with these field
 | `role` | `supervisor`, `dispatcher` or `worker` |
 | `pid` | the process that wrote the line |
 
-Other fields depend on the event, for example `job` and `attempt` for the events of a job. On a
-terminal the events are shown as text by default; see the setting `log_format`. Under systemd each
+Other fields depend on the event. The six events that record a run (`job.completed`, `job.retrying`,
+`job.deferred`, `job.dead`, `job.cancelled`, `job.interrupted`) have these:
+
+| field | meaning |
+|---|---|
+| `job`, `queue`, `attempt` | the job, and the number of the run |
+| `worker` | the worker that ran the command |
+| `command` | the first 200 characters of the command: pass secrets in `env`, not in the command |
+| `outcome`, `exit_code`, `signal` | how the run ended |
+| `error` | the reason, with the end of what the command printed; null after success |
+| `state` | the state of the job now |
+| `attempts`, `max_retries` | failed runs so far, and the number at which the job is dead |
+| `next_run_at` | when a job that is pending again is due |
+| `waited_ms` | how long the job had waited since it was due and enqueued |
+| `ran_ms`, `cpu_ms`, `peak_kib` | how long the command ran, its CPU time and peak memory |
+| `output_bytes` | how much it printed |
+
+On a terminal the events are shown as text by default; see the setting `log_format`. Under systemd each
 line has the journal's priority for its level, so that `journalctl -p warning -u queued` shows
 warnings and errors only.
 """

@@ -1,12 +1,13 @@
 """The service's log: one JSON object per line on standard output, or text on a terminal.
 
-`EVENTS` lists all events with their meanings; their names are a noun and a past participle. If no
+`EVENTS` lists all events with their meanings; their names are a noun and what happened to it. If no
 process reads the log, the service goes on and drops lines; the next line that can be written is
 preceded by their number.
 """
 
 import errno
 import json
+import logging
 import os
 import select
 import socket
@@ -51,7 +52,12 @@ EVENTS = {
     "job.cgroup_failed": "no control group could be made for a run; the run starts without one",
     "job.unkillable": "processes of a run cannot be ended; the worker tries again until they end",
     "job.printed": "a line of a command's output; only with the setting log_output",
-    "job.finished": "a run was recorded: its outcome, and the next state of its job",
+    "job.completed": "the command exited with code 0; the job is completed",
+    "job.retrying": "a run failed; the job runs again at `next_run_at`",
+    "job.deferred": "the exit code is in `defer_on`; the job runs again at `next_run_at`",
+    "job.dead": "a run failed, and the job does not run again; `error` has the end of its stderr",
+    "job.cancelled": "a run ended because its job was cancelled",
+    "job.interrupted": "the service ended a run, or its worker died before it; this does not count",
     "job.claim_lost": "a result was dropped, because its claim is no longer in force",
     "jobs.pruned": "ended jobs that were older than their retention were removed",
     "job.returned": "a worker gave back a job that it had not started; the job is ready again",
@@ -108,6 +114,10 @@ class LogOutput:
 
 class _Logger(structlog.make_filtering_bound_logger("debug")):  # type: ignore[misc]
     """A logger whose level may change. A debug line, one for each run, costs little while off."""
+
+    def is_enabled_for(self, level: int) -> bool:
+        """Returns whether debug lines are written; lines of a higher level are filtered later."""
+        return level > logging.DEBUG or self._logger.debugs
 
     def debug(self, event: str, **fields: object) -> None:
         """Logs the line, if the level is debug."""

@@ -206,7 +206,7 @@ def test_rotation_loses_no_line(supervisord: Supervisord) -> None:
     assert len(files) > 3
     text = "".join(file.read_text() for file in reversed(files))
     lines = [json.loads(line) for line in text.splitlines()]
-    assert {line["job"] for line in lines if line["event"] == "job.finished"} == set(names)
+    assert {line["job"] for line in lines if line["event"] == "job.completed"} == set(names)
 
 
 def test_a_bad_conf_file_is_fatal_and_named_in_the_log(supervisord: Supervisord) -> None:

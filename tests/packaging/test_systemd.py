@@ -31,11 +31,11 @@ def test_each_line_in_the_journal_is_pure_json_with_a_priority(unit: Unit) -> No
         assert list(line)[:6] == ["ts", "level", "event", "instance", "role", "pid"]
         priority = {"info": "6", "warning": "4", "error": "3"}[line["level"]]
         assert line["journal"]["PRIORITY"] == priority
-    (finished,) = unit.log("job.finished")
+    (finished,) = unit.log("job.dead")
     assert (finished["queue"], finished["attempt"], finished["exit_code"]) == ("default", 1, 3)
     arguments = ("--priority=warning", "--unit=queued", "--output=cat")
     shown = unit.testbed.text("journalctl", *arguments).splitlines()
-    assert [json.loads(line)["event"] for line in shown] == ["job.finished"]
+    assert [json.loads(line)["event"] for line in shown] == ["job.dead"]
 
 
 def test_a_stop_drains_and_leaves_nothing(unit: Unit) -> None:

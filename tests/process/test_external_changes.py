@@ -142,11 +142,11 @@ def test_a_job_that_cannot_be_handed_over_is_dead_and_the_others_run(
     service = queue.serve()
     queue.wait_all(len(others) + 1)
     assert sql(queue, RECORDED) == "('dead', 'spawn-error', 1, 1)\n"
-    assert len(service.logged("job.finished", outcome="spawn-error", state="dead")) == 1
+    assert len(service.logged("job.dead", outcome="spawn-error")) == 1
     started = service.logged("child.started")
     assert len(started) == 3, "no process of the service was replaced"
     sql(queue, "UPDATE jobs SET state = 'pending', ready = 1, attempts = 0 WHERE priority = 9")
-    eventually(lambda: len(service.logged("job.finished", outcome="spawn-error")) == 2, "again")
+    eventually(lambda: len(service.logged("job.dead", outcome="spawn-error")) == 2, "again")
     queue.wait_all(len(others) + 2)
     queue.wait(queue.add("true"))
     assert sql(queue, HOOKS) == "(2, 'completed')\n"
@@ -166,7 +166,7 @@ def test_a_job_whose_runs_were_set_back_runs_again(queue: Queue) -> None:
     name = queue.add("true")
     queue.wait(name)
     sql(queue, "UPDATE jobs SET runs = 0, attempts = 0, state = 'pending', ready = 1")
-    eventually(lambda: len(service.logged("job.finished", outcome="exit")) == 2)
+    eventually(lambda: len(service.logged("job.completed", outcome="exit")) == 2)
     assert [run.outcome for run in queue.attempts(name)] == ["exit"]
     assert service.stop() == 0
 

@@ -43,7 +43,7 @@ def test_a_worker_with_a_long_job_gives_its_prefetched_claims_back(queue: Queue)
     assert queue.queuectl("worker", "list").stdout.count("sleep 30") == 1
     other = _serve(queue)
     assert queue.wait(behind).runs == 1
-    eventually(lambda: other.logged("job.finished", job=behind))
+    eventually(lambda: other.logged("job.completed", job=behind))
     assert queue.count("processing") == 1
 
 

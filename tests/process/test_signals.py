@@ -243,7 +243,7 @@ def test_output_is_logged_where_that_is_asked_for_and_secrets_never(queue: Queue
         env={"TOKEN": "s3cret-of-the-job"},
     )
     queue.wait(name)
-    eventually(lambda: service.logged("job.finished"))
+    eventually(lambda: service.logged("job.dead"))
     lines = {(x["stream"], x["line"], x["job"]) for x in service.logged("job.printed")}
     assert lines == {("stdout", "one", name), ("stdout", "two", name), ("stderr", "bad", name)}
     service.process.send_signal(signal.SIGUSR1)
@@ -254,7 +254,7 @@ def test_output_is_logged_where_that_is_asked_for_and_secrets_never(queue: Queue
 def test_output_is_not_logged_otherwise(queue: Queue) -> None:
     service = queue.serve(workers=1)
     queue.wait(queue.add("echo once-in-a-while"))
-    eventually(lambda: service.logged("job.finished"))
+    eventually(lambda: service.logged("job.completed"))
     assert service.logged("job.printed") == []
 
 

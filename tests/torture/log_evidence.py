@@ -8,6 +8,15 @@ from tests.open_descriptors import targets
 from tests.service import Service
 from tests.torture.history import RecordedResult
 
+_RUN_ENDS = (
+    "job.completed",
+    "job.retrying",
+    "job.deferred",
+    "job.dead",
+    "job.cancelled",
+    "job.interrupted",
+)
+
 
 def logged_results(services: Iterable[Service]) -> list[RecordedResult]:
     """Returns each recorded result, from the log of the dispatcher that recorded it."""
@@ -20,7 +29,8 @@ def logged_results(services: Iterable[Service]) -> list[RecordedResult]:
             signal=line["signal"],
         )
         for service in services
-        for line in service.logged("job.finished")
+        for event in _RUN_ENDS
+        for line in service.logged(event)
     ]
 
 

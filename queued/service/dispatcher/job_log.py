@@ -1,11 +1,13 @@
-"""The log lines of a turn: one `job.finished` for each run, with all that explains its end."""
+"""The log lines of a turn: one for each run that was recorded, with all that explains its end."""
 
 import logging
 
 from queued.core import times
-from queued.core.model import Claim, State
+from queued.core.model import Claim, Outcome, State
 from queued.service.dispatcher.turn import RecordedRun, Turn
 from queued.service.log import Log
+
+_COMMAND_CHARS = 200  # of a command, so that a long script does not fill the log
 
 
 def log_turn(log: Log, turn: Turn) -> None:
@@ -23,24 +25,43 @@ def log_turn(log: Log, turn: Turn) -> None:
 
 def _finished(log: Log, finished: RecordedRun) -> None:
     claim, ending, verdict = finished.claim, finished.ending, finished.verdict
-    write = log.info if ending.succeeded else log.warning
-    write(
-        "job.finished",
+    level, event = _event(finished)
+    log.log(
+        level,
+        event,
         **names(claim),
         worker=claim.worker,
+        command=claim.command[:_COMMAND_CHARS],
         outcome=ending.outcome,
         exit_code=ending.exit_code,
         signal=ending.signal,
+        error=verdict.error,
         state=finished.state,
         attempts=claim.attempts + verdict.counted,
         max_retries=claim.max_retries,
-        retry_at=times.iso(verdict.next_run_at_ms) if finished.state is State.PENDING else None,
-        waited_ms=max(0, claim.claimed_ms - claim.due_ms),
+        next_run_at=times.iso(verdict.next_run_at_ms) if finished.state is State.PENDING else None,
+        waited_ms=max(0, claim.claimed_ms - max(claim.due_ms, claim.created_ms)),
         ran_ms=ending.ran_ms,
         cpu_ms=ending.cpu_ms,
         peak_kib=ending.peak_kib,
         output_bytes=ending.stdout_bytes + ending.stderr_bytes,
     )
+
+
+def _event(finished: RecordedRun) -> tuple[int, str]:
+    """Returns the level and the event of a run, by the state of its job after the run."""
+    match finished.state:
+        case State.COMPLETED:
+            return logging.INFO, "job.completed"
+        case State.DEAD:
+            return logging.ERROR, "job.dead"
+        case State.CANCELLED:
+            return logging.INFO, "job.cancelled"
+    if finished.ending.outcome is Outcome.INTERRUPTED:
+        return logging.INFO, "job.interrupted"
+    if finished.verdict.counted:
+        return logging.WARNING, "job.retrying"
+    return logging.INFO, "job.deferred"
 
 
 def names(claim: Claim) -> dict[str, object]:

@@ -233,7 +233,7 @@ def _closed(one: Settlement, now_ms: int) -> Values:
 
 def _claim(row: Row) -> Claim:
     """Returns the claim of a row. A row that another program made invalid has a `Claim.fault`."""
-    seq, runs, token, *texts, attempts, max_retries, due, worker, at = row
+    seq, runs, token, *texts, attempts, max_retries, due, created, worker, at = row
     options, fault = NO_OPTIONS, None
     try:
         name, queue, command, stored = (text.decode() for text in texts)
@@ -252,5 +252,6 @@ def _claim(row: Row) -> Claim:
         worker=worker,
         due_ms=due,
         claimed_ms=at,
+        created_ms=created,
         fault=fault,
     )

@@ -38,7 +38,7 @@ FROM (SELECT seq AS job, row_number() OVER (ORDER BY priority DESC, next_run_at,
             ORDER BY priority DESC, next_run_at, seq LIMIT :count)) AS first
 WHERE seq = first.job
 RETURNING seq, runs, token, CAST(id AS BLOB), CAST(queue AS BLOB), CAST(command AS BLOB),
-          CAST(options AS BLOB), attempts, max_retries, next_run_at;
+          CAST(options AS BLOB), attempts, max_retries, next_run_at, created_at;
 
 -- open_attempt --
 -- A conflict means that another program has set `runs` back; the row is then used again.
@@ -109,7 +109,7 @@ WHERE job = :job AND number = :attempt AND stream = :stream
 -- tokens. By jobs_by_state: reads the running jobs only.
 SELECT j.seq, j.runs, j.token, CAST(j.id AS BLOB), CAST(j.queue AS BLOB),
        CAST(j.command AS BLOB), CAST(j.options AS BLOB), j.attempts, j.max_retries,
-       j.next_run_at, a.worker, a.started_at
+       j.next_run_at, j.created_at, a.worker, a.started_at
 FROM jobs j JOIN attempts a ON a.job = j.seq AND a.number = j.runs
 WHERE j.state = 'processing' AND j.state <> 'completed' AND a.instance = :instance
 ORDER BY j.token;
