@@ -23,7 +23,7 @@ from queued.service.instance import InstancePrograms
 from queued.service.ipc.run_notes import RunNotes
 from queued.service.ipc.scoreboard import Scoreboard
 from queued.service.linux import cgroup
-from queued.service.log import to_journal
+from queued.service.log_journal import to_journal
 from queued.service.supervisor.reload import ReloadFile, reload
 from queued.service.supervisor.sd_notify import SdNotify
 from queued.service.supervisor.supervisor import Supervisor

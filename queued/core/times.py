@@ -78,6 +78,11 @@ def iso(ms: int) -> str:
     return f"{_iso_second(seconds)}.{milliseconds:03d}Z"
 
 
+def local_clock(ms: int) -> str:
+    """Returns the time of day in the local time zone: `12:00:00`."""
+    return time.strftime("%H:%M:%S", time.localtime(ms // 1000))
+
+
 @lru_cache(maxsize=8)
 def _iso_second(seconds: int) -> str:
     """Returns the part of `iso` up to the second; cached, because most times are in one second."""

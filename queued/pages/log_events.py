@@ -37,9 +37,17 @@ Other fields depend on the event. The six events that record a run (`job.complet
 | `ran_ms`, `cpu_ms`, `peak_kib` | how long the command ran, its CPU time and peak memory |
 | `output_bytes` | how much it printed |
 
-On a terminal the events are shown as text by default; see the setting `log_format`. Under systemd each
-line has the journal's priority for its level, so that `journalctl -p warning -u queued` shows
-warnings and errors only.
+On a terminal the events are shown as text by default, cut to the width of the terminal; see the
+setting `log_format`.
+
+Under systemd each line is the message of an entry in the journal, with fields beside it:
+
+| field of the journal | meaning |
+|---|---|
+| `PRIORITY` | the level, so that `journalctl -p warning -u queued` shows warnings and errors only |
+| `QUEUED_EVENT` | the event |
+| `QUEUED_JOB`, `QUEUED_QUEUE` | the job and its queue: `journalctl QUEUED_JOB=ID` shows its lines |
+| `QUEUED_STATE` | the state of the job after a run: `journalctl QUEUED_STATE=dead` |
 """
 
 

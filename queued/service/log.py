@@ -1,17 +1,14 @@
 """The service's log: one JSON object per line on standard output, or text on a terminal.
 
+Under systemd each line is an entry of the journal, which has the JSON as its message.
 `EVENTS` lists all events with their meanings; their names are a noun and what happened to it. If no
 process reads the log, the service goes on and drops lines; the next line that can be written is
 preceded by their number.
 """
 
-import errno
 import json
 import logging
 import os
-import select
-import socket
-import stat
 import sys
 from collections.abc import Callable, MutableMapping
 from typing import Any
@@ -20,6 +17,9 @@ import msgspec
 import structlog
 
 from queued.core import times
+from queued.service import log_text
+from queued.service.log_journal import Journal, to_journal
+from queued.service.log_stdout import StandardOutput
 
 EVENTS = {
     "service.started": "the supervisor runs and will fork its children",
@@ -145,14 +145,9 @@ def _json(fields: Fields) -> bytes:
     return _escaped(msgspec.json.encode(fields, enc_hook=str).decode()).encode()
 
 
-def _for_people() -> Render:
-    renderer = structlog.dev.ConsoleRenderer(pad_event_to=24, colors=sys.stdout.isatty())
-
-    def render(fields: Fields) -> bytes:
-        shown = {name: _shown(name, value) for name, value in fields.items()}
-        return str(renderer(None, "", shown)).encode("utf-8", "backslashreplace")
-
-    return render
+def _text(fields: Fields) -> bytes:
+    shown = {name: _shown(name, value) for name, value in fields.items()}
+    return log_text.text(shown).encode("utf-8", "backslashreplace")
 
 
 def _shown(name: str, value: object) -> object:
@@ -172,25 +167,21 @@ def _escaped(text: str) -> str:
     return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
 
 
-def to_journal(descriptor: int) -> bool:
-    """Returns whether the descriptor is the journal; JOURNAL_STREAM alone may be inherited."""
+def _journal() -> Journal | None:
+    """Returns the journal if it has a socket; else the journal reads stdout."""
     try:
-        found = os.fstat(descriptor)
+        return Journal()
     except OSError:
-        return False
-    return os.environ.get("JOURNAL_STREAM") == f"{found.st_dev}:{found.st_ino}"
-
-
-def _prioritized(render: Render) -> Render:
-    """Adds the priority prefix, which the journal removes, so that `journalctl -p` works."""
-    return lambda fields: b"<%d>%b" % (_PRIORITIES[fields["level"]], render(fields))
+        return None
 
 
 class _Lines:
     """Writes each line by one system call, so that lines of several processes do not mix."""
 
     def __init__(self, level: str, style: str) -> None:
-        self._output = _Output()
+        self._output = StandardOutput()
+        self._journalled = to_journal(1)
+        self._journal = _journal() if self._journalled else None
         self._dropped = 0
         self._rest = b""  # of a line that was written in part
         self.configure(level, style)
@@ -198,8 +189,7 @@ class _Lines:
     def configure(self, level: str, style: str) -> None:
         """See `LogOutput.configure`."""
         console = style == "console" or (style == "auto" and sys.stdout.isatty())
-        render = _for_people() if console else _json
-        self._render = _prioritized(render) if to_journal(1) else render
+        self._render: Render = _text if console else _json
         self._lowest = _PRIORITIES[level]
         self.debugs = level == "debug"
 
@@ -218,9 +208,30 @@ class _Lines:
 
         Only the first line that is dropped waits, so that a stopped reader delays one line.
         """
-        line = self._render(fields) + b"\n"
+        if self._journal is None or not self._to_journal(self._journal, fields):
+            self._to_stdout(fields)
+
+    def _to_journal(self, journal: Journal, fields: Fields) -> bool:
+        """Returns whether the journal takes lines at its socket; else stdout leads to it, too."""
+        try:
+            if self._dropped:
+                self._send(journal, self._dropped_note(fields), 0.0)
+                self._dropped = 0
+            self._send(journal, fields, _PATIENCE_S)
+        except BlockingIOError:
+            self._dropped += 1
+        except OSError:
+            return False
+        return True
+
+    def _send(self, journal: Journal, fields: Fields, patience_s: float) -> None:
+        priority = _PRIORITIES[fields["level"]]
+        journal.send(self._render(fields).decode(), priority, fields, patience_s=patience_s)
+
+    def _to_stdout(self, fields: Fields) -> None:
+        line = self._line(fields)
         if self._dropped:
-            line = self._dropped_note(fields) + line
+            line = self._line(self._dropped_note(fields)) + line
         content, left = self._rest + line, b""
         try:
             left = self._output.write(content, 0.0 if self._dropped else _PATIENCE_S)
@@ -230,58 +241,13 @@ class _Lines:
         self._rest = left if begun else left[: len(left) - len(line)]
         self._dropped = 0 if begun else self._dropped + 1
 
-    def _dropped_note(self, fields: Fields) -> bytes:
+    def _line(self, fields: Fields) -> bytes:
+        """Returns the line, where stdout is the journal with the prefix that sets its priority."""
+        prefix = b"<%d>" % _PRIORITIES[fields["level"]] if self._journalled else b""
+        return prefix + self._render(fields) + b"\n"
+
+    def _dropped_note(self, fields: Fields) -> Fields:
         note = {"level": "warning", "event": "log.dropped", "lines": self._dropped}
-        return self._render({k: note.get(k, fields.get(k)) for k in (*_FIRST, "lines")}) + b"\n"
+        return {name: note.get(name, fields.get(name)) for name in (*_FIRST, "lines")}
 
     debug = info = warning = error = critical = exception = msg
-
-
-class _Output:
-    """Standard output, written without blocking.
-
-    O_NONBLOCK must not be set on the open file description, because other programs share it. A
-    pipe or a terminal is opened once more, which makes a description of our own. A socket takes a
-    flag with each packet. If a pipe may not be opened again (it is another user's, as under
-    supervisord), each piece of PIPE_BUF bytes is written with RWF_NOWAIT after poll(2) has found
-    room. Linux before 6.4 knows that flag only for files: there a write can block if another
-    process fills the pipe between the two calls. A file never blocks because of its reader.
-    """
-
-    def __init__(self) -> None:
-        self._descriptor = 1
-        self._socket: socket.socket | None = None
-        self._piece = 1 << 30  # bytes to write at once
-        self._shared = False  # whether other programs share the open file description
-        mode = os.fstat(1).st_mode
-        if stat.S_ISSOCK(mode):
-            self._socket = socket.socket(fileno=os.dup(1))
-        elif stat.S_ISFIFO(mode) or os.isatty(1):
-            flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-            try:
-                self._descriptor = os.open("/proc/self/fd/1", flags)
-            except OSError:
-                self._piece, self._shared = select.PIPE_BUF, True
-        self._blocks = not stat.S_ISREG(mode)
-        self._room = select.poll()
-        self._room.register(self._descriptor, select.POLLOUT)
-
-    def write(self, content: bytes, patience_s: float) -> bytes:
-        """Returns what could not be written within the time. Raises OSError."""
-        while content and (not self._blocks or self._room.poll(patience_s * 1000)):
-            try:
-                content = content[self._write(content[: self._piece]) :]
-            except BlockingIOError:
-                return content
-        return content
-
-    def _write(self, content: bytes) -> int:
-        if self._socket is not None:
-            return self._socket.send(content, socket.MSG_DONTWAIT)
-        if self._shared:
-            try:
-                return os.pwritev(self._descriptor, [content], -1, os.RWF_NOWAIT)
-            except OSError as error:
-                if error.errno != errno.EOPNOTSUPP:
-                    raise
-        return os.write(self._descriptor, content)

@@ -29,6 +29,7 @@ def test_each_line_in_the_journal_is_pure_json_with_a_priority(unit: Unit) -> No
     assert len(lines) > 5
     for line in lines:
         assert list(line)[:6] == ["ts", "level", "event", "instance", "role", "pid"]
+        assert line["journal"]["_TRANSPORT"] == "journal"
         priority = {"info": "6", "warning": "4", "error": "3"}[line["level"]]
         assert line["journal"]["PRIORITY"] == priority
     (finished,) = unit.log("job.dead")
@@ -36,6 +37,21 @@ def test_each_line_in_the_journal_is_pure_json_with_a_priority(unit: Unit) -> No
     arguments = ("--priority=warning", "--unit=queued", "--output=cat")
     shown = unit.testbed.text("journalctl", *arguments).splitlines()
     assert [json.loads(line)["event"] for line in shown] == ["job.dead"]
+
+
+def test_the_journal_is_searched_by_job_and_by_level(unit: Unit) -> None:
+    dead = unit.add("echo no disk >&2; exit 3", max_retries=1, queue="nightly")
+    unit.wait(dead)
+    unit.wait(unit.add("true"))
+    arguments = ("--output=json", "--output-fields=MESSAGE,QUEUED_QUEUE,QUEUED_STATE,PRIORITY")
+    (entry,) = unit.testbed.text("journalctl", f"QUEUED_JOB={dead}", *arguments).splitlines()
+    found = json.loads(entry)
+    assert (found["QUEUED_QUEUE"], found["QUEUED_STATE"]) == ("nightly", "dead")
+    assert found["PRIORITY"] == "3"
+    assert json.loads(found["MESSAGE"])["error"] == "exit 3: no disk"
+    errors = ("--priority=err", "--unit=queued", "--identifier=queued", "--output=cat")
+    (line,) = unit.testbed.text("journalctl", *errors).splitlines()
+    assert json.loads(line)["job"] == dead
 
 
 def test_a_stop_drains_and_leaves_nothing(unit: Unit) -> None:

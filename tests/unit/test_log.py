@@ -1,6 +1,7 @@
 """What the service logs is safe on a terminal, in both styles."""
 
 import json
+import re
 
 import pytest
 
@@ -33,3 +34,35 @@ def test_a_traceback_has_lines_for_people(capfd: pytest.CaptureFixture[str]) -> 
     lines = capfd.readouterr().out.split("\n")
     assert any(line.startswith("Traceback") for line in lines)
     assert all(line.isprintable() for line in lines)
+
+
+ENDING = {
+    "job": "backup",
+    "queue": "nightly",
+    "outcome": "exit",
+    "error": "exit 3: " + "no route to host " * 20,
+    "attempts": 2,
+    "max_retries": 2,
+}
+
+
+def test_the_text_of_a_run_fits_a_line_and_begins_with_what_matters(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    LogOutput("info", "console").log(role="dispatcher").error("job.dead", **ENDING)
+    (line,) = capfd.readouterr().out.splitlines()
+    assert re.match(r"\d\d:\d\d:\d\d error job\.dead +backup 2/2 exit 3: no route", line)
+    assert len(line) == 80
+    assert line.endswith("…")
+
+
+def test_the_text_says_in_full_what_to_do_and_leaves_out_other_fields_that_do_not_fit(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    log = LogOutput("info", "console").log(role="dispatcher")
+    action = "end the program that holds it; " * 5
+    log.warning("database.locked", action=action, waited_s=3)
+    log.info("settings.applied", workers=4, db_path="x" * 80, log_level="info")
+    locked, applied = capfd.readouterr().out.splitlines()
+    assert locked.endswith(action.strip())
+    assert applied.endswith("settings.applied workers=4")
