@@ -114,14 +114,14 @@ def _run(arguments: list[str]) -> int:
     if options["--check"]:
         return preflight.print_report(conf, database)
     settings = _start_settings(origin, _prepare(database))
-    ready_pipe = None
+    ready_pipe = log_path = None
     if options["--background"]:
-        log_path = os.path.abspath(options["--log-file"] or _log_path(database))
+        log_path = os.path.realpath(options["--log-file"] or _log_path(database))
         detached = detach(_open_log(log_path))
         if isinstance(detached, Started):
             return _report(detached, settings.workers, log_path)
         ready_pipe = detached.ready_pipe
-    return _serve(database, origin, settings, SdNotify(ready_pipe))
+    return _serve(database, origin, settings, SdNotify(ready_pipe), log_path)
 
 
 def _pid(text: str) -> int:
@@ -205,7 +205,13 @@ def _open_log(path: str) -> int:
             return os.open(path, flags | os.O_CLOEXEC)
 
 
-def _serve(database: str, origin: SettingsOrigin, settings: Settings, notify: SdNotify) -> int:
+def _serve(
+    database: str,
+    origin: SettingsOrigin,
+    settings: Settings,
+    notify: SdNotify,
+    log_path: str | None,
+) -> int:
     (name,) = ids.make(1)
     instance = Instance(
         id=name,
@@ -230,6 +236,7 @@ def _serve(database: str, origin: SettingsOrigin, settings: Settings, notify: Sd
             scoreboard=scoreboard,
             cgroups=cgroup.delegated(name),
             runs_lock=instance_lock.hold_for_runs(lock),
+            log_path=log_path,
         )
         supervisor = Supervisor(programs=programs, scoreboard=scoreboard, notify=notify)
     except OSError as error:

@@ -35,6 +35,7 @@ class Settings(NamedTuple):
     db_path: str = ""
     log_level: str = "info"
     log_format: str = "auto"
+    log_max_size: int = 67_108_864
     log_output: bool = False
 
 
@@ -160,6 +161,14 @@ SETTINGS = {
             "JSON or text (console); auto means text on a terminal, else JSON",
             choices=("auto", "json", "console"),
             stored=False,
+        ),
+        Setting(
+            "log_max_size",
+            int,
+            "size at which the log file of --background is renamed to NAME.1 (0: never)",
+            0,
+            1_099_511_627_776,
+            "bytes",
         ),
         Setting("log_output", bool, "whether the output of commands is logged, line by line"),
     )

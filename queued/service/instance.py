@@ -13,6 +13,7 @@ from queued.service.dispatcher.live_settings import SettingsOrigin
 from queued.service.ipc.scoreboard import Scoreboard
 from queued.service.linux.cgroup import RunCgroups
 from queued.service.log import Log, LogOutput
+from queued.service.log_file import LogFile
 from queued.service.worker.worker import Worker
 
 
@@ -30,9 +31,12 @@ class InstancePrograms:
         scoreboard: Scoreboard,
         cgroups: RunCgroups | None,
         runs_lock: int | None = None,
+        log_path: str | None = None,
     ) -> None:
         self.settings = settings
-        self.log_output = LogOutput(settings.log_level, settings.log_format)
+        file = LogFile(log_path) if log_path is not None else None
+        self.log_output = LogOutput(settings.log_level, settings.log_format, file)
+        self._configure_log()
         self._instance = instance
         self._lock = lock
         self._database = database
@@ -45,7 +49,11 @@ class InstancePrograms:
         """See `Programs.apply`."""
         self.settings = settings
         self._origin = self._origin._replace(file=file)
-        self.log_output.configure(settings.log_level, settings.log_format)
+        self._configure_log()
+
+    def _configure_log(self) -> None:
+        settings = self.settings
+        self.log_output.configure(settings.log_level, settings.log_format, settings.log_max_size)
 
     def run_dispatcher(self, supervisor: socket.socket) -> int:
         """See `Programs.run_dispatcher`."""

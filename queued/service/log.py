@@ -18,6 +18,7 @@ import structlog
 
 from queued.core import times
 from queued.service import log_text
+from queued.service.log_file import LogFile
 from queued.service.log_journal import Journal, to_journal
 from queued.service.log_stdout import StandardOutput
 
@@ -87,15 +88,22 @@ _PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}  
 class LogOutput:
     """The log of a process, with the lowest level that is written and the style of its lines.
 
-    `style` is json, console, or auto, which means console on a terminal.
+    `style` is json, console, or auto, which means console on a terminal. `file` is the log file
+    that standard output is, if it belongs to the service.
     """
 
-    def __init__(self, level: str, style: str) -> None:
-        self._lines = _Lines(level, style)
+    def __init__(self, level: str, style: str, file: LogFile | None = None) -> None:
+        self._lines = _Lines(level, style, file)
 
-    def configure(self, level: str, style: str) -> None:
-        """Changes level and style for all loggers of this output."""
+    def configure(self, level: str, style: str, max_file_bytes: int) -> None:
+        """Changes level, style and file size for all loggers of this output; reopens a moved file.
+
+        After this call no process keeps a file open that logrotate has moved and will delete.
+        """
         self._lines.configure(level, style)
+        if self._lines.file is not None:
+            self._lines.file.max_bytes = max_file_bytes
+            self._lines.file.follow()
 
     def after_fork(self) -> None:
         """Resets the count of dropped lines, which the parent process reports itself."""
@@ -178,7 +186,8 @@ def _journal() -> Journal | None:
 class _Lines:
     """Writes each line by one system call, so that lines of several processes do not mix."""
 
-    def __init__(self, level: str, style: str) -> None:
+    def __init__(self, level: str, style: str, file: LogFile | None) -> None:
+        self.file = file
         self._output = StandardOutput()
         self._journalled = to_journal(1)
         self._journal = _journal() if self._journalled else None
@@ -208,6 +217,8 @@ class _Lines:
 
         Only the first line that is dropped waits, so that a stopped reader delays one line.
         """
+        if self.file is not None:
+            self.file.follow()
         if self._journal is None or not self._to_journal(self._journal, fields):
             self._to_stdout(fields)
 

@@ -228,7 +228,8 @@ class Dispatcher:
     def _send_settings(self) -> None:
         """Applies the settings to the log, and sends them to the workers and the supervisor."""
         settings = self._live_settings.settings
-        self._log_output.configure(settings.log_level, settings.log_format)
+        level, style, size = settings.log_level, settings.log_format, settings.log_max_size
+        self._log_output.configure(level, style, size)
         self._pool.configure_logs(settings)
         self._supervisor.send(Applied(settings=settings, file=self._live_settings.origin.file))
 

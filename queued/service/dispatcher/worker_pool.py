@@ -95,8 +95,8 @@ class WorkerPool:
 
     def configure_logs(self, settings: Settings) -> None:
         """Sends the log settings to all workers, and later to each new one."""
-        level, style = settings.log_level, settings.log_format
-        self._log_settings = [LogSettings(level=level, style=style)]
+        level, style, size = settings.log_level, settings.log_format, settings.log_max_size
+        self._log_settings = [LogSettings(level=level, style=style, max_file_bytes=size)]
         for worker in self._workers.values():
             worker.channel.send(*self._log_settings)
 

@@ -103,10 +103,11 @@ class Cancel(_Message, frozen=True):
 
 
 class LogSettings(_Message, frozen=True):
-    """The level and the style in which the worker logs."""
+    """The level and the style in which the worker logs, and the size of a log file."""
 
     level: str
     style: str
+    max_file_bytes: int
 
 
 # Supervisor to dispatcher

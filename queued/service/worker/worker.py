@@ -171,7 +171,7 @@ class Worker:
             case Cancel():
                 self._give_back([message.key])
             case LogSettings():
-                self._log_output.configure(message.level, message.style)
+                self._log_output.configure(message.level, message.style, message.max_file_bytes)
             case _:
                 self._log.debug("worker.message_ignored", message=type(message).__name__)
 

@@ -1,0 +1,64 @@
+"""The log file of a service with `--background`: it follows its path, and rotates at a size.
+
+All processes of the service write to the file as descriptors 1 and 2. Each looks at the path before
+it writes a line, so that none needs to be told of a rotation, by this module or by logrotate.
+"""
+
+import fcntl
+import os
+import stat
+from contextlib import suppress
+
+_OLD = ".1"
+
+
+class LogFile:
+    """The path of the file that standard output is, and the size at which it is renamed."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self.max_bytes = 0  # 0: it grows without end
+
+    def follow(self) -> None:
+        """Opens the path again if it names another file or none; renames a file that is full.
+
+        If the system refuses that, the process goes on with the file that it has open.
+        """
+        with suppress(OSError):
+            size = self._own_size()
+            if size is not None and (not self.max_bytes or size < self.max_bytes):
+                return
+            if size is not None:
+                self._rename()
+            self._open()
+
+    def _own_size(self) -> int | None:
+        """Returns the size of the file; None if the path names another file or none."""
+        try:
+            named = os.stat(self._path)
+        except FileNotFoundError:
+            return None
+        return named.st_size if os.path.samestat(named, os.fstat(1)) else None
+
+    def _rename(self) -> None:
+        """Renames the full file once, although several processes may find it full.
+
+        Each process locks a descriptor of its own, and then looks again whether the path still
+        names its file.
+        """
+        file = os.open(self._path, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the holder may be stopped
+            if self._own_size() is not None:
+                os.rename(self._path, self._path + _OLD)
+        finally:
+            os.close(file)
+
+    def _open(self) -> None:
+        """Opens the path as descriptors 1 and 2; a new file gets the mode of the one before."""
+        mode = stat.S_IMODE(os.fstat(1).st_mode)
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+        file = os.open(self._path, flags, mode)
+        os.dup2(file, 1)
+        os.dup2(file, 2)
+        os.close(file)
