@@ -163,13 +163,13 @@ def test_check_says_what_is_good_and_changes_nothing(stopped: Unit) -> None:
     shown = stopped.testbed.text(*check, user="queued")
     assert shown.splitlines() == [
         "conf      /etc/queuectl.conf: good",
-        f"database  {DATABASE}: good, schema 2",
+        f"database  {DATABASE}: good, schema 1",
     ]
     assert _tree(stopped.testbed) == before
     stopped.systemctl("start")
     stopped.wait(name)
     before = _tree(stopped.testbed)
-    assert "good, schema 2" in stopped.testbed.text(*check, user="queued")
+    assert "good, schema 1" in stopped.testbed.text(*check, user="queued")
     assert _tree(stopped.testbed) == before
 
 

@@ -53,9 +53,12 @@ CREATE TABLE instances (
     pid               INTEGER NOT NULL,
     version           TEXT    NOT NULL,
     started_at        INTEGER NOT NULL,
-    stop_requested_at INTEGER
+    stop_requested_at INTEGER,
+    -- The settings that it got by a flag or a variable, which override the stored ones: a JSON
+    -- object of the setting and the name of the flag or variable.
+    overrides         TEXT    NOT NULL DEFAULT '{}' CHECK (json_valid(overrides))
 ) STRICT, WITHOUT ROWID;
-INSERT INTO "instances" VALUES('i','host',10,'0.1.0',1700000000000,NULL);
+INSERT INTO "instances" VALUES('i','host',10,'0.1.0',1700000000000,NULL,'{}');
 CREATE TABLE jobs (
     seq                 INTEGER PRIMARY KEY AUTOINCREMENT, -- in the order of enqueueing; never reused
     id                  TEXT    NOT NULL UNIQUE CHECK (length(id) BETWEEN 1 AND 64),
@@ -119,6 +122,7 @@ CREATE TABLE workers (
     PRIMARY KEY (instance, worker)
 ) STRICT, WITHOUT ROWID;
 INSERT INTO "workers" VALUES('i',1,11,1700000000000);
+CREATE INDEX attempts_completed ON attempts (ended_at) WHERE outcome = 'exit' AND exit_code = 0;
 CREATE INDEX jobs_ready ON jobs (priority DESC, next_run_at, seq) WHERE ready = 1;
 CREATE INDEX jobs_waiting ON jobs (next_run_at) WHERE state = 'pending' AND ready = 0;
 CREATE INDEX jobs_by_state ON jobs (state, seq) WHERE state <> 'completed';

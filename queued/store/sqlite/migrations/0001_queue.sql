@@ -65,6 +65,9 @@ CREATE TABLE attempts (
     CHECK ((ended_at IS NULL) = (outcome IS NULL))
 ) STRICT, WITHOUT ROWID;
 
+-- Runs that completed their job, by the time of their end: `status` counts those of the last minute.
+CREATE INDEX attempts_completed ON attempts (ended_at) WHERE outcome = 'exit' AND exit_code = 0;
+
 -- Output in pieces of at most 64 KiB. `position` counts the bytes of the stream from 0, so a gap
 -- between two pieces is output that was dropped.
 CREATE TABLE output (
@@ -92,7 +95,10 @@ CREATE TABLE instances (
     pid               INTEGER NOT NULL,
     version           TEXT    NOT NULL,
     started_at        INTEGER NOT NULL,
-    stop_requested_at INTEGER
+    stop_requested_at INTEGER,
+    -- The settings that it got by a flag or a variable, which override the stored ones: a JSON
+    -- object of the setting and the name of the flag or variable.
+    overrides         TEXT    NOT NULL DEFAULT '{}' CHECK (json_valid(overrides))
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE workers (
