@@ -173,6 +173,14 @@ def word(name: str, value: object) -> str:
     return value
 
 
+def _job_id(name: str, value: object) -> str:
+    text = word(name, value)
+    if text.startswith("@"):
+        msg = f"{name} must not begin with @, as in @last: {text!r}"
+        raise UsageError(msg)
+    return text
+
+
 def _whole(minimum: int, maximum: int) -> Callable[[str, object], int]:
     def check(name: str, value: object) -> int:
         if type(value) is not int or not minimum <= value <= maximum:
@@ -303,7 +311,7 @@ LIMITS: dict[str, Callable[[str, object], int]] = {
 FIELDS = {
     field.name: field
     for field in (
-        Field("id", word, "the job's id; generated if not given", option=False),
+        Field("id", _job_id, "the job's id; generated if not given", option=False),
         Field("command", _command, "what `sh -c` runs", option=False),
         Field("queue", word, "the queue (default)", option=False),
         Field("priority", _whole(-1_000_000, 1_000_000), "higher starts first (0)", option=False),

@@ -251,6 +251,17 @@ def test_output_is_logged_where_that_is_asked_for_and_secrets_never(queue: Queue
     assert "s3cret" not in service.log_path.read_text()
 
 
+def test_many_short_lines_of_a_job_do_not_stop_the_dispatcher(queue: Queue) -> None:
+    service = queue.serve(workers=1, env={"QUEUECTL_LOG_OUTPUT": "true"})
+    name = queue.add("yes '' | head -c 60000")
+    queue.wait(name)
+    eventually(lambda: service.logged("job.completed"))
+    lines = [line["line"] for line in service.logged("job.printed")]
+    omitted = sum(int(line[1:].split()[0]) for line in lines if line)
+    assert len(lines) < 10_000
+    assert omitted + sum(not line for line in lines) == 60_000
+
+
 def test_output_is_not_logged_otherwise(queue: Queue) -> None:
     service = queue.serve(workers=1)
     queue.wait(queue.add("echo once-in-a-while"))

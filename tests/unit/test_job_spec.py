@@ -29,6 +29,13 @@ def _job(**fields: Any) -> NewJob:
     return new_job({"command": "true", **fields})
 
 
+def test_an_id_that_names_other_jobs_is_refused() -> None:
+    for name in ("@last", "@-2", "@x"):
+        with pytest.raises(UsageError, match="id must not begin with @"):
+            _job(id=name)
+    assert _job(queue="@x").queue == "@x"
+
+
 def _options(**fields: Any) -> Any:
     return json.loads(_job(**fields).options)
 

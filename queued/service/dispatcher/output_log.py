@@ -1,7 +1,8 @@
 """Logs the output of commands line by line, if the setting `log_output` is on.
 
 Output is logged after it was stored, up to half a second after it was printed. The middle of a
-long output is not stored, and not logged.
+long output is not stored, and not logged. Of a piece of output with very many lines only the first
+are logged, because the dispatcher does nothing else meanwhile.
 """
 
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from queued.service.dispatcher.turn import Turn
 from queued.service.log import Log
 
 _LONGEST = 8192  # bytes of a log line; a longer line is split, because the journal would cut it
+_MOST_LINES = 1000  # of a piece, which has at most 64 KiB
 _STREAMS = {STDOUT: "stdout", STDERR: "stderr"}
 
 
@@ -34,8 +36,10 @@ class OutputLog:
     def _join(self, claim: Claim, chunk: Chunk) -> None:
         rests = self._open.setdefault(claim.key, {})
         *lines, rest = (rests.get(chunk.stream, b"") + chunk.content).split(b"\n")
-        for line in lines:
+        for line in lines[:_MOST_LINES]:
             self._write(claim, chunk.stream, line)
+        if (omitted := len(lines) - _MOST_LINES) > 0:
+            self._write(claim, chunk.stream, b"(%d more lines; see queuectl logs)" % omitted)
         *full, rests[chunk.stream] = _parts(rest)
         for part in full:
             self._write(claim, chunk.stream, part)
