@@ -40,6 +40,17 @@ class Context:
         self._creates = creates
         self._environment = dict(os.environ)
 
+    @property
+    def program(self) -> str:
+        """How a message names a command for the same database: `queuectl`, with the flags given."""
+        flags = (("--db", self._database_flag), ("--config", self._conf_flag))
+        named = [word for flag in flags if flag[1] is not None for word in flag]
+        if not named:
+            return "queuectl"
+        import shlex
+
+        return shlex.join(["queuectl", *map(str, named)])
+
     @cached_property
     def conf(self) -> str | None:
         """The conf file; None if there is none."""
@@ -125,7 +136,7 @@ class Context:
 
     def _find(self, name: str) -> int:
         if not name.isprintable():
-            msg = f"no job {shorten(name)} (see: queuectl list)"
+            msg = f"no job {shorten(name)} (see: {self.program} list)"
             raise NotFoundError(msg)
         try:
             return self.store.find(name)

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from queued.core.model import Instance
     from queued.ctl.context import Context
 
-NO_SERVICE = "queuectl: no service runs this queue; start one with: queuectl worker start"
 _WARN_AFTER_S = 2.0
 
 
@@ -54,11 +53,16 @@ def command_pids(database: str, instance: str) -> dict[int, int]:
     return {token: pid for token, pid in leaders.items() if os.path.exists(f"/proc/{pid}/stat")}
 
 
+def no_service(program: str) -> str:
+    """Returns the warning. `program`: how `queuectl` was started, with `--db` if it was given."""
+    return f"queuectl: no service runs this queue; start one with: {program} worker start"
+
+
 def warn_without_service(context: "Context") -> None:
     """Prints a warning if no service runs. An error of this check is printed, too, not raised."""
     try:
         if not live_instances(context):
-            print_err(NO_SERVICE)
+            print_err(no_service(context.program))
     except (QueuedError, OSError) as error:
         print_err(f"queuectl: cannot tell whether a service runs: {error}")
 

@@ -8,7 +8,7 @@ from queued.core.model import Label, State, Summary
 from queued.core.times import now_ms, short_duration
 from queued.ctl.arguments import COMMON, WATCH_OPTION, Arguments
 from queued.ctl.context import Context
-from queued.ctl.live_services import NO_SERVICE, live_instances
+from queued.ctl.live_services import live_instances, no_service
 from queued.ctl.render import (
     Column,
     heading,
@@ -71,7 +71,7 @@ def status(context: Context, arguments: Arguments) -> int:
     else:
         print_out("\n".join(_lines(report)))
         if not report.services:
-            print_err(NO_SERVICE)
+            print_err(no_service(context.program))
     return Exit.DONE
 
 

@@ -9,7 +9,7 @@ from queued.core.model import Instance, WorkerStatus
 from queued.core.times import iso, monotonic_s, now_ms, short_duration
 from queued.ctl.arguments import COMMON, WATCH_OPTION, Arguments
 from queued.ctl.context import Context
-from queued.ctl.live_services import NO_SERVICE, command_pids, live_instances
+from queued.ctl.live_services import command_pids, live_instances, no_service
 from queued.ctl.render import (
     Column,
     escaped,
@@ -161,7 +161,7 @@ def list_(context: Context, arguments: Arguments) -> int:  # noqa: ARG001  all c
             lines = _service_lines(instance, workers[instance.id], now_ms(), table_width())
             print_out("\n".join(lines))
     else:
-        print_err(NO_SERVICE)
+        print_err(no_service(context.program))
     return Exit.DONE
 
 

@@ -15,7 +15,7 @@ from queued.core.job_spec import new_job
 from queued.core.model import Chunk, Claim, Ending, Outcome, State
 from queued.core.settlement import Backoff, judge
 from queued.core.times import now_ms
-from queued.ctl.live_services import NO_SERVICE
+from queued.ctl.live_services import no_service
 from queued.store.protocols import Settlement
 from queued.store.sqlite.busy_handler import BusyHandler
 from queued.store.sqlite.client_store import SqliteStore
@@ -25,6 +25,7 @@ from tests.open_descriptors import watches
 ROOT = Path(__file__).resolve().parents[2]
 _OF_TERMINALS = {"COLUMNS", "NO_COLOR"}
 OK = Ending(Outcome.EXIT, exit_code=0)
+NO_SERVICE = no_service("queuectl")
 
 
 class Done(NamedTuple):

@@ -6,9 +6,8 @@ import pytest
 
 from queued.core.model import Instance
 from queued.core.times import now_ms
-from queued.ctl.live_services import NO_SERVICE
 from queued.store import instance_lock
-from tests.cli.queuectl_runner import QueuectlRunner, failed
+from tests.cli.queuectl_runner import NO_SERVICE, QueuectlRunner, failed
 
 
 @pytest.fixture

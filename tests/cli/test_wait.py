@@ -8,8 +8,7 @@ import pytest
 
 from queued.core.model import Ending, Outcome
 from queued.ctl.change_watch import Watch
-from queued.ctl.live_services import NO_SERVICE
-from tests.cli.queuectl_runner import OK, QueuectlRunner, failed
+from tests.cli.queuectl_runner import NO_SERVICE, OK, QueuectlRunner, failed
 
 ENDINGS = {
     "completed": (OK, 0),

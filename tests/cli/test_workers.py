@@ -9,9 +9,9 @@ import pytest
 from queued.core.model import Instance
 from queued.core.times import now_ms
 from queued.ctl.__main__ import main
-from queued.ctl.live_services import NO_SERVICE
+from queued.ctl.live_services import no_service
 from queued.store import instance_lock
-from tests.cli.queuectl_runner import QueuectlRunner
+from tests.cli.queuectl_runner import NO_SERVICE, QueuectlRunner
 from tests.service import eventually
 
 
@@ -189,3 +189,11 @@ def test_config_set_says_when_a_running_service_applies_it(queuectl: QueuectlRun
     done = queuectl("config", "set", "workers", "3")
     assert done.err == f"{told} does not apply it: it was started with --workers\n"
     assert queuectl("config", "set", "max-retries", "5").err == ""
+
+
+def test_advice_names_the_database_that_was_named(queuectl: QueuectlRunner, tmp_path: Path) -> None:
+    path = str(tmp_path / "a b.db")
+    command = f"queuectl --db '{path}'"
+    assert queuectl("--db", path, "config", "set", "workers", "2").code == 0
+    assert queuectl("--db", path, "worker", "list").err == f"{no_service(command)}\n"
+    assert f"(see: {command} list)" in queuectl("--db", path, "show", "x").err
