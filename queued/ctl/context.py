@@ -135,16 +135,17 @@ class Context:
         return list(dict.fromkeys(self._find(name) for name in names))
 
     def _find(self, name: str) -> int:
-        if not name.isprintable():
-            msg = f"no job {shorten(name)} (see: {self.program} list)"
-            raise NotFoundError(msg)
+        if not self._creates and not self.database_exists:
+            return self.store.find(name)  # raises NotFoundError, of the database
         try:
-            return self.store.find(name)
+            if name.isprintable():
+                return self.store.find(name)
         except NotFoundError:
-            recent = _RECENT.fullmatch(name) if name.startswith("@") else None
-            if recent is None or not self.database_exists:
-                raise
-            return self._find_recent(name, int(recent[1] or 1))
+            if (recent := _RECENT.fullmatch(name)) is not None:
+                return self._find_recent(name, int(recent[1] or 1))
+        shown = repr(name) if name.isprintable() else shorten(name)
+        msg = f"no job {shown} (see: {self.program} list)"
+        raise NotFoundError(msg)
 
     def _find_recent(self, name: str, count: int) -> int:
         """Returns the row number of the `count`-th newest job; the newest has the `count` 1."""

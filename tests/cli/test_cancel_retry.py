@@ -54,8 +54,7 @@ def test_recent_jobs(queuectl: QueuectlRunner) -> None:
     assert queuectl("show", "@-4") == (3, "", "queuectl: no job @-4: there are only 3\n")
     assert queuectl("show", "@first").code == 3
     assert queuectl.ok("cancel", "@-2", "@last") == "b cancelled\nc cancelled\n"
-    queuectl.add("@-2")
-    assert queuectl.json("show", "@-2")["id"] == "@-2", "a name that was given comes first"
+    assert queuectl("enqueue", "--id", "@-2", "true").code == 2, "that name is taken"
 
 
 def test_dlq_retry(queuectl: QueuectlRunner) -> None:

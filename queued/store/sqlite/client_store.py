@@ -73,7 +73,7 @@ class SqliteStore:
                 return int(exact[0])
             found = self._beginning(name) if 0 < len(name) < ids.LENGTH else []
         if not found:
-            msg = f"no job {name!r} (see: queuectl list)"
+            msg = f"no job {name!r}"
             raise NotFoundError(msg)
         if len(found) > 1:
             two = f"{found[0][1]} and {found[1][1]}"
