@@ -50,7 +50,7 @@ def _lively(queuectl: QueuectlRunner) -> None:
     queuectl.add("waiting")
     _alter(
         queuectl.database,
-        "INSERT INTO instances VALUES ('i', 'h', 1, '0', 1, NULL)",
+        "INSERT INTO instances VALUES ('i', 'h', 1, '0', 1, NULL, '{}')",
     )
 
 
