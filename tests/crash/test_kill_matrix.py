@@ -136,7 +136,7 @@ def test_commands_have_the_lock_of_runs_open_and_nothing_else_of_the_service(que
     shown = queue.output(name)
     opened = [line for line in shown.splitlines() if b"queue.db" in line]
     assert len(opened) == 2
-    assert all(line.startswith(b"lr-x") and b" 900 -> " in line for line in opened)
+    assert all(line.startswith(b"lr-x") and b" 200 -> " in line for line in opened)
     assert b"socket" not in shown
 
 
