@@ -142,14 +142,15 @@ class SqliteStore:
             overdue = self._database.rows("overdue", now=now_ms)
             completed = self._completed(now_ms - _LATELY_MS, now_ms)
             oldest = self._database.value("oldest_due", now=now_ms)
-        queues: dict[str, dict[Label, int]] = {row[0]: dict.fromkeys(Label, 0) for row in rows}
-        for queue, label, count in rows:
-            queues[queue][Label(label)] = count
+        queues: dict[str, dict[Label, int]] = {}
+        for name, label, count in rows:
+            counts = queues.setdefault(_readable(name), dict.fromkeys(Label, 0))
+            counts[Label(label)] += count
         for counts in queues.values():
             # Here `pending` is the whole state, of which scheduled and failed are parts.
             counts[Label.PENDING] += counts[Label.SCHEDULED] + counts[Label.FAILED]
-        for queue, count in overdue:
-            queues[queue][Label.SCHEDULED] -= count
+        for name, count in overdue:
+            queues[_readable(name)][Label.SCHEDULED] -= count
         return Summary(queues, completed, oldest)
 
     def completed(self, *, since_ms: int, now_ms: int) -> int:
@@ -318,3 +319,7 @@ def _options(text: str) -> JobOptions:
     from queued.core.job_spec import stored_options  # it takes a tenth of the time of a short list
 
     return stored_options(text)
+
+
+def _readable(name: bytes) -> str:
+    return name.decode(errors="replace")

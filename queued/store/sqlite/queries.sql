@@ -250,8 +250,9 @@ WHERE job = :job AND number = :attempt AND stream = :stream AND position >= :fro
 ORDER BY position LIMIT :limit;
 
 -- status --
--- Jobs by queue and label. Triggers keep the counts, so this reads a few rows only.
-SELECT queue, label, n FROM counts WHERE n > 0 ORDER BY queue;
+-- Jobs by queue and label. Triggers keep the counts, so this reads a few rows only. Bytes, because
+-- another program may have stored a name that is not UTF-8.
+SELECT CAST(queue AS BLOB), label, n FROM counts WHERE n > 0 ORDER BY queue;
 
 -- counts --
 -- Jobs by label, over all queues.
@@ -260,7 +261,7 @@ SELECT label, sum(n) FROM counts GROUP BY label;
 -- overdue --
 -- Jobs of each queue that are due and not promoted, because no service runs; `status` counts them as
 -- scheduled. By jobs_waiting.
-SELECT queue, count(*) FROM jobs
+SELECT CAST(queue AS BLOB), count(*) FROM jobs
 WHERE state = 'pending' AND ready = 0 AND next_run_at <= :now AND attempts = 0 GROUP BY queue;
 
 -- completed_since --
