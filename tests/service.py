@@ -207,7 +207,7 @@ class Service:
         """Returns the log lines of the event, or of any, with these fields."""
         text = self.log_path.read_text()
         whole = text[: text.rfind("\n") + 1]  # the last line may be half written
-        name = f'"event":"{event}"'  # to decode few of many lines
+        name = f'"{event}"' if event else ""  # to decode few of many lines
         lines = [json.loads(line) for line in whole.splitlines() if name in line]
         return [
             line

@@ -289,6 +289,9 @@ def test_a_terminal_gets_text_with_colours(queue: Queue) -> None:
     text = b""
     while b"service.ready" not in text:
         text += os.read(ours, 4096)
+    os.kill(int(text.rpartition(b"child_pid=")[2].split()[0]), signal.SIGKILL)
+    while b"child.died" not in text:
+        text += os.read(ours, 4096)
     process.terminate()
     assert process.wait(20) == 0
     os.close(ours)
