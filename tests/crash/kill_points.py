@@ -86,6 +86,7 @@ def _worker_lost(arguments: tuple[Any, ...], _result: object) -> bool:
 
 
 STORE = "queued.store.sqlite.client_store:SqliteStore"
+NEW_JOBS = "queued.store.sqlite.new_jobs:NewJobs"
 LEDGER = "queued.store.sqlite.dispatcher_store:SqliteLedger"
 DISPATCHER = "queued.service.dispatcher.dispatcher:Dispatcher"
 WORKER = "queued.service.worker.worker:Worker"
@@ -93,8 +94,8 @@ PROCESSES = "queued.service.supervisor.process_manager:ProcessManager"
 RESCUER = "queued.service.dispatcher.rescuer:Rescuer"
 
 POINTS = {
-    "enqueue: before it is inserted": Point(STORE, "_insert"),
-    "enqueue: inserted, not committed": Point(STORE, "_insert", after=True),
+    "enqueue: before it is inserted": Point(NEW_JOBS, "_insert"),
+    "enqueue: inserted, not committed": Point(NEW_JOBS, "_insert", after=True),
     "enqueue: committed, not acknowledged": Point(STORE, "enqueue", after=True),
     "claim: taken, not committed": Point(LEDGER, "claim", _true, after=True),
     "claim: committed, not sent": Point(DISPATCHER, "_on_committed", _claimed),
