@@ -6,6 +6,7 @@ prints one line and changes nothing.
 
 import json
 import os
+import signal
 import socket
 import sys
 
@@ -84,6 +85,8 @@ def main() -> None:
     except QueuedError as error:
         _print_err(str(error))
         code = error.exit_code
+    # The interpreter restores the default handlers before it ends; a signal would replace the code.
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
     sys.exit(int(code))
 
 
