@@ -86,7 +86,7 @@ def main() -> None:
         _print_err(str(error))
         code = error.exit_code
     # The interpreter restores the default handlers before it ends; a signal would replace the code.
-    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
+    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     sys.exit(int(code))
 
 

@@ -14,7 +14,8 @@ _NOTE = struct.Struct("qqq")  # token of the claim, when its leader was noted, t
 SLOT_BYTES = 32
 SIZE = SLOT_BYTES * 1028  # four for the header, then one for each worker
 _HEADER = SLOT_BYTES * 4
-_VALIDITY = SLOT_BYTES * 2  # says where the notes are valid; the other half is the lock's own
+_VALIDITY = SLOT_BYTES * 2  # says where the notes are valid
+IDENTITY_AT, IDENTITY_BYTES = _VALIDITY, _HEADER - _VALIDITY  # which file the lock file itself is
 
 
 class CommandSession(NamedTuple):

@@ -152,7 +152,8 @@ def _report_effect(context: Context, key: str) -> None:
         return  # no service applies it, but each enqueue
     instances = live_instances(context)
     for instance in instances:
-        overriding = json.loads(instance.overrides).get(key)
+        overrides = json.loads(instance.overrides)
+        overriding = isinstance(overrides, dict) and overrides.get(key)
         effect = "applies it " + ("to runs that start from now on" if key in _OF_RUNS else "now")
         if overriding:
             effect = f"does not apply it: it was started with {overriding}"

@@ -169,7 +169,7 @@ def _print_table(
     hidden = "" if rows is None else _hidden(context, wanted, shown, rows)
     if hidden:
         sys.stdout.flush()
-        print_err(f"{ELLIPSIS} {hidden}: {_command_for_all(arguments, wanted)}")
+        print_err(f"{ELLIPSIS} {hidden}: {_command_for_all(context, arguments, wanted)}")
     elif not shown:
         print_err("no jobs")
 
@@ -248,13 +248,13 @@ def _hides_ended(context: Context, wanted: Selection) -> bool:
     return bool(_newest(context, wanted, labels, 1))
 
 
-def _command_for_all(arguments: Arguments, wanted: Selection) -> str:
+def _command_for_all(context: Context, arguments: Arguments, wanted: Selection) -> str:
     """Returns the command that shows all jobs that match the options."""
     import shlex
 
-    words = ["queuectl", "list", "--all"]
+    words = ["list", "--all"]
     words += ["--state", ",".join(wanted.labels)] if wanted.labels else []
-    for name in ("--queue", "--since", "--db", "--config"):
+    for name in ("--queue", "--since"):
         value = arguments.text(name)
         words += [] if value is None else [name, value]
-    return shlex.join(words)
+    return f"{context.program} {shlex.join(words)}"

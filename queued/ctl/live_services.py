@@ -1,7 +1,6 @@
 """Finds the services that serve the database now, and warns the user if there is none."""
 
 import math
-import os
 from typing import TYPE_CHECKING
 
 from queued.core.errors import QueuedError
@@ -14,6 +13,7 @@ if TYPE_CHECKING:
     from queued.ctl.context import Context
 
 _WARN_AFTER_S = 2.0
+_START_FIELD = 19  # of those that follow the name in /proc/PID/stat
 
 
 def live_instances(context: "Context") -> "list[Instance]":
@@ -48,9 +48,24 @@ def command_pids(database: str, instance: str) -> dict[int, int]:
     if descriptor is None:
         return {}
     with open(descriptor, "rb") as file:
+        if instance_lock.is_copy(file.fileno()):
+            return {}
         notes = run_note_layout.parse(file.read(run_note_layout.SIZE)) or {}
-    leaders = {token: session.leader for token, session in notes.items()}
-    return {token: pid for token, pid in leaders.items() if os.path.exists(f"/proc/{pid}/stat")}
+    return {
+        token: session.leader
+        for token, session in notes.items()
+        if (started := _start_ticks(session.leader)) is not None
+        and session.led_by(session.leader, started)
+    }
+
+
+def _start_ticks(pid: int) -> int | None:
+    """Returns when the process was started, in clock ticks since boot; None if it is gone."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return int(file.read().rpartition(b") ")[2].split()[_START_FIELD])
+    except (OSError, IndexError):
+        return None
 
 
 def no_service(program: str) -> str:

@@ -147,10 +147,11 @@ WORKER_COLUMNS = (
 def list_(context: Context, arguments: Arguments) -> int:  # noqa: ARG001  all commands have the same parameters
     """Prints the live services."""
     instances = live_instances(context)
+    all_workers = list(context.store.workers())
     workers: dict[str, list[tuple[WorkerStatus, int | None]]] = {}
     for instance in instances:
         pids = command_pids(context.database, instance.id)
-        own = [worker for worker in context.store.workers() if worker.instance == instance.id]
+        own = [worker for worker in all_workers if worker.instance == instance.id]
         workers[instance.id] = [(worker, pids.get(worker.token or 0)) for worker in own]
     if context.json:
         from queued.ctl.json_records import instance_record

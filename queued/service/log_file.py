@@ -10,6 +10,8 @@ import stat
 from contextlib import suppress
 
 _OLD = ".1"
+# A link is not followed, and a FIFO without a reader not waited for.
+_FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
 class LogFile:
@@ -46,7 +48,7 @@ class LogFile:
         Each process locks a descriptor of its own, and then looks again whether the path still
         names its file.
         """
-        file = os.open(self._path, os.O_WRONLY | os.O_CLOEXEC)
+        file = os.open(self._path, _FLAGS)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the holder may be stopped
             if self._own_size() is not None:
@@ -55,10 +57,14 @@ class LogFile:
             os.close(file)
 
     def _open(self) -> None:
-        """Opens the path as descriptors 1 and 2; a new file gets the mode of the one before."""
-        mode = stat.S_IMODE(os.fstat(1).st_mode)
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-        file = os.open(self._path, flags, mode)
-        os.dup2(file, 1)
-        os.dup2(file, 2)
-        os.close(file)
+        """Opens the path as descriptors 1 and 2; a new file gets the mode of the one before.
+
+        A job may have put something else in its place: only a regular file is used.
+        """
+        file = os.open(self._path, _FLAGS | os.O_CREAT, stat.S_IMODE(os.fstat(1).st_mode))
+        try:
+            if stat.S_ISREG(os.fstat(file).st_mode):
+                os.dup2(file, 1)
+                os.dup2(file, 2)
+        finally:
+            os.close(file)

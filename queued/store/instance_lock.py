@@ -17,11 +17,11 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from queued.core.errors import StorageError, WaitTimeoutError
+from queued.core.run_note_layout import IDENTITY_AT, IDENTITY_BYTES
 from queued.core.times import NEVER_S, monotonic_s
 from queued.store import permissions
 
 SUFFIX = ".lock"
-IDENTITY_AT, IDENTITY_SIZE = 64, 64  # where a lock file has its own device and inode
 _HIGH = 200  # scripts use lower ones; each fork copies a table as long as the highest
 _FLOCK = struct.Struct("hhqqi")  # type, whence, start, length, pid
 _NO_LOCK_FILE = frozenset({errno.ENOENT, errno.ELOOP, errno.ENXIO})
@@ -64,13 +64,13 @@ def create_locked(path: str) -> int:
 
 def is_copy(descriptor: int) -> bool:
     """Returns whether the lock file was copied, so that its lock tells nothing of its instance."""
-    found = os.pread(descriptor, IDENTITY_SIZE, IDENTITY_AT)
+    found = os.pread(descriptor, IDENTITY_BYTES, IDENTITY_AT)
     return found != _identity(descriptor)
 
 
 def _identity(descriptor: int) -> bytes:
     found = os.fstat(descriptor)
-    return f"{found.st_dev}:{found.st_ino}".encode().ljust(IDENTITY_SIZE, b"\0")
+    return f"{found.st_dev}:{found.st_ino}".encode().ljust(IDENTITY_BYTES, b"\0")
 
 
 def hold_for_runs(descriptor: int) -> int:

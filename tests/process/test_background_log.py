@@ -69,3 +69,17 @@ def test_a_full_file_is_renamed_and_no_line_of_any_process_is_lost(queue: Queue,
     queue.add_all(["true"] * 60)
     queue.wait_all(2 * len(names))
     assert sorted(path.name for path in log.parent.iterdir()) == [log.name, old.name]
+
+
+def test_a_fifo_or_link_in_place_of_the_file_is_not_written(queue: Queue, log: Path) -> None:
+    """A FIFO would stop the service, and a link lead it to a file of another program."""
+    victim = queue.file("victim")
+    victim.touch()
+    for put in (os.mkfifo, lambda path: os.symlink(victim, path)):
+        os.rename(log, log.with_name("moved"))
+        put(log)
+        queue.wait(queue.add("true"), "completed")
+        log.unlink()
+        queue.wait(queue.add("true"), "completed")
+        eventually(log.exists)
+    assert victim.read_bytes() == b""

@@ -70,7 +70,7 @@ def test_worker_list_shows_the_pid_of_the_command(queue: Queue, sleeper: MarkedS
 
 def test_pids_of_commands_that_live_are_read_from_the_lock_file(tmp_path: Path) -> None:
     database = str(tmp_path / "queue.db")
-    notes = RunNotes(os.open(instance_lock.path_of(database, "i"), os.O_CREAT | os.O_RDWR))
+    notes = RunNotes(instance_lock.create_locked(instance_lock.path_of(database, "i")))
     for slot, pid in ((1, os.getpid()), (2, 1 << 30)):
         notes.make_room(slot)
         notes.note(slot).record_starting(slot * 10)

@@ -1,6 +1,7 @@
 """The log lines of a turn: one for each run that was recorded, with all that explains its end."""
 
 import logging
+from typing import NamedTuple
 
 from queued.core import times
 from queued.core.model import Claim, Outcome, State
@@ -25,10 +26,10 @@ def log_turn(log: Log, turn: Turn) -> None:
 
 def _finished(log: Log, finished: RecordedRun) -> None:
     claim, ending, verdict = finished.claim, finished.ending, finished.verdict
-    level, event = _event(finished)
+    line = _event(finished)
     log.log(
-        level,
-        event,
+        line.level,
+        line.event,
         **names(claim),
         worker=claim.worker,
         command=claim.command[:_COMMAND_CHARS],
@@ -48,20 +49,28 @@ def _finished(log: Log, finished: RecordedRun) -> None:
     )
 
 
-def _event(finished: RecordedRun) -> tuple[int, str]:
+class _Event(NamedTuple):
+    level: int
+    event: str
+
+
+_EVENTS = {
+    State.COMPLETED: _Event(logging.INFO, "job.completed"),
+    State.DEAD: _Event(logging.ERROR, "job.dead"),
+    State.CANCELLED: _Event(logging.INFO, "job.cancelled"),
+}
+_INTERRUPTED = _Event(logging.INFO, "job.interrupted")
+_RETRYING = _Event(logging.WARNING, "job.retrying")
+_DEFERRED = _Event(logging.INFO, "job.deferred")
+
+
+def _event(finished: RecordedRun) -> _Event:
     """Returns the level and the event of a run, by the state of its job after the run."""
-    match finished.state:
-        case State.COMPLETED:
-            return logging.INFO, "job.completed"
-        case State.DEAD:
-            return logging.ERROR, "job.dead"
-        case State.CANCELLED:
-            return logging.INFO, "job.cancelled"
+    if finished.state in _EVENTS:
+        return _EVENTS[finished.state]
     if finished.ending.outcome is Outcome.INTERRUPTED:
-        return logging.INFO, "job.interrupted"
-    if finished.verdict.counted:
-        return logging.WARNING, "job.retrying"
-    return logging.INFO, "job.deferred"
+        return _INTERRUPTED
+    return _RETRYING if finished.verdict.counted else _DEFERRED
 
 
 def names(claim: Claim) -> dict[str, object]:
