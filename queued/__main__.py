@@ -29,9 +29,8 @@ from queued.service.supervisor.reload import ReloadFile, reload
 from queued.service.supervisor.sd_notify import SdNotify
 from queued.service.supervisor.supervisor import Supervisor
 from queued.store import instance_lock, paths, permissions
-from queued.store.sqlite.busy_handler import BusyHandler
-from queued.store.sqlite.client_store import SqliteStore
-from queued.store.sqlite.error_names import named_errors
+from queued.store.engine import Engine
+from queued.store.system_errors import named_os_errors
 from queued.usage_errors import explain
 
 USAGE = """\
@@ -110,21 +109,20 @@ def _run(arguments: list[str]) -> int:
     origin = SettingsOrigin(
         _flags(options), environment, options["--config"], paths.read_conf(conf)
     )
-    database = origin.database()
-    with named_errors(database):
-        permissions.check_database(database, serving=True)
+    engine = paths.engine_at(origin.database())
+    engine.check_trust()
     preflight.check_kernel()
     if options["--check"]:
-        return preflight.print_report(conf, database)
-    settings = _start_settings(origin, _prepare(database))
+        return preflight.print_report(conf, engine)
+    settings = _start_settings(origin, _prepare(engine))
     ready_pipe = log_path = None
     if options["--background"]:
-        log_path = os.path.realpath(options["--log-file"] or _log_path(database))
+        log_path = os.path.realpath(options["--log-file"] or _log_path(engine.instance_files))
         detached = detach(_open_log(log_path))
         if isinstance(detached, Started):
             return _report(detached, settings.workers, log_path)
         ready_pipe = detached.ready_pipe
-    return _serve(database, origin, settings, SdNotify(ready_pipe), log_path)
+    return _serve(engine, origin, settings, SdNotify(ready_pipe), log_path)
 
 
 def _pid(text: str) -> int:
@@ -152,9 +150,9 @@ def _flags(options: dict[str, str | None]) -> dict[str, Value]:
     return flags
 
 
-def _prepare(path: str) -> dict[str, str]:
+def _prepare(engine: Engine) -> dict[str, str]:
     """Creates or upgrades the database; returns the stored settings."""
-    store = SqliteStore(path, BusyHandler(_START_PATIENCE_S))
+    store = engine.open_store(_START_PATIENCE_S)
     if store.backup_path:
         print(
             f"queued: the database was upgraded; the old one is {store.backup_path}",
@@ -178,9 +176,9 @@ def _start_settings(origin: SettingsOrigin, stored: dict[str, str]) -> Settings:
     return origin.resolve({key: text for key, text in stored.items() if key not in refused})
 
 
-def _log_path(database: str) -> str:
+def _log_path(instance_files: str) -> str:
     """Returns the log file. Its own directory: writes beside the database wake the dispatcher."""
-    directory, name = os.path.split(database)
+    directory, name = os.path.split(instance_files)
     return os.path.join(directory, "log", f"{name}.log")
 
 
@@ -200,7 +198,7 @@ def _report(started: Started, workers: int, log_path: str) -> int:
 def _open_log(path: str) -> int:
     """Opens the log file of --background for appending. Raises QueuedError."""
     flags = os.O_WRONLY | os.O_APPEND
-    with named_errors(path):
+    with named_os_errors(path):
         permissions.make_directory(os.path.dirname(path))
         try:
             return permissions.make_file(path, flags)
@@ -209,7 +207,7 @@ def _open_log(path: str) -> int:
 
 
 def _serve(
-    database: str,
+    engine: Engine,
     origin: SettingsOrigin,
     settings: Settings,
     notify: SdNotify,
@@ -225,7 +223,7 @@ def _serve(
         stop_requested_ms=None,
         overrides=json.dumps(origin.overrides()),
     )
-    lock_path = instance_lock.path_of(database, name)
+    lock_path = instance_lock.path_of(engine.instance_files, name)
     lock = instance_lock.create_locked(lock_path)  # never closed, so that children inherit it
     supervisor = None
     try:
@@ -233,7 +231,7 @@ def _serve(
         programs = InstancePrograms(
             instance=instance,
             lock=lock,
-            database=database,
+            engine=engine,
             origin=origin,
             settings=settings,
             scoreboard=scoreboard,

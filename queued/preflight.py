@@ -1,10 +1,8 @@
 """`queued --check`: checks whether a service could start, without changing anything."""
 
-import os
-
 from queued.core.errors import ConfigError, Exit, StorageError
 from queued.service.linux.required_calls import refused_calls
-from queued.store.sqlite.maintenance import probe
+from queued.store.engine import Engine
 
 
 def check_kernel() -> None:
@@ -25,17 +23,12 @@ def check_kernel() -> None:
         raise ConfigError(msg)
 
 
-def print_report(conf: str | None, database: str) -> int:
+def print_report(conf: str | None, engine: Engine) -> int:
     """Checks the database and prints the results; returns the exit code.
 
     The caller has read the conf file and checked the permissions. Raises the QueuedError that a
     start would end with.
     """
     print(f"conf      {conf}: good" if conf else "conf      none; the defaults are in force")
-    if os.path.exists(database):
-        version = probe.schema_version(database)
-        print(f"database  {database}: good, schema {version}")
-    else:
-        probe.check_directory(os.path.dirname(database))
-        print(f"database  {database}: does not exist yet; it is created at the start")
+    print(f"database  {engine.name}: {engine.describe()}")
     return Exit.DONE

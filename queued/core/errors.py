@@ -61,6 +61,14 @@ class ConflictError(QueuedError):
     exit_code = Exit.CONFLICT
 
 
+class DuplicateJobError(ConflictError):
+    """A job with this id exists. `index` is the place of the new job in the list given."""
+
+    def __init__(self, name: str, index: int) -> None:
+        super().__init__(f"a job with the id {name!r} exists already; choose another")
+        self.index = index
+
+
 class BusyError(QueuedError):
     """Another program held the database for longer than the limit of the wait."""
 

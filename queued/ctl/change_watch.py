@@ -10,10 +10,9 @@ import time
 from typing import TYPE_CHECKING
 
 from queued.core.times import monotonic_s
-from queued.store.change_watcher import ChangeWatcher
 
 if TYPE_CHECKING:
-    from queued.store.protocols import Store
+    from queued.store.protocols import Store, Watcher
 
 _FIRST_LOOK_S = 0.001
 _LAST_LOOK_S = 0.016  # the longest delay after a slow commit
@@ -26,14 +25,14 @@ _APART_S = 0.02  # a busy queue commits thousands of times a second
 class Watch:
     """Reports commits of other programs. Make it, then read the database, then wait."""
 
-    def __init__(self, store: "Store", database: str, wake: int | None = None) -> None:
+    def __init__(self, store: "Store", wake: int | None = None) -> None:
         """`wake` is a descriptor that also ends `wait` while it is readable."""
         self._store = store
         self._poll = select.poll()
         self._wake = wake
         if wake is not None:
             self._poll.register(wake, select.POLLIN)
-        self._changes = _open_watcher(database)
+        self._changes = _open_watcher(store)
         if self._changes:
             self._poll.register(self._changes.fileno(), select.POLLIN)
         self._seen = store.version()
@@ -83,8 +82,8 @@ class Watch:
         return self._seen != before
 
 
-def _open_watcher(database: str) -> ChangeWatcher | None:
+def _open_watcher(store: "Store") -> "Watcher | None":
     try:
-        return ChangeWatcher(database)
+        return store.watcher()
     except OSError:
         return None

@@ -20,15 +20,14 @@ def complete(leading: Sequence[str], words: Sequence[str]) -> int:
 
     `leading` are the options before the command, which name the database.
     """
-    from queued.store.sqlite.maintenance import completion
+    from queued.store.engine import COMPLETIONS
 
     kind, prefix = (*words, "", "")[:2]
-    if kind not in completion.KINDS:
+    if kind not in COMPLETIONS:
         return Exit.USAGE
     context = Context(Arguments(_options(leading)), _BUSY_LIMIT_S)
     with suppress(QueuedError, OSError):
-        found = completion.complete(context.database, kind, prefix, context.busy_handler)
-        for word in found:
+        for word in context.maintenance().complete(kind, prefix):
             print_out(word)
     return Exit.DONE
 

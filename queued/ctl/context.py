@@ -19,8 +19,8 @@ from queued.store import paths
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from queued.store.engine import Engine, Maintenance
     from queued.store.protocols import Store
-    from queued.store.sqlite.busy_handler import BusyHandler
 
 BUSY_LIMIT_S = 300.0  # how long a command waits for a locked database
 _RECENT = re.compile(r"@(?:last|-([1-9][0-9]{0,3}))")
@@ -57,21 +57,15 @@ class Context:
         return paths.conf_path(self._conf_flag, self._environment)
 
     @cached_property
-    def database(self) -> str:
-        """The absolute path of the database; see `paths.database_path`."""
+    def engine(self) -> "Engine":
+        """The engine of the database; see `paths.location`."""
         configured = self._resolve({})["db_path"].value
-        return paths.database_path(configured, self._environment)
+        return paths.engine_at(paths.location(configured, self._environment))
 
     @property
-    def database_exists(self) -> bool:
-        """Whether there is a file at the path of the database."""
-        try:
-            os.stat(self.database)
-        except (FileNotFoundError, NotADirectoryError):
-            return False
-        except OSError:
-            return True  # opening it reports what is wrong
-        return True
+    def database(self) -> str:
+        """How messages name the database: its path."""
+        return self.engine.name
 
     @property
     def named_database(self) -> str:
@@ -81,26 +75,21 @@ class Context:
     @cached_property
     def store(self) -> "Store":
         """The open database. Raises NotFoundError if it is missing and the command only reads."""
-        from queued.store.sqlite.open_store import open_store
-
-        if not self._creates and not self.database_exists:
+        if not self._creates and not self.engine.exists():
             msg = f"there is no database at {self.database}; the first enqueue creates it"
             raise NotFoundError(msg)
-        store = open_store(self.database, self.busy_handler, may_read=not self._creates)
+        store = self.engine.open_store(self._busy_limit_s, _BusyNotice(), writes=self._creates)
         if store.backup_path:
             print_err(f"queuectl: the database was upgraded; the old one is {store.backup_path}")
         return store
 
-    @cached_property
-    def busy_handler(self) -> "BusyHandler":
-        """How long the command waits while another program holds the database."""
-        from queued.store.sqlite.busy_handler import BusyHandler
-
-        return BusyHandler(self._busy_limit_s, _BusyNotice())
+    def maintenance(self) -> "Maintenance":
+        """Returns the commands for the database as a whole."""
+        return self.engine.maintenance(self._busy_limit_s, _BusyNotice())
 
     def sources(self) -> dict[str, settings.Source]:
         """Returns every setting with its source, which is not `stored` if there is no database."""
-        return self._resolve(self.store.config() if self._creates or self.database_exists else {})
+        return self._resolve(self.store.config() if self._creates or self.engine.exists() else {})
 
     def _resolve(self, stored: dict[str, str]) -> dict[str, settings.Source]:
         flag = self._database_flag
@@ -135,7 +124,7 @@ class Context:
         return list(dict.fromkeys(self._find(name) for name in names))
 
     def _find(self, name: str) -> int:
-        if not self._creates and not self.database_exists:
+        if not self._creates and not self.engine.exists():
             return self.store.find(name)  # raises NotFoundError, of the database
         try:
             if name.isprintable():

@@ -18,7 +18,7 @@ from queued.ctl.render import (
 )
 
 if TYPE_CHECKING:
-    from queued.store.sqlite.maintenance.stats import Figures
+    from queued.store.engine import DatabaseStats
 
 CHECK = (
     """\
@@ -43,10 +43,8 @@ Examples:
 
 def check(context: Context, arguments: Arguments) -> int:
     """Prints each problem on a line of its own."""
-    from queued.store.sqlite.maintenance import integrity_check
-
     full = arguments.flag("--full")
-    report = integrity_check.check(context.database, context.busy_handler, full=full)
+    report = context.maintenance().check(full=full)
     good = not report.problems
     if context.json:
         print_json({"good": good, "full": full, "problems": report.problems, "notes": report.notes})
@@ -85,11 +83,8 @@ Examples:
 
 def backup(context: Context, arguments: Arguments) -> int:
     """Writes a copy. Raises ConflictError if the file exists."""
-    from queued.store.sqlite.maintenance.backup import backup as copy
-
     target = _file_path(arguments)
-    force = arguments.flag("--force")
-    count = copy(context.database, target, context.busy_handler, replace=force)
+    count = context.maintenance().backup(target, replace=arguments.flag("--force"))
     if context.json:
         print_json({"backup": target, "bytes": count})
     else:
@@ -117,17 +112,13 @@ Examples:
 
 def restore(context: Context, arguments: Arguments) -> int:
     """Replaces the database by a backup. Raises BusyError while a service runs."""
-    from queued.store.sqlite.maintenance.backup import restore as put_back
-
-    stamp = iso(now_ms()).replace("-", "").replace(":", "").replace(".", "")
-    backup_path = f"{context.database}.{stamp}.bak"
-    there = put_back(context.database, _file_path(arguments), backup_path, context.busy_handler)
+    kept = context.maintenance().restore(_file_path(arguments), now_ms=now_ms())
     if context.json:
-        print_json({"restored": context.database, "kept": backup_path if there else None})
+        print_json({"restored": context.database, "kept": kept})
     else:
         print_out(f"{escaped(context.database)} restored")
-        if there:
-            print_out(f"the replaced database is {escaped(backup_path)}")
+        if kept is not None:
+            print_out(f"the replaced database is {escaped(kept)}")
     return Exit.DONE
 
 
@@ -149,9 +140,7 @@ Examples:
 
 def vacuum(context: Context, arguments: Arguments) -> int:  # noqa: ARG001  all commands have the same parameters
     """Shrinks the file."""
-    from queued.store.sqlite.maintenance.backup import vacuum as shrink
-
-    before, after = shrink(context.database, context.busy_handler)
+    before, after = context.maintenance().vacuum()
     if context.json:
         print_json({"before": before, "after": after})
     else:
@@ -178,9 +167,7 @@ Examples:
 
 def stats(context: Context, arguments: Arguments) -> int:  # noqa: ARG001  all commands have the same parameters
     """Prints sizes and counts."""
-    from queued.store.sqlite.maintenance import stats
-
-    found = stats.stats(context.database, context.busy_handler)
+    found = context.maintenance().stats()
     if context.json:
         ends = {"oldest": _job_record(found.oldest), "newest": _job_record(found.newest)}
         print_json({"database": context.database, **found._asdict(), **ends})
@@ -193,7 +180,7 @@ def _job_record(job: tuple[str, int] | None) -> dict[str, str] | None:
     return None if job is None else {"id": job[0], "created_at": iso(job[1])}
 
 
-def _stats_fields(path: str, found: "Figures") -> dict[str, str]:
+def _stats_fields(path: str, found: "DatabaseStats") -> dict[str, str]:
     free = format_bytes(found.free_pages * found.page_bytes)
     kept = format_bytes(found.output_kept_bytes)
     ends = {"oldest job": found.oldest, "newest job": found.newest}

@@ -5,7 +5,7 @@ from codecs import BOM_UTF8
 from collections.abc import Sequence
 from typing import NoReturn
 
-from queued.core.errors import ConflictError, Exit, StorageError, UsageError
+from queued.core.errors import ConflictError, DuplicateJobError, Exit, StorageError, UsageError
 from queued.core.job_spec import new_job
 from queued.core.model import NewJob
 from queued.core.suggestions import shorten
@@ -241,8 +241,6 @@ def _job_of_line(line: bytes, line_no: int) -> NewJob:
 def _store_lines(
     context: Context, jobs: Sequence[NewJob], line_numbers: Sequence[int], *, skip_existing: bool
 ) -> Sequence[str]:
-    from queued.store.sqlite.new_jobs import DuplicateJobError
-
     _show_progress(len(jobs), last=True)
     try:
         return _store(context, jobs, skip_existing=skip_existing)

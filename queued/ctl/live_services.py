@@ -26,14 +26,14 @@ def live_instances(context: "Context") -> "list[Instance]":
 
 def _may_live(context: "Context", instance: "Instance") -> bool:
     try:
-        return instance_lock.is_alive(context.database, instance.id)
+        return context.engine.is_alive(instance.id)
     except OSError as error:
         told = f"queuectl: cannot tell whether {instance.id} (pid {instance.pid}) lives"
         print_err(f"{told}: {error.filename}: {error.strerror}")
         return True
 
 
-def command_pids(database: str, instance: str) -> dict[int, int]:
+def command_pids(instance_files: str, instance: str) -> dict[int, int]:
     """Returns the pids of the commands that an instance runs, by the token of the claim.
 
     They are read from its lock file. If that is of another machine or container, or if this user
@@ -42,7 +42,7 @@ def command_pids(database: str, instance: str) -> dict[int, int]:
     from queued.core import run_note_layout
 
     try:
-        descriptor = instance_lock.open_lock(database, instance)
+        descriptor = instance_lock.open_lock(instance_files, instance)
     except OSError:
         descriptor = None
     if descriptor is None:

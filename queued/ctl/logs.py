@@ -76,7 +76,7 @@ def logs(context: Context, arguments: Arguments) -> int:
 def follow(context: Context, printer: "Printer") -> Job:
     """Prints the output of all attempts from here on until the job ends. Returns the ended job."""
     warning = ServiceWarning(context)
-    with closing(Watch(context.store, context.database)) as watch:
+    with closing(Watch(context.store)) as watch:
         while True:
             job = context.store.show(
                 printer.job

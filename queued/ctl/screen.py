@@ -47,7 +47,7 @@ def watch(context: Context, arguments: Arguments, show: Callable[[], int]) -> No
     gc.enable()  # `main` turns it off for short commands
     screen = _Screen(sys.stdout.fileno())
     wake = _catch_signals(screen)
-    with closing(Watch(context.store, context.database, wake)) as changes, screen.in_use():
+    with closing(Watch(context.store, wake)) as changes, screen.in_use():
         _redraw(screen, changes, show, wake)
 
 

@@ -64,7 +64,7 @@ def await_end(context: Context, seqs: Sequence[int], timeout_s: float = math.inf
     warning = ServiceWarning(context)
     counter = _EndedCounter(len(seqs))
     ended: dict[int, Job] = {}
-    with closing(Watch(context.store, context.database)) as watch:
+    with closing(Watch(context.store)) as watch:
         while True:
             ended |= _newly_ended(context.store, [seq for seq in seqs if seq not in ended])
             counter.show(len(ended))

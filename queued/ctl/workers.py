@@ -20,7 +20,6 @@ from queued.ctl.render import (
     row_lines,
     table_width,
 )
-from queued.store import instance_lock
 
 START = (
     """\
@@ -87,12 +86,12 @@ Examples:
 def stop(context: Context, arguments: Arguments) -> int:
     """Asks all live services to stop, and waits for their end."""
     timeout_s = arguments.seconds("--timeout")
-    instances = live_instances(context) if context.database_exists else []
+    instances = live_instances(context) if context.engine.exists() else []
     for instance in instances:
         context.store.stop(instance.id, now_ms=now_ms())
     waits = not arguments.flag("--no-wait")
     if waits:
-        _wait_until_dead(context.database, instances, timeout_s)
+        _wait_until_dead(context, instances, timeout_s)
     if context.json:
         print_json({"stopped" if waits else "asked": [instance.id for instance in instances]})
     elif not instances:
@@ -103,12 +102,12 @@ def stop(context: Context, arguments: Arguments) -> int:
     return Exit.DONE
 
 
-def _wait_until_dead(database: str, instances: list[Instance], timeout_s: float | None) -> None:
+def _wait_until_dead(context: Context, instances: list[Instance], timeout_s: float | None) -> None:
     deadline_s = None if timeout_s is None else monotonic_s() + timeout_s
     for instance in instances:
         left_s = None if deadline_s is None else deadline_s - monotonic_s()
         try:
-            instance_lock.wait_until_dead(database, instance.id, left_s)
+            context.engine.wait_until_dead(instance.id, left_s)
         except WaitTimeoutError:
             running = f"{instance.id} (pid {instance.pid}) is stopping and still runs"
             msg = f"timed out after {short_duration(timeout_s or 0)}: {running}"
@@ -150,7 +149,7 @@ def list_(context: Context, arguments: Arguments) -> int:  # noqa: ARG001  all c
     all_workers = list(context.store.workers())
     workers: dict[str, list[tuple[WorkerStatus, int | None]]] = {}
     for instance in instances:
-        pids = command_pids(context.database, instance.id)
+        pids = command_pids(context.engine.instance_files, instance.id)
         own = [worker for worker in all_workers if worker.instance == instance.id]
         workers[instance.id] = [(worker, pids.get(worker.token or 0)) for worker in own]
     if context.json:

@@ -15,6 +15,7 @@ from queued.service.linux.cgroup import RunCgroups
 from queued.service.log import Log, LogOutput
 from queued.service.log_file import LogFile
 from queued.service.worker.worker import Worker
+from queued.store.engine import Engine
 
 
 class InstancePrograms:
@@ -25,7 +26,7 @@ class InstancePrograms:
         *,
         instance: Instance,
         lock: int,
-        database: str,
+        engine: Engine,
         origin: SettingsOrigin,
         settings: Settings,
         scoreboard: Scoreboard,
@@ -39,7 +40,8 @@ class InstancePrograms:
         self._configure_log()
         self._instance = instance
         self._lock = lock
-        self._database = database
+        self._engine = engine
+        engine.import_ledger()
         self._origin = origin
         self._scoreboard = scoreboard
         self.cgroups = cgroups
@@ -59,7 +61,7 @@ class InstancePrograms:
         """See `Programs.run_dispatcher`."""
         self.log_output.after_fork()
         return Dispatcher(
-            database=self._database,
+            engine=self._engine,
             instance=self._instance,
             lock=self._lock,
             origin=self._origin,

@@ -8,21 +8,14 @@ closes would also report each close of the database.
 
 import os
 from contextlib import suppress
-from typing import NamedTuple
 
 from inotify_simple import INotify, flags, parse_events
 
 from queued.store.instance_lock import SUFFIX
+from queued.store.protocols import DatabaseEvents
 
 _MOVED = flags.DELETE | flags.MOVED_FROM | flags.MOVED_TO
 _LOST = flags.Q_OVERFLOW | flags.UNMOUNT | flags.MOVE_SELF
-
-
-class FileChanges(NamedTuple):
-    """What happened to the files of a database since the last read."""
-
-    database: bool  # it or a side file was written, removed or replaced
-    locks: bool  # the lock file of an instance was closed, removed or replaced
 
 
 class ChangeWatcher:
@@ -46,7 +39,7 @@ class ChangeWatcher:
         descriptor: int = self._inotify.fileno()
         return descriptor
 
-    def read(self) -> FileChanges:
+    def read(self) -> DatabaseEvents:
         """Returns what happened since the last read.
 
         Reads one buffer of events and leaves the rest for the next call, so that a process that
@@ -56,7 +49,7 @@ class ChangeWatcher:
         try:
             content = os.read(self._inotify.fileno(), 65536)
         except BlockingIOError:
-            return FileChanges(database=False, locks=False)
+            return DatabaseEvents(database=False, locks=False)
         for event in parse_events(content):
             if event.mask & _LOST:
                 database = locks = True
@@ -69,7 +62,7 @@ class ChangeWatcher:
                 locks = locks or self._is_lock(event.name)
             elif event.mask & flags.CLOSE_WRITE:
                 locks = True
-        return FileChanges(database, locks)
+        return DatabaseEvents(database, locks)
 
     def _is_lock(self, name: str) -> bool:
         return name.startswith(self._prefix) and name.endswith(SUFFIX)

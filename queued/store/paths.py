@@ -2,11 +2,15 @@
 
 import os
 import re
+from typing import TYPE_CHECKING
 
 from queued.core.errors import ConfigError, UsageError
 from queued.core.settings import Value, check_file
 from queued.core.suggestions import shorten
 from queued.store import permissions
+
+if TYPE_CHECKING:
+    from queued.store.engine import Engine
 
 SYSTEM_CONF = "/etc/queuectl.conf"
 
@@ -52,7 +56,7 @@ def read_conf(path: str | None) -> dict[str, Value]:
         raise ConfigError(msg) from None
 
 
-def database_path(configured: Value, environment: dict[str, str], *, serving: bool = False) -> str:
+def location(configured: Value, environment: dict[str, str], *, serving: bool = False) -> str:
     """Returns the path of the database; an empty `configured` stands for the default path.
 
     All symbolic links are resolved, because SQLite keeps its side files beside the real file, and
@@ -68,6 +72,13 @@ def database_path(configured: Value, environment: dict[str, str], *, serving: bo
     else:
         permissions.act_as_owner(named)
     return os.path.realpath(named)
+
+
+def engine_at(location: str) -> "Engine":
+    """Returns the engine of the database at a location, which is not opened yet."""
+    from queued.store.sqlite.engine import SqliteEngine
+
+    return SqliteEngine(location)
 
 
 def named_path(configured: Value, environment: dict[str, str]) -> str:

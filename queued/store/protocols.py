@@ -43,8 +43,33 @@ class PruneStep(NamedTuple):
     oldest_ms: int | None  # the earliest time of an end, of the jobs that were read and not removed
 
 
+class DatabaseEvents(NamedTuple):
+    """What may have happened to a database since the last read."""
+
+    database: bool  # a commit is being made, or its files were removed or replaced
+    locks: bool  # an instance of this host has ended, or its lock file was removed or replaced
+
+
+class Watcher(Protocol):
+    """Reports that a database may have changed, so that no process needs to poll it."""
+
+    def fileno(self) -> int:
+        """Returns a descriptor that is readable while events are waiting."""
+        ...
+
+    def read(self) -> DatabaseEvents:
+        """Returns what happened since the last read; does not wait."""
+        ...
+
+    def close(self) -> None:
+        """Stops watching."""
+        ...
+
+
 class Store(Protocol):
-    """The verbs of queuectl."""
+    """The verbs of queuectl. `backup_path` is of a copy that was made before an upgrade."""
+
+    backup_path: str | None
 
     def enqueue(
         self,
@@ -148,6 +173,10 @@ class Store(Protocol):
 
     def version(self) -> int:
         """Returns a number that changes whenever another connection has committed."""
+        ...
+
+    def watcher(self) -> Watcher:
+        """Returns a watcher of this database. Raises OSError where the system has none to give."""
         ...
 
     def close(self) -> None:
@@ -273,6 +302,10 @@ class Ledger(Protocol):
 
     def version(self) -> int:
         """Returns a number that changes whenever another connection has committed."""
+        ...
+
+    def watcher(self) -> Watcher:
+        """Returns a watcher of this database. Raises OSError where the system has none to give."""
         ...
 
     def close(self) -> None:

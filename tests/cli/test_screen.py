@@ -105,7 +105,7 @@ def test_the_end_of_a_service_is_a_change(queuectl: QueuectlRunner) -> None:
     queuectl.add("a")
     path = str(queuectl.database)
     lock = instance_lock.create_locked(instance_lock.path_of(path, "i"))
-    with closing(SqliteStore(path)) as store, closing(Watch(store, path)) as changes:
+    with closing(SqliteStore(path)) as store, closing(Watch(store)) as changes:
         assert not changes.wait(0)
         os.close(lock)
         assert changes.wait(60)

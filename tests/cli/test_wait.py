@@ -8,6 +8,7 @@ import pytest
 
 from queued.core.model import Ending, Outcome
 from queued.ctl.change_watch import Watch
+from queued.store.change_watcher import ChangeWatcher
 from tests.cli.queuectl_runner import NO_SERVICE, OK, QueuectlRunner, failed
 
 ENDINGS = {
@@ -71,8 +72,12 @@ def test_a_warning_if_no_service_runs(queuectl: QueuectlRunner, words: list[str]
 class SlowCommit:
     """A store whose commit can be seen some time after it was written."""
 
-    def __init__(self, seen_s: float) -> None:
+    def __init__(self, seen_s: float, database: Path) -> None:
         self._seen_s = seen_s
+        self._database = database
+
+    def watcher(self) -> ChangeWatcher:
+        return ChangeWatcher(str(self._database))
 
     def version(self) -> int:
         return int(time.monotonic() >= self._seen_s)
@@ -82,7 +87,7 @@ def test_a_commit_that_is_slow_to_come(tmp_path: Path) -> None:
     """The kernel tells of the write while the commit is still being made durable."""
     database = tmp_path / "queue.db"
     seen_s = time.monotonic() + 0.5
-    with closing(Watch(SlowCommit(seen_s), str(database))) as watch:  # type: ignore[arg-type]
+    with closing(Watch(SlowCommit(seen_s, database))) as watch:  # type: ignore[arg-type]
         Path(f"{database}-wal").write_bytes(b"frames")
         watch.wait(4)
     assert 0 <= time.monotonic() - seen_s < 0.1

@@ -22,6 +22,7 @@ from queued.service.worker import execution
 from queued.service.worker.output_streams import OutputStreams
 from queued.store import instance_lock
 from queued.store.sqlite import connection, sql_loader, upgrade
+from queued.store.sqlite.dispatcher_store import SqliteLedger
 from queued.store.sqlite.new_jobs import NewJobs
 from queued.store.sqlite.open_files import OpenFiles
 
@@ -215,6 +216,7 @@ def uncounted_moves(_argument: str) -> None:
 
     def opened(self: Dispatcher) -> None:
         plain(self)
+        assert isinstance(self._ledger, SqliteLedger)
         self._ledger._database._connection.execute("DROP TRIGGER jobs_recounted")
 
     _put(Dispatcher, "_open", opened)

@@ -22,21 +22,21 @@ def root_user(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_standard_database_of_root(root_user: None) -> None:
-    assert paths.database_path("", {}) == "/var/lib/queued/queue.db"
+    assert paths.location("", {}) == "/var/lib/queued/queue.db"
 
 
 def test_the_default_database_of_an_ordinary_user(ordinary_user: None, tmp_path: Path) -> None:
     environment = {"XDG_STATE_HOME": "/x/state"}
-    assert paths.database_path("", environment) == "/x/state/queued/queue.db"
-    assert paths.database_path("", {}) == f"{tmp_path}/.local/state/queued/queue.db"
+    assert paths.location("", environment) == "/x/state/queued/queue.db"
+    assert paths.location("", {}) == f"{tmp_path}/.local/state/queued/queue.db"
 
 
 def test_a_configured_database_becomes_absolute(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert paths.database_path("a/q.db", {}) == f"{tmp_path}/a/q.db"
-    assert paths.database_path("~/q.db", {}) == f"{tmp_path}/q.db"
+    assert paths.location("a/q.db", {}) == f"{tmp_path}/a/q.db"
+    assert paths.location("~/q.db", {}) == f"{tmp_path}/q.db"
 
 
 def test_a_database_has_one_path_through_all_links(tmp_path: Path) -> None:
@@ -47,8 +47,8 @@ def test_a_database_has_one_path_through_all_links(tmp_path: Path) -> None:
     (tmp_path / "both.db").symlink_to("directory/queue.db")
     names = ("state/queue.db", "directory/queue.db", "file.db", "both.db", "~/file.db")
     for there in (False, True):
-        assert {paths.database_path(f"{tmp_path}/{name}", {}) for name in names[:4]} == {str(real)}
-        assert paths.database_path(names[4], {}) == str(real)
+        assert {paths.location(f"{tmp_path}/{name}", {}) for name in names[:4]} == {str(real)}
+        assert paths.location(names[4], {}) == str(real)
         if not there:
             real.touch()
 
@@ -56,12 +56,12 @@ def test_a_database_has_one_path_through_all_links(tmp_path: Path) -> None:
 def test_the_default_directory_may_be_a_link(ordinary_user: None, tmp_path: Path) -> None:
     (tmp_path / "state").symlink_to("elsewhere")
     environment = {"XDG_STATE_HOME": f"{tmp_path}/state"}
-    assert paths.database_path("", environment) == f"{tmp_path}/elsewhere/queued/queue.db"
+    assert paths.location("", environment) == f"{tmp_path}/elsewhere/queued/queue.db"
 
 
 def test_a_path_that_is_not_utf_8_is_bad_usage(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="^'/.* is not valid UTF-8$"):
-        paths.database_path(f"{tmp_path}/\udcff/queue.db", {})
+        paths.location(f"{tmp_path}/\udcff/queue.db", {})
 
 
 def test_a_conf_file_that_was_named_wins(ordinary_user: None) -> None:

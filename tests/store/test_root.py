@@ -177,10 +177,10 @@ def test_links_of_root_are_followed_and_those_of_others_in_its_directories_are_n
     link = theirs.parent / "queue.db"
     link.symlink_to(theirs.parent / "roots" / "queue.db")
     assert permissions.foreign_directory(str(link)) is None
-    assert paths.database_path(str(link), {}) == str(theirs.parent / "roots" / "queue.db")
+    assert paths.location(str(link), {}) == str(theirs.parent / "roots" / "queue.db")
     os.chown(link, NOBODY.pw_uid, NOBODY.pw_gid, follow_symlinks=False)
     with pytest.raises(DeniedError, match="it is a symbolic link of the user nobody"):
-        paths.database_path(str(link), {})
+        paths.location(str(link), {})
     (theirs.parent / "in").symlink_to("theirs")
     for path in ("in/queue.db", "in/../x/queue.db", "roots/../theirs/queue.db", "theirs"):
         found = permissions.foreign_directory(f"{theirs.parent}/{path}")

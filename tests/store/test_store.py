@@ -6,11 +6,16 @@ from collections.abc import Iterator
 import pytest
 
 from queued.core import ids
-from queued.core.errors import ConflictError, NotFoundError, QueuedError, UsageError
+from queued.core.errors import (
+    ConflictError,
+    DuplicateJobError,
+    NotFoundError,
+    QueuedError,
+    UsageError,
+)
 from queued.core.job_options import JobOptions
 from queued.core.model import Instance, Job, JobFilter, Label, NewJob, State, Summary, WorkerStatus
 from queued.core.settlement import Verdict
-from queued.store.sqlite.new_jobs import DuplicateJobError
 from tests.store.engine import FAILED, NOW, OK, Engine
 
 

@@ -5,6 +5,7 @@ from typing import NamedTuple
 from queued.core.errors import EvictedError
 from queued.core.model import Instance, Key
 from queued.store import instance_lock
+from queued.store.engine import Engine
 from queued.store.protocols import Ledger
 
 
@@ -20,12 +21,12 @@ class DatabaseChanges(NamedTuple):
 class ChangeReader:
     """Reads only after a commit of another process, which changes the database's version."""
 
-    def __init__(self, ledger: Ledger, database: str, instance: str, lock_descriptor: int) -> None:
+    def __init__(self, ledger: Ledger, engine: Engine, instance: str, lock_descriptor: int) -> None:
         self._ledger = ledger
-        self._database = database
+        self._name = engine.name
         self._instance = instance
         self._lock_descriptor = lock_descriptor
-        self._lock_path = instance_lock.path_of(database, instance)
+        self._lock_path = instance_lock.path_of(engine.instance_files, instance)
         self._version: int | None = None  # the database's version at the last read
 
     def read(self, *, even_if_unchanged: bool) -> DatabaseChanges | None:
@@ -45,7 +46,7 @@ class ChangeReader:
         self._version = version
         own = self._ledger.instance(self._instance)
         if own is None:
-            msg = f"the row of this service was removed from {self._database}; the service ends"
+            msg = f"the row of this service was removed from {self._name}; the service ends"
             raise EvictedError(msg)
         return DatabaseChanges(
             self._ledger.config(),

@@ -53,8 +53,7 @@ from queued.service.linux.signals import Signals
 from queued.service.linux.wall_timer import WallTimer
 from queued.service.log import Log, LogOutput
 from queued.store import instance_lock
-from queued.store.sqlite.busy_handler import BusyHandler
-from queued.store.sqlite.dispatcher_store import SqliteLedger
+from queued.store.engine import Engine
 
 _TRANSIENT = (StorageError, DeniedError, BusyError)
 
@@ -65,7 +64,7 @@ class Dispatcher:
     def __init__(  # noqa: PLR0913 - all that the process needs
         self,
         *,
-        database: str,
+        engine: Engine,
         instance: Instance,
         lock: int,
         origin: SettingsOrigin,
@@ -76,12 +75,12 @@ class Dispatcher:
         log_output: LogOutput,
         log: Log,
     ) -> None:
-        self._database = database
+        self._engine = engine
         self._scoreboard = scoreboard
         self._cgroups = cgroups
         self._instance = instance
         self._lock = lock
-        self._lock_path = instance_lock.path_of(database, instance.id)
+        self._lock_path = instance_lock.path_of(engine.instance_files, instance.id)
         self._origin = origin
         self._inherited_settings = settings
         self._log_output = log_output
@@ -94,7 +93,7 @@ class Dispatcher:
         self._wall_timer = WallTimer()
         self._deadlines = Deadlines()
         self._backoff = CommitBackoff(log)
-        self._contention = ContentionMonitor(database, log)
+        self._contention = ContentionMonitor(engine.name, log)
         self._stage = Stage.STARTING
         self._settings_changed = False  # since they were sent to the supervisor
         self._cancels_sent: set[Key] = set()  # to workers that have sent no Hello since
@@ -124,17 +123,17 @@ class Dispatcher:
     # The start and the end
 
     def _open(self) -> None:
-        self._ledger = SqliteLedger(self._database, BusyHandler(on_wait=self._on_busy))
+        self._ledger = self._engine.open_ledger(self._on_busy)
         self._runner = TurnRunner(self._ledger, self._instance.id)
         self._load_reporter = LoadReporter(
             self._ledger, self._supervisor, self._deadlines, self._log
         )
         self._clock = ClockShift(self._ledger, self._log)
         self._pruner = Pruner(self._ledger, self._log)
-        others = OtherInstances(self._database, self._instance.id)
-        self._changes = ChangeReader(self._ledger, self._database, self._instance.id, self._lock)
+        others = OtherInstances(self._engine.instance_files, self._instance.id)
+        self._changes = ChangeReader(self._ledger, self._engine, self._instance.id, self._lock)
         self._rescuer = Rescuer(self._ledger, self._runner, self._cgroups, others, self._log)
-        watcher = watch(self._database, self._log)
+        watcher = watch(self._ledger, self._log)
         self._schedule = PollSchedule(watcher, self._deadlines)
         if watcher is not None:
             self._loop.add(watcher.fileno(), self._schedule.on_event)

@@ -31,8 +31,8 @@ class SettingsOrigin(NamedTuple):
         return {key: name for key, name in found.items() if name and SETTINGS[key].stored}
 
     def database(self) -> str:
-        """Returns the path of the database."""
-        return paths.database_path(self.resolve({}).db_path, self.environment, serving=True)
+        """Returns the location of the database."""
+        return paths.location(self.resolve({}).db_path, self.environment, serving=True)
 
     def reread(self) -> "SettingsOrigin":
         """Returns the origin with the present content of the conf file.

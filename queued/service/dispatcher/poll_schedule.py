@@ -3,7 +3,7 @@
 from queued.core import times
 from queued.service.dispatcher.deadlines import Deadlines
 from queued.service.log import Log
-from queued.store.change_watcher import ChangeWatcher
+from queued.store.protocols import Ledger, Watcher
 
 # The kernel frees a lock a moment after the event of its file, so it is tried at these times after.
 _LOCK_TRIES_S = (0.0, 0.001, 0.01, 0.1, 1.0)
@@ -12,7 +12,7 @@ _LOCK_TRIES_S = (0.0, 0.001, 0.01, 0.1, 1.0)
 class PollSchedule:
     """`requested`: the next turn must read changes, because of an event or because a job is due."""
 
-    def __init__(self, watcher: ChangeWatcher | None, deadlines: Deadlines) -> None:
+    def __init__(self, watcher: Watcher | None, deadlines: Deadlines) -> None:
         """`watcher` is None if inotify is not available."""
         self.requested = True
         self._watcher = watcher
@@ -43,10 +43,10 @@ class PollSchedule:
             self._deadlines.set("poll", now_s + interval_s)
 
 
-def watch(database: str, log: Log) -> ChangeWatcher | None:
-    """Returns a watcher of the database's files; None, with a warning, without inotify."""
+def watch(ledger: Ledger, log: Log) -> Watcher | None:
+    """Returns a watcher of the database; None, with a warning, if the system has none to give."""
     try:
-        return ChangeWatcher(database)
+        return ledger.watcher()
     except OSError as error:
         log.warning(
             "database.watch_missing",

@@ -39,8 +39,8 @@ _KILLING_AGAIN_S = 0.05  # jobs wait meanwhile, and the first try was in vain
 class OtherInstances:
     """The other instances of this database, and their open lock files."""
 
-    def __init__(self, database: str, own: str) -> None:
-        self._database = database
+    def __init__(self, instance_files: str, own: str) -> None:
+        self._instance_files = instance_files
         self._own = own
         self._files: dict[str, int | None] = {}
         # Why it is not known of an instance whether it lives, by its id; as `lock_dead` found it.
@@ -63,7 +63,7 @@ class OtherInstances:
 
     def _open(self, name: str) -> int | None:
         try:
-            return instance_lock.open_lock(self._database, name)
+            return instance_lock.open_lock(self._instance_files, name)
         except OSError as error:
             self.undecided[name] = f"cannot open its lock file: {error.strerror}"
             return None
@@ -84,15 +84,15 @@ class OtherInstances:
 
     def shared_lock_holders(self, name: str) -> list[int]:
         """Returns the pids of processes that have a shared lock on the lock file; reads /proc."""
-        return sorted(instance_lock.holders_of_shared_lock(self._database, name))
+        return sorted(instance_lock.holders_of_shared_lock(self._instance_files, name))
 
     def holds_deleted_lock(self, instance: Instance) -> bool:
         """Returns whether the instance lives with a lock file that was deleted; reads /proc."""
-        return instance.id in instance_lock.holders_of_deleted(self._database)
+        return instance.id in instance_lock.holders_of_deleted(self._instance_files)
 
     def lock_path(self, instance: str) -> str:
         """Returns where the lock file of an instance is, or was."""
-        return f"{self._database}.{instance}{instance_lock.SUFFIX}"
+        return f"{self._instance_files}.{instance}{instance_lock.SUFFIX}"
 
     def has_lock_file(self, instance: Instance) -> bool:
         """Returns whether the lock file of an instance was there, so that its lock is proof.
@@ -113,12 +113,14 @@ class OtherInstances:
     def runs_lock(self, instance: Instance) -> RunsLock | None:
         """Returns the lock that its runs inherit; None if the lock file is gone."""
         descriptor = self._lock_file(instance)
-        return None if descriptor is None else _RunsLock(self._database, instance.id, descriptor)
+        return (
+            None if descriptor is None else _RunsLock(self._instance_files, instance.id, descriptor)
+        )
 
     def forget(self, instance: Instance) -> None:
         """Deletes the lock file of an instance that is cleaned up."""
         if self._files[instance.id] is not None:
-            instance_lock.remove(instance_lock.path_of(self._database, instance.id))
+            instance_lock.remove(instance_lock.path_of(self._instance_files, instance.id))
         self._close(instance.id)
 
     def _close(self, name: str) -> None:
@@ -130,8 +132,8 @@ class OtherInstances:
 class _RunsLock:
     """See `leftovers.RunsLock`."""
 
-    def __init__(self, database: str, instance: str, descriptor: int) -> None:
-        self._database = database
+    def __init__(self, instance_files: str, instance: str, descriptor: int) -> None:
+        self._instance_files = instance_files
         self._instance = instance
         self._descriptor = descriptor
 
@@ -139,7 +141,7 @@ class _RunsLock:
         return instance_lock.runs_alive(self._descriptor)
 
     def holders(self) -> set[int]:
-        return instance_lock.holders_of_runs_lock(self._database, self._instance)
+        return instance_lock.holders_of_runs_lock(self._instance_files, self._instance)
 
 
 class Rescuer:

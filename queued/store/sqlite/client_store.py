@@ -1,7 +1,7 @@
 """The verbs of queuectl over SQLite."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from queued.core import ids
 from queued.core.errors import ConflictError, NotFoundError, UsageError
@@ -24,6 +24,9 @@ from queued.store.sqlite.busy_handler import BusyHandler
 from queued.store.sqlite.connection import Access, Database, Row
 from queued.store.sqlite.error_names import damaged
 from queued.store.sqlite.new_jobs import NewJobs
+
+if TYPE_CHECKING:
+    from queued.store.change_watcher import ChangeWatcher
 
 _PAGE = 500
 _OUTPUT_PAGE = 16
@@ -270,6 +273,12 @@ class SqliteStore:
         """See `Store.version`."""
         with self._database.named_errors():
             return self._database.version()
+
+    def watcher(self) -> "ChangeWatcher":
+        """See `Store.watcher`."""
+        from queued.store.change_watcher import ChangeWatcher
+
+        return ChangeWatcher(self._database.path)
 
     def close(self) -> None:
         """See `Store.close`."""

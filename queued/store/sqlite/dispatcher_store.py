@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager
 from queued.core.job_options import NO_OPTIONS
 from queued.core.job_spec import stored_options
 from queued.core.model import Chunk, Claim, Instance, Key, Label, NewJob, State
+from queued.store.change_watcher import ChangeWatcher
 from queued.store.protocols import PruneStep, Settlement
 from queued.store.sqlite import pruning, upgrade
 from queued.store.sqlite.busy_handler import BusyHandler
@@ -188,6 +189,10 @@ class SqliteLedger:
         """See `Ledger.version`."""
         with self._database.named_errors():
             return self._database.version()
+
+    def watcher(self) -> ChangeWatcher:
+        """See `Ledger.watcher`."""
+        return ChangeWatcher(self._database.path)
 
     def close(self) -> None:
         """See `Ledger.close`."""

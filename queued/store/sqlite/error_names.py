@@ -1,4 +1,4 @@
-"""Turns errors of SQLite and the system into messages: what is wrong, and what to do next."""
+"""Turns errors of SQLite into messages: what is wrong, and what to do next."""
 
 import errno
 import os
@@ -17,6 +17,7 @@ from queued.core.errors import (
 )
 from queued.core.suggestions import shorten
 from queued.store.sqlite import schema
+from queued.store.system_errors import named_os_error, refusal
 
 
 @contextmanager
@@ -39,16 +40,6 @@ def named_errors(path: str, connection: apsw.Connection | None = None) -> Iterat
         raise named from error
 
 
-_REFUSALS = {
-    errno.EROFS: "its file system is read-only; see the kernel's log, and remount it",
-    errno.ENOSPC: "there is no room on the disk; free some and try again",
-    errno.EDQUOT: "the disk quota is used up; free some room or raise the quota",
-    errno.EFBIG: "the file may not grow; raise the limit of file sizes (ulimit -f, LimitFSIZE=)",
-    errno.EMFILE: "this process may not open more files; raise the limit (ulimit -n, LimitNOFILE=)",
-    errno.ENFILE: "the system cannot open more files; raise the sysctl fs.file-max",
-}
-
-
 def _refused_by_system(
     error: Exception, path: str, connection: apsw.Connection | None
 ) -> StorageError | None:
@@ -61,10 +52,9 @@ def _refused_by_system(
     elif isinstance(error, apsw.IOError | apsw.CantOpenError | apsw.ReadOnlyError):
         if connection is not None and not isinstance(error, apsw.ReadOnlyError):
             number = connection.system_errno
-        if number not in _REFUSALS:
+        if refusal(number, path) is None:
             number = _refusal_now(os.path.dirname(path))
-    reason = _REFUSALS.get(number)
-    return None if reason is None else StorageError(f"cannot write {path}: {reason}")
+    return refusal(number, path)
 
 
 def _refusal_now(directory: str) -> int:
@@ -101,7 +91,7 @@ def _named(error: Exception, path: str) -> QueuedError | None:  # noqa: PLR0911 
                 f"{path} is damaged or no database ({_wrong(error)}); "
                 "restore a backup or give another --db"
             )
-        case apsw.ReadOnlyError() | apsw.PermissionsError() | PermissionError():
+        case apsw.ReadOnlyError() | apsw.PermissionsError():
             return DeniedError(f"no permission to write {path}; check its owner and mode")
         case apsw.CantOpenError():
             return DeniedError(f"cannot open {path}; check that its directory can be written")
@@ -112,7 +102,7 @@ def _named(error: Exception, path: str) -> QueuedError | None:  # noqa: PLR0911 
         case apsw.IOError():
             return StorageError(f"the disk of {path} failed: {error}; see the kernel's log")
         case OSError():
-            return StorageError(f"{path}: {error.strerror}")
+            return named_os_error(error, path)
     return None
 
 

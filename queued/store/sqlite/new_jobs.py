@@ -5,17 +5,9 @@ from collections.abc import Sequence
 import apsw
 
 from queued.core import ids
-from queued.core.errors import ConflictError
+from queued.core.errors import DuplicateJobError
 from queued.core.model import NewJob
 from queued.store.sqlite.connection import Database
-
-
-class DuplicateJobError(ConflictError):
-    """A job with this id exists. `index` is the place of the new job in the list given."""
-
-    def __init__(self, name: str, index: int) -> None:
-        super().__init__(f"a job with the id {name!r} exists already; choose another")
-        self.index = index
 
 
 class NewJobs:

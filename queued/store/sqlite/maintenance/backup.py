@@ -9,12 +9,12 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
-from typing import NamedTuple
 
 import apsw
 
 from queued.core.errors import BusyError, ConflictError, DatabaseUnusableError, UsageError
 from queued.store import instance_lock, permissions
+from queued.store.engine import DatabaseSizes
 from queued.store.sqlite import schema
 from queued.store.sqlite.connection import wal_bytes
 from queued.store.sqlite.error_names import named_errors
@@ -22,13 +22,6 @@ from queued.store.sqlite.maintenance import atomic_rename, open_existing, tempor
 
 Patient = Callable[[int], bool]
 _SIDES = ("-wal", "-shm", "-journal")
-
-
-class FileSizes(NamedTuple):
-    """The size of the database before and after a vacuum, in bytes."""
-
-    before: int
-    after: int
 
 
 def backup(path: str, target: str, busy_handler: Patient, *, replace: bool = False) -> int:
@@ -272,7 +265,7 @@ def _must_not_be_foreign(connection: apsw.Connection, path: str) -> None:
         raise UsageError(msg)
 
 
-def vacuum(path: str, busy_handler: Patient) -> FileSizes:
+def vacuum(path: str, busy_handler: Patient) -> DatabaseSizes:
     """Gives unused pages of the file back to the file system.
 
     Other processes may use the database meanwhile; those that write wait.
@@ -282,7 +275,7 @@ def vacuum(path: str, busy_handler: Patient) -> FileSizes:
         before = os.stat(path).st_size
         connection.execute("VACUUM")
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-        return FileSizes(before, os.stat(path).st_size)
+        return DatabaseSizes(before, os.stat(path).st_size)
 
 
 def _sync_directory(path: str) -> None:

@@ -2,25 +2,18 @@
 
 from collections.abc import Callable, Iterator
 from itertools import islice
-from typing import NamedTuple
 
 import apsw
 
 from queued.store import instance_lock
+from queued.store.engine import CheckReport
 from queued.store.sqlite import schema, sql_loader
 from queued.store.sqlite.maintenance import open_existing
 
 _MOST = 20  # the most problems of one kind that are reported
 
 
-class Report(NamedTuple):
-    """`problems`: one line each; the database is good if there are none. `notes` are harmless."""
-
-    problems: list[str]
-    notes: list[str]
-
-
-def check(path: str, busy_handler: Callable[[int], bool], *, full: bool) -> Report:
+def check(path: str, busy_handler: Callable[[int], bool], *, full: bool) -> CheckReport:
     """Checks one snapshot. `full` also compares indexes with tables, and checks references."""
     with open_existing.opened(path, busy_handler) as connection:
         connection.execute(
@@ -32,7 +25,7 @@ def check(path: str, busy_handler: Callable[[int], bool], *, full: bool) -> Repo
             problems = list(_read(_invariants(connection)))
         notes = list(_left_claims(connection, path)) if current and not problems else []
     older = [] if current else ["the schema is an older one: only the pages were checked"]
-    return Report(problems, older + notes)
+    return CheckReport(problems, older + notes)
 
 
 def _journal(connection: apsw.Connection) -> Iterator[str]:

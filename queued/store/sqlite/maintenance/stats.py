@@ -1,33 +1,14 @@
 """Sizes and row counts of a database."""
 
 from collections.abc import Callable
-from typing import NamedTuple
 
+from queued.store.engine import DatabaseStats
 from queued.store.sqlite import sql_loader
 from queued.store.sqlite.connection import wal_bytes
 from queued.store.sqlite.maintenance import open_existing
 
 
-class Figures(NamedTuple):
-    """Sizes in bytes; `oldest` and `newest` are an id and the time of its enqueueing.
-
-    `bytes` is the size of the file after the next checkpoint.
-    """
-
-    schema: int
-    bytes: int
-    wal_bytes: int
-    page_bytes: int
-    pages: int
-    free_pages: int
-    rows: dict[str, int]
-    output_kept_bytes: int
-    output_printed_bytes: int
-    oldest: tuple[str, int] | None
-    newest: tuple[str, int] | None
-
-
-def stats(path: str, busy_handler: Callable[[int], bool]) -> Figures:
+def stats(path: str, busy_handler: Callable[[int], bool]) -> DatabaseStats:
     """Counts all rows in one snapshot, which takes long if the database is large."""
     sql = sql_loader.load()
     with open_existing.opened(path, busy_handler) as connection:
@@ -35,7 +16,7 @@ def stats(path: str, busy_handler: Callable[[int], bool]) -> Figures:
         kept, printed = map(str, connection.execute(sql["stats_output"]).fetchall()[0])
         ends = [(str(name), int(ms)) for name, ms in connection.execute(sql["stats_ends"])]
         page_bytes, pages = connection.pragma("page_size"), connection.pragma("page_count")
-        figures = Figures(
+        figures = DatabaseStats(
             schema=connection.pragma("user_version"),
             bytes=page_bytes * pages,
             wal_bytes=wal_bytes(path),
