@@ -64,6 +64,8 @@ class ConflictError(QueuedError):
 class DuplicateJobError(ConflictError):
     """A job with this id exists. `index` is the place of the new job in the list given."""
 
+    exit_code = Exit.CONFLICT
+
     def __init__(self, name: str, index: int) -> None:
         super().__init__(f"a job with the id {name!r} exists already; choose another")
         self.index = index
