@@ -1,4 +1,4 @@
-"""The engines that the contract is tested on. A second one is a second function in ENGINES."""
+"""Fixtures of the tests of the database."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -6,22 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from queued.store.sqlite.busy_handler import BusyHandler
-from queued.store.sqlite.client_store import SqliteStore
-from queued.store.sqlite.dispatcher_store import SqliteLedger
 from tests.store.engine import Engine
-
-
-def _sqlite(directory: Path, stack: ExitStack) -> Engine:
-    path = str(directory / "queue.db")
-    return Engine(
-        stack,
-        lambda: SqliteStore(path, BusyHandler(10)),
-        lambda: SqliteLedger(path, BusyHandler(10)),
-    )
-
-
-ENGINES = {"sqlite": _sqlite}
+from tests.store.engines import ENGINES
 
 
 @pytest.fixture(params=list(ENGINES.values()), ids=list(ENGINES))

@@ -36,8 +36,14 @@ class Engine:
     """Opens stores and ledgers on one fresh database, and has the usual steps of tests."""
 
     def __init__(
-        self, stack: ExitStack, open_store: Callable[[], Store], open_ledger: Callable[[], Ledger]
+        self,
+        stack: ExitStack,
+        open_store: Callable[[], Store],
+        open_ledger: Callable[[], Ledger],
+        *,
+        host_clock: bool,
     ) -> None:
+        self.host_clock = host_clock  # whether the clock of this machine is that of the queue
         self._stack = stack
         self._open_store = open_store
         self._open_ledger = open_ledger

@@ -325,12 +325,13 @@ def test_waiting_retries_move_along_when_the_clock_is_set(engine: Engine, shift:
         with engine.ledger.transaction():
             return engine.ledger.shift_clock(boot_id=boot_id, offset_ms=offset_ms, tolerance_ms=50)
 
+    moved = shift if engine.host_clock else 0
     assert look("one", 1000) == 0
     assert look("one", 1050) == 0
-    assert look("one", 1000 + shift) == shift
+    assert look("one", 1000 + shift) == moved
     assert look("one", 1000 + shift) == 0
     run_at = [engine.store.show(job).next_run_at_ms for job in (failed, scheduled, ready)]
-    assert run_at == [NOW + 2000 + shift, NOW + 5000, NOW]
+    assert run_at == [NOW + 2000 + moved, NOW + 5000, NOW]
     assert look("two", 9999) == 0, "another boot is another clock"
     assert look("two", 9999) == 0
 
@@ -341,7 +342,7 @@ def test_small_steps_of_the_clock_add_up(engine: Engine) -> None:
             engine.ledger.shift_clock(boot_id="one", offset_ms=offset, tolerance_ms=50)
             for offset in range(0, 161, 20)
         ]
-    assert sum(shifts) >= 110
+    assert sum(shifts) >= 110 if engine.host_clock else not any(shifts)
 
 
 def test_claims_are_in_their_order_whatever_the_clock_says(engine: Engine) -> None:

@@ -8,7 +8,7 @@ from queued.core.errors import NotFoundError
 from queued.core.model import Chunk, NewJob, State
 from queued.core.settings import Settings
 from queued.service.dispatcher.pruner import Pruner
-from queued.store.sqlite import pruning
+from queued.store import pruning
 from tests.store.engine import FAILED, NOW, OK, Engine
 
 FINAL = [State.COMPLETED, State.DEAD, State.CANCELLED]
@@ -116,7 +116,7 @@ def test_much_output_is_removed_over_several_transactions(engine: Engine) -> Non
 def test_many_attempts_are_removed_over_several_transactions(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pruning, "_ATTEMPTS", 2)
+    monkeypatch.setattr(pruning, "ATTEMPTS", 2)
     job = _chatty(engine, 1, runs=5)
     assert list(engine.store.purge(State.COMPLETED, queue=None, before_ms=NOW + 1)) == [0, 0, 1]
     assert job not in _rows(engine)

@@ -1,24 +1,22 @@
 """The verbs of queuectl over SQLite."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from queued.core import ids
 from queued.core.errors import ConflictError, NotFoundError, UsageError
-from queued.core.job_options import NO_OPTIONS, JobOptions
 from queued.core.model import (
     Attempt,
     Chunk,
     Instance,
     Job,
     JobFilter,
-    Label,
     NewJob,
-    Outcome,
     State,
     Summary,
     WorkerStatus,
 )
+from queued.store import rows
 from queued.store.sqlite import upgrade
 from queued.store.sqlite.busy_handler import BusyHandler
 from queued.store.sqlite.connection import Access, Database, Row
@@ -104,57 +102,50 @@ class SqliteStore:
             raise NotFoundError(msg)
         return self._jobs([row])[0]
 
-    def _jobs(self, rows: Iterable[Row]) -> Sequence[Job]:
+    def _jobs(self, found: Iterable[Row]) -> Sequence[Job]:
         try:
-            return [_job(row) for row in rows]
+            return [rows.job(row) for row in found]
         except ValueError as error:
             raise damaged(self._database.path, error) from error
 
     def attempts(self, job: int) -> Sequence[Attempt]:
         """See `Store.attempts`."""
         with self._database.named_errors():
-            return [_attempt(row) for row in self._database.rows("attempts", job=job)]
+            return [rows.attempt(row) for row in self._database.rows("attempts", job=job)]
 
     def last_attempts(self, jobs: Sequence[Job]) -> dict[int, Attempt]:
         """See `Store.last_attempts`."""
         runs = [{"job": job.seq, "number": job.runs} for job in jobs if job.runs]
         with self._database.reading():
-            rows = self._database.rows_each("last_attempt", runs)
-        return {row[0]: _attempt(row[1:]) for row in rows}
+            found = self._database.rows_each("last_attempt", runs)
+        return {row[0]: rows.attempt(row[1:]) for row in found}
 
     def list(self, wanted: JobFilter, *, limit: int | None = None) -> Iterator[Job]:
         """See `Store.list`."""
-        statement = _list_statement(wanted)
+        statement = rows.list_statement(wanted)
         after = _LAST if wanted.reverse else _FIRST
         left = _LAST if limit is None else limit
         while left > 0:
             with self._database.named_errors():
-                rows = self._database.rows(
+                page = self._database.rows(
                     statement.name, after=after, limit=min(left, _PAGE), **statement.values
                 )
-            if not rows:
+            if not page:
                 return
-            yield from self._jobs(rows)
-            after = rows[-1][0]
-            left -= len(rows)
+            yield from self._jobs(page)
+            after = page[-1][0]
+            left -= len(page)
 
     def status(self, *, now_ms: int) -> Summary:
         """See `Store.status`."""
         with self._database.reading():
-            rows = self._database.rows("status")
+            found = self._database.rows("status")
             overdue = self._database.rows("overdue", now=now_ms)
             completed = self._completed(now_ms - _LATELY_MS, now_ms)
             oldest = self._database.value("oldest_due", now=now_ms)
-        queues: dict[str, dict[Label, int]] = {}
-        for name, label, count in rows:
-            counts = queues.setdefault(_readable(name), dict.fromkeys(Label, 0))
-            counts[Label(label)] += count
-        for counts in queues.values():
-            # Here `pending` is the whole state, of which scheduled and failed are parts.
-            counts[Label.PENDING] += counts[Label.SCHEDULED] + counts[Label.FAILED]
-        for name, count in overdue:
-            queues[_readable(name)][Label.SCHEDULED] -= count
-        return Summary(queues, completed, oldest)
+        readable = [(_readable(name), label, count) for name, label, count in found]
+        due = [(_readable(name), count) for name, count in overdue]
+        return rows.summary(readable, due, completed, oldest)
 
     def completed(self, *, since_ms: int, now_ms: int) -> int:
         """See `Store.completed`."""
@@ -283,51 +274,6 @@ class SqliteStore:
     def close(self) -> None:
         """See `Store.close`."""
         self._database.close()
-
-
-_REFINED = {Label.SCHEDULED, Label.FAILED}
-
-
-class _Statement(NamedTuple):
-    name: str
-    values: dict[str, str | int | None]
-
-
-def _list_statement(wanted: JobFilter) -> _Statement:
-    suffix = "_reverse" if wanted.reverse else ""
-    if wanted.label is None:
-        return _Statement(f"list{suffix}", {"queue": wanted.queue})
-    if wanted.label is Label.COMPLETED:
-        return _Statement(f"list_completed{suffix}", {"queue": wanted.queue})
-    refined = wanted.label in _REFINED
-    values = {
-        "state": State.PENDING if refined else wanted.label,
-        "label": wanted.label if refined else None,
-        "queue": wanted.queue,
-        "due": wanted.after_ms,
-    }
-    return _Statement(f"list_state{suffix}", values)
-
-
-def _attempt(row: Row) -> Attempt:
-    return Attempt(*row)._replace(outcome=Outcome(row[5]) if row[5] else None)
-
-
-def _job(row: Row) -> Job:
-    job = Job(*row)
-    return job._replace(
-        options=_options(row[5]),
-        state=State(job.state),
-        label=Label(job.label),
-    )
-
-
-def _options(text: str) -> JobOptions:
-    if text == "{}":
-        return NO_OPTIONS
-    from queued.core.job_spec import stored_options  # it takes a tenth of the time of a short list
-
-    return stored_options(text)
 
 
 def _readable(name: bytes) -> str:

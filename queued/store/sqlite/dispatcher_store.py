@@ -8,6 +8,7 @@ from queued.core.job_spec import stored_options
 from queued.core.model import Chunk, Claim, Instance, Key, Label, NewJob, State
 from queued.store.change_watcher import ChangeWatcher
 from queued.store.protocols import PruneStep, Settlement
+from queued.store.pruning import Bounds
 from queued.store.sqlite import pruning, upgrade
 from queued.store.sqlite.busy_handler import BusyHandler
 from queued.store.sqlite.connection import Access, Database, Row, Values, wal_bytes
@@ -156,7 +157,7 @@ class SqliteLedger:
 
     def prune(self, state: State, *, after: int, before_ms: int, limit: int) -> PruneStep:
         """See `Ledger.prune`."""
-        return pruning.walk(self._database, state, after=after, before_ms=before_ms, limit=limit)
+        return pruning.walk(self._database, state, Bounds(after, before_ms, limit))
 
     # Time, settings, changes
 

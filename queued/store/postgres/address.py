@@ -1,0 +1,31 @@
+"""The address of a queue on PostgreSQL: `postgresql://USER@HOST/DATABASE?schema=NAME`."""
+
+import re
+from typing import NamedTuple
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+
+from queued.core.errors import UsageError
+
+_SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,62}")
+
+
+class Address(NamedTuple):
+    """Where a queue is."""
+
+    conninfo: str  # for libpq
+    schema: str
+    shown: str  # for people: without the password
+
+
+def parse(url: str) -> Address:
+    """Returns the address that a URL gives. Raises UsageError if its schema has another form."""
+    parts = urlsplit(url)
+    options = dict(parse_qsl(parts.query, keep_blank_values=True))
+    schema = options.pop("schema", "queued")
+    if not _SCHEMA.fullmatch(schema):
+        msg = f"{schema!r} is no name of a schema: lower-case letters, digits and _, 63 at most"
+        raise UsageError(msg)
+    user, at, host = parts.netloc.rpartition("@")
+    shown = urlunsplit((*parts[:1], f"{user.partition(':')[0]}{at}{host}", parts.path, "", ""))
+    query = urlencode(options, quote_via=quote)
+    return Address(urlunsplit(parts._replace(query=query)), schema, shown)

@@ -1,0 +1,266 @@
+"""The verbs of queuectl over PostgreSQL."""
+
+import errno
+from collections.abc import Iterable, Iterator, Sequence
+
+from queued.core import ids
+from queued.core.errors import ConflictError, NotFoundError, UsageError
+from queued.core.model import (
+    Attempt,
+    Chunk,
+    Instance,
+    Job,
+    JobFilter,
+    NewJob,
+    State,
+    Summary,
+    WorkerStatus,
+)
+from queued.store import rows
+from queued.store.postgres.connection import Database, Row
+from queued.store.postgres.error_names import damaged
+from queued.store.postgres.new_jobs import NewJobs
+from queued.store.protocols import Watcher
+
+_PAGE = 500
+_OUTPUT_PAGE = 16
+_BATCH = 200
+_FIRST = -1
+_LAST = 2**63 - 1
+_LATELY_MS = 60_000
+
+
+class PostgresStore:
+    """A `Store` in one schema of a PostgreSQL database, which exists; see `upgrade`."""
+
+    backup_path: str | None = None  # the server's administrator makes backups
+
+    def __init__(self, url: str) -> None:
+        self._database = Database(url, application="queuectl", serving=False)
+        self._new_jobs = NewJobs(self._database)
+
+    # Enqueueing
+
+    def enqueue(
+        self,
+        jobs: Iterable[NewJob],
+        *,
+        max_retries: int,
+        now_ms: int,
+        skip_existing: bool = False,
+    ) -> Sequence[str]:
+        """See `Store.enqueue`."""
+        given = list(jobs)
+        return self._database.repeated(
+            lambda: self._new_jobs.insert(
+                given, max_retries=max_retries, now_ms=now_ms, skip_existing=skip_existing
+            )
+        )
+
+    # Reading
+
+    def find(self, name: str) -> int:
+        """See `Store.find`."""
+        with self._database.reading():
+            exact = self._database.row("find", id=name)
+            if exact is not None:
+                return int(exact[0])
+            found = self._beginning(name) if 0 < len(name) < ids.LENGTH else []
+        if not found:
+            msg = f"no job {name!r}"
+            raise NotFoundError(msg)
+        if len(found) > 1:
+            two = f"{found[0][1]} and {found[1][1]}"
+            msg = f"{name!r} is the beginning of several ids, {two}; give more of it"
+            raise UsageError(msg)
+        return int(found[0][0])
+
+    def _beginning(self, name: str) -> list[Row]:
+        """Returns at most two jobs whose generated id begins with `name`.
+
+        Ids that users gave must be typed in full: `job1` must never mean `job10`.
+        """
+        if not set(name) <= set(ids.ALPHABET):
+            return []
+        form = f"^[{ids.ALPHABET}]{{{ids.LENGTH}}}$"
+        beyond = name + "\U0010ffff"
+        return self._database.rows("find_prefix", prefix=name, beyond=beyond, form=form)
+
+    def show(self, job: int) -> Job:
+        """See `Store.show`."""
+        with self._database.reading():
+            return self._show(job)
+
+    def _show(self, job: int) -> Job:
+        row = self._database.row("show", job=job)
+        if row is None:
+            msg = "the job was removed meanwhile"
+            raise NotFoundError(msg)
+        return self._jobs([row])[0]
+
+    def _jobs(self, found: Iterable[Row]) -> Sequence[Job]:
+        try:
+            return [rows.job(row) for row in found]
+        except ValueError as error:
+            raise damaged(self._database.address.shown, error) from error
+
+    def attempts(self, job: int) -> Sequence[Attempt]:
+        """See `Store.attempts`."""
+        with self._database.reading():
+            return [rows.attempt(row) for row in self._database.rows("attempts", job=job)]
+
+    def last_attempts(self, jobs: Sequence[Job]) -> dict[int, Attempt]:
+        """See `Store.last_attempts`."""
+        seqs, numbers = [job.seq for job in jobs], [job.runs for job in jobs]
+        with self._database.reading():
+            found = self._database.rows("last_attempts", jobs=seqs, numbers=numbers)
+        return {row[0]: rows.attempt(row[1:]) for row in found}
+
+    def list(self, wanted: JobFilter, *, limit: int | None = None) -> Iterator[Job]:
+        """See `Store.list`."""
+        statement = rows.list_statement(wanted)
+        after = _LAST if wanted.reverse else _FIRST
+        left = _LAST if limit is None else limit
+        while left > 0:
+            with self._database.reading():
+                page = self._database.rows(
+                    statement.name, after=after, limit=min(left, _PAGE), **statement.values
+                )
+            if not page:
+                return
+            yield from self._jobs(page)
+            after = page[-1][0]
+            left -= len(page)
+
+    def status(self, *, now_ms: int) -> Summary:
+        """See `Store.status`."""
+        with self._database.reading():
+            found = self._database.rows("status")
+            overdue = self._database.rows("overdue", now=now_ms)
+            completed = self._completed(now_ms - _LATELY_MS, now_ms)
+            oldest = self._database.value("oldest_due", now=now_ms)
+        return rows.summary(found, overdue, completed, oldest)
+
+    def completed(self, *, since_ms: int, now_ms: int) -> int:
+        """See `Store.completed`."""
+        with self._database.reading():
+            return self._completed(since_ms, now_ms)
+
+    def _completed(self, since_ms: int, now_ms: int) -> int:
+        return int(self._database.value("completed_since", since=since_ms, now=now_ms))
+
+    def output(self, job: int, attempt: int, stream: int, start: int = 0) -> Iterator[Chunk]:
+        """See `Store.output`."""
+        key = {"job": job, "attempt": attempt, "stream": stream}
+        while True:
+            with self._database.reading():
+                page = self._database.rows("output", **key, **{"from": start}, limit=_OUTPUT_PAGE)
+            if not page:
+                return
+            yield from (Chunk(*row) for row in page)
+            start = page[-1][1] + 1
+
+    # Moving
+
+    def cancel(self, job: int, *, now_ms: int) -> State | None:
+        """See `Store.cancel`."""
+
+        def cancel() -> State | None:
+            if self._database.row("cancel", job=job, now=now_ms):
+                return State.CANCELLED
+            if self._database.row("cancel_running", job=job, now=now_ms):
+                return State.PROCESSING
+            return None
+
+        return self._database.repeated(cancel)
+
+    def retry(self, jobs: Iterable[int], *, now_ms: int) -> Sequence[str]:
+        """See `Store.retry`."""
+        wanted = [*dict.fromkeys(jobs)]
+
+        def retry() -> Sequence[str]:
+            names: dict[int, str] = dict(self._database.rows("retry", jobs=wanted, now=now_ms))
+            for job in wanted:
+                if job not in names:
+                    found = self._show(job)
+                    msg = f"{found.id} is {found.label}, not dead; nothing was retried"
+                    raise ConflictError(msg)
+            return [names[job] for job in wanted]
+
+        return self._database.repeated(retry)
+
+    def retry_all(self, *, now_ms: int) -> Sequence[str]:
+        """See `Store.retry_all`."""
+        return self._database.repeated(
+            lambda: [row[0] for row in self._database.rows("retry_all", now=now_ms)]
+        )
+
+    # Removing
+
+    def ended(self, state: State, *, queue: str | None, before_ms: int) -> int:
+        """See `Store.ended`."""
+        name = "ended_completed" if state is State.COMPLETED else "ended"
+        with self._database.reading():
+            return int(self._database.value(name, state=state, queue=queue, before=before_ms))
+
+    def purge(self, state: State, *, queue: str | None, before_ms: int) -> Iterator[int]:
+        """See `Store.purge`."""
+        from queued.store.postgres.pruning import remove
+
+        name = "purgeable_completed" if state is State.COMPLETED else "purgeable"
+        values = {"state": state, "queue": queue, "before": before_ms, "limit": _BATCH}
+        after = 0
+        while True:
+            with self._database.transaction():
+                jobs = [row[0] for row in self._database.rows(name, after=after, **values)]
+                removal = remove(self._database, jobs)
+            if not jobs:
+                return
+            after = jobs[-1] if removal.complete else after
+            yield removal.jobs
+
+    # Settings
+
+    def config(self) -> dict[str, str]:
+        """See `Store.config`."""
+        with self._database.reading():
+            return dict(self._database.rows("config"))
+
+    def config_set(self, key: str, value: str, *, now_ms: int) -> None:
+        """See `Store.config_set`."""
+        with self._database.transaction():
+            self._database.run("config_set", key=key, value=value, now=now_ms)
+
+    def config_unset(self, key: str) -> bool:
+        """See `Store.config_unset`."""
+        with self._database.transaction():
+            return self._database.row("config_unset", key=key) is not None
+
+    # Services
+
+    def instances(self) -> Sequence[Instance]:
+        """See `Store.instances`."""
+        with self._database.reading():
+            return [Instance(*row) for row in self._database.rows("instances")]
+
+    def workers(self) -> Sequence[WorkerStatus]:
+        """See `Store.workers`."""
+        with self._database.reading():
+            return [WorkerStatus(*row) for row in self._database.rows("workers")]
+
+    def stop(self, instance: str, *, now_ms: int) -> None:
+        """See `Store.stop`."""
+        with self._database.transaction():
+            self._database.run("stop", id=instance, now=now_ms)
+
+    def version(self) -> int:
+        """See `Database.version`."""
+        return self._database.version()
+
+    def watcher(self) -> Watcher:
+        """Raises OSError: the server tells this program nothing without being asked."""
+        raise OSError(errno.EOPNOTSUPP, "a server reports no changes")
+
+    def close(self) -> None:
+        """See `Store.close`."""
+        self._database.close()

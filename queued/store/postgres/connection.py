@@ -1,0 +1,218 @@
+"""Connects to PostgreSQL with bounded waits; runs named statements and transactions on it.
+
+One connection, which is made again at the beginning of a transaction if it was lost. All that a
+transaction needs is set in the transaction, so that a pooler may share the connection.
+"""
+
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, TypeVar
+
+import psycopg
+from psycopg.types.numeric import Int8BinaryDumper
+
+from queued.core.errors import StorageError
+from queued.core.times import monotonic_s
+from queued.store.postgres import schema, sql_loader
+from queued.store.postgres.address import Address, parse
+from queued.store.postgres.error_names import ConflictingLocksError, named_errors
+
+Value = int | str | bytes | list[int] | None
+Row = tuple[Any, ...]  # of the types that its statement selects
+T = TypeVar("T")
+
+_CONNECT_S = 5
+_SERVING_S = 20.0  # the longest wait of a service for an answer
+_TRIES = 5  # of a transaction that others were in the way of
+
+
+class _Connection(psycopg.Connection[Row]):
+    """A connection that is closed if an answer takes longer than `limit_s` (None: no limit)."""
+
+    limit_s: float | None = None
+    on_wait: Callable[[float], None] | None = None  # is called with the seconds waited so far
+
+    def wait(self, gen: Generator[Any, Any, T], *args: Any, **kwargs: Any) -> T:  # noqa: ANN401
+        return super().wait(self._bounded(gen), *args, **kwargs)
+
+    def _bounded(self, gen: Generator[Any, Any, T]) -> Generator[Any, Any, T]:
+        """Passes on what `gen` and psycopg's loop say, which comes by every 0.1 s without news."""
+        start, ready = monotonic_s(), None
+        while True:
+            try:
+                wanted = gen.send(ready)
+            except StopIteration as ended:
+                result: T = ended.value
+                return result
+            ready = yield wanted
+            if not ready:
+                self._waited(monotonic_s() - start)
+
+    def _waited(self, waited_s: float) -> None:
+        if self.on_wait is not None:
+            self.on_wait(waited_s)
+        if self.limit_s is not None and waited_s > self.limit_s:
+            self.pgconn.finish()
+            msg = f"no answer for {waited_s:.0f} s"
+            raise psycopg.OperationalError(msg)
+
+
+class Database:
+    """An open database: the connection, its named statements, and transactions.
+
+    For a service (`serving`) statements are prepared, and each wait for an answer is bounded. The
+    statements of others are not prepared, so that a pooler can run each transaction anywhere.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        application: str,
+        serving: bool,
+        on_wait: Callable[[float], None] | None = None,
+        checked: bool = True,
+    ) -> None:
+        self.address: Address = parse(url)
+        self._application = application
+        self._serving = serving
+        self._on_wait = on_wait
+        self._inside = False  # of a transaction
+        self._sql = sql_loader.load(self.address.schema)
+        with self.named_errors():
+            self._connection = self._connect()
+            try:
+                if checked:
+                    schema.must_fit(self.schema(), self.address.shown)
+            except BaseException:
+                self.close()
+                raise
+
+    def schema(self) -> int:
+        """Returns the number of the schema; 0 if there is none."""
+        return int(self.value("schema")) if self.value("has_schema") else 0
+
+    def _connect(self) -> _Connection:
+        connection = _Connection.connect(
+            self.address.conninfo,
+            autocommit=True,
+            prepare_threshold=0 if self._serving else None,
+            connect_timeout=_CONNECT_S,
+            application_name=self._application,
+            client_encoding="UTF8",
+            keepalives_idle=5,  # a peer that is gone without a word is noticed after 11 s
+            keepalives_interval=2,
+            keepalives_count=3,
+            tcp_user_timeout=10_000,
+        )
+        connection.limit_s = _SERVING_S if self._serving else None
+        connection.on_wait = self._on_wait
+        # Always of one type: a statement is prepared once for each combination of types.
+        connection.adapters.register_dumper(int, Int8BinaryDumper)
+        return connection
+
+    def _execute(self, name: str, values: dict[str, Value]) -> psycopg.Cursor[Row]:
+        return self._connection.execute(self._sql[name], values, binary=True)
+
+    def run(self, name: str, **values: Value) -> None:
+        """Runs the statement of that name."""
+        self._execute(name, values)
+
+    def rows(self, name: str, **values: Value) -> list[Row]:
+        """Returns all rows of the statement of that name."""
+        return self._execute(name, values).fetchall()
+
+    def row(self, name: str, **values: Value) -> Row | None:
+        """Returns the first row of the statement of that name; None if there is none."""
+        return self._execute(name, values).fetchone()
+
+    def value(self, name: str, **values: Value) -> Any:  # noqa: ANN401 - the statement decides
+        """Returns the first column of the first row; None if there is no row."""
+        row = self.row(name, **values)
+        return None if row is None else row[0]
+
+    def change(self, name: str, **values: Value) -> int:
+        """Runs the statement of that name; returns how many rows it changed."""
+        return self._execute(name, values).rowcount
+
+    def script(self, text: str) -> None:
+        """Runs statements of a migration."""
+        self._connection.execute(text.encode(), prepare=False)
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Runs BEGIN and COMMIT; rolls back on any error. A commit survives a crash of the server.
+
+        Raises StorageError if it is not known whether the commit was made.
+        """
+        with self._begun("begin"):
+            yield
+            self._commit()
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Runs several reads on one snapshot. Keep it short: until its end no row is vacuumed."""
+        with self._begun("snapshot"):
+            yield
+            self._connection.execute("ROLLBACK", prepare=False)
+
+    def repeated(self, work: Callable[[], T]) -> T:
+        """Runs `work` in a transaction, again if others were in its way; returns its result."""
+        for _ in range(_TRIES - 1):
+            with suppress(ConflictingLocksError), self.transaction():
+                return work()
+        with self.transaction():
+            return work()
+
+    @contextmanager
+    def _begun(self, begin: str) -> Iterator[None]:
+        with self.named_errors():
+            self._reopen()
+            self._connection.execute(self._sql[begin].encode(), prepare=False)
+            self._inside = True
+            try:
+                yield
+            except BaseException:
+                with suppress(psycopg.Error):
+                    self._connection.execute("ROLLBACK", prepare=False)
+                raise
+            finally:
+                self._inside = False
+
+    def _reopen(self) -> None:
+        """Connects again if the connection was lost, but never in the middle of a transaction."""
+        if self._connection.closed and not self._inside:
+            self._connection = self._connect()
+
+    def _commit(self) -> None:
+        try:
+            done = self._connection.execute("COMMIT", prepare=False).statusmessage
+        except psycopg.Error as error:
+            if self._connection.closed:
+                msg = f"{self.address.shown}: the connection was lost during a commit"
+                raise StorageError(msg) from error
+            raise
+        if done != "COMMIT":
+            msg = f"{self.address.shown}: the transaction was undone by the server"
+            raise StorageError(msg)
+
+    def version(self) -> int:
+        """Returns a number that changes whenever another connection has committed.
+
+        PostgreSQL has no counter of the commits to one schema, so the number is made from the set
+        of commits on the whole server that are visible now. It changes as well after commits of
+        this connection and of other databases.
+        """
+        with self.named_errors():
+            self._reopen()
+            return int(self.value("version"))
+
+    @contextmanager
+    def named_errors(self) -> Iterator[None]:
+        """Calls `error_names.named_errors` for this database."""
+        with named_errors(self.address.shown):
+            yield
+
+    def close(self) -> None:
+        """Closes the connection; safe to call twice."""
+        self._connection.close()

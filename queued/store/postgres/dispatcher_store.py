@@ -1,0 +1,264 @@
+"""The verbs of the dispatcher over PostgreSQL: claims, results, output, many in one transaction."""
+
+import errno
+import json
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+
+from queued.core.job_options import NO_OPTIONS
+from queued.core.job_spec import stored_options
+from queued.core.model import Chunk, Claim, Instance, Key, Label, NewJob, State
+from queued.store.postgres import pruning
+from queued.store.postgres.connection import Database, Row
+from queued.store.postgres.new_jobs import NewJobs
+from queued.store.protocols import PruneStep, Settlement, Watcher
+from queued.store.pruning import Bounds
+
+# Claims of many jobs begin where the last one ended. Before that place are the index entries of
+# claimed jobs, which stay as long as any transaction on the server may still see them.
+_MANY = 8
+_AGAIN_MS = 250  # between two claims that begin at the most urgent job
+_FIRST_PLACE = (-(2**31), 0, 0)
+
+_FOLD_MS = 1000  # between two foldings of the counts
+_FOLDED = 10_000  # differences at once
+_FOLDS = 60  # of which one begins at the first difference
+
+
+class PostgresLedger:
+    """A `Ledger` in one schema of a PostgreSQL database, which exists; see `upgrade`."""
+
+    def __init__(self, url: str, on_wait: Callable[[float], None] | None = None) -> None:
+        self._database = Database(url, application="queued", serving=True, on_wait=on_wait)
+        self._new_jobs = NewJobs(self._database)
+        self._place = _FIRST_PLACE  # of the last job that was claimed, in the order of claiming
+        self._from_first_ms = 0  # the time of the last claim that began at the most urgent job
+        self._folds, self._folded_ms, self._first_delta = 0, 0, 0
+
+    def transaction(self, *, durable: bool = True) -> AbstractContextManager[None]:  # noqa: ARG002
+        """See `Ledger.transaction`. Every commit is durable.
+
+        The commands of a service outlive a crash of the database server, which may be another
+        machine. A claim that the server forgot would run a second time beside the first.
+        """
+        return self._database.transaction()
+
+    # The instance and its workers
+
+    def register(self, instance: Instance, *, now_ms: int) -> None:
+        """See `Ledger.register`."""
+        self._database.run(
+            "register",
+            id=instance.id,
+            host=instance.host,
+            pid=instance.pid,
+            version=instance.version,
+            now=now_ms,
+            overrides=instance.overrides,
+        )
+        self._database.run("workers_gone", instance=instance.id)
+
+    def unregister(self, instance: str) -> bool:
+        """See `Ledger.unregister`."""
+        return self._database.row("unregister", id=instance) is not None
+
+    def instances(self) -> list[Instance]:
+        """See `Ledger.instances`."""
+        registered = [Instance(*row) for row in self._database.rows("instances")]
+        unknown = self._database.rows("unregistered_instances")
+        return [*registered, *(Instance(str(row[0]), "", 0, "", 0, None) for row in unknown)]
+
+    def instance(self, instance: str) -> Instance | None:
+        """See `Ledger.instance`."""
+        row = self._database.row("instance", id=instance)
+        return None if row is None else Instance(*row)
+
+    def worker_started(self, instance: str, worker: int, pid: int, *, now_ms: int) -> None:
+        """See `Ledger.worker_started`."""
+        self._database.run("worker_started", instance=instance, worker=worker, pid=pid, now=now_ms)
+
+    def worker_gone(self, instance: str, worker: int) -> None:
+        """See `Ledger.worker_gone`."""
+        self._database.run("worker_gone", instance=instance, worker=worker)
+
+    # Claims
+
+    def promote(self, *, now_ms: int, limit: int) -> int | None:
+        """See `Ledger.promote`. Adds differences to the counts, too, as any dispatcher does."""
+        if not 0 <= now_ms - self._folded_ms < _FOLD_MS:
+            self._folded_ms = now_ms
+            self._fold()
+        due: int | None = self._database.value("next_due")
+        if due is not None and due <= now_ms:
+            self._database.run("promote", now=now_ms, limit=limit)
+            due = self._database.value("next_due")
+        return due
+
+    def _fold(self) -> None:
+        first = 0 if self._folds % _FOLDS == 0 else self._first_delta
+        last: int | None = self._database.value("fold", first=first, limit=_FOLDED)
+        self._folds += 1
+        if last is not None:
+            self._first_delta = last + 1
+
+    def claim(
+        self, instance: str, workers: Sequence[int], token: int, *, now_ms: int
+    ) -> list[Claim]:
+        """See `Ledger.claim`.
+
+        While many jobs are claimed at once, a job that is enqueued before them in the order of
+        claiming may be passed over for 250 ms.
+        """
+
+        def claim(place: tuple[int, int, int], rest: Sequence[int], following: int) -> list[Row]:
+            values = dict(zip(("rank", "due", "after"), place, strict=True))
+            values |= {"count": len(rest), "token": following, "now": now_ms}
+            return self._database.rows("claim", instance=instance, workers=[*rest], **values)
+
+        begun_lately = 0 <= now_ms - self._from_first_ms < _AGAIN_MS
+        many = len(workers) >= _MANY
+        marked = many and begun_lately and self._place != _FIRST_PLACE
+        rows = claim(self._place, workers, token) if marked else []
+        if len(rows) < len(workers):
+            self._from_first_ms = now_ms
+            rows += claim(_FIRST_PLACE, workers[len(rows) :], token + len(rows))
+        if many:
+            full = len(rows) == len(workers)
+            self._place = (rows[-1][13], rows[-1][9], rows[-1][0]) if full else _FIRST_PLACE
+        return [_claim(row[:13]) for row in rows]
+
+    def interruptions(self, job: int) -> int:
+        """See `Ledger.interruptions`."""
+        return int(self._database.rows("interruptions", job=job)[0][0])
+
+    def release(self, key: Key, *, now_ms: int) -> bool:
+        """See `Ledger.release`."""
+        if self._database.row("release", **key._asdict(), now=now_ms) is None:
+            return False
+        self._database.run("forget_attempt", job=key.job, attempt=key.attempt)
+        return True
+
+    def running_claims(self, instance: str) -> list[Claim]:
+        """See `Ledger.running_claims`."""
+        rows = self._database.rows("running_claims", instance=instance)
+        return [_claim(row) for row in rows]
+
+    def cancel_requests(self, instance: str) -> list[Key]:
+        """See `Ledger.cancel_requests`."""
+        return [Key(*row) for row in self._database.rows("cancel_requests", instance=instance)]
+
+    # Results
+
+    def store_output(self, key: Key, chunk: Chunk) -> None:
+        """See `Ledger.store_output`."""
+        self._database.run("store_output", **key._asdict(), **chunk._asdict())
+
+    def trim_output(self, key: Key, stream: int, *, head_end: int, tail_start: int) -> None:
+        """See `Ledger.trim_output`."""
+        self._database.run(
+            "trim_output",
+            job=key.job,
+            attempt=key.attempt,
+            stream=stream,
+            head_end=head_end,
+            tail_start=tail_start,
+        )
+
+    def settle(self, endings: Sequence[Settlement], *, now_ms: int) -> list[State | None]:
+        """See `Ledger.settle`."""
+        ordered = sorted(endings, key=lambda one: one.claim.key)
+        text = json.dumps([_ending(one) for one in ordered], ensure_ascii=False)
+        rows = self._database.rows("settle", endings=text, now=now_ms) if endings else []
+        states = {Key(*key): State(state) for *key, state in rows}
+        return [states.pop(one.claim.key, None) for one in endings]
+
+    def enqueue(self, jobs: Sequence[NewJob], *, max_retries: int, now_ms: int) -> None:
+        """See `Ledger.enqueue`."""
+        self._new_jobs.insert(jobs, max_retries=max_retries, now_ms=now_ms)
+
+    def prune(self, state: State, *, after: int, before_ms: int, limit: int) -> PruneStep:
+        """See `Ledger.prune`."""
+        return pruning.walk(self._database, state, Bounds(after, before_ms, limit))
+
+    # Time, settings, changes
+
+    def shift_clock(self, *, boot_id: str, offset_ms: int, tolerance_ms: int) -> int:  # noqa: ARG002
+        """Returns 0 and moves nothing.
+
+        The clock of a queue on PostgreSQL is that of the server. If a host sets its own clock, no
+        job becomes due at another time, and each of several hosts would move the same jobs again.
+        """
+        return 0
+
+    def counts(self) -> dict[Label, int]:
+        """See `Ledger.counts`."""
+        return {Label(label): n for label, n in self._database.rows("counts")}
+
+    def config(self) -> dict[str, str]:
+        """See `Ledger.config`."""
+        return dict(self._database.rows("config"))
+
+    def backlog_bytes(self) -> int:
+        """Returns 0, because an open read transaction does not hold back the log of PostgreSQL.
+
+        It holds back the removal of dead rows, whose bytes PostgreSQL does not count.
+        """
+        return 0
+
+    def version(self) -> int:
+        """See `Database.version`."""
+        return self._database.version()
+
+    def watcher(self) -> Watcher:
+        """Raises OSError: the server tells this program nothing without being asked."""
+        raise OSError(errno.EOPNOTSUPP, "a server reports no changes")
+
+    def close(self) -> None:
+        """See `Ledger.close`."""
+        self._database.close()
+
+
+def _ending(one: Settlement) -> dict[str, object]:
+    key, verdict, ending = one.claim.key, one.verdict, one.ending
+    return {
+        **key._asdict(),
+        "state": verdict.state,
+        "next_run_at": verdict.next_run_at_ms,
+        "counted": verdict.counted,
+        "error": verdict.error,
+        "started_at": ending.started_ms,
+        "ended_at": ending.ended_ms,
+        "outcome": ending.outcome,
+        "exit_code": ending.exit_code,
+        "signal": ending.signal,
+        "ran_ms": ending.ran_ms,
+        "cpu_ms": ending.cpu_ms,
+        "peak_kib": ending.peak_kib,
+        "stdout_bytes": ending.stdout_bytes,
+        "stderr_bytes": ending.stderr_bytes,
+    }
+
+
+def _claim(row: Row) -> Claim:
+    """Returns the claim of a row. A row that another program made invalid has a `Claim.fault`."""
+    seq, runs, token, name, queue, command, stored, *numbers, due, created, worker, at = row
+    options, fault = NO_OPTIONS, None
+    try:
+        options = stored_options(stored)
+    except (ValueError, RecursionError) as error:
+        fault = f"the row of the job cannot be read: {error}"
+    attempts, max_retries = numbers
+    return Claim(
+        key=Key(seq, runs, token),
+        id=name,
+        queue=queue,
+        command=command,
+        options=options,
+        attempts=attempts,
+        max_retries=max_retries,
+        worker=worker,
+        due_ms=due,
+        claimed_ms=at,
+        created_ms=created,
+        fault=fault,
+    )

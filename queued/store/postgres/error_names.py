@@ -1,0 +1,96 @@
+"""Turns errors of PostgreSQL into messages: what is wrong, and what to do next."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+
+from queued.core.errors import (
+    BusyError,
+    DatabaseUnusableError,
+    DeniedError,
+    QueuedError,
+    StorageError,
+    UsageError,
+)
+from queued.core.suggestions import shorten
+
+
+class ConflictingLocksError(BusyError):
+    """The server has undone a transaction that another was in the way of; it may be repeated."""
+
+
+# By the beginning of the SQLSTATE; the first that fits. {} stands for what the server said.
+_BY_STATE: tuple[tuple[str, type[QueuedError], str], ...] = (
+    ("40", ConflictingLocksError, "another program changed the same jobs ({}); try again later"),
+    ("55P03", BusyError, "another program has locked what this needs; try again later"),
+    ("57014", BusyError, "the server ended the statement ({}); try again later"),
+    ("25006", StorageError, "the server only reads, as a standby does; name the primary"),
+    ("53100", StorageError, "there is no room on the server's disk; free some and try again"),
+    ("53", BusyError, "the server has none left ({}); try again later, or raise its limit"),
+    ("57P", StorageError, "the server is starting or stopping ({}); try again later"),
+    ("08", StorageError, "the connection was lost ({}); try again"),
+    ("25P0", StorageError, "the server ended the transaction ({}); try again"),
+    ("42501", DeniedError, "{}; ask its owner for the right"),
+    ("28", DeniedError, "{}; check the user and the password file"),
+    ("3D000", DatabaseUnusableError, "{}; make it with createdb, or name another"),
+    ("3F000", DatabaseUnusableError, "its schema was removed ({}); restore a backup"),
+    ("42", DatabaseUnusableError, "it has another schema than this program works with ({})"),
+    ("22021", UsageError, "{}"),
+    ("22", DatabaseUnusableError, "it is damaged ({}); see: queuectl db check"),
+    ("23", DatabaseUnusableError, "it is damaged ({}); see: queuectl db check"),
+    ("XX", DatabaseUnusableError, "it is damaged ({}); see the server's log"),
+    ("", StorageError, "{}"),
+)
+# Errors of connecting have no SQLSTATE. By a part of what the server or libpq said.
+_BY_TEXT: tuple[tuple[str, str], ...] = (
+    ("too many clients", "53300"),
+    ("remaining connection slots", "53300"),
+    ("too many connections", "53300"),
+    ("starting up", "57P03"),
+    ("shutting down", "57P03"),
+    ("recovery", "57P03"),
+    ("session is read-only", "25006"),
+    ("authentication failed", "28P01"),
+    ("no password supplied", "28P01"),
+    ("no pg_hba.conf entry", "28000"),
+    ("not permitted to log in", "28000"),
+    ("permission denied for database", "42501"),
+    ('" does not exist', "28000"),
+)
+
+
+@contextmanager
+def named_errors(where: str) -> Iterator[None]:
+    """Raises errors of psycopg as a QueuedError that says what to do next.
+
+    `where` is the database.
+    """
+    try:
+        yield
+    except UnicodeEncodeError as error:
+        msg = f"{shorten(error.object)} is not valid UTF-8"
+        raise UsageError(msg) from None
+    except psycopg.Error as error:
+        raise named(error, where) from error
+
+
+def named(error: psycopg.Error, where: str) -> QueuedError:
+    """Returns the error to raise for one of psycopg."""
+    told = " ".join((error.diag.message_primary or str(error)).split()) or type(error).__name__
+    state = error.sqlstate or _guessed(told)
+    kind, text = next((kind, text) for start, kind, text in _BY_STATE if state.startswith(start))
+    return kind(f"{where}: {text.format(told[:200])}")
+
+
+def damaged(where: str, error: Exception) -> DatabaseUnusableError:
+    """Returns the error to raise if a row has a value that no version of this program writes."""
+    return DatabaseUnusableError(f"{where} is damaged ({error}); see: queuectl db check")
+
+
+def _guessed(told: str) -> str:
+    if 'database "' in told and '" does not exist' in told:
+        return "3D000"
+    if "NUL (0x00)" in told:
+        return "22021"
+    return next((state for part, state in _BY_TEXT if part in told), "08000")

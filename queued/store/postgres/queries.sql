@@ -1,0 +1,459 @@
+-- Every statement of the queue, in the order of a job's life. A block begins with its name.
+-- Each move of a job is one guarded UPDATE. If the UPDATE changes no row, the guard did not hold, and
+-- the move did not happen. Statements that lock several jobs lock them in the order of `seq`, or skip
+-- those that are locked, so that no two of them can wait for each other.
+-- {name} stands for the text of the block of that name; `queued` for the name of the schema.
+
+-- begin --
+-- With what each transaction needs and no other user of a shared connection may inherit. The plans
+-- of all statements are meant to go by an index; others would be chosen while statistics are old.
+BEGIN ISOLATION LEVEL READ COMMITTED;
+SET LOCAL synchronous_commit = on;
+SET LOCAL lock_timeout = '5s';
+SET LOCAL idle_in_transaction_session_timeout = '10s';
+SET LOCAL plan_cache_mode = force_generic_plan;
+SET LOCAL enable_seqscan = off;
+SET LOCAL enable_bitmapscan = off;
+SET LOCAL enable_hashjoin = off;
+SET LOCAL enable_mergejoin = off;
+SET LOCAL jit = off;
+
+-- snapshot --
+-- The same for reading: all statements see the same commits.
+{begin};
+SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY;
+
+-- job --
+seq, id, queue, priority, command, options, state, label, next_run_at, attempts, max_retries, runs,
+    cancel_requested_at, last_error, created_at, updated_at
+
+-- run --
+number, instance, worker, started_at, ended_at, outcome, exit_code, signal, error,
+    ran_ms, cpu_ms, peak_kib, stdout_bytes, stderr_bytes
+
+-- enqueue --
+-- No guard: the unique index on id leaves out a second job with the same id.
+INSERT INTO queued.jobs (id, queue, priority, command, options, state, ready, next_run_at,
+                         attempts, max_retries, runs, created_at, updated_at)
+SELECT id, queue, priority, command, options, 'pending', next_run_at <= :now, next_run_at,
+       0, max_retries, 0, :now, :now
+FROM json_to_recordset(:jobs::json) AS new (place integer, id text, queue text, priority integer,
+    command text, options text, next_run_at bigint, max_retries integer)
+ORDER BY place
+ON CONFLICT (id) DO NOTHING
+RETURNING id;
+
+-- next_due --
+-- The earliest time at which a waiting job becomes due. One step into jobs_waiting.
+SELECT min(next_run_at) FROM queued.jobs WHERE state = 'pending' AND NOT ready;
+
+-- promote --
+-- Makes waiting jobs claimable when they are due. Guard: waiting. By jobs_waiting; jobs that another
+-- dispatcher promotes at this moment are skipped.
+WITH due AS MATERIALIZED (
+    SELECT seq FROM queued.jobs WHERE state = 'pending' AND NOT ready AND next_run_at <= :now
+    ORDER BY next_run_at, seq LIMIT :limit FOR UPDATE SKIP LOCKED)
+UPDATE queued.jobs j SET ready = true FROM due WHERE j.seq = due.seq;
+
+-- claim --
+-- Claims the first ready jobs from a place in the order of claiming on; tokens are in the same order.
+-- Guard: ready. Reads one entry of jobs_ready for each job; those that another dispatcher claims at
+-- this moment are skipped. A conflict means that another program has set `runs` back; the row of
+-- the attempt is then used again.
+WITH first AS MATERIALIZED (
+    SELECT seq, rank, next_run_at FROM queued.jobs
+    WHERE ready AND (rank, next_run_at, seq) > (:rank, :due, :after)
+    ORDER BY rank, next_run_at, seq LIMIT :count FOR UPDATE SKIP LOCKED
+), placed AS MATERIALIZED (
+    SELECT seq, row_number() OVER (ORDER BY rank, next_run_at, seq) - 1 AS place FROM first
+), taken AS (
+    UPDATE queued.jobs j SET state = 'processing', ready = false, runs = runs + 1,
+                             token = :token + place, updated_at = :now
+    FROM placed WHERE j.seq = placed.seq
+    RETURNING j.*, (:workers::integer[])[place + 1] AS worker
+), opened AS (
+    INSERT INTO queued.attempts (job, number, instance, worker, token, started_at)
+    SELECT seq, runs, :instance, worker, token, :now FROM taken
+    ON CONFLICT (job, number) DO UPDATE SET
+        instance = excluded.instance, worker = excluded.worker, token = excluded.token,
+        started_at = excluded.started_at, ended_at = NULL, outcome = NULL)
+SELECT seq, runs, token, id, queue, command, options, attempts, max_retries, next_run_at, created_at,
+       worker, :now, rank
+FROM taken ORDER BY token;
+
+-- release --
+-- Undoes a claim that was never started. Guard: the claim is in force (run and token match), and no
+-- cancel was requested.
+UPDATE queued.jobs SET state = 'pending', ready = true, runs = runs - 1, token = NULL, updated_at = :now
+WHERE seq = :job AND runs = :attempt AND token = :token AND state = 'processing'
+  AND cancel_requested_at IS NULL
+RETURNING seq;
+
+-- forget_attempt --
+-- Guard: release found the claim in force, in the same transaction.
+DELETE FROM queued.attempts WHERE job = :job AND number = :attempt AND ended_at IS NULL;
+
+-- settle --
+-- Ends runs. Guard: the claim is in force (run and token match; only a running job has a token. The
+-- state in the condition would invite the planner to read all running jobs). If a cancel was requested
+-- during a run, a job that would be retried or dead is cancelled instead. The endings come in the
+-- order of the jobs.
+WITH ending AS MATERIALIZED (
+    SELECT * FROM json_to_recordset(:endings::json) AS one (job bigint, attempt integer, token bigint,
+        state text, next_run_at bigint, counted integer, error text, started_at bigint,
+        ended_at bigint, outcome text, exit_code integer, signal text, ran_ms bigint, cpu_ms bigint,
+        peak_kib bigint, stdout_bytes bigint, stderr_bytes bigint)
+), settled AS (
+    UPDATE queued.jobs j SET
+        state       = CASE WHEN cancel_requested_at IS NOT NULL AND e.state IN ('pending', 'dead')
+                           THEN 'cancelled' ELSE e.state END,
+        ready       = cancel_requested_at IS NULL AND e.state = 'pending' AND e.next_run_at <= :now,
+        next_run_at = e.next_run_at,
+        attempts    = attempts + e.counted,
+        token       = NULL,
+        cancel_requested_at = NULL,
+        last_error  = coalesce(e.error, last_error),
+        updated_at  = :now
+    FROM ending e
+    WHERE j.seq = e.job AND j.runs = e.attempt AND j.token = e.token
+    RETURNING e.*, j.state AS new_state
+), closed AS (
+    UPDATE queued.attempts a SET
+        started_at = coalesce(s.started_at, a.started_at), ended_at = coalesce(s.ended_at, :now),
+        outcome = s.outcome, exit_code = s.exit_code, signal = s.signal, error = s.error,
+        ran_ms = s.ran_ms, cpu_ms = s.cpu_ms, peak_kib = s.peak_kib,
+        stdout_bytes = s.stdout_bytes, stderr_bytes = s.stderr_bytes
+    FROM settled s
+    WHERE a.job = s.job AND a.number = s.attempt AND a.ended_at IS NULL)
+SELECT job, attempt, token, new_state FROM settled;
+
+-- interruptions --
+-- How many runs of a job were interrupted since the last one that ended in another way. By the
+-- primary key, from the last run back.
+SELECT count(*) FROM queued.attempts WHERE job = :job AND outcome = 'interrupted' AND number > coalesce(
+    (SELECT number FROM queued.attempts WHERE job = :job AND outcome <> 'interrupted'
+     ORDER BY number DESC LIMIT 1), 0);
+
+-- store_output --
+-- Guard: the claim is in force (run and token match). After a crash of the dispatcher a worker sends
+-- pieces again; such a piece begins with the same bytes, and the longer one is kept.
+INSERT INTO queued.output (job, number, stream, position, content)
+SELECT seq, runs, :stream, :position, :content
+FROM queued.jobs WHERE seq = :job AND runs = :attempt AND token = :token
+ON CONFLICT (job, number, stream, position) DO UPDATE SET content = excluded.content
+WHERE length(excluded.content) > length(output.content);
+
+-- trim_output --
+-- Deletes the pieces between the kept head and the kept tail.
+DELETE FROM queued.output
+WHERE job = :job AND number = :attempt AND stream = :stream
+  AND position >= :head_end AND position < :tail_start;
+
+-- running_claims --
+-- The claims of an instance that are in force, in the order of claiming, which is the order of the
+-- tokens. By jobs_by_state.
+SELECT j.seq, j.runs, j.token, j.id, j.queue, j.command, j.options, j.attempts, j.max_retries,
+       j.next_run_at, j.created_at, a.worker, a.started_at
+FROM queued.jobs j JOIN queued.attempts a ON a.job = j.seq AND a.number = j.runs
+WHERE j.state = 'processing' AND a.instance = :instance
+ORDER BY j.token;
+
+-- cancel --
+-- A pending job ends at once. Guard: pending.
+UPDATE queued.jobs SET state = 'cancelled', ready = false, last_error = 'cancelled', updated_at = :now
+WHERE seq = :job AND state = 'pending'
+RETURNING id;
+
+-- cancel_running --
+-- Requests the end of a running job; its dispatcher reads the request. Guard: processing.
+UPDATE queued.jobs SET cancel_requested_at = coalesce(cancel_requested_at, :now), updated_at = :now
+WHERE seq = :job AND state = 'processing'
+RETURNING id;
+
+-- cancel_requests --
+-- The claims of an instance whose jobs a user wants to cancel. By jobs_by_state.
+SELECT j.seq, j.runs, j.token
+FROM queued.jobs j JOIN queued.attempts a ON a.job = j.seq AND a.number = j.runs
+WHERE j.state = 'processing' AND j.cancel_requested_at IS NOT NULL AND a.instance = :instance;
+
+-- retry --
+-- Back to pending with the full budget; the history stays. Guard: dead or cancelled.
+WITH wanted AS MATERIALIZED (
+    SELECT seq FROM queued.jobs WHERE seq = ANY(:jobs::bigint[]) AND state IN ('dead', 'cancelled')
+    ORDER BY seq FOR UPDATE)
+UPDATE queued.jobs j SET state = 'pending', ready = true, next_run_at = :now, attempts = 0,
+                         updated_at = :now
+FROM wanted WHERE j.seq = wanted.seq
+RETURNING j.seq, j.id;
+
+-- retry_all --
+-- Moves all dead jobs back to pending, oldest first. Guard: dead. By jobs_by_state.
+WITH dead AS MATERIALIZED (
+    SELECT seq FROM queued.jobs WHERE state = 'dead'
+    ORDER BY seq FOR UPDATE
+), retried AS (
+    UPDATE queued.jobs j SET state = 'pending', ready = true, next_run_at = :now, attempts = 0,
+                             updated_at = :now
+    FROM dead WHERE j.seq = dead.seq
+    RETURNING j.seq, j.id)
+SELECT id FROM retried ORDER BY seq;
+
+-- prunable --
+-- A page of one state but completed, ended or not. By jobs_by_state.
+SELECT seq, state, created_at, updated_at FROM queued.jobs
+WHERE state = :state AND state <> 'completed' AND seq > :after
+ORDER BY seq LIMIT :limit;
+
+-- prunable_completed --
+-- A page of all jobs, most of which are completed. By the primary key.
+SELECT seq, state, created_at, updated_at FROM queued.jobs WHERE seq > :after AND :state = 'completed'
+ORDER BY seq LIMIT :limit;
+
+-- lock_ended --
+-- Keeps jobs from being retried while they are removed. Jobs that are locked are left to the program
+-- that has locked them, which removes or retries them. By the primary key.
+SELECT seq FROM queued.jobs WHERE seq = ANY(:jobs::bigint[]) AND state = :state AND updated_at < :before
+ORDER BY seq FOR UPDATE SKIP LOCKED;
+
+-- ended --
+-- The number of jobs that ended in a state before a time. By jobs_by_state.
+SELECT count(*) FROM queued.jobs
+WHERE state = :state AND state <> 'completed' AND updated_at < :before
+  AND (:queue::text IS NULL OR queue = :queue);
+
+-- ended_completed --
+-- The same for completed jobs. Reads all jobs; no service runs this.
+SELECT count(*) FROM queued.jobs WHERE state = :state AND updated_at < :before
+  AND (:queue::text IS NULL OR queue = :queue);
+
+-- purgeable --
+-- A page of the jobs that `ended` counts. By jobs_by_state.
+SELECT seq FROM queued.jobs WHERE state = :state AND state <> 'completed'
+  AND seq > :after AND updated_at < :before AND (:queue::text IS NULL OR queue = :queue)
+ORDER BY seq LIMIT :limit FOR UPDATE;
+
+-- purgeable_completed --
+-- By the primary key.
+SELECT seq FROM queued.jobs WHERE state = :state AND seq > :after
+  AND updated_at < :before AND (:queue::text IS NULL OR queue = :queue)
+ORDER BY seq LIMIT :limit FOR UPDATE;
+
+-- purge_output --
+-- Deletes a part of the output of jobs that are locked. The rows of the jobs are deleted in the same
+-- or a later transaction; a job that is retried before that keeps the output that is left.
+DELETE FROM queued.output WHERE (job, number, stream, position) IN
+    (SELECT job, number, stream, position FROM queued.output WHERE job = ANY(:jobs::bigint[])
+     ORDER BY job LIMIT :limit);
+
+-- purge_attempts --
+-- Deletes a part of the attempts of jobs, by the primary key. Their output is gone.
+DELETE FROM queued.attempts WHERE (job, number) IN
+    (SELECT job, number FROM queued.attempts WHERE job = ANY(:jobs::bigint[])
+     ORDER BY job, number LIMIT :limit);
+
+-- purge --
+-- Guard: the jobs have ended.
+DELETE FROM queued.jobs
+WHERE seq = ANY(:jobs::bigint[]) AND state IN ('completed', 'dead', 'cancelled');
+
+-- find --
+-- By the unique index on id.
+SELECT seq, id FROM queued.jobs WHERE id = :id;
+
+-- find_prefix --
+-- Two rows are enough to know that a prefix is ambiguous. By the unique index on id. Generated ids
+-- contain a letter; an id of digits alone, such as a timestamp, was given by a user.
+SELECT seq, id FROM queued.jobs
+WHERE id >= :prefix AND id < :beyond AND id ~ :form AND id ~ '[a-z]' ORDER BY id LIMIT 2;
+
+-- show --
+SELECT {job} FROM queued.jobs WHERE seq = :job;
+
+-- list --
+-- A page of all jobs, oldest first. By the primary key.
+SELECT {job} FROM queued.jobs WHERE seq > :after AND (:queue::text IS NULL OR queue = :queue)
+ORDER BY seq LIMIT :limit;
+
+-- list_reverse --
+SELECT {job} FROM queued.jobs WHERE seq < :after AND (:queue::text IS NULL OR queue = :queue)
+ORDER BY seq DESC LIMIT :limit;
+
+-- list_state --
+-- A page of one state but completed. By jobs_by_state.
+SELECT {job} FROM queued.jobs
+WHERE state = :state AND state <> 'completed' AND seq > :after
+  AND (:queue::text IS NULL OR queue = :queue)
+  AND (:label::text IS NULL OR label = :label AND (label <> 'scheduled' OR next_run_at > :due))
+ORDER BY seq LIMIT :limit;
+
+-- list_state_reverse --
+SELECT {job} FROM queued.jobs
+WHERE state = :state AND state <> 'completed' AND seq < :after
+  AND (:queue::text IS NULL OR queue = :queue)
+  AND (:label::text IS NULL OR label = :label AND (label <> 'scheduled' OR next_run_at > :due))
+ORDER BY seq DESC LIMIT :limit;
+
+-- list_completed --
+-- A page of completed jobs. By the primary key: most jobs are completed ones.
+SELECT {job} FROM queued.jobs
+WHERE state = 'completed' AND seq > :after AND (:queue::text IS NULL OR queue = :queue)
+ORDER BY seq LIMIT :limit;
+
+-- list_completed_reverse --
+SELECT {job} FROM queued.jobs
+WHERE state = 'completed' AND seq < :after AND (:queue::text IS NULL OR queue = :queue)
+ORDER BY seq DESC LIMIT :limit;
+
+-- attempts --
+SELECT {run} FROM queued.attempts WHERE job = :job ORDER BY number;
+
+-- last_attempts --
+-- One run of each job. By the primary key.
+SELECT job, {run} FROM queued.attempts
+WHERE (job, number) IN (SELECT * FROM unnest(:jobs::bigint[], :numbers::integer[]));
+
+-- output --
+-- A page of one stream's pieces from a position on. By the primary key.
+SELECT stream, position, content FROM queued.output
+WHERE job = :job AND number = :attempt AND stream = :stream AND position >= :from
+ORDER BY position LIMIT :limit;
+
+-- status --
+-- Jobs by queue and label: the counts and the differences that were not added to them yet.
+SELECT queue, label, sum(n)::bigint FROM (
+    SELECT queue, label, n FROM queued.counts UNION ALL SELECT queue, label, n FROM queued.deltas) AS one
+GROUP BY queue, label HAVING sum(n) > 0 ORDER BY queue;
+
+-- counts --
+-- Jobs by label, over all queues.
+SELECT label, sum(n)::bigint FROM (
+    SELECT label, n FROM queued.counts UNION ALL SELECT label, n FROM queued.deltas) AS one
+GROUP BY label;
+
+-- fold --
+-- Adds differences to the counts, from one on. No dispatcher waits for another: one that does not
+-- get the advisory lock, which is held until the end of the transaction, does nothing.
+WITH turn AS MATERIALIZED (
+    SELECT pg_try_advisory_xact_lock('queued.deltas'::regclass::oid::integer, 0) AS mine
+), folded AS (
+    DELETE FROM queued.deltas WHERE seq IN (
+        SELECT seq FROM queued.deltas WHERE seq >= :first AND (SELECT mine FROM turn)
+        ORDER BY seq LIMIT :limit)
+    RETURNING seq, queue, label, n
+), added AS (
+    INSERT INTO queued.counts AS c (queue, label, n)
+    SELECT queue, label, sum(n) FROM folded GROUP BY queue, label
+    ON CONFLICT (queue, label) DO UPDATE SET n = c.n + excluded.n)
+SELECT max(seq) FROM folded;
+
+-- overdue --
+-- Jobs of each queue that are due and not promoted, because no service runs; `status` counts them as
+-- scheduled. By jobs_waiting.
+SELECT queue, count(*) FROM queued.jobs
+WHERE state = 'pending' AND NOT ready AND next_run_at <= :now AND attempts = 0 GROUP BY queue;
+
+-- completed_since --
+-- The number of jobs that completed in a span of time. By attempts_completed: reads these runs only.
+SELECT count(*) FROM queued.attempts
+WHERE outcome = 'exit' AND exit_code = 0 AND ended_at > :since AND ended_at <= :now;
+
+-- oldest_due --
+-- The earliest due time of the jobs that could run now: of ready jobs, by one entry of jobs_ready for
+-- each priority, and of jobs that are due and not promoted, by jobs_waiting.
+WITH RECURSIVE ranks (rank) AS (
+    SELECT min(rank) FROM queued.jobs WHERE ready
+    UNION ALL
+    SELECT (SELECT min(j.rank) FROM queued.jobs j WHERE j.ready AND j.rank > r.rank)
+    FROM ranks r WHERE r.rank IS NOT NULL
+)
+SELECT min(due) FROM (
+    SELECT (SELECT min(j.next_run_at) FROM queued.jobs j WHERE j.ready AND j.rank = r.rank) AS due
+    FROM ranks r
+    UNION ALL
+    SELECT min(next_run_at) FROM queued.jobs WHERE state = 'pending' AND NOT ready AND next_run_at <= :now
+) AS one;
+
+-- config --
+SELECT key, value FROM queued.settings;
+
+-- config_set --
+INSERT INTO queued.settings (key, value, updated_at) VALUES (:key, :value, :now)
+ON CONFLICT (key) DO UPDATE SET value = excluded.value, updated_at = excluded.updated_at;
+
+-- config_unset --
+DELETE FROM queued.settings WHERE key = :key RETURNING key;
+
+-- register --
+INSERT INTO queued.instances (id, host, pid, version, started_at, overrides)
+VALUES (:id, :host, :pid, :version, :now, :overrides)
+ON CONFLICT (id) DO NOTHING;
+
+-- instances --
+SELECT id, host, pid, version, started_at, stop_requested_at, overrides
+FROM queued.instances ORDER BY started_at, id;
+
+-- instance --
+SELECT id, host, pid, version, started_at, stop_requested_at, overrides
+FROM queued.instances WHERE id = :id;
+
+-- unregistered_instances --
+-- Instances that have claims in force and no row. By jobs_by_state.
+SELECT DISTINCT a.instance
+FROM queued.jobs j JOIN queued.attempts a ON a.job = j.seq AND a.number = j.runs
+WHERE j.state = 'processing' AND NOT EXISTS (SELECT FROM queued.instances i WHERE i.id = a.instance);
+
+-- stop --
+UPDATE queued.instances SET stop_requested_at = coalesce(stop_requested_at, :now) WHERE id = :id;
+
+-- unregister --
+-- Guard: the instance has no claims in force.
+DELETE FROM queued.instances WHERE id = :id AND NOT EXISTS (
+    SELECT 1 FROM queued.jobs j JOIN queued.attempts a ON a.job = j.seq AND a.number = j.runs
+    WHERE j.state = 'processing' AND a.instance = :id)
+RETURNING id;
+
+-- worker_started --
+INSERT INTO queued.workers (instance, worker, pid, started_at) VALUES (:instance, :worker, :pid, :now)
+ON CONFLICT (instance, worker) DO UPDATE SET pid = excluded.pid;
+
+-- worker_gone --
+DELETE FROM queued.workers WHERE instance = :instance AND worker = :worker;
+
+-- workers_gone --
+DELETE FROM queued.workers WHERE instance = :instance;
+
+-- workers --
+-- Each worker with the job that it runs, which is the oldest of its claims. By jobs_by_state.
+SELECT w.instance, w.worker, w.pid, w.started_at, r.id, r.runs, r.command, r.started_at, r.token
+FROM queued.workers w LEFT JOIN (
+    SELECT DISTINCT ON (a.instance, a.worker)
+           a.instance, a.worker, j.id, j.runs, j.command, a.started_at, j.token
+    FROM queued.jobs j JOIN queued.attempts a ON a.job = j.seq AND a.number = j.runs
+    WHERE j.state = 'processing'
+    ORDER BY a.instance, a.worker, j.token
+) AS r ON r.instance = w.instance AND r.worker = w.worker
+ORDER BY w.instance, w.worker;
+
+-- version --
+-- A number for the set of all commits that a statement sees now.
+SELECT hashtextextended(pg_current_snapshot()::text, 0);
+
+-- has_schema --
+-- `meta` is made with the first schema.
+SELECT to_regclass('queued.meta') IS NOT NULL;
+
+-- schema --
+SELECT schema FROM queued.meta;
+
+-- schema_set --
+INSERT INTO queued.meta (schema) VALUES (:schema)
+ON CONFLICT (one) DO UPDATE SET schema = excluded.schema;
+
+-- hold_upgrade --
+-- One upgrade at a time, until the end of the transaction. The key of the lock is "qued".
+SELECT current_setting('server_version_num')::integer, current_setting('server_encoding'),
+       to_regnamespace(:schema::text) IS NOT NULL
+FROM pg_advisory_xact_lock(1903519076);
+
+-- make_schema --
+CREATE SCHEMA queued;

@@ -1,0 +1,25 @@
+"""Loads the named statements of `queries.sql` in the form that psycopg takes."""
+
+import os
+import re
+from functools import cache
+
+from queued.store import sql_blocks
+
+_FILE = os.path.join(os.path.dirname(__file__), "queries.sql")
+_PARAMETER = re.compile(r"(?<![:\w]):(\w+)")  # not the type of a cast, `::bigint`
+_SCHEMA = re.compile(r"\bqueued(?=\.)|(?<=CREATE SCHEMA )queued")
+
+
+@cache
+def load(schema: str) -> dict[str, str]:
+    """Returns the statements by name, with the tables of `schema`; see `sql_blocks.read`."""
+    return {
+        name: _PARAMETER.sub(r"%(\1)s", in_schema(text.replace("%", "%%"), schema))
+        for name, text in sql_blocks.read(_FILE).items()
+    }
+
+
+def in_schema(text: str, schema: str) -> str:
+    """Returns statements with the tables of `schema` in place of those of `queued`."""
+    return _SCHEMA.sub(lambda _: f'"{schema}"', text)

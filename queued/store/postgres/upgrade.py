@@ -1,0 +1,45 @@
+"""Brings a database to the schema of this program, one numbered file at a time.
+
+All migrations that are missing run in one transaction together with the new number, so that an
+interrupted upgrade leaves the database as it was.
+"""
+
+from queued.core.errors import ConfigError
+from queued.store.postgres import schema, sql_loader
+from queued.store.postgres.connection import Database
+
+_OLDEST_SERVER = 140_000
+
+
+def migrate(url: str) -> None:
+    """Applies the missing migrations; several at the same time wait for each other.
+
+    Raises ConfigError if the server or the database cannot hold a queue, and DatabaseUnusableError
+    if the schema is newer than this program.
+    """
+    database = Database(url, application="queuectl", serving=False, checked=False)
+    try:
+        with database.transaction():
+            _upgrade(database)
+    finally:
+        database.close()
+
+
+def _upgrade(database: Database) -> None:
+    where, name = database.address.shown, database.address.schema
+    server, encoding, exists = database.rows("hold_upgrade", schema=name)[0]
+    if server < _OLDEST_SERVER:
+        msg = f"{where} is PostgreSQL {server // 10_000}; queued needs 14 or newer"
+        raise ConfigError(msg)
+    if encoding != "UTF8":
+        msg = f"{where} has the encoding {encoding}; make a database with: createdb --encoding UTF8"
+        raise ConfigError(msg)
+    if not exists:
+        database.run("make_schema")
+    version = database.schema()
+    if version < schema.latest():
+        for file in schema.files()[version:]:
+            database.script(sql_loader.in_schema(schema.statements(file), name))
+        database.run("schema_set", schema=schema.latest())
+    else:
+        schema.must_fit(version, where)

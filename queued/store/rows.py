@@ -1,0 +1,74 @@
+"""What the verbs of queuectl make of rows, which every engine selects with the same columns."""
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from queued.core.job_options import NO_OPTIONS, JobOptions
+from queued.core.model import Attempt, Job, JobFilter, Label, Outcome, State, Summary
+
+Row = tuple[Any, ...]
+
+_REFINED = {Label.SCHEDULED, Label.FAILED}
+
+
+class ListStatement(NamedTuple):
+    """The statement that lists jobs, and its values without those of the page."""
+
+    name: str
+    values: dict[str, str | int | None]
+
+
+def list_statement(wanted: JobFilter) -> ListStatement:
+    """Returns the statement that finds the jobs of a filter."""
+    suffix = "_reverse" if wanted.reverse else ""
+    if wanted.label is None:
+        return ListStatement(f"list{suffix}", {"queue": wanted.queue})
+    if wanted.label is Label.COMPLETED:
+        return ListStatement(f"list_completed{suffix}", {"queue": wanted.queue})
+    refined = wanted.label in _REFINED
+    values = {
+        "state": State.PENDING if refined else wanted.label,
+        "label": wanted.label if refined else None,
+        "queue": wanted.queue,
+        "due": wanted.after_ms,
+    }
+    return ListStatement(f"list_state{suffix}", values)
+
+
+def job(row: Row) -> Job:
+    """Returns the job of a row. Raises ValueError if another program made the row invalid."""
+    found = Job(*row)
+    return found._replace(
+        options=_options(row[5]),
+        state=State(found.state),
+        label=Label(found.label),
+    )
+
+
+def _options(text: str) -> JobOptions:
+    if text == "{}":
+        return NO_OPTIONS
+    from queued.core.job_spec import stored_options  # it takes a tenth of the time of a short list
+
+    return stored_options(text)
+
+
+def attempt(row: Row) -> Attempt:
+    """Returns the run of a row."""
+    return Attempt(*row)._replace(outcome=Outcome(row[5]) if row[5] else None)
+
+
+def summary(
+    counted: Iterable[Row], overdue: Iterable[Row], completed: int, oldest_due_ms: int | None
+) -> Summary:
+    """Returns the summary of counts by queue and label, and of overdue jobs by queue."""
+    queues: dict[str, dict[Label, int]] = {}
+    for name, label, count in counted:
+        counts = queues.setdefault(name, dict.fromkeys(Label, 0))
+        counts[Label(label)] += count
+    for counts in queues.values():
+        # Here `pending` is the whole state, of which scheduled and failed are parts.
+        counts[Label.PENDING] += counts[Label.SCHEDULED] + counts[Label.FAILED]
+    for name, count in overdue:
+        queues[name][Label.SCHEDULED] -= count
+    return Summary(queues, completed, oldest_due_ms)

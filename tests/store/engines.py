@@ -1,0 +1,30 @@
+"""The engines that the contract is tested on. Another one is another function in ENGINES."""
+
+from contextlib import ExitStack
+from pathlib import Path
+
+from queued.store.postgres.client_store import PostgresStore
+from queued.store.postgres.dispatcher_store import PostgresLedger
+from queued.store.sqlite.busy_handler import BusyHandler
+from queued.store.sqlite.client_store import SqliteStore
+from queued.store.sqlite.dispatcher_store import SqliteLedger
+from tests import postgres_server
+from tests.store.engine import Engine
+
+
+def _sqlite(directory: Path, stack: ExitStack) -> Engine:
+    path = str(directory / "queue.db")
+    return Engine(
+        stack,
+        lambda: SqliteStore(path, BusyHandler(10)),
+        lambda: SqliteLedger(path, BusyHandler(10)),
+        host_clock=True,
+    )
+
+
+def _postgres(_: Path, stack: ExitStack) -> Engine:
+    url = postgres_server.empty_queue()
+    return Engine(stack, lambda: PostgresStore(url), lambda: PostgresLedger(url), host_clock=False)
+
+
+ENGINES = {"sqlite": _sqlite, "postgres": _postgres}
