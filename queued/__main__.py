@@ -109,7 +109,7 @@ def _run(arguments: list[str]) -> int:
     origin = SettingsOrigin(
         _flags(options), environment, options["--config"], paths.read_conf(conf)
     )
-    engine = paths.engine_at(origin.database())
+    engine = paths.engine_at(origin.database(), environment)
     engine.check_trust()
     preflight.check_kernel()
     if options["--check"]:
@@ -152,16 +152,10 @@ def _flags(options: dict[str, str | None]) -> dict[str, Value]:
 
 def _prepare(engine: Engine) -> dict[str, str]:
     """Creates or upgrades the database; returns the stored settings."""
-    store = engine.open_store(_START_PATIENCE_S)
-    if store.backup_path:
-        print(
-            f"queued: the database was upgraded; the old one is {store.backup_path}",
-            file=sys.stderr,
-        )
-    try:
-        return store.config()
-    finally:
-        store.close()
+    prepared = engine.prepare(_START_PATIENCE_S)
+    if kept := prepared.backup_path:
+        print(f"queued: the database was upgraded; the old one is {kept}", file=sys.stderr)
+    return prepared.settings
 
 
 def _start_settings(origin: SettingsOrigin, stored: dict[str, str]) -> Settings:
@@ -222,6 +216,8 @@ def _serve(
         started_ms=times.now_ms(),
         stop_requested_ms=None,
         overrides=json.dumps(origin.overrides()),
+        host_id=instance_lock.scope(engine.instance_files) if engine.spans_hosts else "",
+        lease_s=settings.lease if engine.spans_hosts else 0.0,
     )
     lock_path = instance_lock.path_of(engine.instance_files, name)
     lock = instance_lock.create_locked(lock_path)  # never closed, so that children inherit it

@@ -15,7 +15,8 @@ from queued.core import times
 from queued.core.job_spec import new_job
 from queued.core.model import Attempt, Job, JobFilter, NewJob
 from queued.service.linux import procfs, run_mark
-from queued.store.sqlite.client_store import SqliteStore
+from queued.store.paths import engine_at, location
+from queued.store.protocols import Store
 
 PATIENCE_S = 20.0
 # For `altered`: a run that cannot be killed is logged sooner, and a rescue is repeated sooner.
@@ -67,7 +68,7 @@ class Queue:
     def __init__(self, directory: Path, path: str = "") -> None:
         self.directory = directory
         self.path = path or str(directory / "queue.db")
-        self.store = SqliteStore(os.path.realpath(self.path))
+        self.store: Store = engine_at(location(self.path, {}), {}).open_store(None)
         self.services: list[Service] = []
 
     def serve(self, *flags: str, workers: int = 2, env: dict[str, str] | None = None) -> "Service":

@@ -83,8 +83,14 @@ class StorageError(QueuedError):
     exit_code = Exit.IO
 
 
+class CommitUnknownError(StorageError):
+    """The connection was lost during a commit, which may have taken effect or not."""
+
+    exit_code = Exit.IO
+
+
 class EvictedError(QueuedError):
-    """The lock file or the row of a running service was removed."""
+    """The lock file or the row of a running service was removed, or its jobs were taken over."""
 
     exit_code = Exit.IO
 

@@ -215,6 +215,10 @@ class Instance(NamedTuple):
     """A running service: one supervisor and its children.
 
     `overrides` is a JSON object: for each setting that was given by a flag or a variable, its name.
+    `host_id` names what shares the lock files of the instance: a boot of a host, or a container.
+    `lease_s` is the length of its lease, 0 if only its lock file tells whether it lives; `beat`
+    counts the renewals of the lease, the last of which was `silent_s` ago by the clock of the
+    database; no program decides by that.
     """
 
     id: str
@@ -224,6 +228,10 @@ class Instance(NamedTuple):
     started_ms: int
     stop_requested_ms: int | None
     overrides: str = "{}"
+    host_id: str = ""
+    lease_s: float = 0.0
+    beat: int = 0
+    silent_s: float = 0.0
 
 
 class WorkerStatus(NamedTuple):

@@ -32,6 +32,7 @@ class Settings(NamedTuple):
     on_completed: str = ""
     environment: str = "inherit"
     worker_poll_interval: float = 1.0
+    lease: float = 120.0
     db_path: str = ""
     log_level: str = "info"
     log_format: str = "auto"
@@ -147,6 +148,7 @@ SETTINGS = {
             3600,
             "s",
         ),
+        Setting("lease", float, "over PostgreSQL: how long a lost host keeps jobs", 15, 3600, "s"),
         Setting("db_path", str, "the database file (empty: the default path)", stored=False),
         Setting(
             "log_level",
@@ -334,7 +336,11 @@ def check_file(table: dict[str, object], path: str) -> dict[str, Value]:
         except UsageError as error:
             msg = f"{path}: {error}"
             raise ConfigError(msg) from None
-        if name == "db_path" and value and not str(value).startswith(("/", "~")):
+        if (
+            name == "db_path"
+            and value
+            and not str(value).startswith(("/", "~", "postgresql://", "postgres://"))
+        ):
             msg = f"{path}: db_path takes an absolute path, not {shorten(value)}"
             raise ConfigError(msg)
     return known

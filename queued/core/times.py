@@ -30,6 +30,11 @@ monotonic_s = time.monotonic
 NEVER_S = float("inf")  # no deadline
 
 
+def boot_s() -> float:
+    """Returns seconds since boot, suspended time included. It never jumps."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
 def boot_ms() -> int:
     """Returns milliseconds since boot, suspended time included. It never jumps."""
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000

@@ -60,7 +60,7 @@ class Context:
     def engine(self) -> "Engine":
         """The engine of the database; see `paths.location`."""
         configured = self._resolve({})["db_path"].value
-        return paths.engine_at(paths.location(configured, self._environment))
+        return paths.engine_at(paths.location(configured, self._environment), self._environment)
 
     @property
     def database(self) -> str:
@@ -69,8 +69,8 @@ class Context:
 
     @property
     def named_database(self) -> str:
-        """The path of the database with its symbolic links, which another program will resolve."""
-        return paths.named_path(self._resolve({})["db_path"].value, self._environment)
+        """The URL or path of the database; another program will resolve its symbolic links."""
+        return paths.named_location(self._resolve({})["db_path"].value, self._environment)
 
     @cached_property
     def store(self) -> "Store":

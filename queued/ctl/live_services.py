@@ -26,7 +26,7 @@ def live_instances(context: "Context") -> "list[Instance]":
 
 def _may_live(context: "Context", instance: "Instance") -> bool:
     try:
-        return context.engine.is_alive(instance.id)
+        return context.engine.is_alive(instance)
     except OSError as error:
         told = f"queuectl: cannot tell whether {instance.id} (pid {instance.pid}) lives"
         print_err(f"{told}: {error.filename}: {error.strerror}")

@@ -107,7 +107,7 @@ def _wait_until_dead(context: Context, instances: list[Instance], timeout_s: flo
     for instance in instances:
         left_s = None if deadline_s is None else deadline_s - monotonic_s()
         try:
-            context.engine.wait_until_dead(instance.id, left_s)
+            context.engine.wait_until_dead(instance, left_s)
         except WaitTimeoutError:
             running = f"{instance.id} (pid {instance.pid}) is stopping and still runs"
             msg = f"timed out after {short_duration(timeout_s or 0)}: {running}"

@@ -4,6 +4,7 @@ This module imports all that the children need, before the first fork: a module 
 imported later could be another version's, after an upgrade in place.
 """
 
+import os
 import socket
 
 from queued.core.model import Instance
@@ -14,6 +15,7 @@ from queued.service.ipc.scoreboard import Scoreboard
 from queued.service.linux.cgroup import RunCgroups
 from queued.service.log import Log, LogOutput
 from queued.service.log_file import LogFile
+from queued.service.warden.warden import Warden
 from queued.service.worker.worker import Worker
 from queued.store.engine import Engine
 
@@ -41,6 +43,7 @@ class InstancePrograms:
         self._instance = instance
         self._lock = lock
         self._engine = engine
+        self.warded = engine.spans_hosts
         engine.import_ledger()
         self._origin = origin
         self._scoreboard = scoreboard
@@ -76,6 +79,8 @@ class InstancePrograms:
     def run_worker(self, number: int, dispatcher: socket.socket, lifeline: int) -> int:
         """See `Programs.run_worker`."""
         self.log_output.after_fork()
+        for name in filter(self._is_private, list(os.environ)):
+            del os.environ[name]
         return Worker(
             number=number,
             instance=self._instance.id,
@@ -86,6 +91,20 @@ class InstancePrograms:
             runs_lock=self._runs_lock,
             log_output=self.log_output,
             log=self.log("worker", worker=number),
+        ).run()
+
+    def _is_private(self, variable: str) -> bool:
+        return variable.startswith(self._engine.private_variables)
+
+    def run_warden(self, presence: int) -> int:
+        """See `Programs.run_warden`."""
+        self.log_output.after_fork()
+        return Warden(
+            instance=self._instance.id,
+            presence=presence,
+            scoreboard=self._scoreboard,
+            cgroups=self.cgroups,
+            log=self.log("warden"),
         ).run()
 
     def log(self, role: str, **bound: object) -> Log:

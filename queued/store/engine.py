@@ -6,10 +6,18 @@ It also does what is done without an open database, and the work on the database
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
+from queued.core.model import Instance
 from queued.store.protocols import Ledger, Store
 
 OnWait = Callable[[float], None]  # called with the seconds of a wait so far, before it goes on
 COMPLETIONS = ("jobs", "live-jobs", "dead-jobs", "queues", "stored")  # kinds of words
+
+
+class Prepared(NamedTuple):
+    """The stored settings, and the copy that was made before an upgrade."""
+
+    settings: dict[str, str]
+    backup_path: str | None
 
 
 class CheckReport(NamedTuple):
@@ -83,8 +91,14 @@ class Engine(Protocol):
     """A database that is not open, and what depends on the engine beside an open one.
 
     `name` is how messages name the database. The paths of the files that instances have on this
-    host begin with `instance_files`.
+    host begin with `instance_files`. If it `spans_hosts`, instances of several hosts may use it,
+    and each has a lease. Environment variables with a prefix of `private_variables` are kept from
+    commands. `wait_advice` says how to find out why the database keeps a service waiting.
     """
+
+    spans_hosts: bool
+    wait_advice: str
+    private_variables: tuple[str, ...]
 
     @property
     def name(self) -> str:  # noqa: D102 - see the class
@@ -96,6 +110,13 @@ class Engine(Protocol):
 
     def exists(self) -> bool:
         """Returns whether there is a database. If that cannot be told, opening it reports why."""
+        ...
+
+    def prepare(self, limit_s: float) -> Prepared:
+        """Does what a service needs before its first fork: creates the database if it is missing.
+
+        Upgrades it if no other program can be in the way.
+        """
         ...
 
     def open_store(
@@ -123,11 +144,11 @@ class Engine(Protocol):
         """Returns the commands for the database as a whole; they wait at most `limit_s`."""
         ...
 
-    def is_alive(self, instance: str) -> bool:
-        """Returns whether an instance lives. Raises OSError if that cannot be told."""
+    def is_alive(self, instance: Instance) -> bool:
+        """Returns whether an instance lives, for people. Raises OSError if that cannot be told."""
         ...
 
-    def wait_until_dead(self, instance: str, timeout_s: float | None) -> None:
+    def wait_until_dead(self, instance: Instance, timeout_s: float | None) -> None:
         """Waits until no process of the instance lives. Raises WaitTimeoutError."""
         ...
 

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from queued.core.errors import StorageError, WaitTimeoutError
 from queued.core.run_note_layout import IDENTITY_AT, IDENTITY_BYTES
-from queued.core.times import NEVER_S, monotonic_s
+from queued.core.times import NEVER_S, boot_id, monotonic_s
 from queued.store import permissions
 
 SUFFIX = ".lock"
@@ -48,6 +48,16 @@ def database_of(path: str) -> str | None:
     """
     database, _, instance = path.removesuffix(SUFFIX).rpartition(".")
     return database if path.endswith(SUFFIX) and _ID.fullmatch(instance) else None
+
+
+def scope(instance_files: str) -> str:
+    """Returns a name that differs for instances that cannot see the locks of each other.
+
+    They run on different hosts, in different boots of a host, or in different containers, or keep
+    their files in different places. A copy of a host's disk has another boot.
+    """
+    namespace = os.stat("/proc/self/ns/pid").st_ino
+    return f"{boot_id()}:{namespace}:{instance_files}"
 
 
 def create_locked(path: str) -> int:

@@ -57,16 +57,19 @@ def read_conf(path: str | None) -> dict[str, Value]:
 
 
 def location(configured: Value, environment: dict[str, str], *, serving: bool = False) -> str:
-    """Returns the path of the database; an empty `configured` stands for the default path.
+    """Returns where the database is: a path, or the URL of a PostgreSQL database.
 
-    All symbolic links are resolved, because SQLite keeps its side files beside the real file, and
-    every program must find the same lock files, whichever path it was given.
+    An empty `configured` stands for the default path. All symbolic links of a path are resolved,
+    because SQLite keeps its side files beside the real file, and every program must find the same
+    lock files, whichever path it was given.
 
     If the path leads through a directory of another user, `queuectl` run as root takes the rights
     of that user until it exits, and a service run as root (`serving`) refuses the path. Raises
     UsageError, DeniedError.
     """
-    named = named_path(configured, environment)
+    named = named_location(configured, environment)
+    if is_url(named):
+        return named
     if serving:
         permissions.must_be_own(named)
     else:
@@ -74,24 +77,38 @@ def location(configured: Value, environment: dict[str, str], *, serving: bool = 
     return os.path.realpath(named)
 
 
-def engine_at(location: str) -> "Engine":
+def is_url(location: str) -> bool:
+    """Returns whether it is the URL of a PostgreSQL database."""
+    return location.startswith(("postgresql://", "postgres://"))
+
+
+def engine_at(location: str, environment: dict[str, str]) -> "Engine":
     """Returns the engine of the database at a location, which is not opened yet."""
+    if is_url(location):
+        from queued.store.postgres.engine import PostgresEngine
+
+        # systemd gives a unit a directory of its own, which differs for instances of `queued@`.
+        directory = environment.get("STATE_DIRECTORY") or os.path.dirname(_standard(environment))
+        return PostgresEngine(location, directory)
     from queued.store.sqlite.engine import SqliteEngine
 
     return SqliteEngine(location)
 
 
-def named_path(configured: Value, environment: dict[str, str]) -> str:
-    """Returns the absolute path of the database with its links. Raises UsageError."""
+def named_location(configured: Value, environment: dict[str, str]) -> str:
+    """Returns the URL, or the absolute path of the database with its links. Raises UsageError."""
     name = str(configured)
+    if is_url(name):
+        return name
     if re.match(r"file:|[A-Za-z][A-Za-z0-9+.-]*://", name):
-        msg = f"{shorten(name)} is a URL; the database is an SQLite file, named by its path"
+        msg = (
+            f"{shorten(name)} is neither the path of an SQLite file nor postgresql://HOST/DATABASE"
+        )
         raise UsageError(msg)
     path = os.path.expanduser(name or _standard(environment))
     if not os.path.isabs(path):
-        path = os.path.join(
-            os.getcwd(), path
-        )  # abspath would drop `link/..` without following the link
+        # abspath would drop `link/..` without following the link
+        path = os.path.join(os.getcwd(), path)
     try:
         path.encode()
     except UnicodeEncodeError:

@@ -193,8 +193,18 @@ class Ledger(Protocol):
     def transaction(self, *, durable: bool = True) -> AbstractContextManager[None]:
         """Runs the writes of one turn, all or none.
 
-        Writes that are committed survive a crash of the service, and if `durable` a power cut.
+        Writes that are committed survive a crash of the service, and if `durable` a power cut. An
+        engine may make all of them durable. Raises CommitUnknownError if the caller must find out
+        by `running_claims` and `settle` what was committed.
         """
+        ...
+
+    def now_ms(self) -> int:
+        """Returns the wall clock of the queue, which is the same for all hosts."""
+        ...
+
+    def host_ms(self, at_ms: int) -> int:
+        """Returns what the wall clock of this host shows when that of the queue shows `at_ms`."""
         ...
 
     def register(self, instance: Instance, *, now_ms: int) -> None:
@@ -214,6 +224,20 @@ class Ledger(Protocol):
 
     def instance(self, instance: str) -> Instance | None:
         """Returns the row of an instance; None if it is not registered."""
+        ...
+
+    def renew(self, instance: str) -> bool:
+        """Renews the lease of an instance; returns False if its jobs were taken over.
+
+        An instance whose jobs were taken over never lives again, and can write nothing more.
+        """
+        ...
+
+    def take_over(self, instance: Instance) -> bool:
+        """Ends an instance of another host for ever, if it has not renewed its lease since `beat`.
+
+        Returns whether it did. The caller settles its claims in the same transaction.
+        """
         ...
 
     def worker_started(self, instance: str, worker: int, pid: int, *, now_ms: int) -> None:
@@ -247,7 +271,10 @@ class Ledger(Protocol):
         ...
 
     def settle(self, endings: Sequence[Settlement], *, now_ms: int) -> list[State | None]:
-        """Records how claims ended; returns the new state of each job, None if not in force."""
+        """Records how claims ended; returns the new state of each job, None if not in force.
+
+        An ending that an earlier call has recorded, whose commit was unknown, is in force.
+        """
         ...
 
     def enqueue(self, jobs: Sequence[NewJob], *, max_retries: int, now_ms: int) -> None:

@@ -21,7 +21,7 @@ import apsw
 from queued.core import times
 from queued.core.errors import StorageError
 from queued.service.dispatcher.clock_shift import ClockShift
-from queued.service.linux import wall_timer
+from queued.service.linux import timers
 from queued.service.worker.worker import Worker
 from queued.store.sqlite.dispatcher_store import SqliteLedger
 from tests.crash.faulty_vfs import Fault, FaultyVfs
@@ -98,17 +98,17 @@ def no_fork(count: str) -> None:
 
 def clock(path: str) -> None:
     """The wall clock is off by the number of milliseconds in the file."""
-    plain, plain_set = times.now_ms, wall_timer.WallTimer.set
+    plain, plain_set = times.now_ms, timers.WallTimer.set
 
     def offset_ms() -> int:
         with open(path, encoding="ascii") as file:
             return int(file.read() or 0)
 
-    def alarm(self: wall_timer.WallTimer, at_ms: int | None) -> None:
+    def alarm(self: timers.WallTimer, at_ms: int | None) -> None:
         plain_set(self, None if at_ms is None else at_ms - offset_ms())
 
     _put(times, "now_ms", lambda: plain() + offset_ms())
-    _put(wall_timer.WallTimer, "set", alarm)
+    _put(timers.WallTimer, "set", alarm)
 
 
 def _refuse_first(owner: type, name: str) -> None:

@@ -19,6 +19,8 @@ from queued.service.linux.killing import Found, Killed, kill_until_gone
 from queued.store import instance_lock
 from tests.service import Queue, eventually
 
+OWN = Instance("own", "host", 1, "1", 0, None)
+
 
 @contextmanager
 def immortal(instance: str) -> Iterator[int]:
@@ -63,7 +65,7 @@ def test_a_kill_is_seen_to_be_complete_though_each_search_takes_longer_than_it_m
 
 def test_claims_that_another_service_has_rescued_are_not_rescued_again() -> None:
     """Its time of the next try is forgotten, because it would stay in the past."""
-    rescuer = Rescuer(Mock(), Mock(), None, OtherInstances("/queue.db", "own"), Mock())
+    rescuer = Rescuer(Mock(), Mock(), None, OtherInstances("/queue.db", OWN), Mock())
     rescuer._retry_at_s = {"dead": 0.0}
     assert not rescuer.rescue(Settings())
     assert rescuer.next_s == float("inf")
@@ -83,7 +85,7 @@ def test_a_lock_file_that_cannot_be_opened_stops_no_rescue_of_others(
         return plain(path, *arguments)
 
     monkeypatch.setattr(os, "open", refusing)
-    others = OtherInstances(queue.path, "own")
+    others = OtherInstances(queue.path, OWN)
     rescuer = Rescuer(Mock(), Mock(), None, others, log)
     instances = [Instance(name, "host", 1, "1", 0, None) for name in ("closed", "dead")]
     rescuer.registered = instances[:1]

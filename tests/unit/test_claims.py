@@ -10,7 +10,7 @@ from queued.core.model import Claim, Key
 from queued.core.settings import Settings
 from queued.service.dispatcher.claim_tokens import Tokens
 from queued.service.dispatcher.claims import ClaimTable
-from queued.service.dispatcher.turn import run_of
+from queued.service.dispatcher.run_message import run_of
 from queued.service.worker.prefetch import PrefetchQueue
 
 

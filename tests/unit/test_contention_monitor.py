@@ -7,6 +7,7 @@ import pytest
 import structlog
 
 from queued.service.dispatcher.contention_monitor import ContentionMonitor
+from queued.store.sqlite.engine import SqliteEngine
 
 LONG, SHORT = 100 << 20, 1 << 20
 
@@ -17,7 +18,7 @@ class LoggedMonitor:
     def __init__(self) -> None:
         self.lines: list[dict[str, Any]] = []
         self.monitor = ContentionMonitor(
-            "/q.db", structlog.wrap_logger(self, processors=[self._keep])
+            SqliteEngine("/q.db"), structlog.wrap_logger(self, processors=[self._keep])
         )
         self.now_s = 0.0
         self.looks = 0

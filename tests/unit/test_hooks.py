@@ -13,7 +13,7 @@ from queued.core.job_spec import (
 from queued.core.model import Claim, Ending, Key, Outcome, State
 from queued.core.settings import MAX_HOOK_BYTES, Settings
 from queued.core.settlement import Backoff, describe, judge
-from queued.service.dispatcher.turn import run_of
+from queued.service.dispatcher.run_message import run_of
 from queued.service.ipc import channel
 
 USUAL = Settings(on_dead="mail", on_completed="ping")

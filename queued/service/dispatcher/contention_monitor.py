@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from queued.core import times
 from queued.service.log import Log
+from queued.store.engine import Engine
 
 _LOCKED_S = 5.0  # a shorter wait for the lock is normal
 _MOST_BYTES = 64 << 20
@@ -18,8 +19,9 @@ _INTERVAL_S = 1.0  # between two checks of the size of the WAL
 class ContentionMonitor:
     """Monitors the waits for the lock, and the size of the WAL after turns."""
 
-    def __init__(self, database: str, log: Log) -> None:
-        self._database = database
+    def __init__(self, engine: Engine, log: Log) -> None:
+        self._database = engine.name
+        self._advice = engine.wait_advice
         self._log = log
         self._lock_warned = self._open_warned = False
         self._check_s = 0.0  # when the WAL is checked next
@@ -34,7 +36,7 @@ class ContentionMonitor:
                 "database.locked",
                 database=self._database,
                 waited_s=round(waited_s, 1),
-                action="end the program that holds it; `lsof FILE` lists it",
+                action=self._advice,
             )
 
     def on_committed(self, backlog_bytes: Callable[[], int], now_s: float) -> None:

@@ -20,6 +20,7 @@ from queued.service.dispatcher.clock_shift import ClockShift
 from queued.service.dispatcher.commit_backoff import CommitBackoff
 from queued.service.dispatcher.contention_monitor import ContentionMonitor
 from queued.service.dispatcher.deadlines import Deadlines
+from queued.service.dispatcher.lease_keeper import LeaseKeeper
 from queued.service.dispatcher.live_settings import LiveSettings, SettingsOrigin
 from queued.service.dispatcher.load_reporter import LoadReporter
 from queued.service.dispatcher.output_log import OutputLog
@@ -50,7 +51,7 @@ from queued.service.ipc.scoreboard import DISPATCHER, Scoreboard
 from queued.service.linux.cgroup import RunCgroups
 from queued.service.linux.event_loop import EventLoop
 from queued.service.linux.signals import Signals
-from queued.service.linux.wall_timer import WallTimer
+from queued.service.linux.timers import WallTimer
 from queued.service.log import Log, LogOutput
 from queued.store import instance_lock
 from queued.store.engine import Engine
@@ -93,7 +94,7 @@ class Dispatcher:
         self._wall_timer = WallTimer()
         self._deadlines = Deadlines()
         self._backoff = CommitBackoff(log)
-        self._contention = ContentionMonitor(engine.name, log)
+        self._contention = ContentionMonitor(engine, log)
         self._stage = Stage.STARTING
         self._settings_changed = False  # since they were sent to the supervisor
         self._cancels_sent: set[Key] = set()  # to workers that have sent no Hello since
@@ -130,7 +131,8 @@ class Dispatcher:
         )
         self._clock = ClockShift(self._ledger, self._log)
         self._pruner = Pruner(self._ledger, self._log)
-        others = OtherInstances(self._engine.instance_files, self._instance.id)
+        others = OtherInstances(self._engine.instance_files, self._instance)
+        self._lease = LeaseKeeper(self._ledger, self._instance, self._scoreboard, self._deadlines)
         self._changes = ChangeReader(self._ledger, self._engine, self._instance.id, self._lock)
         self._rescuer = Rescuer(self._ledger, self._runner, self._cgroups, others, self._log)
         watcher = watch(self._ledger, self._log)
@@ -140,10 +142,13 @@ class Dispatcher:
         self._loop.add(self._signals.fileno(), self._on_ping)
         self._loop.add(self._wall_timer.fileno(), self._on_alarm)
         self._loop.add(self._supervisor.fileno(), self._on_supervisor)
+        self._lease.begin()
         with self._ledger.transaction():
-            self._ledger.register(self._instance, now_ms=times.now_ms())
+            self._ledger.register(self._instance, now_ms=self._ledger.now_ms())
+            self._lease.renew()
             claims = self._ledger.running_claims(self._instance.id)
             stored = self._ledger.config()
+        self._lease.on_committed(times.monotonic_s())
         self._live_settings = LiveSettings(
             self._origin, self._inherited_settings, stored, self._log
         )
@@ -253,23 +258,28 @@ class Dispatcher:
     def _turn(self) -> None:
         """Makes one transaction, and sends its consequences after the commit."""
         greeted = self._pool.has_greeting()
-        reading = greeted or self._schedule.is_due(times.monotonic_s())
+        if renewing := self._deadlines.due("renewal", times.monotonic_s()):
+            self._lease.begin()
+        reading = greeted or renewing or self._schedule.is_due(times.monotonic_s())
         self._schedule.requested = False
         # After a power cut all claimed jobs run again, so a turn that only claims need not be
         # durable.
-        durable, deaths = bool(self._pool.inbox), self._pool.deaths()
+        durable, deaths = bool(self._pool.inbox) or renewing, self._pool.deaths()
         try:
             with self._ledger.transaction(durable=durable):
-                now_ms = times.now_ms()  # after the wait for the write lock
+                now_ms = self._ledger.now_ms()  # after the wait for the write lock
+                self._lease.renew()
                 changes = self._read_changes(even_if_unchanged=greeted) if reading else None
                 if self._clock.shift_if_set():
                     self._pruner.clock_was_set(times.monotonic_s())
-                settings, claiming = self._live_settings.settings, self._stage.claims
+                settings = self._live_settings.settings
+                claiming = self._stage.claims and self._lease.may_claim
                 turn = self._runner.turn(self._pool, settings, claiming=claiming, now_ms=now_ms)
                 counts = self._load_reporter.read_counts(times.monotonic_s())
                 self._pruner.prune_step(settings, now_ms, enabled=claiming)
         except _TRANSIENT as error:
             self._schedule.requested = reading
+            self._runner.on_rollback(error)
             self._changes.on_rollback()
             self._clock.on_rollback()
             self._backoff.on_refused(error, times.monotonic_s())
@@ -300,6 +310,8 @@ class Dispatcher:
             self._move(Event.WORKER_CONNECTED)  # Ready precedes any run: it keeps the lock file
         for worker, messages in turn.replies.items():
             self._pool.send(worker, messages)
+        self._runner.on_committed()
+        self._lease.on_committed(now_s)
         self._clock.on_committed()
         self._pruner.on_committed(now_s)
         self._deadlines.set("prune", self._pruner.next_s)
@@ -315,7 +327,8 @@ class Dispatcher:
         if turn.next_due_ms is not None and turn.next_due_ms <= turn.now_ms:
             self._schedule.requested = True
         wakes = [ms for ms in (turn.next_due_ms, self._pruner.next_ms) if ms is not None]
-        self._wall_timer.set(min(wakes, default=None) if self._stage.claims else None)
+        at_ms = self._ledger.host_ms(min(wakes)) if wakes else None
+        self._wall_timer.set(at_ms if self._stage.claims else None)
 
     def _apply_changes(self, changes: DatabaseChanges) -> None:
         self._rescuer.registered = changes.instances

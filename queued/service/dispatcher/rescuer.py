@@ -12,6 +12,7 @@ from queued.core.run_note_layout import CommandSession
 from queued.core.settings import Settings
 from queued.service.dispatcher import job_log
 from queued.service.dispatcher.claims import ClaimTable
+from queued.service.dispatcher.lease_keeper import LeaseObserver
 from queued.service.dispatcher.leftovers import RunsLock, kill_leftovers, run_processes
 from queued.service.dispatcher.turn import ClaimLoss, Turn, TurnRunner
 from queued.service.ipc import run_notes
@@ -39,7 +40,7 @@ _KILLING_AGAIN_S = 0.05  # jobs wait meanwhile, and the first try was in vain
 class OtherInstances:
     """The other instances of this database, and their open lock files."""
 
-    def __init__(self, instance_files: str, own: str) -> None:
+    def __init__(self, instance_files: str, own: Instance) -> None:
         self._instance_files = instance_files
         self._own = own
         self._files: dict[str, int | None] = {}
@@ -51,7 +52,7 @@ class OtherInstances:
 
         Among them are instances whose lock file is gone; see `holds_deleted_lock`.
         """
-        others = {instance.id: instance for instance in registered if instance.id != self._own}
+        others = {instance.id: instance for instance in registered if instance.id != self._own.id}
         self.undecided = {}
         for name in self._files.keys() - others.keys():
             self._close(name)
@@ -60,6 +61,10 @@ class OtherInstances:
                 # Kept open, because watchers take the closing of a lock file for a death.
                 self._files[name] = self._open(name)
         return [instance for name, instance in others.items() if self._is_dead(name)]
+
+    def shares_locks(self, other: Instance) -> bool:
+        """Returns whether the lock file of an instance tells whether it lives."""
+        return other.host_id == self._own.host_id or other.id == self._own.id
 
     def _open(self, name: str) -> int | None:
         try:
@@ -156,6 +161,7 @@ class Rescuer:
         log: Log,
     ) -> None:
         self.registered: list[Instance] = []
+        self._leases = LeaseObserver()
         self._ledger = ledger
         self._runner = runner
         self._cgroups = cgroups
@@ -168,10 +174,13 @@ class Rescuer:
     def rescue(self, settings: Settings) -> bool:
         """Cleans up dead instances; returns whether one was cleaned up."""
         now_s = times.monotonic_s()
-        dead = self._others.lock_dead(self.registered)
+        remote = [other for other in self.registered if not self._others.shares_locks(other)]
+        dead = self._others.lock_dead([i for i in self.registered if i not in remote])
         self._log_undecided(now_s)
         due = [instance for instance in dead if self._retry_at_s.get(instance.id, now_s) <= now_s]
         rescued = [instance for instance in due if self._clean_up(instance, settings)]
+        self._leases.observe(remote)
+        rescued += [one for one in self._leases.over(remote) if self._take_over(one, settings)]
         self.registered = [other for other in self.registered if other not in rescued]
         known = {instance.id for instance in self.registered}  # another may have rescued some
         self._retry_at_s = {name: at for name, at in self._retry_at_s.items() if name in known}
@@ -181,7 +190,7 @@ class Rescuer:
     def next_s(self) -> float:
         """Returns when an instance that could not be cleaned up is tried again."""
         tries = [*self._retry_at_s.values(), *self._undecided_at_s.values()]
-        return min(tries, default=times.NEVER_S)
+        return min([*tries, self._leases.next_s()])
 
     def _log_undecided(self, now_s: float) -> None:
         """Logs once why an instance is not known to be dead or alive, if that stays so for 5 s."""
@@ -232,7 +241,9 @@ class Rescuer:
         if not killed.complete:
             self._refuse(instance, killed.left, _NOT_KILLED)
             return False
-        turn = self._settle(instance, claims, ClaimLoss("the service died", noted), settings)
+        with self._ledger.transaction():
+            turn = self._settle(claims, ClaimLoss("the service died", noted), settings)
+            self._ledger.unregister(instance.id)
         self._others.forget(instance)
         self._log.warning(
             "instance.rescued",
@@ -243,17 +254,30 @@ class Rescuer:
         job_log.log_turn(self._log, turn)
         return True
 
-    def _settle(
-        self, instance: Instance, claims: list[Claim], loss: ClaimLoss, settings: Settings
-    ) -> Turn:
-        """Settles the claims of a dead instance as lost, and unregisters it, in one transaction."""
+    def _take_over(self, instance: Instance, settings: Settings) -> bool:
+        """Settles the claims of an instance of another host whose lease is over.
+
+        Returns whether it did; False if the instance has renewed its lease meanwhile.
+        """
         with self._ledger.transaction():
-            # The current time, because the transaction may have waited for the write lock.
-            turn = Turn(ClaimTable(claims), settings, times.now_ms())
-            for worker in turn.claims.busy():
-                self._runner.settle_lost(turn, turn.claims.of(worker), loss)
-            self._runner.record(turn)
-            self._ledger.unregister(instance.id)
+            if not self._ledger.take_over(instance):
+                return False
+            claims = self._ledger.running_claims(instance.id)
+            turn = self._settle(
+                claims, ClaimLoss("its host did not renew its lease", None), settings
+            )
+        self._log.warning(
+            "instance.taken_over", dead=instance.id, host=instance.host, claims=len(claims)
+        )
+        job_log.log_turn(self._log, turn)
+        return True
+
+    def _settle(self, claims: list[Claim], loss: ClaimLoss, settings: Settings) -> Turn:
+        """Settles the claims of a dead instance as lost, inside a transaction."""
+        turn = Turn(ClaimTable(claims), settings, self._ledger.now_ms())
+        for worker in turn.claims.busy():
+            self._runner.settle_lost(turn, turn.claims.of(worker), loss)
+        self._runner.record(turn)
         return turn
 
     def _refuse(self, instance: Instance, left: list[procfs.Process], action: str) -> None:

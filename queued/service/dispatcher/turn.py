@@ -8,14 +8,15 @@ from collections.abc import Collection, Sequence
 from typing import NamedTuple, TypeVar
 
 from queued.core import times
+from queued.core.errors import CommitUnknownError
 from queued.core.hooks import hook_command, hook_job
 from queued.core.model import Chunk, Claim, Ending, Key, Outcome, State
 from queued.core.settings import Settings
-from queued.core.settlement import Backoff, Verdict, describe, judge
+from queued.core.settlement import Verdict, describe, judge
 from queued.service.dispatcher.claim_tokens import Tokens, token_time_s
 from queued.service.dispatcher.claims import ClaimTable
+from queued.service.dispatcher.run_message import backoff_of, checked_run
 from queued.service.dispatcher.worker_pool import WorkerPool
-from queued.service.ipc import channel
 from queued.service.ipc.messages import (
     Hello,
     Message,
@@ -24,7 +25,6 @@ from queued.service.ipc.messages import (
     Recorded,
     Result,
     Returned,
-    Run,
     Stored,
     WorkerGone,
     WorkerStarted,
@@ -83,6 +83,7 @@ class TurnRunner:
         self._ledger = ledger
         self._instance = instance
         self._tokens = Tokens()
+        self._unsure = False  # whether a turn that seemed to fail was committed
 
     def turn(
         self,
@@ -97,6 +98,8 @@ class TurnRunner:
         Inside a transaction.
         """
         turn = Turn(pool.claims, settings, now_ms)
+        if self._unsure:
+            self._release_unknown(pool.claims, now_ms)
         for worker, message in pool.inbox:
             self._write(turn, worker, message)
         self.record(turn)
@@ -107,6 +110,21 @@ class TurnRunner:
             for key in keys:
                 turn.reply(worker, Recorded(key=key, accepted=True))
         return turn
+
+    def on_rollback(self, error: Exception) -> None:
+        """The transaction of a turn was rolled back, or that is not known."""
+        self._unsure = self._unsure or isinstance(error, CommitUnknownError)
+
+    def on_committed(self) -> None:
+        """The transaction of a turn was committed."""
+        self._unsure = False
+
+    def _release_unknown(self, claims: ClaimTable, now_ms: int) -> None:
+        """Undoes claims of a turn that seemed to fail and was committed: no worker has them."""
+        known = {claim.key for claim in claims}
+        for claim in self._ledger.running_claims(self._instance):
+            if claim.key not in known:
+                self._ledger.release(claim.key, now_ms=now_ms)
 
     def _write(self, turn: Turn, worker: int, message: Message) -> None:
         match message:
@@ -274,7 +292,7 @@ class TurnRunner:
         for claim in turn.claimed:
             acks = turn.pending_acks.get(claim.worker, [])  # the Run message carries them
             try:
-                run = _checked_run(claim, turn.settings, acks)
+                run = checked_run(claim, turn.settings, acks)
             except (ValueError, TypeError, OverflowError) as error:
                 self._bury(turn, claim, str(error))
                 continue
@@ -288,47 +306,3 @@ class TurnRunner:
         ending = Ending(Outcome.SPAWN_ERROR, error=reason)
         verdict = Verdict(State.DEAD, 1, claim.due_ms, describe(ending))
         turn.settled.append(Settlement(claim, ending, verdict))
-
-
-def _checked_run(claim: Claim, settings: Settings, acks: list[Key]) -> Run:
-    """Returns the message for the claim.
-
-    Raises ValueError, TypeError or OverflowError if it cannot be sent.
-    """
-    if claim.fault is not None:
-        raise ValueError(claim.fault)
-    run = run_of(claim, settings, acks)
-    channel.check_size(run)
-    return run
-
-
-def backoff_of(claim: Claim, settings: Settings) -> Backoff:
-    """Returns the retry delay of the job; what it does not say is that of the settings."""
-    own = claim.options
-    return Backoff(
-        _given(own.backoff_base, settings.backoff_base),
-        _given(own.backoff_max, settings.backoff_max),
-        _given(own.backoff_jitter, settings.backoff_jitter),
-    )
-
-
-def run_of(claim: Claim, settings: Settings, recorded: list[Key]) -> Run:
-    """Returns the message that makes a worker run the claim."""
-    options = claim.options
-    return Run(
-        key=claim.key,
-        recorded=recorded,
-        id=claim.id,
-        queue=claim.queue,
-        command=claim.command,
-        max_retries=claim.max_retries,
-        timeout_s=_given(options.timeout, settings.default_timeout),
-        kill_grace_s=_given(options.kill_grace, settings.kill_grace),
-        output_limit=_given(options.output_limit, settings.output_limit),
-        clean=settings.environment == "clean",
-        options=options,
-    )
-
-
-def _given(own: Number | None, usual: Number) -> Number:
-    return usual if own is None else own

@@ -10,18 +10,23 @@ import struct
 from collections.abc import Collection
 
 from queued.core import times
+from queued.core.lease import Lease
 from queued.service.ipc.run_notes import RunNotes
 from queued.service.linux.procfs import RunName
 from queued.service.linux.run_mark import RunMark
 
 DISPATCHER = 0  # its slot; workers have the slots from 1 on
+WARDEN = 1025  # its slot; there are at most 1024 workers
 _SLOT = 4096
-_SLOTS = 1025  # as many workers as there may be; slot 0 is the supervisor's
+_SLOTS = WARDEN + 1
+_LEASE = struct.Struct("dd")  # its length, and the time of the last renewal
+_LEASE_AT = 16  # in slot 0
 _LINE = 503  # the longest id is 64 characters of at most 4 bytes, then the attempt's number
 _RUNNING = _LINE
 _ANSWERED = _LINE + 1  # in slot 0 the dispatcher's
 _TIME = struct.Struct("d")
-_LEFT = _LINE + 9  # the number of marks, then the marks; up to the end of the slot
+_PID = _LINE + 9
+_LEFT = _LINE + 17  # the number of marks, then the marks; up to the end of the slot
 _NUMBER = struct.Struct("q")
 _MOST_LEFT = (_SLOT - _LEFT) // _NUMBER.size - 1
 
@@ -50,6 +55,31 @@ class Scoreboard:
     def stopping(self) -> bool:
         """Whether running jobs must end."""
         return self._memory[0] == 1
+
+    def record_lease(self, lease: Lease, renewed_s: float) -> None:
+        """Records that the lease of the instance was renewed at this time of `times.boot_s`."""
+        _LEASE.pack_into(self._memory, _LEASE_AT, lease.length_s, renewed_s)
+
+    @property
+    def lease(self) -> Lease | None:
+        """The lease of the instance; None if no other host can take over its jobs."""
+        length_s = _LEASE.unpack_from(self._memory, _LEASE_AT)[0]
+        return Lease(length_s) if length_s else None
+
+    @property
+    def renewed_s(self) -> float:
+        """When the lease was renewed last."""
+        renewed_s: float = _LEASE.unpack_from(self._memory, _LEASE_AT)[1]
+        return renewed_s
+
+    def record_pid(self, slot: int, pid: int) -> None:
+        """Records the pid of the worker in this slot."""
+        _NUMBER.pack_into(self._memory, slot * _SLOT + _PID, pid)
+
+    def pid(self, slot: int) -> int:
+        """Returns the pid of the worker that was last in this slot; 0 if there was none."""
+        pid: int = _NUMBER.unpack_from(self._memory, slot * _SLOT + _PID)[0]
+        return pid
 
     def record_run(self, slot: int, job: str, attempt: int) -> None:
         """Records that the worker in this slot begins a run."""

@@ -10,7 +10,7 @@ import signal
 from collections.abc import Callable
 
 from queued.service.linux.signals import child_exits_descriptor
-from queued.service.linux.wall_timer import timer_descriptor
+from queued.service.linux.timers import timer_descriptor
 
 _REFUSALS = frozenset({errno.EPERM, errno.EACCES, errno.ENOSYS})
 

@@ -6,7 +6,7 @@ Pure: no system call and no clock, so that every rule of it is tested without fo
 from typing import NamedTuple
 
 from queued.core.backoff import restart_s
-from queued.service.ipc.scoreboard import DISPATCHER
+from queued.service.ipc.scoreboard import DISPATCHER, WARDEN
 
 _EARLY_S = 10.0  # a child that fails sooner counts as a failed start
 
@@ -20,15 +20,24 @@ class Child(NamedTuple):
 
     @property
     def role(self) -> str:
-        """`dispatcher` or `worker`."""
-        return "dispatcher" if self.slot == DISPATCHER else "worker"
+        """`dispatcher`, `worker` or `warden`."""
+        return {DISPATCHER: "dispatcher", WARDEN: "warden"}.get(self.slot, "worker")
+
+    @property
+    def is_worker(self) -> bool:
+        """Whether it runs commands."""
+        return self.slot not in (DISPATCHER, WARDEN)
 
 
 class Children:
-    """The slots that must be filled, and the child that lives in each."""
+    """The slots that must be filled, and the child that lives in each.
 
-    def __init__(self, workers: int) -> None:
+    `warded`: one of them is a warden, which the supervisor kills when all others have ended.
+    """
+
+    def __init__(self, workers: int, *, warded: bool = False) -> None:
         self.workers = workers
+        self.warded = warded
         self.restart_workers = True
         self.restart_dispatcher = True
         self._living: dict[int, Child] = {}
@@ -69,7 +78,15 @@ class Children:
 
     def living_workers(self) -> list[Child]:
         """Returns the living workers."""
-        return [child for child in self.living() if child.slot != DISPATCHER]
+        return [child for child in self.living() if child.is_worker]
+
+    def serving(self) -> bool:
+        """Returns whether a dispatcher or a worker lives, or a dispatcher is to be started."""
+        return self.restart_dispatcher or any(c.slot != WARDEN for c in self._living.values())
+
+    def warden(self) -> Child | None:
+        """Returns the warden if it lives."""
+        return self._living.get(WARDEN)
 
     def dispatcher(self) -> Child | None:
         """Returns the dispatcher if it lives."""
@@ -89,6 +106,7 @@ class Children:
 
     def _empty(self) -> list[int]:
         workers = range(1, self.workers + 1) if self.restart_workers else ()
-        wanted = [*([DISPATCHER] if self.restart_dispatcher else []), *workers]
+        warden = [WARDEN] if self.warded and self.serving() else []
+        wanted = [*([DISPATCHER] if self.restart_dispatcher else []), *workers, *warden]
         taken = self._living.keys() | self.blocked_slots
         return [slot for slot in wanted if slot not in taken]

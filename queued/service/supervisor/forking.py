@@ -23,6 +23,7 @@ class Programs(Protocol):
 
     settings: Settings
     cgroups: RunCgroups | None
+    warded: bool  # whether the instance has a warden
 
     def log(self, role: str) -> Log:
         """Returns the log of the process with this role."""
@@ -38,6 +39,10 @@ class Programs(Protocol):
 
     def run_worker(self, number: int, dispatcher: socket.socket, lifeline: int) -> int:
         """Runs a worker; returns its exit code."""
+        ...
+
+    def run_warden(self, presence: int) -> int:
+        """Runs a warden; returns its exit code."""
         ...
 
 
@@ -60,6 +65,7 @@ class Forker:
         self._programs = programs
         self._worker_sockets: dict[int, socket.socket] = {}
         self._lifeline = os.pipe2(os.O_CLOEXEC)
+        self._presence = os.pipe2(os.O_CLOEXEC)  # closes when this process and all workers die
         self._files_limit = descriptors.raise_limit()
 
     def dispatcher(self) -> ForkedDispatcher:
@@ -67,10 +73,25 @@ class Forker:
         ours, theirs = channel.pair()
         with theirs:
             pid = self._fork(
-                lambda: self._programs.run_dispatcher(theirs),
+                lambda: self._run_dispatcher(theirs),
                 close=[ours, *self._worker_sockets.values()],
             )
         return ForkedDispatcher(pid, channel.Channel(ours))
+
+    def _run_dispatcher(self, supervisor: socket.socket) -> int:
+        os.close(self._presence[1])
+        return self._programs.run_dispatcher(supervisor)
+
+    def warden(self, dispatcher: channel.Channel | None) -> int:
+        """Forks a warden and returns its pid. Raises OSError."""
+        inherited: list[Closable] = [*self._worker_sockets.values()]
+        if dispatcher is not None:
+            inherited.append(dispatcher)
+        return self._fork(self._run_warden, close=inherited)
+
+    def _run_warden(self) -> int:
+        os.close(self._presence[1])
+        return self._programs.run_warden(self._presence[0])
 
     def worker(self, slot: int, dispatcher: channel.Channel | None) -> int:
         """Forks a worker and returns its pid. The worker closes the channel to the dispatcher.

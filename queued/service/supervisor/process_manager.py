@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from queued.core import times
 from queued.service.ipc.messages import WorkerFaulty
-from queued.service.ipc.scoreboard import DISPATCHER, Scoreboard
+from queued.service.ipc.scoreboard import DISPATCHER, WARDEN, Scoreboard
 from queued.service.linux import procfs
 from queued.service.linux.killing import Found, Killed, kill_children, kill_until_gone
 from queued.service.linux.procfs import RunName
@@ -34,7 +34,7 @@ class EndedChild(NamedTuple):
     @property
     def lost_run(self) -> bool:
         """Whether it was a worker that did not exit by itself, so that its run may be lost."""
-        return self.exit_code != 0 and self.child.slot != DISPATCHER
+        return self.exit_code != 0 and self.child.is_worker
 
 
 class ProcessManager:
@@ -93,6 +93,12 @@ class ProcessManager:
         """Kills all children; none is started again."""
         self.table.restart_workers = self.table.restart_dispatcher = False
         self._signal(self.table.living(), signal.SIGKILL)
+
+    def end_warden(self) -> None:
+        """Kills the warden when no other child lives and none will be started."""
+        if (warden := self.table.warden()) is not None:
+            self._signal([warden], signal.SIGKILL)
+            os.waitpid(warden.pid, 0)
 
     def kill_faulty(self, faulty: WorkerFaulty) -> None:
         """Kills a worker that breaks the protocol; it is replaced like any dead worker."""
@@ -255,7 +261,9 @@ class ProcessManager:
     def _report_death(self, ended: EndedChild) -> None:
         child, clean = ended.child, ended.exit_code == 0
         self.leaving.discard(child.pid)
-        if child.slot != DISPATCHER:
+        if child.slot == WARDEN:
+            return
+        if child.is_worker:
             self._forker.disconnect(child.slot)
             begun = self._scoreboard.run_notes.last(child.slot)
             self._dispatcher.send_death(child, clean=clean, begun=begun)
@@ -273,13 +281,21 @@ class ProcessManager:
         """Forks the children that are due."""
         for slot in self.table.due(times.monotonic_s()):
             try:
-                child = self._start_dispatcher() if slot == DISPATCHER else self._start_worker(slot)
+                child = self._start(slot)
             except OSError as error:
                 wait_s = self.table.failed(slot, times.monotonic_s(), early=True)
                 fields = {"slot": slot, "error": str(error), "retry_in_s": max(wait_s, 0.1)}
                 log.error("child.not_started", **fields)  # noqa: TRY400 - no internal error
             else:
                 log.info("child.started", **_names(child))
+
+    def _start(self, slot: int) -> Child:
+        if slot == DISPATCHER:
+            return self._start_dispatcher()
+        if slot == WARDEN:
+            pid = self._forker.warden(self._dispatcher.channel)
+            return self.table.started(WARDEN, pid, times.monotonic_s())
+        return self._start_worker(slot)
 
     def _start_dispatcher(self) -> Child:
         forked = self._forker.dispatcher()

@@ -65,7 +65,7 @@ class Supervisor:
         self._loop = EventLoop()
         self._signals = Signals(_HANDLED)
         pdeathsig.die_with_supervisord(environment)
-        self._children = Children(programs.settings.workers)
+        self._children = Children(programs.settings.workers, warded=programs.warded)
         self._dispatcher = DispatcherLink(self._loop, self._handle_messages)
         self._processes = ProcessManager(
             self._children, Forker(programs), scoreboard, self._dispatcher
@@ -91,7 +91,8 @@ class Supervisor:
         while True:
             self._processes.reap(self._log)
             self._advance_shutdown()
-            if not (self._children.restart_dispatcher or self._children.living()):
+            if not self._children.serving():
+                self._processes.end_warden()
                 return self._log_exit()
             self._processes.start_due(self._log)
             self._notify()

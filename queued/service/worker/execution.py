@@ -95,16 +95,21 @@ class Execution:
             case Phase.TERMINATING | Phase.KILLING:
                 self._kill(now_s)
 
-    def stop(self, reason: Outcome, now_s: float) -> None:
+    def stop(self, reason: Outcome, now_s: float, *, error: str | None = None) -> None:
         """Ends the run for this reason, unless it has already ended or is ending."""
         if self.phase is Phase.STARTING:
-            self._reason = reason
+            self._reason, self._error = reason, error
             self._finish(now_s)
             return
         self.reap(now_s)  # if it has just exited by itself, that is its ending
         if self.phase is Phase.RUNNING:
-            self._reason = reason
+            self._reason, self._error = reason, error
             self._terminate(now_s)
+
+    def end_grace(self, now_s: float) -> None:
+        """Kills the run without further delay if it is being terminated."""
+        if self.phase is Phase.TERMINATING:
+            self.next_s = now_s
 
     def reap(self, now_s: float) -> None:
         """Collects dead children: the command and its orphans, which are the worker's children."""

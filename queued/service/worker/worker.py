@@ -33,6 +33,7 @@ from queued.service.linux.signals import ChildExits, Signals
 from queued.service.log import Log, LogOutput
 from queued.service.worker import spawn
 from queued.service.worker.execution import Execution, Phase
+from queued.service.worker.lease_end import LeaseEnd
 from queued.service.worker.outbox import Outbox, report
 from queued.service.worker.output_forwarder import OutputForwarder
 from queued.service.worker.prefetch import PrefetchQueue
@@ -79,10 +80,12 @@ class Worker:
         self._prefetch = PrefetchQueue()
         self._outbox = Outbox()
         self._detached = DetachedProcesses()
+        self._lease_end = LeaseEnd(scoreboard, self._loop, lambda: self._execution)
         self._stage = Stage.WORKING
 
     def run(self) -> int:
         """Works until it must exit. Returns the exit code: 0 if all its results are recorded."""
+        self._scoreboard.record_pid(self._number, os.getpid())
         os.setsid()  # so that signals from a terminal do not reach a command during its start
         procfs.become_subreaper()
         descriptors.close_on_exec()
@@ -215,6 +218,10 @@ class Worker:
                 self._send(Returned(key=key))
 
     def _begin_run(self, run: Run) -> None:
+        if self._lease_end.forbids(run):
+            self._prefetch.add(run, times.monotonic_s())
+            self._give_back(self._prefetch.keys())
+            return
         self._scoreboard.record_run(self._number, run.id, run.key.attempt)
         now_s = times.monotonic_s()
         environment = spawn.environment_of(run, self._base)

@@ -1,7 +1,7 @@
 """The verbs of queuectl over PostgreSQL."""
 
 import errno
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from queued.core import ids
 from queued.core.errors import ConflictError, NotFoundError, UsageError
@@ -35,8 +35,15 @@ class PostgresStore:
 
     backup_path: str | None = None  # the server's administrator makes backups
 
-    def __init__(self, url: str) -> None:
-        self._database = Database(url, application="queuectl", serving=False)
+    def __init__(
+        self,
+        url: str,
+        limit_s: float | None = None,
+        on_wait: Callable[[float], None] | None = None,
+    ) -> None:
+        self._database = Database(
+            url, application="queuectl", serving=False, limit_s=limit_s, on_wait=on_wait
+        )
         self._new_jobs = NewJobs(self._database)
 
     # Enqueueing
@@ -51,11 +58,13 @@ class PostgresStore:
     ) -> Sequence[str]:
         """See `Store.enqueue`."""
         given = list(jobs)
-        return self._database.repeated(
+        added = self._database.repeated(
             lambda: self._new_jobs.insert(
                 given, max_retries=max_retries, now_ms=now_ms, skip_existing=skip_existing
             )
         )
+        self._database.notify("notify_hungry")
+        return added
 
     # Reading
 
@@ -172,7 +181,10 @@ class PostgresStore:
                 return State.PROCESSING
             return None
 
-        return self._database.repeated(cancel)
+        state = self._database.repeated(cancel)
+        if state is State.PROCESSING:
+            self._database.notify("notify_all")
+        return state
 
     def retry(self, jobs: Iterable[int], *, now_ms: int) -> Sequence[str]:
         """See `Store.retry`."""
@@ -187,13 +199,17 @@ class PostgresStore:
                     raise ConflictError(msg)
             return [names[job] for job in wanted]
 
-        return self._database.repeated(retry)
+        retried = self._database.repeated(retry)
+        self._database.notify("notify_hungry")
+        return retried
 
     def retry_all(self, *, now_ms: int) -> Sequence[str]:
         """See `Store.retry_all`."""
-        return self._database.repeated(
+        retried = self._database.repeated(
             lambda: [row[0] for row in self._database.rows("retry_all", now=now_ms)]
         )
+        self._database.notify("notify_hungry")
+        return retried
 
     # Removing
 
@@ -230,11 +246,14 @@ class PostgresStore:
         """See `Store.config_set`."""
         with self._database.transaction():
             self._database.run("config_set", key=key, value=value, now=now_ms)
+        self._database.notify("notify_all")
 
     def config_unset(self, key: str) -> bool:
         """See `Store.config_unset`."""
         with self._database.transaction():
-            return self._database.row("config_unset", key=key) is not None
+            found = self._database.row("config_unset", key=key) is not None
+        self._database.notify("notify_all")
+        return found
 
     # Services
 
@@ -252,6 +271,7 @@ class PostgresStore:
         """See `Store.stop`."""
         with self._database.transaction():
             self._database.run("stop", id=instance, now=now_ms)
+        self._database.notify("notify_all")
 
     def version(self) -> int:
         """See `Database.version`."""

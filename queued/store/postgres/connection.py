@@ -11,13 +11,13 @@ from typing import Any, TypeVar
 import psycopg
 from psycopg.types.numeric import Int8BinaryDumper
 
-from queued.core.errors import StorageError
-from queued.core.times import monotonic_s
+from queued.core.errors import CommitUnknownError, StorageError
+from queued.core.times import boot_ms, monotonic_s
 from queued.store.postgres import schema, sql_loader
 from queued.store.postgres.address import Address, parse
 from queued.store.postgres.error_names import ConflictingLocksError, named_errors
 
-Value = int | str | bytes | list[int] | None
+Value = int | float | str | bytes | list[int] | None
 Row = tuple[Any, ...]  # of the types that its statement selects
 T = TypeVar("T")
 
@@ -61,29 +61,36 @@ class Database:
     """An open database: the connection, its named statements, and transactions.
 
     For a service (`serving`) statements are prepared, and each wait for an answer is bounded. The
-    statements of others are not prepared, so that a pooler can run each transaction anywhere.
+    statements of others are not prepared, so that a pooler can run each transaction anywhere, and
+    their waits are bounded by `limit_s` (None: no limit).
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - how a program uses it, by name
         self,
         url: str,
         *,
         application: str,
         serving: bool,
+        limit_s: float | None = None,
         on_wait: Callable[[float], None] | None = None,
         checked: bool = True,
     ) -> None:
         self.address: Address = parse(url)
         self._application = application
         self._serving = serving
+        self._limit_s = _SERVING_S if serving else limit_s
         self._on_wait = on_wait
         self._inside = False  # of a transaction
+        self._server_ahead_ms = 0  # of the clock since boot of this host
+        self._on_notification: Callable[[], None] | None = None
+        self._on_connected: Callable[[int], None] | None = None
         self._sql = sql_loader.load(self.address.schema)
         with self.named_errors():
             self._connection = self._connect()
             try:
                 if checked:
                     schema.must_fit(self.schema(), self.address.shown)
+                self.read_clock()
             except BaseException:
                 self.close()
                 raise
@@ -105,11 +112,74 @@ class Database:
             keepalives_count=3,
             tcp_user_timeout=10_000,
         )
-        connection.limit_s = _SERVING_S if self._serving else None
+        connection.limit_s = self._limit_s
         connection.on_wait = self._on_wait
         # Always of one type: a statement is prepared once for each combination of types.
         connection.adapters.register_dumper(int, Int8BinaryDumper)
+        if self._on_notification is not None:
+            self._start_listening(connection)
         return connection
+
+    # Notifications
+
+    def listen(
+        self, on_notification: Callable[[], None], on_connected: Callable[[int], None]
+    ) -> None:
+        """Calls `on_notification` for each notification that arrives with any answer.
+
+        Calls `on_connected` with the descriptor of this connection, and of each later one.
+        """
+        self._on_notification, self._on_connected = on_notification, on_connected
+        with self.named_errors():
+            self._start_listening(self._connection)
+
+    def _start_listening(self, connection: _Connection) -> None:
+        connection.add_notify_handler(lambda _: self.look_again())
+        channel = sql_loader.in_schema("queued.changes", self.address.schema).replace('"', '""')
+        connection.execute(f'LISTEN "{channel}"'.encode(), prepare=False)
+        if self._on_connected is not None:
+            self._on_connected(connection.fileno())
+
+    def notify(self, name: str) -> None:
+        """Runs a statement that notifies services of a commit.
+
+        An error is not raised, because the commit was made: services find it at the next renewal of
+        their leases.
+        """
+        try:
+            self._connection.execute(self._sql[name].encode(), prepare=False)
+        except psycopg.Error:
+            self._connection.close()
+
+    def look_again(self) -> None:
+        """Acts as if a notification had arrived."""
+        if self._on_notification is not None:
+            self._on_notification()
+
+    def receive(self) -> None:
+        """Reads what the server has sent without being asked; notices a lost connection."""
+        if self._connection.closed:
+            return
+        try:
+            self._connection.pgconn.consume_input()
+            while self._connection.pgconn.notifies() is not None:
+                self.look_again()
+        except psycopg.Error:
+            self._connection.close()  # the next transaction connects again, and says why it cannot
+
+    # The clock
+
+    def read_clock(self) -> None:
+        """Reads the clock of the server; the error is at most half the time of the answer."""
+        before_ms = boot_ms()
+        server_ms = int(self.value("now"))
+        self._server_ahead_ms = server_ms - (before_ms + boot_ms()) // 2
+
+    def now_ms(self) -> int:
+        """Returns the wall clock of the server, as it was read last."""
+        return boot_ms() + self._server_ahead_ms
+
+    # Statements
 
     def _execute(self, name: str, values: dict[str, Value]) -> psycopg.Cursor[Row]:
         return self._connection.execute(self._sql[name], values, binary=True)
@@ -143,7 +213,7 @@ class Database:
     def transaction(self) -> Iterator[None]:
         """Runs BEGIN and COMMIT; rolls back on any error. A commit survives a crash of the server.
 
-        Raises StorageError if it is not known whether the commit was made.
+        Raises CommitUnknownError if the connection was lost during the commit.
         """
         with self._begun("begin"):
             yield
@@ -190,7 +260,7 @@ class Database:
         except psycopg.Error as error:
             if self._connection.closed:
                 msg = f"{self.address.shown}: the connection was lost during a commit"
-                raise StorageError(msg) from error
+                raise CommitUnknownError(msg) from error
             raise
         if done != "COMMIT":
             msg = f"{self.address.shown}: the transaction was undone by the server"

@@ -1,16 +1,18 @@
 """The verbs of the dispatcher over PostgreSQL: claims, results, output, many in one transaction."""
 
-import errno
 import json
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 
+from queued.core import times
 from queued.core.job_options import NO_OPTIONS
 from queued.core.job_spec import stored_options
 from queued.core.model import Chunk, Claim, Instance, Key, Label, NewJob, State
+from queued.core.settings import SETTINGS
 from queued.store.postgres import pruning
 from queued.store.postgres.connection import Database, Row
 from queued.store.postgres.new_jobs import NewJobs
+from queued.store.postgres.watcher import PostgresWatcher
 from queued.store.protocols import PruneStep, Settlement, Watcher
 from queued.store.pruning import Bounds
 
@@ -28,11 +30,15 @@ _FOLDS = 60  # of which one begins at the first difference
 class PostgresLedger:
     """A `Ledger` in one schema of a PostgreSQL database, which exists; see `upgrade`."""
 
-    def __init__(self, url: str, on_wait: Callable[[float], None] | None = None) -> None:
+    def __init__(
+        self, url: str, on_wait: Callable[[float], None] | None = None, instance_files: str = ""
+    ) -> None:
+        self._instance_files = instance_files
         self._database = Database(url, application="queued", serving=True, on_wait=on_wait)
         self._new_jobs = NewJobs(self._database)
         self._place = _FIRST_PLACE  # of the last job that was claimed, in the order of claiming
         self._from_first_ms = 0  # the time of the last claim that began at the most urgent job
+        self._hungry = False
         self._folds, self._folded_ms, self._first_delta = 0, 0, 0
 
     def transaction(self, *, durable: bool = True) -> AbstractContextManager[None]:  # noqa: ARG002
@@ -42,6 +48,14 @@ class PostgresLedger:
         machine. A claim that the server forgot would run a second time beside the first.
         """
         return self._database.transaction()
+
+    def now_ms(self) -> int:
+        """See `Ledger.now_ms`. It is the clock of the server, read at each renewal."""
+        return self._database.now_ms()
+
+    def host_ms(self, at_ms: int) -> int:
+        """See `Ledger.host_ms`."""
+        return at_ms - self.now_ms() + times.now_ms()
 
     # The instance and its workers
 
@@ -55,7 +69,10 @@ class PostgresLedger:
             version=instance.version,
             now=now_ms,
             overrides=instance.overrides,
+            host_id=instance.host_id,
+            lease_s=instance.lease_s,
         )
+        self._database.run("forget_fenced")
         self._database.run("workers_gone", instance=instance.id)
 
     def unregister(self, instance: str) -> bool:
@@ -66,12 +83,24 @@ class PostgresLedger:
         """See `Ledger.instances`."""
         registered = [Instance(*row) for row in self._database.rows("instances")]
         unknown = self._database.rows("unregistered_instances")
-        return [*registered, *(Instance(str(row[0]), "", 0, "", 0, None) for row in unknown)]
+        return [*registered, *(_unknown(*row) for row in unknown)]
 
     def instance(self, instance: str) -> Instance | None:
         """See `Ledger.instance`."""
         row = self._database.row("instance", id=instance)
         return None if row is None else Instance(*row)
+
+    def renew(self, instance: str) -> bool:
+        """See `Ledger.renew`. The clock of the server is read again, too."""
+        self._database.read_clock()
+        return self._database.row("renew", id=instance) is not None
+
+    def take_over(self, instance: Instance) -> bool:
+        """See `Ledger.take_over`."""
+        taken = self._database.row("take_over", id=instance.id, beat=instance.beat) is not None
+        if taken:
+            self._database.run("workers_gone", instance=instance.id)
+        return taken
 
     def worker_started(self, instance: str, worker: int, pid: int, *, now_ms: int) -> None:
         """See `Ledger.worker_started`."""
@@ -125,7 +154,19 @@ class PostgresLedger:
         if many:
             full = len(rows) == len(workers)
             self._place = (rows[-1][13], rows[-1][9], rows[-1][0]) if full else _FIRST_PLACE
+        self._set_hungry(instance, len(rows) < len(workers))
         return [_claim(row[:13]) for row in rows]
+
+    def _set_hungry(self, instance: str, hungry: bool) -> None:  # noqa: FBT001 - a value
+        """Asks for notifications of new jobs while there are too few.
+
+        A job may have been enqueued before the request was committed, so another turn must look.
+        """
+        if hungry is not self._hungry:
+            self._hungry = hungry
+            self._database.run("set_hungry", id=instance, hungry=hungry)
+            if hungry:
+                self._database.look_again()
 
     def interruptions(self, job: int) -> int:
         """See `Ledger.interruptions`."""
@@ -210,8 +251,8 @@ class PostgresLedger:
         return self._database.version()
 
     def watcher(self) -> Watcher:
-        """Raises OSError: the server tells this program nothing without being asked."""
-        raise OSError(errno.EOPNOTSUPP, "a server reports no changes")
+        """See `Ledger.watcher`."""
+        return PostgresWatcher(self._database, self._instance_files)
 
     def close(self) -> None:
         """See `Ledger.close`."""
@@ -262,3 +303,8 @@ def _claim(row: Row) -> Claim:
         created_ms=created,
         fault=fault,
     )
+
+
+def _unknown(name: str) -> Instance:
+    """Returns an instance whose row was removed; its lease may be as long as any."""
+    return Instance(name, "", 0, "", 0, None, lease_s=SETTINGS["lease"].maximum)

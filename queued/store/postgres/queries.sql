@@ -57,12 +57,17 @@ UPDATE queued.jobs j SET ready = true FROM due WHERE j.seq = due.seq;
 
 -- claim --
 -- Claims the first ready jobs from a place in the order of claiming on; tokens are in the same order.
--- Guard: ready. Reads one entry of jobs_ready for each job; those that another dispatcher claims at
+-- Guard: ready, and the jobs of the instance were not taken over. Its row is locked, so that this
+-- does not pass a take-over: either that comes later and finds these claims, or there are none.
+-- Reads one entry of jobs_ready for each job; those that another dispatcher claims at
 -- this moment are skipped. A conflict means that another program has set `runs` back; the row of
 -- the attempt is then used again.
-WITH first AS MATERIALIZED (
+WITH own AS MATERIALIZED (
+    SELECT fenced_at FROM queued.instances WHERE id = :instance FOR SHARE
+), first AS MATERIALIZED (
     SELECT seq, rank, next_run_at FROM queued.jobs
     WHERE ready AND (rank, next_run_at, seq) > (:rank, :due, :after)
+      AND NOT EXISTS (SELECT FROM own WHERE fenced_at IS NOT NULL)
     ORDER BY rank, next_run_at, seq LIMIT :count FOR UPDATE SKIP LOCKED
 ), placed AS MATERIALIZED (
     SELECT seq, row_number() OVER (ORDER BY rank, next_run_at, seq) - 1 AS place FROM first
@@ -384,17 +389,60 @@ ON CONFLICT (key) DO UPDATE SET value = excluded.value, updated_at = excluded.up
 DELETE FROM queued.settings WHERE key = :key RETURNING key;
 
 -- register --
-INSERT INTO queued.instances (id, host, pid, version, started_at, overrides)
-VALUES (:id, :host, :pid, :version, :now, :overrides)
+INSERT INTO queued.instances
+    (id, host, pid, version, started_at, overrides, host_id, lease_s, renewed_at)
+VALUES (:id, :host, :pid, :version, :now, :overrides, :host_id, :lease_s, :now)
 ON CONFLICT (id) DO NOTHING;
 
+-- renew --
+-- Renews the lease. Guard: not taken over.
+UPDATE queued.instances SET beat = beat + 1, renewed_at = {clock}
+WHERE id = :id AND fenced_at IS NULL
+RETURNING beat;
+
+-- take_over --
+-- Guard: the lease was not renewed since `beat`, and no other instance has taken over the jobs.
+UPDATE queued.instances SET fenced_at = {clock}
+WHERE id = :id AND beat = :beat AND fenced_at IS NULL
+RETURNING id;
+
+-- forget_fenced --
+-- A week after its jobs were taken over, no process of an instance asks for its row any more.
+DELETE FROM queued.instances WHERE fenced_at < {clock} - 604800000;
+
+-- set_hungry --
+UPDATE queued.instances SET hungry = :hungry WHERE id = :id;
+
+-- notify_hungry --
+-- After a commit that made jobs ready, in a transaction of its own: inside the first one it would make
+-- all enqueues wait for each other. Nothing is notified while all services have enough work.
+BEGIN;
+SET LOCAL synchronous_commit = off;
+SELECT pg_notify('queued.changes', '') FROM queued.instances WHERE hungry AND fenced_at IS NULL LIMIT 1;
+COMMIT;
+
+-- notify_all --
+-- The same after other changes that services must read.
+BEGIN;
+SET LOCAL synchronous_commit = off;
+SELECT pg_notify('queued.changes', '');
+COMMIT;
+
+-- clock --
+(extract(epoch FROM clock_timestamp()) * 1000)::bigint
+
+-- now --
+SELECT {clock};
+
 -- instances --
-SELECT id, host, pid, version, started_at, stop_requested_at, overrides
-FROM queued.instances ORDER BY started_at, id;
+SELECT {instance_columns} FROM queued.instances WHERE fenced_at IS NULL ORDER BY started_at, id;
+
+-- instance_columns --
+id, host, pid, version, started_at, stop_requested_at, overrides, host_id, lease_s, beat,
+    extract(epoch FROM clock_timestamp())::double precision - renewed_at / 1000.0
 
 -- instance --
-SELECT id, host, pid, version, started_at, stop_requested_at, overrides
-FROM queued.instances WHERE id = :id;
+SELECT {instance_columns} FROM queued.instances WHERE id = :id AND fenced_at IS NULL;
 
 -- unregistered_instances --
 -- Instances that have claims in force and no row. By jobs_by_state.

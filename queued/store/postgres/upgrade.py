@@ -11,6 +11,29 @@ from queued.store.postgres.connection import Database
 _OLDEST_SERVER = 140_000
 
 
+def make_if_missing(url: str) -> None:
+    """Makes the schema if there is none. Raises DatabaseUnusableError if it is of another version.
+
+    An older schema is left as it is, because hosts of the older version may use it.
+    """
+    if not found_schema(url):
+        migrate(url)
+
+
+def found_schema(url: str) -> int:
+    """Returns the number of the schema, 0 if there is none.
+
+    Raises DatabaseUnusableError if this program does not work with it.
+    """
+    database = Database(url, application="queued", serving=False, checked=False)
+    try:
+        if version := database.schema():
+            schema.must_fit(version, database.address.shown)
+    finally:
+        database.close()
+    return version
+
+
 def migrate(url: str) -> None:
     """Applies the missing migrations; several at the same time wait for each other.
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
+from queued.core import times
 from queued.core.job_options import NO_OPTIONS
 from queued.core.job_spec import stored_options
 from queued.core.model import Chunk, Claim, Instance, Key, Label, NewJob, State
@@ -26,6 +27,14 @@ class SqliteLedger:
     def transaction(self, *, durable: bool = True) -> AbstractContextManager[None]:
         """See `Ledger.transaction`."""
         return self._database.transaction(durable=durable)
+
+    def now_ms(self) -> int:
+        """See `Ledger.now_ms`."""
+        return times.now_ms()
+
+    def host_ms(self, at_ms: int) -> int:
+        """See `Ledger.host_ms`. The clock of the queue is that of this host."""
+        return at_ms
 
     # The instance and its workers
 
@@ -56,6 +65,14 @@ class SqliteLedger:
         """See `Ledger.instance`."""
         row = self._database.row("instance", id=instance)
         return None if row is None else Instance(*row)
+
+    def renew(self, instance: str) -> bool:
+        """See `Ledger.renew`. There are no leases: the instance lives while it has its row."""
+        return self.instance(instance) is not None
+
+    def take_over(self, instance: Instance) -> bool:
+        """See `Ledger.take_over`. No instance is of another host, so that this is never asked."""
+        raise NotImplementedError(instance.id)
 
     def worker_started(self, instance: str, worker: int, pid: int, *, now_ms: int) -> None:
         """See `Ledger.worker_started`."""

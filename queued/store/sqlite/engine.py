@@ -15,13 +15,18 @@ from queued.store.sqlite.client_store import SqliteStore
 from queued.store.sqlite.connection import Access
 
 if TYPE_CHECKING:
-    from queued.store.engine import OnWait
+    from queued.core.model import Instance
+    from queued.store.engine import OnWait, Prepared
     from queued.store.sqlite.dispatcher_store import SqliteLedger
     from queued.store.sqlite.maintenance.commands import SqliteMaintenance
 
 
 class SqliteEngine:
     """An `Engine`. `path` is absolute and leads through no symbolic link."""
+
+    spans_hosts = False  # locks of files do not reach other hosts
+    private_variables: tuple[str, ...] = ()
+    wait_advice = "end the program that holds it; `lsof FILE` lists it"
 
     def __init__(self, path: str) -> None:
         self.name = self.instance_files = self._path = path
@@ -35,6 +40,16 @@ class SqliteEngine:
         except OSError:
             return True  # opening it reports what is wrong
         return True
+
+    def prepare(self, limit_s: float) -> "Prepared":
+        """See `Engine.prepare`."""
+        from queued.store.engine import Prepared
+
+        store = self.open_store(limit_s)
+        try:
+            return Prepared(store.config(), store.backup_path)
+        finally:
+            store.close()
 
     def open_store(
         self, limit_s: float | None, on_wait: "OnWait | None" = None, *, writes: bool = True
@@ -67,13 +82,13 @@ class SqliteEngine:
 
         return SqliteMaintenance(self._path, BusyHandler(limit_s, on_wait))
 
-    def is_alive(self, instance: str) -> bool:
+    def is_alive(self, instance: "Instance") -> bool:
         """See `Engine.is_alive`."""
-        return instance_lock.is_alive(self._path, instance)
+        return instance_lock.is_alive(self._path, instance.id)
 
-    def wait_until_dead(self, instance: str, timeout_s: float | None) -> None:
+    def wait_until_dead(self, instance: "Instance", timeout_s: float | None) -> None:
         """See `Engine.wait_until_dead`."""
-        instance_lock.wait_until_dead(self._path, instance, timeout_s)
+        instance_lock.wait_until_dead(self._path, instance.id, timeout_s)
 
     def check_trust(self) -> None:
         """See `Engine.check_trust`."""

@@ -115,7 +115,14 @@ CREATE TABLE queued.instances (
     stop_requested_at bigint,
     -- The settings that it got by a flag or a variable, which override the stored ones: a JSON
     -- object of the setting and the name of the flag or variable.
-    overrides         text    NOT NULL DEFAULT '{}' CHECK (json_typeof(overrides::json) = 'object')
+    overrides         text    NOT NULL DEFAULT '{}' CHECK (json_typeof(overrides::json) = 'object'),
+    host_id           text    NOT NULL,          -- what shares its lock files: a boot of a host
+    lease_s           double precision NOT NULL, -- the length of its lease
+    beat              bigint  NOT NULL DEFAULT 0, -- counts the renewals of the lease
+    renewed_at        bigint  NOT NULL,          -- for people; no program decides by it
+    hungry            boolean NOT NULL DEFAULT false, -- has idle workers, so that it wants to be notified
+    -- Another instance has taken over its jobs. It never lives again; the row tells it so.
+    fenced_at         bigint
 ) WITH (fillfactor = 10);
 
 CREATE TABLE queued.workers (

@@ -1,0 +1,56 @@
+"""The lease of an instance: how long other hosts take for granted that its runs may be alive.
+
+A host renews its lease by a write to the database. If it cannot, it ends its runs before the lease
+is over, and another host takes over the jobs after that. Each side measures with its own clock, so
+that no two clocks are compared:
+
+- The holder counts from the moment before it sent the renewal.
+- Another host counts from when it first saw the result of that renewal, which is later.
+
+All times are seconds of the clock since boot, which counts suspended time.
+"""
+
+from typing import NamedTuple
+
+
+class Lease(NamedTuple):
+    """The times of a lease of `length_s` seconds, in the order in which they pass.
+
+    - Every `renewal_s` the dispatcher renews it.
+    - After `claiming_s` without a renewal the dispatcher claims nothing, and takes back what waits.
+    - After `term_s` each worker terminates its run.
+    - After `kill_s` each worker kills it.
+    - After `end_s` the warden kills all that is left. Nothing of the instance is alive now.
+    - After `length_s` the lease is over, and with it the margin for a slow clock.
+    - After `takeover_s` of no renewal that it has seen, another host takes over the jobs.
+    """
+
+    length_s: float
+
+    @property
+    def renewal_s(self) -> float:  # noqa: D102 - see the class
+        return self.length_s / 12
+
+    @property
+    def claiming_s(self) -> float:  # noqa: D102 - see the class
+        return self.length_s / 4
+
+    @property
+    def _margin_s(self) -> float:
+        return max(2.0, self.length_s / 12)
+
+    @property
+    def end_s(self) -> float:  # noqa: D102 - see the class
+        return self.length_s - self._margin_s
+
+    @property
+    def kill_s(self) -> float:  # noqa: D102 - see the class
+        return self.end_s - min(5.0, self.length_s / 12)
+
+    def term_s(self, kill_grace_s: float) -> float:
+        """Returns the time at which a run with this grace between TERM and KILL is terminated."""
+        return self.kill_s - min(kill_grace_s, self.length_s / 6)
+
+    @property
+    def takeover_s(self) -> float:  # noqa: D102 - see the class
+        return self.length_s + self._margin_s

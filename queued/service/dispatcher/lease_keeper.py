@@ -1,0 +1,97 @@
+"""Renews the lease of this instance, and finds the instances of other hosts whose lease is over."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from queued.core import times
+from queued.core.errors import EvictedError
+from queued.core.lease import Lease
+from queued.core.model import Instance
+from queued.service.dispatcher.deadlines import Deadlines
+from queued.service.ipc.scoreboard import Scoreboard
+from queued.store.protocols import Ledger
+
+
+class LeaseKeeper:
+    """The lease of this instance. Without a lease it is never due, and claims are always allowed.
+
+    The workers and the warden read on the scoreboard when it was renewed last.
+    """
+
+    def __init__(
+        self, ledger: Ledger, instance: Instance, scoreboard: Scoreboard, deadlines: Deadlines
+    ) -> None:
+        self._ledger = ledger
+        self._instance = instance
+        self._scoreboard = scoreboard
+        self._deadlines = deadlines
+        self._lease = Lease(instance.lease_s) if instance.lease_s else None
+        self._sent_s: float | None = None  # when the renewal began that is not committed yet
+
+    def begin(self) -> None:
+        """A transaction that renews the lease is about to begin; the lease counts from now on."""
+        self._sent_s = times.boot_s()
+
+    def renew(self) -> None:
+        """Renews the lease in the transaction, after `begin`.
+
+        Raises EvictedError if another host has taken over the jobs of this instance.
+        """
+        if (
+            self._lease is not None
+            and self._sent_s is not None
+            and not self._ledger.renew(self._instance.id)
+        ):
+            msg = "another host has taken over the jobs of this service; the service ends"
+            raise EvictedError(msg)
+
+    def on_committed(self, now_s: float) -> None:
+        """The transaction was committed."""
+        if self._lease is not None and self._sent_s is not None:
+            self._scoreboard.record_lease(self._lease, self._sent_s)
+            self._deadlines.set("renewal", now_s + self._lease.renewal_s)
+            self._sent_s = None
+
+    @property
+    def may_claim(self) -> bool:
+        """Whether the lease lasts long enough to claim jobs, if the transaction is committed."""
+        if self._lease is None or self._sent_s is not None:
+            return True
+        return times.boot_s() < self._scoreboard.renewed_s + self._lease.claiming_s
+
+
+class LeaseObserver:
+    """Measures how long the instances of other hosts have not renewed their leases.
+
+    It compares no clock of another host: a lease is over if the same renewal was seen for longer
+    than the lease and its margin, on the clock of this host.
+    """
+
+    def __init__(self) -> None:
+        self._seen: dict[str, _Seen] = {}
+
+    def observe(self, others: Sequence[Instance]) -> None:
+        """Notes the renewals of the instances of other hosts, as they were read from the ledger."""
+        now_s, before = times.boot_s(), self._seen
+        self._seen = {}
+        for other in others:
+            seen = before.get(other.id)
+            if seen is None or seen.beat != other.beat:
+                seen = _Seen(other.beat, now_s + Lease(other.lease_s).takeover_s)
+            self._seen[other.id] = seen
+
+    def over(self, others: Sequence[Instance]) -> list[Instance]:
+        """Returns those of the observed instances whose lease is over."""
+        return [other for other in others if times.boot_s() >= self._seen[other.id].over_s]
+
+    def next_s(self) -> float:
+        """Returns when the first lease is over, in monotonic seconds; `NEVER_S` without any."""
+        over_s = min((seen.over_s for seen in self._seen.values()), default=times.NEVER_S)
+        return times.monotonic_s() + max(0.0, over_s - times.boot_s())
+
+
+class _Seen(NamedTuple):
+    """A renewal of a lease, and when that is over unless there is another one."""
+
+    beat: int
+    over_s: float  # of `times.boot_s`

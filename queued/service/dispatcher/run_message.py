@@ -1,0 +1,55 @@
+"""Makes of a claim the message to a worker, with the settings for what the job leaves out."""
+
+from typing import TypeVar
+
+from queued.core.model import Claim, Key
+from queued.core.settings import Settings
+from queued.core.settlement import Backoff
+from queued.service.ipc import channel
+from queued.service.ipc.messages import Run
+
+Number = TypeVar("Number", int, float)
+
+
+def checked_run(claim: Claim, settings: Settings, acks: list[Key]) -> Run:
+    """Returns the message for the claim.
+
+    Raises ValueError, TypeError or OverflowError if it cannot be sent.
+    """
+    if claim.fault is not None:
+        raise ValueError(claim.fault)
+    run = run_of(claim, settings, acks)
+    channel.check_size(run)
+    return run
+
+
+def backoff_of(claim: Claim, settings: Settings) -> Backoff:
+    """Returns the retry delay of the job; what it does not say is that of the settings."""
+    own = claim.options
+    return Backoff(
+        _given(own.backoff_base, settings.backoff_base),
+        _given(own.backoff_max, settings.backoff_max),
+        _given(own.backoff_jitter, settings.backoff_jitter),
+    )
+
+
+def run_of(claim: Claim, settings: Settings, recorded: list[Key]) -> Run:
+    """Returns the message that makes a worker run the claim."""
+    options = claim.options
+    return Run(
+        key=claim.key,
+        recorded=recorded,
+        id=claim.id,
+        queue=claim.queue,
+        command=claim.command,
+        max_retries=claim.max_retries,
+        timeout_s=_given(options.timeout, settings.default_timeout),
+        kill_grace_s=_given(options.kill_grace, settings.kill_grace),
+        output_limit=_given(options.output_limit, settings.output_limit),
+        clean=settings.environment == "clean",
+        options=options,
+    )
+
+
+def _given(own: Number | None, usual: Number) -> Number:
+    return usual if own is None else own

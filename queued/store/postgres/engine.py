@@ -1,0 +1,131 @@
+"""The engine of a queue in one schema of a PostgreSQL database.
+
+psycopg is imported only when the database is opened, because that takes a quarter of a second, and
+because a service imports it only in the process that uses it.
+"""
+
+import hashlib
+import os
+import time
+from typing import TYPE_CHECKING
+
+from queued.core.errors import ConfigError, UsageError, WaitTimeoutError
+from queued.core.times import NEVER_S, monotonic_s
+from queued.store import instance_lock, permissions
+from queued.store.engine import Prepared
+from queued.store.postgres.address import parse
+from queued.store.system_errors import named_os_errors
+
+if TYPE_CHECKING:
+    from queued.core.model import Instance
+    from queued.store.engine import Maintenance, OnWait
+    from queued.store.postgres.client_store import PostgresStore
+    from queued.store.postgres.dispatcher_store import PostgresLedger
+
+
+class PostgresEngine:
+    """An `Engine`. The files of instances on this host are below `directory`."""
+
+    spans_hosts = True
+    private_variables: tuple[str, ...] = ("PG",)
+    wait_advice = "look at the network, the log of the server, and its view pg_stat_activity"
+
+    def __init__(self, url: str, directory: str) -> None:
+        self._url = url
+        address = parse(url)
+        self.name = address.shown
+        # One name for each queue, whatever options its URL has.
+        digest = hashlib.sha256(f"{address.shown} {address.schema}".encode()).hexdigest()
+        self.instance_files = os.path.join(directory, f"postgres-{digest[:16]}")
+
+    def exists(self) -> bool:
+        """See `Engine.exists`. Only opening it tells."""
+        return True
+
+    def prepare(self, limit_s: float) -> Prepared:
+        """See `Engine.prepare`. An older schema is not upgraded: other hosts may use it."""
+        _must_have_driver()
+        from queued.store.postgres import upgrade
+
+        with named_os_errors(self.instance_files):
+            permissions.make_directory(os.path.dirname(self.instance_files))
+        upgrade.make_if_missing(self._url)
+        store = self.open_store(limit_s)
+        try:
+            return Prepared(store.config(), None)
+        finally:
+            store.close()
+
+    def open_store(
+        self,
+        limit_s: float | None,
+        on_wait: "OnWait | None" = None,
+        *,
+        writes: bool = True,  # noqa: ARG002 - the server refuses what the user may not do
+    ) -> "PostgresStore":
+        """See `Engine.open_store`."""
+        _must_have_driver()
+        from queued.store.postgres.client_store import PostgresStore
+
+        return PostgresStore(self._url, limit_s, on_wait)
+
+    def open_ledger(self, on_wait: "OnWait") -> "PostgresLedger":
+        """See `Engine.open_ledger`."""
+        from queued.store.postgres.dispatcher_store import PostgresLedger
+
+        return PostgresLedger(self._url, on_wait, self.instance_files)
+
+    def import_ledger(self) -> None:
+        """See `Engine.import_ledger`. Does nothing: the driver would cost each worker 25 MB."""
+
+    def maintenance(
+        self,
+        limit_s: float | None,  # noqa: ARG002
+        on_wait: "OnWait | None" = None,  # noqa: ARG002
+    ) -> "Maintenance":
+        """See `Engine.maintenance`."""
+        msg = f"{self.name} is maintained with the tools of PostgreSQL: pg_dump, pg_restore, VACUUM"
+        raise UsageError(msg)
+
+    def is_alive(self, instance: "Instance") -> bool:
+        """See `Engine.is_alive`. An instance of another host lives if its lease was renewed."""
+        if instance.host_id == instance_lock.scope(self.instance_files):
+            return instance_lock.is_alive(self.instance_files, instance.id)
+        return instance.silent_s < instance.lease_s
+
+    def wait_until_dead(self, instance: "Instance", timeout_s: float | None) -> None:
+        """See `Engine.wait_until_dead`. It ends with its row, which it deletes as the last."""
+        end_s = NEVER_S if timeout_s is None else monotonic_s() + timeout_s
+        sleep_s = 0.05
+        store = self.open_store(timeout_s)
+        try:
+            while any(other.id == instance.id for other in store.instances()):
+                left_s = end_s - monotonic_s()
+                if left_s <= 0:
+                    raise WaitTimeoutError
+                time.sleep(min(sleep_s, left_s))
+                sleep_s = min(2 * sleep_s, 0.5)
+        finally:
+            store.close()
+
+    def check_trust(self) -> None:
+        """See `Engine.check_trust`. Opening the database checks what the server tells."""
+
+    def describe(self) -> str:
+        """See `Engine.describe`."""
+        _must_have_driver()
+        from queued.store.postgres import upgrade
+
+        version = upgrade.found_schema(self._url)
+        if version == 0:
+            return "has no queue yet; it is made at the start"
+        return f"good, schema {version}"
+
+
+def _must_have_driver() -> None:
+    """Raises ConfigError if psycopg is not installed."""
+    try:
+        import psycopg  # noqa: F401
+    except ImportError as error:
+        msg = f"PostgreSQL needs psycopg ({error}); install it with: pip install 'queued[postgres]'"
+        raise ConfigError(msg) from error

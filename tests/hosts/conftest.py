@@ -1,0 +1,110 @@
+"""Fixtures of the tests with several hosts and a real PostgreSQL server.
+
+A host is a service with a state directory of its own, so that it sees the locks of no other one,
+and with a link to the server that a test cuts. All hosts share the clock of this machine, so that
+the times that their commands write can be compared.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from queued.core import times
+from queued.store.postgres import upgrade
+from tests import postgres_server
+from tests.hosts.link import Link
+from tests.service import Queue, Service, cleaned_up, eventually
+
+LEASE_S = 15  # the shortest
+
+
+class Host:
+    """One host of a queue."""
+
+    def __init__(self, hosts: "Hosts", name: str) -> None:
+        self.directory = hosts.directory / name
+        self.directory.mkdir()
+        self.link = Link(self.directory / "link", hosts.socket)
+        self.queue = Queue(
+            self.directory, hosts.url.replace(str(hosts.socket), str(self.link.directory))
+        )
+
+    def serve(self, *flags: str, workers: int = 2) -> Service:
+        """Starts a service and waits until it is ready."""
+        env = {"STATE_DIRECTORY": str(self.directory)}
+        return self.queue.spawn(*flags, workers=workers, env=env).ready()
+
+
+class Hosts:
+    """A queue on a PostgreSQL server, and the hosts that serve it."""
+
+    def __init__(self, directory: Path, url: str) -> None:
+        self.directory = directory
+        self.url = url
+        self.socket = Path(parse_qs(urlsplit(url).query)["host"][0])
+        self.queue = Queue(directory, url)
+        self.queue.store.config_set("lease", str(LEASE_S), now_ms=times.now_ms())
+        self.all: list[Host] = []
+
+    def add(self) -> Host:
+        """Adds a host."""
+        host = Host(self, f"host{len(self.all)}")
+        self.all.append(host)
+        return host
+
+    def trace(self, name: str) -> Path:
+        """Returns the file to which a job of `traced` writes."""
+        return self.directory / f"trace.{name}"
+
+    def traced(self, name: str, script: str, **fields: object) -> str:
+        """Enqueues a job that proves when it ran, and that it never ran twice at the same time.
+
+        It locks a file, and writes the time to its trace twenty times a second while `script` runs.
+        """
+        trace, lock = self.trace(name), self.directory / f"lock.{name}"
+        command = (
+            f"exec 9>>{lock}; flock -n 9 || echo overlap >> {trace}; "
+            f"(while :; do echo $QUEUED_ATTEMPT $(cut -d' ' -f1 /proc/uptime); sleep 0.05; done)"
+            f" >> {trace} & {script}"
+        )
+        return self.queue.add(command, id=name, **fields)
+
+    def runs(self, name: str) -> dict[int, tuple[float, float]]:
+        """Returns the first and the last time of each run of a job, in seconds since boot."""
+        lines = [line.split() for line in self.trace(name).read_text().splitlines()]
+        assert ["overlap"] not in lines
+        seen: dict[int, list[float]] = {}
+        for attempt, at_s in (line for line in lines if len(line) == 2):
+            seen.setdefault(int(attempt), []).append(float(at_s))
+        return {attempt: (min(ats), max(ats)) for attempt, ats in seen.items()}
+
+    def host_of(self, name: str) -> Host:
+        """Waits until the job runs; returns its host."""
+        eventually(lambda: self.trace(name).exists(), f"{name} runs", within_s=60)
+        instance = self.queue.attempts(name)[-1].instance
+        return next(
+            host
+            for host in self.all
+            if any(service.instance == instance for service in host.queue.services)
+        )
+
+
+@pytest.fixture
+def hosts(tmp_path: Path) -> Iterator[Hosts]:
+    """A queue on the server of this run, in a schema of its own."""
+    os.chmod(tmp_path, 0o700)
+    url = postgres_server.fresh_schema()
+    upgrade.migrate(url)
+    made = Hosts(tmp_path, url)
+    with cleaned_up(made.queue):
+        try:
+            yield made
+        finally:
+            for host in made.all:
+                host.link.heal()
+                with cleaned_up(host.queue):
+                    pass
+                host.link.close()

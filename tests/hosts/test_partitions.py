@@ -1,0 +1,109 @@
+"""No job runs twice at the same time, and none is lost, whatever happens between the hosts."""
+
+import os
+import signal
+import time
+
+import pytest
+
+from queued.core.errors import Exit
+from queued.service.linux import procfs
+from tests.hosts.conftest import LEASE_S, Hosts
+from tests.service import eventually
+
+# The command ignores TERM, so that only KILL ends it in time.
+STUBBORN = "trap '' TERM; [ $QUEUED_ATTEMPT -gt 1 ] || sleep 600"
+
+
+def taken_over(hosts: Hosts, name: str) -> float:
+    """Waits until another host has run the job; returns the time between its two runs in s."""
+    job = hosts.queue.wait(name, within_s=4 * LEASE_S)
+    assert job.label == "completed"
+    runs = hosts.runs(name)
+    assert list(runs) == [1, 2]
+    return runs[2][0] - runs[1][1]
+
+
+@pytest.mark.parametrize("fault", ["cut", "stop", "kill"])
+def test_a_job_is_taken_over_after_its_host_has_ended_it(hosts: Hosts, fault: str) -> None:
+    """The host is cut off, or its processes are stopped or killed, but not the command's."""
+    services = [hosts.add().serve(workers=1) for _ in range(2)]
+    hosts.traced("job", STUBBORN)
+    holder = hosts.host_of("job")
+    service = holder.queue.services[0]
+    warden = service.child(1025)
+    own = [process.pid for process in service.own() if process.pid != warden]
+    if fault == "cut":
+        holder.link.cut()
+    for pid in own if fault != "cut" else ():
+        os.kill(pid, signal.SIGSTOP)
+    for pid in own if fault == "kill" else ():
+        os.kill(pid, signal.SIGKILL)
+    gap_s = taken_over(hosts, "job")
+    assert gap_s > LEASE_S / 6
+    assert hosts.queue.attempts("job")[0].outcome == "lost"
+    if fault == "cut":
+        assert service.process.poll() is None
+        holder.link.heal()
+        assert service.ended(60) == Exit.IO  # it learns that it was taken for dead
+        assert service.logged("service.failed")[0]["error"].startswith(
+            "another host has taken over"
+        )
+    other = next(one for one in services if one is not service)
+    assert other.logged("instance.taken_over", dead=service.instance)
+
+
+def test_a_short_partition_touches_no_job(hosts: Hosts) -> None:
+    services = [hosts.add().serve(workers=1) for _ in range(2)]
+    hosts.traced("job", "sleep 4; echo done")
+    holder = hosts.host_of("job")
+    holder.link.cut()
+    time.sleep(LEASE_S / 3)
+    holder.link.heal()
+    assert hosts.queue.wait("job", within_s=60).label == "completed"
+    assert list(hosts.runs("job")) == [1]
+    assert hosts.queue.output("job") == b"done\n"
+    assert not any(service.logged("instance.taken_over") for service in services)
+
+
+def test_a_host_that_was_cut_off_records_that_it_ended_its_run(hosts: Hosts) -> None:
+    """No other host has taken over, because there is none; the interruption is not counted."""
+    service = hosts.add().serve(workers=1)
+    hosts.traced("job", STUBBORN)
+    holder = hosts.host_of("job")
+    holder.link.cut()
+    command = eventually(
+        lambda: [p for p in procfs.descendants(service.pid) if p.parent == service.child(1)]
+    )
+    eventually(lambda: not procfs.is_alive(command[0]), within_s=2 * LEASE_S)
+    holder.link.heal()
+    job = hosts.queue.wait("job", within_s=4 * LEASE_S)
+    assert (job.label, job.attempts) == ("completed", 0)
+    first = hosts.queue.attempts("job")[0]
+    assert (first.outcome, first.signal) == ("interrupted", "SIGKILL")
+    assert "its lease ended" in str(first.error)
+
+
+@pytest.mark.parametrize("answer_only", [False, True])
+def test_a_lost_commit_loses_no_job_and_doubles_none(hosts: Hosts, *, answer_only: bool) -> None:
+    host = hosts.add()
+    service = host.serve(workers=2)
+    names = [hosts.traced(f"job{number}", "true") for number in range(4)]
+    for number in range(4, 24):
+        lost = host.link.lose_commit(answer_only=answer_only)
+        names.append(hosts.traced(f"job{number}", "true"))
+        assert lost.wait(20)
+    hosts.queue.wait_all(len(names))
+    for name in names:
+        assert list(hosts.runs(name)) == [1]
+        assert [run.outcome for run in hosts.queue.attempts(name)] == ["exit"]
+    assert service.process.poll() is None
+
+
+def test_two_hosts_share_the_jobs(hosts: Hosts) -> None:
+    services = [hosts.add().serve(workers=2) for _ in range(2)]
+    count = hosts.directory / "count"
+    hosts.queue.add_all([f"echo {number} >> {count}; sleep 0.05" for number in range(100)])
+    hosts.queue.wait_all(100)
+    assert sorted(map(int, count.read_text().split())) == [*range(100)]
+    assert all(len(service.logged("job.completed")) > 10 for service in services)
