@@ -226,13 +226,19 @@ def test_an_orphan_that_becomes_ours_is_reaped_while_the_job_runs(served: Queue)
 
 
 def spare(queue: Queue, sleeper: MarkedSleep, prefix: str = "setsid", **fields: Any) -> int:
-    """Runs a job that leaves a daemon on purpose; returns the pid of the daemon."""
+    """Runs a job that leaves a daemon on purpose; returns the pid of the daemon.
+
+    The worker was replaced then, because it has left the daemon to the supervisor.
+    """
+    (service,) = queue.services
+    worker = service.child(1)
     name = queue.add(
         f"{prefix} sleep {sleeper} >/dev/null 2>&1 & sleep 0.05; exit 0",
         leave_children=True,
         **fields,
     )
     assert queue.wait(name).label == "completed"
+    service.replaced(1, worker)
     (pid,) = sleeper.living()
     return pid
 
@@ -364,13 +370,17 @@ def test_children_left_on_purpose_survive_the_death_of_an_idle_worker(
     assert alive(daemon)
 
 
+@pytest.mark.parametrize("prefix", ["", "prlimit --rttime=unlimited env -i PATH=$PATH"])
 def test_processes_that_a_daemon_starts_during_another_job_stay(
-    queue: Queue, sleeper: MarkedSleep
+    queue: Queue, sleeper: MarkedSleep, prefix: str
 ) -> None:
+    """Also if nothing but its descent shows of which job it is."""
     go, went = queue.file("go"), queue.file("went")
     queue.serve(workers=1)
     script = f"until [ -e {go} ]; do sleep 0.02; done; setsid sleep {sleeper} & touch {went}"
-    first = queue.add(f"setsid sh -c '{script}' >/dev/null 2>&1 & exit 0", leave_children=True)
+    first = queue.add(
+        f"{prefix} setsid sh -c '{script}' >/dev/null 2>&1 & exit 0", leave_children=True
+    )
     queue.wait(first)
     other = MarkedSleep()
     second = queue.add(
@@ -379,22 +389,6 @@ def test_processes_that_a_daemon_starts_during_another_job_stay(
     assert queue.wait(second).label == "completed"
     assert other.living() == []
     eventually(lambda: len(sleeper.living()) == 1, "the sleep alone: its parent has ended")
-
-
-def test_processes_that_a_daemon_without_environment_starts_between_jobs_stay(
-    queue: Queue, sleeper: MarkedSleep
-) -> None:
-    go, went = queue.file("go"), queue.file("went")
-    queue.serve(workers=1)
-    script = f"until [ -e {go} ]; do sleep 0.02; done; setsid sleep {sleeper} & touch {went}"
-    command = f"env -i PATH=$PATH setsid sh -c '{script}' >/dev/null 2>&1 & sleep 0.1; exit 0"
-    queue.wait(queue.add(command, leave_children=True))
-    go.touch()
-    eventually(lambda: went.exists() and len(sleeper.living()) == 1)
-    other = MarkedSleep()
-    queue.wait(queue.add(f"sleep {other} & exit 0"))
-    assert other.living() == []
-    assert len(sleeper.living()) == 1
 
 
 def test_the_usage_of_a_daemon_is_not_counted_for_another_job(queue: Queue) -> None:
@@ -410,9 +404,7 @@ def test_the_usage_of_a_daemon_is_not_counted_for_another_job(queue: Queue) -> N
     assert attempt.cpu_ms < 300
 
 
-def test_a_daemon_that_ends_while_its_worker_rests_is_reaped(
-    queue: Queue, sleeper: MarkedSleep
-) -> None:
+def test_a_daemon_that_ends_later_is_reaped(queue: Queue, sleeper: MarkedSleep) -> None:
     queue.serve(workers=1)
     daemon = spare(queue, sleeper)
     os.kill(daemon, signal.SIGKILL)

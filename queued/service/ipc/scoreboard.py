@@ -7,7 +7,6 @@ SIGQUIT to its worker has no effect.
 
 import mmap
 import struct
-from collections.abc import Collection
 
 from queued.core import times
 from queued.core.lease import Lease
@@ -26,9 +25,9 @@ _RUNNING = _LINE
 _ANSWERED = _LINE + 1  # in slot 0 the dispatcher's
 _TIME = struct.Struct("d")
 _PID = _LINE + 9
-_LEFT = _LINE + 17  # the number of marks, then the marks; up to the end of the slot
 _NUMBER = struct.Struct("q")
-_MOST_LEFT = (_SLOT - _LEFT) // _NUMBER.size - 1
+_LEFT = _LINE + 17
+_MARK = struct.Struct("q")
 
 
 class Scoreboard:
@@ -81,14 +80,14 @@ class Scoreboard:
         pid: int = _NUMBER.unpack_from(self._memory, slot * _SLOT + _PID)[0]
         return pid
 
+    def clear(self, slot: int) -> None:
+        """Removes all about the worker in this slot; call it before a worker starts in it."""
+        self._memory[slot * _SLOT : (slot + 1) * _SLOT] = bytes(_SLOT)
+
     def record_run(self, slot: int, job: str, attempt: int) -> None:
         """Records that the worker in this slot begins a run."""
         line = f"{attempt} {job}".encode().ljust(_LINE, b"\0")
         self._memory[slot * _SLOT : slot * _SLOT + _LINE + 1] = line + b"\1"
-
-    def forget_run(self, slot: int) -> None:
-        """Records that the worker in this slot has no run, not even a last one."""
-        self._memory[slot * _SLOT : slot * _SLOT + _LINE + 1] = bytes(_LINE + 1)
 
     def end_run(self, slot: int) -> None:
         """Records that no command of the worker in this slot runs or is being stopped."""
@@ -100,19 +99,18 @@ class Scoreboard:
         attempt, _, job = line.partition(b" ")
         return RunName(job, attempt)
 
-    def record_left(self, slot: int, marks: Collection[RunMark]) -> None:
-        """Records which runs of the worker in this slot left processes on purpose.
+    def record_left(self, slot: int, mark: RunMark) -> None:
+        """Records that the last run of the worker in this slot left processes on purpose.
 
-        There is room for more than 400 of them.
+        Its name is removed, so that it does not count as lost if the worker is killed.
         """
-        kept = list(marks)[:_MOST_LEFT]
-        struct.pack_into(f"{len(kept) + 1}q", self._memory, slot * _SLOT + _LEFT, len(kept), *kept)
+        self._memory[slot * _SLOT : slot * _SLOT + _LINE + 1] = bytes(_LINE + 1)
+        _MARK.pack_into(self._memory, slot * _SLOT + _LEFT, mark)
 
-    def left(self, slot: int) -> set[RunMark]:
-        """Returns the marks of the runs of the worker in this slot that left processes."""
-        at = slot * _SLOT + _LEFT
-        (count,) = _NUMBER.unpack_from(self._memory, at)
-        return {*struct.unpack_from(f"{count}q", self._memory, at + _NUMBER.size)}
+    def left(self, slot: int) -> RunMark | None:
+        """Returns the mark of the run of which this worker left processes on purpose, if any."""
+        mark: int = _MARK.unpack_from(self._memory, slot * _SLOT + _LEFT)[0]
+        return RunMark(mark) if mark else None
 
     def running(self, slot: int) -> bool:
         """Returns whether a command of the worker in this slot runs or is being stopped."""

@@ -121,18 +121,12 @@ class RunCgroups:
         self._directory = directory
         self._instance = instance
         self._memory = memory
-        self._kept: list[Cgroup] = []  # with processes that jobs left on purpose
 
     def create(self, job: str, attempt: int) -> Cgroup:
         """Creates the group of a new run. Raises OSError."""
-        self._kept = [group for group in self._kept if not group.remove()]
         path = self._path(RunName(job.encode(), str(attempt).encode()), self._instance)
         os.mkdir(path)
         return self._group(path)
-
-    def keep(self, group: Cgroup) -> None:
-        """Keeps the group of a run that is over until its last process has ended."""
-        self._kept.append(group)
 
     def kill(self, runs: Collection[RunName], instance: str | None = None) -> Found:
         """Kills the groups of these runs of `instance` (default: of this one).

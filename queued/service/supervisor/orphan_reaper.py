@@ -8,16 +8,16 @@ from collections.abc import Collection
 from typing import NamedTuple
 
 from queued.service.linux import procfs, run_mark
-from queued.service.linux.detached_processes import DetachedProcesses
 from queued.service.linux.procfs import Process
 from queued.service.linux.run_mark import RunMark
+from queued.service.supervisor.detached_processes import DetachedProcesses
 
 
 class Deaths(NamedTuple):
     """What the supervisor knows about the runs of the workers that died."""
 
     lost: bool  # whether a run is lost: its processes must be killed even if its job may leave some
-    left: Collection[RunMark]  # the marks of the earlier runs that left processes on purpose
+    left: Collection[RunMark]  # the marks of their last runs that left processes on purpose
 
 
 class OrphanReaper:
@@ -25,6 +25,7 @@ class OrphanReaper:
 
     def __init__(self) -> None:
         self._detached = DetachedProcesses()
+        self._marks = set[RunMark]()  # of the runs that left processes on purpose
 
     def exempt_all(self) -> None:
         """Exempts the descendants of this process; call it before the first fork."""
@@ -40,10 +41,13 @@ class OrphanReaper:
         Collect the dead only after the scan, because it may have seen orphans of a process that
         died in it.
         """
+        if deaths.left:
+            self._marks &= {run_mark.of_process(process.pid) for process in found}
+            self._marks |= {*deaths.left}
         self._detached.forget_others(found)
         self._detached.add_descendants(found)
         unknown = [process for process in self._detached.without(found) if not process.dead]
-        self._detached.add(process for process in unknown if _may_stay(process, deaths))
+        self._detached.add(p for p in unknown if self._may_stay(p, lost=deaths.lost))
         self._detached.add_descendants(unknown)
         return self._detached.without(unknown)
 
@@ -55,16 +59,15 @@ class OrphanReaper:
         process = procfs.read_child(pid)
         if process is None or not self._detached.without([process]):
             return False
-        return process.dead or not _may_stay(process, deaths)
+        return process.dead or not self._may_stay(process, lost=deaths.lost)
 
+    def _may_stay(self, process: Process, *, lost: bool) -> bool:
+        """Returns whether the process may stay.
 
-def _may_stay(process: Process, deaths: Deaths) -> bool:
-    """Returns whether the process may stay.
-
-    If a run is lost, only the marks that its worker has recorded are believed, because a command
-    may change its own.
-    """
-    mark = run_mark.of_process(process.pid)
-    if deaths.lost:
-        return mark in deaths.left
-    return mark is None or run_mark.may_stay(mark)
+        If a run is lost, only the marks that workers have recorded are believed, because a command
+        may change its own.
+        """
+        mark = run_mark.of_process(process.pid)
+        if lost:
+            return mark in self._marks
+        return mark is None or run_mark.may_stay(mark)

@@ -160,7 +160,7 @@ class ProcessManager:
 
     def _kill_leftovers(self, ended: list[EndedChild], log: Log) -> Killed:
         """Adds the children that have died to `ended`, and kills what these workers left."""
-        if not ended and not _has_dead_child():
+        if not ended and not self._has_dead_child():
             return Killed(0, [], unseen=False)
         if ended and not self._kill_orphans(ended):  # they would fill the table during a search
             ended += self._collect()
@@ -168,8 +168,7 @@ class ProcessManager:
         killed = kill_until_gone(
             lambda: self._find_leftovers(ended), _KILLING_S, lambda: self._kill_orphans(ended)
         )
-        if self._cgroups is not None:
-            self._cgroups.sweep(busy=self._current_runs)
+        self._sweep_cgroups()
         if killed.signalled:
             log.warning("child.leftovers_killed", processes=killed.signalled)
         return killed
@@ -194,8 +193,8 @@ class ProcessManager:
         return [self._scoreboard.last_run(one.child.slot) for one in ended if one.lost_run]
 
     def _deaths(self, ended: list[EndedChild]) -> Deaths:
-        slots = [one.child.slot for one in ended]
-        left = {mark for slot in slots for mark in self._scoreboard.left(slot)}
+        marks = (self._scoreboard.left(one.child.slot) for one in ended)
+        left = {mark for mark in marks if mark is not None}
         return Deaths(lost=any(one.lost_run for one in ended), left=left)
 
     def _kill_orphans(self, ended: list[EndedChild]) -> bool:
@@ -206,6 +205,20 @@ class ProcessManager:
             self._collect_orphans,
             _KILLING_S,
         )
+
+    def _has_dead_child(self) -> bool:
+        """Collects dead orphans; returns whether a child of the table is dead."""
+        if self._collect_orphans():
+            self._sweep_cgroups()
+        try:
+            return procfs.dead_child() is not None
+        except ChildProcessError:
+            return False
+
+    def _sweep_cgroups(self) -> None:
+        """Removes the control groups of runs that are over, and of which no process is left."""
+        if self._cgroups is not None:
+            self._cgroups.sweep(busy=self._current_runs)
 
     def _current_runs(self) -> list[RunName]:
         return [self._scoreboard.last_run(child.slot) for child in self.table.living_workers()]
@@ -242,18 +255,25 @@ class ProcessManager:
         self._collect_orphans()
         return ended
 
-    def _collect_orphans(self) -> None:
-        """Collects dead orphans, in `reap_rounds`, until it finds a child of the table dead."""
+    def _collect_orphans(self) -> bool:
+        """Collects dead orphans, in `reap_rounds`, until it finds a child of the table dead.
+
+        Returns whether it has collected any.
+        """
         own = {child.pid for child in self.table.living()}
+        collected = False
         with contextlib.suppress(ChildProcessError):
             for _ in procfs.reap_rounds():
                 if (pid := procfs.dead_child()) is None or pid in own:
-                    return
+                    break
                 os.waitpid(pid, 0)
+                collected = True
+        return collected
 
     def _log_end(self, ended: EndedChild, log: Log) -> None:
         stopping = self._dispatcher.draining or self._dispatcher.finishing
-        told = stopping or ended.child.pid in self.leaving
+        left = self._scoreboard.left(ended.child.slot)
+        told = stopping or left is not None or ended.child.pid in self.leaving
         write = log.info if told and ended.exit_code == 0 else log.warning
         event = "child.exited" if ended.exit_code == 0 else "child.died"
         write(event, **_names(ended.child), exit_code=ended.exit_code)
@@ -310,8 +330,7 @@ class ProcessManager:
 
     def _start_worker(self, slot: int) -> Child:
         self._scoreboard.run_notes.make_room(slot)
-        self._scoreboard.end_run(slot)
-        self._scoreboard.record_left(slot, ())
+        self._scoreboard.clear(slot)
         pid = self._forker.worker(slot, self._dispatcher.channel)
         child = self.table.started(slot, pid, times.monotonic_s())
         self._introduce(child)
@@ -319,13 +338,6 @@ class ProcessManager:
 
     def _introduce(self, worker: Child) -> None:
         self._dispatcher.send_worker(worker, self._forker.worker_socket(worker.slot))
-
-
-def _has_dead_child() -> bool:
-    try:
-        return procfs.dead_child() is not None
-    except ChildProcessError:
-        return False
 
 
 def _names(child: Child) -> dict[str, object]:

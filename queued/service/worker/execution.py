@@ -15,7 +15,7 @@ from queued.core.model import Ending, Outcome
 from queued.service.ipc.messages import Run
 from queued.service.ipc.run_notes import RunNote
 from queued.service.linux.cgroup import Cgroup, Used
-from queued.service.linux.detached_processes import DetachedProcesses
+from queued.service.linux.run_mark import RunMark
 from queued.service.worker import spawn
 from queued.service.worker.output_streams import OutputStreams
 from queued.service.worker.process_tree import ProcessTree
@@ -50,6 +50,7 @@ class Execution:
     phase = Phase.STARTING
     refused = 0  # how often the system had no process or memory for the command
     unkillable = False  # its processes may not be signalled, or KILL does not end them
+    left: RunMark | None = None  # its mark, if it left processes on purpose
     disowned = False  # its claim is no longer in force: the run must end without a report
     _used = Used(None, None)
     _reason: Outcome | None = None
@@ -66,7 +67,6 @@ class Execution:
         self,
         run: Run,
         environment: spawn.Environment,
-        detached: DetachedProcesses,
         group: Cgroup | None,
         *,
         note: RunNote,
@@ -81,7 +81,7 @@ class Execution:
         self._environment = environment
         self._note = note  # outlives the worker
         self._runs_lock = runs_lock
-        self._tree = ProcessTree(environment, detached)
+        self._tree = ProcessTree(environment)
 
     # What the worker calls
 
@@ -198,13 +198,13 @@ class Execution:
     def _on_exit(self, now_s: float, *, childless: bool) -> None:
         """Ends the run after its command has exited, or terminates the processes that it left."""
         stay = bool(self.run.options.leave_children) and self._reason is None
-        if childless or self._tree.is_empty():
+        if childless:
             if self._finish_cgroup() or stay:
                 self._finish()
             elif self.phase is not Phase.KILLING:
                 self._kill(now_s)  # processes that are not descendants moved into the group
         elif stay:
-            self._tree.exempt_leftovers()
+            self.left = self._tree.mark
             self._finish_cgroup()
             self._finish()
         elif self.phase is Phase.RUNNING:

@@ -27,7 +27,6 @@ from queued.service.ipc.messages import (
 from queued.service.ipc.scoreboard import Scoreboard
 from queued.service.linux import descriptors, procfs
 from queued.service.linux.cgroup import Cgroup, RunCgroups
-from queued.service.linux.detached_processes import DetachedProcesses
 from queued.service.linux.event_loop import EventLoop
 from queued.service.linux.signals import ChildExits, Signals
 from queued.service.log import Log, LogOutput
@@ -79,7 +78,6 @@ class Worker:
         self._forwarder: OutputForwarder | None = None  # from then on
         self._prefetch = PrefetchQueue()
         self._outbox = Outbox()
-        self._detached = DetachedProcesses()
         self._lease_end = LeaseEnd(scoreboard, self._loop, lambda: self._execution)
         self._stage = Stage.WORKING
 
@@ -131,7 +129,7 @@ class Worker:
         if self._execution is not None:
             self._execution.reap(times.monotonic_s())
         else:
-            procfs.reap_all()  # processes that a job left on purpose end, too
+            procfs.reap_all()  # processes that a job left on purpose, before this worker exits
 
     def _on_abandoned(self) -> None:
         self._enter(Event.ABANDONED)
@@ -229,7 +227,6 @@ class Worker:
         self._execution = Execution(
             run,
             environment,
-            self._detached,
             cgroup,
             note=self._note,
             runs_lock=self._runs_lock,
@@ -313,14 +310,13 @@ class Worker:
         execution.output.drain()
         self._execution = self._forwarder = None
         self._forward_at_s = times.NEVER_S
-        if self._cgroups is not None and execution.group is not None:
-            self._cgroups.keep(execution.group)
-        if execution.run.options.leave_children:
-            # If this worker is killed before its next run, this run must not count as lost.
-            self._scoreboard.record_left(self._number, self._detached.marks)
-            self._scoreboard.forget_run(self._number)
-        else:
+        if execution.left is None:
             self._scoreboard.end_run(self._number)
+        else:
+            # When this worker exits, they become children of the supervisor, so that a later run
+            # is not taken for theirs, nor are they taken for processes of a later run.
+            self._scoreboard.record_left(self._number, execution.left)
+            self._enter(Event.DISMISSED)
         if not execution.disowned:
             self._outbox.results[execution.run.key] = execution
             report(execution, self._send)

@@ -1,13 +1,12 @@
 """Remembers the processes that jobs with `leave_children` left alive on purpose.
 
-These processes, and those that they start later, must not be killed with the worker's next run.
+They are children of the supervisor, as what they start later becomes. They must not be killed with
+what a dead worker leaves.
 """
 
 from collections.abc import Iterable
 
-from queued.service.linux import procfs
 from queued.service.linux.procfs import Process
-from queued.service.linux.run_mark import RunMark
 
 
 class DetachedProcesses:
@@ -16,11 +15,6 @@ class DetachedProcesses:
     def __init__(self) -> None:
         self._known: set[tuple[int, int]] = set()
         self._sessions: set[int] = set()
-        self.marks = set[RunMark]()  # of the runs that left processes
-
-    def __bool__(self) -> bool:
-        """Returns whether any process is exempt."""
-        return bool(self._known)
 
     def add(self, processes: Iterable[Process]) -> None:
         """Exempts these processes and their sessions."""
@@ -48,11 +42,6 @@ class DetachedProcesses:
     def without(self, found: list[Process]) -> list[Process]:
         """Returns those of `found` that are not exempt."""
         return [process for process in found if not self._is_exempt(process)]
-
-    def has(self, pid: int) -> bool:
-        """Returns whether the child of this process with this pid, dead or alive, is exempt."""
-        process = procfs.read_child(pid)
-        return process is not None and self._is_exempt(process)
 
     def _is_exempt(self, process: Process) -> bool:
         return (process.pid, process.started) in self._known or process.session in self._sessions
