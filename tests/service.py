@@ -7,9 +7,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
+
+import apsw
 
 from queued.core import times
 from queued.core.job_spec import new_job
@@ -258,6 +260,17 @@ class Service:
             and (process.pid in pids or (pinned and process.parent == self.pid))
             and self.queue.path.encode() in _command_line(process.pid)
         ]
+
+    def pause(self) -> None:
+        """Stops all processes of the instance, but no command, while none has the write lock."""
+        with closing(apsw.Connection(self.queue.path)) as holder:
+            holder.set_busy_timeout(20_000)
+            holder.execute("BEGIN IMMEDIATE")
+            # The supervisor first: it continues a child that has stopped.
+            for process in sorted(self.own(), key=lambda own: own.pid != self.pid):
+                os.kill(process.pid, signal.SIGSTOP)
+                stat = Path(f"/proc/{process.pid}/stat")
+                eventually(lambda stat=stat: stat.read_text().rpartition(") ")[2][0] == "T")  # type: ignore[misc]
 
     def kill_instance(self) -> None:
         """Kills the supervisor, the dispatcher and all workers at once, but no command."""

@@ -161,8 +161,7 @@ def stopped_without_its_lock_file(scenario: KillScenario, defect: str) -> list[s
     scenario.add("job", f"while [ ! -e {over} ]; do sleep 0.05; done")
     first = scenario.serve()
     eventually(lambda: scenario.started("job"))
-    for process in first.own():
-        first.kill(process.pid, signal.SIGSTOP)
+    first.pause()
     os.unlink(instance_lock.path_of(scenario.queue.path, first.instance))
     _looked(_serve(scenario, defect))
     ended = [run for run in scenario.queue.attempts("job") if run.ended_ms]

@@ -50,9 +50,7 @@ def test_a_stopped_service_without_its_lock_file_is_alive(
     running = eventually(sleeper.living)
     copy = str(queue.file("copy.db"))
     assert queue.queuectl("db", "backup", copy).returncode == 0
-    # The supervisor first: it continues a child that has stopped.
-    for process in sorted(service.own(), key=lambda own: own.pid != service.pid):
-        os.kill(process.pid, signal.SIGSTOP)
+    service.pause()
     os.unlink(_lock_file(queue, service))
     assert queue.queuectl("db", "restore", copy).returncode == 75
     other = queue.serve()

@@ -31,11 +31,11 @@ sys.stdin.read()
 
 
 @pytest.fixture
-def hold(queue: Queue) -> Iterator[Callable[[], None]]:
-    """Has another program begin a transaction that it forgets."""
+def hold(queue: Queue) -> Iterator[Callable[[], Callable[[], None]]]:
+    """Has another program begin a transaction; returns what ends it, if it is not forgotten."""
     held: list[subprocess.Popen[str]] = []
 
-    def begin() -> None:
+    def begin() -> Callable[[], None]:
         process = subprocess.Popen(
             [sys.executable, "-c", HOLDER, queue.path],
             stdin=subprocess.PIPE,
@@ -45,6 +45,7 @@ def hold(queue: Queue) -> Iterator[Callable[[], None]]:
         held.append(process)
         assert process.stdout is not None
         assert process.stdout.readline() == "held\n"
+        return process.kill
 
     yield begin
     for process in held:
@@ -82,12 +83,32 @@ def test_on_a_full_disk(queue: Queue, control: Path) -> None:
     assert queue.wait(name).label == "completed"
 
 
-def test_while_another_program_holds_the_lock(queue: Queue, hold: Callable[[], None]) -> None:
+def test_while_another_program_holds_the_lock(
+    queue: Queue, hold: Callable[[], Callable[[], None]]
+) -> None:
     service = queue.spawn(program=altered(RECORDS_FOR_A_SECOND)).ready()
     running(queue, service, "sleep 0.5")
     hold()
     service.process.terminate()
     refused_to_record(service)
+
+
+def test_a_signal_while_the_rest_is_recorded_changes_nothing(
+    queue: Queue, hold: Callable[[], Callable[[], None]]
+) -> None:
+    service = queue.serve()
+    release = hold()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        service.process.send_signal(number)
+        eventually(lambda: _stage(service) == "finishing")
+    release()
+    assert service.ended() == Exit.DONE
+
+
+def _stage(service: Service) -> str:
+    described = len(service.logged("service.described"))
+    service.process.send_signal(signal.SIGUSR1)
+    return str(eventually(lambda: service.logged("service.described")[described:])[0]["stage"])
 
 
 def test_all_is_recorded_and_no_dispatcher_can_start(queue: Queue, control: Path) -> None:

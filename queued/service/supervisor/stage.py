@@ -12,7 +12,7 @@ class Stage(IntEnum):
     RUNNING = 0
     DRAINING = 1  # workers finish what they run
     STOPPING = 2  # workers end what they run
-    FINISHING = 3  # no worker is left; the dispatcher records the rest
+    FINISHING = 3  # no worker is left; the dispatcher records the rest, for some seconds at most
     ABANDONED = 4  # all processes are killed; some results may not be recorded
 
 
@@ -39,7 +39,6 @@ MOVES = {
     (Stage.STOPPING, Event.SIGNAL): Stage.ABANDONED,
     (Stage.STOPPING, Event.NO_WORKER): Stage.FINISHING,
     (Stage.STOPPING, Event.NOT_RECORDED): Stage.ABANDONED,
-    (Stage.FINISHING, Event.SIGNAL): Stage.ABANDONED,
     (Stage.FINISHING, Event.NOT_RECORDED): Stage.ABANDONED,
 }
 
