@@ -49,7 +49,7 @@ EVENTS = {
     "worker.faulty": "a worker sent an invalid message; it is killed and replaced",
     "job.claimed": "a job was assigned to a worker",
     "job.started": "a worker starts the command of a run",
-    "job.start_refused": "no process, memory or descriptor for a run; the worker tries again",
+    "job.start_refused": "no process, memory or descriptor for a run; tried again",
     "job.cgroup_failed": "no control group could be made for a run; the run starts without one",
     "job.unkillable": "processes of a run cannot be ended; the worker tries again until they end",
     "job.printed": "a line of a command's output; only with the setting log_output",

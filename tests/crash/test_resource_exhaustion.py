@@ -193,6 +193,19 @@ def test_no_memory_to_fork_with(scenario: KillScenario) -> None:
     assert len(service.logged("child.not_started")) == 4
 
 
+def test_a_worker_that_can_start_nothing_is_replaced(scenario: KillScenario) -> None:
+    """Its own limits may be the reason, which a job can lower for ever."""
+    soon = altered("constant=queued.service.worker.worker._REFUSED_S=0.5")
+    service = scenario.serve(*soon, workers=1).ready()
+    worker = service.child(1)
+    resource.prlimit(worker, resource.RLIMIT_NOFILE, (_highest_descriptor(worker) + 1,) * 2)
+    scenario.add("job", "true")
+    assert scenario.broken_promises() == []
+    assert service.child(1) != worker
+    assert service.logged("child.exited", child_pid=worker)
+    assert scenario.queue.job("job").runs == 1
+
+
 def _highest_descriptor(pid: int) -> int:
     """Returns the highest open descriptor below that of the lock that runs inherit."""
     opened = map(int, os.listdir(f"/proc/{pid}/fd"))

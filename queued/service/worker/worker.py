@@ -41,6 +41,7 @@ from queued.service.worker.stage import MOVES, Event, Stage
 _SIGNALS = (
     signal.SIGTERM, signal.SIGQUIT, signal.SIGCHLD, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1,
 )  # fmt: skip
+_REFUSED_S = 10.0  # after which a command that cannot be started is left to another worker
 _FORWARD_AFTER_S = 0.01  # the output of a command that ends sooner is read only at its end
 
 
@@ -215,6 +216,17 @@ class Worker:
                 self._outbox.returned.append(key)
                 self._send(Returned(key=key))
 
+    def _give_back_current(self, execution: Execution, now_s: float) -> None:
+        """Gives back a run whose command cannot be started, and exits.
+
+        The cause may be the limits of this process, which its successor does not inherit.
+        """
+        execution.disowned = True
+        execution.stop(Outcome.INTERRUPTED, now_s)
+        self._outbox.returned.append(execution.run.key)
+        self._send(Returned(key=execution.run.key))
+        self._enter(Event.DISMISSED)
+
     def _begin_run(self, run: Run) -> None:
         if self._lease_end.forbids(run):
             self._prefetch.add(run, times.monotonic_s())
@@ -295,6 +307,8 @@ class Worker:
         if execution.refused and not refused:
             action = "tried again; raise the limits of processes, memory or descriptors"
             self._log.warning("job.start_refused", job=execution.run.id, action=action)
+        if execution.phase is Phase.STARTING and now_s >= execution.began_s + _REFUSED_S:
+            self._give_back_current(execution, now_s)
         if execution.unkillable and not unkillable:
             action = (
                 "end its processes: they belong to another user, hang in a system call, or fork "
