@@ -52,6 +52,12 @@ def parse(content: bytes) -> dict[int, CommandSession] | None:
     return {token: CommandSession(pid, ticks) for token, ticks, pid in notes if token}
 
 
+def identity(descriptor: int) -> bytes:
+    """Returns which file the open lock file is. A copy of it is another file."""
+    found = os.fstat(descriptor)
+    return f"{found.st_dev}:{found.st_ino}".encode().ljust(IDENTITY_BYTES, b"\0")
+
+
 def validity() -> bytes:
     """Returns where the notes are valid: in this boot, and in these namespaces of pids and time."""
     text = times.boot_id() + "".join(f" {_namespace(kind)}" for kind in ("pid", "time"))

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from queued.core.errors import StorageError, WaitTimeoutError
-from queued.core.run_note_layout import IDENTITY_AT, IDENTITY_BYTES
+from queued.core.run_note_layout import IDENTITY_AT, IDENTITY_BYTES, identity
 from queued.core.times import NEVER_S, boot_id, monotonic_s
 from queued.store import permissions
 
@@ -65,7 +65,7 @@ def create_locked(path: str) -> int:
     try:
         descriptor = permissions.make_file(path, os.O_RDWR)
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.pwrite(descriptor, _identity(descriptor), IDENTITY_AT)
+        os.pwrite(descriptor, identity(descriptor), IDENTITY_AT)
     except OSError as error:
         msg = f"cannot create {path}: {error.strerror}; the directory must be writable"
         raise StorageError(msg) from None
@@ -75,12 +75,7 @@ def create_locked(path: str) -> int:
 def is_copy(descriptor: int) -> bool:
     """Returns whether the lock file was copied, so that its lock tells nothing of its instance."""
     found = os.pread(descriptor, IDENTITY_BYTES, IDENTITY_AT)
-    return found != _identity(descriptor)
-
-
-def _identity(descriptor: int) -> bytes:
-    found = os.fstat(descriptor)
-    return f"{found.st_dev}:{found.st_ino}".encode().ljust(IDENTITY_BYTES, b"\0")
+    return found != identity(descriptor)
 
 
 def hold_for_runs(descriptor: int) -> int:
