@@ -117,7 +117,9 @@ def _run(arguments: list[str]) -> int:
     settings = _start_settings(origin, _prepare(engine))
     ready_pipe = log_path = None
     if options["--background"]:
-        log_path = os.path.realpath(options["--log-file"] or _log_path(engine.instance_files))
+        named = os.path.abspath(options["--log-file"] or _log_path(engine.instance_files))
+        permissions.must_be_own(named)  # root must not write where a link of another user leads
+        log_path = os.path.realpath(named)
         detached = detach(_open_log(log_path))
         if isinstance(detached, Started):
             return _report(detached, settings.workers, log_path)
@@ -191,7 +193,7 @@ def _report(started: Started, workers: int, log_path: str) -> int:
 
 def _open_log(path: str) -> int:
     """Opens the log file of --background for appending. Raises QueuedError."""
-    flags = os.O_WRONLY | os.O_APPEND
+    flags = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK
     with named_os_errors(path):
         permissions.make_directory(os.path.dirname(path))
         try:

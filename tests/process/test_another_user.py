@@ -284,3 +284,17 @@ def _looks(queue: Queue, *words: str) -> tuple[int, str]:
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     return done.returncode, done.stdout
+
+
+def test_root_writes_no_log_through_a_link_of_another_user(theirs: Queue, tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.touch()
+    log = theirs.file("log")
+    log.symlink_to(precious)
+    words = ["--db", str(tmp_path / "own.db"), "--background", "--log-file", str(log)]
+    done = subprocess.run(
+        [sys.executable, "-m", "queued", *words], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 77
+    assert f"{theirs.directory} is refused: it belongs to the user" in done.stderr
+    assert precious.read_text() == ""
