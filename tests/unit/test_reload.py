@@ -25,6 +25,14 @@ def test_the_record_counts(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "reload").read_text()) == [2, 2, {"1": "workers is wrong"}]
 
 
+def test_a_fifo_that_a_job_made_in_place_of_the_file_is_replaced(tmp_path: Path) -> None:
+    """Its open would wait for a reader, and the supervisor with it."""
+    os.mkfifo(tmp_path / "reload.new")
+    file = ReloadFile({"RUNTIME_DIRECTORY": str(tmp_path)})
+    file.begin()
+    assert file.read() == Record(1, 0, {})
+
+
 def test_a_second_reload_does_not_end_the_first(tmp_path: Path) -> None:
     file = ReloadFile({"RUNTIME_DIRECTORY": str(tmp_path)})
     file.begin()

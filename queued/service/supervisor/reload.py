@@ -11,6 +11,7 @@ import select
 import signal
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import NamedTuple
 
 from queued.core.errors import ConfigError, NotFoundError, QueuedError, UsageError
@@ -66,7 +67,9 @@ class ReloadFile:
         if self._path is None:
             return
         new = f"{self._path}.new"
-        with open(new, "w", encoding="utf-8") as file:
+        with suppress(FileNotFoundError):
+            os.unlink(new)  # a job may have made a FIFO there, and the open would wait for a reader
+        with open(new, "x", encoding="utf-8") as file:
             json.dump(record, file)
         os.replace(new, self._path)
 
