@@ -18,11 +18,11 @@ def backoff_s(attempts: int, *, base: float, maximum: float, jitter: float = 0.0
     return delay * (1 + uniform(-jitter, jitter))
 
 
-def restart_s(deaths: int, *, first: float = 0.1, maximum: float = 30.0) -> float:
+def restart_s(deaths: int) -> float:
     """Returns the seconds until a child is started again after `deaths` early deaths in a row.
 
-    The first restart is immediate; then `first`, doubling up to `maximum`.
+    The first restart is immediate; then 0.1 s, doubling up to 30 s.
     """
     if deaths <= 1:
         return 0.0
-    return min(first * 2.0 ** min(deaths - 2, 32), maximum)
+    return min(0.1 * 2.0 ** min(deaths - 2, 32), 30.0)
