@@ -18,7 +18,7 @@ from queued.ctl.render import (
 )
 
 if TYPE_CHECKING:
-    from queued.store.engine import DatabaseStats
+    from queued.store.engine import DatabaseStats, DatedJob
 
 CHECK = (
     """\
@@ -176,8 +176,8 @@ def stats(context: Context, arguments: Arguments) -> int:  # noqa: ARG001  all c
     return Exit.DONE
 
 
-def _job_record(job: tuple[str, int] | None) -> dict[str, str] | None:
-    return None if job is None else {"id": job[0], "created_at": iso(job[1])}
+def _job_record(job: "DatedJob | None") -> dict[str, str] | None:
+    return None if job is None else {"id": job.id, "created_at": iso(job.created_ms)}
 
 
 def _stats_fields(path: str, found: "DatabaseStats") -> dict[str, str]:
@@ -191,7 +191,7 @@ def _stats_fields(path: str, found: "DatabaseStats") -> dict[str, str]:
         "write-ahead log": format_bytes(found.wal_bytes),
         **{f"rows of {table}": str(count) for table, count in found.rows.items()},
         "output": f"{kept} kept of {format_bytes(found.output_printed_bytes)} printed",
-        **{name: f"{job[0]}, {iso(job[1])}" for name, job in ends.items() if job},
+        **{name: f"{job.id}, {iso(job.created_ms)}" for name, job in ends.items() if job},
     }
 
 

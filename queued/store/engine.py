@@ -34,8 +34,15 @@ class DatabaseSizes(NamedTuple):
     after: int
 
 
+class DatedJob(NamedTuple):
+    """A job and the time at which it was enqueued."""
+
+    id: str
+    created_ms: int
+
+
 class DatabaseStats(NamedTuple):
-    """Sizes in bytes; `oldest` and `newest` are an id and the time of its enqueueing.
+    """Sizes in bytes, and the oldest and the newest job.
 
     `bytes` is the size of the file after the next checkpoint.
     """
@@ -49,8 +56,8 @@ class DatabaseStats(NamedTuple):
     rows: dict[str, int]
     output_kept_bytes: int
     output_printed_bytes: int
-    oldest: tuple[str, int] | None
-    newest: tuple[str, int] | None
+    oldest: DatedJob | None
+    newest: DatedJob | None
 
 
 class Maintenance(Protocol):

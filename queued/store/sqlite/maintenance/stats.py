@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from queued.store.engine import DatabaseStats
+from queued.store.engine import DatabaseStats, DatedJob
 from queued.store.sqlite import sql_loader
 from queued.store.sqlite.connection import wal_bytes
 from queued.store.sqlite.maintenance import open_existing
@@ -14,7 +14,7 @@ def stats(path: str, busy_handler: Callable[[int], bool]) -> DatabaseStats:
     with open_existing.opened(path, busy_handler) as connection:
         connection.execute("BEGIN")
         kept, printed = map(str, connection.execute(sql["stats_output"]).fetchall()[0])
-        ends = [(str(name), int(ms)) for name, ms in connection.execute(sql["stats_ends"])]
+        ends = [DatedJob(*row) for row in connection.execute(sql["stats_ends"])]
         page_bytes, pages = connection.pragma("page_size"), connection.pragma("page_count")
         figures = DatabaseStats(
             schema=connection.pragma("user_version"),
