@@ -13,7 +13,7 @@ _MAX_TEXT = 1000  # characters of a variable, so that all of them fit into an en
 
 
 def hook_command(claim: Claim, state: State, settings: Settings) -> str:
-    """Returns the command to enqueue because the job is now in `state`; empty: none.
+    """Returns the hook's command for a job that is now in `state`; an empty text if it has none.
 
     A field of the job takes precedence over the setting, also if it is empty.
     """

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 
 class JobOptions(NamedTuple):
-    """The options of one job. None: not given, so the setting or the default applies.
+    """The options of one job. A field is None if it was not given; then the setting applies.
 
     Times are in seconds, sizes in bytes. `job_spec.FIELDS` has the range and meaning of each.
     """

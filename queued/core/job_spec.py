@@ -312,7 +312,7 @@ FIELDS = {
     field.name: field
     for field in (
         Field("id", _job_id, "the job's id; generated if not given", option=False),
-        Field("command", _command, "what `sh -c` runs", option=False),
+        Field("command", _command, "the command that `sh -c` runs", option=False),
         Field("queue", word, "the queue (default)", option=False),
         Field("priority", _whole(-1_000_000, 1_000_000), "higher starts first (0)", option=False),
         Field("run_at", _when, "not before this time", option=False),

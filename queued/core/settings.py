@@ -137,7 +137,7 @@ SETTINGS = {
         Setting(
             "environment",
             str,
-            "what commands inherit of the service's environment: all, or a few variables",
+            "the variables that commands inherit from the service: all, or only a few",
             choices=("inherit", "clean"),
         ),
         Setting(

@@ -53,13 +53,13 @@ class BadArgumentsError(UsageError):
 
 
 class Arguments:
-    """What docopt read of one command line. A name that was not given is empty."""
+    """The words of a command line, as docopt parsed them. A name that was not given is empty."""
 
     def __init__(self, given: Mapping[str, object]) -> None:
         self._given = given
 
     def given(self) -> set[str]:
-        """Returns the names of the options that were given, whatever their values."""
+        """Returns the names of the options that were given."""
         return {
             name
             for name, value in self._given.items()

@@ -37,5 +37,8 @@ def _options(leading: Sequence[str]) -> Mapping[str, object]:
     rest = iter(leading)
     for word in rest:
         name, equals, value = word.partition("=")
-        given[name] = value if equals else True if name == "--json" else next(rest, None)
+        if equals:
+            given[name] = value
+        else:
+            given[name] = True if name == "--json" else next(rest, None)
     return given

@@ -102,7 +102,7 @@ class Context:
 
     @cached_property
     def _file(self) -> dict[str, settings.Value]:
-        """The settings of the conf file; without them, after a warning, if it has an error.
+        """The settings of the conf file. If it has an error: no settings, after a warning.
 
         Raises ConfigError if the error may change which database is used or what is written to it.
         """
@@ -119,13 +119,13 @@ class Context:
         """Returns the row numbers of the named jobs, each once.
 
         Raises NotFoundError or UsageError if a name does not stand for one job. The caller changes
-        jobs only after this, so that a wrong name changes none.
+        jobs only after this, so that a command with a wrong name changes nothing.
         """
         return list(dict.fromkeys(self._find(name) for name in names))
 
     def _find(self, name: str) -> int:
         if not self._creates and not self.engine.exists():
-            return self.store.find(name)  # raises NotFoundError, of the database
+            return self.store.find(name)  # raises NotFoundError, which names the database
         try:
             if name.isprintable():
                 return self.store.find(name)

@@ -154,7 +154,7 @@ def _note_past(jobs: Sequence[NewJob]) -> None:
 
 
 def _refuse_fields(arguments: Arguments) -> None:
-    """Refuses options that are fields of the JSON: one of the two would be ignored."""
+    """Refuses options that are fields of the JSON, because one of two values would be ignored."""
     given = arguments.given() - {"--wait", "--skip-existing", "--json", "--db", "--config"}
     if given:
         msg = f"{', '.join(sorted(given))} cannot be combined with JSON: use the field in the JSON"
@@ -185,7 +185,7 @@ def _decoded(text: str, *, one_line: bool = False) -> object:
 
 
 def _object(members: list[tuple[str, object]]) -> dict[str, object]:
-    """Returns an object. Raises UsageError if a name is given twice: one would be lost."""
+    """Returns an object. Raises UsageError if a name is given twice: a value would be lost."""
     found = dict(members)
     if len(found) < len(members):
         names = [name for name, _ in members]

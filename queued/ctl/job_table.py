@@ -194,7 +194,7 @@ def _rows_of_terminal() -> int | None:
 
 
 def _screenful(context: Context, wanted: Selection, rows: int) -> list[Job]:
-    """Returns at most `rows` jobs: those that run, those that wait, then the newest dead ones.
+    """Returns at most `rows` jobs: running jobs, waiting jobs, then the newest dead jobs.
 
     The jobs of each part are in the order of enqueueing. Ended jobs get a third of the rows at
     least. Completed ones are shown only if their state was asked for, or if there is nothing else

@@ -169,7 +169,8 @@ Examples:
 
 
 def cancel(context: Context, arguments: Arguments) -> int:
-    """Cancels each named job that has not ended. Raises ConflictError that names the others."""
+    """Cancels the named jobs. Raises ConflictError, which names those that had already ended."""
+    # By the state after the request; None if the job had already ended.
     moved: dict[State | None, list[str]] = {State.CANCELLED: [], State.PROCESSING: [], None: []}
     for seq in context.find(arguments.texts("JOBS")):
         state = context.store.cancel(seq, now_ms=now_ms())

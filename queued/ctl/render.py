@@ -92,7 +92,7 @@ def print_json_array(values: Iterable[object]) -> None:
 
 
 def terminal_size() -> os.terminal_size | None:
-    """Returns the size of the terminal that standard output is; None if it is none."""
+    """Returns the size of the terminal on standard output; None if that is no terminal."""
     try:
         return os.get_terminal_size(sys.stdout.fileno()) if sys.stdout.isatty() else None
     except OSError:

@@ -119,7 +119,7 @@ class _Screen:
             self._write(f"\x1b[H{text}\x1b[K\x1b[J".encode(sys.stdout.encoding, "backslashreplace"))
 
     def forget(self) -> None:
-        """Makes the next `draw` write all lines, whatever the screen shows."""
+        """Makes the next `draw` write all lines, also those that have not changed."""
         self._shown = []
 
     def suspend(self) -> None:

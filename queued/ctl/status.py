@@ -43,7 +43,7 @@ Examples:
 
 
 class _Report(NamedTuple):
-    """What the command prints."""
+    """The figures that the command prints."""
 
     summary: Summary
     workers: int
@@ -94,7 +94,7 @@ def _check(context: Context, max_age_s: float | None) -> int:
 
 
 def _fault(context: Context, report: _Report, max_age_s: float | None) -> str | None:
-    """Returns what `--check` finds wrong, in one line; None if nothing is."""
+    """Returns the fault that `--check` reports, in one line; None if there is no fault."""
     if not report.services:
         return f"no service runs on {context.database}"
     age_s = report.oldest_s

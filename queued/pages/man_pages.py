@@ -179,7 +179,7 @@ def _lines(text: str) -> str:
 
 
 def _guarded(line: str) -> str:
-    """A line that groff takes as text, whatever its first character."""
+    """A line that groff takes as text, also if it begins with a control character."""
     return f"\\&{line}" if line.startswith((".", "'")) else line
 
 

@@ -1,7 +1,7 @@
 """The log file of a service with `--background`: it follows its path, and rotates at a size.
 
-All processes of the service write to the file as descriptors 1 and 2. Each looks at the path before
-it writes a line, so that none needs to be told of a rotation, by this module or by logrotate.
+All processes of the service write to the file as descriptors 1 and 2. Before each line a process
+compares the path with its open file, and so notices a rotation by another process or by logrotate.
 """
 
 import fcntl
@@ -10,19 +10,19 @@ import stat
 from contextlib import suppress
 
 _OLD = ".1"
-# A link is not followed, and a FIFO without a reader not waited for.
+# Follows no link, and does not wait for a reader of a FIFO.
 _FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
 class LogFile:
-    """The path of the file that standard output is, and the size at which it is renamed."""
+    """The file that is open as standard output: its path, and the size at which it is renamed."""
 
     def __init__(self, path: str) -> None:
         self._path = path
         self.max_bytes = 0  # 0: it grows without end
 
     def follow(self) -> None:
-        """Opens the path again if it names another file or none; renames a file that is full.
+        """Opens the path again if it names another file or no file; renames a file that is full.
 
         If the system refuses that, the process goes on with the file that it has open.
         """
@@ -35,7 +35,7 @@ class LogFile:
             self._open()
 
     def _own_size(self) -> int | None:
-        """Returns the size of the file; None if the path names another file or none."""
+        """Returns the size of the file; None if the path names another file or no file."""
         try:
             named = os.stat(self._path)
         except FileNotFoundError:
@@ -57,7 +57,7 @@ class LogFile:
             os.close(file)
 
     def _open(self) -> None:
-        """Opens the path as descriptors 1 and 2; a new file gets the mode of the one before.
+        """Opens the path as descriptors 1 and 2; a new file gets the mode of the old one.
 
         A job may have put something else in its place: only a regular file is used.
         """

@@ -20,8 +20,8 @@ _NOT_SHOWN = {
 def text(fields: Mapping[str, Any]) -> str:
     """Returns the line of an event: local time, level, event, job, reason, then what else fits.
 
-    The text of a failed run is cut, because its job has it. What tells an operator what to do is
-    never cut. A traceback follows on lines of its own.
+    The text of a failed run is cut, because its job has it. Text that tells an operator the next
+    step is never cut. A traceback follows on lines of its own.
     """
     head = f"{times.local_clock(times.parse_when(fields['ts']))} {_level(fields)} {fields['event']}"
     line = " ".join((f"{head:<30}", *_subject(fields)))

@@ -1,4 +1,4 @@
-"""Lock files, by which an instance is known to live: each is locked until its instance ends.
+"""Lock files, which show whether an instance lives: each is locked until its instance ends.
 
 The lock belongs to the open file. Children inherit it through fork, commands do not; the kernel
 frees it when the last process of the instance has ended. Never derive liveness from a pid or from
@@ -22,11 +22,11 @@ from queued.core.times import NEVER_S, boot_id, monotonic_s
 from queued.store import permissions
 
 SUFFIX = ".lock"
-_HIGH = 200  # scripts use lower ones; each fork copies a table as long as the highest
+_HIGH = 200  # above those of scripts; each fork copies a table up to the highest
 _FLOCK = struct.Struct("hhqqi")  # type, whence, start, length, pid
 _NO_LOCK_FILE = frozenset({errno.ENOENT, errno.ELOOP, errno.ENXIO})
 _MAX_SLEEP_S = 0.1
-# As /proc/PID/fdinfo shows them.
+# The locks, as /proc/PID/fdinfo shows them.
 _INSTANCE_LOCK = "FLOCK ADVISORY WRITE"
 _SHARED_LOCK = "FLOCK ADVISORY READ"
 _RUNS_LOCK = "OFDLCK ADVISORY READ"
@@ -213,7 +213,7 @@ def _holders(pattern: re.Pattern[str], lock: str) -> Iterator[_Holder]:
 
 
 def _has_lock(pid: str, descriptor: str, lock: str) -> bool:
-    """Returns whether the open file has that lock, not a shared one as `is_alive` takes."""
+    """Returns whether the open file has that lock; the shared lock of `is_alive` is another."""
     with open(f"/proc/{pid}/fdinfo/{descriptor}", encoding="ascii") as file:
         return any(line.split()[2:5] == lock.split() for line in file)
 

@@ -26,7 +26,7 @@ _MOST_LINKS = 40  # the value in the kernel's headers
 
 
 class Modes(NamedTuple):
-    """The modes of new files and directories in a directory, whatever the umask is."""
+    """The modes of new files and directories in a directory. The umask does not change them."""
 
     directory: int
     file: int

@@ -10,7 +10,7 @@ from queued.store.protocols import Ledger
 
 
 class DatabaseChanges(NamedTuple):
-    """What other processes may have changed in the database."""
+    """The rows that other processes may have changed in the database."""
 
     stored: dict[str, str]  # settings
     stop_requested: bool

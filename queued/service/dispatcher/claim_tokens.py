@@ -6,7 +6,7 @@ _RANDOM_BITS = 14
 
 
 class Tokens:
-    """Makes tokens that are larger than all before, those of earlier dispatchers included."""
+    """Makes tokens. Each is larger than all earlier ones, also than those of other dispatchers."""
 
     def __init__(self) -> None:
         self._last = 0

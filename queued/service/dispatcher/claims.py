@@ -1,7 +1,7 @@
 """The claims of each worker: the one that it runs, and a few that it prefetched.
 
 A worker whose jobs are quick is sent further jobs while it still runs one, so that it does not
-wait for the commit that records the last. It gives back claims that would wait too long.
+wait for the commit of its last result. It gives back claims that would wait too long.
 """
 
 from collections.abc import Iterable, Iterator
@@ -23,9 +23,8 @@ class ClaimTable:
         claims = list(claims)
         self._inherited = frozenset(claim.key for claim in claims)
         self._held: dict[int, tuple[Claim, ...]] = {}
-        self._prefetch: dict[
-            int, int
-        ] = {}  # by quick worker: how many claims it may hold besides one
+        # By quick worker: the number of claims that it may hold besides the one that it runs.
+        self._prefetch: dict[int, int] = {}
         for claim in claims:
             self.add(claim)
 
@@ -46,7 +45,7 @@ class ClaimTable:
         return self._held.get(worker, ())
 
     def find(self, worker: int, key: Key) -> Claim | None:
-        """Returns the worker's claim with this key; None if it has none."""
+        """Returns the worker's claim with this key; None if there is no such claim."""
         for claim in self.of(worker):
             if claim.key == key:
                 return claim
@@ -93,6 +92,7 @@ class ClaimTable:
 
     def assignable(self, workers: Iterable[int]) -> Iterator[int]:
         """Yields each worker once for each claim that it may still get, fewest claims first."""
+        # For each worker, the numbers of held claims at which it may get another one.
         free_ranges = [
             (worker, range(len(self.of(worker)), self._prefetch.get(worker, 0) + 1))
             for worker in workers

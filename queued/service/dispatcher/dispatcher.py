@@ -251,7 +251,7 @@ class Dispatcher:
         return times.monotonic_s() >= self._next_turn_s()
 
     def _timeout_s(self) -> float | None:
-        """Returns the seconds until the next turn is due; None: only an event makes one due."""
+        """Returns the seconds until the next turn is due; None if only an event makes it due."""
         next_s = self._next_turn_s()
         return max(0.0, next_s - times.monotonic_s()) if next_s < times.NEVER_S else None
 

@@ -100,7 +100,7 @@ class RunSessions:
 
 
 def _tree(members: list[Process]) -> list[Process]:
-    """Returns these and their descendants; some twice if one of these descends from another."""
+    """Returns the processes and their descendants, which may contain a process twice."""
     if not members:
         return []
     below = procfs.descendants(*(member.pid for member in members))

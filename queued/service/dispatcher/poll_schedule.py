@@ -1,11 +1,11 @@
-"""Decides when the dispatcher reads the commits of others: after events, else at intervals."""
+"""Decides when the dispatcher reads commits of other processes: after events or at intervals."""
 
 from queued.core import times
 from queued.service.dispatcher.deadlines import Deadlines
 from queued.service.log import Log
 from queued.store.protocols import Ledger, Watcher
 
-# The kernel frees a lock a moment after the event of its file, so it is tried at these times after.
+# The kernel frees a lock shortly after the event of its file: the times of the tries after it.
 _LOCK_TRIES_S = (0.0, 0.001, 0.01, 0.1, 1.0)
 
 
@@ -36,7 +36,7 @@ class PollSchedule:
         )
 
     def on_read(self, interval_s: float, now_s: float) -> None:
-        """A turn has read the changes. Without a watcher, the next is due in `interval_s`."""
+        """Sets the time of the next read after one; without a watcher that is in `interval_s`."""
         self._lock_tries_s = [at_s for at_s in self._lock_tries_s if at_s > now_s]
         self._deadlines.set("lock", min(self._lock_tries_s, default=times.NEVER_S))
         if self._watcher is None:

@@ -24,7 +24,7 @@ def checked_run(claim: Claim, settings: Settings, acks: list[Key]) -> Run:
 
 
 def backoff_of(claim: Claim, settings: Settings) -> Backoff:
-    """Returns the retry delay of the job; what it does not say is that of the settings."""
+    """Returns the retry delay of the job. Values that the job lacks are those of the settings."""
     own = claim.options
     return Backoff(
         _given(own.backoff_base, settings.backoff_base),

@@ -4,7 +4,7 @@ from enum import StrEnum
 
 
 class Stage(StrEnum):
-    """What the dispatcher does, and what it waits for."""
+    """The stages of the dispatcher: its work, and the event for which it waits."""
 
     STARTING = "starting"  # no worker has connected yet
     SERVING = "serving"
@@ -20,7 +20,7 @@ class Stage(StrEnum):
 
 
 class Event(StrEnum):
-    """What may move the dispatcher to another stage."""
+    """An event that may move the dispatcher to another stage."""
 
     WORKER_CONNECTED = "worker connected"
     STOP_REQUESTED = "stop requested"

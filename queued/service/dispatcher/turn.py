@@ -1,4 +1,4 @@
-"""One turn of the dispatcher: what one transaction does, and what is sent after its commit.
+"""One turn of the dispatcher: the writes of a transaction, and the messages after its commit.
 
 A turn changes only the database. It returns its consequences (messages, claims, log lines), which
 are used if the commit succeeds and dropped if it fails.
@@ -47,7 +47,7 @@ class RecordedRun(NamedTuple):
 
 
 class ClaimLoss(NamedTuple):
-    """Why claims were lost, and the tokens of those that were begun; None if that is not known."""
+    """The reason of a loss, and the tokens of the lost claims that had begun (None: not known)."""
 
     why: str
     begun: Collection[int] | None

@@ -1,1 +1,1 @@
-"""What the three processes share: messages, channels and shared memory."""
+"""Messages, channels and shared memory, which the three processes share."""

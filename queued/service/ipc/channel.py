@@ -19,7 +19,8 @@ from queued.service.ipc.messages import Message
 from queued.service.linux.event_loop import EventLoop
 
 MAX_PACKET = 256 * 1024
-_PACKET = memoryview(bytearray(MAX_PACKET))  # of all channels: a packet is decoded at once
+# One buffer for all channels, because a packet is decoded before the next is received.
+_PACKET = memoryview(bytearray(MAX_PACKET))
 _BUFFER = 1024 * 1024
 _DESCRIPTOR_ROOM = socket.CMSG_SPACE(4)  # one descriptor a packet
 _GONE = frozenset({errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.EBADF})
@@ -58,14 +59,14 @@ class Channel:
     def send(self, *messages: Message) -> None:
         """Sends the messages, or keeps them for `flush`. Does nothing if the peer is gone.
 
-        Raises PacketTooLargeError for a message that no packet can hold, and sends none of them.
+        Raises PacketTooLargeError for a message that no packet can hold; then it sends nothing.
         """
         if messages:
             self._waiting.extend((packet, None) for packet in _packets(messages, self._most_bytes))
         self.flush()
 
     def send_socket(self, message: Message, passed: socket.socket) -> None:
-        """Sends a message together with a socket; neither if the socket is closed meanwhile."""
+        """Sends a message together with a socket; sends nothing if the socket is closed."""
         self._waiting.append((_encode([message]), passed))
         self.flush()
 
@@ -83,7 +84,7 @@ class Channel:
                 if error.errno not in _GONE:
                     time.sleep(_SHORTAGE_S)
                     return
-                self._waiting.clear()  # the peer is gone; what it sent can still be received
+                self._waiting.clear()  # the peer is gone, but its messages can still be received
                 return
             self._waiting.popleft()
 

@@ -25,7 +25,7 @@ _SERVICE = "queued"
 
 
 class Used(NamedTuple):
-    """What all processes of a run together have used; None if the kernel does not count it."""
+    """The resources that all processes of a run have used; None if the kernel counts none."""
 
     cpu_ms: int | None
     peak_kib: int | None

@@ -5,7 +5,7 @@ import resource
 
 
 def raise_limit() -> int:
-    """Raises the soft limit of open files to the hard one; returns the limit before."""
+    """Raises the soft limit of open files to the hard limit; returns the old soft limit."""
     before, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     return before
@@ -23,7 +23,7 @@ def limit() -> int:
 
 
 def close_on_exec() -> None:
-    """Has all descriptors from 3 on close on exec; standard input becomes /dev/null."""
+    """Makes all descriptors from 3 on close on exec, and standard input /dev/null."""
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     os.close(null)

@@ -20,7 +20,7 @@ _LONGEST_WAIT_S = 0.02
 
 
 class Found(NamedTuple):
-    """What a search has found to be alive."""
+    """The living processes that a search has found."""
 
     own: Sequence[Process]  # to be killed
     ambiguous: Sequence[Process] = ()  # may be another program's: waited for, never signalled
@@ -43,7 +43,7 @@ class Killed(NamedTuple):
 def kill_until_gone(
     find: Callable[[], Found], within_s: float, kill_others: Callable[[], bool] = lambda: True
 ) -> Killed:
-    """Kills what `find` returns, until it returns nothing.
+    """Kills the processes that `find` returns, until it returns none.
 
     After each search it calls `kill_others`, which kills processes that a search finds too late,
     and returns whether no new ones come. Gives up `within_s` after the first search, or at once if
@@ -75,7 +75,7 @@ def kill_children(
 ) -> bool:
     """Kills children of this process by their pids, and collects them, until no new ones come.
 
-    Returns whether it came to that end; then only those are left that KILL does not end.
+    Returns False after `within_s`, else True: KILL does not end the children that are left.
 
     A process that forks and exits in a loop has another pid before a search of /proc comes to it.
     But as an orphan it is a child of this process, whose children are listed at once, the newest
@@ -84,7 +84,7 @@ def kill_children(
     end_s = times.monotonic_s() + within_s
     before: list[int] | None = None
     while True:
-        collect()  # first, because the dead make the list longer
+        collect()  # first, because the list has dead children, too
         doomed: list[int] = []
         for pid in filter(is_doomed, reversed(procfs.own_children())):
             with contextlib.suppress(PermissionError):

@@ -97,8 +97,8 @@ def all_processes() -> dict[int, Process]:
 def descendants(*roots: int, without: Collection[int] = ()) -> list[Process]:
     """Returns the descendants of these pids, dead ones too, parents before children.
 
-    Those in `without` and their descendants are left out. /proc is scanned once. If this process is
-    among `roots`, its children are found even if /proc hides them.
+    Processes in `without` are left out, with their descendants. /proc is scanned once. If this
+    process is among `roots`, its children are found even if /proc hides them.
     """
     processes = all_processes()
     if os.getpid() in roots:

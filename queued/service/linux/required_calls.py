@@ -1,7 +1,7 @@
 """Finds out which system calls that a service needs are refused here.
 
 A seccomp filter (of systemd, or of a container) refuses calls that it does not list, and an old
-kernel has not all of them. A service that started without them could neither run nor kill a job.
+kernel lacks some of them. A service that started without them could neither run nor kill a job.
 """
 
 import errno

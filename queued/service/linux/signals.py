@@ -20,7 +20,7 @@ class Signals:
     arrived = False  # whether there is anything to drain
 
     def __init__(self, wanted: Iterable[signal.Signals]) -> None:
-        """Takes over the process's signal handling, whatever it inherited."""
+        """Replaces the signal handling that the process has inherited."""
         self._read, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         _forget_ignored()
         for number in wanted:

@@ -1,7 +1,7 @@
 """The supervisor's channel to the dispatcher, and the orders that each new dispatcher gets.
 
 Orders and deaths are kept until a dispatcher has carried them out, because the dispatcher that
-they were sent to may die before.
+received them may die first.
 """
 
 from collections.abc import Callable, Iterable
@@ -50,7 +50,7 @@ class DispatcherLink:
     def send_state(self, workers: Iterable[int]) -> None:
         """Sends the roster and all orders in force; call it after the workers were introduced.
 
-        `workers` are those that live, and dead ones of which something is alive.
+        `workers` are the living workers, and dead workers whose processes are alive.
         """
         self.send(Roster(workers=list(workers)))
         if self._reload is not None:
@@ -116,7 +116,7 @@ class DispatcherLink:
         self.send(self._reload)
 
     def on_reloaded(self, number: int) -> None:
-        """The dispatcher has answered all reloads up to this number."""
+        """Forgets the reload if the dispatcher has answered it, or a later one."""
         if self._reload is not None and self._reload.number <= number:
             self._reload = None
 
@@ -131,9 +131,9 @@ class DispatcherLink:
         self.send(Finish())
 
     def on_deaths_recorded(self, number: int) -> None:
-        """The dispatcher has recorded all deaths up to this number."""
+        """Forgets the deaths up to this number, which the dispatcher has recorded."""
         self._unrecorded = [death for death in self._unrecorded if death.number > number]
 
     def all_recorded(self) -> bool:
-        """Returns whether no death of a worker that may have held a run is unrecorded."""
+        """Returns whether the deaths of all workers that may have held a run are recorded."""
         return all(death.clean for death in self._unrecorded)

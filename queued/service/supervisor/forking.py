@@ -19,7 +19,7 @@ _RESERVED = 32  # descriptors that the dispatcher needs besides one for each wor
 
 
 class Programs(Protocol):
-    """What the children run, and the settings that they start with."""
+    """The programs of the children, and the settings with which they start."""
 
     settings: Settings
     cgroups: RunCgroups | None

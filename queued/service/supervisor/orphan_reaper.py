@@ -14,7 +14,7 @@ from queued.service.supervisor.detached_processes import DetachedProcesses
 
 
 class Deaths(NamedTuple):
-    """What the supervisor knows about the runs of the workers that died."""
+    """The runs of the workers that died, as far as the supervisor knows them."""
 
     lost: bool  # whether a run is lost: its processes must be killed even if its job may leave some
     left: Collection[RunMark]  # the marks of their last runs that left processes on purpose

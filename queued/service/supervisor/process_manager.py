@@ -90,7 +90,7 @@ class ProcessManager:
             self._forker.disconnect_all()
 
     def kill_all(self) -> None:
-        """Kills all children; none is started again."""
+        """Kills all children, and starts no child again."""
         self.table.restart_workers = self.table.restart_dispatcher = False
         self._signal(self.table.living(), signal.SIGKILL)
 
@@ -241,7 +241,7 @@ class ProcessManager:
                 log.warning("child.continued", **_names(living[pid]))
 
     def _collect(self) -> list[EndedChild]:
-        """Collects the dead: those of the table all, and then a bounded number of orphans.
+        """Collects dead processes: all children of the table, then a bounded number of orphans.
 
         Orphans may die as fast as they are collected.
         """

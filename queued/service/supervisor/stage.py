@@ -17,7 +17,7 @@ class Stage(IntEnum):
 
 
 class Event(StrEnum):
-    """What may move the service to another stage. The value is the cause in the log."""
+    """An event that may move the service to another stage. The value is the cause in the log."""
 
     SIGNAL = "TERM or INT"
     STOP_REQUESTED = "worker stop"

@@ -266,7 +266,7 @@ class Supervisor:
         self._dispatcher.send(Describe())
 
     def _timeout_s(self) -> float | None:
-        """Returns the seconds until the next deadline; None: only an event ends the wait."""
+        """Returns the seconds until the next deadline; None if only an event ends the wait."""
         now_s = times.monotonic_s()
         deadlines_s = (
             self._children.next_s(),

@@ -38,7 +38,7 @@ class Phase(Enum):
 
 
 class ExitStatus(NamedTuple):
-    """How a command has exited: with a code or by a signal; neither if it never ran."""
+    """How a command has exited: with a code or by a signal; both are None if it never ran."""
 
     code: int | None = None
     signal: str | None = None

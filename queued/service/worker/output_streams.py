@@ -12,7 +12,7 @@ _LEFT_IN_PIPE = 1 << 20  # most bytes at the end: a process left on purpose may 
 
 
 class Totals(NamedTuple):
-    """Bytes printed to each stream; all count as stdout if the two are not kept apart."""
+    """Bytes printed to each stream; all bytes count as stdout if the streams are not split."""
 
     stdout: int
     stderr: int

@@ -6,7 +6,7 @@ from queued.core import times
 from queued.core.model import Key
 from queued.service.ipc.messages import QUICK_S, Run
 
-# In units of QUICK_S: the longest that a run waits behind one other run, and in the queue at all.
+# In units of QUICK_S: the longest wait of a run behind one other run, and in the queue in all.
 _PATIENCE = 1.5
 _MOST_PATIENCE = 5
 

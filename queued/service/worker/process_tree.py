@@ -1,4 +1,4 @@
-"""The processes of one run: found by descent, signalled, reaped, and what they used.
+"""The processes of one run: found by descent, signalled and reaped; their use of CPU and memory.
 
 The worker is the subreaper of all processes that its command starts, and has one run at a time. It
 exits after a run that left processes on purpose. So each descendant of the worker belongs to the

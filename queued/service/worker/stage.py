@@ -8,7 +8,7 @@ from typing import Final
 
 
 class Stage(Enum):
-    """What a worker does with its current run and with the next ones."""
+    """How a worker treats its current run and the next runs."""
 
     WORKING = auto()  # accepts runs
     FINISHING = auto()  # finishes its run, returns the others, exits once its results are recorded
@@ -27,7 +27,7 @@ class Stage(Enum):
 
 
 class Event(Enum):
-    """What moves a worker from one stage to another."""
+    """An event that moves a worker to another stage."""
 
     DISMISSED = auto()  # SIGTERM
     STOPPED = auto()  # SIGQUIT, if the supervisor has recorded that running jobs must end

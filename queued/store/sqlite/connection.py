@@ -30,7 +30,7 @@ Row = tuple[Any, ...]  # of the types that its statement selects
 Upgrade = Callable[[apsw.Connection, str, BusyHandler], str | None]
 
 _SAFE_SQLITE = (3, 51, 3)  # before it, two connections that write and checkpoint may lose commits
-# Symbolic links were resolved before. One that has replaced the file since then is refused.
+# Symbolic links were resolved before. A link that has replaced the file since then is refused.
 OPEN_FLAGS = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_NOFOLLOW
 _STEPS_BETWEEN_SIGNALS = 20_000  # of SQLite's virtual machine; about 2 ms
 _WAL_KEPT = 16 * 1024 * 1024  # the size to which a checkpoint truncates a larger WAL

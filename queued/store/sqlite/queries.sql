@@ -146,7 +146,7 @@ WHERE state = 'dead' AND state <> 'completed'
 RETURNING id;
 
 -- prunable --
--- A page of one state but completed, ended or not. By jobs_by_state.
+-- A page of the jobs in one state other than completed. By jobs_by_state.
 SELECT seq, state, created_at, updated_at FROM jobs
 WHERE state = :state AND state <> 'completed' AND seq > :after ORDER BY seq LIMIT :limit;
 
@@ -215,7 +215,7 @@ SELECT {job} FROM jobs WHERE seq < :after AND (:queue IS NULL OR queue = :queue)
 ORDER BY seq DESC LIMIT :limit;
 
 -- list_state --
--- A page of one state but completed. By jobs_by_state.
+-- A page of the jobs in one state other than completed. By jobs_by_state.
 SELECT {job} FROM jobs WHERE state = :state AND state <> 'completed' AND seq > :after
   AND (:queue IS NULL OR queue = :queue)
   AND (:label IS NULL OR label = :label AND (label <> 'scheduled' OR next_run_at > :due))
@@ -421,7 +421,7 @@ SELECT id FROM jobs WHERE id >= :prefix AND id < :beyond ORDER BY id LIMIT :limi
 SELECT id FROM jobs WHERE seq < :after ORDER BY seq DESC LIMIT :limit;
 
 -- complete_state --
--- The newest ids of one state but completed. By jobs_by_state.
+-- The newest ids of the jobs in one state other than completed. By jobs_by_state.
 SELECT id FROM jobs WHERE state = :state AND state <> 'completed' ORDER BY seq DESC LIMIT :limit;
 
 -- complete_queues --

@@ -10,7 +10,7 @@ import apsw
 
 from queued.core.errors import DatabaseUnusableError
 
-APPLICATION_ID = 0x71756564  # "qued"; file(1) shows it, and it marks a file as ours
+APPLICATION_ID = 0x71756564  # "qued"; file(1) shows it; it marks a database of queued
 MIGRATIONS = os.path.join(os.path.dirname(__file__), "migrations")
 
 

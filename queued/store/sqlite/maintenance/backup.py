@@ -27,7 +27,7 @@ _SIDES = ("-wal", "-shm", "-journal")
 def backup(path: str, target: str, busy_handler: Patient, *, replace: bool = False) -> int:
     """Writes a copy of the database as it is at one moment, while other processes write to it.
 
-    Returns its size in bytes. The copy has no side files, and the mode of `modes_in` its directory.
+    Returns its size in bytes. The copy has no side files, and the mode of new files there.
     Raises ConflictError if `target` exists and may not be replaced.
     """
     with permissions.acting_as_owner(target):
@@ -61,7 +61,7 @@ def _check_target(path: str, target: str, *, replace: bool) -> None:
 
 
 def _database_of(path: str) -> str | None:
-    """Returns the database that a file of this name, a side file or a lock, would belong to."""
+    """Returns the existing database that would take a file of this name for its own; or None."""
     databases = [path.removesuffix(side) for side in _SIDES if path.endswith(side)]
     if (locked := instance_lock.database_of(path)) is not None:
         databases.append(locked)
@@ -69,7 +69,7 @@ def _database_of(path: str) -> str | None:
 
 
 def _unfinished(path: str) -> bool:
-    """Returns whether the file is in use, or its last process was killed: then a WAL is left."""
+    """Returns whether the file has a WAL: it is in use, or its last process was killed."""
     return wal_bytes(path) > 0
 
 
@@ -144,7 +144,7 @@ def _reading(path: str) -> Iterator[apsw.Connection]:
 
     flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
     with named_errors(path):
-        # Until the file is open, so that a link of the owner leads to no file that only root reads.
+        # The owner opens the file, because a link could name a file that only root may read.
         with permissions.acting_as_owner(path, read_all=False):
             connection = apsw.Connection(f"file:{quote(path)}?mode=ro&immutable=1", flags=flags)
         try:
@@ -217,9 +217,7 @@ def _check_source(path: str, source: str) -> None:
         msg = f"{source} is the database itself"
         raise UsageError(msg)
     if _unfinished(source):
-        msg = (
-            f"{source} is in use, or not complete without {source}-wal; give what `db backup` made"
-        )
+        msg = f"{source} is in use, or lacks its {source}-wal; give a file made by `db backup`"
         raise DatabaseUnusableError(msg)
     must_be_good(source)
 
@@ -233,7 +231,7 @@ def must_be_idle(path: str) -> None:
 
 
 def _overwrite(path: str, source: str, backup_path: str, busy_handler: Patient) -> None:
-    """Overwrites all pages in one transaction, so that a crash leaves the old or the new ones.
+    """Overwrites all pages in one transaction, so that a crash leaves the old content or the new.
 
     The backup is made under the write lock: it has every commit that the restore overwrites.
     """
@@ -257,7 +255,7 @@ def _opened_to_overwrite(
 
 
 def _must_not_be_foreign(connection: apsw.Connection, path: str) -> None:
-    """Raises DatabaseUnusableError for another program's file; accepts any schema of queued."""
+    """Raises UsageError for another program's file; accepts any schema of queued."""
     if connection.pragma("application_id") == schema.APPLICATION_ID:
         return
     if connection.execute("SELECT count(*) FROM sqlite_schema").get:
