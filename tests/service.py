@@ -15,11 +15,12 @@ import apsw
 
 from queued.core import times
 from queued.core.job_spec import new_job
-from queued.core.model import Attempt, Job, JobFilter, NewJob
+from queued.core.model import Attempt, Job, JobFilter, NewJob, State
 from queued.service.linux import procfs, run_mark
 from queued.store.paths import engine_at, location
 from queued.store.protocols import Store
 
+ROOT = Path(__file__).resolve().parents[1]
 PATIENCE_S = 20.0
 # For `altered`: a run that cannot be killed is logged sooner, and a rescue is repeated sooner.
 STUCK_SOON = "constant=queued.service.worker.execution._STUCK_S=0.5"
@@ -42,6 +43,59 @@ def eventually(look: Callable[[], T], what: str = "", within_s: float = PATIENCE
             msg = f"not within {within_s} s: {what or look}"
             raise AssertionError(msg)
         time.sleep(0.005)
+
+
+def let_pass(seconds: float) -> None:
+    """Waits so long, for a test which shows that something does not happen meanwhile."""
+    end = time.monotonic() + seconds
+    eventually(lambda: time.monotonic() > end)
+
+
+def run_program(
+    *words: str | Path, check: bool = False, timeout: float = 60, **options: Any
+) -> subprocess.CompletedProcess[str]:
+    """Runs a program to its end; returns its exit code and its output as text."""
+    return subprocess.run(
+        words, capture_output=True, text=True, check=check, timeout=timeout, **options
+    )
+
+
+def python_env() -> dict[str, str]:
+    """Returns the environment of a Python that finds our source tree from any directory."""
+    return {**os.environ, "PYTHONPATH": str(ROOT)}
+
+
+def run_python(*words: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Runs Python on our source tree: see `run_program`."""
+    return run_program(sys.executable, *words, **({"env": python_env()} | options))
+
+
+@contextmanager
+def python_process(code: str, *arguments: str) -> Iterator["subprocess.Popen[str]"]:
+    """Yields a process of Python that has printed a line and still runs; kills it at the end."""
+    with subprocess.Popen(
+        [sys.executable, "-c", code, *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=python_env(),
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline()
+            yield process
+        finally:
+            process.kill()
+
+
+def install_programs(directory: Path) -> None:
+    """Makes the directory, with scripts `queued` and `queuectl` that run our source tree."""
+    directory.mkdir()
+    for name, module in (("queued", "queued"), ("queuectl", "queued.ctl")):
+        program = directory / name
+        program.write_text(f'#!/bin/sh\nexec {sys.executable} -P -m {module} "$@"\n')
+        program.chmod(0o755)
 
 
 def _command_line(pid: int) -> list[bytes]:
@@ -144,14 +198,15 @@ class Queue:
 
     def queuectl(self, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
         """Runs the real queuectl on this database."""
-        return subprocess.run(
-            [sys.executable, "-m", "queued.ctl", "--db", self.path, *arguments],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-            **options,
-        )
+        return run_python("-m", "queued.ctl", "--db", self.path, *arguments, **options)
+
+    def cancel(self, name: str) -> State | None:
+        """Does what `queuectl cancel` does, without starting Python."""
+        return self.store.cancel(self.store.find(name), now_ms=times.now_ms())
+
+    def configure(self, key: str, value: str) -> None:
+        """Does what `queuectl config set` does, without starting Python."""
+        self.store.config_set(key, value, now_ms=times.now_ms())
 
     def close(self) -> None:
         """Kills the services that still run, with their commands."""

@@ -1,0 +1,25 @@
+"""What /proc says of a running process: its CPU time, its memory, how often it slept."""
+
+import os
+from pathlib import Path
+
+
+def cpu_s(pid: int) -> float:
+    """Returns the CPU time of the process, user and system, in seconds."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def sleeps(pid: int) -> int:
+    """Returns how often the process has gone to sleep."""
+    return _status(pid, "voluntary_ctxt_switches")
+
+
+def rss_kib(pid: int) -> int:
+    """Returns the resident memory of the process, in KiB."""
+    return _status(pid, "VmRSS")
+
+
+def _status(pid: int, name: str) -> int:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
