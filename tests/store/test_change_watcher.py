@@ -2,7 +2,8 @@
 
 import os
 import select
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,14 @@ from queued.store import instance_lock
 from queued.store.change_watcher import ChangeWatcher
 from queued.store.sqlite.client_store import SqliteStore
 from tests.store.engine import NOW
+
+
+@pytest.fixture
+def changes(path: str) -> Iterator[ChangeWatcher]:
+    """Watches a database that exists."""
+    SqliteStore(path).close()
+    with closing(ChangeWatcher(path)) as made:
+        yield made
 
 
 def _readable(changes: ChangeWatcher) -> bool:
@@ -32,23 +41,17 @@ def test_a_commit_is_seen_and_reading_is_not(path: str) -> None:
     store.close()
 
 
-def test_other_files_of_the_directory_do_not_count(path: str, tmp_path: Path) -> None:
-    SqliteStore(path).close()
-    changes = ChangeWatcher(path)
+def test_other_files_of_the_directory_do_not_count(changes: ChangeWatcher, tmp_path: Path) -> None:
     (tmp_path / "other.db").write_text("x")
     (tmp_path / "other.db.i.lock").write_text("x")
     assert changes.read() == (False, False)
-    changes.close()
 
 
-def test_the_end_of_an_instance_is_seen(path: str) -> None:
-    SqliteStore(path).close()
-    changes = ChangeWatcher(path)
+def test_the_end_of_an_instance_is_seen(changes: ChangeWatcher, path: str) -> None:
     descriptor = instance_lock.create_locked(instance_lock.path_of(path, "i"))
     assert changes.read() == (False, False)
     os.close(descriptor)
     assert changes.read() == (False, True)
-    changes.close()
 
 
 def test_a_reader_of_the_database_and_of_a_lock_causes_no_event(path: str) -> None:
@@ -68,10 +71,8 @@ def test_a_reader_of_the_database_and_of_a_lock_causes_no_event(path: str) -> No
     kept_open.close()
 
 
-def test_one_read_takes_a_bounded_number_of_events(path: str, tmp_path: Path) -> None:
+def test_one_read_takes_a_bounded_number_of_events(changes: ChangeWatcher, tmp_path: Path) -> None:
     """Endless writes to other files in the directory do not keep a dispatcher from its work."""
-    SqliteStore(path).close()
-    changes = ChangeWatcher(path)
     with (tmp_path / "one").open("wb", 0) as one, (tmp_path / "other").open("wb", 0) as other:
         for _ in range(2000):
             one.write(b"x")  # by turns: the kernel merges what is the same
@@ -80,7 +81,6 @@ def test_one_read_takes_a_bounded_number_of_events(path: str, tmp_path: Path) ->
         assert _readable(changes), "it is not lost"
         assert changes.read() == (False, False)
         assert not _readable(changes)
-    changes.close()
 
 
 @pytest.mark.parametrize("side", ["", "-wal", "-shm"])

@@ -1,8 +1,5 @@
 """Claims: their order, when a job becomes due, and the fence around each of them."""
 
-import random
-from itertools import pairwise
-
 import pytest
 
 from queued.core.job_options import JobOptions
@@ -61,16 +58,6 @@ def test_the_order_is_priority_then_due_time_then_enqueueing(engine: Engine) -> 
     assert _order(engine) == ["first", "second", "third", "fourth", "fifth", "last"]
 
 
-def test_the_order_of_any_mix(engine: Engine) -> None:
-    dice = random.Random(7)
-    for _ in range(200):
-        engine.add(priority=dice.randint(-2, 2), run_at_ms=NOW - dice.randint(0, 5))
-    order = [engine.store.show(engine.store.find(name)) for name in _order(engine)]
-    assert len(order) == 200
-    keys = [(-job.priority, job.next_run_at_ms, job.seq) for job in order]
-    assert all(one < other for one, other in pairwise(keys))
-
-
 def test_a_job_waits_for_its_time(engine: Engine) -> None:
     job = engine.add(delay_ms=100)
     assert engine.store.show(job).label is Label.SCHEDULED
@@ -118,25 +105,6 @@ def test_a_stale_key_settles_nothing(engine: Engine, part: str) -> None:
     assert engine.end(stale, FAILED) is None
     assert (engine.store.show(job), engine.store.attempts(job)) == before
     assert engine.end(claim) is State.COMPLETED
-
-
-def test_a_second_result_changes_nothing(engine: Engine) -> None:
-    job, claim = engine.put(State.PROCESSING)
-    assert claim is not None
-    engine.end(claim)
-    recorded = engine.store.show(job), engine.store.attempts(job)
-    assert engine.end(claim, FAILED, now_ms=NOW + 5) is None
-    assert (engine.store.show(job), engine.store.attempts(job)) == recorded
-
-
-def test_the_result_of_an_earlier_run_is_too_late(engine: Engine) -> None:
-    job, first = engine.put(State.PROCESSING)
-    assert first is not None
-    engine.settle(first, Verdict(State.PENDING, 1, NOW, "lost"), Ending(Outcome.LOST))
-    second = engine.must_claim(token=78)
-    assert engine.end(first) is None
-    assert engine.end(second) is State.COMPLETED
-    assert [run.outcome for run in engine.store.attempts(job)] == [Outcome.LOST, Outcome.EXIT]
 
 
 def test_an_attempt_has_its_whole_story(engine: Engine) -> None:

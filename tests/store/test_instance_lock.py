@@ -3,8 +3,6 @@
 import os
 import signal
 import stat
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +10,7 @@ import pytest
 from queued.core import ids
 from queued.core.errors import StorageError, WaitTimeoutError
 from queued.store import instance_lock
+from tests.service import python_process
 
 HOLDER = """
 import os, sys
@@ -20,7 +19,12 @@ instance_lock.create_locked(sys.argv[1])
 print(flush=True)
 sys.stdin.read()
 """
-ROOT = Path(__file__).resolve().parents[2]
+WAITER = """
+import sys
+from queued.store import instance_lock
+print(flush=True)
+instance_lock.wait_until_dead(sys.argv[1], "i", 60)
+"""
 
 
 @pytest.fixture
@@ -33,23 +37,6 @@ def database(tmp_path: Path) -> str:
 def held(database: str) -> str:
     """Where the lock file of `i` may be made."""
     return instance_lock.path_of(database, "i")
-
-
-def _holder(held: str) -> "subprocess.Popen[bytes]":
-    child = subprocess.Popen(
-        [sys.executable, "-c", HOLDER, held],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
-    assert child.stdout is not None
-    child.stdout.readline()
-    return child
-
-
-def _end(child: "subprocess.Popen[bytes]") -> None:
-    child.kill()
-    child.communicate()
 
 
 def test_an_instance_lives_while_its_lock_is_held(database: str, held: str) -> None:
@@ -104,13 +91,6 @@ def test_the_lock_of_runs_is_seen_until_it_is_closed(database: str, held: str) -
     os.close(descriptor)
 
 
-def test_a_kill_frees_the_lock(database: str, held: str) -> None:
-    child = _holder(held)
-    assert instance_lock.is_alive(database, "i")
-    _end(child)
-    assert not instance_lock.is_alive(database, "i")
-
-
 def test_a_lock_file_is_held_by_one_instance(held: str) -> None:
     descriptor = instance_lock.create_locked(held)
     with pytest.raises(StorageError, match="cannot create"):
@@ -131,25 +111,9 @@ def test_only_one_instance_locks_a_dead_one(database: str, held: str) -> None:
 
 
 def test_waiting_ends_with_the_holder(database: str, held: str) -> None:
-    child = _holder(held)
-    assert child.stdin is not None
-    wait = f"wait_until_dead({database!r}, 'i', 60)"
-    code = f"from queued.store import instance_lock; instance_lock.{wait}"
-    waiter = subprocess.Popen(
-        [sys.executable, "-c", code],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
-    child.communicate()
-    assert waiter.wait() == 0
-
-
-def test_waiting_ends_at_its_limit(database: str, held: str) -> None:
-    descriptor = instance_lock.create_locked(held)
-    for limit_s in (0.05, 0):
-        with pytest.raises(WaitTimeoutError):
-            instance_lock.wait_until_dead(database, "i", limit_s)
-    os.close(descriptor)
-    instance_lock.wait_until_dead(database, "i", None)
+    with python_process(HOLDER, held) as holder, python_process(WAITER, database) as waiter:
+        holder.kill()
+        assert waiter.wait(20) == 0
 
 
 def test_a_removed_lock_file_is_not_waited_for_and_can_be_removed_again(
@@ -175,8 +139,9 @@ def test_waiting_ends_at_its_limit_though_signals_are_blocked(database: str, hel
     descriptor = instance_lock.create_locked(held)
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
-        with pytest.raises(WaitTimeoutError):
-            instance_lock.wait_until_dead(database, "i", 0.05)
+        for limit_s in (0.05, 0):
+            with pytest.raises(WaitTimeoutError):
+                instance_lock.wait_until_dead(database, "i", limit_s)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         os.close(descriptor)
@@ -186,13 +151,12 @@ def test_waiting_ends_at_its_limit_though_signals_are_blocked(database: str, hel
 def test_deleting_the_lock_file_does_not_make_an_instance_dead(
     database: str, held: str, *, replaced: bool
 ) -> None:
-    child = _holder(held)
-    os.unlink(held)
-    if replaced:
-        Path(held).touch()
-    assert instance_lock.is_alive(database, "i")
-    assert instance_lock.living(database) == ["i"]
-    _end(child)
+    with python_process(HOLDER, held):
+        os.unlink(held)
+        if replaced:
+            Path(held).touch()
+        assert instance_lock.is_alive(database, "i")
+        assert instance_lock.living(database) == ["i"]
     assert not instance_lock.is_alive(database, "i")
     assert instance_lock.living(database) == []
 

@@ -1,4 +1,4 @@
-"""Ended jobs go, a bounded piece at a time; what has not ended stays."""
+"""Ended jobs are removed in bounded steps; jobs that have not ended are kept."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ KEPT = Settings(retention_completed=10.0, retention_dead=0.0, retention_cancelle
 
 
 class Log:
-    """What was logged."""
+    """Collects the log lines."""
 
     def __init__(self) -> None:
         self.lines: list[dict[str, Any]] = []
@@ -243,7 +243,7 @@ def test_a_walk_ends_where_the_jobs_are_too_young(engine: Engine) -> None:
 
 
 def test_the_row_of_a_removed_job_is_never_reused(engine: Engine) -> None:
-    """Whoever has just looked it up would cancel, or wait for, another job."""
+    """A client that has just looked up the row would cancel, or wait for, another job."""
     job = engine.put(State.CANCELLED).row
     other = engine.another_store()
     assert list(other.purge(State.CANCELLED, queue=None, before_ms=NOW + 1)) == [1]

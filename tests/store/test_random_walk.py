@@ -1,4 +1,4 @@
-"""Whatever is done in whatever order: the database does what a queue in memory does.
+"""Random steps in a random order: the database does what a queue in memory does.
 
 Hypothesis chooses the steps, and shrinks those that make a difference to the fewest.
 """
@@ -198,7 +198,7 @@ class Walk(RuleBasedStateMachine):
 
     @rule(by_ms=st.sampled_from([-3_600_000, -2000, 500, 2000, 3_600_000]))
     def set_the_clock(self, by_ms: int) -> None:
-        """What is within the tolerance adds up until it is not."""
+        """Small steps add up until they exceed the tolerance."""
         self._now_ms += by_ms
         self._offset_ms += by_ms
         expected = self._offset_ms - self._known_ms

@@ -5,7 +5,6 @@ import os
 import shutil
 import stat
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +16,7 @@ from queued.core.errors import DeniedError
 from queued.core.model import NewJob
 from queued.store import paths, permissions
 from queued.store.sqlite.client_store import SqliteStore
-from tests.cli.queuectl_runner import ROOT
+from tests.service import python_env, run_python
 
 NOBODY = getpwnam("nobody")
 COMMANDS = (
@@ -34,7 +33,7 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become 
 
 @pytest.fixture
 def theirs() -> Iterator[Path]:
-    """A directory of nobody's, in one of root's that holds what root alone can write."""
+    """A directory of the user nobody, inside a directory with files that only root can write."""
     made = Path(tempfile.mkdtemp(prefix="queued-root-"))
     made.chmod(0o755)
     directory = made / "theirs"
@@ -49,18 +48,12 @@ def theirs() -> Iterator[Path]:
 
 def _queuectl(directory: Path, command: str) -> "subprocess.CompletedProcess[str]":
     words = command.format(theirs=directory, roots=directory.parent / "roots").split()
-    return subprocess.run(
-        [sys.executable, "-m", "queued.ctl", "--db", str(directory / "queue.db"), *words],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"},
-        capture_output=True,
-        check=False,
-        timeout=60,
-        text=True,
-    )
+    env = {**python_env(), "PYTHONDONTWRITEBYTECODE": "1"}
+    return run_python("-m", "queued.ctl", "--db", directory / "queue.db", *words, env=env)
 
 
 def _state(directory: Path) -> dict[str, tuple[int, int, int, bytes]]:
-    """Owner, mode and content of what nobody must not be able to change."""
+    """Owner, mode and content of the files that the user nobody must not be able to change."""
     files = [file for file in directory.parent.rglob("*") if directory not in file.parents]
     return {
         str(file): (
@@ -73,7 +66,7 @@ def _state(directory: Path) -> dict[str, tuple[int, int, int, bytes]]:
 
 
 def _in_use(directory: Path) -> None:
-    """A database of nobody's with a job, and a backup of it."""
+    """Makes a database of the user nobody with a job, and a backup of it."""
     store = SqliteStore(str(directory / "queue.db"))
     store.enqueue([NewJob("true")], max_retries=3, now_ms=1)
     store.close()
@@ -85,7 +78,7 @@ def _in_use(directory: Path) -> None:
 @pytest.mark.parametrize("side", ["", "-wal", "-shm", "-journal"])
 @pytest.mark.parametrize("target", ["precious", "new"])
 def test_a_planted_link_leads_root_to_nothing(theirs: Path, side: str, target: str) -> None:
-    """Neither to a file that root alone can write, nor to one that root alone could create."""
+    """The link names a file that only root can write, or a new file that only root could create."""
     for command in ("enqueue -- true", "db check", "db restore {theirs}/copy.db", "db vacuum"):
         _in_use(theirs)
         link = theirs / f"queue.db{side}"
@@ -158,14 +151,7 @@ def test_the_rights_of_root_come_back(theirs: Path) -> None:
 def test_a_service_of_root_serves_nothing_of_another_user(theirs: Path) -> None:
     """Not even where a link of that user leads to a file of root's."""
     (theirs / "queue.db").symlink_to(theirs.parent / "roots" / "queue.db")
-    done = subprocess.run(
-        [sys.executable, "-m", "queued", "--db", str(theirs / "queue.db")],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        check=False,
-        timeout=60,
-        text=True,
-    )
+    done = run_python("-m", "queued", "--db", theirs / "queue.db")
     assert (done.returncode, done.stderr.count("\n")) == (77, 1), done
     assert f"{theirs} is refused: it belongs to the user nobody, we run as root" in done.stderr
     assert list((theirs.parent / "roots").iterdir()) == []

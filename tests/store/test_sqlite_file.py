@@ -1,4 +1,4 @@
-"""SQLite: which files are taken, refused and made, and what happens under a lock."""
+"""SQLite: which files are accepted, refused and made, and waits for locks."""
 
 import errno
 import os
@@ -27,6 +27,7 @@ from queued.store.sqlite.busy_handler import BusyHandler
 from queued.store.sqlite.client_store import SqliteStore
 from queued.store.sqlite.error_names import named_errors
 from queued.store.sqlite.maintenance import integrity_check, probe
+from tests.service import python_env, run_python
 from tests.store.engine import NOW
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -79,13 +80,13 @@ def _foreign_version(path: str) -> None:
 
 
 def _foreign_wal(path: str) -> None:
-    """One that died, with commits in its WAL only."""
+    """The other program was killed: all commits are in its WAL."""
     script = (
         "import os, sqlite3, sys; c = sqlite3.connect(sys.argv[1]);"
         "c.execute('PRAGMA journal_mode = WAL'); c.execute('CREATE TABLE addresses (name)');"
         "c.commit(); os._exit(0)"
     )
-    subprocess.run([sys.executable, "-c", script, path], check=True)
+    run_python("-c", script, path, check=True)
     assert os.stat(f"{path}-wal").st_size > 0
 
 
@@ -139,7 +140,7 @@ REFUSED: list[tuple[Callable[[str], None], str]] = [
 
 
 def _contents(directory: Path) -> dict[str, bytes | None]:
-    """What lies in a directory; the index of a WAL is no content and may be rebuilt."""
+    """The files of a directory, without the index of the WAL, which SQLite may rebuild."""
     return {
         path.name: path.read_bytes() if path.is_file() else None
         for path in directory.iterdir()
@@ -183,28 +184,6 @@ def test_an_empty_file_becomes_a_database(path: str) -> None:
     _use(path)
 
 
-def test_a_database_is_made_private_with_its_directory(tmp_path: Path) -> None:
-    before = os.umask(0)
-    try:
-        path = tmp_path / "state" / "queued" / "queue.db"
-        store = _open(str(path))
-        modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
-        store.close()
-    finally:
-        os.umask(before)
-    assert modes == dict.fromkeys(["queue.db", "queue.db-wal", "queue.db-shm"], 0o600)
-    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
-
-
-def test_a_database_in_the_directory_of_a_group_is_for_the_group(path: str) -> None:
-    os.chmod(Path(path).parent, 0o2770)
-    store = _open(path)
-    store.config_set("workers", "4", now_ms=NOW)
-    modes = {stat.S_IMODE(file.stat().st_mode) for file in Path(path).parent.iterdir()}
-    store.close()
-    assert modes == {0o660}
-
-
 @pytest.mark.parametrize(
     ("path", "error"),
     [("/proc/queue.db", QueuedError), ("/dev/null/queue.db", StorageError)],
@@ -233,8 +212,7 @@ def test_closing_twice_is_no_error(path: str) -> None:
     store.close()
 
 
-@pytest.mark.parametrize("attempt", range(3))
-def test_twenty_first_commands_at_the_same_moment(tmp_path: Path, attempt: int) -> None:
+def test_twenty_first_commands_at_the_same_moment(tmp_path: Path) -> None:
     path = str(tmp_path / "new" / "queue.db")
     start_reading, start = os.pipe()
     children = [
@@ -243,8 +221,7 @@ def test_twenty_first_commands_at_the_same_moment(tmp_path: Path, attempt: int) 
             stdin=start_reading,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            env=python_env(),
         )
         for _ in range(20)
     ]
@@ -258,6 +235,7 @@ def test_twenty_first_commands_at_the_same_moment(tmp_path: Path, attempt: int) 
     store = _open(path)
     assert len(list(store.list(JobFilter()))) == 20
     store.close()
+    assert stat.S_IMODE(Path(path).parent.stat().st_mode) == 0o700
 
 
 def test_a_database_that_stays_locked_is_busy_after_the_patience(path: str) -> None:
@@ -276,22 +254,6 @@ def test_a_database_that_stays_locked_is_busy_after_the_patience(path: str) -> N
     other.close()
 
 
-def test_a_lock_that_goes_away_is_waited_for(path: str) -> None:
-    store = _open(path)
-    other = apsw.Connection(path)
-    other.execute("BEGIN IMMEDIATE")
-
-    def wait(waited_s: float) -> None:
-        if waited_s > 0.05 and other.in_transaction:
-            other.execute("COMMIT")
-
-    store._database._connection.set_busy_handler(BusyHandler(10, wait))
-    store.config_set("workers", "4", now_ms=NOW)
-    assert store.config() == {"workers": "4"}
-    store.close()
-    other.close()
-
-
 def test_a_new_file_that_is_locked_is_busy_after_the_patience(path: str) -> None:
     other = apsw.Connection(path)
     other.execute("BEGIN EXCLUSIVE")
@@ -300,19 +262,6 @@ def test_a_new_file_that_is_locked_is_busy_after_the_patience(path: str) -> None
     other.execute("COMMIT")
     other.close()
     _use(path)
-
-
-def test_a_commit_that_fails_is_rolled_back_and_named(path: str) -> None:
-    store = _open(path)
-    connection = store._database._connection
-    connection.pragma("max_page_count", connection.pragma("page_count"))
-    big = [NewJob("x" * 100_000)] * 10
-    with pytest.raises(StorageError, match="no room on the disk"):
-        store.enqueue(big, max_retries=3, now_ms=NOW)
-    assert not connection.in_transaction
-    connection.pragma("max_page_count", 1_000_000)
-    assert len(store.enqueue(big, max_retries=3, now_ms=NOW)) == 10
-    store.close()
 
 
 @pytest.mark.parametrize(
@@ -384,13 +333,7 @@ except Exception as error:
 )
 def test_a_limit_of_the_process_is_named(path: str, limit: str, value: int, told: str) -> None:
     _open(path).close()
-    done = subprocess.run(
-        [sys.executable, "-c", LIMITED, limit, path, str(value)],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        check=False,
-        text=True,
-    )
+    done = run_python("-c", LIMITED, limit, path, str(value))
     assert done.stdout.startswith(f"StorageError cannot write {path}: {told}"), done
 
 

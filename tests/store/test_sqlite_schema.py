@@ -1,7 +1,6 @@
 """SQLite: the schema, the statements, and that the hot ones go by their index."""
 
 import re
-import shutil
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +8,6 @@ from pathlib import Path
 import apsw
 import pytest
 
-from queued.core.errors import DatabaseUnusableError
 from queued.core.model import NewJob
 from queued.store.sqlite import schema, sql_loader, upgrade
 from queued.store.sqlite.busy_handler import BusyHandler
@@ -156,26 +154,6 @@ def test_the_work_stays_flat_as_the_queue_grows(path: str) -> None:
     assert small.keys() == {name for name in small if large[name] <= small[name] * 1.5 + 20}
 
 
-def _schema(path: str) -> list[tuple[str, ...]]:
-    connection = sqlite3.connect(path)
-    try:
-        return connection.execute(
-            "SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY type, name"
-        ).fetchall()
-    finally:
-        connection.close()
-
-
-def test_the_schema_is_the_sum_of_the_migrations(path: str, tmp_path: Path) -> None:
-    Database(path, BusyHandler(10), upgrade.migrate).close()
-    plain = tmp_path / "plain.db"
-    connection = sqlite3.connect(plain)
-    for file in sorted((SOURCE / "migrations").glob("*.sql")):
-        connection.executescript(file.read_text("utf-8"))
-    connection.close()
-    assert _schema(path) == _schema(str(plain))
-
-
 def test_migrations_are_numbered_without_a_gap() -> None:
     names = sorted(file.name for file in (SOURCE / "migrations").iterdir())
     assert [int(name.split("_")[0]) for name in names] == list(range(1, schema.latest() + 1))
@@ -196,11 +174,6 @@ def test_the_promises_settings_of_a_connection(connection: apsw.Connection) -> N
     ]
 
 
-def test_a_connection_trusts_no_schema(connection: apsw.Connection) -> None:
-    assert connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, -1)
-    assert not connection.config(apsw.SQLITE_DBCONFIG_TRUSTED_SCHEMA, -1)
-
-
 def test_a_turn_waits_for_the_disk_unless_it_says_that_it_need_not(path: str) -> None:
     database = Database(path, BusyHandler(10), upgrade.migrate)
     waits = []
@@ -210,30 +183,6 @@ def test_a_turn_waits_for_the_disk_unless_it_says_that_it_need_not(path: str) ->
     database.close()
     normal, full = 1, 2
     assert waits == [full, normal, full]
-
-
-def test_an_upgrade_that_breaks_is_as_if_it_had_not_begun(
-    path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    Database(path, BusyHandler(10), upgrade.migrate).close()
-    before = _schema(path)
-    newer = tmp_path / "migrations"
-    shutil.copytree(SOURCE / "migrations", newer)
-    step = newer / f"{schema.latest() + 1:04}_next.sql"
-    monkeypatch.setattr(schema, "MIGRATIONS", str(newer))
-
-    step.write_text("CREATE TABLE extra (a); CREATE TABLE jobs (a);")
-    with pytest.raises(apsw.SQLError, match="jobs already exists"):
-        Database(path, BusyHandler(10), upgrade.migrate)
-    assert _schema(path) == before
-
-    step.write_text("CREATE TABLE extra (a INTEGER) STRICT;")
-    Database(path, BusyHandler(10), upgrade.migrate).close()
-    assert [row[1] for row in _schema(path) if row not in before] == ["extra"]
-
-    monkeypatch.undo()
-    with pytest.raises(DatabaseUnusableError, match="newer than the"):
-        Database(path, BusyHandler(10), upgrade.migrate)
 
 
 def test_the_constraints_state_the_invariants(connection: apsw.Connection) -> None:

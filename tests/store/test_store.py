@@ -97,12 +97,6 @@ def test_find_refuses_an_ambiguous_prefix(engine: Engine) -> None:
         engine.store.find("1abc")
 
 
-def test_generated_ids_of_a_batch_increase_and_differ_at_their_beginning(engine: Engine) -> None:
-    names = engine.store.enqueue([NewJob("true")] * 100, max_retries=3, now_ms=NOW)
-    assert [job.id for job in engine.jobs()] == list(names) == sorted(names)
-    assert len({name[:4] for name in names}) > 98
-
-
 def test_an_id_that_exists_is_made_again(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     made = iter((["1abcdefghjkmn"], ["1abcdefghjkmn"], ["2abcdefghjkmn"]))
     monkeypatch.setattr(ids, "make", lambda _: next(made))
