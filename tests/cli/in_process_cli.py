@@ -5,14 +5,24 @@ import gc
 import io
 import os
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
+from unittest import mock
 
 from queued.core.errors import Exit
 from queued.ctl import __main__ as program
-from tests.cli.queuectl_runner import Done
 
 DOCUMENTED = frozenset(int(code) for code in Exit) - {Exit.INTERNAL}
+
+
+class Done(NamedTuple):
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
 
 
 def _stream() -> io.TextIOWrapper:
@@ -25,7 +35,7 @@ def _text(stream: io.TextIOWrapper) -> str:
     return content.decode("utf-8", "replace")
 
 
-def run(words: Sequence[str], stdin: str = "") -> Done:
+def run(words: Sequence[str], stdin: str | bytes = "") -> Done:
     """Runs a command and returns its exit code and its output."""
     out, err = _stream(), _stream()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), _stdin(stdin):
@@ -39,13 +49,23 @@ def run(words: Sequence[str], stdin: str = "") -> Done:
 
 
 @contextlib.contextmanager
-def _stdin(text: str) -> Iterator[None]:
+def _stdin(given: str | bytes) -> Iterator[None]:
     before = sys.stdin
-    sys.stdin = io.TextIOWrapper(io.BytesIO(text.encode("utf-8", "surrogateescape")))
+    content = given if isinstance(given, bytes) else given.encode("utf-8", "surrogateescape")
+    sys.stdin = io.TextIOWrapper(io.BytesIO(content))
     try:
         yield
     finally:
         sys.stdin = before
+
+
+@contextlib.contextmanager
+def surroundings(directory: Path, env: dict[str, str]) -> Iterator[None]:
+    """Gives this process a working directory and an environment, and its own ones back."""
+    with contextlib.chdir(directory), mock.patch.dict(os.environ, env, clear=True):
+        time.tzset()
+        yield
+    time.tzset()
 
 
 def check(words: Sequence[str], stdin: str = "", *, codes: frozenset[int] = DOCUMENTED) -> Done:

@@ -1,4 +1,4 @@
-"""db backup: what it replaces, and what it does not."""
+"""db backup: the files that it replaces, and those that it refuses to replace."""
 
 import os
 import stat
@@ -13,30 +13,18 @@ from queued.store.sqlite.client_store import SqliteStore
 from tests.cli.queuectl_runner import QueuectlRunner
 
 
-@pytest.fixture
-def backup(tmp_path: Path) -> Path:
-    """Where one may be made."""
-    directory = tmp_path / "elsewhere"
-    directory.mkdir(mode=0o700)
-    return directory / "copy.db"
-
-
-def _ids(queuectl: QueuectlRunner, *words: str) -> list[str]:
-    return [job["id"] for job in queuectl.json("list", *words)]
-
-
 def test_backup_replaces_a_file_only_with_force(queuectl: QueuectlRunner, backup: Path) -> None:
     queuectl.add("a")
     backup.write_text("precious")
     done = queuectl("db", "backup", str(backup))
     assert (done.code, backup.read_text()) == (4, "precious")
     queuectl.ok("db", "backup", "--force", str(backup))
-    assert _ids(queuectl, "--db", str(backup)) == ["a"]
+    assert queuectl.ids("--db", str(backup)) == ["a"]
     for target in (queuectl.database, queuectl.directory / "queue.db-wal", queuectl.directory):
         assert queuectl.ledger.config() == {}
         assert queuectl("db", "backup", "--force", str(target)).code == 2
     assert queuectl("db", "backup", "/nowhere/x").code in {74, 77}
-    assert _ids(queuectl) == ["a"]
+    assert queuectl.ids() == ["a"]
 
 
 def test_a_backup_of_yesterday_is_replaced(queuectl: QueuectlRunner, backup: Path) -> None:
@@ -44,7 +32,7 @@ def test_a_backup_of_yesterday_is_replaced(queuectl: QueuectlRunner, backup: Pat
     queuectl.ok("db", "backup", str(backup))
     queuectl.add("b")
     queuectl.ok("db", "backup", "--force", str(backup))
-    assert _ids(queuectl, "--db", str(backup)) == ["a", "b"]
+    assert queuectl.ids("--db", str(backup)) == ["a", "b"]
 
 
 KINDS: dict[str, Callable[[Path], None]] = {
@@ -92,9 +80,9 @@ def test_the_database_of_another_queue_is_not_replaced(
     if held is not None:
         os.close(held)
     other.close()
-    assert _ids(queuectl, "--db", str(backup)) == ["theirs"]
+    assert queuectl.ids("--db", str(backup)) == ["theirs"]
     queuectl.ok("db", "backup", "--force", str(backup))
-    assert _ids(queuectl, "--db", str(backup)) == ["a"]
+    assert queuectl.ids("--db", str(backup)) == ["a"]
 
 
 @pytest.mark.parametrize("side", ["-wal", "-shm", "-journal", ".1m8abcdefgh00.lock"])
@@ -114,6 +102,6 @@ def test_no_file_of_a_database_is_a_target(
         assert (target.read_bytes() if target.exists() else None) == before
         target.touch()
     other.close()
-    assert _ids(queuectl, "--db", str(backup)) == ["theirs"]
+    assert queuectl.ids("--db", str(backup)) == ["theirs"]
     free = backup.with_name(f"free{side}")
     queuectl.ok("db", "backup", str(free))

@@ -1,7 +1,6 @@
-"""Databases that are not what they should be: one clear line, a documented code, nothing worse."""
+"""Damaged databases: each command prints one clear line and exits with a documented code."""
 
 import json
-import os
 import random
 import subprocess
 import sys
@@ -10,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli import in_process_cli
-from tests.cli.queuectl_runner import ROOT
+from tests.service import python_env, run_python
 from tests.store.test_upgrade import DUMPS, _load
 
 READING = (
@@ -70,14 +69,8 @@ def test_the_service_refuses_what_is_damaged(sound: bytes, tmp_path: Path) -> No
     for content in (b"my notes\n" * 500, sound[:3000], b"\xff" * 100 + sound[100:]):
         _lay(path, content)
         for words in ([], ["--check"]):
-            done = subprocess.run(
-                [sys.executable, "-m", "queued", "--db", str(path), *words],
-                env={**os.environ, "PYTHONPATH": str(ROOT)},
-                capture_output=True,
-                check=False,
-                timeout=30,
-            )
-            assert (done.returncode, done.stderr.count(b"\n")) == (78, 1), done
+            done = run_python("-m", "queued", "--db", path, *words)
+            assert (done.returncode, done.stderr.count("\n")) == (78, 1), done
             assert path.read_bytes() == content
 
 
@@ -88,7 +81,7 @@ def test_a_service_buries_a_job_whose_row_is_damaged(sound: bytes, tmp_path: Pat
     _lay(path, sound.replace(options, b'{"env": {"A": "1"}]'))
     service = subprocess.Popen(
         [sys.executable, "-m", "queued", "--db", str(path), "--log-format", "json"],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env=python_env(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
@@ -102,7 +95,7 @@ def test_a_service_buries_a_job_whose_row_is_damaged(sound: bytes, tmp_path: Pat
 
 
 def test_a_header_that_forbids_to_write_is_damage(sound: bytes, tmp_path: Path) -> None:
-    """And no matter of permissions; a backup is put in its place."""
+    """It is not reported as a lack of permission, and a restore replaces the database."""
     path, good = tmp_path / "queue.db", tmp_path / "good.db"
     _lay(good, sound)
     _lay(path, sound[:18] + b"\x09" + sound[19:])

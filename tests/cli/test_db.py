@@ -1,4 +1,4 @@
-"""db: check, backup, restore, vacuum; what they refuse leaves everything as it was."""
+"""db: check, backup, restore, vacuum; a refused command changes nothing."""
 
 import os
 import shutil
@@ -16,24 +16,12 @@ from tests.cli.queuectl_runner import QueuectlRunner, failed
 GOOD = {"good": True, "full": False, "problems": [], "notes": []}
 
 
-@pytest.fixture
-def backup(tmp_path: Path) -> Path:
-    """Where one may be made."""
-    directory = tmp_path / "elsewhere"
-    directory.mkdir(mode=0o700)
-    return directory / "copy.db"
-
-
 def _alter(path: Path, *statements: str) -> None:
     connection = sqlite3.connect(path)
     for statement in statements:
         connection.execute(statement)
     connection.commit()
     connection.close()
-
-
-def _ids(queuectl: QueuectlRunner, *words: str) -> list[str]:
-    return [job["id"] for job in queuectl.json("list", *words)]
 
 
 def _files(directory: Path) -> dict[str, bytes]:
@@ -138,7 +126,7 @@ def test_a_backup_is_whole_private_and_needs_no_other_file(
 ) -> None:
     _lively(queuectl)
     before = queuectl.dump()
-    assert queuectl.ledger.config() == {}  # who has it open keeps much of it in the WAL
+    assert queuectl.ledger.config() == {}  # an open connection keeps many commits in the WAL
     told = queuectl.json("db", "backup", str(backup))
     assert told == {"backup": str(backup), "bytes": backup.stat().st_size}
     assert os.listdir(backup.parent) == ["copy.db"]
@@ -146,12 +134,12 @@ def test_a_backup_is_whole_private_and_needs_no_other_file(
     assert queuectl.dump() == before
     other = backup.with_name("restored.db")
     shutil.copy(backup, other)
-    assert _ids(queuectl, "--db", str(other)) == ["done", "broken", "again", "running", "waiting"]
+    assert queuectl.ids("--db", str(other)) == ["done", "broken", "again", "running", "waiting"]
     assert queuectl.json("--db", str(other), "db", "check", "--full")["good"]
 
 
 def test_a_backup_is_of_one_moment(queuectl: QueuectlRunner, backup: Path) -> None:
-    """Pairs that are enqueued together are in it together, however much is written meanwhile."""
+    """Rows of one transaction are both in the backup, or neither, while another process writes."""
     queuectl.ok("enqueue", "-", stdin='{"command":"true"}\n' * 2000)
     stop = threading.Event()
     ledger = queuectl.ledger
@@ -194,8 +182,8 @@ def test_a_restore_puts_the_backup_in_place_and_keeps_what_was_there(
     queuectl.add("b")
     told = queuectl.json("db", "restore", str(backup))
     assert told["restored"] == str(queuectl.database)
-    assert _ids(queuectl) == ["a"]
-    assert _ids(queuectl, "--db", told["kept"]) == ["a", "b"]
+    assert queuectl.ids() == ["a"]
+    assert queuectl.ids("--db", told["kept"]) == ["a", "b"]
     assert queuectl.add("c") == "c"
     assert queuectl.json("db", "check", "--full")["good"]
 
@@ -209,7 +197,7 @@ def test_open_connections_read_the_restored_database(
     assert queuectl.ledger.config() == {}
     queuectl.ok("db", "restore", str(backup))
     assert queuectl.claim().id == "a"
-    assert _ids(queuectl, "--state", "pending") == []
+    assert queuectl.ids("--state", "pending") == []
 
 
 def test_a_restore_where_nothing_is(queuectl: QueuectlRunner, backup: Path) -> None:
@@ -218,7 +206,7 @@ def test_a_restore_where_nothing_is(queuectl: QueuectlRunner, backup: Path) -> N
     new = queuectl.directory / "new" / "q.db"
     told = queuectl.json("--db", str(new), "db", "restore", str(backup))
     assert told == {"restored": str(new), "kept": None}
-    assert _ids(queuectl, "--db", str(new)) == ["a"]
+    assert queuectl.ids("--db", str(new)) == ["a"]
 
 
 @pytest.mark.parametrize("harm", ["text", "cut", "zeros"])
@@ -232,7 +220,7 @@ def test_a_restore_of_what_cannot_be_read(
     assert queuectl("list").code == 78
     told = queuectl.json("db", "restore", str(backup))
     assert Path(told["kept"]).read_bytes() == content
-    assert _ids(queuectl) == ["a"]
+    assert queuectl.ids() == ["a"]
 
 
 def test_a_restore_goes_back_to_what_an_older_program_knows(
@@ -243,7 +231,7 @@ def test_a_restore_goes_back_to_what_an_older_program_knows(
     _alter(queuectl.database, f"PRAGMA user_version = {schema.latest() + 1}")
     assert queuectl("list").code == 78
     queuectl.ok("db", "restore", str(backup))
-    assert _ids(queuectl) == ["a"]
+    assert queuectl.ids() == ["a"]
 
 
 @pytest.fixture

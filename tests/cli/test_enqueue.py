@@ -1,4 +1,4 @@
-"""enqueue: JSON, words, standard input; what it takes, and what it refuses."""
+"""enqueue: JSON, words and standard input, accepted and refused."""
 
 import json
 import os
@@ -32,34 +32,21 @@ def test_json_results(queuectl: QueuectlRunner) -> None:
 @pytest.mark.parametrize(
     ("words", "command"),
     [
-        (["sleep 2 | cat"], "sleep 2 | cat"),
-        (["echo", "a b", "$X", "*", "it's"], "echo 'a b' '$X' '*' 'it'\"'\"'s'"),
-        (["printf", "%s", ""], "printf %s ''"),
-        (["a", "--", "--help"], "a -- --help"),
-        (["line\nbreak 'q' ü"], "line\nbreak 'q' ü"),
-    ],
-)
-def test_words_reach_the_shell(queuectl: QueuectlRunner, words: list[str], command: str) -> None:
-    name = queuectl.ok("enqueue", "--", *words).strip()
-    assert queuectl.json("show", name)["command"] == command
-
-
-@pytest.mark.parametrize(
-    ("words", "command"),
-    [
+        (["--", "sleep 2 | cat"], "sleep 2 | cat"),
+        (["--", "echo", "a b", "$X", "*", "it's"], "echo 'a b' '$X' '*' 'it'\"'\"'s'"),
+        (["--", "printf", "%s", ""], "printf %s ''"),
+        (["--", "a", "--", "--help"], "a -- --help"),
+        (["--", "line\nbreak 'q' ü"], "line\nbreak 'q' ü"),
+        (["--", "{ date; }"], "{ date; }"),
         (["sleep", "2"], "sleep 2"),
-        (["sleep 2 | wc"], "sleep 2 | wc"),
         (["ls", "-l", "--color"], "ls -l --color"),
         (["env", "--", "-h"], "env -- -h"),
-        (["--", "{ date; }"], "{ date; }"),
         (["-q", "x", "-p", "-3", "[", "1", "]"], "'[' 1 ']'"),
         (["[1]"], "[1]"),
         (["2"], "2"),
     ],
 )
-def test_words_after_the_options_are_the_command(
-    queuectl: QueuectlRunner, words: list[str], command: str
-) -> None:
+def test_words_are_the_command(queuectl: QueuectlRunner, words: list[str], command: str) -> None:
     name = queuectl.ok("enqueue", *words).strip()
     assert queuectl.json("show", name)["command"] == command
 
@@ -192,24 +179,14 @@ BAD = {
     '[{"command":"a"}]': 'a job is a JSON object such as {"command": "sleep 2"}, not an array',
     "{}": 'a job needs a command: {"command": "sleep 2"}',
     '{"command": ""}': "the command is empty",
-    '{"command": "  "}': "the command is empty",
-    '{"command": 5}': "command takes text, not 5",
-    r'{"command": "a\u0000b"}': "the command contains a NUL character",
-    r'{"command": "\ud800"}': "command is not valid UTF-8",
     '{"command":"a","command":"b"}': "'command' is given twice in the JSON",
     '{"command":"a","env":{"X":"1","X":"2"}}': "'X' is given twice in the JSON",
     '{"command":"a","priority":NaN}': "NaN is not JSON",
     '{"command":"a","timeout":Infinity}': "Infinity is not JSON",
     '{"command":"a","state":"dead"}': "'state' cannot be set",
     '{"command":"a","prioriti":1}': "unknown field 'prioriti'; did you mean 'priority'?",
-    '{"command":"a","id":""}': "id takes 1 to 64 printable characters without spaces or slashes",
     '{"command":"a","id":"a/b"}': "id takes 1 to 64 printable characters without spaces or",
-    r'{"command":"a","id":"a\u0007"}': "id takes 1 to 64 printable characters without spaces or",
-    '{"command":"a","id":"' + "x" * 65 + '"}': "id takes 1 to 64 printable characters without",
-    '{"command":"a","priority":1e999}': "priority takes a whole number from -1000000 to 1000000",
     '{"command":"a","priority":' + "9" * 5000 + "}": "broken JSON: Exceeds the limit",
-    '{"command":"a","max_retries":-1}': "max_retries takes a whole number from 0 to 1000000",
-    '{"command":"a","run_at":"soon"}': "run_at: not a time: 'soon'",
     '{"a":' + "[" * 100_000: "broken JSON: nested too deeply",
 }
 
@@ -245,8 +222,6 @@ BAD_WORDS = {
     ("--env", "=x", "--", "a"): "env takes names without '=' or NUL",
     ("--limit", "files", "--", "a"): "--limit takes NAME=VALUE, not 'files'",
     ("--limit", "file=1", "--", "a"): "limits: unknown limit 'file'; did you mean 'files'?",
-    ("--umask", "999", "--", "a"): "umask takes an octal number such as",
-    ("--timeout", "soon", "--", "a"): "timeout: not a duration: 'soon'",
     ("--run-at", "12", "--", "a"): "run_at: not a time: '12'",
     ("--", ""): "the command is empty",
     ("--id", "a", '{"command":"x"}'): "--id cannot be combined with JSON: use the field",
@@ -266,10 +241,7 @@ BAD_WORDS = {
     ("-p", "3", "grep", "-q", "a b"): "-q may be an option of queuectl or of the command; for the "
     "command, put -- before it:  queuectl enqueue -p 3 -- grep -q 'a b'\n",
     ("sleep", "2", "--queue=x"): "--queue may be an option of queuectl or of the command",
-    ("-q",): "-q needs a value",
     ("--id",): "--id needs a value",
-    ("--split=yes", "--", "x"): "--split takes no value",
-    ("--back", "2", "--", "x"): "--back may mean --backoff-base or --backoff-max or",
 }
 
 
@@ -326,13 +298,6 @@ def test_standard_input_is_all_or_nothing(
 
 def test_empty_standard_input(queuectl: QueuectlRunner) -> None:
     assert queuectl("enqueue", "-") == (0, "", "queuectl: standard input contains no job\n")
-
-
-def test_many_lines(queuectl: QueuectlRunner) -> None:
-    lines = "".join(json.dumps({"command": f"echo {n}"}) + "\n" for n in range(3000))
-    ids = queuectl.ok("enqueue", "-", stdin=lines).split()
-    assert len(set(ids)) == 3000
-    assert queuectl.json("status")["pending"] == 3000
 
 
 def test_stdin_may_be_closed(queuectl: QueuectlRunner) -> None:

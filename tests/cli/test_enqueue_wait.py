@@ -1,4 +1,4 @@
-"""enqueue --wait: what it shows, how it ends, and Ctrl+C."""
+"""enqueue --wait: its output, its exit codes, and Ctrl+C."""
 
 import signal
 
@@ -48,7 +48,6 @@ def test_interrupt_cancels_a_running_job(queuectl: QueuectlRunner) -> None:
 
 ENDINGS = {
     "exit": (failed(3, b"bad"), 3, b""),
-    "timeout": (Ending(Outcome.TIMEOUT), 1, b"queuectl: w dead: timeout\n"),
     "signal": (
         Ending(Outcome.SIGNAL, signal="SIGKILL"),
         137,
@@ -58,7 +57,6 @@ ENDINGS = {
         *(Ending(Outcome.SPAWN_ERROR, error="/gone: no such directory"), 1),
         b"queuectl: w dead: spawn-error: /gone: no such directory\n",
     ),
-    "cancelled": (Ending(Outcome.CANCELLED), 1, b"queuectl: w cancelled\n"),
     "completed": (Ending(Outcome.EXIT, exit_code=0), 0, b""),
 }
 

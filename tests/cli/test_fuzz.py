@@ -1,4 +1,4 @@
-"""Whatever is typed: a result or one clear refusal, a documented code, and never a traceback."""
+"""Random command lines: a result or one clear refusal, a documented exit code, no traceback."""
 
 import json
 import os
@@ -14,12 +14,13 @@ from queued.core.job_spec import FIELDS
 from queued.core.settings import SETTINGS
 from queued.ctl.__main__ import COMMANDS, usage_of
 from tests.cli import in_process_cli
-from tests.cli.queuectl_runner import NO_SERVICE, Done
+from tests.cli.in_process_cli import Done
+from tests.cli.queuectl_runner import NO_SERVICE
 
 MANY = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
-# Those that wait for what may never come, or become another program.
+# Commands that may wait for ever, or become another program.
 ENDLESS = {"wait", "worker start", "logs"}
-# What the kernel hands to a program: any bytes but NUL.
+# The kernel passes any bytes but NUL to a program.
 WORD = st.text(st.characters(exclude_characters="\0", codec="utf-8"), max_size=12) | st.binary(
     max_size=8
 ).map(lambda raw: os.fsdecode(raw.replace(b"\0", b"")))

@@ -20,17 +20,13 @@ def jobs(queuectl: QueuectlRunner) -> list[str]:
     return ["done", "broken", "stopped", "running", "waiting"]
 
 
-def _left(queuectl: QueuectlRunner) -> list[str]:
-    return [job["id"] for job in queuectl.json("list")]
-
-
 def test_without_yes_it_only_counts(queuectl: QueuectlRunner, jobs: list[str]) -> None:
     done = queuectl("purge")
     told = "3 jobs (1 completed, 1 dead, 1 cancelled) would be deleted\n"
     assert done == (0, told, "nothing was deleted; to delete them, add --yes\n")
     counted = {"completed": 1, "dead": 1, "cancelled": 1, "removed": False}
     assert queuectl.json("purge") == counted
-    assert _left(queuectl) == jobs
+    assert queuectl.ids() == jobs
 
 
 @pytest.mark.parametrize(
@@ -55,7 +51,7 @@ def test_purge_deletes_the_jobs_that_it_counted(
     removed = queuectl.json("purge", *words, "--yes")
     assert {**counted, "removed": True} == removed
     assert sum(removed.values()) - 1 == len(gone)
-    assert _left(queuectl) == [job for job in jobs if job not in gone]
+    assert queuectl.ids() == [job for job in jobs if job not in gone]
 
 
 def test_purge_prints_the_numbers(queuectl: QueuectlRunner, jobs: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""--watch: what a terminal shows after each change, and that it is left as it was."""
+"""--watch: the screen after each change, and the state of the terminal afterwards."""
 
 import fcntl
 import os

@@ -1,4 +1,4 @@
-"""db stats: what is counted, and the size with what is in the WAL."""
+"""db stats: the counts, and the size including the WAL."""
 
 from queued.core.model import Chunk
 from tests.cli.queuectl_runner import QueuectlRunner

@@ -1,19 +1,14 @@
 """list, show, dlq list: tables of 80 columns for people, JSON for programs."""
 
-import fcntl
 import json
-import os
 import re
-import struct
 import subprocess
-import termios
-from typing import NamedTuple
 
 import pytest
 from wcwidth import wcswidth
 
 from queued.core.model import Ending, Outcome
-from tests.cli.queuectl_runner import QueuectlRunner, failed, timeless
+from tests.cli.queuectl_runner import QueuectlRunner, Screen, failed, timeless
 
 WIDE_ID = "w" * 64
 FIELDS = {
@@ -25,7 +20,7 @@ FIELDS = {
 
 @pytest.fixture
 def full(queuectl: QueuectlRunner) -> QueuectlRunner:
-    """One job of each kind, with what makes tables difficult."""
+    """A job of each kind, with wide, long and unprintable fields."""
     queuectl.run("done")
     queuectl.run("wrong", failed(1, b"no luck\n"))
     queuectl.run("gone", failed(127, b"sh: 1: nope: not found\n"), max_retries=1, command="nope")
@@ -159,8 +154,8 @@ def test_color(full: QueuectlRunner) -> None:
     assert "\x1b[31mdead\x1b[m" in full.ok("list", "--color", "always")
     assert "\x1b" not in full.ok("list")
     assert full("list", "--color", "sometimes").code == 2
-    assert "\x1b[31mdead\x1b[m" in _on_terminal(full, "list", lines=24)[0]
-    assert "\x1b" not in _on_terminal(full, "list", lines=24, NO_COLOR="1")[0]
+    assert b"\x1b[31mdead\x1b[m" in full.on_terminal("list").out
+    assert b"\x1b" not in full.on_terminal("list", NO_COLOR="1").out
 
 
 def test_show(full: QueuectlRunner) -> None:
@@ -215,52 +210,21 @@ def test_a_reader_that_goes_early(queuectl: QueuectlRunner) -> None:
         assert done.stderr == b""
 
 
-class Screen(NamedTuple):
-    """What a command showed on a terminal, and its standard error."""
-
-    out: str
-    err: str
-
-
-def _on_terminal(
-    queuectl: QueuectlRunner, *words: str, lines: int, columns: int = 80, **env: str
-) -> Screen:
-    ours, theirs = os.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
-    process = subprocess.Popen(
-        queuectl.line(*words),
-        env=queuectl.env(**env),
-        cwd=queuectl.directory,
-        stdout=theirs,
-        stderr=subprocess.PIPE,
-    )
-    os.close(theirs)
-    seen = b""
-    try:
-        while piece := os.read(ours, 65536):
-            seen += piece
-    except OSError:  # the terminal's other side was closed
-        pass
-    os.close(ours)
-    _, err = process.communicate(timeout=10)
-    return Screen(seen.decode().replace("\r\n", "\n"), err.decode())
-
-
 def _shown(screen: Screen) -> list[str]:
-    return [line.split()[0] for line in screen.out.splitlines()[1:]]
+    return [line.split()[0] for line in screen.out.decode().splitlines()[1:]]
 
 
 def test_a_screenful(queuectl: QueuectlRunner) -> None:
     lines = "".join(json.dumps({"id": f"j{n:02}", "command": "true"}) + "\n" for n in range(50))
     queuectl.ok("enqueue", "-", stdin=lines)
-    screen = _on_terminal(queuectl, "list", lines=24)
+    screen = queuectl.on_terminal("list")
     assert _shown(screen) == [f"j{n:02}" for n in range(21)]
     assert screen.err == "… 29 pending: queuectl list --all\n"
-    screen = _on_terminal(queuectl, "list", "--limit", "40", lines=24)
+    screen = queuectl.on_terminal("list", "--limit", "40")
     assert (len(_shown(screen)), screen.err) == (40, "")
-    screen = _on_terminal(queuectl, "list", "--all", lines=24)
+    screen = queuectl.on_terminal("list", "--all")
     assert (len(_shown(screen)), screen.err) == (50, "")
-    screen = _on_terminal(queuectl, "list", "--state", "pending", "--reverse", lines=100)
+    screen = queuectl.on_terminal("list", "--state", "pending", "--reverse", lines=100)
     assert (_shown(screen)[0], screen.err) == ("j49", "")
 
 
@@ -268,14 +232,14 @@ def test_a_screen_shows_active_jobs_then_dead_ones(queuectl: QueuectlRunner) -> 
     for number in range(9):
         queuectl.run(f"done{number}")
         queuectl.run(f"dead{number}", failed(1), max_retries=1)
-    assert _shown(_on_terminal(queuectl, "list", lines=8)) == [f"dead{n}" for n in range(4, 9)]
+    assert _shown(queuectl.on_terminal("list", lines=8)) == [f"dead{n}" for n in range(4, 9)]
     for number in range(9):
         queuectl.add(f"new{number}")
     queuectl.claim()
-    screen = _on_terminal(queuectl, "list", lines=12)
+    screen = queuectl.on_terminal("list", lines=12)
     assert _shown(screen) == ["new0", "new1", "new2", "new3", "new4", "new5", *_dead(6)]
     assert screen.err == "… 3 pending, 9 completed, 6 dead: queuectl list --all\n"
-    screen = _on_terminal(queuectl, "list", "--state", "completed", lines=8)
+    screen = queuectl.on_terminal("list", "--state", "completed", lines=8)
     assert _shown(screen) == [f"done{n}" for n in range(4, 9)]
     assert screen.err == "… 4 completed: queuectl list --all --state completed\n"
 
@@ -289,25 +253,25 @@ def test_a_screen_names_the_command_that_shows_what_it_hides(queuectl: QueuectlR
     queuectl.add("new", queue="a&b")
     queuectl.add("other")
     of_queue = ("list", "--queue", "a&b")
-    screen = _on_terminal(queuectl, *of_queue, lines=24)
+    screen = queuectl.on_terminal(*of_queue)
     assert screen.err == "… 1 completed: queuectl list --all --queue 'a&b'\n"
-    screen = _on_terminal(queuectl, *of_queue, "--since", "1h", lines=24)
+    screen = queuectl.on_terminal(*of_queue, "--since", "1h")
     assert screen.err == "… more: queuectl list --all --queue 'a&b' --since 1h\n"
     every_state = ("--state", "pending,completed")
     for options in (every_state, (*every_state, "--since", "1h")):
-        assert _on_terminal(queuectl, *of_queue, *options, lines=24).err == ""
-    assert _on_terminal(queuectl, "list", "-q", "default", "--since", "1h", lines=24).err == ""
+        assert queuectl.on_terminal(*of_queue, *options).err == ""
+    assert queuectl.on_terminal("list", "-q", "default", "--since", "1h").err == ""
 
 
 def test_a_screen_shows_what_completed_if_there_is_nothing_else(queuectl: QueuectlRunner) -> None:
     queuectl.run("a")
-    assert (_shown(_on_terminal(queuectl, "list", lines=24))) == ["a"]
+    assert (_shown(queuectl.on_terminal("list"))) == ["a"]
 
 
 def test_a_wider_terminal_shows_more(queuectl: QueuectlRunner) -> None:
     queuectl.add("a", "echo " + "x" * 300)
-    screen = _on_terminal(queuectl, "list", lines=24, columns=132)
-    assert max(map(len, screen.out.splitlines())) == 132
-    screen = _on_terminal(queuectl, "list", lines=24, columns=132, COLUMNS="100")
-    assert max(map(len, screen.out.splitlines())) == 100
+    screen = queuectl.on_terminal("list", columns=132)
+    assert max(map(len, screen.out.decode().splitlines())) == 132
+    screen = queuectl.on_terminal("list", columns=132, COLUMNS="100")
+    assert max(map(len, screen.out.decode().splitlines())) == 100
     assert max(map(len, queuectl.ok("list").splitlines())) > 300
