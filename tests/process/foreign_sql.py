@@ -1,9 +1,6 @@
 """SQL on a queue's database by another SQLite in another process, as the sqlite3 shell does."""
 
-import subprocess
-import sys
-
-from tests.service import Queue
+from tests.service import Queue, run_python
 
 _PROGRAM = """
 import sqlite3, sys
@@ -15,9 +12,4 @@ database.commit()
 
 def sql(queue: Queue, statement: str, *values: str) -> str:
     """Runs a statement; returns its rows as text."""
-    return subprocess.run(
-        [sys.executable, "-c", _PROGRAM, queue.path, statement, *values],
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
+    return run_python("-c", _PROGRAM, queue.path, statement, *values, check=True).stdout

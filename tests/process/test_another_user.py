@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -11,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from queued.core import times
 from tests.process.marked_sleep import MarkedSleep
 from tests.service import (
     RESCUES_OFTEN,
@@ -22,6 +20,7 @@ from tests.service import (
     altered,
     cleaned_up,
     eventually,
+    run_program,
 )
 
 USER = 50_000 + os.getpid() % 10_000  # of this test alone, so that its processes can be counted
@@ -242,7 +241,7 @@ def test_a_daemon_that_proc_hides_is_ended_with_its_run(theirs: Queue, ending: s
     name = theirs.add(f"{daemon}; {wait}", kill_grace=0.2, max_retries=1, **fields)
     if ending == "cancel":
         eventually(ready.exists)
-        theirs.store.cancel(theirs.store.find(name), now_ms=times.now_ms())
+        theirs.cancel(name)
     label = {"timeout": "dead", "cancel": "cancelled", "exit": "completed"}[ending]
     assert theirs.wait(name).label == label
     assert left.living() == []
@@ -275,14 +274,11 @@ def _readable(queue: Queue) -> None:
 def _looks(queue: Queue, *words: str) -> tuple[int, str]:
     """Runs `queuectl` as a user who may read, and not write, every file."""
     right = "+dac_read_search"  # to read our Python
-    done = subprocess.run(
-        [
-            *("setpriv", f"--reuid={OTHER}", f"--regid={OTHER}", "--clear-groups"),
-            *(f"--inh-caps={right}", f"--ambient-caps={right}"),
-            *(sys.executable, "-m", "queued.ctl", "--db", queue.path, *words),
-        ],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    done = run_program(
+        *("setpriv", f"--reuid={OTHER}", f"--regid={OTHER}", "--clear-groups"),
+        *(f"--inh-caps={right}", f"--ambient-caps={right}"),
+        *(sys.executable, "-m", "queued.ctl", "--db", queue.path, *words),
+    )
     return done.returncode, done.stdout
 
 

@@ -72,7 +72,7 @@ def test_a_full_file_is_renamed_and_no_line_of_any_process_is_lost(queue: Queue,
 
 
 def test_a_fifo_or_link_in_place_of_the_file_is_not_written(queue: Queue, log: Path) -> None:
-    """A FIFO would stop the service, and a link lead it to a file of another program."""
+    """A FIFO would block the service; through a link it would write to another program's file."""
     victim = queue.file("victim")
     victim.touch()
     for put in (os.mkfifo, lambda path: os.symlink(victim, path)):

@@ -5,15 +5,9 @@ from functools import partial
 
 import pytest
 
-from queued.core import times
 from queued.core.model import State
 from tests.process.marked_sleep import MarkedSleep
 from tests.service import WATCHED, Queue, eventually
-
-
-def cancel(queue: Queue, name: str) -> State | None:
-    """What `queuectl cancel` does, without starting Python."""
-    return queue.store.cancel(queue.store.find(name), now_ms=times.now_ms())
 
 
 def running(queue: Queue, name: str, sleeper: MarkedSleep) -> None:
@@ -22,19 +16,11 @@ def running(queue: Queue, name: str, sleeper: MarkedSleep) -> None:
 
 def test_a_pending_job_never_runs(served: Queue) -> None:
     name = served.add(f"touch {served.file('ran')}", delay=0.3)
-    assert served.queuectl("cancel", name).returncode == 0
-    assert served.job(name).label == "cancelled"
+    assert served.cancel(name) is State.CANCELLED
     after = served.add("true", delay=0.4)
     served.wait(after)
     assert not served.file("ran").exists()
     assert served.job(name).runs == 0
-
-
-def test_a_job_that_waits_for_its_retry_is_cancelled_at_once(served: Queue) -> None:
-    name = served.add("exit 1", max_retries=5, backoff_base=1000)
-    served.wait(name, "failed")
-    assert cancel(served, name) is State.CANCELLED
-    assert served.job(name).label == "cancelled"
 
 
 def test_a_running_job_is_ended_by_the_ladder_and_never_retried(
@@ -59,21 +45,10 @@ def test_a_job_that_ends_well_when_it_is_told_to_is_cancelled_all_the_same(
 ) -> None:
     name = served.add(f"trap 'exit 0' TERM; : {sleeper}; while :; do sleep 0.01; done")
     running(served, name, sleeper)
-    cancel(served, name)
+    served.cancel(name)
     assert served.wait(name).label == "cancelled"
     (attempt,) = served.attempts(name)
     assert (attempt.outcome, attempt.exit_code) == ("cancelled", 0)
-
-
-def test_a_job_that_has_ended_is_said_to_have(served: Queue) -> None:
-    done, failed = served.add("true"), served.add("exit 3", max_retries=1)
-    for name in (done, failed):
-        served.wait(name)
-    answer = served.queuectl("cancel", done, failed)
-    assert answer.returncode == 4
-    assert f"{done} is already completed" in answer.stderr
-    assert f"{failed} is already dead" in answer.stderr
-    assert [served.job(name).label for name in (done, failed)] == ["completed", "dead"]
 
 
 def was_claimed(queue: Queue, name: str) -> bool:
@@ -87,7 +62,7 @@ def test_in_the_very_moment_of_its_end_one_of_the_two_wins(served: Queue, code: 
     for n in range(40):
         name = served.add(f"sleep 0.0{n % 10}; exit {code}", max_retries=3, backoff_max=100)
         eventually(partial(was_claimed, served, name), within_s=3)
-        verdicts.append((name, cancel(served, name)))
+        verdicts.append((name, served.cancel(name)))
     for name, verdict in verdicts:
         job = served.wait(name, "completed", "cancelled", "dead")
         (attempt,) = served.attempts(name)
@@ -99,31 +74,23 @@ def test_in_the_very_moment_of_its_end_one_of_the_two_wins(served: Queue, code: 
         assert job.runs == 1, "never retried"
 
 
-def test_a_request_that_a_dead_dispatcher_did_not_see_is_obeyed_by_the_next(
-    queue: Queue, sleeper: MarkedSleep
+@pytest.mark.parametrize("dead", ["dispatcher", "service"])
+def test_a_request_outlives_the_process_that_should_obey_it(
+    queue: Queue, sleeper: MarkedSleep, dead: str
 ) -> None:
     service = queue.serve(workers=1, env=WATCHED)
     name = queue.add(f"sleep {sleeper}", max_retries=5)
     running(queue, name, sleeper)
     dispatcher = service.child(0)
     service.kill(dispatcher, signal.SIGSTOP)
-    cancel(queue, name)
-    service.kill(dispatcher)
-    assert queue.wait(name).label == "cancelled"
-    assert queue.job(name).runs == 1
-    assert sleeper.living() == []
-
-
-def test_a_cancel_request_survives_the_death_of_the_service(
-    queue: Queue, sleeper: MarkedSleep
-) -> None:
-    service = queue.serve(workers=1)
-    name = queue.add(f"sleep {sleeper}", max_retries=5)
-    running(queue, name, sleeper)
-    service.kill_instance()
-    assert cancel(queue, name) is State.PROCESSING
-    queue.serve(workers=1)
-    assert queue.wait(name).label == "cancelled"
+    assert queue.cancel(name) is State.PROCESSING
+    if dead == "dispatcher":
+        service.kill(dispatcher)
+    else:
+        service.kill_instance()
+        queue.serve(workers=1)
+    job = queue.wait(name)
+    assert (job.label, job.runs) == ("cancelled", 1)
     assert sleeper.living() == []
 
 
@@ -133,15 +100,8 @@ def test_a_cancelled_job_that_is_interrupted_is_cancelled(
     service = queue.serve(workers=1)
     name = queue.add(f"trap '' TERM; sleep {sleeper}; sleep {sleeper}", kill_grace=1)
     running(queue, name, sleeper)
-    cancel(queue, name)
+    queue.cancel(name)
     service.kill(service.pid, signal.SIGTERM)
     eventually(lambda: service.logged("service.draining"))
     assert service.stop() == 0
     assert queue.job(name).label == "cancelled"
-
-
-def test_dlq_retry_takes_a_cancelled_job_that_is_named(served: Queue) -> None:
-    name = served.add("true", delay=100)
-    cancel(served, name)
-    assert served.queuectl("dlq", "retry", name).returncode == 0
-    assert served.wait(name).label == "completed"

@@ -1,4 +1,4 @@
-"""What a command finds: variables, directory, mask, limits, descriptors, signals."""
+"""The environment of a command: variables, directory, mask, limits, descriptors, signals."""
 
 import json
 import os
@@ -72,7 +72,7 @@ def test_the_attempt_is_known_to_the_command(served: Queue) -> None:
 
 
 def test_a_clean_environment_has_four_names_and_ours(queue: Queue) -> None:
-    queue.store.config_set("environment", "clean", now_ms=0)
+    queue.configure("environment", "clean")
     queue.serve(env={"SECRET": "x", "LANG": "C.UTF-8", "USER": "me"})
     found = variables(queue, env={"EXTRA": "y"})
     ours = {name for name in found if name.startswith("QUEUED_")}

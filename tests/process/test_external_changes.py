@@ -1,13 +1,11 @@
 """Changes by others that the service finds: cancels, settings, odd rows, a clock that was set."""
 
 import os
-import re
 import signal
 import subprocess
 import sys
 import time
 from contextlib import closing
-from pathlib import Path
 
 import apsw
 import pytest
@@ -17,7 +15,8 @@ from queued.store import instance_lock
 from queued.store.sqlite.client_store import SqliteStore
 from tests.process.foreign_sql import sql
 from tests.process.marked_sleep import MarkedSleep
-from tests.service import WATCHED, Queue, Service, eventually
+from tests.process_figures import sleeps
+from tests.service import WATCHED, Queue, Service, eventually, let_pass
 
 # The kernel has no inotify instance left.
 UNWATCHED = """
@@ -74,22 +73,6 @@ def test_a_worker_ends_a_run_whose_claim_was_taken_away(queue: Queue, sleeper: M
     assert service.logged("job.claim_lost", attempt=1)
 
 
-def test_a_retry_moves_along_with_a_clock_that_was_set(queue: Queue) -> None:
-    service = queue.serve()
-    name = queue.add("exit 1", backoff_base=1000)
-    given = queue.add("true", delay=5000)
-    before = queue.wait(name, "failed").next_run_at_ms
-    service.stop()
-    sql(queue, "UPDATE clock SET offset_ms = offset_ms - 3600000")
-    service = queue.serve()
-    eventually(lambda: service.logged("clock.shifted"))
-    assert abs(queue.job(name).next_run_at_ms - before - 3_600_000) < 1500
-    scheduled = queue.job(given)
-    assert scheduled.next_run_at_ms == scheduled.created_ms + 5_000_000, (
-        "that is what the user said"
-    )
-
-
 def test_a_wait_for_the_database_is_no_jump_of_the_clock(queue: Queue) -> None:
     """The turn that waited has an old time in hand; a retry must not come early for that."""
     service = queue.serve()
@@ -124,32 +107,31 @@ REFUSED_ROWS = {
 }
 
 RECORDED = """
-SELECT j.state, a.outcome, a.error <> '' AND j.last_error = a.error, j.runs = a.number
-FROM jobs j JOIN attempts a ON a.job = j.seq WHERE j.priority = 9
+SELECT j.state, a.outcome, a.error <> '' AND j.last_error = a.error, j.runs = a.number, count(*)
+FROM jobs j JOIN attempts a ON a.job = j.seq WHERE j.priority = 9 GROUP BY 1, 2, 3, 4
 """
 HOOKS = "SELECT count(*), state FROM jobs WHERE command = 'exit 0' GROUP BY state"
 
 
-@pytest.mark.parametrize("change", ODD_ROWS.values(), ids=ODD_ROWS)
-def test_a_job_that_cannot_be_handed_over_is_dead_and_the_others_run(
-    queue: Queue, change: str
-) -> None:
-    """Its hook runs, too, whatever of the row cannot be read."""
-    _set(queue, "on_dead", "exit 0")
-    queue.add("true", id="odd", priority=9)
-    sql(queue, f"UPDATE jobs SET {change} WHERE priority = 9")  # noqa: S608 - our own text
-    others = queue.add_all(["true"] * 20)
+def test_jobs_that_cannot_be_handed_over_are_dead_and_the_others_run(queue: Queue) -> None:
+    """Their hooks run, too, although a part of the row cannot be read."""
+    queue.configure("on_dead", "exit 0")
+    odd, others = len(ODD_ROWS), 20
+    queue.add_all(["true"] * odd, priority=9)
+    for row, change in enumerate(ODD_ROWS.values(), 1):
+        sql(queue, f"UPDATE jobs SET {change} WHERE seq = {row}")  # noqa: S608 - our own text
+    queue.add_all(["true"] * others)
     service = queue.serve()
-    queue.wait_all(len(others) + 1)
-    assert sql(queue, RECORDED) == "('dead', 'spawn-error', 1, 1)\n"
-    assert len(service.logged("job.dead", outcome="spawn-error")) == 1
+    queue.wait_all(others + odd)
+    assert sql(queue, RECORDED) == f"('dead', 'spawn-error', 1, 1, {odd})\n"
+    assert len(service.logged("job.dead", outcome="spawn-error")) == odd
     started = service.logged("child.started")
     assert len(started) == 3, "no process of the service was replaced"
     sql(queue, "UPDATE jobs SET state = 'pending', ready = 1, attempts = 0 WHERE priority = 9")
-    eventually(lambda: len(service.logged("job.dead", outcome="spawn-error")) == 2, "again")
-    queue.wait_all(len(others) + 2)
+    eventually(lambda: len(service.logged("job.dead", outcome="spawn-error")) == 2 * odd, "again")
+    queue.wait_all(others + 2 * odd)
     queue.wait(queue.add("true"))
-    assert sql(queue, HOOKS) == "(2, 'completed')\n"
+    assert sql(queue, HOOKS) == f"({2 * odd}, 'completed')\n"
     assert service.stop() == 0
 
 
@@ -174,7 +156,7 @@ def test_a_job_whose_runs_were_set_back_runs_again(queue: Queue) -> None:
 def test_a_service_starts_without_the_stored_settings_that_are_wrong(queue: Queue) -> None:
     for key, value in (("workers", "'many'"), ("kill_grace", "CAST(x'ff' AS TEXT)")):
         sql(queue, f"INSERT INTO settings VALUES ('{key}', {value}, 0)")  # noqa: S608 - our own text
-    _set(queue, "default_timeout", "0.3")
+    queue.configure("default_timeout", "0.3")
     service = queue.serve()
     for key in ("workers", "kill_grace"):
         assert f"queued: config set: {key} takes " in service.log_path.read_text()
@@ -193,43 +175,30 @@ def test_a_setting_that_is_not_text_is_refused(queue: Queue) -> None:
     assert service.stop() == 0
 
 
-def _set(queue: Queue, key: str, value: str) -> None:
-    queue.store.config_set(key, value, now_ms=times.now_ms())
-
-
 def test_a_busy_service_without_inotify_sees_a_cancel(queue: Queue) -> None:
     """Its turns must not put off the next look."""
-    _set(queue, "worker_poll_interval", "0.3")
+    queue.configure("worker_poll_interval", "0.3")
     name = queue.add("sleep 60")
     queue.add_all(["sleep 0.05"] * 400)
     service = queue.spawn(workers=2, program=("-c", UNWATCHED)).ready()
     assert service.logged("database.watch_missing")
     queue.wait(name, "processing")
-    queue.store.cancel(queue.store.find(name), now_ms=times.now_ms())
+    queue.cancel(name)
     assert queue.wait(name, within_s=8).label == "cancelled"
     assert queue.count("pending") > 0, "it was busy all the time"
-
-
-def _wakes(pid: int) -> int:
-    """How often the process has slept."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    found = re.search(r"^voluntary_ctxt_switches:\s+(\d+)", status, re.MULTILINE)
-    assert found
-    return int(found[1])
 
 
 def test_a_reader_does_not_wake_an_idle_dispatcher(queue: Queue) -> None:
     service = queue.serve()
     dispatcher = service.child(0)
     queue.wait(queue.add("true"))
-    end = time.monotonic() + 0.5
-    eventually(lambda: time.monotonic() > end)  # what it had to do is done
-    before = _wakes(dispatcher)
+    let_pass(0.5)  # what it had to do is done
+    before = sleeps(dispatcher)
     for _ in range(30):
         with closing(SqliteStore(queue.path)) as store:
             store.status(now_ms=times.now_ms())
         assert instance_lock.is_alive(queue.path, service.instance)
-    assert _wakes(dispatcher) - before < 10
+    assert sleeps(dispatcher) - before < 10
 
 
 def test_a_watched_status_sleeps_beside_an_idle_dispatcher(queue: Queue) -> None:
@@ -242,12 +211,10 @@ def test_a_watched_status_sleeps_beside_an_idle_dispatcher(queue: Queue) -> None
         seen = ""
         while "1 in the last minute" not in seen:
             seen += os.read(ours, 65536).decode()
-        end = time.monotonic() + 0.5
-        eventually(lambda: time.monotonic() > end)  # what the dispatcher had to do is done
-        before = _wakes(dispatcher), _wakes(watching.pid)
-        end = time.monotonic() + 3
-        eventually(lambda: time.monotonic() > end)
-        after = _wakes(dispatcher), _wakes(watching.pid)
+        let_pass(0.5)  # what the dispatcher had to do is done
+        before = sleeps(dispatcher), sleeps(watching.pid)
+        let_pass(3)
+        after = sleeps(dispatcher), sleeps(watching.pid)
         watching.kill()
     os.close(ours)
     assert after[0] - before[0] < 10
@@ -263,10 +230,10 @@ def test_a_worker_is_sent_a_cancel_once(queue: Queue) -> None:
     service = _observed(queue)
     name = queue.add("trap '' TERM; while :; do sleep 0.1; done", kill_grace=3, max_retries=1)
     queue.wait(name, "processing")
-    queue.store.cancel(queue.store.find(name), now_ms=times.now_ms())
+    queue.cancel(name)
     eventually(lambda: service.logged("message.sent", kind="Cancel"))
     for number in (11, 12, 13):
-        _set(queue, "backoff_max", str(number))
+        queue.configure("backoff_max", str(number))
         eventually(lambda n=number: service.logged("settings.applied", backoff_max=n))  # type: ignore[misc]
     assert queue.job(name).label == "processing"
     assert len(service.logged("message.sent", kind="Cancel")) == 1
@@ -277,7 +244,7 @@ def test_settings_are_sent_to_the_supervisor_after_the_commit(queue: Queue) -> N
     service = _observed(queue)
     sent = len(service.logged("message.sent", kind="Applied"))
     queue.file("refuses").touch()
-    _set(queue, "shutdown_grace", "7")
+    queue.configure("shutdown_grace", "7")
     eventually(lambda: service.logged("database.refused"))
     assert len(service.logged("message.sent", kind="Applied")) == sent
     queue.file("refuses").unlink()

@@ -36,15 +36,6 @@ def test_a_headless_process_is_stopped_at_its_time_limit(queue: Queue, pid_file:
     assert not alive(pid)
 
 
-def test_a_headless_process_is_cancelled(queue: Queue, pid_file: Path) -> None:
-    queue.serve(workers=1)
-    name = queue.add(headless.command(pid_file))
-    pid = started(pid_file)
-    assert queue.queuectl("cancel", name).returncode == 0
-    assert queue.wait(name).label == "cancelled"
-    assert not alive(pid)
-
-
 def test_a_headless_process_does_not_outlive_its_command(queue: Queue, pid_file: Path) -> None:
     queue.serve(workers=1)
     wait = f"until [ -e {pid_file} ]; do sleep 0.01; done; sleep 0.1"

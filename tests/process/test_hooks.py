@@ -10,13 +10,13 @@ REPORT = "echo $QUEUED_PARENT_ID $QUEUED_PARENT_STATE $QUEUED_PARENT_OUTCOME"
 
 def test_every_end_is_reported_once_and_a_cancel_is_not(queue: Queue) -> None:
     for key in ("on_dead", "on_completed"):
-        queue.store.config_set(key, REPORT, now_ms=times.now_ms())
+        queue.configure(key, REPORT)
     first = queue.serve(workers=4)
     for name in ("lost", "rescued", "cancelled"):
         queue.add("sleep 60", id=name, max_retries=1)
         queue.wait(name, "processing")
     first.kill(first.worker_of("lost"))
-    queue.store.cancel(queue.store.find("cancelled"), now_ms=times.now_ms())
+    queue.cancel("cancelled")
     queue.wait(queue.add("true", id="done"))
     queue.wait(queue.add("exit 1", id="quiet", max_retries=1, on_dead=""))
     queue.wait(queue.add("exit 1", id="late", max_retries=2, backoff_max=0))
@@ -39,7 +39,7 @@ def test_every_end_is_reported_once_and_a_cancel_is_not(queue: Queue) -> None:
 def test_a_hook_that_fails_is_retried_and_dies_without_a_hook(queue: Queue) -> None:
     command = "echo $QUEUED_PARENT_ID; exit 1"
     for key, value in (("on_dead", command), ("default_max_retries", "2"), ("backoff_max", "0")):
-        queue.store.config_set(key, value, now_ms=times.now_ms())
+        queue.configure(key, value)
     service = queue.serve()
     queue.wait(queue.add("exit 1", id="parent", max_retries=1))
     hook = next(job.id for job in queue.jobs() if job.id != "parent")

@@ -18,6 +18,7 @@ def test_a_job_runs_and_is_recorded(queue: Queue) -> None:
     assert attempt.instance == service.instance
     assert queue.output(name) == b"hello\noops\n"
     assert service.stop() == 0
+    assert not service.logged("job.printed"), "log_output is off by default"
 
 
 def test_failures_are_retried_with_growing_delay_and_end_dead(served: Queue) -> None:
@@ -29,38 +30,6 @@ def test_failures_are_retried_with_growing_delay_and_end_dead(served: Queue) -> 
     starts = [int(line) / 1e9 for line in served.file("times").read_text().split()]
     assert starts[1] - starts[0] >= 1.2
     assert starts[2] - starts[1] >= 1.2**2
-
-
-@pytest.mark.parametrize(("max_retries", "runs"), [(0, 1), (1, 1), (2, 2)])
-def test_max_retries_is_the_number_of_runs(served: Queue, max_retries: int, runs: int) -> None:
-    name = served.add("false", max_retries=max_retries, backoff_max=0.01)
-    assert served.wait(name).runs == runs
-    assert served.job(name).label == "dead"
-
-
-def test_a_job_that_fails_once_completes(served: Queue) -> None:
-    name = served.add(
-        "test -e done || { touch done; exit 1; }", cwd=str(served.directory), backoff_max=0
-    )
-    assert served.wait(name).label == "completed"
-    assert [a.exit_code for a in served.attempts(name)] == [1, 0]
-
-
-def test_a_dead_job_is_retried_with_the_full_budget_and_keeps_its_history(served: Queue) -> None:
-    name = served.add("exit 9", max_retries=2, backoff_max=0)
-    served.wait(name, "dead")
-    assert served.queuectl("dlq", "retry", name).returncode == 0
-    eventually(lambda: served.job(name).runs == 4 and served.job(name).label == "dead")
-    assert [a.number for a in served.attempts(name)] == [1, 2, 3, 4]
-
-
-def test_a_command_that_does_not_exist_fails_with_127(served: Queue) -> None:
-    name = served.add("no-such-command-here", max_retries=1)
-    assert served.wait(name).label == "dead"
-    error = served.job(name).last_error
-    assert error is not None
-    assert error.startswith("exit 127 (command not found)")
-    assert "no-such-command-here" in error
 
 
 COMMANDS = [
@@ -83,30 +52,12 @@ def test_the_command_reaches_the_shell_byte_for_byte(
     assert served.output(name) == printed
 
 
-def test_priority_then_due_time_then_order(queue: Queue) -> None:
-    now = "2026-01-01T00:00:0"
-    for name, priority, at in (("c", 0, 2), ("a", 0, 1), ("b", 0, 1), ("first", 5, 3)):
-        queue.add(f"echo {name} >> order", id=name, priority=priority, run_at=f"{now}{at}Z",
-                  cwd=str(queue.directory))  # fmt: skip
-    queue.serve(workers=1)
-    queue.wait_all(4)
-    assert queue.file("order").read_text().split() == ["first", "a", "b", "c"]
-
-
 def test_a_scheduled_job_waits_for_its_time(served: Queue) -> None:
     name = served.add("true", delay=0.7)
     assert served.job(name).label == "scheduled"
     job = served.wait(name)
     (attempt,) = served.attempts(name)
     assert job.next_run_at_ms <= attempt.started_ms <= job.next_run_at_ms + 500
-
-
-def test_settings_take_effect_at_once(queue: Queue) -> None:
-    service = queue.serve()
-    assert queue.queuectl("config", "set", "backoff_base", "1").returncode == 0
-    assert queue.queuectl("config", "set", "backoff_max", "0.05").returncode == 0
-    assert queue.wait(queue.add("false", max_retries=3)).label == "dead"
-    eventually(lambda: service.logged("settings.applied", backoff_max=0.05))
 
 
 def test_a_flag_wins_over_the_stored_number_of_workers(queue: Queue) -> None:

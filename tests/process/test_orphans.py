@@ -1,4 +1,4 @@
-"""What a dead worker left is killed before its death is reported, even by a late supervisor."""
+"""Orphans of a dead worker are killed before its death is reported, even by a late supervisor."""
 
 import os
 import signal
@@ -69,7 +69,7 @@ def test_children_from_before_the_service_began_are_left_alone(
 
 
 def test_signals_of_a_terminal_reach_no_worker(queue: Queue) -> None:
-    """Nor does it reach a command between its fork and its setsid."""
+    """A command between its fork and its setsid is in the session of its worker."""
     service = queue.serve(workers=2)
     for slot in (1, 2):
         assert os.getsid(service.child(slot)) == service.child(slot)

@@ -26,15 +26,8 @@ CASES: dict[str, tuple[str, dict[str, Any], tuple[str, int | None, str | None]]]
     "SIGSEGV": ("kill -SEGV $$", {}, ("signal", None, "SIGSEGV")),
     "SIGPIPE": ("kill -PIPE $$", {}, ("signal", None, "SIGPIPE")),
     "a real-time signal": ("kill -37 $$", {}, ("signal", None, "SIGRTMIN+3")),
-    "timeout": ("sleep LONG", {"timeout": 0.2}, ("timeout", None, "SIGTERM")),
-    "timeout, caught": (
-        "trap 'exit 0' TERM; while :; do sleep 0.01; done", {"timeout": 0.2}, ("timeout", 0, None)
-    ),
     "spawn-error": ("true", {"cwd": "/no/such/place"}, ("spawn-error", None, None)),
-    "spawn-error, too long": (
-        "true", {"env": {f"V{n}": "x" * 65000 for n in range(1)}, "cwd": "/etc/passwd"},
-        ("spawn-error", None, None),
-    ),
+    "spawn-error, no directory": ("true", {"cwd": "/etc/passwd"}, ("spawn-error", None, None)),
 }  # fmt: skip
 
 
@@ -46,12 +39,11 @@ def only(queue: Queue, name: str) -> Attempt:
 @pytest.mark.parametrize(("command", "options", "ending"), CASES.values(), ids=CASES.keys())
 def test_the_outcome_is_recorded(
     served: Queue,
-    sleeper: MarkedSleep,
     command: str,
     options: dict[str, Any],
     ending: tuple[str, int | None, str | None],
 ) -> None:
-    name = served.add(command.replace("LONG", str(sleeper)), max_retries=1, **options)
+    name = served.add(command, max_retries=1, **options)
     job = served.wait(name)
     attempt = only(served, name)
     assert (attempt.outcome, attempt.exit_code, attempt.signal) == ending
@@ -109,7 +101,7 @@ def test_cancelled_and_lost_and_interrupted(queue: Queue, sleeper: MarkedSleep) 
         queue.add(f"echo {n}; sleep {sleeper}", max_retries=1) for n in range(3)
     )
     eventually(lambda: all(queue.job(n).runs for n in (cancelled, lost, interrupted)))
-    queue.store.cancel(queue.store.find(cancelled), now_ms=queue.job(cancelled).created_ms)
+    queue.cancel(cancelled)
     queue.wait(cancelled)
     service.kill(service.worker_of(lost))
     queue.wait(lost)
@@ -174,14 +166,6 @@ def test_peak_memory_is_that_of_the_largest_process(served: Queue) -> None:
     assert least_kib < 40 * 1024
 
 
-def test_a_timeout_has_fractions(served: Queue, sleeper: MarkedSleep) -> None:
-    name = served.add(f"exec sleep {sleeper}", timeout=0.25, max_retries=1)
-    served.wait(name)
-    ran_ms = only(served, name).ran_ms
-    assert ran_ms is not None
-    assert 250 <= ran_ms < 450
-
-
 def test_a_timeout_is_for_each_attempt_anew(served: Queue, sleeper: MarkedSleep) -> None:
     name = served.add(f"exec sleep {sleeper}", timeout=0.2, max_retries=3, backoff_max=0)
     assert served.wait(name).label == "dead"
@@ -189,7 +173,7 @@ def test_a_timeout_is_for_each_attempt_anew(served: Queue, sleeper: MarkedSleep)
 
 
 def test_the_setting_is_for_jobs_that_do_not_say(queue: Queue, sleeper: MarkedSleep) -> None:
-    queue.store.config_set("default_timeout", "0.2", now_ms=0)
+    queue.configure("default_timeout", "0.2")
     queue.serve(workers=3)
     silent = queue.add(f"exec sleep {sleeper}", max_retries=1)
     other = queue.add("sleep 0.5", max_retries=1, timeout=3)
@@ -214,11 +198,6 @@ def test_exit_codes_in_no_retry_on_make_a_job_dead(served: Queue) -> None:
     assert (job.label, job.runs, job.attempts) == ("dead", 1, 1)
     other = served.add("exit 65", max_retries=2, no_retry_on=[2, 64], backoff_max=0)
     assert served.wait(other).runs == 2
-
-
-def test_a_signal_is_no_exit_code(served: Queue) -> None:
-    name = served.add("kill -9 $$", max_retries=2, no_retry_on=[9, 137], backoff_max=0)
-    assert served.wait(name).runs == 2
 
 
 def test_exit_codes_in_defer_on_do_not_count_as_failed(served: Queue) -> None:

@@ -1,14 +1,13 @@
 """The output of commands is kept in order and within its limit, and seen while they run."""
 
-import os
 import signal
 import time
 from functools import partial
-from pathlib import Path
 
 from tests.process.foreign_sql import sql
 from tests.process.marked_sleep import MarkedSleep
-from tests.service import WATCHED, Queue, eventually
+from tests.process_figures import cpu_s, rss_kib
+from tests.service import WATCHED, Queue, eventually, let_pass
 
 MIB = 1 << 20
 
@@ -31,19 +30,6 @@ def test_split_keeps_them_apart(served: Queue) -> None:
     assert (attempt.stdout_bytes, attempt.stderr_bytes) == (len(expected), len(expected))
 
 
-def test_the_last_error_is_the_end_of_standard_error(served: Queue) -> None:
-    name = served.add("echo why >&2; seq 9; exit 3", split=True, max_retries=1)
-    assert served.wait(name).last_error == "exit 3: why"
-
-
-def test_each_attempt_has_its_own_output(served: Queue) -> None:
-    name = served.add("echo attempt $QUEUED_ATTEMPT; exit 1", max_retries=3, backoff_max=0)
-    served.wait(name)
-    assert [served.output(name, attempt=n) for n in (1, 2, 3)] == [
-        f"attempt {n}\n".encode() for n in (1, 2, 3)
-    ]
-
-
 def test_head_and_tail_are_kept_and_the_rest_is_counted(served: Queue) -> None:
     name = served.add("seq -w 1 2000", output_limit=1000)
     served.wait(name)
@@ -58,7 +44,7 @@ def test_head_and_tail_are_kept_and_the_rest_is_counted(served: Queue) -> None:
 
 
 def test_the_setting_is_for_jobs_that_do_not_say(queue: Queue) -> None:
-    queue.store.config_set("output_limit", "100", now_ms=0)
+    queue.configure("output_limit", "100")
     queue.serve()
     short, whole, none = (
         queue.add("seq 1000", **fields)
@@ -76,15 +62,6 @@ def test_each_of_two_streams_has_the_whole_limit(served: Queue) -> None:
     served.wait(name)
     for stream in (1, 2):
         assert 8_000 < len(served.output(name, stream=stream)) <= 10_000
-
-
-def test_nothing_but_nuls(served: Queue) -> None:
-    name = served.add("head -c 100000 /dev/zero; exit 1", max_retries=1)
-    job = served.wait(name)
-    assert served.output(name) == bytes(100_000)
-    assert job.last_error is not None
-    assert job.last_error.startswith("exit 1")
-    assert "\0" not in job.last_error
 
 
 def test_all_bytes_pass(served: Queue) -> None:
@@ -114,7 +91,7 @@ def test_output_is_seen_within_a_second_while_the_job_runs(
         assert time.time() - float(lines[0]) < 1
         assert served.job(name).label == "processing"
     finally:
-        served.store.cancel(served.store.find(name), now_ms=served.job(name).created_ms)
+        served.cancel(name)
         served.wait(name)
 
 
@@ -124,7 +101,7 @@ def test_two_streams_are_both_seen_while_one_floods(served: Queue) -> None:
         eventually(lambda: served.output(name, stream=2) == b"here\n", within_s=3)
         assert served.job(name).label == "processing"
     finally:
-        served.store.cancel(served.store.find(name), now_ms=served.job(name).created_ms)
+        served.cancel(name)
         served.wait(name)
 
 
@@ -158,8 +135,7 @@ def test_a_worker_does_not_spin_while_the_dispatcher_is_busy(
     try:
         eventually(queue.file("done").exists)
         before = cpu_s(worker)
-        end = time.monotonic() + 1.2
-        eventually(lambda: time.monotonic() > end)
+        let_pass(1.2)
         assert cpu_s(worker) - before < 0.3
     finally:
         service.kill(dispatcher, signal.SIGCONT)
@@ -182,16 +158,6 @@ def test_a_command_waits_while_its_output_cannot_be_taken(queue: Queue) -> None:
     service.kill(dispatcher, signal.SIGCONT)
     assert queue.wait(name, within_s=60).label == "completed"
     assert len(queue.output(name)) == 64 * MIB
-
-
-def cpu_s(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def rss_kib(pid: int) -> int:
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return int(next(line.split()[1] for line in lines if line.startswith("VmRSS")))
 
 
 def size(queue: Queue) -> int:

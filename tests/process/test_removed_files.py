@@ -16,28 +16,22 @@ def _lock_file(queue: Queue, service: Service) -> str:
     return instance_lock.path_of(queue.path, service.instance)
 
 
-def test_a_service_without_its_lock_file_ends(queue: Queue, sleeper: MarkedSleep) -> None:
-    service = queue.serve()
-    name = queue.add(f"sleep {sleeper}", kill_grace=1, backoff_max=0)
-    queue.wait(name, "processing")
-    os.unlink(_lock_file(queue, service))
-    assert service.ended() == 74
-    (line,) = service.logged("service.failed")
-    assert "was removed or replaced; the service ends" in str(line)
-    assert not service.descendants()
-    queue.serve()
-    eventually(lambda: len(queue.attempts(name)) == 2)
-
-
-def test_a_service_without_its_row_ends_and_its_claims_are_rescued(
-    queue: Queue, sleeper: MarkedSleep
+@pytest.mark.parametrize("removed", ["lock file", "row"])
+def test_a_service_without_its_lock_file_or_row_ends_and_its_claims_are_rescued(
+    queue: Queue, sleeper: MarkedSleep, removed: str
 ) -> None:
     service = queue.serve()
     name = queue.add(f"sleep {sleeper}", kill_grace=1, backoff_max=0)
     queue.wait(name, "processing")
-    sql(queue, "DELETE FROM instances")
+    if removed == "row":
+        sql(queue, "DELETE FROM instances")
+    else:
+        os.unlink(_lock_file(queue, service))
     assert service.ended() == 74
-    assert "the row of this service was removed" in str(service.logged("service.failed"))
+    (line,) = service.logged("service.failed")
+    told = {"row": "the row of this service was removed", "lock file": "was removed or replaced"}
+    assert told[removed] in str(line)
+    assert not service.descendants()
     queue.serve()
     eventually(lambda: len(queue.attempts(name)) == 2)
 

@@ -2,7 +2,6 @@
 
 import json
 
-from queued.core import times
 from tests.service import Queue, eventually
 
 
@@ -10,7 +9,7 @@ def test_ended_jobs_go_when_they_are_old_enough(queue: Queue) -> None:
     queue.add_all(["echo x", "true"])
     service = queue.serve()
     queue.wait_all(2)
-    queue.store.config_set("retention_completed", "50ms", now_ms=times.now_ms())
+    queue.configure("retention_completed", "50ms")
     eventually(lambda: queue.jobs() == [], "removed at once, as the setting is new")
     eventually(lambda: sum(line["completed"] for line in service.logged("jobs.pruned")) == 2)
     queue.add("echo late")
@@ -21,7 +20,7 @@ def test_ended_jobs_go_when_they_are_old_enough(queue: Queue) -> None:
 
 def test_the_pages_of_removed_jobs_are_reused(queue: Queue) -> None:
     """The file is as large as its rows want it, however many jobs there were before."""
-    queue.store.config_set("retention_completed", "1ms", now_ms=times.now_ms())
+    queue.configure("retention_completed", "1ms")
     queue.serve(workers=4)
     for _ in range(4):
         queue.add_all(["head -c 20000 /dev/zero"] * 60)

@@ -2,18 +2,16 @@
 
 import os
 import signal
-import subprocess
-import sys
 
 from queued.store.sqlite import schema
-from tests.service import Queue, eventually
+from tests.service import Queue, eventually, run_python
 
 
 def _upgrade(queue: Queue, version: int = 99) -> None:
     """In a process of its own: to close the file in this one would drop the locks of our store."""
     change = f"connect('{queue.path}').execute('PRAGMA user_version = {version}')"
     code = f"from sqlite3 import connect; {change}"
-    subprocess.run([sys.executable, "-c", code], check=True)
+    run_python("-c", code, check=True)
 
 
 def test_a_service_of_an_older_version_stops(queue: Queue) -> None:

@@ -168,15 +168,6 @@ def test_hup_sets_the_log_level_of_all_processes(queue: Queue) -> None:
     assert not service.logged("service.stopped")
 
 
-def test_a_setting_that_returns_to_its_default_is_applied(queue: Queue) -> None:
-    path = conf(queue, "shutdown_grace = 5\n")
-    service = queue.serve("--config", str(path), workers=1)
-    conf(queue, "")
-    assert reload(service)["event"] == "reload.finished"
-    service.stop()
-    assert service.logged("service.draining")[0]["grace_s"] == 30.0
-
-
 def test_a_conf_file_that_was_not_there_at_the_start_is_found(
     queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -262,13 +253,6 @@ def test_many_short_lines_of_a_job_do_not_stop_the_dispatcher(queue: Queue) -> N
     assert omitted + sum(not line for line in lines) == 60_000
 
 
-def test_output_is_not_logged_otherwise(queue: Queue) -> None:
-    service = queue.serve(workers=1)
-    queue.wait(queue.add("echo once-in-a-while"))
-    eventually(lambda: service.logged("job.completed"))
-    assert service.logged("job.printed") == []
-
-
 def test_no_line_has_a_priority_where_the_journal_does_not_listen(queue: Queue) -> None:
     service = queue.serve(workers=1, env={"JOURNAL_STREAM": "1:2"})
     assert all(line.startswith("{") for line in service.log_path.read_text().splitlines())
@@ -300,7 +284,7 @@ def test_a_terminal_gets_text_with_colours(queue: Queue) -> None:
 
 
 def test_a_reload_that_cannot_be_recorded_is_made(queue: Queue) -> None:
-    """What waits for the reload is not told; all else goes on."""
+    """`queued --reload` is not told of the end; the service goes on."""
     service = queue.serve(env={"RUNTIME_DIRECTORY": str(queue.directory / "gone")})
     service.process.send_signal(signal.SIGHUP)
     eventually(lambda: service.logged("reload.finished"))

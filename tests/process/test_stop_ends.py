@@ -1,16 +1,15 @@
-"""A stop ends whatever the database does, and says in its exit code if not all was recorded."""
+"""A stop ends even if the database refuses; its exit code tells if not all was recorded."""
 
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from queued.core.errors import Exit
-from tests.service import Queue, Service, alive, altered, eventually
+from tests.service import Queue, Service, alive, altered, eventually, python_process
 
 
 @pytest.fixture
@@ -28,29 +27,6 @@ connection.execute("BEGIN IMMEDIATE")
 print("held", flush=True)
 sys.stdin.read()
 """
-
-
-@pytest.fixture
-def hold(queue: Queue) -> Iterator[Callable[[], Callable[[], None]]]:
-    """Has another program begin a transaction; returns what ends it, if it is not forgotten."""
-    held: list[subprocess.Popen[str]] = []
-
-    def begin() -> Callable[[], None]:
-        process = subprocess.Popen(
-            [sys.executable, "-c", HOLDER, queue.path],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        held.append(process)
-        assert process.stdout is not None
-        assert process.stdout.readline() == "held\n"
-        return process.kill
-
-    yield begin
-    for process in held:
-        process.kill()
-        process.communicate()
 
 
 def running(queue: Queue, service: Service, command: str) -> str:
@@ -83,25 +59,20 @@ def test_on_a_full_disk(queue: Queue, control: Path) -> None:
     assert queue.wait(name).label == "completed"
 
 
-def test_while_another_program_holds_the_lock(
-    queue: Queue, hold: Callable[[], Callable[[], None]]
-) -> None:
+def test_while_another_program_holds_the_lock(queue: Queue) -> None:
     service = queue.spawn(program=altered(RECORDS_FOR_A_SECOND)).ready()
     running(queue, service, "sleep 0.5")
-    hold()
-    service.process.terminate()
-    refused_to_record(service)
+    with python_process(HOLDER, queue.path):
+        service.process.terminate()
+        refused_to_record(service)
 
 
-def test_a_signal_while_the_rest_is_recorded_changes_nothing(
-    queue: Queue, hold: Callable[[], Callable[[], None]]
-) -> None:
+def test_a_signal_while_the_rest_is_recorded_changes_nothing(queue: Queue) -> None:
     service = queue.serve()
-    release = hold()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        service.process.send_signal(number)
-        eventually(lambda: _stage(service) == "finishing")
-    release()
+    with python_process(HOLDER, queue.path):
+        for number in (signal.SIGTERM, signal.SIGINT):
+            service.process.send_signal(number)
+            eventually(lambda: _stage(service) == "finishing")
     assert service.ended() == Exit.DONE
 
 

@@ -128,7 +128,7 @@ def test_a_pipe_of_another_user_does_not_block_either(reader: Reader) -> None:
     os.close(reader.theirs)
 
 
-# The room that poll(2) has found is gone: another process was faster.
+# poll(2) has found room in the pipe, and another process has filled it since then.
 RACED = """
 import select
 class Room:
@@ -171,7 +171,7 @@ def test_a_file_is_appended_to_where_its_description_stands(tmp_path: Path) -> N
 def test_a_line_that_was_written_in_part_is_completed(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    """What is left of a line precedes the next one, so that no two lines are mixed."""
+    """The rest of a line is written before the next line, so that lines are not mixed."""
     output = LogOutput("info", "json")
     plain, pieces = output._lines._output.write, [b"", None, None]
 

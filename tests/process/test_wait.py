@@ -1,20 +1,18 @@
 """`wait`, `logs --follow` and `enqueue --wait`: at once when it happens, and free until then."""
 
-import signal
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
 from queued.core import times
 from tests.open_descriptors import watches
 from tests.process.marked_sleep import MarkedSleep
-from tests.service import Queue, eventually
+from tests.process_figures import sleeps
+from tests.service import Queue, eventually, let_pass
 
 
 @contextmanager
@@ -58,18 +56,11 @@ def test_commands_answer_within_50_ms_of_the_commit(
     assert statistics.median(late_ms) < 50, late_ms
 
 
-def switches(pid: int) -> int:
-    """How often the process has gone to sleep."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return sum(int(line.split()[1]) for line in lines if "ctxt_switches" in line)
-
-
 def moves(pids: list[int], seconds: float) -> list[int]:
     """How often each goes to sleep within so many seconds."""
-    before = [switches(pid) for pid in pids]
-    end = time.monotonic() + seconds
-    eventually(lambda: time.monotonic() > end)
-    return [switches(pid) - count for pid, count in zip(pids, before, strict=True)]
+    before = [sleeps(pid) for pid in pids]
+    let_pass(seconds)
+    return [sleeps(pid) - count for pid, count in zip(pids, before, strict=True)]
 
 
 def test_an_idle_service_uses_no_cpu_time(queue: Queue, sleeper: MarkedSleep) -> None:
@@ -86,42 +77,3 @@ def test_an_idle_service_uses_no_cpu_time(queue: Queue, sleeper: MarkedSleep) ->
         pids = [service.pid, *map(service.child, (0, 1, 2))]
         pids += [process.pid for process in (waits, follows, enqueued)]
         eventually(lambda: max(moves(pids, 1.2)) <= 2, "a second of rest", within_s=8)
-
-
-def test_follow_streams_across_retries_and_ends_as_the_job_does(served: Queue) -> None:
-    go = served.file("go-on")
-    name = served.add(
-        f"echo run $QUEUED_ATTEMPT; until [ -e {go} ]; do sleep 0.01; done; exit 4",
-        max_retries=2,
-        backoff_max=0.1,
-    )
-    with waiting(served, "logs", "--follow", name) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == b"run 1\n", "while it runs"
-        assert served.job(name).label == "processing"
-        go.touch()
-        assert process.stdout.read() == b"run 2\n"
-        assert process.wait() == 4
-
-
-def test_enqueue_wait_prints_and_ends_as_the_job_does(served: Queue) -> None:
-    done = served.queuectl(
-        "enqueue", "--wait", "--max-retries", "1", "--", "echo out; echo err >&2; exit 6"
-    )
-    assert done.returncode == 6
-    assert done.stdout == "out\nerr\n"
-
-
-def test_control_c_in_enqueue_wait_cancels_the_job(served: Queue, sleeper: MarkedSleep) -> None:
-    command = (
-        f"trap 'echo cleaned; exit 0' TERM; echo up; : {sleeper}; while :; do sleep 0.01; done"
-    )
-    with waiting(served, "enqueue", "--wait", "--", command) as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        assert process.stdout.readline() == b"up\n"
-        name = process.stderr.readline().split()[-1].decode()
-        process.send_signal(signal.SIGINT)
-        assert process.wait() == 130
-    assert served.job(name).label == "cancelled"
-    assert sleeper.living() == []
