@@ -3,7 +3,7 @@
     python -m tests.crash.die_at_statement GENERATIONS STEP queued ARGUMENT...
 
 GENERATIONS is a file that grows by a byte for each dispatcher. Each dispatcher runs STEP statements
-more than the one before it; those after the LAST one are not killed.
+more than the one before it; dispatchers after number LAST are not killed.
 """
 
 import os

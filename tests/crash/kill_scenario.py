@@ -1,7 +1,6 @@
 """A queue whose commands write a trace, services with a kill point, and the checker at the end."""
 
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 
 from queued.core.model import State
 from tests.crash.kill_points import POINTS
-from tests.service import Queue, Service, cleaned_up, eventually
+from tests.service import Queue, Service, cleaned_up, eventually, run_python
 from tests.torture import history
 from tests.torture.checker import check
 from tests.torture.history import History, traced
@@ -58,18 +57,7 @@ class KillScenario:
     def queuectl(self, point: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Runs a queuectl that is killed at the point."""
         words = ["-m", "tests.crash.kill_points", point, "one", str(self.mark), "queuectl"]
-        return self.run(*words, "--db", self.queue.path, *arguments)
-
-    @staticmethod
-    def run(*words: str) -> subprocess.CompletedProcess[str]:
-        """Runs a program of Python."""
-        return subprocess.run(
-            [sys.executable, *words],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        return run_python(*words, "--db", self.queue.path, *arguments)
 
     def wait_until_killed(self) -> None:
         """Waits until a process was killed at the point."""

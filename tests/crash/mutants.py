@@ -77,7 +77,7 @@ def rescue_without_kill(_argument: str) -> None:
 
 
 def alone_not_group(_argument: str) -> None:
-    """A run is over when its command is, whatever it has left."""
+    """A run is over when its command has exited, even if processes of it are alive."""
     _put(execution.Execution, "_on_exit", lambda self, _now_s, **_named: self._finish())
 
 
@@ -88,7 +88,7 @@ def orphans_stay(_argument: str) -> None:
 
 
 def zombies_are_dead(_argument: str) -> None:
-    """A process whose first thread has ended is taken for dead, whatever its others do."""
+    """A process whose first thread has ended is taken for dead, even if other threads run."""
     plain = procfs.read_process
 
     def look(pid: int) -> procfs.Process | None:
@@ -180,7 +180,7 @@ def all_instances_are_dead(_argument: str) -> None:
 
 
 def any_lock_path(_argument: str) -> None:
-    """The path of a lock file is made of whatever a row gives as the id of its instance."""
+    """The id of an instance in a row is not checked before it becomes a part of a path."""
     _put(instance_lock, "path_of", lambda database, instance: f"{database}.{instance}.lock")
 
 
@@ -201,7 +201,7 @@ def any_journal_mode(_argument: str) -> None:
 
 
 def removed_files_unnoticed(_argument: str) -> None:
-    """It is not looked whether the files that are open are those that the path names."""
+    """A replaced file is not noticed: open files are not compared with those of the path."""
     _put(OpenFiles, "first_replaced", lambda _self: None)
 
 

@@ -50,7 +50,7 @@ class Place:
         store.close()
 
     def prepare(self) -> None:
-        """What makes the case, before anything is refused or cut."""
+        """Puts the files into the state with which the case begins."""
         if self.case == "restore, damaged":
             flags = [apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_MAIN_DB, 0]
             file = apsw.VFSFile("", self.path, flags)
@@ -74,7 +74,7 @@ class Place:
             backup.restore(self.path, self.copy, self.kept, PATIENT)
 
     def wrong(self, directory: Path, *, done: bool) -> list[str]:
-        """What should not be so, of the files as they are in that directory."""
+        """Returns the files of that directory that have a state which is not allowed."""
         here = {file.name: file.read_bytes() for file in directory.iterdir()}
         known = {self.earlier: "earlier", self.later: "later"}
 
@@ -92,7 +92,7 @@ class Place:
         ] + self._lost(state, done=done)
 
     def _lost(self, state: Callable[[str], str], *, done: bool) -> list[str]:
-        """What a restore has replaced is there under one of two names."""
+        """Checks that the replaced database exists under one of its two names."""
         if self.case != "restore, damaged":
             return []
         names = [os.path.basename(self.kept), *([] if done else ["queue.db"])]

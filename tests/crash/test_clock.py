@@ -36,11 +36,11 @@ class Clock:
         return self._scene.serve(*altered(f"clock={self.path}", *others)).ready()
 
     def set(self, offset_ms: int) -> None:
-        """From now on it is so far off."""
+        """Sets the clock of the services so far off the real one."""
         new = Path(f"{self.path}.new")
         new.write_text(str(offset_ms))
         new.replace(self.path)
-        self._scene.queue.store.config_set("backoff_base", "2", now_ms=times.now_ms())
+        self._scene.queue.configure("backoff_base", "2")
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def test_a_running_job_ends_in_its_own_time(
 
 @pytest.mark.parametrize("jump_ms", JUMPS)
 def test_a_retry_waits_its_delay(scenario: KillScenario, clock: Clock, jump_ms: int) -> None:
-    """Neither comes at once nor in a year."""
+    """The retry comes neither at once nor a year later."""
     service = clock.serve()
     scenario.add("job", "[ $QUEUED_ATTEMPT -gt 1 ]", backoff_base=2, backoff_max=2)
     _retries_in_time(scenario, clock, jump_ms)
@@ -76,7 +76,7 @@ def test_a_retry_waits_its_delay(scenario: KillScenario, clock: Clock, jump_ms: 
 def test_a_retry_waits_its_delay_though_the_turn_that_saw_it_was_refused(
     scenario: KillScenario, clock: Clock
 ) -> None:
-    """The disk was full at that very moment: what the turn moved was not moved."""
+    """The disk was full at that moment, so the turn was rolled back and moved no retry."""
     service = clock.serve("refused_shift")
     scenario.add("job", "[ $QUEUED_ATTEMPT -gt 1 ]", backoff_base=2, backoff_max=2)
     _retries_in_time(scenario, clock, -HOUR_MS)

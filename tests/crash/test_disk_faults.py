@@ -46,7 +46,7 @@ FAULTS: dict[str, tuple[str, Callable[[], Exception]]] = {
 
 
 class Refusals:
-    """Calls of one kind fail, from the n-th on, so many of them."""
+    """Lets `length` calls of one kind fail, beginning with call number `first`."""
 
     def __init__(self, kind: str, error: Callable[[], Exception], first: int, length: int) -> None:
         self._kind = kind

@@ -1,4 +1,4 @@
-"""Who has to wait for others, waits: for a lock, for one that stands still at it, for a tree."""
+"""Waits for other processes: for a lock, for a stopped process that holds it, for an instance."""
 
 import os
 import select
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.crash.kill_scenario import KillScenario
 from tests.open_transaction import FORGETS
-from tests.service import eventually
+from tests.service import eventually, python_process
 
 
 def test_a_database_that_others_hold_is_waited_for(scenario: KillScenario) -> None:
@@ -39,7 +39,7 @@ def test_a_database_that_others_hold_is_waited_for(scenario: KillScenario) -> No
     assert len(service.logged("database.locked")) == 1
 
 
-# As one that was stopped while it had every lock of the WAL's index that a reader may take.
+# Holds every lock of the WAL index that a reader may take, as a process does that was stopped then.
 STANDS_STILL = """
 import fcntl, sys, time
 with open(sys.argv[1] + "-shm", "r+b") as file:
@@ -55,11 +55,8 @@ def test_a_stopped_process_that_locks_the_wal_index_is_waited_for(scenario: Kill
     service = scenario.serve().ready()
     scenario.add("before", "true")
     scenario.queue.wait("before")
-    with subprocess.Popen(
-        [sys.executable, "-c", STANDS_STILL, scenario.queue.path], stdout=subprocess.PIPE
-    ) as holder:
+    with python_process(STANDS_STILL, scenario.queue.path) as holder:
         assert holder.stdout is not None
-        assert holder.stdout.readline() == b"held\n"
         words = [sys.executable, "-m", "queued.ctl", "--db", scenario.queue.path, "wait", "before"]
         with subprocess.Popen(words) as wait:
             scenario.add("job", "true")
@@ -76,16 +73,10 @@ MIB = 1 << 20
 def test_a_forgotten_transaction_delays_no_job_and_is_logged(
     scenario: KillScenario,
 ) -> None:
-    """What is written meanwhile must be kept for it, and goes when it has ended."""
+    """The WAL keeps all commits until that transaction has ended, and shrinks then."""
     service = scenario.serve().ready()
     wal = Path(f"{scenario.queue.path}-wal")
-    with subprocess.Popen(
-        [sys.executable, "-c", FORGETS, scenario.queue.path],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    ) as shell:
-        assert shell.stdout is not None
-        assert shell.stdout.readline() == b"reads\n"
+    with python_process(FORGETS, scenario.queue.path) as shell:
         for n in range(80):
             scenario.add(f"large{n}", f"head -c {MIB} /dev/zero")
         for name in sorted(scenario.acknowledged):

@@ -1,6 +1,6 @@
 """The checker sees it when the product is broken on purpose: a table of defects, each found.
 
-What is not here is in test_power_cut.py: less syncing than there must be.
+test_power_cut.py has one more defect: less syncing than is needed.
 """
 
 import os
@@ -15,7 +15,7 @@ from queued.store import instance_lock
 from tests.crash.kill_scenario import KillScenario
 from tests.process import headless
 from tests.process.foreign_sql import sql
-from tests.service import Service, altered, eventually
+from tests.service import Service, altered, eventually, run_python
 from tests.torture.checker import check
 from tests.torture.log_evidence import outliving_processes
 
@@ -121,9 +121,7 @@ def prints_and_waits(scenario: KillScenario, defect: str) -> list[str]:
 def enqueued_and_killed(scenario: KillScenario, defect: str) -> list[str]:
     """A queuectl that is killed once it has said the id."""
     program = altered(defect, program="queuectl")
-    done = scenario.run(
-        *program, "--db", scenario.queue.path, "enqueue", "--id", "job", "--", "true"
-    )
+    done = run_python(*program, "--db", scenario.queue.path, "enqueue", "--id", "job", "--", "true")
     scenario.asked = {"job"}
     scenario.acknowledged = set(done.stdout.split())
     _serve(scenario)
@@ -171,7 +169,7 @@ def stopped_without_its_lock_file(scenario: KillScenario, defect: str) -> list[s
 
 def _queuectl(scenario: KillScenario, defect: str, path: str) -> int:
     program = altered(defect, program="queuectl")
-    return scenario.run(*program, "--db", path, "enqueue", "--", "true").returncode
+    return run_python(*program, "--db", path, "enqueue", "--", "true").returncode
 
 
 def taken_out_of_wal_mode(scenario: KillScenario, defect: str) -> list[str]:
@@ -179,7 +177,7 @@ def taken_out_of_wal_mode(scenario: KillScenario, defect: str) -> list[str]:
     path = str(scenario.queue.directory / "other.db")
     assert _queuectl(scenario, "", path) == 0
     mode = f"from sqlite3 import connect; connect({path!r}).execute('PRAGMA journal_mode=DELETE')"
-    scenario.run("-c", mode)
+    run_python("-c", mode)
     assert _queuectl(scenario, defect, path) == 0
     return [] if Path(path).read_bytes()[18] == 2 else ["acknowledged without WAL"]
 

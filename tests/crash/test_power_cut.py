@@ -52,7 +52,7 @@ class Recording:
 
 
 def _cut_everywhere(directory: Path, seed: int, *, each: int = 1) -> list[str]:
-    """What was wrong after which cuts; all of them are made."""
+    """Cuts the power after every event; returns the cuts after which the database was wrong."""
     recording = Recording(directory / "run", seed)
     dice = random.Random(seed)
     platter = DiskModel()

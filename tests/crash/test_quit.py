@@ -43,7 +43,7 @@ def test_the_run_comes_first(scenario: KillScenario, point: str) -> None:
 
 
 def test_a_service_that_is_stopped_while_its_workers_are_busiest(scenario: KillScenario) -> None:
-    """Whatever each worker was at, no run counts, and none is lost or made twice at once."""
+    """No run counts as failed, is lost, or runs twice at once."""
     for n in range(200):
         scenario.add(f"j{n}", "true")
     for _ in range(8):

@@ -17,7 +17,7 @@ from queued.service.dispatcher.rescuer import OtherInstances, Rescuer
 from queued.service.linux import procfs
 from queued.service.linux.killing import Found, Killed, kill_until_gone
 from queued.store import instance_lock
-from tests.service import Queue, eventually
+from tests.service import Queue
 
 OWN = Instance("own", "host", 1, "1", 0, None)
 
@@ -41,14 +41,6 @@ def test_processes_that_cannot_be_killed_are_logged_and_not_waited_for(
         killed = leftovers.kill_leftovers("dead-instance-of-this-test", [], {})
     assert killed.signalled == 0
     assert [process.pid for process in killed.left] == [pid]
-
-
-def test_leftovers_are_killed(queue: Queue) -> None:
-    with immortal("another-instance-of-this-test") as pid:
-        killed = leftovers.kill_leftovers("another-instance-of-this-test", [], {})
-        assert killed.signalled >= 1
-        assert killed.complete
-        eventually(lambda: os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG))
 
 
 def test_a_kill_is_seen_to_be_complete_though_each_search_takes_longer_than_it_may() -> None:

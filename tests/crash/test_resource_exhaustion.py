@@ -6,7 +6,6 @@ import os
 import resource
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import pytest
 
 from queued.store import instance_lock
 from tests.crash.kill_scenario import KillScenario
-from tests.service import Queue, Service, altered, eventually
+from tests.service import Queue, Service, altered, eventually, run_python
 
 FULL = "database.refused"
 
@@ -33,7 +32,7 @@ def test_a_full_disk_is_waited_for(scenario: KillScenario) -> None:
     eventually(lambda: "end" in (scenario.traces / "job.trace").read_text())
     eventually(lambda: _refused(service))
     program = altered(f"full={control}", program="queuectl")
-    again = scenario.run(*program, "--db", scenario.queue.path, "enqueue", "--", "true")
+    again = run_python(*program, "--db", scenario.queue.path, "enqueue", "--", "true")
     assert (again.returncode, again.stdout) == (74, "")
     assert again.stderr.count("\n") == 1
     assert "no room on the disk" in again.stderr
@@ -59,22 +58,15 @@ def test_a_bad_disk_loses_nothing(scenario: KillScenario) -> None:
     ]
 
 
-@pytest.fixture
+@pytest.fixture(params=["root"] if os.geteuid() == 0 else [])
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A real file system of 1 MiB; the test is skipped for users who may not mount one."""
+    """A real file system of 1 MiB, which only root can mount."""
     mounted = tmp_path / "small"
     mounted.mkdir(mode=0o700)
-    made = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m,mode=0700", "queued-test", mounted],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    try:
-        yield mounted
-    finally:
-        if made.returncode == 0:
-            subprocess.run(["umount", "--lazy", mounted], check=True)
+    options = ["-t", "tmpfs", "-o", "size=1m,mode=0700"]
+    subprocess.run(["mount", *options, "queued-test", mounted], check=True)
+    yield mounted
+    subprocess.run(["umount", "--lazy", mounted], check=True)
 
 
 def _fill(directory: Path) -> Path:
@@ -85,9 +77,7 @@ def _fill(directory: Path) -> Path:
     return filler
 
 
-@pytest.mark.parametrize("_user", ["root"] if os.geteuid() == 0 else [])
-def test_a_file_system_that_fills_up(tmp_path: Path, small_disk: Path, _user: str) -> None:
-    assert os.path.ismount(small_disk), "the tests of a real full disk need the right to mount one"
+def test_a_file_system_that_fills_up(tmp_path: Path, small_disk: Path) -> None:
     queue = Queue(tmp_path, str(small_disk / "queue.db"))
     try:
         service = queue.serve()
@@ -109,8 +99,7 @@ def test_a_file_system_that_fills_up(tmp_path: Path, small_disk: Path, _user: st
         queue.close()
 
 
-@pytest.mark.parametrize("_user", ["root"] if os.geteuid() == 0 else [])
-def test_a_start_on_a_full_file_system(tmp_path: Path, small_disk: Path, _user: str) -> None:
+def test_a_start_on_a_full_file_system(tmp_path: Path, small_disk: Path) -> None:
     """SQLite has no room for its shared memory: one line says so, and later all is well."""
     with contextlib.closing(Queue(tmp_path, str(small_disk / "queue.db"))) as queue:
         name = queue.add("true")
@@ -128,11 +117,9 @@ def test_a_start_on_a_full_file_system(tmp_path: Path, small_disk: Path, _user: 
         assert again.wait(name).label == "completed"
 
 
-@pytest.mark.parametrize("_user", ["root"] if os.geteuid() == 0 else [])
 @pytest.mark.parametrize("command", ["backup", "vacuum", "restore"])
-def test_no_room_for_a_copy(tmp_path: Path, small_disk: Path, command: str, _user: str) -> None:
+def test_no_room_for_a_copy(tmp_path: Path, small_disk: Path, command: str) -> None:
     """The database is as it was, and nothing half done is left beside it."""
-    assert os.path.ismount(small_disk), "the tests of a real full disk need the right to mount one"
     queue = Queue(tmp_path, str(small_disk / "queue.db"))
     queue.add_all([f"true {'x' * 900}"] * 300)
     copy = tmp_path / "copy.db"
@@ -151,9 +138,7 @@ def test_no_room_for_a_copy(tmp_path: Path, small_disk: Path, command: str, _use
     queue.close()
 
 
-@pytest.mark.parametrize("_user", ["root"] if os.geteuid() == 0 else [])
-def test_a_file_system_that_can_only_be_read(tmp_path: Path, small_disk: Path, _user: str) -> None:
-    assert os.path.ismount(small_disk), "the tests of a real full disk need the right to mount one"
+def test_a_file_system_that_can_only_be_read(tmp_path: Path, small_disk: Path) -> None:
     queue = Queue(tmp_path, str(small_disk / "queue.db"))
     queue.add("true", id="there")
     queue.store.close()
@@ -169,10 +154,7 @@ def test_a_file_system_that_can_only_be_read(tmp_path: Path, small_disk: Path, _
     assert service.ended() == 74
     assert service.log_path.read_text() == f"queued: {told}"
     service.clean_up()
-    new = subprocess.run(
-        [sys.executable, "-m", "queued", "--check", "--db", str(small_disk / "new.db")],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    new = run_python("-m", "queued", "--check", "--db", small_disk / "new.db")
     assert new.returncode == 74
     assert new.stderr == f"queued: {told.replace('/queue.db', '')}"
 
@@ -239,7 +221,7 @@ def test_a_worker_death_while_no_process_can_start_costs_no_attempt(
 
 
 def test_no_descriptor_is_left_for_another_worker(scenario: KillScenario) -> None:
-    """Real limits: those that have one work, and the others start once there is room."""
+    """With real limits, the workers that exist go on, and the others start once there is room."""
     service = scenario.serve(workers=2).ready()
     used = _highest_descriptor(service.pid)
     limits = resource.prlimit(service.pid, resource.RLIMIT_NOFILE)
