@@ -44,41 +44,6 @@ class Database:
         return b"".join(content for _, content in sorted(self.kept.items()))
 
 
-def fed(limit: int, *sizes: int) -> tuple[Capture, Database]:
-    capture, database = Capture(1, limit), Database()
-    for size in sizes:
-        capture.append(printed(size, capture.total))
-    while database.store(capture) is not None:
-        pass
-    return capture, database
-
-
-def test_all_is_kept_up_to_the_limit() -> None:
-    for size in (0, 1, 99, 100):
-        capture, database = fed(100, size)
-        assert (capture.total, database.content()) == (size, printed(size))
-
-
-def test_beyond_the_limit_head_and_tail_are_kept() -> None:
-    capture, database = fed(1000, *[7] * 1000)
-    content = database.content()
-    assert capture.total == 7000
-    assert content.startswith(printed(500))
-    assert content.endswith(printed(375, 7000 - 375)), "three of the tail's four pieces at least"
-    assert len(content) <= 1000
-
-
-def test_a_limit_of_nothing_keeps_nothing_and_counts() -> None:
-    capture, database = fed(0, 10, 20)
-    assert (capture.total, database.kept) == (30, {})
-    assert capture.last_bytes == printed(30)
-
-
-def test_an_odd_limit_is_not_exceeded() -> None:
-    for limit in (1, 2, 3, 5, 7):
-        assert fed(limit, *[1] * 50)[1].size <= limit
-
-
 def test_pieces_are_never_larger_than_a_message_may_be() -> None:
     capture = Capture(1, 1 << 20)
     capture.append(printed(1 << 21))

@@ -59,7 +59,7 @@ def test_a_growing_wal_is_logged_once_each_time(logged: LoggedMonitor) -> None:
 
 
 def test_a_wal_left_by_a_large_batch_is_not_logged(logged: LoggedMonitor) -> None:
-    """SQLite leaves it as it is until somebody commits."""
+    """SQLite does not truncate it before the next commit."""
     logged.turns(LONG, 60)
     assert logged.lines == []
     logged.turns(LONG - 1000, 2, grows=True)

@@ -25,22 +25,6 @@ def test_the_tables_of_exit_codes_are_equal(root: Path, page: str) -> None:
     assert f"|---|---|\n{rows}" in f"{text}\n"
 
 
-def test_the_documented_codes() -> None:
-    assert {exit_.name: exit_.value for exit_ in Exit} == {
-        "DONE": 0,
-        "NO": 1,
-        "USAGE": 2,
-        "NOT_FOUND": 3,
-        "CONFLICT": 4,
-        "INTERNAL": 70,
-        "IO": 74,
-        "BUSY": 75,
-        "DENIED": 77,
-        "CONFIG": 78,
-        "TIMEOUT": 124,
-    }
-
-
 @pytest.mark.parametrize("error", TREE, ids=lambda error: error.__name__)
 def test_every_error_has_its_own_code_and_says_when_it_is_meant(error: type[QueuedError]) -> None:
     assert "exit_code" in vars(error)

@@ -1,7 +1,6 @@
-"""What wakes the event loop, and when."""
+"""The events that wake the event loop."""
 
-import subprocess
-import sys
+from tests.service import run_python
 
 # In a process of its own: these are handlers and a mask of the whole process.
 LISTENS = """
@@ -31,4 +30,4 @@ assert not signals.arrived
 
 
 def test_a_death_ends_a_sleep_for_it_and_a_signal_is_remembered() -> None:
-    subprocess.run([sys.executable, "-c", LISTENS], check=True)
+    run_python("-c", LISTENS, check=True)

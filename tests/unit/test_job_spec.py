@@ -1,4 +1,4 @@
-"""What a user may say of a job."""
+"""The fields of a job: accepted and refused values."""
 
 import json
 import math

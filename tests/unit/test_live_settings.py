@@ -65,6 +65,9 @@ def test_a_reload_applies_the_file_below_the_rows(tmp_path: Path) -> None:
     assert (found.settings.workers, found.settings.kill_grace) == (8, 2.0)
     found.apply({})
     assert found.settings.workers == 2
+    conf.write_text("")
+    found.reload()
+    assert found.settings == DEFAULTS
 
 
 def test_a_refused_reload_changes_nothing(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What the service logs is safe on a terminal, in both styles."""
+"""Log lines are safe on a terminal, in both styles."""
 
 import json
 import re

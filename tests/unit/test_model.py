@@ -1,4 +1,4 @@
-"""What an ending makes of its job, and how it is told."""
+"""The state of a job after each ending, and the line that describes the ending."""
 
 from typing import Any
 
@@ -83,9 +83,11 @@ def test_the_last_failure_kills(
     assert verdict.error
 
 
-def test_an_interrupted_run_is_not_counted_and_keeps_its_place() -> None:
-    verdict = _judge(_claim(2, 3), Ending(Outcome.INTERRUPTED))
-    assert verdict == Verdict(State.PENDING, 0, 5_000, "interrupted")
+@pytest.mark.parametrize(("now_ms", "due_ms"), [(7_000, 5_000), (1_000, 1_000)])
+def test_an_interrupted_run_is_not_counted_and_its_job_is_due(now_ms: int, due_ms: int) -> None:
+    """Also if the clock was set back meanwhile."""
+    verdict = judge(_claim(2, 3), Ending(Outcome.INTERRUPTED), BACKOFF, now_ms=now_ms)
+    assert verdict == Verdict(State.PENDING, 0, due_ms, "interrupted")
 
 
 def test_a_cancelled_job_is_labelled_cancelled() -> None:

@@ -1,4 +1,4 @@
-"""What a message shows of what the user gave."""
+"""The form in which messages show values from the user."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""What is wrong with a command line, found without the texts of docopt's exceptions."""
+"""Explanations of wrong command lines, made without the texts of docopt's exceptions."""
 
 import pytest
 from docopt import DocoptExit, docopt

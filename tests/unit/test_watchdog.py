@@ -76,7 +76,7 @@ def test_the_next_child_in_the_slot_starts_at_zero() -> None:
 def test_a_machine_that_slept_is_no_hang() -> None:
     children = Children()
     children.check(10.0)
-    # Nobody ran for an hour; the question of before is still to be answered.
+    # No process ran for an hour; the last ping is still unanswered.
     assert children.check(3610.0).hung == []
     children.all_answer(3610.1)
     assert children.check(3611.0).healthy

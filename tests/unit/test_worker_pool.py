@@ -50,7 +50,7 @@ class Pool:
         self.worker = Channel(self.raw)
 
     def receive(self) -> list[messages.Message]:
-        """What the pool puts into its inbox now."""
+        """Returns the messages that the pool now adds to its inbox."""
         before = len(self.pool.inbox)
         for worker in list(self.pool._workers.values()):
             self.pool._receive(worker)
@@ -85,7 +85,7 @@ def test_a_worker_is_present_once_it_has_said_hello(pool: Pool) -> None:
 
 
 def test_messages_for_an_earlier_dispatcher_are_dropped(pool: Pool) -> None:
-    """The worker sends again all of them that is not durable."""
+    """The worker sends again all messages that are not durable."""
     session = pool.welcome()
     pool.worker.send(RESULT, Hello(session=session - 1, holding=[]), Returned(key=KEY))
     assert pool.receive() == []
@@ -127,7 +127,7 @@ def test_workers_missing_from_the_roster_are_dead(pool: Pool) -> None:
 
 
 class Faults:
-    """Packets that no worker of ours would send."""
+    """Packets that a worker never sends."""
 
     def __init__(self, dice: random.Random) -> None:
         self._dice = dice
