@@ -1,7 +1,7 @@
 """Runs the benchmarks and prints one table: `python -m tests.bench [--short] [--json] [NAME...]`.
 
-A figure is a ratio to a yardstick that ran in the same rounds, or what is counted or measured of
-one service. Nothing passes or fails by the clock: a goal that was missed is printed as missed.
+A figure is a ratio to a yardstick that ran in the same rounds, or a count or measurement of one
+service. No run fails because of a figure: a goal that was missed is printed as missed.
 """
 
 import json

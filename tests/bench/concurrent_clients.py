@@ -1,6 +1,6 @@
 """The cost of clients that read, wait or enqueue beside the load, and how long they wait.
 
-Each of them is a process of its own: locks of two in one process would be one's.
+Each client is a process of its own, because connections in one process would share their locks.
 """
 
 import json
@@ -31,6 +31,7 @@ from tests.bench.measure import (
     wait_until,
 )
 from tests.open_transaction import FORGETS
+from tests.service import python_process
 
 _BACKLOG = 4000
 _QUEUECTL = (sys.executable, "-m", "queued.ctl", "--db")
@@ -80,14 +81,9 @@ def _follow(database: str) -> AbstractContextManager[None]:
 @contextmanager
 def _forgotten_begin(database: str) -> Iterator[None]:
     """Keeps a read transaction open."""
-    with subprocess.Popen(
-        [sys.executable, "-c", FORGETS, database], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as shell:
-        assert shell.stdout is not None
-        assert shell.stdout.readline()
+    with python_process(FORGETS, database) as shell:
         yield
         assert shell.poll() is None, "the reader ended early"
-        shell.communicate()
 
 
 def beside_readers(size: Size) -> list[Row]:

@@ -2,9 +2,9 @@
 
 import os
 import time
-from typing import NamedTuple
 
 from tests.bench.measure import Row, Size, place, service, verdict
+from tests.process_figures import cpu_s, sleeps
 
 
 def nothing_to_do(size: Size) -> list[Row]:
@@ -12,12 +12,10 @@ def nothing_to_do(size: Size) -> list[Row]:
     with place() as directory, service(os.path.join(directory, "queue.db"), 8) as process:
         time.sleep(0.5)
         pids = _tree(process.pid)
-        before = [_cost(pid) for pid in pids]
+        before = sum(map(sleeps, pids)), sum(map(cpu_s, pids))
         time.sleep(size.long_s)
-        after = [_cost(pid) for pid in pids]
-    wakes = sum(b.switches - a.switches for a, b in zip(before, after, strict=True))
-    ticks = sum(b.ticks - a.ticks for a, b in zip(before, after, strict=True))
-    detail = f"{ticks * 1000 // os.sysconf('SC_CLK_TCK')} ms of CPU, {len(pids)} processes"
+        wakes, spent_s = sum(map(sleeps, pids)) - before[0], sum(map(cpu_s, pids)) - before[1]
+    detail = f"{spent_s * 1000:.0f} ms of CPU, {len(pids)} processes"
     return [
         Row(
             f"idle for {size.long_s:g} s: wake-ups", "-", wakes, "0", detail, verdict(wakes, most=0)
@@ -55,16 +53,3 @@ def _pss_kib(pid: int) -> int:
 def _tree(pid: int) -> list[int]:
     with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
         return [pid, *map(int, file.read().split())]
-
-
-class _Cost(NamedTuple):
-    switches: int  # voluntary ones: one for each time that it went to sleep
-    ticks: int  # of CPU time
-
-
-def _cost(pid: int) -> _Cost:
-    with open(f"/proc/{pid}/status", encoding="ascii") as file:
-        switches = next(int(x.split()[1]) for x in file if x.startswith("voluntary_ctxt_switches"))
-    with open(f"/proc/{pid}/stat", "rb") as stat:
-        fields = stat.read().rpartition(b")")[2].split()
-    return _Cost(switches, int(fields[11]) + int(fields[12]))

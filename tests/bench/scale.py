@@ -1,4 +1,4 @@
-"""What grows with the queue: the same operations with ten million jobs and with a thousand.
+"""The cost of a long queue: the same operations with ten million jobs and with a thousand.
 
 The large database is made once and kept in `BENCH_DIR` (/var/tmp), outside the tree: a tenth of it
 ready, a tenth in the future with a higher priority, the rest completed; 1,000 queues.

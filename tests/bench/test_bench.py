@@ -1,27 +1,20 @@
 """The benchmarks run. Their results are not checked, because machines are shared and noisy."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.bench.__main__ import BENCHMARKS, line
 from tests.bench.measure import Row
+from tests.service import python_env, run_python
 
 
 @pytest.mark.parametrize("name", BENCHMARKS)
 def test_each_benchmark_measures_or_names_what_is_absent(name: str, tmp_path: Path) -> None:
     tmp_path.chmod(0o700)
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.bench", "--short", "--json", name],
-        env={**os.environ, "BENCH_DIR": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    env = {**python_env(), "BENCH_DIR": str(tmp_path)}
+    done = run_python("-m", "tests.bench", "--short", "--json", name, env=env, timeout=110)
     assert done.returncode == 0, done.stderr
     rows = [Row(**row) for row in json.loads(done.stdout)["rows"]]
     assert rows

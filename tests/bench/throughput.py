@@ -20,7 +20,7 @@ from tests.bench.measure import (
 def against_xargs(size: Size) -> list[Row]:
     """5,000 durable jobs against as many that are not recorded; 8 workers are measured more often.
 
-    Nobody starves: the worker of 8 that had the fewest jobs, as a part of its fair share.
+    The last row is the share of the worker of 8 that had the fewest jobs, in parts of a fair share.
     """
     shares: list[float] = []
 

@@ -5,10 +5,11 @@ import pty
 import select
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.service import install_programs, run_program
 
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = str(ROOT / "tests" / "demo" / "demo.sh")
@@ -18,12 +19,8 @@ DEMO = str(ROOT / "tests" / "demo" / "demo.sh")
 def surroundings(tmp_path: Path) -> dict[str, str]:
     """The environment of a user with our two programs and a temporary directory."""
     programs, temporary = tmp_path / "bin", tmp_path / "tmp"
-    programs.mkdir()
+    install_programs(programs)
     temporary.mkdir()
-    for name, module in (("queued", "queued"), ("queuectl", "queued.ctl")):
-        program = programs / name
-        program.write_text(f'#!/bin/sh\nexec {sys.executable} -m {module} "$@"\n')
-        program.chmod(0o755)
     path = f"{programs}:{os.environ['PATH']}"
     inherited = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
     return {**inherited, "PATH": path, "PYTHONPATH": str(ROOT), "TMPDIR": str(temporary)}
@@ -44,14 +41,7 @@ def _left(surroundings: dict[str, str]) -> list[str]:
 
 
 def test_the_demo_shows_the_queue_at_work(surroundings: dict[str, str]) -> None:
-    demo = subprocess.run(
-        [DEMO],
-        env=surroundings,
-        capture_output=True,
-        text=True,
-        check=False,
-        stdin=subprocess.DEVNULL,
-    )
+    demo = run_program(DEMO, env=surroundings, stdin=subprocess.DEVNULL, timeout=120)
     assert (demo.returncode, demo.stderr) == (0, "")
     for shown in (
         "3 workers are ready",
@@ -77,7 +67,7 @@ def test_an_interrupted_demo_stops_its_service(surroundings: dict[str, str]) -> 
     while b"processing" not in shown:
         assert select.select([terminal], [], [], 60)[0], shown
         shown += os.read(terminal, 65536)
-    os.write(terminal, b"\x03")  # Ctrl+C: all of the foreground group get it
+    os.write(terminal, b"\x03")  # Ctrl+C reaches the whole foreground group
     try:
         while os.read(terminal, 65536):
             pass

@@ -8,13 +8,14 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import takewhile
 from pathlib import Path
 from typing import NamedTuple
+
+from tests.service import install_programs
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted((ROOT / "docs").glob("*.md"))
@@ -70,11 +71,7 @@ class Session:
         self._home = directory / "home"
         programs = directory / "bin"
         self._home.mkdir()
-        programs.mkdir()
-        for name, module in (("queued", "queued"), ("queuectl", "queued.ctl")):
-            program = programs / name
-            program.write_text(f'#!/bin/sh\nexec {sys.executable} -P -m {module} "$@"\n')
-            program.chmod(0o755)
+        install_programs(programs)
         kept = {
             k: v
             for k, v in os.environ.items()
@@ -101,7 +98,7 @@ class Session:
         )
 
     def run(self, command: str) -> str:
-        """What a command prints, on both streams."""
+        """Runs a command; returns its output on both streams."""
         assert self._shell.stdin
         assert self._shell.stdout
         self._shell.stdin.write(f"{command}\nprintf '%s\\n' '{_END}'\n")

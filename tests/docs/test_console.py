@@ -1,4 +1,4 @@
-"""What the pages in docs/ say that commands print is what they print."""
+"""The commands in the pages of docs/ print what the pages show."""
 
 from pathlib import Path
 

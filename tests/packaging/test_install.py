@@ -51,7 +51,7 @@ def package(venv: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def serves(unit: Unit) -> str:
-    """Checks that the service runs jobs; the id of one."""
+    """Checks that the service runs a job; returns its id."""
     assert unit.show("ActiveState", "SubState") == ["active", "running"]
     assert unit.testbed.text("systemctl", "is-enabled", "queued") == "enabled"
     unit.testbed.run("sh", "-c", "id dora || useradd --create-home --groups queued dora")
@@ -81,7 +81,7 @@ def pages(testbed: SystemdTestbed, prefix: str, zsh: str) -> list[str]:
 
 
 def pids(testbed: SystemdTestbed) -> set[str]:
-    """The main processes of both queues; 0 of one that does not run."""
+    """The pids of the main processes of both queues; 0 for a queue that does not run."""
     units = ("queued", "queued@reports")
     return {testbed.text("systemctl", "show", "--value", "-p", "MainPID", unit) for unit in units}
 

@@ -1,4 +1,4 @@
-"""Who may do what, with real users: the service's own, two of its group, a stranger, and root."""
+"""Permissions of real users: the service's own, two of its group, a stranger, and root."""
 
 import pytest
 
@@ -90,7 +90,7 @@ OPEN_FILES = {
 
 
 def refused(unit: Unit, damage: str) -> str:
-    """What the service and --check say of it."""
+    """Does the damage; returns the message of the service, which is also that of --check."""
     unit.add("true", user="queued")
     unit.testbed.run("sh", "-c", damage)
     done = [

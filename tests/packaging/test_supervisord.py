@@ -17,7 +17,7 @@ from tests.service import Queue, alive, eventually
 
 SHIPPED = ROOT / "packaging" / "supervisor" / "queued.conf"
 
-# What a test must have otherwise: its own paths, and no other user.
+# The parts that a test must change: its own paths, and no other user.
 OURS = """
 [supervisord]
 logfile = {directory}/supervisord.log
@@ -112,7 +112,7 @@ class Supervisord:
         return [line for line in found if line["event"] == event]
 
     def close(self) -> None:
-        """Ends all of it, whatever a test has left."""
+        """Kills supervisord and the services that the test has left."""
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait()

@@ -5,8 +5,6 @@ import pty
 import re
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -17,7 +15,7 @@ from queued.ctl.__main__ import COMMANDS, usage_of
 from queued.ctl.job_columns import COLUMNS
 from queued.pages import completions
 from tests.cli.queuectl_runner import QueuectlRunner, failed
-from tests.service import eventually
+from tests.service import eventually, install_programs, run_program
 
 # Splits the line as readline does, calls the function that `complete` names, prints its answer.
 BASH = r"""
@@ -61,11 +59,7 @@ FISH = 'source $argv[1]; for line in $argv[2..]; complete -C "$line"; echo -; en
 def programs(queuectl: QueuectlRunner) -> dict[str, str]:
     """The environment of a shell that finds both programs."""
     place = queuectl.directory / "bin"
-    place.mkdir()
-    for name, module in (("queued", "queued"), ("queuectl", "queued.ctl")):
-        program = place / name
-        program.write_text(f'#!/bin/sh\nexec {sys.executable} -P -m {module} "$@"\n')
-        program.chmod(0o755)
+    install_programs(place)
     return {**queuectl.env(), "PATH": f"{place}:{os.environ['PATH']}", "HOME": str(place)}
 
 
@@ -107,14 +101,7 @@ def ask(request: pytest.FixtureRequest, programs: dict[str, str], tmp_path: Path
     start = {"bash": ["bash", "--norc", "-c", BASH, "bash"], "fish": ["fish", "-N", "-c", FISH]}
 
     def run(*lines: str) -> Found:
-        done = subprocess.run(
-            [*start[shell], script, *lines],
-            env=programs,
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+        done = run_program(*start[shell], script, *lines, env=programs, cwd=tmp_path, check=True)
         assert done.stderr == ""
         cut = "\t" if shell == "fish" else "\0"  # fish shows a description beside a word
         return _answers("\n".join(line.partition(cut)[0] for line in done.stdout.split("\n")))

@@ -1,4 +1,4 @@
-"""What a torture does to services: signals, and what an operator or the system may do to them."""
+"""The harm that a torture does to services: signals, full disks, removed files, bad conf files."""
 
 import contextlib
 import os

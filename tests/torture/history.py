@@ -60,7 +60,7 @@ class ServiceEnd:
 
 @dataclass(kw_only=True, slots=True)
 class History:
-    """All that the checker needs."""
+    """The facts that the checker needs."""
 
     jobs: dict[str, Job]
     attempts: dict[str, list[Attempt]]

@@ -81,7 +81,7 @@ class TorturedServices:
 
     @property
     def serving(self) -> list[TorturedService]:
-        """Those whose supervisor runs."""
+        """The services whose supervisor runs."""
         return [service for service in self.all if service.alive]
 
     def start(self) -> None:
@@ -149,7 +149,7 @@ class TorturedServices:
         )
 
     def ends(self) -> list[ServiceEnd]:
-        """How each has ended, and how it may have."""
+        """The exit code of each service, and the exit codes that are allowed."""
         return [
             ServiceEnd(
                 service=service.service.log_path.name,

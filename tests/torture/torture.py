@@ -62,7 +62,7 @@ class Torture:
 
     def run(self, seconds: float) -> History:
         """Tortures for `seconds`, lets all jobs end; returns the history."""
-        self.queue.store.config_set("kill_grace", "0.3", now_ms=times.now_ms())
+        self.queue.configure("kill_grace", "0.3")
         self._start()
         end = time.monotonic() + seconds
         steps = (
