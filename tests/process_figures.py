@@ -12,14 +12,14 @@ def cpu_s(pid: int) -> float:
 
 def sleeps(pid: int) -> int:
     """Returns how often the process has gone to sleep."""
-    return _status(pid, "voluntary_ctxt_switches")
+    return _field(f"/proc/{pid}/status", "voluntary_ctxt_switches")
 
 
-def rss_kib(pid: int) -> int:
-    """Returns the resident memory of the process, in KiB."""
-    return _status(pid, "VmRSS")
+def memory_kib(pid: int, kind: str) -> int:
+    """Returns the `Pss` or `Rss` of the process, in KiB."""
+    return _field(f"/proc/{pid}/smaps_rollup", kind)
 
 
-def _status(pid: int, name: str) -> int:
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+def _field(path: str, name: str) -> int:
+    lines = Path(path).read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))

@@ -2,7 +2,6 @@
 
 import json
 import os
-import subprocess
 import sys
 import time
 from functools import partial
@@ -15,12 +14,13 @@ from queued.store.sqlite.client_store import SqliteStore
 from tests.bench.measure import (
     Row,
     Size,
+    at_most,
     median,
     percentile,
     place,
+    quietly,
     service,
     timed,
-    verdict,
 )
 
 
@@ -29,26 +29,13 @@ def one_enqueue(size: Size) -> list[Row]:
     program = os.path.join(os.path.dirname(sys.executable), "queuectl")
     with place() as directory:
         database = os.path.join(directory, "queue.db")
-        command = [program, "--db", database, "enqueue", "--", "true"]
-        run = partial(
-            subprocess.run,
-            command,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            check=True,
-        )
+        run = partial(quietly, program, "--db", database, "enqueue", "--", "true")
         run()
         got = []
         for _ in range(size.pairs * 5):
-            bare = timed(lambda: subprocess.run([sys.executable, "-c", "pass"], check=True))
-            ours = timed(run)
-            got.append(ours / bare)
-    value = median(got)
-    return [
-        Row(
-            "one queuectl enqueue", "python3 -c pass", value, "<= 3.5", met=verdict(value, most=3.5)
-        )
-    ]
+            bare = timed(partial(quietly, sys.executable, "-c", "pass"))
+            got.append(timed(run) / bare)
+    return [at_most("one queuectl enqueue", "python3 -c pass", median(got), 3.5)]
 
 
 def many_enqueues(size: Size) -> list[Row]:
@@ -60,21 +47,9 @@ def many_enqueues(size: Size) -> list[Row]:
             database = os.path.join(directory, "queue.db")
             SqliteStore(database).close()
             bare = timed(partial(_bare_inserts, database, size.enqueues))
-            program = [sys.executable, "-m", "queued.ctl", "--db", database, "enqueue", "-"]
-            ours = timed(
-                partial(
-                    subprocess.run,
-                    program,
-                    input=lines,
-                    text=True,
-                    stdout=subprocess.DEVNULL,
-                    check=True,
-                )
-            )
-            got.append(ours / bare)
-    value = median(got)
-    return [Row(f"enqueue - with {size.enqueues} lines", "bare apsw inserts", value, "<= 3",
-                met=verdict(value, most=3))]  # fmt: skip
+            words = (sys.executable, "-m", "queued.ctl", "--db", database, "enqueue", "-")
+            got.append(timed(partial(quietly, *words, input=lines, text=True)) / bare)
+    return [at_most(f"enqueue - with {size.enqueues} lines", "bare apsw inserts", median(got), 3)]
 
 
 def _bare_inserts(database: str, count: int) -> None:
@@ -120,8 +95,8 @@ def start_latency(size: Size) -> list[Row]:
     for share, goal in ((0.50, 3), (0.99, 10)):
         more = percentile(ours, share) - percentile(bare, share)
         detail = f"{percentile(ours, share):.1f} ms against {percentile(bare, share):.1f} ms"
-        rows.append(Row(f"enqueue to start, p{share * 100:.0f}, ms more", "posix_spawn", more,
-                        f"<= {goal} ms", detail, verdict(more, most=goal)))  # fmt: skip
+        what = f"enqueue to start, p{share * 100:.0f}, ms more"
+        rows.append(at_most(what, "posix_spawn", more, goal, detail, unit=" ms"))
     return rows
 
 

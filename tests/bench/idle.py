@@ -3,8 +3,8 @@
 import os
 import time
 
-from tests.bench.measure import Row, Size, place, service, verdict
-from tests.process_figures import cpu_s, sleeps
+from tests.bench.measure import Row, Size, at_most, place, service
+from tests.process_figures import cpu_s, memory_kib, sleeps
 
 
 def nothing_to_do(size: Size) -> list[Row]:
@@ -16,11 +16,7 @@ def nothing_to_do(size: Size) -> list[Row]:
         time.sleep(size.long_s)
         wakes, spent_s = sum(map(sleeps, pids)) - before[0], sum(map(cpu_s, pids)) - before[1]
     detail = f"{spent_s * 1000:.0f} ms of CPU, {len(pids)} processes"
-    return [
-        Row(
-            f"idle for {size.long_s:g} s: wake-ups", "-", wakes, "0", detail, verdict(wakes, most=0)
-        )
-    ]
+    return [at_most(f"idle for {size.long_s:g} s: wake-ups", "-", wakes, 0, detail)]
 
 
 def memory(_size: Size) -> list[Row]:
@@ -28,26 +24,15 @@ def memory(_size: Size) -> list[Row]:
     small, large = _pss_mib(8), _pss_mib(24)
     each = (large - small) / 16
     return [
-        Row(
-            "memory (PSS) with 8 workers, MiB",
-            "-",
-            small,
-            "<= 60",
-            met=verdict(small, most=60),
-        ),
-        Row("memory of each further worker, MiB", "-", each, "<= 4", met=verdict(each, most=4)),
+        at_most("memory (PSS) with 8 workers, MiB", "-", small, 60),
+        at_most("memory of each further worker, MiB", "-", each, 4),
     ]
 
 
 def _pss_mib(workers: int) -> float:
     with place() as directory, service(os.path.join(directory, "queue.db"), workers) as process:
         time.sleep(1)
-        return sum(map(_pss_kib, _tree(process.pid))) / 1024
-
-
-def _pss_kib(pid: int) -> int:
-    with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as file:
-        return next(int(line.split()[1]) for line in file if line.startswith("Pss:"))
+        return sum(memory_kib(pid, "Pss") for pid in _tree(process.pid)) / 1024
 
 
 def _tree(pid: int) -> list[int]:

@@ -9,7 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import apsw
 
@@ -110,6 +110,12 @@ def service(database: str, workers: int) -> Iterator[subprocess.Popen[bytes]]:
         process.wait()
 
 
+def quietly(*words: str, **options: Any) -> None:
+    """Runs a program that must succeed, and drops its output."""
+    null = subprocess.DEVNULL
+    subprocess.run(words, stdout=null, stderr=null, check=True, **options)
+
+
 def read(path: str) -> bytes:
     """Returns the content of a file."""
     with open(path, "rb") as file:
@@ -185,10 +191,13 @@ def xargs_s(count: int) -> float:
     )
 
 
-def verdict(
-    value: float | None, *, least: float | None = None, most: float | None = None
-) -> bool | None:
-    """Returns whether a goal is met."""
-    if value is None:
-        return None
-    return (least is None or value >= least) and (most is None or value <= most)
+def at_most(
+    what: str, yardstick: str, value: float, most: float, detail: str = "", *, unit: str = ""
+) -> Row:
+    """Returns a row whose goal is that the value is at most `most`."""
+    return Row(what, yardstick, value, f"<= {most:g}{unit}", detail, value <= most)
+
+
+def at_least(what: str, yardstick: str, value: float, least: float, detail: str = "") -> Row:
+    """Returns a row whose goal is that the value is at least `least`."""
+    return Row(what, yardstick, value, f">= {least:g}", detail, value >= least)

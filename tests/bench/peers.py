@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from typing import NamedTuple
 
-from tests.bench.measure import Row, Size, drain_s, median, place, timed, verdict
+from tests.bench.measure import Row, Size, at_least, drain_s, median, place, timed
 
 _HUEY = """
 import sys
@@ -54,10 +54,10 @@ def _against(peer: Peer, size: Size) -> Row:
     jobs = min(size.jobs, peer.most)
     what = f"{jobs} jobs, 8 workers"
     if not peer.there():
-        return Row(what, peer.name, None, "> 1", f"absent: {peer.package}")
+        return Row(what, peer.name, None, ">= 1", f"absent: {peer.package}")
     got = [peer.seconds(jobs) / drain_s(8, jobs) for _ in range(size.pairs)]
     value = median(got)
-    return Row(what, peer.name, value, "> 1", met=verdict(value, least=1.0))
+    return at_least(what, peer.name, value, 1)
 
 
 def _has(program: str) -> Callable[[], bool]:

@@ -6,9 +6,9 @@ ready, a tenth in the future with a higher priority, the rest completed; 1,000 q
 
 import os
 import random
-import subprocess
 import sys
 import time
+from functools import partial
 
 import apsw
 
@@ -19,7 +19,7 @@ from queued.store.protocols import Settlement
 from queued.store.sqlite.busy_handler import BusyHandler
 from queued.store.sqlite.client_store import SqliteStore
 from queued.store.sqlite.dispatcher_store import SqliteLedger
-from tests.bench.measure import Row, Size, disk, median, verdict
+from tests.bench.measure import Row, Size, at_most, disk, median, quietly, timed
 
 _FILL = """
 INSERT INTO jobs (id, queue, priority, command, options, state, ready, next_run_at, attempts,
@@ -89,9 +89,7 @@ def _claims(size: Size, large: str, small: str) -> Row:
     for _ in range(size.pairs):
         at_small, at_large = _claims_s(size, small), _claims_s(size, large)
         got.append(at_large / at_small)
-    value = median(got)
-    return Row(f"claim and settle at {size.scale:,} jobs", "at 1,000", value, "<= 1.3",
-               met=verdict(value, most=1.3))  # fmt: skip
+    return at_most(f"claim and settle at {size.scale:,} jobs", "at 1,000", median(got), 1.3)
 
 
 def _claims_s(size: Size, path: str) -> float:
@@ -123,17 +121,9 @@ def _back(claim: Claim) -> Settlement:
 def _command(size: Size, large: str, small: str, words: tuple[str, ...]) -> Row:
     got = []
     for _ in range(size.pairs * 2):
-        at_small, at_large = _queuectl_s(small, words), _queuectl_s(large, words)
+        at_small, at_large = (
+            timed(partial(quietly, sys.executable, "-m", "queued.ctl", "--db", path, *words))
+            for path in (small, large)
+        )
         got.append(at_large / at_small)
-    value = median(got)
-    return Row(f"{' '.join(words)} at {size.scale:,} jobs", "at 1,000", value, "<= 2",
-               met=verdict(value, most=2))  # fmt: skip
-
-
-def _queuectl_s(path: str, words: tuple[str, ...]) -> float:
-    start = time.perf_counter()
-    subprocess.run(
-        [sys.executable, "-m", "queued.ctl", "--db", path, *words],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True,
-    )  # fmt: skip
-    return time.perf_counter() - start
+    return at_most(f"{' '.join(words)} at {size.scale:,} jobs", "at 1,000", median(got), 2)

@@ -7,12 +7,12 @@ from typing import NamedTuple
 from tests.bench.measure import (
     Row,
     Size,
+    at_least,
     drain_s,
     drained,
     median,
     ratios,
     span_s,
-    verdict,
     xargs_s,
 )
 
@@ -41,9 +41,8 @@ def against_xargs(size: Size) -> list[Row]:
 
 
 def _row(what: str, yardstick: str, goal: float, got: list[float]) -> Row:
-    value = median(got)
     each = " ".join(f"{ratio:.2f}" for ratio in got)
-    return Row(what, yardstick, value, f">= {goal}", each, verdict(value, least=goal))
+    return at_least(what, yardstick, median(got), goal, each)
 
 
 class _Drain(NamedTuple):

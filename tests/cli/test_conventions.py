@@ -326,12 +326,3 @@ def _loaded(queuectl: QueuectlRunner, code: str, *words: str) -> set[str]:
         check=True,
     )
     return {row.rpartition("|")[2].strip() for row in done.stderr.decode().splitlines()}
-
-
-def test_our_own_directory_is_not_searched(queuectl: QueuectlRunner) -> None:
-    (queuectl.directory / "difflib.py").write_text("raise SystemExit('taken from here')\n")
-    line = [*queuectl.line()[:1], "-P", "-m", "queued.ctl", "lst"]
-    done = subprocess.run(
-        line, env=queuectl.env(), cwd=queuectl.directory, capture_output=True, check=False
-    )
-    assert (done.returncode, done.stdout) == (2, b"")

@@ -1,4 +1,4 @@
-"""db: check, backup, restore, vacuum; a refused command changes nothing."""
+"""db: check, backup, restore, vacuum, stats; a refused command changes nothing."""
 
 import os
 import shutil
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from queued.core.model import Chunk
 from queued.store import instance_lock
 from queued.store.sqlite import schema
 from tests.cli.queuectl_runner import QueuectlRunner, failed
@@ -42,20 +43,15 @@ def _lively(queuectl: QueuectlRunner) -> None:
     )
 
 
-@pytest.mark.parametrize("words", [[], ["--full"]])
-def test_a_sound_database(queuectl: QueuectlRunner, words: list[str]) -> None:
+def test_a_sound_database(queuectl: QueuectlRunner) -> None:
+    """Also if the instance of left claims has no row any more."""
     _lively(queuectl)
-    found = queuectl.json("db", "check", *words)
     left = "1 running jobs are left of i, which is dead; the next service that starts rescues them"
-    assert found == {**GOOD, "full": bool(words), "notes": [left]}
-
-
-def test_claims_of_an_instance_without_a_row_are_left_over(queuectl: QueuectlRunner) -> None:
-    _lively(queuectl)
-    _alter(queuectl.database, "DELETE FROM instances")
-    found = queuectl.json("db", "check")
-    left = "1 running jobs are left of i, which is dead; the next service that starts rescues them"
-    assert (found["good"], found["notes"]) == (True, [left])
+    for change in ("SELECT 1", "DELETE FROM instances"):
+        _alter(queuectl.database, change)
+        for words in ([], ["--full"]):
+            found = queuectl.json("db", "check", *words)
+            assert found == {**GOOD, "full": bool(words), "notes": [left]}
 
 
 def test_check_of_an_undamaged_database(queuectl: QueuectlRunner) -> None:
@@ -209,28 +205,21 @@ def test_a_restore_where_nothing_is(queuectl: QueuectlRunner, backup: Path) -> N
     assert queuectl.ids("--db", str(new)) == ["a"]
 
 
-@pytest.mark.parametrize("harm", ["text", "cut", "zeros"])
+@pytest.mark.parametrize("harm", ["text", "cut", "zeros", "newer"])
 def test_a_restore_of_what_cannot_be_read(
     queuectl: QueuectlRunner, backup: Path, harm: str
 ) -> None:
     queuectl.add("a")
     queuectl.ok("db", "backup", str(backup))
-    content = {"text": b"notes", "cut": backup.read_bytes()[:1000], "zeros": b"\0" * 9000}[harm]
-    queuectl.database.write_bytes(content)
+    if harm == "newer":
+        _alter(queuectl.database, f"PRAGMA user_version = {schema.latest() + 1}")
+    else:
+        contents = {"text": b"notes", "cut": backup.read_bytes()[:1000], "zeros": b"\0" * 9000}
+        queuectl.database.write_bytes(contents[harm])
+    content = queuectl.database.read_bytes()
     assert queuectl("list").code == 78
     told = queuectl.json("db", "restore", str(backup))
-    assert Path(told["kept"]).read_bytes() == content
-    assert queuectl.ids() == ["a"]
-
-
-def test_a_restore_goes_back_to_what_an_older_program_knows(
-    queuectl: QueuectlRunner, backup: Path
-) -> None:
-    queuectl.add("a")
-    queuectl.ok("db", "backup", str(backup))
-    _alter(queuectl.database, f"PRAGMA user_version = {schema.latest() + 1}")
-    assert queuectl("list").code == 78
-    queuectl.ok("db", "restore", str(backup))
+    assert harm == "newer" or Path(told["kept"]).read_bytes() == content
     assert queuectl.ids() == ["a"]
 
 
@@ -300,3 +289,43 @@ def test_a_vacuum_gives_room_back(queuectl: QueuectlRunner) -> None:
     assert told["before"] - told["after"] > 300_000
     assert told["after"] == queuectl.database.stat().st_size
     assert queuectl.ok("db", "vacuum").endswith(" now: 0B freed\n")
+
+
+def test_stats(queuectl: QueuectlRunner) -> None:
+    queuectl.run("a")
+    queuectl.add("b")
+    with queuectl.ledger.transaction():
+        (claim,) = queuectl.ledger.claim("i", [1], 5, now_ms=10**15)
+        queuectl.ledger.store_output(claim.key, Chunk(1, 0, b"hello"))
+    told = queuectl.json("db", "stats")
+    assert told["rows"] == {
+        "jobs": 2,
+        "attempts": 2,
+        "output": 1,
+        **dict.fromkeys(("settings", "instances", "workers"), 0),
+    }
+    assert (told["output_kept_bytes"], told["output_printed_bytes"]) == (5, 0)
+    assert (told["oldest"]["id"], told["newest"]["id"]) == ("a", "b")
+    assert told["bytes"] == told["pages"] * told["page_bytes"]
+    shown = queuectl.ok("db", "stats")
+    assert "rows of attempts   2" in shown
+    assert max(map(len, shown.splitlines())) <= 80 or len(str(queuectl.database)) > 50
+
+
+def test_stats_of_nothing(queuectl: QueuectlRunner) -> None:
+    queuectl.ok("config", "set", "workers", "2")
+    told = queuectl.json("db", "stats")
+    assert (told["oldest"], told["newest"], told["rows"]["jobs"]) == (None, None, 0)
+
+
+def test_the_size_of_what_is_partly_in_the_wal(queuectl: QueuectlRunner) -> None:
+    queuectl.add("a")
+    claim = queuectl.claim()
+    for position in range(0, 400_000, 50_000):
+        queuectl.prints(claim, b"x" * 50_000, position=position)
+    told = queuectl.json("db", "stats")
+    assert told["wal_bytes"] > 400_000 > queuectl.database.stat().st_size
+    assert told["bytes"] == told["pages"] * told["page_bytes"] > 400_000
+    queuectl.ledger.close()
+    assert queuectl.json("list")
+    assert queuectl.database.stat().st_size == told["bytes"]

@@ -103,12 +103,6 @@ def test_any_payload(payload: object) -> None:
 
 
 @MANY
-@given(st.sampled_from(sorted(FIELDS)), VALUE | JSON)
-def test_any_value_of_a_field(field: str, value: object) -> None:
-    in_process_cli.check(["enqueue", json.dumps({"command": "true", field: value})])
-
-
-@MANY
 @given(st.text() | st.binary().map(lambda raw: raw.decode("utf-8", "surrogateescape")))
 def test_any_text_for_json(text: str) -> None:
     done = in_process_cli.check(

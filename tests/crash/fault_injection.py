@@ -26,17 +26,13 @@ from queued.service.worker.worker import Worker
 from queued.store.sqlite.dispatcher_store import SqliteLedger
 from tests.crash.faulty_vfs import Fault, FaultyVfs
 from tests.crash.kill_points import POINTS, arm, run, stop_service
-from tests.crash.mutants import DEFECTS
-
-
-def _put(owner: Any, name: str, value: object) -> None:
-    setattr(owner, name, value)
+from tests.crash.mutants import DEFECTS, put
 
 
 def _install(fault: Fault) -> None:
     disk = FaultyVfs()
     disk.fault = fault
-    _put(disk, "record_event", lambda _event: None)
+    put(disk, "record_event", lambda _event: None)
     atexit.register(disk.unregister)  # also keeps a reference to it
 
 
@@ -80,7 +76,7 @@ def no_process(count: str) -> None:
             raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
         return plain(*words, **named)
 
-    _put(os, "posix_spawn", refuse)
+    put(os, "posix_spawn", refuse)
 
 
 def no_fork(count: str) -> None:
@@ -93,7 +89,7 @@ def no_fork(count: str) -> None:
             raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
         return plain()
 
-    _put(os, "fork", refuse)
+    put(os, "fork", refuse)
 
 
 def clock(path: str) -> None:
@@ -107,8 +103,8 @@ def clock(path: str) -> None:
     def alarm(self: timers.WallTimer, at_ms: int | None) -> None:
         plain_set(self, None if at_ms is None else at_ms - offset_ms())
 
-    _put(times, "now_ms", lambda: plain() + offset_ms())
-    _put(timers.WallTimer, "set", alarm)
+    put(times, "now_ms", lambda: plain() + offset_ms())
+    put(timers.WallTimer, "set", alarm)
 
 
 def _refuse_first(owner: type, name: str) -> None:
@@ -123,7 +119,7 @@ def _refuse_first(owner: type, name: str) -> None:
             raise StorageError(msg)
         return found
 
-    _put(owner, name, refuse)
+    put(owner, name, refuse)
 
 
 def refused_cancel(_argument: str) -> None:
@@ -141,7 +137,7 @@ def constant(assignment: str) -> None:
     path, number = assignment.split("=")
     module, _, name = path.rpartition(".")
     owner = import_module(module)
-    _put(owner, name, type(getattr(owner, name))(number))
+    put(owner, name, type(getattr(owner, name))(number))
 
 
 def kill_point(argument: str) -> None:
@@ -164,7 +160,7 @@ def stop_before_run(argument: str) -> None:
                 return
         plain(self)
 
-    _put(Worker, "_receive", receive)
+    put(Worker, "_receive", receive)
 
 
 ALTERATIONS: dict[str, Callable[[str], None]] = DEFECTS | {

@@ -9,7 +9,6 @@ from typing import Any
 import apsw
 
 from queued.core import settlement
-from queued.core.job_options import JobOptions
 from queued.core.model import Claim, Ending, NewJob
 from queued.service.dispatcher import rescuer, turn
 from queued.service.dispatcher.dispatcher import Dispatcher
@@ -25,9 +24,11 @@ from queued.store.sqlite import connection, sql_loader, upgrade
 from queued.store.sqlite.dispatcher_store import SqliteLedger
 from queued.store.sqlite.new_jobs import NewJobs
 from queued.store.sqlite.open_files import OpenFiles
+from tests.claims import make_claim
 
 
-def _put(owner: Any, name: str, value: object) -> None:
+def put(owner: Any, name: str, value: object) -> None:
+    """Replaces an attribute of a module or class."""
     setattr(owner, name, value)
 
 
@@ -47,44 +48,35 @@ def no_fence(_argument: str) -> None:
         claim = next(iter(made.claims.of(worker)), None)
         if claim is None:
             job = database.row("show", job=sent.key.job)
-            claim = Claim(
-                sent.key,
-                job[1],
-                job[2],
-                job[4],
-                JobOptions(),
-                job[9],
-                job[10],
-                worker,
-                job[8],
-                job[8],
-            )
+            names = {"id": job[1], "queue": job[2], "command": job[4], "due_ms": job[8]}
+            counts = {"attempts": job[9], "max_retries": job[10], "worker": worker}
+            claim = make_claim(key=sent.key, **names, **counts)
         made.reply(worker, Recorded(key=sent.key, accepted=True))
         self.settle(made, claim, sent.ending, *rest)
 
-    _put(sql_loader, "load", load)
-    _put(TurnRunner, "_result", result)
+    put(sql_loader, "load", load)
+    put(TurnRunner, "_result", result)
 
 
 def no_rescue(_argument: str) -> None:
     """The claims of a dead instance are not rescued."""
-    _put(rescuer.Rescuer, "rescue", lambda _self, _settings: False)
+    put(rescuer.Rescuer, "rescue", lambda _self, _settings: False)
 
 
 def rescue_without_kill(_argument: str) -> None:
     """A dead instance's commands live on."""
-    _put(rescuer, "kill_leftovers", lambda *_, **_named: Killed(0, [], unseen=False))
+    put(rescuer, "kill_leftovers", lambda *_, **_named: Killed(0, [], unseen=False))
 
 
 def alone_not_group(_argument: str) -> None:
     """A run is over when its command has exited, even if processes of it are alive."""
-    _put(execution.Execution, "_on_exit", lambda self, _now_s, **_named: self._finish())
+    put(execution.Execution, "_on_exit", lambda self, _now_s, **_named: self._finish())
 
 
 def orphans_stay(_argument: str) -> None:
     """The commands of a dead worker are not killed."""
-    _put(OrphanReaper, "leftovers", lambda _self, _found, _deaths: [])
-    _put(OrphanReaper, "must_die", lambda _self, _pid, _deaths: False)
+    put(OrphanReaper, "leftovers", lambda _self, _found, _deaths: [])
+    put(OrphanReaper, "must_die", lambda _self, _pid, _deaths: False)
 
 
 def zombies_are_dead(_argument: str) -> None:
@@ -100,18 +92,18 @@ def zombies_are_dead(_argument: str) -> None:
             return found
         return found._replace(dead=state in b"ZX") if found is not None else None
 
-    _put(procfs, "read_process", look)
-    _put(OrphanReaper, "must_die", lambda _self, _pid, _deaths: False)  # it would kill them, too
+    put(procfs, "read_process", look)
+    put(OrphanReaper, "must_die", lambda _self, _pid, _deaths: False)  # it would kill them, too
 
 
 def only_environment(_argument: str) -> None:
     """A rescue finds leftovers by their environment only, and tries no lock."""
-    _put(
+    put(
         run_mark,
         "of_process",
         lambda pid: run_mark.of_environment(procfs.environment(pid)),
     )
-    _put(instance_lock, "runs_alive", lambda _descriptor: False)
+    put(instance_lock, "runs_alive", lambda _descriptor: False)
 
 
 def told_before_commit(_argument: str) -> None:
@@ -129,7 +121,7 @@ def told_before_commit(_argument: str) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         return made
 
-    _put(TurnRunner, "turn", eager)
+    put(TurnRunner, "turn", eager)
 
 
 def _once() -> bool:
@@ -142,7 +134,7 @@ def _once() -> bool:
 
 def early_retry(_argument: str) -> None:
     """A retry does not wait."""
-    _put(settlement, "backoff_s", lambda _attempts, **_named: 0.0)
+    put(settlement, "backoff_s", lambda _attempts, **_named: 0.0)
 
 
 def uncounted_loss(_argument: str) -> None:
@@ -153,12 +145,12 @@ def uncounted_loss(_argument: str) -> None:
         found = plain(claim, ending, *rest, **named)
         return found._replace(counted=0) if ending.outcome == "lost" else found
 
-    _put(turn, "judge", judge)
+    put(turn, "judge", judge)
 
 
 def output_once(_argument: str) -> None:
     """Output that a dead dispatcher did not store is not sent again."""
-    _put(OutputStreams, "rewind", lambda _self: None)
+    put(OutputStreams, "rewind", lambda _self: None)
 
 
 def printed_before_commit(_argument: str) -> None:
@@ -171,23 +163,23 @@ def printed_before_commit(_argument: str) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
         return True
 
-    _put(NewJobs, "_insert", insert)
+    put(NewJobs, "_insert", insert)
 
 
 def all_instances_are_dead(_argument: str) -> None:
     """Every other instance is taken for dead, without trying its lock."""
-    _put(instance_lock, "try_lock", lambda _descriptor, **_named: True)
+    put(instance_lock, "try_lock", lambda _descriptor, **_named: True)
 
 
 def any_lock_path(_argument: str) -> None:
     """The id of an instance in a row is not checked before it becomes a part of a path."""
-    _put(instance_lock, "path_of", lambda database, instance: f"{database}.{instance}.lock")
+    put(instance_lock, "path_of", lambda database, instance: f"{database}.{instance}.lock")
 
 
 def deleted_lock_is_death(_argument: str) -> None:
     """An instance whose lock file is missing is taken for dead."""
-    _put(instance_lock, "holders_of_deleted", lambda _database: set())
-    _put(rescuer, "run_processes", lambda *_: [])
+    put(instance_lock, "holders_of_deleted", lambda _database: set())
+    put(rescuer, "run_processes", lambda *_: [])
 
 
 def any_journal_mode(_argument: str) -> None:
@@ -197,17 +189,17 @@ def any_journal_mode(_argument: str) -> None:
     def migrate(opened: apsw.Connection, *rest: Any) -> str | None:
         return None if opened.pragma("user_version") else plain(opened, *rest)
 
-    _put(upgrade, "migrate", migrate)
+    put(upgrade, "migrate", migrate)
 
 
 def removed_files_unnoticed(_argument: str) -> None:
     """A replaced file is not noticed: open files are not compared with those of the path."""
-    _put(OpenFiles, "first_replaced", lambda _self: None)
+    put(OpenFiles, "first_replaced", lambda _self: None)
 
 
 def two_names_accepted(_argument: str) -> None:
     """A database with two names is used under both."""
-    _put(connection, "must_have_one_name", lambda _path: None)
+    put(connection, "must_have_one_name", lambda _path: None)
 
 
 def uncounted_moves(_argument: str) -> None:
@@ -219,7 +211,7 @@ def uncounted_moves(_argument: str) -> None:
         assert isinstance(self._ledger, SqliteLedger)
         self._ledger._database._connection.execute("DROP TRIGGER jobs_recounted")
 
-    _put(Dispatcher, "_open", opened)
+    put(Dispatcher, "_open", opened)
 
 
 DEFECTS: dict[str, Callable[[str], None]] = {

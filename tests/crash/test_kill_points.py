@@ -25,15 +25,20 @@ def _points(*kinds: str) -> list[str]:
     return [name for name in POINTS if name.split(":")[0] in kinds]
 
 
+def _kill(scenario: KillScenario, point: str, victim: str, *, workers: int = 2) -> None:
+    """Starts a service that is killed at the point; the next one if all of it was killed."""
+    service = scenario.serve_armed(point, victim, workers=workers)
+    scenario.wait_until_killed()
+    if victim == "all":
+        service.ended()
+        scenario.serve(workers=workers)
+
+
 @pytest.mark.parametrize("victim", BOTH)
 @pytest.mark.parametrize("point", _points("claim", "run", "result", "start"))
 def test_a_death_during_a_run(scenario: KillScenario, point: str, victim: str) -> None:
     scenario.add("job", SLOW if "output" in point else COMMAND, prints=PRINTED)
-    service = scenario.serve_armed(point, victim)
-    scenario.wait_until_killed()
-    if victim == "all":
-        service.ended()
-        scenario.serve()
+    _kill(scenario, point, victim)
     assert scenario.broken_promises() == []
     job = scenario.queue.job("job")
     assert job.label == "completed"
@@ -51,11 +56,7 @@ def test_a_death_while_a_claim_is_prefetched(
         scenario.add(f"quick{n}", "true", max_retries=1)
     scenario.add("long", "sleep 1.2")
     scenario.add("behind", "true", max_retries=1)
-    service = scenario.serve_armed(point, victim, workers=1)
-    scenario.wait_until_killed()
-    if victim == "all":
-        service.ended()
-        scenario.serve(workers=1)
+    _kill(scenario, point, victim, workers=1)
     assert scenario.broken_promises() == []
     assert scenario.queue.job("long").label == "completed"
     lost = [job.id for job in scenario.queue.jobs() if job.label != "completed"]
@@ -81,14 +82,10 @@ def test_a_death_while_a_dead_worker_is_reported(
 def test_a_death_during_a_rescue(scenario: KillScenario, point: str, victim: str) -> None:
     scenario.add("job", "[ $QUEUED_ATTEMPT -gt 1 ] || sleep 60")
     scenario.add("other", "[ $QUEUED_ATTEMPT -gt 1 ] || sleep 60")
-    service = scenario.serve()
+    first = scenario.serve()
     eventually(lambda: scenario.started("job") and scenario.started("other"), "both run")
-    service.kill_instance()
-    service = scenario.serve_armed(point, victim)
-    scenario.wait_until_killed()
-    if victim == "all":
-        service.ended()
-        scenario.serve()
+    first.kill_instance()
+    _kill(scenario, point, victim)
     assert scenario.broken_promises() == []
     assert [scenario.queue.job(name).attempts for name in ("job", "other")] == [1, 1]
     assert scenario.queue.store.instances() == []

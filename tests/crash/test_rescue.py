@@ -17,7 +17,7 @@ from queued.service.dispatcher.rescuer import OtherInstances, Rescuer
 from queued.service.linux import procfs
 from queued.service.linux.killing import Found, Killed, kill_until_gone
 from queued.store import instance_lock
-from tests.service import Queue
+from tests.service import Queue, eventually
 
 OWN = Instance("own", "host", 1, "1", 0, None)
 
@@ -89,3 +89,14 @@ def test_a_lock_file_that_cannot_be_opened_stops_no_rescue_of_others(
     assert log.error.mock_calls[0].kwargs["lock"] == closed
     assert "Permission denied" in log.error.mock_calls[0].kwargs["error"]
     assert others.lock_dead(instances) == instances[1:]
+
+
+def test_a_living_instance_rescues_a_dead_one_at_once(queue: Queue) -> None:
+    first = queue.serve(workers=1)
+    name = queue.add("sleep 100", backoff_max=0)
+    queue.wait(name, "processing")
+    second = queue.serve(workers=1)
+    first.kill_instance()
+    eventually(lambda: len(queue.attempts(name)) == 2)
+    assert queue.attempts(name)[1].instance == second.instance
+    assert second.logged("instance.rescued", dead=first.instance)

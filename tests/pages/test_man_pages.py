@@ -44,19 +44,6 @@ def test_there_is_a_page_for_each_program_each_command_and_the_conf_file() -> No
     assert set(PAGES) == {*USAGES, "queuectl.conf.5"}
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_groff_has_nothing_to_warn_of(name: str) -> None:
-    _needs("groff")
-    done = subprocess.run(
-        ["groff", "-man", "-ww", "-z"],
-        input=PAGES[name],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout + done.stderr == ""
-
-
 def test_man_has_nothing_to_warn_of(tmp_path: Path) -> None:
     _needs("man")
     man_pages.write(str(tmp_path))

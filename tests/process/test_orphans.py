@@ -2,6 +2,8 @@
 
 import os
 import signal
+from datetime import datetime
+from itertools import pairwise
 
 from tests.process.marked_sleep import MarkedSleep
 from tests.service import Queue, eventually
@@ -73,3 +75,17 @@ def test_signals_of_a_terminal_reach_no_worker(queue: Queue) -> None:
     service = queue.serve(workers=2)
     for slot in (1, 2):
         assert os.getsid(service.child(slot)) == service.child(slot)
+
+
+def test_a_child_that_dies_again_and_again_is_restarted_with_growing_delay(queue: Queue) -> None:
+    service = queue.serve(workers=1)
+    for _ in range(4):
+        pid = service.child(1)
+        service.kill(pid)
+        service.replaced(1, pid)
+    starts, deaths = (
+        [datetime.fromisoformat(line["ts"]).timestamp() for line in service.logged(event, slot=1)]
+        for event in ("child.started", "child.died")
+    )
+    gaps = [b - a for a, b in pairwise(starts)]
+    assert gaps[3] >= 0.4 > starts[1] - deaths[0]

@@ -6,7 +6,7 @@ from functools import partial
 
 from tests.process.foreign_sql import sql
 from tests.process.marked_sleep import MarkedSleep
-from tests.process_figures import cpu_s, rss_kib
+from tests.process_figures import cpu_s, memory_kib
 from tests.service import WATCHED, Queue, eventually, let_pass
 
 MIB = 1 << 20
@@ -154,7 +154,7 @@ def test_a_command_waits_while_its_output_cannot_be_taken(queue: Queue) -> None:
     end = time.monotonic() + 2
     eventually(lambda: done.exists() or time.monotonic() > end)
     assert not done.exists()
-    assert rss_kib(worker) < 64 * 1024
+    assert memory_kib(worker, "Rss") < 64 * 1024
     service.kill(dispatcher, signal.SIGCONT)
     assert queue.wait(name, within_s=60).label == "completed"
     assert len(queue.output(name)) == 64 * MIB
@@ -169,7 +169,7 @@ def test_a_flood_costs_constant_memory_and_disk(queue: Queue) -> None:
     service = queue.serve(workers=2)
     queue.wait(queue.add("seq 1000"))
     children = [service.child(slot) for slot in (0, 1, 2)]
-    before = {pid: rss_kib(pid) for pid in children}
+    before = {pid: memory_kib(pid, "Rss") for pid in children}
     flood = queue.add("head -c 1G /dev/zero; echo the end")
     eventually(lambda: queue.job(flood).runs == 1)
     neighbours = 0
@@ -185,7 +185,7 @@ def test_a_flood_costs_constant_memory_and_disk(queue: Queue) -> None:
     assert len(kept) <= MIB
     assert kept.endswith(bytes(1000) + b"the end\n")
     for pid in children:
-        assert rss_kib(pid) - before[pid] < 16 * 1024
+        assert memory_kib(pid, "Rss") - before[pid] < 16 * 1024
     assert size(queue) < 16 * MIB
 
 

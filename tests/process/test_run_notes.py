@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 from queued.core.errors import StorageError
-from queued.core.job_options import JobOptions
-from queued.core.model import Claim, Key
+from queued.core.model import Key
 from queued.core.run_note_layout import CommandSession
 from queued.ctl.live_services import command_pids
 from queued.service.dispatcher import leftovers
@@ -22,6 +21,7 @@ from queued.service.ipc.run_notes import RunNotes
 from queued.service.linux import procfs
 from queued.service.linux.killing import Found, Killed
 from queued.store import instance_lock
+from tests.claims import make_claim
 from tests.process.marked_sleep import MarkedSleep
 from tests.service import Queue, alive, eventually
 
@@ -164,7 +164,7 @@ def test_a_pid_that_is_used_again_is_left_alone(leader: procfs.Process) -> None:
 
 def test_a_session_without_its_leader_is_waited_for_and_not_killed(sleeper: MarkedSleep) -> None:
     pid = _orphan(sleeper)
-    claim = Claim(Key(1, 1, 7), "j", "q", "c", JobOptions(), 0, 0, 1, 0, 0)
+    claim = make_claim(key=Key(1, 1, 7))
     noted = {7: CommandSession(os.getsid(pid), 1 << 60)}
     killed = leftovers.kill_leftovers("none", [claim], noted)
     assert (killed.signalled, [process.pid for process in killed.left]) == (0, [pid])
@@ -174,7 +174,7 @@ def test_a_session_without_its_leader_is_waited_for_and_not_killed(sleeper: Mark
 
 
 def test_a_session_that_was_recorded_is_killed_after_its_leader(leader: procfs.Process) -> None:
-    claim = Claim(Key(1, 1, 7), "j", "q", "c", JobOptions(), 0, 0, 1, 0, 0)
+    claim = make_claim(key=Key(1, 1, 7))
     noted = {7: CommandSession(leader.pid, leader.started)}
     killed = leftovers.kill_leftovers("none", [claim], noted)
     assert killed.signalled >= 1

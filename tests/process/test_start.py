@@ -42,9 +42,7 @@ def test_a_foreign_database_is_refused_and_not_touched(tmp_path: Path) -> None:
     ("text", "says"),
     [
         ("workers = 0", "from 1 to 1024"),
-        ("wokers = 3", "did you mean 'workers'"),
         ("workers = ", "not valid TOML"),
-        ("workers = 'many'", "whole number"),
     ],
 )
 def test_a_bad_conf_file_is_refused(tmp_path: Path, text: str, says: str) -> None:
@@ -60,9 +58,7 @@ def test_a_bad_conf_file_is_refused(tmp_path: Path, text: str, says: str) -> Non
     [
         (("--workers", "0"), "from 1 to 1024"),
         (("--log-level", "loud"), "one of debug"),
-        (("--nonsense",), "unknown option --nonsense"),
         (("--log-fil", "x", "--wat"), "unknown option --wat"),
-        (("foo",), "unexpected argument 'foo'"),
         (("jobs",), "unexpected argument 'jobs'"),
         (("--config", ""), "--config needs a path, not an empty text"),
         (("--log-file", ""), "--log-file needs a path, not an empty text"),

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from queued.service.log import LogOutput
-from tests.service import Queue, eventually
+from tests.service import Queue
 
 
 class Reader:
@@ -187,4 +187,3 @@ def test_a_line_that_was_written_in_part_is_completed(
     output.log().info("service.ready")
     lines = [json.loads(line)["event"] for line in capfd.readouterr().out.splitlines()]
     assert lines == ["service.started", "service.ready"]
-    assert eventually(lambda: len(lines) == 2)

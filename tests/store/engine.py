@@ -25,6 +25,13 @@ OK = Ending(Outcome.EXIT, exit_code=0)
 FAILED = Ending(Outcome.EXIT, exit_code=1, tail=b"no luck\n")
 
 
+class RunningJob(NamedTuple):
+    """The row of a job that runs, and its claim."""
+
+    row: int
+    claim: Claim
+
+
 class PutJob(NamedTuple):
     """The row of a job, and its last claim."""
 
@@ -103,6 +110,12 @@ class Engine:
         with self.ledger.transaction():
             self.ledger.register(instance, now_ms=NOW)
         return instance
+
+    def running(self) -> RunningJob:
+        """Enqueues a job and claims it."""
+        row, claim = self.add(), self.must_claim()
+        assert claim.key.job == row
+        return RunningJob(row, claim)
 
     def put(self, state: State, **fields: Any) -> PutJob:
         """Enqueues a job and brings it to `state`."""

@@ -17,7 +17,7 @@ from queued.core.model import JobFilter, NewJob
 from queued.store import instance_lock
 from queued.store.sqlite.busy_handler import BusyHandler
 from queued.store.sqlite.client_store import SqliteStore
-from queued.store.sqlite.maintenance import backup, integrity_check, temporary_file
+from queued.store.sqlite.maintenance import backup, temporary_file
 from tests.service import eventually
 from tests.store.engine import NOW
 
@@ -130,20 +130,6 @@ def test_only_dead_temporary_files_are_deleted(path: str, copy: str) -> None:
     before = set(os.listdir(directory))
     backup.backup(path, copy, PATIENT, replace=True)
     assert before - set(os.listdir(directory)) == {name, f"{name}-journal"}
-
-
-@pytest.mark.parametrize(
-    ("name", "call"),
-    [("must_be_good", 1), ("_copy", 1), ("_sync_directory", 1), ("must_be_idle", 2)],
-)
-def test_a_restore_that_is_killed_has_not_begun(
-    path: str, copy: str, name: str, call: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    _killed_in(monkeypatch, name, call, lambda: backup.restore(path, copy, f"{path}.old", PATIENT))
-    assert _names(path) == ["a", "b"]
-    assert integrity_check.check(path, PATIENT, full=True).problems == []
-    assert backup.restore(path, copy, f"{path}.old", PATIENT)
-    assert (_names(path), _names(f"{path}.old")) == (["a"], ["a", "b"])
 
 
 @pytest.mark.parametrize(

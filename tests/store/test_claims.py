@@ -98,8 +98,7 @@ def test_a_retry_without_delay_is_ready_at_once(engine: Engine) -> None:
 
 @pytest.mark.parametrize("part", STALE)
 def test_a_stale_key_settles_nothing(engine: Engine, part: str) -> None:
-    job, claim = engine.put(State.PROCESSING)
-    assert claim is not None
+    job, claim = engine.running()
     before = engine.store.show(job), engine.store.attempts(job)
     stale = claim._replace(key=STALE[part](claim.key))
     assert engine.end(stale, FAILED) is None
@@ -108,8 +107,7 @@ def test_a_stale_key_settles_nothing(engine: Engine, part: str) -> None:
 
 
 def test_an_attempt_has_its_whole_story(engine: Engine) -> None:
-    job, claim = engine.put(State.PROCESSING)
-    assert claim is not None
+    job, claim = engine.running()
     running = engine.store.attempts(job)[0]
     assert (running.number, running.instance, running.worker) == (1, "i", 1)
     assert (running.started_ms, running.ended_ms, running.outcome) == (NOW, None, None)
@@ -134,15 +132,13 @@ def test_an_attempt_has_its_whole_story(engine: Engine) -> None:
 
 
 def test_an_attempt_without_times_ends_when_it_is_settled(engine: Engine) -> None:
-    job, claim = engine.put(State.PROCESSING)
-    assert claim is not None
+    job, claim = engine.running()
     engine.end(claim, Ending(Outcome.LOST), now_ms=NOW + 3)
     assert engine.store.attempts(job)[0].ended_ms == NOW + 3
 
 
 def test_output_is_kept_in_order_and_read_from_any_place(engine: Engine) -> None:
-    job, claim = engine.put(State.PROCESSING)
-    assert claim is not None
+    job, claim = engine.running()
     pieces = [Chunk(1, 10 * n, b"\xff" * 10) for n in range(40)]
     with engine.ledger.transaction():
         for piece in [*pieces[::-1], Chunk(2, 0, b"error")]:
@@ -155,8 +151,7 @@ def test_output_is_kept_in_order_and_read_from_any_place(engine: Engine) -> None
 
 
 def test_a_piece_that_comes_again_is_the_same_piece_or_a_longer_one(engine: Engine) -> None:
-    job, claim = engine.put(State.PROCESSING)
-    assert claim is not None
+    job, claim = engine.running()
     with engine.ledger.transaction():
         for content in (b"abc", b"abcdef", b"abc"):
             engine.ledger.store_output(claim.key, Chunk(1, 0, content))
@@ -165,8 +160,7 @@ def test_a_piece_that_comes_again_is_the_same_piece_or_a_longer_one(engine: Engi
 
 @pytest.mark.parametrize("part", STALE)
 def test_output_with_a_stale_key_is_not_kept(engine: Engine, part: str) -> None:
-    job, claim = engine.put(State.PROCESSING)
-    assert claim is not None
+    job, claim = engine.running()
     with engine.ledger.transaction():
         engine.ledger.store_output(STALE[part](claim.key), Chunk(1, 0, b"late"))
     engine.end(claim)
@@ -176,8 +170,7 @@ def test_output_with_a_stale_key_is_not_kept(engine: Engine, part: str) -> None:
 
 
 def test_trimming_drops_what_lies_between_head_and_tail(engine: Engine) -> None:
-    job, claim = engine.put(State.PROCESSING)
-    assert claim is not None
+    job, claim = engine.running()
     with engine.ledger.transaction():
         for position in range(0, 60, 10):
             for stream in (1, 2):

@@ -3,9 +3,9 @@
 import pytest
 
 from queued.core.errors import ConflictError
-from queued.core.job_options import JobOptions
 from queued.core.model import MOVES, Claim, Key, Operation, State
 from queued.core.settlement import Verdict
+from tests.claims import make_claim
 from tests.store.engine import FAILED, NOW, Engine
 
 LATER = NOW + 60_000
@@ -27,7 +27,7 @@ def _apply(engine: Engine, operation: Operation, job: int, claim: Claim | None, 
                 return False
     if claim is None:
         key = Key(job, engine.store.show(job).runs, 77)
-        claim = Claim(key, "", "", "", JobOptions(), 0, 3, 1, NOW, NOW)
+        claim = make_claim(key=key)
     return engine.settle(claim, Verdict(to, 0, LATER + 1, None), now_ms=LATER) is not None
 
 
@@ -61,8 +61,7 @@ def test_the_oracle(engine: Engine, state: State, operation: Operation, to: Stat
 def test_a_cancel_that_came_before_the_end_wins_over_a_retry(
     engine: Engine, verdict: State, end: State
 ) -> None:
-    job, claim = engine.put(State.PROCESSING)
-    assert claim is not None
+    job, claim = engine.running()
     assert engine.store.cancel(job, now_ms=NOW) is State.PROCESSING
     with engine.ledger.transaction():
         assert engine.ledger.cancel_requests("i") == [claim.key]

@@ -16,6 +16,7 @@ from queued.core.job_spec import new_job
 from queued.core.model import Job, JobFilter, NewJob
 from queued.core.times import now_ms
 from queued.service.linux import procfs, run_mark
+from tests.process_figures import memory_kib
 from tests.service import Queue, Service
 from tests.torture import history
 from tests.torture.checker import check
@@ -104,8 +105,8 @@ class Soak:
             done,
             at_s,
             os.stat(wal).st_size if os.path.exists(wal) else 0,
-            {name: _kib(pid, "Pss:") for name, pid in members.items()},
-            {name: _kib(pid, "Rss:") for name, pid in members.items()},
+            {name: memory_kib(pid, "Pss") for name, pid in members.items()},
+            {name: memory_kib(pid, "Rss") for name, pid in members.items()},
             {name: len(os.listdir(f"/proc/{pid}/fd")) for name, pid in members.items()},
         )
 
@@ -136,11 +137,6 @@ class Soak:
             },
             indent=1,
         )
-
-
-def _kib(pid: int, field: str) -> int:
-    with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as file:
-        return next(int(line.split()[1]) for line in file if line.startswith(field))
 
 
 def broken_promises(queue: Queue, traces: Path, jobs: int) -> list[str]:

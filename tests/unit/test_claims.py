@@ -5,28 +5,17 @@ from itertools import pairwise
 import pytest
 
 from queued.core import times
-from queued.core.job_options import JobOptions
 from queued.core.model import Claim, Key
 from queued.core.settings import Settings
 from queued.service.dispatcher.claim_tokens import Tokens
 from queued.service.dispatcher.claims import ClaimTable
 from queued.service.dispatcher.run_message import run_of
 from queued.service.worker.prefetch import PrefetchQueue
+from tests.claims import make_claim
 
 
 def _claim(job: int, worker: int) -> Claim:
-    return Claim(
-        key=Key(job, 1, job * 10),
-        id=str(job),
-        queue="default",
-        command="true",
-        options=JobOptions(),
-        attempts=0,
-        max_retries=3,
-        worker=worker,
-        due_ms=0,
-        claimed_ms=0,
-    )
+    return make_claim(job, worker=worker)
 
 
 def test_the_oldest_claim_is_the_one_that_runs() -> None:

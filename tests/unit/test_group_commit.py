@@ -2,17 +2,17 @@
 
 import pytest
 
-from queued.core.job_options import JobOptions
-from queued.core.model import Chunk, Claim, Ending, Key, Outcome
+from queued.core.model import Chunk, Ending, Key, Outcome
 from queued.service.dispatcher.claims import ClaimTable
 from queued.service.dispatcher.group_commit import GroupCommit
 from queued.service.ipc.messages import Message, Output, Piece, Result, Returned, WorkerGone
+from tests.claims import make_claim
 
 
 def _claims(**held: int) -> ClaimTable:
     """Makes claims for each worker: w7=3 gives worker 7 three of them."""
     return ClaimTable(
-        Claim(Key(job, 1, job), "j", "q", "c", JobOptions(), 0, 0, int(name[1:]), 0, 0)
+        make_claim(job, worker=int(name[1:]))
         for name, count in held.items()
         for job in range(count)
     )

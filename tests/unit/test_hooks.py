@@ -1,5 +1,7 @@
 """Which command is a hook of an ended job, and what its job is told about its parent."""
 
+from typing import Any
+
 import pytest
 
 from queued.core.hooks import hook_command, hook_job
@@ -15,14 +17,14 @@ from queued.core.settings import MAX_HOOK_BYTES, Settings
 from queued.core.settlement import Backoff, describe, judge
 from queued.service.dispatcher.run_message import run_of
 from queued.service.ipc import channel
+from tests.claims import make_claim
 
 USUAL = Settings(on_dead="mail", on_completed="ping")
 FAILED = Ending(Outcome.EXIT, exit_code=9, tail=b"no \xff luck\n")
 
 
-def _claim(**changes: object) -> Claim:
-    claim = Claim(Key(1, 5, 99), "a", "q", "false", JobOptions(), 2, 3, 1, 0, 0)
-    return claim._replace(**changes)  # type: ignore[arg-type]
+def _claim(**changes: Any) -> Claim:
+    return make_claim(**{"key": Key(1, 5, 99), "command": "false", "attempts": 2, **changes})
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from queued.core.model import (
     State,
 )
 from queued.core.settlement import Backoff, Verdict, describe, judge, printable_tail
+from tests.claims import make_claim
 
 BACKOFF = Backoff(2.0, 3600.0, 0.0)
 OK = Ending(Outcome.EXIT, exit_code=0)
@@ -42,9 +43,8 @@ ENDINGS = st.builds(
 
 def _claim(attempts: int = 0, max_retries: int = 3, **options: Any) -> Claim:
     key = Key(job=1, attempt=attempts + 1, token=99)
-    return Claim(
-        key, "a", "default", "true", JobOptions(**options), attempts, max_retries, 1, 5_000, 6_000
-    )
+    given = {"attempts": attempts, "max_retries": max_retries}
+    return make_claim(key=key, options=JobOptions(**options), **given)
 
 
 def _judge(claim: Claim, ending: Ending) -> Verdict:
