@@ -17,7 +17,7 @@ import pytest
 
 from queued.store.sqlite.client_store import SqliteStore
 from queued.store.sqlite.connection import Database
-from tests.crash.faulty_vfs import SURVIVALS, DiskModel, FaultyVfs, installed
+from tests.crash.faulty_vfs import SURVIVALS, DiskModel, installed
 from tests.crash.in_process_dispatcher import InProcessDispatcher
 from tests.crash.recovered_state import recover, rows_of
 
@@ -94,11 +94,3 @@ def test_less_syncing_is_found_out(
 ) -> None:
     monkeypatch.setattr(Database, "_make_durable", make_durable)
     assert _cut_everywhere(tmp_path, 1, each=3)
-
-
-def test_the_disk_model_keeps_synced_content_and_may_lose_the_rest() -> None:
-    with installed() as disk:
-        assert isinstance(disk, FaultyVfs)
-    platter = DiskModel()
-    found = {tuple(sorted(platter.cut(random.Random(n), "torn"))) for n in range(9)}
-    assert found == {()}

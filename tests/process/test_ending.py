@@ -297,16 +297,6 @@ def test_left_on_purpose_without_environment_stays_through_a_crash(
     assert alive(daemon), "a service that died"
 
 
-def test_a_job_cannot_say_by_itself_that_it_may_leave_processes(
-    one_worker: Queue, sleeper: MarkedSleep
-) -> None:
-    forged = "QUEUED_LEAVE_CHILDREN=1 QUEUED_ATTEMPT=9"
-    one_worker.wait(
-        one_worker.add(f"{forged} setsid sleep {sleeper} >/dev/null 2>&1 & exit 0", kill_grace=0.3)
-    )
-    assert sleeper.living() == []
-
-
 def test_a_job_that_forges_a_mark_does_not_run_beside_what_a_dead_worker_left(
     queue: Queue, sleeper: MarkedSleep
 ) -> None:
@@ -322,14 +312,6 @@ def test_a_job_that_forges_a_mark_does_not_run_beside_what_a_dead_worker_left(
     assert sleeper.living() == []
     assert alive(daemon)
     os.kill(daemon, signal.SIGKILL)
-
-
-def test_only_a_job_that_asks_for_it_leaves_children(
-    one_worker: Queue, sleeper: MarkedSleep
-) -> None:
-    name = one_worker.add(f"sleep {sleeper} & exit 0", leave_children=False)
-    one_worker.wait(name)
-    assert sleeper.living() == []
 
 
 @pytest.mark.parametrize("how", ["timeout", "cancelled"])
@@ -436,8 +418,9 @@ def test_a_process_that_holds_the_pipe_does_not_hold_the_worker(
     [
         f"prlimit --rttime={1 << 62 | 1 << 60 | 1}:",
         "env -i QUEUED_INSTANCE=x QUEUED_LEAVE_CHILDREN=1",
+        "env QUEUED_LEAVE_CHILDREN=1 QUEUED_ATTEMPT=9",
     ],
-    ids=["limit", "environment"],
+    ids=["limit", "environment", "own environment"],
 )
 def test_a_mark_that_a_command_forges_leaves_nothing(
     one_worker: Queue, sleeper: MarkedSleep, forge: str

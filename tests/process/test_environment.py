@@ -1,6 +1,5 @@
 """The environment of a command: variables, directory, mask, limits, descriptors, signals."""
 
-import json
 import os
 import signal
 import subprocess
@@ -234,16 +233,3 @@ def test_missing_standard_streams_of_the_service_do_no_harm(queue: Queue) -> Non
     with redirected(queue, "<&- >&- 2>&-"):
         text = printed(queue, "readlink /proc/$$/fd/0; echo out; echo err >&2")
     assert text == "/dev/null\nout\nerr\n"
-
-
-def test_here_is_the_callers_directory_and_umask(served: Queue) -> None:
-    place = served.file("here")
-    place.mkdir()
-    done = served.queuectl(
-        "enqueue", "--here", "--env", "A=1", "--env", "B", "--json", "--",
-        "pwd; umask; echo $A $B", cwd=place, umask=0o057, env={**os.environ, "B": "two"},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    name = json.loads(done.stdout)["id"]
-    served.wait(name)
-    assert served.output(name) == f"{place}\n0057\n1 two\n".encode()

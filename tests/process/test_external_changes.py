@@ -167,14 +167,6 @@ def test_a_service_starts_without_the_stored_settings_that_are_wrong(queue: Queu
     assert service.stop() == 0
 
 
-def test_a_setting_that_is_not_text_is_refused(queue: Queue) -> None:
-    service = queue.serve()
-    sql(queue, "INSERT INTO settings VALUES ('shutdown_grace', CAST(x'ff' AS TEXT), 0)")
-    eventually(lambda: service.logged("settings.refused"))
-    queue.wait(queue.add("true"))
-    assert service.stop() == 0
-
-
 def test_a_busy_service_without_inotify_sees_a_cancel(queue: Queue) -> None:
     """Its turns must not put off the next look."""
     queue.configure("worker_poll_interval", "0.3")

@@ -19,6 +19,7 @@ def test_a_job_runs_and_is_recorded(queue: Queue) -> None:
     assert queue.output(name) == b"hello\noops\n"
     assert service.stop() == 0
     assert not service.logged("job.printed"), "log_output is off by default"
+    assert not service.logged("database.watch_missing")
 
 
 def test_failures_are_retried_with_growing_delay_and_end_dead(served: Queue) -> None:
@@ -93,19 +94,6 @@ def test_a_signal_to_the_whole_group_lets_running_jobs_finish(queue: Queue, numb
     os.killpg(service.pid, number)
     assert service.ended() == 0
     assert queue.job(name).label == "completed"
-
-
-def test_a_second_signal_ends_running_jobs_and_does_not_count_them(queue: Queue) -> None:
-    service = queue.serve()
-    name = queue.add("echo started; exec sleep 100")
-    eventually(lambda: service.logged("job.started", job=name))
-    service.kill(service.pid, signal.SIGTERM)
-    eventually(lambda: service.logged("service.draining"))
-    assert service.stop(signal.SIGTERM) == 0
-    job = queue.job(name)
-    assert (job.label, job.attempts, job.runs) == ("pending", 0, 1)
-    assert queue.attempts(name)[0].outcome == "interrupted"
-    assert queue.output(name) == b"started\n"
 
 
 def test_the_end_of_the_grace_ends_running_jobs(queue: Queue) -> None:

@@ -46,14 +46,6 @@ def test_two_instances_and_twenty_enqueuers_at_once(queue: Queue) -> None:
     assert set(by_instance) == {service.instance for service in services}
 
 
-def test_work_is_noticed_at_once(queue: Queue) -> None:
-    service = queue.serve(workers=1)
-    for _ in range(20):
-        name = queue.add("true")
-        queue.wait(name, "completed", within_s=2)
-    assert not service.logged("database.watch_missing")
-
-
 def test_a_copied_directory_is_no_proof_that_the_service_is_dead(
     queue: Queue, tmp_path: Path
 ) -> None:

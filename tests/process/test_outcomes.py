@@ -1,7 +1,6 @@
 """The record of a run: how it ended, when, and what it used."""
 
 import os
-import signal
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -95,39 +94,6 @@ def test_a_directory_that_hangs_is_a_timeout(
     assert queue.wait(queue.add("true")).label == "completed"
 
 
-def test_cancelled_and_lost_and_interrupted(queue: Queue, sleeper: MarkedSleep) -> None:
-    service = queue.serve(workers=3)
-    cancelled, lost, interrupted = (
-        queue.add(f"echo {n}; sleep {sleeper}", max_retries=1) for n in range(3)
-    )
-    eventually(lambda: all(queue.job(n).runs for n in (cancelled, lost, interrupted)))
-    queue.cancel(cancelled)
-    queue.wait(cancelled)
-    service.kill(service.worker_of(lost))
-    queue.wait(lost)
-    service.kill(service.pid, signal.SIGTERM)
-    eventually(lambda: service.logged("service.draining"))
-    assert service.stop() == 0
-    found = [only(queue, name) for name in (cancelled, lost, interrupted)]
-    assert [str(a.outcome) for a in found] == ["cancelled", "lost", "interrupted"]
-    assert [a.signal for a in found] == ["SIGTERM", None, "SIGTERM"]
-    assert all(a.ended_ms is not None for a in found)
-    labels = [queue.job(name).label for name in (cancelled, lost, interrupted)]
-    assert labels == ["cancelled", "dead", "pending"]
-    assert sleeper.living() == []
-
-
-def test_time_and_bytes_are_measured(served: Queue) -> None:
-    name = served.add("printf 12345; printf 123 >&2; sleep 0.3", split=True)
-    served.wait(name)
-    attempt = only(served, name)
-    assert (attempt.stdout_bytes, attempt.stderr_bytes) == (5, 3)
-    assert attempt.ran_ms is not None
-    assert 300 <= attempt.ran_ms < 1500
-    assert attempt.cpu_ms is not None
-    assert attempt.cpu_ms < 100
-
-
 COUNT = "i=0; while [ $i -lt 1000000 ]; do i=$((i+1)); done"
 BURN = f"sh -c '{COUNT}'"  # counts work, not time, because the machine may be busy
 ORPHAN = f"""file=$(mktemp); (setsid sh -c '{COUNT}; rm "$0"' $file &)
@@ -170,16 +136,6 @@ def test_a_timeout_is_for_each_attempt_anew(served: Queue, sleeper: MarkedSleep)
     name = served.add(f"exec sleep {sleeper}", timeout=0.2, max_retries=3, backoff_max=0)
     assert served.wait(name).label == "dead"
     assert [str(a.outcome) for a in served.attempts(name)] == ["timeout"] * 3
-
-
-def test_the_setting_is_for_jobs_that_do_not_say(queue: Queue, sleeper: MarkedSleep) -> None:
-    queue.configure("default_timeout", "0.2")
-    queue.serve(workers=3)
-    silent = queue.add(f"exec sleep {sleeper}", max_retries=1)
-    other = queue.add("sleep 0.5", max_retries=1, timeout=3)
-    none = queue.add("sleep 0.5", max_retries=1, timeout=0)
-    labels = [queue.wait(name).label for name in (silent, other, none)]
-    assert labels == ["dead", "completed", "completed"]
 
 
 @pytest.mark.parametrize("days", [30, 36_500])

@@ -210,6 +210,7 @@ def test_a_failed_turn_leaves_nothing(engine: Engine) -> None:
         raise KeyError
     assert engine.store.show(job) == before
     assert engine.store.attempts(job) == []
+    assert engine.must_claim().key.job == job
 
 
 def test_a_turn_that_need_not_be_durable_is_seen_all_the_same(engine: Engine) -> None:
