@@ -50,7 +50,7 @@ CASES = {
         ("timeout", "SIGTERM"),
         HASTY,
     ),
-    "in the background": Case("sleep LONG & exit 0", ("exit", 0)),
+    "in the background": Case("sleep LONG & exit 0", ("exit", 0), {"leave_children": False}),
     "in the background, failed": Case("sleep LONG & exit 3", ("exit", 3)),
     "in the background of a shell that was killed": Case(
         "sleep LONG & kill -9 $$", ("signal", "SIGKILL")
