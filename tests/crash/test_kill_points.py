@@ -43,8 +43,10 @@ def test_a_death_during_a_run(scenario: KillScenario, point: str, victim: str) -
     job = scenario.queue.job("job")
     assert job.label == "completed"
     harmless = victim == "one" and point.startswith(("claim", "result", "start"))
-    assert job.attempts == 0 or not harmless, "no job pays for the death of a dispatcher"
-    assert job.attempts == 0 or point not in UNBEGUN, "nor for any death before it was begun"
+    assert job.attempts == 0 or not harmless, "the death of a dispatcher costs no attempt"
+    assert job.attempts == 0 or point not in UNBEGUN, (
+        "a death before the run has begun costs no attempt"
+    )
 
 
 @pytest.mark.parametrize("victim", BOTH)
@@ -60,7 +62,7 @@ def test_a_death_while_a_claim_is_prefetched(
     assert scenario.broken_promises() == []
     assert scenario.queue.job("long").label == "completed"
     lost = [job.id for job in scenario.queue.jobs() if job.label != "completed"]
-    assert len(lost) <= 1, "only the job that was running pays, by the loss of its one attempt"
+    assert len(lost) <= 1, "only the running job loses its attempt"
 
 
 @pytest.mark.parametrize("victim", BOTH)
@@ -130,7 +132,7 @@ def test_a_death_during_an_enqueue(scenario: KillScenario, point: str) -> None:
     committed = point.endswith("not acknowledged")
     assert [job.id for job in scenario.queue.jobs()] == (["a"] if committed else [])
     again = scenario.queuectl(point, "enqueue", "--id", "a", "--", "true")
-    assert again.returncode == (4 if committed else 0), "the id tells whether it is there"
+    assert again.returncode == (4 if committed else 0), "the id shows whether the job was stored"
 
 
 def test_each_point_has_a_test() -> None:

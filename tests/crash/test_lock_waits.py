@@ -61,7 +61,7 @@ def test_a_stopped_process_that_locks_the_wal_index_is_waited_for(scenario: Kill
         with subprocess.Popen(words) as wait:
             scenario.add("job", "true")
             assert wait.wait(20) == 0, "queuectl waits, too"
-        assert select.select([holder.stdout], [], [], 0)[0], "to add it took longer than that"
+        assert select.select([holder.stdout], [], [], 0)[0], "the enqueue has waited for the lock"
     assert scenario.broken_promises() == []
     assert not service.logged("process.failed")
     assert not service.logged("child.died")
@@ -81,7 +81,7 @@ def test_a_forgotten_transaction_delays_no_job_and_is_logged(
             scenario.add(f"large{n}", f"head -c {MIB} /dev/zero")
         for name in sorted(scenario.acknowledged):
             scenario.queue.wait(name)
-        assert wal.stat().st_size > 64 * MIB, "or this test shows nothing"
+        assert wal.stat().st_size > 64 * MIB, "the transaction keeps the WAL"
         n = 0
         while not service.logged("database.wal_growing"):
             scenario.queue.wait(scenario.add(f"small{(n := n + 1)}", "sleep 0.1"))

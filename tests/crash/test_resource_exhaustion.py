@@ -40,7 +40,7 @@ def test_a_full_disk_is_waited_for(scenario: KillScenario) -> None:
     control.unlink()
     assert scenario.broken_promises() == []
     assert scenario.queue.job("job").runs == 1
-    assert _refused(service) == 1, "it is said once"
+    assert _refused(service) == 1, "the refusal is logged once"
     assert service.logged("database.recovered")
 
 
@@ -88,7 +88,7 @@ def test_a_file_system_that_fills_up(tmp_path: Path, small_disk: Path) -> None:
         refused = queue.queuectl("enqueue", "--", "true")
         assert (refused.returncode, refused.stdout) == (74, "")
         assert refused.stderr.count("\n") == 1
-        assert queue.queuectl("list").returncode == 0, "it can still be read"
+        assert queue.queuectl("list").returncode == 0, "the database can still be read"
         filler.unlink()
         assert queue.wait(name).runs == 1
         assert len(queue.output(name)) == 2 * len("".join(f"{n}\n" for n in range(1, 20001)))

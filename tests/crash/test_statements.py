@@ -32,7 +32,7 @@ def test_a_dispatcher_dies_at_every_statement(scenario: KillScenario, step: int)
     )
     broken = scenario.broken_promises(within_s=60)
     assert broken == []
-    assert generations.stat().st_size > (60 if step == 1 else 25), "so many have died"
+    assert generations.stat().st_size > (60 if step == 1 else 25), "many dispatchers have died"
     for n in range(60):
         job = scenario.queue.job(f"j{n}")
         failed = n % 5 == 1

@@ -119,7 +119,7 @@ def test_the_package_installs_upgrades_is_removed_and_purged(
     unit.with_status("3 workers, 0 busy, 0 waiting")
     fresh.run("systemctl", "stop", "queued")
     fresh.run(*install)
-    assert pids(fresh) == {"0"}, "what the admin has stopped stays so"
+    assert pids(fresh) == {"0"}, "a service that was stopped by hand is not started"
     fresh.run("systemctl", "start", "queued")
 
     fresh.run("dpkg", "--remove", "queued")

@@ -126,7 +126,7 @@ def test_leftovers_get_term_before_kill(served: Queue) -> None:
     served.wait(name)
     printed = served.output(name)
     assert printed.startswith(b"child\n")
-    assert printed.endswith(b"bye\n"), "it had the time to say so"
+    assert printed.endswith(b"bye\n"), "the trap has run"
     assert served.attempts(name)[0].exit_code == 7
 
 

@@ -198,7 +198,7 @@ def test_signals_have_their_defaults(queue: Queue, fields: dict[str, Any]) -> No
         if name in ("SigBlk", "SigIgn", "SigCgt")
     }
     assert found == {"SigBlk": 0, "SigIgn": 0, "SigCgt": 0}
-    assert service.stop() == 0, "TERM is heard by the service itself, too"
+    assert service.stop() == 0, "the service itself handles TERM, too"
 
 
 @pytest.mark.parametrize("fields", SPECIAL.values(), ids=SPECIAL.keys())

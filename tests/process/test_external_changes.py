@@ -69,7 +69,7 @@ def test_a_worker_ends_a_run_whose_claim_was_taken_away(queue: Queue, sleeper: M
     job = queue.wait(name)
     assert (job.label, job.runs) == ("completed", 2)
     assert sleeper.living() == []
-    assert service.child(1) == worker, "it is the same one"
+    assert service.child(1) == worker, "the worker was not replaced"
     assert service.logged("job.claim_lost", attempt=1)
 
 
@@ -177,7 +177,7 @@ def test_a_busy_service_without_inotify_sees_a_cancel(queue: Queue) -> None:
     queue.wait(name, "processing")
     queue.cancel(name)
     assert queue.wait(name, within_s=8).label == "cancelled"
-    assert queue.count("pending") > 0, "it was busy all the time"
+    assert queue.count("pending") > 0, "the service was busy all the time"
 
 
 def test_a_reader_does_not_wake_an_idle_dispatcher(queue: Queue) -> None:

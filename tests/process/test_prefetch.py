@@ -87,7 +87,7 @@ def test_a_cancelled_job_in_the_hand_never_starts(queue: Queue) -> None:
         for n, name in enumerate(names)
         if any(run.ran_ms is not None for run in queue.attempts(name))
     ]
-    assert set(done) <= set(began), "what was cancelled before it began has done nothing"
+    assert set(done) <= set(began), "a job that was cancelled before its start has not run"
     assert {job.label for job in ended} == {"completed", "cancelled"}
 
 

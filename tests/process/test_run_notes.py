@@ -105,7 +105,7 @@ def test_a_run_note_of_another_boot_is_ignored(tmp_path: Path) -> None:
     assert run_notes.read_notes(lock) is None  # nor does a file without notes
     made = RunNotes(lock)
     made.make_room(1)
-    assert run_notes.read_notes(lock) == {}, "nothing was begun, and that is known"
+    assert run_notes.read_notes(lock) == {}, "the notes show that no run has begun"
     made.note(1).record_starting(1)
     made.note(1).record_pid(1)
     assert list(run_notes.read_notes(lock) or {}) == [1]

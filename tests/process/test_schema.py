@@ -63,4 +63,4 @@ def test_an_outdated_service_uses_no_cpu_time_until_its_jobs_have_ended(queue: Q
     eventually(lambda: service.logged("worker.orphaned"))
     before = os.times().children_user
     assert service.ended() == 78
-    assert os.times().children_user - before < 0.8, "of some 2 s"
+    assert os.times().children_user - before < 0.8, "in about 2 s"

@@ -79,7 +79,7 @@ def _killed_in(patched: pytest.MonkeyPatch, name: str, call: int, work: Callable
             work()
         finally:
             os._exit(0)
-    assert os.WTERMSIG(os.waitpid(pid, 0)[1]) == signal.SIGKILL, "it came there"
+    assert os.WTERMSIG(os.waitpid(pid, 0)[1]) == signal.SIGKILL, "the function was called"
 
 
 @pytest.mark.parametrize("name", ["_fill", "_copy", "must_be_good", "_sync_directory"])
@@ -88,7 +88,7 @@ def test_a_killed_backup_leaves_no_partial_file(
 ) -> None:
     _killed_in(monkeypatch, name, 1, lambda: backup.backup(path, copy, PATIENT, replace=True))
     assert _names(copy) in (["a"], ["a", "b"])
-    assert (_temporary(path) == []) is (name == "_sync_directory"), "after that it is renamed"
+    assert (_temporary(path) == []) is (name == "_sync_directory"), "the file has been renamed then"
     backup.backup(path, copy, PATIENT, replace=True)
     assert _names(copy) == ["a", "b"] == _names(path)
     assert _temporary(path) == []
@@ -221,7 +221,7 @@ def test_no_acknowledged_job_is_lost_beside_restores(path: str, copy: str, tmp_p
     for old in kept:
         backup.restore(path, copy, old, PATIENT)
     for enqueuer in enqueuers:
-        assert enqueuer.poll() is None, "it enqueues until now"
+        assert enqueuer.poll() is None, "the enqueuer still runs"
         enqueuer.kill()
         enqueuer.wait()
     acknowledged = {name for log in logs for name in log.read_text().split("\n")[:-1]}

@@ -52,7 +52,7 @@ def test_the_busy_handler_tries_more_often_the_longer_it_has_waited(clock: Clock
     assert max(stuck) > 5 * max(late), (
         "the lock did not change hands meanwhile: to try often is no use"
     )
-    assert len(set(late)) == len(late), "at random, or two would meet for ever"
+    assert len(set(late)) == len(late), "random, so that two processes do not collide for ever"
 
 
 def test_the_first_tries_come_at_once(clock: Clock) -> None:
@@ -68,4 +68,4 @@ def test_a_limit_ends_it(clock: Clock) -> None:
         tries += 1
     assert 100.5 <= clock.now_s < 100.6
     assert waited == sorted(waited)
-    assert waiter(0), "the next wait is another"
+    assert waiter(0), "the limit is for each wait"

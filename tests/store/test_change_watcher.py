@@ -78,7 +78,7 @@ def test_one_read_takes_a_bounded_number_of_events(changes: ChangeWatcher, tmp_p
             one.write(b"x")  # by turns: the kernel merges what is the same
             other.write(b"x")
         assert changes.read() == (False, False)
-        assert _readable(changes), "it is not lost"
+        assert _readable(changes), "the rest is not lost"
         assert changes.read() == (False, False)
         assert not _readable(changes)
 

@@ -294,7 +294,7 @@ def test_waiting_retries_move_along_when_the_clock_is_set(engine: Engine, shift:
     assert look("one", 1000 + shift) == 0
     run_at = [engine.store.show(job).next_run_at_ms for job in (failed, scheduled, ready)]
     assert run_at == [NOW + 2000 + moved, NOW + 5000, NOW]
-    assert look("two", 9999) == 0, "another boot is another clock"
+    assert look("two", 9999) == 0, "the time since boot begins anew"
     assert look("two", 9999) == 0
 
 
@@ -318,4 +318,6 @@ def test_claims_are_in_their_order_whatever_the_clock_says(engine: Engine) -> No
         claims = engine.ledger.running_claims("i")
     assert [claim.key.job for claim in claims] == [first, second]
     (worker,) = engine.store.workers()
-    assert worker.since_ms == NOW + 3_600_000, "it runs the first; the second is in its hand"
+    assert worker.since_ms == NOW + 3_600_000, (
+        "the worker runs the first, and has prefetched the second"
+    )

@@ -83,7 +83,7 @@ def test_the_lock_of_runs_is_seen_until_it_is_closed(database: str, held: str) -
     assert not instance_lock.runs_alive(look)
     runs = instance_lock.hold_for_runs(descriptor)
     assert runs > 100, "a number that no command uses"
-    assert not os.get_inheritable(runs), "only a command gets it"
+    assert not os.get_inheritable(runs), "only the start of a command makes it inheritable"
     assert instance_lock.runs_alive(look)
     os.close(runs)
     assert not instance_lock.runs_alive(look)

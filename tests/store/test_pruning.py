@@ -149,7 +149,7 @@ def test_retention_wakes_when_the_next_is_due(engine: Engine, retention: Pruner)
     assert retention.next_s == float("inf")
     _steps(engine, retention, NOW + 10_001)
     assert _rows(engine) == set()
-    assert retention.next_ms == NOW + 20_001, "one that ends now is not due before"
+    assert retention.next_ms == NOW + 20_001, "the time at which a job that ends now is due"
 
 
 def test_passes_are_an_hour_apart_where_jobs_are_kept_for_days(

@@ -162,7 +162,7 @@ def test_migrations_are_numbered_without_a_gap() -> None:
 def test_every_table_is_strict(connection: apsw.Connection) -> None:
     tables = connection.execute("SELECT name, strict FROM pragma_table_list WHERE schema = 'main'")
     loose = {name for name, strict in tables if not strict}
-    assert loose == {"sqlite_schema", "sqlite_sequence"}, "and these are not ours"
+    assert loose == {"sqlite_schema", "sqlite_sequence"}, "both are tables of SQLite"
 
 
 def test_the_promises_settings_of_a_connection(connection: apsw.Connection) -> None:

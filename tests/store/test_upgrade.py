@@ -188,7 +188,7 @@ def test_several_processes_upgrade_at_once(old: str, following: Path, stack: Exi
     ended = [upgrader.communicate(timeout=60) for upgrader in upgraders]
     assert [err for _, err in ended] == [""] * 6
     kept = [out.split()[0] for out, _ in ended if len(out.split()) == 2]
-    assert kept == [f"{old}.schema{schema.latest()}.bak"], "one of them did it"
+    assert kept == [f"{old}.schema{schema.latest()}.bak"], "one process has upgraded it"
     assert {out.split()[-1] for out, _ in ended} == {"1"}
 
 

@@ -53,9 +53,9 @@ def test_messages_sent_at_once_share_packets_of_bounded_size() -> None:
         theirs.send(*MESSAGES)
         theirs.send(*long)
         assert ours.receive(limit=1) == MESSAGES
-        assert ours.receive(limit=3) == long, "they would be 500 kB, and a packet has 256 at most"
+        assert ours.receive(limit=3) == long, "500 kB need three packets of 256 KiB"
         theirs.send()
-        assert ours.receive() == [], "nothing is said"
+        assert ours.receive() == [], "no message makes no packet"
 
 
 def test_an_empty_packet_is_a_protocol_error() -> None:

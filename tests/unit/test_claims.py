@@ -45,7 +45,7 @@ def test_a_claim_is_found_by_all_of_its_key() -> None:
 )
 def test_the_last_run_sets_the_number_of_prefetched_claims(ran_ms: int | None, more: int) -> None:
     claims = ClaimTable([_claim(0, 7)])
-    assert not [*claims.assignable([7])], "nothing is known of it"
+    assert not [*claims.assignable([7])], "the duration of its runs is not known"
     claims.note_run(7, ran_ms)
     assert [*claims.assignable([7])] == [7] * more
     assert [*ClaimTable().assignable([7])] == [7], "a worker without claims may always have one"
@@ -64,7 +64,7 @@ def test_prefetched_claims_run_in_order_and_do_not_wait_long() -> None:
     runs = [run_of(_claim(job, 1), Settings(), []) for job in range(4)]
     for job, run in enumerate(runs):
         hand.add(run, 10.0 + job)
-    assert hand.give_back_at_s(9.0) == pytest.approx(10.03), "it waits behind a long run"
+    assert hand.give_back_at_s(9.0) == pytest.approx(10.03), "the first run waits behind a long run"
     assert hand.give_back_at_s(10.05) == pytest.approx(10.08), "that run has begun just now"
     assert hand.give_back_at_s(10.09) == pytest.approx(10.1), "many quick runs were before it"
     assert hand.pop() == runs[0]
@@ -91,5 +91,5 @@ def test_later_claims_have_larger_tokens() -> None:
     reserve = Tokens().reserve
     tokens = [reserve(times.monotonic_s()) for _ in range(10_000)]
     assert all(before < after for before, after in pairwise(tokens))
-    assert Tokens().reserve(times.monotonic_s()) > tokens[-1], "another dispatcher's, too"
-    assert tokens[-1] < 2**63, "what SQLite can keep"
+    assert Tokens().reserve(times.monotonic_s()) > tokens[-1], "also those of another dispatcher"
+    assert tokens[-1] < 2**63, "the largest integer of SQLite"

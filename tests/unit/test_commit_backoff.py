@@ -32,4 +32,4 @@ def test_refusals_in_a_row_are_logged_once_and_so_is_their_end() -> None:
     assert log.error.call_count == 2
     assert [call.kwargs for call in log.info.call_args_list] == [{"refusals": 3}] * 2
     backoff.on_refused(StorageError("full"), 100.0)
-    assert backoff.not_before_s == pytest.approx(100.05), "it begins with the first delay again"
+    assert backoff.not_before_s == pytest.approx(100.05), "the delays begin anew"

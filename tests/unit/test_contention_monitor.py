@@ -63,7 +63,7 @@ def test_a_wal_left_by_a_large_batch_is_not_logged(logged: LoggedMonitor) -> Non
     logged.turns(LONG, 60)
     assert logged.lines == []
     logged.turns(LONG - 1000, 2, grows=True)
-    assert logged.lines == [], "it was used again, and is looked at anew"
+    assert logged.lines == [], "the WAL was used again: the time begins anew"
     logged.turns(LONG + 100, 10, grows=True)
     assert logged.events() == ["database.wal_growing"]
 

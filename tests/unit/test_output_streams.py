@@ -33,7 +33,7 @@ def test_two_pipes_are_two_streams() -> None:
     streams.close(out)
     streams.drain()
     assert streams.totals == (5, 3)
-    assert streams.last_bytes == b"123", "what standard error said tells more"
+    assert streams.last_bytes == b"123", "of standard error, if it has any"
     assert [piece.chunk.content for piece in streams.pieces(100)] == [b"12345", b"123"]
 
 
