@@ -20,7 +20,7 @@ import os, sys
 inside = ["unshare", "--time", "--boottime={HOUR_MS}", "--fork", "--kill-child"]
 os.execvp("unshare", [*inside, sys.executable, "-m", "queued", *sys.argv[1:]])
 """
-JUMPS = (HOUR_MS, -HOUR_MS, YEAR_MS, -YEAR_MS)
+JUMPS = (-HOUR_MS, YEAR_MS)
 
 
 class Clock:
@@ -93,15 +93,14 @@ def _retries_in_time(scenario: KillScenario, clock: Clock, jump_ms: int) -> None
     assert scenario.queue.wait("job").label == "completed"
 
 
-@pytest.mark.parametrize("jump_ms", [HOUR_MS, YEAR_MS])
 def test_a_run_at_time_of_a_user_does_not_move_with_the_clock(
-    scenario: KillScenario, clock: Clock, jump_ms: int
+    scenario: KillScenario, clock: Clock
 ) -> None:
     clock.serve()
     scenario.add("job", "true", run_at=(times.now_ms() + HOUR_MS // 2) / 1000)
     scenario.queue.wait(scenario.add("first", "true"))
     assert scenario.queue.job("job").label == "scheduled"
-    clock.set(jump_ms)
+    clock.set(HOUR_MS)
     assert scenario.queue.wait("job").label == "completed"
 
 
