@@ -20,6 +20,7 @@ from tests.service import (
     altered,
     cleaned_up,
     eventually,
+    run_python,
     run_program,
 )
 
@@ -288,9 +289,7 @@ def test_root_writes_no_log_through_a_link_of_another_user(theirs: Queue, tmp_pa
     log = theirs.file("log")
     log.symlink_to(precious)
     words = ["--db", str(tmp_path / "own.db"), "--background", "--log-file", str(log)]
-    done = subprocess.run(
-        [sys.executable, "-m", "queued", *words], capture_output=True, text=True, check=False
-    )
+    done = run_python("-m", "queued", *words)
     assert done.returncode == 77
     assert f"{theirs.directory} is refused: it belongs to the user" in done.stderr
     assert precious.read_text() == ""

@@ -2,7 +2,7 @@
 
 import random
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
 
@@ -126,44 +126,27 @@ def test_workers_missing_from_the_roster_are_dead(pool: Pool) -> None:
     assert isinstance(gone, WorkerGone)
 
 
-class Faults:
-    """Packets that a worker never sends."""
-
-    def __init__(self, dice: random.Random) -> None:
-        self._dice = dice
-        self._kinds: list[Callable[[], bytes]] = [
-            self._noise, self._cut_off, self._wrong_place, self._deep, self._trailing,
-        ]  # fmt: skip
-
-    def make(self) -> bytes:
-        return self._dice.choice(self._kinds)()
-
-    def _noise(self) -> bytes:
-        return b"\xc1" + self._dice.randbytes(self._dice.choice([1, 7, 300, 9000]))
-
-    def _cut_off(self) -> bytes:
-        whole = _encode(RESULT)
-        return whole[: self._dice.randrange(1, len(whole))]
-
-    def _wrong_place(self) -> bytes:
-        wrong: list[messages.Message] = [
-            messages.Finish(),
-            messages.Drain(),
-            messages.Roster(workers=[1]),
-            messages.WorkerGone(
-                number=1, worker=1, pid=1, clean=False, begun=0, claims_before_s=0.0
-            ),
-            messages.WorkerStarted(worker=1, pid=1),
-            messages.Recorded(key=KEY, accepted=True),
-            messages.Fatal(exit_code=0, reason=""),
+def _fault(dice: random.Random) -> bytes:
+    """Returns a packet that a worker never sends."""
+    whole = _encode(RESULT)
+    of_others: list[messages.Message] = [
+        messages.Finish(),
+        messages.Drain(),
+        messages.Roster(workers=[1]),
+        WorkerGone(number=1, worker=1, pid=1, clean=False, begun=0, claims_before_s=0.0),
+        WorkerStarted(worker=1, pid=1),
+        messages.Recorded(key=KEY, accepted=True),
+        messages.Fatal(exit_code=0, reason=""),
+    ]
+    return dice.choice(
+        [
+            b"\xc1" + dice.randbytes(dice.choice([1, 7, 300, 9000])),
+            whole[: dice.randrange(1, len(whole))],
+            _encode(dice.choice(of_others)),
+            b"\x91" * dice.choice([10, 5000, 60_000]),  # nested too deeply
+            whole + bytes(dice.choice([1, 100_000])),
         ]
-        return _encode(self._dice.choice(wrong))
-
-    def _deep(self) -> bytes:
-        return b"\x91" * self._dice.choice([10, 5000, 60_000])
-
-    def _trailing(self) -> bytes:
-        return _encode(RESULT) + bytes(self._dice.choice([1, 100_000]))
+    )
 
 
 def _encode(message: Any) -> bytes:
@@ -173,11 +156,11 @@ def _encode(message: Any) -> bytes:
 def test_a_worker_that_breaks_the_protocol_is_cut_off_and_replaced(
     pool: Pool, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    faults = Faults(random.Random(1))
-    for n in range(2000):
+    dice = random.Random(1)
+    for n in range(500):
         pool.worker.send(Hello(session=pool.welcome(), holding=[]))
         pool.receive()
-        pool.raw.send(faults.make())
+        pool.raw.send(_fault(dice))
         assert pool.receive() == []
         assert pool.pool.present() == []
         assert pool.supervisor.receive() == [WorkerFaulty(worker=1, pid=pool.pid)]
@@ -185,7 +168,7 @@ def test_a_worker_that_breaks_the_protocol_is_cut_off_and_replaced(
         assert pool.worker.closed
         pool.worker.close()
         pool.start()
-        if n % 500 == 0:
+        if n % 100 == 0:
             assert "worker.faulty" in capfd.readouterr().out
 
 
