@@ -20,8 +20,8 @@ from tests.service import (
     altered,
     cleaned_up,
     eventually,
-    run_python,
     run_program,
+    run_python,
 )
 
 USER = 50_000 + os.getpid() % 10_000  # of this test alone, so that its processes can be counted
