@@ -192,6 +192,16 @@ def holders_of_deleted(database: str) -> set[str]:
     return {holder.path[1] for holder in _holders(pattern, _INSTANCE_LOCK)}
 
 
+def holders_anywhere(instance: str) -> set[int]:
+    """Returns the pids of the processes that hold the lock of an instance, wherever its file is.
+
+    The file may have been deleted, moved, or copied with its database. Finds only processes whose
+    open files this user may read.
+    """
+    pattern = re.compile(rf".*\.{instance}{re.escape(SUFFIX)}(?: \(deleted\))?", re.DOTALL)
+    return {holder.pid for holder in _holders(pattern, _INSTANCE_LOCK)}
+
+
 class _Holder(NamedTuple):
     """A process that holds a lock, and the match of the pattern with the locked file's path."""
 

@@ -178,8 +178,7 @@ def any_lock_path(_argument: str) -> None:
 
 def deleted_lock_is_death(_argument: str) -> None:
     """An instance whose lock file is missing is taken for dead."""
-    put(instance_lock, "holders_of_deleted", lambda _database: set())
-    put(rescuer, "run_processes", lambda *_: [])
+    put(instance_lock, "holders_anywhere", lambda _instance: set())
 
 
 def any_journal_mode(_argument: str) -> None:

@@ -8,6 +8,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+from queued.store import instance_lock
 from tests.service import Queue, cleaned_up, eventually
 
 
@@ -67,3 +68,16 @@ def test_a_copied_directory_is_no_proof_that_the_service_is_dead(
         queue.wait(name, "cancelled")
         assert service.stop() == 0
         eventually(lambda: lines.read_text() == "begun\nbegun\n", "rescued", within_s=20)
+
+
+def test_a_rescue_without_a_lock_file_kills_what_is_left(queue: Queue) -> None:
+    """The command is stopped, so that it would never end by itself."""
+    dead = queue.serve(workers=1)
+    begun = queue.file("begun")
+    name = queue.add_once(f"(touch {begun}; kill -STOP $$)")
+    eventually(begun.exists)
+    dead.kill_instance()
+    os.unlink(instance_lock.path_of(queue.path, dead.instance))
+    service = queue.serve(workers=1)
+    assert queue.wait(name).label == "completed"
+    assert service.logged("instance.rescued", dead=dead.instance)[0]["processes_killed"] > 0

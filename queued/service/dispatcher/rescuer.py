@@ -13,10 +13,9 @@ from queued.core.settings import Settings
 from queued.service.dispatcher import job_log
 from queued.service.dispatcher.claims import ClaimTable
 from queued.service.dispatcher.lease_keeper import LeaseObserver
-from queued.service.dispatcher.leftovers import RunsLock, kill_leftovers, run_processes
+from queued.service.dispatcher.leftovers import RunsLock, kill_leftovers
 from queued.service.dispatcher.turn import ClaimLoss, Turn, TurnRunner
 from queued.service.ipc import run_notes
-from queued.service.linux import procfs
 from queued.service.linux.cgroup import RunCgroups
 from queued.service.log import Log
 from queued.store import instance_lock
@@ -50,7 +49,7 @@ class OtherInstances:
     def lock_dead(self, registered: list[Instance]) -> list[Instance]:
         """Locks the lock files of the dead instances among `registered` and returns these.
 
-        Among them are instances whose lock file is gone; see `holds_deleted_lock`.
+        Among them are instances whose lock file is gone; see `holders_anywhere`.
         """
         others = {instance.id: instance for instance in registered if instance.id != self._own.id}
         self.undecided = {}
@@ -91,9 +90,9 @@ class OtherInstances:
         """Returns the pids of processes that have a shared lock on the lock file; reads /proc."""
         return sorted(instance_lock.holders_of_shared_lock(self._instance_files, name))
 
-    def holds_deleted_lock(self, instance: Instance) -> bool:
-        """Returns whether the instance lives with a lock file that was deleted; reads /proc."""
-        return instance.id in instance_lock.holders_of_deleted(self._instance_files)
+    def holders_anywhere(self, instance: Instance) -> list[int]:
+        """Returns the pids of the instance if it lives with another lock file; reads /proc."""
+        return sorted(instance_lock.holders_anywhere(instance.id))
 
     def lock_path(self, instance: str) -> str:
         """Returns where the lock file of an instance is, or was."""
@@ -216,16 +215,13 @@ class Rescuer:
     def _clean_up(self, instance: Instance, settings: Settings) -> bool:
         """Settles the claims of an instance once no process of it lives; returns whether it did.
 
-        If its lock file is missing or a copy, a process with its mark means that the instance
-        lives, perhaps in the directory of which this one is a copy; it is not killed.
+        If its lock file is missing or a copy, the instance may live with the real one, perhaps in
+        the directory of which this one is a copy; it is not killed then.
         """
-        if self._others.holds_deleted_lock(instance):
-            self._retry_at_s[instance.id] = times.monotonic_s() + _RETRY_S
-            return False
         if not self._others.has_lock_file(instance) and (
-            living := run_processes(instance.id, set())
+            holders := self._others.holders_anywhere(instance)
         ):
-            self._refuse(instance, living, _LIVES)
+            self._refuse(instance, holders, _LIVES)
             return False
         with self._ledger.transaction():
             claims = self._ledger.running_claims(instance.id)
@@ -239,7 +235,8 @@ class Rescuer:
             within_s=_KILLING_AGAIN_S if instance.id in self._retry_at_s else _KILLING_S,
         )
         if not killed.complete:
-            self._refuse(instance, killed.left, _NOT_KILLED)
+            left = sorted({process.pid for process in killed.left})
+            self._refuse(instance, left, _NOT_KILLED)
             return False
         with self._ledger.transaction():
             turn = self._settle(claims, ClaimLoss("the service died", noted), settings)
@@ -280,7 +277,7 @@ class Rescuer:
         self._runner.record(turn)
         return turn
 
-    def _refuse(self, instance: Instance, left: list[procfs.Process], action: str) -> None:
+    def _refuse(self, instance: Instance, pids: list[int], action: str) -> None:
         """Postpones the cleanup, because jobs of the instance may still run; logs it once."""
         first = instance.id not in self._retry_at_s
         self._retry_at_s[instance.id] = times.monotonic_s() + _RETRY_S
@@ -288,7 +285,7 @@ class Rescuer:
             self._log.error(
                 "instance.not_rescued",
                 dead=instance.id,
-                pids=sorted({process.pid for process in left}),
+                pids=pids,
                 lock=self._others.lock_path(instance.id),
                 action=action,
             )
