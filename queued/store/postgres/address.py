@@ -2,7 +2,7 @@
 
 import re
 from typing import NamedTuple
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 from queued.core.errors import UsageError
 
@@ -26,6 +26,6 @@ def parse(url: str) -> Address:
         msg = f"{schema!r} is no name of a schema: lower-case letters, digits and _, 63 at most"
         raise UsageError(msg)
     user, at, host = parts.netloc.rpartition("@")
-    shown = urlunsplit((*parts[:1], f"{user.partition(':')[0]}{at}{host}", parts.path, "", ""))
+    shown = f"{parts.scheme}://{user.partition(':')[0]}{at}{host}{parts.path}"
     query = urlencode(options, quote_via=quote)
-    return Address(urlunsplit(parts._replace(query=query)), schema, shown)
+    return Address(f"{parts.scheme}://{parts.netloc}{parts.path}?{query}", schema, shown)

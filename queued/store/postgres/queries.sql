@@ -16,6 +16,8 @@ SET LOCAL enable_seqscan = off;
 SET LOCAL enable_bitmapscan = off;
 SET LOCAL enable_hashjoin = off;
 SET LOCAL enable_mergejoin = off;
+SET LOCAL random_page_cost = 1.1;
+SET LOCAL max_parallel_workers_per_gather = 0;
 SET LOCAL jit = off;
 
 -- snapshot --

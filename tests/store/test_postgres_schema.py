@@ -1,0 +1,162 @@
+"""PostgreSQL: the schema, the statements, and that the hot ones go by their index."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from queued.core.errors import ConfigError, DatabaseUnusableError, UsageError
+from queued.store.postgres import address, sql_loader, upgrade
+from queued.store.postgres.client_store import PostgresStore
+from tests import postgres_server
+
+SQL = sql_loader.load("queued")
+LISTS = {"job", "run"}  # of columns
+CONTROL = {"begin", "snapshot", "make_schema"}  # have no plan
+STATEMENTS = sorted(SQL.keys() - LISTS - CONTROL)
+SOURCE = Path(sql_loader.__file__).parent
+
+# The indexes by which each hot statement goes, and nothing else.
+PLANS = {
+    "enqueue": set[str](),
+    "claim": {"jobs_ready", "jobs_pkey"},
+    "settle": {"jobs_pkey", "attempts_pkey"},
+    "store_output": {"jobs_pkey"},
+    "promote": {"jobs_waiting", "jobs_pkey"},
+    "next_due": {"jobs_waiting"},
+    "running_claims": {"jobs_by_state", "attempts_pkey"},
+    "cancel_requests": {"jobs_by_state", "attempts_pkey"},
+    "prunable": {"jobs_by_state"},
+    "prunable_completed": {"jobs_pkey"},
+    "lock_ended": {"jobs_pkey"},
+    "find": {"jobs_id_key"},
+    "find_prefix": {"jobs_id_key"},
+    "list": {"jobs_pkey"},
+    "list_reverse": {"jobs_pkey"},
+    "list_state": {"jobs_by_state"},
+    "list_state_reverse": {"jobs_by_state"},
+    "list_completed": {"jobs_pkey"},
+    "list_completed_reverse": {"jobs_pkey"},
+    "completed_since": {"attempts_completed"},
+    "overdue": {"jobs_waiting"},
+    "oldest_due": {"jobs_ready", "jobs_waiting"},
+    "fold": {"deltas_pkey"},
+}
+BY_HAND = {"ended_completed"}  # a person asks, once: it may read all
+FILL = """
+INSERT INTO queued.jobs (id, queue, priority, command, options, state, ready, next_run_at, attempts,
+                         max_retries, runs, token, created_at, updated_at)
+SELECT 'j' || n, 'q' || n % 5, n % 3, 'true', '{}',
+       (ARRAY['dead', 'processing', 'pending', 'completed'])[least(n % 40 + 1, 4)], n % 80 = 2,
+       n, 0, 3, 1, CASE WHEN n % 40 = 1 THEN n END, n, n FROM generate_series(1, 100000) AS n;
+INSERT INTO queued.attempts (job, number, instance, worker, token, started_at)
+SELECT seq, 1, 'i', 1, seq, 1 FROM queued.jobs;
+INSERT INTO queued.output SELECT seq, 1, 1, 0, 'x' FROM queued.jobs;
+"""
+Plans = dict[str, list[str]]
+
+
+@pytest.fixture(scope="module")
+def plans() -> Iterator[list[Plans]]:
+    """The plans of all statements with 100,000 jobs: without statistics, and with them."""
+    url = postgres_server.fresh_schema()
+    upgrade.migrate(url)
+    where = address.parse(url)
+    with psycopg.connect(where.conninfo, autocommit=True, prepare_threshold=None) as server:
+        server.execute(sql_loader.in_schema(FILL, where.schema).encode())
+        found = [_plans(server, where.schema)]
+        server.execute("ANALYZE")
+        yield [*found, _plans(server, where.schema)]
+        server.execute(f'DROP SCHEMA "{where.schema}" CASCADE'.encode())
+
+
+def _plans(server: psycopg.Connection[Any], schema_name: str) -> Plans:
+    statements = sql_loader.load(schema_name)
+    server.execute("DEALLOCATE ALL")
+    with server.transaction():
+        server.execute(statements["begin"].split(";", 1)[1].encode())
+        return {name: _plan(server, name, statements[name]) for name in STATEMENTS}
+
+
+def _plan(server: psycopg.Connection[Any], name: str, statement: str) -> list[str]:
+    """The steps of the plan that does not depend on the values, which prepared statements get."""
+    names = [*dict.fromkeys(re.findall(r"%\((\w+)\)s", statement))]
+    text = re.sub(r"%\((\w+)\)s", lambda found: f"${names.index(found[1]) + 1}", statement)
+    server.execute(f"PREPARE {name}_plan AS {text}".encode())
+    values = f"({', '.join(['NULL'] * len(names))})" if names else ""
+    return [row[0] for row in server.execute(f"EXPLAIN EXECUTE {name}_plan{values}".encode())]
+
+
+@pytest.mark.parametrize("name", STATEMENTS)
+def test_no_statement_reads_a_table_that_grows(plans: list[Plans], name: str) -> None:
+    for found in plans:
+        read_whole = re.findall(r"Seq Scan on (\w+)", "\n".join(found[name]))
+        grow = {"jobs", "attempts", "output"}
+        assert grow.isdisjoint(read_whole) is (name not in BY_HAND), "\n".join(found[name])
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_a_hot_statement_goes_by_its_index(plans: list[Plans], name: str) -> None:
+    for found in plans:
+        text = "\n".join(found[name])
+        assert set(re.findall(r"Scan (?:Backward )?using (\w+)", text)) == PLANS[name], text
+        assert not re.search(r"Bitmap|Hash Join|Merge Join", text), text
+
+
+@pytest.mark.parametrize("name", sorted(SQL.keys() - LISTS))
+def test_every_statement_is_used(name: str) -> None:
+    files = [*SOURCE.rglob("*.py"), SOURCE.parent / "rows.py"]
+    code = "".join(path.read_text("utf-8") for path in files)
+    stem = name.removesuffix("_reverse")
+    assert re.search(rf'f?"{stem}("|\{{suffix\}})', code)
+
+
+def test_an_upgrade_is_made_once_and_a_newer_schema_is_refused() -> None:
+    url = postgres_server.fresh_schema()
+    with pytest.raises(DatabaseUnusableError, match="has no queue yet"):
+        PostgresStore(url)
+    upgrade.migrate(url)
+    upgrade.migrate(url)
+    where = address.parse(url)
+    with psycopg.connect(where.conninfo, autocommit=True) as server:
+        newer = sql_loader.in_schema("UPDATE queued.meta SET schema = schema + 1", where.schema)
+        server.execute(newer.encode())
+        with pytest.raises(DatabaseUnusableError, match="newer than"):
+            upgrade.migrate(url)
+        with pytest.raises(DatabaseUnusableError, match="newer than"):
+            PostgresStore(url)
+        server.execute(f'DROP SCHEMA "{where.schema}" CASCADE'.encode())
+
+
+def test_a_database_of_another_encoding_is_refused() -> None:
+    server = postgres_server.url()
+    postgres_server.fresh_schema()
+    assert server is not None
+    with psycopg.connect(server, autocommit=True) as admin:
+        admin.execute("CREATE DATABASE latin ENCODING 'LATIN1' TEMPLATE template0")
+    with pytest.raises(ConfigError, match="encoding LATIN1"):
+        upgrade.migrate(server.replace("/postgres?", "/latin?"))
+
+
+@pytest.mark.parametrize(
+    ("url", "shown", "name"),
+    [
+        ("postgresql://u:secret@h:5433/d", "postgresql://u@h:5433/d", "queued"),
+        ("postgres://a,b/d?schema=other&sslmode=require", "postgres://a,b/d", "other"),
+        ("postgresql:///d?host=/run/x%20y&password=secret", "postgresql:///d", "queued"),
+    ],
+)
+def test_an_address_is_shown_without_secrets(url: str, shown: str, name: str) -> None:
+    where = address.parse(url)
+    assert (where.shown, where.schema) == (shown, name)
+    assert "schema=" not in where.conninfo
+    assert psycopg.conninfo.conninfo_to_dict(where.conninfo)["dbname"] == "d"
+
+
+@pytest.mark.parametrize("name", ["", "Big", "a-b", 'a"b', "x" * 64])
+def test_a_schema_has_a_plain_name(name: str) -> None:
+    with pytest.raises(UsageError, match="is no name of a schema"):
+        address.parse(f"postgresql:///d?schema={name}")
