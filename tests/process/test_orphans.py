@@ -32,6 +32,26 @@ from queued.__main__ import main
 sys.exit(main())
 """
 
+# A supervisor in which a worker exits between the search for what another has left, and the kill.
+MEANWHILE = """
+import os, sys
+from queued.service.supervisor.process_manager import ProcessManager
+
+plain = ProcessManager._kill_orphans
+
+def kill_orphans(self, ended):
+    if os.path.exists("MARK"):
+        with open("MARK") as file:
+            leaver = int(file.read())
+        os.rename("MARK", "GO")
+        os.waitid(os.P_PID, leaver, os.WEXITED | os.WNOWAIT)
+    return plain(self, ended)
+
+ProcessManager._kill_orphans = kill_orphans
+from queued.__main__ import main
+sys.exit(main())
+"""
+
 FAMILY = """
 import os, subprocess, sys
 subprocess.Popen(["sleep", os.environ["LONG"]])
@@ -55,6 +75,25 @@ def test_a_supervisor_without_time_looks_after_the_last_death(
     assert queue.wait(name).label == "completed"
     assert sleeper.living() == []
     assert [run.outcome for run in queue.attempts(name)] == ["lost", "exit"]
+
+
+def test_a_daemon_whose_worker_exits_during_the_cleanup_of_another_stays(
+    queue: Queue, sleeper: MarkedSleep
+) -> None:
+    go, mark = queue.file("go"), queue.file("mark")
+    program = MEANWHILE.replace("MARK", str(mark)).replace("GO", str(go))
+    service = queue.spawn(workers=2, program=("-c", program)).ready()
+    wait = f"until [ -e {go} ]; do sleep 0.02; done"
+    name = queue.add(f"setsid sleep {sleeper} >/dev/null 2>&1 & {wait}", leave_children=True)
+    eventually(lambda: len(sleeper.living()) == 2, "the daemon and the command")
+    leaver = service.worker_of(name)
+    queue.file("pid").write_text(str(leaver))
+    os.rename(queue.file("pid"), mark)
+    (other,) = {service.child(1), service.child(2)} - {leaver}
+    os.kill(other, signal.SIGKILL)
+    eventually(lambda: service.logged("child.exited", child_pid=leaver))
+    assert queue.job(name).label == "completed"
+    assert len(sleeper.living()) == 1, "the daemon"
 
 
 def test_children_from_before_the_service_began_are_left_alone(

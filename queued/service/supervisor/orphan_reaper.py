@@ -17,7 +17,7 @@ class Deaths(NamedTuple):
     """The runs of the workers that died, as far as the supervisor knows them."""
 
     lost: bool  # whether a run is lost: its processes must be killed even if its job may leave some
-    left: Collection[RunMark]  # the marks of their last runs that left processes on purpose
+    left: Collection[RunMark]  # the marks of last runs of workers that left processes on purpose
 
 
 class OrphanReaper:
@@ -47,7 +47,7 @@ class OrphanReaper:
         self._detached.forget_others(found)
         self._detached.add_descendants(found)
         unknown = [process for process in self._detached.without(found) if not process.dead]
-        self._detached.add(p for p in unknown if self._may_stay(p, lost=deaths.lost))
+        self._detached.add(process for process in unknown if self._may_stay(process, deaths))
         self._detached.add_descendants(unknown)
         return self._detached.without(unknown)
 
@@ -59,15 +59,15 @@ class OrphanReaper:
         process = procfs.read_child(pid)
         if process is None or not self._detached.without([process]):
             return False
-        return process.dead or not self._may_stay(process, lost=deaths.lost)
+        return process.dead or not self._may_stay(process, deaths)
 
-    def _may_stay(self, process: Process, *, lost: bool) -> bool:
+    def _may_stay(self, process: Process, deaths: Deaths) -> bool:
         """Returns whether the process may stay.
 
         If a run is lost, only the marks that workers have recorded are believed, because a command
         may change its own.
         """
         mark = run_mark.of_process(process.pid)
-        if lost:
-            return mark in self._marks
+        if deaths.lost:
+            return mark in self._marks or mark in deaths.left
         return mark is None or run_mark.may_stay(mark)

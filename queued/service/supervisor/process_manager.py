@@ -193,15 +193,17 @@ class ProcessManager:
         return [self._scoreboard.last_run(one.child.slot) for one in ended if one.lost_run]
 
     def _deaths(self, ended: list[EndedChild]) -> Deaths:
-        marks = (self._scoreboard.left(one.child.slot) for one in ended)
+        """Returns what is known of these deaths, and of workers that have died meanwhile."""
+        children = [*self.table.living_workers(), *(one.child for one in ended)]
+        marks = (self._scoreboard.left(child.slot) for child in children)
         left = {mark for mark in marks if mark is not None}
         return Deaths(lost=any(one.lost_run for one in ended), left=left)
 
     def _kill_orphans(self, ended: list[EndedChild]) -> bool:
         """Kills and collects orphans that fork too fast for a search; see `killing`."""
-        own, deaths = {child.pid for child in self.table.living()}, self._deaths(ended)
+        own = {child.pid for child in self.table.living()}
         return kill_children(
-            lambda pid: pid not in own and self._reaper.must_die(pid, deaths),
+            lambda pid: pid not in own and self._reaper.must_die(pid, self._deaths(ended)),
             self._collect_orphans,
             _KILLING_S,
         )
