@@ -101,6 +101,7 @@ def _run(arguments: list[str]) -> int:
         if options[name] == "":
             msg = f"{name} needs a path, not an empty text"
             raise UsageError(msg)
+    paths.must_be_no_secret(options["--db"] or "")
     environment = dict(os.environ)
     if options["--reload"]:
         reload(_pid(options["--reload"]), ReloadFile(environment))

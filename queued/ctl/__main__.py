@@ -36,7 +36,7 @@ Usage: queuectl [--db PATH] [--config PATH] COMMAND ...
   dlq list | retry                     list dead jobs, or retry them (retry)
   worker start | stop | list           start, stop or list services
   config list | get | set | unset      show or change settings
-  db check | backup | restore | vacuum | stats
+  db check | backup | restore | vacuum | stats | upgrade
                                        check, back up, restore, compact
 
 JOB: an id, the beginning of a generated id, @last, or @-2 (last but one).
@@ -69,6 +69,7 @@ COMMANDS = {
     "db restore": "db",
     "db vacuum": "db",
     "db stats": "db",
+    "db upgrade": "db",
 }
 ALIASES = {
     "add": "enqueue",

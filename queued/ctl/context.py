@@ -35,6 +35,7 @@ class Context:
     ) -> None:
         self.json = arguments.flag("--json")
         self._database_flag = _path(arguments, "--db")
+        paths.must_be_no_secret(self._database_flag or "")
         self._conf_flag = _path(arguments, "--config")
         self._busy_limit_s = busy_limit_s
         self._creates = creates
@@ -82,6 +83,10 @@ class Context:
         if store.backup_path:
             print_err(f"queuectl: the database was upgraded; the old one is {store.backup_path}")
         return store
+
+    def upgrade(self) -> str | None:
+        """Creates or upgrades the database; returns the path of the copy that was made before."""
+        return self.engine.upgrade(self._busy_limit_s)
 
     def maintenance(self) -> "Maintenance":
         """Returns the commands for the database as a whole."""

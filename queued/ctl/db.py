@@ -122,6 +122,35 @@ def restore(context: Context, arguments: Arguments) -> int:
     return Exit.DONE
 
 
+UPGRADE = (
+    """\
+Usage: queuectl db upgrade [options]
+
+Creates the database if it is missing, and brings an older one to the schema of
+this version. For SQLite each command does that by itself; over PostgreSQL
+upgrade the programs on all hosts first.
+"""
+    + COMMON
+    + """
+Examples:
+  queuectl db upgrade
+  queuectl db upgrade --json
+"""
+)
+
+
+def upgrade(context: Context, arguments: Arguments) -> int:  # noqa: ARG001  all commands have the same parameters
+    """Creates or upgrades the database."""
+    kept = context.upgrade()
+    if context.json:
+        print_json({"database": context.database, "kept": kept})
+    else:
+        print_out(f"{escaped(context.database)}: {context.engine.describe()}")
+        if kept is not None:
+            print_out(f"the older one is {escaped(kept)}")
+    return Exit.DONE
+
+
 VACUUM = (
     """\
 Usage: queuectl db vacuum [options]

@@ -47,7 +47,8 @@ def start(context: Context, arguments: Arguments) -> int:
     most = int(SETTINGS["workers"].maximum)
     count = arguments.integer("--count", 1, most)
     # -P: Python does not import modules from the current directory.
-    words = [sys.executable, "-P", "-m", "queued", "--db", context.named_database]
+    words = [sys.executable, "-P", "-m", "queued"]
+    os.environ["QUEUECTL_DB"] = context.named_database  # a URL may have a password
     words += ["--config", context.conf] if context.conf else []
     words += ["--workers", str(count)] if count else []
     words += ["--background"] if arguments.flag("--background") else []

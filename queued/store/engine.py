@@ -126,6 +126,13 @@ class Engine(Protocol):
         """
         ...
 
+    def upgrade(self, limit_s: float) -> str | None:
+        """Creates the database, or brings an older one to the schema of this program.
+
+        Returns the path of the copy that was made before.
+        """
+        ...
+
     def open_store(
         self, limit_s: float | None, on_wait: OnWait | None = None, *, writes: bool = True
     ) -> Store:

@@ -82,6 +82,13 @@ def is_url(location: str) -> bool:
     return location.startswith(("postgresql://", "postgres://"))
 
 
+def must_be_no_secret(location: str) -> None:
+    """Raises UsageError for a URL with a password, because the command line is public."""
+    if is_url(location) and re.match(r"[a-z]+://[^/?#@]*:[^/?#@]*@|.*[?&]password=", location):
+        msg = "other users see a password on the command line; put it into ~/.pgpass (mode 0600)"
+        raise UsageError(msg)
+
+
 def engine_at(location: str, environment: dict[str, str]) -> "Engine":
     """Returns the engine of the database at a location, which is not opened yet."""
     if is_url(location):

@@ -56,6 +56,14 @@ class PostgresEngine:
         finally:
             store.close()
 
+    def upgrade(self, limit_s: float) -> str | None:  # noqa: ARG002 - PostgreSQL limits the wait
+        """See `Engine.upgrade`. Makes no copy: that is what pg_dump is for."""
+        _must_have_driver()
+        from queued.store.postgres import upgrade
+
+        upgrade.migrate(self._url)
+        return None
+
     def open_store(
         self,
         limit_s: float | None,

@@ -51,6 +51,10 @@ class SqliteEngine:
         finally:
             store.close()
 
+    def upgrade(self, limit_s: float) -> str | None:
+        """See `Engine.upgrade`."""
+        return self.prepare(limit_s).backup_path
+
     def open_store(
         self, limit_s: float | None, on_wait: "OnWait | None" = None, *, writes: bool = True
     ) -> SqliteStore:
