@@ -1,4 +1,4 @@
-"""What /proc says of a running process: its CPU time, its memory, how often it slept."""
+"""Figures of a running process from /proc: its CPU time, its memory, how often it slept."""
 
 import os
 from pathlib import Path

@@ -53,7 +53,7 @@ _PLACEHOLDER = re.compile(r"[A-Z]+(\.\.\.)?")
 
 
 class Command(NamedTuple):
-    """What a shell must know of a command; `words` name it and are empty for `queued`."""
+    """A command as completions need it; `words` name it and are empty for `queued`."""
 
     words: str
     summary: str

@@ -44,7 +44,7 @@ class PruneStep(NamedTuple):
 
 
 class DatabaseEvents(NamedTuple):
-    """What may have happened to a database since the last read."""
+    """The changes to a database that are possible since the last read."""
 
     database: bool  # a commit is being made, or its files were removed or replaced
     locks: bool  # an instance of this host has ended, or its lock file was removed or replaced

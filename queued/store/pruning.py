@@ -23,7 +23,7 @@ class Removal(NamedTuple):
 
 
 class Bounds(NamedTuple):
-    """What a step of a scan reads and removes; see `Ledger.prune`."""
+    """The jobs that a step of a scan may read and remove; see `Ledger.prune`."""
 
     after: int
     before_ms: int

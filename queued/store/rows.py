@@ -1,4 +1,4 @@
-"""What the verbs of queuectl make of rows, which every engine selects with the same columns."""
+"""Makes records of rows for queuectl; every engine selects the same columns."""
 
 from collections.abc import Iterable
 from typing import Any, NamedTuple

@@ -1,4 +1,4 @@
-"""No job runs twice at the same time, and none is lost, whatever happens between the hosts."""
+"""Partitions between hosts: no job runs twice at the same time, and no job is lost."""
 
 import os
 import signal

@@ -21,7 +21,7 @@ class Deaths(NamedTuple):
 
 
 class OrphanReaper:
-    """The descendants of the supervisor that are none of its children."""
+    """Searches the descendants of the supervisor, without its children, for those to kill."""
 
     def __init__(self) -> None:
         self._detached = DetachedProcesses()
@@ -32,14 +32,14 @@ class OrphanReaper:
         self._detached.add(procfs.descendants(os.getpid()))
 
     def scan(self, own: Collection[int]) -> list[Process]:
-        """Returns the descendants of this process, less its `own` children and theirs."""
+        """Returns the descendants of this process, without its `own` children and theirs."""
         return procfs.descendants(os.getpid(), without=own)
 
     def leftovers(self, found: list[Process], deaths: Deaths) -> list[Process]:
         """Returns those of `found` that must be killed.
 
-        Collect the dead only after the scan, because it may have seen orphans of a process that
-        died in it.
+        The caller collects dead children after `scan`, so that `deaths` includes a worker that died
+        during the scan and whose orphans the scan has found.
         """
         if deaths.left:
             self._marks &= {run_mark.of_process(process.pid) for process in found}
@@ -54,7 +54,7 @@ class OrphanReaper:
     def must_die(self, pid: int, deaths: Deaths) -> bool:
         """Returns whether that child of this process is one that `leftovers` would return.
 
-        A dead one counts, because it may have forked another process.
+        A dead process counts, because it may have forked another one.
         """
         process = procfs.read_child(pid)
         if process is None or not self._detached.without([process]):

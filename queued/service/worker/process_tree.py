@@ -56,8 +56,8 @@ class ProcessTree:
     def leftovers(self) -> list[Process]:
         """Returns the living processes of the run.
 
-        A dead one needs no signal: it is collected once its parent has ended. The scan is repeated
-        because it misses a process whose parent forked it and ended during the scan.
+        A dead process needs no signal: it is collected once its parent has ended. The scan is
+        repeated because it misses a process whose parent forked it and ended during the scan.
         """
         for _ in range(3):
             found = procfs.descendants(os.getpid())

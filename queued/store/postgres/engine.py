@@ -34,7 +34,7 @@ class PostgresEngine:
         self._url = url
         address = parse(url)
         self.name = address.shown
-        # One name for each queue, whatever options its URL has.
+        # One name for each queue, which the options of its URL do not change.
         digest = hashlib.sha256(f"{address.shown} {address.schema}".encode()).hexdigest()
         self.instance_files = os.path.join(directory, f"postgres-{digest[:16]}")
 
