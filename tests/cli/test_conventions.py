@@ -109,8 +109,7 @@ def test_a_command_that_adds_nothing_makes_no_database(
 @pytest.mark.parametrize("url", ["mysql://host/name", "file:queue.db", "sqlite:///x"])
 def test_another_url_is_no_database(queuectl: QueuectlRunner, url: str) -> None:
     told = (
-        f"queuectl: {url!r} is neither the path of an SQLite file nor "
-        "postgresql://HOST/DATABASE\n"
+        f"queuectl: {url!r} is neither the path of an SQLite file nor postgresql://HOST/DATABASE\n"
     )
     assert queuectl("--db", url, "enqueue", "true") == (2, "", told)
     assert queuectl("enqueue", "true", QUEUECTL_DB=url) == (2, "", told)
