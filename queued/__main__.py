@@ -17,7 +17,8 @@ from queued.core import ids, times
 from queued.core import settings as rules
 from queued.core.errors import Exit, QueuedError, StorageError, UsageError
 from queued.core.model import Instance
-from queued.core.settings import Settings, Value
+from queued.core.settings import Value
+from queued.core.settings_in_force import Settings
 from queued.daemonize import Started, detach, fill_standard_streams
 from queued.service.dispatcher.live_settings import SettingsOrigin, refused_rows
 from queued.service.instance import InstancePrograms

@@ -6,12 +6,12 @@ split again by the options that the usage text describes.
 
 import re
 from collections.abc import Sequence
+from functools import cache
 from typing import NamedTuple
 
 from queued.core.suggestions import did_you_mean
 
-_OPTION = re.compile(r"^  (?:(-\w), )?(--[a-z][a-z-]*)(?: ([A-Z]+))?(?=  |$)", re.MULTILINE)
-_NUMBER = re.compile(r"-[0-9.].*")
+_OPTION = r"(?m)^  (?:(-\w), )?(--[a-z][a-z-]*)(?: ([A-Z]+))?(?=  |$)"
 
 
 class Option(NamedTuple):
@@ -45,7 +45,7 @@ def usage_lines(usage: str) -> str:
 
 def split_words(usage: str, argv: Sequence[str]) -> CommandLine:
     """Splits the words after the command into options and arguments, as docopt does."""
-    known = [Option(*found) for found in _OPTION.findall(usage)]
+    known = _options(usage)
     options: list[TypedOption] = []
     arguments: list[str] = []
     first, at = len(argv), 0
@@ -70,7 +70,12 @@ def split_words(usage: str, argv: Sequence[str]) -> CommandLine:
 
 def is_option(word: str) -> bool:
     """Returns whether docopt takes a word for an option: it begins with a dash and is no number."""
-    return word.startswith("-") and word not in {"-", "--"} and not _NUMBER.fullmatch(word)
+    return word.startswith("-") and word not in {"-", "--"} and not re.match("-[0-9.]", word)
+
+
+@cache
+def _options(usage: str) -> Sequence[Option]:
+    return [Option(*found) for found in re.findall(_OPTION, usage)]
 
 
 def _typed(known: Sequence[Option], word: str) -> TypedOption:
@@ -112,7 +117,7 @@ def _wrong_option(usage: str, options: Sequence[TypedOption]) -> str | None:
     names = [option.meant[0].long for option in options if len(option.meant) == 1]
     for name, meant, value in options:
         if not meant:
-            known = [found[1].lstrip("-") for found in _OPTION.findall(usage)]
+            known = [option.long.lstrip("-") for option in _options(usage)]
             hint = did_you_mean(name.lstrip("-"), known)
             return f"unknown option {name}" + hint.replace("mean '", "mean '--")
         if len(meant) > 1:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from queued.core.job_options import JobOptions
-from queued.core.model import Claim, Key
+from queued.core.runs import Claim, Key
 
 
 def make_claim(job: int = 1, **changes: Any) -> Claim:

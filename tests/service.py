@@ -15,7 +15,8 @@ import apsw
 
 from queued.core import times
 from queued.core.job_spec import new_job
-from queued.core.model import Attempt, Job, JobFilter, NewJob, State
+from queued.core.model import NewJob, State
+from queued.core.records import Attempt, Job, JobFilter
 from queued.service.linux import procfs, run_mark
 from queued.store.paths import engine_at, location
 from queued.store.protocols import Store

@@ -5,8 +5,9 @@ A hook job has no hooks itself, so that a hook that fails does not start another
 
 from queued.core.errors import UsageError
 from queued.core.job_spec import options_text, word
-from queued.core.model import Claim, Ending, NewJob, State
-from queued.core.settings import Settings
+from queued.core.model import NewJob, State
+from queued.core.runs import Claim, Ending
+from queued.core.settings_in_force import Settings
 from queued.core.settlement import Verdict
 
 _MAX_TEXT = 1000  # characters of a variable, so that all of them fit into an environment

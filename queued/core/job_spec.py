@@ -7,14 +7,16 @@ that was given.
 import math
 import re
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from queued.core.errors import UsageError
-from queued.core.job_options import NO_OPTIONS, JobOptions
 from queued.core.model import NewJob
 from queued.core.settings import MAX_HOOK_BYTES
 from queued.core.suggestions import did_you_mean, shorten
 from queued.core.times import parse_duration, parse_when
+
+if TYPE_CHECKING:
+    from queued.core.job_options import JobOptions
 
 Given = TypeVar("Given")
 Parsed = TypeVar("Parsed")
@@ -77,8 +79,10 @@ def options_text(options: dict[str, object]) -> str:
     return json.dumps(options, sort_keys=True, ensure_ascii=False)
 
 
-def stored_options(text: str) -> JobOptions:
+def stored_options(text: str) -> "JobOptions":
     """Decodes the options of a stored job. Raises ValueError if they are not valid options."""
+    from queued.core.job_options import NO_OPTIONS, JobOptions
+
     if text == "{}":
         return NO_OPTIONS
     import json
@@ -290,11 +294,11 @@ def _limits(name: str, value: object) -> dict[str, int]:
 
 
 _SIZES = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
-_SIZE = re.compile(r"[0-9]{1,16}[KMGTkmgt]")
+_SIZE = r"[0-9]{1,16}[KMGTkmgt]"
 
 
 def _memory(name: str, value: object) -> int:
-    if isinstance(value, str) and _SIZE.fullmatch(value):
+    if isinstance(value, str) and re.fullmatch(_SIZE, value):
         value = int(value[:-1]) * _SIZES[value[-1].upper()]
     if type(value) is not int or not 1 << 20 <= value <= 1 << 50:
         raise _refusal(name, 'bytes, or text such as "512M", from 1M to 1024T', value)

@@ -13,38 +13,15 @@ from queued.core.times import parse_duration
 Value = int | float | str | bool
 
 
-class Settings(NamedTuple):
-    """The settings in force, with the built-in defaults. Durations in seconds, sizes in bytes."""
-
-    workers: int = 4
-    default_max_retries: int = 3
-    backoff_base: float = 2.0
-    backoff_max: float = 3600.0
-    backoff_jitter: float = 0.0
-    default_timeout: float = 0.0
-    kill_grace: float = 10.0
-    shutdown_grace: float = 30.0
-    output_limit: int = 1_048_576
-    retention_completed: float = 2_592_000.0
-    retention_dead: float = 0.0
-    retention_cancelled: float = 2_592_000.0
-    on_dead: str = ""
-    on_completed: str = ""
-    environment: str = "inherit"
-    worker_poll_interval: float = 1.0
-    lease: float = 120.0
-    db_path: str = ""
-    log_level: str = "info"
-    log_format: str = "auto"
-    log_max_size: int = 67_108_864
-    log_output: bool = False
-
-
 class Setting(NamedTuple):
-    """The type, meaning and range of one setting. `stored`: whether `config set` accepts it."""
+    """The type, default, meaning and range of one setting. Durations are in seconds.
+
+    `stored`: whether `config set` accepts it.
+    """
 
     key: str
     kind: type
+    default: Value
     meaning: str
     minimum: float = -math.inf
     maximum: float = math.inf
@@ -59,32 +36,49 @@ MAX_HOOK_BYTES = 8_192  # so that a job with two hooks fits into one message to 
 SETTINGS = {
     setting.key: setting
     for setting in (
-        Setting("workers", int, "how many jobs run at the same time", 1, 1024),
+        Setting("workers", int, 4, "how many jobs run at the same time", 1, 1024),
         Setting(
             "default_max_retries",
             int,
+            3,
             "runs in all if each fails, for jobs without max_retries",
             0,
             1_000_000,
         ),
-        Setting("backoff_base", float, "a retry waits backoff_base ** attempts seconds", 1, 1e300),
-        Setting("backoff_max", float, "the longest wait before a retry", 0, _YEAR_S, "s"),
+        Setting(
+            "backoff_base", float, 2.0, "a retry waits backoff_base ** attempts seconds", 1, 1e300
+        ),
+        Setting("backoff_max", float, 3600.0, "the longest wait before a retry", 0, _YEAR_S, "s"),
         Setting(
             "backoff_jitter",
             float,
+            0.0,
             "changes each wait at random by up to this fraction",
             0,
             1,
         ),
         Setting(
-            "default_timeout", float, "how long a run may take (0: no limit)", 0, 100 * _YEAR_S, "s"
+            "default_timeout",
+            float,
+            0.0,
+            "how long a run may take (0: no limit)",
+            0,
+            100 * _YEAR_S,
+            "s",
         ),
         Setting(
-            "kill_grace", float, "time from TERM to KILL when a job is stopped", 0, 86_400, "s"
+            "kill_grace",
+            float,
+            10.0,
+            "time from TERM to KILL when a job is stopped",
+            0,
+            86_400,
+            "s",
         ),
         Setting(
             "shutdown_grace",
             float,
+            30.0,
             "how long running jobs may take to finish when the service stops",
             0,
             _YEAR_S,
@@ -93,6 +87,7 @@ SETTINGS = {
         Setting(
             "output_limit",
             int,
+            1_048_576,
             "how much of each output stream is kept: its beginning and its end",
             0,
             1_073_741_824,
@@ -101,6 +96,7 @@ SETTINGS = {
         Setting(
             "retention_completed",
             float,
+            2_592_000.0,
             "how long completed jobs are kept (0: for ever)",
             0,
             100 * _YEAR_S,
@@ -109,6 +105,7 @@ SETTINGS = {
         Setting(
             "retention_dead",
             float,
+            0.0,
             "how long dead jobs are kept (0: for ever)",
             0,
             100 * _YEAR_S,
@@ -117,6 +114,7 @@ SETTINGS = {
         Setting(
             "retention_cancelled",
             float,
+            2_592_000.0,
             "how long cancelled jobs are kept (0: for ever)",
             0,
             100 * _YEAR_S,
@@ -125,34 +123,41 @@ SETTINGS = {
         Setting(
             "on_dead",
             str,
+            "",
             "a command to enqueue as a job when a job becomes dead (empty: none)",
             maximum=MAX_HOOK_BYTES,
         ),
         Setting(
             "on_completed",
             str,
+            "",
             "a command to enqueue as a job when a job completes (empty: none)",
             maximum=MAX_HOOK_BYTES,
         ),
         Setting(
             "environment",
             str,
+            "inherit",
             "the variables that commands inherit from the service: all, or only a few",
             choices=("inherit", "clean"),
         ),
         Setting(
             "worker_poll_interval",
             float,
+            1.0,
             "how often to look for jobs where inotify does not work",
             0.01,
             3600,
             "s",
         ),
-        Setting("lease", float, "over PostgreSQL: how long a lost host keeps jobs", 15, 3600, "s"),
-        Setting("db_path", str, "the database file (empty: the default path)", stored=False),
+        Setting(
+            "lease", float, 120.0, "over PostgreSQL: how long a lost host keeps jobs", 15, 3600, "s"
+        ),
+        Setting("db_path", str, "", "the database file (empty: the default path)", stored=False),
         Setting(
             "log_level",
             str,
+            "info",
             "lowest level that is logged",
             choices=("debug", "info", "warning", "error"),
             stored=False,
@@ -160,6 +165,7 @@ SETTINGS = {
         Setting(
             "log_format",
             str,
+            "auto",
             "JSON or text (console); auto means text on a terminal, else JSON",
             choices=("auto", "json", "console"),
             stored=False,
@@ -167,12 +173,18 @@ SETTINGS = {
         Setting(
             "log_max_size",
             int,
+            67_108_864,
             "size at which the log file of --background is renamed to NAME.1 (0: never)",
             0,
             1_099_511_627_776,
             "bytes",
         ),
-        Setting("log_output", bool, "whether the output of commands is logged, line by line"),
+        Setting(
+            "log_output",
+            bool,
+            default=False,
+            meaning="whether the output of commands is logged, line by line",
+        ),
     )
 }
 
@@ -209,8 +221,7 @@ def variable(key: str, environment: dict[str, str]) -> str | None:
 
 def default(key: str) -> Value:
     """Returns the built-in default of a setting."""
-    value: Value = Settings._field_defaults[key]
-    return value
+    return SETTINGS[key].default
 
 
 def parse(key: str, text: str) -> Value:
@@ -310,12 +321,6 @@ def _from(place: str, key: str, text: str) -> Value:
     except UsageError as error:
         msg = f"{place}: {error}"
         raise ConfigError(msg) from None
-
-
-def settings_of(sources: dict[str, Source]) -> Settings:
-    """Returns the values of `resolve` as one record."""
-    values = {key: source.value for key, source in sources.items()}
-    return Settings(**values)  # type: ignore[arg-type]  # each was checked by its setting
 
 
 def check_file(table: dict[str, object], path: str) -> dict[str, Value]:

@@ -4,7 +4,8 @@ import math
 from typing import NamedTuple
 
 from queued.core.backoff import backoff_s
-from queued.core.model import Claim, Ending, Outcome, State
+from queued.core.model import Outcome, State
+from queued.core.runs import Claim, Ending
 
 
 class Backoff(NamedTuple):

@@ -103,18 +103,18 @@ class Arguments:
 
 
 def relevant_usage(usage: str, argv: Sequence[str]) -> str:
-    """Returns the usage text without the options that `argv` cannot mean.
+    """Returns the usage lines, and the options that `argv` can mean, without their descriptions.
 
     The time that docopt takes grows with the square of the number of options in the text.
     """
-    head, *blocks = usage.split("\n  -")  # each option begins so; its first dash is cut off here
     lines = usage_lines(usage)
-    kept = [block for block in blocks if _is_relevant(f"-{block}", lines, argv)]
-    return "\n  -".join([head, *kept])
+    options = [line for line in usage.splitlines() if line.startswith("  -")]
+    return "\n".join([lines, "", *(line for line in options if _is_relevant(line, lines, argv))])
 
 
-def _is_relevant(block: str, lines: str, argv: Sequence[str]) -> bool:
-    names = [word.rstrip(",") for word in block.partition("  ")[0].split() if word[0] == "-"]
+def _is_relevant(option: str, lines: str, argv: Sequence[str]) -> bool:
+    known = option.strip().partition("  ")[0].split()
+    names = [word.rstrip(",") for word in known if word[0] == "-"]
     return any(
         f"[{name} " in lines
         or (word.startswith("--") and name.startswith(word.partition("=")[0]))

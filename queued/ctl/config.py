@@ -9,18 +9,8 @@ from queued.core.settings import SETTINGS, Source, Value
 from queued.core.times import now_ms
 from queued.ctl.arguments import COMMON, Arguments
 from queued.ctl.context import Context
-from queued.ctl.render import (
-    MIN_WIDTH,
-    Column,
-    escaped,
-    heading,
-    print_err,
-    print_json,
-    print_out,
-    row_lines,
-    table_width,
-    wrap,
-)
+from queued.ctl.render import escaped, print_err, print_json, print_out
+from queued.ctl.table import MIN_WIDTH, Column, heading, row_lines, table_width, wrap
 from queued.store.paths import SYSTEM_CONF
 
 LIST = (

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from queued.core import settings
 from queued.core.errors import ConfigError, NotFoundError, UsageError
-from queued.core.model import JobFilter
 from queued.core.suggestions import shorten
 from queued.ctl.arguments import Arguments
 from queued.ctl.render import print_err
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from queued.store.protocols import Store
 
 BUSY_LIMIT_S = 300.0  # how long a command waits for a locked database
-_RECENT = re.compile(r"@(?:last|-([1-9][0-9]{0,3}))")
+_RECENT = r"@(?:last|-([1-9][0-9]{0,3}))"
 _BUSY_NOTICE_S = 2.0
 
 
@@ -135,7 +134,7 @@ class Context:
             if name.isprintable():
                 return self.store.find(name)
         except NotFoundError:
-            if (recent := _RECENT.fullmatch(name)) is not None:
+            if (recent := re.fullmatch(_RECENT, name)) is not None:
                 return self._find_recent(name, int(recent[1] or 1))
         shown = repr(name) if name.isprintable() else shorten(name)
         msg = f"no job {shown} (see: {self.program} list)"
@@ -143,6 +142,8 @@ class Context:
 
     def _find_recent(self, name: str, count: int) -> int:
         """Returns the row number of the `count`-th newest job; the newest has the `count` 1."""
+        from queued.core.records import JobFilter
+
         jobs = list(self.store.list(JobFilter(reverse=True), limit=count))
         if len(jobs) < count:
             msg = f"no job {name}: there are only {len(jobs)}"

@@ -7,15 +7,8 @@ from queued.core.errors import Exit, UsageError
 from queued.core.times import iso, now_ms
 from queued.ctl.arguments import COMMON, Arguments
 from queued.ctl.context import Context
-from queued.ctl.render import (
-    escaped,
-    format_bytes,
-    key_value_lines,
-    print_err,
-    print_json,
-    print_out,
-    table_width,
-)
+from queued.ctl.render import escaped, format_bytes, print_err, print_json, print_out
+from queued.ctl.table import key_value_lines, table_width
 
 if TYPE_CHECKING:
     from queued.store.engine import DatabaseStats, DatedJob

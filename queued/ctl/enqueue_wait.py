@@ -2,7 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from queued.core.model import Job, Outcome, State
+from queued.core.model import Outcome, State
+from queued.core.records import Job
 from queued.core.times import now_ms
 from queued.ctl.context import Context
 from queued.ctl.json_records import job_record

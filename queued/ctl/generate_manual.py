@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from queued.core.errors import EXIT_MEANINGS
-from queued.ctl.__main__ import COMMANDS, TOP, usage_of
+from queued.ctl.command_line import COMMANDS, TOP, usage_of
 from queued.ctl.render import print_out
 
 _HEAD = """\

@@ -5,10 +5,12 @@ from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 from queued.core.errors import UsageError
-from queued.core.model import Attempt, Job, Label, State
+from queued.core.model import Label, State
+from queued.core.records import Attempt, Job
 from queued.core.suggestions import did_you_mean
 from queued.core.times import iso, short_duration
-from queued.ctl.render import ARROW, colored, display_width, escaped, truncate
+from queued.ctl.render import escaped
+from queued.ctl.table import ARROW, colored, display_width, truncate
 
 if TYPE_CHECKING:
     from queued.store.protocols import Store

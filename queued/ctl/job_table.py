@@ -6,23 +6,22 @@ from itertools import islice
 from typing import NamedTuple
 
 from queued.core.errors import Exit, UsageError
-from queued.core.model import Job, JobFilter, Label, State
+from queued.core.model import Label, State
+from queued.core.records import Job, JobFilter
 from queued.core.suggestions import did_you_mean
 from queued.core.times import now_ms
 from queued.ctl.arguments import Arguments
 from queued.ctl.context import Context
 from queued.ctl.job_columns import COLUMNS, JobRow, JobTable, requested_columns
 from queued.ctl.render import (
-    ELLIPSIS,
     escaped,
     json_text,
     print_err,
     print_json_array,
     print_out,
-    table_width,
     terminal_size,
-    uses_color,
 )
+from queued.ctl.table import ELLIPSIS, table_width, uses_color
 
 _PAGE = 500
 _ENDED = (Label.DEAD, Label.CANCELLED, Label.COMPLETED)

@@ -3,21 +3,13 @@
 from collections.abc import Iterator, Sequence
 
 from queued.core.errors import ConflictError, Exit
-from queued.core.model import Attempt, Job, State
+from queued.core.model import State
+from queued.core.records import Attempt, Job
 from queued.core.times import iso, now_ms, short_duration
 from queued.ctl.arguments import COMMON, LIST_OPTIONS, Arguments
 from queued.ctl.context import Context
-from queued.ctl.render import (
-    Column,
-    format_bytes,
-    heading,
-    json_text,
-    key_value_lines,
-    print_json,
-    print_out,
-    row_lines,
-    table_width,
-)
+from queued.ctl.render import format_bytes, json_text, print_json, print_out
+from queued.ctl.table import Column, heading, key_value_lines, row_lines, table_width
 
 LIST = (
     """\

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 
-from queued.core.model import Attempt, Instance, Job, WorkerStatus
+from queued.core.model import Instance
+from queued.core.records import Attempt, Job, WorkerStatus
 from queued.core.times import iso
 
 

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 from queued.core.errors import QueuedError
 from queued.core.times import monotonic_s
 from queued.ctl.render import print_err
-from queued.store import instance_lock
 
 if TYPE_CHECKING:
     from queued.core.model import Instance
@@ -25,6 +24,7 @@ def live_instances(context: "Context") -> "list[Instance]":
 
 
 def _may_live(context: "Context", instance: "Instance") -> bool:
+
     try:
         return context.engine.is_alive(instance)
     except OSError as error:
@@ -40,6 +40,7 @@ def command_pids(instance_files: str, instance: str) -> dict[int, int]:
     may not read it, the result is empty.
     """
     from queued.core import run_note_layout
+    from queued.store import instance_lock
 
     try:
         descriptor = instance_lock.open_lock(instance_files, instance)

@@ -8,7 +8,8 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from queued.core.errors import Exit, NotFoundError
-from queued.core.model import STDERR, STDOUT, Attempt, Chunk, Job
+from queued.core.records import Attempt, Job
+from queued.core.runs import STDERR, STDOUT, Chunk
 from queued.ctl.arguments import COMMON, Arguments
 from queued.ctl.change_watch import Watch
 from queued.ctl.context import Context

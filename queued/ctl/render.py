@@ -1,4 +1,4 @@
-"""Prints results: as JSON, or as tables in the width of the terminal.
+"""Prints results and messages, as text or as JSON.
 
 Control characters of commands, output and names are escaped, so that none reaches a terminal.
 """
@@ -6,30 +6,13 @@ Control characters of commands, output and names are escaped, so that none reach
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable
 from contextlib import suppress
-from typing import NamedTuple
 
-from queued.core.errors import UsageError
-
-ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
-ARROW = "\N{LEFTWARDS ARROW}"
-_OWN_SYMBOLS = dict.fromkeys(map(ord, (ELLIPSIS, ARROW)), "")  # one column; wcwidth loads slowly
-MIN_WIDTH = 12  # the narrowest cell that is worth showing
-_UNLIMITED = 1_000_000  # the width of a table that no terminal shows
 # C1 controls, and characters that hide or reorder text; JSON itself escapes only C0 controls.
-_INVISIBLE = re.compile("[\x80-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
+_INVISIBLE = "[\x80-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]"
 LAYOUT = "\n\t"  # control characters that are shown as they are in a text of several lines
-_COLOR = re.compile("(\x1b\\[[0-9;]*m)")
-_COLORS = {"processing": 36, "failed": 33, "dead": 31, "completed": 32, "cancelled": 90}
-
-
-class Column(NamedTuple):
-    """A column of a table; the last one takes the width that the others leave."""
-
-    title: str
-    width: int
-    right: bool = False
+_COLOR = "(\x1b\\[[0-9;]*m)"
 
 
 def print_err(line: str) -> None:
@@ -58,7 +41,7 @@ def print_out(text: str) -> None:
     """
     if not text.isprintable() and terminal_size() is not None:
         # The odd pieces of the split are the colours.
-        pieces = _COLOR.split(text)
+        pieces = re.split(_COLOR, text)
         pieces[::2] = [escaped(piece, LAYOUT) for piece in pieces[::2]]
         text = "".join(pieces)
     sys.stdout.write(f"{text}\n")
@@ -75,7 +58,7 @@ def json_text(value: object, indent: int | None = None) -> str:
 
     plain = (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
     text = json.dumps(value, ensure_ascii=plain, indent=indent)
-    return text if text.isascii() else _INVISIBLE.sub(_json_escape, text)
+    return text if text.isascii() else re.sub(_INVISIBLE, _json_escape, text)
 
 
 def _json_escape(found: re.Match[str]) -> str:
@@ -99,31 +82,6 @@ def terminal_size() -> os.terminal_size | None:
         return None
 
 
-def table_width() -> int:
-    """Returns how wide a table may be: $COLUMNS, else the terminal's width, else without limit."""
-    columns = os.environ.get("COLUMNS", "")
-    if columns.isdecimal() and len(columns) < 6 and int(columns) > 0:
-        return max(int(columns), 40)
-    size = terminal_size()
-    return max(size.columns, 40) if size and size.columns else _UNLIMITED
-
-
-def uses_color(when: str | None) -> bool:
-    """Returns whether to colour the output for `--color WHEN`. Raises UsageError."""
-    if when not in {None, "auto", "always", "never"}:
-        msg = f"--color takes auto, always or never, not {when!r}"
-        raise UsageError(msg)
-    if when in {"always", "never"}:
-        return when == "always"
-    return terminal_size() is not None and not os.environ.get("NO_COLOR")
-
-
-def colored(line: str, label: str) -> str:
-    """Returns a line in which the word `label` has the colour of that state."""
-    color = _COLORS.get(label)
-    return line.replace(f"  {label}", f"  \x1b[{color}m{label}\x1b[m", 1) if color else line
-
-
 def escaped(text: str, kept: str = "") -> str:
     r"""Returns `text` with control characters, also line breaks, written as `\n` or `\x1b`.
 
@@ -136,71 +94,6 @@ def escaped(text: str, kept: str = "") -> str:
     )
 
 
-def display_width(text: str) -> int:
-    """Returns how many columns `text` takes on a terminal."""
-    if text.isascii() or text.translate(_OWN_SYMBOLS).isascii():
-        return len(text)
-    from wcwidth import wcswidth
-
-    return max(int(wcswidth(text)), 0)
-
-
-def truncate(text: str, width: int) -> str:
-    """Returns `text` in at most `width` columns; an ellipsis replaces the end that is cut off."""
-    if display_width(text) <= width:
-        return text
-    end = min(len(text), width)
-    while end > 0 and display_width(text[:end]) > width - 1:
-        end -= 1
-    return text[:end] + ELLIPSIS
-
-
-def wrap(text: str, width: int) -> list[str]:
-    """Returns `text` as lines of at most `width` columns, broken between any two characters."""
-    lines, start, taken = [], 0, 0
-    for index, character in enumerate(text):
-        needs = display_width(character)
-        if taken + needs > width:
-            lines.append(text[start:index])
-            start, taken = index, 0
-        taken += needs
-    return [*lines, text[start:]]
-
-
-def heading(columns: Sequence[Column], width: int) -> str:
-    """Returns the titles of a table, aligned as `row_lines` aligns cells."""
-    return "\n".join(row_lines(columns, [column.title for column in columns], width))
-
-
-def row_lines(columns: Sequence[Column], cells: Sequence[str], width: int) -> Iterator[str]:
-    """Yields the lines of one row: one, or two if the first or the last cell needs its own line.
-
-    The first cell, an id, is never cut. The last cell is cut to the width that is left.
-    """
-    first, *others = map(escaped, cells)
-    if display_width(first) > columns[0].width:
-        yield first
-        first = ""
-    line = _padded(first, columns[0])
-    for column, cell in zip(columns[1:-1], others[:-1], strict=True):
-        line += "  " + _padded(cell, column)
-    last, room = others[-1], width - display_width(line) - 2
-    if room >= MIN_WIDTH or display_width(last) <= room:
-        yield _joined([line, truncate(last, room)])
-    else:
-        yield line.rstrip()
-        yield f"  {truncate(last, width - 2)}"
-
-
-def key_value_lines(named: Mapping[str, str], width: int, indent: str = "") -> Iterator[str]:
-    """Yields lines of a name and a value; a long value continues on the next line."""
-    margin = len(indent) + max(map(len, named)) + 2
-    for name, value in named.items():
-        head, *rest = wrap(escaped(value), width - margin)
-        yield f"{indent + name:<{margin}}{head}".rstrip()
-        yield from (" " * margin + line for line in rest)
-
-
 def format_bytes(count: int) -> str:
     """Returns a number of bytes for people: `0B`, `999B`, `1.5K`, `12M`."""
     value, unit = float(count), "B"
@@ -209,12 +102,3 @@ def format_bytes(count: int) -> str:
             break
         value /= 1024
     return f"{value:.0f}{unit}" if unit == "B" or value >= 10 else f"{value:.1f}{unit}"
-
-
-def _padded(text: str, column: Column) -> str:
-    blanks = " " * (column.width - display_width(text))
-    return blanks + text if column.right else text + blanks
-
-
-def _joined(cells: Iterable[str]) -> str:
-    return "  ".join(cells).rstrip()

@@ -4,20 +4,14 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from queued.core.errors import Exit, UsageError
-from queued.core.model import Label, State, Summary
+from queued.core.model import Label, State
+from queued.core.records import Summary
 from queued.core.times import now_ms, short_duration
 from queued.ctl.arguments import COMMON, WATCH_OPTION, Arguments
 from queued.ctl.context import Context
 from queued.ctl.live_services import live_instances, no_service
-from queued.ctl.render import (
-    Column,
-    heading,
-    print_err,
-    print_json,
-    print_out,
-    row_lines,
-    table_width,
-)
+from queued.ctl.render import print_err, print_json, print_out
+from queued.ctl.table import Column, heading, row_lines, table_width
 
 STATUS = (
     """\

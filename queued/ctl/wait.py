@@ -6,13 +6,15 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from queued.core.errors import Exit, WaitTimeoutError
-from queued.core.model import Job, State
+from queued.core.model import State
+from queued.core.records import Job
 from queued.core.times import monotonic_s, short_duration
 from queued.ctl.arguments import COMMON, Arguments
 from queued.ctl.change_watch import Watch
 from queued.ctl.context import Context
 from queued.ctl.live_services import ServiceWarning
-from queued.ctl.render import escaped, print_json, print_out, progress, table_width, truncate
+from queued.ctl.render import escaped, print_json, print_out, progress
+from queued.ctl.table import table_width, truncate
 
 if TYPE_CHECKING:
     from queued.store.protocols import Store

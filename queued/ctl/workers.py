@@ -5,21 +5,14 @@ import sys
 from collections.abc import Iterator, Sequence
 
 from queued.core.errors import Exit, WaitTimeoutError
-from queued.core.model import Instance, WorkerStatus
+from queued.core.model import Instance
+from queued.core.records import WorkerStatus
 from queued.core.times import iso, monotonic_s, now_ms, short_duration
 from queued.ctl.arguments import COMMON, WATCH_OPTION, Arguments
 from queued.ctl.context import Context
 from queued.ctl.live_services import command_pids, live_instances, no_service
-from queued.ctl.render import (
-    Column,
-    escaped,
-    heading,
-    print_err,
-    print_json,
-    print_out,
-    row_lines,
-    table_width,
-)
+from queued.ctl.render import escaped, print_err, print_json, print_out
+from queued.ctl.table import Column, heading, row_lines, table_width
 
 START = (
     """\

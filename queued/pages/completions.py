@@ -13,7 +13,7 @@ from typing import NamedTuple
 import queued.__main__ as service
 from queued.core.model import Label
 from queued.core.settings import SETTINGS
-from queued.ctl.__main__ import COMMANDS, usage_of
+from queued.ctl.command_line import COMMANDS, usage_of
 from queued.ctl.job_columns import COLUMNS
 from queued.pages import usage_text
 from queued.pages.usage_text import Option, UsageText

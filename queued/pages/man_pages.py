@@ -12,7 +12,7 @@ import queued.__main__ as service
 from queued import __version__
 from queued.core.errors import EXIT_MEANINGS
 from queued.core.settings import SETTINGS, Setting, default, expected
-from queued.ctl.__main__ import COMMANDS, TOP, usage_of
+from queued.ctl.command_line import COMMANDS, TOP, usage_of
 from queued.pages import usage_text
 from queued.pages.usage_text import Entry, Section, UsageText
 

@@ -8,7 +8,8 @@ import os
 import socket
 
 from queued.core.model import Instance
-from queued.core.settings import Settings, Value
+from queued.core.settings import Value
+from queued.core.settings_in_force import Settings
 from queued.service.dispatcher.dispatcher import Dispatcher
 from queued.service.dispatcher.live_settings import SettingsOrigin
 from queued.service.ipc.scoreboard import Scoreboard

@@ -9,7 +9,6 @@ import errno
 import fcntl
 import os
 import re
-import resource
 import stat
 import struct
 import time
@@ -85,6 +84,8 @@ def hold_for_runs(descriptor: int) -> int:
     the number for files of their own. The lock is free when every process that inherited it has
     ended, also processes of other users and in other pid namespaces. Raises OSError.
     """
+    import resource
+
     opened = os.open(f"/proc/self/fd/{descriptor}", os.O_RDONLY | os.O_CLOEXEC)
     try:
         fcntl.fcntl(opened, fcntl.F_OFD_SETLK, _FLOCK.pack(fcntl.F_RDLCK, os.SEEK_SET, 0, 0, 0))

@@ -12,7 +12,6 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
 
 from queued.core.errors import ConfigError, DeniedError, QueuedError, StorageError
 
@@ -25,29 +24,20 @@ _CAP_DAC_READ_SEARCH = 1 << 2
 _MOST_LINKS = 40  # the value in the kernel's headers
 
 
-class Modes(NamedTuple):
-    """The modes of new files and directories in a directory. The umask does not change them."""
-
-    directory: int
-    file: int
-
-
-def modes_in(directory: str) -> Modes:
-    """Returns the modes for a group if the directory is shared by a group, else private ones."""
-    return Modes(0o2770, 0o660) if _shared(os.stat(directory)) else Modes(0o700, 0o600)
-
-
 def _shared(found: os.stat_result) -> bool:
     return found.st_mode & _SHARED == _SHARED
 
 
 def make_directory(path: str) -> None:
-    """Makes a directory and its missing parents; existing ones are not changed."""
+    """Makes a directory and its missing parents; existing ones are not changed.
+
+    Its group may use it if the directory above is shared by a group, whatever the umask is.
+    """
     if os.path.isdir(path):
         return
     above = os.path.dirname(path)
     make_directory(above)
-    mode = modes_in(above).directory
+    mode = 0o2770 if _shared(os.stat(above)) else 0o700
     try:
         os.mkdir(path, mode & 0o777)
     except FileExistsError:
@@ -69,12 +59,12 @@ def _opened_directory(path: str) -> Iterator[int]:
 
 
 def make_file(path: str, flags: int) -> int:
-    """Makes a file with the mode of `modes_in` its directory; returns its descriptor.
+    """Makes a file; returns its descriptor. Its group may use it if the directory is shared.
 
     Raises FileExistsError.
     """
     descriptor = os.open(path, flags | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    os.fchmod(descriptor, modes_in(os.path.dirname(path)).file)
+    os.fchmod(descriptor, 0o660 if _shared(os.stat(os.path.dirname(path))) else 0o600)
     return descriptor
 
 

@@ -8,21 +8,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
 
-from queued.core.model import (
-    Attempt,
-    Chunk,
-    Claim,
-    Ending,
-    Instance,
-    Job,
-    JobFilter,
-    Key,
-    Label,
-    NewJob,
-    State,
-    Summary,
-    WorkerStatus,
-)
+from queued.core.model import Instance, Label, NewJob, State
+from queued.core.records import Attempt, Job, JobFilter, Summary, WorkerStatus
+from queued.core.runs import Chunk, Claim, Ending, Key
 from queued.core.settlement import Verdict
 
 

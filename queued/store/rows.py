@@ -4,7 +4,8 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from queued.core.job_options import NO_OPTIONS, JobOptions
-from queued.core.model import Attempt, Job, JobFilter, Label, Outcome, State, Summary
+from queued.core.model import Label, Outcome, State
+from queued.core.records import Attempt, Job, JobFilter, Summary
 
 Row = tuple[Any, ...]
 

@@ -13,7 +13,8 @@ from functools import partial
 import apsw
 
 from queued.core import times
-from queued.core.model import Claim, Ending, Outcome, State
+from queued.core.model import Outcome, State
+from queued.core.runs import Claim, Ending
 from queued.core.settlement import Verdict
 from queued.store.protocols import Settlement
 from queued.store.sqlite.busy_handler import BusyHandler

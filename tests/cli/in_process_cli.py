@@ -12,7 +12,7 @@ from typing import NamedTuple
 from unittest import mock
 
 from queued.core.errors import Exit
-from queued.ctl import __main__ as program
+from queued.ctl import command_line as program
 
 DOCUMENTED = frozenset(int(code) for code in Exit) - {Exit.INTERNAL}
 

@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 import apsw
 
 from queued.core.job_spec import new_job
-from queued.core.model import Chunk, Claim, Ending, Outcome, State
+from queued.core.model import Outcome, State
+from queued.core.runs import Chunk, Claim, Ending
 from queued.core.settlement import Backoff, judge
 from queued.core.times import now_ms
 from queued.ctl.live_services import no_service

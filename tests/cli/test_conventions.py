@@ -14,7 +14,7 @@ import apsw
 import pytest
 
 from queued import __version__
-from queued.ctl.__main__ import ALIASES, COMMANDS, TOP, usage_of
+from queued.ctl.command_line import ALIASES, COMMANDS, TOP, usage_of
 from queued.ctl.generate_manual import manual
 from queued.store.protocols import Store
 from queued.store.sqlite import sql_loader
@@ -179,7 +179,7 @@ def test_a_full_disk_behind_stdout(queuectl: QueuectlRunner) -> None:
 
 INTERRUPTED = """
 import sys
-from queued.ctl.__main__ import main
+from queued.ctl.command_line import main
 from queued.store.sqlite import sql_loader
 from queued.store.sqlite.client_store import SqliteStore
 
@@ -235,7 +235,7 @@ def test_a_foreign_file_is_not_touched(queuectl: QueuectlRunner) -> None:
 
 def _with_limit(queuectl: QueuectlRunner, limit_s: float, *words: str) -> subprocess.Popen[bytes]:
     code = (
-        "import sys; from queued.ctl.__main__ import main; "
+        "import sys; from queued.ctl.command_line import main; "
         f"sys.exit(main(sys.argv[1:], busy_limit_s={limit_s}))"
     )
     return subprocess.Popen(
@@ -291,6 +291,26 @@ def test_interrupt(queuectl: QueuectlRunner) -> None:
     assert queuectl.dump() is None
 
 
+INTERRUPTED_IMPORT = """
+import os, signal, sys
+from queued.ctl.__main__ import program
+
+class Finder:
+    def find_spec(name, *_):
+        if name == "queued.ctl.arguments":
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Finder)
+program()
+"""
+
+
+def test_interrupt_during_the_imports(queuectl: QueuectlRunner) -> None:
+    line = [sys.executable, "-c", INTERRUPTED_IMPORT]
+    done = subprocess.run(line, env=queuectl.env(), capture_output=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")
+
+
 def _reads(process: subprocess.Popen[bytes]) -> bool:
     """Whether it sleeps in a read of its standard input."""
     return Path(f"/proc/{process.pid}/syscall").read_text().split()[:2] == ["0", "0x0"]
@@ -298,13 +318,14 @@ def _reads(process: subprocess.Popen[bytes]) -> bool:
 
 SLOW = {"dataclasses", "inspect", "subprocess", "pathlib", "structlog", "importlib.metadata"}
 LAZY = {"tomllib", "inotify_simple", "wcwidth", "shutil", "random", "datetime", "shlex", "difflib"}
+OWN = {"queued.core.records", "queued.core.runs", "queued.ctl.table", "queued.store.instance_lock"}
 
 
 @pytest.mark.parametrize(
     ("words", "without"),
     [
         (["--help"], {"apsw", "docopt", "json", *LAZY, *SLOW}),
-        (["enqueue", '{"command":"x"}'], LAZY | SLOW),
+        (["enqueue", '{"command":"x"}'], LAZY | SLOW | OWN),
         (["status", "--json"], (LAZY | SLOW) - {"datetime"}),
         (["list"], LAZY | SLOW),
     ],
@@ -313,7 +334,7 @@ def test_a_command_imports_what_it_needs(
     queuectl: QueuectlRunner, words: list[str], without: set[str]
 ) -> None:
     queuectl.add("a")
-    code = "import sys; from queued.ctl.__main__ import main; sys.exit(main())"
+    code = "import sys; from queued.ctl.command_line import main; sys.exit(main())"
     loaded = _loaded(queuectl, code, *words) - _loaded(queuectl, "pass")
     assert "queued.ctl.arguments" in loaded
     assert loaded & without == set()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from queued.core.model import Chunk
+from queued.core.runs import Chunk
 from queued.store import instance_lock
 from queued.store.sqlite import schema
 from tests.cli.queuectl_runner import QueuectlRunner, failed

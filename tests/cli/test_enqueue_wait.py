@@ -4,7 +4,8 @@ import signal
 
 import pytest
 
-from queued.core.model import Ending, Outcome
+from queued.core.model import Outcome
+from queued.core.runs import Ending
 from tests.cli.queuectl_runner import QueuectlRunner, failed, is_waiting
 from tests.service import eventually
 

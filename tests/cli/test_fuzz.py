@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from queued.core.job_spec import FIELDS
 from queued.core.settings import SETTINGS
-from queued.ctl.__main__ import COMMANDS, usage_of
+from queued.ctl.command_line import COMMANDS, usage_of
 from tests.cli import in_process_cli
 from tests.cli.in_process_cli import Done
 from tests.cli.queuectl_runner import NO_SERVICE

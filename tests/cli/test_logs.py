@@ -5,7 +5,8 @@ import json
 
 import pytest
 
-from queued.core.model import Ending, Outcome, State
+from queued.core.model import Outcome, State
+from queued.core.runs import Ending
 from queued.core.settlement import Verdict
 from queued.store.protocols import Settlement
 from tests.cli.queuectl_runner import QueuectlRunner, failed, is_waiting

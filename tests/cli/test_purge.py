@@ -2,7 +2,8 @@
 
 import pytest
 
-from queued.core.model import Ending, Outcome
+from queued.core.model import Outcome
+from queued.core.runs import Ending
 from tests.cli.queuectl_runner import QueuectlRunner, failed
 
 CANCELLED = Ending(Outcome.CANCELLED)

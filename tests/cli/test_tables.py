@@ -7,7 +7,8 @@ import subprocess
 import pytest
 from wcwidth import wcswidth
 
-from queued.core.model import Ending, Outcome
+from queued.core.model import Outcome
+from queued.core.runs import Ending
 from tests.cli.queuectl_runner import QueuectlRunner, Screen, failed, timeless
 
 WIDE_ID = "w" * 64

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from queued.core.model import Ending, Outcome
+from queued.core.model import Outcome
+from queued.core.runs import Ending
 from queued.ctl.change_watch import Watch
 from queued.store.change_watcher import ChangeWatcher
 from tests.cli.queuectl_runner import NO_SERVICE, OK, QueuectlRunner, failed

@@ -8,7 +8,7 @@ import pytest
 
 from queued.core.model import Instance
 from queued.core.times import now_ms
-from queued.ctl.__main__ import main
+from queued.ctl.command_line import main
 from queued.ctl.live_services import no_service
 from queued.store import instance_lock
 from tests.cli.queuectl_runner import NO_SERVICE, QueuectlRunner

@@ -10,19 +10,10 @@ from typing import Any
 
 import apsw
 
-from queued.core.model import (
-    Attempt,
-    Chunk,
-    Ending,
-    Instance,
-    Job,
-    JobFilter,
-    Label,
-    NewJob,
-    Outcome,
-    State,
-)
-from queued.core.settings import Settings
+from queued.core.model import Instance, Label, NewJob, Outcome, State
+from queued.core.records import Attempt, Job, JobFilter
+from queued.core.runs import Chunk, Ending
+from queued.core.settings_in_force import DEFAULTS
 from queued.service.dispatcher.claims import ClaimTable
 from queued.service.dispatcher.turn import Turn, TurnRunner
 from queued.service.ipc.messages import Message, Output, Piece, Result, Returned
@@ -169,9 +160,7 @@ class InProcessDispatcher:
         """Makes a turn, as the loop of the dispatcher does; if it fails, its input is kept."""
         durable = bool(self._pool.inbox)
         with self.ledger.transaction(durable=durable):
-            turn: Turn = self._runner.turn(
-                self._pool, Settings(), claiming=True, now_ms=self.now_ms
-            )
+            turn: Turn = self._runner.turn(self._pool, DEFAULTS, claiming=True, now_ms=self.now_ms)
         self._pool.inbox.clear()
         self._pool.claims = turn.claims
         for finished in turn.finished:

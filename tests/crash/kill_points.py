@@ -215,7 +215,7 @@ def stop_service() -> None:
 def run(program: str, arguments: list[str]) -> None:
     """Becomes `queued` or `queuectl`."""
     sys.argv = [program, *arguments]
-    name = "queued.__main__" if program == "queued" else "queued.ctl.__main__"
+    name = "queued.__main__" if program == "queued" else "queued.ctl.command_line"
     sys.exit(importlib.import_module(name).main())
 
 

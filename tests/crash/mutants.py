@@ -9,7 +9,8 @@ from typing import Any
 import apsw
 
 from queued.core import settlement
-from queued.core.model import Claim, Ending, NewJob
+from queued.core.model import NewJob
+from queued.core.runs import Claim, Ending
 from queued.service.dispatcher import rescuer, turn
 from queued.service.dispatcher.dispatcher import Dispatcher
 from queued.service.dispatcher.turn import Turn, TurnRunner

@@ -11,7 +11,7 @@ import pytest
 
 from queued.core import times
 from queued.core.model import Instance
-from queued.core.settings import Settings
+from queued.core.settings_in_force import DEFAULTS
 from queued.service.dispatcher import leftovers
 from queued.service.dispatcher.rescuer import OtherInstances, Rescuer
 from queued.service.linux import procfs
@@ -59,7 +59,7 @@ def test_claims_that_another_service_has_rescued_are_not_rescued_again() -> None
     """Its time of the next try is forgotten, because it would stay in the past."""
     rescuer = Rescuer(Mock(), Mock(), None, OtherInstances("/queue.db", OWN), Mock())
     rescuer._retry_at_s = {"dead": 0.0}
-    assert not rescuer.rescue(Settings())
+    assert not rescuer.rescue(DEFAULTS)
     assert rescuer.next_s == float("inf")
 
 
@@ -83,7 +83,7 @@ def test_a_lock_file_that_cannot_be_opened_stops_no_rescue_of_others(
     rescuer.registered = instances[:1]
     for after_s in (0, 4, 6, 12):
         monkeypatch.setattr(times, "monotonic_s", lambda after_s=after_s: now_s + after_s)
-        assert not rescuer.rescue(Settings())
+        assert not rescuer.rescue(DEFAULTS)
         assert len(log.error.mock_calls) == (after_s > 5)
         assert now_s + after_s < rescuer.next_s <= now_s + after_s + 5
     assert log.error.mock_calls[0].kwargs["lock"] == closed

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from queued.core.settings import SETTINGS
-from queued.ctl.__main__ import COMMANDS, usage_of
+from queued.ctl.command_line import COMMANDS, usage_of
 from queued.ctl.job_columns import COLUMNS
 from queued.pages import completions
 from tests.cli.queuectl_runner import QueuectlRunner, failed

@@ -11,7 +11,7 @@ import pytest
 import queued.__main__ as service
 from queued.core.errors import EXIT_MEANINGS
 from queued.core.settings import SETTINGS
-from queued.ctl.__main__ import COMMANDS, TOP, usage_of
+from queued.ctl.command_line import COMMANDS, TOP, usage_of
 from queued.pages import man_pages
 
 PAGES = man_pages.pages()

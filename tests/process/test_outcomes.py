@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from queued.core.model import Attempt
+from queued.core.records import Attempt
 from queued.service.linux import libc
 from tests.process.marked_sleep import MarkedSleep
 from tests.service import Queue, eventually

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from queued.core.errors import StorageError
-from queued.core.model import Key
 from queued.core.run_note_layout import CommandSession
+from queued.core.runs import Key
 from queued.ctl.live_services import command_pids
 from queued.service.dispatcher import leftovers
 from queued.service.dispatcher.leftovers import RunSessions

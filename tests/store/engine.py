@@ -5,17 +5,9 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any, NamedTuple
 
-from queued.core.model import (
-    Claim,
-    Ending,
-    Instance,
-    Job,
-    JobFilter,
-    Label,
-    NewJob,
-    Outcome,
-    State,
-)
+from queued.core.model import Instance, Label, NewJob, Outcome, State
+from queued.core.records import Job, JobFilter
+from queued.core.runs import Claim, Ending
 from queued.core.settlement import Backoff, Verdict, judge
 from queued.store.protocols import Ledger, Settlement, Store
 

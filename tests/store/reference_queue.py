@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from queued.core.model import Ending, Outcome, State
+from queued.core.model import Outcome, State
+from queued.core.runs import Ending
 
 WAITING, ENDED = State.PENDING, frozenset({State.COMPLETED, State.DEAD, State.CANCELLED})
 

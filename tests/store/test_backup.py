@@ -13,7 +13,8 @@ import apsw
 import pytest
 
 from queued.core.errors import BusyError, ConflictError
-from queued.core.model import JobFilter, NewJob
+from queued.core.model import NewJob
+from queued.core.records import JobFilter
 from queued.store import instance_lock
 from queued.store.sqlite.busy_handler import BusyHandler
 from queued.store.sqlite.client_store import SqliteStore

@@ -3,15 +3,8 @@
 import pytest
 
 from queued.core.job_options import JobOptions
-from queued.core.model import (
-    Chunk,
-    Claim,
-    Ending,
-    Key,
-    Label,
-    Outcome,
-    State,
-)
+from queued.core.model import Label, Outcome, State
+from queued.core.runs import Chunk, Claim, Ending, Key
 from queued.core.settlement import Verdict
 from queued.store.protocols import Settlement
 from tests.store.engine import FAILED, NOW, OK, Engine

@@ -3,7 +3,9 @@
 import pytest
 
 from queued.core.errors import ConflictError
-from queued.core.model import MOVES, Claim, Key, Operation, State
+from queued.core.model import State
+from queued.core.moves import MOVES, Operation
+from queued.core.runs import Claim, Key
 from queued.core.settlement import Verdict
 from tests.claims import make_claim
 from tests.store.engine import FAILED, NOW, Engine

@@ -5,15 +5,16 @@ from typing import Any
 import pytest
 
 from queued.core.errors import NotFoundError
-from queued.core.model import Chunk, NewJob, State
-from queued.core.settings import Settings
+from queued.core.model import NewJob, State
+from queued.core.runs import Chunk
+from queued.core.settings_in_force import DEFAULTS, Settings
 from queued.service.dispatcher.pruner import Pruner
 from queued.store import pruning
 from tests.store.engine import FAILED, NOW, OK, Engine
 
 FINAL = [State.COMPLETED, State.DEAD, State.CANCELLED]
 DAY_MS = 86_400_000
-KEPT = Settings(retention_completed=10.0, retention_dead=0.0, retention_cancelled=20.0)
+KEPT = DEFAULTS._replace(retention_completed=10.0, retention_dead=0.0, retention_cancelled=20.0)
 
 
 class Log:
@@ -155,7 +156,7 @@ def test_retention_wakes_when_the_next_is_due(engine: Engine, retention: Pruner)
 def test_passes_are_an_hour_apart_where_jobs_are_kept_for_days(
     engine: Engine, retention: Pruner
 ) -> None:
-    days = Settings()
+    days = DEFAULTS
     engine.put(State.COMPLETED)
     due_ms = NOW + 30 * DAY_MS
     _steps(engine, retention, due_ms - 60_000, days)
@@ -172,7 +173,7 @@ def test_a_new_setting_is_taken_at_once(engine: Engine, retention: Pruner) -> No
 
 
 def test_nothing_is_ever_due_where_all_is_kept(engine: Engine, retention: Pruner) -> None:
-    for_ever = Settings(retention_completed=0.0, retention_cancelled=0.0)
+    for_ever = DEFAULTS._replace(retention_completed=0.0, retention_cancelled=0.0)
     engine.put(State.COMPLETED)
     assert _steps(engine, retention, NOW + 9999 * DAY_MS, for_ever) == 0
     assert (retention.next_s, retention.next_ms) == (float("inf"), None)

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from queued.core.errors import ConflictError
-from queued.core.model import Claim, Ending, Outcome, State
+from queued.core.model import Outcome, State
+from queued.core.runs import Claim, Ending
 from tests.store.engine import FAILED, NOW, OK, Engine
 from tests.store.engines import ENGINES
 from tests.store.reference_queue import Queue, Task

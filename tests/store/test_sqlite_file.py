@@ -21,7 +21,8 @@ from queued.core.errors import (
     QueuedError,
     StorageError,
 )
-from queued.core.model import JobFilter, NewJob
+from queued.core.model import NewJob
+from queued.core.records import JobFilter
 from queued.store.sqlite import schema
 from queued.store.sqlite.busy_handler import BusyHandler
 from queued.store.sqlite.client_store import SqliteStore

@@ -14,7 +14,8 @@ from queued.core.errors import (
     UsageError,
 )
 from queued.core.job_options import JobOptions
-from queued.core.model import Instance, Job, JobFilter, Label, NewJob, State, Summary, WorkerStatus
+from queued.core.model import Instance, Label, NewJob, State
+from queued.core.records import Job, JobFilter, Summary, WorkerStatus
 from queued.core.settlement import Verdict
 from tests.store.engine import FAILED, NOW, OK, Engine
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from queued.core.errors import DatabaseUnusableError
-from queued.core.model import JobFilter, Label, NewJob
+from queued.core.model import Label, NewJob
+from queued.core.records import JobFilter
 from queued.store import instance_lock
 from queued.store.sqlite import schema
 from queued.store.sqlite.busy_handler import BusyHandler

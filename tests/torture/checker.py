@@ -8,7 +8,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 
-from queued.core.model import Attempt, Job, Outcome, State
+from queued.core.model import Outcome, State
+from queued.core.records import Attempt, Job
 from tests.torture.history import History, RecordedResult, TraceLine
 
 _ROUNDING_MS = (

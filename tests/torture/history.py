@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from queued.core.model import Attempt, Job, JobFilter
+from queued.core.records import Attempt, Job, JobFilter
 from queued.store.sqlite.client_store import SqliteStore
 
 Run = tuple[str, int]  # a job's id and the number of the attempt

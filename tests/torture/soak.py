@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from queued.core.job_spec import new_job
-from queued.core.model import Job, JobFilter, NewJob
+from queued.core.model import NewJob
+from queued.core.records import Job, JobFilter
 from queued.core.times import now_ms
 from queued.service.linux import procfs, run_mark
 from tests.process_figures import memory_kib

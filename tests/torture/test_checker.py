@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from queued.core.job_options import JobOptions
-from queued.core.model import Attempt, Job, Label, Outcome, State
+from queued.core.model import Label, Outcome, State
+from queued.core.records import Attempt, Job
 from queued.store.sqlite.client_store import SqliteStore
 from tests.torture import checker
 from tests.torture.history import History, RecordedResult, ServiceEnd, TraceLine, read

@@ -15,7 +15,8 @@ from pathlib import Path
 from queued.core import times
 from queued.core.errors import ConflictError
 from queued.core.job_spec import new_job
-from queued.core.model import JobFilter, Label, State
+from queued.core.model import Label, State
+from queued.core.records import JobFilter
 from queued.store.sqlite.busy_handler import BusyHandler
 from queued.store.sqlite.client_store import SqliteStore
 from tests.service import Queue, eventually

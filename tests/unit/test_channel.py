@@ -6,7 +6,7 @@ from errno import ENOBUFS, ENOMEM
 
 import pytest
 
-from queued.core.model import Chunk, Key
+from queued.core.runs import Chunk, Key
 from queued.service.ipc.channel import (
     MAX_PACKET,
     Channel,

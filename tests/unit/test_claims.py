@@ -5,8 +5,8 @@ from itertools import pairwise
 import pytest
 
 from queued.core import times
-from queued.core.model import Claim, Key
-from queued.core.settings import Settings
+from queued.core.runs import Claim, Key
+from queued.core.settings_in_force import DEFAULTS
 from queued.service.dispatcher.claim_tokens import Tokens
 from queued.service.dispatcher.claims import ClaimTable
 from queued.service.dispatcher.run_message import run_of
@@ -61,7 +61,7 @@ def test_workers_with_the_fewest_claims_come_first() -> None:
 def test_prefetched_claims_run_in_order_and_do_not_wait_long() -> None:
     hand = PrefetchQueue()
     assert hand.give_back_at_s(9.0) == float("inf")
-    runs = [run_of(_claim(job, 1), Settings(), []) for job in range(4)]
+    runs = [run_of(_claim(job, 1), DEFAULTS, []) for job in range(4)]
     for job, run in enumerate(runs):
         hand.add(run, 10.0 + job)
     assert hand.give_back_at_s(9.0) == pytest.approx(10.03), "the first run waits behind a long run"

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from queued.core import settings
+from queued.core.settings_in_force import DEFAULTS
 
 ROOT = Path(__file__).resolve().parents[2]
 CONF = ROOT / "etc" / "queuectl.conf"
@@ -17,7 +18,7 @@ SETTING = re.compile(r"^# (?=\w+ = )", re.MULTILINE)
 def test_shows_every_setting_in_order_at_its_default() -> None:
     shown = tomllib.loads(SETTING.sub("", CONF.read_text("utf-8")))
     assert list(shown) == list(settings.SETTINGS)
-    assert shown == settings.Settings()._asdict()
+    assert shown == DEFAULTS._asdict()
     assert settings.check_file(shown, str(CONF)) == shown
 
 

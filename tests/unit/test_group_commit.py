@@ -2,7 +2,8 @@
 
 import pytest
 
-from queued.core.model import Chunk, Ending, Key, Outcome
+from queued.core.model import Outcome
+from queued.core.runs import Chunk, Ending, Key
 from queued.service.dispatcher.claims import ClaimTable
 from queued.service.dispatcher.group_commit import GroupCommit
 from queued.service.ipc.messages import Message, Output, Piece, Result, Returned, WorkerGone

@@ -12,14 +12,16 @@ from queued.core.job_spec import (
     new_job,
     stored_options,
 )
-from queued.core.model import Claim, Ending, Key, Outcome, State
-from queued.core.settings import MAX_HOOK_BYTES, Settings
+from queued.core.model import Outcome, State
+from queued.core.runs import Claim, Ending, Key
+from queued.core.settings import MAX_HOOK_BYTES
+from queued.core.settings_in_force import DEFAULTS
 from queued.core.settlement import Backoff, describe, judge
 from queued.service.dispatcher.run_message import run_of
 from queued.service.ipc import channel
 from tests.claims import make_claim
 
-USUAL = Settings(on_dead="mail", on_completed="ping")
+USUAL = DEFAULTS._replace(on_dead="mail", on_completed="ping")
 FAILED = Ending(Outcome.EXIT, exit_code=9, tail=b"no \xff luck\n")
 
 

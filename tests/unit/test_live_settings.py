@@ -5,11 +5,10 @@ from pathlib import Path
 import pytest
 
 from queued.core.errors import ConfigError
-from queued.core.settings import Settings
+from queued.core.settings_in_force import DEFAULTS, Settings
 from queued.service.dispatcher.live_settings import LiveSettings, SettingsOrigin
 from queued.service.log import LogOutput
 
-DEFAULTS = Settings()
 _LOG = LogOutput("error", "json").log()
 
 

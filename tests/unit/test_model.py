@@ -6,18 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from queued.core import model
+from queued.core import moves
 from queued.core.job_options import JobOptions
-from queued.core.model import (
-    MOVES,
-    Claim,
-    Ending,
-    Key,
-    Label,
-    Operation,
-    Outcome,
-    State,
-)
+from queued.core.model import Label, Outcome, State
+from queued.core.moves import MOVES, Operation
+from queued.core.runs import Claim, Ending, Key
 from queued.core.settlement import Backoff, Verdict, describe, judge, printable_tail
 from tests.claims import make_claim
 
@@ -164,8 +157,8 @@ def test_labels_are_the_states_and_two_more() -> None:
 
 
 def test_the_picture_shows_every_state() -> None:
-    assert model.__doc__
-    assert all(state in model.__doc__ for state in State)
+    assert moves.__doc__
+    assert all(state in moves.__doc__ for state in State)
     assert {state for state, _ in MOVES} == {
         State.PENDING,
         State.PROCESSING,

@@ -6,7 +6,7 @@ from wcwidth import wcswidth
 from queued.core.settings import Source
 from queued.ctl.config import CONFIG_COLUMNS, _setting_lines
 from queued.ctl.jobs import ATTEMPT_COLUMNS
-from queued.ctl.render import Column, heading, row_lines
+from queued.ctl.table import Column, heading, row_lines
 from queued.ctl.workers import WORKER_COLUMNS
 
 JOB_COLUMNS = (

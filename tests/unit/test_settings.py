@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from queued.core import settings
 from queued.core.errors import ConfigError, NotFoundError, UsageError
-from queued.core.settings import SETTINGS, Setting, Settings
+from queued.core.settings import SETTINGS, Setting
+from queued.core.settings_in_force import DEFAULTS, settings_of
 
 ALL = pytest.mark.parametrize("setting", SETTINGS.values(), ids=lambda setting: setting.key)
 NUMBERS = [setting for setting in SETTINGS.values() if setting.kind not in (str, bool)]
@@ -14,7 +15,7 @@ OF_NUMBERS = pytest.mark.parametrize("setting", NUMBERS, ids=lambda setting: set
 
 
 def test_every_setting_has_a_default_and_every_default_a_setting() -> None:
-    assert tuple(SETTINGS) == Settings._fields
+    assert tuple(SETTINGS) == DEFAULTS._fields
 
 
 @ALL
@@ -154,7 +155,7 @@ def test_a_bad_value_is_refused_with_its_place(
 
 def test_the_record_of_all() -> None:
     sources = settings.resolve(flags={"workers": 9}, environment={}, stored={}, file={})
-    assert settings.settings_of(sources) == Settings(workers=9)
+    assert settings_of(sources) == DEFAULTS._replace(workers=9)
 
 
 def test_a_conf_file_may_use_the_spellings_but_not_two_for_one() -> None:

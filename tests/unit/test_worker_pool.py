@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from queued.core.model import Chunk, Ending, Key, Outcome
+from queued.core.model import Outcome
+from queued.core.runs import Chunk, Ending, Key
 from queued.service.dispatcher.worker_pool import WorkerPool
 from queued.service.ipc import channel, messages
 from queued.service.ipc.channel import Channel

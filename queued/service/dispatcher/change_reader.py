@@ -3,7 +3,8 @@
 from typing import NamedTuple
 
 from queued.core.errors import EvictedError
-from queued.core.model import Instance, Key
+from queued.core.model import Instance
+from queued.core.runs import Key
 from queued.store import instance_lock
 from queued.store.engine import Engine
 from queued.store.protocols import Ledger

@@ -6,7 +6,7 @@ wait for the commit of its last result. It gives back claims that would wait too
 
 from collections.abc import Iterable, Iterator
 
-from queued.core.model import Claim, Key
+from queued.core.runs import Claim, Key
 from queued.service.ipc.messages import QUICK_S
 
 _QUICK_MS = round(QUICK_S * 1000)

@@ -8,11 +8,12 @@ commit that made their content durable. If a commit fails, the turn is repeated 
 import signal
 import socket
 import time
+from typing import TYPE_CHECKING
 
 from queued.core import times
 from queued.core.errors import BusyError, DeniedError, QueuedError, StorageError
-from queued.core.model import Instance, Key
-from queued.core.settings import Settings
+from queued.core.model import Instance
+from queued.core.settings_in_force import Settings
 from queued.service.dispatcher import job_log, stage
 from queued.service.dispatcher.change_reader import ChangeReader, DatabaseChanges
 from queued.service.dispatcher.claims import ClaimTable
@@ -55,6 +56,9 @@ from queued.service.linux.timers import WallTimer
 from queued.service.log import Log, LogOutput
 from queued.store import instance_lock
 from queued.store.engine import Engine
+
+if TYPE_CHECKING:
+    from queued.core.runs import Key
 
 _TRANSIENT = (StorageError, DeniedError, BusyError)
 

@@ -4,7 +4,8 @@ import logging
 from typing import NamedTuple
 
 from queued.core import times
-from queued.core.model import Claim, Outcome, State
+from queued.core.model import Outcome, State
+from queued.core.runs import Claim
 from queued.service.dispatcher.turn import RecordedRun, Turn
 from queued.service.log import Log
 

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
-from queued.core.model import Claim
 from queued.core.run_note_layout import CommandSession
+from queued.core.runs import Claim
 from queued.service.linux import procfs, run_mark
 from queued.service.linux.cgroup import RunCgroups
 from queued.service.linux.killing import Found, Killed, kill_until_gone

@@ -4,7 +4,8 @@ from typing import NamedTuple
 
 from queued.core import settings as rules
 from queued.core.errors import ConfigError, UsageError
-from queued.core.settings import SETTINGS, Settings, Value
+from queued.core.settings import SETTINGS, Value
+from queued.core.settings_in_force import Settings, settings_of
 from queued.service.log import Log
 from queued.store import paths
 
@@ -22,7 +23,7 @@ class SettingsOrigin(NamedTuple):
         sources = rules.resolve(
             flags=self.flags, environment=self.environment, stored=stored, file=self.file
         )
-        return rules.settings_of(sources)
+        return settings_of(sources)
 
     def overrides(self) -> dict[str, str]:
         """Returns, by setting, the flag or variable that overrides what `config set` stores."""

@@ -7,7 +7,7 @@ are logged, because the dispatcher does nothing else meanwhile.
 
 from collections.abc import Iterator
 
-from queued.core.model import STDERR, STDOUT, Chunk, Claim, Key
+from queued.core.runs import STDERR, STDOUT, Chunk, Claim, Key
 from queued.service.dispatcher.job_log import names
 from queued.service.dispatcher.turn import Turn
 from queued.service.log import Log

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from queued.core import times
 from queued.core.model import State
-from queued.core.settings import Settings
+from queued.core.settings_in_force import Settings
 from queued.service.log import Log
 from queued.store.protocols import Ledger
 

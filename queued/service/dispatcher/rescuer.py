@@ -7,9 +7,10 @@ and holds the lock until the end, so that no other service does the same.
 import os
 
 from queued.core import times
-from queued.core.model import Claim, Instance
+from queued.core.model import Instance
 from queued.core.run_note_layout import CommandSession
-from queued.core.settings import Settings
+from queued.core.runs import Claim
+from queued.core.settings_in_force import Settings
 from queued.service.dispatcher import job_log
 from queued.service.dispatcher.claims import ClaimTable
 from queued.service.dispatcher.lease_keeper import LeaseObserver

@@ -2,8 +2,8 @@
 
 from typing import TypeVar
 
-from queued.core.model import Claim, Key
-from queued.core.settings import Settings
+from queued.core.runs import Claim, Key
+from queued.core.settings_in_force import Settings
 from queued.core.settlement import Backoff
 from queued.service.ipc import channel
 from queued.service.ipc.messages import Run

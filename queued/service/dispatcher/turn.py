@@ -10,8 +10,9 @@ from typing import NamedTuple, TypeVar
 from queued.core import times
 from queued.core.errors import CommitUnknownError
 from queued.core.hooks import hook_command, hook_job
-from queued.core.model import Chunk, Claim, Ending, Key, Outcome, State
-from queued.core.settings import Settings
+from queued.core.model import Outcome, State
+from queued.core.runs import Chunk, Claim, Ending, Key
+from queued.core.settings_in_force import Settings
 from queued.core.settlement import Verdict, describe, judge
 from queued.service.dispatcher.claim_tokens import Tokens, token_time_s
 from queued.service.dispatcher.claims import ClaimTable

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from functools import partial
 
 from queued.core import times
-from queued.core.settings import Settings
+from queued.core.settings_in_force import Settings
 from queued.service.dispatcher.claims import ClaimTable
 from queued.service.dispatcher.group_commit import GroupCommit
 from queued.service.ipc.channel import Channel, ProtocolError

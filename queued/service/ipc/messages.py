@@ -3,8 +3,9 @@
 import msgspec
 
 from queued.core.job_options import NO_OPTIONS, JobOptions
-from queued.core.model import Chunk, Ending, Key
-from queued.core.settings import Settings, Value
+from queued.core.runs import Chunk, Ending, Key
+from queued.core.settings import Value
+from queued.core.settings_in_force import Settings
 
 QUICK_S = 0.02  # a worker whose runs take no longer is sent its next ones ahead of time
 

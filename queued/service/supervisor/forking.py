@@ -8,7 +8,8 @@ from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from queued.core.errors import Exit
-from queued.core.settings import Settings, Value
+from queued.core.settings import Value
+from queued.core.settings_in_force import Settings
 from queued.service.ipc import channel
 from queued.service.linux import descriptors, pdeathsig
 from queued.service.linux.cgroup import RunCgroups

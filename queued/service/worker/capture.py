@@ -6,7 +6,7 @@ that it can be handed on again, to another dispatcher.
 
 from collections import deque
 
-from queued.core.model import Chunk
+from queued.core.runs import Chunk
 from queued.service.ipc.messages import Piece
 
 CHUNK = 64 * 1024

@@ -11,7 +11,8 @@ from enum import Enum, auto
 from typing import NamedTuple
 
 from queued.core import times
-from queued.core.model import Ending, Outcome
+from queued.core.model import Outcome
+from queued.core.runs import Ending
 from queued.service.ipc.messages import Run
 from queued.service.ipc.run_notes import RunNote
 from queued.service.linux.cgroup import Cgroup, Used

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
-from queued.core.model import Key
+from queued.core.runs import Key
 from queued.service.ipc.messages import Message, Output, Result, Returned
 from queued.service.worker.capture import CHUNK
 

@@ -3,7 +3,7 @@
 import os
 from typing import NamedTuple
 
-from queued.core.model import STDERR, STDOUT
+from queued.core.runs import STDERR, STDOUT
 from queued.service.ipc.messages import Piece
 from queued.service.worker.capture import CHUNK, Capture
 from queued.service.worker.spawn import Pipes

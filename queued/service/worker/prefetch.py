@@ -3,7 +3,7 @@
 from collections import deque
 
 from queued.core import times
-from queued.core.model import Key
+from queued.core.runs import Key
 from queued.service.ipc.messages import QUICK_S, Run
 
 # In units of QUICK_S: the longest wait of a run behind one other run, and in the queue in all.

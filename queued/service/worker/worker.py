@@ -11,7 +11,8 @@ import signal
 import socket
 
 from queued.core import times
-from queued.core.model import Key, Outcome
+from queued.core.model import Outcome
+from queued.core.runs import Key
 from queued.service.ipc import channel
 from queued.service.ipc.messages import (
     Cancel,

@@ -5,17 +5,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from queued.core import ids
 from queued.core.errors import ConflictError, NotFoundError, UsageError
-from queued.core.model import (
-    Attempt,
-    Chunk,
-    Instance,
-    Job,
-    JobFilter,
-    NewJob,
-    State,
-    Summary,
-    WorkerStatus,
-)
+from queued.core.model import Instance, NewJob, State
+from queued.core.records import Attempt, Job, JobFilter, Summary, WorkerStatus
+from queued.core.runs import Chunk
 from queued.store import rows
 from queued.store.postgres.connection import Database, Row
 from queued.store.postgres.error_names import damaged

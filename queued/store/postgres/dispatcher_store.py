@@ -7,7 +7,8 @@ from contextlib import AbstractContextManager
 from queued.core import times
 from queued.core.job_options import NO_OPTIONS
 from queued.core.job_spec import stored_options
-from queued.core.model import Chunk, Claim, Instance, Key, Label, NewJob, State
+from queued.core.model import Instance, Label, NewJob, State
+from queued.core.runs import Chunk, Claim, Key
 from queued.core.settings import SETTINGS
 from queued.store.postgres import pruning
 from queued.store.postgres.connection import Database, Row

@@ -5,18 +5,7 @@ from typing import TYPE_CHECKING
 
 from queued.core import ids
 from queued.core.errors import ConflictError, NotFoundError, UsageError
-from queued.core.model import (
-    Attempt,
-    Chunk,
-    Instance,
-    Job,
-    JobFilter,
-    NewJob,
-    State,
-    Summary,
-    WorkerStatus,
-)
-from queued.store import rows
+from queued.core.model import Instance, NewJob, State
 from queued.store.sqlite import upgrade
 from queued.store.sqlite.busy_handler import BusyHandler
 from queued.store.sqlite.connection import Access, Database, Row
@@ -24,6 +13,8 @@ from queued.store.sqlite.error_names import damaged
 from queued.store.sqlite.new_jobs import NewJobs
 
 if TYPE_CHECKING:
+    from queued.core.records import Attempt, Job, JobFilter, Summary, WorkerStatus
+    from queued.core.runs import Chunk
     from queued.store.change_watcher import ChangeWatcher
 
 _PAGE = 500
@@ -93,7 +84,7 @@ class SqliteStore:
         beyond = name + "\U0010ffff"
         return self._database.rows("find_prefix", prefix=name, beyond=beyond, form=name + form)
 
-    def show(self, job: int) -> Job:
+    def show(self, job: int) -> "Job":
         """See `Store.show`."""
         with self._database.named_errors():
             row = self._database.row("show", job=job)
@@ -102,26 +93,34 @@ class SqliteStore:
             raise NotFoundError(msg)
         return self._jobs([row])[0]
 
-    def _jobs(self, found: Iterable[Row]) -> Sequence[Job]:
+    def _jobs(self, found: Iterable[Row]) -> "Sequence[Job]":
+        from queued.store import rows
+
         try:
             return [rows.job(row) for row in found]
         except ValueError as error:
             raise damaged(self._database.path, error) from error
 
-    def attempts(self, job: int) -> Sequence[Attempt]:
+    def attempts(self, job: int) -> "Sequence[Attempt]":
         """See `Store.attempts`."""
+        from queued.store import rows
+
         with self._database.named_errors():
             return [rows.attempt(row) for row in self._database.rows("attempts", job=job)]
 
-    def last_attempts(self, jobs: Sequence[Job]) -> dict[int, Attempt]:
+    def last_attempts(self, jobs: "Sequence[Job]") -> "dict[int, Attempt]":
         """See `Store.last_attempts`."""
+        from queued.store import rows
+
         runs = [{"job": job.seq, "number": job.runs} for job in jobs if job.runs]
         with self._database.reading():
             found = self._database.rows_each("last_attempt", runs)
         return {row[0]: rows.attempt(row[1:]) for row in found}
 
-    def list(self, wanted: JobFilter, *, limit: int | None = None) -> Iterator[Job]:
+    def list(self, wanted: "JobFilter", *, limit: int | None = None) -> "Iterator[Job]":
         """See `Store.list`."""
+        from queued.store import rows
+
         statement = rows.list_statement(wanted)
         after = _LAST if wanted.reverse else _FIRST
         left = _LAST if limit is None else limit
@@ -136,8 +135,10 @@ class SqliteStore:
             after = page[-1][0]
             left -= len(page)
 
-    def status(self, *, now_ms: int) -> Summary:
+    def status(self, *, now_ms: int) -> "Summary":
         """See `Store.status`."""
+        from queued.store import rows
+
         with self._database.reading():
             found = self._database.rows("status")
             overdue = self._database.rows("overdue", now=now_ms)
@@ -155,8 +156,10 @@ class SqliteStore:
     def _completed(self, since_ms: int, now_ms: int) -> int:
         return int(self._database.value("completed_since", since=since_ms, now=now_ms))
 
-    def output(self, job: int, attempt: int, stream: int, start: int = 0) -> Iterator[Chunk]:
+    def output(self, job: int, attempt: int, stream: int, start: int = 0) -> "Iterator[Chunk]":
         """See `Store.output`."""
+        from queued.core.runs import Chunk
+
         while True:
             with self._database.named_errors():
                 rows = self._database.rows(
@@ -250,8 +253,10 @@ class SqliteStore:
         with self._database.named_errors():
             return [Instance(*row) for row in self._database.rows("instances")]
 
-    def workers(self) -> Sequence[WorkerStatus]:
+    def workers(self) -> "Sequence[WorkerStatus]":
         """See `Store.workers`."""
+        from queued.core.records import WorkerStatus
+
         with self._database.named_errors():
             return [WorkerStatus(*row) for row in self._database.rows("workers")]
 

@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from queued.core.errors import DeniedError, QueuedError, StorageError
-from queued.store import instance_lock, permissions
+from queued.store import permissions
 from queued.store.sqlite.busy_handler import BusyHandler
 from queued.store.sqlite.client_store import SqliteStore
 from queued.store.sqlite.connection import Access
@@ -88,10 +88,14 @@ class SqliteEngine:
 
     def is_alive(self, instance: "Instance") -> bool:
         """See `Engine.is_alive`."""
+        from queued.store import instance_lock
+
         return instance_lock.is_alive(self._path, instance.id)
 
     def wait_until_dead(self, instance: "Instance", timeout_s: float | None) -> None:
         """See `Engine.wait_until_dead`."""
+        from queued.store import instance_lock
+
         instance_lock.wait_until_dead(self._path, instance.id, timeout_s)
 
     def check_trust(self) -> None:

@@ -5,12 +5,6 @@ files that it has open, and what it commits there is lost.
 """
 
 import os
-from typing import NamedTuple
-
-
-class _FileId(NamedTuple):
-    device: int
-    inode: int
 
 
 class OpenFiles:
@@ -33,9 +27,10 @@ class OpenFiles:
         return None
 
 
-def _file_id(path: str) -> _FileId | None:
+def _file_id(path: str) -> tuple[int, int] | None:
+    """Returns the device and the inode; None if there is no file."""
     try:
         found = os.stat(path)
     except OSError:
         return None
-    return _FileId(found.st_dev, found.st_ino)
+    return found.st_dev, found.st_ino

@@ -1,0 +1,94 @@
+"""The records that a store returns: jobs, their runs, workers, and counts."""
+
+from typing import NamedTuple
+
+from queued.core.job_options import JobOptions
+from queued.core.model import Label, Outcome, State
+
+
+class Job(NamedTuple):
+    """A stored job; times in milliseconds UTC."""
+
+    seq: int
+    id: str
+    queue: str
+    priority: int
+    command: str
+    options: JobOptions
+    state: State
+    label: Label
+    next_run_at_ms: int
+    attempts: int
+    max_retries: int
+    runs: int
+    cancel_requested_ms: int | None
+    last_error: str | None
+    created_ms: int
+    updated_ms: int
+
+    def seen_at(self, now_ms: int) -> "Job":
+        """Returns the job with the label that it has at `now_ms`.
+
+        Only a service changes the stored label `scheduled` of a job that has become due; without a
+        service this method returns such a job as `pending`.
+        """
+        due = self.label is Label.SCHEDULED and self.next_run_at_ms <= now_ms
+        return self._replace(label=Label.PENDING) if due else self
+
+
+class Attempt(NamedTuple):
+    """One run of a job, finished or not."""
+
+    number: int
+    instance: str
+    worker: int
+    started_ms: int
+    ended_ms: int | None
+    outcome: Outcome | None
+    exit_code: int | None
+    signal: str | None
+    error: str | None
+    ran_ms: int | None
+    cpu_ms: int | None
+    peak_kib: int | None
+    stdout_bytes: int
+    stderr_bytes: int
+
+
+class JobFilter(NamedTuple):
+    """Which jobs to list: a label or state, a queue, and the order of enqueueing.
+
+    `after_ms`: of scheduled jobs, only those that are due later.
+    """
+
+    label: Label | None = None
+    queue: str | None = None
+    reverse: bool = False
+    after_ms: int = 0
+
+
+class WorkerStatus(NamedTuple):
+    """A worker of an instance, and the job that it runs."""
+
+    instance: str
+    worker: int
+    pid: int
+    started_ms: int
+    job: str | None
+    attempt: int | None
+    command: str | None
+    since_ms: int | None
+    token: int | None  # of the claim
+
+
+class Summary(NamedTuple):
+    """Counts of jobs by queue and label, of the queues that have jobs; and what waits and moves."""
+
+    queues: dict[str, dict[Label, int]]
+    completed_lately: int  # in the last minute
+    oldest_due_ms: int | None  # the due time of the oldest job that could run now
+
+    @property
+    def counts(self) -> dict[Label, int]:
+        """Returns the counts over all queues."""
+        return {label: sum(queue[label] for queue in self.queues.values()) for label in Label}
