@@ -143,6 +143,15 @@ def test_foreground_from_queuectl_is_queued_itself(queue: Queue) -> None:
     assert process.wait(20) == 0
 
 
+def test_processes_have_names_that_say_what_they_are(served: Queue) -> None:
+    (instance,) = served.store.instances()
+    children = Path(f"/proc/{instance.pid}/task/{instance.pid}/children").read_text().split()
+    names = {int(pid): Path(f"/proc/{pid}/comm").read_text().strip() for pid in children}
+    workers = {worker.pid: f"queued:w{worker.worker}" for worker in served.store.workers()}
+    (dispatcher,) = names.keys() - workers.keys()
+    assert names == {**workers, dispatcher: "queued:dispatch"}
+
+
 # A seccomp filter that refuses one system call, as of systemd's SystemCallFilter=; then queued.
 FILTERED = """
 import ctypes, struct, sys

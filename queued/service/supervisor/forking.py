@@ -5,13 +5,14 @@ import os
 import signal
 import socket
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple, Protocol
 
 from queued.core.errors import Exit
 from queued.core.settings import Value
 from queued.core.settings_in_force import Settings
 from queued.service.ipc import channel
-from queued.service.linux import descriptors, pdeathsig
+from queued.service.linux import descriptors, pdeathsig, process_name
 from queued.service.linux.cgroup import RunCgroups
 from queued.service.log import Log
 
@@ -74,6 +75,7 @@ class Forker:
         ours, theirs = channel.pair()
         with theirs:
             pid = self._fork(
+                "queued:dispatch",
                 lambda: self._run_dispatcher(theirs),
                 close=[ours, *self._worker_sockets.values()],
             )
@@ -88,7 +90,7 @@ class Forker:
         inherited: list[Closable] = [*self._worker_sockets.values()]
         if dispatcher is not None:
             inherited.append(dispatcher)
-        return self._fork(self._run_warden, close=inherited)
+        return self._fork("queued:warden", self._run_warden, close=inherited)
 
     def _run_warden(self) -> int:
         os.close(self._presence[1])
@@ -106,7 +108,8 @@ class Forker:
         with theirs:
             try:
                 _check_room(ours)
-                pid = self._fork(lambda: self._run_worker(slot, theirs), close=inherited)
+                run = partial(self._run_worker, slot, theirs)
+                pid = self._fork(f"queued:w{slot}", run, close=inherited)
             except BaseException:
                 ours.close()
                 raise
@@ -131,7 +134,7 @@ class Forker:
         for slot in list(self._worker_sockets):
             self.disconnect(slot)
 
-    def _fork(self, run: Callable[[], int], close: list[Closable]) -> int:
+    def _fork(self, name: str, run: Callable[[], int], close: list[Closable]) -> int:
         """Forks a child that closes `close`, runs `run` and exits with the code that it returns.
 
         Signals stay blocked until the child has its own handlers, so that none is lost.
@@ -148,6 +151,7 @@ class Forker:
         code = int(Exit.INTERNAL)
         try:
             signal.set_wakeup_fd(-1)
+            process_name.set_name(name)
             pdeathsig.wake_when_orphaned()
             os.close(self._lifeline[1])  # only the supervisor keeps it open
             for inherited in close:
