@@ -1,5 +1,6 @@
 """A service without root: its limits of processes, and processes that became another user's."""
 
+import json
 import os
 import shutil
 import signal
@@ -254,14 +255,25 @@ def test_a_user_who_may_only_read_looks_with_and_without_a_service(theirs: Queue
     theirs.add("true", id="a")
     theirs.store.close()
     _readable(theirs)
-    assert _looks(theirs, "list", "--quiet") == (0, "a\n")
+    _looks_at_all(theirs)
     assert _looks(theirs, "cancel", "a")[0] == 77
     service = theirs.spawn(program=("-m", "tests.process.as_another_user", str(USER), "queued"))
     service.ready()
     _readable(theirs)
     assert _looks(theirs, "wait", "a") == (0, "a completed\n")
+    _looks_at_all(theirs)
     service.kill_instance()
     assert _looks(theirs, "list", "--quiet") == (0, "a\n")
+
+
+def _looks_at_all(queue: Queue) -> None:
+    """Every command that only looks prints what it prints for the owner."""
+    assert _looks(queue, "list", "--quiet") == (0, "a\n")
+    assert _looks(queue, "complete", "jobs") == (0, "a\n")
+    code, out = _looks(queue, "db", "check", "--json")
+    assert (code, json.loads(out)["problems"]) == (0, [])
+    code, out = _looks(queue, "db", "stats", "--json")
+    assert (code, json.loads(out)["rows"]["jobs"]) == (0, 1)
 
 
 def _readable(queue: Queue) -> None:

@@ -73,7 +73,7 @@ class Database:
             self._files = OpenFiles(path)
             # The busy handler must be there before the first statement, which may meet a recovery.
             self._connection = (
-                apsw.Connection(path, flags=OPEN_FLAGS) if writes else _open_reading(path, access)
+                apsw.Connection(path, flags=OPEN_FLAGS) if writes else open_reading(path, access)
             )
             self._connection.set_busy_handler(busy_handler)
             try:
@@ -232,7 +232,7 @@ class Database:
         self._connection.close()
 
 
-def _open_reading(path: str, access: Access) -> apsw.Connection:
+def open_reading(path: str, access: Access) -> apsw.Connection:
     """Opens an existing database for reading. Raises StorageError if that could miss commits."""
     permissions.check_database(path, reading=True)
     must_have_one_name(path)

@@ -26,7 +26,7 @@ def complete(path: str, kind: str, prefix: str, busy_handler: Callable[[int], bo
     name, states = KINDS[kind] if prefix or kind != "jobs" else ("complete_newest", (None,))
     statement = sql_loader.load()[name]
     values = {"prefix": prefix, "beyond": f"{prefix}\U0010ffff", "limit": _LIMIT, "after": _LAST}
-    with open_existing.opened(path, busy_handler) as connection:
+    with open_existing.opened_to_read(path, busy_handler) as connection:
         connection.execute("PRAGMA query_only = ON")
         words = [
             str(row[0])

@@ -6,21 +6,29 @@ For the work on the file as a whole: check, backup, restore, vacuum, stats, and 
 import os
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 
 import apsw
 
-from queued.core.errors import DatabaseUnusableError, NotFoundError
+from queued.core.errors import (
+    DatabaseUnusableError,
+    DeniedError,
+    NotFoundError,
+    QueuedError,
+    StorageError,
+)
 from queued.store import permissions
 from queued.store.sqlite import schema
 from queued.store.sqlite.busy_handler import retry_protocol_errors
 from queued.store.sqlite.connection import (
     OPEN_FLAGS,
+    Access,
     close_untouched,
     make_interruptible,
     must_have_one_name,
     must_have_safe_sqlite,
+    open_reading,
 )
 from queued.store.sqlite.error_names import named_errors
 
@@ -35,16 +43,39 @@ def must_be_ours(connection: apsw.Connection, path: str) -> None:
 
 
 @contextmanager
+def opened_to_read(path: str, busy_handler: Callable[[int], bool]) -> Iterator[apsw.Connection]:
+    """As `opened`; a database that cannot be written is opened for reading."""
+    with ExitStack() as stack:
+        try:
+            connection = stack.enter_context(opened(path, busy_handler))
+        except (DeniedError, StorageError):
+            for access in (Access.READ, Access.SNAPSHOT):
+                with suppress(QueuedError):
+                    connection = stack.enter_context(opened(path, busy_handler, access=access))
+                    break
+            else:
+                raise
+        yield connection
+
+
+@contextmanager
 def opened(
-    path: str, busy_handler: Callable[[int], bool], *, refuse: Refuse = must_be_ours
+    path: str,
+    busy_handler: Callable[[int], bool],
+    *,
+    refuse: Refuse = must_be_ours,
+    access: Access = Access.WRITE,
 ) -> Iterator[apsw.Connection]:
     """A connection to an existing database of queued. Raises QueuedError without any change."""
     must_have_safe_sqlite()
     must_be_file(path)
-    must_have_one_name(path)
-    permissions.check_database(path)
     with named_errors(path):
-        connection = apsw.Connection(path, flags=OPEN_FLAGS)
+        if access is Access.WRITE:
+            must_have_one_name(path)
+            permissions.check_database(path)
+            connection = apsw.Connection(path, flags=OPEN_FLAGS)
+        else:
+            connection = open_reading(path, access)
         try:
             with named_errors(path, connection):
                 connection.set_busy_handler(busy_handler)

@@ -11,7 +11,7 @@ from queued.store.sqlite.maintenance import open_existing
 def stats(path: str, busy_handler: Callable[[int], bool]) -> DatabaseStats:
     """Counts all rows in one snapshot, which takes long if the database is large."""
     sql = sql_loader.load()
-    with open_existing.opened(path, busy_handler) as connection:
+    with open_existing.opened_to_read(path, busy_handler) as connection:
         connection.execute("BEGIN")
         kept, printed = map(str, connection.execute(sql["stats_output"]).fetchall()[0])
         ends = [DatedJob(*row) for row in connection.execute(sql["stats_ends"])]
