@@ -69,8 +69,9 @@ class Context:
 
     @property
     def named_database(self) -> str:
-        """The URL or path of the database; another program will resolve its symbolic links."""
-        return paths.named_location(self._resolve({})["db_path"].value, self._environment)
+        """The URL or path, with its symbolic links, of the database that a service would serve."""
+        configured = self._resolve({})["db_path"].value
+        return paths.named_location(configured, self._environment, serving=True)
 
     @cached_property
     def store(self) -> "Store":

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from queued.store.engine import Engine
 
 SYSTEM_CONF = "/etc/queuectl.conf"
+SYSTEM_DATABASE = "/var/lib/queued/queue.db"
 
 
 def conf_path(flag: str | None, environment: dict[str, str]) -> str | None:
@@ -67,7 +68,7 @@ def location(configured: Value, environment: dict[str, str], *, serving: bool = 
     of that user until it exits, and a service run as root (`serving`) refuses the path. Raises
     UsageError, DeniedError.
     """
-    named = named_location(configured, environment)
+    named = named_location(configured, environment, serving=serving)
     if is_url(named):
         return named
     if serving:
@@ -95,14 +96,15 @@ def engine_at(location: str, environment: dict[str, str]) -> "Engine":
         from queued.store.postgres.engine import PostgresEngine
 
         # systemd gives a unit a directory of its own, which differs for instances of `queued@`.
-        directory = environment.get("STATE_DIRECTORY") or os.path.dirname(_standard(environment))
+        own = os.path.dirname(_standard(environment, serving=True))
+        directory = environment.get("STATE_DIRECTORY") or own
         return PostgresEngine(location, directory)
     from queued.store.sqlite.engine import SqliteEngine
 
     return SqliteEngine(location)
 
 
-def named_location(configured: Value, environment: dict[str, str]) -> str:
+def named_location(configured: Value, environment: dict[str, str], *, serving: bool = False) -> str:
     """Returns the URL, or the absolute path of the database with its links. Raises UsageError."""
     name = str(configured)
     if is_url(name):
@@ -112,7 +114,7 @@ def named_location(configured: Value, environment: dict[str, str]) -> str:
             f"{shorten(name)} is neither the path of an SQLite file nor postgresql://HOST/DATABASE"
         )
         raise UsageError(msg)
-    path = os.path.expanduser(name or _standard(environment))
+    path = os.path.expanduser(name or _standard(environment, serving=serving))
     if not os.path.isabs(path):
         # abspath would drop `link/..` without following the link
         path = os.path.join(os.getcwd(), path)
@@ -124,8 +126,13 @@ def named_location(configured: Value, environment: dict[str, str]) -> str:
     return path
 
 
-def _standard(environment: dict[str, str]) -> str:
-    if os.geteuid() == 0:
-        return "/var/lib/queued/queue.db"
+def _standard(environment: dict[str, str], *, serving: bool) -> str:
+    """Returns the default path: the system's for root, else the user's own.
+
+    Without an own database queuectl uses the system's if the user may write it, as members of its
+    group may. A service (`serving`) of the user creates an own one.
+    """
     state = environment.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
-    return os.path.join(state, "queued", "queue.db")
+    own = os.path.join(state, "queued", "queue.db")
+    is_member = not serving and not os.path.exists(own) and os.access(SYSTEM_DATABASE, os.W_OK)
+    return SYSTEM_DATABASE if os.geteuid() == 0 or is_member else own

@@ -31,6 +31,21 @@ def test_the_default_database_of_an_ordinary_user(ordinary_user: None, tmp_path:
     assert paths.location("", {}) == f"{tmp_path}/.local/state/queued/queue.db"
 
 
+def test_a_member_without_an_own_database_uses_the_systems(
+    ordinary_user: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    system, own = tmp_path / "system.db", tmp_path / "state" / "queued" / "queue.db"
+    monkeypatch.setattr(paths, "SYSTEM_DATABASE", str(system))
+    environment = {"XDG_STATE_HOME": f"{tmp_path}/state"}
+    assert paths.location("", environment) == str(own)
+    system.touch()
+    assert paths.location("", environment) == str(system)
+    assert paths.location("", environment, serving=True) == str(own)
+    own.parent.mkdir(parents=True)
+    own.touch()
+    assert paths.location("", environment) == str(own)
+
+
 def test_a_configured_database_becomes_absolute(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
