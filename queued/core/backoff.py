@@ -7,8 +7,23 @@ def backoff_s(attempts: int, *, base: float, maximum: float, jitter: float = 0.0
     `attempts` counts failed runs. `jitter` is a fraction of the delay (0 to 1): the result is
     uniform between the delay less that fraction and the delay plus it.
     """
+    return _delay_s(1.0, attempts, base, maximum, jitter)
+
+
+def deferral_s(
+    deferrals: int, *, first: float, base: float, maximum: float, jitter: float = 0.0
+) -> float:
+    """Returns the seconds until the next run of a job that was deferred: it grows as a backoff.
+
+    The result is `first` after the first deferral, then min(first * base ** n, maximum), but never
+    less than `first`; n grows by 1 with each deferral.
+    """
+    return _delay_s(first, deferrals - 1, base, max(first, maximum), jitter)
+
+
+def _delay_s(first: float, exponent: int, base: float, maximum: float, jitter: float) -> float:
     try:
-        delay = min(float(base) ** attempts, maximum)
+        delay = min(first * float(base) ** exponent, maximum)
     except OverflowError:
         delay = maximum
     if not jitter:

@@ -16,6 +16,7 @@ class JobOptions(NamedTuple):
     backoff_jitter: float | None = None
     backoff_max: float | None = None
     cwd: str | None = None
+    defer_delay: float | None = None
     defer_on: tuple[int, ...] | None = None
     env: dict[str, str] | None = None
     kill_grace: float | None = None

@@ -329,6 +329,7 @@ FIELDS = {
         Field("kill_grace", _seconds(86_400), "from TERM to KILL"),
         Field("no_retry_on", _exit_codes, "exit codes that make the job dead at once"),
         Field("defer_on", _exit_codes, "exit codes that do not count as failed"),
+        Field("defer_delay", _seconds(_YEAR_S), "the first wait after such an exit code"),
         Field("on_dead", _hook, "a command to enqueue if the job becomes dead (empty: none)"),
         Field("on_completed", _hook, "a command to enqueue if the job completes (empty: none)"),
         Field("leave_children", _flag, "processes that outlive the command stay alive"),

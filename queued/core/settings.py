@@ -50,12 +50,16 @@ SETTINGS = {
         ),
         Setting("backoff_max", float, 3600.0, "the longest wait before a retry", 0, _YEAR_S, "s"),
         Setting(
-            "backoff_jitter",
+            "backoff_jitter", float, 0.0, "changes each wait at random by up to this fraction", 0, 1
+        ),
+        Setting(
+            "defer_delay",
             float,
-            0.0,
-            "changes each wait at random by up to this fraction",
+            30.0,
+            "the wait after an exit code in defer_on; it grows as a backoff does",
             0,
-            1,
+            _YEAR_S,
+            "s",
         ),
         Setting(
             "default_timeout",

@@ -13,6 +13,7 @@ class Settings(NamedTuple):
     backoff_base: float
     backoff_max: float
     backoff_jitter: float
+    defer_delay: float
     default_timeout: float
     kill_grace: float
     shutdown_grace: float

@@ -3,17 +3,18 @@
 import math
 from typing import NamedTuple
 
-from queued.core.backoff import backoff_s
+from queued.core.backoff import backoff_s, deferral_s
 from queued.core.model import Outcome, State
 from queued.core.runs import Claim, Ending
 
 
 class Backoff(NamedTuple):
-    """The backoff in force for a job: `base`, `maximum` in seconds, `jitter` as a fraction."""
+    """The backoff in force for a job: `maximum` and `deferral` in seconds, `jitter` a fraction."""
 
     base: float
     maximum: float
     jitter: float
+    deferral: float
 
 
 class Verdict(NamedTuple):
@@ -39,16 +40,20 @@ def judge(claim: Claim, ending: Ending, backoff: Backoff, *, now_ms: int) -> Ver
         due_ms = min(claim.due_ms, now_ms)  # due at once, also if the clock was set back
         return Verdict(State.PENDING, 0, due_ms, error)
     exited = ending.exit_code if ending.outcome is Outcome.EXIT else None
-    attempts = claim.attempts + 1
-    delay_s = backoff_s(attempts, base=backoff.base, maximum=backoff.maximum, jitter=backoff.jitter)
-    next_run_at_ms = now_ms + math.ceil(
-        delay_s * 1000
-    )  # rounded up, so that the retry is never early
+    growth = {"base": backoff.base, "maximum": backoff.maximum, "jitter": backoff.jitter}
     if exited in (claim.options.defer_on or ()):
-        return Verdict(State.PENDING, 0, next_run_at_ms, error)
+        deferrals = claim.key.attempt - claim.attempts  # the runs that did not count, with this one
+        delay_s = deferral_s(deferrals, first=backoff.deferral, **growth)
+        return Verdict(State.PENDING, 0, _after(now_ms, delay_s), error)
+    attempts = claim.attempts + 1
     if exited in (claim.options.no_retry_on or ()) or attempts >= claim.max_retries:
         return Verdict(State.DEAD, 1, claim.due_ms, error)
-    return Verdict(State.PENDING, 1, next_run_at_ms, error)
+    return Verdict(State.PENDING, 1, _after(now_ms, backoff_s(attempts, **growth)), error)
+
+
+def _after(now_ms: int, delay_s: float) -> int:
+    """Returns the time of the next run, rounded up, so that it is never early."""
+    return now_ms + math.ceil(delay_s * 1000)
 
 
 _EXIT_HINTS = {126: "not executable", 127: "command not found"}

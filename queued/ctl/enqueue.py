@@ -42,6 +42,8 @@ Retry options:
   --backoff-jitter X   changes that wait at random by up to this fraction
   --no-retry-on CODES  exit codes after which the job is dead at once: 2,64
   --defer-on CODES     exit codes that mean "not now" and do not count as failed
+  --defer-delay T      the first wait after such a code (30s); it grows as a
+                       backoff does
 
 Hook options:
   --on-dead CMD        a command for sh to enqueue if the job becomes dead; ''

@@ -9,7 +9,7 @@ from queued.core.suggestions import shorten
 from queued.ctl.arguments import Arguments
 
 _TEXTS = (
-    *("id", "queue", "delay", "backoff_max", "timeout", "kill_grace", "umask"),
+    *("id", "queue", "delay", "backoff_max", "defer_delay", "timeout", "kill_grace", "umask"),
     *("on_dead", "on_completed"),
 )
 _NUMBERS = ("priority", "max_retries", "backoff_base", "backoff_jitter", "output_limit", "nice")

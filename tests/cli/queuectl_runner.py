@@ -169,7 +169,7 @@ class QueuectlRunner:
     def end(self, claim: Claim, ending: Ending = OK, *, backoff: float = 60.0) -> State | None:
         """Records how a run ended."""
         now = now_ms()
-        verdict = judge(claim, ending, Backoff(backoff, 3600.0, 0.0), now_ms=now)
+        verdict = judge(claim, ending, Backoff(backoff, 3600.0, 0.0, 30.0), now_ms=now)
         with self.ledger.transaction():
             return self.ledger.settle([Settlement(claim, ending, verdict)], now_ms=now)[0]
 

@@ -91,7 +91,7 @@ def killed_with_daemon(scenario: KillScenario, defect: str) -> list[str]:
 
 def unacknowledged(scenario: KillScenario, defect: str) -> list[str]:
     """A dispatcher that is killed between the commit of a result and its acknowledgement."""
-    fields: dict[str, Any] = {"defer_on": [75], "backoff_base": 1, "backoff_max": 1}
+    fields: dict[str, Any] = {"defer_on": [75], "defer_delay": 1, "backoff_base": 1}
     scenario.add("job", "case $QUEUED_ATTEMPT in 1) exit 75;; 2) exit 1;; esac", **fields)
     first = scenario.serve()
     eventually(lambda: [run for run in scenario.queue.attempts("job") if run.ended_ms])

@@ -37,7 +37,7 @@ def test_a_job_that_was_due_before_its_enqueue_has_not_waited_since_then(queue: 
 
 def test_a_cancel_a_deferral_and_a_stop_are_no_warnings(queue: Queue) -> None:
     service = queue.serve("--log-level", "info", workers=3, env={"QUEUECTL_SHUTDOWN_GRACE": "0"})
-    deferred = queue.add("exit 75", defer_on=[75], backoff_base=30, backoff_max=900)
+    deferred = queue.add("exit 75", defer_on=[75])
     assert _line(service, "job.deferred", deferred)["attempts"] == 0
     cancelled, interrupted = queue.add_all(["sleep 60"] * 2)
     for name in (cancelled, interrupted):

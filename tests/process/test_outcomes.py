@@ -164,8 +164,8 @@ def test_exit_codes_in_defer_on_do_not_count_as_failed(served: Queue) -> None:
         f"echo x >> {count}; [ $(wc -l < {count}) -gt 5 ] || exit 75",
         max_retries=1,
         defer_on=[75],
+        defer_delay=0.1,
         backoff_base=1.0,
-        backoff_max=0.1,
     )
     job = served.wait(name)
     assert (job.label, job.runs, job.attempts) == ("completed", 6, 0)

@@ -12,7 +12,7 @@ from queued.core.settlement import Backoff, Verdict, judge
 from queued.store.protocols import Ledger, Settlement, Store
 
 NOW = 1_700_000_000_000
-BACKOFF = Backoff(2.0, 3600.0, 0.0)
+BACKOFF = Backoff(2.0, 3600.0, 0.0, 30.0)
 OK = Ending(Outcome.EXIT, exit_code=0)
 FAILED = Ending(Outcome.EXIT, exit_code=1, tail=b"no luck\n")
 

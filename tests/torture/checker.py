@@ -204,7 +204,7 @@ def _early(history: History) -> Iterator[str]:
             failed += _counts(job, before)
             if before.number in budgets or not (deferred or _counts(job, before)):
                 continue
-            wait_ms = _delay_ms(job, failed + deferred)
+            wait_ms = _deferral_ms(job) if deferred else _delay_ms(job, failed)
             waited_ms = after.started_ms - (before.ended_ms or 0)
             if waited_ms < wait_ms - _ROUNDING_MS:
                 yield f"{job.id} attempt {after.number} came after {waited_ms} of {wait_ms} ms"
@@ -213,6 +213,11 @@ def _early(history: History) -> Iterator[str]:
 def _delay_ms(job: Job, failed: int) -> float:
     base, longest = job.options.backoff_base or 0, job.options.backoff_max or 0
     return min(base**failed, longest) * 1000
+
+
+def _deferral_ms(job: Job) -> float:
+    """Returns the wait after the first deferral; later ones are not shorter."""
+    return (job.options.defer_delay or 0) * 1000
 
 
 def _uncancelled(history: History) -> Iterator[str]:

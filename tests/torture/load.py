@@ -59,6 +59,7 @@ class JobRequests:
             "kill_grace": 0.3,
             "timeout": 3,  # ends a command that has stopped itself, too
             "defer_on": [75],
+            "defer_delay": self._dice.choice([0, 0.1, 0.4]),
             "no_retry_on": [66],
         }
         if self._dice.random() < 0.1:

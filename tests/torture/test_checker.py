@@ -180,7 +180,7 @@ def test_a_deferred_run_is_not_counted_and_waits() -> None:
     history.output["good", 2] = b"hello\n"
     history.announced.clear()
     history.seen.clear()
-    options = JobOptions(backoff_base=2, backoff_max=4, defer_on=(75,))
+    options = JobOptions(defer_delay=2, defer_on=(75,))
     _set_job("good", options=options)(history)
     assert checker.check(history) == []
     history.attempts["good"][1] = _run(2, started_ms=12_000)

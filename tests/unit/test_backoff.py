@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from queued.core.backoff import backoff_s, restart_s
+from queued.core.backoff import backoff_s, deferral_s, restart_s
 
 BASES = st.floats(1, 1e300) | st.integers(1, 10**300)
 MAXIMA = st.floats(0, 31_536_000)
@@ -27,6 +27,16 @@ MAXIMA = st.floats(0, 31_536_000)
 )
 def test_the_delay(attempts: int, base: float, maximum: float, delay: float) -> None:
     assert backoff_s(attempts, base=base, maximum=maximum) == delay
+
+
+@pytest.mark.parametrize(
+    ("deferrals", "maximum", "delay"),
+    [(1, 3600, 30), (2, 3600, 60), (7, 3600, 1920), (8, 3600, 3600), (3, 10, 30), (10**6, 60, 60)],
+)
+def test_a_deferral_grows_from_its_first_delay(
+    deferrals: int, maximum: float, delay: float
+) -> None:
+    assert deferral_s(deferrals, first=30, base=2, maximum=maximum) == delay
 
 
 @given(st.integers(1, 10**9), BASES, MAXIMA)

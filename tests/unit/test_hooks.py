@@ -51,7 +51,7 @@ def test_the_field_of_the_job_beats_the_setting(
 
 
 def test_a_hook_job_knows_its_parent_and_has_no_hooks() -> None:
-    verdict = judge(_claim(), FAILED, Backoff(2, 60, 0), now_ms=0)
+    verdict = judge(_claim(), FAILED, Backoff(2, 60, 0, 30), now_ms=0)
     job = hook_job("mail", _claim(), FAILED, verdict)
     assert (job.command, job.queue, job.id) == ("mail", "q", None)
     options = stored_options(job.options)
@@ -74,7 +74,7 @@ def test_a_hook_job_can_run_whatever_its_parent_is() -> None:
     long = "\N{PILE OF POO}" * (MAX_COMMAND_BYTES // 4)
     parent = _claim(id="a\0b", queue="q" * 65, command=long, fault="odd")
     ending = Ending(Outcome.SPAWN_ERROR, error="\0" + long)
-    verdict = judge(parent, ending, Backoff(2, 60, 0), now_ms=0)
+    verdict = judge(parent, ending, Backoff(2, 60, 0, 30), now_ms=0)
     assert verdict.error == describe(ending)
     job = hook_job("x", parent, ending, verdict)
     options = stored_options(job.options)

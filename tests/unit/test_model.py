@@ -14,7 +14,7 @@ from queued.core.runs import Claim, Ending, Key
 from queued.core.settlement import Backoff, Verdict, describe, judge, printable_tail
 from tests.claims import make_claim
 
-BACKOFF = Backoff(2.0, 3600.0, 0.0)
+BACKOFF = Backoff(2.0, 3600.0, 0.0, 30.0)
 OK = Ending(Outcome.EXIT, exit_code=0)
 FAILED = Ending(Outcome.EXIT, exit_code=7)
 FAILURES = [
@@ -93,10 +93,11 @@ def test_exit_codes_that_are_hopeless_kill_at_once() -> None:
     assert _judge(_claim(no_retry_on=(8,)), FAILED).state is State.PENDING
 
 
-def test_exit_codes_that_mean_not_now_do_not_count() -> None:
-    assert _judge(_claim(2, 3, defer_on=(7,)), FAILED) == Verdict(
-        State.PENDING, 0, 18_000, "exit 7"
-    )
+def test_exit_codes_that_mean_not_now_do_not_count_and_wait_longer_each_time() -> None:
+    first = _claim(2, 3, defer_on=(7,))
+    assert _judge(first, FAILED) == Verdict(State.PENDING, 0, 40_000, "exit 7")
+    third = first._replace(key=first.key._replace(attempt=5))
+    assert _judge(third, FAILED).next_run_at_ms == 130_000
 
 
 def test_only_an_exit_has_an_exit_code() -> None:
@@ -108,7 +109,7 @@ def test_only_an_exit_has_an_exit_code() -> None:
 def test_every_ending_has_a_legal_verdict(
     ending: Ending, attempts: int, max_retries: int, base: float, maximum: float
 ) -> None:
-    backoff = Backoff(base, maximum, 0.5)
+    backoff = Backoff(base, maximum, 0.5, 30.0)
     verdict = judge(_claim(attempts, max_retries), ending, backoff, now_ms=10_000)
     assert verdict.state in MOVES[State.PROCESSING, Operation.SETTLE]
     assert (verdict.error is None) is ending.succeeded
@@ -119,7 +120,7 @@ def test_every_ending_has_a_legal_verdict(
 
 @given(st.floats(1, 60))
 def test_a_retry_never_comes_early(base: float) -> None:
-    verdict = judge(_claim(), FAILED, Backoff(base, 3600, 0), now_ms=0)
+    verdict = judge(_claim(), FAILED, Backoff(base, 3600, 0, 30), now_ms=0)
     assert verdict.next_run_at_ms >= base * 1000
 
 

@@ -30,6 +30,7 @@ def backoff_of(claim: Claim, settings: Settings) -> Backoff:
         _given(own.backoff_base, settings.backoff_base),
         _given(own.backoff_max, settings.backoff_max),
         _given(own.backoff_jitter, settings.backoff_jitter),
+        _given(own.defer_delay, settings.defer_delay),
     )
 
 
