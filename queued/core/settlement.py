@@ -33,7 +33,7 @@ def judge(claim: Claim, ending: Ending, backoff: Backoff, *, now_ms: int) -> Ver
     """
     if ending.succeeded:
         return Verdict(State.COMPLETED, 0, claim.due_ms, None)
-    error = describe(ending)
+    error = describe(ending, claim.options.limits)
     if ending.outcome is Outcome.CANCELLED:
         return Verdict(State.CANCELLED, 0, claim.due_ms, error)
     if ending.outcome is Outcome.INTERRUPTED:
@@ -59,11 +59,23 @@ def _after(now_ms: int, delay_s: float) -> int:
 _EXIT_HINTS = {126: "not executable", 127: "command not found"}
 
 
-def describe(ending: Ending) -> str:
-    """Returns one line for `last_error`: how the run ended, then the end of its output."""
-    head = _headline(ending)
+def describe(ending: Ending, limits: dict[str, int] | None = None) -> str:
+    """Returns one line for `last_error`: how the run ended, then the end of its output.
+
+    `limits` are those of the job: the kernel does not say which limit ended a process.
+    """
+    head = _headline(ending) + _limit_hint(ending, limits or {})
     printed = printable_tail(ending.tail)
     return f"{head}: {printed}" if printed else head
+
+
+def _limit_hint(ending: Ending, limits: dict[str, int]) -> str:
+    cpu_s, used_ms = limits.get("cpu"), ending.cpu_ms or 0
+    killed = ending.signal in {"SIGKILL", "SIGXCPU"}
+    # The kernel compares the limit with a count in ticks, which may be a fifth more than the time.
+    if cpu_s is None or not killed or used_ms < cpu_s * 800:
+        return ""
+    return f" (limits.cpu is {cpu_s} s)"
 
 
 def _headline(ending: Ending) -> str:

@@ -174,7 +174,8 @@ def _execute(words: str, argv: list[str], busy_limit_s: float) -> int:
         return _help(words.split())
     if arguments.flag("--version"):
         return _version()
-    context = Context(arguments, busy_limit_s, creates=words in _CREATING)
+    creates, serves = words in _CREATING, words == "worker start"
+    context = Context(arguments, busy_limit_s, creates=creates, serves=serves)
     try:
         run = partial(getattr(module, _function(words)), context, arguments)
         code: int = _watch(context, arguments, run) if arguments.flag("--watch") else run()

@@ -27,10 +27,18 @@ _BUSY_NOTICE_S = 2.0
 
 
 class Context:
-    """The database and settings of one command. `creates`: the command may make the database."""
+    """The database and settings of one command.
+
+    `creates`: the command may make the database. `serves`: it starts a service.
+    """
 
     def __init__(
-        self, arguments: Arguments, busy_limit_s: float = BUSY_LIMIT_S, *, creates: bool = False
+        self,
+        arguments: Arguments,
+        busy_limit_s: float = BUSY_LIMIT_S,
+        *,
+        creates: bool = False,
+        serves: bool = False,
     ) -> None:
         self.json = arguments.flag("--json")
         self._database_flag = _path(arguments, "--db")
@@ -38,6 +46,7 @@ class Context:
         self._conf_flag = _path(arguments, "--config")
         self._busy_limit_s = busy_limit_s
         self._creates = creates
+        self._serves = serves
         self._environment = dict(os.environ)
 
     @property
@@ -60,7 +69,8 @@ class Context:
     def engine(self) -> "Engine":
         """The engine of the database; see `paths.location`."""
         configured = self._resolve({})["db_path"].value
-        return paths.engine_at(paths.location(configured, self._environment), self._environment)
+        location = paths.location(configured, self._environment, serving=self._serves)
+        return paths.engine_at(location, self._environment)
 
     @property
     def database(self) -> str:
@@ -69,9 +79,9 @@ class Context:
 
     @property
     def named_database(self) -> str:
-        """The URL or path, with its symbolic links, of the database that a service would serve."""
+        """The URL or path of the database; another program will resolve its symbolic links."""
         configured = self._resolve({})["db_path"].value
-        return paths.named_location(configured, self._environment, serving=True)
+        return paths.named_location(configured, self._environment, serving=self._serves)
 
     @cached_property
     def store(self) -> "Store":

@@ -108,7 +108,7 @@ def _fields(job: Job) -> dict[str, str]:
         **error,
         "queue": job.queue,
         "priority": str(job.priority),
-        "next run": iso(job.next_run_at_ms),
+        **({"next run": iso(job.next_run_at_ms)} if job.state is State.PENDING else {}),
         "created": iso(job.created_ms),
         "updated": iso(job.updated_ms),
     }

@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 
-from queued.core.errors import Exit, WaitTimeoutError
+from queued.core.errors import ConflictError, Exit, WaitTimeoutError
 from queued.core.model import Instance
 from queued.core.records import WorkerStatus
 from queued.core.times import iso, monotonic_s, now_ms, short_duration
@@ -23,9 +23,12 @@ Runs jobs in this terminal until Ctrl+C, TERM or `queuectl worker stop`.
 Options:
   --count N            how many jobs run at once (default: the setting workers)
   --background         detach from the terminal when the workers are ready
+  --another            with --background: also if a service runs already
 """
     + COMMON.replace("print the result as JSON", "log as JSON lines")
     + """
+Exit code 4: a service runs already, and --another was not given.
+
 Examples:
   queuectl worker start --count 8
   queuectl worker start --background
@@ -39,6 +42,8 @@ def start(context: Context, arguments: Arguments) -> int:
 
     most = int(SETTINGS["workers"].maximum)
     count = arguments.integer("--count", 1, most)
+    if arguments.flag("--background") and not arguments.flag("--another"):
+        _must_be_first(context)
     # -P: Python does not import modules from the current directory.
     words = [sys.executable, "-P", "-m", "queued"]
     os.environ["QUEUECTL_DB"] = context.named_database  # a URL may have a password
@@ -52,6 +57,16 @@ def start(context: Context, arguments: Arguments) -> int:
     except OSError as error:
         error.filename = sys.executable
         raise
+
+
+def _must_be_first(context: Context) -> None:
+    """Raises ConflictError if a service runs: a second one is often started by mistake."""
+    running = live_instances(context) if context.engine.exists() else []
+    context.close()
+    if running:
+        msg = f"a service runs on {context.database} already (pid {running[0].pid})"
+        msg += "; to start one more, add --another"
+        raise ConflictError(msg)
 
 
 STOP = (

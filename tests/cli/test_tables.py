@@ -169,7 +169,6 @@ attempts    1 of 1 failed, run 1 times
 last error  exit 127 (command not found): sh: 1: nope: not found
 queue       default
 priority    0
-next run    MOMENT-OF-TWENTYFOUR-CHR
 created     MOMENT-OF-TWENTYFOUR-CHR
 updated     MOMENT-OF-TWENTYFOUR-CHR
 

@@ -100,8 +100,13 @@ def test_background_returns_when_ready_and_says_where_the_log_is(queue: Queue) -
     assert done.stdout == f"2 workers are ready; the log is {log}\n"
     assert '"event":"service.ready"' in log.read_text()
     assert queue.wait(queue.add("true")).label == "completed"
+    again = queue.queuectl("worker", "start", "--background")
+    assert (again.returncode, again.stdout) == (4, "")
+    assert again.stderr.endswith("to start one more, add --another\n")
+    another = queue.queuectl("worker", "start", "--count", "1", "--background", "--another")
+    assert another.stdout.startswith("1 worker is ready"), another.stderr
     assert queue.queuectl("worker", "stop").returncode == 0
-    eventually(lambda: '"event":"service.stopped"' in log.read_text())
+    eventually(lambda: log.read_text().count('"event":"service.stopped"') == 2)
 
 
 def test_background_reports_a_failure_to_start(tmp_path: Path) -> None:

@@ -141,6 +141,13 @@ def test_how_it_is_told(ending: Ending, line: str) -> None:
     assert describe(ending) == line
 
 
+def test_a_limit_of_cpu_time_is_named_if_it_was_reached() -> None:
+    killed = Ending(Outcome.SIGNAL, signal="SIGKILL", cpu_ms=2_003)
+    assert describe(killed, {"cpu": 2}) == "signal SIGKILL (limits.cpu is 2 s)"
+    assert describe(killed._replace(cpu_ms=1_500), {"cpu": 2}) == "signal SIGKILL"
+    assert describe(killed, {"files": 2}) == "signal SIGKILL"
+
+
 @given(st.binary(max_size=1000))
 def test_a_tail_is_one_harmless_line(tail: bytes) -> None:
     shown = printable_tail(tail)
