@@ -1,11 +1,13 @@
 """Finds the services that serve the database now, and warns the user if there is none."""
 
 import math
+import os
 from typing import TYPE_CHECKING
 
 from queued.core.errors import QueuedError
 from queued.core.times import monotonic_s
 from queued.ctl.render import print_err
+from queued.store import paths
 
 if TYPE_CHECKING:
     from queued.core.model import Instance
@@ -74,11 +76,19 @@ def no_service(program: str) -> str:
     return f"queuectl: no service runs this queue; start one with: {program} worker start"
 
 
+def say_no_service(context: "Context") -> None:
+    """Prints the warning, and which database the system's service uses if the user may write it."""
+    print_err(no_service(context.program))
+    system = paths.SYSTEM_DATABASE
+    if context.database != system and os.access(system, os.W_OK):
+        print_err(f"queuectl: the service of the system runs the queue of --db {system}")
+
+
 def warn_without_service(context: "Context") -> None:
     """Prints a warning if no service runs. An error of this check is printed, too, not raised."""
     try:
         if not live_instances(context):
-            print_err(no_service(context.program))
+            say_no_service(context)
     except (QueuedError, OSError) as error:
         print_err(f"queuectl: cannot tell whether a service runs: {error}")
 

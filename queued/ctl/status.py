@@ -9,8 +9,8 @@ from queued.core.records import Summary
 from queued.core.times import now_ms, short_duration
 from queued.ctl.arguments import COMMON, WATCH_OPTION, Arguments
 from queued.ctl.context import Context
-from queued.ctl.live_services import live_instances, no_service
-from queued.ctl.render import print_err, print_json, print_out
+from queued.ctl.live_services import live_instances, say_no_service
+from queued.ctl.render import print_json, print_out
 from queued.ctl.table import Column, heading, row_lines, table_width
 
 STATUS = (
@@ -65,7 +65,7 @@ def status(context: Context, arguments: Arguments) -> int:
     else:
         print_out("\n".join(_lines(report)))
         if not report.services:
-            print_err(no_service(context.program))
+            say_no_service(context)
     return Exit.DONE
 
 

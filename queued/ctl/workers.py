@@ -10,7 +10,7 @@ from queued.core.records import WorkerStatus
 from queued.core.times import iso, monotonic_s, now_ms, short_duration
 from queued.ctl.arguments import COMMON, WATCH_OPTION, Arguments
 from queued.ctl.context import Context
-from queued.ctl.live_services import command_pids, live_instances, no_service
+from queued.ctl.live_services import command_pids, live_instances, say_no_service
 from queued.ctl.render import escaped, print_err, print_json, print_out
 from queued.ctl.table import Column, heading, row_lines, table_width
 
@@ -170,7 +170,7 @@ def list_(context: Context, arguments: Arguments) -> int:  # noqa: ARG001  all c
             lines = _service_lines(instance, workers[instance.id], now_ms(), table_width())
             print_out("\n".join(lines))
     else:
-        print_err(no_service(context.program))
+        say_no_service(context)
     return Exit.DONE
 
 

@@ -10,7 +10,7 @@ from queued.core.model import Instance
 from queued.core.times import now_ms
 from queued.ctl.command_line import main
 from queued.ctl.live_services import no_service
-from queued.store import instance_lock
+from queued.store import instance_lock, paths
 from tests.cli.queuectl_runner import NO_SERVICE, QueuectlRunner
 from tests.service import eventually
 
@@ -122,6 +122,19 @@ def test_stop_waits_for_as_long_as_one_likes(queuectl: QueuectlRunner, service: 
     out, err = process.communicate(timeout=10)
     assert (process.returncode, out, err) == (0, b"alive (pid 4711) stopped\n", b"")
     assert queuectl("worker", "stop", *for_ever).code == 0
+
+
+def test_the_warning_names_the_database_of_the_system(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    system = tmp_path / "system.db"
+    monkeypatch.setattr(paths, "SYSTEM_DATABASE", str(system))
+    line = ["enqueue", "--db", str(tmp_path / "own" / "q.db"), "true"]
+    assert main(line) == 0
+    assert "of the system" not in capsys.readouterr().err
+    system.touch()
+    assert main(line) == 0
+    assert capsys.readouterr().err.endswith(f"runs the queue of --db {system}\n")
 
 
 @pytest.mark.parametrize("count", ["0", "-1", "x", "1025", "1.5"])
