@@ -38,14 +38,14 @@ USAGE = """\
 Runs the jobs of a queue until a signal or `queuectl worker stop` stops it.
 
 Usage:
-  queued [--db PATH] [--config PATH] [--workers N] [--log-level LEVEL]
+  queued [--db WHERE] [--config PATH] [--workers N] [--log-level LEVEL]
          [--log-format FORMAT] [--background] [--log-file PATH]
-  queued --check [--db PATH] [--config PATH]
+  queued --check [--db WHERE] [--config PATH]
   queued --reload PID
   queued --help | --version
 
 Options:
-  --db PATH            the database; created if it does not exist
+  --db WHERE           the database; created if it does not exist
   --config PATH        the conf file
   --workers N          how many jobs run at the same time
   --log-level LEVEL    debug, info, warning or error
@@ -138,7 +138,7 @@ def _pid(text: str) -> int:
 
 def _flags(options: dict[str, str | None]) -> dict[str, Value]:
     given = {
-        "db_path": options["--db"],
+        "db": options["--db"],
         "workers": options["--workers"],
         "log_level": options["--log-level"],
         "log_format": options["--log-format"],
@@ -149,7 +149,7 @@ def _flags(options: dict[str, str | None]) -> dict[str, Value]:
             try:
                 flags[key] = rules.parse(key, text)
             except UsageError as error:
-                msg = f"--{key.removesuffix('_path').replace('_', '-')}: {error}"
+                msg = f"--{key.replace('_', '-')}: {error}"
                 raise UsageError(msg) from None
     return flags
 

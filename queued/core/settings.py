@@ -33,6 +33,12 @@ class Setting(NamedTuple):
 _YEAR_S = 31_536_000
 MAX_HOOK_BYTES = 8_192  # so that a job with two hooks fits into one message to a worker
 
+
+def _retention(state: str, usual_s: float) -> Setting:
+    meaning = f"how long {state} jobs are kept (0: for ever)"
+    return Setting(f"retention_{state}", float, usual_s, meaning, 0, 100 * _YEAR_S, "s")
+
+
 SETTINGS = {
     setting.key: setting
     for setting in (
@@ -97,33 +103,9 @@ SETTINGS = {
             1_073_741_824,
             "bytes",
         ),
-        Setting(
-            "retention_completed",
-            float,
-            2_592_000.0,
-            "how long completed jobs are kept (0: for ever)",
-            0,
-            100 * _YEAR_S,
-            "s",
-        ),
-        Setting(
-            "retention_dead",
-            float,
-            0.0,
-            "how long dead jobs are kept (0: for ever)",
-            0,
-            100 * _YEAR_S,
-            "s",
-        ),
-        Setting(
-            "retention_cancelled",
-            float,
-            2_592_000.0,
-            "how long cancelled jobs are kept (0: for ever)",
-            0,
-            100 * _YEAR_S,
-            "s",
-        ),
+        _retention("completed", 2_592_000.0),
+        _retention("dead", 0.0),
+        _retention("cancelled", 2_592_000.0),
         Setting(
             "on_dead",
             str,
@@ -157,7 +139,13 @@ SETTINGS = {
         Setting(
             "lease", float, 120.0, "over PostgreSQL: how long a lost host keeps jobs", 15, 3600, "s"
         ),
-        Setting("db_path", str, "", "the database file (empty: the default path)", stored=False),
+        Setting(
+            "db",
+            str,
+            "",
+            "the database: a path or PostgreSQL URL (empty: the default path)",
+            stored=False,
+        ),
         Setting(
             "log_level",
             str,
@@ -193,7 +181,7 @@ SETTINGS = {
 }
 
 _WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
-SPELLINGS = {"max_retries": "default_max_retries"}
+SPELLINGS = {"db_path": "db", "max_retries": "default_max_retries"}
 
 
 class Source(NamedTuple):
@@ -219,8 +207,8 @@ def canonical(key: str) -> str:
 
 def variable(key: str, environment: dict[str, str]) -> str | None:
     """Returns the environment variable that gives a setting; None if none is set."""
-    short = ("QUEUECTL_DB",) if key == "db_path" else ()
-    return next((n for n in (*short, f"QUEUECTL_{key.upper()}") if n in environment), None)
+    older = ("QUEUECTL_DB_PATH",) if key == "db" else ()
+    return next((n for n in (f"QUEUECTL_{key.upper()}", *older) if n in environment), None)
 
 
 def default(key: str) -> Value:
@@ -346,10 +334,10 @@ def check_file(table: dict[str, object], path: str) -> dict[str, Value]:
             msg = f"{path}: {error}"
             raise ConfigError(msg) from None
         if (
-            name == "db_path"
+            name == "db"
             and value
             and not str(value).startswith(("/", "~", "postgresql://", "postgres://"))
         ):
-            msg = f"{path}: db_path takes an absolute path, not {shorten(value)}"
+            msg = f"{path}: db takes an absolute path, not {shorten(value)}"
             raise ConfigError(msg)
     return known

@@ -26,7 +26,7 @@ class Settings(NamedTuple):
     environment: str
     worker_poll_interval: float
     lease: float
-    db_path: str
+    db: str
     log_level: str
     log_format: str
     log_max_size: int

@@ -13,7 +13,7 @@ from queued.usage_errors import is_option, split_words, usage_lines
 COMMON = """
 Common options:
   --json               print the result as JSON
-  --db PATH            the database; else $QUEUECTL_DB, else the conf file's
+  --db WHERE           the database; else $QUEUECTL_DB, else the conf file's
   --config PATH        the conf file; else $QUEUECTL_CONF
   -h, --help           show this help (exit codes: queuectl --help)
   -V, --version        show the version

@@ -22,7 +22,7 @@ from queued.usage_errors import explain, split_words, usage_lines
 TOP = """\
 queuectl: a durable queue for shell commands
 
-Usage: queuectl [--db PATH] [--config PATH] COMMAND ...
+Usage: queuectl [--db WHERE] [--config PATH] COMMAND ...
 
   enqueue COMMAND... | JSON | -        add jobs (add)
   list                                 list jobs (ls)
@@ -39,7 +39,7 @@ Usage: queuectl [--db PATH] [--config PATH] COMMAND ...
                                        check, back up, restore, compact
 
 JOB: an id, the beginning of a generated id, @last, or @-2 (last but one).
-Database: --db, else $QUEUECTL_DB, else db_path in the conf file (--config).
+Database: --db, else $QUEUECTL_DB, else db in the conf file (--config).
 Exit codes: 0 done, 1 nothing or not all done, 2 usage, 3 not found, 4 conflict,
 70-78 errors, 124 timed out; wait, --follow and --wait: that of the job.
 Help for a command: queuectl COMMAND --help. The words in () are aliases.

@@ -64,7 +64,7 @@ Prints the value of one setting that applies to queuectl with this environment.
     + """
 Examples:
   queuectl config get workers
-  queuectl config get --json db_path
+  queuectl config get --json db
 """
 )
 
@@ -82,8 +82,8 @@ def get(context: Context, arguments: Arguments) -> int:
 
 def _effective_sources(context: Context) -> dict[str, Source]:
     sources = context.sources()
-    path = sources["db_path"]._replace(value=context.database)
-    return {**sources, "db_path": path}
+    path = sources["db"]._replace(value=context.database)
+    return {**sources, "db": path}
 
 
 def _record(source: Source) -> dict[str, Value]:

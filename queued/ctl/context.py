@@ -68,7 +68,7 @@ class Context:
     @cached_property
     def engine(self) -> "Engine":
         """The engine of the database; see `paths.location`."""
-        configured = self._resolve({})["db_path"].value
+        configured = self._resolve({})["db"].value
         location = paths.location(configured, self._environment, serving=self._serves)
         return paths.engine_at(location, self._environment)
 
@@ -80,7 +80,7 @@ class Context:
     @property
     def named_database(self) -> str:
         """The URL or path of the database; another program will resolve its symbolic links."""
-        configured = self._resolve({})["db_path"].value
+        configured = self._resolve({})["db"].value
         return paths.named_location(configured, self._environment, serving=self._serves)
 
     @cached_property
@@ -109,7 +109,7 @@ class Context:
     def _resolve(self, stored: dict[str, str]) -> dict[str, settings.Source]:
         flag = self._database_flag
         return settings.resolve(
-            flags={} if flag is None else {"db_path": flag},
+            flags={} if flag is None else {"db": flag},
             environment=self._environment,
             stored=stored,
             file=self._file,
@@ -124,7 +124,7 @@ class Context:
         try:
             return paths.read_conf(self.conf)
         except ConfigError as error:
-            named = self._database_flag or settings.variable("db_path", self._environment)
+            named = self._database_flag or settings.variable("db", self._environment)
             if self._creates or not named or not os.path.exists(self.conf or ""):
                 raise
             print_err(f"queuectl: {error}; the file is ignored")

@@ -31,7 +31,7 @@ _queuectl() {
     _queuectl_command queued
     return
   fi
-  _arguments -C -A '-*' '--db=[the database]:PATH:_files' '--config=[the conf file]:PATH:_files' \
+  _arguments -C -A '-*' '--db=[the database]:WHERE:_files' '--config=[the conf file]:PATH:_files' \
     '--json[print the result as JSON]' '(- *)'{-h,--help}'[show how it is used]' \
     '(- *)--version[show the version]' '1: :_queuectl_in_top' '*:: :->rest' && return
   [[ $state == rest ]] || return

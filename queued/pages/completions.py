@@ -29,6 +29,7 @@ KIND_OF_PLACEHOLDER = {
     "STATES": "states",
     "FILE": "files",
     "PATH": "files",
+    "WHERE": "files",
     "DIR": "directories",
     "WORDS": "commands",
     "LEVEL": "levels",

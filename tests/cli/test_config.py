@@ -12,7 +12,7 @@ def test_list_shows_every_setting(queuectl: QueuectlRunner) -> None:
     listed = queuectl.json("config", "list")
     assert list(listed) == list(SETTINGS)
     assert listed["workers"] == {"value": 4, "source": "default"}
-    assert listed["db_path"] == {"value": str(queuectl.database), "source": "environment"}
+    assert listed["db"] == {"value": str(queuectl.database), "source": "environment"}
     lines = queuectl.ok("config", "list").splitlines()
     assert lines[:2] == [
         "KEY                     SOURCE       VALUE",
@@ -64,12 +64,12 @@ def test_which_source_wins(queuectl: QueuectlRunner, tmp_path: Path) -> None:
 
 def test_where_the_database_is(queuectl: QueuectlRunner, tmp_path: Path) -> None:
     conf = tmp_path / "my.conf"
-    conf.write_text(f'db_path = "{tmp_path}/conf.db"\n')
+    conf.write_text(f'db = "{tmp_path}/conf.db"\n')
     env = {name: text for name, text in queuectl.env().items() if name != "QUEUECTL_DB"}
     shown = [
-        queuectl("config", "get", "db_path", "--config", str(conf)).out,
-        queuectl("--db", "flag.db", "config", "get", "db_path").out,
-        queuectl("config", "get", "db_path", "--db=flag.db").out,
+        queuectl("config", "get", "db", "--config", str(conf)).out,
+        queuectl("--db", "flag.db", "config", "get", "db").out,
+        queuectl("config", "get", "db", "--db=flag.db").out,
     ]
     assert env["HOME"]
     assert shown == [f"{queuectl.database}\n", f"{tmp_path}/flag.db\n", f"{tmp_path}/flag.db\n"]
@@ -82,7 +82,7 @@ BAD = {
     ("set", "environment", "dirty"): (2, "environment takes one of inherit, clean"),
     ("set", "backof_base", "2"): (3, "unknown setting 'backof_base'; did you mean 'backoff_base'?"),
     ("get", "zzz"): (3, "unknown setting 'zzz'"),
-    ("set", "db_path", "/x"): (2, "db_path cannot be stored in the database; set it in "),
+    ("set", "db", "/x"): (2, "db cannot be stored in the database; set it in "),
     ("set", "log_level", "debug"): (2, "log_level cannot be stored in the database; set it in "),
     ("set", "workers"): (2, "VALUE is missing"),
 }

@@ -175,7 +175,7 @@ def test_any_conf_file(here: Path, text: str) -> None:
 @given(st.sampled_from(sorted(SETTINGS)), WORD)
 def test_any_variable(key: str, value: str) -> None:
     name = f"QUEUECTL_{key.upper()}"
-    if key == "db_path":
+    if key == "db":
         return
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv(name, value)

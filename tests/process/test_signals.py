@@ -179,10 +179,10 @@ def test_a_conf_file_that_was_not_there_at_the_start_is_found(
 
 
 def test_another_database_needs_a_restart(queue: Queue) -> None:
-    path = conf(queue, f'db_path = "{queue.path}"\n')
+    path = conf(queue, f'db = "{queue.path}"\n')
     origin = SettingsOrigin({}, {}, str(path), paths.read_conf(str(path)))
     assert origin.reread() == origin
-    conf(queue, 'db_path = "/elsewhere/queue.db"\nlog_level = "debug"\n')
+    conf(queue, 'db = "/elsewhere/queue.db"\nlog_level = "debug"\n')
     with pytest.raises(ConfigError, match="/elsewhere/queue.db: restart the service"):
         origin.reread()
 

@@ -127,7 +127,7 @@ def test_text_that_is_not_utf_8_is_bad_usage(engine: Engine) -> None:
     with pytest.raises(UsageError, match="not valid UTF-8"):
         engine.jobs(queue="\udcff")
     with pytest.raises(UsageError, match="not valid UTF-8"):
-        engine.store.config_set("db_path", "\udcff", now_ms=NOW)
+        engine.store.config_set("db", "\udcff", now_ms=NOW)
 
 
 def test_a_job_that_is_gone_is_not_found(engine: Engine) -> None:

@@ -62,7 +62,7 @@ def test_the_text_says_in_full_what_to_do_and_leaves_out_other_fields_that_do_no
     log = LogOutput("info", "console").log(role="dispatcher")
     action = "end the program that holds it; " * 5
     log.warning("database.locked", action=action, waited_s=3)
-    log.info("settings.applied", workers=4, db_path="x" * 80, log_level="info")
+    log.info("settings.applied", workers=4, db="x" * 80, log_level="info")
     locked, applied = capfd.readouterr().out.splitlines()
     assert locked.endswith(action.strip())
     assert applied.endswith("settings.applied workers=4")

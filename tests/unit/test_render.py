@@ -47,11 +47,11 @@ def test_the_last_cell_has_a_line_of_its_own_where_there_is_no_room_beside() -> 
 @pytest.mark.parametrize("width", [40, 45, 60, 80])
 def test_a_long_setting_is_shown_whole(width: int) -> None:
     path = "/srv/" + "deep/" * 20 + "queue.db"
-    lines = list(_setting_lines("db_path", Source(path, "environment"), width))
+    lines = list(_setting_lines("db", Source(path, "environment"), width))
     assert max(map(len, lines)) <= width
     assert len(lines) <= 7
     words = [word for line in lines for word in line.split()]
-    assert words[:2] == ["db_path", "environment"]
+    assert words[:2] == ["db", "environment"]
     assert "".join(words[2:]) == path
     assert list(_setting_lines("workers", Source(4, "default"), width)) == [
         "workers                 default      4"

@@ -125,7 +125,7 @@ def test_the_nearest_source_wins() -> None:
 
 
 def test_settings_needed_before_the_database_are_not_read_from_it() -> None:
-    stored = {"db_path": "/elsewhere", "log_level": "debug", "log_format": "json"}
+    stored = {"db": "/elsewhere", "log_level": "debug", "log_format": "json"}
     sources = settings.resolve(flags={}, environment={}, stored=stored, file={})
     assert {sources[key].origin for key in stored} == {"default"}
 
@@ -133,9 +133,9 @@ def test_settings_needed_before_the_database_are_not_read_from_it() -> None:
 def test_the_databases_variable_has_the_short_name() -> None:
     environment = {"QUEUECTL_DB": "/x/queue.db", "QUEUECTL_DB_PATH": "/y/queue.db"}
     sources = settings.resolve(flags={}, environment=environment, stored={}, file={})
-    assert sources["db_path"] == settings.Source("/x/queue.db", "environment")
-    assert settings.variable("db_path", environment) == "QUEUECTL_DB"
-    assert settings.variable("db_path", {"QUEUECTL_DB_PATH": ""}) == "QUEUECTL_DB_PATH"
+    assert sources["db"] == settings.Source("/x/queue.db", "environment")
+    assert settings.variable("db", environment) == "QUEUECTL_DB"
+    assert settings.variable("db", {"QUEUECTL_DB_PATH": ""}) == "QUEUECTL_DB_PATH"
     assert settings.variable("workers", environment) is None
 
 
@@ -175,8 +175,8 @@ def test_a_duration_in_a_conf_file_may_be_text() -> None:
 
 def test_a_database_in_a_conf_file_does_not_depend_on_the_working_directory() -> None:
     for good in ("", "/a/q.db", "~/q.db"):
-        assert settings.check_file({"db_path": good}, "x.conf") == {"db_path": good}
+        assert settings.check_file({"db": good}, "x.conf") == {"db": good}
     for bad in ("q.db", "./q.db", "../q.db"):
-        told = rf"^x\.conf: db_path takes an absolute path, not '{bad}'"
+        told = rf"^x\.conf: db takes an absolute path, not '{bad}'"
         with pytest.raises(ConfigError, match=told):
-            settings.check_file({"db_path": bad}, "x.conf")
+            settings.check_file({"db": bad}, "x.conf")

@@ -8,11 +8,11 @@ commit that made their content durable. If a commit fails, the turn is repeated 
 import signal
 import socket
 import time
-from typing import TYPE_CHECKING
 
 from queued.core import times
 from queued.core.errors import BusyError, DeniedError, QueuedError, StorageError
 from queued.core.model import Instance
+from queued.core.runs import Key
 from queued.core.settings_in_force import Settings
 from queued.service.dispatcher import job_log, stage
 from queued.service.dispatcher.change_reader import ChangeReader, DatabaseChanges
@@ -57,9 +57,6 @@ from queued.service.log import Log, LogOutput
 from queued.store import instance_lock
 from queued.store.engine import Engine
 
-if TYPE_CHECKING:
-    from queued.core.runs import Key
-
 _TRANSIENT = (StorageError, DeniedError, BusyError)
 
 
@@ -101,7 +98,7 @@ class Dispatcher:
         self._contention = ContentionMonitor(engine, log)
         self._stage = Stage.STARTING
         self._settings_changed = False  # since they were sent to the supervisor
-        self._cancels_sent: set[Key] = set()  # to workers that have sent no Hello since
+        self._cancels_sent = set[Key]()  # to workers that have sent no Hello since
 
     def run(self) -> int:
         """Makes turns until the supervisor sends Finish; returns the exit code."""

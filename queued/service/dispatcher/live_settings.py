@@ -33,7 +33,7 @@ class SettingsOrigin(NamedTuple):
 
     def database(self) -> str:
         """Returns the location of the database."""
-        return paths.location(self.resolve({}).db_path, self.environment, serving=True)
+        return paths.location(self.resolve({}).db, self.environment, serving=True)
 
     def reread(self) -> "SettingsOrigin":
         """Returns the origin with the present content of the conf file.
@@ -44,7 +44,7 @@ class SettingsOrigin(NamedTuple):
         conf = paths.conf_path(self.conf_flag, self.environment)
         again = self._replace(file=paths.read_conf(conf))
         if again.database() != self.database():
-            msg = f"db_path is now {again.database()}: restart the service to move to it"
+            msg = f"db is now {again.database()}: restart the service to move to it"
             raise ConfigError(msg)
         return again
 

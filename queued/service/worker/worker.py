@@ -341,11 +341,9 @@ class Worker:
     def _timeout_s(self) -> float | None:
         if not self._channel.closed:
             self._channel.flush_with(self._loop)
-        if self._execution is None:
+        if (execution := self._execution) is None:
             return None
-        until_s = min(
-            self._execution.next_s, self._give_back_at_s(self._execution), self._forward_at_s
-        )
+        until_s = min(execution.next_s, self._give_back_at_s(execution), self._forward_at_s)
         if self._forwarder is not None:
             until_s = min(until_s, self._forwarder.next_s)
         return None if until_s == times.NEVER_S else max(0.0, until_s - times.monotonic_s())
