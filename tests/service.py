@@ -22,7 +22,7 @@ from queued.store.paths import engine_at, location
 from queued.store.protocols import Store
 
 ROOT = Path(__file__).resolve().parents[1]
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 # For `altered`: a run that cannot be killed is logged sooner, and a rescue is repeated sooner.
 STUCK_SOON = "constant=queued.service.worker.execution._STUCK_S=0.5"
 RESCUES_OFTEN = "constant=queued.service.dispatcher.rescuer._RETRY_S=0.3"

@@ -67,7 +67,7 @@ class Harm:
         path = self._services.queue.path
         os.rename(path, f"{path}.moved")
         try:
-            eventually(lambda: not self._services.serving, "all end without a database", 30)
+            eventually(lambda: not self._services.serving, "all end without a database", 60)
             assert not os.path.exists(path), "a service made a new database"
         finally:
             os.rename(f"{path}.moved", path)
