@@ -29,7 +29,7 @@ _BY_STATE: tuple[tuple[str, type[QueuedError], str], ...] = (
     ("53100", StorageError, "there is no room on the server's disk; free some and try again"),
     ("53", BusyError, "the server has none left ({}); try again later, or raise its limit"),
     ("57P", StorageError, "the server is starting or stopping ({}); try again later"),
-    ("08", StorageError, "the connection was lost ({}); try again"),
+    ("08", StorageError, "there is no connection ({}); try again"),
     ("25P0", StorageError, "the server ended the transaction ({}); try again"),
     ("42501", DeniedError, "{}; ask its owner for the right"),
     ("28", DeniedError, "{}; check the user and the password file"),
@@ -44,6 +44,7 @@ _BY_STATE: tuple[tuple[str, type[QueuedError], str], ...] = (
 )
 # Errors of connecting have no SQLSTATE. By a part of what the server or libpq said.
 _BY_TEXT: tuple[tuple[str, str], ...] = (
+    ("invalid URI", "22021"),
     ("too many clients", "53300"),
     ("remaining connection slots", "53300"),
     ("too many connections", "53300"),
