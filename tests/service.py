@@ -18,7 +18,7 @@ from queued.core.job_spec import new_job
 from queued.core.model import NewJob, State
 from queued.core.records import Attempt, Job, JobFilter
 from queued.service.linux import procfs, run_mark
-from queued.store.paths import engine_at, location
+from queued.store.paths import engine_at, is_url
 from queued.store.protocols import Store
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -125,7 +125,8 @@ class Queue:
     def __init__(self, directory: Path, path: str = "") -> None:
         self.directory = directory
         self.path = path or str(directory / "queue.db")
-        self.store: Store = engine_at(location(self.path, {}), {}).open_store(None)
+        named = self.path if is_url(self.path) else os.path.realpath(self.path)
+        self.store: Store = engine_at(named, {}).open_store(None)  # with the rights of the test
         self.services: list[Service] = []
 
     def serve(self, *flags: str, workers: int = 2, env: dict[str, str] | None = None) -> "Service":
