@@ -119,7 +119,7 @@ def _run(arguments: list[str]) -> int:
     settings = _start_settings(origin, _prepare(engine))
     ready_pipe = log_path = None
     if options["--background"]:
-        named = os.path.abspath(options["--log-file"] or _log_path(engine.instance_files))
+        named = os.path.join(os.getcwd(), options["--log-file"] or _log_path(engine.instance_files))
         permissions.must_be_own(named)  # root must not write where a link of another user leads
         log_path = os.path.realpath(named)
         detached = detach(_open_log(log_path))
