@@ -189,11 +189,12 @@ def test_only_a_regular_file_is_opened_as_a_lock(
     def opened(path: str, *_: object) -> int:
         raise AssertionError(path)
 
-    monkeypatch.setattr(os, "open", opened)
     for make in (os.mkfifo, lambda path: os.symlink("/dev/null", path)):
         make(held)
-        assert instance_lock.open_lock(database, "i") is None
-        assert not instance_lock.is_alive(database, "i")
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "open", opened)
+            assert instance_lock.open_lock(database, "i") is None
+            assert not instance_lock.is_alive(database, "i")
         os.unlink(held)
 
 

@@ -301,10 +301,11 @@ def test_a_refusal_of_the_system_is_no_damage(
     def refuse(*_: object) -> int:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(os, "open", refuse)
     told = {errno.EROFS: "is read-only", errno.EDQUOT: "quota", errno.EMFILE: "ulimit -n"}
-    with pytest.raises(StorageError, match=told[number]), named_errors(f"{tmp_path}/queue.db"):
-        raise error
+    with monkeypatch.context() as patch, pytest.raises(StorageError, match=told[number]):
+        patch.setattr(os, "open", refuse)
+        with named_errors(f"{tmp_path}/queue.db"):
+            raise error
 
 
 LIMITED = """
