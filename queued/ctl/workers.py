@@ -13,6 +13,7 @@ from queued.ctl.context import Context
 from queued.ctl.live_services import command_pids, live_instances, say_no_service
 from queued.ctl.render import escaped, print_err, print_json, print_out
 from queued.ctl.table import Column, heading, row_lines, table_width
+from queued.store.paths import is_url
 
 START = (
     """\
@@ -46,7 +47,10 @@ def start(context: Context, arguments: Arguments) -> int:
         _must_be_first(context)
     # -P: Python does not import modules from the current directory.
     words = [sys.executable, "-P", "-m", "queued"]
-    os.environ["QUEUECTL_DB"] = context.named_database  # a URL may have a password
+    if is_url(named := context.named_database):
+        os.environ["QUEUECTL_DB"] = named  # it may have a password
+    else:
+        words += ["--db", named]
     words += ["--config", context.conf] if context.conf else []
     words += ["--workers", str(count)] if count else []
     words += ["--background"] if arguments.flag("--background") else []
