@@ -14,8 +14,9 @@ from queued.core.errors import (
     UsageError,
 )
 from queued.core.job_options import JobOptions
-from queued.core.model import Instance, Label, NewJob, State
+from queued.core.model import Instance, Label, NewJob, Outcome, State
 from queued.core.records import Job, JobFilter, Summary, WorkerStatus
+from queued.core.runs import Chunk
 from queued.core.settlement import Verdict
 from tests.store.engine import FAILED, NOW, OK, Engine
 
@@ -397,3 +398,41 @@ def test_many_enqueue_at_once(engine: Engine) -> None:
         thread.join()
     assert failures == []
     assert len(engine.jobs()) == 200
+
+
+def _types(value: object) -> set[type]:
+    """The types of all values in records, lists and mappings."""
+    if isinstance(value, tuple | list):
+        return set().union(*map(_types, value))
+    if isinstance(value, dict):
+        return _types([*value, *value.values()])
+    return {type(value)}
+
+
+def test_values_have_the_types_of_the_model(engine: Engine) -> None:
+    """Messages between the processes are encoded by type: a Decimal is no int."""
+    engine.register()
+    with engine.ledger.transaction():
+        engine.ledger.worker_started("i", 1, 11, now_ms=NOW)
+    job, claim = engine.put(State.PROCESSING)
+    assert claim is not None
+    engine.store.config_set("workers", "8", now_ms=NOW)
+    engine.add(delay_ms=5)
+    store, ledger = engine.store, engine.ledger
+    with ledger.transaction():
+        ledger.store_output(claim.key, Chunk(1, 0, b"x"))
+        found: list[object] = [ledger.running_claims("i"), ledger.counts(), ledger.config()]
+        found += [
+            ledger.instances(),
+            ledger.promote(now_ms=NOW, limit=1),
+            ledger.interruptions(job),
+        ]
+        found += [ledger.version(), ledger.backlog_bytes(), ledger.now_ms()]
+    found += [store.workers(), store.status(now_ms=NOW), engine.end(claim, FAILED)]
+    found += [store.show(job), store.attempts(job), [*store.output(job, 1, 1)], store.version()]
+    found += [store.completed(since_ms=0, now_ms=NOW), engine.jobs(), store.instances()]
+    found += [store.ended(State.DEAD, queue=None, before_ms=NOW), store.find(store.show(job).id)]
+    with ledger.transaction():
+        found.append(ledger.prune(State.DEAD, after=0, before_ms=NOW, limit=9))
+    plain = {int, str, bytes, bool, float, type(None), JobOptions, State, Label, Outcome}
+    assert _types(found) <= plain
