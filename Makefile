@@ -90,7 +90,7 @@ uninstall:
 
 build/bench/.stamp: .venv/.stamp $(shell find queued -name '*.py' -o -name '*.sql')
 	INSTALLER='$(CURDIR)/$(BIN)/python' PYTHON=$(SYSTEM_PYTHON) packaging/make-venv.sh \
-		build/bench '$(CURDIR)/build/bench' huey litequeue
+		build/bench '$(CURDIR)/build/bench' huey litequeue 'psycopg[binary]'
 	touch $@
 
 # Made again only when the dependencies may have changed. In the mode "compat" a path makes the project

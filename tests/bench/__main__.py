@@ -12,7 +12,7 @@ import sys
 import apsw
 
 from queued import __version__
-from tests.bench import commands, concurrent_clients, idle, peers, scale, throughput
+from tests.bench import commands, concurrent_clients, engines, idle, peers, scale, throughput
 from tests.bench.measure import FULL, SHORT, Row
 
 BENCHMARKS = {
@@ -28,6 +28,7 @@ BENCHMARKS = {
     "readers": concurrent_clients.beside_readers,
     "begin": concurrent_clients.beside_a_forgotten_begin,
     "enqueuers": concurrent_clients.beside_enqueuers,
+    "engines": engines.against_sqlite,
 }
 
 
