@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-import pytest
 
 from queued.store.postgres import address, upgrade
 from tests.service import eventually
@@ -90,20 +89,23 @@ def fresh_schema() -> str:
     """
     server = url()
     if server is None:
+        import pytest  # the benchmarks have none
+
         pytest.skip("PostgreSQL is not installed: the tests of the second engine did not run")
     return f"{server}&schema=test_{os.urandom(6).hex()}"
 
 
 @cache
-def _shared_schema() -> str:
+def shared_queue() -> str:
+    """The URL of the queue that all tests of this process share, one after the other."""
     made = fresh_schema()
     upgrade.migrate(made)
     return made
 
 
 def empty_queue() -> str:
-    """The URL of a queue without rows. All tests of this process share it, one after the other."""
-    shared = _shared_schema()
+    """The URL of the shared queue, whose rows are removed."""
+    shared = shared_queue()
     where = address.parse(shared)
     with psycopg.connect(where.conninfo, autocommit=True) as connection:
         connection.execute(CLEAR.replace("queued.", f"{where.schema}.").encode())

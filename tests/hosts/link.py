@@ -57,7 +57,7 @@ class Link:
         lost = threading.Event()
 
         def fault(content: bytes) -> bool:
-            if b"COMMIT" not in content:
+            if b"COMMIT\0" not in content:  # BEGIN names READ COMMITTED
                 return False
             self._fault = None
             lost.set()

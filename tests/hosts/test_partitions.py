@@ -88,10 +88,10 @@ def test_a_host_that_was_cut_off_records_that_it_ended_its_run(hosts: Hosts) -> 
 def test_a_lost_commit_loses_no_job_and_doubles_none(hosts: Hosts, *, answer_only: bool) -> None:
     host = hosts.add()
     service = host.serve(workers=2)
-    names = [hosts.traced(f"job{number}", "true") for number in range(4)]
+    names = [hosts.traced(f"job{number}", "sleep 0.3") for number in range(4)]
     for number in range(4, 24):
         lost = host.link.lose_commit(answer_only=answer_only)
-        names.append(hosts.traced(f"job{number}", "true"))
+        names.append(hosts.traced(f"job{number}", "sleep 0.3"))
         assert lost.wait(20)
     hosts.queue.wait_all(len(names))
     for name in names:

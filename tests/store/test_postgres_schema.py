@@ -14,15 +14,15 @@ from queued.store.postgres.client_store import PostgresStore
 from tests import postgres_server
 
 SQL = sql_loader.load("queued")
-LISTS = {"job", "run"}  # of columns
-CONTROL = {"begin", "snapshot", "make_schema"}  # have no plan
+LISTS = {"job", "run", "instance_columns", "clock"}  # parts of statements
+CONTROL = {"begin", "snapshot", "make_schema", "notify_hungry", "notify_all"}  # have no plan
 STATEMENTS = sorted(SQL.keys() - LISTS - CONTROL)
 SOURCE = Path(sql_loader.__file__).parent
 
 # The indexes by which each hot statement goes, and nothing else.
 PLANS = {
     "enqueue": set[str](),
-    "claim": {"jobs_ready", "jobs_pkey"},
+    "claim": {"instances_pkey", "jobs_ready", "jobs_pkey"},
     "settle": {"jobs_pkey", "attempts_pkey"},
     "store_output": {"jobs_pkey"},
     "promote": {"jobs_waiting", "jobs_pkey"},

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 import psycopg
-from psycopg.types.numeric import Int8BinaryDumper
+from psycopg.types.numeric import Int8BinaryDumper, Int8Dumper
 
 from queued.core.errors import CommitUnknownError, StorageError
 from queued.core.times import boot_ms, monotonic_s
@@ -81,6 +81,7 @@ class Database:
         self._limit_s = _SERVING_S if serving else limit_s
         self._on_wait = on_wait
         self._inside = False  # of a transaction
+        self._server_process = 0  # the process id of the server's side of the connection
         self._server_ahead_ms = 0  # of the clock since boot of this host
         self._on_notification: Callable[[], None] | None = None
         self._on_connected: Callable[[int], None] | None = None
@@ -112,9 +113,12 @@ class Database:
             keepalives_count=3,
             tcp_user_timeout=10_000,
         )
+        self._server_process = connection.info.backend_pid
         connection.limit_s = self._limit_s
         connection.on_wait = self._on_wait
-        # Always of one type: a statement is prepared once for each combination of types.
+        # Integers are always of one type, alone and, as text, in lists. Otherwise their size would
+        # decide, and a statement that was prepared for small ones would refuse a large one.
+        connection.adapters.register_dumper(int, Int8Dumper)
         connection.adapters.register_dumper(int, Int8BinaryDumper)
         if self._on_notification is not None:
             self._start_listening(connection)
@@ -250,21 +254,59 @@ class Database:
                 self._inside = False
 
     def _reopen(self) -> None:
-        """Connects again if the connection was lost, but never in the middle of a transaction."""
-        if self._connection.closed and not self._inside:
-            self._connection = self._connect()
+        """Connects again if the connection was lost, but never in the middle of a transaction.
+
+        The server may still hold the locks of the lost transaction, or make its commit later than
+        the first read of the new connection, so the process of the lost one is ended before that.
+        """
+        if not self._connection.closed or self._inside:
+            return
+        lost, connection = self._server_process, self._connect()
+        try:
+            self._end(lost, connection)
+        except BaseException:
+            self._server_process = lost
+            connection.close()
+            raise
+        self._connection = connection
+
+    def _end(self, lost: int, connection: _Connection) -> None:
+        """Ends the process of a lost connection. Raises OperationalError if it does not end."""
+        values = {"pid": lost, "application": self._application}
+        if connection.execute(self._sql["end_lost"], values).fetchone() != (True,):
+            msg = "the lost connection did not end"
+            raise psycopg.OperationalError(msg)
 
     def _commit(self) -> None:
-        try:
-            done = self._connection.execute("COMMIT", prepare=False).statusmessage
-        except psycopg.Error as error:
-            if self._connection.closed:
-                msg = f"{self.address.shown}: the connection was lost during a commit"
-                raise CommitUnknownError(msg) from error
-            raise
+        warnings: list[str | None] = []
+        with self._noting(warnings):
+            try:
+                done = self._connection.execute("COMMIT", prepare=False).statusmessage
+            except psycopg.Error as error:
+                if self._connection.closed:
+                    msg = f"{self.address.shown}: the connection was lost during a commit"
+                    raise CommitUnknownError(msg) from error
+                raise
+        if warnings:  # the wait for a synchronous standby was cancelled
+            msg = f"{self.address.shown}: {warnings[0]}"
+            raise CommitUnknownError(msg)
         if done != "COMMIT":
             msg = f"{self.address.shown}: the transaction was undone by the server"
             raise StorageError(msg)
+
+    @contextmanager
+    def _noting(self, warnings: list[str | None]) -> Iterator[None]:
+        """Collects the warnings of the server meanwhile."""
+
+        def note(diagnostic: psycopg.errors.Diagnostic) -> None:
+            if diagnostic.severity_nonlocalized == "WARNING":
+                warnings.append(diagnostic.message_primary)
+
+        self._connection.add_notice_handler(note)
+        try:
+            yield
+        finally:
+            self._connection.remove_notice_handler(note)
 
     def version(self) -> int:
         """Returns a number that changes whenever another connection has committed.

@@ -1,10 +1,11 @@
 """The verbs of the dispatcher over PostgreSQL: claims, results, output, many in one transaction."""
 
 import json
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from queued.core import times
+from queued.core.errors import CommitUnknownError
 from queued.core.job_options import NO_OPTIONS
 from queued.core.job_spec import stored_options
 from queued.core.model import Instance, Label, NewJob, State
@@ -40,15 +41,26 @@ class PostgresLedger:
         self._place = _FIRST_PLACE  # of the last job that was claimed, in the order of claiming
         self._from_first_ms = 0  # the time of the last claim that began at the most urgent job
         self._hungry = False
+        self._settled: list[Key] = []  # in this transaction
+        self._repeated: list[Key] = []  # in this transaction, of those that are unsure
+        self._unsure: set[Key] = set()  # settled by a commit that was not answered
         self._folds, self._folded_ms, self._first_delta = 0, 0, 0
 
-    def transaction(self, *, durable: bool = True) -> AbstractContextManager[None]:  # noqa: ARG002
+    @contextmanager
+    def transaction(self, *, durable: bool = True) -> Iterator[None]:  # noqa: ARG002
         """See `Ledger.transaction`. Every commit is durable.
 
         The commands of a service outlive a crash of the database server, which may be another
         machine. A claim that the server forgot would run a second time beside the first.
         """
-        return self._database.transaction()
+        self._settled, self._repeated = [], []
+        try:
+            with self._database.transaction():
+                yield
+        except CommitUnknownError:
+            self._unsure.update(self._settled)
+            raise
+        self._unsure.difference_update(self._repeated)
 
     def now_ms(self) -> int:
         """See `Ledger.now_ms`. It is the clock of the server, read at each renewal."""
@@ -212,7 +224,24 @@ class PostgresLedger:
         text = json.dumps([_ending(one) for one in ordered], ensure_ascii=False)
         rows = self._database.rows("settle", endings=text, now=now_ms) if endings else []
         states = {Key(*key): State(state) for *key, state in rows}
+        self._settled += states
+        repeated = [one for one in endings if one.claim.key in self._unsure]
+        self._repeated += [one.claim.key for one in repeated]
+        states = self._recorded(repeated) | states
         return [states.pop(one.claim.key, None) for one in endings]
+
+    def _recorded(self, endings: Sequence[Settlement]) -> dict[Key, State]:
+        """Returns the jobs whose end was recorded by a commit that was not answered."""
+        if not endings:
+            return {}
+        jobs, numbers, tokens = ([one.claim.key[part] for one in endings] for part in range(3))
+        rows = self._database.rows("recorded", jobs=jobs, numbers=numbers, tokens=tokens)
+        found = {Key(*key): (outcome, State(state)) for *key, outcome, state in rows}
+        return {
+            key: found[key][1]
+            for key, ending in ((one.claim.key, one.ending) for one in endings)
+            if key in found and found[key][0] == ending.outcome
+        }
 
     def enqueue(self, jobs: Sequence[NewJob], *, max_retries: int, now_ms: int) -> None:
         """See `Ledger.enqueue`."""

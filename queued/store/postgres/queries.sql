@@ -134,6 +134,16 @@ WITH ending AS MATERIALIZED (
     WHERE a.job = s.job AND a.number = s.attempt AND a.ended_at IS NULL)
 SELECT job, attempt, token, new_state FROM settled;
 
+-- recorded --
+-- What a commit without an answer has recorded of claims, and the state of the jobs now; a job that has
+-- run again since then was pending. By the primary keys.
+SELECT a.job, a.number, a.token, a.outcome,
+       CASE WHEN j.runs = a.number AND j.state <> 'processing' THEN j.state ELSE 'pending' END
+FROM queued.attempts a JOIN queued.jobs j ON j.seq = a.job
+WHERE (a.job, a.number, a.token) IN (
+    SELECT * FROM unnest(:jobs::bigint[], :numbers::integer[], :tokens::bigint[]))
+  AND a.ended_at IS NOT NULL;
+
 -- interruptions --
 -- How many runs of a job were interrupted since the last one that ended in another way. By the
 -- primary key, from the last run back.
@@ -487,6 +497,11 @@ ORDER BY w.instance, w.worker;
 -- version --
 -- A number for the set of all commits that a statement sees now.
 SELECT hashtextextended(pg_current_snapshot()::text, 0);
+
+-- end_lost --
+-- Ends the server's side of a lost connection, and waits until its transaction has ended.
+SELECT coalesce(bool_and(pg_terminate_backend(pid, 5000)), true) FROM pg_stat_activity
+WHERE pid = :pid::integer AND usename = current_user AND application_name = :application;
 
 -- has_schema --
 -- `meta` is made with the first schema.

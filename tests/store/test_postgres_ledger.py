@@ -1,0 +1,265 @@
+"""What a server has and a file has not: dispatchers at the same time, and unknown commits."""
+
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, suppress
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from queued.core.errors import CommitUnknownError, ConflictError, NotFoundError, StorageError
+from queued.core.model import Label, NewJob, Outcome, State
+from queued.core.records import JobFilter
+from queued.core.runs import Claim, Ending
+from queued.core.settlement import Verdict
+from queued.store.postgres import address, sql_loader
+from queued.store.postgres.dispatcher_store import PostgresLedger
+from queued.store.protocols import Ledger, Settlement
+from tests import postgres_server
+from tests.hosts.link import Link
+from tests.service import eventually
+from tests.store.engine import NOW, OK, Engine
+from tests.store.engines import ENGINES
+
+DONE = Verdict(State.COMPLETED, 0, NOW, None)
+DEAD = Verdict(State.DEAD, 1, NOW, "exit 1")
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    """A queue on PostgreSQL."""
+    with ExitStack() as stack:
+        yield ENGINES["postgres"](tmp_path, stack)
+
+
+def _claims(ledger: Ledger, count: int, token: int, instance: str = "i") -> list[Claim]:
+    return ledger.claim(instance, [*range(1, count + 1)], token, now_ms=NOW)
+
+
+def test_two_dispatchers_claim_different_jobs_at_the_same_time(engine: Engine) -> None:
+    engine.store.enqueue([NewJob("true")] * 30, max_retries=3, now_ms=NOW)
+    other = engine.another_ledger()
+    with engine.ledger.transaction(), other.transaction():
+        first, second = _claims(engine.ledger, 10, 100), _claims(other, 20, 200, "j")
+        assert [claim.key.job for claim in first] == [*range(1, 11)]
+        assert [claim.key.job for claim in second] == [*range(11, 31)]
+        assert _claims(engine.ledger, 1, 110) == []
+    engine.check_counters()
+
+
+def test_of_two_records_at_the_same_time_one_counts(engine: Engine) -> None:
+    """As when a rescuer takes an instance for dead that is about to record a result."""
+    (job, claim), other = engine.put(State.PROCESSING), engine.another_ledger()
+    assert claim is not None
+    states: list[State | None] = []
+
+    def rescue() -> None:
+        with other.transaction():
+            lost = Settlement(claim, Ending(Outcome.LOST), DEAD)
+            states.extend(other.settle([lost], now_ms=NOW))
+
+    rescuer = threading.Thread(target=rescue)
+    with engine.ledger.transaction():
+        states.extend(engine.ledger.settle([Settlement(claim, OK, DONE)], now_ms=NOW))
+        rescuer.start()
+        eventually(lambda: _waiting(engine))
+    rescuer.join()
+    assert states == [State.COMPLETED, None]
+    assert [run.outcome for run in engine.store.attempts(job)] == [Outcome.EXIT]
+
+
+def _waiting(engine: Engine) -> bool:
+    """Whether a statement waits for a lock."""
+    server = postgres_server.url()
+    assert server is not None
+    waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+    with psycopg.connect(server) as connection:
+        return connection.execute(waits).fetchone() != (0,)
+
+
+def test_all_that_move_jobs_at_the_same_time_lock_them_in_one_order(engine: Engine) -> None:
+    """Neither dispatchers nor users get in each other's way, whatever they move."""
+    url = f"{postgres_server.shared_queue()}&options=-c%20deadlock_timeout%3D5ms"
+    engine.store.enqueue([NewJob("true")] * 200, max_retries=3, now_ms=NOW)
+    failures: list[BaseException] = []
+
+    def turns(instance: str) -> None:
+        with closing(PostgresLedger(url)) as ledger:
+            claims: list[Claim] = []
+            for turn in range(40):
+                with ledger.transaction():
+                    endings = [Settlement(claim, OK, DEAD) for claim in reversed(claims)]
+                    ledger.settle(endings, now_ms=NOW)
+                    ledger.promote(now_ms=NOW + turn * 2000, limit=10)
+                    claims = _claims(ledger, 20, turn * 100 + 1, instance)
+                    ledger.prune(State.CANCELLED, after=0, before_ms=NOW + 1, limit=50)
+
+    def users() -> None:
+        store = engine.another_store()
+        for turn in range(20):
+            store.enqueue(
+                [NewJob("true", f"{turn}-{n}") for n in range(9)], max_retries=3, now_ms=NOW
+            )
+            for name in (f"{turn}-1", f"{turn}-2"):
+                store.cancel(store.find(name), now_ms=NOW)
+            dead = [job.seq for job in store.list(JobFilter(Label.DEAD), limit=20)]
+            with suppress(ConflictError, NotFoundError):
+                store.retry(reversed(dead), now_ms=NOW)
+            store.retry_all(now_ms=NOW)
+            list(store.purge(State.CANCELLED, queue=None, before_ms=NOW + 1))
+
+    def run(what: Callable[[], None]) -> None:
+        try:
+            what()
+        except BaseException as error:
+            failures.append(error)
+            raise
+
+    threads = [
+        threading.Thread(target=run, args=(what,))
+        for what in (lambda: turns("i"), lambda: turns("j"), users)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    engine.check_counters(now_ms=NOW + 80_000)
+
+
+def test_a_prepared_statement_takes_numbers_of_any_size(engine: Engine) -> None:
+    small = [Settlement(engine.must_claim(), OK, DONE) for _ in [engine.add()]]
+    where = address.parse(postgres_server.shared_queue())
+    high = sql_loader.in_schema(
+        "ALTER TABLE queued.jobs ALTER seq RESTART 1099511627776", where.schema
+    )
+    with psycopg.connect(where.conninfo) as server:
+        server.execute(high.encode())
+    engine.add()
+    large = [Settlement(engine.must_claim(token=2**60), OK, DONE)]
+    for endings in (small, large, small):
+        with engine.ledger.transaction():
+            engine.ledger.settle(endings, now_ms=NOW)
+            engine.ledger._unsure.add(endings[0].claim.key)  # type: ignore[attr-defined]
+            assert engine.ledger.settle(endings, now_ms=NOW) == [State.COMPLETED]
+            step = engine.ledger.prune(State.COMPLETED, after=0, before_ms=NOW, limit=9)
+            assert step.removed == 0
+
+
+@pytest.fixture
+def link(engine: Engine) -> Iterator[Link]:
+    """The network between the ledger `behind` and the server."""
+    server = Path(postgres_server.shared_queue().partition("host=")[2].partition("&")[0])
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        closing(Link(Path(directory), server)) as made,
+    ):
+        yield made
+
+
+@pytest.fixture
+def behind(link: Link) -> Iterator[PostgresLedger]:
+    """A ledger that reaches the server through the link."""
+    shared = postgres_server.shared_queue()
+    server = shared.partition("host=")[2].partition("&")[0]
+    with closing(PostgresLedger(shared.replace(server, str(link.directory)))) as ledger:
+        yield ledger
+
+
+@pytest.mark.parametrize("answer_only", [True, False])
+def test_a_turn_whose_commit_was_not_answered_can_be_repeated(
+    engine: Engine, link: Link, behind: PostgresLedger, *, answer_only: bool
+) -> None:
+    claim = engine.put(State.PROCESSING).claim
+    assert claim is not None
+    engine.add()
+    ending = [Settlement(claim, OK, DONE)]
+    link.lose_commit(answer_only=answer_only)
+    with pytest.raises(CommitUnknownError, match="lost during a commit"), behind.transaction():
+        assert behind.settle(ending, now_ms=NOW) == [State.COMPLETED]
+        unsent = _claims(behind, 1, 500)
+    with behind.transaction():
+        claims = behind.running_claims("i")
+        assert claims == (unsent if answer_only else [claim]), "what was committed is found"
+        assert behind.settle(ending, now_ms=NOW) == [State.COMPLETED]
+    with behind.transaction():
+        assert behind.settle(ending, now_ms=NOW) == [None], "recorded, and known to be"
+
+
+def test_a_rescue_counts_against_a_commit_that_was_not_made(
+    engine: Engine, link: Link, behind: PostgresLedger
+) -> None:
+    claim = engine.put(State.PROCESSING).claim
+    assert claim is not None
+    link.lose_commit(answer_only=False)
+    with pytest.raises(CommitUnknownError), behind.transaction():
+        behind.settle([Settlement(claim, OK, DONE)], now_ms=NOW)
+    assert engine.settle(claim, DEAD, Ending(Outcome.LOST)) is State.DEAD
+    with behind.transaction():
+        assert behind.settle([Settlement(claim, OK, DONE)], now_ms=NOW) == [None]
+
+
+def test_a_lost_connection_is_made_again_by_the_next_transaction(
+    engine: Engine, link: Link, behind: PostgresLedger
+) -> None:
+    job = engine.add()
+    with pytest.raises(StorageError), behind.transaction():
+        assert _claims(behind, 1, 500)
+        link.reset()
+        behind.promote(now_ms=NOW, limit=1)
+    assert engine.store.show(job).state is State.PENDING
+    with behind.transaction():
+        assert _claims(behind, 1, 600)
+    assert engine.store.show(job).state is State.PROCESSING
+
+
+def test_a_server_without_an_answer_is_given_up(
+    engine: Engine, link: Link, behind: PostgresLedger
+) -> None:
+    waits: list[float] = []
+    behind._database._connection.limit_s = 0.5
+    behind._database._connection.on_wait = waits.append
+    link.cut()
+    with pytest.raises(StorageError, match="no answer for"), behind.transaction():
+        pass
+    assert len(waits) > 2, "the watchdog is answered meanwhile"
+    link.heal()
+    with behind.transaction():
+        assert behind.counts() == {}
+
+
+def test_many_claims_go_on_from_the_last_one_for_a_moment(engine: Engine) -> None:
+    engine.store.enqueue([NewJob("true")] * 50, max_retries=3, now_ms=NOW)
+
+    def claim(now_ms: int, count: int) -> list[str]:
+        with engine.ledger.transaction():
+            workers = [*range(1, count + 1)]
+            claims = engine.ledger.claim("i", workers, now_ms * 100, now_ms=now_ms)
+        return [claim.id for claim in claims]
+
+    assert len(claim(NOW, 10)) == 10
+    engine.add(id="urgent", priority=9)
+    assert "urgent" not in claim(NOW + 1, 10)
+    engine.add(id="other", priority=8)
+    assert claim(NOW + 2, 2)[:2] == ["urgent", "other"], "few claims keep the order"
+    engine.add(id="next", priority=9)
+    assert claim(NOW + 252, 10)[0] == "next"
+    engine.add(id="last", priority=9)
+    assert "last" in claim(NOW + 253, 30), "where the rest is not enough"
+
+
+def test_differences_are_folded_by_one_dispatcher_at_a_time(engine: Engine) -> None:
+    for _ in range(3):
+        engine.add()
+    other = engine.another_ledger()
+    with engine.ledger.transaction(), other.transaction():
+        engine.ledger.promote(now_ms=NOW, limit=1)
+        other.promote(now_ms=NOW, limit=1)  # does not wait
+        assert other.counts() == {Label.PENDING: 3}
+    where = address.parse(postgres_server.shared_queue())
+    left = sql_loader.in_schema("SELECT count(*) FROM queued.deltas", where.schema)
+    with psycopg.connect(where.conninfo) as server:
+        assert server.execute(left.encode()).fetchone() == (0,)
+    engine.check_counters()
