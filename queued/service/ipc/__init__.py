@@ -1,1 +1,1 @@
-"""Messages, channels and shared memory, which the three processes share."""
+"""Messages, channels and shared memory, which the processes of the service share."""
