@@ -12,7 +12,7 @@ from queued.core.model import State
 from queued.store.protocols import PruneStep
 
 PIECES = 100  # of output that one transaction deletes: 6 MiB
-ATTEMPTS = 1000
+ATTEMPTS = 1000  # rows of runs that one transaction deletes
 
 
 class Removal(NamedTuple):

@@ -18,15 +18,17 @@ from queued.store.postgres.watcher import PostgresWatcher
 from queued.store.protocols import PruneStep, Settlement, Watcher
 from queued.store.pruning import Bounds
 
-# Claims of many jobs begin where the last one ended. Before that place are the index entries of
+# A claim of many jobs begins where the last one ended. Before that place are the index entries of
 # claimed jobs, which stay as long as any transaction on the server may still see them.
 _MANY = 8
-_AGAIN_MS = 250  # between two claims that begin at the most urgent job
+_FROM_FIRST_MS = 250  # between two claims that begin at the most urgent job
 _FIRST_PLACE = (-(2**31), 0, 0)
 
-_FOLD_MS = 1000  # between two foldings of the counts
-_FOLDED = 10_000  # differences at once
-_FOLDS = 60  # of which one begins at the first difference
+_FOLD_INTERVAL_MS = 1000
+_FOLD_LIMIT = 10_000  # differences that one statement adds to the counts
+# A fold begins after the last difference of the one before. Each 60th begins at the first, because
+# transactions do not commit in the order of the numbers of their differences.
+_FULL_FOLD_EVERY = 60
 
 
 class PostgresLedger:
@@ -126,8 +128,8 @@ class PostgresLedger:
     # Claims
 
     def promote(self, *, now_ms: int, limit: int) -> int | None:
-        """See `Ledger.promote`. Adds differences to the counts, too, as any dispatcher does."""
-        if not 0 <= now_ms - self._folded_ms < _FOLD_MS:
+        """See `Ledger.promote`. Once a second it also adds differences to the counts."""
+        if not 0 <= now_ms - self._folded_ms < _FOLD_INTERVAL_MS:
             self._folded_ms = now_ms
             self._fold()
         due: int | None = self._database.value("next_due")
@@ -137,8 +139,8 @@ class PostgresLedger:
         return due
 
     def _fold(self) -> None:
-        first = 0 if self._folds % _FOLDS == 0 else self._first_delta
-        last: int | None = self._database.value("fold", first=first, limit=_FOLDED)
+        first = 0 if self._folds % _FULL_FOLD_EVERY == 0 else self._first_delta
+        last: int | None = self._database.value("fold", first=first, limit=_FOLD_LIMIT)
         self._folds += 1
         if last is not None:
             self._first_delta = last + 1
@@ -157,7 +159,7 @@ class PostgresLedger:
             values |= {"count": len(rest), "token": following, "now": now_ms}
             return self._database.rows("claim", instance=instance, workers=[*rest], **values)
 
-        begun_lately = 0 <= now_ms - self._from_first_ms < _AGAIN_MS
+        begun_lately = 0 <= now_ms - self._from_first_ms < _FROM_FIRST_MS
         many = len(workers) >= _MANY
         marked = many and begun_lately and self._place != _FIRST_PLACE
         rows = claim(self._place, workers, token) if marked else []
@@ -183,7 +185,7 @@ class PostgresLedger:
 
     def interruptions(self, job: int) -> int:
         """See `Ledger.interruptions`."""
-        return int(self._database.rows("interruptions", job=job)[0][0])
+        return int(self._database.value("interruptions", job=job))
 
     def release(self, key: Key, *, now_ms: int) -> bool:
         """See `Ledger.release`."""
@@ -312,15 +314,14 @@ def _ending(one: Settlement) -> dict[str, object]:
 
 def _claim(row: Row) -> Claim:
     """Returns the claim of a row. A row that another program made invalid has a `Claim.fault`."""
-    seq, runs, token, name, queue, command, stored, *numbers, due, created, worker, at = row
+    *key, name, queue, command, stored, attempts, max_retries, due, created, worker, at = row
     options, fault = NO_OPTIONS, None
     try:
         options = stored_options(stored)
     except (ValueError, RecursionError) as error:
         fault = f"the row of the job cannot be read: {error}"
-    attempts, max_retries = numbers
     return Claim(
-        key=Key(seq, runs, token),
+        key=Key(*key),
         id=name,
         queue=queue,
         command=command,

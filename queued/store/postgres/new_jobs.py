@@ -9,7 +9,7 @@ from queued.core.errors import DuplicateJobError
 from queued.core.model import NewJob
 from queued.store.postgres.connection import Database
 
-_BATCH = 1000
+_BATCH = 1000  # jobs that one statement inserts
 
 
 class NewJobs:
@@ -31,7 +31,7 @@ class NewJobs:
                 if name in stored:
                     stored.remove(name)  # a second job with this id in the batch was left out
                     added.append(name)
-                elif job.id is None:
+                elif job.id is None:  # the generated id was taken; another one is generated
                     added += self.insert([job], max_retries=max_retries, now_ms=now_ms)
                 elif not skip_existing:
                     raise DuplicateJobError(job.id, index)

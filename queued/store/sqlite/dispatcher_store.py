@@ -72,7 +72,7 @@ class SqliteLedger:
         return self.instance(instance) is not None
 
     def take_over(self, instance: Instance) -> bool:
-        """See `Ledger.take_over`. No instance is of another host, so that this is never asked."""
+        """See `Ledger.take_over`. Is never called, because no instance is of another host."""
         raise NotImplementedError(instance.id)
 
     def worker_started(self, instance: str, worker: int, pid: int, *, now_ms: int) -> None:
@@ -119,7 +119,7 @@ class SqliteLedger:
 
     def interruptions(self, job: int) -> int:
         """See `Ledger.interruptions`."""
-        return int(self._database.rows("interruptions", job=job)[0][0])
+        return int(self._database.value("interruptions", job=job))
 
     def release(self, key: Key, *, now_ms: int) -> bool:
         """See `Ledger.release`."""
