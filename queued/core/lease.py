@@ -17,12 +17,12 @@ class Lease(NamedTuple):
     """The times of a lease of `length_s` seconds, in the order in which they pass.
 
     - Every `renewal_s` the dispatcher renews it.
-    - After `claiming_s` without a renewal the dispatcher claims nothing, and takes back what waits.
-    - After `term_s` each worker terminates its run.
-    - After `kill_s` each worker kills it.
-    - After `end_s` the warden kills all that is left. Nothing of the instance is alive now.
-    - After `length_s` the lease is over, and with it the margin for a slow clock.
-    - After `takeover_s` of no renewal that it has seen, another host takes over the jobs.
+    - After `claiming_s` without a renewal the dispatcher claims no job.
+    - After `term_s` each worker terminates its run; it begins no other one, but gives it back.
+    - After `kill_s` each worker kills its run.
+    - After `end_s` the warden kills all processes of runs that are left.
+    - After `length_s` the lease is over; the time since `end_s` is a margin for a slow clock.
+    - After `takeover_s` without a renewal that it sees, another host takes over the jobs.
     """
 
     length_s: float

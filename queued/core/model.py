@@ -59,10 +59,10 @@ class Instance(NamedTuple):
     """A running service: one supervisor and its children.
 
     `overrides` is a JSON object: for each setting that was given by a flag or a variable, its name.
-    `host_id` names what shares the lock files of the instance: a boot of a host, or a container.
-    `lease_s` is the length of its lease, 0 if only its lock file tells whether it lives; `beat`
-    counts the renewals of the lease, the last of which was `silent_s` ago by the clock of the
-    database; no program decides by that.
+    Instances with the same `host_id` can see the locks of each other; see `instance_lock.scope`.
+    `lease_s` is the length of the lease, or 0 if only the lock file shows whether the instance
+    lives. `beat` counts the renewals of the lease. The last one was `silent_s` ago by the clock of
+    the database, which is for people: a take-over does not depend on it.
     """
 
     id: str

@@ -14,7 +14,7 @@ COMPLETIONS = ("jobs", "live-jobs", "dead-jobs", "queues", "stored")  # kinds of
 
 
 class Prepared(NamedTuple):
-    """The stored settings, and the copy that was made before an upgrade."""
+    """The stored settings, and the copy that was made before an upgrade (None: no upgrade)."""
 
     settings: dict[str, str]
     backup_path: str | None
@@ -116,7 +116,7 @@ class Engine(Protocol):
         ...
 
     def exists(self) -> bool:
-        """Returns whether there is a database. If that cannot be told, opening it reports why."""
+        """Returns whether there is a database; True if that is not known before it is opened."""
         ...
 
     def prepare(self, limit_s: float) -> Prepared:
@@ -129,7 +129,7 @@ class Engine(Protocol):
     def upgrade(self, limit_s: float) -> str | None:
         """Creates the database, or brings an older one to the schema of this program.
 
-        Returns the path of the copy that was made before.
+        Returns the path of the copy that was made before; None if none was made.
         """
         ...
 
@@ -155,7 +155,10 @@ class Engine(Protocol):
         ...
 
     def maintenance(self, limit_s: float | None, on_wait: OnWait | None = None) -> Maintenance:
-        """Returns the commands for the database as a whole; they wait at most `limit_s`."""
+        """Returns the commands for the database as a whole; they wait at most `limit_s`.
+
+        Raises UsageError if the engine has none, because its own tools do the work.
+        """
         ...
 
     def is_alive(self, instance: Instance) -> bool:

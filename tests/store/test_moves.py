@@ -1,4 +1,4 @@
-"""Every operation on every state does what `model.MOVES` says, and nothing else."""
+"""Every operation on every state does what `moves.MOVES` says, and nothing else."""
 
 import pytest
 

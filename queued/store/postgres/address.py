@@ -18,7 +18,7 @@ class Address(NamedTuple):
 
 
 def parse(url: str) -> Address:
-    """Returns the address that a URL gives. Raises UsageError if its schema has another form."""
+    """Returns the address that a URL gives. Raises UsageError if its schema is no plain name."""
     parts = urlsplit(url)
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
     schema = options.pop("schema", "queued")

@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 _CONNECT_S = 5
 _SERVING_S = 20.0  # the longest wait of a service for an answer
-_TRIES = 5  # of a transaction that others were in the way of
+_TRIES = 5  # of a transaction that conflicts with other transactions
 
 
 class _Connection(psycopg.Connection[Row]):
@@ -36,7 +36,7 @@ class _Connection(psycopg.Connection[Row]):
         return super().wait(self._bounded(gen), *args, **kwargs)
 
     def _bounded(self, gen: Generator[Any, Any, T]) -> Generator[Any, Any, T]:
-        """Passes on what `gen` and psycopg's loop say, which comes by every 0.1 s without news."""
+        """Runs `gen`; checks the limit whenever psycopg's loop reports no event for 0.1 s."""
         start, ready = monotonic_s(), None
         while True:
             try:
@@ -231,7 +231,10 @@ class Database:
             self._connection.execute("ROLLBACK", prepare=False)
 
     def repeated(self, work: Callable[[], T]) -> T:
-        """Runs `work` in a transaction, again if others were in its way; returns its result."""
+        """Runs `work` in a transaction and returns its result; repeats both after a conflict.
+
+        Raises ConflictingLocksError if each of 5 tries conflicts with other transactions.
+        """
         for _ in range(_TRIES - 1):
             with suppress(ConflictingLocksError), self.transaction():
                 return work()
@@ -321,7 +324,7 @@ class Database:
 
     @contextmanager
     def named_errors(self) -> Iterator[None]:
-        """Calls `error_names.named_errors` for this database."""
+        """Raises errors of psycopg as a QueuedError that names this database."""
         with named_errors(self.address.shown):
             yield
 

@@ -39,7 +39,7 @@ class PostgresEngine:
         self.instance_files = os.path.join(directory, f"postgres-{digest[:16]}")
 
     def exists(self) -> bool:
-        """See `Engine.exists`. Only opening it tells."""
+        """See `Engine.exists`. Returns True, because only the server knows it."""
         return True
 
     def prepare(self, limit_s: float) -> Prepared:
@@ -91,7 +91,7 @@ class PostgresEngine:
         limit_s: float | None,  # noqa: ARG002
         on_wait: "OnWait | None" = None,  # noqa: ARG002
     ) -> "Maintenance":
-        """See `Engine.maintenance`."""
+        """See `Engine.maintenance`. Raises UsageError."""
         msg = f"{self.name} is maintained with the tools of PostgreSQL: pg_dump, pg_restore, VACUUM"
         raise UsageError(msg)
 
@@ -102,7 +102,7 @@ class PostgresEngine:
         return instance.silent_s < instance.lease_s
 
     def wait_until_dead(self, instance: "Instance", timeout_s: float | None) -> None:
-        """See `Engine.wait_until_dead`. It ends with its row, which it deletes as the last."""
+        """See `Engine.wait_until_dead`. Waits until the row of the instance is deleted."""
         end_s = NEVER_S if timeout_s is None else monotonic_s() + timeout_s
         sleep_s = 0.05
         store = self.open_store(timeout_s)
@@ -117,7 +117,7 @@ class PostgresEngine:
             store.close()
 
     def check_trust(self) -> None:
-        """See `Engine.check_trust`. Opening the database checks what the server tells."""
+        """See `Engine.check_trust`. Does nothing, because the server decides who may write."""
 
     def describe(self) -> str:
         """See `Engine.describe`."""

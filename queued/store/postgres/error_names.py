@@ -17,7 +17,7 @@ from queued.core.suggestions import shorten
 
 
 class ConflictingLocksError(BusyError):
-    """The server has undone a transaction that another was in the way of; it may be repeated."""
+    """The server has rolled back a transaction that conflicts with another; it may be repeated."""
 
 
 # By the beginning of the SQLSTATE; the first that fits. {} stands for what the server said.

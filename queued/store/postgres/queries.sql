@@ -5,8 +5,8 @@
 -- {name} stands for the text of the block of that name; `queued` for the name of the schema.
 
 -- begin --
--- With what each transaction needs and no other user of a shared connection may inherit. The plans
--- of all statements are meant to go by an index; others would be chosen while statistics are old.
+-- Begins a transaction, with settings that end with it, because a pooler may share the connection.
+-- All plans are meant to go by an index; the planner would choose others while statistics are old.
 BEGIN ISOLATION LEVEL READ COMMITTED;
 SET LOCAL synchronous_commit = on;
 SET LOCAL lock_timeout = '5s';
@@ -216,7 +216,7 @@ WITH dead AS MATERIALIZED (
 SELECT id FROM retried ORDER BY seq;
 
 -- prunable --
--- A page of one state but completed, ended or not. By jobs_by_state.
+-- A page of the jobs in one state other than completed, ended or not. By jobs_by_state.
 SELECT seq, state, created_at, updated_at FROM queued.jobs
 WHERE state = :state AND state <> 'completed' AND seq > :after
 ORDER BY seq LIMIT :limit;
@@ -296,7 +296,7 @@ SELECT {job} FROM queued.jobs WHERE seq < :after AND (:queue::text IS NULL OR qu
 ORDER BY seq DESC LIMIT :limit;
 
 -- list_state --
--- A page of one state but completed. By jobs_by_state.
+-- A page of the jobs in one state other than completed. By jobs_by_state.
 SELECT {job} FROM queued.jobs
 WHERE state = :state AND state <> 'completed' AND seq > :after
   AND (:queue::text IS NULL OR queue = :queue)
@@ -348,8 +348,8 @@ SELECT label, sum(n)::bigint FROM (
 GROUP BY label;
 
 -- fold --
--- Adds differences to the counts, from one on. No dispatcher waits for another: one that does not
--- get the advisory lock, which is held until the end of the transaction, does nothing.
+-- Adds differences to the counts, from the number `first` on. Does nothing if another dispatcher has
+-- the advisory lock, which ends with its transaction, so that no dispatcher waits for another.
 WITH turn AS MATERIALIZED (
     SELECT pg_try_advisory_xact_lock('queued.deltas'::regclass::oid::integer, 0) AS mine
 ), folded AS (

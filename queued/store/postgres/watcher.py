@@ -12,8 +12,8 @@ from queued.store.protocols import DatabaseEvents
 class PostgresWatcher:
     """A `Watcher` over the connection of a ledger, and the lock files of this host.
 
-    A notification may come with the answer to any statement, so that the connection has nothing to
-    read later. It is counted then, and the counter is one of the descriptors that are watched.
+    A notification may arrive with the answer to any statement, after which the connection is not
+    readable again. So notifications are counted in an eventfd, which is watched, too.
     """
 
     def __init__(self, database: Database, instance_files: str) -> None:
