@@ -25,9 +25,8 @@ _RUNNING = _LINE
 _ANSWERED = _LINE + 1  # in slot 0 the dispatcher's
 _TIME = struct.Struct("d")
 _PID = _LINE + 9
+_LEFT = _LINE + 17  # the mark of a run that left processes on purpose, or 0
 _NUMBER = struct.Struct("q")
-_LEFT = _LINE + 17
-_MARK = struct.Struct("q")
 
 
 class Scoreboard:
@@ -105,11 +104,11 @@ class Scoreboard:
         Its name is removed, so that it does not count as lost if the worker is killed.
         """
         self._memory[slot * _SLOT : slot * _SLOT + _LINE + 1] = bytes(_LINE + 1)
-        _MARK.pack_into(self._memory, slot * _SLOT + _LEFT, mark)
+        _NUMBER.pack_into(self._memory, slot * _SLOT + _LEFT, mark)
 
     def left(self, slot: int) -> RunMark | None:
         """Returns the mark of the run of which this worker left processes on purpose, if any."""
-        mark: int = _MARK.unpack_from(self._memory, slot * _SLOT + _LEFT)[0]
+        mark: int = _NUMBER.unpack_from(self._memory, slot * _SLOT + _LEFT)[0]
         return RunMark(mark) if mark else None
 
     def running(self, slot: int) -> bool:
