@@ -74,7 +74,7 @@ class Context:
 
     @property
     def database(self) -> str:
-        """How messages name the database: its path."""
+        """The name of the database in messages: its path, or its URL without the password."""
         return self.engine.name
 
     @property
@@ -95,7 +95,7 @@ class Context:
         return store
 
     def upgrade(self) -> str | None:
-        """Creates or upgrades the database; returns the path of the copy that was made before."""
+        """Creates or upgrades the database; see `Engine.upgrade`."""
         return self.engine.upgrade(self._busy_limit_s)
 
     def maintenance(self) -> "Maintenance":

@@ -26,7 +26,6 @@ def live_instances(context: "Context") -> "list[Instance]":
 
 
 def _may_live(context: "Context", instance: "Instance") -> bool:
-
     try:
         return context.engine.is_alive(instance)
     except OSError as error:

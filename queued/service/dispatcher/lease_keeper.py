@@ -13,9 +13,9 @@ from queued.store.protocols import Ledger
 
 
 class LeaseKeeper:
-    """The lease of this instance. Without a lease it is never due, and claims are always allowed.
+    """The lease of this instance. Without a lease no renewal is due, and claims are allowed.
 
-    The workers and the warden read on the scoreboard when it was renewed last.
+    The workers and the warden read the time of the last renewal on the scoreboard.
     """
 
     def __init__(
@@ -29,7 +29,7 @@ class LeaseKeeper:
         self._sent_s: float | None = None  # when the renewal began that is not committed yet
 
     def begin(self) -> None:
-        """A transaction that renews the lease is about to begin; the lease counts from now on."""
+        """Notes the time from which the lease counts; call it before the transaction."""
         self._sent_s = times.boot_s()
 
     def renew(self) -> None:
@@ -46,7 +46,7 @@ class LeaseKeeper:
             raise EvictedError(msg)
 
     def on_committed(self, now_s: float) -> None:
-        """The transaction was committed."""
+        """Records a renewal that was committed on the scoreboard, and when the next one is due."""
         if self._lease is not None and self._sent_s is not None:
             self._scoreboard.record_lease(self._lease, self._sent_s)
             self._deadlines.set("renewal", now_s + self._lease.renewal_s)
@@ -85,13 +85,13 @@ class LeaseObserver:
         return [other for other in others if times.boot_s() >= self._seen[other.id].over_s]
 
     def next_s(self) -> float:
-        """Returns when the first lease is over, in monotonic seconds; `NEVER_S` without any."""
+        """Returns when the first lease is over, in monotonic seconds; `NEVER_S` without leases."""
         over_s = min((seen.over_s for seen in self._seen.values()), default=times.NEVER_S)
         return times.monotonic_s() + max(0.0, over_s - times.boot_s())
 
 
 class _Seen(NamedTuple):
-    """A renewal of a lease, and when that is over unless there is another one."""
+    """The last renewal that was seen, and the end of the lease if no other one is seen."""
 
     beat: int
     over_s: float  # of `times.boot_s`

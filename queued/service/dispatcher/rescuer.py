@@ -188,7 +188,7 @@ class Rescuer:
 
     @property
     def next_s(self) -> float:
-        """Returns when an instance that could not be cleaned up is tried again."""
+        """Returns when a failed cleanup is tried again or a lease of another host is over."""
         tries = [*self._retry_at_s.values(), *self._undecided_at_s.values()]
         return min([*tries, self._leases.next_s()])
 

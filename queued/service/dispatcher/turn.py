@@ -84,7 +84,7 @@ class TurnRunner:
         self._ledger = ledger
         self._instance = instance
         self._tokens = Tokens()
-        self._unsure = False  # whether a turn that seemed to fail was committed
+        self._unsure = False  # whether a turn that seemed to fail may have been committed
 
     def turn(
         self,
@@ -113,15 +113,15 @@ class TurnRunner:
         return turn
 
     def on_rollback(self, error: Exception) -> None:
-        """The transaction of a turn was rolled back, or that is not known."""
+        """Notes if the transaction of a turn may have been committed in spite of the error."""
         self._unsure = self._unsure or isinstance(error, CommitUnknownError)
 
     def on_committed(self) -> None:
-        """The transaction of a turn was committed."""
+        """Forgets what `on_rollback` noted, because a later transaction was committed."""
         self._unsure = False
 
     def _release_unknown(self, claims: ClaimTable, now_ms: int) -> None:
-        """Undoes claims of a turn that seemed to fail and was committed: no worker has them."""
+        """Undoes claims of a turn that seemed to fail but was committed: they were never sent."""
         known = {claim.key for claim in claims}
         for claim in self._ledger.running_claims(self._instance):
             if claim.key not in known:

@@ -1,7 +1,7 @@
 """Remembers the processes that jobs with `leave_children` left alive on purpose.
 
-They are children of the supervisor, as what they start later becomes. They must not be killed with
-what a dead worker leaves.
+They are children of the supervisor, or of each other, and so are processes that they start later.
+They must not be killed together with the leftovers of a dead worker.
 """
 
 from collections.abc import Iterable

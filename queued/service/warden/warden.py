@@ -2,7 +2,7 @@
 
 An instance has one if other hosts can take over its jobs. Workers end their runs in time before the
 end of the lease. The warden kills the runs of workers that were stopped, hang or were killed. It
-knows no database and no other process, so that nothing but its own death keeps it from that.
+uses no database and waits for no other process, so that only its own death can prevent the kill.
 SIGUSR1: record the time as a sign of life. All other signals that ask for an end are ignored: the
 supervisor kills it when the service ends.
 """
@@ -21,8 +21,8 @@ from queued.service.linux.timers import BootTimer
 from queued.service.log import Log
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1)
-_KILLING_S = 0.5
-_AGAIN_S = 0.5  # between two kills after the end of the lease
+_KILLING_S = 0.5  # the longest kill; a ping is answered only after it
+_KILL_INTERVAL_S = 0.5  # after the end of the lease
 _NO_LEASE_S = 1.0  # between two looks for the lease, which the first dispatcher records
 
 
@@ -74,11 +74,11 @@ class Warden:
         end_s = self._scoreboard.renewed_s + lease.end_s if lease else now_s + _NO_LEASE_S
         if now_s >= end_s:
             self._kill(exempt=self._idle_workers())
-            end_s = times.boot_s() + _AGAIN_S
+            end_s = times.boot_s() + _KILL_INTERVAL_S
         self._timer.set(end_s)
 
     def _idle_workers(self) -> set[int]:
-        """Returns the pids of the workers that have ended their runs, as they must."""
+        """Returns the pids of the workers that have ended their runs and may stay."""
         board = self._scoreboard
         return {board.pid(slot) for slot in range(1, WARDEN) if not board.running(slot)}
 

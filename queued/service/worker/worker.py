@@ -329,8 +329,8 @@ class Worker:
         if execution.left is None:
             self._scoreboard.end_run(self._number)
         else:
-            # When this worker exits, they become children of the supervisor, so that a later run
-            # is not taken for theirs, nor are they taken for processes of a later run.
+            # When this worker exits, the processes that the run left become children of the
+            # supervisor, so that they cannot be mistaken for processes of a later run.
             self._scoreboard.record_left(self._number, execution.left)
             self._enter(Event.DISMISSED)
         if not execution.disowned:
