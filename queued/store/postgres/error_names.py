@@ -37,8 +37,8 @@ _BY_STATE: tuple[tuple[str, type[QueuedError], str], ...] = (
     ("3F000", DatabaseUnusableError, "its schema was removed ({}); restore a backup"),
     ("42", DatabaseUnusableError, "it has another schema than this program works with ({})"),
     ("22021", UsageError, "{}"),
-    ("22", DatabaseUnusableError, "it is damaged ({}); see: queuectl db check"),
-    ("23", DatabaseUnusableError, "it is damaged ({}); see: queuectl db check"),
+    ("22", DatabaseUnusableError, "it is damaged ({}); restore a backup"),
+    ("23", DatabaseUnusableError, "it is damaged ({}); restore a backup"),
     ("XX", DatabaseUnusableError, "it is damaged ({}); see the server's log"),
     ("", StorageError, "{}"),
 )
@@ -86,7 +86,7 @@ def named(error: psycopg.Error, where: str) -> QueuedError:
 
 def damaged(where: str, error: Exception) -> DatabaseUnusableError:
     """Returns the error to raise if a row has a value that no version of this program writes."""
-    return DatabaseUnusableError(f"{where} is damaged ({error}); see: queuectl db check")
+    return DatabaseUnusableError(f"{where} is damaged ({error}); restore a backup")
 
 
 def _guessed(told: str) -> str:
