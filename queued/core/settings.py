@@ -31,6 +31,7 @@ class Setting(NamedTuple):
 
 
 _YEAR_S = 31_536_000
+DATABASE_SCHEMES = ("postgresql://", "postgres://")  # of the URLs that `db` may be
 MAX_HOOK_BYTES = 8_192  # so that a job with two hooks fits into one message to a worker
 
 
@@ -333,11 +334,8 @@ def check_file(table: dict[str, object], path: str) -> dict[str, Value]:
         except UsageError as error:
             msg = f"{path}: {error}"
             raise ConfigError(msg) from None
-        if (
-            name == "db"
-            and value
-            and not str(value).startswith(("/", "~", "postgresql://", "postgres://"))
-        ):
-            msg = f"{path}: db takes an absolute path, not {shorten(value)}"
+        if name == "db" and value and not str(value).startswith(("/", "~", *DATABASE_SCHEMES)):
+            wanted = "an absolute path or postgresql://HOST/DATABASE"
+            msg = f"{path}: db takes {wanted}, not {shorten(value)}"
             raise ConfigError(msg)
     return known

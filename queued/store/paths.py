@@ -5,7 +5,7 @@ import re
 from typing import TYPE_CHECKING
 
 from queued.core.errors import ConfigError, UsageError
-from queued.core.settings import Value, check_file
+from queued.core.settings import DATABASE_SCHEMES, Value, check_file
 from queued.core.suggestions import shorten
 from queued.store import permissions
 
@@ -80,7 +80,7 @@ def location(configured: Value, environment: dict[str, str], *, serving: bool = 
 
 def is_url(location: str) -> bool:
     """Returns whether it is the URL of a PostgreSQL database."""
-    return location.startswith(("postgresql://", "postgres://"))
+    return location.startswith(DATABASE_SCHEMES)
 
 
 def must_be_no_secret(location: str) -> None:

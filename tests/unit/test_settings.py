@@ -174,9 +174,9 @@ def test_a_duration_in_a_conf_file_may_be_text() -> None:
 
 
 def test_a_database_in_a_conf_file_does_not_depend_on_the_working_directory() -> None:
-    for good in ("", "/a/q.db", "~/q.db"):
+    for good in ("", "/a/q.db", "~/q.db", "postgresql://h/q", "postgres://h/q"):
         assert settings.check_file({"db": good}, "x.conf") == {"db": good}
     for bad in ("q.db", "./q.db", "../q.db"):
-        told = rf"^x\.conf: db takes an absolute path, not '{bad}'"
+        told = rf"^x\.conf: db takes an absolute path or \S+, not '{bad}'"
         with pytest.raises(ConfigError, match=told):
             settings.check_file({"db": bad}, "x.conf")
