@@ -5,7 +5,7 @@ import os
 
 
 def program() -> None:
-    """Runs the command line of this process and exits; also Ctrl+C during the imports is quiet."""
+    """Runs the command line of this process and exits; Ctrl+C prints no traceback at any time."""
     gc.disable()  # collections are a tenth of the time, and a command's garbage is bounded
     try:
         from queued.ctl.command_line import main

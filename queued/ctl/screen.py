@@ -44,7 +44,7 @@ def watch(context: Context, arguments: Arguments, show: Callable[[], int]) -> No
         if arguments.flag(other):
             msg = f"--watch shows tables on a terminal; give it without {other}"
             raise UsageError(msg)
-    gc.enable()  # `main` turns it off for short commands
+    gc.enable()  # `program` turns it off for short commands
     screen = _Screen(sys.stdout.fileno())
     wake = _catch_signals(screen)
     with closing(Watch(context.store, wake)) as changes, screen.in_use():

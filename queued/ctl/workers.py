@@ -66,7 +66,7 @@ def start(context: Context, arguments: Arguments) -> int:
 def _must_be_first(context: Context) -> None:
     """Raises ConflictError if a service runs: a second one is often started by mistake."""
     running = live_instances(context) if context.engine.exists() else []
-    context.close()
+    context.close()  # before this process is replaced by the service
     if running:
         msg = f"a service runs on {context.database} already (pid {running[0].pid})"
         msg += "; to start one more, add --another"

@@ -1,1 +1,1 @@
-"""The running service: one instance is a supervisor, a dispatcher and its workers."""
+"""The running service: one instance is a supervisor, a dispatcher, workers and perhaps a warden."""

@@ -7,6 +7,7 @@ import time
 import pytest
 
 from queued.core.errors import Exit
+from queued.service.ipc.scoreboard import WARDEN
 from queued.service.linux import procfs
 from tests.hosts.conftest import LEASE_S, Hosts
 from tests.service import eventually
@@ -31,7 +32,7 @@ def test_a_job_is_taken_over_after_its_host_has_ended_it(hosts: Hosts, fault: st
     hosts.traced("job", STUBBORN)
     holder = hosts.host_of("job")
     service = holder.queue.services[0]
-    warden = service.child(1025)
+    warden = service.child(WARDEN)
     own = [process.pid for process in service.own() if process.pid != warden]
     if fault == "cut":
         holder.link.cut()

@@ -62,7 +62,8 @@ class Database:
 
     For a service (`serving`) statements are prepared, and each wait for an answer is bounded. The
     statements of others are not prepared, so that a pooler can run each transaction anywhere, and
-    their waits are bounded by `limit_s` (None: no limit).
+    their waits are bounded by `limit_s` (None: no limit). If `checked`, the schema must be that of
+    this program. Raises QueuedError.
     """
 
     def __init__(  # noqa: PLR0913 - how a program uses it, by name
