@@ -261,7 +261,7 @@ class Ledger(Protocol):
     def settle(self, endings: Sequence[Settlement], *, now_ms: int) -> list[State | None]:
         """Records how claims ended; returns the new state of each job, None if not in force.
 
-        An ending that an earlier call has recorded, whose commit was unknown, is in force.
+        An ending that an earlier call has recorded is not in force, also if its commit was unknown.
         """
         ...
 
