@@ -43,7 +43,10 @@ class Outcome(StrEnum):
 
 
 class NewJob(NamedTuple):
-    """A checked job that is not stored yet. Without `id` the store generates one."""
+    """A checked job that is not stored yet. Without `id` the store generates one.
+
+    `delay_ms` counts from the moment of storing, and has no effect if `run_at_ms` is given.
+    """
 
     command: str
     id: str | None = None
@@ -53,6 +56,10 @@ class NewJob(NamedTuple):
     delay_ms: int = 0
     max_retries: int | None = None
     options: str = "{}"
+
+    def due_ms(self, now_ms: int) -> int:
+        """Returns when the job may run first, in milliseconds UTC, if it is stored at `now_ms`."""
+        return now_ms + self.delay_ms if self.run_at_ms is None else self.run_at_ms
 
 
 class Instance(NamedTuple):

@@ -47,7 +47,7 @@ class NewJobs:
                 "priority": job.priority,
                 "command": job.command,
                 "options": job.options,
-                "next_run_at": now_ms + job.delay_ms if job.run_at_ms is None else job.run_at_ms,
+                "next_run_at": job.due_ms(now_ms),
                 "max_retries": max_retries if job.max_retries is None else job.max_retries,
             }
             for place, (job, name) in enumerate(named)
