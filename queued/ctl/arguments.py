@@ -103,7 +103,7 @@ class Arguments:
 
 
 def relevant_usage(usage: str, argv: Sequence[str]) -> str:
-    """Returns the usage lines, and the options that `argv` can mean, without their descriptions.
+    """Returns the usage lines, and the first line of each option that `argv` can mean.
 
     The time that docopt takes grows with the square of the number of options in the text.
     """

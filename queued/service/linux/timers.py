@@ -13,7 +13,7 @@ _CANCEL_ON_SET = 2
 
 
 def timer_descriptor(clock: int = time.CLOCK_REALTIME) -> int:
-    """Returns a timer on a clock that is not set. Raises OSError."""
+    """Returns the descriptor of a new timer on `clock`, which is not set. Raises OSError."""
     flags = os.O_NONBLOCK | os.O_CLOEXEC
     return libc.checked(libc.C.timerfd_create(clock, flags))
 
@@ -38,7 +38,8 @@ class WallTimer:
         """Wakes at this time (milliseconds UTC) instead of any other; None: never."""
         if at_ms == self._at:
             return
-        seconds, milliseconds = divmod(max(at_ms or 0, 1 if at_ms is not None else 0), 1000)
+        # A time of 0 would stop the timer.
+        seconds, milliseconds = divmod(0 if at_ms is None else max(at_ms, 1), 1000)
         _arm(self._descriptor, _ABSOLUTE | _CANCEL_ON_SET, seconds, milliseconds * 1_000_000)
         self._at = at_ms
 
@@ -65,5 +66,5 @@ class BootTimer:
 
     def set(self, at_s: float) -> None:
         """Wakes at this time instead of any other; `times.NEVER_S`: never."""
-        nanoseconds = 0 if at_s == times.NEVER_S else max(1, int(at_s * 1e9))
+        nanoseconds = 0 if at_s == times.NEVER_S else max(int(at_s * 1e9), 1)
         _arm(self._descriptor, _ABSOLUTE, *divmod(nanoseconds, 1_000_000_000))
