@@ -14,10 +14,10 @@ Each line of the service's log is one JSON object, which begins with these field
 | field | meaning |
 |---|---|
 | `ts` | when the line was written, in UTC |
-| `level` | `debug`, `info`, `warning` or `error` |
+| `level` | `debug`, `info`, `warning`, `error` or `critical` |
 | `event` | the name of the event, from the tables below |
 | `instance` | the id of the service |
-| `role` | `supervisor`, `dispatcher` or `worker` |
+| `role` | `supervisor`, `dispatcher`, `worker` or `warden` |
 | `pid` | the process that wrote the line |
 
 Other fields depend on the event. The six events that record a run (`job.completed`, `job.retrying`,

@@ -9,7 +9,7 @@ from queued.core import times
 
 _WIDTH = 80  # where the output is no terminal
 _LEVELS = {"warning": "warn"}
-_COLORS = {"error": "\x1b[31m", "warning": "\x1b[33m"}
+_COLORS = {"critical": "\x1b[31m", "error": "\x1b[31m", "warning": "\x1b[33m"}
 _REASONS = ("error", "reason", "cause", "action", "line")  # shown without their names
 _NOT_SHOWN = {
     "ts", "level", "event", "instance", "role", "pid", "exception",
