@@ -211,19 +211,8 @@ def _serve(
     notify: SdNotify,
     log_path: str | None,
 ) -> int:
-    (name,) = ids.make(1)
-    instance = Instance(
-        id=name,
-        host=socket.gethostname(),
-        pid=os.getpid(),
-        version=__version__,
-        started_ms=times.now_ms(),
-        stop_requested_ms=None,
-        overrides=json.dumps(origin.overrides()),
-        host_id=instance_lock.scope(engine.instance_files) if engine.spans_hosts else "",
-        lease_s=settings.lease if engine.spans_hosts else 0.0,
-    )
-    lock_path = instance_lock.path_of(engine.instance_files, name)
+    instance = _new_instance(engine, origin, settings)
+    lock_path = instance_lock.path_of(engine.instance_files, instance.id)
     lock = instance_lock.create_locked(lock_path)  # never closed, so that children inherit it
     supervisor = None
     try:
@@ -235,7 +224,7 @@ def _serve(
             origin=origin,
             settings=settings,
             scoreboard=scoreboard,
-            cgroups=cgroup.delegated(name),
+            cgroups=cgroup.delegated(instance.id),
             runs_lock=instance_lock.hold_for_runs(lock),
             log_path=log_path,
         )
@@ -253,6 +242,21 @@ def _serve(
         # then a rescue needs the run notes in it.
         if supervisor is None or not supervisor.served:
             instance_lock.remove(lock_path)
+
+
+def _new_instance(engine: Engine, origin: SettingsOrigin, settings: Settings) -> Instance:
+    (name,) = ids.make(1)
+    return Instance(
+        id=name,
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        version=__version__,
+        started_ms=times.now_ms(),
+        stop_requested_ms=None,
+        overrides=json.dumps(origin.overrides()),
+        host_id=instance_lock.scope(engine.instance_files) if engine.spans_hosts else "",
+        lease_s=settings.lease if engine.spans_hosts else 0.0,
+    )
 
 
 if __name__ == "__main__":
