@@ -3,8 +3,8 @@
 An instance has one if other hosts can take over its jobs. Workers end their runs in time before the
 end of the lease. The warden kills the runs of workers that were stopped, hang or were killed. It
 uses no database and waits for no other process, so that only its own death can prevent the kill.
-SIGUSR1: record the time as a sign of life. All other signals that ask for an end are ignored: the
-supervisor kills it when the service ends.
+SIGUSR1: record the time as a sign of life. It ignores signals that ask a process to end, because
+the supervisor kills it when the service ends.
 """
 
 import os
