@@ -55,8 +55,9 @@ def scope(instance_files: str) -> str:
     They run on different hosts, in different boots of a host, or in different containers, or keep
     their files in different places. A copy of a host's disk has another boot.
     """
-    namespace = os.stat("/proc/self/ns/pid").st_ino
-    return f"{boot_id()}:{namespace}:{instance_files}"
+    namespace, directory = os.stat("/proc/self/ns/pid"), os.stat(os.path.dirname(instance_files))
+    place = f"{directory.st_dev}:{directory.st_ino}:{os.path.basename(instance_files)}"
+    return f"{boot_id()}:{namespace.st_ino}:{place}"
 
 
 def create_locked(path: str) -> int:

@@ -85,7 +85,8 @@ def is_url(location: str) -> bool:
 
 def must_be_no_secret(location: str) -> None:
     """Raises UsageError for a URL with a password, because the command line is public."""
-    if is_url(location) and re.match(r"[a-z]+://[^/?#@]*:[^/?#@]*@|.*[?&]password=", location):
+    user = location.rpartition("@")[0].partition("://")[2]
+    if is_url(location) and (":" in user or re.search(r"[?&]password=", location)):
         msg = "other users see a password on the command line; put it into ~/.pgpass (mode 0600)"
         raise UsageError(msg)
 
@@ -97,8 +98,8 @@ def engine_at(location: str, environment: dict[str, str]) -> "Engine":
 
         # systemd gives a unit a directory of its own, which differs for instances of `queued@`.
         own = os.path.dirname(_standard(environment, serving=True))
-        directory = environment.get("STATE_DIRECTORY") or own
-        return PostgresEngine(location, directory)
+        directory = environment.get("STATE_DIRECTORY", "").partition(":")[0]  # of several
+        return PostgresEngine(location, directory or own)
     from queued.store.sqlite.engine import SqliteEngine
 
     return SqliteEngine(location)

@@ -12,17 +12,18 @@ from tests.packaging.systemd_testbed import ROOT
 LOCKED = ROOT / "packaging" / "locked"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 RUN = PROJECT["project"]["dependencies"]
+EXTRAS = PROJECT["project"]["optional-dependencies"]
 WANTED = {
     "build": PROJECT["build-system"]["requires"],
     "run": RUN,
-    "dev": [*RUN, *PROJECT["project"]["optional-dependencies"]["dev"]],
+    "dev": [*RUN, *EXTRAS["postgres"], *EXTRAS["dev"]],
 }
 
 
 def _versions(name: str) -> dict[str, str]:
     """The version of each package in a lock."""
     text = (LOCKED / f"{name}.txt").read_text("utf-8")
-    return dict(re.findall(r"^([\w.-]+)==(\S+) \\$", text, re.MULTILINE))
+    return dict(re.findall(r"^([\w.-]+)==(\S+)(?: ; .*)? \\$", text, re.MULTILINE))
 
 
 @pytest.mark.parametrize("name", WANTED)
@@ -39,7 +40,7 @@ def test_a_lock_holds_packages_with_hashes_and_nothing_else(name: str) -> None:
     assert lines
     assert "://" not in text
     for line in lines:
-        assert re.fullmatch(r"[\w.-]+==\S+( +--hash=sha256:[0-9a-f]{64})+ *", line)
+        assert re.fullmatch(r"[\w.-]+==\S+( ; [\w. ='\"]+)?( +--hash=sha256:[0-9a-f]{64})+ *", line)
 
 
 def test_the_tests_run_with_what_is_installed() -> None:

@@ -147,3 +147,20 @@ def test_a_conf_file_that_is_a_fifo_is_refused(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=f"^cannot read {fifo}: it is not a regular file$"):
             paths.read_conf(str(fifo))
         os.close(other)
+
+
+@pytest.mark.parametrize(
+    "url", ["postgresql://u:pw@h/d", "postgresql://u:p/w@h/d", "postgres://h/d?password=pw"]
+)
+def test_a_password_on_the_command_line_is_refused(url: str) -> None:
+    with pytest.raises(UsageError, match="put it into ~/.pgpass") as refused:
+        paths.must_be_no_secret(url)
+    assert "pw" not in str(refused.value)
+    paths.must_be_no_secret("postgresql://u@h:5432/d?sslmode=verify-full")
+
+
+def test_the_files_of_instances_are_in_the_first_directory_of_the_unit() -> None:
+    environment = {"STATE_DIRECTORY": "/var/lib/queued:/var/lib/queued/jobs"}
+    engine = paths.engine_at("postgresql://u:secret@h/d", environment)
+    assert engine.instance_files.startswith("/var/lib/queued/postgres-")
+    assert engine.name == "postgresql://u@h/d"

@@ -5,15 +5,19 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
+from unittest.mock import Mock
 
 import psycopg
 import pytest
 
 from queued.core.errors import CommitUnknownError, ConflictError, NotFoundError, StorageError
-from queued.core.model import Label, NewJob, Outcome, State
+from queued.core.model import Instance, Label, NewJob, Outcome, State
 from queued.core.records import JobFilter
 from queued.core.runs import Claim, Ending
+from queued.core.settings_in_force import DEFAULTS
 from queued.core.settlement import Verdict
+from queued.service.dispatcher.claims import ClaimTable
+from queued.service.dispatcher.turn import TurnRunner
 from queued.store.postgres import address, sql_loader
 from queued.store.postgres.dispatcher_store import PostgresLedger
 from queued.store.protocols import Ledger, Settlement
@@ -263,3 +267,47 @@ def test_differences_are_folded_by_one_dispatcher_at_a_time(engine: Engine) -> N
     with psycopg.connect(where.conninfo) as server:
         assert server.execute(left.encode()).fetchone() == (0,)
     engine.check_counters()
+
+
+def _take_over(ledger: Ledger) -> dict[str, bool]:
+    with ledger.transaction():
+        return {other.id: ledger.take_over(other) for other in ledger.instances()}
+
+
+def test_claims_without_the_row_of_their_instance_are_taken_over_once(engine: Engine) -> None:
+    engine.put(State.PROCESSING)
+    other = engine.another_ledger()
+    assert _take_over(other) == {"i": True}
+    assert _take_over(engine.ledger) == {}
+    with engine.ledger.transaction():
+        assert not engine.ledger.renew("i")
+        assert _claims(engine.ledger, 1, 900) == []
+
+
+def test_an_instance_that_has_renewed_its_lease_is_not_taken_over(engine: Engine) -> None:
+    with engine.ledger.transaction():
+        engine.ledger.register(_INSTANCE, now_ms=NOW)
+    seen = engine.ledger.instance("i")
+    assert seen is not None
+    with engine.ledger.transaction():
+        assert engine.ledger.renew("i")
+        assert not engine.ledger.take_over(seen)
+    assert _take_over(engine.ledger) == {"i": True}
+    assert engine.ledger.instance("i") is None
+
+
+_INSTANCE = Instance("i", "host", 1, "1", NOW, None, host_id="there", lease_s=15)
+
+
+def test_claims_of_a_commit_without_answer_are_undone(engine: Engine) -> None:
+    """The job of one of them was cancelled meanwhile."""
+    jobs = [engine.add(), engine.add()]
+    runner = TurnRunner(engine.ledger, "i")
+    with engine.ledger.transaction():
+        assert len(_claims(engine.ledger, 2, 100)) == 2
+    assert engine.store.cancel(jobs[0], now_ms=NOW) is State.PROCESSING
+    runner.on_rollback(CommitUnknownError("no answer"))
+    pool = Mock(claims=ClaimTable([]), inbox=[])
+    with engine.ledger.transaction():
+        runner.turn(pool, DEFAULTS, claiming=False, now_ms=NOW)
+    assert [engine.store.show(job).label for job in jobs] == [Label.CANCELLED, Label.PENDING]

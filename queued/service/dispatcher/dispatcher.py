@@ -105,7 +105,7 @@ class Dispatcher:
         try:
             self._open()
             while True:
-                if self._turn_due():
+                if times.monotonic_s() >= self._next_turn_s():
                     self._turn()
                 if self._should_exit():
                     self._shut_down()
@@ -168,8 +168,8 @@ class Dispatcher:
         """Closes the database; unregisters the instance if none of its workers lives."""
         if self._stage is Stage.FINISHING:
             with self._ledger.transaction():
-                unregistered = self._ledger.unregister(self._instance.id)
-            if unregistered:
+                gone = self._ledger.unregister(self._instance.id)
+            if gone:
                 instance_lock.remove(self._lock_path)
         self._ledger.close()
 
@@ -233,8 +233,7 @@ class Dispatcher:
     def _send_settings(self) -> None:
         """Applies the settings to the log, and sends them to the workers and the supervisor."""
         settings = self._live_settings.settings
-        level, style, size = settings.log_level, settings.log_format, settings.log_max_size
-        self._log_output.configure(level, style, size)
+        self._log_output.configure(settings.log_level, settings.log_format, settings.log_max_size)
         self._pool.configure_logs(settings)
         self._supervisor.send(Applied(settings=settings, file=self._live_settings.origin.file))
 
@@ -247,9 +246,6 @@ class Dispatcher:
         """Returns when the next turn is due; `NEVER_S` if only an event makes one due."""
         next_s = 0.0 if self._turn_pending() else self._deadlines.next_s
         return max(next_s, self._backoff.not_before_s, self._pool.group_commit.not_before_s)
-
-    def _turn_due(self) -> bool:
-        return times.monotonic_s() >= self._next_turn_s()
 
     def _timeout_s(self) -> float | None:
         """Returns the seconds until the next turn is due; None if only an event makes it due."""
@@ -328,8 +324,8 @@ class Dispatcher:
         if turn.next_due_ms is not None and turn.next_due_ms <= turn.now_ms:
             self._schedule.requested = True
         wakes = [ms for ms in (turn.next_due_ms, self._pruner.next_ms) if ms is not None]
-        at_ms = self._ledger.host_ms(min(wakes)) if wakes else None
-        self._wall_timer.set(at_ms if self._stage.claims else None)
+        wakes = wakes if self._stage.claims else []
+        self._wall_timer.set(self._ledger.host_ms(min(wakes)) if wakes else None)
 
     def _apply_changes(self, changes: DatabaseChanges) -> None:
         self._rescuer.registered = changes.instances
@@ -344,7 +340,11 @@ class Dispatcher:
         self._cancels_sent = set(changes.cancelled)
 
     def _rescue(self, settings: Settings) -> None:
-        if self._rescuer.rescue(settings):
-            self._schedule.requested = True  # the rescued jobs may be ready
+        try:
+            if self._rescuer.rescue(settings):
+                self._schedule.requested = True  # the rescued jobs may be ready
+        except _TRANSIENT as error:
+            self._schedule.requested = True
+            self._backoff.on_refused(error, times.monotonic_s())
         self._deadlines.set("rescue", self._rescuer.next_s)
         self._schedule.on_read(settings.worker_poll_interval, times.monotonic_s())

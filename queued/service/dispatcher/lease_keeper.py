@@ -11,6 +11,8 @@ from queued.service.dispatcher.deadlines import Deadlines
 from queued.service.ipc.scoreboard import Scoreboard
 from queued.store.protocols import Ledger
 
+_AGAIN_S = 1.0  # between two tries to take over the jobs of an instance
+
 
 class LeaseKeeper:
     """The lease of this instance. Without a lease no renewal is due, and claims are allowed.
@@ -87,7 +89,7 @@ class LeaseObserver:
     def next_s(self) -> float:
         """Returns when the first lease is over, in monotonic seconds; `NEVER_S` without leases."""
         over_s = min((seen.over_s for seen in self._seen.values()), default=times.NEVER_S)
-        return times.monotonic_s() + max(0.0, over_s - times.boot_s())
+        return times.monotonic_s() + max(_AGAIN_S, over_s - times.boot_s())
 
 
 class _Seen(NamedTuple):

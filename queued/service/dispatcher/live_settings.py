@@ -43,8 +43,9 @@ class SettingsOrigin(NamedTuple):
         # The path is looked up again, because the conf file may not have existed at the start.
         conf = paths.conf_path(self.conf_flag, self.environment)
         again = self._replace(file=paths.read_conf(conf))
-        if again.database() != self.database():
-            msg = f"db is now {again.database()}: restart the service to move to it"
+        if (moved := again.database()) != self.database():
+            shown = paths.engine_at(moved, self.environment).name
+            msg = f"db is now {shown}: restart the service to move to it"
             raise ConfigError(msg)
         return again
 

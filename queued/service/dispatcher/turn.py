@@ -100,7 +100,7 @@ class TurnRunner:
         """
         turn = Turn(pool.claims, settings, now_ms)
         if self._unsure:
-            self._release_unknown(pool.claims, now_ms)
+            self._release_unknown(turn)
         for worker, message in pool.inbox:
             self._write(turn, worker, message)
         self.record(turn)
@@ -120,12 +120,13 @@ class TurnRunner:
         """Forgets what `on_rollback` noted, because a later transaction was committed."""
         self._unsure = False
 
-    def _release_unknown(self, claims: ClaimTable, now_ms: int) -> None:
-        """Undoes claims of a turn that seemed to fail but was committed: they were never sent."""
-        known = {claim.key for claim in claims}
+    def _release_unknown(self, turn: Turn) -> None:
+        """Undoes claims of a turn that seemed to fail and was committed: no worker has them."""
+        known = {claim.key for claim in turn.claims}
         for claim in self._ledger.running_claims(self._instance):
             if claim.key not in known:
-                self._ledger.release(claim.key, now_ms=now_ms)
+                turn.claims.add(claim)
+                self._give_back(turn, claim)
 
     def _write(self, turn: Turn, worker: int, message: Message) -> None:
         match message:

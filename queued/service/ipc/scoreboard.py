@@ -18,12 +18,10 @@ DISPATCHER = 0  # its slot; workers have the slots from 1 on
 WARDEN = 1025  # its slot; there are at most 1024 workers
 _SLOT = 4096
 _SLOTS = WARDEN + 1
-_LEASE = struct.Struct("dd")  # its length, and the time of the last renewal
-_LEASE_AT = 16  # in slot 0
+_LENGTH, _RENEWED = 2, 3  # the places of the lease in slot 0, counted in numbers of 8 bytes
 _LINE = 503  # the longest id is 64 characters of at most 4 bytes, then the attempt's number
 _RUNNING = _LINE
 _ANSWERED = _LINE + 1  # in slot 0 the dispatcher's
-_TIME = struct.Struct("d")
 _PID = _LINE + 9
 _LEFT = _LINE + 17  # the mark of a run that left processes on purpose, or 0
 _NUMBER = struct.Struct("q")
@@ -35,6 +33,8 @@ class Scoreboard:
     def __init__(self, run_notes: RunNotes) -> None:
         self.run_notes = run_notes
         self._memory = mmap.mmap(-1, _SLOT * _SLOTS)
+        # Each of these is written at once: a reader never sees a part of it.
+        self._numbers = memoryview(self._memory).cast("d")
 
     def drain(self) -> None:
         """Records that a stop of the service was asked for."""
@@ -56,19 +56,19 @@ class Scoreboard:
 
     def record_lease(self, lease: Lease, renewed_s: float) -> None:
         """Records that the lease of the instance was renewed at this time of `times.boot_s`."""
-        _LEASE.pack_into(self._memory, _LEASE_AT, lease.length_s, renewed_s)
+        self._numbers[_RENEWED] = renewed_s  # first: a lease with a length counts from it
+        self._numbers[_LENGTH] = lease.length_s
 
     @property
     def lease(self) -> Lease | None:
         """The lease of the instance; None if no other host can take over its jobs."""
-        length_s = _LEASE.unpack_from(self._memory, _LEASE_AT)[0]
+        length_s = self._numbers[_LENGTH]
         return Lease(length_s) if length_s else None
 
     @property
     def renewed_s(self) -> float:
         """When the lease was renewed last."""
-        renewed_s: float = _LEASE.unpack_from(self._memory, _LEASE_AT)[1]
-        return renewed_s
+        return self._numbers[_RENEWED]
 
     def record_pid(self, slot: int, pid: int) -> None:
         """Records the pid of the worker in this slot."""
@@ -117,9 +117,8 @@ class Scoreboard:
 
     def record_answer(self, slot: int) -> None:
         """Records that the process in this slot has answered the watchdog."""
-        _TIME.pack_into(self._memory, slot * _SLOT + _ANSWERED, times.monotonic_s())
+        self._numbers[(slot * _SLOT + _ANSWERED) // 8] = times.monotonic_s()
 
     def answered_s(self, slot: int) -> float:
         """Returns when the process in this slot answered last, in monotonic seconds."""
-        answered: float = _TIME.unpack_from(self._memory, slot * _SLOT + _ANSWERED)[0]
-        return answered
+        return self._numbers[(slot * _SLOT + _ANSWERED) // 8]

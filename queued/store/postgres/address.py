@@ -19,7 +19,12 @@ class Address(NamedTuple):
 
 def parse(url: str) -> Address:
     """Returns the address that a URL gives. Raises UsageError if its schema is no plain name."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError as error:
+        msg = f"not the URL of a database: {error}"
+        raise UsageError(msg) from None
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
     schema = options.pop("schema", "queued")
     if not _SCHEMA.fullmatch(schema):

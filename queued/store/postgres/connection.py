@@ -170,7 +170,8 @@ class Database:
             while self._connection.pgconn.notifies() is not None:
                 self.look_again()
         except psycopg.Error:
-            self._connection.close()  # the next transaction connects again, and says why it cannot
+            self._connection.close()
+            self.look_again()  # the next transaction connects again, and says why it cannot
 
     # The clock
 

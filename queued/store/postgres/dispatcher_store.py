@@ -42,7 +42,7 @@ class PostgresLedger:
         self._new_jobs = NewJobs(self._database)
         self._place = _FIRST_PLACE  # of the last job that was claimed, in the order of claiming
         self._from_first_ms = 0  # the time of the last claim that began at the most urgent job
-        self._hungry = False
+        self._hungry: bool | None = None  # as the row says; None if that is not known
         self._settled: list[Key] = []  # in this transaction
         self._repeated: list[Key] = []  # in this transaction, of those that are unsure
         self._unsure: set[Key] = set()  # settled by a commit that was not answered
@@ -59,8 +59,10 @@ class PostgresLedger:
         try:
             with self._database.transaction():
                 yield
-        except CommitUnknownError:
-            self._unsure.update(self._settled)
+        except BaseException as error:
+            self._hungry = None
+            if isinstance(error, CommitUnknownError):
+                self._unsure.update(self._settled)
             raise
         self._unsure.difference_update(self._repeated)
 
@@ -112,10 +114,12 @@ class PostgresLedger:
 
     def take_over(self, instance: Instance) -> bool:
         """See `Ledger.take_over`."""
-        taken = self._database.row("take_over", id=instance.id, beat=instance.beat) is not None
-        if taken:
-            self._database.run("workers_gone", instance=instance.id)
-        return taken
+        if instance.host_id:
+            taken = self._database.row("take_over", id=instance.id, beat=instance.beat)
+        else:
+            taken = self._database.row("take_over_unknown", id=instance.id)
+        self._database.run("workers_gone", instance=instance.id)
+        return taken is not None
 
     def worker_started(self, instance: str, worker: int, pid: int, *, now_ms: int) -> None:
         """See `Ledger.worker_started`."""

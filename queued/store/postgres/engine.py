@@ -1,15 +1,21 @@
 """The engine of a queue in one schema of a PostgreSQL database.
 
-psycopg is imported only when the database is opened, because that takes a quarter of a second, and
-because a service imports it only in the process that uses it.
+psycopg is imported only when the database is opened, because that takes a quarter of a second.
 """
 
 import hashlib
 import os
 import time
+from contextlib import closing
 from typing import TYPE_CHECKING
 
-from queued.core.errors import ConfigError, UsageError, WaitTimeoutError
+from queued.core.errors import (
+    BusyError,
+    ConfigError,
+    StorageError,
+    UsageError,
+    WaitTimeoutError,
+)
 from queued.core.times import NEVER_S, monotonic_s
 from queued.store import instance_lock, permissions
 from queued.store.engine import Prepared
@@ -21,6 +27,9 @@ if TYPE_CHECKING:
     from queued.store.engine import Maintenance, OnWait
     from queued.store.postgres.client_store import PostgresStore
     from queued.store.postgres.dispatcher_store import PostgresLedger
+
+
+_AGAIN_S = 1.0  # between two tries to reach the server at the start
 
 
 class PostgresEngine:
@@ -49,12 +58,16 @@ class PostgresEngine:
 
         with named_os_errors(self.instance_files):
             permissions.make_directory(os.path.dirname(self.instance_files))
-        upgrade.make_if_missing(self._url)
-        store = self.open_store(limit_s)
-        try:
-            return Prepared(store.config(), None)
-        finally:
-            store.close()
+        end_s = monotonic_s() + limit_s
+        while True:
+            try:
+                upgrade.make_if_missing(self._url)
+                with closing(self.open_store(limit_s)) as store:
+                    return Prepared(store.config(), None)
+            except (StorageError, BusyError):  # the server may be starting, as this host is
+                if monotonic_s() >= end_s:
+                    raise
+                time.sleep(_AGAIN_S)
 
     def upgrade(self, limit_s: float) -> str | None:  # noqa: ARG002 - PostgreSQL limits the wait
         """See `Engine.upgrade`. Makes no copy: that is what pg_dump is for."""
@@ -84,7 +97,8 @@ class PostgresEngine:
         return PostgresLedger(self._url, on_wait, self.instance_files)
 
     def import_ledger(self) -> None:
-        """See `Engine.import_ledger`. Does nothing: the driver would cost each worker 25 MB."""
+        """See `Engine.import_ledger`."""
+        from queued.store.postgres import dispatcher_store  # noqa: F401
 
     def maintenance(
         self,
@@ -102,12 +116,14 @@ class PostgresEngine:
         return instance.silent_s < instance.lease_s
 
     def wait_until_dead(self, instance: "Instance", timeout_s: float | None) -> None:
-        """See `Engine.wait_until_dead`. Waits until the row of the instance is deleted."""
+        """See `Engine.wait_until_dead`. An instance deletes its row at its end, if it can."""
         end_s = NEVER_S if timeout_s is None else monotonic_s() + timeout_s
         sleep_s = 0.05
         store = self.open_store(timeout_s)
         try:
-            while any(other.id == instance.id for other in store.instances()):
+            while any(
+                other.id == instance.id and self.is_alive(other) for other in store.instances()
+            ):
                 left_s = end_s - monotonic_s()
                 if left_s <= 0:
                     raise WaitTimeoutError

@@ -418,6 +418,14 @@ UPDATE queued.instances SET fenced_at = {clock}
 WHERE id = :id AND beat = :beat AND fenced_at IS NULL
 RETURNING id;
 
+-- take_over_unknown --
+-- The same for an instance whose row was removed.
+INSERT INTO queued.instances
+    (id, host, pid, version, started_at, host_id, lease_s, renewed_at, fenced_at)
+VALUES (:id, '', 0, '', {clock}, '', 0, {clock}, {clock})
+ON CONFLICT (id) DO NOTHING
+RETURNING id;
+
 -- forget_fenced --
 -- A week after its jobs were taken over, no process of an instance asks for its row any more.
 DELETE FROM queued.instances WHERE fenced_at < {clock} - 604800000;

@@ -9,6 +9,7 @@ from queued.store.postgres import schema, sql_loader
 from queued.store.postgres.connection import Database
 
 _OLDEST_SERVER = 140_000
+_LIMIT_S = 60.0  # the longest wait for one answer
 
 
 def make_if_missing(url: str) -> None:
@@ -25,7 +26,7 @@ def found_schema(url: str) -> int:
 
     Raises DatabaseUnusableError if this program does not work with it.
     """
-    database = Database(url, application="queued", serving=False, checked=False)
+    database = Database(url, application="queued", serving=False, checked=False, limit_s=_LIMIT_S)
     try:
         if version := database.schema():
             schema.must_fit(version, database.address.shown)
@@ -40,7 +41,7 @@ def migrate(url: str) -> None:
     Raises ConfigError if the server or the database cannot hold a queue, and DatabaseUnusableError
     if the schema is newer than this program.
     """
-    database = Database(url, application="queuectl", serving=False, checked=False)
+    database = Database(url, application="queuectl", serving=False, checked=False, limit_s=_LIMIT_S)
     try:
         with database.transaction():
             _upgrade(database)
