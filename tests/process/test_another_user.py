@@ -47,9 +47,9 @@ def theirs() -> Iterator[Queue]:
         shutil.rmtree(directory)
 
 
-def _serve(queue: Queue, *alterations: str, workers: int = 2) -> Service:
+def _serve(queue: Queue, workers: int = 2) -> Service:
     program = ("-m", "tests.process.as_another_user", str(USER))
-    _, *words = altered(STUCK_SOON, RESCUES_OFTEN, *alterations)
+    _, *words = altered(STUCK_SOON, RESCUES_OFTEN)
     return queue.spawn(workers=workers, program=(*program, *words)).ready()
 
 
@@ -293,19 +293,6 @@ def _looks(queue: Queue, *words: str) -> tuple[int, str]:
         *(sys.executable, "-m", "queued.ctl", "--db", queue.path, *words),
     )
     return done.returncode, done.stdout
-
-
-def test_a_run_that_ends_just_after_its_supervisor_is_recorded(theirs: Queue) -> None:
-    """The parent of its worker is another user's process then.
-
-    The worker looks at nothing but the command while that is young.
-    """
-    young = "constant=queued.service.worker.worker._FORWARD_AFTER_S=10.0"
-    service = _serve(theirs, young, workers=1)
-    dead = f"read -r _ _ state _ < /proc/{service.pid}/stat && [ $state = Z ]"
-    name = theirs.add(f"kill -9 {service.pid}; until {dead}; do :; done", max_retries=1)
-    assert theirs.wait(name).label == "completed"
-    assert not service.logged("process.failed")
 
 
 def test_root_writes_no_log_through_a_link_of_another_user(theirs: Queue, tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ SIGTERM: finish the run and exit. SIGQUIT: stop the run and exit; the same if th
 import os
 import signal
 import socket
-from contextlib import suppress
 
 from queued.core import times
 from queued.core.model import Outcome
@@ -336,7 +335,7 @@ class Worker:
         if not execution.disowned:
             self._outbox.results[execution.run.key] = execution
             report(execution, self._send)
-        with suppress(PermissionError):  # the supervisor is dead, and the parent is another process
+        if self._stage is not Stage.ORPHANED:
             os.kill(os.getppid(), signal.SIGCONT)  # the run may have stopped the supervisor
 
     def _timeout_s(self) -> float | None:
