@@ -191,16 +191,6 @@ def test_a_dispatcher_that_a_job_has_stopped_goes_on(queue: Queue) -> None:
     assert len(service.logged("child.continued", child_pid=dispatcher)) == 1
 
 
-def test_a_job_that_stops_the_supervisor_and_the_dispatcher_stops_them_until_it_ends(
-    queue: Queue,
-) -> None:
-    """The worker continues the supervisor, which continues the dispatcher."""
-    service = queue.serve(workers=1)
-    name = queue.add(f"kill -STOP {service.pid} {service.child(0)}")
-    assert queue.wait(name).label == "completed"
-    assert service.stop() == 0
-
-
 def test_a_stopped_worker_does_not_outlive_its_supervisor(queue: Queue) -> None:
     """It would hold the lock of the dead instance, so that no claim of it would be rescued."""
     service = queue.serve(workers=1)

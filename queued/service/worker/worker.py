@@ -335,8 +335,6 @@ class Worker:
         if not execution.disowned:
             self._outbox.results[execution.run.key] = execution
             report(execution, self._send)
-        if self._stage is not Stage.ORPHANED:
-            os.kill(os.getppid(), signal.SIGCONT)  # the run may have stopped the supervisor
 
     def _timeout_s(self) -> float | None:
         if not self._channel.closed:
