@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from tests import postgres_server
-from tests.service import eventually
+from tests.service import alive, eventually
 
 
 def test_the_server_ends_when_the_tests_are_killed(root: Path) -> None:
@@ -29,4 +29,4 @@ def test_the_server_ends_when_the_tests_are_killed(root: Path) -> None:
         assert Path(f"/proc/{server}").exists()
         tests.send_signal(signal.SIGKILL)
     eventually(lambda: not home.exists(), within_s=30)
-    assert not Path(f"/proc/{server}").exists()
+    eventually(lambda: not alive(server))
