@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 
-from queued.core.errors import ConflictError, Exit, WaitTimeoutError
+from queued.core.errors import ConflictError, Exit, NotFoundError, WaitTimeoutError
 from queued.core.model import Instance
 from queued.core.records import WorkerStatus
 from queued.core.times import iso, monotonic_s, now_ms, short_duration
@@ -65,7 +65,10 @@ def start(context: Context, arguments: Arguments) -> int:
 
 def _must_be_first(context: Context) -> None:
     """Raises ConflictError if a service runs: a second one is often started by mistake."""
-    running = live_instances(context) if context.engine.exists() else []
+    try:
+        running = live_instances(context)
+    except NotFoundError:
+        return  # the service creates the database
     context.close()  # before this process is replaced by the service
     if running:
         msg = f"a service runs on {context.database} already (pid {running[0].pid})"

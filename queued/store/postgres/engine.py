@@ -7,6 +7,8 @@ import hashlib
 import os
 import time
 from contextlib import closing
+from glob import escape as glob_escape
+from glob import glob
 from typing import TYPE_CHECKING
 
 from queued.core.errors import (
@@ -63,11 +65,19 @@ class PostgresEngine:
             try:
                 upgrade.make_if_missing(self._url)
                 with closing(self.open_store(limit_s)) as store:
+                    self._remove_locks({instance.id for instance in store.instances()})
                     return Prepared(store.config(), None)
             except (StorageError, BusyError):  # the server may be starting, as this host is
                 if monotonic_s() >= end_s:
                     raise
                 time.sleep(_AGAIN_S)
+
+    def _remove_locks(self, registered: set[str]) -> None:
+        """Deletes lock files of dead instances whose jobs were taken over by another host."""
+        for path in glob(f"{glob_escape(self.instance_files)}.*{instance_lock.SUFFIX}"):
+            name = path.removesuffix(instance_lock.SUFFIX).rpartition(".")[2]
+            if name not in registered and not instance_lock.is_alive(self.instance_files, name):
+                instance_lock.remove(path)
 
     def upgrade(self, limit_s: float) -> str | None:  # noqa: ARG002 - PostgreSQL limits the wait
         """See `Engine.upgrade`. Makes no copy: that is what pg_dump is for."""

@@ -6,7 +6,7 @@ applied is in the table `meta`. This module reads nothing but these files.
 
 import os
 
-from queued.core.errors import DatabaseUnusableError
+from queued.core.errors import DatabaseUnusableError, NotFoundError
 
 MIGRATIONS = os.path.join(os.path.dirname(__file__), "migrations")
 
@@ -28,10 +28,14 @@ def statements(name: str) -> str:
 
 
 def must_fit(version: int, where: str) -> None:
-    """Raises DatabaseUnusableError if this program does not work with that schema (0: none)."""
+    """Raises DatabaseUnusableError if this program does not work with that schema.
+
+    Raises NotFoundError for schema 0, which means that there is none.
+    """
     if version == 0:
-        msg = f"{where} has no queue yet; make it with: queuectl --db URL db upgrade"
-    elif version < latest():
+        msg = f"{where} has no queue yet; a service makes it, or: queuectl --db URL db upgrade"
+        raise NotFoundError(msg)
+    if version < latest():
         msg = (
             f"{where} has schema {version}, and this program needs {latest()}; "
             "run: queuectl --db URL db upgrade"
