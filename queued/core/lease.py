@@ -29,7 +29,7 @@ class Lease(NamedTuple):
 
     @property
     def renewal_s(self) -> float:  # noqa: D102 - see the class
-        return self.length_s / 12
+        return min(10.0, self.length_s / 12)  # it also reads what other hosts have changed
 
     @property
     def claiming_s(self) -> float:  # noqa: D102 - see the class
