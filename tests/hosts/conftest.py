@@ -67,8 +67,8 @@ class Hosts:
         trace, lock = self.trace(name), self.directory / f"lock.{name}"
         command = (
             f"exec 9>>{lock}; flock -n 9 || echo overlap >> {trace}; "
-            f"(while :; do echo $QUEUED_ATTEMPT $(cut -d' ' -f1 /proc/uptime); sleep 0.05; done)"
-            f" >> {trace} & {script}"
+            f"mark() {{ echo $QUEUED_ATTEMPT $(cut -d' ' -f1 /proc/uptime) >> {trace}; }}; mark; "
+            f"(while sleep 0.05; do mark; done) & {script}"
         )
         return self.queue.add(command, id=name, **fields)
 
