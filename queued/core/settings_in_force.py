@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from queued.core.settings import Source, resolve
+from queued.core.settings import Source
 
 
 class Settings(NamedTuple):
@@ -37,6 +37,3 @@ def settings_of(sources: dict[str, Source]) -> Settings:
     """Returns the values of `resolve` as one record."""
     values = {key: source.value for key, source in sources.items()}
     return Settings(**values)  # type: ignore[arg-type]  # each was checked by its setting
-
-
-DEFAULTS = settings_of(resolve(flags={}, environment={}, stored={}, file={}))

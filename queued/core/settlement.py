@@ -26,6 +26,37 @@ class Verdict(NamedTuple):
     error: str | None
 
 
+class Settlement(NamedTuple):
+    """How the run of a claim ended, and the move of its job."""
+
+    claim: Claim
+    ending: Ending
+    verdict: Verdict
+
+    def columns(self) -> dict[str, str | int | None]:
+        """Returns the columns of the job and of the run, and the key of the claim."""
+        key, ending, verdict = self.claim.key, self.ending, self.verdict
+        return {
+            "job": key.job,
+            "attempt": key.attempt,
+            "token": key.token,
+            "state": verdict.state,
+            "next_run_at": verdict.next_run_at_ms,
+            "counted": verdict.counted,
+            "error": verdict.error,
+            "started_at": ending.started_ms,
+            "ended_at": ending.ended_ms,
+            "outcome": ending.outcome,
+            "exit_code": ending.exit_code,
+            "signal": ending.signal,
+            "ran_ms": ending.ran_ms,
+            "cpu_ms": ending.cpu_ms,
+            "peak_kib": ending.peak_kib,
+            "stdout_bytes": ending.stdout_bytes,
+            "stderr_bytes": ending.stderr_bytes,
+        }
+
+
 def judge(claim: Claim, ending: Ending, backoff: Backoff, *, now_ms: int) -> Verdict:
     """Returns the new state of the job: completed, pending again, dead or cancelled.
 

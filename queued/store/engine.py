@@ -6,10 +6,12 @@ It also does what is done without an open database, and the work on the database
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
+from queued.core.errors import QueuedError
 from queued.core.model import Instance
 from queued.store.protocols import Ledger, Store
 
 OnWait = Callable[[float], None]  # called with the seconds of a wait so far, before it goes on
+OnError = Callable[[QueuedError], None]  # called once with an error after which a wait goes on
 COMPLETIONS = ("jobs", "live-jobs", "dead-jobs", "queues", "stored")  # kinds of words
 
 
@@ -119,7 +121,7 @@ class Engine(Protocol):
         """Returns whether there is a database; True if that is not known before it is opened."""
         ...
 
-    def prepare(self, limit_s: float) -> Prepared:
+    def prepare(self, limit_s: float, on_error: OnError) -> Prepared:
         """Does what a service needs before its first fork: creates the database if it is missing.
 
         Upgrades it if no other program can be in the way.

@@ -200,7 +200,8 @@ def holders_anywhere(instance: str) -> set[int]:
     The file may have been deleted, moved, or copied with its database. Finds only processes whose
     open files this user may read.
     """
-    pattern = re.compile(rf".*\.{instance}{re.escape(SUFFIX)}(?: \(deleted\))?", re.DOTALL)
+    name = re.escape(f".{instance}{SUFFIX}")
+    pattern = re.compile(rf".*{name}(?: \(deleted\))?", re.DOTALL)
     return {holder.pid for holder in _holders(pattern, _INSTANCE_LOCK)}
 
 

@@ -85,8 +85,9 @@ def is_url(location: str) -> bool:
 
 def must_be_no_secret(location: str) -> None:
     """Raises UsageError for a URL with a password, because the command line is public."""
-    user = location.rpartition("@")[0].partition("://")[2]
-    if is_url(location) and (":" in user or re.search(r"[?&]password=", location)):
+    # A colon before the last @, but not one before the number of a port.
+    pattern = r"://[^/?#@\[]*:(?!\d*(?:[/?]|$))[^@]*@|[?&]password="
+    if is_url(location) and re.search(pattern, location):
         msg = "other users see a password on the command line; put it into ~/.pgpass (mode 0600)"
         raise UsageError(msg)
 

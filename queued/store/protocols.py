@@ -10,16 +10,8 @@ from typing import NamedTuple, Protocol
 
 from queued.core.model import Instance, Label, NewJob, State
 from queued.core.records import Attempt, Job, JobFilter, Summary, WorkerStatus
-from queued.core.runs import Chunk, Claim, Ending, Key
-from queued.core.settlement import Verdict
-
-
-class Settlement(NamedTuple):
-    """How the run of a claim ended, and the move of its job."""
-
-    claim: Claim
-    ending: Ending
-    verdict: Verdict
+from queued.core.runs import Chunk, Claim, Key
+from queued.core.settlement import Settlement
 
 
 class PruneStep(NamedTuple):

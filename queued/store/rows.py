@@ -1,8 +1,9 @@
 """Makes records of rows for queuectl; every engine selects the same columns."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
+from queued.core.errors import NotFoundError, UsageError
 from queued.core.job_options import NO_OPTIONS, JobOptions
 from queued.core.model import Label, Outcome, State
 from queued.core.records import Attempt, Job, JobFilter, Summary
@@ -10,6 +11,21 @@ from queued.core.records import Attempt, Job, JobFilter, Summary
 Row = tuple[Any, ...]
 
 _REFINED = {Label.SCHEDULED, Label.FAILED}
+
+
+def only_row(name: str, found: Sequence[Row]) -> int:
+    """Returns the row number of the job whose generated id begins with `name`.
+
+    `found` are the row numbers and ids of two such jobs at most. Raises NotFoundError, UsageError.
+    """
+    if not found:
+        msg = f"no job {name!r}"
+        raise NotFoundError(msg)
+    if len(found) > 1:
+        two = f"{found[0][1]} and {found[1][1]}"
+        msg = f"{name!r} is the beginning of several ids, {two}; give more of it"
+        raise UsageError(msg)
+    return int(found[0][0])
 
 
 class ListStatement(NamedTuple):

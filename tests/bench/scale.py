@@ -15,8 +15,7 @@ import apsw
 from queued.core import times
 from queued.core.model import Outcome, State
 from queued.core.runs import Claim, Ending
-from queued.core.settlement import Verdict
-from queued.store.protocols import Settlement
+from queued.core.settlement import Settlement, Verdict
 from queued.store.sqlite.busy_handler import BusyHandler
 from queued.store.sqlite.client_store import SqliteStore
 from queued.store.sqlite.dispatcher_store import SqliteLedger

@@ -18,10 +18,9 @@ import apsw
 from queued.core.job_spec import new_job
 from queued.core.model import Outcome, State
 from queued.core.runs import Chunk, Claim, Ending
-from queued.core.settlement import Backoff, judge
+from queued.core.settlement import Backoff, Settlement, judge
 from queued.core.times import now_ms
 from queued.ctl.live_services import no_service
-from queued.store.protocols import Settlement
 from queued.store.sqlite.busy_handler import BusyHandler
 from queued.store.sqlite.client_store import SqliteStore
 from queued.store.sqlite.dispatcher_store import SqliteLedger

@@ -7,8 +7,7 @@ import pytest
 
 from queued.core.model import Outcome, State
 from queued.core.runs import Ending
-from queued.core.settlement import Verdict
-from queued.store.protocols import Settlement
+from queued.core.settlement import Settlement, Verdict
 from tests.cli.queuectl_runner import QueuectlRunner, failed, is_waiting
 from tests.service import eventually
 

@@ -13,13 +13,13 @@ import apsw
 from queued.core.model import Instance, Label, NewJob, Outcome, State
 from queued.core.records import Attempt, Job, JobFilter
 from queued.core.runs import Chunk, Ending
-from queued.core.settings_in_force import DEFAULTS
 from queued.service.dispatcher.claims import ClaimTable
 from queued.service.dispatcher.turn import Turn, TurnRunner
 from queued.service.ipc.messages import Message, Output, Piece, Result, Returned
 from queued.store.sqlite.busy_handler import BusyHandler
 from queued.store.sqlite.client_store import SqliteStore
 from queued.store.sqlite.dispatcher_store import SqliteLedger
+from tests.default_settings import DEFAULTS
 
 NOW = 1_700_000_000_000
 _WORKERS = (1, 2, 3)

@@ -5,19 +5,19 @@ import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from unittest.mock import Mock
+from unittest.mock import MagicMock, Mock
 
 import pytest
 
 from queued.core import times
 from queued.core.model import Instance
-from queued.core.settings_in_force import DEFAULTS
 from queued.service.dispatcher import leftovers
 from queued.service.dispatcher.rescuer import OtherInstances, Rescuer
 from queued.service.linux import procfs
 from queued.service.linux.killing import Found, Killed, kill_until_gone
 from queued.store import instance_lock
-from tests.service import Queue, eventually
+from tests.default_settings import DEFAULTS
+from tests.service import Queue, alive, eventually
 
 OWN = Instance("own", "host", 1, "1", 0, None)
 
@@ -100,3 +100,18 @@ def test_a_living_instance_rescues_a_dead_one_at_once(queue: Queue) -> None:
     eventually(lambda: len(queue.attempts(name)) == 2)
     assert queue.attempts(name)[1].instance == second.instance
     assert second.logged("instance.rescued", dead=first.instance)
+
+
+def test_a_process_that_hides_its_files_may_be_of_a_living_instance(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its lock file is gone, and the process has its mark."""
+    ledger, log = MagicMock(), Mock()
+    rescuer = Rescuer(ledger, Mock(), None, OtherInstances(queue.path, OWN), log)
+    rescuer.registered = [OWN._replace(id="hidden")]
+    monkeypatch.setattr(procfs, "shows_files", lambda _pid: False)
+    with immortal("hidden") as pid:
+        assert not rescuer.rescue(DEFAULTS)
+        assert alive(pid)
+    assert log.error.mock_calls[0].kwargs["pids"] == [pid]
+    assert not ledger.mock_calls

@@ -5,8 +5,7 @@ import pytest
 from queued.core.job_options import JobOptions
 from queued.core.model import Label, Outcome, State
 from queued.core.runs import Chunk, Claim, Ending, Key
-from queued.core.settlement import Verdict
-from queued.store.protocols import Settlement
+from queued.core.settlement import Settlement, Verdict
 from tests.store.engine import FAILED, NOW, OK, Engine
 
 DONE = Verdict(State.COMPLETED, 0, NOW, None)

@@ -14,14 +14,14 @@ from queued.core.errors import CommitUnknownError, ConflictError, NotFoundError,
 from queued.core.model import Instance, Label, NewJob, Outcome, State
 from queued.core.records import JobFilter
 from queued.core.runs import Claim, Ending
-from queued.core.settings_in_force import DEFAULTS
-from queued.core.settlement import Verdict
+from queued.core.settlement import Settlement, Verdict
 from queued.service.dispatcher.claims import ClaimTable
 from queued.service.dispatcher.turn import TurnRunner
 from queued.store.postgres import address, sql_loader
 from queued.store.postgres.dispatcher_store import PostgresLedger
-from queued.store.protocols import Ledger, Settlement
+from queued.store.protocols import Ledger
 from tests import postgres_server
+from tests.default_settings import DEFAULTS
 from tests.hosts.link import Link
 from tests.service import eventually
 from tests.store.engine import NOW, OK, Engine
@@ -290,8 +290,10 @@ def test_an_instance_that_has_renewed_its_lease_is_not_taken_over(engine: Engine
     seen = engine.ledger.instance("i")
     assert seen is not None
     with engine.ledger.transaction():
+        engine.ledger.worker_started("i", 1, 7, now_ms=NOW)
         assert engine.ledger.renew("i")
         assert not engine.ledger.take_over(seen)
+    assert [worker.pid for worker in engine.store.workers()] == [7]
     assert _take_over(engine.ledger) == {"i": True}
     assert engine.ledger.instance("i") is None
 
@@ -311,3 +313,13 @@ def test_claims_of_a_commit_without_answer_are_undone(engine: Engine) -> None:
     with engine.ledger.transaction():
         runner.turn(pool, DEFAULTS, claiming=False, now_ms=NOW)
     assert [engine.store.show(job).label for job in jobs] == [Label.CANCELLED, Label.PENDING]
+
+
+def test_a_due_job_that_another_dispatcher_has_locked_is_looked_at_again_later(
+    engine: Engine,
+) -> None:
+    engine.add(run_at_ms=NOW + 10)
+    other = engine.another_ledger()
+    with engine.ledger.transaction(), other.transaction():
+        engine.ledger.promote(now_ms=NOW + 20, limit=10)
+        assert other.promote(now_ms=NOW + 20, limit=10) == NOW + 120

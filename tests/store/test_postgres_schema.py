@@ -1,6 +1,5 @@
 """PostgreSQL: the schema, the statements, and that the hot ones go by their index."""
 
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,10 +9,8 @@ import psycopg
 import pytest
 
 from queued.core.errors import ConfigError, DatabaseUnusableError, NotFoundError, UsageError
-from queued.store import instance_lock
 from queued.store.postgres import address, sql_loader, upgrade
 from queued.store.postgres.client_store import PostgresStore
-from queued.store.postgres.engine import PostgresEngine
 from tests import postgres_server
 
 SQL = sql_loader.load("queued")
@@ -163,13 +160,3 @@ def test_an_address_is_shown_without_secrets(url: str, shown: str, name: str) ->
 def test_a_schema_has_a_plain_name(name: str) -> None:
     with pytest.raises(UsageError, match="is no name of a schema"):
         address.parse(f"postgresql:///d?schema={name}")
-
-
-def test_a_start_deletes_the_lock_files_of_dead_instances_without_a_row(tmp_path: Path) -> None:
-    engine = PostgresEngine(postgres_server.empty_queue(), str(tmp_path))
-    paths = [instance_lock.path_of(engine.instance_files, name) for name in ("dead", "alive")]
-    locks = [instance_lock.create_locked(path) for path in paths]
-    os.close(locks[0])
-    engine.prepare(10)
-    assert [os.path.exists(path) for path in paths] == [False, True]
-    os.close(locks[1])

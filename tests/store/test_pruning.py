@@ -7,9 +7,10 @@ import pytest
 from queued.core.errors import NotFoundError
 from queued.core.model import NewJob, State
 from queued.core.runs import Chunk
-from queued.core.settings_in_force import DEFAULTS, Settings
+from queued.core.settings_in_force import Settings
 from queued.service.dispatcher.pruner import Pruner
 from queued.store import pruning
+from tests.default_settings import DEFAULTS
 from tests.store.engine import FAILED, NOW, OK, Engine
 
 FINAL = [State.COMPLETED, State.DEAD, State.CANCELLED]

@@ -6,12 +6,12 @@ import pytest
 
 from queued.core import times
 from queued.core.runs import Claim, Key
-from queued.core.settings_in_force import DEFAULTS
 from queued.service.dispatcher.claim_tokens import Tokens
 from queued.service.dispatcher.claims import ClaimTable
 from queued.service.dispatcher.run_message import run_of
 from queued.service.worker.prefetch import PrefetchQueue
 from tests.claims import make_claim
+from tests.default_settings import DEFAULTS
 
 
 def _claim(job: int, worker: int) -> Claim:

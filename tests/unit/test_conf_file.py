@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from queued.core import settings
-from queued.core.settings_in_force import DEFAULTS
+from tests.default_settings import DEFAULTS
 
 ROOT = Path(__file__).resolve().parents[2]
 CONF = ROOT / "etc" / "queuectl.conf"

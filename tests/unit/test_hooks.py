@@ -15,11 +15,11 @@ from queued.core.job_spec import (
 from queued.core.model import Outcome, State
 from queued.core.runs import Claim, Ending, Key
 from queued.core.settings import MAX_HOOK_BYTES
-from queued.core.settings_in_force import DEFAULTS
 from queued.core.settlement import Backoff, describe, judge
 from queued.service.dispatcher.run_message import run_of
 from queued.service.ipc import channel
 from tests.claims import make_claim
+from tests.default_settings import DEFAULTS
 
 USUAL = DEFAULTS._replace(on_dead="mail", on_completed="ping")
 FAILED = Ending(Outcome.EXIT, exit_code=9, tail=b"no \xff luck\n")

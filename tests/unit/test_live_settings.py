@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from queued.core.errors import ConfigError
-from queued.core.settings_in_force import DEFAULTS, Settings
+from queued.core.settings_in_force import Settings
 from queued.service.dispatcher.live_settings import LiveSettings, SettingsOrigin
 from queued.service.log import LogOutput
+from tests.default_settings import DEFAULTS
 
 _LOG = LogOutput("error", "json").log()
 

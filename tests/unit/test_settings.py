@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from queued.core import settings
 from queued.core.errors import ConfigError, NotFoundError, UsageError
 from queued.core.settings import SETTINGS, Setting
-from queued.core.settings_in_force import DEFAULTS, settings_of
+from queued.core.settings_in_force import settings_of
+from tests.default_settings import DEFAULTS
 
 ALL = pytest.mark.parametrize("setting", SETTINGS.values(), ids=lambda setting: setting.key)
 NUMBERS = [setting for setting in SETTINGS.values() if setting.kind not in (str, bool)]

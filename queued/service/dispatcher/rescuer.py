@@ -14,9 +14,10 @@ from queued.core.settings_in_force import Settings
 from queued.service.dispatcher import job_log
 from queued.service.dispatcher.claims import ClaimTable
 from queued.service.dispatcher.lease_keeper import LeaseObserver
-from queued.service.dispatcher.leftovers import RunsLock, kill_leftovers
+from queued.service.dispatcher.leftovers import RunsLock, kill_leftovers, run_processes
 from queued.service.dispatcher.turn import ClaimLoss, Turn, TurnRunner
 from queued.service.ipc import run_notes
+from queued.service.linux import procfs
 from queued.service.linux.cgroup import RunCgroups
 from queued.service.log import Log
 from queued.store import instance_lock
@@ -217,12 +218,10 @@ class Rescuer:
         """Settles the claims of an instance once no process of it lives; returns whether it did.
 
         If its lock file is missing or a copy, the instance may live with the real one, perhaps in
-        the directory of which this one is a copy; it is not killed then.
+        the directory of which this one is a copy; it is not killed then. See `_living`.
         """
-        if not self._others.has_lock_file(instance) and (
-            holders := self._others.holders_anywhere(instance)
-        ):
-            self._refuse(instance, holders, _LIVES)
+        if not self._others.has_lock_file(instance) and (living := self._living(instance)):
+            self._refuse(instance, living, _LIVES)
             return False
         with self._ledger.transaction():
             claims = self._ledger.running_claims(instance.id)
@@ -251,6 +250,15 @@ class Rescuer:
         )
         job_log.log_turn(self._log, turn)
         return True
+
+    def _living(self, instance: Instance) -> list[int]:
+        """Returns the pids that may be of a living instance, whatever lock file it has.
+
+        A process with its mark that hides its open files may hold the lock.
+        """
+        marked = [process.pid for process in run_processes(instance.id, set())]
+        hidden = [pid for pid in marked if not procfs.shows_files(pid)]
+        return sorted({*self._others.holders_anywhere(instance), *hidden})
 
     def _take_over(self, instance: Instance, settings: Settings) -> bool:
         """Settles the claims of an instance of another host whose lease is over.

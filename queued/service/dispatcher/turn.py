@@ -13,7 +13,7 @@ from queued.core.hooks import hook_command, hook_job
 from queued.core.model import Outcome, State
 from queued.core.runs import Chunk, Claim, Ending, Key
 from queued.core.settings_in_force import Settings
-from queued.core.settlement import Verdict, describe, judge
+from queued.core.settlement import Settlement, Verdict, describe, judge
 from queued.service.dispatcher.claim_tokens import Tokens, token_time_s
 from queued.service.dispatcher.claims import ClaimTable
 from queued.service.dispatcher.run_message import backoff_of, checked_run
@@ -30,7 +30,7 @@ from queued.service.ipc.messages import (
     WorkerGone,
     WorkerStarted,
 )
-from queued.store.protocols import Ledger, Settlement
+from queued.store.protocols import Ledger
 
 Number = TypeVar("Number", int, float)
 

@@ -178,6 +178,17 @@ def read(path: str) -> bytes:
         return b""
 
 
+def shows_files(pid: int) -> bool:
+    """Returns whether this process may see the open files of another; True if that is gone."""
+    try:
+        os.listdir(f"/proc/{pid}/fd")
+    except PermissionError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
 def environment(pid: int) -> dict[bytes, bytes]:
     """Returns the environment that the process was started with; empty if it cannot be read."""
     text = read(f"/proc/{pid}/environ") or _environment_of_threads(pid)

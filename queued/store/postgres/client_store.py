@@ -4,7 +4,7 @@ import errno
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from queued.core import ids
-from queued.core.errors import ConflictError, NotFoundError, UsageError
+from queued.core.errors import ConflictError, NotFoundError
 from queued.core.model import Instance, NewJob, State
 from queued.core.records import Attempt, Job, JobFilter, Summary, WorkerStatus
 from queued.core.runs import Chunk
@@ -67,14 +67,7 @@ class PostgresStore:
             if exact is not None:
                 return int(exact[0])
             found = self._beginning(name) if 0 < len(name) < ids.LENGTH else []
-        if not found:
-            msg = f"no job {name!r}"
-            raise NotFoundError(msg)
-        if len(found) > 1:
-            two = f"{found[0][1]} and {found[1][1]}"
-            msg = f"{name!r} is the beginning of several ids, {two}; give more of it"
-            raise UsageError(msg)
-        return int(found[0][0])
+        return rows.only_row(name, found)
 
     def _beginning(self, name: str) -> list[Row]:
         """Returns at most two jobs whose generated id begins with `name`.

@@ -11,11 +11,12 @@ from queued.core.job_spec import stored_options
 from queued.core.model import Instance, Label, NewJob, State
 from queued.core.runs import Chunk, Claim, Key
 from queued.core.settings import SETTINGS
+from queued.core.settlement import Settlement
 from queued.store.postgres import pruning
 from queued.store.postgres.connection import Database, Row
 from queued.store.postgres.new_jobs import NewJobs
 from queued.store.postgres.watcher import PostgresWatcher
-from queued.store.protocols import PruneStep, Settlement, Watcher
+from queued.store.protocols import PruneStep, Watcher
 from queued.store.pruning import Bounds
 
 # A claim of many jobs begins where the last one ended. Before that place are the index entries of
@@ -24,6 +25,7 @@ _MANY = 8
 _FROM_FIRST_MS = 250  # between two claims that begin at the most urgent job
 _FIRST_PLACE = (-(2**31), 0, 0)
 
+_SKIPPED_MS = 100  # until due jobs that others have locked are looked at again
 _FOLD_INTERVAL_MS = 1000
 _FOLD_LIMIT = 10_000  # differences that one statement adds to the counts
 # A fold begins after the last difference of the one before. Each 60th begins at the first, because
@@ -118,8 +120,10 @@ class PostgresLedger:
             taken = self._database.row("take_over", id=instance.id, beat=instance.beat)
         else:
             taken = self._database.row("take_over_unknown", id=instance.id)
+        if taken is None:
+            return False
         self._database.run("workers_gone", instance=instance.id)
-        return taken is not None
+        return True
 
     def worker_started(self, instance: str, worker: int, pid: int, *, now_ms: int) -> None:
         """See `Ledger.worker_started`."""
@@ -138,8 +142,12 @@ class PostgresLedger:
             self._fold()
         due: int | None = self._database.value("next_due")
         if due is not None and due <= now_ms:
-            self._database.run("promote", now=now_ms, limit=limit)
+            promoted = self._database.change("promote", now=now_ms, limit=limit)
             due = self._database.value("next_due")
+            if (
+                due is not None and promoted < limit
+            ):  # others have locked the due jobs that are left
+                due = max(due, now_ms + _SKIPPED_MS)
         return due
 
     def _fold(self) -> None:
@@ -227,7 +235,7 @@ class PostgresLedger:
     def settle(self, endings: Sequence[Settlement], *, now_ms: int) -> list[State | None]:
         """See `Ledger.settle`."""
         ordered = sorted(endings, key=lambda one: one.claim.key)
-        text = json.dumps([_ending(one) for one in ordered], ensure_ascii=False)
+        text = json.dumps([one.columns() for one in ordered], ensure_ascii=False)
         rows = self._database.rows("settle", endings=text, now=now_ms) if endings else []
         states = {Key(*key): State(state) for *key, state in rows}
         self._settled += states
@@ -293,27 +301,6 @@ class PostgresLedger:
     def close(self) -> None:
         """See `Ledger.close`."""
         self._database.close()
-
-
-def _ending(one: Settlement) -> dict[str, object]:
-    key, verdict, ending = one.claim.key, one.verdict, one.ending
-    return {
-        **key._asdict(),
-        "state": verdict.state,
-        "next_run_at": verdict.next_run_at_ms,
-        "counted": verdict.counted,
-        "error": verdict.error,
-        "started_at": ending.started_ms,
-        "ended_at": ending.ended_ms,
-        "outcome": ending.outcome,
-        "exit_code": ending.exit_code,
-        "signal": ending.signal,
-        "ran_ms": ending.ran_ms,
-        "cpu_ms": ending.cpu_ms,
-        "peak_kib": ending.peak_kib,
-        "stdout_bytes": ending.stdout_bytes,
-        "stderr_bytes": ending.stderr_bytes,
-    }
 
 
 def _claim(row: Row) -> Claim:

@@ -7,8 +7,6 @@ import hashlib
 import os
 import time
 from contextlib import closing
-from glob import escape as glob_escape
-from glob import glob
 from typing import TYPE_CHECKING
 
 from queued.core.errors import (
@@ -26,7 +24,7 @@ from queued.store.system_errors import named_os_errors
 
 if TYPE_CHECKING:
     from queued.core.model import Instance
-    from queued.store.engine import Maintenance, OnWait
+    from queued.store.engine import Maintenance, OnError, OnWait
     from queued.store.postgres.client_store import PostgresStore
     from queued.store.postgres.dispatcher_store import PostgresLedger
 
@@ -53,31 +51,26 @@ class PostgresEngine:
         """See `Engine.exists`. Returns True, because only the server knows it."""
         return True
 
-    def prepare(self, limit_s: float) -> Prepared:
+    def prepare(self, limit_s: float, on_error: "OnError") -> Prepared:
         """See `Engine.prepare`. An older schema is not upgraded: other hosts may use it."""
         _must_have_driver()
         from queued.store.postgres import upgrade
 
         with named_os_errors(self.instance_files):
             permissions.make_directory(os.path.dirname(self.instance_files))
-        end_s = monotonic_s() + limit_s
+        end_s, told = monotonic_s() + limit_s, False
         while True:
             try:
                 upgrade.make_if_missing(self._url)
                 with closing(self.open_store(limit_s)) as store:
-                    self._remove_locks({instance.id for instance in store.instances()})
                     return Prepared(store.config(), None)
-            except (StorageError, BusyError):  # the server may be starting, as this host is
+            except (StorageError, BusyError) as error:  # the server may be starting, too
                 if monotonic_s() >= end_s:
                     raise
+                if not told:
+                    on_error(error)
+                told = True
                 time.sleep(_AGAIN_S)
-
-    def _remove_locks(self, registered: set[str]) -> None:
-        """Deletes lock files of dead instances whose jobs were taken over by another host."""
-        for path in glob(f"{glob_escape(self.instance_files)}.*{instance_lock.SUFFIX}"):
-            name = path.removesuffix(instance_lock.SUFFIX).rpartition(".")[2]
-            if name not in registered and not instance_lock.is_alive(self.instance_files, name):
-                instance_lock.remove(path)
 
     def upgrade(self, limit_s: float) -> str | None:  # noqa: ARG002 - PostgreSQL limits the wait
         """See `Engine.upgrade`. Makes no copy: that is what pg_dump is for."""

@@ -8,12 +8,13 @@ from queued.core.job_options import NO_OPTIONS
 from queued.core.job_spec import stored_options
 from queued.core.model import Instance, Label, NewJob, State
 from queued.core.runs import Chunk, Claim, Key
+from queued.core.settlement import Settlement
 from queued.store.change_watcher import ChangeWatcher
-from queued.store.protocols import PruneStep, Settlement
+from queued.store.protocols import PruneStep
 from queued.store.pruning import Bounds
 from queued.store.sqlite import pruning, upgrade
 from queued.store.sqlite.busy_handler import BusyHandler
-from queued.store.sqlite.connection import Access, Database, Row, Values, wal_bytes
+from queued.store.sqlite.connection import Access, Database, Row, wal_bytes
 from queued.store.sqlite.new_jobs import NewJobs
 
 
@@ -162,11 +163,12 @@ class SqliteLedger:
 
     def settle(self, endings: Sequence[Settlement], *, now_ms: int) -> list[State | None]:
         """See `Ledger.settle`."""
-        rows = self._database.rows_each("settle", [_settled(one, now_ms) for one in endings])
+        columns = [{**one.columns(), "now": now_ms} for one in endings]
+        rows = self._database.rows_each("settle", columns)
         states = {Key(*key): State(state) for *key, state in rows}
         found = [states.pop(one.claim.key, None) for one in endings]
-        in_force = [one for one, state in zip(endings, found, strict=True) if state is not None]
-        self._database.run_each("close_attempt", [_closed(one, now_ms) for one in in_force])
+        in_force = [one for one, state in zip(columns, found, strict=True) if state is not None]
+        self._database.run_each("close_attempt", in_force)
         return found
 
     def enqueue(self, jobs: Sequence[NewJob], *, max_retries: int, now_ms: int) -> None:
@@ -220,39 +222,6 @@ class SqliteLedger:
 
 def _token(row: Row) -> int:
     return int(row[2])
-
-
-def _settled(one: Settlement, now_ms: int) -> Values:
-    key, verdict = one.claim.key, one.verdict
-    return {
-        "job": key.job,
-        "attempt": key.attempt,
-        "token": key.token,
-        "state": verdict.state,
-        "next_run_at": verdict.next_run_at_ms,
-        "counted": verdict.counted,
-        "error": verdict.error,
-        "now": now_ms,
-    }
-
-
-def _closed(one: Settlement, now_ms: int) -> Values:
-    key, ending = one.claim.key, one.ending
-    return {
-        "job": key.job,
-        "attempt": key.attempt,
-        "started_at": ending.started_ms,
-        "ended_at": now_ms if ending.ended_ms is None else ending.ended_ms,
-        "outcome": ending.outcome,
-        "exit_code": ending.exit_code,
-        "signal": ending.signal,
-        "error": one.verdict.error,
-        "ran_ms": ending.ran_ms,
-        "cpu_ms": ending.cpu_ms,
-        "peak_kib": ending.peak_kib,
-        "stdout_bytes": ending.stdout_bytes,
-        "stderr_bytes": ending.stderr_bytes,
-    }
 
 
 def _claim(row: Row) -> Claim:

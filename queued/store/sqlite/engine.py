@@ -16,7 +16,7 @@ from queued.store.sqlite.connection import Access
 
 if TYPE_CHECKING:
     from queued.core.model import Instance
-    from queued.store.engine import OnWait, Prepared
+    from queued.store.engine import OnError, OnWait, Prepared
     from queued.store.sqlite.dispatcher_store import SqliteLedger
     from queued.store.sqlite.maintenance.commands import SqliteMaintenance
 
@@ -41,7 +41,7 @@ class SqliteEngine:
             return True  # opening it reports what is wrong
         return True
 
-    def prepare(self, limit_s: float) -> "Prepared":
+    def prepare(self, limit_s: float, on_error: "OnError | None" = None) -> "Prepared":  # noqa: ARG002
         """See `Engine.prepare`."""
         from queued.store.engine import Prepared
 

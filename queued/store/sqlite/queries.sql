@@ -78,7 +78,7 @@ RETURNING seq, runs, :token, state;
 -- close_attempt --
 -- Guard: settle found the claim in force, in the same transaction.
 UPDATE attempts SET
-    started_at = coalesce(:started_at, started_at), ended_at = :ended_at, outcome = :outcome,
+    started_at = coalesce(:started_at, started_at), ended_at = coalesce(:ended_at, :now), outcome = :outcome,
     exit_code = :exit_code, signal = :signal, error = :error, ran_ms = :ran_ms, cpu_ms = :cpu_ms,
     peak_kib = :peak_kib, stdout_bytes = :stdout_bytes, stderr_bytes = :stderr_bytes
 WHERE job = :job AND number = :attempt AND ended_at IS NULL;
