@@ -157,7 +157,7 @@ def _flags(options: dict[str, str | None]) -> dict[str, Value]:
 def _prepare(engine: Engine) -> dict[str, str]:
     """Creates or upgrades the database; returns the stored settings."""
     prepared = engine.prepare(
-        _START_PATIENCE_S, lambda error: _print_err(f"{error}; tried again for a minute")
+        _START_PATIENCE_S, lambda error: _print_err(f"{error}. The service tries for a minute")
     )
     if kept := prepared.backup_path:
         print(f"queued: the database was upgraded; the old one is {kept}", file=sys.stderr)
