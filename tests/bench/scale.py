@@ -1,9 +1,11 @@
 """The cost of a long queue: the same operations with ten million jobs and with a thousand.
 
-The large database is made once and kept in `BENCH_DIR` (/var/tmp), outside the tree: a tenth of it
-ready, a tenth in the future with a higher priority, the rest completed; 1,000 queues.
+The large database is kept in `BENCH_DIR` (/var/tmp), outside the tree, and made anew when the
+schema has changed: a tenth of it ready, a tenth in the future with a higher priority, the rest
+completed; 1,000 queues.
 """
 
+import contextlib
 import os
 import random
 import sys
@@ -51,20 +53,34 @@ def _database(count: int) -> str:
     directory = os.path.join(disk(), "queued-bench")
     os.makedirs(directory, 0o700, exist_ok=True)
     path = os.path.join(directory, f"{count}.db")
-    if not os.path.exists(path):
-        unfinished = f"{path}.part"
-        for suffix in ("", "-wal", "-shm"):
-            if os.path.exists(unfinished + suffix):
-                os.unlink(unfinished + suffix)
+    unfinished = f"{path}.part"
+    _remove(unfinished)
+    SqliteStore(unfinished).close()
+    if os.path.exists(path) and _schema(path) == _schema(unfinished):
+        _remove(unfinished)
+    else:
+        _remove(path)
         _make(unfinished, count)
         os.rename(unfinished, path)
     return path
 
 
+def _remove(path: str) -> None:
+    for suffix in ("", "-wal", "-shm"):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path + suffix)
+
+
+def _schema(path: str) -> list[tuple[object, ...]]:
+    connection = apsw.Connection(path)
+    rows = connection.execute("SELECT name, sql FROM sqlite_schema ORDER BY name").fetchall()
+    connection.close()
+    return rows
+
+
 def _make(path: str, count: int) -> None:
     """Rows first, then indexes and triggers: an order of magnitude faster, and the same result."""
-    print(f"making {path} (once)", file=sys.stderr)
-    SqliteStore(path).close()
+    print(f"making {path}, which is kept", file=sys.stderr)
     connection = apsw.Connection(path)
     connection.pragma("synchronous", "OFF")
     connection.execute("PRAGMA cache_size = -1000000")
