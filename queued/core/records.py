@@ -53,6 +53,7 @@ class Attempt(NamedTuple):
     peak_kib: int | None
     stdout_bytes: int
     stderr_bytes: int
+    deferrals: int = 0  # the runs deferred in a row, of which this is the last
 
 
 class JobFilter(NamedTuple):

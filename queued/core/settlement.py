@@ -18,12 +18,16 @@ class Backoff(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """The new state of a job, and whether the run counts as a failed attempt (0 or 1)."""
+    """The new state of a job, and whether the run counts as a failed attempt (0 or 1).
+
+    `deferrals` is the number of deferred runs in a row, this one included; 0 if it is not deferred.
+    """
 
     state: State
     counted: int
     next_run_at_ms: int
     error: str | None
+    deferrals: int = 0
 
 
 class Settlement(NamedTuple):
@@ -54,13 +58,22 @@ class Settlement(NamedTuple):
             "peak_kib": ending.peak_kib,
             "stdout_bytes": ending.stdout_bytes,
             "stderr_bytes": ending.stderr_bytes,
+            "deferrals": verdict.deferrals,
         }
 
 
-def judge(claim: Claim, ending: Ending, backoff: Backoff, *, now_ms: int) -> Verdict:
+def is_deferral(claim: Claim, ending: Ending) -> bool:
+    """Returns whether the job runs again because its exit code is in `defer_on`."""
+    return ending.outcome is Outcome.EXIT and ending.exit_code in (claim.options.defer_on or ())
+
+
+def judge(
+    claim: Claim, ending: Ending, backoff: Backoff, *, now_ms: int, deferrals: int = 0
+) -> Verdict:
     """Returns the new state of the job: completed, pending again, dead or cancelled.
 
-    A run that was interrupted, or whose exit code is in `defer_on`, does not count as failed.
+    A run that was interrupted or is deferred does not count as failed. `deferrals` is the number of
+    deferred runs in a row before this one.
     """
     if ending.succeeded:
         return Verdict(State.COMPLETED, 0, claim.due_ms, None)
@@ -70,12 +83,11 @@ def judge(claim: Claim, ending: Ending, backoff: Backoff, *, now_ms: int) -> Ver
     if ending.outcome is Outcome.INTERRUPTED:
         due_ms = min(claim.due_ms, now_ms)  # due at once, also if the clock was set back
         return Verdict(State.PENDING, 0, due_ms, error)
-    exited = ending.exit_code if ending.outcome is Outcome.EXIT else None
     growth = {"base": backoff.base, "maximum": backoff.maximum, "jitter": backoff.jitter}
-    if exited in (claim.options.defer_on or ()):
-        deferrals = claim.key.attempt - claim.attempts  # the runs that did not count, with this one
-        delay_s = deferral_s(deferrals, first=backoff.deferral, **growth)
-        return Verdict(State.PENDING, 0, _after(now_ms, delay_s), error)
+    if is_deferral(claim, ending):
+        delay_s = deferral_s(deferrals + 1, first=backoff.deferral, **growth)
+        return Verdict(State.PENDING, 0, _after(now_ms, delay_s), error, deferrals + 1)
+    exited = ending.exit_code if ending.outcome is Outcome.EXIT else None
     attempts = claim.attempts + 1
     if exited in (claim.options.no_retry_on or ()) or attempts >= claim.max_retries:
         return Verdict(State.DEAD, 1, claim.due_ms, error)

@@ -117,7 +117,7 @@ def _fields(job: Job) -> dict[str, str]:
 def _attempt_cells(attempt: Attempt) -> tuple[str, ...]:
     peak = "" if attempt.peak_kib is None else format_bytes(attempt.peak_kib * 1024)
     return (
-        str(attempt.number),
+        _numbers(attempt),
         iso(attempt.started_ms),
         _span(attempt.ran_ms),
         _span(attempt.cpu_ms),
@@ -125,6 +125,12 @@ def _attempt_cells(attempt: Attempt) -> tuple[str, ...]:
         format_bytes(attempt.stdout_bytes + attempt.stderr_bytes),
         outcome_text(attempt),
     )
+
+
+def _numbers(attempt: Attempt) -> str:
+    """Returns the number of the run; `3-7` for runs that were deferred in a row."""
+    first = attempt.number + 1 - max(attempt.deferrals, 1)
+    return str(attempt.number) if first == attempt.number else f"{first}-{attempt.number}"
 
 
 def _span(ms: int | None) -> str:

@@ -44,6 +44,7 @@ def attempt_record(attempt: Attempt) -> dict[str, object]:
     """Returns one run of a job; the fields about its end are null while it runs."""
     return {
         "attempt": attempt.number,
+        "deferrals": attempt.deferrals,
         "outcome": attempt.outcome,
         "exit_code": attempt.exit_code,
         "signal": attempt.signal,

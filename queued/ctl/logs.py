@@ -63,6 +63,9 @@ def logs(context: Context, arguments: Arguments) -> int:
     if number is not None and number > job.runs:
         msg = f"{job.id} has no run {number}; it has run {job.runs} times"
         raise NotFoundError(msg)
+    if number is not None and number not in {run.number for run in context.store.attempts(seq)}:
+        msg = f"run {number} of {job.id} is not kept; see: queuectl show {job.id}"
+        raise NotFoundError(msg)
     if not (job.runs or follows):
         print_err(f"queuectl: {job.id} has not run yet")
         return Exit.NO

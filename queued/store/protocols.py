@@ -265,6 +265,10 @@ class Ledger(Protocol):
         """Returns how many runs of the job were interrupted since one ended in another way."""
         ...
 
+    def deferrals(self, job: int) -> int:
+        """Returns how many runs of the job were deferred since one ended in another way."""
+        ...
+
     def release(self, key: Key, *, now_ms: int) -> bool:
         """Undoes a claim whose run has not started; returns whether it was undone.
 

@@ -5,8 +5,8 @@ import pytest
 from queued.core.job_options import JobOptions
 from queued.core.model import Label, Outcome, State
 from queued.core.runs import Chunk, Claim, Ending, Key
-from queued.core.settlement import Settlement, Verdict
-from tests.store.engine import FAILED, NOW, OK, Engine
+from queued.core.settlement import Settlement, Verdict, judge
+from tests.store.engine import BACKOFF, FAILED, NOW, OK, Engine
 
 DONE = Verdict(State.COMPLETED, 0, NOW, None)
 STALE = {
@@ -183,6 +183,23 @@ def test_interruptions_are_counted_from_the_last_other_ending(engine: Engine) ->
     with engine.ledger.transaction():
         counts += [engine.ledger.interruptions(row), engine.ledger.interruptions(other)]
     assert counts == [0, 1, 2, 0, 1, 0]
+
+
+def test_of_deferred_runs_in_a_row_the_last_one_is_kept(engine: Engine) -> None:
+    """Runs 1 to 3 and 5 to 6 are deferred, run 4 is interrupted."""
+    row = engine.add(options='{"defer_on": [1]}')
+    for number in range(1, 7):
+        claim = engine.must_claim(now_ms=NOW + number)
+        with engine.ledger.transaction():
+            before = engine.ledger.deferrals(row)
+            engine.ledger.store_output(claim.key, Chunk(1, 0, b"%d" % number))
+        ending = Ending(Outcome.INTERRUPTED) if number == 4 else FAILED
+        verdict = judge(claim, ending, BACKOFF, now_ms=NOW, deferrals=before)
+        engine.settle(claim, verdict._replace(next_run_at_ms=NOW - 1), ending)
+    kept = [(run.number, run.deferrals) for run in engine.store.attempts(row)]
+    assert kept == [(3, 3), (4, 0), (6, 2)]
+    printed = {n: b"".join(c.content for c in engine.store.output(row, n, 1)) for n in range(1, 7)}
+    assert printed == {1: b"", 2: b"", 3: b"3", 4: b"4", 5: b"", 6: b"6"}
 
 
 def test_running_claims_are_those_of_the_instance_that_are_not_settled(engine: Engine) -> None:

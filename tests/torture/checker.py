@@ -74,11 +74,16 @@ def _miscounted(history: History) -> Iterator[str]:
     """Runs are numbered without a gap; `attempts` counts the failed ones since the last retry."""
     for job in history.jobs.values():
         runs = history.attempts[job.id]
-        if [run.number for run in runs] != list(range(1, job.runs + 1)):
+        if [number for run in runs for number in _numbers(run)] != list(range(1, job.runs + 1)):
             yield f"{job.id} has {job.runs} runs, and attempts {[run.number for run in runs]}"
         counted = sum(_counts(job, run) for run in runs if run.number > _budget(history, job))
         if counted != job.attempts:
             yield f"{job.id} has {job.attempts} attempts, and {counted} runs that count"
+
+
+def _numbers(run: Attempt) -> range:
+    """Returns the numbers of the runs that a record stands for: deferred runs in a row have one."""
+    return range(run.number + 1 - max(run.deferrals, 1), run.number + 1)
 
 
 def _budget(history: History, job: Job) -> int:
@@ -131,16 +136,17 @@ def _changed(history: History) -> Iterator[str]:
     for witness in [*history.announced, *history.seen]:
         if witness.job not in history.jobs:
             continue
-        runs = history.attempts[witness.job]
-        recorded = [_witness(witness.job, run) for run in runs if run.number == witness.attempt]
+        runs = [run for run in history.attempts[witness.job] if witness.attempt in _numbers(run)]
+        recorded = [_witness(witness, run) for run in runs]
         if recorded != [witness]:
             yield f"{witness} is now {recorded}"
 
 
-def _witness(name: str, run: Attempt) -> RecordedResult:
+def _witness(witness: RecordedResult, run: Attempt) -> RecordedResult:
+    """Returns what the record says of the run that the witness saw."""
     return RecordedResult(
-        job=name,
-        attempt=run.number,
+        job=witness.job,
+        attempt=witness.attempt,
         outcome=str(run.outcome),
         exit_code=run.exit_code,
         signal=run.signal,
@@ -181,7 +187,7 @@ def _untold(history: History) -> Iterator[str]:
     """A run in the trace is in the history once, and a success in the history is in the trace."""
     for name, marks in history.traces.items():
         starts = Counter(mark.attempt for mark in marks if mark.word == "start")
-        known = {run.number for run in history.attempts.get(name, [])}
+        known = {number for run in history.attempts.get(name, []) for number in _numbers(run)}
         for attempt, n in starts.items():
             if attempt not in known:
                 yield f"{name} attempt {attempt} ran and is not in the history"
@@ -199,12 +205,14 @@ def _early(history: History) -> Iterator[str]:
     for job in history.jobs.values():
         failed, budgets = 0, set(history.retried.get(job.id, []))
         for before, after in pairwise(history.attempts[job.id]):
-            failed = 0 if before.number - 1 in budgets else failed
+            failed = 0 if budgets & {n - 1 for n in _numbers(before)} else failed
             deferred = before.exit_code in (job.options.defer_on or ())
             failed += _counts(job, before)
             if before.number in budgets or not (deferred or _counts(job, before)):
                 continue
             wait_ms = _deferral_ms(job) if deferred else _delay_ms(job, failed)
+            if after.deferrals > 1:
+                continue  # the first of these runs, which waited, has no record of its own
             waited_ms = after.started_ms - (before.ended_ms or 0)
             if waited_ms < wait_ms - _ROUNDING_MS:
                 yield f"{job.id} attempt {after.number} came after {waited_ms} of {wait_ms} ms"

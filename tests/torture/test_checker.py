@@ -187,6 +187,21 @@ def test_a_deferred_run_is_not_counted_and_waits() -> None:
     assert [line.split(":")[0] for line in checker.check(history)] == ["early"]
 
 
+def test_a_record_stands_for_deferred_runs_in_a_row() -> None:
+    history = _history()
+    deferred = _run(2, exit_code=75, deferrals=2)
+    _set_runs("good", deferred, _run(3))(history)
+    history.traces["good"] += [*_marks(2, 20, 30), *_marks(3, 40, 50)]
+    history.output["good", 3] = b"hello\n"
+    history.announced = [replace(OK, attempt=n, exit_code=75) for n in (1, 2)]
+    history.seen.clear()
+    _set_job("good", runs=3, options=JobOptions(defer_on=(75,)))(history)
+    assert checker.check(history) == []
+    history.attempts["good"][0] = deferred._replace(deferrals=1)
+    broken = {line.split(":")[0] for line in checker.check(history)}
+    assert broken == {"miscounted", "changed", "untold"}
+
+
 def test_a_history_is_read_from_the_files(tmp_path: Path) -> None:
     path = str(tmp_path / "queue.db")
     SqliteStore(path).close()

@@ -94,10 +94,10 @@ def test_exit_codes_that_are_hopeless_kill_at_once() -> None:
 
 
 def test_exit_codes_that_mean_not_now_do_not_count_and_wait_longer_each_time() -> None:
-    first = _claim(2, 3, defer_on=(7,))
-    assert _judge(first, FAILED) == Verdict(State.PENDING, 0, 40_000, "exit 7")
-    third = first._replace(key=first.key._replace(attempt=5))
-    assert _judge(third, FAILED).next_run_at_ms == 130_000
+    claim = _claim(2, 3, defer_on=(7,))
+    assert _judge(claim, FAILED) == Verdict(State.PENDING, 0, 40_000, "exit 7", 1)
+    third = judge(claim, FAILED, BACKOFF, now_ms=10_000, deferrals=2)
+    assert third == Verdict(State.PENDING, 0, 130_000, "exit 7", 3)
 
 
 def test_only_an_exit_has_an_exit_code() -> None:

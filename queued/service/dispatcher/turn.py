@@ -13,7 +13,7 @@ from queued.core.hooks import hook_command, hook_job
 from queued.core.model import Outcome, State
 from queued.core.runs import Chunk, Claim, Ending, Key
 from queued.core.settings_in_force import Settings
-from queued.core.settlement import Settlement, Verdict, describe, judge
+from queued.core.settlement import Settlement, Verdict, describe, is_deferral, judge
 from queued.service.dispatcher.claim_tokens import Tokens, token_time_s
 from queued.service.dispatcher.claims import ClaimTable
 from queued.service.dispatcher.run_message import backoff_of, checked_run
@@ -237,7 +237,9 @@ class TurnRunner:
     def settle(self, turn: Turn, claim: Claim, ending: Ending) -> None:
         """Removes the claim; `record` writes its end to the database, with those of all others."""
         ending = self._bounded(claim, ending)
-        verdict = judge(claim, ending, backoff_of(claim, turn.settings), now_ms=turn.now_ms)
+        deferrals = self._ledger.deferrals(claim.key.job) if is_deferral(claim, ending) else 0
+        backoff = backoff_of(claim, turn.settings)
+        verdict = judge(claim, ending, backoff, now_ms=turn.now_ms, deferrals=deferrals)
         turn.claims.remove(claim)
         turn.settled.append(Settlement(claim, ending, verdict))
 

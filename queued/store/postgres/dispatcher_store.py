@@ -199,6 +199,10 @@ class PostgresLedger:
         """See `Ledger.interruptions`."""
         return int(self._database.value("interruptions", job=job))
 
+    def deferrals(self, job: int) -> int:
+        """See `Ledger.deferrals`."""
+        return self._database.value("deferrals", job=job) or 0
+
     def release(self, key: Key, *, now_ms: int) -> bool:
         """See `Ledger.release`."""
         if self._database.row("release", **key._asdict(), now=now_ms) is None:
@@ -238,6 +242,9 @@ class PostgresLedger:
         text = json.dumps([one.columns() for one in ordered], ensure_ascii=False)
         rows = self._database.rows("settle", endings=text, now=now_ms) if endings else []
         states = {Key(*key): State(state) for *key, state in rows}
+        for one in ordered:
+            if one.verdict.deferrals > 1 and (key := one.claim.key) in states:
+                self._database.run("merge_deferrals", job=key.job, attempt=key.attempt)
         self._settled += states
         repeated = [one for one in endings if one.claim.key in self._unsure]
         self._repeated += [one.claim.key for one in repeated]

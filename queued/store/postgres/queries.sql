@@ -31,7 +31,7 @@ seq, id, queue, priority, command, options, state, label, next_run_at, attempts,
 
 -- run --
 number, instance, worker, started_at, ended_at, outcome, exit_code, signal, error,
-    ran_ms, cpu_ms, peak_kib, stdout_bytes, stderr_bytes
+    ran_ms, cpu_ms, peak_kib, stdout_bytes, stderr_bytes, deferrals
 
 -- enqueue --
 -- No guard: the unique index on id leaves out a second job with the same id.
@@ -109,7 +109,7 @@ WITH ending AS MATERIALIZED (
     SELECT * FROM json_to_recordset(:endings::json) AS one (job bigint, attempt integer, token bigint,
         state text, next_run_at bigint, counted integer, error text, started_at bigint,
         ended_at bigint, outcome text, exit_code integer, signal text, ran_ms bigint, cpu_ms bigint,
-        peak_kib bigint, stdout_bytes bigint, stderr_bytes bigint)
+        peak_kib bigint, stdout_bytes bigint, stderr_bytes bigint, deferrals integer)
 ), settled AS (
     UPDATE queued.jobs j SET
         state       = CASE WHEN cancel_requested_at IS NOT NULL AND e.state IN ('pending', 'dead')
@@ -129,7 +129,7 @@ WITH ending AS MATERIALIZED (
         started_at = coalesce(s.started_at, a.started_at), ended_at = coalesce(s.ended_at, :now),
         outcome = s.outcome, exit_code = s.exit_code, signal = s.signal, error = s.error,
         ran_ms = s.ran_ms, cpu_ms = s.cpu_ms, peak_kib = s.peak_kib,
-        stdout_bytes = s.stdout_bytes, stderr_bytes = s.stderr_bytes
+        stdout_bytes = s.stdout_bytes, stderr_bytes = s.stderr_bytes, deferrals = s.deferrals
     FROM settled s
     WHERE a.job = s.job AND a.number = s.attempt AND a.ended_at IS NULL)
 SELECT job, attempt, token, new_state FROM settled;
@@ -150,6 +150,17 @@ WHERE (a.job, a.number, a.token) IN (
 SELECT count(*) FROM queued.attempts WHERE job = :job AND outcome = 'interrupted' AND number > coalesce(
     (SELECT number FROM queued.attempts WHERE job = :job AND outcome <> 'interrupted'
      ORDER BY number DESC LIMIT 1), 0);
+
+-- deferrals --
+-- How many runs of a job were deferred in a row until now. By the primary key.
+SELECT deferrals FROM queued.attempts WHERE job = :job AND ended_at IS NOT NULL
+ORDER BY number DESC LIMIT 1;
+
+-- merge_deferrals --
+-- Deletes the deferred run before a deferred run, and its output. Guard: the later run was recorded in
+-- the same transaction.
+DELETE FROM queued.attempts WHERE job = :job AND deferrals > 0
+    AND number = (SELECT max(number) FROM queued.attempts WHERE job = :job AND number < :attempt);
 
 -- store_output --
 -- Guard: the claim is in force (run and token match). After a crash of the dispatcher a worker sends

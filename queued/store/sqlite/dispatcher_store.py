@@ -122,6 +122,10 @@ class SqliteLedger:
         """See `Ledger.interruptions`."""
         return int(self._database.value("interruptions", job=job))
 
+    def deferrals(self, job: int) -> int:
+        """See `Ledger.deferrals`."""
+        return self._database.value("deferrals", job=job) or 0
+
     def release(self, key: Key, *, now_ms: int) -> bool:
         """See `Ledger.release`."""
         if self._database.row("release", **key._asdict(), now=now_ms) is None:
@@ -169,6 +173,10 @@ class SqliteLedger:
         found = [states.pop(one.claim.key, None) for one in endings]
         in_force = [one for one, state in zip(columns, found, strict=True) if state is not None]
         self._database.run_each("close_attempt", in_force)
+        for one, state in zip(endings, found, strict=True):
+            if one.verdict.deferrals > 1 and state is not None:
+                key = one.claim.key
+                self._database.run("merge_deferrals", job=key.job, attempt=key.attempt)
         return found
 
     def enqueue(self, jobs: Sequence[NewJob], *, max_retries: int, now_ms: int) -> None:

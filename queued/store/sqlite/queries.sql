@@ -9,7 +9,7 @@ seq, id, queue, priority, command, options, state, label, next_run_at, attempts,
 
 -- run --
 number, instance, worker, started_at, ended_at, outcome, exit_code, signal, error,
-    ran_ms, cpu_ms, peak_kib, stdout_bytes, stderr_bytes
+    ran_ms, cpu_ms, peak_kib, stdout_bytes, stderr_bytes, deferrals
 
 -- enqueue --
 -- No guard: the unique index on id refuses a second job with the same id.
@@ -80,7 +80,8 @@ RETURNING seq, runs, :token, state;
 UPDATE attempts SET
     started_at = coalesce(:started_at, started_at), ended_at = coalesce(:ended_at, :now), outcome = :outcome,
     exit_code = :exit_code, signal = :signal, error = :error, ran_ms = :ran_ms, cpu_ms = :cpu_ms,
-    peak_kib = :peak_kib, stdout_bytes = :stdout_bytes, stderr_bytes = :stderr_bytes
+    peak_kib = :peak_kib, stdout_bytes = :stdout_bytes, stderr_bytes = :stderr_bytes,
+    deferrals = :deferrals
 WHERE job = :job AND number = :attempt AND ended_at IS NULL;
 
 -- interruptions --
@@ -89,6 +90,16 @@ WHERE job = :job AND number = :attempt AND ended_at IS NULL;
 SELECT count(*) FROM attempts WHERE job = :job AND outcome = 'interrupted' AND number > coalesce(
     (SELECT number FROM attempts WHERE job = :job AND outcome <> 'interrupted'
      ORDER BY number DESC LIMIT 1), 0);
+
+-- deferrals --
+-- How many runs of a job were deferred in a row until now. By the primary key.
+SELECT deferrals FROM attempts WHERE job = :job AND ended_at IS NOT NULL ORDER BY number DESC LIMIT 1;
+
+-- merge_deferrals --
+-- Deletes the deferred run before a deferred run, and its output. Guard: the later run was recorded in
+-- the same transaction.
+DELETE FROM attempts WHERE job = :job AND deferrals > 0
+    AND number = (SELECT max(number) FROM attempts WHERE job = :job AND number < :attempt);
 
 -- store_output --
 -- Guard: the claim is in force (run and token match). After a crash of the dispatcher a worker sends
@@ -384,11 +395,13 @@ SELECT coalesce(j.id, a.job), a.number FROM attempts a LEFT JOIN jobs j ON j.seq
 WHERE a.ended_at IS NULL AND (j.seq IS NULL OR j.state <> 'processing' OR j.runs <> a.number);
 
 -- check_runs --
--- Jobs whose attempts do not end with the last run, or are not numbered without a gap. The first ones
--- may be missing, because a purge that was interrupted deletes them first.
+-- Jobs whose attempts do not end with the last run, or are not numbered without a gap; an attempt stands
+-- for all runs that were deferred in a row. The first ones may be missing, because a purge that was
+-- interrupted deletes them first.
 SELECT j.id, j.runs, count(a.number), max(a.number) FROM jobs j LEFT JOIN attempts a ON a.job = j.seq
 GROUP BY j.seq
-HAVING max(a.number) <> j.runs OR count(a.number) <> max(a.number) - min(a.number) + 1
+HAVING max(a.number) <> j.runs
+    OR sum(max(a.deferrals, 1)) <> max(a.number) - min(a.number - max(a.deferrals, 1))
     OR (count(a.number) = 0 AND j.runs > 0 AND j.state IN ('pending', 'processing'));
 
 -- stats_rows --

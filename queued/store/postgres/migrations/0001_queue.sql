@@ -2,8 +2,9 @@
 -- clock of this server. The schema is `queued` here; the loader puts another name in its place.
 --
 -- **Three things are called "attempt".** The column `jobs.attempts` counts the failed runs that use
--- up `max_retries`. The table `attempts` has a row for every run, failed or not. The number of a
--- run (`attempts.number`, QUEUED_ATTEMPT in the job's environment) counts all runs from 1.
+-- up `max_retries`. The table `attempts` has a row for every run, failed or not, but only one for
+-- deferred runs in a row. The number of a run (`attempts.number`, QUEUED_ATTEMPT in the job's
+-- environment) counts all runs from 1.
 
 -- One row: the number of the last migration that was applied.
 CREATE TABLE queued.meta (
@@ -52,7 +53,8 @@ CREATE INDEX jobs_waiting ON queued.jobs (next_run_at, seq) WHERE state = 'pendi
 -- Jobs by state, without the many completed ones: for lists and rescues.
 CREATE INDEX jobs_by_state ON queued.jobs (state, seq) WHERE state <> 'completed';
 
--- Every run of every job. Room is left in its pages, because a run's end updates its row.
+-- Every run of every job. Of deferred runs in a row (their exit codes are in `defer_on`) only the last
+-- one has a row. Room is left in its pages, because a run's end updates its row.
 CREATE TABLE queued.attempts (
     job          bigint  NOT NULL REFERENCES queued.jobs (seq) ON DELETE CASCADE,
     number       integer NOT NULL CHECK (number >= 1),
@@ -71,6 +73,7 @@ CREATE TABLE queued.attempts (
     peak_kib     bigint,                -- resident memory of its largest process
     stdout_bytes bigint  NOT NULL DEFAULT 0, -- all bytes printed, kept or not
     stderr_bytes bigint  NOT NULL DEFAULT 0,
+    deferrals    integer NOT NULL DEFAULT 0, -- the deferred runs that this row stands for
     PRIMARY KEY (job, number),
     CHECK ((ended_at IS NULL) = (outcome IS NULL))
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000,

@@ -1,8 +1,9 @@
 -- The queue: jobs, their runs and output, settings and services. Times are milliseconds UTC.
 --
 -- **Three things are called "attempt".** The column `jobs.attempts` counts the failed runs that use
--- up `max_retries`. The table `attempts` has a row for every run, failed or not. The number of a
--- run (`attempts.number`, QUEUED_ATTEMPT in the job's environment) counts all runs from 1.
+-- up `max_retries`. The table `attempts` has a row for every run, failed or not, but only one for
+-- deferred runs in a row. The number of a run (`attempts.number`, QUEUED_ATTEMPT in the job's
+-- environment) counts all runs from 1.
 
 CREATE TABLE jobs (
     seq                 INTEGER PRIMARY KEY AUTOINCREMENT, -- in the order of enqueueing; never reused
@@ -43,7 +44,8 @@ CREATE INDEX jobs_waiting ON jobs (next_run_at) WHERE state = 'pending' AND read
 -- Jobs by state, without the many completed ones: for lists and rescues.
 CREATE INDEX jobs_by_state ON jobs (state, seq) WHERE state <> 'completed';
 
--- Every run of every job.
+-- Every run of every job. Of deferred runs in a row (their exit codes are in `defer_on`) only the last
+-- one has a row.
 CREATE TABLE attempts (
     job          INTEGER NOT NULL REFERENCES jobs (seq) ON DELETE CASCADE,
     number       INTEGER NOT NULL CHECK (number >= 1),
@@ -61,6 +63,7 @@ CREATE TABLE attempts (
     peak_kib     INTEGER,               -- resident memory of its largest process
     stdout_bytes INTEGER NOT NULL DEFAULT 0, -- all bytes printed, kept or not
     stderr_bytes INTEGER NOT NULL DEFAULT 0,
+    deferrals    INTEGER NOT NULL DEFAULT 0, -- the deferred runs that this row stands for
     PRIMARY KEY (job, number),
     CHECK ((ended_at IS NULL) = (outcome IS NULL))
 ) STRICT, WITHOUT ROWID;
