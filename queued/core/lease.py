@@ -23,6 +23,11 @@ class Lease(NamedTuple):
     - After `end_s` the warden kills all processes of runs that are left.
     - After `length_s` the lease is over; the time since `end_s` is a margin for a slow clock.
     - After `takeover_s` without a renewal that it sees, another host takes over the jobs.
+
+    Two renewals in a row may fail before claims stop. Runs are terminated as late as the steps
+    after that allow, so that a short outage touches none: the grace of the run (a sixth of the
+    lease at most), 5 s for the kill by the worker, and a margin for a clock that is slower by up to
+    a twelfth.
     """
 
     length_s: float

@@ -3,6 +3,9 @@
 The lock belongs to the open file. Children inherit it through fork, commands do not; the kernel
 frees it when the last process of the instance has ended. Never derive liveness from a pid or from
 an age, and never take the path of a lock file from the database.
+
+`instance_files` is the path with which the names of an instance's files begin (see `Engine`); for
+SQLite it is the path of the database.
 """
 
 import errno
@@ -32,12 +35,12 @@ _RUNS_LOCK = "OFDLCK ADVISORY READ"
 _ID = re.compile("[0-9a-z]{1,64}")
 
 
-def path_of(database: str, instance: str) -> str:
+def path_of(instance_files: str, instance: str) -> str:
     """Returns the path of an instance's lock file. Raises ValueError if `instance` is no id."""
     if _ID.fullmatch(instance) is None:
         msg = f"{instance!r} is not the id of an instance"
         raise ValueError(msg)
-    return f"{database}.{instance}{SUFFIX}"
+    return f"{instance_files}.{instance}{SUFFIX}"
 
 
 def database_of(path: str) -> str | None:
@@ -103,25 +106,25 @@ def runs_alive(descriptor: int) -> bool:
     return bool(_FLOCK.unpack(answer)[0] != fcntl.F_UNLCK)
 
 
-def holders_of_runs_lock(database: str, instance: str) -> set[int]:
+def holders_of_runs_lock(instance_files: str, instance: str) -> set[int]:
     """Returns the pids of processes that hold the second lock of this instance (`hold_for_runs`).
 
     Finds only processes whose open files this user may read. Reads /proc only, because access to
     another file system may hang.
     """
-    return _pids(database, instance, _RUNS_LOCK)
+    return _pids(instance_files, instance, _RUNS_LOCK)
 
 
-def holders_of_shared_lock(database: str, instance: str) -> set[int]:
+def holders_of_shared_lock(instance_files: str, instance: str) -> set[int]:
     """Returns the pids of processes with a shared lock on the lock file of this instance.
 
     Finds only processes whose open files this user may read.
     """
-    return _pids(database, instance, _SHARED_LOCK)
+    return _pids(instance_files, instance, _SHARED_LOCK)
 
 
-def _pids(database: str, instance: str, lock: str) -> set[int]:
-    name = os.path.basename(path_of(database, instance))
+def _pids(instance_files: str, instance: str, lock: str) -> set[int]:
+    name = os.path.basename(path_of(instance_files, instance))
     pattern = re.compile(rf".*/{re.escape(name)}(?: \(deleted\))?", re.DOTALL)
     return {holder.pid for holder in _holders(pattern, lock)}
 
@@ -134,14 +137,14 @@ def is_in_place(path: str, descriptor: int) -> bool:
         return False
 
 
-def open_lock(database: str, instance: str) -> int | None:
+def open_lock(instance_files: str, instance: str) -> int | None:
     """Opens another instance's lock file; returns the descriptor, None if there is no such file.
 
     Only a regular file is opened: a FIFO or a device put in its place must not be touched.
     """
     flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
     try:
-        path = path_of(database, instance)
+        path = path_of(instance_files, instance)
         if not stat.S_ISREG(os.lstat(path).st_mode):
             return None
         return os.open(path, flags)
@@ -162,35 +165,37 @@ def try_lock(descriptor: int, *, shared: bool = False) -> bool:
     return True
 
 
-def is_alive(database: str, instance: str) -> bool:
+def is_alive(instance_files: str, instance: str) -> bool:
     """Returns whether any process of the instance lives.
 
     A missing lock file does not show that the instance has ended, because the file of a living
     instance may have been deleted.
     """
-    descriptor = open_lock(database, instance)
+    descriptor = open_lock(instance_files, instance)
     try:
-        return not _is_dead(descriptor, database, instance)
+        return not _is_dead(descriptor, instance_files, instance)
     finally:
         if descriptor is not None:
             os.close(descriptor)
 
 
-def living(database: str) -> list[str]:
+def living(instance_files: str) -> list[str]:
     """Returns the ids of the instances that serve the database; reads only their lock files."""
-    directory, name = os.path.split(database)
+    directory, name = os.path.split(instance_files)
     pattern = re.compile(rf"{re.escape(name)}\.({_ID.pattern}){re.escape(SUFFIX)}")
     found = [match[1] for entry in os.listdir(directory) if (match := pattern.fullmatch(entry))]
-    locked = {instance for instance in found if is_alive(database, instance)}
-    return sorted(locked | holders_of_deleted(database))
+    locked = {instance for instance in found if is_alive(instance_files, instance)}
+    return sorted(locked | holders_of_deleted(instance_files))
 
 
-def holders_of_deleted(database: str) -> set[str]:
+def holders_of_deleted(instance_files: str) -> set[str]:
     """Returns the ids of instances whose lock file was deleted while they hold it.
 
     Reads the open files of every process for which this user has the permission.
     """
-    pattern = re.compile(rf"{re.escape(database)}\.({_ID.pattern}){re.escape(SUFFIX)} \(deleted\)")
+    pattern = re.compile(
+        rf"{re.escape(instance_files)}\.({_ID.pattern}){re.escape(SUFFIX)} \(deleted\)"
+    )
     return {holder.path[1] for holder in _holders(pattern, _INSTANCE_LOCK)}
 
 
@@ -231,13 +236,15 @@ def _has_lock(pid: str, descriptor: str, lock: str) -> bool:
         return any(line.split()[2:5] == lock.split() for line in file)
 
 
-def wait_until_dead(database: str, instance: str, timeout_s: float | None) -> None:
+def wait_until_dead(instance_files: str, instance: str, timeout_s: float | None) -> None:
     """Waits until no process of the instance lives. Raises WaitTimeoutError after `timeout_s`."""
     end_s = NEVER_S if timeout_s is None else monotonic_s() + timeout_s
     sleep_s = 0.001
-    descriptor = open_lock(database, instance)  # once: the instance deletes the file as it ends
+    descriptor = open_lock(
+        instance_files, instance
+    )  # once: the instance deletes the file as it ends
     try:
-        while not _is_dead(descriptor, database, instance):
+        while not _is_dead(descriptor, instance_files, instance):
             left_s = end_s - monotonic_s()
             if left_s <= 0:
                 raise WaitTimeoutError
@@ -248,9 +255,9 @@ def wait_until_dead(database: str, instance: str, timeout_s: float | None) -> No
             os.close(descriptor)
 
 
-def _is_dead(descriptor: int | None, database: str, instance: str) -> bool:
+def _is_dead(descriptor: int | None, instance_files: str, instance: str) -> bool:
     is_free = descriptor is None or try_lock(descriptor, shared=True)
-    return is_free and instance not in holders_of_deleted(database)
+    return is_free and instance not in holders_of_deleted(instance_files)
 
 
 def remove(path: str) -> None:
