@@ -38,8 +38,9 @@ USAGE = """\
 Runs the jobs of a queue until a signal or `queuectl worker stop` stops it.
 
 Usage:
-  queued [--db WHERE] [--config PATH] [--workers N] [--log-level LEVEL]
-         [--log-format FORMAT] [--background] [--log-file PATH]
+  queued [--db WHERE] [--config PATH] [--workers N] [--labels LABELS]
+         [--log-level LEVEL] [--log-format FORMAT] [--background]
+         [--log-file PATH]
   queued --check [--db WHERE] [--config PATH]
   queued --reload PID
   queued --help | --version
@@ -48,6 +49,7 @@ Options:
   --db WHERE           the database; created if it does not exist
   --config PATH        the conf file
   --workers N          how many jobs run at the same time
+  --labels LABELS      what jobs with --requires find here: gpu,zone=a
   --log-level LEVEL    debug, info, warning or error
   --log-format FORMAT  json, console, or auto: console on a terminal
   --background         detach from the terminal when the workers are ready
@@ -140,6 +142,7 @@ def _flags(options: dict[str, str | None]) -> dict[str, Value]:
     given = {
         "db": options["--db"],
         "workers": options["--workers"],
+        "labels": options["--labels"],
         "log_level": options["--log-level"],
         "log_format": options["--log-format"],
     }

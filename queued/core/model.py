@@ -46,6 +46,7 @@ class NewJob(NamedTuple):
     """A checked job that is not stored yet. Without `id` the store generates one.
 
     `delay_ms` counts from the moment of storing, and has no effect if `run_at_ms` is given.
+    `requires`: the labels that a service must have, as `labels.joined` returns them.
     """
 
     command: str
@@ -56,6 +57,7 @@ class NewJob(NamedTuple):
     delay_ms: int = 0
     max_retries: int | None = None
     options: str = "{}"
+    requires: str = ""
 
     def due_ms(self, now_ms: int) -> int:
         """Returns when the job may run first, in milliseconds UTC, if it is stored at `now_ms`."""
@@ -69,7 +71,8 @@ class Instance(NamedTuple):
     Instances with the same `host_id` can see the locks of each other; see `instance_lock.scope`.
     `lease_s` is the length of the lease, or 0 if only the lock file shows whether the instance
     lives. `beat` counts the renewals of the lease. The last one was `silent_s` ago by the clock of
-    the database, which is for people: a take-over does not depend on it.
+    the database, which is for people: a take-over does not depend on it. `labels` are in the form
+    that `labels.joined` returns.
     """
 
     id: str
@@ -79,6 +82,7 @@ class Instance(NamedTuple):
     started_ms: int
     stop_requested_ms: int | None
     overrides: str = "{}"
+    labels: str = ""
     host_id: str = ""
     lease_s: float = 0.0
     beat: int = 0

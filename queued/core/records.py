@@ -25,6 +25,7 @@ class Job(NamedTuple):
     last_error: str | None
     created_ms: int
     updated_ms: int
+    requires: frozenset[str] = frozenset()  # the labels that its service must have
 
     def seen_at(self, now_ms: int) -> "Job":
         """Returns the job with the label that it has at `now_ms`.

@@ -6,6 +6,7 @@ Reads no source itself: flags, environment, stored rows and the conf file are pa
 import math
 from typing import NamedTuple
 
+from queued.core import labels
 from queued.core.errors import ConfigError, NotFoundError, UsageError
 from queued.core.suggestions import did_you_mean, shorten
 from queued.core.times import parse_duration
@@ -148,6 +149,13 @@ SETTINGS = {
             stored=False,
         ),
         Setting(
+            "labels",
+            str,
+            "",
+            "what a service has for jobs that require it, such as gpu,zone=a",
+            stored=False,
+        ),
+        Setting(
             "log_level",
             str,
             "info",
@@ -247,6 +255,8 @@ def check(key: str, value: object) -> Value:
         )
     if not good or not isinstance(value, int | float | str):
         raise _wrong(key, value)
+    if key == "labels":
+        labels.check_own(labels.split(str(value)))
     return float(value) if setting.kind is float else value
 
 

@@ -27,6 +27,7 @@ class Settings(NamedTuple):
     worker_poll_interval: float
     lease: float
     db: str
+    labels: str
     log_level: str
     log_format: str
     log_max_size: int

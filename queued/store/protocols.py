@@ -46,6 +46,13 @@ class Watcher(Protocol):
         ...
 
 
+class Shape(NamedTuple):
+    """A distinct set of labels that jobs require, and its number. Shape 0 requires none."""
+
+    number: int
+    requires: frozenset[str]
+
+
 class Store(Protocol):
     """The verbs of queuectl. `backup_path` is of a copy that was made before an upgrade."""
 
@@ -151,6 +158,22 @@ class Store(Protocol):
         """Requests that an instance drains and exits."""
         ...
 
+    def drain(self, host: str, *, now_ms: int) -> None:
+        """Keeps the services of a host from claiming jobs, until `resume`."""
+        ...
+
+    def resume(self, host: str) -> bool:
+        """Undoes `drain`; returns whether the host was drained."""
+        ...
+
+    def drained_hosts(self) -> dict[str, int]:
+        """Returns the drained hosts, and since when, in milliseconds UTC."""
+        ...
+
+    def required_now(self) -> Sequence[frozenset[str]]:
+        """Returns the distinct sets of labels that ready jobs require."""
+        ...
+
     def version(self) -> int:
         """Returns a number that changes whenever another connection has committed."""
         ...
@@ -232,10 +255,32 @@ class Ledger(Protocol):
         """Makes at most `limit` due jobs claimable; returns when the next job becomes due."""
         ...
 
+    def relabel(self, instance: str, labels: str) -> None:
+        """Stores the labels of an instance, as `labels.joined` returns them."""
+        ...
+
+    def shapes(self, *, after: int) -> list[Shape]:
+        """Returns the shapes with larger numbers than `after`; later ones get larger numbers."""
+        ...
+
+    def drained_hosts(self) -> dict[str, int]:
+        """See `Store.drained_hosts`."""
+        ...
+
+    def required_now(self) -> Sequence[frozenset[str]]:
+        """See `Store.required_now`."""
+        ...
+
     def claim(
-        self, instance: str, workers: Sequence[int], token: int, *, now_ms: int
+        self,
+        instance: str,
+        workers: Sequence[int],
+        token: int,
+        *,
+        now_ms: int,
+        shapes: Sequence[int] = (0,),
     ) -> list[Claim]:
-        """Claims the first ready jobs, at most one for each of `workers`.
+        """Claims the first ready jobs of these shapes, at most one for each of `workers`.
 
         The first job gets the first worker and `token`, the next one the next worker and
         `token + 1`, and so on. Later claims of an instance must have larger tokens.

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
+from queued.core import labels
 from queued.core.errors import NotFoundError, UsageError
 from queued.core.job_options import NO_OPTIONS, JobOptions
 from queued.core.model import Label, Outcome, State
@@ -57,6 +58,7 @@ def job(row: Row) -> Job:
     found = Job(*row)
     return found._replace(
         options=_options(row[5]),
+        requires=labels.split(row[16]),
         state=State(found.state),
         label=Label(found.label),
     )

@@ -18,6 +18,7 @@ class Task:
     max_retries: int
     run_at: int
     ready: bool
+    requires: str
     updated: int
     state: State = State.PENDING
     attempts: int = 0
@@ -40,9 +41,20 @@ class Queue:
         self.tasks: dict[int, Task] = {}
         self._last = 0
 
-    def enqueue(self, *, queue: str, priority: int, max_retries: int, run_at: int, now: int) -> int:
+    def enqueue(
+        self,
+        *,
+        queue: str,
+        priority: int,
+        max_retries: int,
+        requires: str,
+        run_at: int,
+        now: int,
+    ) -> int:
         self._last += 1  # a removed job's row is never used again
-        task = Task(self._last, queue, priority, max_retries, run_at, run_at <= now, now)
+        task = Task(
+            *(self._last, queue, priority, max_retries, run_at, run_at <= now, requires, now)
+        )
         self.tasks[task.seq] = task
         return task.seq
 
@@ -57,8 +69,12 @@ class Queue:
         waiting = [t for t in self.tasks.values() if t.state is WAITING and not t.ready]
         return sorted(waiting, key=lambda t: (t.run_at, t.seq))
 
-    def claim(self, owner: str, token: int, now: int) -> Task | None:
-        ready = [task for task in self.tasks.values() if task.ready]
+    def claim(self, owner: str, labels: set[str], token: int, now: int) -> Task | None:
+        ready = [
+            task
+            for task in self.tasks.values()
+            if task.ready and set(filter(None, task.requires.split(","))) <= labels
+        ]
         if not ready:
             return None
         task = min(ready, key=lambda t: (-t.priority, t.run_at, t.seq))

@@ -15,13 +15,16 @@ from tests import postgres_server
 
 SQL = sql_loader.load("queued")
 LISTS = {"job", "run", "instance_columns", "clock"}  # parts of statements
-CONTROL = {"begin", "snapshot", "make_schema", "notify_hungry", "notify_all"}  # have no plan
+# These have no plan.
+CONTROL = {"begin", "snapshot", "make_schema", "notify_hungry", "notify_all", "lock_shapes"}
 STATEMENTS = sorted(SQL.keys() - LISTS - CONTROL)
 SOURCE = Path(sql_loader.__file__).parent
 
 # The indexes by which each hot statement goes, and nothing else.
 PLANS = {
-    "enqueue": set[str](),
+    "enqueue": {"shapes_requires_key"},
+    "shapes": {"shapes_pkey"},
+    "required_now": {"jobs_ready"},  # the shapes are read whole: they are few
     "claim": {"instances_pkey", "jobs_ready", "jobs_pkey"},
     "settle": {"jobs_pkey", "attempts_pkey"},
     "store_output": {"jobs_pkey"},
@@ -34,15 +37,15 @@ PLANS = {
     "lock_ended": {"jobs_pkey"},
     "find": {"jobs_id_key"},
     "find_prefix": {"jobs_id_key"},
-    "list": {"jobs_pkey"},
-    "list_reverse": {"jobs_pkey"},
-    "list_state": {"jobs_by_state"},
-    "list_state_reverse": {"jobs_by_state"},
-    "list_completed": {"jobs_pkey"},
-    "list_completed_reverse": {"jobs_pkey"},
+    "list": {"jobs_pkey", "shapes_pkey"},
+    "list_reverse": {"jobs_pkey", "shapes_pkey"},
+    "list_state": {"jobs_by_state", "shapes_pkey"},
+    "list_state_reverse": {"jobs_by_state", "shapes_pkey"},
+    "list_completed": {"jobs_pkey", "shapes_pkey"},
+    "list_completed_reverse": {"jobs_pkey", "shapes_pkey"},
     "completed_since": {"attempts_completed"},
     "overdue": {"jobs_waiting"},
-    "oldest_due": {"jobs_ready", "jobs_waiting"},
+    "oldest_due": {"shapes_pkey", "jobs_ready", "jobs_waiting"},
     "fold": {"deltas_pkey"},
 }
 BY_HAND = {"ended_completed"}  # a person asks, once: it may read all
@@ -55,6 +58,14 @@ SELECT 'j' || n, 'q' || n % 5, n % 3, 'true', '{}',
 INSERT INTO queued.attempts (job, number, instance, worker, token, started_at)
 SELECT seq, 1, 'i', 1, seq, 1 FROM queued.jobs;
 INSERT INTO queued.output SELECT seq, 1, 1, 0, 'x' FROM queued.jobs;
+"""
+IN_FRONT = """
+INSERT INTO queued.shapes VALUES (1, 'host:other'), (2, 'gpu');
+INSERT INTO queued.jobs (id, queue, priority, shape, command, options, state, ready, next_run_at,
+                         attempts, max_retries, runs, created_at, updated_at)
+SELECT 'x' || n, 'q', 9, CASE WHEN n % 10000 = 0 THEN n % 3 ELSE 1 END, 'true', '{}', 'pending',
+       true, n, 0, 3, 0, n, n
+FROM generate_series(1, 100000) AS n;
 """
 Plans = dict[str, list[str]]
 
@@ -79,6 +90,25 @@ def _plans(server: psycopg.Connection[Any], schema_name: str) -> Plans:
     with server.transaction():
         server.execute(statements["begin"].split(";", 1)[1].encode())
         return {name: _plan(server, name, statements[name]) for name in STATEMENTS}
+
+
+def test_a_claim_reads_no_job_of_another_host() -> None:
+    url = postgres_server.fresh_schema()
+    upgrade.migrate(url)
+    where = address.parse(url)
+    with psycopg.connect(where.conninfo, autocommit=True, prepare_threshold=None) as server:
+        server.execute(sql_loader.in_schema(IN_FRONT, where.schema).encode())
+        values = {"instance": "i", "workers": [1] * 9, "count": 9, "token": 1, "now": 1}
+        values |= {"shapes": [0, 2], "rank": -99, "due": 0, "after": 0}
+        statements = sql_loader.load(where.schema)
+        with server.transaction(force_rollback=True):
+            server.execute(statements["begin"].split(";", 1)[1].encode())
+            explain = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statements['claim']}".encode()
+            (found,) = server.execute(explain, values).fetchone() or ()
+        server.execute(f'DROP SCHEMA "{where.schema}" CASCADE'.encode())
+    plan = found[0]["Plan"]
+    assert plan["Actual Rows"] == 6
+    assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] < 1000
 
 
 def _plan(server: psycopg.Connection[Any], name: str, statement: str) -> list[str]:

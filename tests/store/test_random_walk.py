@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from queued.core import labels
 from queued.core.errors import ConflictError
 from queued.core.model import Outcome, State
 from queued.core.runs import Claim, Ending
@@ -26,6 +27,8 @@ ENDINGS = st.sampled_from(
 )
 INSTANCES = st.sampled_from("ij")
 QUEUES = st.sampled_from("ab")
+REQUIRED = st.sampled_from(["", "", "gpu", "gpu,zone=a"])
+LABELS = st.sampled_from(["", "gpu", "gpu,zone=a", "zone=a"])
 FINAL = st.sampled_from([State.COMPLETED, State.DEAD, State.CANCELLED])
 STEPS_MS = st.sampled_from([0, 1, 700, 2000, 3000, 10_000, 3_600_000])
 
@@ -65,9 +68,9 @@ class Walk(RuleBasedStateMachine):
         priority=st.integers(-1, 1),
         delay_ms=st.sampled_from([0, 0, 500, 5000]),
         max_retries=st.integers(0, 3),
+        requires=REQUIRED,
     )
-    def enqueue(self, *, queue: str, priority: int, delay_ms: int, max_retries: int) -> None:
-        fields: dict[str, Any] = {"queue": queue, "priority": priority, "max_retries": max_retries}
+    def enqueue(self, *, delay_ms: int, **fields: Any) -> None:
         job = self._engine.add(now_ms=self._now_ms, delay_ms=delay_ms, **fields)
         run_at = self._now_ms + delay_ms
         assert job == self._model.enqueue(**fields, run_at=run_at, now=self._now_ms)
@@ -111,19 +114,18 @@ class Walk(RuleBasedStateMachine):
         due_ms = self._engine.promote(now_ms=self._now_ms, limit=limit)
         assert due_ms == self._model.promote(self._now_ms, limit)
 
-    @rule(instance=INSTANCES, count=st.integers(1, 3))
-    def claim(self, instance: str, count: int) -> None:
-        for _ in range(count):
-            self._claim(instance)
-
-    def _claim(self, instance: str) -> None:
-        token = next(self._tokens)
+    @rule(instance=INSTANCES, own=LABELS, count=st.integers(1, 3))
+    def claim(self, instance: str, own: str, count: int) -> None:
+        tokens, has = [next(self._tokens) for _ in range(count)], labels.split(own)
         with self._engine.ledger.transaction():
-            claims = self._engine.ledger.claim(instance, [1], token, now_ms=self._now_ms)
-        claim = claims[0] if claims else None
-        task = self._model.claim(instance, token, self._now_ms)
-        assert (claim is None) is (task is None)
-        if claim is not None and task is not None:
+            known = self._engine.ledger.shapes(after=-1)
+            shapes = [shape.number for shape in known if shape.requires <= has]
+            claims = self._engine.ledger.claim(
+                instance, [1] * count, tokens[0], now_ms=self._now_ms, shapes=shapes
+            )
+        tasks = [self._model.claim(instance, {*has}, token, self._now_ms) for token in tokens]
+        assert len(claims) == len([task for task in tasks if task is not None])
+        for token, claim, task in zip(tokens, claims, filter(None, tasks), strict=False):
             assert claim.key == (task.seq, task.runs, token)
             assert (claim.attempts, claim.due_ms) == (task.attempts, task.run_at)
             self._claims.append(claim)
@@ -224,8 +226,8 @@ class Walk(RuleBasedStateMachine):
                 job.runs,
                 job.cancel_requested_ms,
             ) == (*(task.state, task.run_at, task.attempts, task.runs, task.cancel),)
-            assert (job.queue, job.priority, job.updated_ms) == (
-                *(task.queue, task.priority, task.updated),
+            assert (job.queue, job.priority, job.requires, job.updated_ms) == (
+                *(task.queue, task.priority, labels.split(task.requires), task.updated),
             )
             self._the_same_history(task)
         self._engine.check_counters(now_ms=self._now_ms)

@@ -31,6 +31,7 @@ def test_a_job_is_stored_as_it_was_given(engine: Engine) -> None:
     assert job == Job(
         *(1, "id", "q", -9, new.command, options, State.PENDING, Label.SCHEDULED),
         *(NOW + 50, 0, 0, 0, None, None, NOW, NOW),
+        requires=frozenset(),
     )
 
 
@@ -405,7 +406,7 @@ def test_many_enqueue_at_once(engine: Engine) -> None:
 
 def _types(value: object) -> set[type]:
     """The types of all values in records, lists and mappings."""
-    if isinstance(value, tuple | list):
+    if isinstance(value, tuple | list | frozenset):
         return set().union(*map(_types, value))
     if isinstance(value, dict):
         return _types([*value, *value.values()])

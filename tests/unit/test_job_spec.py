@@ -142,6 +142,11 @@ def test_words_that_are_refused(name: str, word: object) -> None:
         _job(**{name: word})
 
 
+def test_required_labels_are_kept_in_one_form() -> None:
+    assert _job(requires=["zone=a", "gpu", "gpu"]).requires == "gpu,zone=a"
+    assert _job(requires=[]).requires == _job().requires == ""
+
+
 @pytest.mark.parametrize(
     ("field", "value", "kept"),
     [
@@ -182,6 +187,8 @@ def test_values_that_are_taken(field: str, value: object, kept: object) -> None:
         *(("umask", "1777"), ("umask", 18), ("umask", ""), ("limits", {"ram": 1}), ("limits", 1)),
         *(("limits", {"memory": "1K"}), ("limits", {"memory": "M"}), ("limits", {"files": 2})),
         *(("limits", {"memory": "9" * 5000 + "M"}), ("limits", {"memory": "\u0662M"})),
+        *(("requires", "gpu"), ("requires", [1]), ("requires", [""]), ("requires", ["a b"])),
+        *(("requires", ["a,b"]), ("requires", ["x" * 129]), ("requires", [*map(str, range(33))])),
         *(("run_at", "soon"), ("run_at", -1), ("run_at", True)),
     ],
 )

@@ -25,6 +25,7 @@ from queued.service.dispatcher.lease_keeper import LeaseKeeper
 from queued.service.dispatcher.live_settings import LiveSettings, SettingsOrigin
 from queued.service.dispatcher.load_reporter import LoadReporter
 from queued.service.dispatcher.output_log import OutputLog
+from queued.service.dispatcher.placement import Placement
 from queued.service.dispatcher.poll_schedule import PollSchedule, watch
 from queued.service.dispatcher.pruner import Pruner
 from queued.service.dispatcher.rescuer import OtherInstances, Rescuer
@@ -135,6 +136,7 @@ class Dispatcher:
         others = OtherInstances(self._engine.instance_files, self._instance)
         self._lease = LeaseKeeper(self._ledger, self._instance, self._scoreboard, self._deadlines)
         self._changes = ChangeReader(self._ledger, self._engine, self._instance.id, self._lock)
+        self._placement = Placement(self._ledger, self._instance, self._deadlines, self._log)
         self._rescuer = Rescuer(self._ledger, self._runner, self._cgroups, others, self._log)
         watcher = watch(self._ledger, self._log)
         self._schedule = PollSchedule(watcher, self._deadlines)
@@ -267,17 +269,20 @@ class Dispatcher:
                 now_ms = self._ledger.now_ms()  # after the wait for the write lock
                 self._lease.renew()
                 changes = self._read_changes(even_if_unchanged=greeted) if reading else None
+                self._placement.check(times.monotonic_s())
                 if self._clock.shift_if_set():
                     self._pruner.clock_was_set(times.monotonic_s())
                 settings = self._live_settings.settings
                 claiming = self._stage.claims and self._lease.may_claim
-                turn = self._runner.turn(self._pool, settings, claiming=claiming, now_ms=now_ms)
+                shapes = self._placement.shapes if claiming else ()
+                turn = self._runner.turn(self._pool, settings, shapes=shapes, now_ms=now_ms)
                 counts = self._load_reporter.read_counts(times.monotonic_s())
                 self._pruner.prune_step(settings, now_ms, enabled=claiming)
         except _TRANSIENT as error:
             self._schedule.requested = reading
             self._runner.on_rollback(error)
             self._changes.on_rollback()
+            self._placement.on_rollback()
             self._clock.on_rollback()
             self._backoff.on_refused(error, times.monotonic_s())
             return
@@ -296,6 +301,9 @@ class Dispatcher:
         changes = self._changes.read(even_if_unchanged=even_if_unchanged)
         if changes is not None:
             self._settings_changed |= self._live_settings.apply(changes.stored)
+        given = self._live_settings.settings.labels
+        if changes is not None or not self._placement.is_current(given):
+            self._placement.read(given)
         return changes
 
     # After the commit

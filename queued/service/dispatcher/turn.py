@@ -91,12 +91,12 @@ class TurnRunner:
         pool: WorkerPool,
         settings: Settings,
         *,
-        claiming: bool,
+        shapes: Sequence[int],
         now_ms: int,
     ) -> Turn:
-        """Handles the inbox, then claims jobs for the workers that have room.
+        """Handles the inbox, then claims jobs of these shapes for the workers that have room.
 
-        Inside a transaction.
+        Without `shapes` it claims none. Inside a transaction.
         """
         turn = Turn(pool.claims, settings, now_ms)
         if self._unsure:
@@ -105,8 +105,8 @@ class TurnRunner:
             self._write(turn, worker, message)
         self.record(turn)
         turn.next_due_ms = self._ledger.promote(now_ms=turn.now_ms, limit=PROMOTED_AT_ONCE)
-        if claiming:
-            self._claim(turn, pool.present())
+        if shapes:
+            self._claim(turn, pool.present(), shapes)
         for worker, keys in turn.pending_acks.items():
             for key in keys:
                 turn.reply(worker, Recorded(key=key, accepted=True))
@@ -286,13 +286,15 @@ class TurnRunner:
             most = turn.settings.default_max_retries
             self._ledger.enqueue(hooks, max_retries=most, now_ms=turn.now_ms)
 
-    def _claim(self, turn: Turn, workers: list[int]) -> None:
+    def _claim(self, turn: Turn, workers: list[int], shapes: Sequence[int]) -> None:
         """Claims jobs for workers that have none, then prefetched jobs for quick workers."""
         assignable = list(turn.claims.assignable(workers))
         if not assignable:
             return
         token = self._tokens.reserve(times.monotonic_s(), len(assignable))
-        turn.claimed = self._ledger.claim(self._instance, assignable, token, now_ms=turn.now_ms)
+        turn.claimed = self._ledger.claim(
+            self._instance, assignable, token, now_ms=turn.now_ms, shapes=shapes
+        )
         for claim in turn.claimed:
             acks = turn.pending_acks.get(claim.worker, [])  # the Run message carries them
             try:

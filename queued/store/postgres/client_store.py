@@ -3,7 +3,7 @@
 import errno
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from queued.core import ids
+from queued.core import ids, labels
 from queued.core.errors import ConflictError, NotFoundError
 from queued.core.model import Instance, NewJob, State
 from queued.core.records import Attempt, Job, JobFilter, Summary, WorkerStatus
@@ -50,12 +50,15 @@ class PostgresStore:
     ) -> Sequence[str]:
         """See `Store.enqueue`."""
         given = list(jobs)
+        made = any(job.requires for job in given) and self._database.repeated(
+            lambda: self._new_jobs.make_shapes(given)
+        )
         added = self._database.repeated(
             lambda: self._new_jobs.insert(
                 given, max_retries=max_retries, now_ms=now_ms, skip_existing=skip_existing
             )
         )
-        self._database.notify("notify_hungry")
+        self._database.notify("notify_all" if made else "notify_hungry")
         return added
 
     # Reading
@@ -257,6 +260,31 @@ class PostgresStore:
         with self._database.transaction():
             self._database.run("stop", id=instance, now=now_ms)
         self._database.notify("notify_all")
+
+    # Hosts
+
+    def drain(self, host: str, *, now_ms: int) -> None:
+        """See `Store.drain`."""
+        with self._database.transaction():
+            self._database.run("drain", host=host, now=now_ms)
+        self._database.notify("notify_all")
+
+    def resume(self, host: str) -> bool:
+        """See `Store.resume`."""
+        with self._database.transaction():
+            found = self._database.row("resume", host=host) is not None
+        self._database.notify("notify_all")
+        return found
+
+    def drained_hosts(self) -> dict[str, int]:
+        """See `Store.drained_hosts`."""
+        with self._database.reading():
+            return dict(self._database.rows("drained_hosts"))
+
+    def required_now(self) -> Sequence[frozenset[str]]:
+        """See `Store.required_now`."""
+        with self._database.reading():
+            return [labels.split(text) for (text,) in self._database.rows("required_now")]
 
     def version(self) -> int:
         """See `Database.version`."""

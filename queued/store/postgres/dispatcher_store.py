@@ -8,6 +8,7 @@ from queued.core import times
 from queued.core.errors import CommitUnknownError
 from queued.core.job_options import NO_OPTIONS
 from queued.core.job_spec import stored_options
+from queued.core.labels import split
 from queued.core.model import Instance, Label, NewJob, State
 from queued.core.runs import Chunk, Claim, Key
 from queued.core.settings import SETTINGS
@@ -16,7 +17,7 @@ from queued.store.postgres import pruning
 from queued.store.postgres.connection import Database, Row
 from queued.store.postgres.new_jobs import NewJobs
 from queued.store.postgres.watcher import PostgresWatcher
-from queued.store.protocols import PruneStep, Watcher
+from queued.store.protocols import PruneStep, Shape, Watcher
 from queued.store.pruning import Bounds
 
 # A claim of many jobs begins where the last one ended. Before that place are the index entries of
@@ -88,6 +89,7 @@ class PostgresLedger:
             version=instance.version,
             now=now_ms,
             overrides=instance.overrides,
+            labels=instance.labels,
             host_id=instance.host_id,
             lease_s=instance.lease_s,
         )
@@ -157,27 +159,60 @@ class PostgresLedger:
         if last is not None:
             self._first_delta = last + 1
 
+    def relabel(self, instance: str, labels: str) -> None:
+        """See `Ledger.relabel`."""
+        self._database.run("relabel", id=instance, labels=labels)
+
+    def shapes(self, *, after: int) -> list[Shape]:
+        """See `Ledger.shapes`."""
+        rows = self._database.rows("shapes", after=after)
+        return [Shape(number, split(requires)) for number, requires in rows]
+
+    def drained_hosts(self) -> dict[str, int]:
+        """See `Ledger.drained_hosts`."""
+        return dict(self._database.rows("drained_hosts"))
+
+    def required_now(self) -> list[frozenset[str]]:
+        """See `Ledger.required_now`."""
+        return [split(text) for (text,) in self._database.rows("required_now")]
+
     def claim(
-        self, instance: str, workers: Sequence[int], token: int, *, now_ms: int
+        self,
+        instance: str,
+        workers: Sequence[int],
+        token: int,
+        *,
+        now_ms: int,
+        shapes: Sequence[int] = (0,),
     ) -> list[Claim]:
         """See `Ledger.claim`.
 
         While many jobs are claimed at once, a job that is enqueued before them in the order of
         claiming may be passed over for 250 ms.
         """
+        rows: list[Row] = []
 
-        def claim(place: tuple[int, int, int], rest: Sequence[int], following: int) -> list[Row]:
-            values = dict(zip(("rank", "due", "after"), place, strict=True))
-            values |= {"count": len(rest), "token": following, "now": now_ms}
-            return self._database.rows("claim", instance=instance, workers=[*rest], **values)
+        def claim(place: tuple[int, int, int], shapes: Sequence[int]) -> None:
+            rest = workers[len(rows) :]
+            if rest:
+                values = dict(zip(("rank", "due", "after"), place, strict=True))
+                values |= {"count": len(rest), "token": token + len(rows), "now": now_ms}
+                rows.extend(
+                    self._database.rows(
+                        "claim", instance=instance, workers=[*rest], shapes=[*shapes], **values
+                    )
+                )
 
         begun_lately = 0 <= now_ms - self._from_first_ms < _FROM_FIRST_MS
         many = len(workers) >= _MANY
-        marked = many and begun_lately and self._place != _FIRST_PLACE
-        rows = claim(self._place, workers, token) if marked else []
+        if many and begun_lately and self._place != _FIRST_PLACE:
+            claim(self._place, shapes)
         if len(rows) < len(workers):
             self._from_first_ms = now_ms
-            rows += claim(_FIRST_PLACE, workers[len(rows) :], token + len(rows))
+            claim(_FIRST_PLACE, shapes)
+        if len(shapes) > 1:  # other dispatchers may have locked the first jobs of one shape
+            for shape in shapes:
+                claim(_FIRST_PLACE, [shape])
         if many:
             full = len(rows) == len(workers)
             self._place = (rows[-1][13], rows[-1][9], rows[-1][0]) if full else _FIRST_PLACE

@@ -37,6 +37,18 @@ class NewJobs:
                     raise DuplicateJobError(job.id, index)
         return added
 
+    def make_shapes(self, jobs: Sequence[NewJob]) -> bool:
+        """Inserts what jobs require, in a short transaction before that of the jobs themselves.
+
+        Returns whether a dispatcher must read new shapes.
+        """
+        requires = [*{job.requires for job in jobs if job.requires}]
+        if not requires or not self._database.rows("missing_shapes", requires=requires):
+            return False
+        self._database.run("lock_shapes")
+        self._database.run("make_shapes", requires=requires)
+        return True
+
     def _store(self, named: list[tuple[NewJob, str]], max_retries: int, now_ms: int) -> set[str]:
         """Inserts the jobs whose id does not exist; returns the ids of these."""
         rows = [
@@ -45,6 +57,7 @@ class NewJobs:
                 "id": name,
                 "queue": job.queue,
                 "priority": job.priority,
+                "requires": job.requires,
                 "command": job.command,
                 "options": job.options,
                 "next_run_at": job.due_ms(now_ms),

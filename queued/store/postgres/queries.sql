@@ -27,20 +27,36 @@ SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY;
 
 -- job --
 seq, id, queue, priority, command, options, state, label, next_run_at, attempts, max_retries, runs,
-    cancel_requested_at, last_error, created_at, updated_at
+    cancel_requested_at, last_error, created_at, updated_at,
+    (SELECT requires FROM queued.shapes s WHERE s.id = shape)
 
 -- run --
 number, instance, worker, started_at, ended_at, outcome, exit_code, signal, error,
     ran_ms, cpu_ms, peak_kib, stdout_bytes, stderr_bytes, deferrals
 
+-- missing_shapes --
+-- The sets of labels of which there is no shape. By the unique index.
+SELECT requires FROM unnest(:requires::text[]) AS new (requires)
+WHERE NOT EXISTS (SELECT FROM queued.shapes s WHERE s.requires = new.requires);
+
+-- lock_shapes --
+-- Until the end of the transaction, so that shapes are committed in the order of their numbers.
+LOCK TABLE queued.shapes IN SHARE ROW EXCLUSIVE MODE;
+
+-- make_shapes --
+-- Guard: there is no shape of these labels yet.
+INSERT INTO queued.shapes (id, requires)
+SELECT (SELECT max(id) FROM queued.shapes) + row_number() OVER (ORDER BY requires), requires
+FROM ({missing_shapes}) AS missing;
+
 -- enqueue --
 -- No guard: the unique index on id leaves out a second job with the same id.
-INSERT INTO queued.jobs (id, queue, priority, command, options, state, ready, next_run_at,
+INSERT INTO queued.jobs (id, queue, priority, shape, command, options, state, ready, next_run_at,
                          attempts, max_retries, runs, created_at, updated_at)
-SELECT id, queue, priority, command, options, 'pending', next_run_at <= :now, next_run_at,
-       0, max_retries, 0, :now, :now
+SELECT id, queue, priority, (SELECT s.id FROM queued.shapes s WHERE s.requires = new.requires),
+       command, options, 'pending', next_run_at <= :now, next_run_at, 0, max_retries, 0, :now, :now
 FROM json_to_recordset(:jobs::json) AS new (place integer, id text, queue text, priority integer,
-    command text, options text, next_run_at bigint, max_retries integer)
+    requires text, command text, options text, next_run_at bigint, max_retries integer)
 ORDER BY place
 ON CONFLICT (id) DO NOTHING
 RETURNING id;
@@ -57,20 +73,34 @@ WITH due AS MATERIALIZED (
     ORDER BY next_run_at, seq LIMIT :limit FOR UPDATE SKIP LOCKED)
 UPDATE queued.jobs j SET ready = true FROM due WHERE j.seq = due.seq;
 
+-- shapes --
+-- The shapes that were made since the shape `after`. By the primary key.
+SELECT id, requires FROM queued.shapes WHERE id > :after ORDER BY id;
+
 -- claim --
--- Claims the first ready jobs from a place in the order of claiming on; tokens are in the same order.
--- Guard: ready, and the jobs of the instance were not taken over. Its row is locked, so that this
--- does not pass a take-over: either that comes later and finds these claims, or there are none.
--- Reads one entry of jobs_ready for each job; those that another dispatcher claims at
--- this moment are skipped. A conflict means that another program has set `runs` back; the row of
--- the attempt is then used again.
+-- Claims the first ready jobs of some shapes, from a place in the order of claiming on; tokens are in
+-- the same order. Guard: ready, and the jobs of the instance were not taken over. Its row is locked,
+-- so that this does not pass a take-over: either that comes later and finds these claims, or there are
+-- none. Reads at most `count` entries of jobs_ready for each shape to find the share of each shape in the
+-- first jobs, and locks its first jobs that no other dispatcher claims at this moment. A lock on more
+-- would hide jobs from other dispatchers. A conflict means that another program has set `runs` back;
+-- the row of the attempt is then used again.
 WITH own AS MATERIALIZED (
     SELECT fenced_at FROM queued.instances WHERE id = :instance FOR SHARE
+), share AS MATERIALIZED (
+    SELECT shape, count(*) AS size FROM (
+        SELECT one.shape FROM unnest(:shapes::integer[]) AS one (shape), LATERAL (
+            SELECT seq, rank, next_run_at FROM queued.jobs j
+            WHERE ready AND j.shape = one.shape AND (rank, next_run_at, seq) > (:rank, :due, :after)
+            ORDER BY rank, next_run_at, seq LIMIT :count) AS ready
+        ORDER BY rank, next_run_at, seq LIMIT :count) AS wanted
+    GROUP BY shape
 ), first AS MATERIALIZED (
-    SELECT seq, rank, next_run_at FROM queued.jobs
-    WHERE ready AND (rank, next_run_at, seq) > (:rank, :due, :after)
-      AND NOT EXISTS (SELECT FROM own WHERE fenced_at IS NOT NULL)
-    ORDER BY rank, next_run_at, seq LIMIT :count FOR UPDATE SKIP LOCKED
+    SELECT ready.* FROM share, LATERAL (
+        SELECT seq, rank, next_run_at FROM queued.jobs j
+        WHERE ready AND j.shape = share.shape AND (rank, next_run_at, seq) > (:rank, :due, :after)
+          AND NOT EXISTS (SELECT FROM own WHERE fenced_at IS NOT NULL)
+        ORDER BY rank, next_run_at, seq LIMIT share.size FOR UPDATE SKIP LOCKED) AS ready
 ), placed AS MATERIALIZED (
     SELECT seq, row_number() OVER (ORDER BY rank, next_run_at, seq) - 1 AS place FROM first
 ), taken AS (
@@ -385,17 +415,24 @@ WHERE state = 'pending' AND NOT ready AND next_run_at <= :now AND attempts = 0 G
 SELECT count(*) FROM queued.attempts
 WHERE outcome = 'exit' AND exit_code = 0 AND ended_at > :since AND ended_at <= :now;
 
+-- required_now --
+-- The sets of labels that ready jobs require. One step into jobs_ready for each shape.
+SELECT requires FROM queued.shapes s,
+    LATERAL (SELECT FROM queued.jobs WHERE ready AND shape = s.id LIMIT 1) AS one;
+
 -- oldest_due --
--- The earliest due time of the jobs that could run now: of ready jobs, by one entry of jobs_ready for
--- each priority, and of jobs that are due and not promoted, by jobs_waiting.
-WITH RECURSIVE ranks (rank) AS (
-    SELECT min(rank) FROM queued.jobs WHERE ready
+-- The earliest due time of the jobs that are due: of ready jobs, by one entry of jobs_ready for each
+-- shape and priority, and of jobs that are due and not promoted, by jobs_waiting.
+WITH RECURSIVE ranks (shape, rank) AS (
+    SELECT id, (SELECT min(rank) FROM queued.jobs WHERE ready AND shape = s.id) FROM queued.shapes s
     UNION ALL
-    SELECT (SELECT min(j.rank) FROM queued.jobs j WHERE j.ready AND j.rank > r.rank)
+    SELECT r.shape, (SELECT min(j.rank) FROM queued.jobs j
+                     WHERE j.ready AND j.shape = r.shape AND j.rank > r.rank)
     FROM ranks r WHERE r.rank IS NOT NULL
 )
 SELECT min(due) FROM (
-    SELECT (SELECT min(j.next_run_at) FROM queued.jobs j WHERE j.ready AND j.rank = r.rank) AS due
+    SELECT (SELECT min(j.next_run_at) FROM queued.jobs j
+            WHERE j.ready AND j.shape = r.shape AND j.rank = r.rank) AS due
     FROM ranks r
     UNION ALL
     SELECT min(next_run_at) FROM queued.jobs WHERE state = 'pending' AND NOT ready AND next_run_at <= :now
@@ -413,9 +450,12 @@ DELETE FROM queued.settings WHERE key = :key RETURNING key;
 
 -- register --
 INSERT INTO queued.instances
-    (id, host, pid, version, started_at, overrides, host_id, lease_s, renewed_at)
-VALUES (:id, :host, :pid, :version, :now, :overrides, :host_id, :lease_s, :now)
+    (id, host, pid, version, started_at, overrides, labels, host_id, lease_s, renewed_at)
+VALUES (:id, :host, :pid, :version, :now, :overrides, :labels, :host_id, :lease_s, :now)
 ON CONFLICT (id) DO NOTHING;
+
+-- relabel --
+UPDATE queued.instances SET labels = :labels WHERE id = :id;
 
 -- renew --
 -- Renews the lease. Guard: not taken over.
@@ -469,7 +509,7 @@ SELECT {clock};
 SELECT {instance_columns} FROM queued.instances WHERE fenced_at IS NULL ORDER BY started_at, id;
 
 -- instance_columns --
-id, host, pid, version, started_at, stop_requested_at, overrides, host_id, lease_s, beat,
+id, host, pid, version, started_at, stop_requested_at, overrides, labels, host_id, lease_s, beat,
     extract(epoch FROM clock_timestamp())::double precision - renewed_at / 1000.0
 
 -- instance --
@@ -480,6 +520,15 @@ SELECT {instance_columns} FROM queued.instances WHERE id = :id AND fenced_at IS 
 SELECT DISTINCT a.instance
 FROM queued.jobs j JOIN queued.attempts a ON a.job = j.seq AND a.number = j.runs
 WHERE j.state = 'processing' AND NOT EXISTS (SELECT FROM queued.instances i WHERE i.id = a.instance);
+
+-- drain --
+INSERT INTO queued.drained_hosts (host, drained_at) VALUES (:host, :now) ON CONFLICT (host) DO NOTHING;
+
+-- resume --
+DELETE FROM queued.drained_hosts WHERE host = :host RETURNING host;
+
+-- drained_hosts --
+SELECT host, drained_at FROM queued.drained_hosts ORDER BY host;
 
 -- stop --
 UPDATE queued.instances SET stop_requested_at = coalesce(stop_requested_at, :now) WHERE id = :id;

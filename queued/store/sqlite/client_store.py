@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from queued.core import ids
+from queued.core import ids, labels
 from queued.core.errors import ConflictError, NotFoundError
 from queued.core.model import Instance, NewJob, State
 from queued.store.sqlite import upgrade
@@ -259,6 +259,28 @@ class SqliteStore:
         """See `Store.stop`."""
         with self._database.transaction():
             self._database.run("stop", id=instance, now=now_ms)
+
+    # Hosts
+
+    def drain(self, host: str, *, now_ms: int) -> None:
+        """See `Store.drain`."""
+        with self._database.transaction():
+            self._database.run("drain", host=host, now=now_ms)
+
+    def resume(self, host: str) -> bool:
+        """See `Store.resume`."""
+        with self._database.transaction():
+            return self._database.row("resume", host=host) is not None
+
+    def drained_hosts(self) -> dict[str, int]:
+        """See `Store.drained_hosts`."""
+        with self._database.named_errors():
+            return dict(self._database.rows("drained_hosts"))
+
+    def required_now(self) -> "Sequence[frozenset[str]]":
+        """See `Store.required_now`."""
+        with self._database.named_errors():
+            return [labels.split(text) for (text,) in self._database.rows("required_now")]
 
     def version(self) -> int:
         """See `Store.version`."""

@@ -6,11 +6,12 @@ from contextlib import AbstractContextManager
 from queued.core import times
 from queued.core.job_options import NO_OPTIONS
 from queued.core.job_spec import stored_options
+from queued.core.labels import split
 from queued.core.model import Instance, Label, NewJob, State
 from queued.core.runs import Chunk, Claim, Key
 from queued.core.settlement import Settlement
 from queued.store.change_watcher import ChangeWatcher
-from queued.store.protocols import PruneStep
+from queued.store.protocols import PruneStep, Shape
 from queued.store.pruning import Bounds
 from queued.store.sqlite import pruning, upgrade
 from queued.store.sqlite.busy_handler import BusyHandler
@@ -50,6 +51,7 @@ class SqliteLedger:
             version=instance.version,
             now=now_ms,
             overrides=instance.overrides,
+            labels=instance.labels,
         )
         self._database.run("workers_gone", instance=instance.id)
 
@@ -94,11 +96,40 @@ class SqliteLedger:
             due = self._database.value("next_due")
         return due
 
+    def relabel(self, instance: str, labels: str) -> None:
+        """See `Ledger.relabel`."""
+        self._database.run("relabel", id=instance, labels=labels)
+
+    def shapes(self, *, after: int) -> list[Shape]:
+        """See `Ledger.shapes`."""
+        rows = self._database.rows("shapes", after=after)
+        return [Shape(number, split(requires)) for number, requires in rows]
+
+    def drained_hosts(self) -> dict[str, int]:
+        """See `Ledger.drained_hosts`."""
+        return dict(self._database.rows("drained_hosts"))
+
+    def required_now(self) -> list[frozenset[str]]:
+        """See `Ledger.required_now`."""
+        return [split(text) for (text,) in self._database.rows("required_now")]
+
     def claim(
-        self, instance: str, workers: Sequence[int], token: int, *, now_ms: int
+        self,
+        instance: str,
+        workers: Sequence[int],
+        token: int,
+        *,
+        now_ms: int,
+        shapes: Sequence[int] = (0,),
     ) -> list[Claim]:
         """See `Ledger.claim`."""
-        rows = self._database.rows("claim", token=token, count=len(workers), now=now_ms)
+        ready = [
+            row
+            for shape in shapes
+            for row in self._database.rows("first_ready", shape=shape, count=len(workers))
+        ]
+        jobs = [job for _, _, job in sorted(ready)[: len(workers)]]
+        rows = self._database.rows("claim", jobs=str(jobs), token=token, now=now_ms)
         rows.sort(key=_token)
         claims = [
             _claim((*row, worker, now_ms)) for worker, row in zip(workers, rows, strict=False)

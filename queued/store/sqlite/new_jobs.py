@@ -37,12 +37,15 @@ class NewJobs:
 
     def _insert(self, job: NewJob, name: str, max_retries: int, now_ms: int) -> bool:
         """Returns whether the job was inserted; False if another job has the id."""
+        if job.requires:
+            self._database.run("make_shape", requires=job.requires)
         try:
             self._database.run(
                 "enqueue",
                 id=name,
                 queue=job.queue,
                 priority=job.priority,
+                requires=job.requires,
                 command=job.command,
                 options=job.options,
                 next_run_at=job.due_ms(now_ms),

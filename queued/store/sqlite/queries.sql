@@ -5,18 +5,23 @@
 
 -- job --
 seq, id, queue, priority, command, options, state, label, next_run_at, attempts, max_retries, runs,
-    cancel_requested_at, last_error, created_at, updated_at
+    cancel_requested_at, last_error, created_at, updated_at,
+    (SELECT requires FROM shapes s WHERE s.id = shape)
 
 -- run --
 number, instance, worker, started_at, ended_at, outcome, exit_code, signal, error,
     ran_ms, cpu_ms, peak_kib, stdout_bytes, stderr_bytes, deferrals
 
+-- make_shape --
+-- Guard: there is no shape of these labels yet.
+INSERT INTO shapes (requires) VALUES (:requires) ON CONFLICT DO NOTHING;
+
 -- enqueue --
 -- No guard: the unique index on id refuses a second job with the same id.
-INSERT INTO jobs (id, queue, priority, command, options, state, ready, next_run_at,
+INSERT INTO jobs (id, queue, priority, shape, command, options, state, ready, next_run_at,
                   attempts, max_retries, runs, created_at, updated_at)
-VALUES (:id, :queue, :priority, :command, :options, 'pending', :next_run_at <= :now, :next_run_at,
-        0, :max_retries, 0, :now, :now);
+VALUES (:id, :queue, :priority, (SELECT id FROM shapes WHERE requires = :requires), :command, :options,
+        'pending', :next_run_at <= :now, :next_run_at, 0, :max_retries, 0, :now, :now);
 
 -- next_due --
 -- The earliest time at which a waiting job becomes due. One step into jobs_waiting.
@@ -28,15 +33,21 @@ UPDATE jobs SET ready = 1
 WHERE seq IN (SELECT seq FROM jobs WHERE state = 'pending' AND ready = 0 AND next_run_at <= :now
               ORDER BY next_run_at LIMIT :limit);
 
+-- shapes --
+-- The shapes that were made since the shape `after`. By the primary key.
+SELECT id, requires FROM shapes WHERE id > :after ORDER BY id;
+
+-- first_ready --
+-- The first ready jobs of one shape, in values that sort in the order of claiming. Reads one entry of jobs_ready for each job.
+SELECT -priority, next_run_at, seq FROM jobs WHERE ready = 1 AND shape = :shape
+ORDER BY priority DESC, next_run_at, seq LIMIT :count;
+
 -- claim --
--- Claims the first ready jobs; tokens are in the same order. Guard: ready. Reads one entry of
--- jobs_ready for each job.
-UPDATE jobs SET state = 'processing', ready = 0, runs = runs + 1, token = :token + first.place,
+-- Claims the jobs of a JSON array, with tokens in its order. Guard: ready. By the primary key.
+UPDATE jobs SET state = 'processing', ready = 0, runs = runs + 1, token = :token + first.key,
                 updated_at = :now
-FROM (SELECT seq AS job, row_number() OVER (ORDER BY priority DESC, next_run_at, seq) - 1 AS place
-      FROM (SELECT seq, priority, next_run_at FROM jobs WHERE ready = 1
-            ORDER BY priority DESC, next_run_at, seq LIMIT :count)) AS first
-WHERE seq = first.job
+FROM json_each(:jobs) AS first
+WHERE seq = first.value AND ready = 1
 RETURNING seq, runs, token, CAST(id AS BLOB), CAST(queue AS BLOB), CAST(command AS BLOB),
           CAST(options AS BLOB), attempts, max_retries, next_run_at, created_at;
 
@@ -280,17 +291,23 @@ WHERE state = 'pending' AND ready = 0 AND next_run_at <= :now AND attempts = 0 G
 SELECT count(*) FROM attempts
 WHERE outcome = 'exit' AND exit_code = 0 AND ended_at > :since AND ended_at <= :now;
 
+-- required_now --
+-- The sets of labels that ready jobs require. One step into jobs_ready for each shape.
+SELECT requires FROM shapes s WHERE EXISTS (SELECT 1 FROM jobs WHERE ready = 1 AND shape = s.id);
+
 -- oldest_due --
--- The earliest due time of the jobs that could run now: of ready jobs, by one entry of jobs_ready for
--- each priority, and of jobs that are due and not promoted, by jobs_waiting.
-WITH RECURSIVE priorities (priority) AS (
-    SELECT max(priority) FROM jobs WHERE ready = 1
+-- The earliest due time of the jobs that are due: of ready jobs, by one entry of jobs_ready for each
+-- shape and priority, and of jobs that are due and not promoted, by jobs_waiting.
+WITH RECURSIVE priorities (shape, priority) AS (
+    SELECT id, (SELECT max(priority) FROM jobs WHERE ready = 1 AND shape = s.id) FROM shapes s
     UNION ALL
-    SELECT (SELECT max(j.priority) FROM jobs j WHERE j.ready = 1 AND j.priority < p.priority)
+    SELECT p.shape, (SELECT max(j.priority) FROM jobs j
+                     WHERE j.ready = 1 AND j.shape = p.shape AND j.priority < p.priority)
     FROM priorities p WHERE p.priority IS NOT NULL
 )
 SELECT min(due) FROM (
-    SELECT (SELECT min(j.next_run_at) FROM jobs j WHERE j.ready = 1 AND j.priority = p.priority) AS due
+    SELECT (SELECT min(j.next_run_at) FROM jobs j
+            WHERE j.ready = 1 AND j.shape = p.shape AND j.priority = p.priority) AS due
     FROM priorities p
     UNION ALL
     SELECT min(next_run_at) FROM jobs WHERE state = 'pending' AND ready = 0 AND next_run_at <= :now
@@ -308,16 +325,19 @@ ON CONFLICT DO UPDATE SET value = :value, updated_at = :now;
 DELETE FROM settings WHERE key = :key RETURNING key;
 
 -- register --
-INSERT INTO instances (id, host, pid, version, started_at, overrides)
-VALUES (:id, :host, :pid, :version, :now, :overrides)
+INSERT INTO instances (id, host, pid, version, started_at, overrides, labels)
+VALUES (:id, :host, :pid, :version, :now, :overrides, :labels)
 ON CONFLICT DO NOTHING;
 
+-- relabel --
+UPDATE instances SET labels = :labels WHERE id = :id;
+
 -- instances --
-SELECT id, host, pid, version, started_at, stop_requested_at, overrides
+SELECT id, host, pid, version, started_at, stop_requested_at, overrides, labels
 FROM instances ORDER BY started_at, id;
 
 -- instance --
-SELECT id, host, pid, version, started_at, stop_requested_at, overrides
+SELECT id, host, pid, version, started_at, stop_requested_at, overrides, labels
 FROM instances WHERE id = :id;
 
 -- unregistered_instances --
@@ -326,6 +346,15 @@ SELECT DISTINCT a.instance
 FROM jobs j JOIN attempts a ON a.job = j.seq AND a.number = j.runs
 WHERE j.state = 'processing' AND j.state <> 'completed'
   AND a.instance NOT IN (SELECT id FROM instances);
+
+-- drain --
+INSERT INTO drained_hosts (host, drained_at) VALUES (:host, :now) ON CONFLICT DO NOTHING;
+
+-- resume --
+DELETE FROM drained_hosts WHERE host = :host RETURNING host;
+
+-- drained_hosts --
+SELECT host, drained_at FROM drained_hosts ORDER BY host;
 
 -- stop --
 UPDATE instances SET stop_requested_at = coalesce(stop_requested_at, :now) WHERE id = :id;

@@ -5,11 +5,21 @@
 -- deferred runs in a row. The number of a run (`attempts.number`, QUEUED_ATTEMPT in the job's
 -- environment) counts all runs from 1.
 
+-- The distinct sets of labels that jobs require, so that a job names its set by a small number. A row
+-- is never changed or deleted.
+CREATE TABLE shapes (
+    id       INTEGER PRIMARY KEY,
+    requires TEXT    NOT NULL UNIQUE    -- in alphabetical order, separated by commas
+) STRICT;
+
+INSERT INTO shapes (id, requires) VALUES (0, '');
+
 CREATE TABLE jobs (
     seq                 INTEGER PRIMARY KEY AUTOINCREMENT, -- in the order of enqueueing; never reused
     id                  TEXT    NOT NULL UNIQUE CHECK (length(id) BETWEEN 1 AND 64),
     queue               TEXT    NOT NULL CHECK (length(queue) BETWEEN 1 AND 64),
     priority            INTEGER NOT NULL,              -- higher starts first
+    shape               INTEGER NOT NULL DEFAULT 0 REFERENCES shapes (id), -- what its service must have
     command             TEXT    NOT NULL CHECK         -- one argument of a program: no NUL, 128 KiB
         (length(CAST(command AS BLOB)) BETWEEN 1 AND 131071 AND instr(command, char(0)) = 0),
     options             TEXT    NOT NULL CHECK (json_valid(options) AND json_type(options) = 'object'),
@@ -37,8 +47,9 @@ CREATE TABLE jobs (
     CHECK (cancel_requested_at IS NULL OR state = 'processing')
 ) STRICT;
 
--- Jobs that may be claimed now, in the order of claiming: a claim is one step into this index.
-CREATE INDEX jobs_ready ON jobs (priority DESC, next_run_at, seq) WHERE ready = 1;
+-- Jobs that may be claimed now, by shape in the order of claiming: a claim is one step into this index
+-- for each shape that a service may run, so that it passes no job of another service.
+CREATE INDEX jobs_ready ON jobs (shape, priority DESC, next_run_at, seq) WHERE ready = 1;
 -- Jobs that wait for their time: finds those that have become due, and the next due time.
 CREATE INDEX jobs_waiting ON jobs (next_run_at) WHERE state = 'pending' AND ready = 0;
 -- Jobs by state, without the many completed ones: for lists and rescues.
@@ -101,7 +112,14 @@ CREATE TABLE instances (
     stop_requested_at INTEGER,
     -- The settings that it got by a flag or a variable, which override the stored ones: a JSON
     -- object of the setting and the name of the flag or variable.
-    overrides         TEXT    NOT NULL DEFAULT '{}' CHECK (json_valid(overrides))
+    overrides         TEXT    NOT NULL DEFAULT '{}' CHECK (json_valid(overrides)),
+    labels            TEXT    NOT NULL DEFAULT '' -- in alphabetical order, separated by commas
+) STRICT, WITHOUT ROWID;
+
+-- Hosts whose services claim no jobs, until `host resume`.
+CREATE TABLE drained_hosts (
+    host       TEXT PRIMARY KEY,
+    drained_at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE workers (

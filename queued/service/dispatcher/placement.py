@@ -1,0 +1,81 @@
+"""Decides which jobs this instance may claim: those whose requirements its labels meet.
+
+While its host is drained, that is none. Also logs what ready jobs require and no service has.
+"""
+
+from queued.core import labels, times
+from queued.core.model import Instance
+from queued.service.dispatcher.deadlines import Deadlines
+from queued.service.log import Log
+from queued.store.protocols import Ledger
+
+_CHECK_INTERVAL_S = 60.0
+
+
+class Placement:
+    """`shapes`: the numbers of the shapes whose jobs may be claimed now."""
+
+    def __init__(self, ledger: Ledger, instance: Instance, deadlines: Deadlines, log: Log) -> None:
+        self.shapes: list[int] = []
+        self._ledger = ledger
+        self._instance = instance
+        self._deadlines = deadlines
+        self._log = log
+        self._given: str | None = None  # the setting whose labels the row of the instance has
+        self._drained = False
+        self._own = frozenset[str]()
+        self._known: dict[int, frozenset[str]] = {}  # what each shape requires
+        self._unserved: dict[frozenset[str], bool] = {}  # found by the last check; if it was logged
+
+    def is_current(self, given: str) -> bool:
+        """Returns whether the service has the labels of its setting `given`."""
+        return self._given == given
+
+    def read(self, given: str) -> None:
+        """Stores the labels of this service, and reads shapes and drained hosts.
+
+        Inside a transaction.
+        """
+        if not self.is_current(given):
+            self._given = given
+            self._own = labels.split(given) | {labels.of_host(self._instance.host)}
+            self._ledger.relabel(self._instance.id, labels.joined(self._own))
+        self._known |= dict(self._ledger.shapes(after=max(self._known, default=-1)))
+        drained = self._instance.host in self._ledger.drained_hosts()
+        if drained is not self._drained:
+            self._drained = drained
+            self._log.info("host.drained" if drained else "host.resumed", host=self._instance.host)
+        fitting = [number for number, required in self._known.items() if required <= self._own]
+        self.shapes = [] if drained else fitting
+        if len(self.shapes) < len(self._known):
+            self._deadlines.set("placement", times.monotonic_s() + _CHECK_INTERVAL_S)
+
+    def on_rollback(self) -> None:
+        """Makes the next `read` store the labels again."""
+        self._given = None
+
+    def check(self, now_s: float) -> None:
+        """Once a minute, logs what ready jobs require and no live service has.
+
+        A lack is logged if two checks have found it, because a service may be starting again.
+        """
+        if not self._deadlines.due("placement", now_s):
+            return
+        self._deadlines.set("placement", now_s + _CHECK_INTERVAL_S)
+        drained = self._ledger.drained_hosts()
+        services = [
+            labels.split(instance.labels)
+            for instance in self._ledger.instances()
+            if instance.host not in drained
+        ]
+        lacks = [
+            lack for one in self._ledger.required_now() if (lack := labels.missing(one, services))
+        ]
+        for lack in lacks:
+            if self._unserved.get(lack) is False:
+                self._log.warning(
+                    "queue.unserved",
+                    labels=sorted(lack),
+                    action="start a service with these --labels; see: queuectl host list",
+                )
+        self._unserved = {lack: lack in self._unserved for lack in lacks}
