@@ -32,8 +32,8 @@ LIST_OPTIONS = (
   --reverse            newest first
   --sort KEY           enqueued (default), updated, priority or fails
   -o, --output FORMAT  json, jsonl, tsv, or columns: id,state,queue,priority,
-                       fails,runs,time,created,updated,next_run,started,ended,
-                       ran,exit,outcome,command,why
+                       requires,fails,runs,time,created,updated,next_run,
+                       started,ended,ran,exit,outcome,command,why
   --quiet              print ids only
   --color WHEN         auto (default: on a terminal, unless $NO_COLOR is set),
                        always or never

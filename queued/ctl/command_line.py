@@ -34,9 +34,9 @@ Usage: queuectl [--db WHERE] [--config PATH] COMMAND ...
   purge                                delete jobs that have ended
   dlq list | retry                     list dead jobs, or retry them (retry)
   worker start | stop | list           start, stop or list services
+  host list | drain | resume           list hosts; start no more jobs on one
   config list | get | set | unset      show or change settings
-  db check | backup | restore | vacuum | stats | upgrade
-                                       check, back up, restore, compact
+  db check | backup | restore | vacuum | stats | upgrade    the database
 
 JOB: an id, the beginning of a generated id, @last, or @-2 (last but one).
 Database: --db, else $QUEUECTL_DB, else db in the conf file (--config).
@@ -59,6 +59,9 @@ COMMANDS = {
     "worker start": "workers",
     "worker stop": "workers",
     "worker list": "workers",
+    "host list": "hosts",
+    "host drain": "hosts",
+    "host resume": "hosts",
     "config list": "config",
     "config get": "config",
     "config set": "config",

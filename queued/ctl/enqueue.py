@@ -5,6 +5,7 @@ from codecs import BOM_UTF8
 from collections.abc import Sequence
 from typing import NoReturn
 
+from queued.core import labels
 from queued.core.errors import ConflictError, DuplicateJobError, Exit, StorageError, UsageError
 from queued.core.job_spec import new_job
 from queued.core.model import NewJob
@@ -22,14 +23,17 @@ Usage:
 Adds a job and prints its id. A COMMAND of one word is a line for sh, with pipes
 and $VARS; several words are one program with exactly these arguments. One word
 that begins with { is a job in JSON; its fields are the options up to --limit,
-without --here, such as max_retries; env and limits are objects. A single -
-reads one JSON job per line from standard input and adds all of them or none.
-With --skip-existing, an interrupted list of jobs with ids can be read again.
+without --here and --host, such as max_retries; env and limits are objects. A
+single - reads one JSON job per line from standard input and adds all of them or
+none. With --skip-existing, an interrupted list of jobs with ids can be read
+again.
 
 Options:
   --id ID              the id of the job (default: a generated one)
   -q, --queue QUEUE    the queue (default)
   -p, --priority N     jobs with a higher number start first (0)
+  --requires LABELS    only on a service with all of these: gpu,zone=a
+  --host NAME          only on this host; short for --requires host:NAME
   --run-at TIME        not before this time: 03:00, "tomorrow 9am", "mon 18:00",
                        "2026-12-01 03:00 Europe/Berlin", 2026-12-01T02:00Z,
                        or seconds since 1970; without a zone it is local time
@@ -110,12 +114,14 @@ def enqueue(context: Context, arguments: Arguments) -> int:
         from queued.ctl.enqueue_wait import show_until_end
 
         return show_until_end(context, ids[0])
-    _acknowledge(context, ids, {"id": ids[0]})
+    _acknowledge(context, ids, {"id": ids[0]}, jobs)
     return Exit.DONE
 
 
-def _acknowledge(context: Context, ids: Sequence[str], record: object) -> None:
-    """Prints the ids, then a warning if no service runs.
+def _acknowledge(
+    context: Context, ids: Sequence[str], record: object, jobs: Sequence[NewJob]
+) -> None:
+    """Prints the ids, then a warning if no service runs, or none that can run one of the jobs.
 
     Raises StorageError that names the added jobs if standard output cannot be written.
     """
@@ -132,7 +138,7 @@ def _acknowledge(context: Context, ids: Sequence[str], record: object) -> None:
         added = f"the job {ids[0]} was added" if len(ids) == 1 else added
         msg = f"{added}, but standard output cannot be written: {error.strerror}"
         raise StorageError(msg) from None
-    warn_without_service(context)
+    warn_without_service(context, [labels.split(text) for text in {job.requires for job in jobs}])
 
 
 def _store(
@@ -217,7 +223,7 @@ def _enqueue_lines(context: Context, *, skip_existing: bool) -> int:
     _note_past(jobs)
     skipped = {"skipped": len(jobs) - len(ids)} if skip_existing else {}
     if ids:
-        _acknowledge(context, ids, {"ids": ids, **skipped})
+        _acknowledge(context, ids, {"ids": ids, **skipped}, jobs)
     elif context.json:
         print_json({"ids": ids, **skipped})
     if not jobs:

@@ -21,11 +21,17 @@ _MIN_WHAT = 12  # the narrowest command that is worth showing
 
 
 class JobRow:
-    """A job with its last attempt, which is read only if a column shows it."""
+    """A job with its last attempt, which is read only if a column shows it.
 
-    def __init__(self, job: Job, store: "Store", now_ms: int) -> None:
+    `why` is the reason of the last failure of a job that failed or is dead, or why no service
+    claims a job that is ready.
+    """
+
+    def __init__(self, job: Job, store: "Store", now_ms: int, blocked: str) -> None:
         self.job = job
         self.now_ms = now_ms
+        failed = job.label in {Label.FAILED, Label.DEAD}
+        self.why = (job.last_error or "") if failed else blocked
         self._store = store
 
     @cached_property
@@ -54,11 +60,6 @@ def time_text(job: Job, now_ms: int) -> str:
     return f"for {age}" if job.state is State.PROCESSING else f"{age} ago"
 
 
-def why(job: Job) -> str:
-    """Returns the reason of the last failure of a job that failed or is dead; else nothing."""
-    return (job.last_error or "") if job.label in {Label.FAILED, Label.DEAD} else ""
-
-
 def _of_last(text: Callable[[Attempt], object | None]) -> Callable[[JobRow], str]:
     def of_row(row: JobRow) -> str:
         value = None if row.last is None else text(row.last)
@@ -68,14 +69,14 @@ def _of_last(text: Callable[[Attempt], object | None]) -> Callable[[JobRow], str
 
 
 def _what(row: JobRow) -> str:
-    reason = why(row.job)
-    return f"{row.job.command}  {ARROW} {reason}" if reason else row.job.command
+    return f"{row.job.command}  {ARROW} {row.why}" if row.why else row.job.command
 
 
 COLUMNS = {
     "id": JobColumn("ID", 13, lambda row: row.job.id),
     "state": JobColumn("STATE", 10, lambda row: row.job.label),
     "queue": JobColumn("QUEUE", 7, lambda row: row.job.queue),
+    "requires": JobColumn("REQUIRES", 16, lambda row: ",".join(sorted(row.job.requires))),
     "priority": JobColumn("PRIORITY", 8, lambda row: str(row.job.priority)),
     "fails": JobColumn("FAILS", 5, lambda row: f"{row.job.attempts}/{row.job.max_retries}"),
     "runs": JobColumn("RUNS", 4, lambda row: str(row.job.runs)),
@@ -95,7 +96,7 @@ COLUMNS = {
     "exit": JobColumn("EXIT", 4, _of_last(lambda last: last.exit_code)),
     "outcome": JobColumn("OUTCOME", 11, _of_last(lambda last: last.outcome)),
     "command": JobColumn("COMMAND", 20, lambda row: row.job.command),
-    "why": JobColumn("WHY", 20, lambda row: why(row.job)),
+    "why": JobColumn("WHY", 20, lambda row: row.why),
 }
 _TABLE_COLUMNS = {**COLUMNS, "what": JobColumn("COMMAND / WHY", 20, _what)}
 
@@ -131,7 +132,7 @@ class JobTable:
         cells = [escaped(column.text(row)) for column in self._columns]
         if self._fits_what and len(cells[-1]) > _MIN_WHAT:
             room = self._width - display_width(self._padded(cells)) - 2
-            cells[-1] = _fitted(row.job, cells[-1], room)
+            cells[-1] = _fitted(row, cells[-1], room)
         line = self._line(cells)
         return colored(line, row.job.label) if self._color else line
 
@@ -152,13 +153,13 @@ def _padded_wide(cell: str, width: int) -> str:
     return cell + " " * (width - display_width(cell))
 
 
-def _fitted(job: Job, text: str, room: int) -> str:
+def _fitted(row: JobRow, text: str, room: int) -> str:
     """Returns a command and the reason of its failure in `room` columns; both stay visible."""
     if display_width(text) <= room:
         return text
-    reason = escaped(why(job))
+    reason = escaped(row.why)
     if room < _MIN_WHAT or not reason:
         return truncate(text, max(room, 1))
-    reason = truncate(reason, max(room - 4 - display_width(job.command), room // 2))
-    command = truncate(escaped(job.command), room - 4 - display_width(reason))
+    reason = truncate(reason, max(room - 4 - display_width(row.job.command), room // 2))
+    command = truncate(escaped(row.job.command), room - 4 - display_width(reason))
     return f"{command}  {ARROW} {reason}"

@@ -8,6 +8,7 @@ from queued.core.records import Attempt, Job
 from queued.core.times import iso, now_ms, short_duration
 from queued.ctl.arguments import COMMON, LIST_OPTIONS, Arguments
 from queued.ctl.context import Context
+from queued.ctl.live_services import Placement
 from queued.ctl.render import format_bytes, json_text, print_json, print_out
 from queued.ctl.table import Column, heading, key_value_lines, row_lines, table_width
 
@@ -76,17 +77,18 @@ def show(context: Context, arguments: Arguments) -> int:
     """Prints one job with all its attempts."""
     (seq,) = context.find([arguments.text("JOB") or ""])
     job, attempts = context.store.show(seq).seen_at(now_ms()), context.store.attempts(seq)
+    blocked = Placement(context).of_job(job)
     if context.json:
         from queued.ctl.json_records import full_record
 
-        print_json(full_record(job, attempts))
+        print_json(full_record(job, attempts, blocked))
     else:
-        print_out("\n".join(_description(job, attempts, table_width())))
+        print_out("\n".join(_description(job, attempts, blocked, table_width())))
     return Exit.DONE
 
 
-def _description(job: Job, attempts: Sequence[Attempt], width: int) -> Iterator[str]:
-    yield from key_value_lines(_fields(job), width)
+def _description(job: Job, attempts: Sequence[Attempt], blocked: str, width: int) -> Iterator[str]:
+    yield from key_value_lines(_fields(job, blocked), width)
     if options := job.options.given():
         yield "\noptions"
         named = {name: json_text(value) for name, value in options.items()}
@@ -97,17 +99,18 @@ def _description(job: Job, attempts: Sequence[Attempt], width: int) -> Iterator[
             yield from row_lines(ATTEMPT_COLUMNS, _attempt_cells(attempt), width)
 
 
-def _fields(job: Job) -> dict[str, str]:
-    requested = " (cancel requested)" if job.cancel_requested_ms else ""
+def _fields(job: Job, blocked: str) -> dict[str, str]:
+    remark = "cancel requested" if job.cancel_requested_ms else blocked
     error = {} if job.last_error is None else {"last error": job.last_error}
     return {
         "id": job.id,
         "command": job.command,
-        "state": job.label + requested,
+        "state": f"{job.label} ({remark})" if remark else job.label,
         "attempts": f"{job.attempts} of {job.max_retries} failed, run {job.runs} times",
         **error,
         "queue": job.queue,
         "priority": str(job.priority),
+        **({"requires": ", ".join(sorted(job.requires))} if job.requires else {}),
         **({"next run": iso(job.next_run_at_ms)} if job.state is State.PENDING else {}),
         "created": iso(job.created_ms),
         "updated": iso(job.updated_ms),

@@ -2,19 +2,24 @@
 
 from collections.abc import Iterable, Sequence
 
+from queued.core import labels
 from queued.core.model import Instance
 from queued.core.records import Attempt, Job, WorkerStatus
 from queued.core.times import iso
 
 
-def job_record(job: Job, last: Attempt | None) -> dict[str, object]:
-    """Returns a job with the end of its last run; `state` is its label, for example `scheduled`."""
+def job_record(job: Job, last: Attempt | None, blocked: str = "") -> dict[str, object]:
+    """Returns a job with the end of its last run; `state` is its label, for example `scheduled`.
+
+    `blocked` is why no service claims it; see `Placement`.
+    """
     return {
         "id": job.id,
         "command": job.command,
         "state": job.label,
         "queue": job.queue,
         "priority": job.priority,
+        "requires": sorted(job.requires),
         "attempts": job.attempts,
         "max_retries": job.max_retries,
         "runs": job.runs,
@@ -27,14 +32,15 @@ def job_record(job: Job, last: Attempt | None) -> dict[str, object]:
         "outcome": None if last is None else last.outcome,
         "exit_code": None if last is None else last.exit_code,
         "last_error": job.last_error,
+        "blocked": blocked or None,
         "options": job.options.given(),
     }
 
 
-def full_record(job: Job, attempts: Sequence[Attempt]) -> dict[str, object]:
+def full_record(job: Job, attempts: Sequence[Attempt], blocked: str) -> dict[str, object]:
     """Returns a job with all its attempts."""
     return {
-        **job_record(job, attempts[-1] if attempts else None),
+        **job_record(job, attempts[-1] if attempts else None, blocked),
         "cancel_requested_at": _moment(job.cancel_requested_ms),
         "attempts_history": [attempt_record(attempt) for attempt in attempts],
     }
@@ -72,7 +78,29 @@ def instance_record(
         "version": instance.version,
         "started_at": iso(instance.started_ms),
         "stop_requested_at": _moment(instance.stop_requested_ms),
+        "labels": sorted(labels.split(instance.labels)),
+        "lease_seconds": instance.lease_s or None,
+        "renewed_seconds_ago": round(instance.silent_s, 3) if instance.lease_s else None,
         "workers": [_worker_record(worker, command_pid) for worker, command_pid in workers],
+    }
+
+
+def host_record(
+    name: str,
+    drained_ms: int | None,
+    services: Iterable[Instance],
+    workers: Sequence[WorkerStatus],
+) -> dict[str, object]:
+    """Returns a host with its services; the pids of commands are not looked up."""
+    return {
+        "host": name,
+        "drained_at": _moment(drained_ms),
+        "services": [
+            instance_record(
+                one, [(worker, None) for worker in workers if worker.instance == one.id]
+            )
+            for one in services
+        ],
     }
 
 

@@ -2,15 +2,20 @@
 
 import math
 import os
+from collections.abc import Iterable
+from functools import cached_property
 from typing import TYPE_CHECKING
 
+from queued.core import labels
 from queued.core.errors import QueuedError
+from queued.core.model import Label
 from queued.core.times import monotonic_s
 from queued.ctl.render import print_err
 from queued.store import paths
 
 if TYPE_CHECKING:
     from queued.core.model import Instance
+    from queued.core.records import Job
     from queued.ctl.context import Context
 
 _WARN_AFTER_S = 2.0
@@ -22,10 +27,11 @@ def live_instances(context: "Context") -> "list[Instance]":
 
     The latter are among those that are returned.
     """
-    return [instance for instance in context.store.instances() if _may_live(context, instance)]
+    return [instance for instance in context.store.instances() if may_live(context, instance)]
 
 
-def _may_live(context: "Context", instance: "Instance") -> bool:
+def may_live(context: "Context", instance: "Instance") -> bool:
+    """Returns whether a service lives; True, after a warning, if that cannot be told."""
     try:
         return context.engine.is_alive(instance)
     except OSError as error:
@@ -83,11 +89,52 @@ def say_no_service(context: "Context") -> None:
         print_err(f"queuectl: the service of the system runs the queue of --db {system}")
 
 
-def warn_without_service(context: "Context") -> None:
-    """Prints a warning if no service runs. An error of this check is printed, too, not raised."""
+class Placement:
+    """The live services at the time of the first question, to tell why a ready job waits."""
+
+    def __init__(self, context: "Context") -> None:
+        self._context = context
+
+    @cached_property
+    def _drained(self) -> dict[str, int]:
+        return self._context.store.drained_hosts()
+
+    @cached_property
+    def _services(self) -> "list[Instance]":
+        return live_instances(self._context)
+
+    def of_job(self, job: "Job") -> str:
+        """Returns why no service claims the job; empty if it is not ready."""
+        return self.blocked(job.requires) if job.label is Label.PENDING else ""
+
+    def blocked(self, required: frozenset[str]) -> str:
+        """Returns why no service claims a ready job with these requirements; empty if one does.
+
+        It is also empty for a job without requirements while no service runs.
+        """
+        if not required and not self._drained:
+            return ""
+        services = [(one.host, labels.split(one.labels)) for one in self._services]
+        if any(host not in self._drained and required <= own for host, own in services):
+            return ""
+        if hosts := sorted({host for host, own in services if required <= own}):
+            return f"{' and '.join(hosts)} {'is' if len(hosts) == 1 else 'are'} drained"
+        missing = labels.missing(required, [own for _, own in services])
+        return f"no live host has {' and '.join(sorted(missing))}" if missing else ""
+
+
+def warn_without_service(context: "Context", required: Iterable[frozenset[str]] = ()) -> None:
+    """Prints a warning if no service runs, or none that has the labels of one of the sets.
+
+    An error of this check is printed, too, not raised.
+    """
     try:
         if not live_instances(context):
             say_no_service(context)
+            return
+        placement = Placement(context)
+        for reason in dict.fromkeys(filter(None, map(placement.blocked, required))):
+            print_err(f"queuectl: {reason}")
     except (QueuedError, OSError) as error:
         print_err(f"queuectl: cannot tell whether a service runs: {error}")
 

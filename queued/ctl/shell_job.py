@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Sequence
 
+from queued.core import labels
 from queued.core.errors import UsageError
 from queued.core.suggestions import shorten
 from queued.ctl.arguments import Arguments
@@ -31,6 +32,8 @@ def payload(arguments: Arguments) -> dict[str, object]:
     given |= {name: True for name in _FLAGS if arguments.flag(_option(name))}
     if (cwd := arguments.text("--cwd")) is not None:
         given["cwd"] = os.path.join(_directory(), cwd) if not os.path.isabs(cwd) else cwd
+    if required := _required(arguments):
+        given["requires"] = required
     if variables := arguments.texts("--env"):
         given["env"] = _variables(variables)
     if limits := arguments.texts("--limit"):
@@ -67,6 +70,12 @@ def _number(text: str) -> int | float | str:
 
 def _codes(text: str) -> list[object]:
     return [_number(code.strip()) for code in text.split(",")]
+
+
+def _required(arguments: Arguments) -> list[str]:
+    words, host = arguments.text("--requires"), arguments.text("--host")
+    required = [] if words is None else [word.strip() for word in words.split(",")]
+    return required if host is None else [*required, labels.of_host(host)]
 
 
 def _directory() -> str:

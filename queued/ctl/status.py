@@ -9,7 +9,7 @@ from queued.core.records import Summary
 from queued.core.times import now_ms, short_duration
 from queued.ctl.arguments import COMMON, WATCH_OPTION, Arguments
 from queued.ctl.context import Context
-from queued.ctl.live_services import live_instances, say_no_service
+from queued.ctl.live_services import Placement, live_instances, say_no_service
 from queued.ctl.render import print_json, print_out
 from queued.ctl.table import Column, heading, row_lines, table_width
 
@@ -43,6 +43,7 @@ class _Report(NamedTuple):
     workers: int
     services: int
     now_ms: int
+    blocked: list[str]  # why ready jobs are not claimed
 
     @property
     def oldest_s(self) -> float | None:
@@ -74,7 +75,9 @@ def _report(context: Context) -> _Report:
     summary = context.store.status(now_ms=now)
     instances = {instance.id for instance in live_instances(context)}
     workers = sum(worker.instance in instances for worker in context.store.workers())
-    return _Report(summary, workers, len(instances), now)
+    placement = Placement(context)
+    reasons = filter(None, map(placement.blocked, context.store.required_now()))
+    return _Report(summary, workers, len(instances), now, sorted(set(reasons)))
 
 
 def _check(context: Context, max_age_s: float | None) -> int:
@@ -95,7 +98,8 @@ def _fault(context: Context, report: _Report, max_age_s: float | None) -> str | 
     if max_age_s is None or age_s is None or age_s <= max_age_s:
         return None
     limit = short_duration(max_age_s)
-    return f"the oldest ready job has been waiting {short_duration(age_s)}, more than {limit}"
+    waits = f"the oldest ready job has been waiting {short_duration(age_s)}, more than {limit}"
+    return "; ".join([waits, *report.blocked])
 
 
 def _in_order(report: _Report) -> str:
@@ -103,9 +107,8 @@ def _in_order(report: _Report) -> str:
     waits = "no job is ready and waiting"
     if age_s is not None:
         waits = f"the oldest ready job has been waiting {short_duration(age_s)}"
-    return (
-        f"ok: {_plural(report.workers, 'worker')} in {_plural(report.services, 'service')}; {waits}"
-    )
+    served = f"{_plural(report.workers, 'worker')} in {_plural(report.services, 'service')}"
+    return "; ".join([f"ok: {served}", waits, *report.blocked])
 
 
 def _record(report: _Report) -> dict[str, object]:
@@ -115,6 +118,7 @@ def _record(report: _Report) -> dict[str, object]:
         "workers": report.workers,
         "instances": report.services,
         "oldest_age": report.oldest_s,
+        "blocked": report.blocked,
         "queues": report.summary.queues,
     }
 
@@ -133,7 +137,7 @@ def _lines(report: _Report) -> Iterator[str]:
     services = f"in {_plural(report.services, 'service')}" if report.services else ""
     yield _count("workers", str(report.workers), services)
     if report.oldest_s is not None:
-        yield _count("oldest ready", short_duration(report.oldest_s))
+        yield _count("oldest ready", short_duration(report.oldest_s), "; ".join(report.blocked))
     if len(report.summary.queues) > 1:
         yield ""
         yield from _queue_lines(report.summary.queues)

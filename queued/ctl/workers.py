@@ -4,7 +4,8 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 
-from queued.core.errors import ConflictError, Exit, NotFoundError, WaitTimeoutError
+from queued.core.errors import ConflictError, Exit, NotFoundError, UsageError, WaitTimeoutError
+from queued.core.labels import of_host, split
 from queued.core.model import Instance
 from queued.core.records import WorkerStatus
 from queued.core.times import iso, monotonic_s, now_ms, short_duration
@@ -23,6 +24,7 @@ Runs jobs in this terminal until Ctrl+C, TERM or `queuectl worker stop`.
 
 Options:
   --count N            how many jobs run at once (default: the setting workers)
+  --labels LABELS      what jobs with --requires find here: gpu,zone=a
   --background         detach from the terminal when the workers are ready
   --another            with --background: also if a service runs already
 """
@@ -42,7 +44,7 @@ def start(context: Context, arguments: Arguments) -> int:
     from queued.core.settings import SETTINGS
 
     most = int(SETTINGS["workers"].maximum)
-    count = arguments.integer("--count", 1, most)
+    count, labels = arguments.integer("--count", 1, most), arguments.text("--labels")
     if arguments.flag("--background") and not arguments.flag("--another"):
         _must_be_first(context)
     # -P: Python does not import modules from the current directory.
@@ -53,6 +55,7 @@ def start(context: Context, arguments: Arguments) -> int:
         words += ["--db", named]
     words += ["--config", context.conf] if context.conf else []
     words += ["--workers", str(count)] if count else []
+    words += [] if labels is None else ["--labels", labels]
     words += ["--background"] if arguments.flag("--background") else []
     if context.json:
         os.environ["QUEUECTL_LOG_FORMAT"] = "json"
@@ -85,6 +88,8 @@ the shutdown grace, and no new ones start. Waits until the services have ended.
 If no service runs, the exit code is 0.
 
 Options:
+  --host NAME          only the services of this host
+  --all-hosts          the services of all hosts, which is the default
   --no-wait            return at once
   --timeout T          stop waiting after T (seconds, or 90s, 1h30m)
 """
@@ -102,7 +107,12 @@ Examples:
 def stop(context: Context, arguments: Arguments) -> int:
     """Asks all live services to stop, and waits for their end."""
     timeout_s = arguments.seconds("--timeout")
+    host = arguments.text("--host")
+    if host is not None and arguments.flag("--all-hosts"):
+        msg = "give --host NAME or --all-hosts, not both"
+        raise UsageError(msg)
     instances = live_instances(context) if context.engine.exists() else []
+    instances = [one for one in instances if host in {None, one.host}]
     for instance in instances:
         context.store.stop(instance.id, now_ms=now_ms())
     waits = not arguments.flag("--no-wait")
@@ -111,7 +121,8 @@ def stop(context: Context, arguments: Arguments) -> int:
     if context.json:
         print_json({"stopped" if waits else "asked": [instance.id for instance in instances]})
     elif not instances:
-        print_err(f"queuectl: no service runs on {context.database}")
+        where = "" if host is None else f" of the host {host}"
+        print_err(f"queuectl: no service{where} runs on {context.database}")
     else:
         result = "stopped" if waits else "is stopping"
         print_out("\n".join(f"{each.id} (pid {each.pid}) {result}" for each in instances))
@@ -164,6 +175,7 @@ def list_(context: Context, arguments: Arguments) -> int:  # noqa: ARG001  all c
     instances = live_instances(context)
     all_workers = list(context.store.workers())
     workers: dict[str, list[tuple[WorkerStatus, int | None]]] = {}
+    drained = context.store.drained_hosts()
     for instance in instances:
         pids = command_pids(context.engine.instance_files, instance.id)
         own = [worker for worker in all_workers if worker.instance == instance.id]
@@ -174,7 +186,9 @@ def list_(context: Context, arguments: Arguments) -> int:  # noqa: ARG001  all c
         print_json([instance_record(instance, workers[instance.id]) for instance in instances])
     elif instances:
         for instance in instances:
-            lines = _service_lines(instance, workers[instance.id], now_ms(), table_width())
+            state = ", drained" if instance.host in drained else ""
+            state = ", stopping" if instance.stop_requested_ms else state
+            lines = _service_lines(instance, state, workers[instance.id], table_width())
             print_out("\n".join(lines))
     else:
         say_no_service(context)
@@ -182,11 +196,13 @@ def list_(context: Context, arguments: Arguments) -> int:  # noqa: ARG001  all c
 
 
 def _service_lines(
-    instance: Instance, workers: Sequence[tuple[WorkerStatus, int | None]], now: int, width: int
+    instance: Instance, state: str, workers: Sequence[tuple[WorkerStatus, int | None]], width: int
 ) -> Iterator[str]:
-    stopping = ", stopping" if instance.stop_requested_ms else ""
-    yield escaped(f"{instance.id}: pid {instance.pid}, queued {instance.version}{stopping}")
-    yield f"  on {escaped(instance.host)} since {iso(instance.started_ms)}"
+    now = now_ms()
+    yield escaped(f"{instance.id}: pid {instance.pid}, queued {instance.version}{state}")
+    given = sorted(split(instance.labels) - {of_host(instance.host)})
+    has = f", labels {escaped(', '.join(given))}" if given else ""
+    yield f"  on {escaped(instance.host)} since {iso(instance.started_ms)}{has}"
     yield heading(WORKER_COLUMNS, width)
     for worker, pid in workers:
         yield from row_lines(WORKER_COLUMNS, _worker_cells(worker, pid, now), width)

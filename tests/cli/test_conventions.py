@@ -33,6 +33,8 @@ CHAIN = {
     "config set": "config_set",
     "config unset": "config_unset",
     "worker stop": "stop",
+    "host drain": "drain",
+    "host resume": "resume",
 }
 
 
@@ -92,7 +94,17 @@ def test_aliases(alias: str) -> None:
     assert alias in TOP
 
 
-READERS = ["list", "show a", "logs a", "wait a", "cancel a", "status", "purge", "worker list"]
+READERS = [
+    "list",
+    "show a",
+    "logs a",
+    "wait a",
+    "cancel a",
+    "status",
+    "purge",
+    "worker list",
+    "host list",
+]
 
 
 @pytest.mark.parametrize("words", [*READERS, "dlq list", "dlq retry --all", "config unset workers"])

@@ -1,0 +1,174 @@
+"""The commands host list, drain and resume."""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from queued.core import labels
+from queued.core.errors import Exit, NotFoundError
+from queued.core.model import Instance
+from queued.core.records import WorkerStatus
+from queued.core.times import now_ms, short_duration
+from queued.ctl.arguments import COMMON, WATCH_OPTION, Arguments
+from queued.ctl.context import Context
+from queued.ctl.live_services import may_live, say_no_service
+from queued.ctl.render import print_err, print_json, print_out
+from queued.ctl.table import Column, heading, row_lines, table_width
+
+LIST = (
+    """\
+Usage: queuectl host list [options]
+
+Lists the hosts of this queue, with a line for each service. STATE is serving,
+drained, stopping, or lost: the service is dead or out of reach, and another one
+will take over its jobs. RENEWED is how long ago it renewed its lease, which only
+services over PostgreSQL have.
+
+Options:
+"""
+    + WATCH_OPTION
+    + COMMON
+    + """
+Examples:
+  queuectl host list
+  queuectl host list --json
+"""
+)
+
+COLUMNS = (
+    Column("HOST", 14),
+    Column("STATE", 8),
+    Column("SERVICE", 13),
+    Column("VERSION", 7),
+    Column("WORKERS", 7, right=True),
+    Column("RENEWED", 7, right=True),
+    Column("LABELS", 16),
+    Column("RUNS", 0),
+)
+
+
+class _Host(NamedTuple):
+    """A host with a registered service, or one that is drained."""
+
+    name: str
+    drained_ms: int | None
+    services: list[Instance]
+
+
+def list_(context: Context, arguments: Arguments) -> int:  # noqa: ARG001  all commands have the same parameters
+    """Prints the hosts and their services."""
+    hosts, workers = _hosts(context), list(context.store.workers())
+    if context.json:
+        from queued.ctl.json_records import host_record
+
+        print_json([host_record(*host, workers) for host in hosts])
+    elif hosts:
+        width = table_width()
+        print_out(heading(COLUMNS, width))
+        for host in hosts:
+            for cells in _cells(context, host, workers):
+                print_out("\n".join(row_lines(COLUMNS, cells, width)))
+    else:
+        say_no_service(context)
+    return Exit.DONE
+
+
+def _hosts(context: Context) -> list[_Host]:
+    drained = context.store.drained_hosts()
+    services: dict[str, list[Instance]] = {name: [] for name in drained}
+    for instance in context.store.instances():
+        services.setdefault(instance.host, []).append(instance)
+    return [_Host(name, drained.get(name), services[name]) for name in sorted(services)]
+
+
+def _cells(
+    context: Context, host: _Host, workers: Sequence[WorkerStatus]
+) -> Iterator[tuple[str, ...]]:
+    for service in host.services:
+        own = [worker for worker in workers if worker.instance == service.id]
+        yield (
+            *(host.name, _state(context, host, service), service.id, service.version),
+            str(len(own)),
+            short_duration(service.silent_s) if service.lease_s else "-",
+            ",".join(sorted(labels.split(service.labels) - {labels.of_host(host.name)})) or "-",
+            ", ".join(worker.job for worker in own if worker.job) or "-",
+        )
+    if not host.services:
+        yield (host.name, "drained", *"-----", "-")
+
+
+def _state(context: Context, host: _Host, service: Instance) -> str:
+    if not may_live(context, service):
+        return "lost"
+    if service.stop_requested_ms is not None:
+        return "stopping"
+    return "serving" if host.drained_ms is None else "drained"
+
+
+DRAIN = (
+    """\
+Usage: queuectl host drain [options] NAME
+
+Keeps all services of a host from starting jobs. Running jobs go on to their
+end. This holds until `queuectl host resume`, also for services that start on the
+host later.
+
+Options:
+"""
+    + COMMON
+    + """
+Exit code 3: no service of this queue is on that host.
+
+Examples:
+  queuectl host drain web1
+  queuectl host list
+"""
+)
+
+
+def drain(context: Context, arguments: Arguments) -> int:
+    """Drains a host. Raises NotFoundError, which hints at a mistyped name."""
+    name = arguments.text("NAME") or ""
+    hosts = [host.name for host in _hosts(context)]
+    if name not in hosts:
+        from queued.core.suggestions import did_you_mean
+
+        hint = did_you_mean(name, hosts)
+        msg = f"no service of this queue is on a host {name!r}{hint} (see: queuectl host list)"
+        raise NotFoundError(msg)
+    context.store.drain(name, now_ms=now_ms())
+    if context.json:
+        print_json({"drained": name})
+    else:
+        print_out(f"{name} is drained: its services start no more jobs")
+    return Exit.DONE
+
+
+RESUME = (
+    """\
+Usage: queuectl host resume [options] NAME
+
+Lets the services of a drained host start jobs again.
+
+Options:
+"""
+    + COMMON
+    + """
+Exit code 1: the host was not drained.
+
+Examples:
+  queuectl host resume web1
+"""
+)
+
+
+def resume(context: Context, arguments: Arguments) -> int:
+    """Ends the drain of a host. Returns Exit.NO if it was not drained."""
+    name = arguments.text("NAME") or ""
+    done = context.store.resume(name)
+    if context.json:
+        print_json({"host": name, "resumed": done})
+    elif done:
+        print_out(f"{name} is resumed: its services start jobs")
+    else:
+        print_err(f"queuectl: {name} was not drained")
+    return Exit.DONE if done else Exit.NO
