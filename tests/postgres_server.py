@@ -31,7 +31,8 @@ USER: dict[str, Any] = (
 CLEAR = """SET session_replication_role = replica;
 DELETE FROM queued.workers; DELETE FROM queued.instances; DELETE FROM queued.settings;
 DELETE FROM queued.output; DELETE FROM queued.attempts; DELETE FROM queued.jobs;
-DELETE FROM queued.counts; DELETE FROM queued.deltas;
+DELETE FROM queued.counts; DELETE FROM queued.deltas; DELETE FROM queued.drained_hosts;
+DELETE FROM queued.shapes WHERE id > 0;
 SELECT setval(pg_get_serial_sequence('queued.jobs', 'seq'), 1, false)"""
 OPTIONS = "-c listen_addresses= -c max_connections=200 -c unix_socket_directories="
 
