@@ -15,8 +15,7 @@ from tests import postgres_server
 
 SQL = sql_loader.load("queued")
 LISTS = {"job", "run", "instance_columns", "clock"}  # parts of statements
-# These have no plan.
-CONTROL = {"begin", "snapshot", "make_schema", "notify_hungry", "notify_all", "lock_shapes"}
+CONTROL = {"begin", "snapshot", "make_schema", "notify_hungry", "notify_all"}  # have no plan
 STATEMENTS = sorted(SQL.keys() - LISTS - CONTROL)
 SOURCE = Path(sql_loader.__file__).parent
 

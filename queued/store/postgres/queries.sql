@@ -40,8 +40,9 @@ SELECT requires FROM unnest(:requires::text[]) AS new (requires)
 WHERE NOT EXISTS (SELECT FROM queued.shapes s WHERE s.requires = new.requires);
 
 -- lock_shapes --
--- Until the end of the transaction, so that shapes are committed in the order of their numbers.
-LOCK TABLE queued.shapes IN SHARE ROW EXCLUSIVE MODE;
+-- One program at a time until the end of its transaction, so that shapes are committed in the order of
+-- their numbers.
+SELECT pg_advisory_xact_lock('queued.shapes'::regclass::oid::integer, 0);
 
 -- make_shapes --
 -- Guard: there is no shape of these labels yet.

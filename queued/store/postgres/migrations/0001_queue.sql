@@ -13,8 +13,8 @@ CREATE TABLE queued.meta (
 );
 
 -- The distinct sets of labels that jobs require, so that a job names its set by a small number. A row
--- is never changed or deleted. The numbers are committed in their order, because a program that inserts
--- a row locks the table: a dispatcher reads only the rows after the last one that it knows.
+-- is never changed or deleted. The numbers are committed in their order, because one program at a time
+-- inserts rows (`lock_shapes`): a dispatcher reads only the rows after the last one that it knows.
 CREATE TABLE queued.shapes (
     id       integer PRIMARY KEY,
     requires text COLLATE "C" NOT NULL UNIQUE -- in alphabetical order, separated by commas
