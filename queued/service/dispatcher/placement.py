@@ -25,6 +25,7 @@ class Placement:
         self._drained = False
         self._own = frozenset[str]()
         self._known: dict[int, frozenset[str]] = {}  # what each shape requires
+        self._checking = False  # whether the deadline of the next check is set
         self._unserved: dict[frozenset[str], bool] = {}  # found by the last check; if it was logged
 
     def is_current(self, given: str) -> bool:
@@ -47,8 +48,14 @@ class Placement:
             self._log.info("host.drained" if drained else "host.resumed", host=self._instance.host)
         fitting = [number for number, required in self._known.items() if required <= self._own]
         self.shapes = [] if drained else fitting
-        if len(self.shapes) < len(self._known):
-            self._deadlines.set("placement", times.monotonic_s() + _CHECK_INTERVAL_S)
+        if not self._checking:
+            self._set_deadline(times.monotonic_s())
+
+    def _set_deadline(self, now_s: float) -> None:
+        """No check is needed while this instance may claim all jobs."""
+        self._checking = len(self.shapes) < len(self._known)
+        next_s = now_s + _CHECK_INTERVAL_S if self._checking else times.NEVER_S
+        self._deadlines.set("placement", next_s)
 
     def on_rollback(self) -> None:
         """Makes the next `read` store the labels again."""
@@ -61,7 +68,7 @@ class Placement:
         """
         if not self._deadlines.due("placement", now_s):
             return
-        self._deadlines.set("placement", now_s + _CHECK_INTERVAL_S)
+        self._set_deadline(now_s)
         drained = self._ledger.drained_hosts()
         services = [
             labels.split(instance.labels)
