@@ -287,8 +287,8 @@ class Ledger(Protocol):
         """
         ...
 
-    def store_output(self, key: Key, chunk: Chunk) -> None:
-        """Stores a piece of output if the claim is in force."""
+    def store_output(self, pieces: Sequence[tuple[Key, Chunk]]) -> None:
+        """Stores pieces of output, each if its claim is in force."""
         ...
 
     def trim_output(self, key: Key, stream: int, *, head_end: int, tail_start: int) -> None:

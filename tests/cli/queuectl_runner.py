@@ -163,7 +163,7 @@ class QueuectlRunner:
     def prints(self, claim: Claim, content: bytes, *, stream: int = 1, position: int = 0) -> None:
         """Stores a piece of output."""
         with self.ledger.transaction():
-            self.ledger.store_output(claim.key, Chunk(stream, position, content))
+            self.ledger.store_output([(claim.key, Chunk(stream, position, content))])
 
     def end(self, claim: Claim, ending: Ending = OK, *, backoff: float = 60.0) -> State | None:
         """Records how a run ended."""

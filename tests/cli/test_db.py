@@ -296,7 +296,7 @@ def test_stats(queuectl: QueuectlRunner) -> None:
     queuectl.add("b")
     with queuectl.ledger.transaction():
         (claim,) = queuectl.ledger.claim("i", [1], 5, now_ms=10**15)
-        queuectl.ledger.store_output(claim.key, Chunk(1, 0, b"hello"))
+        queuectl.ledger.store_output([(claim.key, Chunk(1, 0, b"hello"))])
     told = queuectl.json("db", "stats")
     assert told["rows"] == {
         "jobs": 2,

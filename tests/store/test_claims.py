@@ -133,8 +133,8 @@ def test_output_is_kept_in_order_and_read_from_any_place(engine: Engine) -> None
     job, claim = engine.running()
     pieces = [Chunk(1, 10 * n, b"\xff" * 10) for n in range(40)]
     with engine.ledger.transaction():
-        for piece in [*pieces[::-1], Chunk(2, 0, b"error")]:
-            engine.ledger.store_output(claim.key, piece)
+        printed = [*pieces[::-1], Chunk(2, 0, b"error")]
+        engine.ledger.store_output([(claim.key, piece) for piece in printed])
     assert list(engine.store.output(job, 1, 1)) == pieces
     assert list(engine.store.output(job, 1, 1, start=390)) == pieces[39:]
     assert list(engine.store.output(job, 1, 1, start=391)) == []
@@ -145,8 +145,9 @@ def test_output_is_kept_in_order_and_read_from_any_place(engine: Engine) -> None
 def test_a_piece_that_comes_again_is_the_same_piece_or_a_longer_one(engine: Engine) -> None:
     job, claim = engine.running()
     with engine.ledger.transaction():
-        for content in (b"abc", b"abcdef", b"abc"):
-            engine.ledger.store_output(claim.key, Chunk(1, 0, content))
+        for contents in ((b"ab", b"abc"), (b"abcd", b"abcdef", b"abcde"), (b"abc",)):
+            again = [(claim.key, Chunk(1, 0, content)) for content in contents]
+            engine.ledger.store_output(again)
     assert list(engine.store.output(job, 1, 1)) == [Chunk(1, 0, b"abcdef")]
 
 
@@ -154,19 +155,18 @@ def test_a_piece_that_comes_again_is_the_same_piece_or_a_longer_one(engine: Engi
 def test_output_with_a_stale_key_is_not_kept(engine: Engine, part: str) -> None:
     job, claim = engine.running()
     with engine.ledger.transaction():
-        engine.ledger.store_output(STALE[part](claim.key), Chunk(1, 0, b"late"))
+        engine.ledger.store_output([(STALE[part](claim.key), Chunk(1, 0, b"late"))])
     engine.end(claim)
     with engine.ledger.transaction():
-        engine.ledger.store_output(claim.key, Chunk(1, 0, b"later"))
+        engine.ledger.store_output([(claim.key, Chunk(1, 0, b"later"))])
     assert [list(engine.store.output(job, number, 1)) for number in (1, 2)] == [[], []]
 
 
 def test_trimming_drops_what_lies_between_head_and_tail(engine: Engine) -> None:
     job, claim = engine.running()
     with engine.ledger.transaction():
-        for position in range(0, 60, 10):
-            for stream in (1, 2):
-                engine.ledger.store_output(claim.key, Chunk(stream, position, b"x" * 10))
+        printed = [Chunk(stream, at, b"x" * 10) for at in range(0, 60, 10) for stream in (1, 2)]
+        engine.ledger.store_output([(claim.key, chunk) for chunk in printed])
         engine.ledger.trim_output(claim.key, 1, head_end=20, tail_start=40)
     assert [piece.position for piece in engine.store.output(job, 1, 1)] == [0, 10, 40, 50]
     assert len(list(engine.store.output(job, 1, 2))) == 6
@@ -192,7 +192,7 @@ def test_of_deferred_runs_in_a_row_the_last_one_is_kept(engine: Engine) -> None:
         claim = engine.must_claim(now_ms=NOW + number)
         with engine.ledger.transaction():
             before = engine.ledger.deferrals(row)
-            engine.ledger.store_output(claim.key, Chunk(1, 0, b"%d" % number))
+            engine.ledger.store_output([(claim.key, Chunk(1, 0, b"%d" % number))])
         ending = Ending(Outcome.INTERRUPTED) if number == 4 else FAILED
         verdict = judge(claim, ending, BACKOFF, now_ms=NOW, deferrals=before)
         engine.settle(claim, verdict._replace(next_run_at_ms=NOW - 1), ending)
@@ -234,7 +234,7 @@ def test_many_moves_make_one_turn(engine: Engine) -> None:
     job = engine.add()
     with engine.ledger.transaction():
         (claim,) = engine.ledger.claim("i", [1], 77, now_ms=NOW)
-        engine.ledger.store_output(claim.key, Chunk(1, 0, b"hello"))
+        engine.ledger.store_output([(claim.key, Chunk(1, 0, b"hello"))])
         engine.ledger.settle([Settlement(claim, OK, DONE)], now_ms=NOW)
         assert engine.store.show(job).state is State.PENDING
     assert engine.store.show(job).state is State.COMPLETED

@@ -62,8 +62,9 @@ def _chatty(engine: Engine, pieces: int, runs: int = 1) -> int:
     for run in range(runs):
         claim = engine.must_claim(now_ms=NOW + run * DAY_MS)
         with engine.ledger.transaction():
-            for piece in range(pieces if run == 0 else 0):
-                engine.ledger.store_output(claim.key, Chunk(1, piece, b"x"))
+            if run == 0 and pieces:
+                output = [(claim.key, Chunk(1, piece, b"x")) for piece in range(pieces)]
+                engine.ledger.store_output(output)
         engine.end(claim, FAILED if run + 1 < runs else OK, now_ms=NOW)
         engine.promote(now_ms=NOW + (run + 1) * DAY_MS)
     return job

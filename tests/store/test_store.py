@@ -424,7 +424,7 @@ def test_values_have_the_types_of_the_model(engine: Engine) -> None:
     engine.add(delay_ms=5)
     store, ledger = engine.store, engine.ledger
     with ledger.transaction():
-        ledger.store_output(claim.key, Chunk(1, 0, b"x"))
+        ledger.store_output([(claim.key, Chunk(1, 0, b"x"))])
         found: list[object] = [ledger.running_claims("i"), ledger.counts(), ledger.config()]
         found += [
             ledger.instances(),

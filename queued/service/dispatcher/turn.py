@@ -68,6 +68,7 @@ class Turn:
         self.finished: list[RecordedRun] = []
         self.stale: list[Key] = []  # claims that are not in force any more
         self.printed: list[tuple[Claim, Chunk]] = []
+        self.gaps: dict[tuple[Key, int], Piece] = {}  # the last piece of a stream that tells one
         self.replies: dict[int, list[Message]] = {}
         self.pending_acks: dict[int, list[Key]] = {}  # by worker, until a reply carries them
         self.next_due_ms: int | None = None
@@ -103,6 +104,7 @@ class TurnRunner:
             self._release_unknown(turn)
         for worker, message in pool.inbox:
             self._write(turn, worker, message)
+        self._store_output(turn)
         self.record(turn)
         turn.next_due_ms = self._ledger.promote(now_ms=turn.now_ms, limit=PROMOTED_AT_ONCE)
         if shapes:
@@ -151,7 +153,7 @@ class TurnRunner:
             return
         turn.claims.note_run(worker, result.ending.ran_ms)
         for piece in result.pieces:
-            self._store(turn, claim, piece)
+            _add_output(turn, claim, piece)
         turn.ack_due.add(claim.key)
         self.settle(turn, claim, result.ending)
 
@@ -159,18 +161,18 @@ class TurnRunner:
         claim = turn.claims.find(worker, output.key)
         if claim is None:
             return
-        self._store(turn, claim, output.piece)
+        _add_output(turn, claim, output.piece)
         chunk = output.piece.chunk
         end = chunk.position + len(chunk.content)
         turn.reply(worker, Stored(key=output.key, stream=chunk.stream, end=end))
 
-    def _store(self, turn: Turn, claim: Claim, piece: Piece) -> None:
-        key = claim.key
-        turn.printed.append((claim, piece.chunk))
-        self._ledger.store_output(key, piece.chunk)
-        if piece.tail_start > piece.head_end:
+    def _store_output(self, turn: Turn) -> None:
+        """Stores all pieces at once, before the claims are settled and no longer in force."""
+        if turn.printed:
+            self._ledger.store_output([(claim.key, chunk) for claim, chunk in turn.printed])
+        for (key, stream), piece in turn.gaps.items():
             self._ledger.trim_output(
-                key, piece.chunk.stream, head_end=piece.head_end, tail_start=piece.tail_start
+                key, stream, head_end=piece.head_end, tail_start=piece.tail_start
             )
 
     def _hello(self, turn: Turn, worker: int, hello: Hello) -> None:
@@ -312,3 +314,9 @@ class TurnRunner:
         ending = Ending(Outcome.SPAWN_ERROR, error=reason)
         verdict = Verdict(State.DEAD, 1, claim.due_ms, describe(ending))
         turn.settled.append(Settlement(claim, ending, verdict))
+
+
+def _add_output(turn: Turn, claim: Claim, piece: Piece) -> None:
+    turn.printed.append((claim, piece.chunk))
+    if piece.tail_start > piece.head_end:
+        turn.gaps[claim.key, piece.chunk.stream] = piece

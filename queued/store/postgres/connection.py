@@ -17,7 +17,7 @@ from queued.store.postgres import schema, sql_loader
 from queued.store.postgres.address import Address, parse
 from queued.store.postgres.error_names import ConflictingLocksError, named_errors
 
-Value = int | float | str | bytes | list[int] | list[str] | None
+Value = int | float | str | list[int] | list[str] | list[bytes] | None
 Row = tuple[Any, ...]  # of the types that its statement selects
 T = TypeVar("T")
 

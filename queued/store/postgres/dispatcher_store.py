@@ -256,9 +256,18 @@ class PostgresLedger:
 
     # Results
 
-    def store_output(self, key: Key, chunk: Chunk) -> None:
+    def store_output(self, pieces: Sequence[tuple[Key, Chunk]]) -> None:
         """See `Ledger.store_output`."""
-        self._database.run("store_output", **key._asdict(), **chunk._asdict())
+        keys, chunks = [key for key, _ in pieces], [chunk for _, chunk in pieces]
+        self._database.run(
+            "store_output",
+            jobs=[key.job for key in keys],
+            numbers=[key.attempt for key in keys],
+            tokens=[key.token for key in keys],
+            streams=[chunk.stream for chunk in chunks],
+            positions=[chunk.position for chunk in chunks],
+            contents=[chunk.content for chunk in chunks],
+        )
 
     def trim_output(self, key: Key, stream: int, *, head_end: int, tail_start: int) -> None:
         """See `Ledger.trim_output`."""

@@ -194,11 +194,16 @@ DELETE FROM queued.attempts WHERE job = :job AND deferrals > 0
     AND number = (SELECT max(number) FROM queued.attempts WHERE job = :job AND number < :attempt);
 
 -- store_output --
--- Guard: the claim is in force (run and token match). After a crash of the dispatcher a worker sends
--- pieces again; such a piece begins with the same bytes, and the longer one is kept.
+-- Stores many pieces. Guard: the claim is in force (run and token match). After a crash of the
+-- dispatcher a worker sends pieces again; such a piece begins with the same bytes, and the longest one
+-- is kept.
 INSERT INTO queued.output (job, number, stream, position, content)
-SELECT seq, runs, :stream, :position, :content
-FROM queued.jobs WHERE seq = :job AND runs = :attempt AND token = :token
+SELECT DISTINCT ON (j.seq, p.stream, p.position) j.seq, j.runs, p.stream, p.position, p.content
+FROM unnest(:jobs::bigint[], :numbers::integer[], :tokens::bigint[], :streams::integer[],
+            :positions::bigint[], :contents::bytea[])
+    AS p (job, number, token, stream, position, content)
+JOIN queued.jobs j ON j.seq = p.job AND j.runs = p.number AND j.token = p.token
+ORDER BY j.seq, p.stream, p.position, length(p.content) DESC
 ON CONFLICT (job, number, stream, position) DO UPDATE SET content = excluded.content
 WHERE length(excluded.content) > length(output.content);
 

@@ -175,14 +175,10 @@ class SqliteLedger:
 
     # Results
 
-    def store_output(self, key: Key, chunk: Chunk) -> None:
+    def store_output(self, pieces: Sequence[tuple[Key, Chunk]]) -> None:
         """See `Ledger.store_output`."""
-        self._database.run(
-            "store_output",
-            **key._asdict(),
-            stream=chunk.stream,
-            position=chunk.position,
-            content=chunk.content,
+        self._database.run_each(
+            "store_output", (key._asdict() | chunk._asdict() for key, chunk in pieces)
         )
 
     def trim_output(self, key: Key, stream: int, *, head_end: int, tail_start: int) -> None:
