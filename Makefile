@@ -13,8 +13,9 @@ BIN := .venv/bin
 demo: .venv/.stamp
 	@PATH="$(CURDIR)/$(BIN):$$PATH" tests/demo/demo.sh
 
+# With ENGINES=postgres: the tests that can run over PostgreSQL do so, and no others run.
 test: lint types
-	$(PYTEST)
+	QUEUED_TEST_ENGINES='$(ENGINES)' $(PYTEST)
 
 lint: .venv/.stamp
 	$(BIN)/ruff check
@@ -25,9 +26,11 @@ types: .venv/.stamp
 	$(BIN)/mypy
 
 # Kills, stops and restarts a real service under load, then checks every promise. SEED, which it
-# prints, repeats the same events; TORTURE_SECONDS=300 lengthens the run among the tests.
+# prints, repeats the same events; TORTURE_SECONDS=300 lengthens the run among the tests. With
+# ENGINE=postgres the server is killed, too; with HOSTS=4 so many hosts are cut off as well.
 torture: .venv/.stamp
-	$(BIN)/python -m tests.torture --seconds $(or $(SECONDS),60) --seed $(or $(SEED),1)
+	$(BIN)/python -m tests.torture --seconds $(or $(SECONDS),60) --seed $(or $(SEED),1) \
+		--engine $(or $(ENGINE),sqlite) --hosts $(or $(HOSTS),0)
 
 # Runs a million jobs and watches the memory of each process; ten minutes or more.
 soak: .venv/.stamp

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import engine_choice, postgres_server
 from tests.cli.queuectl_runner import QueuectlRunner
 from tests.service import Queue, cleaned_up
 
@@ -20,18 +21,26 @@ def root() -> Path:
     return ROOT
 
 
+@pytest.fixture(scope="module")
+def engine_name() -> str:
+    """The database engine of the test; see `engine_choice`."""
+    return "sqlite"
+
+
 @pytest.fixture
-def queue(tmp_path: Path) -> Iterator[Queue]:
+def queue(tmp_path: Path, engine_name: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Queue]:
     """An empty queue; its services are killed at the end."""
-    with cleaned_up(Queue(tmp_path)) as made:
+    with cleaned_up(Queue(tmp_path, postgres_server.location(engine_name))) as made:
+        for name, value in made.env.items():
+            monkeypatch.setenv(name, value)
         yield made
 
 
 @pytest.fixture
-def queuectl(tmp_path: Path) -> Iterator[QueuectlRunner]:
+def queuectl(tmp_path: Path, engine_name: str) -> Iterator[QueuectlRunner]:
     """The real `queuectl` with a database of its own."""
     with ExitStack() as stack:
-        yield QueuectlRunner(tmp_path, stack)
+        yield QueuectlRunner(tmp_path, stack, postgres_server.location(engine_name))
 
 
 @pytest.fixture(autouse=True)
@@ -51,8 +60,18 @@ def own_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves out the tests on another engine than the one that was asked for."""
+    left_out = [item for item in items if not engine_choice.runs(item)]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if engine_choice.runs(item)]
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Lists skipped tests at the very end, where they are not overlooked."""
+    """Says at the very end what was used and what was left out, so that it is not overlooked."""
+    found = " and ".join(map(str, postgres_server.versions()))
+    terminalreporter.write_line(f"versions of PostgreSQL: {found or 'none is installed'}")
     left_out = terminalreporter.stats.get("skipped", [])
     if left_out:
         reasons = sorted({str(report.longrepr[2]) for report in left_out})

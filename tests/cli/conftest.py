@@ -4,6 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from tests import engine_choice
+
+pytest_generate_tests = engine_choice.parametrize
+
 
 @pytest.fixture
 def backup(tmp_path: Path) -> Path:

@@ -16,14 +16,15 @@ from typing import Any, NamedTuple
 import apsw
 
 from queued.core.job_spec import new_job
-from queued.core.model import Outcome, State
+from queued.core.model import Instance, Outcome, State
 from queued.core.runs import Chunk, Claim, Ending
 from queued.core.settlement import Backoff, Settlement, judge
 from queued.core.times import now_ms
 from queued.ctl.live_services import no_service
-from queued.store.sqlite.busy_handler import BusyHandler
-from queued.store.sqlite.client_store import SqliteStore
-from queued.store.sqlite.dispatcher_store import SqliteLedger
+from queued.store import instance_lock
+from queued.store.paths import engine_at
+from queued.store.protocols import Ledger
+from tests import postgres_server
 from tests.cli import in_process_cli
 from tests.cli.in_process_cli import Done
 from tests.open_descriptors import watches
@@ -42,13 +43,21 @@ class Screen(NamedTuple):
 
 
 class QueuectlRunner:
-    """Runs `queuectl` as a process."""
+    """Runs `queuectl` as a process.
 
-    def __init__(self, directory: Path, stack: ExitStack) -> None:
+    `url` is that of a queue in PostgreSQL; without one the database is an SQLite file.
+    """
+
+    def __init__(self, directory: Path, stack: ExitStack, url: str = "") -> None:
         self.directory = directory
         self.database = directory / "queue.db"
+        self._url = url
+        self.location = {"QUEUECTL_DB": url or str(self.database)}
+        if url:
+            self.location["STATE_DIRECTORY"] = str(directory)
+        self.engine = engine_at(self.location["QUEUECTL_DB"], self.location)
         self._stack = stack
-        self._ledger: SqliteLedger | None = None
+        self._ledger: Ledger | None = None
         self._token = 100
 
     def __call__(self, *words: str, stdin: str | bytes = b"", **env: str) -> Done:
@@ -73,7 +82,7 @@ class QueuectlRunner:
         return {
             **{name: text for name, text in os.environ.items() if name not in _OF_TERMINALS},
             "PYTHONPATH": str(ROOT),
-            "QUEUECTL_DB": str(self.database),
+            **self.location,
             "LC_ALL": "C.UTF-8",
             **more,
         }
@@ -127,11 +136,13 @@ class QueuectlRunner:
     def add(self, name: str, command: str = "true", **fields: object) -> str:
         """Enqueues a job without a process, which is quicker; its id."""
         job = new_job({"id": name, "command": command, **fields})
-        with closing(SqliteStore(str(self.database))) as store:
+        with closing(self.engine.open_store(10)) as store:
             return store.enqueue([job], max_retries=3, now_ms=now_ms())[0]
 
     def dump(self) -> list[tuple[object, ...]] | None:
-        """All rows of the database; None if there is no database."""
+        """All rows of the database; None if there is no database, or over PostgreSQL no row."""
+        if self._url:
+            return postgres_server.rows(self._url) or None
         if not self.database.exists():
             return None
         connection = apsw.Connection(str(self.database))
@@ -146,12 +157,31 @@ class QueuectlRunner:
     # The steps of a service
 
     @property
-    def ledger(self) -> SqliteLedger:
+    def ledger(self) -> Ledger:
         """A dispatcher's connection."""
         if self._ledger is None:
-            self._ledger = SqliteLedger(str(self.database), BusyHandler(10))
+            self._ledger = self.engine.open_ledger(lambda _waited_s: None)
             self._stack.callback(self._ledger.close)
         return self._ledger
+
+    def register(self, name: str) -> int:
+        """Registers a service that only holds its lock; returns that, whose end is its death."""
+        files = self.engine.instance_files
+        lock = instance_lock.create_locked(instance_lock.path_of(files, name))
+        instance = Instance(
+            name, "host", 4711, "0.1.0", now_ms(), None, '{"workers": "--workers"}',
+            host_id=instance_lock.scope(files),
+        )  # fmt: skip
+        with self.ledger.transaction():
+            self.ledger.register(instance, now_ms=now_ms())
+        return lock
+
+    def is_waiting(self, process: subprocess.Popen[bytes]) -> bool:
+        """Whether a command has read the database and waits for the next change."""
+        if self._url:
+            return postgres_server.is_watched(self._url)
+        stat = Path(f"/proc/{process.pid}/stat").read_text()
+        return watches(process.pid) and stat.rpartition(")")[2].split()[0] == "S"
 
     def claim(self, instance: str = "i", worker: int = 1) -> Claim:
         """Takes the first job that is ready."""
@@ -199,9 +229,3 @@ def timeless(text: str) -> str:
     text = re.sub(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", "MOMENT-OF-TWENTYFOUR-CHR", text)
     text = re.sub(r" *\b[\d.]+[smhd]?\w* ago", "   NOW ago", text)
     return re.sub(r" *\bin [\d.]+[smhd]\w*", "   in LATER", text)
-
-
-def is_waiting(process: subprocess.Popen[bytes]) -> bool:
-    """Whether it has armed inotify and sleeps."""
-    stat = Path(f"/proc/{process.pid}/stat").read_text()
-    return watches(process.pid) and stat.rpartition(")")[2].split()[0] == "S"

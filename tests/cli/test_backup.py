@@ -12,6 +12,8 @@ from queued.store import instance_lock
 from queued.store.sqlite.client_store import SqliteStore
 from tests.cli.queuectl_runner import QueuectlRunner
 
+pytestmark = pytest.mark.sqlite_only
+
 
 def test_backup_replaces_a_file_only_with_force(queuectl: QueuectlRunner, backup: Path) -> None:
     queuectl.add("a")

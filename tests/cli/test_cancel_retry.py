@@ -4,6 +4,8 @@ import pytest
 
 from tests.cli.queuectl_runner import QueuectlRunner, failed
 
+pytestmark = pytest.mark.both_engines
+
 
 def test_cancel_pending(queuectl: QueuectlRunner) -> None:
     queuectl.add("a")

@@ -12,7 +12,7 @@ def test_list_shows_every_setting(queuectl: QueuectlRunner) -> None:
     listed = queuectl.json("config", "list")
     assert list(listed) == list(SETTINGS)
     assert listed["workers"] == {"value": 4, "source": "default"}
-    assert listed["db"] == {"value": str(queuectl.database), "source": "environment"}
+    assert listed["db"] == {"value": queuectl.engine.name, "source": "environment"}
     lines = queuectl.ok("config", "list").splitlines()
     assert lines[:2] == [
         "KEY                     SOURCE       VALUE",
@@ -72,7 +72,7 @@ def test_where_the_database_is(queuectl: QueuectlRunner, tmp_path: Path) -> None
         queuectl("config", "get", "db", "--db=flag.db").out,
     ]
     assert env["HOME"]
-    assert shown == [f"{queuectl.database}\n", f"{tmp_path}/flag.db\n", f"{tmp_path}/flag.db\n"]
+    assert shown == [f"{queuectl.engine.name}\n", f"{tmp_path}/flag.db\n", f"{tmp_path}/flag.db\n"]
 
 
 BAD = {

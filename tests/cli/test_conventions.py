@@ -10,7 +10,6 @@ import time
 from importlib import import_module
 from pathlib import Path
 
-import apsw
 import pytest
 
 from queued import __version__
@@ -20,6 +19,7 @@ from queued.store.protocols import Store
 from queued.store.sqlite import sql_loader
 from tests.cli.in_process_cli import run
 from tests.cli.queuectl_runner import ROOT, QueuectlRunner
+from tests.service import locked
 
 # The verbs that are a method of Store and a query as well; the others read what several give.
 CHAIN = {
@@ -107,6 +107,7 @@ READERS = [
 ]
 
 
+@pytest.mark.sqlite_only
 @pytest.mark.parametrize("words", [*READERS, "dlq list", "dlq retry --all", "config unset workers"])
 def test_a_command_that_adds_nothing_makes_no_database(
     queuectl: QueuectlRunner, words: str
@@ -118,6 +119,7 @@ def test_a_command_that_adds_nothing_makes_no_database(
     assert queuectl.dump() is None
 
 
+@pytest.mark.sqlite_only
 @pytest.mark.parametrize("url", ["mysql://host/name", "file:queue.db", "sqlite:///x"])
 def test_another_url_is_no_database(queuectl: QueuectlRunner, url: str) -> None:
     told = (
@@ -156,6 +158,7 @@ def test_unknown_words(queuectl: QueuectlRunner, words: tuple[str, ...]) -> None
     assert queuectl.dump() is None
 
 
+@pytest.mark.sqlite_only
 def test_a_path_that_is_not_utf_8_makes_no_file(queuectl: QueuectlRunner) -> None:
     done = queuectl("--db", "\udcff.db", "list")
     assert (done.code, done.out) == (2, "")
@@ -173,6 +176,7 @@ def test_usage_lines_of_that_command_only(queuectl: QueuectlRunner) -> None:
     assert done.err == f"queuectl: a command is missing\n{TOP}"
 
 
+@pytest.mark.sqlite_only
 def test_options_may_come_first(queuectl: QueuectlRunner) -> None:
     queuectl.ok("--db=other.db", "enqueue", "true")
     assert (queuectl.directory / "other.db").exists()
@@ -208,6 +212,7 @@ sys.exit(main(["purge"]))
 """
 
 
+@pytest.mark.sqlite_only
 def test_ctrl_c_ends_a_statement_that_takes_long(queuectl: QueuectlRunner) -> None:
     queuectl.add("a")
     line = [sys.executable, "-c", INTERRUPTED]
@@ -237,6 +242,7 @@ def test_ascii_terminals(queuectl: QueuectlRunner) -> None:
     assert json.loads(queuectl("list", "--json", **plain).out)[0]["command"].startswith("echo ü")
 
 
+@pytest.mark.sqlite_only
 def test_a_foreign_file_is_not_touched(queuectl: QueuectlRunner) -> None:
     queuectl.database.write_bytes(b"not a database, but something that matters\n" * 50)
     kept = queuectl.database.read_bytes()
@@ -257,21 +263,18 @@ def _with_limit(queuectl: QueuectlRunner, limit_s: float, *words: str) -> subpro
 
 def test_a_locked_database(queuectl: QueuectlRunner) -> None:
     queuectl.add("a")
-    holder = apsw.Connection(str(queuectl.database))
-    holder.execute("BEGIN IMMEDIATE")
-    with _with_limit(queuectl, 0.2, "cancel", "a") as process:
-        _, err = process.communicate(timeout=10)
-    assert process.returncode == 75
-    assert err.decode().startswith(f"queuectl: {queuectl.database} stayed locked")
-    assert err.count(b"\n") == 1
-    process = queuectl.start("cancel", "a")
-    assert process.stderr
-    began = time.monotonic()
-    told = b"queuectl: waiting for the database: another program holds it\n"
-    assert process.stderr.readline() == told
-    assert time.monotonic() - began >= 1.9
-    holder.execute("ROLLBACK")
-    holder.close()
+    with locked(queuectl.location["QUEUECTL_DB"]):
+        with _with_limit(queuectl, 0.2, "cancel", "a") as process:
+            _, err = process.communicate(timeout=10)
+        assert process.returncode == 75
+        assert err.decode().startswith(f"queuectl: {queuectl.engine.name} stayed locked")
+        assert err.count(b"\n") == 1
+        process = queuectl.start("cancel", "a")
+        assert process.stderr
+        began = time.monotonic()
+        told = b"queuectl: waiting for the database: another program holds it\n"
+        assert process.stderr.readline() == told
+        assert time.monotonic() - began >= 1.9
     out, err = process.communicate(timeout=10)
     assert (process.returncode, out, err) == (0, b"a cancelled\n", b"")
 
@@ -333,6 +336,7 @@ LAZY = {"tomllib", "inotify_simple", "wcwidth", "shutil", "random", "datetime", 
 OWN = {"queued.core.records", "queued.core.runs", "queued.ctl.table", "queued.store.instance_lock"}
 
 
+@pytest.mark.sqlite_only
 @pytest.mark.parametrize(
     ("words", "without"),
     [

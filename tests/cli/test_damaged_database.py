@@ -22,6 +22,8 @@ WRITING = (
     *("purge --yes", "db vacuum", "worker stop --no-wait"),
 )
 
+pytestmark = pytest.mark.sqlite_only
+
 
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory: pytest.TempPathFactory) -> bytes:

@@ -16,6 +16,8 @@ from tests.cli.queuectl_runner import QueuectlRunner, failed
 
 GOOD = {"good": True, "full": False, "problems": [], "notes": []}
 
+pytestmark = pytest.mark.sqlite_only
+
 
 def _alter(path: Path, *statements: str) -> None:
     connection = sqlite3.connect(path)

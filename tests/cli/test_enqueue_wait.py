@@ -6,15 +6,17 @@ import pytest
 
 from queued.core.model import Outcome
 from queued.core.runs import Ending
-from tests.cli.queuectl_runner import QueuectlRunner, failed, is_waiting
+from tests.cli.queuectl_runner import QueuectlRunner, failed
 from tests.service import eventually
+
+pytestmark = pytest.mark.both_engines
 
 
 def test_wait_shows_the_output_and_ends_as_the_job(queuectl: QueuectlRunner) -> None:
     queuectl.add("made-first")
     queuectl.ok("cancel", "made-first")
     process = queuectl.start("enqueue", "--wait", "--split", "--id", "w", "--", "make")
-    eventually(lambda: is_waiting(process))
+    eventually(lambda: queuectl.is_waiting(process))
     claim = queuectl.claim()
     queuectl.prints(claim, b"one\n")
     queuectl.prints(claim, b"oops\n", stream=2)
@@ -28,7 +30,7 @@ def test_wait_shows_the_output_and_ends_as_the_job(queuectl: QueuectlRunner) -> 
 
 def test_interrupt_cancels_a_pending_job(queuectl: QueuectlRunner) -> None:
     process = queuectl.start("enqueue", "--wait", "--id", "w", "--", "make")
-    eventually(lambda: queuectl.database.exists() and is_waiting(process))
+    eventually(lambda: queuectl.is_waiting(process))
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=10)
     assert (process.returncode, err) == (130, b"w\nqueuectl: w cancelled\n")
@@ -37,7 +39,7 @@ def test_interrupt_cancels_a_pending_job(queuectl: QueuectlRunner) -> None:
 
 def test_interrupt_cancels_a_running_job(queuectl: QueuectlRunner) -> None:
     process = queuectl.start("enqueue", "--wait", "--id", "w", "--", "make")
-    eventually(lambda: queuectl.database.exists() and is_waiting(process))
+    eventually(lambda: queuectl.is_waiting(process))
     claim = queuectl.claim()
     process.send_signal(signal.SIGINT)
     eventually(lambda: queuectl.json("show", "w")["cancel_requested_at"] is not None)
@@ -68,7 +70,7 @@ def test_wait_prints_the_reason_if_the_command_could_not(
 ) -> None:
     ending, code, told = ENDINGS[name]
     process = queuectl.start("enqueue", "--wait", "--id", "w", "--max-retries", "1", "--", "make")
-    eventually(lambda: queuectl.database.exists() and is_waiting(process))
+    eventually(lambda: queuectl.is_waiting(process))
     queuectl.end(queuectl.claim(), ending)
     out, err = process.communicate(timeout=10)
     assert (process.returncode, out, err) == (code, b"", b"w\n" + told)

@@ -8,7 +8,7 @@ import pytest
 from queued.core.model import Outcome, State
 from queued.core.runs import Ending
 from queued.core.settlement import Settlement, Verdict
-from tests.cli.queuectl_runner import QueuectlRunner, failed, is_waiting
+from tests.cli.queuectl_runner import QueuectlRunner, failed
 from tests.service import eventually
 
 
@@ -115,7 +115,7 @@ def test_follow_across_retries(queuectl: QueuectlRunner) -> None:
     queuectl.add("a", max_retries=2, backoff_base=1)
     process = queuectl.start("logs", "--follow", "a")
     assert process.stdout
-    eventually(lambda: is_waiting(process))
+    eventually(lambda: queuectl.is_waiting(process))
     claim = queuectl.claim()
     queuectl.prints(claim, b"one\n")
     assert process.stdout.readline() == b"one\n"
@@ -172,7 +172,7 @@ def test_follow_after_the_last_lines_prints_what_is_new(
     claim = queuectl.claim()
     queuectl.prints(claim, b"one\ntwo\n")
     process = queuectl.start("logs", "--follow", "--tail", count, "a")
-    eventually(lambda: is_waiting(process))
+    eventually(lambda: queuectl.is_waiting(process))
     queuectl.prints(claim, b"one\ntwo\nthree\n")  # the same piece has grown
     queuectl.prints(claim, b"four\n", position=14)
     queuectl.end(claim, Ending(Outcome.EXIT, exit_code=0, stdout_bytes=19))

@@ -6,6 +6,8 @@ from queued.core.model import Outcome
 from queued.core.runs import Ending
 from tests.cli.queuectl_runner import QueuectlRunner, failed
 
+pytestmark = pytest.mark.both_engines
+
 CANCELLED = Ending(Outcome.CANCELLED)
 
 

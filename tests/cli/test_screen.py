@@ -13,11 +13,7 @@ from contextlib import closing, contextmanager, suppress
 
 import pytest
 
-from queued.core.model import Instance
-from queued.core.times import now_ms
 from queued.ctl.change_watch import Watch
-from queued.store import instance_lock
-from queued.store.sqlite.client_store import SqliteStore
 from tests.cli.queuectl_runner import QueuectlRunner, failed
 
 ENTER, LEAVE = "\x1b[?1049h\x1b[?25l\x1b[?7l", "\x1b[?7h\x1b[?25h\x1b[?1049l"
@@ -93,19 +89,16 @@ def test_the_dead_and_the_services_are_watched(queuectl: QueuectlRunner) -> None
         workers.sees("no service runs")
         queuectl.end(queuectl.claim(), failed(1))
         dead.sees("a ")
-        lock = instance_lock.create_locked(instance_lock.path_of(str(queuectl.database), "i"))
-        with queuectl.ledger.transaction():
-            queuectl.ledger.register(Instance("i", "here", 1, "1", now_ms(), None), now_ms=now_ms())
-        workers.sees("i: pid 1")
+        lock = queuectl.register("i")
+        workers.sees("i: pid 4711")
         os.close(lock)  # a service that is killed writes nothing to the database
         workers.sees("no service runs")
 
 
 def test_the_end_of_a_service_is_a_change(queuectl: QueuectlRunner) -> None:
     queuectl.add("a")
-    path = str(queuectl.database)
-    lock = instance_lock.create_locked(instance_lock.path_of(path, "i"))
-    with closing(SqliteStore(path)) as store, closing(Watch(store)) as changes:
+    lock = queuectl.register("i")
+    with closing(queuectl.engine.open_store(10)) as store, closing(Watch(store)) as changes:
         assert not changes.wait(0)
         os.close(lock)
         assert changes.wait(60)

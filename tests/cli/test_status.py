@@ -4,10 +4,10 @@ import os
 
 import pytest
 
-from queued.core.model import Instance
 from queued.core.times import now_ms
-from queued.store import instance_lock
 from tests.cli.queuectl_runner import NO_SERVICE, QueuectlRunner, failed
+
+pytestmark = pytest.mark.both_engines
 
 
 @pytest.fixture
@@ -78,11 +78,9 @@ def test_status_of_nothing(queuectl: QueuectlRunner) -> None:
 
 def test_a_check_fails_without_a_service_or_if_a_job_waits_too_long(full: QueuectlRunner) -> None:
     check = ("status", "--check")
-    assert full(*check) == (1, f"no service runs on {full.database}\n", "")
-    path = instance_lock.path_of(str(full.database), "i")
-    lock = instance_lock.create_locked(path)
+    assert full(*check) == (1, f"no service runs on {full.engine.name}\n", "")
+    lock = full.register("i")
     with full.ledger.transaction():
-        full.ledger.register(Instance("i", "host", 1, "1", now_ms(), None), now_ms=now_ms())
         full.ledger.worker_started("i", 1, 2, now_ms=now_ms())
     try:
         assert full.ok(*check).startswith(

@@ -12,6 +12,8 @@ from queued.ctl.change_watch import Watch
 from queued.store.change_watcher import ChangeWatcher
 from tests.cli.queuectl_runner import NO_SERVICE, OK, QueuectlRunner, failed
 
+pytestmark = pytest.mark.both_engines
+
 ENDINGS = {
     "completed": (OK, 0),
     "exit": (failed(7), 7),

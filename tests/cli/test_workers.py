@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from queued.core.model import Instance
 from queued.core.times import now_ms
 from queued.ctl.command_line import main
 from queued.ctl.live_services import no_service
@@ -14,17 +13,16 @@ from queued.store import instance_lock, paths
 from tests.cli.queuectl_runner import NO_SERVICE, QueuectlRunner
 from tests.service import eventually
 
+pytestmark = pytest.mark.both_engines
+
 
 class Service:
     """A service that only holds its lock; `end` is its death."""
 
     def __init__(self, queuectl: QueuectlRunner, name: str) -> None:
         self.name = name
-        path = instance_lock.path_of(str(queuectl.database), name)
-        self._descriptor = instance_lock.create_locked(path)
-        instance = Instance(name, "host", 4711, "0.1.0", now_ms(), None, '{"workers": "--workers"}')
+        self._descriptor = queuectl.register(name)
         with queuectl.ledger.transaction():
-            queuectl.ledger.register(instance, now_ms=now_ms())
             queuectl.ledger.worker_started(name, 1, 5001, now_ms=now_ms())
             queuectl.ledger.worker_started(name, 2, 5002, now_ms=now_ms())
 
@@ -48,7 +46,7 @@ def _stop_requested(queuectl: QueuectlRunner, name: str) -> bool:
 
 def test_nothing_runs(queuectl: QueuectlRunner) -> None:
     done = queuectl("worker", "stop")
-    assert done == (0, "", f"queuectl: no service runs on {queuectl.database}\n")
+    assert done == (0, "", f"queuectl: no service runs on {queuectl.engine.name}\n")
     queuectl.ok("config", "set", "workers", "2")
     assert queuectl("worker", "list") == (
         *(0, ""),
@@ -176,7 +174,7 @@ def test_a_lock_file_that_cannot_be_opened_is_named(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    path = instance_lock.path_of(str(queuectl.database), "dead")
+    path = instance_lock.path_of(queuectl.engine.instance_files, "dead")
     plain = os.open
 
     def refusing(name: str, *arguments: int, **how: int) -> int:
@@ -185,7 +183,9 @@ def test_a_lock_file_that_cannot_be_opened_is_named(
         return plain(name, *arguments, **how)
 
     monkeypatch.setattr(os, "open", refusing)
-    assert main(["worker", "list", "--db", str(queuectl.database)]) == 0
+    for variable, value in queuectl.location.items():
+        monkeypatch.setenv(variable, value)
+    assert main(["worker", "list"]) == 0
     out, err = capfd.readouterr()
     assert ("alive: pid 4711" in out, "dead: pid 4711" in out) == (True, True)
     told = f"queuectl: cannot tell whether dead (pid 4711) lives: {path}: Permission denied"

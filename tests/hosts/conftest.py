@@ -1,41 +1,21 @@
 """Fixtures of the tests with several hosts and a real PostgreSQL server.
 
-A host is a service with a state directory of its own, so that it sees the locks of no other one,
-and with a link to the server that a test cuts. All hosts share the clock of this machine, so that
-the times that their commands write can be compared.
+All hosts share the clock of this machine, so that the times that their commands write can be
+compared.
 """
 
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 from queued.core import times
-from queued.store.postgres import upgrade
 from tests import postgres_server
-from tests.hosts.link import Link
-from tests.service import Queue, Service, cleaned_up, eventually
+from tests.hosts.host import Host
+from tests.service import Queue, cleaned_up, eventually
 
 LEASE_S = 15  # the shortest
-
-
-class Host:
-    """One host of a queue."""
-
-    def __init__(self, hosts: "Hosts", name: str) -> None:
-        self.directory = hosts.directory / name
-        self.directory.mkdir()
-        self.link = Link(self.directory / "link", hosts.socket)
-        self.queue = Queue(
-            self.directory, hosts.url.replace(str(hosts.socket), str(self.link.directory))
-        )
-
-    def serve(self, *flags: str, workers: int = 2) -> Service:
-        """Starts a service and waits until it is ready."""
-        env = {"STATE_DIRECTORY": str(self.directory)}
-        return self.queue.spawn(*flags, workers=workers, env=env).ready()
 
 
 class Hosts:
@@ -44,14 +24,13 @@ class Hosts:
     def __init__(self, directory: Path, url: str) -> None:
         self.directory = directory
         self.url = url
-        self.socket = Path(parse_qs(urlsplit(url).query)["host"][0])
         self.queue = Queue(directory, url)
         self.queue.store.config_set("lease", str(LEASE_S), now_ms=times.now_ms())
         self.all: list[Host] = []
 
     def add(self) -> Host:
         """Adds a host."""
-        host = Host(self, f"host{len(self.all)}")
+        host = Host(self.directory / f"host{len(self.all)}", self.url)
         self.all.append(host)
         return host
 
@@ -96,9 +75,7 @@ class Hosts:
 def hosts(tmp_path: Path) -> Iterator[Hosts]:
     """A queue on the server of this run, in a schema of its own."""
     os.chmod(tmp_path, 0o700)
-    url = postgres_server.fresh_schema()
-    upgrade.migrate(url)
-    made = Hosts(tmp_path, url)
+    made = Hosts(tmp_path, postgres_server.new_queue())
     with cleaned_up(made.queue):
         try:
             yield made

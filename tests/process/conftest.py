@@ -7,22 +7,30 @@ from contextlib import suppress
 
 import pytest
 
+from tests import engine_choice, postgres_server
 from tests.process.marked_sleep import MarkedSleep
 from tests.service import Queue, cleaned_up
 
+pytest_generate_tests = engine_choice.parametrize
+
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Queue]:
+def served(tmp_path_factory: pytest.TempPathFactory, engine_name: str) -> Iterator[Queue]:
     """A queue with a service of four workers that the tests of a file share."""
-    with cleaned_up(Queue(tmp_path_factory.mktemp("served"))) as made:
+    directory, location = tmp_path_factory.mktemp("served"), postgres_server.location(engine_name)
+    with cleaned_up(Queue(directory, location)) as made:
         made.serve(workers=4)
         yield made
 
 
 @pytest.fixture(scope="module")
-def one_worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Queue]:
+def one_worker(tmp_path_factory: pytest.TempPathFactory, engine_name: str) -> Iterator[Queue]:
     """A queue with a service of one worker that the tests of a file share."""
-    with cleaned_up(Queue(tmp_path_factory.mktemp("one_worker"))) as made:
+    directory, location = (
+        tmp_path_factory.mktemp("one_worker"),
+        postgres_server.location(engine_name),
+    )
+    with cleaned_up(Queue(directory, location)) as made:
         made.serve(workers=1)
         yield made
 

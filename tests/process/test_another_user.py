@@ -25,6 +25,7 @@ from tests.service import (
     run_python,
 )
 
+pytestmark = pytest.mark.sqlite_only
 USER = 50_000 + os.getpid() % 10_000  # of this test alone, so that its processes can be counted
 OTHER = USER + 10_000
 HIDDEN = f"""

@@ -23,7 +23,7 @@ def log(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("QUEUECTL_LOG_LEVEL", "debug")
     done = queue.queuectl("worker", "start", "--count", "2", "--background")
     assert done.returncode == 0, done.stderr
-    path = queue.directory / "log" / "queue.db.log"
+    path = queue.log_path
     yield path
     queue.queuectl("worker", "stop")
     eventually(lambda: any(line["event"] == "service.stopped" for line in _lines(path)))
@@ -57,7 +57,7 @@ def test_a_moved_file_is_left_at_hup_by_all_processes(queue: Queue, log: Path) -
 
 
 def test_a_full_file_is_renamed_and_no_line_of_any_process_is_lost(queue: Queue, log: Path) -> None:
-    old = log.with_name("queue.db.log.1")
+    old = log.with_name(f"{log.name}.1")
     names = set(queue.add_all(["true"] * 60))
     queue.wait_all(len(names))
     eventually(lambda: "job.completed" in _events(log))

@@ -9,6 +9,8 @@ from queued.core.model import State
 from tests.process.marked_sleep import MarkedSleep
 from tests.service import WATCHED, Queue, eventually
 
+pytestmark = pytest.mark.both_engines
+
 
 def running(queue: Queue, name: str, sleeper: MarkedSleep) -> None:
     eventually(lambda: queue.job(name).label == "processing" and sleeper.living())

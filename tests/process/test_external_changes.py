@@ -4,19 +4,17 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from contextlib import closing
 
-import apsw
 import pytest
 
 from queued.core import times
-from queued.store import instance_lock
-from queued.store.sqlite.client_store import SqliteStore
 from tests.process.foreign_sql import sql
 from tests.process.marked_sleep import MarkedSleep
 from tests.process_figures import sleeps
-from tests.service import WATCHED, Queue, Service, eventually, let_pass
+from tests.service import WATCHED, Queue, Service, eventually, let_pass, locked
+
+pytestmark = pytest.mark.both_engines
 
 # The kernel has no inotify instance left.
 UNWATCHED = """
@@ -35,9 +33,9 @@ OBSERVED = """
 import json, os, sys
 from queued.core.errors import StorageError
 from queued.service.ipc.channel import Channel
-from queued.store.sqlite.dispatcher_store import SqliteLedger
+from queued.service.dispatcher.turn import TurnRunner
 
-send, promote = Channel.send, SqliteLedger.promote
+send, turn = Channel.send, TurnRunner.turn
 
 def logged(channel, *messages):
     for message in messages:
@@ -45,12 +43,12 @@ def logged(channel, *messages):
         os.write(1, f"{line}\\n".encode())  # at once: lines of several processes must not mix
     send(channel, *messages)
 
-def refused(ledger, **named):
+def refused(*words, **named):
     if os.path.exists(os.environ["REFUSES"]):
         raise StorageError("no room")
-    return promote(ledger, **named)
+    return turn(*words, **named)
 
-Channel.send, SqliteLedger.promote = logged, refused
+Channel.send, TurnRunner.turn = logged, refused
 from queued.__main__ import main
 sys.exit(main())
 """
@@ -64,7 +62,7 @@ def test_a_worker_ends_a_run_whose_claim_was_taken_away(queue: Queue, sleeper: M
     eventually(sleeper.living)
     worker, dispatcher = service.child(1), service.child(0)
     service.kill(dispatcher, signal.SIGSTOP)
-    sql(queue, "UPDATE jobs SET state = 'pending', ready = 1, token = NULL WHERE id = ?", name)
+    sql(queue, "UPDATE jobs SET state = 'pending', ready = true, token = NULL WHERE id = ?", name)
     service.kill(dispatcher)
     job = queue.wait(name)
     assert (job.label, job.runs) == ("completed", 2)
@@ -79,11 +77,8 @@ def test_a_wait_for_the_database_is_no_jump_of_the_clock(queue: Queue) -> None:
     failing = queue.add("false", backoff_base=300, backoff_max=300)
     due_ms = queue.wait(failing, "failed").next_run_at_ms
     trigger = queue.add("true", delay=0.7)
-    with closing(apsw.Connection(queue.path)) as other:
-        other.set_busy_timeout(5000)
-        other.execute("BEGIN IMMEDIATE")
-        time.sleep(2.5)  # a turn wants to begin since the trigger is due
-        other.execute("ROLLBACK")
+    with locked(queue.path):
+        let_pass(2.5)  # a turn wants to begin since the trigger is due
     assert queue.wait(trigger).label == "completed"
     assert service.logged("clock.shifted") == []
     assert queue.job(failing).next_run_at_ms == due_ms
@@ -113,6 +108,7 @@ FROM jobs j JOIN attempts a ON a.job = j.seq WHERE j.priority = 9 GROUP BY 1, 2,
 HOOKS = "SELECT count(*), state FROM jobs WHERE command = 'exit 0' GROUP BY state"
 
 
+@pytest.mark.sqlite_only
 def test_jobs_that_cannot_be_handed_over_are_dead_and_the_others_run(queue: Queue) -> None:
     """Their hooks run, too, although a part of the row cannot be read."""
     queue.configure("on_dead", "exit 0")
@@ -135,6 +131,7 @@ def test_jobs_that_cannot_be_handed_over_are_dead_and_the_others_run(queue: Queu
     assert service.stop() == 0
 
 
+@pytest.mark.sqlite_only
 @pytest.mark.parametrize("change", REFUSED_ROWS.values(), ids=REFUSED_ROWS)
 def test_the_database_refuses_what_no_job_can_be(queue: Queue, change: str) -> None:
     queue.add("true")
@@ -147,12 +144,13 @@ def test_a_job_whose_runs_were_set_back_runs_again(queue: Queue) -> None:
     service = queue.serve()
     name = queue.add("true")
     queue.wait(name)
-    sql(queue, "UPDATE jobs SET runs = 0, attempts = 0, state = 'pending', ready = 1")
+    sql(queue, "UPDATE jobs SET runs = 0, attempts = 0, state = 'pending', ready = true")
     eventually(lambda: len(service.logged("job.completed", outcome="exit")) == 2)
     assert [run.outcome for run in queue.attempts(name)] == ["exit"]
     assert service.stop() == 0
 
 
+@pytest.mark.sqlite_only
 def test_a_service_starts_without_the_stored_settings_that_are_wrong(queue: Queue) -> None:
     for key, value in (("workers", "'many'"), ("kill_grace", "CAST(x'ff' AS TEXT)")):
         sql(queue, f"INSERT INTO settings VALUES ('{key}', {value}, 0)")  # noqa: S608 - our own text
@@ -167,6 +165,7 @@ def test_a_service_starts_without_the_stored_settings_that_are_wrong(queue: Queu
     assert service.stop() == 0
 
 
+@pytest.mark.sqlite_only
 def test_a_busy_service_without_inotify_sees_a_cancel(queue: Queue) -> None:
     """Its turns must not put off the next look."""
     queue.configure("worker_poll_interval", "0.3")
@@ -181,18 +180,19 @@ def test_a_busy_service_without_inotify_sees_a_cancel(queue: Queue) -> None:
 
 
 def test_a_reader_does_not_wake_an_idle_dispatcher(queue: Queue) -> None:
-    service = queue.serve()
-    dispatcher = service.child(0)
+    dispatcher = queue.serve().child(0)
     queue.wait(queue.add("true"))
     let_pass(0.5)  # what it had to do is done
     before = sleeps(dispatcher)
     for _ in range(30):
-        with closing(SqliteStore(queue.path)) as store:
+        with closing(queue.engine.open_store(None)) as store:
             store.status(now_ms=times.now_ms())
-        assert instance_lock.is_alive(queue.path, service.instance)
+            (instance,) = store.instances()
+        assert queue.engine.is_alive(instance)
     assert sleeps(dispatcher) - before < 10
 
 
+@pytest.mark.sqlite_only
 def test_a_watched_status_sleeps_beside_an_idle_dispatcher(queue: Queue) -> None:
     dispatcher = queue.serve().child(0)
     ours, theirs = os.openpty()

@@ -62,7 +62,7 @@ def test_a_shared_lock_on_the_file_of_a_dead_instance_is_logged(queue: Queue) ->
     first = queue.serve(workers=1)
     name = queue.add_once("exec sleep 1000")
     queue.wait(name, "processing")
-    lock = instance_lock.path_of(queue.path, first.instance)
+    lock = instance_lock.path_of(queue.engine.instance_files, first.instance)
     with open(lock, "rb") as file:
         first.kill_instance()
         fcntl.flock(file, fcntl.LOCK_SH)

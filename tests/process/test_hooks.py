@@ -2,8 +2,12 @@
 
 from collections import Counter
 
+import pytest
+
 from queued.core import times
 from tests.service import Queue
+
+pytestmark = pytest.mark.both_engines
 
 REPORT = "echo $QUEUED_PARENT_ID $QUEUED_PARENT_STATE $QUEUED_PARENT_OUTCOME"
 

@@ -7,6 +7,8 @@ import pytest
 
 from tests.service import Queue, alive, eventually
 
+pytestmark = pytest.mark.both_engines
+
 
 def test_a_job_runs_and_is_recorded(queue: Queue) -> None:
     service = queue.serve()

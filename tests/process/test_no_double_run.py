@@ -8,6 +8,8 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
 from queued.store import instance_lock
 from tests.service import Queue, cleaned_up, eventually
 
@@ -47,6 +49,7 @@ def test_two_instances_and_twenty_enqueuers_at_once(queue: Queue) -> None:
     assert set(by_instance) == {service.instance for service in services}
 
 
+@pytest.mark.sqlite_only
 def test_a_copied_directory_is_no_proof_that_the_service_is_dead(
     queue: Queue, tmp_path: Path
 ) -> None:
@@ -77,7 +80,7 @@ def test_a_rescue_without_a_lock_file_kills_what_is_left(queue: Queue) -> None:
     name = queue.add_once(f"(touch {begun}; kill -STOP $$)")
     eventually(begun.exists)
     dead.kill_instance()
-    os.unlink(instance_lock.path_of(queue.path, dead.instance))
+    os.unlink(instance_lock.path_of(queue.engine.instance_files, dead.instance))
     service = queue.serve(workers=1)
     assert queue.wait(name).label == "completed"
     assert service.logged("instance.rescued", dead=dead.instance)[0]["processes_killed"] > 0

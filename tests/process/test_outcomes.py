@@ -13,6 +13,8 @@ from queued.service.linux import libc
 from tests.process.marked_sleep import MarkedSleep
 from tests.service import Queue, eventually
 
+pytestmark = pytest.mark.both_engines
+
 CASES: dict[str, tuple[str, dict[str, Any], tuple[str, int | None, str | None]]] = {
     "success": ("exit 0", {}, ("exit", 0, None)),
     "failure": ("exit 42", {}, ("exit", 42, None)),

@@ -4,10 +4,14 @@ import signal
 import time
 from functools import partial
 
+import pytest
+
 from tests.process.foreign_sql import sql
 from tests.process.marked_sleep import MarkedSleep
 from tests.process_figures import cpu_s, memory_kib
 from tests.service import WATCHED, Queue, eventually, let_pass
+
+pytestmark = pytest.mark.both_engines
 
 MIB = 1 << 20
 
@@ -189,6 +193,7 @@ def test_a_flood_costs_constant_memory_and_disk(queue: Queue) -> None:
     assert size(queue) < 16 * MIB
 
 
+@pytest.mark.sqlite_only
 def test_output_can_be_read_with_any_sqlite(served: Queue) -> None:
     name = served.add("echo seen by all")
     served.wait(name)

@@ -1,11 +1,8 @@
 """A worker with quick jobs gets its next claim early, and no other job waits for that."""
 
-from contextlib import closing
-
-import apsw
 import pytest
 
-from tests.service import Queue, Service, alive, altered, eventually
+from tests.service import Queue, Service, alive, altered, eventually, locked
 
 QUICK = 30
 # On a busy machine, too, a quick job is one.
@@ -107,12 +104,9 @@ def test_a_job_that_kills_more_than_its_worker_is_the_only_one_to_lose_an_attemp
     behind = queue.add("true", max_retries=1)
     service = _serve(queue)
     eventually(begun.exists)
-    with closing(apsw.Connection(queue.path)) as other:
-        other.set_busy_timeout(5000)
-        other.execute("BEGIN IMMEDIATE")
+    with locked(queue.path):
         worker, dispatcher = service.child(1), service.child(0)
         eventually(lambda: not alive(worker) and not alive(dispatcher))
-        other.execute("ROLLBACK")
     if "$S" in victims:
         service.ended()
         _serve(queue)

@@ -11,6 +11,8 @@ from tests.process.foreign_sql import sql
 from tests.process.marked_sleep import MarkedSleep
 from tests.service import WATCHED, Queue, Service, eventually
 
+pytestmark = pytest.mark.sqlite_only
+
 
 def _lock_file(queue: Queue, service: Service) -> str:
     return instance_lock.path_of(queue.path, service.instance)

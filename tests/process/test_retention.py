@@ -2,7 +2,11 @@
 
 import json
 
+import pytest
+
 from tests.service import Queue, eventually
+
+pytestmark = pytest.mark.both_engines
 
 
 def test_ended_jobs_go_when_they_are_old_enough(queue: Queue) -> None:
@@ -18,6 +22,7 @@ def test_ended_jobs_go_when_they_are_old_enough(queue: Queue) -> None:
     assert service.stop() == 0
 
 
+@pytest.mark.sqlite_only
 def test_the_pages_of_removed_jobs_are_reused(queue: Queue) -> None:
     """The file is as large as its rows want it, however many jobs there were before."""
     queue.configure("retention_completed", "1ms")

@@ -133,10 +133,12 @@ def test_a_job_that_truncates_the_lock_file_ends_no_other_run(queue: Queue) -> N
     """The kernel kills a process that uses a part of a mapped file that was cut off."""
     service = queue.serve(workers=1)
     pids = {process.pid for process in service.own()}
-    queue.wait(queue.add(f"truncate -s 0 {queue.path}.*.lock"))
+    queue.wait(queue.add(f"truncate -s 0 {queue.engine.instance_files}.*.lock"))
     assert queue.wait(queue.add("true")).runs == 1
     assert {process.pid for process in service.own()} == pids
-    name = queue.add_once(f"{{ truncate -s 0 {queue.path}.*.lock; kill -9 $PPID; }}")
+    name = queue.add_once(
+        f"{{ truncate -s 0 {queue.engine.instance_files}.*.lock; kill -9 $PPID; }}"
+    )
     assert queue.wait(name).label == "completed"
     assert service.stop() == 0
     assert [run.outcome for run in queue.attempts(name)] == ["lost", "exit"]

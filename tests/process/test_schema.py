@@ -3,8 +3,12 @@
 import os
 import signal
 
+import pytest
+
 from queued.store.sqlite import schema
 from tests.service import Queue, eventually, run_python
+
+pytestmark = pytest.mark.sqlite_only
 
 
 def _upgrade(queue: Queue, version: int = 99) -> None:

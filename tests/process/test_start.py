@@ -96,7 +96,7 @@ def test_a_path_that_no_database_can_have(
 def test_background_returns_when_ready_and_says_where_the_log_is(queue: Queue) -> None:
     done = queue.queuectl("worker", "start", "--count", "2", "--background")
     assert done.returncode == 0, done.stderr
-    log = queue.directory / "log" / "queue.db.log"
+    log = queue.log_path
     assert done.stdout == f"2 workers are ready; the log is {log}\n"
     assert '"event":"service.ready"' in log.read_text()
     assert queue.wait(queue.add("true")).label == "completed"

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from queued.core.errors import Exit
-from tests.service import Queue, Service, alive, altered, eventually, python_process
+from tests.service import Queue, Service, alive, altered, eventually, locked
+
+pytestmark = pytest.mark.both_engines
 
 
 @pytest.fixture
@@ -19,14 +21,6 @@ def control(queue: Queue) -> Path:
 
 
 RECORDS_FOR_A_SECOND = "constant=queued.service.supervisor.supervisor._RECORD_S=1.0"
-HOLDER = """
-import sys, apsw
-connection = apsw.Connection(sys.argv[1])
-connection.set_busy_timeout(20000)
-connection.execute("BEGIN IMMEDIATE")
-print("held", flush=True)
-sys.stdin.read()
-"""
 
 
 def running(queue: Queue, service: Service, command: str) -> str:
@@ -47,6 +41,7 @@ def refused_to_record(service: Service) -> None:
     assert "not all was recorded" in failed["error"]
 
 
+@pytest.mark.sqlite_only
 def test_on_a_full_disk(queue: Queue, control: Path) -> None:
     service = queue.spawn(program=altered(f"full={control}", RECORDS_FOR_A_SECOND)).ready()
     name = running(queue, service, f"until [ -e {queue.file('go')} ]; do sleep 0.05; done")
@@ -62,14 +57,14 @@ def test_on_a_full_disk(queue: Queue, control: Path) -> None:
 def test_while_another_program_holds_the_lock(queue: Queue) -> None:
     service = queue.spawn(program=altered(RECORDS_FOR_A_SECOND)).ready()
     running(queue, service, "sleep 0.5")
-    with python_process(HOLDER, queue.path):
+    with locked(queue.path):
         service.process.terminate()
         refused_to_record(service)
 
 
 def test_a_signal_while_the_rest_is_recorded_changes_nothing(queue: Queue) -> None:
     service = queue.serve()
-    with python_process(HOLDER, queue.path):
+    with locked(queue.path):
         for number in (signal.SIGTERM, signal.SIGINT):
             service.process.send_signal(number)
             eventually(lambda: _stage(service) == "finishing")
@@ -82,6 +77,7 @@ def _stage(service: Service) -> str:
     return str(eventually(lambda: service.logged("service.described")[described:])[0]["stage"])
 
 
+@pytest.mark.sqlite_only
 def test_all_is_recorded_and_no_dispatcher_can_start(queue: Queue, control: Path) -> None:
     service = queue.spawn(program=altered(f"full={control}")).ready()
     control.touch()
@@ -111,6 +107,7 @@ def test_a_third_signal_ends_the_service_with_74(queue: Queue) -> None:
     assert "not all was recorded" in service.logged("service.failed")[0]["error"]
 
 
+@pytest.mark.sqlite_only
 def test_two_deaths_in_one_slot_while_no_dispatcher_lives(queue: Queue, control: Path) -> None:
     """The death of the worker that ran the job is not forgotten for that of the idle one."""
     service = queue.spawn(workers=1, program=altered(f"full={control}")).ready()
@@ -172,7 +169,7 @@ def test_interruptions_in_a_row_are_bounded(queue: Queue) -> None:
 def test_background_says_that_the_service_ended_before_it_was_ready(
     queue: Queue, number: int, code: int, says: str
 ) -> None:
-    log = queue.directory / "log" / "queue.db.log"
+    log = queue.log_path
     started = subprocess.Popen(
         [sys.executable, "-c", BEFORE_READY, "--db", queue.path, "--background"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,

@@ -10,6 +10,8 @@ import pytest
 
 from tests.service import Queue
 
+pytestmark = pytest.mark.sqlite_only
+
 
 def test_a_service_is_seen_and_stopped_by_every_name_of_its_database(tmp_path: Path) -> None:
     for name in ("state", "logs"):

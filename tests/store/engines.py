@@ -1,6 +1,8 @@
 """The engines that the contract is tested on. Another one is another function in ENGINES."""
 
+from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 from queued.store.postgres.client_store import PostgresStore
@@ -10,6 +12,8 @@ from queued.store.sqlite.client_store import SqliteStore
 from queued.store.sqlite.dispatcher_store import SqliteLedger
 from tests import postgres_server
 from tests.store.engine import Engine
+
+OTHER = "postgres of another version"
 
 
 def _sqlite(directory: Path, stack: ExitStack) -> Engine:
@@ -22,9 +26,15 @@ def _sqlite(directory: Path, stack: ExitStack) -> Engine:
     )
 
 
-def _postgres(_: Path, stack: ExitStack) -> Engine:
-    url = postgres_server.empty_queue()
+def _postgres(
+    _: Path, stack: ExitStack, server: Callable[[], str | None] = postgres_server.url
+) -> Engine:
+    url = postgres_server.empty_queue(server)
     return Engine(stack, lambda: PostgresStore(url), lambda: PostgresLedger(url), host_clock=False)
 
 
-ENGINES = {"sqlite": _sqlite, "postgres": _postgres}
+ENGINES: dict[str, Callable[[Path, ExitStack], Engine]] = {
+    "sqlite": _sqlite,
+    "postgres": _postgres,
+    OTHER: partial(_postgres, server=postgres_server.other_version),
+}
