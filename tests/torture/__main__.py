@@ -1,7 +1,8 @@
 """`python -m tests.torture --seconds N --seed S`: N seconds of torture; exit 1 if a promise broke.
 
-With `--soak N` it runs N jobs without harm and watches memory and descriptors. If a promise broke,
-the directory with the database, the traces and the logs is kept and printed.
+With `--engine postgres` it does so over PostgreSQL, and with `--hosts N` on so many hosts, whose
+network it cuts. With `--soak N` it runs N jobs without harm and watches memory and descriptors.
+If a promise broke, the directory with the database, the traces and the logs is kept and printed.
 """
 
 import argparse
@@ -10,6 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from tests import postgres_server
 from tests.torture.checker import check
 from tests.torture.soak import Soak
 from tests.torture.torture import Torture, report
@@ -20,6 +22,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.torture")
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--engine", choices=("sqlite", "postgres"), default="sqlite")
+    parser.add_argument("--hosts", type=int, default=0)
     parser.add_argument("--soak", type=int, default=0)
     given = parser.parse_args()
     directory = Path(tempfile.mkdtemp(prefix="torture-", dir="/var/tmp"))
@@ -36,11 +40,13 @@ def main() -> int:
 
 
 def _torture(directory: Path, given: argparse.Namespace) -> list[str]:
-    torture = Torture(directory, given.seed)
+    over_postgres = given.hosts or given.engine == "postgres"
+    url = postgres_server.new_queue(postgres_server.own_server) if over_postgres else ""
+    torture = Torture(directory, given.seed, url, given.hosts)
     try:
         known = torture.run(given.seconds)
     finally:
-        torture.services.close()
+        torture.close()
     broken = check(known)
     print(report(torture, known, broken))
     return broken

@@ -14,14 +14,20 @@ from queued.store import instance_lock
 from tests.service import eventually
 from tests.torture.services import TorturedService, TorturedServices
 
+WeightedHarm = tuple[int, Callable[[TorturedService], None]]
+
 _GOOD_CONF = ("", "shutdown_grace = 1\n", "worker_poll_interval = 0.2\n")
 _BAD_CONF = ("wrokers = 4\n", "shutdown_grace = 'soon'\n", "no = [toml\n")
 
 
 class Harm:
-    """The dice choose a service and a harm. `done` counts what was done."""
+    """The dice choose a service and a harm. `done` counts what was done.
+
+    `special` are harms that not every torture does, with their weights.
+    """
 
     def __init__(self, services: TorturedServices, dice: random.Random, done: Counter[str]) -> None:
+        self.special: list[WeightedHarm] = []
         self._services = services
         self._dice = dice
         self._done = done
@@ -32,18 +38,16 @@ class Harm:
         serving = self._services.serving
         if not serving:
             return
-        harms: list[tuple[int, Callable[[TorturedService], None]]] = [
+        harms: list[WeightedHarm] = [
             (16, self._command),
             (12, self._worker),
             (12, self._dispatcher),
             (4, self._supervisor),
-            (4, self._kill_all),
             (2, self._stop_all),
-            (2, self._second_service),
             (3, self._reload),
             (3, self._stop_log_reader),
-            (2, self._fill_disk),
             (1, self._remove_lock_file),
+            *self.special,
         ]
         weights, choices = zip(*harms, strict=True)
         self._dice.choices(choices, weights)[0](self._dice.choice(serving))
@@ -55,7 +59,7 @@ class Harm:
             self._services.full.unlink()
             self._empty_disk_at_s = None
 
-    def move_database(self) -> None:
+    def move_database(self, path: str) -> None:
         """Moves the database away until every service has ended because of it.
 
         No enqueuer may run meanwhile: it would make a new database.
@@ -64,7 +68,6 @@ class Harm:
         serving = self._services.serving
         for service in serving:
             service.evict(Exit.CONFIG)
-        path = self._services.queue.path
         os.rename(path, f"{path}.moved")
         try:
             eventually(lambda: not self._services.serving, "all end without a database", 60)
@@ -78,17 +81,16 @@ class Harm:
         self.undo_expired(float("inf"))
 
     def _command(self, tortured: TorturedService) -> None:
-        workers = {pid for _, pid in tortured.children}
+        children = {pid for _, pid in tortured.children}
         marked = {
             found.process.pid for found in run_mark.marked_processes(tortured.service.instance)
         }
         numbers = (signal.SIGKILL, signal.SIGTERM, signal.SIGSTOP)
-        self._signal("command", sorted(marked - workers), numbers)
+        self._signal("command", sorted(marked - children), numbers)
 
     def _worker(self, tortured: TorturedService) -> None:
-        workers = [pid for slot, pid in tortured.children if slot > 0]
         numbers = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGSTOP, signal.SIGQUIT)
-        self._signal("worker", workers, numbers)
+        self._signal("worker", tortured.workers, numbers)
 
     def _dispatcher(self, tortured: TorturedService) -> None:
         found = [pid for slot, pid in tortured.children if slot == 0]
@@ -116,10 +118,9 @@ class Harm:
         self._done[f"{number.name} {target}"] += 1
         return number
 
-    def _kill_all(self, tortured: TorturedService) -> None:
+    def kill_all(self, tortured: TorturedService) -> None:
         """Supervisor, dispatcher and workers at once, and no command."""
-        tortured.expect(signal.SIGKILL)
-        tortured.service.kill_instance()
+        tortured.kill_all()
         self._done["SIGKILL instance"] += 1
 
     def _stop_all(self, tortured: TorturedService) -> None:
@@ -127,7 +128,8 @@ class Harm:
         self._services.stop(pids, self._dice.uniform(0.5, 2))
         self._done["SIGSTOP instance"] += 1
 
-    def _second_service(self, _tortured: TorturedService) -> None:
+    def second_service(self, _tortured: TorturedService) -> None:
+        """Starts another service beside the one that serves."""
         if len(self._services.serving) < 2 and self._empty_disk_at_s is None:
             self._services.start()
             self._done["start"] += 1
@@ -147,7 +149,7 @@ class Harm:
             self._services.stop([tortured.log_reader.pid], self._dice.uniform(0.5, 4))
             self._done["log not read"] += 1
 
-    def _fill_disk(self, tortured: TorturedService) -> None:
+    def fill_disk(self, tortured: TorturedService) -> None:
         """Sometimes the service is stopped meanwhile, which may leave results unrecorded."""
         if self._empty_disk_at_s is not None:
             return
@@ -161,7 +163,9 @@ class Harm:
 
     def _remove_lock_file(self, tortured: TorturedService) -> None:
         """The service is no longer provably alive: it ends, and its jobs run again after that."""
-        path = instance_lock.path_of(self._services.queue.path, tortured.service.instance)
+        path = instance_lock.path_of(
+            tortured.service.queue.engine.instance_files, tortured.service.instance
+        )
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
             tortured.evict(Exit.IO)

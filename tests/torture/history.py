@@ -7,12 +7,13 @@ was still held when a run began.
 
 import sqlite3
 from collections import Counter
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 from queued.core.records import Attempt, Job, JobFilter
-from queued.store.sqlite.client_store import SqliteStore
+from queued.store.paths import engine_at, is_url
 
 Run = tuple[str, int]  # a job's id and the number of the attempt
 
@@ -83,9 +84,8 @@ class History:
 
 
 def read(path: str, traces: Path) -> History:
-    """Reads the database and the traces; the caller adds the rest."""
-    store = SqliteStore(path)
-    try:
+    """Reads the database, which may be a URL, and the traces; the caller adds the rest."""
+    with closing(engine_at(path, {}).open_store(None)) as store:
         jobs = {job.id: job for job in store.list(JobFilter())}
         attempts = {job.id: list(store.attempts(job.seq)) for job in jobs.values()}
         output = {
@@ -93,8 +93,6 @@ def read(path: str, traces: Path) -> History:
             for job in jobs.values()
             for run in attempts[job.id]
         }
-    finally:
-        store.close()
     integrity = read_integrity(path)
     return History(
         jobs=jobs,
@@ -107,7 +105,7 @@ def read(path: str, traces: Path) -> History:
 
 
 class Integrity(NamedTuple):
-    """The table of counts, and what SQLite's checks report."""
+    """The table of counts, and what SQLite's checks report; PostgreSQL has none."""
 
     counts: dict[str, int]
     damage: list[str]
@@ -115,16 +113,16 @@ class Integrity(NamedTuple):
 
 def read_integrity(path: str) -> Integrity:
     """Reads the counts and checks the database."""
-    connection = sqlite3.connect(path)
-    try:
-        counts: Counter[str] = Counter()
-        for label, n in connection.execute("SELECT label, n FROM counts"):
-            counts[label] += n
-        damage = [text for (text,) in connection.execute("PRAGMA integrity_check") if text != "ok"]
-        damage += [f"dangling {row}" for row in connection.execute("PRAGMA foreign_key_check")]
-    finally:
-        connection.close()
-    return Integrity({label: n for label, n in counts.items() if n}, damage)
+    ledger = engine_at(path, {}).open_ledger(lambda _waited_s: None)
+    with closing(ledger), ledger.transaction():
+        counts = {str(label): n for label, n in ledger.counts().items() if n}
+    return Integrity(counts, [] if is_url(path) else _damage(path))
+
+
+def _damage(path: str) -> list[str]:
+    with closing(sqlite3.connect(path)) as connection:
+        found = [text for (text,) in connection.execute("PRAGMA integrity_check") if text != "ok"]
+        return found + [f"dangling {row}" for row in connection.execute("PRAGMA foreign_key_check")]
 
 
 def marks(file: Path) -> list[TraceLine]:

@@ -1,6 +1,6 @@
 """The services of a torture: how each is started, which processes are stopped, how each may end.
 
-Services differ in the path of the database (its own or a symlink), in the number of workers and
+Services differ in the place (a path of the database, or a host), in the number of workers and
 in the log: a file, or a pipe whose reader can be stopped. All are on a disk that is full while a
 file is there, and each has a conf file of its own.
 """
@@ -12,11 +12,12 @@ import random
 import signal
 import subprocess
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from queued.core.errors import Exit
+from queued.service.ipc.scoreboard import WARDEN
 from queued.service.linux import procfs
 from tests.service import Queue, Service, altered, eventually
 from tests.torture.history import ServiceEnd
@@ -41,6 +42,16 @@ class TorturedService:
         return self.service.process.poll() is None
 
     @property
+    def warden(self) -> int | None:
+        """The pid of its warden, if it has one."""
+        return next((pid for slot, pid in self.children if slot == WARDEN), None)
+
+    @property
+    def workers(self) -> list[int]:
+        """The pids of its workers."""
+        return [pid for slot, pid in self.children if 0 < slot < WARDEN]
+
+    @property
     def children(self) -> list[tuple[int, int]]:
         """Slot and pid of each living child."""
         started = self.service.logged("child.started")
@@ -58,6 +69,11 @@ class TorturedService:
             if self.terms > 2:  # everything is killed, whether or not it is recorded
                 self.allowed.add(Exit.IO)
 
+    def kill_all(self, spared: int | None = None) -> None:
+        """Kills all its processes at once, except one; and no command."""
+        self.expect(signal.SIGKILL)
+        self.service.kill_instance(spared)
+
     def evict(self, code: Exit) -> None:
         """Notes that something was removed without which the service has to end."""
         self.allowed.add(code)
@@ -67,16 +83,13 @@ class TorturedService:
 class TorturedServices:
     """All services that were started on one database, the ended ones included."""
 
-    def __init__(self, directory: Path, queue: Queue, dice: random.Random) -> None:
-        self.queue = queue
+    def __init__(self, directory: Path, places: Sequence[Queue], dice: random.Random) -> None:
+        """Each service is started at one of `places`, which all are the same queue."""
         self.full = directory / "full"  # the disk is full while this file is there
         self.all: list[TorturedService] = []
         self._directory = directory
+        self._places = places
         self._dice = dice
-        link = directory / "link.db"
-        link.symlink_to(queue.path)
-        self._linked = Queue(queue.directory, str(link))
-        self._linked.services = queue.services
         self._stopped: list[tuple[float, int]] = []  # until when, and the pid
 
     @property
@@ -84,7 +97,13 @@ class TorturedServices:
         """The services whose supervisor runs."""
         return [service for service in self.all if service.alive]
 
-    def start(self) -> None:
+    @property
+    def free_places(self) -> list[Queue]:
+        """The places without a service."""
+        used = [one.service.queue for one in self.serving]
+        return [place for place in self._places if place not in used]
+
+    def start(self, place: Queue | None = None) -> None:
         """Starts one more and waits until it has begun or ended."""
         n = len(self.all)
         conf = self._directory / f"conf.{n}"
@@ -95,7 +114,7 @@ class TorturedServices:
             fifo = self._directory / f"fifo.{n}"
             os.mkfifo(fifo)
             alterations.append(f"log_to={fifo}")
-        service = self._dice.choice((self.queue, self._linked)).spawn(
+        service = (place or self._dice.choice(self._places)).spawn(
             *("--config", str(conf)),
             workers=self._dice.choice((4, 12)),  # with 12 some are spared where processors are few
             program=altered(*alterations),
@@ -150,13 +169,19 @@ class TorturedServices:
 
     def ends(self) -> list[ServiceEnd]:
         """The exit code of each service, and the exit codes that are allowed."""
+        taken_over = {
+            line["dead"] for one in self.all for line in one.service.logged("instance.taken_over")
+        }
+        for one in self.all:
+            if any(one.service.logged("service.started", instance=dead) for dead in taken_over):
+                one.allowed.add(Exit.IO)
         return [
             ServiceEnd(
-                service=service.service.log_path.name,
-                exit_code=service.service.ended(_END_S),
-                allowed=frozenset(service.allowed),
+                service=str(one.service.log_path),
+                exit_code=one.service.ended(_END_S),
+                allowed=frozenset(one.allowed),
             )
-            for service in self.all
+            for one in self.all
         ]
 
     def close(self) -> None:
@@ -166,5 +191,5 @@ class TorturedServices:
             if service.log_reader is not None:
                 service.log_reader.kill()
                 service.log_reader.wait()
-        self._linked.store.close()
-        self.queue.close()
+        for place in self._places:
+            place.close()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import postgres_server
 from tests.torture.checker import check
 from tests.torture.torture import Torture, report
 
@@ -17,14 +18,16 @@ SECONDS = float(os.environ.get("TORTURE_SECONDS", "15"))
 SEED = int(os.environ.get("TORTURE_SEED", "0")) or random.randrange(1, 1_000_000)
 
 
-@pytest.fixture
-def torture(tmp_path: Path) -> Iterator[Torture]:
+@pytest.fixture(params=["sqlite", "postgres", "hosts"])
+def torture(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Torture]:
     print(f"seed {SEED}")
-    made = Torture(tmp_path, SEED)
+    with_server = request.param != "sqlite"
+    url = postgres_server.new_queue(postgres_server.own_server) if with_server else ""
+    made = Torture(tmp_path, SEED, url, hosts=3 if request.param == "hosts" else 0)
     try:
         yield made
     finally:
-        made.services.close()
+        made.close()
 
 
 @pytest.mark.timeout(SECONDS + 240)

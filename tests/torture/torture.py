@@ -7,50 +7,57 @@ the checker says what was broken.
 
 import contextlib
 import json
+import math
 import random
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 from queued.core import times
-from queued.core.errors import ConflictError
+from queued.core.errors import BusyError, ConflictError
 from queued.core.job_spec import new_job
 from queued.core.model import Label, State
 from queued.core.records import JobFilter
-from queued.store.sqlite.busy_handler import BusyHandler
-from queued.store.sqlite.client_store import SqliteStore
+from queued.store.paths import is_url
+from tests.hosts.host import Host
 from tests.service import Queue, eventually
 from tests.torture import history
-from tests.torture.harm import Harm
+from tests.torture.harm import Harm, WeightedHarm
 from tests.torture.history import History, RecordedResult
 from tests.torture.load import Enqueuer, JobRequest, JobRequests, enqueuer
 from tests.torture.log_evidence import logged_results, outliving_processes
+from tests.torture.network_harm import LEASE_S, NetworkHarm, ServerHarm
 from tests.torture.services import TorturedServices
 
 _BACKLOG = 60  # jobs that may wait before more are enqueued
 _FINISH_S = 600.0
 _PAUSE_S = (0.005, 0.08)
+_HOST_STARTS = 0.005  # the probability of each step that a host without a service gets one
 
 
 class Torture:
     """Enqueues jobs, reads their results and harms the services, in the steps of one process."""
 
-    def __init__(self, directory: Path, seed: int) -> None:
+    def __init__(self, directory: Path, seed: int, url: str = "", hosts: int = 0) -> None:
+        """`url` is that of an empty queue on a PostgreSQL server, which may be killed.
+
+        Without it the database is an SQLite file. With `hosts`, each service is at one of so many.
+        """
         self._dice = random.Random(seed)
         self.traces = directory / "traces"
         self.traces.mkdir()
         database = directory / "db"
         database.mkdir()
         database.chmod(0o700)
-        self.queue = Queue(database)
-        self.queue.store.close()
-        self.services = TorturedServices(directory, self.queue, self._dice)
+        self.queue = Queue(database, url)
+        self._hosts = [Host(directory / f"host{n}", url) for n in range(hosts)]
+        places = [host.queue for host in self._hosts] or [self.queue, *_linked(self.queue)]
+        self.services = TorturedServices(directory, places, self._dice)
         self.done: Counter[str] = Counter()
         self._harm = Harm(self.services, self._dice, self.done)
-        # The store may wait for a lock that a stopped process holds. While it waits, `undo_expired`
-        # resumes the process, and empties a full disk, when the time of either is over.
-        busy_handler = BusyHandler(on_wait=lambda _s: self._harm.undo_expired(time.monotonic()))
-        self.queue.store = SqliteStore(self.queue.path, busy_handler)
+        self._network = NetworkHarm(self.services, self._hosts, self._dice, self.done)
+        self._open_store()
         self._errors = directory / "enqueuers.log"
         self._requests = JobRequests(self.traces, self._dice)
         self._asked: dict[str, JobRequest] = {}
@@ -60,10 +67,37 @@ class Torture:
         self._died: Counter[str] = Counter()
         self._seen: dict[tuple[str, int], RecordedResult] = {}
         self._enqueuers: list[Enqueuer] = []
+        self._harm.special = self._special_harms(url)
+
+    def _special_harms(self, url: str) -> list[WeightedHarm]:
+        server = (1, ServerHarm(url, self._dice, self.done, self._open_store).crash)
+        if self._hosts:
+            return [server, *self._network.harms]
+        harm = self._harm
+        return [
+            (4, harm.kill_all),
+            (2, harm.second_service),
+            server if url else (2, harm.fill_disk),
+        ]
+
+    def _open_store(self) -> None:
+        """Opens the store again.
+
+        It may wait for a lock that a stopped process holds. While it waits, `_undo_expired`
+        resumes the process, and empties a full disk, when the time of either is over.
+        """
+        self.queue.store.close()
+        self.queue.store = self.queue.engine.open_store(None, lambda _s: self._undo_expired())
+
+    def _undo_expired(self, now_s: float | None = None) -> None:
+        now_s = time.monotonic() if now_s is None else now_s
+        self._harm.undo_expired(now_s)
+        self._network.undo_expired(now_s)
 
     def run(self, seconds: float) -> History:
         """Tortures for `seconds`, lets all jobs end; returns the history."""
         self.queue.configure("kill_grace", "0.3")
+        self.queue.configure("lease", str(LEASE_S))  # without hosts it has no meaning
         self._start()
         end = time.monotonic() + seconds
         steps = (
@@ -72,7 +106,8 @@ class Torture:
             + [self._harm.once] * 5
             + [self._kill_enqueuer]
         )
-        moves_at_s = {time.monotonic() + seconds * share for share in (0.3, 0.8)}
+        movable = not is_url(self.queue.path)
+        moves_at_s = {time.monotonic() + seconds * share for share in (0.3, 0.8) if movable}
         while time.monotonic() < end:
             self._dice.choice(steps)()
             self._maintain()
@@ -110,7 +145,7 @@ class Torture:
         self._read(job.id, job.seq)
         now_ms = times.now_ms()
         if job.state in (State.DEAD, State.CANCELLED) and job.runs < 12:
-            with contextlib.suppress(ConflictError):
+            with contextlib.suppress(ConflictError, BusyError):
                 self.queue.store.retry([job.seq], now_ms=now_ms)
                 self._retried.setdefault(job.id, []).append(job.runs)
                 self._died[job.id] += job.state is State.DEAD
@@ -138,19 +173,23 @@ class Torture:
 
     def _move_database(self) -> None:
         eventually(lambda: not self._end_enqueuers(), "the enqueuers end")
-        self._harm.move_database()
+        self._harm.move_database(self.queue.path)
 
     # Start, upkeep and end of the services and the enqueuers
 
-    def _start(self) -> None:
-        self.services.start()
+    def _start(self, place: Queue | None = None) -> None:
+        self.services.start(place)
         self.done["start"] += 1
 
     def _maintain(self) -> None:
-        self._harm.undo_expired(time.monotonic())
+        self._undo_expired()
         self._end_enqueuers()
+        for host in self._hosts:
+            if host.queue in self.services.free_places and self._dice.random() < _HOST_STARTS:
+                self._network.heal(host)
+                self._start(host.queue)
         if not self.services.serving:
-            self._harm.end()
+            self._undo_expired(math.inf)
             self._start()
 
     def _end_enqueuers(self) -> list[Enqueuer]:
@@ -162,7 +201,7 @@ class Torture:
 
     def _finish(self) -> None:
         """Does no more harm; waits until nothing is left to do and all services are gone."""
-        self._harm.end()
+        self._undo_expired(math.inf)
         self.services.wait_for_evicted()
         eventually(self._is_finished, "the queue finishes", _FINISH_S)
         self.services.end()
@@ -177,7 +216,7 @@ class Torture:
         known = history.read(self.queue.path, self.traces)
         known.acknowledged = self._acknowledged
         known.asked = set(self._asked)
-        known.announced = logged_results(self.queue.services)
+        known.announced = logged_results(one.service for one in self.services.all)
         known.seen = list(self._seen.values())
         known.cancelled = self._cancelled
         known.retried = self._retried
@@ -188,6 +227,25 @@ class Torture:
         known.alive = outliving_processes(self.traces)
         known.ends = self.services.ends()
         return known
+
+    def close(self) -> None:
+        """Kills what still runs."""
+        self._undo_expired(math.inf)
+        self.services.close()
+        for host in self._hosts:
+            host.link.close()
+        self.queue.close()
+
+
+def _linked(queue: Queue) -> Iterator[Queue]:
+    """Yields the queue at another path, a symbolic link, if it is a file."""
+    if is_url(queue.path):
+        return
+    link = queue.directory.with_name("link.db")
+    link.symlink_to(queue.path)
+    linked = Queue(queue.directory, str(link))
+    linked.services = queue.services  # the names of the logs are numbers
+    yield linked
 
 
 def report(torture: Torture, known: History, broken: list[str]) -> str:
