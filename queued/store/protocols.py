@@ -298,8 +298,13 @@ class Ledger(Protocol):
     def settle(self, endings: Sequence[Settlement], *, now_ms: int) -> list[State | None]:
         """Records how claims ended; returns the new state of each job, None if not in force.
 
-        An ending that an earlier call has recorded is not in force, also if its commit was unknown.
+        An ending that an earlier call has recorded is not in force. If it was recorded by a commit
+        that was unknown, the new state is returned again; see `recorded_before`.
         """
+        ...
+
+    def recorded_before(self, key: Key) -> bool:
+        """Returns whether `settle` has found that an unknown commit had recorded this ending."""
         ...
 
     def enqueue(self, jobs: Sequence[NewJob], *, max_retries: int, now_ms: int) -> None:

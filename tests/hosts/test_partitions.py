@@ -89,12 +89,14 @@ def test_a_host_that_was_cut_off_records_that_it_ended_its_run(hosts: Hosts) -> 
 def test_a_lost_commit_loses_no_job_and_doubles_none(hosts: Hosts, *, answer_only: bool) -> None:
     host = hosts.add()
     service = host.serve(workers=2)
+    hosts.queue.configure("on_completed", "true")
     names = [hosts.traced(f"job{number}", "sleep 0.3") for number in range(4)]
     for number in range(4, 24):
         lost = host.link.lose_commit(answer_only=answer_only)
         names.append(hosts.traced(f"job{number}", "sleep 0.3"))
         assert lost.wait(20)
-    hosts.queue.wait_all(len(names))
+    hosts.queue.wait_all(2 * len(names))
+    assert len(hosts.queue.jobs()) == 2 * len(names), "each job has one hook"
     for name in names:
         assert list(hosts.runs(name)) == [1]
         assert [run.outcome for run in hosts.queue.attempts(name)] == ["exit"]

@@ -212,7 +212,7 @@ def test_a_command_has_a_session_and_no_terminal(served: Queue, fields: dict[str
 @contextmanager
 def redirected(queue: Queue, redirections: str) -> Iterator[None]:
     """A service that was started with open files of its parent, or without standard streams."""
-    command = f"exec {sys.executable} -m queued --db {queue.path} --workers 1 {redirections}"
+    command = f"exec {sys.executable} -m queued --db '{queue.path}' --workers 1 {redirections}"
     process = subprocess.Popen(["sh", "-c", command])
     try:
         yield

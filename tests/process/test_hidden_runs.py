@@ -43,6 +43,7 @@ def test_a_daemon_without_environment_is_killed_before_its_job_runs_again(
     assert [run.outcome for run in queue.attempts(name)] == ["lost", "exit"]
 
 
+@pytest.mark.sqlite_only  # over PostgreSQL another namespace is another host
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root for a pid namespace")
 def test_a_run_in_another_pid_namespace_is_waited_for(queue: Queue, sleeper: MarkedSleep) -> None:
     first = queue.serve(workers=1)

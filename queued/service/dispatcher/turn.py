@@ -283,6 +283,7 @@ class TurnRunner:
             hook_job(command, run.claim, run.ending, run.verdict)
             for run in recorded
             if (command := hook_command(run.claim, run.state, turn.settings))
+            and not self._ledger.recorded_before(run.claim.key)  # with the hook
         ]
         if hooks:
             most = turn.settings.default_max_retries

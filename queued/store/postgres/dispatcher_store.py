@@ -48,6 +48,7 @@ class PostgresLedger:
         self._hungry: bool | None = None  # as the row says; None if that is not known
         self._settled: list[Key] = []  # in this transaction
         self._repeated: list[Key] = []  # in this transaction, of those that are unsure
+        self._recorded_before: set[Key] = set()  # of those that are repeated
         self._unsure: set[Key] = set()  # settled by a commit that was not answered
         self._folds, self._folded_ms, self._first_delta = 0, 0, 0
 
@@ -58,7 +59,7 @@ class PostgresLedger:
         The commands of a service outlive a crash of the database server, which may be another
         machine. A claim that the server forgot would run a second time beside the first.
         """
-        self._settled, self._repeated = [], []
+        self._settled, self._repeated, self._recorded_before = [], [], set()
         try:
             with self._database.transaction():
                 yield
@@ -292,8 +293,14 @@ class PostgresLedger:
         self._settled += states
         repeated = [one for one in endings if one.claim.key in self._unsure]
         self._repeated += [one.claim.key for one in repeated]
-        states = self._recorded(repeated) | states
+        before = self._recorded(repeated)
+        self._recorded_before |= before.keys() - states.keys()
+        states = before | states
         return [states.pop(one.claim.key, None) for one in endings]
+
+    def recorded_before(self, key: Key) -> bool:
+        """See `Ledger.recorded_before`."""
+        return key in self._recorded_before
 
     def _recorded(self, endings: Sequence[Settlement]) -> dict[Key, State]:
         """Returns the jobs whose end was recorded by a commit that was not answered."""

@@ -206,6 +206,10 @@ class SqliteLedger:
                 self._database.run("merge_deferrals", job=key.job, attempt=key.attempt)
         return found
 
+    def recorded_before(self, key: Key) -> bool:  # noqa: ARG002
+        """See `Ledger.recorded_before`. Returns False, because no commit is unknown."""
+        return False
+
     def enqueue(self, jobs: Sequence[NewJob], *, max_retries: int, now_ms: int) -> None:
         """See `Ledger.enqueue`."""
         self._new_jobs.insert(jobs, max_retries=max_retries, now_ms=now_ms)
