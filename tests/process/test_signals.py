@@ -14,6 +14,7 @@ import pytest
 from queued.__main__ import USAGE
 from queued.core.errors import ConfigError
 from queued.service.dispatcher.live_settings import SettingsOrigin
+from queued.service.ipc.scoreboard import WARDEN
 from queued.store import paths
 from tests.service import WATCHED, Queue, Service, eventually
 
@@ -61,7 +62,8 @@ def test_usr1_logs_a_snapshot(queue: Queue) -> None:
     (service_line,) = service.logged("service.described")
     assert (queue_line["processing"], queue_line["pending"]) == (2, 1)
     assert {run["job"] for run in queue_line["running"]} == set(names[:2])
-    assert service_line["children"] == {str(slot): service.child(slot) for slot in range(3)}
+    slots = [0, 1, 2, *([WARDEN] if queue.engine.spans_hosts else [])]
+    assert service_line["children"] == {str(slot): service.child(slot) for slot in slots}
     assert service_line["stage"] == "running"
 
 

@@ -40,6 +40,7 @@ def test_wait_goes_on_through_retries(served: Queue) -> None:
 COMMANDS = (("wait",), ("logs", "--follow"))
 
 
+@pytest.mark.sqlite_only  # over PostgreSQL they look four times a second
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_commands_answer_within_50_ms_of_the_commit(
     served: Queue, command: tuple[str, ...]
@@ -63,6 +64,7 @@ def moves(pids: list[int], seconds: float) -> list[int]:
     return [sleeps(pid) - count for pid, count in zip(pids, before, strict=True)]
 
 
+@pytest.mark.sqlite_only
 def test_an_idle_service_uses_no_cpu_time(queue: Queue, sleeper: MarkedSleep) -> None:
     """A job that runs and prints nothing, one that waits, and three programs that wait for them."""
     service = queue.serve(workers=2)

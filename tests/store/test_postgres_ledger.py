@@ -14,7 +14,7 @@ from queued.core.errors import CommitUnknownError, ConflictError, NotFoundError,
 from queued.core.model import Instance, Label, NewJob, Outcome, State
 from queued.core.records import JobFilter
 from queued.core.runs import Claim, Ending
-from queued.core.settlement import Settlement, Verdict
+from queued.core.settlement import Settlement, Verdict, judge
 from queued.service.dispatcher.claims import ClaimTable
 from queued.service.dispatcher.turn import TurnRunner
 from queued.store.postgres import address, sql_loader
@@ -24,7 +24,7 @@ from tests import postgres_server
 from tests.default_settings import DEFAULTS
 from tests.hosts.link import Link
 from tests.service import eventually
-from tests.store.engine import NOW, OK, Engine
+from tests.store.engine import BACKOFF, FAILED, NOW, OK, Engine
 from tests.store.engines import ENGINES
 
 DONE = Verdict(State.COMPLETED, 0, NOW, None)
@@ -72,6 +72,20 @@ def test_of_two_records_at_the_same_time_one_counts(engine: Engine) -> None:
     rescuer.join()
     assert states == [State.COMPLETED, None]
     assert [run.outcome for run in engine.store.attempts(job)] == [Outcome.EXIT]
+
+
+def test_a_cancel_reaches_a_job_that_fails_at_the_same_time(engine: Engine) -> None:
+    """The job runs when the cancel begins, and waits for its retry when the cancel gets its row."""
+    job, claim = engine.running()
+    states: list[State | None] = []
+    user = threading.Thread(target=lambda: states.append(engine.store.cancel(job, now_ms=NOW)))
+    with engine.ledger.transaction():
+        retry = judge(claim, FAILED, BACKOFF, now_ms=NOW)
+        engine.ledger.settle([Settlement(claim, FAILED, retry)], now_ms=NOW)
+        user.start()
+        eventually(lambda: _waiting(engine))
+    user.join()
+    assert states == [State.CANCELLED]
 
 
 def _waiting(engine: Engine) -> bool:

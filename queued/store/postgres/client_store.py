@@ -161,15 +161,10 @@ class PostgresStore:
 
     def cancel(self, job: int, *, now_ms: int) -> State | None:
         """See `Store.cancel`."""
-
-        def cancel() -> State | None:
-            if self._database.row("cancel", job=job, now=now_ms):
-                return State.CANCELLED
-            if self._database.row("cancel_running", job=job, now=now_ms):
-                return State.PROCESSING
+        row = self._database.repeated(lambda: self._database.row("cancel", job=job, now=now_ms))
+        if row is None:
             return None
-
-        state = self._database.repeated(cancel)
+        state = State(row[0])
         if state is State.PROCESSING:
             self._database.notify("notify_all")
         return state

@@ -223,16 +223,17 @@ WHERE j.state = 'processing' AND a.instance = :instance
 ORDER BY j.token;
 
 -- cancel --
--- A pending job ends at once. Guard: pending.
-UPDATE queued.jobs SET state = 'cancelled', ready = false, last_error = 'cancelled', updated_at = :now
-WHERE seq = :job AND state = 'pending'
-RETURNING id;
-
--- cancel_running --
--- Requests the end of a running job; its dispatcher reads the request. Guard: processing.
-UPDATE queued.jobs SET cancel_requested_at = coalesce(cancel_requested_at, :now), updated_at = :now
-WHERE seq = :job AND state = 'processing'
-RETURNING id;
+-- A pending job ends at once; of a running one the end is requested, and its dispatcher reads the
+-- request. Guard: pending or processing. In one statement, because the job may move from one to the
+-- other between two.
+UPDATE queued.jobs SET
+    state      = CASE state WHEN 'pending' THEN 'cancelled' ELSE state END,
+    ready      = false,
+    last_error = CASE state WHEN 'pending' THEN 'cancelled' ELSE last_error END,
+    cancel_requested_at = CASE state WHEN 'processing' THEN coalesce(cancel_requested_at, :now) END,
+    updated_at = :now
+WHERE seq = :job AND state IN ('pending', 'processing')
+RETURNING state;
 
 -- cancel_requests --
 -- The claims of an instance whose jobs a user wants to cancel. By jobs_by_state.
