@@ -86,7 +86,7 @@ def is_url(location: str) -> bool:
 def must_be_no_secret(location: str) -> None:
     """Raises UsageError for a URL with a password, because the command line is public."""
     # A colon before the last @, but not one before the number of a port.
-    pattern = r"://[^/?#@\[]*:(?!\d*(?:[/?]|$))[^@]*@|[?&]password="
+    pattern = r"://[^/?#@\[]*:(?!\d*(?:[/?]|$))[^@]*@|[?&](ssl)?password="
     if is_url(location) and re.search(pattern, location):
         msg = "other users see a password on the command line; put it into ~/.pgpass (mode 0600)"
         raise UsageError(msg)

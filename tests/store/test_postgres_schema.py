@@ -189,3 +189,39 @@ def test_an_address_is_shown_without_secrets(url: str, shown: str, name: str) ->
 def test_a_schema_has_a_plain_name(name: str) -> None:
     with pytest.raises(UsageError, match="is no name of a schema"):
         address.parse(f"postgresql:///d?schema={name}")
+
+
+@pytest.mark.parametrize(
+    ("url", "mode"),
+    [
+        ("postgresql://u@db/q", "require"),
+        ("postgresql://u@db1:1,db2:2/q", "require"),
+        ("postgresql://u@[2001:db8::1]:5432/q", "require"),
+        ("postgresql://u@localhost,db/q", "require"),
+        ("postgresql://u@localhost/q?hostaddr=10.0.0.1", "require"),
+        ("postgresql://u@db/q?sslmode=verify-full", "verify-full"),
+        ("postgresql://u@db/q?sslmode=disable", "disable"),
+        ("postgresql://u@localhost/q", None),
+        ("postgresql://u@[::1]:5432/q", None),
+        ("postgresql://%2Frun%2Fpostgresql/q", None),
+        ("postgresql:///q?host=/run/postgresql", None),
+        ("postgresql://db/q?sslmode=prefer", "refused"),
+        ("postgresql://db/q?sslmode=allow", "refused"),
+        ("postgresql:///q?service=queue", "refused"),
+        ("postgresql:///q?service=queue&sslmode=require", "require"),
+    ],
+)
+def test_a_connection_to_another_host_is_encrypted(url: str, mode: str | None) -> None:
+    if mode == "refused":
+        with pytest.raises(UsageError, match="sslmode=verify-full"):
+            address.parse(url)
+    else:
+        given = psycopg.conninfo.conninfo_to_dict(address.parse(url).conninfo)
+        assert given.get("sslmode") == mode
+
+
+@pytest.mark.parametrize("separator", ["/", "#", "?", "%", " ", "@x/"])
+def test_a_password_with_a_wrong_character_is_not_shown(separator: str) -> None:
+    with pytest.raises(UsageError, match="not the URL of a database") as error:
+        address.parse(f"postgresql://u:se{separator}cret@h/d")
+    assert "cret" not in str(error.value)

@@ -1,12 +1,17 @@
 """The address of a queue on PostgreSQL: `postgresql://USER@HOST/DATABASE?schema=NAME`."""
 
+import os
 import re
+from contextlib import suppress
 from typing import NamedTuple
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit
 
 from queued.core.errors import UsageError
 
-_SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,62}")
+_SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,53}")  # with room for the end of the name of a role
+_LOCAL = re.compile(r"localhost|127\.[0-9.]+|::1|[/@].*|")  # or the directory of a socket
+_BAD = re.compile(r"\s|%(?![0-9A-Fa-f]{2})")
+_DECIDED = {"disable", "require", "verify-ca", "verify-full"}  # by others the server decides
 
 
 class Address(NamedTuple):
@@ -18,19 +23,55 @@ class Address(NamedTuple):
 
 
 def parse(url: str) -> Address:
-    """Returns the address that a URL gives. Raises UsageError if its schema is no plain name."""
-    try:
-        parts = urlsplit(url)
-        _ = parts.port
-    except ValueError as error:
-        msg = f"not the URL of a database: {error}"
-        raise UsageError(msg) from None
+    """Returns the address that a URL gives. Raises UsageError if it is not valid.
+
+    The connection to another host is encrypted, unless the URL or PGSSLMODE has `disable`.
+    """
+    parts = _split(url)
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
     schema = options.pop("schema", "queued")
     if not _SCHEMA.fullmatch(schema):
-        msg = f"{schema!r} is no name of a schema: lower-case letters, digits and _, 63 at most"
+        msg = f"{schema!r} is no name of a schema: lower-case letters, digits and _, 54 at most"
         raise UsageError(msg)
     user, at, host = parts.netloc.rpartition("@")
     shown = f"{parts.scheme}://{user.partition(':')[0]}{at}{host}{parts.path}"
+    if _is_remote(host, options):
+        options.setdefault("sslmode", _default_mode(options))
+        if options["sslmode"] not in _DECIDED:
+            msg = (
+                f"{shown}: jobs and passwords might pass unencrypted; give sslmode=verify-full or"
+                " sslmode=require in the URL, or sslmode=disable in a network that you trust"
+            )
+            raise UsageError(msg)
     query = urlencode(options, quote_via=quote)
     return Address(f"{parts.scheme}://{parts.netloc}{parts.path}?{query}", schema, shown)
+
+
+def _split(url: str) -> SplitResult:
+    """Raises UsageError without a part of the URL, which may be one of the password."""
+    with suppress(ValueError):
+        parts = urlsplit(url)
+        rest = url.removeprefix(f"{parts.scheme}://{parts.netloc}")
+        if not (_BAD.search(url) or "@" in rest or parts.fragment):
+            return parts
+    msg = "not the URL of a database; in a user or password write / as %2F, # as %23, @ as %40"
+    raise UsageError(msg)
+
+
+def _is_remote(host: str, options: dict[str, str]) -> bool:
+    """Returns whether a TCP connection to another host may be made."""
+    if _has_service(options):
+        return True
+    in_url = ",".join(re.sub(r":\d*$", "", one).strip("[]") for one in unquote(host).split(","))
+    named = options.get("hostaddr") or options.get("host") or in_url
+    named = named or os.environ.get("PGHOSTADDR") or os.environ.get("PGHOST", "")
+    return not all(_LOCAL.fullmatch(one) for one in named.split(","))
+
+
+def _has_service(options: dict[str, str]) -> bool:
+    return "service" in options or "PGSERVICE" in os.environ
+
+
+def _default_mode(options: dict[str, str]) -> str:
+    """Returns the mode without one in the URL, which would override one in a service file."""
+    return "" if _has_service(options) else os.environ.get("PGSSLMODE") or "require"
