@@ -128,6 +128,10 @@ def new_queue(server: Callable[[], str | None] = url) -> str:
     """The URL of an empty queue."""
     made = fresh_schema(server)
     upgrade.migrate(made)
+    where = address.parse(made)
+    with psycopg.connect(where.conninfo, autocommit=True) as connection:
+        for role in ("operator", "service"):
+            connection.execute(f"ALTER ROLE {where.schema}_{role} LOGIN".encode())
     return made
 
 
@@ -140,6 +144,11 @@ def location(engine: str) -> str:
 def shared_queue(server: Callable[[], str | None] = url) -> str:
     """The URL of the queue that all tests of this process share, one after the other."""
     return new_queue(server)
+
+
+def as_role(url: str, role: str) -> str:
+    """The URL of the same queue for a user that has the rights of a role only."""
+    return url.replace("tester@", f"{address.parse(url).schema}_{role}@")
 
 
 def empty_queue(server: Callable[[], str | None] = url) -> str:
@@ -203,6 +212,8 @@ def _keep(directory: str, home: Path) -> None:
         _run(
             directory, "initdb", home, *("-A", "trust", "-U", "tester", "-E", "UTF8"), "--no-locale"
         )
+        rules = home / "data" / "pg_hba.conf"
+        rules.write_text(f"local all +with_password scram-sha-256\n{rules.read_text()}")
         _start(directory, home)
     except BaseException:
         (home / "failed").touch()

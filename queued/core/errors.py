@@ -31,7 +31,7 @@ EXIT_MEANINGS = {
     Exit.INTERNAL: "internal error; please report it (details in the log)",
     Exit.IO: "disk error, disk full or read-only, or the service's lock file or row was removed",
     Exit.BUSY: "another program holds the database; try again",
-    Exit.DENIED: "file permissions do not allow it",
+    Exit.DENIED: "file permissions, or the rights of the database user, do not allow it",
     Exit.CONFIG: "wrong configuration, or an unusable database",
     Exit.TIMEOUT: "the wait timed out",
 }
@@ -96,7 +96,7 @@ class EvictedError(QueuedError):
 
 
 class DeniedError(QueuedError):
-    """File permissions do not allow the operation, or allow other users more than is safe."""
+    """The rights of the user do not allow the operation, or allow others more than is safe."""
 
     exit_code = Exit.DENIED
 

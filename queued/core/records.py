@@ -26,6 +26,7 @@ class Job(NamedTuple):
     created_ms: int
     updated_ms: int
     requires: frozenset[str] = frozenset()  # the labels that its service must have
+    submitted_by: str | None = None  # the user of the database, if it knows one
 
     def seen_at(self, now_ms: int) -> "Job":
         """Returns the job with the label that it has at `now_ms`.

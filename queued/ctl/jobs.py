@@ -114,6 +114,7 @@ def _fields(job: Job, blocked: str) -> dict[str, str]:
         **({"next run": iso(job.next_run_at_ms)} if job.state is State.PENDING else {}),
         "created": iso(job.created_ms),
         "updated": iso(job.updated_ms),
+        **({} if job.submitted_by is None else {"submitted by": job.submitted_by}),
     }
 
 

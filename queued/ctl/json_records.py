@@ -34,6 +34,7 @@ def job_record(job: Job, last: Attempt | None, blocked: str = "") -> dict[str, o
         "last_error": job.last_error,
         "blocked": blocked or None,
         "options": job.options.given(),
+        **({} if job.submitted_by is None else {"submitted_by": job.submitted_by}),
     }
 
 

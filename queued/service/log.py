@@ -69,6 +69,7 @@ EVENTS = {
     "settings.refused": "a stored setting is not valid; the previous value stays in force",
     "clock.shifted": "the wall clock was set; the due times of retries were moved as well",
     "database.locked": "another program holds a lock of the database, or its server is silent",
+    "database.old_snapshot": "a session on the server has kept one snapshot for a minute",
     "database.wal_growing": "another program keeps a transaction open, so that the WAL grows",
     "database.refused": "a transaction failed; the dispatcher tries it again",
     "database.recovered": "a transaction succeeded after `database.refused`",

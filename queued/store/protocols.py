@@ -30,6 +30,17 @@ class DatabaseEvents(NamedTuple):
     locks: bool  # an instance of this host has ended, or its lock file was removed or replaced
 
 
+class SnapshotHolder(NamedTuple):
+    """A session of a database server with an open transaction; texts are empty if not known."""
+
+    pid: int  # on the server
+    snapshot: int  # its number; a session may use one after another
+    user: str
+    address: str
+    application: str
+    state: str
+
+
 class Watcher(Protocol):
     """Reports that a database may have changed, so that no process needs to poll it."""
 
@@ -190,7 +201,8 @@ class Store(Protocol):
 class Ledger(Protocol):
     """The verbs of the dispatcher.
 
-    All but `transaction`, `backlog_bytes`, `version` and `close` must run inside a transaction.
+    All but `transaction`, `backlog_bytes`, `snapshot_holders`, `version` and `close` must run
+    inside a transaction.
     """
 
     def transaction(self, *, durable: bool = True) -> AbstractContextManager[None]:
@@ -359,6 +371,10 @@ class Ledger(Protocol):
 
     def backlog_bytes(self) -> int:
         """Returns the size of the write-ahead log, which grows while a read transaction is open."""
+        ...
+
+    def snapshot_holders(self) -> list[SnapshotHolder]:
+        """Returns sessions that keep the server from removing dead rows, the oldest first."""
         ...
 
     def version(self) -> int:

@@ -30,7 +30,10 @@ def _postgres(
     _: Path, stack: ExitStack, server: Callable[[], str | None] = postgres_server.url
 ) -> Engine:
     url = postgres_server.empty_queue(server)
-    return Engine(stack, lambda: PostgresStore(url), lambda: PostgresLedger(url), host_clock=False)
+    operator, service = (postgres_server.as_role(url, role) for role in ("operator", "service"))
+    return Engine(
+        stack, lambda: PostgresStore(operator), lambda: PostgresLedger(service), host_clock=False
+    )
 
 
 ENGINES: dict[str, Callable[[Path, ExitStack], Engine]] = {

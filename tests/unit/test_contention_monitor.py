@@ -7,6 +7,7 @@ from unittest.mock import Mock
 import pytest
 
 from queued.service.dispatcher.contention_monitor import ContentionMonitor
+from queued.store.protocols import SnapshotHolder
 from queued.store.sqlite.engine import SqliteEngine
 
 LONG, SHORT = 100 << 20, 1 << 20
@@ -30,7 +31,8 @@ class LoggedMonitor:
         """Makes a turn each tenth of a second, with a WAL of `size` that may grow by a byte."""
         for _ in range(round(seconds * 10)):
             self.now_s += 0.1
-            self.monitor.on_committed(partial(self._look, size), self.now_s)
+            ledger = Mock(snapshot_holders=list, backlog_bytes=partial(self._look, size))
+            self.monitor.on_committed(ledger, self.now_s)
             size += grows
 
     def _look(self, size: int) -> int:
@@ -87,3 +89,23 @@ def test_a_wait_for_the_lock_is_logged_once_each_time(logged: LoggedMonitor) -> 
     logged.monitor.on_wait(1.0)
     logged.monitor.on_wait(7.0)
     assert [line["waited_s"] for line in logged.lines] == [5.0, 7.0]
+
+
+def test_an_old_snapshot_is_logged_once(logged: LoggedMonitor) -> None:
+    old = SnapshotHolder(7, 100, "anna", "10.0.0.7", "psql", "idle in transaction")
+    ledger = Mock(backlog_bytes=lambda: 0)
+    for second in range(200):
+        young = old._replace(pid=8, snapshot=second)
+        ledger.snapshot_holders.return_value = [old, young]
+        logged.monitor.on_committed(ledger, second)
+    (line,) = logged.lines
+    assert line["event"] == "database.old_snapshot"
+    assert (line["client_pid"], line["client_user"], line["client_address"]) == (
+        7,
+        "anna",
+        "10.0.0.7",
+    )
+    for second in range(200, 400):
+        ledger.snapshot_holders.return_value = [old] if second > 220 else []
+        logged.monitor.on_committed(ledger, second)
+    assert len(logged.lines) == 2

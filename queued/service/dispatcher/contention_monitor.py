@@ -1,18 +1,23 @@
 """Logs a warning when another program keeps the database busy, once for each occasion.
 
 A program that holds the write lock keeps results from being recorded. A program that keeps a read
-transaction open makes the write-ahead log (WAL) grow with each commit.
+transaction open makes the write-ahead log (WAL) grow with each commit. A server keeps dead rows for
+it.
 """
 
-from collections.abc import Callable
+from contextlib import suppress
 
 from queued.core import times
+from queued.core.errors import QueuedError
 from queued.service.log import Log
 from queued.store.engine import Engine
+from queued.store.protocols import Ledger, SnapshotHolder
 
 _LOCKED_S = 5.0  # a shorter wait for the lock is normal
 _MOST_BYTES = 64 << 20
 _OPEN_S = 5.0  # a large batch also leaves a large WAL, but one that the next commits reuse
+_SNAPSHOT_S = 60.0  # dead rows that wait for a shorter time do not slow the queue
+_LOOK_S = 10.0  # between two checks of the snapshots
 _INTERVAL_S = 1.0  # between two checks of the size of the WAL
 
 
@@ -24,6 +29,8 @@ class ContentionMonitor:
         self._advice = engine.wait_advice
         self._log = log
         self._lock_warned = self._open_warned = False
+        self._held_since_s: dict[tuple[int, int], float] = {}  # by the key of a snapshot
+        self._look_s = 0.0  # when the snapshots are checked next
         self._check_s = 0.0  # when the WAL is checked next
         self._open_s = times.NEVER_S  # a warning is due if the WAL still grows then
         self._open_bytes = 0  # the size of the WAL when `_open_s` was set
@@ -39,13 +46,19 @@ class ContentionMonitor:
                 action=self._advice,
             )
 
-    def on_committed(self, backlog_bytes: Callable[[], int], now_s: float) -> None:
+    def on_committed(self, ledger: Ledger, now_s: float) -> None:
         """A turn was committed, so no other program holds the lock, and the WAL may have grown."""
         self._lock_warned = False
         if now_s < self._check_s:
             return
         self._check_s = now_s + _INTERVAL_S
-        size = backlog_bytes()
+        self._check_wal(ledger.backlog_bytes(), now_s)
+        if now_s >= self._look_s:
+            self._look_s = now_s + _LOOK_S
+            with suppress(QueuedError):  # the next turn reports what is wrong with the server
+                self._check_snapshots(ledger.snapshot_holders(), now_s)
+
+    def _check_wal(self, size: int, now_s: float) -> None:
         if size <= _MOST_BYTES:
             self._open_s, self._open_warned = times.NEVER_S, False
         elif self._open_s == times.NEVER_S or size < self._open_bytes:
@@ -58,3 +71,18 @@ class ContentionMonitor:
                 wal_bytes=size,
                 action="end the program that keeps a transaction open; `lsof FILE` lists it",
             )
+
+    def _check_snapshots(self, holders: list[SnapshotHolder], now_s: float) -> None:
+        since_s: dict[tuple[int, int], float] = {}
+        for one in holders:
+            key = one.pid, one.snapshot
+            since_s[key] = self._held_since_s.get(key, now_s)
+            if now_s - since_s[key] >= _SNAPSHOT_S:
+                since_s[key] = times.NEVER_S  # is logged once
+                self._log.warning(
+                    "database.old_snapshot",
+                    database=self._database,
+                    **{f"client_{name}": value for name, value in one._asdict().items()},
+                    action=f"end its transaction, or: SELECT pg_terminate_backend({one.pid})",
+                )
+        self._held_since_s = since_s

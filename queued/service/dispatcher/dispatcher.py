@@ -320,7 +320,7 @@ class Dispatcher:
         self._clock.on_committed()
         self._pruner.on_committed(now_s)
         self._deadlines.set("prune", self._pruner.next_s)
-        self._contention.on_committed(self._ledger.backlog_bytes, now_s)
+        self._contention.on_committed(self._ledger, now_s)
         self._set_alarm(turn)
         self._backoff.on_committed()
         if self._live_settings.settings.log_output:

@@ -4,7 +4,7 @@ import errno
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from queued.core import ids, labels
-from queued.core.errors import ConflictError, NotFoundError
+from queued.core.errors import ConflictError, DeniedError, NotFoundError
 from queued.core.model import Instance, NewJob, State
 from queued.core.records import Attempt, Job, JobFilter, Summary, WorkerStatus
 from queued.core.runs import Chunk
@@ -51,12 +51,13 @@ class PostgresStore:
         """See `Store.enqueue`."""
         given = list(jobs)
         made = any(job.requires for job in given) and self._database.repeated(
-            lambda: self._new_jobs.make_shapes(given)
+            lambda: self._new_jobs.make_shapes(given), "enqueuer"
         )
         added = self._database.repeated(
             lambda: self._new_jobs.insert(
                 given, max_retries=max_retries, now_ms=now_ms, skip_existing=skip_existing
-            )
+            ),
+            "enqueuer",
         )
         self._database.notify("notify_all" if made else "notify_hungry")
         return added
@@ -161,13 +162,25 @@ class PostgresStore:
 
     def cancel(self, job: int, *, now_ms: int) -> State | None:
         """See `Store.cancel`."""
-        row = self._database.repeated(lambda: self._database.row("cancel", job=job, now=now_ms))
-        if row is None:
-            return None
-        state = State(row[0])
+
+        def cancel() -> State | None:
+            row = self._database.row("cancel", job=job, now=now_ms)
+            if row is None:
+                self._must_be_own(job, State.PENDING, State.PROCESSING)
+            return None if row is None else State(row[0])
+
+        state = self._database.repeated(cancel, "enqueuer")
         if state is State.PROCESSING:
             self._database.notify("notify_all")
         return state
+
+    def _must_be_own(self, job: int, *movable: State) -> None:
+        """Raises DeniedError if the job was not moved although it is in one of these states."""
+        row = self._database.row("show", job=job)
+        if row is not None and (found := rows.job(row)).state in movable:
+            needed = f"it needs the role {self._database.address.schema}_operator"
+            msg = f"{found.id} was submitted by {found.submitted_by}; {needed}"
+            raise DeniedError(msg)
 
     def retry(self, jobs: Iterable[int], *, now_ms: int) -> Sequence[str]:
         """See `Store.retry`."""
@@ -177,19 +190,20 @@ class PostgresStore:
             names: dict[int, str] = dict(self._database.rows("retry", jobs=wanted, now=now_ms))
             for job in wanted:
                 if job not in names:
+                    self._must_be_own(job, State.DEAD, State.CANCELLED)
                     found = self._show(job)
                     msg = f"{found.id} is {found.label}, not dead; nothing was retried"
                     raise ConflictError(msg)
             return [names[job] for job in wanted]
 
-        retried = self._database.repeated(retry)
+        retried = self._database.repeated(retry, "enqueuer")
         self._database.notify("notify_hungry")
         return retried
 
     def retry_all(self, *, now_ms: int) -> Sequence[str]:
         """See `Store.retry_all`."""
         retried = self._database.repeated(
-            lambda: [row[0] for row in self._database.rows("retry_all", now=now_ms)]
+            lambda: [row[0] for row in self._database.rows("retry_all", now=now_ms)], "enqueuer"
         )
         self._database.notify("notify_hungry")
         return retried
@@ -210,7 +224,7 @@ class PostgresStore:
         values = {"state": state, "queue": queue, "before": before_ms, "limit": _BATCH}
         after = 0
         while True:
-            with self._database.transaction():
+            with self._database.transaction("operator"):
                 jobs = [row[0] for row in self._database.rows(name, after=after, **values)]
                 removal = remove(self._database, jobs)
             if not jobs:
@@ -227,13 +241,13 @@ class PostgresStore:
 
     def config_set(self, key: str, value: str, *, now_ms: int) -> None:
         """See `Store.config_set`."""
-        with self._database.transaction():
+        with self._database.transaction("operator"):
             self._database.run("config_set", key=key, value=value, now=now_ms)
         self._database.notify("notify_all")
 
     def config_unset(self, key: str) -> bool:
         """See `Store.config_unset`."""
-        with self._database.transaction():
+        with self._database.transaction("operator"):
             found = self._database.row("config_unset", key=key) is not None
         self._database.notify("notify_all")
         return found
@@ -252,7 +266,7 @@ class PostgresStore:
 
     def stop(self, instance: str, *, now_ms: int) -> None:
         """See `Store.stop`."""
-        with self._database.transaction():
+        with self._database.transaction("operator"):
             self._database.run("stop", id=instance, now=now_ms)
         self._database.notify("notify_all")
 
@@ -260,13 +274,13 @@ class PostgresStore:
 
     def drain(self, host: str, *, now_ms: int) -> None:
         """See `Store.drain`."""
-        with self._database.transaction():
+        with self._database.transaction("operator"):
             self._database.run("drain", host=host, now=now_ms)
         self._database.notify("notify_all")
 
     def resume(self, host: str) -> bool:
         """See `Store.resume`."""
-        with self._database.transaction():
+        with self._database.transaction("operator"):
             found = self._database.row("resume", host=host) is not None
         self._database.notify("notify_all")
         return found

@@ -23,6 +23,7 @@ T = TypeVar("T")
 
 _CONNECT_S = 5
 _SERVING_S = 20.0  # the longest wait of a service for an answer
+OWNER = "owner"  # the user that made the tables, which needs no role
 _TRIES = 5  # of a transaction that conflicts with other transactions
 
 
@@ -83,6 +84,9 @@ class Database:
         self._on_wait = on_wait
         self._inside = False  # of a transaction
         self._server_process = 0  # the process id of the server's side of the connection
+        self.is_pooled = False  # whether a pooler is between this program and the server
+        self._user = ""
+        self._role = "service" if serving else "reader"  # that statements need, if no other
         self._server_ahead_ms = 0  # of the clock since boot of this host
         self._on_notification: Callable[[], None] | None = None
         self._on_connected: Callable[[int], None] | None = None
@@ -90,9 +94,10 @@ class Database:
         with self.named_errors():
             self._connection = self._connect()
             try:
-                if checked:
-                    schema.must_fit(self.schema(), self.address.shown)
-                self.read_clock()
+                with self.reading():
+                    if checked:
+                        schema.must_fit(self.schema(), self.address.shown)
+                    self.read_clock()
             except BaseException:
                 self.close()
                 raise
@@ -114,13 +119,16 @@ class Database:
             keepalives_count=3,
             tcp_user_timeout=10_000,
         )
-        self._server_process = connection.info.backend_pid
+        self._user = connection.info.user
         connection.limit_s = self._limit_s
         connection.on_wait = self._on_wait
         # Integers are always of one type, alone and, as text, in lists. Otherwise their size would
         # decide, and a statement that was prepared for small ones would refuse a large one.
         connection.adapters.register_dumper(int, Int8Dumper)
         connection.adapters.register_dumper(int, Int8BinaryDumper)
+        process = connection.execute(self._sql["server_process"], prepare=False).fetchone()
+        self._server_process = process[0] if process else 0
+        self.is_pooled = self._server_process != connection.info.backend_pid
         if self._on_notification is not None:
             self._start_listening(connection)
         return connection
@@ -216,12 +224,13 @@ class Database:
         self._connection.execute(text.encode(), prepare=False)
 
     @contextmanager
-    def transaction(self) -> Iterator[None]:
+    def transaction(self, role: str = "") -> Iterator[None]:
         """Runs BEGIN and COMMIT; rolls back on any error. A commit survives a crash of the server.
 
-        Raises CommitUnknownError if the connection was lost during the commit.
+        `role` is what the user needs for it; see roles.sql. Raises CommitUnknownError if the
+        connection was lost during the commit.
         """
-        with self._begun("begin"):
+        with self._begun("begin", role):
             yield
             self._commit()
 
@@ -232,20 +241,20 @@ class Database:
             yield
             self._connection.execute("ROLLBACK", prepare=False)
 
-    def repeated(self, work: Callable[[], T]) -> T:
+    def repeated(self, work: Callable[[], T], role: str) -> T:
         """Runs `work` in a transaction and returns its result; repeats both after a conflict.
 
         Raises ConflictingLocksError if each of 5 tries conflicts with other transactions.
         """
         for _ in range(_TRIES - 1):
-            with suppress(ConflictingLocksError), self.transaction():
+            with suppress(ConflictingLocksError), self.transaction(role):
                 return work()
-        with self.transaction():
+        with self.transaction(role):
             return work()
 
     @contextmanager
-    def _begun(self, begin: str) -> Iterator[None]:
-        with self.named_errors():
+    def _begun(self, begin: str, role: str = "") -> Iterator[None]:
+        with self.named_errors(role):
             self._reopen()
             self._connection.execute(self._sql[begin].encode(), prepare=False)
             self._inside = True
@@ -325,9 +334,11 @@ class Database:
             return int(self.value("version"))
 
     @contextmanager
-    def named_errors(self) -> Iterator[None]:
-        """Raises errors of psycopg as a QueuedError that names this database."""
-        with named_errors(self.address.shown):
+    def named_errors(self, role: str = "") -> Iterator[None]:
+        """Raises errors of psycopg as a QueuedError, which names this database and the role."""
+        named = f"{self.address.schema}_{role or self._role}"
+        remedy = f"it needs the role {named}; an administrator can: GRANT {named} TO {self._user}"
+        with named_errors(self.address.shown, "its owner can do that" if role == OWNER else remedy):
             yield
 
     def close(self) -> None:

@@ -17,7 +17,7 @@ from queued.store.postgres import pruning
 from queued.store.postgres.connection import Database, Row
 from queued.store.postgres.new_jobs import NewJobs
 from queued.store.postgres.watcher import PostgresWatcher
-from queued.store.protocols import PruneStep, Shape, Watcher
+from queued.store.protocols import PruneStep, Shape, SnapshotHolder, Watcher
 from queued.store.pruning import Bounds
 
 # A claim of many jobs begins where the last one ended. Before that place are the index entries of
@@ -344,9 +344,14 @@ class PostgresLedger:
     def backlog_bytes(self) -> int:
         """Returns 0, because an open read transaction does not hold back the log of PostgreSQL.
 
-        It holds back the removal of dead rows, whose bytes PostgreSQL does not count.
+        It holds back the removal of dead rows: see `snapshot_holders`.
         """
         return 0
+
+    def snapshot_holders(self) -> list[SnapshotHolder]:
+        """See `Ledger.snapshot_holders`."""
+        with self._database.reading():
+            return [SnapshotHolder(*row) for row in self._database.rows("snapshot_holders")]
 
     def version(self) -> int:
         """See `Database.version`."""

@@ -54,7 +54,7 @@ class PostgresEngine:
     def prepare(self, limit_s: float, on_error: "OnError") -> Prepared:
         """See `Engine.prepare`. An older schema is not upgraded: other hosts may use it."""
         _must_have_driver()
-        from queued.store.postgres import upgrade
+        from queued.store.postgres import safety, upgrade
 
         with named_os_errors(self.instance_files):
             permissions.make_directory(os.path.dirname(self.instance_files))
@@ -62,6 +62,7 @@ class PostgresEngine:
         while True:
             try:
                 upgrade.make_if_missing(self._url)
+                safety.must_be_safe(self._url)
                 with closing(self.open_store(limit_s)) as store:
                     return Prepared(store.config(), None)
             except (StorageError, BusyError) as error:  # the server may be starting, too
@@ -141,11 +142,12 @@ class PostgresEngine:
     def describe(self) -> str:
         """See `Engine.describe`."""
         _must_have_driver()
-        from queued.store.postgres import upgrade
+        from queued.store.postgres import safety, upgrade
 
         version = upgrade.found_schema(self._url)
         if version == 0:
             return "has no queue yet; it is made at the start"
+        safety.must_be_safe(self._url)
         return f"good, schema {version}"
 
 

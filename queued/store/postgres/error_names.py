@@ -31,7 +31,7 @@ _BY_STATE: tuple[tuple[str, type[QueuedError], str], ...] = (
     ("57P", StorageError, "the server is starting or stopping ({}); try again later"),
     ("08", StorageError, "there is no connection ({}); try again"),
     ("25P0", StorageError, "the server ended the transaction ({}); try again"),
-    ("42501", DeniedError, "{}; ask its owner for the right"),
+    ("42501", DeniedError, "{}; {remedy}"),
     ("28", DeniedError, "{}; check the user and the password file"),
     ("3D000", DatabaseUnusableError, "{}; make it with createdb, or name another"),
     ("3F000", DatabaseUnusableError, "its schema was removed ({}); restore a backup"),
@@ -56,16 +56,16 @@ _BY_TEXT: tuple[tuple[str, str], ...] = (
     ("no password supplied", "28P01"),
     ("no pg_hba.conf entry", "28000"),
     ("not permitted to log in", "28000"),
-    ("permission denied for database", "42501"),
+    ("permission denied for database", "28000"),
     ('" does not exist', "28000"),
 )
 
 
 @contextmanager
-def named_errors(where: str) -> Iterator[None]:
+def named_errors(where: str, remedy: str) -> Iterator[None]:
     """Raises errors of psycopg as a QueuedError that says what to do next.
 
-    `where` is the database.
+    `where` is the database. `remedy` says how the user gets a right that is missing.
     """
     try:
         yield
@@ -73,15 +73,15 @@ def named_errors(where: str) -> Iterator[None]:
         msg = f"{shorten(error.object)} is not valid UTF-8"
         raise UsageError(msg) from None
     except psycopg.Error as error:
-        raise named(error, where) from error
+        raise named(error, where, remedy) from error
 
 
-def named(error: psycopg.Error, where: str) -> QueuedError:
+def named(error: psycopg.Error, where: str, remedy: str) -> QueuedError:
     """Returns the error to raise for one of psycopg."""
     told = " ".join((error.diag.message_primary or str(error)).split()) or type(error).__name__
     state = error.sqlstate or _guessed(told)
     kind, text = next((kind, text) for start, kind, text in _BY_STATE if state.startswith(start))
-    return kind(f"{where}: {text.format(told[:200])}")
+    return kind(f"{where}: {text.format(told[:200], remedy=remedy)}")
 
 
 def damaged(where: str, error: Exception) -> DatabaseUnusableError:

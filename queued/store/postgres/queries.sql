@@ -9,6 +9,7 @@
 -- All plans are meant to go by an index; the planner would choose others while statistics are old.
 BEGIN ISOLATION LEVEL READ COMMITTED;
 SET LOCAL synchronous_commit = on;
+SET LOCAL search_path = pg_catalog, pg_temp;
 SET LOCAL lock_timeout = '5s';
 SET LOCAL idle_in_transaction_session_timeout = '10s';
 SET LOCAL plan_cache_mode = force_generic_plan;
@@ -28,7 +29,7 @@ SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY;
 -- job --
 seq, id, queue, priority, command, options, state, label, next_run_at, attempts, max_retries, runs,
     cancel_requested_at, last_error, created_at, updated_at,
-    (SELECT requires FROM queued.shapes s WHERE s.id = shape)
+    (SELECT requires FROM queued.shapes s WHERE s.id = shape), submitted_by
 
 -- run --
 number, instance, worker, started_at, ended_at, outcome, exit_code, signal, error,
@@ -575,7 +576,7 @@ SELECT hashtextextended(pg_current_snapshot()::text, 0);
 
 -- end_lost --
 -- Ends the server's side of a lost connection, and waits until its transaction has ended.
-SELECT coalesce(bool_and(pg_terminate_backend(pid, 5000)), true) FROM pg_stat_activity
+SELECT coalesce(bool_and(pg_terminate_backend(pid, 5000::bigint)), true) FROM pg_stat_activity
 WHERE pid = :pid::integer AND usename = current_user AND application_name = :application;
 
 -- has_schema --
@@ -588,6 +589,66 @@ SELECT schema FROM queued.meta;
 -- schema_set --
 INSERT INTO queued.meta (schema) VALUES (:schema)
 ON CONFLICT (one) DO UPDATE SET schema = excluded.schema;
+
+-- snapshot_holders --
+-- Other sessions whose transactions keep dead rows of this database from being removed, the oldest first.
+-- Address and state are null if this user may not see them.
+SELECT pid, coalesce(backend_xmin, backend_xid)::text::bigint, usename::text,
+       coalesce(client_hostname, host(client_addr), ''), coalesce(application_name, ''), coalesce(state, '')
+FROM pg_stat_activity
+WHERE (backend_xmin IS NOT NULL OR backend_xid IS NOT NULL) AND usename IS NOT NULL
+  AND pid <> pg_backend_pid() AND (datname = current_database() OR datname IS NULL)
+ORDER BY age(coalesce(backend_xmin, backend_xid)) DESC LIMIT 10;
+
+-- search_path --
+-- The schemas in which the server looks for functions and operators, in this order.
+SELECT current_schemas(true)::text[];
+
+-- server_process --
+-- A pooler tells its clients another number than this.
+SELECT pg_backend_pid();
+
+-- unsafe --
+-- What lets users without a role of the queue change its tables, or have code run as the user of a
+-- service: what it is, and the statement that ends it; of a trigger before that of its function.
+WITH tables AS MATERIALIZED (
+    SELECT oid, oid::regclass AS name, relowner, relacl FROM pg_class
+    WHERE relnamespace = to_regnamespace(:schema::text) AND relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
+), functions AS MATERIALIZED (
+    SELECT oid, oid::regprocedure AS name, proowner,
+           proname IN ('count_inserted', 'count_deleted', 'count_updated') AS own,
+           coalesce(proacl, acldefault('f', proowner)) AS acl
+    FROM pg_proc WHERE pronamespace = to_regnamespace(:schema::text)
+), granted AS (
+    SELECT 'TABLE ' || name AS object, relowner AS owner, (aclexplode(relacl)).* FROM tables
+    UNION ALL
+    SELECT 'TABLE ' || name, relowner, (aclexplode(attacl)).*
+    FROM tables JOIN pg_attribute ON attrelid = tables.oid
+    UNION ALL
+    SELECT 'FUNCTION ' || name, proowner, (aclexplode(acl)).* FROM functions WHERE own
+    UNION ALL
+    SELECT 'SCHEMA ' || quote_ident(nspname), nspowner, (aclexplode(nspacl)).*
+    FROM pg_namespace WHERE nspname = :schema::text
+), taken AS (
+    SELECT DISTINCT object, CASE WHEN grantee = 0 THEN 'PUBLIC' ELSE grantee::regrole::text END AS grantee
+    FROM granted
+    WHERE grantee <> owner AND (grantee = 0 OR privilege_type NOT IN ('SELECT', 'USAGE', 'EXECUTE')
+        AND grantee <> ALL (SELECT oid FROM pg_roles WHERE rolname = ANY(:roles::text[])))
+)
+SELECT grantee || ' has rights on the ' || lower(split_part(object, ' ', 1)) || ' '
+           || split_part(object, ' ', 2), format('REVOKE ALL ON %s FROM %s', object, grantee)
+FROM taken
+UNION ALL
+SELECT 'the function ' || name || ' is not of the queue', 'DROP FUNCTION ' || name
+FROM functions WHERE NOT own
+UNION ALL
+SELECT format('the trigger %I is not of the queue', tgname), format('DROP TRIGGER %I ON %s', tgname, name)
+FROM pg_trigger JOIN tables ON tgrelid = tables.oid
+WHERE NOT tgisinternal AND tgfoid <> ALL (SELECT oid FROM functions WHERE own)
+UNION ALL
+SELECT format('the rule %I is not of the queue', rulename), format('DROP RULE %I ON %s', rulename, name)
+FROM pg_rewrite JOIN tables ON ev_class = tables.oid WHERE rulename <> '_RETURN'
+ORDER BY 2 DESC;
 
 -- hold_upgrade --
 -- One upgrade at a time, until the end of the transaction. The key of the lock is "qued".

@@ -23,7 +23,16 @@ def files() -> list[str]:
 
 def statements(name: str) -> str:
     """Returns the SQL text of a migration, for the schema `queued`."""
-    with open(os.path.join(MIGRATIONS, name), encoding="utf-8") as file:
+    return _read(os.path.join(MIGRATIONS, name))
+
+
+def roles() -> str:
+    """Returns the SQL text that makes the roles and gives them their rights."""
+    return _read(os.path.join(os.path.dirname(__file__), "roles.sql"))
+
+
+def _read(path: str) -> str:
+    with open(path, encoding="utf-8") as file:
         return file.read()
 
 

@@ -8,7 +8,8 @@ from queued.store import sql_blocks
 
 _FILE = os.path.join(os.path.dirname(__file__), "queries.sql")
 _PARAMETER = re.compile(r"(?<![:\w]):(\w+)")  # not the type of a cast, `::bigint`
-_SCHEMA = re.compile(r"\bqueued(?=\.)|(?<=CREATE SCHEMA )queued")
+_SCHEMA = re.compile(r"\bqueued(?=\.)|(?<=SCHEMA )queued\b")
+_ROLE = re.compile(r"\bqueued(?=_(reader|enqueuer|operator|service)\b)")
 
 
 @cache
@@ -21,5 +22,5 @@ def load(schema: str) -> dict[str, str]:
 
 
 def in_schema(text: str, schema: str) -> str:
-    """Returns statements with the tables of `schema` in place of those of `queued`."""
-    return _SCHEMA.sub(lambda _: f'"{schema}"', text)
+    """Returns statements with the tables and roles of `schema` in place of those of `queued`."""
+    return _ROLE.sub(schema, _SCHEMA.sub(lambda _: f'"{schema}"', text))

@@ -6,7 +6,7 @@ interrupted upgrade leaves the database as it was.
 
 from queued.core.errors import ConfigError
 from queued.store.postgres import schema, sql_loader
-from queued.store.postgres.connection import Database
+from queued.store.postgres.connection import OWNER, Database
 
 _OLDEST_SERVER = 140_000
 _LIMIT_S = 60.0  # the longest wait for one answer
@@ -43,7 +43,7 @@ def migrate(url: str) -> None:
     """
     database = Database(url, application="queuectl", serving=False, checked=False, limit_s=_LIMIT_S)
     try:
-        with database.transaction():
+        with database.transaction(OWNER):
             _upgrade(database)
     finally:
         database.close()
@@ -67,3 +67,4 @@ def _upgrade(database: Database) -> None:
         database.run("schema_set", schema=schema.latest())
     else:
         schema.must_fit(version, where)
+    database.script(sql_loader.in_schema(schema.roles(), name))

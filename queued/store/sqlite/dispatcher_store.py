@@ -11,7 +11,7 @@ from queued.core.model import Instance, Label, NewJob, State
 from queued.core.runs import Chunk, Claim, Key
 from queued.core.settlement import Settlement
 from queued.store.change_watcher import ChangeWatcher
-from queued.store.protocols import PruneStep, Shape
+from queued.store.protocols import PruneStep, Shape, SnapshotHolder
 from queued.store.pruning import Bounds
 from queued.store.sqlite import pruning, upgrade
 from queued.store.sqlite.busy_handler import BusyHandler
@@ -244,6 +244,10 @@ class SqliteLedger:
         """See `Ledger.backlog_bytes`."""
         with self._database.named_errors():
             return wal_bytes(self._database.path)
+
+    def snapshot_holders(self) -> list[SnapshotHolder]:
+        """Returns an empty list: a file has no sessions; see `backlog_bytes`."""
+        return []
 
     def version(self) -> int:
         """See `Ledger.version`."""

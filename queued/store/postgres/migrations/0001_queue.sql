@@ -42,6 +42,7 @@ CREATE TABLE queued.jobs (
     last_error          text,
     created_at          bigint  NOT NULL,
     updated_at          bigint  NOT NULL,
+    submitted_by        name    NOT NULL DEFAULT session_user, -- no role may write it
     -- In one direction with the rest of the order of claiming, so that a comparison of rows can seek.
     rank integer NOT NULL GENERATED ALWAYS AS (-priority) STORED,
     -- What users see: the state, with `pending` refined.
@@ -174,25 +175,31 @@ CREATE TABLE queued.deltas (
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000,
         autovacuum_vacuum_cost_delay = 0);
 
-CREATE FUNCTION queued.count_inserted() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+-- These run as the owner, because users who may change jobs may not write the differences.
+CREATE FUNCTION queued.count_inserted() RETURNS trigger LANGUAGE plpgsql
+    SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$ BEGIN
     INSERT INTO queued.deltas (queue, label, n)
     SELECT queue, label, count(*) FROM added GROUP BY queue, label;
     RETURN NULL;
 END $$;
 
-CREATE FUNCTION queued.count_deleted() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+CREATE FUNCTION queued.count_deleted() RETURNS trigger LANGUAGE plpgsql
+    SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$ BEGIN
     INSERT INTO queued.deltas (queue, label, n)
     SELECT queue, label, -count(*) FROM removed GROUP BY queue, label;
     RETURN NULL;
 END $$;
 
-CREATE FUNCTION queued.count_updated() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+CREATE FUNCTION queued.count_updated() RETURNS trigger LANGUAGE plpgsql
+    SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$ BEGIN
     INSERT INTO queued.deltas (queue, label, n)
     SELECT queue, label, sum(one) FROM (SELECT queue, label, 1 AS one FROM added
                                         UNION ALL SELECT queue, label, -1 FROM removed) AS moved
     GROUP BY queue, label HAVING sum(one) <> 0;
     RETURN NULL;
 END $$;
+
+REVOKE ALL ON FUNCTION queued.count_inserted, queued.count_deleted, queued.count_updated FROM PUBLIC;
 
 CREATE TRIGGER jobs_counted_in AFTER INSERT ON queued.jobs
     REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION queued.count_inserted();
@@ -201,3 +208,8 @@ CREATE TRIGGER jobs_counted_out AFTER DELETE ON queued.jobs
 CREATE TRIGGER jobs_recounted AFTER UPDATE ON queued.jobs
     REFERENCING OLD TABLE AS removed NEW TABLE AS added
     FOR EACH STATEMENT EXECUTE FUNCTION queued.count_updated();
+
+-- The owner of the tables is not restricted; see roles.sql for all others.
+ALTER TABLE queued.jobs ENABLE ROW LEVEL SECURITY;
+ALTER TABLE queued.attempts ENABLE ROW LEVEL SECURITY;
+ALTER TABLE queued.output ENABLE ROW LEVEL SECURITY;

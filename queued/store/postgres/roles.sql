@@ -1,0 +1,72 @@
+-- The roles of a queue: what members of each may do. Each upgrade runs this after the migrations. It
+-- makes the roles if it may, and does nothing if they do not exist. Their names begin with that of
+-- the schema, because all databases of a server have the same roles.
+DO $$ BEGIN
+    IF to_regrole('queued_service') IS NULL
+       AND (SELECT rolsuper OR rolcreaterole FROM pg_roles WHERE rolname = current_user) THEN
+        CREATE ROLE queued_reader;
+        CREATE ROLE queued_enqueuer;
+        CREATE ROLE queued_operator;
+        CREATE ROLE queued_service;
+    END IF;
+    IF to_regrole('queued_service') IS NULL THEN
+        RETURN;
+    END IF;
+
+    GRANT USAGE ON SCHEMA queued
+    TO queued_reader, queued_enqueuer, queued_operator, queued_service;
+    GRANT SELECT ON ALL TABLES IN SCHEMA queued
+    TO queued_reader, queued_enqueuer, queued_operator, queued_service;
+
+    -- Not `submitted_by`, so that its default applies, and not `token`, without which no row can be
+    -- that of a running job.
+    GRANT INSERT (id, queue, priority, shape, command, options, state, ready, next_run_at, attempts,
+                  max_retries, runs, created_at, updated_at)
+    ON queued.jobs TO queued_enqueuer, queued_operator, queued_service;
+    GRANT UPDATE (state, ready, next_run_at, attempts, cancel_requested_at, last_error, updated_at)
+    ON queued.jobs TO queued_enqueuer, queued_operator, queued_service;
+
+    GRANT INSERT ON queued.shapes TO queued_enqueuer, queued_operator, queued_service;
+
+    GRANT DELETE ON queued.jobs, queued.attempts, queued.output TO queued_operator, queued_service;
+    GRANT INSERT, UPDATE, DELETE ON queued.settings, queued.drained_hosts TO queued_operator;
+    GRANT UPDATE (stop_requested_at) ON queued.instances TO queued_operator;
+
+    GRANT UPDATE ON queued.meta TO queued_service;
+    GRANT UPDATE (runs, token) ON queued.jobs TO queued_service;
+    GRANT INSERT, UPDATE ON queued.attempts, queued.output TO queued_service;
+    GRANT INSERT, UPDATE, DELETE ON queued.instances, queued.workers, queued.counts, queued.deltas
+    TO queued_service;
+
+    IF EXISTS (SELECT FROM pg_policy WHERE polrelid = 'queued.jobs'::regclass) THEN
+        RETURN;
+    END IF;
+    CREATE POLICY read_all ON queued.jobs FOR SELECT TO queued_reader, queued_operator USING (true);
+    CREATE POLICY read_own ON queued.jobs FOR SELECT
+    TO queued_enqueuer USING (submitted_by = session_user);
+    CREATE POLICY enqueue ON queued.jobs FOR INSERT
+    TO queued_enqueuer, queued_operator
+    WITH CHECK (state = 'pending' AND runs = 0 AND attempts = 0);
+    -- Users may cancel a job, request its end, or retry it.
+    CREATE POLICY move_own ON queued.jobs FOR UPDATE TO queued_enqueuer
+    USING (submitted_by = session_user AND state <> 'completed')
+    WITH CHECK (state IN ('pending', 'cancelled') OR cancel_requested_at IS NOT NULL);
+    CREATE POLICY move_all ON queued.jobs FOR UPDATE TO queued_operator
+    USING (true)
+    WITH CHECK (state IN ('pending', 'cancelled') OR cancel_requested_at IS NOT NULL);
+    CREATE POLICY purge ON queued.jobs FOR DELETE TO queued_operator
+    USING (state IN ('completed', 'dead', 'cancelled'));
+    CREATE POLICY serve ON queued.jobs TO queued_service USING (true);
+
+    CREATE POLICY read_all ON queued.attempts FOR SELECT TO queued_reader, queued_operator USING (true);
+    CREATE POLICY read_own ON queued.attempts FOR SELECT TO queued_enqueuer
+    USING (EXISTS (SELECT FROM queued.jobs j WHERE j.seq = job));
+    CREATE POLICY purge ON queued.attempts FOR DELETE TO queued_operator USING (true);
+    CREATE POLICY serve ON queued.attempts TO queued_service USING (true);
+
+    CREATE POLICY read_all ON queued.output FOR SELECT TO queued_reader, queued_operator USING (true);
+    CREATE POLICY read_own ON queued.output FOR SELECT TO queued_enqueuer
+    USING (EXISTS (SELECT FROM queued.jobs j WHERE j.seq = job));
+    CREATE POLICY purge ON queued.output FOR DELETE TO queued_operator USING (true);
+    CREATE POLICY serve ON queued.output TO queued_service USING (true);
+END $$;

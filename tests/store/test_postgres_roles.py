@@ -1,0 +1,236 @@
+"""PostgreSQL: what the members of each role may do, and databases that a service refuses."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from typing import Any
+
+import psycopg
+import pytest
+
+from queued.core.errors import DeniedError, NotFoundError
+from queued.core.model import NewJob, State
+from queued.core.records import JobFilter
+from queued.store.postgres import address, safety, sql_loader, upgrade
+from queued.store.postgres.client_store import PostgresStore
+from tests import postgres_server
+
+NOW = 1_700_000_000_000
+FORGED = """
+INSERT INTO queued.jobs (id, queue, priority, command, options, state, ready, next_run_at, attempts,
+                         max_retries, runs, created_at, updated_at)
+VALUES ('x', 'q', 0, 'true', '{}', 'completed', false, 0, 0, 0, 0, 0, 0)"""
+ROLES = ("reader", "enqueuer", "operator", "service")
+
+
+class RoleQueue:
+    """A queue with a user for each role, and the users anna, who has another one, and nobody."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.schema = address.parse(url).schema
+        upgrade.migrate(url)
+        for user in (*ROLES, "anna", "nobody"):
+            self.sql(f"CREATE ROLE {self.user(user)} LOGIN")
+        for role in ROLES:
+            self.sql(f"GRANT {self.schema}_{role} TO {self.user(role)}")
+        self.sql(f"GRANT {self.schema}_enqueuer TO {self.user('anna')}")
+
+    def user(self, name: str) -> str:
+        return f"{self.schema}_u_{name}"
+
+    def url_of(self, name: str) -> str:
+        return self.url.replace("tester@", f"{self.user(name)}@")
+
+    def sql(self, text: str, user: str = "") -> list[Any]:
+        where = address.parse(self.url_of(user) if user else self.url)
+        with psycopg.connect(where.conninfo, autocommit=True) as server:
+            cursor = server.execute(sql_loader.in_schema(text, self.schema).encode())
+            return cursor.fetchall() if cursor.description else []
+
+
+@pytest.fixture(scope="module")
+def roles() -> RoleQueue:
+    return RoleQueue(postgres_server.fresh_schema())
+
+
+@pytest.fixture
+def as_user(roles: RoleQueue) -> Iterator[Callable[[str], PostgresStore]]:
+    """Opens the queue as a user; jobs are removed at the end."""
+    opened: list[PostgresStore] = []
+
+    def open_as(user: str) -> PostgresStore:
+        opened.append(PostgresStore(roles.url_of(user)))
+        return opened[-1]
+
+    yield open_as
+    for store in opened:
+        store.close()
+    roles.sql("DELETE FROM queued.jobs")
+
+
+Open = Callable[[str], PostgresStore]
+
+
+def enqueue(store: PostgresStore, command: str = "true") -> int:
+    job = NewJob(command, requires=f"label{os.urandom(4).hex()}")  # a new shape, too
+    return store.find(store.enqueue([job], max_retries=3, now_ms=NOW)[0])
+
+
+def purge_one(store: PostgresStore) -> None:
+    with suppress(DeniedError):
+        store.cancel(enqueue(store), now_ms=NOW)
+    list(store.purge(State.CANCELLED, queue=None, before_ms=NOW + 1))
+
+
+# The roles whose members may use a verb on a job of another user, and the verb.
+VERBS: dict[str, tuple[set[str], Callable[[PostgresStore, int], object]]] = {
+    "list": ({*ROLES}, lambda store, _: list(store.list(JobFilter()))),
+    "status": ({*ROLES}, lambda store, _: store.status(now_ms=NOW)),
+    "workers": ({*ROLES}, lambda store, _: store.workers()),
+    "config": ({*ROLES}, lambda store, _: store.config()),
+    "enqueue": ({"enqueuer", "operator", "service"}, lambda store, _: enqueue(store)),
+    "cancel": ({"operator", "service"}, lambda store, job: store.cancel(job, now_ms=NOW)),
+    "retry": ({"operator", "service"}, lambda store, job: store.retry([job], now_ms=NOW)),
+    "retry_all": (
+        {"enqueuer", "operator", "service"},
+        lambda store, _: store.retry_all(now_ms=NOW),
+    ),
+    "purge": (
+        {"operator", "service"},
+        lambda store, _: purge_one(store),
+    ),
+    "config_set": ({"operator"}, lambda store, _: store.config_set("lease", "60", now_ms=NOW)),
+    "config_unset": ({"operator"}, lambda store, _: store.config_unset("lease")),
+    "drain": ({"operator"}, lambda store, _: store.drain("host", now_ms=NOW)),
+    "resume": ({"operator"}, lambda store, _: store.resume("host")),
+    "stop": ({"operator", "service"}, lambda store, _: store.stop("i", now_ms=NOW)),
+}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_verb_works_or_is_refused_with_the_role_that_it_needs(
+    roles: RoleQueue, as_user: Open, verb: str
+) -> None:
+    allowed, act = VERBS[verb]
+    for role in ROLES:
+        job = enqueue(as_user("anna"))
+        if verb == "retry":
+            as_user("anna").cancel(job, now_ms=NOW)
+        if role in allowed:
+            act(as_user(role), job)
+            continue
+        if role == "enqueuer" and verb in {"cancel", "retry"}:
+            with pytest.raises(NotFoundError):
+                as_user(role).show(job)  # it does not see the jobs of others
+            continue
+        with pytest.raises(DeniedError, match=f"needs the role {roles.schema}_") as refused:
+            act(as_user(role), job)
+        assert f"TO {roles.user(role)}" in str(refused.value)
+    with pytest.raises(DeniedError, match=f"GRANT {roles.schema}_reader TO {roles.user('nobody')}"):
+        as_user("nobody")
+
+
+def test_an_enqueuer_sees_and_moves_its_own_jobs_only(roles: RoleQueue, as_user: Open) -> None:
+    anna, other = as_user("anna"), as_user("enqueuer")
+    job, foreign = enqueue(anna), enqueue(other)
+    assert [found.submitted_by for found in anna.list(JobFilter())] == [roles.user("anna")]
+    assert {found.submitted_by for found in as_user("reader").list(JobFilter())} == {
+        roles.user("anna"),
+        roles.user("enqueuer"),
+    }
+    with pytest.raises(NotFoundError):
+        anna.show(foreign)
+    assert anna.cancel(job, now_ms=NOW) is State.CANCELLED
+    assert anna.retry([job], now_ms=NOW) == [anna.show(job).id]
+    assert anna.cancel(foreign, now_ms=NOW) is None
+    roles.sql(f"GRANT {roles.schema}_reader TO {roles.user('anna')}")
+    with pytest.raises(DeniedError, match=f"submitted by {roles.user('enqueuer')}.*_operator"):
+        anna.cancel(foreign, now_ms=NOW)
+    roles.sql(f"REVOKE {roles.schema}_reader FROM {roles.user('anna')}")
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE queued.jobs SET submitted_by = 'root'",
+        "UPDATE queued.jobs SET command = 'false'",
+        "UPDATE queued.jobs SET state = 'completed'",
+        "UPDATE queued.jobs SET token = 1",
+        "DELETE FROM queued.jobs",
+        "INSERT INTO queued.jobs (submitted_by) VALUES ('root')",
+        FORGED,
+        "INSERT INTO queued.deltas (queue, label, n) VALUES ('q', 'dead', 1)",
+        "CREATE FUNCTION queued.f() RETURNS integer LANGUAGE sql AS 'SELECT 1'",
+        (
+            "CREATE TEMP TABLE t (a integer); CREATE TRIGGER t AFTER INSERT ON t"
+            " REFERENCING NEW TABLE AS added EXECUTE FUNCTION queued.count_inserted()"
+        ),
+    ],
+)
+def test_an_enqueuer_cannot_forge_or_change_what_is_recorded(
+    roles: RoleQueue, as_user: Open, statement: str
+) -> None:
+    enqueue(as_user("anna"))
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        roles.sql(statement, "anna")
+
+
+UNSAFE = [
+    "GRANT INSERT ON queued.jobs TO PUBLIC",
+    "GRANT INSERT (id) ON queued.jobs TO PUBLIC",
+    "GRANT SELECT ON queued.output TO PUBLIC",
+    "GRANT TRIGGER ON queued.attempts TO {other}",
+    "GRANT USAGE ON SCHEMA queued TO PUBLIC",
+    "GRANT CREATE ON SCHEMA queued TO {other}",
+    "GRANT EXECUTE ON FUNCTION queued.count_inserted TO PUBLIC",
+    (
+        "CREATE FUNCTION queued.f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';"
+        "CREATE TRIGGER spy AFTER DELETE ON queued.jobs EXECUTE FUNCTION queued.f()"
+    ),
+    (
+        "CREATE TRIGGER spy AFTER INSERT ON queued.jobs FOR EACH ROW"
+        " EXECUTE FUNCTION suppress_redundant_updates_trigger()"
+    ),
+    "CREATE RULE spy AS ON INSERT TO queued.settings DO INSTEAD NOTHING",
+]
+
+
+@pytest.mark.parametrize("statement", UNSAFE)
+def test_a_database_that_others_can_change_is_refused_with_the_remedy(
+    roles: RoleQueue, statement: str
+) -> None:
+    safety.must_be_safe(roles.url_of("service"))
+    roles.sql(statement.format(other=roles.user("nobody")))
+    with pytest.raises(DeniedError, match="is refused") as refused:
+        safety.must_be_safe(roles.url_of("service"))
+    roles.sql(str(refused.value).partition("As its owner run: ")[2])
+    safety.must_be_safe(roles.url_of("service"))
+
+
+def test_functions_of_others_are_never_called(roles: RoleQueue) -> None:
+    roles.sql(f"ALTER ROLE {roles.user('service')} SET search_path = public, pg_catalog")
+    with closing(PostgresStore(roles.url_of("service"))) as store, store._database.transaction():
+        assert store._database.value("search_path")[0] == "pg_catalog"
+    with pytest.raises(DeniedError, match="has public before pg_catalog"):
+        safety.must_be_safe(roles.url_of("service"))
+    roles.sql(f"ALTER ROLE {roles.user('service')} RESET search_path")
+
+
+def test_an_owner_that_may_not_make_roles_gives_them_their_rights_later(roles: RoleQueue) -> None:
+    url = postgres_server.fresh_schema()
+    schema = address.parse(url).schema
+    reader = url.replace("tester@", f"{schema}_reader@")
+    roles.sql(f"CREATE ROLE {schema}_own LOGIN; CREATE SCHEMA {schema} AUTHORIZATION {schema}_own")
+    own = url.replace("tester@", f"{schema}_own@")
+    upgrade.migrate(own)
+    for role in ROLES:
+        roles.sql(f"CREATE ROLE {schema}_{role} LOGIN")
+    with pytest.raises(DeniedError):
+        PostgresStore(reader)
+    for _ in range(2):
+        upgrade.migrate(own)
+    with closing(PostgresStore(reader)) as store:
+        assert list(store.list(JobFilter())) == []
+    with pytest.raises(DeniedError, match="its owner can do that"):
+        upgrade.migrate(reader.replace(f"schema={schema}", "schema=missing"))
