@@ -4,7 +4,7 @@ import os
 import re
 from typing import TYPE_CHECKING
 
-from queued.core.errors import ConfigError, UsageError
+from queued.core.errors import ConfigError, DeniedError, UsageError
 from queued.core.settings import DATABASE_SCHEMES, Value, check_file
 from queued.core.suggestions import shorten
 from queued.store import permissions
@@ -34,7 +34,10 @@ _CONF_BYTES = 64 * 1024  # a larger file takes long to parse
 
 
 def read_conf(path: str | None) -> dict[str, Value]:
-    """Returns the settings in the conf file. Raises ConfigError with the file and the line."""
+    """Returns the settings in the conf file. Raises ConfigError with the file and the line.
+
+    Raises DeniedError if others could change the file, or read a password in it.
+    """
     if path is None:
         return {}
     import tomllib
@@ -42,10 +45,11 @@ def read_conf(path: str | None) -> dict[str, Value]:
     try:
         with open(permissions.open_conf(path), "rb") as file:
             content = file.read(_CONF_BYTES + 1)
+            mode = os.fstat(file.fileno()).st_mode
         if len(content) > _CONF_BYTES:
             msg = f"{path} is larger than {_CONF_BYTES // 1024} KiB, so it is no conf file"
             raise ConfigError(msg)
-        return check_file(tomllib.loads(content.decode()), path)
+        values = check_file(tomllib.loads(content.decode()), path)
     except RecursionError:
         msg = f"{path} is not valid TOML: its values are nested too deeply"
         raise ConfigError(msg) from None
@@ -55,6 +59,10 @@ def read_conf(path: str | None) -> dict[str, Value]:
     except OSError as error:
         msg = f"cannot read {path}: {error.strerror}"
         raise ConfigError(msg) from None
+    if mode & 0o077 and _has_password(str(values.get("db", ""))):
+        msg = f"others can read {path}, which has a password; run: chmod go-rwx {path}"
+        raise DeniedError(msg)
+    return values
 
 
 def location(configured: Value, environment: dict[str, str], *, serving: bool = False) -> str:
@@ -85,11 +93,15 @@ def is_url(location: str) -> bool:
 
 def must_be_no_secret(location: str) -> None:
     """Raises UsageError for a URL with a password, because the command line is public."""
-    # A colon before the last @, but not one before the number of a port.
-    pattern = r"://[^/?#@\[]*:(?!\d*(?:[/?]|$))[^@]*@|[?&](ssl)?password="
-    if is_url(location) and re.search(pattern, location):
+    if _has_password(location):
         msg = "other users see a password on the command line; put it into ~/.pgpass (mode 0600)"
         raise UsageError(msg)
+
+
+def _has_password(location: str) -> bool:
+    # A colon before the last @, but not one before the number of a port.
+    pattern = r"://[^/?#@\[]*:(?!\d*(?:[/?]|$))[^@]*@|[?&](ssl)?password="
+    return is_url(location) and re.search(pattern, location) is not None
 
 
 def engine_at(location: str, environment: dict[str, str]) -> "Engine":

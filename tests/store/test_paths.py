@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from queued.core.errors import ConfigError, UsageError
+from queued.core.errors import ConfigError, DeniedError, UsageError
 from queued.store import paths
 
 
@@ -158,6 +158,16 @@ def test_a_password_on_the_command_line_is_refused(url: str) -> None:
     assert "pw" not in str(refused.value)
     for public in ("postgresql://u@h:5432/d?sslmode=x", "postgresql://h:5432/d?options=a@b"):
         paths.must_be_no_secret(public)
+
+
+def test_a_conf_file_with_a_password_is_for_its_owner_only(tmp_path: Path) -> None:
+    conf = tmp_path / "queuectl.conf"
+    conf.write_text('db = "postgresql://u:secret@h/d"')
+    conf.chmod(0o640)
+    with pytest.raises(DeniedError, match=f"chmod go-rwx {conf}$"):
+        paths.read_conf(str(conf))
+    conf.chmod(0o600)
+    assert paths.read_conf(str(conf)) == {"db": "postgresql://u:secret@h/d"}
 
 
 def test_the_files_of_instances_are_in_the_first_directory_of_the_unit() -> None:
