@@ -5,7 +5,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from queued.core.errors import StorageError
+from queued.core.errors import DeniedError, StorageError
 from queued.service.dispatcher.commit_backoff import CommitBackoff
 
 
@@ -30,6 +30,10 @@ def test_refusals_in_a_row_are_logged_once_and_so_is_their_end() -> None:
         assert backoff.not_before_s < 0
         backoff.on_committed()
     assert log.error.call_count == 2
-    assert [call.kwargs for call in log.info.call_args_list] == [{"refusals": 3}] * 2
+    for error in (StorageError("lost"), DeniedError("wrong password"), StorageError("lost")):
+        backoff.on_refused(error, 100.0)
+    assert log.error.call_count == 4, "each reason once"
+    backoff.on_committed()
+    assert [call.kwargs for call in log.info.call_args_list] == [{"refusals": 3}] * 3
     backoff.on_refused(StorageError("full"), 100.0)
     assert backoff.not_before_s == pytest.approx(100.05), "the delays begin anew"

@@ -10,18 +10,20 @@ _MAX_S = 5.0
 
 
 class CommitBackoff:
-    """Doubles the delay with each refusal in a row, and logs only the first."""
+    """Doubles the delay with each refusal in a row, and logs the first for each kind of reason."""
 
     def __init__(self, log: Log) -> None:
         self.not_before_s = -math.inf
         self._log = log
         self._count = 0
+        self._logged: set[type[QueuedError]] = set()  # reasons in this row
 
     def on_refused(self, error: QueuedError, now_s: float) -> None:
         """Sets the delay after a turn was rolled back."""
         self.not_before_s = now_s + min(_FIRST_S * 2 ** min(self._count, 16), _MAX_S)
         self._count += 1
-        if self._count == 1:
+        if type(error) not in self._logged:
+            self._logged.add(type(error))
             self._log.error(
                 "database.refused", error=str(error), action="tried again until it succeeds"
             )
@@ -31,3 +33,4 @@ class CommitBackoff:
         if self._count:
             self._log.info("database.recovered", refusals=self._count)
             self._count, self.not_before_s = 0, -math.inf
+            self._logged.clear()
