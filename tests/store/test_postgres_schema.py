@@ -1,6 +1,8 @@
 """PostgreSQL: the schema, the statements, and that the hot ones go by their index."""
 
 import re
+import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,7 +10,13 @@ from typing import Any
 import psycopg
 import pytest
 
-from queued.core.errors import ConfigError, DatabaseUnusableError, NotFoundError, UsageError
+from queued.core.errors import (
+    ConfigError,
+    DatabaseUnusableError,
+    NotFoundError,
+    StorageError,
+    UsageError,
+)
 from queued.store.postgres import address, sql_loader, upgrade
 from queued.store.postgres.client_store import PostgresStore
 from tests import postgres_server
@@ -225,3 +233,22 @@ def test_a_password_with_a_wrong_character_is_not_shown(separator: str) -> None:
     with pytest.raises(UsageError, match="not the URL of a database") as error:
         address.parse(f"postgresql://u:se{separator}cret@h/d")
     assert "cret" not in str(error.value)
+
+
+def test_a_server_that_refuses_encryption_gets_no_password() -> None:
+    got: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def refuse() -> None:
+            with server.accept()[0] as client:
+                client.recv(8)  # the request for encryption
+                client.sendall(b"N")
+                got.append(client.recv(99))
+
+        thread = threading.Thread(target=refuse)
+        thread.start()
+        port = server.getsockname()[1]
+        with pytest.raises(StorageError, match="no encrypted connection.*see sslmode"):
+            PostgresStore(f"postgresql://u:secret@127.0.0.1:{port}/d?sslmode=require")
+        thread.join()
+    assert got == [b""]

@@ -40,11 +40,14 @@ _BY_STATE: tuple[tuple[str, type[QueuedError], str], ...] = (
     ("22", DatabaseUnusableError, "it is damaged ({}); restore a backup"),
     ("23", DatabaseUnusableError, "it is damaged ({}); restore a backup"),
     ("XX", DatabaseUnusableError, "it is damaged ({}); see the server's log"),
+    ("TLS", StorageError, "no encrypted connection ({}); see sslmode and sslrootcert in its URL"),
     ("", StorageError, "{}"),
 )
 # Errors of connecting have no SQLSTATE. By a part of what the server or libpq said.
 _BY_TEXT: tuple[tuple[str, str], ...] = (
     ("invalid URI", "22021"),
+    ("does not support SSL", "TLS"),
+    ("certificate", "TLS"),
     ("too many clients", "53300"),
     ("remaining connection slots", "53300"),
     ("too many connections", "53300"),
