@@ -140,10 +140,12 @@ def location(engine: str) -> str:
     return new_queue() if engine == "postgres" else ""
 
 
-@cache
 def shared_queue(server: Callable[[], str | None] = url) -> str:
     """The URL of the queue that all tests of this process share, one after the other."""
-    return new_queue(server)
+    return _shared_queue(server)
+
+
+_shared_queue = cache(new_queue)
 
 
 def as_role(url: str, role: str) -> str:
