@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -145,6 +146,16 @@ def test_a_job_that_eats_time_is_ended_by_the_kernel(served: Queue) -> None:
 def test_a_limit_too_small_to_start_is_a_failed_attempt(served: Queue) -> None:
     name = served.add("true", limits={"memory": "1M"}, max_retries=1)
     assert served.wait(name).label == "dead"
+
+
+@pytest.mark.parametrize("fields", [{}, {"nice": 0}], ids=["spawned", "forked"])
+def test_the_kernel_prefers_to_end_commands_for_lack_of_memory(
+    served: Queue, fields: dict[str, Any]
+) -> None:
+    """Many small processes would otherwise cost the service, which is larger than each of them."""
+    shown = "cat /proc/$$/oom_score_adj /proc/$PPID/oom_score_adj"
+    own = int(Path("/proc/self/oom_score_adj").read_text())
+    assert printed(served, shown, **fields).split() == [str(min(own + 200, 1000)), str(own)]
 
 
 def test_all_fields_at_once(served: Queue) -> None:

@@ -9,6 +9,7 @@ SIGTERM: finish the run and exit. SIGQUIT: stop the run and exit; the same if th
 import os
 import signal
 import socket
+from contextlib import nullcontext
 
 from queued.core import times
 from queued.core.model import Outcome
@@ -29,6 +30,7 @@ from queued.service.ipc.scoreboard import Scoreboard
 from queued.service.linux import descriptors, procfs
 from queued.service.linux.cgroup import Cgroup, RunCgroups
 from queued.service.linux.event_loop import EventLoop
+from queued.service.linux.oom_score import OomScore
 from queued.service.linux.signals import ChildExits, Signals
 from queued.service.log import Log, LogOutput
 from queued.service.worker import spawn
@@ -71,6 +73,7 @@ class Worker:
         self._log_output = log_output
         self._log = log
         self._base = spawn.inheritable(os.environb, instance)
+        self._oom_score = OomScore()
         self._loop = EventLoop()
         self._signals = Signals(_SIGNALS)
         self._child_exits = ChildExits()
@@ -302,7 +305,8 @@ class Worker:
         """Makes the due steps of the run; logs once if it cannot be started or killed."""
         refused, unkillable = execution.refused, execution.unkillable
         starting = execution.phase is Phase.STARTING
-        execution.tick(now_s)
+        with self._oom_score.raised() if starting else nullcontext():
+            execution.tick(now_s)
         if starting and execution.phase is not Phase.STARTING:
             self._forward_at_s = now_s + _FORWARD_AFTER_S
         if execution.refused and not refused:
