@@ -81,6 +81,7 @@ EVENTS = {
     "lease.runs_outlive": "the warden cannot kill a run; another host may start its job again",
     "log.dropped": "lines before this one could not be written; `lines` is their number",
     "process.failed": "an internal error; the line has the traceback",
+    "process.limited": "another process had lowered resource limits of this one (prlimit)",
 }
 
 Fields = MutableMapping[str, Any]

@@ -159,6 +159,10 @@ def test_a_file_system_that_can_only_be_read(tmp_path: Path, small_disk: Path) -
     assert new.stderr == f"queued: {told.replace('/queue.db', '')}"
 
 
+# A shortage that no process of the service can end by itself.
+LIMITS_UNCHECKED = "constant=queued.service.linux.limits._KINDS="
+
+
 def test_no_process_to_start_a_command_with(scenario: KillScenario) -> None:
     service = scenario.serve(*altered("no_process=3"), workers=1)
     scenario.add("job", "true")
@@ -176,8 +180,8 @@ def test_no_memory_to_fork_with(scenario: KillScenario) -> None:
 
 
 def test_a_worker_that_can_start_nothing_is_replaced(scenario: KillScenario) -> None:
-    """Its own limits may be the reason, which a job can lower for ever."""
-    soon = altered("constant=queued.service.worker.worker._REFUSED_S=0.5")
+    """Its own limits may be the reason."""
+    soon = altered("constant=queued.service.worker.worker._REFUSED_S=0.5", LIMITS_UNCHECKED)
     service = scenario.serve(*soon, workers=1).ready()
     worker = service.child(1)
     resource.prlimit(worker, resource.RLIMIT_NOFILE, (_highest_descriptor(worker) + 1,) * 2)
@@ -196,7 +200,7 @@ def _highest_descriptor(pid: int) -> int:
 
 def test_no_descriptor_to_start_a_command_with(scenario: KillScenario) -> None:
     """The limit of a real worker is lowered to what it has open, and raised again."""
-    service = scenario.serve(workers=1).ready()
+    service = scenario.serve(*altered(LIMITS_UNCHECKED), workers=1).ready()
     worker = service.child(1)
     limits = resource.prlimit(worker, resource.RLIMIT_NOFILE)
     opened = _highest_descriptor(worker)
@@ -222,7 +226,7 @@ def test_a_worker_death_while_no_process_can_start_costs_no_attempt(
 
 def test_no_descriptor_is_left_for_another_worker(scenario: KillScenario) -> None:
     """With real limits, the workers that exist go on, and the others start once there is room."""
-    service = scenario.serve(workers=2).ready()
+    service = scenario.serve(*altered(LIMITS_UNCHECKED), workers=2).ready()
     used = _highest_descriptor(service.pid)
     limits = resource.prlimit(service.pid, resource.RLIMIT_NOFILE)
     resource.prlimit(service.pid, resource.RLIMIT_NOFILE, (used + 20, limits[1]))

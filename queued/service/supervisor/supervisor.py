@@ -32,6 +32,7 @@ from queued.service.ipc.messages import (
 from queued.service.ipc.scoreboard import Scoreboard
 from queued.service.linux import pdeathsig
 from queued.service.linux.event_loop import EventLoop
+from queued.service.linux.limits import Limits
 from queued.service.linux.signals import Signals
 from queued.service.supervisor.children import Children
 from queued.service.supervisor.dispatcher_link import DispatcherLink
@@ -71,6 +72,7 @@ class Supervisor:
             self._children, Forker(programs), scoreboard, self._dispatcher
         )
         self._processes.adopt()
+        self._limits = Limits()
         self._stage = Stage.RUNNING
         self._grace_end_s = times.NEVER_S
         self._commands_ran_s = 0.0  # during a stop: when a command was last found running
@@ -89,6 +91,7 @@ class Supervisor:
         self._write_reload(self._reloads.reset)
         self._log.info("service.started", workers=self._children.workers)
         while True:
+            self._restore_limits()
             self._processes.reap(self._log)
             self._advance_shutdown()
             if not self._children.serving():
@@ -136,6 +139,19 @@ class Supervisor:
                     self._move(Event.STOP_REQUESTED)
                 case Fatal():
                     self._fatal = message
+
+    def _restore_limits(self) -> None:
+        """Restores limits of this process, which all children inherit; else the service ends."""
+        lowered = self._limits.lowered()
+        if not lowered or self._fatal is not None:
+            return
+        self._limits.restore()
+        if self._limits.lowered():
+            names = ", ".join(lowered)
+            reason = f"another process has lowered its limits ({names}); start the service again"
+            self._fatal = Fatal(exit_code=int(Exit.IO), reason=reason)
+        else:
+            self._log.warning("process.limited", limits=lowered, action="limits restored")
 
     # The shutdown
 

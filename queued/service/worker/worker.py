@@ -30,6 +30,7 @@ from queued.service.ipc.scoreboard import Scoreboard
 from queued.service.linux import descriptors, procfs
 from queued.service.linux.cgroup import Cgroup, RunCgroups
 from queued.service.linux.event_loop import EventLoop
+from queued.service.linux.limits import Limits
 from queued.service.linux.oom_score import OomScore
 from queued.service.linux.signals import ChildExits, Signals
 from queued.service.log import Log, LogOutput
@@ -73,6 +74,7 @@ class Worker:
         self._log_output = log_output
         self._log = log
         self._base = spawn.inheritable(os.environb, instance)
+        self._limits = Limits()
         self._oom_score = OomScore()
         self._loop = EventLoop()
         self._signals = Signals(_SIGNALS)
@@ -232,7 +234,7 @@ class Worker:
         self._enter(Event.DISMISSED)
 
     def _begin_run(self, run: Run) -> None:
-        if self._lease_end.forbids(run):
+        if self._lease_end.forbids(run) or self._is_limited():
             self._prefetch.add(run, times.monotonic_s())
             self._give_back(self._prefetch.keys())
             return
@@ -249,6 +251,14 @@ class Worker:
             now_s=now_s,
         )
         self._log.debug("job.started", job=run.id, queue=run.queue, attempt=run.key.attempt)
+
+    def _is_limited(self) -> bool:
+        """Returns whether limits were lowered, which commands would inherit; then exits soon."""
+        lowered = self._limits.lowered()
+        if lowered:
+            self._log.warning("process.limited", limits=lowered, action="exits, and is replaced")
+            self._enter(Event.DISMISSED)
+        return bool(lowered)
 
     def _make_cgroup(self, run: Run) -> Cgroup | None:
         """Creates a control group for the run; returns None if there can be none."""

@@ -1,0 +1,62 @@
+"""Resource limits of the service's processes that another process lowers (prlimit)."""
+
+import resource
+
+import pytest
+
+from tests.service import Queue, eventually
+
+TOO_LOW = 4096  # bytes; each file and stack needs more
+# A program of root that may not raise hard limits, as the programs of other users.
+UNPRIVILEGED = (
+    "-c",
+    (
+        "import ctypes, os, sys; ctypes.CDLL(None).prctl(24, 24, 0, 0, 0)\n"  # PR_CAPBSET_DROP
+        "os.execv(sys.executable, [sys.executable, '-m', 'queued', *sys.argv[1:]])"
+    ),
+)
+
+
+def lower(pid: int, kind: int, *, hard: bool = True) -> None:
+    """Lowers the limit of that process, the soft one only if not `hard`."""
+    most = resource.prlimit(pid, kind)[1]
+    resource.prlimit(pid, kind, (TOO_LOW, TOO_LOW if hard else most))
+
+
+def test_a_dispatcher_that_cannot_write_is_replaced(queue: Queue) -> None:
+    service = queue.serve(workers=1)
+    pid = service.child(0)
+    lower(pid, resource.RLIMIT_FSIZE)
+    assert queue.wait(queue.add("true")).label == "completed"
+    assert service.child(0) != pid
+
+
+@pytest.mark.parametrize("kind", [resource.RLIMIT_FSIZE, resource.RLIMIT_STACK])
+def test_no_command_inherits_a_limit_that_another_command_lowered(queue: Queue, kind: int) -> None:
+    service = queue.serve(workers=1)
+    before = resource.getrlimit(kind)
+    lower(service.child(1), kind)
+    command = f"head -c {TOO_LOW + 1} /dev/zero >big"
+    name = queue.add(command, cwd=str(queue.directory), max_retries=1)
+    assert queue.wait(name).label == "completed"
+    assert resource.prlimit(service.child(1), kind) == before
+    assert service.logged("process.limited", role="worker")
+
+
+def test_the_supervisor_restores_its_limits_before_it_starts_a_child(queue: Queue) -> None:
+    service = queue.serve(workers=1)
+    pid = service.child(0)
+    lower(service.pid, resource.RLIMIT_FSIZE, hard=False)
+    service.kill(pid)
+    service.replaced(0, pid)
+    assert queue.wait(queue.add("true")).label == "completed"
+
+
+def test_a_service_whose_limits_cannot_be_restored_ends(queue: Queue) -> None:
+    """Its next dispatcher could write nothing, so that the queue would stand still."""
+    service = queue.spawn(workers=1, program=UNPRIVILEGED).ready()
+    lower(service.pid, resource.RLIMIT_NPROC)
+    service.kill(service.child(0))
+    assert service.ended() == 74
+    (failed,) = eventually(lambda: service.logged("service.failed"))
+    assert "NPROC" in failed["error"]
