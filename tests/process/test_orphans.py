@@ -4,6 +4,7 @@ import os
 import signal
 from datetime import datetime
 from itertools import pairwise
+from pathlib import Path
 
 from tests.process.marked_sleep import MarkedSleep
 from tests.service import Queue, eventually
@@ -114,6 +115,18 @@ def test_signals_of_a_terminal_reach_no_worker(queue: Queue) -> None:
     service = queue.serve(workers=2)
     for slot in (1, 2):
         assert os.getsid(service.child(slot)) == service.child(slot)
+
+
+def test_what_another_process_writes_to_the_pipes_of_the_service_ends_no_worker(
+    queue: Queue,
+) -> None:
+    """Only the end of the supervisor may look like its end."""
+    service = queue.serve(workers=1)
+    for path in Path(f"/proc/{service.pid}/fd").iterdir():
+        if path.is_fifo():
+            path.write_bytes(b"\0")
+    assert queue.wait(queue.add("true")).label == "completed"
+    assert not service.logged("worker.orphaned")
 
 
 def test_a_child_that_dies_again_and_again_is_restarted_with_growing_delay(queue: Queue) -> None:

@@ -16,9 +16,16 @@ class EventLoop:
 
     def add(self, descriptor: int, call: Callable[[], None]) -> None:
         """Calls `call` whenever the descriptor can be read or has hung up."""
-        self._epoll.register(descriptor, select.EPOLLIN)
+        self._add(descriptor, call, select.EPOLLIN)
+
+    def add_hang_up(self, descriptor: int, call: Callable[[], None]) -> None:
+        """Calls `call` whenever the descriptor has hung up, not if another process wrote to it."""
+        self._add(descriptor, call, 0)
+
+    def _add(self, descriptor: int, call: Callable[[], None], mask: int) -> None:
+        self._epoll.register(descriptor, mask)  # the kernel always reports a hang-up, too
         self._calls[descriptor] = call
-        self._masks[descriptor] = select.EPOLLIN
+        self._masks[descriptor] = mask
 
     def watch_writable(self, descriptor: int, *, wanted: bool) -> None:
         """Also wakes when the descriptor can be written, while that is wanted."""

@@ -53,7 +53,7 @@ class Warden:
         """Watches until the supervisor and all workers are gone; returns the exit code."""
         os.setsid()
         self._loop.add(self._signals.fileno(), self._answer)
-        self._loop.add(self._presence, self._on_alone)
+        self._loop.add_hang_up(self._presence, self._on_alone)
         self._loop.add(self._timer.fileno(), self._advance)
         self._advance()
         while not self._alone:

@@ -95,7 +95,7 @@ class Worker:
         procfs.become_subreaper()
         descriptors.close_on_exec()
         self._loop.add(self._signals.fileno(), self._handle_signals)
-        self._loop.add(self._lifeline, self._on_abandoned)
+        self._loop.add_hang_up(self._lifeline, self._on_abandoned)
         self._loop.add(self._child_exits.fileno(), self._reap)
         self._loop.add(self._channel.fileno(), self._receive)
         while True:
