@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.process import headless
-from tests.service import Queue, Service, alive, eventually
+from tests.service import Queue, Service, alive, eventually, run_program
 
 
 def mounted() -> Path | None:
@@ -159,6 +159,24 @@ def test_a_group_inside_that_of_a_run_is_ended_and_removed(
     assert queue.wait(name).last_error == "timeout"
     assert stranger.wait(5) == -signal.SIGKILL
     assert delegated.runs() == []
+
+
+def test_an_empty_group_that_cannot_be_removed_does_not_keep_its_run(
+    queue: Queue, delegated: Delegated
+) -> None:
+    """The service lacks the permission if the command has created it with sudo."""
+    service = delegated.serve(queue)
+    name = queue.add("sleep 0.5; exit 3", max_retries=1)
+    group = run_of(delegated, service, name)
+    eventually((group / "cgroup.procs").exists)
+    below = group / "below"
+    below.mkdir()
+    run_program("mount", "-t", "tmpfs", "none", below)  # a mount point is in use
+    try:
+        assert queue.wait(name).last_error == "exit 3"
+        assert queue.wait(queue.add("true")).label == "completed"
+    finally:
+        run_program("umount", below)
 
 
 def test_children_left_on_purpose_stay_in_their_group(queue: Queue, delegated: Delegated) -> None:

@@ -88,23 +88,24 @@ class Cgroup:
         return self.memory and _table(f"{self._path}/memory.events").get("oom_kill", 0) > 0
 
     def remove(self) -> bool:
-        """Removes the group; returns False if a process in it is alive."""
+        """Removes the group; returns False if a process in it is alive.
+
+        An empty group stays if a command has created another one below it that cannot be removed,
+        for example as another user.
+        """
         try:
             os.rmdir(self._path)
-        except FileNotFoundError:
-            return True
         except OSError:
-            return self._remove_all()
+            if _table(f"{self._path}/cgroup.events").get("populated"):
+                return False
+            self._remove_all()
         return True
 
-    def _remove_all(self) -> bool:
+    def _remove_all(self) -> None:
         """Removes the group and those that a command has created below it."""
-        try:
+        with contextlib.suppress(OSError):
             for path, _, _ in os.walk(self._path, topdown=False):
                 os.rmdir(path)
-        except OSError:
-            return False
-        return True
 
     def processes(self) -> list[Process]:
         """Returns the living processes of the group and of those below it."""
