@@ -66,8 +66,6 @@ class TorturedService:
         elif number == signal.SIGTERM:
             self.terms += 1
             self.allowed.add(Exit.DONE)
-            if self.terms > 2:  # everything is killed, whether or not it is recorded
-                self.allowed.add(Exit.IO)
 
     def kill_all(self, spared: int | None = None) -> None:
         """Kills all its processes at once, except one; and no command."""
@@ -173,7 +171,11 @@ class TorturedServices:
             line["dead"] for one in self.all for line in one.service.logged("instance.taken_over")
         }
         for one in self.all:
-            if any(one.service.logged("service.started", instance=dead) for dead in taken_over):
+            # The third signal kills everything, whether or not it is recorded, and so does the
+            # second one if `shutdown_grace` is over.
+            killed = one.service.logged("service.stopping", action="kills all children")
+            lost = any(one.service.logged("service.started", instance=dead) for dead in taken_over)
+            if lost or one.terms > 2 or (killed and one.terms > 1):
                 one.allowed.add(Exit.IO)
         return [
             ServiceEnd(
