@@ -181,11 +181,16 @@ def is_alive(instance_files: str, instance: str) -> bool:
 
 def living(instance_files: str) -> list[str]:
     """Returns the ids of the instances that serve the database; reads only their lock files."""
-    directory, name = os.path.split(instance_files)
-    pattern = re.compile(rf"{re.escape(name)}\.({_ID.pattern}){re.escape(SUFFIX)}")
-    found = [match[1] for entry in os.listdir(directory) if (match := pattern.fullmatch(entry))]
+    found = with_lock_file(instance_files)
     locked = {instance for instance in found if is_alive(instance_files, instance)}
     return sorted(locked | holders_of_deleted(instance_files))
+
+
+def with_lock_file(instance_files: str) -> list[str]:
+    """Returns the ids of the instances that have a lock file beside the database."""
+    directory, name = os.path.split(instance_files)
+    pattern = re.compile(rf"{re.escape(name)}\.({_ID.pattern}){re.escape(SUFFIX)}")
+    return [match[1] for entry in os.listdir(directory) if (match := pattern.fullmatch(entry))]
 
 
 def holders_of_deleted(instance_files: str) -> set[str]:

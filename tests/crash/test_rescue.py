@@ -91,6 +91,25 @@ def test_a_lock_file_that_cannot_be_opened_stops_no_rescue_of_others(
     assert others.lock_dead(instances) == instances[1:]
 
 
+def test_jobs_wait_for_a_living_instance_that_has_no_row(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It serves the database that this one has replaced."""
+    now_s, log = times.monotonic_s(), Mock()
+    lock = instance_lock.create_locked(instance_lock.path_of(queue.path, "old"))
+    others = OtherInstances(queue.path, OWN)
+    rescuer = Rescuer(MagicMock(), Mock(), None, others, log)
+    rescuer.unregistered = others.unregistered([])
+    for after_s in (0, 6):
+        monkeypatch.setattr(times, "monotonic_s", lambda after_s=after_s: now_s + after_s)
+        assert not rescuer.rescue(DEFAULTS)
+        assert [instance.id for instance in rescuer.unregistered] == ["old"]
+    assert "has no row" in log.error.mock_calls[0].kwargs["error"]
+    os.close(lock)
+    assert rescuer.rescue(DEFAULTS)
+    assert not rescuer.unregistered
+
+
 def test_a_living_instance_rescues_a_dead_one_at_once(queue: Queue) -> None:
     first = queue.serve(workers=1)
     name = queue.add("sleep 100", backoff_max=0)

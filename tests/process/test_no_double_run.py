@@ -73,6 +73,24 @@ def test_a_copied_directory_is_no_proof_that_the_service_is_dead(
         eventually(lambda: lines.read_text() == "begun\nbegun\n", "rescued", within_s=20)
 
 
+@pytest.mark.sqlite_only
+def test_a_restored_backup_starts_no_job_that_a_killed_service_left_running(
+    queue: Queue, tmp_path: Path
+) -> None:
+    """The backup is older than the service, so that it has neither its row nor its claim."""
+    begun, backup = queue.file("begun"), str(tmp_path / "backup.db")
+    name = queue.add(f"[ -e {begun} ] || (touch {begun}; kill -STOP $$)")
+    queue.queuectl("db", "backup", backup)
+    dead = queue.serve(workers=1)
+    eventually(begun.exists)
+    dead.kill_instance()
+    queue.queuectl("db", "restore", backup)
+    service = queue.serve(workers=1)
+    assert queue.wait(name).label == "completed"
+    assert service.logged("instance.rescued", dead=dead.instance)[0]["processes_killed"] > 0
+    assert not os.path.exists(instance_lock.path_of(queue.path, dead.instance))
+
+
 def test_a_rescue_without_a_lock_file_kills_what_is_left(queue: Queue) -> None:
     """The command is stopped, so that it would never end by itself."""
     dead = queue.serve(workers=1)

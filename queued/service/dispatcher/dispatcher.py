@@ -151,6 +151,7 @@ class Dispatcher:
         with self._ledger.transaction():
             self._ledger.register(self._instance, now_ms=self._ledger.now_ms())
             self._lease.renew()
+            self._rescuer.unregistered = others.unregistered(self._ledger.instances())
             claims = self._ledger.running_claims(self._instance.id)
             stored = self._ledger.config()
         self._lease.on_committed(times.monotonic_s())
@@ -276,6 +277,7 @@ class Dispatcher:
                     self._pruner.clock_was_set(times.monotonic_s())
                 settings = self._live_settings.settings
                 claiming = self._stage.claims and self._lease.may_claim
+                claiming = claiming and not self._rescuer.unregistered
                 shapes = self._placement.shapes if claiming else ()
                 turn = self._runner.turn(self._pool, settings, shapes=shapes, now_ms=now_ms)
                 counts = self._load_reporter.read_counts(times.monotonic_s())

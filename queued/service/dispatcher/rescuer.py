@@ -34,6 +34,10 @@ _LIVES = (
     " service, and the jobs that ran when the copy was made wait until it ends; cancel the jobs if"
     " the copy shall not run them. Tried again every 5 s"
 )
+_NO_ROW = (
+    "it lives, and has no row in this database, which has replaced another one: each job may be one"
+    " that it runs, so that none is started"
+)
 _KILLING_S = 0.5
 _KILLING_AGAIN_S = 0.05  # jobs wait meanwhile, and the first try was in vain
 
@@ -63,6 +67,18 @@ class OtherInstances:
                 self._files[name] = self._open(name)
         return [instance for name, instance in others.items() if self._is_dead(name)]
 
+    def unregistered(self, registered: list[Instance]) -> list[Instance]:
+        """Returns the instances that have a lock file here, and no row among `registered`.
+
+        A copy of a lock file is left out: it tells nothing of its instance.
+        """
+        known = {self._own.id, *(instance.id for instance in registered)}
+        names = [n for n in instance_lock.with_lock_file(self._instance_files) if n not in known]
+        for name in names:
+            self._files[name] = self._open(name)
+        found = [self._own._replace(id=name) for name in names]
+        return [instance for instance in found if self.has_lock_file(instance)]
+
     def shares_locks(self, other: Instance) -> bool:
         """Returns whether the lock file of an instance tells whether it lives."""
         return other.host_id == self._own.host_id or other.id == self._own.id
@@ -88,9 +104,10 @@ class OtherInstances:
         self.undecided[name] = "it is dead, but another program has a shared lock on its lock file"
         return False
 
-    def shared_lock_holders(self, name: str) -> list[int]:
-        """Returns the pids of processes that have a shared lock on the lock file; reads /proc."""
-        return sorted(instance_lock.holders_of_shared_lock(self._instance_files, name))
+    def lock_holders(self, name: str) -> list[int]:
+        """Returns the pids of processes that have a lock on the lock file; reads /proc."""
+        shared = instance_lock.holders_of_shared_lock(self._instance_files, name)
+        return sorted(shared | instance_lock.holders_anywhere(name))
 
     def holders_anywhere(self, instance: Instance) -> list[int]:
         """Returns the pids of the instance if it lives with another lock file; reads /proc."""
@@ -162,6 +179,9 @@ class Rescuer:
         log: Log,
     ) -> None:
         self.registered: list[Instance] = []
+        # Found at the start with a lock file and without a row, as after a restore of an older
+        # database. A job of the database may be one that they run, so that none is claimed.
+        self.unregistered: list[Instance] = []
         self._leases = LeaseObserver()
         self._ledger = ledger
         self._runner = runner
@@ -173,19 +193,25 @@ class Rescuer:
         self._undecided_logged: set[str] = set()
 
     def rescue(self, settings: Settings) -> bool:
-        """Cleans up dead instances; returns whether one was cleaned up."""
-        now_s = times.monotonic_s()
+        """Cleans up dead instances; returns whether jobs may be ready that were not before."""
+        now_s, waiting = times.monotonic_s(), bool(self.unregistered)
+        known = {instance.id for instance in self.registered}
+        self.unregistered = [other for other in self.unregistered if other.id not in known]
         remote = [other for other in self.registered if not self._others.shares_locks(other)]
-        dead = self._others.lock_dead([i for i in self.registered if i not in remote])
-        self._log_undecided(now_s)
+        local = [other for other in self.registered if other not in remote]
+        dead = self._others.lock_dead(local + self.unregistered)
+        living = {other.id: _NO_ROW for other in self.unregistered if other not in dead}
+        self._log_undecided(living | self._others.undecided, now_s)
         due = [instance for instance in dead if self._retry_at_s.get(instance.id, now_s) <= now_s]
         rescued = [instance for instance in due if self._clean_up(instance, settings)]
         self._leases.observe(remote)
         rescued += [one for one in self._leases.over(remote) if self._take_over(one, settings)]
         self.registered = [other for other in self.registered if other not in rescued]
-        known = {instance.id for instance in self.registered}  # another may have rescued some
+        self.unregistered = [other for other in self.unregistered if other not in rescued]
+        # Another service may have rescued some.
+        known = {instance.id for instance in self.registered + self.unregistered}
         self._retry_at_s = {name: at for name, at in self._retry_at_s.items() if name in known}
-        return bool(rescued)
+        return bool(rescued) or (waiting and not self.unregistered)
 
     @property
     def next_s(self) -> float:
@@ -193,9 +219,9 @@ class Rescuer:
         tries = [*self._retry_at_s.values(), *self._undecided_at_s.values()]
         return min([*tries, self._leases.next_s()])
 
-    def _log_undecided(self, now_s: float) -> None:
-        """Logs once why an instance is not known to be dead or alive, if that stays so for 5 s."""
-        undecided, before = self._others.undecided, self._undecided_at_s
+    def _log_undecided(self, undecided: dict[str, str], now_s: float) -> None:
+        """Logs once why jobs wait for an instance that is not known to be dead, after 5 s."""
+        before = self._undecided_at_s
         self._undecided_logged &= undecided.keys()
         self._undecided_at_s = {name: before.get(name, now_s + _RETRY_S) for name in undecided}
         for name, reason in undecided.items():
@@ -208,7 +234,7 @@ class Rescuer:
                     "instance.not_rescued",
                     dead=name,
                     error=reason,
-                    pids=self._others.shared_lock_holders(name),
+                    pids=self._others.lock_holders(name),
                     lock=self._others.lock_path(name),
                     action="let this service read and write the lock file, and end the processes "
                     "listed, which lock it. The jobs of the instance wait. Tried again every 5 s",
