@@ -73,21 +73,32 @@ def _options(text: str) -> JobOptions:
 
 
 def attempt(row: Row) -> Attempt:
-    """Returns the run of a row."""
+    """Returns the run of a row. Raises ValueError if another program made the row invalid."""
     return Attempt(*row)._replace(outcome=Outcome(row[5]) if row[5] else None)
+
+
+def counts(found: Iterable[Row]) -> dict[Label, int]:
+    """Returns the numbers of jobs by label, without labels that another program has written."""
+    numbers: dict[str, int] = dict(found)
+    return {label: numbers[label] for label in Label if label in numbers}
 
 
 def summary(
     counted: Iterable[Row], overdue: Iterable[Row], completed: int, oldest_due_ms: int | None
 ) -> Summary:
-    """Returns the summary of counts by queue and label, and of overdue jobs by queue."""
+    """Returns the summary of counts by queue and label, and of overdue jobs by queue.
+
+    Leaves out labels that another program has written.
+    """
     queues: dict[str, dict[Label, int]] = {}
     for name, label, count in counted:
-        counts = queues.setdefault(name, dict.fromkeys(Label, 0))
-        counts[Label(label)] += count
-    for counts in queues.values():
+        numbers = queues.setdefault(name, dict.fromkeys(Label, 0))
+        if label in numbers:
+            numbers[label] += count
+    for numbers in queues.values():
         # Here `pending` is the whole state, of which scheduled and failed are parts.
-        counts[Label.PENDING] += counts[Label.SCHEDULED] + counts[Label.FAILED]
+        numbers[Label.PENDING] += numbers[Label.SCHEDULED] + numbers[Label.FAILED]
     for name, count in overdue:
-        queues[name][Label.SCHEDULED] -= count
+        if name in queues:
+            queues[name][Label.SCHEDULED] -= count
     return Summary(queues, completed, oldest_due_ms)

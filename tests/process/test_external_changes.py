@@ -1,5 +1,6 @@
 """Changes by others that the service finds: cancels, settings, odd rows, a clock that was set."""
 
+import json
 import os
 import signal
 import subprocess
@@ -128,6 +129,16 @@ def test_jobs_that_cannot_be_handed_over_are_dead_and_the_others_run(queue: Queu
     queue.wait_all(others + 2 * odd)
     queue.wait(queue.add("true"))
     assert sql(queue, HOOKS) == f"({2 * odd}, 'completed')\n"
+    assert service.stop() == 0
+
+
+@pytest.mark.sqlite_only
+def test_a_state_that_does_not_exist_is_not_counted(queue: Queue) -> None:
+    sql(queue, "INSERT INTO counts VALUES ('default', 'wild', 1)")
+    service = queue.serve()
+    queue.wait(queue.add("true"))
+    assert len(service.logged("child.started")) == 3, "no process of the service was replaced"
+    assert json.loads(queue.queuectl("status", "--json").stdout)["completed"] == 1
     assert service.stop() == 0
 
 

@@ -2,6 +2,7 @@
 
 import errno
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 from queued.core import ids, labels
 from queued.core.errors import ConflictError, DeniedError, NotFoundError
@@ -94,17 +95,19 @@ class PostgresStore:
         if row is None:
             msg = "the job was removed meanwhile"
             raise NotFoundError(msg)
-        return self._jobs([row])[0]
+        with self._valid_rows():
+            return rows.job(row)
 
-    def _jobs(self, found: Iterable[Row]) -> Sequence[Job]:
+    @contextmanager
+    def _valid_rows(self) -> Iterator[None]:
         try:
-            return [rows.job(row) for row in found]
+            yield
         except ValueError as error:
             raise damaged(self._database.address.shown, error) from error
 
     def attempts(self, job: int) -> Sequence[Attempt]:
         """See `Store.attempts`."""
-        with self._database.reading():
+        with self._database.reading(), self._valid_rows():
             return [rows.attempt(row) for row in self._database.rows("attempts", job=job)]
 
     def last_attempts(self, jobs: Sequence[Job]) -> dict[int, Attempt]:
@@ -112,7 +115,8 @@ class PostgresStore:
         seqs, numbers = [job.seq for job in jobs], [job.runs for job in jobs]
         with self._database.reading():
             found = self._database.rows("last_attempts", jobs=seqs, numbers=numbers)
-        return {row[0]: rows.attempt(row[1:]) for row in found}
+        with self._valid_rows():
+            return {row[0]: rows.attempt(row[1:]) for row in found}
 
     def list(self, wanted: JobFilter, *, limit: int | None = None) -> Iterator[Job]:
         """See `Store.list`."""
@@ -126,7 +130,9 @@ class PostgresStore:
                 )
             if not page:
                 return
-            yield from self._jobs(page)
+            with self._valid_rows():
+                jobs = [rows.job(row) for row in page]
+            yield from jobs
             after = page[-1][0]
             left -= len(page)
 

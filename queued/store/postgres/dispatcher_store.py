@@ -13,6 +13,7 @@ from queued.core.model import Instance, Label, NewJob, State
 from queued.core.runs import Chunk, Claim, Key
 from queued.core.settings import SETTINGS
 from queued.core.settlement import Settlement
+from queued.store import rows
 from queued.store.postgres import pruning
 from queued.store.postgres.connection import Database, Row
 from queued.store.postgres.new_jobs import NewJobs
@@ -335,7 +336,7 @@ class PostgresLedger:
 
     def counts(self) -> dict[Label, int]:
         """See `Ledger.counts`."""
-        return {Label(label): n for label, n in self._database.rows("counts")}
+        return rows.counts(self._database.rows("counts"))
 
     def config(self) -> dict[str, str]:
         """See `Ledger.config`."""

@@ -1,6 +1,7 @@
 """The verbs of queuectl over SQLite."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from queued.core import ids, labels
@@ -86,13 +87,15 @@ class SqliteStore:
         if row is None:
             msg = "the job was removed meanwhile"
             raise NotFoundError(msg)
-        return self._jobs([row])[0]
-
-    def _jobs(self, found: Iterable[Row]) -> "Sequence[Job]":
         from queued.store import rows
 
+        with self._valid_rows():
+            return rows.job(row)
+
+    @contextmanager
+    def _valid_rows(self) -> Iterator[None]:
         try:
-            return [rows.job(row) for row in found]
+            yield
         except ValueError as error:
             raise damaged(self._database.path, error) from error
 
@@ -100,7 +103,7 @@ class SqliteStore:
         """See `Store.attempts`."""
         from queued.store import rows
 
-        with self._database.named_errors():
+        with self._database.named_errors(), self._valid_rows():
             return [rows.attempt(row) for row in self._database.rows("attempts", job=job)]
 
     def last_attempts(self, jobs: "Sequence[Job]") -> "dict[int, Attempt]":
@@ -110,7 +113,8 @@ class SqliteStore:
         runs = [{"job": job.seq, "number": job.runs} for job in jobs if job.runs]
         with self._database.reading():
             found = self._database.rows_each("last_attempt", runs)
-        return {row[0]: rows.attempt(row[1:]) for row in found}
+        with self._valid_rows():
+            return {row[0]: rows.attempt(row[1:]) for row in found}
 
     def list(self, wanted: "JobFilter", *, limit: int | None = None) -> "Iterator[Job]":
         """See `Store.list`."""
@@ -126,7 +130,9 @@ class SqliteStore:
                 )
             if not page:
                 return
-            yield from self._jobs(page)
+            with self._valid_rows():
+                jobs = [rows.job(row) for row in page]
+            yield from jobs
             after = page[-1][0]
             left -= len(page)
 

@@ -10,6 +10,7 @@ from queued.core.labels import split
 from queued.core.model import Instance, Label, NewJob, State
 from queued.core.runs import Chunk, Claim, Key
 from queued.core.settlement import Settlement
+from queued.store import rows
 from queued.store.change_watcher import ChangeWatcher
 from queued.store.protocols import PruneStep, Shape, SnapshotHolder
 from queued.store.pruning import Bounds
@@ -234,7 +235,7 @@ class SqliteLedger:
 
     def counts(self) -> dict[Label, int]:
         """See `Ledger.counts`."""
-        return {Label(label): n for label, n in self._database.rows("counts")}
+        return rows.counts(self._database.rows("counts"))
 
     def config(self) -> dict[str, str]:
         """See `Ledger.config`."""
