@@ -15,6 +15,8 @@ from queued.ctl.arguments import COMMON, Arguments
 from queued.ctl.context import Context
 from queued.ctl.render import print_err, print_json, print_out, progress
 
+_LINE_LIMIT = 4 * 1024 * 1024  # above each job, also if all its characters are escaped
+
 ENQUEUE = (
     """\
 Usage:
@@ -212,7 +214,8 @@ def _enqueue_lines(context: Context, *, skip_existing: bool) -> int:
     """Reads all of standard input before any job is stored."""
     jobs: list[NewJob] = []
     line_numbers: list[int] = []
-    for line_no, line in enumerate(sys.stdin.buffer if sys.stdin else (), 1):
+    lines = iter(lambda: sys.stdin.buffer.readline(_LINE_LIMIT + 1), b"") if sys.stdin else ()
+    for line_no, line in enumerate(lines, 1):
         if line_no == 1:
             line = line.removeprefix(BOM_UTF8)  # noqa: PLW2901 - some editors write one
         if line.strip():
@@ -236,6 +239,9 @@ def _enqueue_lines(context: Context, *, skip_existing: bool) -> int:
 
 
 def _job_of_line(line: bytes, line_no: int) -> NewJob:
+    if len(line) > _LINE_LIMIT:
+        msg = f"line {line_no}: more than 4 MiB; give one job in JSON on each line"
+        raise UsageError(msg)
     try:
         return new_job(_decoded(line.decode().strip(), one_line=True))
     except UnicodeDecodeError as error:

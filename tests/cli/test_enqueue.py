@@ -266,6 +266,12 @@ def test_a_byte_order_mark_may_come_first(queuectl: QueuectlRunner) -> None:
     assert queuectl.ok("enqueue", "-", stdin=lines) == "a\nb\n"
 
 
+def test_a_line_without_an_end_is_not_read_to_its_end(queuectl: QueuectlRunner) -> None:
+    lines = b'{"command":"a"}\n{"command":"b"' + b" " * 5 * 1024**2 + b"}\n"
+    done = queuectl("enqueue", "-", stdin=lines)
+    assert done == (2, "", "queuectl: line 2: more than 4 MiB; give one job in JSON on each line\n")
+
+
 @pytest.mark.parametrize(
     ("lines", "code", "message"),
     [
