@@ -3,6 +3,7 @@
 import errno
 import os
 import select
+import signal
 import socket
 import stat
 
@@ -23,10 +24,11 @@ class StandardOutput:
         self._socket: socket.socket | None = None
         self._piece = 1 << 30  # bytes to write at once
         self._shared = False  # whether other programs share the open file description
+        self._terminal = os.isatty(1)
         mode = os.fstat(1).st_mode
         if stat.S_ISSOCK(mode):
             self._socket = socket.socket(fileno=os.dup(1))
-        elif stat.S_ISFIFO(mode) or os.isatty(1):
+        elif stat.S_ISFIFO(mode) or self._terminal:
             flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
             try:
                 self._descriptor = os.open("/proc/self/fd/1", flags)
@@ -54,4 +56,11 @@ class StandardOutput:
             except OSError as error:
                 if error.errno != errno.EOPNOTSUPP:
                     raise
-        return os.write(self._descriptor, content)
+        if not self._terminal:
+            return os.write(self._descriptor, content)
+        # With `stty tostop`, a terminal refuses each write of a background process by this signal.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTTOU])
+        try:
+            return os.write(self._descriptor, content)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)

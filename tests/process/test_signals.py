@@ -285,6 +285,30 @@ def test_a_terminal_gets_text_with_colours(queue: Queue) -> None:
     assert b'{"ts"' not in text
 
 
+def test_a_terminal_that_stops_background_output_does_not_stop_the_service(queue: Queue) -> None:
+    """It sends TTOU for each write, which for the service means a worker fewer."""
+    import pty
+
+    ours, theirs = pty.openpty()
+    in_background = 'stty tostop; "$@" & wait'
+    process = subprocess.Popen(
+        [
+            "setsid", "--ctty", "sh", "-mc", in_background, "sh",
+            sys.executable, "-m", "queued", "--db", queue.path, "--workers", "2",
+        ],
+        stdin=theirs,
+        stdout=theirs,
+    )  # fmt: skip
+    os.close(theirs)
+    text = b""
+    while b"service.ready" not in text:
+        text += os.read(ours, 4096)
+    assert b"service.resized" not in text
+    queue.queuectl("worker", "stop")
+    assert process.wait(20) == 0
+    os.close(ours)
+
+
 def test_a_reload_that_cannot_be_recorded_is_made(queue: Queue) -> None:
     """`queued --reload` is not told of the end; the service goes on."""
     service = queue.serve(env={"RUNTIME_DIRECTORY": str(queue.directory / "gone")})
