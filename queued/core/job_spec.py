@@ -277,13 +277,6 @@ def _directory(name: str, value: object) -> str:
     return value
 
 
-def _requires(name: str, value: object) -> str:
-    if not isinstance(value, list) or not all(isinstance(label, str) for label in value):
-        raise _refusal(name, 'a list of labels such as ["gpu", "zone=a"]', value)
-    _parse_field(name, labels.check, value)
-    return labels.joined(value)
-
-
 def _umask(name: str, value: object) -> str:
     good = isinstance(value, str) and 1 <= len(value) <= 4 and all(c in "01234567" for c in value)
     if not good or int(str(value), 8) > 0o777:
@@ -330,7 +323,7 @@ FIELDS = {
         Field("run_at", _when, "not before this time", option=False),
         Field("delay", _delay, "not before this duration from now", option=False),
         Field("max_retries", _whole(0, 1_000_000), "runs in all if each fails", option=False),
-        Field("requires", _requires, "labels that its service must have", option=False),
+        Field("requires", labels.required, "labels that its service must have", option=False),
         Field("backoff_base", _number(1, 1e300), "a retry waits base ** attempts seconds"),
         Field("backoff_max", _seconds(_YEAR_S), "the longest wait before a retry"),
         Field("backoff_jitter", _number(0, 1), "changes the wait at random by this fraction"),

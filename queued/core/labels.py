@@ -51,12 +51,25 @@ def check_own(labels: Collection[str]) -> None:
             raise UsageError(msg)
 
 
-def missing(required: frozenset[str], services: Iterable[frozenset[str]]) -> frozenset[str]:
+def required(name: str, value: object) -> str:
+    """Returns the labels that a field of a job requires, as they are stored. Raises UsageError."""
+    if not isinstance(value, list) or not all(isinstance(label, str) for label in value):
+        msg = f'{name} takes a list of labels such as ["gpu", "zone=a"], not {shorten(value)}'
+        raise UsageError(msg)
+    try:
+        check(value)
+    except UsageError as error:
+        msg = f"{name}: {error}"
+        raise UsageError(msg) from None
+    return joined(value)
+
+
+def missing(wanted: frozenset[str], services: Iterable[frozenset[str]]) -> frozenset[str]:
     """Returns the labels because of which none of the services fits; empty if one fits.
 
     These are the required labels that no service has, or all if only their combination is missing.
     """
     found = list(services)
-    if any(required <= labels for labels in found):
+    if any(wanted <= labels for labels in found):
         return frozenset()
-    return required.difference(*found) or required
+    return wanted.difference(*found) or wanted

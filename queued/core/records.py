@@ -38,6 +38,13 @@ class Job(NamedTuple):
         return self._replace(label=Label.PENDING) if due else self
 
 
+class Shape(NamedTuple):
+    """A distinct set of labels that jobs require, and its number. Shape 0 requires none."""
+
+    number: int
+    requires: frozenset[str]
+
+
 class Attempt(NamedTuple):
     """One run of a job, finished or not."""
 

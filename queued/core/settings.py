@@ -148,13 +148,7 @@ SETTINGS = {
             "the database: a path or PostgreSQL URL (empty: the default path)",
             stored=False,
         ),
-        Setting(
-            "labels",
-            str,
-            "",
-            "what a service has for jobs that require it, such as gpu,zone=a",
-            stored=False,
-        ),
+        Setting("labels", str, "", "labels that jobs may require: gpu,zone=a", stored=False),
         Setting(
             "log_level",
             str,

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
 
 from queued.core.model import Instance, Label, NewJob, State
-from queued.core.records import Attempt, Job, JobFilter, Summary, WorkerStatus
+from queued.core.records import Attempt, Job, JobFilter, Shape, Summary, WorkerStatus
 from queued.core.runs import Chunk, Claim, Key
 from queued.core.settlement import Settlement
 
@@ -57,14 +57,35 @@ class Watcher(Protocol):
         ...
 
 
-class Shape(NamedTuple):
-    """A distinct set of labels that jobs require, and its number. Shape 0 requires none."""
+class OpenDatabase(Protocol):
+    """The verbs that `Store` and `Ledger` share."""
 
-    number: int
-    requires: frozenset[str]
+    def config(self) -> dict[str, str]:
+        """Returns the stored settings."""
+        ...
+
+    def drained_hosts(self) -> dict[str, int]:
+        """Returns the drained hosts, and since when, in milliseconds UTC."""
+        ...
+
+    def required_now(self) -> Sequence[frozenset[str]]:
+        """Returns the distinct sets of labels that ready jobs require."""
+        ...
+
+    def version(self) -> int:
+        """Returns a number that changes whenever another connection has committed."""
+        ...
+
+    def watcher(self) -> Watcher:
+        """Returns a watcher of this database. Raises OSError where the system has none to give."""
+        ...
+
+    def close(self) -> None:
+        """Closes the connection."""
+        ...
 
 
-class Store(Protocol):
+class Store(OpenDatabase, Protocol):
     """The verbs of queuectl. `backup_path` is of a copy that was made before an upgrade."""
 
     backup_path: str | None
@@ -145,10 +166,6 @@ class Store(Protocol):
         """Removes the jobs that `ended` counts; yields how many each transaction removed."""
         ...
 
-    def config(self) -> dict[str, str]:
-        """Returns the stored settings."""
-        ...
-
     def config_set(self, key: str, value: str, *, now_ms: int) -> None:
         """Stores a setting."""
         ...
@@ -177,28 +194,8 @@ class Store(Protocol):
         """Undoes `drain`; returns whether the host was drained."""
         ...
 
-    def drained_hosts(self) -> dict[str, int]:
-        """Returns the drained hosts, and since when, in milliseconds UTC."""
-        ...
 
-    def required_now(self) -> Sequence[frozenset[str]]:
-        """Returns the distinct sets of labels that ready jobs require."""
-        ...
-
-    def version(self) -> int:
-        """Returns a number that changes whenever another connection has committed."""
-        ...
-
-    def watcher(self) -> Watcher:
-        """Returns a watcher of this database. Raises OSError where the system has none to give."""
-        ...
-
-    def close(self) -> None:
-        """Closes the connection."""
-        ...
-
-
-class Ledger(Protocol):
+class Ledger(OpenDatabase, Protocol):
     """The verbs of the dispatcher.
 
     All but `transaction`, `backlog_bytes`, `snapshot_holders`, `version` and `close` must run
@@ -273,14 +270,6 @@ class Ledger(Protocol):
 
     def shapes(self, *, after: int) -> list[Shape]:
         """Returns the shapes with larger numbers than `after`; later ones get larger numbers."""
-        ...
-
-    def drained_hosts(self) -> dict[str, int]:
-        """See `Store.drained_hosts`."""
-        ...
-
-    def required_now(self) -> Sequence[frozenset[str]]:
-        """See `Store.required_now`."""
         ...
 
     def claim(
@@ -365,26 +354,10 @@ class Ledger(Protocol):
         """
         ...
 
-    def config(self) -> dict[str, str]:
-        """Returns the stored settings."""
-        ...
-
     def backlog_bytes(self) -> int:
         """Returns the size of the write-ahead log, which grows while a read transaction is open."""
         ...
 
     def snapshot_holders(self) -> list[SnapshotHolder]:
         """Returns sessions that keep the server from removing dead rows, the oldest first."""
-        ...
-
-    def version(self) -> int:
-        """Returns a number that changes whenever another connection has committed."""
-        ...
-
-    def watcher(self) -> Watcher:
-        """Returns a watcher of this database. Raises OSError where the system has none to give."""
-        ...
-
-    def close(self) -> None:
-        """Closes the connection."""
         ...

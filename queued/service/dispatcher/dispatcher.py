@@ -86,7 +86,7 @@ class Dispatcher:
         self._lock = lock
         self._lock_path = instance_lock.path_of(engine.instance_files, instance.id)
         self._origin = origin
-        self._inherited_settings = settings
+        self._settings = settings
         self._log_output = log_output
         self._log = log
         self._supervisor = channel.DescriptorChannel(supervisor)
@@ -130,9 +130,7 @@ class Dispatcher:
     def _open(self) -> None:
         self._ledger = self._engine.open_ledger(self._on_busy)
         self._runner = TurnRunner(self._ledger, self._instance.id)
-        self._load_reporter = LoadReporter(
-            self._ledger, self._supervisor, self._deadlines, self._log
-        )
+        self._load = LoadReporter(self._ledger, self._supervisor, self._deadlines, self._log)
         self._clock = ClockShift(self._ledger, self._log)
         self._pruner = Pruner(self._ledger, self._log)
         others = OtherInstances(self._engine.instance_files, self._instance)
@@ -155,9 +153,7 @@ class Dispatcher:
             claims = self._ledger.running_claims(self._instance.id)
             stored = self._ledger.config()
         self._lease.on_committed(times.monotonic_s())
-        self._live_settings = LiveSettings(
-            self._origin, self._inherited_settings, stored, self._log
-        )
+        self._live_settings = LiveSettings(self._origin, self._settings, stored, self._log)
         self._send_settings()
         self._pool.claims = ClaimTable(claims)
         self._on_supervisor()
@@ -210,7 +206,7 @@ class Dispatcher:
                     self._reload(message.number)
                 case Describe():
                     self._schedule.requested = True
-                    self._load_reporter.describe()
+                    self._load.describe()
         if self._supervisor.closed:
             self._move(Event.SUPERVISOR_GONE)
             self._loop.remove(self._supervisor.fileno())
@@ -264,15 +260,13 @@ class Dispatcher:
             self._lease.begin()
         reading = greeted or renewing or self._schedule.is_due(times.monotonic_s())
         self._schedule.requested = False
-        # After a power cut all claimed jobs run again, so a turn that only claims need not be
-        # durable.
+        # After a power cut claimed jobs run again, so a turn that only claims need not be durable.
         durable, deaths = bool(self._pool.inbox) or renewing, self._pool.deaths()
         try:
             with self._ledger.transaction(durable=durable):
                 now_ms = self._ledger.now_ms()  # after the wait for the write lock
                 self._lease.renew()
                 changes = self._read_changes(even_if_unchanged=greeted) if reading else None
-                self._placement.check(times.monotonic_s())
                 if self._clock.shift_if_set():
                     self._pruner.clock_was_set(times.monotonic_s())
                 settings = self._live_settings.settings
@@ -280,13 +274,12 @@ class Dispatcher:
                 claiming = claiming and not self._rescuer.unregistered
                 shapes = self._placement.shapes if claiming else ()
                 turn = self._runner.turn(self._pool, settings, shapes=shapes, now_ms=now_ms)
-                counts = self._load_reporter.read_counts(times.monotonic_s())
+                counts = self._load.read_counts(times.monotonic_s())
                 self._pruner.prune_step(settings, now_ms, enabled=claiming)
         except _TRANSIENT as error:
             self._schedule.requested = reading
             self._runner.on_rollback(error)
             self._changes.on_rollback()
-            self._placement.on_rollback()
             self._clock.on_rollback()
             self._backoff.on_refused(error, times.monotonic_s())
             if lowered := self._limits.lowered():
@@ -298,7 +291,7 @@ class Dispatcher:
         if deaths:
             self._supervisor.send(DeathsRecorded(number=deaths))
         self._on_committed(turn)
-        self._load_reporter.on_committed(turn, counts, times.monotonic_s())
+        self._load.on_committed(turn, counts, times.monotonic_s())
         if greeted:
             self._cancels_sent.clear()
         if changes is not None:
@@ -310,9 +303,7 @@ class Dispatcher:
         changes = self._changes.read(even_if_unchanged=even_if_unchanged)
         if changes is not None:
             self._settings_changed |= self._live_settings.apply(changes.stored)
-        given = self._live_settings.settings.labels
-        if changes is not None or not self._placement.is_current(given):
-            self._placement.read(given)
+        self._placement.read(self._live_settings.settings.labels, changed=changes is not None)
         return changes
 
     # After the commit

@@ -21,26 +21,28 @@ class Placement:
         self._instance = instance
         self._deadlines = deadlines
         self._log = log
-        self._given: str | None = None  # the setting whose labels the row of the instance has
+        self._given: str | None = None  # the setting at the last read
         self._drained = False
         self._own = frozenset[str]()
         self._known: dict[int, frozenset[str]] = {}  # what each shape requires
         self._checking = False  # whether the deadline of the next check is set
         self._unserved: dict[frozenset[str], bool] = {}  # found by the last check; if it was logged
 
-    def is_current(self, given: str) -> bool:
-        """Returns whether the service has the labels of its setting `given`."""
-        return self._given == given
+    def read(self, given: str, *, changed: bool) -> None:
+        """Reads shapes and drained hosts if they may have `changed`, and checks what is unserved.
 
-    def read(self, given: str) -> None:
-        """Stores the labels of this service, and reads shapes and drained hosts.
-
-        Inside a transaction.
+        `given` is the setting of this service. Inside a transaction, after whose rollback the next
+        call has `changed`.
         """
-        if not self.is_current(given):
-            self._given = given
-            self._own = labels.split(given) | {labels.of_host(self._instance.host)}
-            self._ledger.relabel(self._instance.id, labels.joined(self._own))
+        if changed or given != self._given:
+            self._read(given)
+        if self._deadlines.due("placement", times.monotonic_s()):
+            self._check()
+
+    def _read(self, given: str) -> None:
+        self._given = given
+        self._own = labels.split(given) | {labels.of_host(self._instance.host)}
+        self._ledger.relabel(self._instance.id, labels.joined(self._own))
         self._known |= dict(self._ledger.shapes(after=max(self._known, default=-1)))
         drained = self._instance.host in self._ledger.drained_hosts()
         if drained is not self._drained:
@@ -49,26 +51,20 @@ class Placement:
         fitting = [number for number, required in self._known.items() if required <= self._own]
         self.shapes = [] if drained else fitting
         if not self._checking:
-            self._set_deadline(times.monotonic_s())
+            self._set_deadline()
 
-    def _set_deadline(self, now_s: float) -> None:
-        """No check is needed while this instance may claim all jobs."""
+    def _set_deadline(self) -> None:
+        """Sets the time of the next check; none is needed while all jobs may be claimed."""
         self._checking = len(self.shapes) < len(self._known)
-        next_s = now_s + _CHECK_INTERVAL_S if self._checking else times.NEVER_S
+        next_s = times.monotonic_s() + _CHECK_INTERVAL_S if self._checking else times.NEVER_S
         self._deadlines.set("placement", next_s)
 
-    def on_rollback(self) -> None:
-        """Makes the next `read` store the labels again."""
-        self._given = None
-
-    def check(self, now_s: float) -> None:
+    def _check(self) -> None:
         """Once a minute, logs what ready jobs require and no live service has.
 
         A lack is logged if two checks have found it, because a service may be starting again.
         """
-        if not self._deadlines.due("placement", now_s):
-            return
-        self._set_deadline(now_s)
+        self._set_deadline()
         drained = self._ledger.drained_hosts()
         services = [
             labels.split(instance.labels)

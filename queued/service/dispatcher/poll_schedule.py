@@ -32,7 +32,7 @@ class PollSchedule:
     def is_due(self, now_s: float) -> bool:
         """Returns whether the next turn must read changes."""
         return self.requested or any(
-            self._deadlines.due(name, now_s) for name in ("lock", "poll", "rescue")
+            self._deadlines.due(name, now_s) for name in ("lock", "poll", "rescue", "placement")
         )
 
     def on_read(self, interval_s: float, now_s: float) -> None:

@@ -10,22 +10,18 @@ from queued.core.job_options import NO_OPTIONS
 from queued.core.job_spec import stored_options
 from queued.core.labels import split
 from queued.core.model import Instance, Label, NewJob, State
+from queued.core.records import Shape
 from queued.core.runs import Chunk, Claim, Key
 from queued.core.settings import SETTINGS
 from queued.core.settlement import Settlement
 from queued.store import rows
 from queued.store.postgres import pruning
+from queued.store.postgres.claiming import Claiming
 from queued.store.postgres.connection import Database, Row
 from queued.store.postgres.new_jobs import NewJobs
 from queued.store.postgres.watcher import PostgresWatcher
-from queued.store.protocols import PruneStep, Shape, SnapshotHolder, Watcher
+from queued.store.protocols import PruneStep, SnapshotHolder, Watcher
 from queued.store.pruning import Bounds
-
-# A claim of many jobs begins where the last one ended. Before that place are the index entries of
-# claimed jobs, which stay as long as any transaction on the server may still see them.
-_MANY = 8
-_FROM_FIRST_MS = 250  # between two claims that begin at the most urgent job
-_FIRST_PLACE = (-(2**31), 0, 0)
 
 _SKIPPED_MS = 100  # until due jobs that others have locked are looked at again
 _FOLD_INTERVAL_MS = 1000
@@ -44,9 +40,7 @@ class PostgresLedger:
         self._instance_files = instance_files
         self._database = Database(url, application="queued", serving=True, on_wait=on_wait)
         self._new_jobs = NewJobs(self._database)
-        self._place = _FIRST_PLACE  # of the last job that was claimed, in the order of claiming
-        self._from_first_ms = 0  # the time of the last claim that began at the most urgent job
-        self._hungry: bool | None = None  # as the row says; None if that is not known
+        self._claiming = Claiming(self._database)
         self._settled: list[Key] = []  # in this transaction
         self._repeated: list[Key] = []  # in this transaction, of those that are unsure
         self._recorded_before: set[Key] = set()  # of those that are repeated
@@ -65,7 +59,7 @@ class PostgresLedger:
             with self._database.transaction():
                 yield
         except BaseException as error:
-            self._hungry = None
+            self._claiming.on_rollback()
             if isinstance(error, CommitUnknownError):
                 self._unsure.update(self._settled)
             raise
@@ -187,50 +181,9 @@ class PostgresLedger:
         now_ms: int,
         shapes: Sequence[int] = (0,),
     ) -> list[Claim]:
-        """See `Ledger.claim`.
-
-        While many jobs are claimed at once, a job that is enqueued before them in the order of
-        claiming may be passed over for 250 ms.
-        """
-        rows: list[Row] = []
-
-        def claim(place: tuple[int, int, int], shapes: Sequence[int]) -> None:
-            rest = workers[len(rows) :]
-            if rest:
-                values = dict(zip(("rank", "due", "after"), place, strict=True))
-                values |= {"count": len(rest), "token": token + len(rows), "now": now_ms}
-                rows.extend(
-                    self._database.rows(
-                        "claim", instance=instance, workers=[*rest], shapes=[*shapes], **values
-                    )
-                )
-
-        begun_lately = 0 <= now_ms - self._from_first_ms < _FROM_FIRST_MS
-        many = len(workers) >= _MANY
-        if many and begun_lately and self._place != _FIRST_PLACE:
-            claim(self._place, shapes)
-        if len(rows) < len(workers):
-            self._from_first_ms = now_ms
-            claim(_FIRST_PLACE, shapes)
-        if len(shapes) > 1:  # other dispatchers may have locked the first jobs of one shape
-            for shape in shapes:
-                claim(_FIRST_PLACE, [shape])
-        if many:
-            full = len(rows) == len(workers)
-            self._place = (rows[-1][13], rows[-1][9], rows[-1][0]) if full else _FIRST_PLACE
-        self._set_hungry(instance, len(rows) < len(workers))
+        """See `Ledger.claim` and `Claiming`."""
+        rows = self._claiming.claim(instance, workers, token, now_ms, shapes)
         return [_claim(row[:13]) for row in rows]
-
-    def _set_hungry(self, instance: str, hungry: bool) -> None:  # noqa: FBT001 - a value
-        """Asks for notifications of new jobs while there are too few.
-
-        A job may have been enqueued before the request was committed, so another turn must look.
-        """
-        if hungry is not self._hungry:
-            self._hungry = hungry
-            self._database.run("set_hungry", id=instance, hungry=hungry)
-            if hungry:
-                self._database.look_again()
 
     def interruptions(self, job: int) -> int:
         """See `Ledger.interruptions`."""

@@ -463,7 +463,8 @@ VALUES (:id, :host, :pid, :version, :now, :overrides, :labels, :host_id, :lease_
 ON CONFLICT (id) DO NOTHING;
 
 -- relabel --
-UPDATE queued.instances SET labels = :labels WHERE id = :id;
+-- Guard: the labels differ.
+UPDATE queued.instances SET labels = :labels WHERE id = :id AND labels <> :labels;
 
 -- renew --
 -- Renews the lease. Guard: not taken over.

@@ -330,7 +330,8 @@ VALUES (:id, :host, :pid, :version, :now, :overrides, :labels)
 ON CONFLICT DO NOTHING;
 
 -- relabel --
-UPDATE instances SET labels = :labels WHERE id = :id;
+-- Guard: the labels differ.
+UPDATE instances SET labels = :labels WHERE id = :id AND labels <> :labels;
 
 -- instances --
 SELECT id, host, pid, version, started_at, stop_requested_at, overrides, labels
