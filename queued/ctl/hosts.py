@@ -20,8 +20,8 @@ Usage: queuectl host list [options]
 
 Lists the hosts of this queue, with a line for each service. STATE is serving,
 drained, stopping, or lost: the service is dead or out of reach, and another one
-will take over its jobs. RENEWED is how long ago it renewed its lease, which only
-services over PostgreSQL have.
+will take over its jobs. RENEWED is how long ago it renewed its lease, which
+only services over PostgreSQL have.
 
 Options:
 """
@@ -109,8 +109,8 @@ DRAIN = (
 Usage: queuectl host drain [options] NAME
 
 Keeps all services of a host from starting jobs. Running jobs go on to their
-end. This holds until `queuectl host resume`, also for services that start on the
-host later.
+end. This holds until `queuectl host resume`, also for services that start on
+the host later.
 
 Options:
 """

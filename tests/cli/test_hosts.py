@@ -39,7 +39,7 @@ def test_a_job_says_which_labels_no_live_host_has(queuectl: QueuectlRunner, serv
         done = queuectl("enqueue", "--id", str(name), "--requires", requires, "true")
         assert done == (0, f"{name}\n", f"queuectl: no live host has {lack}\n")
         assert queuectl.json("show", str(name))["requires"] == requires.split(",")
-        assert f"state:     pending (no live host has {lack})" in queuectl.ok("show", str(name))
+        assert f"state     pending (no live host has {lack})" in queuectl.ok("show", str(name))
     assert (
         queuectl("enqueue", "--id", "ok", "--host", "web1", "--requires", "gpu", "true").err == ""
     )
