@@ -164,13 +164,13 @@ class QueuectlRunner:
             self._stack.callback(self._ledger.close)
         return self._ledger
 
-    def register(self, name: str) -> int:
+    def register(self, name: str, host: str = "host", labels: str = "") -> int:
         """Registers a service that only holds its lock; returns that, whose end is its death."""
         files = self.engine.instance_files
         lock = instance_lock.create_locked(instance_lock.path_of(files, name))
         instance = Instance(
-            name, "host", 4711, "0.1.0", now_ms(), None, '{"workers": "--workers"}',
-            host_id=instance_lock.scope(files),
+            name, host, 4711, "0.1.0", now_ms(), None, '{"workers": "--workers"}',
+            labels=labels, host_id=instance_lock.scope(files),
         )  # fmt: skip
         with self.ledger.transaction():
             self.ledger.register(instance, now_ms=now_ms())

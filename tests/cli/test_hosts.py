@@ -6,9 +6,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from queued.core.model import Instance
 from queued.core.times import now_ms
-from queued.store import instance_lock
 from tests.cli.queuectl_runner import QueuectlRunner
 
 Serve = Callable[[str, str, str], None]
@@ -20,11 +18,8 @@ def serve(queuectl: QueuectlRunner) -> Iterator[Serve]:
     with ExitStack() as stack:
 
         def register(name: str, host: str, given: str) -> None:
-            path = instance_lock.path_of(str(queuectl.database), name)
-            stack.callback(os.close, instance_lock.create_locked(path))
-            instance = Instance(name, host, 4711, "0.1.0", now_ms(), None, labels=given)
+            stack.callback(os.close, queuectl.register(name, host, given))
             with queuectl.ledger.transaction():
-                queuectl.ledger.register(instance, now_ms=now_ms())
                 queuectl.ledger.worker_started(name, 1, 5001, now_ms=now_ms())
 
         yield register
@@ -103,7 +98,7 @@ def test_only_the_services_of_a_host_are_stopped(queuectl: QueuectlRunner, serve
     stopped = queuectl.json("worker", "stop", "--no-wait", "--host", "web2")
     assert sorted(stopped["asked"]) == ["three", "two"]
     done = queuectl("worker", "stop", "--host", "web3")
-    assert done.err == f"queuectl: no service of the host web3 runs on {queuectl.database}\n"
+    assert done.err == f"queuectl: no service of the host web3 runs on {queuectl.engine.name}\n"
     stopped = queuectl.json("worker", "stop", "--no-wait", "--all-hosts")
     assert sorted(stopped["asked"]) == ["one", "three", "two"]
 

@@ -15,6 +15,7 @@ def _instance(queue: Queue, name: str) -> str:
     return queue.attempts(name)[-1].instance
 
 
+@pytest.mark.both_engines
 def test_a_job_runs_where_its_labels_are(queue: Queue) -> None:
     plain = queue.serve(workers=1)
     gpu = queue.serve("--labels", "gpu, zone=a", workers=1)
@@ -47,6 +48,7 @@ def test_jobs_that_no_service_can_run_are_logged(queue: Queue) -> None:
     assert sorted(lacks) == [["gpu"], ["gpu", "zone=a"]]
 
 
+@pytest.mark.both_engines
 def test_a_drained_host_starts_no_job_also_after_a_restart(queue: Queue) -> None:
     service, host = queue.serve(workers=1), socket.gethostname()
     queue.add(f"until [ -e {queue.file('go')} ]; do sleep 0.05; done", id="runs")
