@@ -6,6 +6,7 @@ import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -20,7 +21,7 @@ from tests.service import eventually
 NOW = 1_700_000_000_000
 CONF = """
 [databases]
-postgres = host={server} dbname=postgres user=tester
+* = host={server} user=tester
 [pgbouncer]
 listen_addr = 127.0.0.1
 listen_port = {port}
@@ -37,7 +38,8 @@ def through(tmp_path: Path) -> Iterator[Callable[[str], str]]:
     if program is None:
         pytest.skip("pgbouncer is not installed: a queue behind a pooler was not tested")
     url = postgres_server.empty_queue()
-    server = url.partition("host=")[2].partition("&")[0]
+    parts = urlsplit(url)
+    server = parse_qs(parts.query)["host"][0]
     started: list[subprocess.Popen[bytes]] = []
 
     def start(mode: str) -> str:
@@ -55,8 +57,7 @@ def through(tmp_path: Path) -> Iterator[Callable[[str], str]]:
                 )
             )
         eventually(lambda: _listens(port), "pgbouncer listens")
-        schema = url.partition("schema=")[2]
-        return f"postgresql://tester@127.0.0.1:{port}/postgres?schema={schema}"
+        return url.replace(f"@{parts.path}?host={server}&", f"@127.0.0.1:{port}{parts.path}?")
 
     yield start
     for process in started:
