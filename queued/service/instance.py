@@ -105,6 +105,7 @@ class InstancePrograms:
             presence=presence,
             scoreboard=self._scoreboard,
             cgroups=self.cgroups,
+            log_output=self.log_output,
             log=self.log("warden"),
         ).run()
 

@@ -111,6 +111,11 @@ class LogOutput:
         self._lines.configure(level, style)
         if self._lines.file is not None:
             self._lines.file.max_bytes = max_file_bytes
+        self.follow()
+
+    def follow(self) -> None:
+        """Reopens a log file that was moved."""
+        if self._lines.file is not None:
             self._lines.file.follow()
 
     def after_fork(self) -> None:

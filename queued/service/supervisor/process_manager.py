@@ -100,6 +100,11 @@ class ProcessManager:
             self._signal([warden], signal.SIGKILL)
             os.waitpid(warden.pid, 0)
 
+    def reopen_log_of_warden(self) -> None:
+        """Tells the warden, which gets no messages, that the log file may have been moved."""
+        if (warden := self.table.warden()) is not None:
+            self._signal([warden], signal.SIGHUP)
+
     def kill_faulty(self, faulty: WorkerFaulty) -> None:
         """Kills a worker that breaks the protocol; it is replaced like any dead worker."""
         self._signal(

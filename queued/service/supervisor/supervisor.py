@@ -126,6 +126,7 @@ class Supervisor:
                     self._log.info("service.ready")
                 case Applied():
                     self._programs.apply(message.settings, message.file)
+                    self._processes.reopen_log_of_warden()
                     self._resize(self._extra)
                 case Reloaded():
                     self._end_reload(message)

@@ -3,8 +3,8 @@
 An instance has one if other hosts can take over its jobs. Workers end their runs in time before the
 end of the lease. The warden kills the runs of workers that were stopped, hang or were killed. It
 uses no database and waits for no other process, so that only its own death can prevent the kill.
-SIGUSR1: record the time as a sign of life. It ignores signals that ask a process to end, because
-the supervisor kills it when the service ends.
+SIGUSR1: record the time as a sign of life. SIGHUP: open a log file that was moved again. It ignores
+signals that ask a process to end, because the supervisor kills it when the service ends.
 """
 
 import os
@@ -18,7 +18,7 @@ from queued.service.linux.event_loop import EventLoop
 from queued.service.linux.killing import Found, kill_until_gone
 from queued.service.linux.signals import Signals
 from queued.service.linux.timers import BootTimer
-from queued.service.log import Log
+from queued.service.log import Log, LogOutput
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1)
 _KILLING_S = 0.5  # the longest kill; a ping is answered only after it
@@ -29,13 +29,14 @@ _NO_LEASE_S = 1.0  # between two looks for the lease, which the first dispatcher
 class Warden:
     """The loop of the warden process."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all that the process needs
         self,
         *,
         instance: str,
         presence: int,
         scoreboard: Scoreboard,
         cgroups: RunCgroups | None,
+        log_output: LogOutput,
         log: Log,
     ) -> None:
         """`presence` is a pipe that closes when the supervisor and all workers have died."""
@@ -43,6 +44,7 @@ class Warden:
         self._presence = presence
         self._scoreboard = scoreboard
         self._cgroups = cgroups
+        self._log_output = log_output
         self._log = log
         self._loop = EventLoop()
         self._signals = Signals(_SIGNALS)
@@ -62,8 +64,11 @@ class Warden:
         return 0
 
     def _answer(self) -> None:
-        if signal.SIGUSR1 in self._signals.drain():
+        arrived = self._signals.drain()
+        if signal.SIGUSR1 in arrived:
             self._scoreboard.record_answer(WARDEN)
+        if signal.SIGHUP in arrived:
+            self._log_output.follow()
 
     def _on_alone(self) -> None:
         self._alone = True
