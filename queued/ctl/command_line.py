@@ -36,7 +36,7 @@ Usage: queuectl [--db WHERE] [--config PATH] COMMAND ...
   worker start | stop | list           start, stop or list services
   host list | drain | resume           list hosts; start no more jobs on one
   config list | get | set | unset      show or change settings
-  db check | backup | restore | vacuum | stats | upgrade    the database
+  db check | backup | restore | move | vacuum | stats | upgrade   the database
 
 JOB: an id, the beginning of a generated id, @last, or @-2 (last but one).
 Database: --db, else $QUEUECTL_DB, else db in the conf file (--config).
@@ -69,6 +69,7 @@ COMMANDS = {
     "db check": "db",
     "db backup": "db",
     "db restore": "db",
+    "db move": "db",
     "db vacuum": "db",
     "db stats": "db",
     "db upgrade": "db",

@@ -4,6 +4,7 @@ It prints one word per line, and nothing if the database cannot be read, because
 show a message inside the command line. It never creates, upgrades or writes a database.
 """
 
+import signal
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
@@ -13,6 +14,7 @@ from queued.ctl.context import Context
 from queued.ctl.render import print_out
 
 _BUSY_LIMIT_S = 0.2
+_ANSWER_LIMIT_S = 2.0  # a shell must not hang if a server does not answer
 
 
 def complete(leading: Sequence[str], words: Sequence[str]) -> int:
@@ -26,9 +28,11 @@ def complete(leading: Sequence[str], words: Sequence[str]) -> int:
     if kind not in COMPLETIONS:
         return Exit.USAGE
     context = Context(Arguments(_options(leading)), _BUSY_LIMIT_S)
+    signal.setitimer(signal.ITIMER_REAL, _ANSWER_LIMIT_S)  # ends the process
     with suppress(QueuedError, OSError):
         for word in context.maintenance().complete(kind, prefix):
             print_out(word)
+    signal.setitimer(signal.ITIMER_REAL, 0)
     return Exit.DONE
 
 

@@ -72,6 +72,15 @@ class Context:
         location = paths.location(configured, self._environment, serving=self._serves)
         return paths.engine_at(location, self._environment)
 
+    def engine_at(self, named: str) -> "Engine":
+        """Returns the engine of another database, which the user names. Raises UsageError."""
+        if not named:
+            msg = "an empty text names no database"
+            raise UsageError(msg)
+        paths.must_be_no_secret(named)
+        location = paths.location(named, self._environment)
+        return paths.engine_at(location, self._environment)
+
     @property
     def database(self) -> str:
         """The name of the database in messages: its path, or its URL without the password."""
@@ -104,7 +113,10 @@ class Context:
 
     def sources(self) -> dict[str, settings.Source]:
         """Returns every setting with its source, which is not `stored` if there is no database."""
-        return self._resolve(self.store.config() if self._creates or self.engine.exists() else {})
+        try:
+            return self._resolve(self.store.config())
+        except NotFoundError:
+            return self._resolve({})
 
     def _resolve(self, stored: dict[str, str]) -> dict[str, settings.Source]:
         flag = self._database_flag
@@ -139,11 +151,10 @@ class Context:
         return list(dict.fromkeys(self._find(name) for name in names))
 
     def _find(self, name: str) -> int:
-        if not self._creates and not self.engine.exists():
-            return self.store.find(name)  # raises NotFoundError, which names the database
+        store = self.store  # raises NotFoundError, which names the database
         try:
             if name.isprintable():
-                return self.store.find(name)
+                return store.find(name)
         except NotFoundError:
             if (recent := re.fullmatch(_RECENT, name)) is not None:
                 return self._find_recent(name, int(recent[1] or 1))

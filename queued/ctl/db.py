@@ -1,27 +1,24 @@
-"""The commands db check, backup, restore, vacuum and stats."""
+"""The commands db check, backup, restore, move, vacuum, stats and upgrade."""
 
 import os
-from typing import TYPE_CHECKING
 
 from queued.core.errors import Exit, UsageError
-from queued.core.times import iso, now_ms
+from queued.core.times import now_ms
 from queued.ctl.arguments import COMMON, Arguments
 from queued.ctl.context import Context
 from queued.ctl.render import escaped, format_bytes, print_err, print_json, print_out
-from queued.ctl.table import key_value_lines, table_width
-
-if TYPE_CHECKING:
-    from queued.store.engine import DatabaseStats, DatedJob
 
 CHECK = (
     """\
 Usage: queuectl db check [options]
 
-Checks the pages of the database, the counters of jobs, and that each running
-job belongs to a service. Services and queuectl can use the database meanwhile.
+Checks the schema of the database, the counters of jobs, and that each running
+job belongs to a service; of an SQLite file also the pages. Services and
+queuectl can use the database meanwhile.
 
 Options:
-  --full               also check all indexes and references (slower)
+  --full               also check references, and all indexes of an SQLite file
+                       (slower)
 """
     + COMMON
     + """
@@ -42,7 +39,7 @@ def check(context: Context, arguments: Arguments) -> int:
     if context.json:
         print_json({"good": good, "full": full, "problems": report.problems, "notes": report.notes})
     elif good:
-        print_out("ok" if full else "ok (quick check; --full also checks indexes)")
+        print_out("ok" if full else "ok (quick check; --full checks more)")
     else:
         print_out("\n".join(escaped(problem) for problem in report.problems))
         print_err("queuectl: the database is damaged; copy it, then see: queuectl help db restore")
@@ -58,7 +55,7 @@ Usage: queuectl db backup [options] [--] FILE
 
 Writes a copy of the database as it is at one moment; services go on meanwhile.
 FILE is created when the copy is complete, checked and on the disk. `queuectl db
-restore` restores it.
+restore` restores it. The copy of a queue in PostgreSQL is an SQLite file, too.
 
 Options:
   --force              replace FILE if it exists and no program uses it
@@ -90,7 +87,8 @@ RESTORE = (
 Usage: queuectl db restore [options] [--] FILE
 
 Replaces the database by the backup FILE, after a check of FILE. Stop all
-services first. The replaced database is kept; its path is printed.
+services first. The replaced database is kept; its path is printed. A queue in
+PostgreSQL is restored by: queuectl --db COPY-OF-FILE db move --to URL
 """
     + COMMON
     + """
@@ -112,6 +110,55 @@ def restore(context: Context, arguments: Arguments) -> int:
         print_out(f"{escaped(context.database)} restored")
         if kept is not None:
             print_out(f"the replaced database is {escaped(kept)}")
+    return Exit.DONE
+
+
+MOVE = (
+    """\
+Usage: queuectl db move [options] --to WHERE
+
+Moves the queue to another database: from an SQLite file to PostgreSQL, or back.
+Stop all services first; no job may be processing. Jobs keep their ids, history
+and output, and settings move, too. Meanwhile no program can write. All rows are
+read again from the new database and compared. After that every program refuses
+the old one, which keeps its content, and names the new one.
+
+If it is interrupted, the old queue is whole and in use, or the message of each
+program says how to go on: give the same command again.
+
+Options:
+  --to WHERE           the path of a new file, or postgresql://HOST/DATABASE
+                       with an empty queue or none
+"""
+    + COMMON
+    + """
+Exit code 75: a service runs, or a job is processing. Exit code 4: WHERE exists
+and has jobs.
+
+Examples:
+  queuectl db move --to 'postgresql://queued@db.example.com/queue'
+  queuectl --db 'postgresql://queued@db.example.com/queue' db move --to q.db
+"""
+)
+
+
+def move(context: Context, arguments: Arguments) -> int:
+    """Moves the queue. Raises BusyError while it is in use."""
+    from socket import gethostname
+
+    from queued.store import queue_copy
+
+    target = context.engine_at(arguments.text("--to") or "")
+    copied = queue_copy.move(
+        context.maintenance().place(), target.maintenance(None).place(), gethostname()
+    )
+    if context.json:
+        tables = {name: table._asdict() for name, table in copied.items()}
+        print_json({"moved": context.database, "to": target.name, "tables": tables})
+    else:
+        for name, table in copied.items():
+            print_out(f"{name}: {table.rows} rows, checksum {table.checksum}")
+        print_out(f"{escaped(context.database)} was moved to {escaped(target.name)}")
     return Exit.DONE
 
 
@@ -149,7 +196,9 @@ VACUUM = (
 Usage: queuectl db vacuum [options]
 
 Returns the space of deleted jobs to the disk. This needs free space of the size
-of the database. Services may run: their jobs go on, and their writes wait.
+of the database. Services may run: their jobs go on, and their writes wait. In
+PostgreSQL it is VACUUM (ANALYZE): the tables keep most of the space for new
+rows, and no write waits.
 """
     + COMMON
     + """
@@ -176,7 +225,8 @@ STATS = (
 Usage: queuectl db stats [options]
 
 Prints the sizes of the database and its parts, and counts all rows (slow if the
-database is large).
+database is large). Of PostgreSQL also dead rows, the last autovacuum, the
+oldest snapshot, and standbys.
 """
     + COMMON
     + """
@@ -189,32 +239,17 @@ Examples:
 
 def stats(context: Context, arguments: Arguments) -> int:  # noqa: ARG001  all commands have the same parameters
     """Prints sizes and counts."""
+    from queued.ctl import stats_view
+    from queued.ctl.table import key_value_lines, table_width
+
     found = context.maintenance().stats()
     if context.json:
-        ends = {"oldest": _job_record(found.oldest), "newest": _job_record(found.newest)}
-        print_json({"database": context.database, **found._asdict(), **ends})
+        print_json({"database": context.database, **stats_view.record(found)})
     else:
-        print_out("\n".join(key_value_lines(_stats_fields(context.database, found), table_width())))
+        print_out(
+            "\n".join(key_value_lines(stats_view.fields(context.database, found), table_width()))
+        )
     return Exit.DONE
-
-
-def _job_record(job: "DatedJob | None") -> dict[str, str] | None:
-    return None if job is None else {"id": job.id, "created_at": iso(job.created_ms)}
-
-
-def _stats_fields(path: str, found: "DatabaseStats") -> dict[str, str]:
-    free = format_bytes(found.free_pages * found.page_bytes)
-    kept = format_bytes(found.output_kept_bytes)
-    ends = {"oldest job": found.oldest, "newest job": found.newest}
-    return {
-        "database": path,
-        "schema": str(found.schema),
-        "size": f"{format_bytes(found.bytes)}, of which {free} are free",
-        "write-ahead log": format_bytes(found.wal_bytes),
-        **{f"rows of {table}": str(count) for table, count in found.rows.items()},
-        "output": f"{kept} kept of {format_bytes(found.output_printed_bytes)} printed",
-        **{name: f"{job.id}, {iso(job.created_ms)}" for name, job in ends.items() if job},
-    }
 
 
 def _file_path(arguments: Arguments) -> str:

@@ -9,6 +9,8 @@ from typing import NamedTuple, Protocol
 from queued.core.errors import QueuedError
 from queued.core.model import Instance
 from queued.store.protocols import Ledger, Store
+from queued.store.queue_copy import MovablePlace
+from queued.store.statistics import DatabaseStats
 
 OnWait = Callable[[float], None]  # called with the seconds of a wait so far, before it goes on
 OnError = Callable[[QueuedError], None]  # called once with an error after which a wait goes on
@@ -36,32 +38,6 @@ class DatabaseSizes(NamedTuple):
     after: int
 
 
-class DatedJob(NamedTuple):
-    """A job and the time at which it was enqueued."""
-
-    id: str
-    created_ms: int
-
-
-class DatabaseStats(NamedTuple):
-    """Sizes in bytes, and the oldest and the newest job.
-
-    `bytes` is the size of the file after the next checkpoint.
-    """
-
-    schema: int
-    bytes: int
-    wal_bytes: int
-    page_bytes: int
-    pages: int
-    free_pages: int
-    rows: dict[str, int]
-    output_kept_bytes: int
-    output_printed_bytes: int
-    oldest: DatedJob | None
-    newest: DatedJob | None
-
-
 class Maintenance(Protocol):
     """The commands `queuectl db`, and words for a shell's completion. All need a database.
 
@@ -80,6 +56,7 @@ class Maintenance(Protocol):
         """Replaces the database by a backup while no service runs.
 
         Returns the path of the file that keeps the replaced database; None if there was none.
+        Raises UsageError if another command does that for this engine.
         """
         ...
 
@@ -93,6 +70,10 @@ class Maintenance(Protocol):
 
     def complete(self, kind: str, prefix: str) -> list[str]:
         """Returns printable words that begin with `prefix`, of a kind of `COMPLETIONS`."""
+        ...
+
+    def place(self) -> MovablePlace:
+        """Returns the database as `queue_copy.move` takes it; it need not exist."""
         ...
 
 
@@ -157,10 +138,7 @@ class Engine(Protocol):
         ...
 
     def maintenance(self, limit_s: float | None, on_wait: OnWait | None = None) -> Maintenance:
-        """Returns the commands for the database as a whole; they wait at most `limit_s`.
-
-        Raises UsageError if the engine has none, because its own tools do the work.
-        """
+        """Returns the commands for the database as a whole; they wait at most `limit_s`."""
         ...
 
     def is_alive(self, instance: Instance) -> bool:

@@ -11,6 +11,7 @@ from queued.store import permissions
 
 if TYPE_CHECKING:
     from queued.store.engine import Engine
+    from queued.store.queue_copy import QueueTables
 
 SYSTEM_CONF = "/etc/queuectl.conf"
 SYSTEM_DATABASE = "/var/lib/queued/queue.db"
@@ -112,10 +113,17 @@ def engine_at(location: str, environment: dict[str, str]) -> "Engine":
         # systemd gives a unit a directory of its own, which differs for instances of `queued@`.
         own = os.path.dirname(_standard(environment, serving=True))
         directory = environment.get("STATE_DIRECTORY", "").partition(":")[0]  # of several
-        return PostgresEngine(location, directory or own)
+        return PostgresEngine(location, directory or own, _write_backup)
     from queued.store.sqlite.engine import SqliteEngine
 
     return SqliteEngine(location)
+
+
+def _write_backup(source: "QueueTables", target: str, *, replace: bool) -> int:
+    """See `WriteBackup`; the engines do not know each other."""
+    from queued.store.sqlite.maintenance.moving import write_backup
+
+    return write_backup(source, target, replace=replace)
 
 
 def named_location(configured: Value, environment: dict[str, str], *, serving: bool = False) -> str:

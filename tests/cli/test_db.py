@@ -41,7 +41,7 @@ def _lively(queuectl: QueuectlRunner) -> None:
     queuectl.add("waiting")
     _alter(
         queuectl.database,
-        "INSERT INTO instances VALUES ('i', 'h', 1, '0', 1, NULL, '{}')",
+        "INSERT INTO instances (id, host, pid, version, started_at) VALUES ('i', 'h', 1, '0', 1)",
     )
 
 
@@ -58,7 +58,7 @@ def test_a_sound_database(queuectl: QueuectlRunner) -> None:
 
 def test_check_of_an_undamaged_database(queuectl: QueuectlRunner) -> None:
     queuectl.add("a")
-    assert queuectl.ok("db", "check") == "ok (quick check; --full also checks indexes)\n"
+    assert queuectl.ok("db", "check") == "ok (quick check; --full checks more)\n"
     assert queuectl.ok("db", "check", "--full") == "ok\n"
 
 

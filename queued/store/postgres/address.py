@@ -8,6 +8,8 @@ from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urls
 
 from queued.core.errors import UsageError
 
+_STANDARD = "queued"  # the schema of a URL that names none
+_SECRET = {"password", "sslpassword"}
 _SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,53}")  # with room for the end of the name of a role
 _LOCAL = re.compile(r"localhost|127\.[0-9.]+|::1|[/@].*|")  # or the directory of a socket
 _BAD = re.compile(r"\s|%(?![0-9A-Fa-f]{2})")
@@ -19,7 +21,8 @@ class Address(NamedTuple):
 
     conninfo: str  # for libpq
     schema: str
-    shown: str  # for people: without the password
+    shown: str  # for people: without the password and options
+    place: str  # for a command line: without the password
 
 
 def parse(url: str) -> Address:
@@ -29,7 +32,7 @@ def parse(url: str) -> Address:
     """
     parts = _split(url)
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
-    schema = options.pop("schema", "queued")
+    schema = options.pop("schema", _STANDARD)
     if not _SCHEMA.fullmatch(schema):
         msg = f"{schema!r} is no name of a schema: lower-case letters, digits and _, 54 at most"
         raise UsageError(msg)
@@ -44,7 +47,11 @@ def parse(url: str) -> Address:
             )
             raise UsageError(msg)
     query = urlencode(options, quote_via=quote)
-    return Address(f"{parts.scheme}://{parts.netloc}{parts.path}?{query}", schema, shown)
+    public = {name: text for name, text in options.items() if name not in _SECRET}
+    if schema != _STANDARD:
+        public["schema"] = schema
+    place = f"{shown}?{urlencode(public, safe='/', quote_via=quote)}".removesuffix("?")
+    return Address(f"{parts.scheme}://{parts.netloc}{parts.path}?{query}", schema, shown, place)
 
 
 def _split(url: str) -> SplitResult:

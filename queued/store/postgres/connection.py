@@ -4,7 +4,7 @@ One connection, which is made again at the beginning of a transaction if it was 
 transaction needs is set in the transaction, so that a pooler may share the connection.
 """
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
@@ -12,9 +12,11 @@ import psycopg
 from psycopg.types.numeric import Int8BinaryDumper, Int8Dumper
 
 from queued.core.errors import CommitUnknownError, StorageError
-from queued.core.times import boot_ms, monotonic_s
+from queued.core.times import boot_ms
+from queued.store.move_mark import CLOSED, MoveMark
 from queued.store.postgres import schema, sql_loader
 from queued.store.postgres.address import Address, parse
+from queued.store.postgres.bounded_connection import BoundedConnection
 from queued.store.postgres.error_names import ConflictingLocksError, named_errors
 
 Value = int | float | str | list[int] | list[str] | list[bytes] | None
@@ -24,38 +26,8 @@ T = TypeVar("T")
 _CONNECT_S = 5
 _SERVING_S = 20.0  # the longest wait of a service for an answer
 OWNER = "owner"  # the user that made the tables, which needs no role
+_FETCHED = 50  # rows of a stream at a time: 3 MiB of output
 _TRIES = 5  # of a transaction that conflicts with other transactions
-
-
-class _Connection(psycopg.Connection[Row]):
-    """A connection that is closed if an answer takes longer than `limit_s` (None: no limit)."""
-
-    limit_s: float | None = None
-    on_wait: Callable[[float], None] | None = None  # is called with the seconds waited so far
-
-    def wait(self, gen: Generator[Any, Any, T], *args: Any, **kwargs: Any) -> T:  # noqa: ANN401
-        return super().wait(self._bounded(gen), *args, **kwargs)
-
-    def _bounded(self, gen: Generator[Any, Any, T]) -> Generator[Any, Any, T]:
-        """Runs `gen`; checks the limit whenever psycopg's loop reports no event for 0.1 s."""
-        start, ready = monotonic_s(), None
-        while True:
-            try:
-                wanted = gen.send(ready)
-            except StopIteration as ended:
-                result: T = ended.value
-                return result
-            ready = yield wanted
-            if not ready:
-                self._waited(monotonic_s() - start)
-
-    def _waited(self, waited_s: float) -> None:
-        if self.on_wait is not None:
-            self.on_wait(waited_s)
-        if self.limit_s is not None and waited_s > self.limit_s:
-            self.pgconn.finish()
-            msg = f"no answer for {waited_s:.0f} s"
-            raise psycopg.OperationalError(msg)
 
 
 class Database:
@@ -96,7 +68,7 @@ class Database:
             try:
                 with self.reading():
                     if checked:
-                        schema.must_fit(self.schema(), self.address.shown)
+                        self.must_fit()
                     self.read_clock()
             except BaseException:
                 self.close()
@@ -106,8 +78,18 @@ class Database:
         """Returns the number of the schema; 0 if there is none."""
         return int(self.value("schema")) if self.value("has_schema") else 0
 
-    def _connect(self) -> _Connection:
-        connection = _Connection.connect(
+    def mark(self) -> MoveMark | None:
+        """Returns the mark of a queue that was moved, or whose move is not finished; else None."""
+        return MoveMark(*self.rows("mark")[0]) if self.schema() == CLOSED else None
+
+    def must_fit(self) -> None:
+        """Raises NotFoundError or DatabaseUnusableError if this program cannot use the queue."""
+        if (mark := self.mark()) is not None:
+            raise mark.refusal(self.address.place)
+        schema.must_fit(self.schema(), self.address.shown)
+
+    def _connect(self) -> BoundedConnection:
+        connection = BoundedConnection.connect(
             self.address.conninfo,
             autocommit=True,
             prepare_threshold=0 if self._serving else None,
@@ -146,7 +128,7 @@ class Database:
         with self.named_errors():
             self._start_listening(self._connection)
 
-    def _start_listening(self, connection: _Connection) -> None:
+    def _start_listening(self, connection: BoundedConnection) -> None:
         connection.add_notify_handler(lambda _: self.look_again())
         channel = sql_loader.in_schema("queued.changes", self.address.schema).replace('"', '""')
         connection.execute(f'LISTEN "{channel}"'.encode(), prepare=False)
@@ -160,7 +142,7 @@ class Database:
         their leases.
         """
         try:
-            self._connection.execute(self._sql[name].encode(), prepare=False)
+            self.script_named(name)
         except psycopg.Error:
             self._connection.close()
 
@@ -223,21 +205,37 @@ class Database:
         """Runs statements of a migration."""
         self._connection.execute(text.encode(), prepare=False)
 
+    def script_named(self, name: str) -> None:
+        """Runs the statements of that name, which take no values."""
+        self.script(self._sql[name])
+
+    def stream(self, query: str) -> Iterator[Row]:
+        """Yields rows that the server keeps until they are fetched, within a transaction."""
+        with self._connection.cursor("stream") as cursor:
+            cursor.itersize = _FETCHED
+            yield from cursor.execute(query.encode(), binary=True)
+
+    def copy_in(self, statement: str, rows: Iterable[Row]) -> None:
+        """Sends the rows of a COPY FROM STDIN."""
+        with self._connection.cursor().copy(statement.encode()) as copy:
+            for row in rows:
+                copy.write_row(row)
+
     @contextmanager
-    def transaction(self, role: str = "") -> Iterator[None]:
+    def transaction(self, role: str = "", *, begin: str = "begin") -> Iterator[None]:
         """Runs BEGIN and COMMIT; rolls back on any error. A commit survives a crash of the server.
 
         `role` is what the user needs for it; see roles.sql. Raises CommitUnknownError if the
         connection was lost during the commit.
         """
-        with self._begun("begin", role):
+        with self._begun(begin, role):
             yield
             self._commit()
 
     @contextmanager
-    def reading(self) -> Iterator[None]:
+    def reading(self, begin: str = "snapshot") -> Iterator[None]:
         """Runs several reads on one snapshot. Keep it short: until its end no row is vacuumed."""
-        with self._begun("snapshot"):
+        with self._begun(begin):
             yield
             self._connection.execute("ROLLBACK", prepare=False)
 
@@ -256,7 +254,7 @@ class Database:
     def _begun(self, begin: str, role: str = "") -> Iterator[None]:
         with self.named_errors(role):
             self._reopen()
-            self._connection.execute(self._sql[begin].encode(), prepare=False)
+            self.script_named(begin)
             self._inside = True
             try:
                 yield
@@ -284,7 +282,7 @@ class Database:
             raise
         self._connection = connection
 
-    def _end(self, lost: int, connection: _Connection) -> None:
+    def _end(self, lost: int, connection: BoundedConnection) -> None:
         """Ends the process of a lost connection. Raises OperationalError if it does not end."""
         values = {"pid": lost, "application": self._application}
         if connection.execute(self._sql["end_lost"], values).fetchone() != (True,):

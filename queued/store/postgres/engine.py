@@ -13,7 +13,6 @@ from queued.core.errors import (
     BusyError,
     ConfigError,
     StorageError,
-    UsageError,
     WaitTimeoutError,
 )
 from queued.core.times import NEVER_S, monotonic_s
@@ -24,23 +23,29 @@ from queued.store.system_errors import named_os_errors
 
 if TYPE_CHECKING:
     from queued.core.model import Instance
-    from queued.store.engine import Maintenance, OnError, OnWait
+    from queued.store.engine import OnError, OnWait
     from queued.store.postgres.client_store import PostgresStore
     from queued.store.postgres.dispatcher_store import PostgresLedger
+    from queued.store.postgres.maintenance.commands import PostgresMaintenance
+    from queued.store.queue_copy import WriteBackup
 
 
 _AGAIN_S = 1.0  # between two tries to reach the server at the start
 
 
 class PostgresEngine:
-    """An `Engine`. The files of instances on this host are below `directory`."""
+    """An `Engine`. The files of instances on this host are below `directory`.
+
+    `write_backup` is the part of the other engine that writes backups.
+    """
 
     spans_hosts = True
     private_variables: tuple[str, ...] = ("PG",)
     wait_advice = "look at the network, the log of the server, and its view pg_stat_activity"
 
-    def __init__(self, url: str, directory: str) -> None:
+    def __init__(self, url: str, directory: str, write_backup: "WriteBackup") -> None:
         self._url = url
+        self._write_backup = write_backup
         address = parse(url)
         self.name = address.shown
         # One name for each queue, which the options of its URL do not change.
@@ -106,12 +111,14 @@ class PostgresEngine:
 
     def maintenance(
         self,
-        limit_s: float | None,  # noqa: ARG002
-        on_wait: "OnWait | None" = None,  # noqa: ARG002
-    ) -> "Maintenance":
-        """See `Engine.maintenance`. Raises UsageError."""
-        msg = f"{self.name} is maintained with the tools of PostgreSQL: pg_dump, pg_restore, VACUUM"
-        raise UsageError(msg)
+        limit_s: float | None,  # noqa: ARG002 - PostgreSQL limits the wait
+        on_wait: "OnWait | None" = None,  # noqa: ARG002 - a long statement does not wait
+    ) -> "PostgresMaintenance":
+        """See `Engine.maintenance`."""
+        _must_have_driver()
+        from queued.store.postgres.maintenance.commands import PostgresMaintenance
+
+        return PostgresMaintenance(self._url, self.is_alive, self._write_backup)
 
     def is_alive(self, instance: "Instance") -> bool:
         """See `Engine.is_alive`. An instance of another host lives if its lease was renewed."""

@@ -571,6 +571,25 @@ FROM queued.workers w LEFT JOIN (
 ) AS r ON r.instance = w.instance AND r.worker = w.worker
 ORDER BY w.instance, w.worker;
 
+-- complete_jobs --
+-- Ids that begin with the prefix, in the order of the ids. By the unique index on id.
+SELECT id FROM queued.jobs WHERE id >= :prefix AND id < :beyond ORDER BY id LIMIT :limit;
+
+-- complete_newest --
+-- The newest ids, for an empty prefix. By the primary key.
+SELECT id FROM queued.jobs WHERE seq < :after ORDER BY seq DESC LIMIT :limit;
+
+-- complete_state --
+-- The newest ids of the jobs in one state other than completed. By jobs_by_state.
+SELECT id FROM queued.jobs WHERE state = :state AND state <> 'completed' ORDER BY seq DESC LIMIT :limit;
+
+-- complete_queues --
+-- Queues that have had a job.
+SELECT queue FROM queued.counts UNION SELECT queue FROM queued.deltas ORDER BY queue LIMIT :limit;
+
+-- complete_stored --
+SELECT key FROM queued.settings ORDER BY key LIMIT :limit;
+
 -- version --
 -- A number for the set of all commits that a statement sees now.
 SELECT hashtextextended(pg_current_snapshot()::text, 0);

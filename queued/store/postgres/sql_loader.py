@@ -1,4 +1,4 @@
-"""Loads the named statements of `queries.sql` in the form that psycopg takes."""
+"""Loads the named statements of the `.sql` files in the form that psycopg takes."""
 
 import os
 import re
@@ -6,7 +6,8 @@ from functools import cache
 
 from queued.store import sql_blocks
 
-_FILE = os.path.join(os.path.dirname(__file__), "queries.sql")
+_HERE = os.path.dirname(__file__)
+_FILES = (os.path.join(_HERE, "queries.sql"), os.path.join(_HERE, "maintenance", "queries.sql"))
 _PARAMETER = re.compile(r"(?<![:\w]):(\w+)")  # not the type of a cast, `::bigint`
 _SCHEMA = re.compile(r"\bqueued(?=\.)|(?<=SCHEMA )queued\b")
 _ROLE = re.compile(r"\bqueued(?=_(reader|enqueuer|operator|service)\b)")
@@ -17,7 +18,8 @@ def load(schema: str) -> dict[str, str]:
     """Returns the statements by name, with the tables of `schema`; see `sql_blocks.read`."""
     return {
         name: _PARAMETER.sub(r"%(\1)s", in_schema(text.replace("%", "%%"), schema))
-        for name, text in sql_blocks.read(_FILE).items()
+        for file in _FILES
+        for name, text in sql_blocks.read(file).items()
     }
 
 

@@ -29,7 +29,7 @@ def found_schema(url: str) -> int:
     database = Database(url, application="queued", serving=False, checked=False, limit_s=_LIMIT_S)
     try:
         if version := database.schema():
-            schema.must_fit(version, database.address.shown)
+            database.must_fit()
     finally:
         database.close()
     return version
@@ -44,12 +44,13 @@ def migrate(url: str) -> None:
     database = Database(url, application="queuectl", serving=False, checked=False, limit_s=_LIMIT_S)
     try:
         with database.transaction(OWNER):
-            _upgrade(database)
+            upgrade(database)
     finally:
         database.close()
 
 
-def _upgrade(database: Database) -> None:
+def upgrade(database: Database) -> None:
+    """Applies the missing migrations, within a transaction; see `migrate`."""
     where, name = database.address.shown, database.address.schema
     server, encoding, exists = database.rows("hold_upgrade", schema=name)[0]
     if server < _OLDEST_SERVER:
@@ -66,5 +67,5 @@ def _upgrade(database: Database) -> None:
             database.script(sql_loader.in_schema(schema.statements(file), name))
         database.run("schema_set", schema=schema.latest())
     else:
-        schema.must_fit(version, where)
+        database.must_fit()
     database.script(sql_loader.in_schema(schema.roles(), name))

@@ -169,6 +169,8 @@ class Database:
         """Raises DatabaseUnusableError if another program has changed the schema meanwhile."""
         found = self._connection.execute("PRAGMA user_version").get
         if found != self._schema:
+            if (moved := schema.mark(self._connection)) is not None:
+                raise moved.refusal(self.path)
             msg = (
                 f"{self.path} has schema {found} now, and this program works with {self._schema}; "
                 "start it again, in the version that belongs to it"

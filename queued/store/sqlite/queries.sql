@@ -473,3 +473,18 @@ SELECT DISTINCT queue FROM counts ORDER BY queue LIMIT :limit;
 
 -- complete_stored --
 SELECT key FROM settings ORDER BY key LIMIT :limit;
+
+-- last_seq --
+-- The highest number that a job ever had; NULL if there was none.
+SELECT max(seq) FROM sqlite_sequence WHERE name = 'jobs';
+
+-- set_last_seq --
+-- Before the first job; SQLite keeps the highest number after that.
+INSERT INTO sqlite_sequence (name, seq) VALUES ('jobs', :seq);
+
+-- put_mark --
+-- Of a queue that no program may use; see `move_mark`.
+CREATE TABLE moved AS SELECT :gone AS gone, :place AS place, :host AS host;
+
+-- remove_mark --
+DROP TABLE IF EXISTS moved;

@@ -9,6 +9,7 @@ import os
 import apsw
 
 from queued.core.errors import DatabaseUnusableError
+from queued.store.move_mark import CLOSED, MoveMark
 
 APPLICATION_ID = 0x71756564  # "qued"; file(1) shows it; it marks a database of queued
 MIGRATIONS = os.path.join(os.path.dirname(__file__), "migrations")
@@ -33,8 +34,8 @@ def statements(name: str) -> str:
 def check(connection: apsw.Connection, path: str) -> int:
     """Returns the schema number of the file, 0 for an empty one.
 
-    Raises DatabaseUnusableError if the file is newer or of another program. All reads are in one
-    transaction, because a database that another process is creating at the same time would
+    Raises DatabaseUnusableError if the file is newer, of another program, or moved. All reads are
+    in one transaction, because a database that another process is creating at the same time would
     otherwise be taken for one of another program.
     """
     connection.execute("BEGIN")  # no savepoint, because a rollback to it would hide a disk error
@@ -42,6 +43,7 @@ def check(connection: apsw.Connection, path: str) -> int:
         application = connection.pragma("application_id")
         version = int(connection.pragma("user_version"))
         empty = connection.execute("SELECT count(*) FROM sqlite_schema").get == 0
+        moved = mark(connection)
     finally:
         if connection.in_transaction:
             connection.execute("COMMIT")
@@ -49,6 +51,8 @@ def check(connection: apsw.Connection, path: str) -> int:
     if application != APPLICATION_ID and not fresh:
         msg = f"{path} is a database of another program; give another path with --db"
         raise DatabaseUnusableError(msg)
+    if moved is not None:
+        raise moved.refusal(path)
     if version > latest():
         msg = (
             f"{path} has schema {version}, newer than the {latest()} that this program knows; "
@@ -56,6 +60,14 @@ def check(connection: apsw.Connection, path: str) -> int:
         )
         raise DatabaseUnusableError(msg)
     return version
+
+
+def mark(connection: apsw.Connection) -> MoveMark | None:
+    """Returns the mark of a queue that was moved, or whose move is not finished; else None."""
+    if connection.pragma("user_version") != CLOSED:
+        return None
+    gone, place, host = connection.execute("SELECT gone, place, host FROM moved").get
+    return MoveMark(bool(gone), place, host)
 
 
 def is_intact(path: str) -> bool:

@@ -73,7 +73,8 @@ CREATE TABLE queued.attempts (
     number       integer NOT NULL CHECK (number >= 1),
     instance     text COLLATE "C" NOT NULL,
     worker       integer NOT NULL,
-    token        bigint  NOT NULL,      -- of its claim, so that a record is recognized as made before
+    token        bigint  NOT NULL DEFAULT 0, -- of its claim, so that a record is recognized as made
+                                        -- before; 0 if the row was copied from another database
     started_at   bigint  NOT NULL,      -- of the claim, then of the command once it has ended
     ended_at     bigint,
     outcome      text CHECK (outcome IN

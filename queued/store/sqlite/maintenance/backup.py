@@ -9,11 +9,12 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
+from functools import partial
 
 import apsw
 
 from queued.core.errors import BusyError, ConflictError, DatabaseUnusableError, UsageError
-from queued.store import instance_lock, permissions
+from queued.store import instance_lock, permissions, queue_copy
 from queued.store.engine import DatabaseSizes
 from queued.store.sqlite import schema
 from queued.store.sqlite.connection import wal_bytes
@@ -21,6 +22,7 @@ from queued.store.sqlite.error_names import named_errors
 from queued.store.sqlite.maintenance import atomic_rename, open_existing, temporary_file
 
 Patient = Callable[[int], bool]
+Fill = Callable[[apsw.Connection], None]  # fills a new database
 _SIDES = ("-wal", "-shm", "-journal")
 
 
@@ -41,7 +43,15 @@ def backup(path: str, target: str, busy_handler: Patient, *, replace: bool = Fal
             return os.stat(target).st_size
 
 
-def _check_target(path: str, target: str, *, replace: bool) -> None:
+def write_rows(fill: Fill, target: str, *, replace: bool = False) -> int:
+    """Writes a file that `fill` fills, with the same checks as `backup`; returns its size."""
+    with permissions.acting_as_owner(target):
+        _check_target(None, target, replace=replace)
+        _write(fill, target, check=False, replace=replace)
+        return os.stat(target).st_size
+
+
+def _check_target(path: str | None, target: str, *, replace: bool) -> None:
     if (database := _database_of(target)) is not None:
         msg = f"{target} is the name of a file that belongs to {database}; choose another name"
         raise UsageError(msg)
@@ -50,7 +60,7 @@ def _check_target(path: str, target: str, *, replace: bool) -> None:
     if not stat.S_ISREG(os.lstat(target).st_mode):
         msg = f"{target} is not a regular file; choose another name"
         raise UsageError(msg)
-    if any(_same(f"{path}{side}", target) for side in ("", *_SIDES)):
+    if path and any(_same(f"{path}{side}", target) for side in ("", *_SIDES)):
         msg = f"{target} is the database itself"
         raise UsageError(msg)
     if not replace:
@@ -85,7 +95,11 @@ def write(
     source: apsw.Connection, target: str, *, check: bool = True, replace: bool = True
 ) -> None:
     """Writes a copy of all that `source` sees to a file that appears when it is complete."""
-    with _written(source, target, check=check) as new:
+    _write(partial(_copy, source), target, check=check, replace=replace)
+
+
+def _write(fill: Fill, target: str, *, check: bool, replace: bool) -> None:
+    with _written(fill, target, check=check) as new:
         if replace:
             os.rename(new, target)
             return
@@ -96,21 +110,21 @@ def write(
 
 
 @contextmanager
-def _written(source: apsw.Connection, target: str, *, check: bool) -> Iterator[str]:
-    """A complete copy beside `target`, which the caller renames; syncs the directory at the end."""
+def _written(fill: Fill, target: str, *, check: bool) -> Iterator[str]:
+    """A complete file beside `target`, which the caller renames; syncs the directory at the end."""
     directory = os.path.dirname(target)
     with named_errors(target), temporary_file.created(directory) as new:
-        _fill(new, source, check=check)
+        _fill(new, fill, check=check)
         yield new
         _sync_directory(directory)
 
 
-def _fill(new: str, source: apsw.Connection, *, check: bool) -> None:
+def _fill(new: str, fill: Fill, *, check: bool) -> None:
     copy = apsw.Connection(new, flags=apsw.SQLITE_OPEN_READWRITE)
     try:
         # Without a journal: a file that is not complete is deleted, not rolled back.
         copy.execute("PRAGMA journal_mode = OFF; PRAGMA synchronous = FULL").fetchall()
-        _copy(source, copy)
+        fill(copy)
     finally:
         copy.close()
     if check:
@@ -171,10 +185,10 @@ def restore(path: str, source: str, backup_path: str, busy_handler: Patient) -> 
             return True
     permissions.make_directory(os.path.dirname(path))
     with _reading(source) as connection:
-        return _replace(path, connection, backup_path)
+        return _replace(path, partial(_copy, connection), backup_path)
 
 
-def _replace(path: str, source: apsw.Connection, backup_path: str) -> bool:
+def _replace(path: str, fill: Fill, backup_path: str) -> bool:
     """Replaces a file that SQLite cannot read by another file, in one step.
 
     The path names a file at every moment, because otherwise another process could create an empty
@@ -182,7 +196,7 @@ def _replace(path: str, source: apsw.Connection, backup_path: str) -> bool:
     the new file.
     """
     there = os.path.exists(path)
-    with _written(source, path, check=True) as new:
+    with _written(fill, path, check=True) as new:
         if there:
             _keep(path, backup_path)
         sides = [side for side in _SIDES if os.path.exists(path + side)]
@@ -225,9 +239,8 @@ def _check_source(path: str, source: str) -> None:
 def must_be_idle(path: str) -> None:
     """Raises BusyError if an instance lives on the database."""
     permissions.check_database(path)
-    if os.path.isdir(os.path.dirname(path)) and (living := instance_lock.living(path)):
-        msg = f"a service runs on {path} ({', '.join(living)}); stop it first: queuectl worker stop"
-        raise BusyError(msg)
+    if os.path.isdir(os.path.dirname(path)):
+        queue_copy.must_be_idle(path, instance_lock.living(path))
 
 
 def _overwrite(path: str, source: str, backup_path: str, busy_handler: Patient) -> None:

@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING
 from queued.core.times import iso
 
 if TYPE_CHECKING:
-    from queued.store.engine import CheckReport, DatabaseSizes, DatabaseStats
+    from queued.store.engine import CheckReport, DatabaseSizes
     from queued.store.sqlite.busy_handler import BusyHandler
+    from queued.store.sqlite.maintenance.moving import SqlitePlace
+    from queued.store.statistics import DatabaseStats
 
 
 class SqliteMaintenance:
@@ -50,6 +52,15 @@ class SqliteMaintenance:
 
     def complete(self, kind: str, prefix: str) -> list[str]:
         """See `Maintenance.complete`."""
-        from queued.store.sqlite.maintenance import completion
+        from queued.store import completion
+        from queued.store.sqlite.maintenance import open_existing
 
-        return completion.complete(self._path, kind, prefix, self._busy_handler)
+        with open_existing.opened_to_read(self._path, self._busy_handler) as connection:
+            connection.execute("PRAGMA query_only = ON")
+            return completion.complete(kind, prefix, open_existing.reader(connection))
+
+    def place(self) -> "SqlitePlace":
+        """See `Maintenance.place`."""
+        from queued.store.sqlite.maintenance.moving import SqlitePlace
+
+        return SqlitePlace(self._path, self._busy_handler)

@@ -19,7 +19,8 @@ from queued.core.errors import (
     StorageError,
 )
 from queued.store import permissions
-from queued.store.sqlite import schema
+from queued.store.invariants import Read
+from queued.store.sqlite import schema, sql_loader
 from queued.store.sqlite.busy_handler import retry_protocol_errors
 from queued.store.sqlite.connection import (
     OPEN_FLAGS,
@@ -102,3 +103,9 @@ def must_be_file(path: str) -> None:
     if not stat.S_ISREG(mode):
         msg = f"{path} is not a regular file; give the path of a database with --db"
         raise DatabaseUnusableError(msg)
+
+
+def reader(connection: apsw.Connection) -> Read:
+    """Returns a function that runs a named statement with values."""
+    sql = sql_loader.load()
+    return lambda name, **values: connection.execute(sql[name], values)

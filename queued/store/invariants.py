@@ -1,0 +1,31 @@
+"""The invariants of a queue, which `db check` reads in the same words from every engine."""
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from typing import Any
+
+MOST = 20  # the most problems of one kind that are reported
+
+Read = Callable[..., Iterable[tuple[Any, ...]]]  # of the name of a statement, and its values
+
+_TOLD = {
+    "check_counts": "the counter of {1} jobs in the queue {0!r} is {2}, there are {3}",
+    "check_claims": "job {0} is running, and run {1} is not recorded",
+    "check_open_attempts": "run {1} of job {0} has no end, and is not running",
+    "check_runs": "job {0} ran {1} times, {2} runs are recorded, the last of them is {3}",
+}
+
+
+def broken(read: Read) -> Iterator[str]:
+    """Yields a line for each row that breaks an invariant."""
+    for name, told in _TOLD.items():
+        for row in islice(read(name), MOST):
+            yield told.format(*row)
+
+
+def left_claims(read: Read, dead: Iterable[str]) -> Iterator[str]:
+    """Yields a line for each dead instance with running jobs."""
+    for instance in dead:
+        if claims := list(read("running_claims", instance=instance)):
+            left = f"{len(claims)} running jobs are left of {instance}, which is dead"
+            yield f"{left}; the next service that starts rescues them"

@@ -1,0 +1,37 @@
+"""The mark in a queue that no program may use, because it was moved, or is not moved completely.
+
+The number of its schema is `CLOSED`, which versions without `db move` take for a newer schema.
+"""
+
+from typing import NamedTuple
+
+from queued.core.errors import DatabaseUnusableError
+
+CLOSED = 2**31 - 1
+
+
+class MoveMark(NamedTuple):
+    """`gone`: the queue was moved to `place`; else it is a copy of that place, not in use yet.
+
+    `host` is where `db move` ran: a path is one of that host.
+    """
+
+    gone: bool
+    place: str
+    host: str
+
+    def same(self, other: "MoveMark | None") -> bool:
+        """Returns whether both name the same move, from whatever host it was made."""
+        return other is not None and self[:2] == other[:2]
+
+    def refusal(self, here: str) -> DatabaseUnusableError:
+        """Returns the error of a program that opens the queue, whose place is `here`."""
+        on_host = f" (on {self.host})" if self.place.startswith("/") else ""
+        if self.gone:
+            msg = f"{here} was moved to {self.place}{on_host}; give that with --db"
+        else:
+            msg = (
+                f"{here} is the copy of an unfinished move{on_host}; "
+                f"go on with: queuectl --db '{self.place}' db move --to '{here}'"
+            )
+        return DatabaseUnusableError(msg)
