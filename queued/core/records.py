@@ -102,3 +102,23 @@ class Summary(NamedTuple):
     def counts(self) -> dict[Label, int]:
         """Returns the counts over all queues."""
         return {label: sum(queue[label] for queue in self.queues.values()) for label in Label}
+
+
+class PruneStep(NamedTuple):
+    """One step of a scan for ended jobs of one state; `after` is where the next step begins."""
+
+    removed: int
+    after: int
+    done: bool
+    oldest_ms: int | None  # the earliest time of an end, of the jobs that were read and not removed
+
+
+class SnapshotHolder(NamedTuple):
+    """A session of a database server with an open transaction; texts are empty if not known."""
+
+    pid: int  # on the server
+    snapshot: int  # its number; a session may use one after another
+    user: str
+    address: str
+    application: str
+    state: str

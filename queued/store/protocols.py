@@ -1,7 +1,6 @@
 """The interfaces of a database engine: `Store` for queuectl, `Ledger` for the dispatcher.
 
-They do not depend on SQLite: every engine implements both and passes the same tests. `now_ms` is
-the wall clock in milliseconds UTC.
+Every engine implements both. `now_ms` is the wall clock in milliseconds UTC.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -9,18 +8,18 @@ from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
 
 from queued.core.model import Instance, Label, NewJob, State
-from queued.core.records import Attempt, Job, JobFilter, Shape, Summary, WorkerStatus
+from queued.core.records import (
+    Attempt,
+    Job,
+    JobFilter,
+    PruneStep,
+    Shape,
+    SnapshotHolder,
+    Summary,
+    WorkerStatus,
+)
 from queued.core.runs import Chunk, Claim, Key
 from queued.core.settlement import Settlement
-
-
-class PruneStep(NamedTuple):
-    """One step of a scan for ended jobs of one state; `after` is where the next step begins."""
-
-    removed: int
-    after: int
-    done: bool
-    oldest_ms: int | None  # the earliest time of an end, of the jobs that were read and not removed
 
 
 class DatabaseEvents(NamedTuple):
@@ -28,17 +27,6 @@ class DatabaseEvents(NamedTuple):
 
     database: bool  # a commit is being made, or its files were removed or replaced
     locks: bool  # an instance of this host has ended, or its lock file was removed or replaced
-
-
-class SnapshotHolder(NamedTuple):
-    """A session of a database server with an open transaction; texts are empty if not known."""
-
-    pid: int  # on the server
-    snapshot: int  # its number; a session may use one after another
-    user: str
-    address: str
-    application: str
-    state: str
 
 
 class Watcher(Protocol):
@@ -283,8 +271,7 @@ class Ledger(OpenDatabase, Protocol):
     ) -> list[Claim]:
         """Claims the first ready jobs of these shapes, at most one for each of `workers`.
 
-        The first job gets the first worker and `token`, the next one the next worker and
-        `token + 1`, and so on. Later claims of an instance must have larger tokens.
+        The jobs get the workers and tokens from `token` on in order; later tokens must be larger.
         """
         ...
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from queued.core.model import State
-from queued.store.protocols import PruneStep
+from queued.core.records import PruneStep
 
 PIECES = 100  # of output that one transaction deletes: 6 MiB
 ATTEMPTS = 1000  # rows of runs that one transaction deletes

@@ -6,8 +6,8 @@ from unittest.mock import Mock
 
 import pytest
 
+from queued.core.records import SnapshotHolder
 from queued.service.dispatcher.contention_monitor import ContentionMonitor
-from queued.store.protocols import SnapshotHolder
 from queued.store.sqlite.engine import SqliteEngine
 
 LONG, SHORT = 100 << 20, 1 << 20

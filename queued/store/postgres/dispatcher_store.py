@@ -10,7 +10,7 @@ from queued.core.job_options import NO_OPTIONS
 from queued.core.job_spec import stored_options
 from queued.core.labels import split
 from queued.core.model import Instance, Label, NewJob, State
-from queued.core.records import Shape
+from queued.core.records import PruneStep, Shape, SnapshotHolder
 from queued.core.runs import Chunk, Claim, Key
 from queued.core.settings import SETTINGS
 from queued.core.settlement import Settlement
@@ -20,7 +20,7 @@ from queued.store.postgres.claiming import Claiming
 from queued.store.postgres.connection import Database, Row
 from queued.store.postgres.new_jobs import NewJobs
 from queued.store.postgres.watcher import PostgresWatcher
-from queued.store.protocols import PruneStep, SnapshotHolder, Watcher
+from queued.store.protocols import Watcher
 from queued.store.pruning import Bounds
 
 _SKIPPED_MS = 100  # until due jobs that others have locked are looked at again

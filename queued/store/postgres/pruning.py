@@ -1,9 +1,9 @@
 """Removes ended jobs from a PostgreSQL database; see `store.pruning`."""
 
 from queued.core.model import State
+from queued.core.records import PruneStep
 from queued.store import pruning
 from queued.store.postgres.connection import Database
-from queued.store.protocols import PruneStep
 from queued.store.pruning import Bounds, Removal
 
 

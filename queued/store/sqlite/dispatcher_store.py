@@ -8,12 +8,11 @@ from queued.core.job_options import NO_OPTIONS
 from queued.core.job_spec import stored_options
 from queued.core.labels import split
 from queued.core.model import Instance, Label, NewJob, State
-from queued.core.records import Shape
+from queued.core.records import PruneStep, Shape, SnapshotHolder
 from queued.core.runs import Chunk, Claim, Key
 from queued.core.settlement import Settlement
 from queued.store import rows
 from queued.store.change_watcher import ChangeWatcher
-from queued.store.protocols import PruneStep, SnapshotHolder
 from queued.store.pruning import Bounds
 from queued.store.sqlite import pruning, upgrade
 from queued.store.sqlite.busy_handler import BusyHandler

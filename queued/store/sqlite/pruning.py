@@ -3,8 +3,8 @@
 from functools import partial
 
 from queued.core.model import State
+from queued.core.records import PruneStep
 from queued.store import pruning
-from queued.store.protocols import PruneStep
 from queued.store.pruning import Bounds, Removal
 from queued.store.sqlite.connection import Database
 
