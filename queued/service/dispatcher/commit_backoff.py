@@ -3,6 +3,7 @@
 import math
 
 from queued.core.errors import QueuedError
+from queued.service.linux.limits import Limits
 from queued.service.log import Log
 
 _FIRST_S = 0.05
@@ -15,11 +16,19 @@ class CommitBackoff:
     def __init__(self, log: Log) -> None:
         self.not_before_s = -math.inf
         self._log = log
+        self._limits = Limits()
         self._count = 0
         self._logged: set[type[QueuedError]] = set()  # reasons in this row
 
     def on_refused(self, error: QueuedError, now_s: float) -> None:
-        """Sets the delay after a turn was rolled back."""
+        """Sets the delay after a turn was rolled back.
+
+        Raises the error if another process has lowered limits of this one: a dispatcher that the
+        supervisor starts has whole ones.
+        """
+        if lowered := self._limits.lowered():
+            self._log.warning("process.limited", limits=lowered, action="exits, and is replaced")
+            raise error
         self.not_before_s = now_s + min(_FIRST_S * 2 ** min(self._count, 16), _MAX_S)
         self._count += 1
         if type(error) not in self._logged:

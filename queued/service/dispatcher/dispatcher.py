@@ -52,7 +52,6 @@ from queued.service.ipc.messages import (
 from queued.service.ipc.scoreboard import DISPATCHER, Scoreboard
 from queued.service.linux.cgroup import RunCgroups
 from queued.service.linux.event_loop import EventLoop
-from queued.service.linux.limits import Limits
 from queued.service.linux.signals import Signals
 from queued.service.linux.timers import WallTimer
 from queued.service.log import Log, LogOutput
@@ -96,7 +95,6 @@ class Dispatcher:
         self._output_log = OutputLog(log)
         self._wall_timer = WallTimer()
         self._deadlines = Deadlines()
-        self._limits = Limits()
         self._backoff = CommitBackoff(log)
         self._contention = ContentionMonitor(engine, log)
         self._stage = Stage.STARTING
@@ -282,11 +280,6 @@ class Dispatcher:
             self._changes.on_rollback()
             self._clock.on_rollback()
             self._backoff.on_refused(error, times.monotonic_s())
-            if lowered := self._limits.lowered():
-                self._log.warning(
-                    "process.limited", limits=lowered, action="exits, and is replaced"
-                )
-                raise
             return
         if deaths:
             self._supervisor.send(DeathsRecorded(number=deaths))

@@ -9,7 +9,6 @@ SIGTERM: finish the run and exit. SIGQUIT: stop the run and exit; the same if th
 import os
 import signal
 import socket
-from contextlib import nullcontext
 
 from queued.core import times
 from queued.core.model import Outcome
@@ -27,11 +26,9 @@ from queued.service.ipc.messages import (
     Welcome,
 )
 from queued.service.ipc.scoreboard import Scoreboard
-from queued.service.linux import descriptors, procfs
+from queued.service.linux import descriptors, limits, oom_score, procfs
 from queued.service.linux.cgroup import Cgroup, RunCgroups
 from queued.service.linux.event_loop import EventLoop
-from queued.service.linux.limits import Limits
-from queued.service.linux.oom_score import OomScore
 from queued.service.linux.signals import ChildExits, Signals
 from queued.service.log import Log, LogOutput
 from queued.service.worker import spawn
@@ -74,8 +71,8 @@ class Worker:
         self._log_output = log_output
         self._log = log
         self._base = spawn.inheritable(os.environb, instance)
-        self._limits = Limits()
-        self._oom_score = OomScore()
+        self._limits = limits.Limits()
+        self._oom_score = oom_score.OomScore()
         self._loop = EventLoop()
         self._signals = Signals(_SIGNALS)
         self._child_exits = ChildExits()
@@ -234,7 +231,10 @@ class Worker:
         self._enter(Event.DISMISSED)
 
     def _begin_run(self, run: Run) -> None:
-        if self._lease_end.forbids(run) or self._is_limited():
+        if lowered := self._limits.lowered():  # commands would inherit them
+            self._log.warning("process.limited", limits=lowered, action="exits, and is replaced")
+            self._enter(Event.DISMISSED)
+        if lowered or self._lease_end.forbids(run):
             self._prefetch.add(run, times.monotonic_s())
             self._give_back(self._prefetch.keys())
             return
@@ -243,22 +243,9 @@ class Worker:
         environment = spawn.environment_of(run, self._base)
         cgroup = self._make_cgroup(run)
         self._execution = Execution(
-            run,
-            environment,
-            cgroup,
-            note=self._note,
-            runs_lock=self._runs_lock,
-            now_s=now_s,
+            run, environment, cgroup, note=self._note, runs_lock=self._runs_lock, now_s=now_s
         )
         self._log.debug("job.started", job=run.id, queue=run.queue, attempt=run.key.attempt)
-
-    def _is_limited(self) -> bool:
-        """Returns whether limits were lowered, which commands would inherit; then exits soon."""
-        lowered = self._limits.lowered()
-        if lowered:
-            self._log.warning("process.limited", limits=lowered, action="exits, and is replaced")
-            self._enter(Event.DISMISSED)
-        return bool(lowered)
 
     def _make_cgroup(self, run: Run) -> Cgroup | None:
         """Creates a control group for the run; returns None if there can be none."""
@@ -315,7 +302,7 @@ class Worker:
         """Makes the due steps of the run; logs once if it cannot be started or killed."""
         refused, unkillable = execution.refused, execution.unkillable
         starting = execution.phase is Phase.STARTING
-        with self._oom_score.raised() if starting else nullcontext():
+        with self._oom_score.raised(wanted=starting):
             execution.tick(now_s)
         if starting and execution.phase is not Phase.STARTING:
             self._forward_at_s = now_s + _FORWARD_AFTER_S
