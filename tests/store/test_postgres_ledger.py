@@ -186,6 +186,18 @@ def behind(link: Link) -> Iterator[PostgresLedger]:
         yield ledger
 
 
+def test_a_slow_answer_does_not_set_the_clock(
+    engine: Engine, link: Link, behind: PostgresLedger
+) -> None:
+    """Half the time of the answer would be taken for the time of the way back."""
+    link.cut()
+    healing = threading.Timer(1.0, link.heal)
+    healing.start()
+    behind._database.read_clock()
+    healing.join()
+    assert abs(behind.now_ms() - engine.ledger.now_ms()) < 300
+
+
 @pytest.mark.parametrize("answer_only", [True, False])
 def test_a_turn_whose_commit_was_not_answered_can_be_repeated(
     engine: Engine, link: Link, behind: PostgresLedger, *, answer_only: bool

@@ -166,10 +166,17 @@ class Database:
     # The clock
 
     def read_clock(self) -> None:
-        """Reads the clock of the server; the error is at most half the time of the answer."""
+        """Reads the clock of the server; the error is at most half the time of the answer.
+
+        An answer that may be off by more than it differs from the earlier ones changes nothing, so
+        that a slow network does not set the clock.
+        """
         before_ms = boot_ms()
         server_ms = int(self.value("now"))
-        self._server_ahead_ms = server_ms - (before_ms + boot_ms()) // 2
+        after_ms = boot_ms()
+        ahead_ms = server_ms - (before_ms + after_ms) // 2
+        if abs(ahead_ms - self._server_ahead_ms) > (after_ms - before_ms) / 2:
+            self._server_ahead_ms = ahead_ms
 
     def now_ms(self) -> int:
         """Returns the wall clock of the server, as it was read last."""
