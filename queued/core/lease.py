@@ -59,3 +59,16 @@ class Lease(NamedTuple):
     @property
     def takeover_s(self) -> float:  # noqa: D102 - see the class
         return self.length_s + self._margin_s
+
+
+class Renewal(NamedTuple):
+    """The answer of the database to a renewal.
+
+    A history names a server and its timeline, which a failover or the restore of a backup changes,
+    as "server/timeline". Jobs may be claimed if `history` is `trusted`.
+    """
+
+    beat: int  # the number of this renewal
+    history: str
+    trusted: str
+    longest_s: float  # the length of the longest lease of any instance

@@ -142,6 +142,13 @@ SETTINGS = {
             "lease", float, 120.0, "over PostgreSQL: how long a lost host keeps jobs", 15, 3600, "s"
         ),
         Setting(
+            "failover",
+            str,
+            "lossy",
+            "over PostgreSQL: whether a standby that is promoted may lack commits",
+            choices=("lossy", "lossless"),
+        ),
+        Setting(
             "db",
             str,
             "",

@@ -26,6 +26,7 @@ class Settings(NamedTuple):
     environment: str
     worker_poll_interval: float
     lease: float
+    failover: str
     db: str
     labels: str
     log_level: str

@@ -77,7 +77,7 @@ Run options:
     + COMMON
     + """
 Exit code 74: a disk error, or jobs were added but standard output cannot be
-written; the message says which.
+written, or a server did not confirm them; the message says which.
 
 Examples:
   queuectl enqueue --max-retries 5 'curl -sf https://example.org | tee page'

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
 
+from queued.core.lease import Renewal
 from queued.core.model import Instance, Label, NewJob, State
 from queued.core.records import (
     Attempt,
@@ -186,8 +187,8 @@ class Store(OpenDatabase, Protocol):
 class Ledger(OpenDatabase, Protocol):
     """The verbs of the dispatcher.
 
-    All but `transaction`, `backlog_bytes`, `snapshot_holders`, `version` and `close` must run
-    inside a transaction.
+    All but `transaction`, `connections`, `backlog_bytes`, `snapshot_holders`, `version` and `close`
+    must run inside a transaction.
     """
 
     def transaction(self, *, durable: bool = True) -> AbstractContextManager[None]:
@@ -226,11 +227,19 @@ class Ledger(OpenDatabase, Protocol):
         """Returns the row of an instance; None if it is not registered."""
         ...
 
-    def renew(self, instance: str) -> bool:
-        """Renews the lease of an instance; returns False if its jobs were taken over.
+    def connections(self) -> int:
+        """Returns how many connections were made: on a new one the server may be another one."""
+        ...
+
+    def renew(self, instance: str) -> Renewal | None:
+        """Renews the lease of an instance; returns None if its jobs were taken over.
 
         An instance whose jobs were taken over never lives again, and can write nothing more.
         """
+        ...
+
+    def trust_history(self, history: str) -> None:
+        """Makes this the only history in which `claim` claims jobs; see `Renewal`."""
         ...
 
     def take_over(self, instance: Instance) -> bool:
@@ -297,6 +306,13 @@ class Ledger(OpenDatabase, Protocol):
 
     def enqueue(self, jobs: Sequence[NewJob], *, max_retries: int, now_ms: int) -> None:
         """Stores jobs in the transaction that ended others; see `Store.enqueue`."""
+        ...
+
+    def restore_claim(self, instance: str, claim: Claim, *, now_ms: int) -> bool | None:
+        """Records a claim again that the database has lost in a failover; returns whether it did.
+
+        Returns False if the job has changed since the claim, and None if there is no such job.
+        """
         ...
 
     def interruptions(self, job: int) -> int:

@@ -14,7 +14,8 @@ from queued.core.model import Instance, Label, NewJob, Outcome, State
 from queued.core.records import Attempt, Job, JobFilter
 from queued.core.runs import Chunk, Ending
 from queued.service.dispatcher.claims import ClaimTable
-from queued.service.dispatcher.turn import Turn, TurnRunner
+from queued.service.dispatcher.turn import TurnRunner
+from queued.service.dispatcher.turn_results import Turn
 from queued.service.ipc.messages import Message, Output, Piece, Result, Returned
 from queued.store.sqlite.busy_handler import BusyHandler
 from queued.store.sqlite.client_store import SqliteStore

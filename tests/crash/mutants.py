@@ -13,7 +13,8 @@ from queued.core.model import NewJob
 from queued.core.runs import Claim, Ending
 from queued.service.dispatcher import rescuer, turn
 from queued.service.dispatcher.dispatcher import Dispatcher
-from queued.service.dispatcher.turn import Turn, TurnRunner
+from queued.service.dispatcher.turn import TurnRunner
+from queued.service.dispatcher.turn_results import Turn
 from queued.service.ipc.messages import Recorded, Result, Run
 from queued.service.linux import procfs, run_mark
 from queued.service.linux.killing import Killed

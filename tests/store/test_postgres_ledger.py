@@ -6,11 +6,18 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from unittest.mock import Mock
+from urllib.parse import quote
 
 import psycopg
 import pytest
 
-from queued.core.errors import CommitUnknownError, ConflictError, NotFoundError, StorageError
+from queued.core.errors import (
+    BusyError,
+    CommitUnknownError,
+    ConflictError,
+    NotFoundError,
+    StorageError,
+)
 from queued.core.model import Instance, Label, NewJob, Outcome, State
 from queued.core.records import JobFilter
 from queued.core.runs import Claim, Ending
@@ -98,8 +105,12 @@ def _waiting(engine: Engine) -> bool:
 
 
 def test_all_that_move_jobs_at_the_same_time_lock_them_in_one_order(engine: Engine) -> None:
-    """Neither dispatchers nor users get in each other's way, whatever they move."""
-    url = f"{postgres_server.shared_queue()}&options=-c%20deadlock_timeout%3D5ms"
+    """Neither dispatchers nor users get in each other's way, whatever they move.
+
+    The defaults of the server do not change that.
+    """
+    options = "-c deadlock_timeout=5ms -c default_transaction_isolation=serializable"
+    url = f"{postgres_server.shared_queue()}&options={quote(options)}"
     engine.store.enqueue([NewJob("true")] * 200, max_retries=3, now_ms=NOW)
     failures: list[BaseException] = []
 
@@ -193,7 +204,7 @@ def test_a_slow_answer_does_not_set_the_clock(
     link.cut()
     healing = threading.Timer(1.0, link.heal)
     healing.start()
-    behind._database.read_clock()
+    behind._database.read_server()
     healing.join()
     assert abs(behind.now_ms() - engine.ledger.now_ms()) < 300
 
@@ -324,6 +335,93 @@ def test_an_instance_that_has_renewed_its_lease_is_not_taken_over(engine: Engine
     assert engine.ledger.instance("i") is None
 
 
+def _execute(statement: str) -> None:
+    """Runs a statement for the schema of the shared queue."""
+    where = address.parse(postgres_server.shared_queue())
+    with psycopg.connect(where.conninfo) as server:
+        server.execute(sql_loader.in_schema(statement, where.schema).encode())
+
+
+def test_no_job_is_claimed_on_another_server_than_the_trusted_one(engine: Engine) -> None:
+    """As on a backup that was restored, or in another cluster that has the name of the server."""
+    engine.add()
+    with engine.ledger.transaction():
+        engine.ledger.register(_INSTANCE, now_ms=NOW)
+        first = engine.ledger.renew("i")
+    assert first is not None
+    assert first.history == first.trusted == engine.ledger._database.history  # type: ignore[attr-defined]
+    assert (first.beat, first.longest_s) == (1, 15)
+    _execute("UPDATE queued.meta SET history = '7/00000001'")
+    assert engine.claim() is None
+    with engine.ledger.transaction():
+        assert engine.ledger.renew("i") == first._replace(beat=2, trusted="7/00000001")
+        engine.ledger.trust_history(first.history)
+    assert engine.claim() is not None
+
+
+def test_a_claim_that_a_failover_has_lost_is_recorded_again(engine: Engine) -> None:
+    claim = engine.put(State.PROCESSING).claim
+    assert claim is not None
+    with engine.ledger.transaction():
+        assert engine.ledger.restore_claim("i", claim, now_ms=NOW) is False, "it is in force"
+        assert engine.ledger.release(claim.key, now_ms=NOW)
+    with engine.ledger.transaction():
+        for other in (claim._replace(id="other"), claim._replace(created_ms=NOW + 1)):
+            assert not engine.ledger.restore_claim("i", other, now_ms=NOW), "the row is another's"
+        assert engine.ledger.restore_claim("i", claim, now_ms=NOW)
+        assert engine.ledger.running_claims("i") == [claim]
+    assert engine.end(claim) is State.COMPLETED
+    _execute("DELETE FROM queued.jobs")
+    with engine.ledger.transaction():
+        assert engine.ledger.restore_claim("i", claim, now_ms=NOW) is None
+
+
+def test_a_server_that_only_reads_is_left_for_another_one(engine: Engine) -> None:
+    """A primary that has become a standby keeps the connections of a pooler."""
+    before = engine.ledger.connections()
+    demoted = engine.ledger._database._connection  # type: ignore[attr-defined]
+    demoted.execute("SET default_transaction_read_only = on")
+    with pytest.raises(StorageError, match="only reads"), engine.ledger.transaction():
+        engine.ledger.register(_INSTANCE, now_ms=NOW)
+    with engine.ledger.transaction():
+        engine.ledger.register(_INSTANCE, now_ms=NOW)
+    assert engine.ledger.connections() == before + 1
+
+
+def test_a_primary_of_before_a_failover_is_refused(engine: Engine) -> None:
+    """It was started again and takes writes, which the new primary never gets."""
+    database = engine.ledger._database  # type: ignore[attr-defined]
+    server = database.history.partition("/")[0]
+    database.history = f"{server}/0000000F"  # of the server that was used last
+    database.close()
+    for _ in range(2):
+        with pytest.raises(StorageError, match="before a failover"), engine.ledger.transaction():
+            pass
+    database.history = "1/0000000F"
+    with engine.ledger.transaction():
+        assert engine.ledger.counts() == {}
+
+
+def test_a_server_without_a_free_connection_may_have_one_later(engine: Engine) -> None:
+    shared = postgres_server.shared_queue()
+    schema = address.parse(shared).schema
+    _execute(f"CREATE ROLE few LOGIN CONNECTION LIMIT 1; GRANT USAGE ON SCHEMA {schema} TO few")
+    _execute("GRANT SELECT ON queued.meta TO few")
+    few = shared.replace("tester@", "few@")
+    try:
+        with closing(PostgresLedger(few)), pytest.raises(BusyError, match="has none left"):
+            PostgresLedger(few)
+        eventually(lambda: _connects(few))
+    finally:
+        _execute("DROP OWNED BY few; DROP ROLE few")
+
+
+def _connects(url: str) -> bool:
+    with suppress(BusyError), closing(PostgresLedger(url)):
+        return True
+    return False
+
+
 _INSTANCE = Instance("i", "host", 1, "1", NOW, None, host_id="there", lease_s=15)
 
 
@@ -337,7 +435,7 @@ def test_claims_of_a_commit_without_answer_are_undone(engine: Engine) -> None:
     runner.on_rollback(CommitUnknownError("no answer"))
     pool = Mock(claims=ClaimTable([]), inbox=[])
     with engine.ledger.transaction():
-        runner.turn(pool, DEFAULTS, shapes=(), now_ms=NOW)
+        runner.turn(pool, DEFAULTS, shapes=(), restoring=False, now_ms=NOW)
     assert [engine.store.show(job).label for job in jobs] == [Label.CANCELLED, Label.PENDING]
 
 

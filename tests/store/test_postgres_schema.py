@@ -23,7 +23,7 @@ from queued.store.postgres.client_store import PostgresStore
 from tests import postgres_server
 
 SQL = sql_loader.load("queued")
-LISTS = {"job", "run", "instance_columns", "clock"}  # parts of statements
+LISTS = {"job", "run", "instance_columns", "clock", "history"}  # parts of statements
 CONTROL = {"begin", "snapshot", "make_schema", "notify_hungry", "notify_all"}  # have no plan
 SOURCE = Path(sql_loader.__file__).parent
 WHOLE = sql_blocks.read(str(SOURCE / "maintenance/queries.sql")).keys()  # read whole tables
@@ -34,7 +34,7 @@ PLANS = {
     "enqueue": {"shapes_requires_key"},
     "shapes": {"shapes_pkey"},
     "required_now": {"jobs_ready"},  # the shapes are read whole: they are few
-    "claim": {"instances_pkey", "jobs_ready", "jobs_pkey"},
+    "claim": {"instances_pkey", "jobs_ready", "jobs_pkey", "meta_pkey"},
     "settle": {"jobs_pkey", "attempts_pkey"},
     "store_output": {"jobs_pkey"},
     "promote": {"jobs_waiting", "jobs_pkey"},
@@ -186,12 +186,15 @@ def test_a_database_of_another_encoding_is_refused() -> None:
         ("postgresql://u:secret@h:5433/d", "postgresql://u@h:5433/d", "queued"),
         ("postgres://a,b/d?schema=other&sslmode=require", "postgres://a,b/d", "other"),
         ("postgresql:///d?host=/run/x%20y&password=secret", "postgresql:///d", "queued"),
+        ("postgresql://u@a:1,b:2/d", "postgresql://u@a:1,b:2/d", "queued"),
+        ("postgresql:///d?host=/run/a,/run/b", "postgresql:///d", "queued"),
     ],
 )
 def test_an_address_is_shown_without_secrets(url: str, shown: str, name: str) -> None:
     where = address.parse(url)
     assert (where.shown, where.schema) == (shown, name)
     assert "schema=" not in where.conninfo
+    assert ("target_session_attrs" in where.conninfo) is ("," in url), "of several the primary"
     assert psycopg.conninfo.conninfo_to_dict(where.conninfo)["dbname"] == "d"
 
 

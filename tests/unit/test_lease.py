@@ -5,15 +5,22 @@ from unittest.mock import Mock
 import pytest
 
 from queued.core import times
-from queued.core.errors import EvictedError
-from queued.core.lease import Lease
+from queued.core.errors import EvictedError, StorageError
+from queued.core.lease import Lease, Renewal
 from queued.core.model import Instance
 from queued.service.dispatcher.deadlines import Deadlines
 from queued.service.dispatcher.lease_keeper import LeaseKeeper, LeaseObserver
+from queued.service.dispatcher.quarantine import Quarantine
 from queued.service.ipc.run_notes import RunNotes
 from queued.service.ipc.scoreboard import Scoreboard
+from tests.default_settings import DEFAULTS
 
 OWN = Instance("own", "host", 1, "1", 0, None, lease_s=120)
+
+
+def _ledger(renewal: Renewal | None) -> Mock:
+    """A ledger that answers so to each renewal, always by the same connection."""
+    return Mock(**{"renew.return_value": renewal, "connections.return_value": 1})
 
 
 class Clock:
@@ -51,10 +58,10 @@ def test_a_lease_counts_from_before_the_renewal_was_sent(
     clock: Clock, scoreboard: Scoreboard
 ) -> None:
     deadlines = Deadlines()
-    keeper = LeaseKeeper(Mock(), OWN, scoreboard, deadlines)
+    keeper = LeaseKeeper(_ledger(Renewal(1, "s/1", "s/1", 120)), OWN, scoreboard, deadlines, Mock())
     keeper.begin()
     clock.now_s += 7
-    keeper.renew()
+    keeper.renew(DEFAULTS)
     keeper.on_committed(5)
     assert scoreboard.lease == Lease(120)
     assert scoreboard.renewed_s == 1000
@@ -66,18 +73,84 @@ def test_a_lease_counts_from_before_the_renewal_was_sent(
 
 
 def test_a_renewal_that_is_refused_ends_the_service(scoreboard: Scoreboard) -> None:
-    ledger = Mock()
-    ledger.renew.return_value = False
-    keeper = LeaseKeeper(ledger, OWN, scoreboard, Deadlines())
+    ledger = _ledger(None)
+    keeper = LeaseKeeper(ledger, OWN, scoreboard, Deadlines(), Mock())
     keeper.begin()
     with pytest.raises(EvictedError, match="another host has taken over"):
-        keeper.renew()
-    without = LeaseKeeper(ledger, OWN._replace(lease_s=0), scoreboard, Deadlines())
+        keeper.renew(DEFAULTS)
+    without = LeaseKeeper(ledger, OWN._replace(lease_s=0), scoreboard, Deadlines(), Mock())
     without.begin()
-    without.renew()
+    without.renew(DEFAULTS)
     without.on_committed(5)
     assert scoreboard.lease is None
     assert without.may_claim
+
+
+def test_a_new_connection_renews_the_lease_and_restores_its_row(scoreboard: Scoreboard) -> None:
+    """The server may be another one, which claims jobs only after the renewal has shown it."""
+    ledger, deadlines = _ledger(Renewal(7, "s/1", "s/1", 120)), Deadlines()
+    keeper = LeaseKeeper(ledger, OWN, scoreboard, deadlines, Mock())
+    for connection, renewals in ((1, 1), (1, 1), (2, 2)):
+        ledger.connections.return_value = connection
+        keeper.renew(DEFAULTS)
+        keeper.on_committed(5)
+        assert ledger.renew.call_count == renewals
+    ledger.connections.return_value = 3
+    ledger.renew.side_effect = [None, Renewal(1, "s/2", "s/1", 120)]
+    assert keeper.renew(DEFAULTS._replace(failover="lossless")), "the claims are compared, too"
+    assert ledger.register.called
+    keeper.on_rollback(StorageError(), 9)
+    assert deadlines.next_s == 9, "the transaction was not committed"
+
+
+FIRST = Renewal(7, "s/1", "s/1", 120)
+
+
+@pytest.mark.parametrize(
+    ("later", "lossless", "missing", "quarantine_s", "trusted"),
+    [
+        (Renewal(8, "s/1", "s/1", 120), False, False, None, None),
+        (Renewal(8, "s/2", "s/1", 120), False, True, 130, None),
+        (Renewal(8, "s/2", "s/1", 120), True, True, None, "s/2"),
+        (Renewal(8, "t/1", "s/1", 600), True, True, 650, None),  # another server is no failover
+        (Renewal(3, "s/2", "s/2", 120), False, True, None, None),  # another host has waited
+        (Renewal(7, "s/1", "s/1", 120), True, True, 130, ""),  # a snapshot of the same server
+    ],
+)
+def test_no_job_is_claimed_in_another_history_until_all_leases_are_over(
+    clock: Clock,
+    *,
+    later: Renewal,
+    lossless: bool,
+    missing: bool,
+    quarantine_s: float | None,
+    trusted: str | None,
+) -> None:
+    ledger, log = Mock(), Mock()
+    quarantine = Quarantine(ledger, log)
+    assert not quarantine.observe(FIRST, lossless=lossless)
+    quarantine.on_committed()
+    assert not log.method_calls
+    for _ in range(2):  # the first try is not committed
+        quarantine.on_rollback()
+        assert quarantine.observe(later, lossless=lossless) is missing
+    quarantine.on_committed()
+    assert log.warning.called is missing
+    assert quarantine.over_s == (quarantine_s and clock.now_s + quarantine_s)
+    assert {call.args for call in ledger.trust_history.mock_calls} == (
+        set() if trusted is None else {(trusted,)}
+    )
+    if quarantine_s is None:
+        return
+    for passed_s in (quarantine_s - 0.1, 0.1):
+        clock.now_s += passed_s
+        assert quarantine.over_s is not None
+        later = later._replace(beat=later.beat + 1, trusted="s/0")
+        assert not quarantine.observe(later, lossless=False)
+        quarantine.on_committed()
+    assert quarantine.over_s is None
+    assert ledger.trust_history.mock_calls[-1].args == (later.history,)
+    assert log.info.called
 
 
 def test_a_lease_is_over_when_the_same_beat_was_seen_for_long_enough(clock: Clock) -> None:

@@ -12,7 +12,6 @@ import time
 from queued.core import times
 from queued.core.errors import BusyError, DeniedError, QueuedError, StorageError
 from queued.core.model import Instance
-from queued.core.runs import Key
 from queued.core.settings_in_force import Settings
 from queued.service.dispatcher import job_log, stage
 from queued.service.dispatcher.change_reader import ChangeReader, DatabaseChanges
@@ -30,12 +29,12 @@ from queued.service.dispatcher.poll_schedule import PollSchedule, watch
 from queued.service.dispatcher.pruner import Pruner
 from queued.service.dispatcher.rescuer import OtherInstances, Rescuer
 from queued.service.dispatcher.stage import Event, Stage
-from queued.service.dispatcher.turn import Turn, TurnRunner
+from queued.service.dispatcher.turn import TurnRunner
+from queued.service.dispatcher.turn_results import Turn
 from queued.service.dispatcher.worker_pool import WorkerPool
 from queued.service.ipc import channel
 from queued.service.ipc.messages import (
     Applied,
-    Cancel,
     DeathsRecorded,
     Describe,
     Drain,
@@ -99,7 +98,6 @@ class Dispatcher:
         self._contention = ContentionMonitor(engine, log)
         self._stage = Stage.STARTING
         self._settings_changed = False  # since they were sent to the supervisor
-        self._cancels_sent = set[Key]()  # to workers that have sent no Hello since
 
     def run(self) -> int:
         """Makes turns until the supervisor sends Finish; returns the exit code."""
@@ -126,17 +124,18 @@ class Dispatcher:
     # The start and the end
 
     def _open(self) -> None:
-        self._ledger = self._engine.open_ledger(self._on_busy)
-        self._runner = TurnRunner(self._ledger, self._instance.id)
-        self._load = LoadReporter(self._ledger, self._supervisor, self._deadlines, self._log)
-        self._clock = ClockShift(self._ledger, self._log)
-        self._pruner = Pruner(self._ledger, self._log)
+        self._ledger = ledger = self._engine.open_ledger(self._on_busy)
+        log = self._log
+        self._runner = TurnRunner(ledger, self._instance.id)
+        self._load = LoadReporter(ledger, self._supervisor, self._deadlines, log)
+        self._clock = ClockShift(ledger, log)
+        self._pruner = Pruner(ledger, log)
         others = OtherInstances(self._engine.instance_files, self._instance)
-        self._lease = LeaseKeeper(self._ledger, self._instance, self._scoreboard, self._deadlines)
-        self._changes = ChangeReader(self._ledger, self._engine, self._instance.id, self._lock)
-        self._placement = Placement(self._ledger, self._instance, self._deadlines, self._log)
-        self._rescuer = Rescuer(self._ledger, self._runner, self._cgroups, others, self._log)
-        watcher = watch(self._ledger, self._log)
+        self._lease = LeaseKeeper(ledger, self._instance, self._scoreboard, self._deadlines, log)
+        self._changes = ChangeReader(ledger, self._engine, self._instance.id, self._lock)
+        self._placement = Placement(ledger, self._instance, self._deadlines, log)
+        self._rescuer = Rescuer(ledger, self._runner, self._cgroups, others, log)
+        watcher = watch(ledger, log)
         self._schedule = PollSchedule(watcher, self._deadlines)
         if watcher is not None:
             self._loop.add(watcher.fileno(), self._schedule.on_event)
@@ -144,14 +143,13 @@ class Dispatcher:
         self._loop.add(self._wall_timer.fileno(), self._on_alarm)
         self._loop.add(self._supervisor.fileno(), self._on_supervisor)
         self._lease.begin()
-        with self._ledger.transaction():
-            self._ledger.register(self._instance, now_ms=self._ledger.now_ms())
-            self._lease.renew()
-            self._rescuer.unregistered = others.unregistered(self._ledger.instances())
-            claims = self._ledger.running_claims(self._instance.id)
-            stored = self._ledger.config()
+        with ledger.transaction():
+            ledger.register(self._instance, now_ms=ledger.now_ms())
+            self._lease.renew(self._settings)
+            self._rescuer.unregistered = others.unregistered(ledger.instances())
+            claims, stored = ledger.running_claims(self._instance.id), ledger.config()
         self._lease.on_committed(times.monotonic_s())
-        self._live_settings = LiveSettings(self._origin, self._settings, stored, self._log)
+        self._live_settings = LiveSettings(self._origin, self._settings, stored, log)
         self._send_settings()
         self._pool.claims = ClaimTable(claims)
         self._on_supervisor()
@@ -263,7 +261,8 @@ class Dispatcher:
         try:
             with self._ledger.transaction(durable=durable):
                 now_ms = self._ledger.now_ms()  # after the wait for the write lock
-                self._lease.renew()
+                if restoring := self._lease.renew(self._live_settings.settings):
+                    self._placement.reset()
                 changes = self._read_changes(even_if_unchanged=greeted) if reading else None
                 if self._clock.shift_if_set():
                     self._pruner.clock_was_set(times.monotonic_s())
@@ -271,12 +270,15 @@ class Dispatcher:
                 claiming = self._stage.claims and self._lease.may_claim
                 claiming = claiming and not self._rescuer.unregistered
                 shapes = self._placement.shapes if claiming else ()
-                turn = self._runner.turn(self._pool, settings, shapes=shapes, now_ms=now_ms)
+                turn = self._runner.turn(
+                    self._pool, settings, shapes=shapes, restoring=restoring, now_ms=now_ms
+                )
                 counts = self._load.read_counts(times.monotonic_s())
                 self._pruner.prune_step(settings, now_ms, enabled=claiming)
         except _TRANSIENT as error:
             self._schedule.requested = reading
             self._runner.on_rollback(error)
+            self._lease.on_rollback(error, times.monotonic_s())
             self._changes.on_rollback()
             self._clock.on_rollback()
             self._backoff.on_refused(error, times.monotonic_s())
@@ -285,8 +287,6 @@ class Dispatcher:
             self._supervisor.send(DeathsRecorded(number=deaths))
         self._on_committed(turn)
         self._load.on_committed(turn, counts, times.monotonic_s())
-        if greeted:
-            self._cancels_sent.clear()
         if changes is not None:
             self._apply_changes(changes)
         if reading:
@@ -335,10 +335,7 @@ class Dispatcher:
             self._send_settings()
         if changes.stop_requested:
             self._move(Event.STOP_REQUESTED)
-        for claim in self._pool.claims:
-            if claim.key in changes.cancelled and claim.key not in self._cancels_sent:
-                self._pool.send(claim.worker, [Cancel(key=claim.key)])
-        self._cancels_sent = set(changes.cancelled)
+        self._pool.cancel(changes.cancelled)
 
     def _rescue(self, settings: Settings) -> None:
         try:

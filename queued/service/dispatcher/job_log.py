@@ -6,7 +6,7 @@ from typing import NamedTuple
 from queued.core import times
 from queued.core.model import Outcome, State
 from queued.core.runs import Claim
-from queued.service.dispatcher.turn import RecordedRun, Turn
+from queued.service.dispatcher.turn_results import RecordedRun, Turn
 from queued.service.log import Log
 
 _COMMAND_CHARS = 200  # of a command, so that a long script does not fill the log
@@ -19,6 +19,15 @@ def log_turn(log: Log, turn: Turn) -> None:
             log.debug("job.claimed", **names(claim), worker=claim.worker)
         for claim in turn.returned:
             log.debug("job.returned", **names(claim), worker=claim.worker)
+    for claim in turn.restored:
+        log.warning("job.claim_restored", **names(claim), worker=claim.worker)
+    for claim in turn.missing:
+        log.error(
+            "job.missing",
+            **names(claim),
+            command=claim.command[:_COMMAND_CHARS],
+            action="enqueue it again; its run is ended",
+        )
     for key in turn.stale:
         log.warning("job.claim_lost", row=key.job, attempt=key.attempt)
     for finished in turn.finished:

@@ -1,14 +1,18 @@
 """Renews the lease of this instance, and finds the instances of other hosts whose lease is over."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 from queued.core import times
-from queued.core.errors import EvictedError
+from queued.core.errors import BusyError, DeniedError, EvictedError, QueuedError, StorageError
 from queued.core.lease import Lease
 from queued.core.model import Instance
+from queued.core.settings_in_force import Settings
 from queued.service.dispatcher.deadlines import Deadlines
+from queued.service.dispatcher.quarantine import Quarantine
 from queued.service.ipc.scoreboard import Scoreboard
+from queued.service.log import Log
 from queued.store.protocols import Ledger
 
 _AGAIN_S = 1.0  # between two tries to take over the jobs of an instance
@@ -21,7 +25,12 @@ class LeaseKeeper:
     """
 
     def __init__(
-        self, ledger: Ledger, instance: Instance, scoreboard: Scoreboard, deadlines: Deadlines
+        self,
+        ledger: Ledger,
+        instance: Instance,
+        scoreboard: Scoreboard,
+        deadlines: Deadlines,
+        log: Log,
     ) -> None:
         self._ledger = ledger
         self._instance = instance
@@ -29,34 +38,75 @@ class LeaseKeeper:
         self._deadlines = deadlines
         self._lease = Lease(instance.lease_s) if instance.lease_s else None
         self._sent_s: float | None = None  # when the renewal began that is not committed yet
+        self._connections = 0  # of the ledger, at the last renewal that was committed
+        self._quarantine = Quarantine(ledger, log)
 
     def begin(self) -> None:
         """Notes the time from which the lease counts; call it before the transaction."""
         self._sent_s = times.boot_s()
 
-    def renew(self) -> None:
-        """Renews the lease in the transaction, after `begin`.
+    def renew(self, settings: Settings) -> bool:
+        """Renews the lease in the transaction, after `begin` or on a new connection.
 
-        Raises EvictedError if another host has taken over the jobs of this instance.
+        Returns whether commits of this instance may be missing after a failover. Raises
+        EvictedError if another host has taken over its jobs.
         """
-        if (
-            self._lease is not None
-            and self._sent_s is not None
-            and not self._ledger.renew(self._instance.id)
-        ):
+        return self._renew(lossless=settings.failover == "lossless")
+
+    def _renew(self, *, lossless: bool) -> bool:
+        reconnected = self._ledger.connections() != self._connections
+        if self._lease is None or not (reconnected or self._sent_s is not None):
+            return False
+        self._sent_s = self._sent_s or times.boot_s()
+        renewal = self._ledger.renew(self._instance.id)
+        if renewal is None and reconnected:  # the server may lack the row, too
+            self._ledger.register(self._instance, now_ms=self._ledger.now_ms())
+            renewal = self._ledger.renew(self._instance.id)
+        if renewal is None:
             msg = "another host has taken over the jobs of this service; the service ends"
             raise EvictedError(msg)
+        return self._quarantine.observe(renewal, lossless=lossless)
+
+    def on_rollback(self, error: QueuedError, now_s: float) -> None:
+        """Makes the next turn renew the lease, or does it at once if a lock was the reason.
+
+        Another program may lock the jobs for longer than the lease, and no run must end for that.
+        A synchronous standby confirms the turn, if its commit was made, with the commit of the
+        next one, which may have nothing else to write.
+        """
+        self._quarantine.on_rollback()
+        if self._lease is None:
+            return
+        self._deadlines.set("renewal", now_s)
+        if isinstance(error, BusyError) and self._ledger.connections() == self._connections:
+            with suppress(StorageError, DeniedError, BusyError):
+                self._renew_alone(now_s)
+
+    def _renew_alone(self, now_s: float) -> None:
+        """Renews the lease in a transaction of its own."""
+        self.begin()
+        with self._ledger.transaction():
+            self._renew(lossless=False)
+        self.on_committed(now_s)
 
     def on_committed(self, now_s: float) -> None:
         """Records a renewal that was committed on the scoreboard, and when the next one is due."""
-        if self._lease is not None and self._sent_s is not None:
-            self._scoreboard.record_lease(self._lease, self._sent_s)
-            self._deadlines.set("renewal", now_s + self._lease.renewal_s)
-            self._sent_s = None
+        if self._lease is None or self._sent_s is None:
+            return
+        self._scoreboard.record_lease(self._lease, self._sent_s)
+        self._connections, self._sent_s = self._ledger.connections(), None
+        self._quarantine.on_committed()
+        quarantined_s = (self._quarantine.over_s or times.NEVER_S) - times.boot_s()
+        self._deadlines.set("renewal", now_s + min(self._lease.renewal_s, max(0, quarantined_s)))
 
     @property
     def may_claim(self) -> bool:
-        """Whether the lease lasts long enough to claim jobs, if the transaction is committed."""
+        """Whether the lease lasts long enough to claim jobs, if the transaction is committed.
+
+        False after a failover, until the leases of before are over.
+        """
+        if self._quarantine.over_s is not None:
+            return False
         if self._lease is None or self._sent_s is not None:
             return True
         return times.boot_s() < self._scoreboard.renewed_s + self._lease.claiming_s

@@ -7,7 +7,7 @@ from queued.core import times
 from queued.core.model import Label
 from queued.service.dispatcher.deadlines import Deadlines
 from queued.service.dispatcher.job_log import names
-from queued.service.dispatcher.turn import Turn
+from queued.service.dispatcher.turn_results import Turn
 from queued.service.ipc.channel import Channel
 from queued.service.ipc.messages import Load
 from queued.service.log import Log

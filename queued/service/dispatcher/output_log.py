@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from queued.core.runs import STDERR, STDOUT, Chunk, Claim, Key
 from queued.service.dispatcher.job_log import names
-from queued.service.dispatcher.turn import Turn
+from queued.service.dispatcher.turn_results import Turn
 from queued.service.log import Log
 
 _LONGEST = 8192  # bytes of a log line; a longer line is split, because the journal would cut it

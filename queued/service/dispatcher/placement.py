@@ -59,6 +59,13 @@ class Placement:
         next_s = times.monotonic_s() + _CHECK_INTERVAL_S if self._checking else times.NEVER_S
         self._deadlines.set("placement", next_s)
 
+    def reset(self) -> None:
+        """Makes the next `read` store the labels and read all shapes again.
+
+        The database may have lost both in a failover.
+        """
+        self._given, self._known = None, {}
+
     def _check(self) -> None:
         """Once a minute, logs what ready jobs require and no live service has.
 

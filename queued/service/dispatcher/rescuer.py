@@ -15,7 +15,8 @@ from queued.service.dispatcher import job_log
 from queued.service.dispatcher.claims import ClaimTable
 from queued.service.dispatcher.lease_keeper import LeaseObserver
 from queued.service.dispatcher.leftovers import RunsLock, kill_leftovers, run_processes
-from queued.service.dispatcher.turn import ClaimLoss, Turn, TurnRunner
+from queued.service.dispatcher.turn import TurnRunner
+from queued.service.dispatcher.turn_results import ClaimLoss, Turn
 from queued.service.ipc import run_notes
 from queued.service.linux import procfs
 from queued.service.linux.cgroup import RunCgroups

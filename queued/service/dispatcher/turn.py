@@ -4,19 +4,19 @@ A turn changes only the database. It returns its consequences (messages, claims,
 are used if the commit succeeds and dropped if it fails.
 """
 
-from collections.abc import Collection, Sequence
-from typing import NamedTuple, TypeVar
+from collections.abc import Sequence
+from typing import TypeVar
 
 from queued.core import times
 from queued.core.errors import CommitUnknownError
 from queued.core.hooks import hook_command, hook_job
 from queued.core.model import Outcome, State
-from queued.core.runs import Chunk, Claim, Ending, Key
+from queued.core.runs import Claim, Ending, Key
 from queued.core.settings_in_force import Settings
 from queued.core.settlement import Settlement, Verdict, describe, is_deferral, judge
 from queued.service.dispatcher.claim_tokens import Tokens, token_time_s
-from queued.service.dispatcher.claims import ClaimTable
 from queued.service.dispatcher.run_message import backoff_of, checked_run
+from queued.service.dispatcher.turn_results import ClaimLoss, RecordedRun, Turn
 from queued.service.dispatcher.worker_pool import WorkerPool
 from queued.service.ipc.messages import (
     Hello,
@@ -38,46 +38,6 @@ PROMOTED_AT_ONCE = 10_000
 MOST_INTERRUPTIONS = 10  # of a job in a row; the next one is counted as a failed run
 
 
-class RecordedRun(NamedTuple):
-    """A run whose end was recorded, and the state of its job after it."""
-
-    claim: Claim
-    ending: Ending
-    verdict: Verdict
-    state: State
-
-
-class ClaimLoss(NamedTuple):
-    """The reason of a loss, and the tokens of the lost claims that had begun (None: not known)."""
-
-    why: str
-    begun: Collection[int] | None
-
-
-class Turn:
-    """The consequences of one transaction, all with the same settings and the same time."""
-
-    def __init__(self, claims: ClaimTable, settings: Settings, now_ms: int) -> None:
-        self.settings = settings
-        self.now_ms = now_ms
-        self.claims = claims.copy()
-        self.claimed: list[Claim] = []
-        self.returned: list[Claim] = []
-        self.settled: list[Settlement] = []  # by this turn, until `record`
-        self.ack_due: set[Key] = set()  # of `settled`; their workers wait for the record
-        self.finished: list[RecordedRun] = []
-        self.stale: list[Key] = []  # claims that are not in force any more
-        self.printed: list[tuple[Claim, Chunk]] = []
-        self.gaps: dict[tuple[Key, int], Piece] = {}  # the last piece of a stream that tells one
-        self.replies: dict[int, list[Message]] = {}
-        self.pending_acks: dict[int, list[Key]] = {}  # by worker, until a reply carries them
-        self.next_due_ms: int | None = None
-
-    def reply(self, worker: int, message: Message) -> None:
-        """Adds a message that is sent to the worker after the commit."""
-        self.replies.setdefault(worker, []).append(message)
-
-
 class TurnRunner:
     """Runs turns: settles, stores and claims for one instance."""
 
@@ -93,14 +53,18 @@ class TurnRunner:
         settings: Settings,
         *,
         shapes: Sequence[int],
+        restoring: bool,
         now_ms: int,
     ) -> Turn:
         """Handles the inbox, then claims jobs of these shapes for the workers that have room.
 
-        Without `shapes` it claims none. Inside a transaction.
+        Without `shapes` it claims none. `restoring`: the database may have lost commits in a
+        failover. Inside a transaction.
         """
         turn = Turn(pool.claims, settings, now_ms)
-        if self._unsure:
+        if restoring:
+            self._restore(turn, pool)
+        elif self._unsure:
             self._release_unknown(turn)
         for worker, message in pool.inbox:
             self._write(turn, worker, message)
@@ -129,6 +93,34 @@ class TurnRunner:
             if claim.key not in known:
                 turn.claims.add(claim)
                 self._give_back(turn, claim)
+
+    def _restore(self, turn: Turn, pool: WorkerPool) -> None:
+        """Records the claims again that the database has lost, so that their runs go on.
+
+        A claim of a job that has changed, or is lost, is stale: its run ends. If its result is in
+        the inbox, a commit without an answer may have recorded it. A claim that is in force and not
+        in the table has ended, but its record is lost: it is interrupted.
+        """
+        results = {message.key for _, message in pool.inbox if isinstance(message, Result)}
+        for worker, pid in pool.pids().items():
+            self._ledger.worker_started(self._instance, worker, pid, now_ms=turn.now_ms)
+        in_force = {claim.key: claim for claim in self._ledger.running_claims(self._instance)}
+        for claim in list(turn.claims):
+            if in_force.pop(claim.key, None) is not None:
+                continue
+            restored = self._ledger.restore_claim(self._instance, claim, now_ms=turn.now_ms)
+            if restored:
+                turn.restored.append(claim)
+            elif restored is None:
+                turn.missing.append(claim)
+            elif claim.key not in results:
+                turn.stale.append(claim.key)
+            if not restored and claim.key not in results:
+                turn.claims.remove(claim)
+                turn.reply(claim.worker, Recorded(key=claim.key, accepted=False))
+        for claim in in_force.values():
+            lost = "the record of its end was lost in a failover"
+            self.settle(turn, claim, Ending(Outcome.INTERRUPTED, error=lost))
 
     def _write(self, turn: Turn, worker: int, message: Message) -> None:
         match message:

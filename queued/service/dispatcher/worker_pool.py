@@ -10,11 +10,13 @@ from collections.abc import Iterable
 from functools import partial
 
 from queued.core import times
+from queued.core.runs import Key
 from queued.core.settings_in_force import Settings
 from queued.service.dispatcher.claims import ClaimTable
 from queued.service.dispatcher.group_commit import GroupCommit
 from queued.service.ipc.channel import Channel, ProtocolError
 from queued.service.ipc.messages import (
+    Cancel,
     Hello,
     LogSettings,
     Message,
@@ -50,6 +52,7 @@ class WorkerPool:
         self.inbox: list[tuple[int, Message]] = []
         self.group_commit = GroupCommit()
         self._workers: dict[int, ConnectedWorker] = {}
+        self._cancels_sent = set[Key]()  # to workers that have sent no Hello since
         self._log_settings: list[Message] = []
         self._session = int(times.monotonic_s() * 1e9)  # greater than that of an earlier dispatcher
         self._supervisor = supervisor
@@ -85,6 +88,10 @@ class WorkerPool:
         """Returns the workers whose Hello has arrived."""
         return [number for number, worker in self._workers.items() if worker.greeted]
 
+    def pids(self) -> dict[int, int]:
+        """Returns the pids of the connected workers."""
+        return {number: worker.pid for number, worker in self._workers.items()}
+
     def has_greeting(self) -> bool:
         """Returns whether the inbox has a Hello, of a worker that no cancel was sent to yet."""
         return any(isinstance(message, Hello) for _, message in self.inbox)
@@ -112,8 +119,17 @@ class WorkerPool:
             worker.channel.send(*messages)
             worker.channel.flush_with(self._loop)
 
+    def cancel(self, requested: list[Key]) -> None:
+        """Sends each of these claims to its worker as cancelled, if that was not done before."""
+        for claim in self.claims:
+            if claim.key in requested and claim.key not in self._cancels_sent:
+                self.send(claim.worker, [Cancel(key=claim.key)])
+        self._cancels_sent = set(requested)
+
     def on_committed(self, claims: ClaimTable, now_s: float) -> None:
         """Clears the inbox, which a committed turn has handled, and replaces the claims."""
+        if self.has_greeting():
+            self._cancels_sent.clear()
         self.inbox.clear()
         self.claims = claims
         self.group_commit.on_committed(claims, self.present(), now_s)

@@ -1,4 +1,7 @@
-"""The address of a queue on PostgreSQL: `postgresql://USER@HOST/DATABASE?schema=NAME`."""
+"""The address of a queue on PostgreSQL: `postgresql://USER@HOST/DATABASE?schema=NAME`.
+
+It may name several servers, `HOST,HOST` or `host=HOST,HOST`: the primary and its standbys.
+"""
 
 import os
 import re
@@ -26,9 +29,10 @@ class Address(NamedTuple):
 
 
 def parse(url: str) -> Address:
-    """Returns the address that a URL gives. Raises UsageError if it is not valid.
+    """Returns the address that a URL gives. Of several servers the primary is used.
 
-    The connection to another host is encrypted, unless the URL or PGSSLMODE has `disable`.
+    The connection to another host is encrypted, unless the URL or PGSSLMODE has `disable`. Raises
+    UsageError if the URL is not valid.
     """
     parts = _split(url)
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
@@ -38,6 +42,8 @@ def parse(url: str) -> Address:
         raise UsageError(msg)
     user, at, host = parts.netloc.rpartition("@")
     shown = f"{parts.scheme}://{user.partition(':')[0]}{at}{host}{parts.path}"
+    if any("," in named for named in (host, options.get("host", ""), options.get("hostaddr", ""))):
+        options.setdefault("target_session_attrs", "read-write")
     if _is_remote(host, options):
         options.setdefault("sslmode", _default_mode(options))
         if options["sslmode"] not in _DECIDED:

@@ -1,6 +1,7 @@
 """A connection to PostgreSQL whose waits are bounded, and reported while they last."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import psycopg
@@ -19,6 +20,20 @@ class BoundedConnection(psycopg.Connection[tuple[Any, ...]]):
     def wait(self, gen: Generator[Any, Any, T], *args: Any, **kwargs: Any) -> T:  # noqa: ANN401
         """Runs a generator of psycopg to its end. Raises OperationalError after `limit_s`."""
         return super().wait(self._bounded(gen), *args, **kwargs)
+
+    @contextmanager
+    def noting(self, warnings: list[str | None]) -> Iterator[None]:
+        """Collects the warnings of the server meanwhile."""
+
+        def note(diagnostic: psycopg.errors.Diagnostic) -> None:
+            if diagnostic.severity_nonlocalized == "WARNING":
+                warnings.append(diagnostic.message_primary)
+
+        self.add_notice_handler(note)
+        try:
+            yield
+        finally:
+            self.remove_notice_handler(note)
 
     def _bounded(self, gen: Generator[Any, Any, T]) -> Generator[Any, Any, T]:
         """Runs `gen`; checks the limit whenever psycopg's loop reports no event for 0.1 s."""

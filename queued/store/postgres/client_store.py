@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from queued.core import ids, labels
-from queued.core.errors import ConflictError, DeniedError, NotFoundError
+from queued.core.errors import CommitUnknownError, ConflictError, DeniedError, NotFoundError
 from queued.core.model import Instance, NewJob, State
 from queued.core.records import Attempt, Job, JobFilter, Summary, WorkerStatus
 from queued.core.runs import Chunk
@@ -50,16 +50,23 @@ class PostgresStore:
         skip_existing: bool = False,
     ) -> Sequence[str]:
         """See `Store.enqueue`."""
-        given = list(jobs)
+        given, added = list(jobs), list[str]()
         made = any(job.requires for job in given) and self._database.repeated(
             lambda: self._new_jobs.make_shapes(given), "enqueuer"
         )
-        added = self._database.repeated(
-            lambda: self._new_jobs.insert(
+
+        def insert() -> None:
+            added[:] = self._new_jobs.insert(
                 given, max_retries=max_retries, now_ms=now_ms, skip_existing=skip_existing
-            ),
-            "enqueuer",
-        )
+            )
+
+        try:
+            self._database.repeated(insert, "enqueuer")
+        except CommitUnknownError as error:
+            named = f"the job {added[0]}" if added else "no job"
+            named += f" and {len(added) - 1} more" if len(added) > 1 else ""
+            msg = f"{error}; {named} may have been added: look before you enqueue again"
+            raise CommitUnknownError(msg) from error
         self._database.notify("notify_all" if made else "notify_hungry")
         return added
 

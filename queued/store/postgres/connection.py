@@ -18,6 +18,7 @@ from queued.store.postgres import schema, sql_loader
 from queued.store.postgres.address import Address, parse
 from queued.store.postgres.bounded_connection import BoundedConnection
 from queued.store.postgres.error_names import ConflictingLocksError, named_errors
+from queued.store.postgres.server import Server
 
 Value = int | float | str | list[int] | list[str] | list[bytes] | None
 Row = tuple[Any, ...]  # of the types that its statement selects
@@ -59,17 +60,17 @@ class Database:
         self.is_pooled = False  # whether a pooler is between this program and the server
         self._user = ""
         self._role = "service" if serving else "reader"  # that statements need, if no other
-        self._server_ahead_ms = 0  # of the clock since boot of this host
+        self._server = Server()
+        self.connections = 0  # that were made so far
         self._on_notification: Callable[[], None] | None = None
         self._on_connected: Callable[[int], None] | None = None
         self._sql = sql_loader.load(self.address.schema)
         with self.named_errors():
             self._connection = self._connect()
             try:
-                with self.reading():
-                    if checked:
+                if checked:
+                    with self.reading():
                         self.must_fit()
-                    self.read_clock()
             except BaseException:
                 self.close()
                 raise
@@ -108,11 +109,18 @@ class Database:
         # decide, and a statement that was prepared for small ones would refuse a large one.
         connection.adapters.register_dumper(int, Int8Dumper)
         connection.adapters.register_dumper(int, Int8BinaryDumper)
-        process = connection.execute(self._sql["server_process"], prepare=False).fetchone()
+        try:
+            server = self._server.read(connection, self._sql["server"])
+            process = connection.execute(self._sql["server_process"], prepare=False).fetchone()
+            if self._on_notification is not None:
+                self._start_listening(connection)
+        except BaseException:
+            connection.close()
+            raise
+        self._server = server
         self._server_process = process[0] if process else 0
         self.is_pooled = self._server_process != connection.info.backend_pid
-        if self._on_notification is not None:
-            self._start_listening(connection)
+        self.connections += 1
         return connection
 
     # Notifications
@@ -163,24 +171,15 @@ class Database:
             self._connection.close()
             self.look_again()  # the next transaction connects again, and says why it cannot
 
-    # The clock
+    # The server
 
-    def read_clock(self) -> None:
-        """Reads the clock of the server; the error is at most half the time of the answer.
-
-        An answer that may be off by more than it differs from the earlier ones changes nothing, so
-        that a slow network does not set the clock.
-        """
-        before_ms = boot_ms()
-        server_ms = int(self.value("now"))
-        after_ms = boot_ms()
-        ahead_ms = server_ms - (before_ms + after_ms) // 2
-        if abs(ahead_ms - self._server_ahead_ms) > (after_ms - before_ms) / 2:
-            self._server_ahead_ms = ahead_ms
+    def read_server(self) -> None:
+        """Reads the clock and the history of the server."""
+        self._server = self._server.read(self._connection, self._sql["server"])
 
     def now_ms(self) -> int:
         """Returns the wall clock of the server, as it was read last."""
-        return boot_ms() + self._server_ahead_ms
+        return boot_ms() + self._server.ahead_ms
 
     # Statements
 
@@ -265,9 +264,11 @@ class Database:
             self._inside = True
             try:
                 yield
-            except BaseException:
+            except BaseException as error:
                 with suppress(psycopg.Error):
                     self._connection.execute("ROLLBACK", prepare=False)
+                if isinstance(error, psycopg.errors.ReadOnlySqlTransaction):
+                    self._connection.close()  # the server is a standby; another one is the primary
                 raise
             finally:
                 self._inside = False
@@ -277,12 +278,14 @@ class Database:
 
         The server may still hold the locks of the lost transaction, or make its commit later than
         the first read of the new connection, so the process of the lost one is ended before that.
+        On another server its number is that of another process.
         """
         if not self._connection.closed or self._inside:
             return
-        lost, connection = self._server_process, self._connect()
+        lost, history, connection = self._server_process, self._server.history, self._connect()
         try:
-            self._end(lost, connection)
+            if self._server.history == history:
+                self._end(lost, connection)
         except BaseException:
             self._server_process = lost
             connection.close()
@@ -298,7 +301,7 @@ class Database:
 
     def _commit(self) -> None:
         warnings: list[str | None] = []
-        with self._noting(warnings):
+        with self._connection.noting(warnings):
             try:
                 done = self._connection.execute("COMMIT", prepare=False).statusmessage
             except psycopg.Error as error:
@@ -307,25 +310,14 @@ class Database:
                     raise CommitUnknownError(msg) from error
                 raise
         if warnings:  # the wait for a synchronous standby was cancelled
-            msg = f"{self.address.shown}: {warnings[0]}"
+            msg = (
+                f"{self.address.shown}: a commit is not confirmed, so that it may be lost if the "
+                f"server fails ({warnings[0]})"
+            )
             raise CommitUnknownError(msg)
         if done != "COMMIT":
             msg = f"{self.address.shown}: the transaction was undone by the server"
             raise StorageError(msg)
-
-    @contextmanager
-    def _noting(self, warnings: list[str | None]) -> Iterator[None]:
-        """Collects the warnings of the server meanwhile."""
-
-        def note(diagnostic: psycopg.errors.Diagnostic) -> None:
-            if diagnostic.severity_nonlocalized == "WARNING":
-                warnings.append(diagnostic.message_primary)
-
-        self._connection.add_notice_handler(note)
-        try:
-            yield
-        finally:
-            self._connection.remove_notice_handler(note)
 
     def version(self) -> int:
         """Returns a number that changes whenever another connection has committed.

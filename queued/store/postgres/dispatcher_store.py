@@ -6,29 +6,23 @@ from contextlib import contextmanager
 
 from queued.core import times
 from queued.core.errors import CommitUnknownError
-from queued.core.job_options import NO_OPTIONS
-from queued.core.job_spec import stored_options
 from queued.core.labels import split
+from queued.core.lease import Renewal
 from queued.core.model import Instance, Label, NewJob, State
 from queued.core.records import PruneStep, Shape, SnapshotHolder
 from queued.core.runs import Chunk, Claim, Key
-from queued.core.settings import SETTINGS
 from queued.core.settlement import Settlement
-from queued.store import rows
 from queued.store.postgres import pruning
 from queued.store.postgres.claiming import Claiming
-from queued.store.postgres.connection import Database, Row
+from queued.store.postgres.connection import Database
+from queued.store.postgres.counts import Counts
+from queued.store.postgres.ledger_rows import claim_of, unknown_instance
 from queued.store.postgres.new_jobs import NewJobs
 from queued.store.postgres.watcher import PostgresWatcher
 from queued.store.protocols import Watcher
 from queued.store.pruning import Bounds
 
 _SKIPPED_MS = 100  # until due jobs that others have locked are looked at again
-_FOLD_INTERVAL_MS = 1000
-_FOLD_LIMIT = 10_000  # differences that one statement adds to the counts
-# A fold begins after the last difference of the one before. Each 60th begins at the first, because
-# transactions do not commit in the order of the numbers of their differences.
-_FULL_FOLD_EVERY = 60
 
 
 class PostgresLedger:
@@ -45,7 +39,7 @@ class PostgresLedger:
         self._repeated: list[Key] = []  # in this transaction, of those that are unsure
         self._recorded_before: set[Key] = set()  # of those that are repeated
         self._unsure: set[Key] = set()  # settled by a commit that was not answered
-        self._folds, self._folded_ms, self._first_delta = 0, 0, 0
+        self._counts = Counts(self._database)
 
     @contextmanager
     def transaction(self, *, durable: bool = True) -> Iterator[None]:  # noqa: ARG002
@@ -77,18 +71,7 @@ class PostgresLedger:
 
     def register(self, instance: Instance, *, now_ms: int) -> None:
         """See `Ledger.register`."""
-        self._database.run(
-            "register",
-            id=instance.id,
-            host=instance.host,
-            pid=instance.pid,
-            version=instance.version,
-            now=now_ms,
-            overrides=instance.overrides,
-            labels=instance.labels,
-            host_id=instance.host_id,
-            lease_s=instance.lease_s,
-        )
+        self._database.run("register", **instance._asdict(), now=now_ms)
         self._database.run("forget_fenced")
         self._database.run("workers_gone", instance=instance.id)
 
@@ -100,17 +83,26 @@ class PostgresLedger:
         """See `Ledger.instances`."""
         registered = [Instance(*row) for row in self._database.rows("instances")]
         unknown = self._database.rows("unregistered_instances")
-        return [*registered, *(_unknown(*row) for row in unknown)]
+        return [*registered, *(unknown_instance(*row) for row in unknown)]
 
     def instance(self, instance: str) -> Instance | None:
         """See `Ledger.instance`."""
         row = self._database.row("instance", id=instance)
         return None if row is None else Instance(*row)
 
-    def renew(self, instance: str) -> bool:
+    def connections(self) -> int:
+        """See `Ledger.connections`."""
+        return self._database.connections
+
+    def renew(self, instance: str) -> Renewal | None:
         """See `Ledger.renew`. The clock of the server is read again, too."""
-        self._database.read_clock()
-        return self._database.row("renew", id=instance) is not None
+        self._database.read_server()
+        row = self._database.row("renew", id=instance)
+        return None if row is None else Renewal(*row)
+
+    def trust_history(self, history: str) -> None:
+        """See `Ledger.trust_history`."""
+        self._database.run("trust_history", history=history)
 
     def take_over(self, instance: Instance) -> bool:
         """See `Ledger.take_over`."""
@@ -135,25 +127,14 @@ class PostgresLedger:
 
     def promote(self, *, now_ms: int, limit: int) -> int | None:
         """See `Ledger.promote`. Once a second it also adds differences to the counts."""
-        if not 0 <= now_ms - self._folded_ms < _FOLD_INTERVAL_MS:
-            self._folded_ms = now_ms
-            self._fold()
+        self._counts.fold(now_ms)
         due: int | None = self._database.value("next_due")
         if due is not None and due <= now_ms:
             promoted = self._database.change("promote", now=now_ms, limit=limit)
             due = self._database.value("next_due")
-            if (
-                due is not None and promoted < limit
-            ):  # others have locked the due jobs that are left
+            if due is not None and promoted < limit:  # others have locked the due jobs left
                 due = max(due, now_ms + _SKIPPED_MS)
         return due
-
-    def _fold(self) -> None:
-        first = 0 if self._folds % _FULL_FOLD_EVERY == 0 else self._first_delta
-        last: int | None = self._database.value("fold", first=first, limit=_FOLD_LIMIT)
-        self._folds += 1
-        if last is not None:
-            self._first_delta = last + 1
 
     def relabel(self, instance: str, labels: str) -> None:
         """See `Ledger.relabel`."""
@@ -183,7 +164,14 @@ class PostgresLedger:
     ) -> list[Claim]:
         """See `Ledger.claim` and `Claiming`."""
         rows = self._claiming.claim(instance, workers, token, now_ms, shapes)
-        return [_claim(row[:13]) for row in rows]
+        return [claim_of(row[:13]) for row in rows]
+
+    def restore_claim(self, instance: str, claim: Claim, *, now_ms: int) -> bool | None:
+        """See `Ledger.restore_claim`."""
+        values = claim.key._asdict() | {"created": claim.created_ms, "worker": claim.worker}
+        values |= {"claimed": claim.claimed_ms, "now": now_ms}
+        row = self._database.row("restore_claim", id=claim.id, instance=instance, **values)
+        return None if row is None else bool(row[0])
 
     def interruptions(self, job: int) -> int:
         """See `Ledger.interruptions`."""
@@ -203,7 +191,7 @@ class PostgresLedger:
     def running_claims(self, instance: str) -> list[Claim]:
         """See `Ledger.running_claims`."""
         rows = self._database.rows("running_claims", instance=instance)
-        return [_claim(row) for row in rows]
+        return [claim_of(row) for row in rows]
 
     def cancel_requests(self, instance: str) -> list[Key]:
         """See `Ledger.cancel_requests`."""
@@ -226,14 +214,8 @@ class PostgresLedger:
 
     def trim_output(self, key: Key, stream: int, *, head_end: int, tail_start: int) -> None:
         """See `Ledger.trim_output`."""
-        self._database.run(
-            "trim_output",
-            job=key.job,
-            attempt=key.attempt,
-            stream=stream,
-            head_end=head_end,
-            tail_start=tail_start,
-        )
+        ends = {"head_end": head_end, "tail_start": tail_start}
+        self._database.run("trim_output", **key._asdict(), stream=stream, **ends)
 
     def settle(self, endings: Sequence[Settlement], *, now_ms: int) -> list[State | None]:
         """See `Ledger.settle`."""
@@ -289,7 +271,7 @@ class PostgresLedger:
 
     def counts(self) -> dict[Label, int]:
         """See `Ledger.counts`."""
-        return rows.counts(self._database.rows("counts"))
+        return self._counts.by_label()
 
     def config(self) -> dict[str, str]:
         """See `Ledger.config`."""
@@ -318,32 +300,3 @@ class PostgresLedger:
     def close(self) -> None:
         """See `Ledger.close`."""
         self._database.close()
-
-
-def _claim(row: Row) -> Claim:
-    """Returns the claim of a row. A row that another program made invalid has a `Claim.fault`."""
-    *key, name, queue, command, stored, attempts, max_retries, due, created, worker, at = row
-    options, fault = NO_OPTIONS, None
-    try:
-        options = stored_options(stored)
-    except (ValueError, RecursionError) as error:
-        fault = f"the row of the job cannot be read: {error}"
-    return Claim(
-        key=Key(*key),
-        id=name,
-        queue=queue,
-        command=command,
-        options=options,
-        attempts=attempts,
-        max_retries=max_retries,
-        worker=worker,
-        due_ms=due,
-        claimed_ms=at,
-        created_ms=created,
-        fault=fault,
-    )
-
-
-def _unknown(name: str) -> Instance:
-    """Returns an instance whose row was removed; its lease may be as long as any."""
-    return Instance(name, "", 0, "", 0, None, lease_s=SETTINGS["lease"].maximum)

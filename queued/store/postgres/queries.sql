@@ -81,7 +81,8 @@ SELECT id, requires FROM queued.shapes WHERE id > :after ORDER BY id;
 
 -- claim --
 -- Claims the first ready jobs of some shapes, from a place in the order of claiming on; tokens are in
--- the same order. Guard: ready, and the jobs of the instance were not taken over. Its row is locked,
+-- the same order. Guard: ready, the history of the server is trusted, and the jobs of the instance were
+-- not taken over. Its row is locked,
 -- so that this does not pass a take-over: either that comes later and finds these claims, or there are
 -- none. Reads at most `count` entries of jobs_ready for each shape to find the share of each shape in the
 -- first jobs, and locks its first jobs that no other dispatcher claims at this moment. A lock on more
@@ -102,6 +103,7 @@ WITH own AS MATERIALIZED (
         SELECT seq, rank, next_run_at FROM queued.jobs j
         WHERE ready AND j.shape = share.shape AND (rank, next_run_at, seq) > (:rank, :due, :after)
           AND NOT EXISTS (SELECT FROM own WHERE fenced_at IS NOT NULL)
+          AND EXISTS (SELECT FROM queued.meta WHERE one AND history = {history})
         ORDER BY rank, next_run_at, seq LIMIT share.size FOR UPDATE SKIP LOCKED) AS ready
 ), placed AS MATERIALIZED (
     SELECT seq, row_number() OVER (ORDER BY rank, next_run_at, seq) - 1 AS place FROM first
@@ -119,6 +121,22 @@ WITH own AS MATERIALIZED (
 SELECT seq, runs, token, id, queue, command, options, attempts, max_retries, next_run_at, created_at,
        worker, :now, rank
 FROM taken ORDER BY token;
+
+-- restore_claim --
+-- Records a claim again that the database has lost in a failover. Guard: the job is the same one, and as
+-- it was before the claim.
+WITH restored AS (
+    UPDATE queued.jobs SET state = 'processing', ready = false, runs = :attempt, token = :token,
+                           updated_at = :now
+    WHERE seq = :job AND id = :id AND created_at = :created AND state = 'pending' AND runs = :attempt - 1
+    RETURNING seq
+), opened AS (
+    INSERT INTO queued.attempts (job, number, instance, worker, token, started_at)
+    SELECT seq, :attempt, :instance, :worker, :token, :claimed FROM restored
+    ON CONFLICT (job, number) DO UPDATE SET
+        instance = excluded.instance, worker = excluded.worker, token = excluded.token,
+        started_at = excluded.started_at, ended_at = NULL, outcome = NULL)
+SELECT EXISTS (SELECT FROM restored) FROM queued.jobs WHERE seq = :job AND id = :id;
 
 -- release --
 -- Undoes a claim that was never started. Guard: the claim is in force (run and token match), and no
@@ -470,7 +488,19 @@ UPDATE queued.instances SET labels = :labels WHERE id = :id AND labels <> :label
 -- Renews the lease. Guard: not taken over.
 UPDATE queued.instances SET beat = beat + 1, renewed_at = {clock}
 WHERE id = :id AND fenced_at IS NULL
-RETURNING beat;
+RETURNING beat, {history}, (SELECT history FROM queued.meta WHERE one),
+          (SELECT max(lease_s) FROM queued.instances);
+
+-- trust_history --
+-- Allows claims on a server with this history.
+UPDATE queued.meta SET history = :history WHERE one;
+
+-- history --
+-- The server and its timeline, which every promotion of a standby and every recovery to an earlier time
+-- changes. Empty for a standby.
+(SELECT CASE WHEN pg_is_in_recovery() THEN ''
+             ELSE system_identifier || '/' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) END
+ FROM pg_control_system())
 
 -- take_over --
 -- Guard: the lease was not renewed since `beat`, and no other instance has taken over the jobs.
@@ -511,8 +541,8 @@ COMMIT;
 -- clock --
 (extract(epoch FROM clock_timestamp()) * 1000)::bigint
 
--- now --
-SELECT {clock};
+-- server --
+SELECT {clock}, {history};
 
 -- instances --
 SELECT {instance_columns} FROM queued.instances WHERE fenced_at IS NULL ORDER BY started_at, id;
@@ -607,7 +637,7 @@ SELECT to_regclass('queued.meta') IS NOT NULL;
 SELECT schema FROM queued.meta;
 
 -- schema_set --
-INSERT INTO queued.meta (schema) VALUES (:schema)
+INSERT INTO queued.meta (schema, history) VALUES (:schema, {history})
 ON CONFLICT (one) DO UPDATE SET schema = excluded.schema;
 
 -- snapshot_holders --

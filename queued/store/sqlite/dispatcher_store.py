@@ -7,6 +7,7 @@ from queued.core import times
 from queued.core.job_options import NO_OPTIONS
 from queued.core.job_spec import stored_options
 from queued.core.labels import split
+from queued.core.lease import Renewal
 from queued.core.model import Instance, Label, NewJob, State
 from queued.core.records import PruneStep, Shape, SnapshotHolder
 from queued.core.runs import Chunk, Claim, Key
@@ -71,9 +72,16 @@ class SqliteLedger:
         row = self._database.row("instance", id=instance)
         return None if row is None else Instance(*row)
 
-    def renew(self, instance: str) -> bool:
+    def connections(self) -> int:
+        """Returns 1: the file stays open."""
+        return 1
+
+    def renew(self, instance: str) -> Renewal | None:
         """See `Ledger.renew`. There are no leases: the instance lives while it has its row."""
-        return self.instance(instance) is not None
+        return None if self.instance(instance) is None else Renewal(0, "", "", 0.0)
+
+    def trust_history(self, history: str) -> None:
+        """Does nothing: a file has one history."""
 
     def take_over(self, instance: Instance) -> bool:
         """See `Ledger.take_over`. Is never called, because no instance is of another host."""
@@ -149,6 +157,10 @@ class SqliteLedger:
             ],
         )
         return claims
+
+    def restore_claim(self, instance: str, claim: Claim, *, now_ms: int) -> bool | None:  # noqa: ARG002
+        """Returns False: a file loses no claims."""
+        return False
 
     def interruptions(self, job: int) -> int:
         """See `Ledger.interruptions`."""

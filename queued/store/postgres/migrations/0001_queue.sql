@@ -6,10 +6,13 @@
 -- deferred runs in a row. The number of a run (`attempts.number`, QUEUED_ATTEMPT in the job's
 -- environment) counts all runs from 1.
 
--- One row: the number of the last migration that was applied.
+-- One row: the number of the last migration that was applied, and the history of the server, as
+-- "system identifier/timeline", on which jobs may be claimed: after a failover it is another one, until
+-- the leases of before are over.
 CREATE TABLE queued.meta (
-    one    boolean PRIMARY KEY DEFAULT true CHECK (one),
-    schema integer NOT NULL
+    one     boolean PRIMARY KEY DEFAULT true CHECK (one),
+    schema  integer NOT NULL,
+    history text    NOT NULL
 );
 
 -- The distinct sets of labels that jobs require, so that a job names its set by a small number. A row

@@ -1,0 +1,53 @@
+"""The consequences of one turn, which are used if its commit succeeds and dropped if it fails."""
+
+from collections.abc import Collection
+from typing import NamedTuple
+
+from queued.core.model import State
+from queued.core.runs import Chunk, Claim, Ending, Key
+from queued.core.settings_in_force import Settings
+from queued.core.settlement import Settlement, Verdict
+from queued.service.dispatcher.claims import ClaimTable
+from queued.service.ipc.messages import Message, Piece
+
+
+class RecordedRun(NamedTuple):
+    """A run whose end was recorded, and the state of its job after it."""
+
+    claim: Claim
+    ending: Ending
+    verdict: Verdict
+    state: State
+
+
+class ClaimLoss(NamedTuple):
+    """The reason of a loss, and the tokens of the lost claims that had begun (None: not known)."""
+
+    why: str
+    begun: Collection[int] | None
+
+
+class Turn:
+    """The consequences of one transaction, all with the same settings and the same time."""
+
+    def __init__(self, claims: ClaimTable, settings: Settings, now_ms: int) -> None:
+        self.settings = settings
+        self.now_ms = now_ms
+        self.claims = claims.copy()
+        self.claimed: list[Claim] = []
+        self.returned: list[Claim] = []
+        self.settled: list[Settlement] = []  # by this turn, until `record`
+        self.ack_due: set[Key] = set()  # of `settled`; their workers wait for the record
+        self.finished: list[RecordedRun] = []
+        self.stale: list[Key] = []  # claims that are not in force any more
+        self.restored: list[Claim] = []  # claims that the database had lost in a failover
+        self.missing: list[Claim] = []  # claims whose jobs it has lost
+        self.printed: list[tuple[Claim, Chunk]] = []
+        self.gaps: dict[tuple[Key, int], Piece] = {}  # the last piece of a stream that tells one
+        self.replies: dict[int, list[Message]] = {}
+        self.pending_acks: dict[int, list[Key]] = {}  # by worker, until a reply carries them
+        self.next_due_ms: int | None = None
+
+    def reply(self, worker: int, message: Message) -> None:
+        """Adds a message that is sent to the worker after the commit."""
+        self.replies.setdefault(worker, []).append(message)

@@ -1,0 +1,37 @@
+"""Makes the records of a ledger from rows."""
+
+from queued.core.job_options import NO_OPTIONS
+from queued.core.job_spec import stored_options
+from queued.core.model import Instance
+from queued.core.runs import Claim, Key
+from queued.core.settings import SETTINGS
+from queued.store.postgres.connection import Row
+
+
+def claim_of(row: Row) -> Claim:
+    """Returns the claim of a row. A row that another program made invalid has a `Claim.fault`."""
+    *key, name, queue, command, stored, attempts, max_retries, due, created, worker, at = row
+    options, fault = NO_OPTIONS, None
+    try:
+        options = stored_options(stored)
+    except (ValueError, RecursionError) as error:
+        fault = f"the row of the job cannot be read: {error}"
+    return Claim(
+        key=Key(*key),
+        id=name,
+        queue=queue,
+        command=command,
+        options=options,
+        attempts=attempts,
+        max_retries=max_retries,
+        worker=worker,
+        due_ms=due,
+        claimed_ms=at,
+        created_ms=created,
+        fault=fault,
+    )
+
+
+def unknown_instance(name: str) -> Instance:
+    """Returns an instance whose row was removed; its lease may be as long as any."""
+    return Instance(name, "", 0, "", 0, None, lease_s=SETTINGS["lease"].maximum)

@@ -1,0 +1,38 @@
+"""What a connection tells of its server: its clock, and its history of failovers."""
+
+from typing import NamedTuple
+
+import psycopg
+
+from queued.core.times import boot_ms
+from queued.store.postgres.bounded_connection import BoundedConnection
+
+
+class Server(NamedTuple):
+    """The clock and the history of a server, as they were read last.
+
+    `ahead_ms`: the wall clock less the clock since boot of this host. `history`: the server's name
+    and timeline; empty for a standby.
+    """
+
+    ahead_ms: int = 0
+    history: str = ""
+
+    def read(self, connection: BoundedConnection, statement: str) -> "Server":
+        """Returns what the server of a connection tells now.
+
+        The error of the clock is at most half the time of the answer. An answer that may be off by
+        more than it differs from the last one does not change it, so that a slow network does not.
+        Raises OperationalError if this is the primary of before a failover that has happened.
+        """
+        before_ms = boot_ms()
+        row = connection.execute(statement, prepare=False, binary=True).fetchall()[0]
+        after_ms = boot_ms()
+        server_ms, history = row
+        ahead_ms = server_ms - (before_ms + after_ms) // 2
+        if abs(ahead_ms - self.ahead_ms) <= (after_ms - before_ms) / 2:
+            ahead_ms = self.ahead_ms
+        if history.partition("/")[0] == self.history.partition("/")[0] and history < self.history:
+            msg = "the server is the primary of before a failover: stop it, or restart the service"
+            raise psycopg.OperationalError(msg)
+        return Server(ahead_ms, history)
