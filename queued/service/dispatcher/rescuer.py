@@ -71,8 +71,11 @@ class OtherInstances:
     def unregistered(self, registered: list[Instance]) -> list[Instance]:
         """Returns the instances that have a lock file here, and no row among `registered`.
 
-        A copy of a lock file is left out: it tells nothing of its instance.
+        A copy of a lock file is left out: it tells nothing of its instance. With leases there is
+        none: an instance without a row was fenced, and ended its runs before.
         """
+        if self._own.lease_s:
+            return []
         known = {self._own.id, *(instance.id for instance in registered)}
         names = [n for n in instance_lock.with_lock_file(self._instance_files) if n not in known]
         for name in names:
