@@ -1,22 +1,21 @@
 """queuectl db over PostgreSQL: check, stats, backup, vacuum, and why there is no restore."""
 
 import json
-import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
-from queued.core.model import NewJob, State
+from queued.core.model import State
 from queued.store.postgres import address, sql_loader
 from queued.store.postgres.client_store import PostgresStore
 from queued.store.postgres.dispatcher_store import PostgresLedger
 from tests import postgres_server
 from tests.cli.in_process_cli import run
-from tests.store.engine import NOW, Engine
+from tests.store.engine import Engine
 from tests.store.test_queue_copy import fill, picture
 
 LEFT = "1 running jobs are left of i, which is dead; the next service that starts rescues them"
@@ -107,32 +106,6 @@ def test_a_user_that_sees_only_its_own_jobs_is_refused(url: str, tmp_path: Path)
             told = queuectl(url.replace("tester@", f"{user}@"), *words, code=code)
             assert code == 0 or f"ask for the role {schema}_reader" in told
         alter(url, f"DROP ROLE {user}")
-
-
-def test_a_backup_is_of_one_moment(url: str, tmp_path: Path) -> None:
-    """Jobs are enqueued in pairs while backups are made."""
-    tmp_path.chmod(0o700)
-    stop = threading.Event()
-
-    def write() -> None:
-        with closing(PostgresStore(url)) as store:
-            for n in range(100_000):
-                if stop.is_set():
-                    return
-                pair = [NewJob("true", f"{n}-{half}") for half in "ab"]
-                store.enqueue(pair, max_retries=3, now_ms=NOW)
-
-    writer = threading.Thread(target=write)
-    writer.start()
-    try:
-        for n in range(3):
-            target = str(tmp_path / f"{n}.db")
-            queuectl(url, "backup", target)
-            assert len(picture(target)[3:]) % 2 == 1, "five jobs, and pairs"
-            assert queuectl(target, "check", "--full")["good"]
-    finally:
-        stop.set()
-        writer.join()
 
 
 def test_stats_tell_what_keeps_rows_from_being_vacuumed(url: str) -> None:
