@@ -91,8 +91,9 @@ class Supervisor:
         self._write_reload(self._reloads.reset)
         self._log.info("service.started", workers=self._children.workers)
         while True:
-            self._restore_limits()
+            self._limits.restore()
             self._processes.reap(self._log)
+            self._check_limits()
             self._advance_shutdown()
             if not self._children.serving():
                 self._processes.end_warden()
@@ -141,19 +142,6 @@ class Supervisor:
                 case Fatal():
                     self._fatal = message
 
-    def _restore_limits(self) -> None:
-        """Restores limits of this process, which all children inherit; else the service ends."""
-        lowered = self._limits.lowered()
-        if not lowered or self._fatal is not None:
-            return
-        self._limits.restore()
-        if self._limits.lowered():
-            names = ", ".join(lowered)
-            reason = f"another process has lowered its limits ({names}); start the service again"
-            self._fatal = Fatal(exit_code=int(Exit.IO), reason=reason)
-        else:
-            self._log.warning("process.limited", limits=lowered, action="limits restored")
-
     # The shutdown
 
     def _advance_shutdown(self) -> None:
@@ -184,6 +172,13 @@ class Supervisor:
         if self._children.dispatcher() is not None or self._children.due(now_s):
             return False
         return not self._processes.has_workers() and self._dispatcher.all_recorded()
+
+    def _check_limits(self) -> None:
+        """Ends the service if a child would inherit lower limits that cannot be restored."""
+        if self._children.due(times.monotonic_s()) and (lowered := self._limits.lowered()):
+            names = ", ".join(lowered)
+            reason = f"another process has lowered its limits ({names}); start the service again"
+            self._fatal = self._fatal or Fatal(exit_code=int(Exit.IO), reason=reason)
 
     def _move(self, event: Event, cause: str = "") -> None:
         """Moves to the stage that follows the event, and performs its entry action."""
