@@ -157,10 +157,7 @@ SETTINGS = {
         ),
         Setting("labels", str, "", "labels that jobs may require: gpu,zone=a", stored=False),
         Setting(
-            "log_level",
-            str,
-            "info",
-            "lowest level that is logged",
+            *("log_level", str, "info", "lowest level that is logged"),
             choices=("debug", "info", "warning", "error"),
             stored=False,
         ),

@@ -8,7 +8,8 @@ from typing import NamedTuple, Protocol
 
 from queued.core.errors import QueuedError
 from queued.core.model import Instance
-from queued.store.protocols import Ledger, Store
+from queued.store.ledger import Ledger
+from queued.store.protocols import Store
 from queued.store.queue_copy import MovablePlace
 from queued.store.statistics import DatabaseStats
 

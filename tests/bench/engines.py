@@ -7,7 +7,8 @@ from functools import partial
 from queued.core.model import NewJob, Outcome, State
 from queued.core.runs import Ending
 from queued.core.settlement import Settlement, Verdict
-from queued.store.protocols import Ledger, Store
+from queued.store.ledger import Ledger
+from queued.store.protocols import Store
 from queued.store.sqlite.busy_handler import BusyHandler
 from queued.store.sqlite.client_store import SqliteStore
 from queued.store.sqlite.dispatcher_store import SqliteLedger

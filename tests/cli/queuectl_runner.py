@@ -22,8 +22,8 @@ from queued.core.settlement import Backoff, Settlement, judge
 from queued.core.times import now_ms
 from queued.ctl.live_services import no_service
 from queued.store import instance_lock
+from queued.store.ledger import Ledger
 from queued.store.paths import engine_at
-from queued.store.protocols import Ledger
 from tests import postgres_server
 from tests.cli import in_process_cli
 from tests.cli.in_process_cli import Done

@@ -9,7 +9,8 @@ from queued.core.model import Instance, Label, NewJob, Outcome, State
 from queued.core.records import Job, JobFilter
 from queued.core.runs import Claim, Ending
 from queued.core.settlement import Backoff, Settlement, Verdict, judge
-from queued.store.protocols import Ledger, Store
+from queued.store.ledger import Ledger
+from queued.store.protocols import Store
 
 NOW = 1_700_000_000_000
 BACKOFF = Backoff(2.0, 3600.0, 0.0, 30.0)

@@ -24,9 +24,9 @@ from queued.core.runs import Claim, Ending
 from queued.core.settlement import Settlement, Verdict, judge
 from queued.service.dispatcher.claims import ClaimTable
 from queued.service.dispatcher.turn import TurnRunner
+from queued.store.ledger import Ledger
 from queued.store.postgres import address, sql_loader
 from queued.store.postgres.dispatcher_store import PostgresLedger
-from queued.store.protocols import Ledger
 from tests import postgres_server
 from tests.default_settings import DEFAULTS
 from tests.hosts.link import Link
@@ -349,7 +349,7 @@ def test_no_job_is_claimed_on_another_server_than_the_trusted_one(engine: Engine
         engine.ledger.register(_INSTANCE, now_ms=NOW)
         first = engine.ledger.renew("i")
     assert first is not None
-    assert first.history == first.trusted == engine.ledger._database.history  # type: ignore[attr-defined]
+    assert first.history == first.trusted == engine.ledger._database._server.history  # type: ignore[attr-defined]
     assert (first.beat, first.longest_s) == (1, 15)
     _execute("UPDATE queued.meta SET history = '7/00000001'")
     assert engine.claim() is None
@@ -391,13 +391,14 @@ def test_a_server_that_only_reads_is_left_for_another_one(engine: Engine) -> Non
 def test_a_primary_of_before_a_failover_is_refused(engine: Engine) -> None:
     """It was started again and takes writes, which the new primary never gets."""
     database = engine.ledger._database  # type: ignore[attr-defined]
-    server = database.history.partition("/")[0]
-    database.history = f"{server}/0000000F"  # of the server that was used last
+    server = database._server.history.partition("/")[0]
+    last = f"{server}/0000000F"  # of the server that was used last
+    database._server = database._server._replace(history=last)
     database.close()
     for _ in range(2):
         with pytest.raises(StorageError, match="before a failover"), engine.ledger.transaction():
             pass
-    database.history = "1/0000000F"
+    database._server = database._server._replace(history="1/0000000F")
     with engine.ledger.transaction():
         assert engine.ledger.counts() == {}
 

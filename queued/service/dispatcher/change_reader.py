@@ -7,7 +7,7 @@ from queued.core.model import Instance
 from queued.core.runs import Key
 from queued.store import instance_lock
 from queued.store.engine import Engine
-from queued.store.protocols import Ledger
+from queued.store.ledger import Ledger
 
 
 class DatabaseChanges(NamedTuple):

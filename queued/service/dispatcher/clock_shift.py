@@ -7,7 +7,7 @@ several instances only one shifts the retries, also after a jump while none of t
 
 from queued.core import times
 from queued.service.log import Log
-from queued.store.protocols import Ledger
+from queued.store.ledger import Ledger
 
 _TOLERANCE_MS = 1000
 

@@ -12,7 +12,7 @@ from queued.core.errors import QueuedError
 from queued.core.records import SnapshotHolder
 from queued.service.log import Log
 from queued.store.engine import Engine
-from queued.store.protocols import Ledger
+from queued.store.ledger import Ledger
 
 _LOCKED_S = 5.0  # a shorter wait for the lock is normal
 _MOST_BYTES = 64 << 20

@@ -13,7 +13,7 @@ from queued.service.dispatcher.deadlines import Deadlines
 from queued.service.dispatcher.quarantine import Quarantine
 from queued.service.ipc.scoreboard import Scoreboard
 from queued.service.log import Log
-from queued.store.protocols import Ledger
+from queued.store.ledger import Ledger
 
 _AGAIN_S = 1.0  # between two tries to take over the jobs of an instance
 

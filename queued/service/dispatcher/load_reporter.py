@@ -11,7 +11,7 @@ from queued.service.dispatcher.turn_results import Turn
 from queued.service.ipc.channel import Channel
 from queued.service.ipc.messages import Load
 from queued.service.log import Log
-from queued.store.protocols import Ledger
+from queued.store.ledger import Ledger
 
 _MIN_INTERVAL_S = 0.25
 

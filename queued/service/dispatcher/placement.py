@@ -7,7 +7,7 @@ from queued.core import labels, times
 from queued.core.model import Instance
 from queued.service.dispatcher.deadlines import Deadlines
 from queued.service.log import Log
-from queued.store.protocols import Ledger
+from queued.store.ledger import Ledger
 
 _CHECK_INTERVAL_S = 60.0
 

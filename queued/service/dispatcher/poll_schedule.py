@@ -3,7 +3,8 @@
 from queued.core import times
 from queued.service.dispatcher.deadlines import Deadlines
 from queued.service.log import Log
-from queued.store.protocols import Ledger, Watcher
+from queued.store.ledger import Ledger
+from queued.store.protocols import Watcher
 
 # The kernel frees a lock shortly after the event of its file: the times of the tries after it.
 _LOCK_TRIES_S = (0.0, 0.001, 0.01, 0.1, 1.0)

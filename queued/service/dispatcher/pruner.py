@@ -11,7 +11,7 @@ from queued.core import times
 from queued.core.model import State
 from queued.core.settings_in_force import Settings
 from queued.service.log import Log
-from queued.store.protocols import Ledger
+from queued.store.ledger import Ledger
 
 _STEP = 200  # jobs that a step examines
 _REST = 9.0  # the pause after a step, in durations of that step

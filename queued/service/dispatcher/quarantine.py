@@ -13,7 +13,7 @@ from typing import NamedTuple
 from queued.core import times
 from queued.core.lease import Lease, Renewal
 from queued.service.log import Log
-from queued.store.protocols import Ledger
+from queued.store.ledger import Ledger
 
 
 class _Seen(NamedTuple):

@@ -22,7 +22,7 @@ from queued.service.linux import procfs
 from queued.service.linux.cgroup import RunCgroups
 from queued.service.log import Log
 from queued.store import instance_lock
-from queued.store.protocols import Ledger
+from queued.store.ledger import Ledger
 
 _RETRY_S = 5.0
 _NOT_KILLED = (

@@ -30,7 +30,7 @@ from queued.service.ipc.messages import (
     WorkerGone,
     WorkerStarted,
 )
-from queued.store.protocols import Ledger
+from queued.store.ledger import Ledger
 
 Number = TypeVar("Number", int, float)
 

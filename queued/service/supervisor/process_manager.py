@@ -240,10 +240,9 @@ class ProcessManager:
         living = {child.pid: child for child in self.table.living()}
         self._continued &= living.keys()
         while (pid := procfs.stopped_child()) is not None:
-            if pid not in living:
-                continue
-            os.kill(pid, signal.SIGCONT)
-            if pid not in self._continued:
+            if pid in living:
+                os.kill(pid, signal.SIGCONT)
+            if pid in living and pid not in self._continued:
                 self._continued.add(pid)
                 log.warning("child.continued", **_names(living[pid]))
 
