@@ -62,8 +62,9 @@ def test_usr1_logs_a_snapshot(queue: Queue) -> None:
     (service_line,) = service.logged("service.described")
     assert (queue_line["processing"], queue_line["pending"]) == (2, 1)
     assert {run["job"] for run in queue_line["running"]} == set(names[:2])
-    slots = [0, 1, 2, *([WARDEN] if queue.engine.spans_hosts else [])]
-    assert service_line["children"] == {str(slot): service.child(slot) for slot in slots}
+    slots = {"dispatcher": 0, "worker 1": 1, "worker 2": 2}
+    slots |= {"warden": WARDEN} if queue.engine.spans_hosts else {}
+    assert service_line["children"] == {name: service.child(at) for name, at in slots.items()}
     assert service_line["stage"] == "running"
 
 

@@ -24,6 +24,11 @@ class Child(NamedTuple):
         return {DISPATCHER: "dispatcher", WARDEN: "warden"}.get(self.slot, "worker")
 
     @property
+    def name(self) -> str:
+        """`dispatcher`, `worker 3` or `warden`."""
+        return f"{self.role} {self.slot}" if self.is_worker else self.role
+
+    @property
     def is_worker(self) -> bool:
         """Whether it runs commands."""
         return self.slot not in (DISPATCHER, WARDEN)

@@ -272,8 +272,8 @@ class Supervisor:
             stage=self._stage.name.lower(),
             status=self._status.line(self._stage, len(self._children.living_workers())),
             workers_wanted=self._children.workers,
-            children={child.slot: child.pid for child in living},
-            leaving=[child.slot for child in living if child.pid in self._processes.leaving],
+            children={child.name: child.pid for child in living},
+            leaving=[child.name for child in living if child.pid in self._processes.leaving],
         )
         self._dispatcher.send(Describe())
 
