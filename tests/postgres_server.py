@@ -97,7 +97,7 @@ def _server(run: str, directory: str | None) -> str | None:
             subprocess.run(
                 ["setsid", "--fork", *keeper], cwd=root, stdout=log, stderr=log, check=True
             )
-    eventually(lambda: (home / "ready").exists() or (home / "failed").exists(), within_s=60)
+    eventually(lambda: (home / "ready").exists() or (home / "failed").exists(), within_s=120)
     if (home / "failed").exists():
         raise AssertionError((home / "log").read_text("utf-8"))
     return _own_database(f"postgresql://tester@/%s?host={home}/socket")
@@ -212,7 +212,12 @@ def _keep(directory: str, home: Path) -> None:
             shutil.chown(home / name, USER["user"], USER["group"])
     try:
         _run(
-            directory, "initdb", home, *("-A", "trust", "-U", "tester", "-E", "UTF8"), "--no-locale"
+            directory,
+            "initdb",
+            home,
+            *("-A", "trust", "-U", "tester", "-E", "UTF8"),
+            "--no-locale",
+            "--no-sync",
         )
         rules = home / "data" / "pg_hba.conf"
         rules.write_text(f"local all +with_password scram-sha-256\n{rules.read_text()}")

@@ -161,7 +161,9 @@ class InProcessDispatcher:
         """Makes a turn, as the loop of the dispatcher does; if it fails, its input is kept."""
         durable = bool(self._pool.inbox)
         with self.ledger.transaction(durable=durable):
-            turn: Turn = self._runner.turn(self._pool, DEFAULTS, shapes=(0,), now_ms=self.now_ms)
+            turn: Turn = self._runner.turn(
+                self._pool, DEFAULTS, shapes=(0,), restoring=False, now_ms=self.now_ms
+            )
         self._pool.inbox.clear()
         self._pool.claims = turn.claims
         for finished in turn.finished:
