@@ -147,7 +147,10 @@ def meets_a_foreign_row(scenario: KillScenario, defect: str) -> list[str]:
     precious = scenario.queue.directory.parent / "precious.lock"
     precious.touch()
     (scenario.queue.directory / "queue.db.x").mkdir()
-    row = "INSERT INTO instances VALUES ('x/../../precious', 'h', 1, 'v', 1, NULL, '{}')"
+    row = (
+        "INSERT INTO instances (id, host, pid, version, started_at)"
+        " VALUES ('x/../../precious', 'h', 1, 'v', 1)"
+    )
     sql(scenario.queue, row)
     _looked(_serve(scenario, defect))
     return [] if precious.exists() else ["a row removed a file"]
