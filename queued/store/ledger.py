@@ -9,11 +9,7 @@ from typing import Protocol
 
 from queued.core.lease import Renewal
 from queued.core.model import Instance, Label, NewJob, State
-from queued.core.records import (
-    PruneStep,
-    Shape,
-    SnapshotHolder,
-)
+from queued.core.records import PruneStep, Shape, SnapshotHolder
 from queued.core.runs import Chunk, Claim, Key
 from queued.core.settlement import Settlement
 from queued.store.protocols import OpenDatabase

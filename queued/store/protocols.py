@@ -1,4 +1,4 @@
-"""The interface of a database engine for queuectl, and what it shares with that for a dispatcher.
+"""The interface of a database engine for queuectl, and the part that it shares with `Ledger`.
 
 Every engine implements it. `now_ms` is the wall clock in milliseconds UTC.
 """
@@ -7,13 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 from queued.core.model import Instance, NewJob, State
-from queued.core.records import (
-    Attempt,
-    Job,
-    JobFilter,
-    Summary,
-    WorkerStatus,
-)
+from queued.core.records import Attempt, Job, JobFilter, Summary, WorkerStatus
 from queued.core.runs import Chunk
 
 

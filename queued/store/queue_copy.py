@@ -10,13 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol
 
-from queued.core.errors import (
-    BusyError,
-    CommitUnknownError,
-    QueuedError,
-    StorageError,
-    UsageError,
-)
+from queued.core.errors import BusyError, CommitUnknownError, QueuedError, StorageError, UsageError
 from queued.core.model import Label
 from queued.store.move_mark import MoveMark
 

@@ -45,7 +45,7 @@ class TurnRunner:
         self._ledger = ledger
         self._instance = instance
         self._tokens = Tokens()
-        self._unsure = False  # whether a turn that seemed to fail may have been committed
+        self._commit_unknown = False  # whether a turn that seemed to fail may have been committed
 
     def turn(
         self,
@@ -64,7 +64,7 @@ class TurnRunner:
         turn = Turn(pool.claims, settings, now_ms)
         if restoring:
             self._restore(turn, pool)
-        elif self._unsure:
+        elif self._commit_unknown:
             self._release_unknown(turn)
         for worker, message in pool.inbox:
             self._write(turn, worker, message)
@@ -80,11 +80,11 @@ class TurnRunner:
 
     def on_rollback(self, error: Exception) -> None:
         """Notes if the transaction of a turn may have been committed in spite of the error."""
-        self._unsure = self._unsure or isinstance(error, CommitUnknownError)
+        self._commit_unknown |= isinstance(error, CommitUnknownError)
 
     def on_committed(self) -> None:
         """Forgets what `on_rollback` noted, because a later transaction was committed."""
-        self._unsure = False
+        self._commit_unknown = False
 
     def _release_unknown(self, turn: Turn) -> None:
         """Undoes claims of a turn that seemed to fail and was committed: no worker has them."""

@@ -12,11 +12,11 @@ from queued.core.model import Instance, Label, NewJob, State
 from queued.core.records import PruneStep, Shape, SnapshotHolder
 from queued.core.runs import Chunk, Claim, Key
 from queued.core.settlement import Settlement
+from queued.store.ledger_rows import claim_of, unknown_instance
 from queued.store.postgres import pruning
 from queued.store.postgres.claiming import Claiming
 from queued.store.postgres.connection import Database
 from queued.store.postgres.counts import Counts
-from queued.store.postgres.ledger_rows import claim_of, unknown_instance
 from queued.store.postgres.new_jobs import NewJobs
 from queued.store.postgres.watcher import PostgresWatcher
 from queued.store.protocols import Watcher
@@ -36,9 +36,9 @@ class PostgresLedger:
         self._new_jobs = NewJobs(self._database)
         self._claiming = Claiming(self._database)
         self._settled: list[Key] = []  # in this transaction
-        self._repeated: list[Key] = []  # in this transaction, of those that are unsure
-        self._recorded_before: set[Key] = set()  # of those that are repeated
-        self._unsure: set[Key] = set()  # settled by a commit that was not answered
+        self._maybe_recorded: set[Key] = set()  # settled by an unknown commit
+        self._repeated: list[Key] = []  # of these, settled again in this transaction
+        self._recorded_before: set[Key] = set()  # of these, recorded by the unknown commit
         self._counts = Counts(self._database)
 
     @contextmanager
@@ -55,9 +55,9 @@ class PostgresLedger:
         except BaseException as error:
             self._claiming.on_rollback()
             if isinstance(error, CommitUnknownError):
-                self._unsure.update(self._settled)
+                self._maybe_recorded.update(self._settled)
             raise
-        self._unsure.difference_update(self._repeated)
+        self._maybe_recorded.difference_update(self._repeated)
 
     def now_ms(self) -> int:
         """See `Ledger.now_ms`. It is the clock of the server, read at each renewal."""
@@ -227,7 +227,7 @@ class PostgresLedger:
             if one.verdict.deferrals > 1 and (key := one.claim.key) in states:
                 self._database.run("merge_deferrals", job=key.job, attempt=key.attempt)
         self._settled += states
-        repeated = [one for one in endings if one.claim.key in self._unsure]
+        repeated = [one for one in endings if one.claim.key in self._maybe_recorded]
         self._repeated += [one.claim.key for one in repeated]
         before = self._recorded(repeated)
         self._recorded_before |= before.keys() - states.keys()
@@ -239,7 +239,7 @@ class PostgresLedger:
         return key in self._recorded_before
 
     def _recorded(self, endings: Sequence[Settlement]) -> dict[Key, State]:
-        """Returns the jobs whose end was recorded by a commit that was not answered."""
+        """Returns the jobs whose end was recorded by an unknown commit."""
         if not endings:
             return {}
         jobs, numbers, tokens = ([one.claim.key[part] for one in endings] for part in range(3))

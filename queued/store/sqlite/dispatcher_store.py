@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
 from queued.core import times
-from queued.core.job_options import NO_OPTIONS
-from queued.core.job_spec import stored_options
 from queued.core.labels import split
 from queued.core.lease import Renewal
 from queued.core.model import Instance, Label, NewJob, State
@@ -14,6 +12,7 @@ from queued.core.runs import Chunk, Claim, Key
 from queued.core.settlement import Settlement
 from queued.store import rows
 from queued.store.change_watcher import ChangeWatcher
+from queued.store.ledger_rows import claim_of
 from queued.store.pruning import Bounds
 from queued.store.sqlite import pruning, upgrade
 from queued.store.sqlite.busy_handler import BusyHandler
@@ -281,26 +280,9 @@ def _token(row: Row) -> int:
 
 
 def _claim(row: Row) -> Claim:
-    """Returns the claim of a row. A row that another program made invalid has a `Claim.fault`."""
-    seq, runs, token, *texts, attempts, max_retries, due, created, worker, at = row
-    options, fault = NO_OPTIONS, None
+    texts, error = row[3:7], None
     try:
-        name, queue, command, stored = (text.decode() for text in texts)
-        options = stored_options(stored)
-    except (ValueError, RecursionError) as error:
-        name, queue, command, _ = (text.decode(errors="replace") for text in texts)
-        fault = f"the row of the job cannot be read: {error}"
-    return Claim(
-        key=Key(seq, runs, token),
-        id=name,
-        queue=queue,
-        command=command,
-        options=options,
-        attempts=attempts,
-        max_retries=max_retries,
-        worker=worker,
-        due_ms=due,
-        claimed_ms=at,
-        created_ms=created,
-        fault=fault,
-    )
+        texts = tuple(text.decode() for text in texts)
+    except ValueError as invalid:
+        texts, error = tuple(text.decode(errors="replace") for text in texts), invalid
+    return claim_of((*row[:3], *texts, *row[7:]), error)

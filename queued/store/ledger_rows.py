@@ -1,21 +1,25 @@
-"""Makes the records of a ledger from rows."""
+"""Makes the records of a ledger from rows; every engine selects the same columns."""
 
 from queued.core.job_options import NO_OPTIONS
 from queued.core.job_spec import stored_options
 from queued.core.model import Instance
 from queued.core.runs import Claim, Key
 from queued.core.settings import SETTINGS
-from queued.store.postgres.connection import Row
+from queued.store.rows import Row
 
 
-def claim_of(row: Row) -> Claim:
-    """Returns the claim of a row. A row that another program made invalid has a `Claim.fault`."""
+def claim_of(row: Row, error: Exception | None = None) -> Claim:
+    """Returns the claim of a row. A row that another program made invalid has a `Claim.fault`.
+
+    `error` tells that a text of the row is not valid; the row then has a readable one in its place.
+    """
     *key, name, queue, command, stored, attempts, max_retries, due, created, worker, at = row
-    options, fault = NO_OPTIONS, None
-    try:
-        options = stored_options(stored)
-    except (ValueError, RecursionError) as error:
-        fault = f"the row of the job cannot be read: {error}"
+    options = NO_OPTIONS
+    if error is None:
+        try:
+            options = stored_options(stored)
+        except (ValueError, RecursionError) as invalid:
+            error = invalid
     return Claim(
         key=Key(*key),
         id=name,
@@ -28,7 +32,7 @@ def claim_of(row: Row) -> Claim:
         due_ms=due,
         claimed_ms=at,
         created_ms=created,
-        fault=fault,
+        fault=None if error is None else f"the row of the job cannot be read: {error}",
     )
 
 
