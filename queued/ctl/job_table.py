@@ -13,7 +13,7 @@ from queued.core.times import now_ms
 from queued.ctl.arguments import Arguments
 from queued.ctl.context import Context
 from queued.ctl.job_columns import COLUMNS, JobRow, JobTable, requested_columns
-from queued.ctl.live_services import Placement
+from queued.ctl.live_services import BlockReasons
 from queued.ctl.render import (
     escaped,
     json_text,
@@ -79,9 +79,9 @@ def print_jobs(
     elif form == "tsv":
         names = list(COLUMNS)
         print_out("\t".join(names))
-        placement = Placement(context)
+        reasons = BlockReasons(context)
         for job in _matching(context, selection):
-            row = JobRow(job, context.store, selection.now_ms, placement.of_job(job))
+            row = JobRow(job, context.store, selection.now_ms, reasons.of_job(job))
             print_out("\t".join(escaped(COLUMNS[name].text(row)) for name in names))
     else:
         _print_table(context, arguments, selection, requested_columns(form) or columns)
@@ -136,10 +136,10 @@ def _records(context: Context, wanted: Selection) -> Iterator[dict[str, object]]
     from queued.ctl.json_records import job_record
 
     jobs = _matching(context, wanted)
-    placement = Placement(context)
+    reasons = BlockReasons(context)
     while page := list(islice(jobs, _PAGE)):
         last = context.store.last_attempts(page)
-        yield from (job_record(job, last.get(job.seq), placement.of_job(job)) for job in page)
+        yield from (job_record(job, last.get(job.seq), reasons.of_job(job)) for job in page)
 
 
 def _merged(context: Context, wanted: Selection, limit: int | None) -> Iterator[Job]:
@@ -181,12 +181,12 @@ def _print_rows(
 ) -> dict[Label, int]:
     """Prints a line for each job below a heading. Returns how many jobs had which label."""
     shown: dict[Label, int] = {}
-    placement = Placement(context)
+    reasons = BlockReasons(context)
     for job in jobs:
         if not shown:
             print_out(table.heading())
         shown[job.label] = shown.get(job.label, 0) + 1
-        print_out(table.line(JobRow(job, context.store, wanted.now_ms, placement.of_job(job))))
+        print_out(table.line(JobRow(job, context.store, wanted.now_ms, reasons.of_job(job))))
     return shown
 
 

@@ -8,7 +8,7 @@ from queued.core.records import Attempt, Job
 from queued.core.times import iso, now_ms, short_duration
 from queued.ctl.arguments import COMMON, LIST_OPTIONS, Arguments
 from queued.ctl.context import Context
-from queued.ctl.live_services import Placement
+from queued.ctl.live_services import BlockReasons
 from queued.ctl.render import format_bytes, json_text, print_json, print_out
 from queued.ctl.table import Column, heading, key_value_lines, row_lines, table_width
 
@@ -77,7 +77,7 @@ def show(context: Context, arguments: Arguments) -> int:
     """Prints one job with all its attempts."""
     (seq,) = context.find([arguments.text("JOB") or ""])
     job, attempts = context.store.show(seq).seen_at(now_ms()), context.store.attempts(seq)
-    blocked = Placement(context).of_job(job)
+    blocked = BlockReasons(context).of_job(job)
     if context.json:
         from queued.ctl.json_records import full_record
 

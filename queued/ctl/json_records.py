@@ -11,7 +11,7 @@ from queued.core.times import iso
 def job_record(job: Job, last: Attempt | None, blocked: str = "") -> dict[str, object]:
     """Returns a job with the end of its last run; `state` is its label, for example `scheduled`.
 
-    `blocked` is why no service claims it; see `Placement`.
+    `blocked` is why no service claims it; see `BlockReasons`.
     """
     return {
         "id": job.id,

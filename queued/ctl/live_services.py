@@ -31,7 +31,7 @@ def live_instances(context: "Context") -> "list[Instance]":
 
 
 def may_live(context: "Context", instance: "Instance") -> bool:
-    """Returns whether a service lives; True, after a warning, if that cannot be told."""
+    """Returns whether a service lives. Prints a warning and returns True if that is not known."""
     try:
         return context.engine.is_alive(instance)
     except OSError as error:
@@ -89,8 +89,8 @@ def say_no_service(context: "Context") -> None:
         print_err(f"queuectl: the service of the system runs the queue of --db {system}")
 
 
-class Placement:
-    """The live services at the time of the first question, to tell why a ready job waits."""
+class BlockReasons:
+    """Tells why ready jobs are blocked, by the services that live at the time of the first call."""
 
     def __init__(self, context: "Context") -> None:
         self._context = context
@@ -105,12 +105,12 @@ class Placement:
 
     def of_job(self, job: "Job") -> str:
         """Returns why no service claims the job; empty if it is not ready."""
-        return self.blocked(job.requires) if job.label is Label.PENDING else ""
+        return self.of(job.requires) if job.label is Label.PENDING else ""
 
-    def blocked(self, required: frozenset[str]) -> str:
-        """Returns why no service claims a ready job with these requirements; empty if one does.
+    def of(self, required: frozenset[str]) -> str:
+        """Returns why no service claims a ready job that requires these labels; empty if one does.
 
-        It is also empty for a job without requirements while no service runs.
+        It is also empty for a job that requires none while no service runs.
         """
         if not required and not self._drained:
             return ""
@@ -124,16 +124,16 @@ class Placement:
 
 
 def warn_without_service(context: "Context", required: Iterable[frozenset[str]] = ()) -> None:
-    """Prints a warning if no service runs, or none that has the labels of one of the sets.
+    """Prints a warning if no service runs, or if no service has all labels of one `required` set.
 
-    An error of this check is printed, too, not raised.
+    An error of this check is printed, too, and not raised.
     """
     try:
         if not live_instances(context):
             say_no_service(context)
             return
-        placement = Placement(context)
-        for reason in dict.fromkeys(filter(None, map(placement.blocked, required))):
+        reasons = BlockReasons(context)
+        for reason in dict.fromkeys(filter(None, map(reasons.of, required))):
             print_err(f"queuectl: {reason}")
     except (QueuedError, OSError) as error:
         print_err(f"queuectl: cannot tell whether a service runs: {error}")

@@ -9,7 +9,7 @@ from queued.core.records import Summary
 from queued.core.times import now_ms, short_duration
 from queued.ctl.arguments import COMMON, WATCH_OPTION, Arguments
 from queued.ctl.context import Context
-from queued.ctl.live_services import Placement, live_instances, say_no_service
+from queued.ctl.live_services import BlockReasons, live_instances, say_no_service
 from queued.ctl.render import print_json, print_out
 from queued.ctl.table import Column, heading, row_lines, table_width
 
@@ -75,9 +75,8 @@ def _report(context: Context) -> _Report:
     summary = context.store.status(now_ms=now)
     instances = {instance.id for instance in live_instances(context)}
     workers = sum(worker.instance in instances for worker in context.store.workers())
-    placement = Placement(context)
-    reasons = filter(None, map(placement.blocked, context.store.required_now()))
-    return _Report(summary, workers, len(instances), now, sorted(set(reasons)))
+    blocked = set(map(BlockReasons(context).of, context.store.required_now())) - {""}
+    return _Report(summary, workers, len(instances), now, sorted(blocked))
 
 
 def _check(context: Context, max_age_s: float | None) -> int:
