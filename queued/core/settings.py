@@ -32,6 +32,7 @@ class Setting(NamedTuple):
 
 
 _YEAR_S = 31_536_000
+_LEVELS = ("debug", "info", "warning", "error")
 DATABASE_SCHEMES = ("postgresql://", "postgres://")  # of the URLs that `db` may be
 MAX_HOOK_BYTES = 8_192  # so that a job with two hooks fits into one message to a worker
 
@@ -157,9 +158,7 @@ SETTINGS = {
         ),
         Setting("labels", str, "", "labels that jobs may require: gpu,zone=a", stored=False),
         Setting(
-            *("log_level", str, "info", "lowest level that is logged"),
-            choices=("debug", "info", "warning", "error"),
-            stored=False,
+            "log_level", str, "info", "lowest level that is logged", choices=_LEVELS, stored=False
         ),
         Setting(
             "log_format",

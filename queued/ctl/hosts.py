@@ -86,14 +86,17 @@ def _cells(
     for service in host.services:
         own = [worker for worker in workers if worker.instance == service.id]
         yield (
-            *(host.name, _state(context, host, service), service.id, service.version),
+            host.name,
+            _state(context, host, service),
+            service.id,
+            service.version,
             str(len(own)),
             short_duration(service.silent_s) if service.lease_s else "-",
             ",".join(sorted(labels.split(service.labels) - {labels.of_host(host.name)})) or "-",
             ", ".join(worker.job for worker in own if worker.job) or "-",
         )
     if not host.services:
-        yield (host.name, "drained", *"-----", "-")
+        yield (host.name, "drained", "-", "-", "-", "-", "-", "-")
 
 
 def _state(context: Context, host: _Host, service: Instance) -> str:

@@ -245,9 +245,8 @@ def wait_until_dead(instance_files: str, instance: str, timeout_s: float | None)
     """Waits until no process of the instance lives. Raises WaitTimeoutError after `timeout_s`."""
     end_s = NEVER_S if timeout_s is None else monotonic_s() + timeout_s
     sleep_s = 0.001
-    descriptor = open_lock(
-        instance_files, instance
-    )  # once: the instance deletes the file as it ends
+    # Opened once, because the instance deletes the file as it ends.
+    descriptor = open_lock(instance_files, instance)
     try:
         while not _is_dead(descriptor, instance_files, instance):
             left_s = end_s - monotonic_s()
