@@ -29,9 +29,9 @@ EXIT_MEANINGS = {
     Exit.NOT_FOUND: "no such job, setting, service or database",
     Exit.CONFLICT: "the state of the job does not allow it, or the name is taken",
     Exit.INTERNAL: "internal error; please report it (details in the log)",
-    Exit.IO: "error of the disk or server, or the service's lock file or row was removed",
+    Exit.IO: "disk or server error, or the service's lock file or row was removed",
     Exit.BUSY: "another program holds the database; try again",
-    Exit.DENIED: "file permissions, or the rights of the database user, do not allow it",
+    Exit.DENIED: "file permissions or the rights of the database user do not allow it",
     Exit.CONFIG: "wrong configuration, or an unusable database",
     Exit.TIMEOUT: "the wait timed out",
 }

@@ -47,7 +47,7 @@ def check_own(labels: Collection[str]) -> None:
     check(labels)
     for label in labels:
         if label.startswith(_HOST):
-            msg = f"{shorten(label)} cannot be given: each service has the label of its host"
+            msg = f"{shorten(label)} cannot be given: each service has the host: label of its host"
             raise UsageError(msg)
 
 
@@ -65,9 +65,9 @@ def required(name: str, value: object) -> str:
 
 
 def missing(wanted: frozenset[str], services: Iterable[frozenset[str]]) -> frozenset[str]:
-    """Returns the labels because of which none of the services fits; empty if one fits.
+    """Returns the labels of `wanted` that no service has; empty if one service has all of them.
 
-    These are the required labels that no service has, or all if only their combination is missing.
+    If each label is there, but not all on one service, returns all.
     """
     found = list(services)
     if any(wanted <= labels for labels in found):

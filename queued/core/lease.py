@@ -64,8 +64,8 @@ class Lease(NamedTuple):
 class Renewal(NamedTuple):
     """The answer of the database to a renewal.
 
-    A history names a server and its timeline, which a failover or the restore of a backup changes,
-    as "server/timeline". Jobs may be claimed if `history` is `trusted`.
+    A history names a server and its timeline, as "server/timeline"; a failover and the restore of a
+    backup change it. Jobs may be claimed if `history`, that of this server, is the `trusted` one.
     """
 
     beat: int  # the number of this renewal

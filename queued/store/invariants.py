@@ -6,7 +6,7 @@ from typing import Any
 
 MOST = 20  # the most problems of one kind that are reported
 
-Read = Callable[..., Iterable[tuple[Any, ...]]]  # of the name of a statement, and its values
+Read = Callable[..., Iterable[tuple[Any, ...]]]  # takes the name of a statement, and its values
 
 _TOLD = {
     "check_counts": "the counter of {1} jobs in the queue {0!r} is {2}, there are {3}",

@@ -1,4 +1,4 @@
-"""The mark in a queue that no program may use, because it was moved, or is not moved completely.
+"""The mark in a queue that no program may use: it was moved, or is an unfinished copy.
 
 The number of its schema is `CLOSED`, which versions without `db move` take for a newer schema.
 """
@@ -13,7 +13,7 @@ CLOSED = 2**31 - 1
 class MoveMark(NamedTuple):
     """`gone`: the queue was moved to `place`; else it is a copy of that place, not in use yet.
 
-    `host` is where `db move` ran: a path is one of that host.
+    `host` is where `db move` ran: if `place` is a path, it is on that host.
     """
 
     gone: bool
@@ -21,7 +21,7 @@ class MoveMark(NamedTuple):
     host: str
 
     def same(self, other: "MoveMark | None") -> bool:
-        """Returns whether both name the same move, from whatever host it was made."""
+        """Returns whether both marks are of the same move; the hosts may differ."""
         return other is not None and self[:2] == other[:2]
 
     def refusal(self, here: str) -> DatabaseUnusableError:

@@ -1,8 +1,8 @@
 """Copies a queue from one database to another, whatever their engines, and moves it there.
 
 A move never leaves two queues that programs use. The copy is committed with a mark, with which all
-programs refuse it. Then the old queue gets a mark, too, and at last the copy loses its own. A move
-that was interrupted goes on when it is started again.
+programs refuse it. Then the old queue gets a mark, too. At last the mark of the copy is removed. An
+interrupted move goes on when it is started again.
 """
 
 import hashlib
@@ -40,7 +40,7 @@ class QueueTables(Protocol):
         ...
 
     def insert(self, table: str, columns: Sequence[str], rows: Iterable[Row]) -> None:
-        """Puts rows in place of those that the table has; truth values may be 0 and 1."""
+        """Replaces all rows of the table; booleans may be given as 0 and 1."""
         ...
 
     def last_seq(self) -> int:
@@ -48,7 +48,7 @@ class QueueTables(Protocol):
         ...
 
     def set_last_seq(self, number: int) -> None:
-        """Makes the next job get a higher `seq` than `number`; called before the first `insert`."""
+        """Gives the next job a higher `seq` than `number`; call it before the first `insert`."""
         ...
 
     def close(self, mark: MoveMark) -> None:
@@ -83,14 +83,14 @@ class MovablePlace(Protocol):
         ...
 
     def held(self) -> AbstractContextManager[QueueTables]:
-        """The queue, in which nobody can write meanwhile; a commit at the end.
+        """Holds the queue in a transaction in which no other program can write; commits at the end.
 
         Raises BusyError while a service lives, or a job is processing.
         """
         ...
 
     def receive(self, source: QueueTables, mark: MoveMark) -> dict[str, CopiedTable]:
-        """Makes a marked copy of the source, in one transaction, in place of an unfinished one.
+        """Makes a marked copy of the source in one transaction, which replaces an unfinished copy.
 
         Raises ConflictError if there is another queue with jobs or settings.
         """
@@ -140,7 +140,7 @@ def _copy_table(source: QueueTables, target: QueueTables, table: str) -> CopiedT
     for _ in found.counted(target.rows(table, columns)):
         pass
     if given.result() != found.result():
-        told = f"{given.rows} rows of {table} were copied, and {found.rows} others were found"
+        told = f"{given.rows} rows of {table} were copied, and {found.rows} read again differ"
         msg = f"{told}; nothing was changed"
         raise StorageError(msg)
     return given.result()

@@ -11,20 +11,20 @@ _MAX_S = 5.0
 
 
 class CommitBackoff:
-    """Doubles the delay with each refusal in a row, and logs the first for each kind of reason."""
+    """Doubles the delay with each refusal in a row; logs the first of each kind of error."""
 
     def __init__(self, log: Log) -> None:
         self.not_before_s = -math.inf
         self._log = log
         self._limits = Limits()
         self._count = 0
-        self._logged: set[type[QueuedError]] = set()  # reasons in this row
+        self._logged: set[type[QueuedError]] = set()  # in this row of refusals
 
     def on_refused(self, error: QueuedError, now_s: float) -> None:
         """Sets the delay after a turn was rolled back.
 
-        Raises the error if another process has lowered limits of this one: a dispatcher that the
-        supervisor starts has whole ones.
+        Raises `error` if another process has lowered limits of this one, because the dispatcher
+        that the supervisor then starts has the original limits.
         """
         if lowered := self._limits.lowered():
             self._log.warning("process.limited", limits=lowered, action="exits, and is replaced")

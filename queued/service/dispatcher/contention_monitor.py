@@ -1,8 +1,8 @@
 """Logs a warning when another program keeps the database busy, once for each occasion.
 
 A program that holds the write lock keeps results from being recorded. A program that keeps a read
-transaction open makes the write-ahead log (WAL) grow with each commit. A server keeps dead rows for
-it.
+transaction open makes the write-ahead log (WAL) of SQLite grow with each commit, and keeps
+PostgreSQL from removing dead rows.
 """
 
 from contextlib import suppress
@@ -18,8 +18,8 @@ _LOCKED_S = 5.0  # a shorter wait for the lock is normal
 _MOST_BYTES = 64 << 20
 _OPEN_S = 5.0  # a large batch also leaves a large WAL, but one that the next commits reuse
 _SNAPSHOT_S = 60.0  # dead rows that wait for a shorter time do not slow the queue
-_LOOK_S = 10.0  # between two checks of the snapshots
-_INTERVAL_S = 1.0  # between two checks of the size of the WAL
+_SNAPSHOT_INTERVAL_S = 10.0  # between two checks of the snapshots
+_WAL_INTERVAL_S = 1.0  # between two checks of the size of the WAL
 
 
 class ContentionMonitor:
@@ -30,8 +30,8 @@ class ContentionMonitor:
         self._advice = engine.wait_advice
         self._log = log
         self._lock_warned = self._open_warned = False
-        self._held_since_s: dict[tuple[int, int], float] = {}  # by the key of a snapshot
-        self._look_s = 0.0  # when the snapshots are checked next
+        self._held_since_s: dict[tuple[int, int], float] = {}  # by pid and number of a snapshot
+        self._snapshot_check_s = 0.0  # when the snapshots are checked next
         self._check_s = 0.0  # when the WAL is checked next
         self._open_s = times.NEVER_S  # a warning is due if the WAL still grows then
         self._open_bytes = 0  # the size of the WAL when `_open_s` was set
@@ -52,10 +52,10 @@ class ContentionMonitor:
         self._lock_warned = False
         if now_s < self._check_s:
             return
-        self._check_s = now_s + _INTERVAL_S
+        self._check_s = now_s + _WAL_INTERVAL_S
         self._check_wal(ledger.backlog_bytes(), now_s)
-        if now_s >= self._look_s:
-            self._look_s = now_s + _LOOK_S
+        if now_s >= self._snapshot_check_s:
+            self._snapshot_check_s = now_s + _SNAPSHOT_INTERVAL_S
             with suppress(QueuedError):  # the next turn reports what is wrong with the server
                 self._check_snapshots(ledger.snapshot_holders(), now_s)
 
@@ -75,15 +75,15 @@ class ContentionMonitor:
 
     def _check_snapshots(self, holders: list[SnapshotHolder], now_s: float) -> None:
         since_s: dict[tuple[int, int], float] = {}
-        for one in holders:
-            key = one.pid, one.snapshot
+        for holder in holders:
+            key = holder.pid, holder.snapshot
             since_s[key] = self._held_since_s.get(key, now_s)
             if now_s - since_s[key] >= _SNAPSHOT_S:
-                since_s[key] = times.NEVER_S  # is logged once
+                since_s[key] = times.NEVER_S  # so that it is logged once
                 self._log.warning(
                     "database.old_snapshot",
                     database=self._database,
-                    **{f"client_{name}": value for name, value in one._asdict().items()},
-                    action=f"end its transaction, or: SELECT pg_terminate_backend({one.pid})",
+                    **{f"client_{name}": value for name, value in holder._asdict().items()},
+                    action=f"end its transaction, or: SELECT pg_terminate_backend({holder.pid})",
                 )
         self._held_since_s = since_s

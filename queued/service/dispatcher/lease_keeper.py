@@ -48,7 +48,7 @@ class LeaseKeeper:
     def renew(self, settings: Settings) -> bool:
         """Renews the lease in the transaction, after `begin` or on a new connection.
 
-        Returns whether commits of this instance may be missing after a failover. Raises
+        Returns whether the database may lack commits of this instance after a failover. Raises
         EvictedError if another host has taken over its jobs.
         """
         return self._renew(lossless=settings.failover == "lossless")
@@ -68,11 +68,11 @@ class LeaseKeeper:
         return self._quarantine.observe(renewal, lossless=lossless)
 
     def on_rollback(self, error: QueuedError, now_s: float) -> None:
-        """Makes the next turn renew the lease, or does it at once if a lock was the reason.
+        """Makes the next turn renew the lease; renews it at once if a lock was the reason.
 
-        Another program may lock the jobs for longer than the lease, and no run must end for that.
-        A synchronous standby confirms the turn, if its commit was made, with the commit of the
-        next one, which may have nothing else to write.
+        Another program may lock the jobs for longer than the lease, which must end no run. If the
+        commit of the turn was made and only not confirmed by a synchronous standby, the commit of
+        the next turn confirms it, too, so that turn must write something.
         """
         self._quarantine.on_rollback()
         if self._lease is None:
@@ -103,7 +103,7 @@ class LeaseKeeper:
     def may_claim(self) -> bool:
         """Whether the lease lasts long enough to claim jobs, if the transaction is committed.
 
-        False after a failover, until the leases of before are over.
+        False in quarantine.
         """
         if self._quarantine.over_s is not None:
             return False

@@ -1,6 +1,7 @@
-"""Decides which jobs this instance may claim: those whose requirements its labels meet.
+"""Decides which jobs this instance may claim: those that require only labels that it has.
 
-While its host is drained, that is none. Also logs what ready jobs require and no service has.
+While its host is drained, it may claim none. Also logs labels that ready jobs require and that no
+live service has.
 """
 
 from queued.core import labels, times
@@ -26,13 +27,14 @@ class Placement:
         self._own = frozenset[str]()
         self._known: dict[int, frozenset[str]] = {}  # what each shape requires
         self._checking = False  # whether the deadline of the next check is set
-        self._unserved: dict[frozenset[str], bool] = {}  # found by the last check; if it was logged
+        # The missing labels that the last check has found, and whether an earlier one found them.
+        self._unserved: dict[frozenset[str], bool] = {}
 
     def read(self, given: str, *, changed: bool) -> None:
         """Reads shapes and drained hosts if they may have `changed`, and checks what is unserved.
 
-        `given` is the setting of this service. Inside a transaction, after whose rollback the next
-        call has `changed`.
+        `given` is the setting `labels` of this service. Call it inside a transaction; after a
+        rollback the next call must have `changed`.
         """
         if changed or given != self._given:
             self._read(given)
@@ -62,14 +64,15 @@ class Placement:
     def reset(self) -> None:
         """Makes the next `read` store the labels and read all shapes again.
 
-        The database may have lost both in a failover.
+        Call it if the database may have lost them in a failover.
         """
         self._given, self._known = None, {}
 
     def _check(self) -> None:
-        """Once a minute, logs what ready jobs require and no live service has.
+        """Once a minute, logs labels that ready jobs require and that no live service has.
 
-        A lack is logged if two checks have found it, because a service may be starting again.
+        Missing labels are logged if two checks have found them, because their service may be
+        starting again.
         """
         self._set_deadline()
         drained = self._ledger.drained_hosts()
@@ -78,14 +81,13 @@ class Placement:
             for instance in self._ledger.instances()
             if instance.host not in drained
         ]
-        lacks = [
-            lack for one in self._ledger.required_now() if (lack := labels.missing(one, services))
-        ]
-        for lack in lacks:
-            if self._unserved.get(lack) is False:
+        required = self._ledger.required_now()
+        found = {labels.missing(one, services) for one in required} - {frozenset[str]()}
+        for missing in found:
+            if self._unserved.get(missing) is False:
                 self._log.warning(
                     "queue.unserved",
-                    labels=sorted(lack),
+                    labels=sorted(missing),
                     action="start a service with these --labels; see: queuectl host list",
                 )
-        self._unserved = {lack: lack in self._unserved for lack in lacks}
+        self._unserved = {missing: missing in self._unserved for missing in found}

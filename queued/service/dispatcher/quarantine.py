@@ -1,8 +1,8 @@
-"""Keeps this host from claiming after a failover until all leases of before are over.
+"""Keeps this host from claiming jobs after a failover until all earlier leases are over.
 
 A standby that was promoted, or a backup that was restored, may lack claims whose runs are alive on
 other hosts. These hosts record the claims again, or end the runs before their leases are over. The
-database names the history in which jobs may be claimed, and refuses claims in another one. The
+database holds the trusted history, and refuses claims while its own history is another one. The
 first host that has seen the new history for longer than any lease makes it the trusted one.
 
 No clock of another host is compared. All times are seconds of `times.boot_s`.
@@ -15,16 +15,19 @@ from queued.core.lease import Lease, Renewal
 from queued.service.log import Log
 from queued.store.ledger import Ledger
 
+_WAITS = "none: no host claims jobs meanwhile, because the server may lack claims of live runs"
+_GOES_ON = "none: the jobs go on"
+
 
 class _Seen(NamedTuple):
-    """What a renewal has shown; `over_s` is when the quarantine is over, None without one."""
+    """The history and number of a renewal, and when the quarantine ends (None: there is none)."""
 
     history: str
     beat: int
     over_s: float | None
 
     def precedes(self, later: "_Seen | Renewal") -> bool:
-        """Returns whether all commits until this renewal are among those of a later one."""
+        """Returns whether the database of the `later` renewal has all commits up to this one."""
         return self.history == later.history and self.beat < later.beat
 
 
@@ -39,21 +42,21 @@ class Quarantine:
 
     @property
     def over_s(self) -> float | None:
-        """When jobs may be claimed again; None if they may be claimed."""
+        """The end of the quarantine; None if jobs may be claimed."""
         last = self._next or self._seen
         return None if last is None else last.over_s
 
     def observe(self, renewal: Renewal, *, lossless: bool) -> bool:
         """Begins or ends a quarantine, in the transaction of a renewal.
 
-        `lossless`: a standby that is promoted lacks no commit. Returns whether commits of this
-        instance may be missing.
+        `lossless`: a standby that is promoted lacks no commit. Returns whether the database may
+        lack commits of this instance.
         """
         seen = self._seen
         missing = seen is not None and not seen.precedes(renewal)
         over_s = None
         if seen is not None and missing and seen.history == renewal.history:
-            # An earlier state of the same server, such as a snapshot of its disk.
+            # The server was set back to an earlier state, such as a snapshot of its disk.
             renewal = renewal._replace(trusted="")
             self._ledger.trust_history("")
         if renewal.history != renewal.trusted:
@@ -83,10 +86,7 @@ class Quarantine:
                 "database.failed_over",
                 history=now.history,
                 quarantine_s=round(left_s),
-                action="none: for so long no host claims jobs, because the server may lack claims "
-                "whose runs are alive"
-                if left_s
-                else "none: the jobs go on",
+                action=_WAITS if left_s else _GOES_ON,
             )
         elif over_before_s is not None and now.over_s is None:
             self._log.info("database.trusted", history=now.history)

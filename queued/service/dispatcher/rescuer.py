@@ -36,8 +36,8 @@ _LIVES = (
     " the copy shall not run them. Tried again every 5 s"
 )
 _NO_ROW = (
-    "it lives, and has no row in this database, which has replaced another one: each job may be one"
-    " that it runs, so that none is started"
+    "it lives and has no row in this database, as after a restore of an older backup; it may run"
+    " any job of this database, so no job is started"
 )
 _KILLING_S = 0.5
 _KILLING_AGAIN_S = 0.05  # jobs wait meanwhile, and the first try was in vain
@@ -71,8 +71,8 @@ class OtherInstances:
     def unregistered(self, registered: list[Instance]) -> list[Instance]:
         """Returns the instances that have a lock file here, and no row among `registered`.
 
-        A copy of a lock file is left out: it tells nothing of its instance. With leases there is
-        none: an instance without a row was fenced, and ended its runs before.
+        A copy of a lock file is left out, because it does not show whether its instance lives. With
+        leases the list is empty: an instance without a row was fenced, and ended its runs before.
         """
         if self._own.lease_s:
             return []
@@ -183,8 +183,8 @@ class Rescuer:
         log: Log,
     ) -> None:
         self.registered: list[Instance] = []
-        # Found at the start with a lock file and without a row, as after a restore of an older
-        # database. A job of the database may be one that they run, so that none is claimed.
+        # Instances that had a lock file and no row at the start of this one, as after a restore of
+        # an older backup. They may run any job of this database, so no job is claimed meanwhile.
         self.unregistered: list[Instance] = []
         self._leases = LeaseObserver()
         self._ledger = ledger

@@ -58,8 +58,8 @@ class TurnRunner:
     ) -> Turn:
         """Handles the inbox, then claims jobs of these shapes for the workers that have room.
 
-        Without `shapes` it claims none. `restoring`: the database may have lost commits in a
-        failover. Inside a transaction.
+        Without `shapes` it claims none. `restoring`: the database may lack commits of this instance
+        after a failover. Call it inside a transaction.
         """
         turn = Turn(pool.claims, settings, now_ms)
         if restoring:
@@ -95,11 +95,11 @@ class TurnRunner:
                 self._give_back(turn, claim)
 
     def _restore(self, turn: Turn, pool: WorkerPool) -> None:
-        """Records the claims again that the database has lost, so that their runs go on.
+        """Records claims that the database has lost in a failover again, so that their runs go on.
 
-        A claim of a job that has changed, or is lost, is stale: its run ends. If its result is in
-        the inbox, a commit without an answer may have recorded it. A claim that is in force and not
-        in the table has ended, but its record is lost: it is interrupted.
+        If the job of such a claim has changed or is lost, too, the run is ended, unless its result
+        is in the inbox: then an unknown commit may have recorded its end. A claim that is in force
+        and not in the table has ended, but the record of its end is lost: it is interrupted.
         """
         results = {message.key for _, message in pool.inbox if isinstance(message, Result)}
         for worker, pid in pool.pids().items():
@@ -275,7 +275,7 @@ class TurnRunner:
             hook_job(command, run.claim, run.ending, run.verdict)
             for run in recorded
             if (command := hook_command(run.claim, run.state, turn.settings))
-            and not self._ledger.recorded_before(run.claim.key)  # with the hook
+            and not self._ledger.recorded_before(run.claim.key)  # and its hook enqueued
         ]
         if hooks:
             most = turn.settings.default_max_retries

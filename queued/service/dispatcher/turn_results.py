@@ -40,10 +40,10 @@ class Turn:
         self.ack_due: set[Key] = set()  # of `settled`; their workers wait for the record
         self.finished: list[RecordedRun] = []
         self.stale: list[Key] = []  # claims that are not in force any more
-        self.restored: list[Claim] = []  # claims that the database had lost in a failover
-        self.missing: list[Claim] = []  # claims whose jobs it has lost
+        self.restored: list[Claim] = []  # claims that a failover had lost, recorded again
+        self.missing: list[Claim] = []  # claims whose jobs a failover has lost
         self.printed: list[tuple[Claim, Chunk]] = []
-        self.gaps: dict[tuple[Key, int], Piece] = {}  # the last piece of a stream that tells one
+        self.gaps: dict[tuple[Key, int], Piece] = {}  # by stream: the last piece that names its gap
         self.replies: dict[int, list[Message]] = {}
         self.pending_acks: dict[int, list[Key]] = {}  # by worker, until a reply carries them
         self.next_due_ms: int | None = None

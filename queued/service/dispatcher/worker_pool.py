@@ -120,7 +120,7 @@ class WorkerPool:
             worker.channel.flush_with(self._loop)
 
     def cancel(self, requested: list[Key]) -> None:
-        """Sends each of these claims to its worker as cancelled, if that was not done before."""
+        """Tells the worker of each of these claims, once, that its cancel was requested."""
         for claim in self.claims:
             if claim.key in requested and claim.key not in self._cancels_sent:
                 self.send(claim.worker, [Cancel(key=claim.key)])

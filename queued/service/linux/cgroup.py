@@ -90,8 +90,7 @@ class Cgroup:
     def remove(self) -> bool:
         """Removes the group; returns False if a process in it is alive.
 
-        An empty group stays if a command has created another one below it that cannot be removed,
-        for example as another user.
+        An empty group stays if this user cannot remove a group that a command has created below it.
         """
         try:
             os.rmdir(self._path)

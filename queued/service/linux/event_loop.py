@@ -19,7 +19,7 @@ class EventLoop:
         self._add(descriptor, call, select.EPOLLIN)
 
     def add_hang_up(self, descriptor: int, call: Callable[[], None]) -> None:
-        """Calls `call` whenever the descriptor has hung up, not if another process wrote to it."""
+        """Calls `call` whenever the descriptor has hung up, not if a command wrote to it."""
         self._add(descriptor, call, 0)
 
     def _add(self, descriptor: int, call: Callable[[], None], mask: int) -> None:

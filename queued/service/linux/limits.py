@@ -1,20 +1,20 @@
 """The resource limits of this process, which another process can lower (prlimit(2)).
 
-A process without the limits that it started with can fail for ever: with a lower limit of file
-sizes, for example, each write to the database is refused.
+A process whose limits were lowered can fail for ever: with a low limit of file sizes, for example,
+each write to the database is refused.
 """
 
 import resource
 from contextlib import suppress
 
-# All that can make a process fail, without RLIMIT_RTTIME, which is the mark of a run.
+# All limits that can make a process fail, except RLIMIT_RTTIME, which is the mark of a run.
 _NAMES = ("AS", "CPU", "DATA", "FSIZE", "NOFILE", "NPROC", "STACK")
 _KINDS = {name: getattr(resource, f"RLIMIT_{name}") for name in _NAMES}
-_UNSIGNED = 1 << 64  # makes of RLIM_INFINITY, which is -1, the highest limit
+_UNSIGNED = 1 << 64  # modulo this, RLIM_INFINITY, which is -1, is the highest limit
 
 
 class Limits:
-    """The limits of this process at the time when this was made."""
+    """The limits that this process had when this object was made."""
 
     def __init__(self) -> None:
         self._own = {kind: resource.getrlimit(kind) for kind in _KINDS.values()}

@@ -1,19 +1,19 @@
 """The preference of the OOM killer (oom_score_adj of proc(5)): a command ends before the service.
 
-Otherwise a job that fills the memory with many small processes, or with files of a tmpfs, costs
-the largest process, which is the supervisor, and then again that of each new service.
+The OOM killer ends the process that uses the most memory. If a job fills the memory with many
+small processes, or with files in a tmpfs, that would be the supervisor of each service in turn.
 """
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-_COMMANDS = 200  # thousandths of the machine's memory that a command seems to use more
+_COMMANDS = 200  # more for commands, in thousandths of the machine's memory
 _MOST = 1000
 
 
 class OomScore:
-    """The score of this process, which a command inherits if it is started while it is raised."""
+    """The score of this process, which a command inherits that is started while it is raised."""
 
     def __init__(self) -> None:
         self._file, self._own = -1, 0
@@ -23,7 +23,7 @@ class OomScore:
 
     @contextmanager
     def raised(self, *, wanted: bool) -> Iterator[None]:
-        """Raises the score meanwhile. Does nothing where the system forbids to write it."""
+        """Raises the score within the block if `wanted`, unless the system forbids to write it."""
         if not wanted:
             yield
             return

@@ -3,8 +3,8 @@
 An instance has one if other hosts can take over its jobs. Workers end their runs in time before the
 end of the lease. The warden kills the runs of workers that were stopped, hang or were killed. It
 uses no database and waits for no other process, so that only its own death can prevent the kill.
-SIGUSR1: record the time as a sign of life. SIGHUP: open a log file that was moved again. It ignores
-signals that ask a process to end, because the supervisor kills it when the service ends.
+SIGUSR1: record the time as a sign of life. SIGHUP: reopen the log file if it was moved. Other
+signals are ignored, because the supervisor kills the warden when the service ends.
 """
 
 import os

@@ -16,7 +16,7 @@ _SECRET = {"password", "sslpassword"}
 _SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,53}")  # with room for the end of the name of a role
 _LOCAL = re.compile(r"localhost|127\.[0-9.]+|::1|[/@].*|")  # or the directory of a socket
 _BAD = re.compile(r"\s|%(?![0-9A-Fa-f]{2})")
-_DECIDED = {"disable", "require", "verify-ca", "verify-full"}  # by others the server decides
+_DECIDED = {"disable", "require", "verify-ca", "verify-full"}  # in other modes the server decides
 
 
 class Address(NamedTuple):
@@ -86,5 +86,5 @@ def _has_service(options: dict[str, str]) -> bool:
 
 
 def _default_mode(options: dict[str, str]) -> str:
-    """Returns the mode without one in the URL, which would override one in a service file."""
+    """Returns the mode for a URL without one; none if a service file may have one."""
     return "" if _has_service(options) else os.environ.get("PGSSLMODE") or "require"

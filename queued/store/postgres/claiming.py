@@ -1,4 +1,4 @@
-"""Claims ready jobs in a PostgreSQL database, from which part of the index of ready jobs on."""
+"""Claims ready jobs in a PostgreSQL database, and decides where in their index a claim begins."""
 
 from collections.abc import Sequence
 
@@ -22,7 +22,7 @@ class Claiming:
         self._database = database
         self._place = _FIRST_PLACE  # of the last job that was claimed, in the order of claiming
         self._from_first_ms = 0  # the time of the last claim that began at the most urgent job
-        self._hungry: bool | None = None  # as the row says; None if that is not known
+        self._hungry: bool | None = None  # as in the row of the instance; None if not known
 
     def claim(
         self, instance: str, workers: Sequence[int], token: int, now_ms: int, shapes: Sequence[int]
@@ -62,9 +62,9 @@ class Claiming:
         self._hungry = None
 
     def _set_hungry(self, instance: str, hungry: bool) -> None:  # noqa: FBT001 - a value
-        """Asks for notifications of new jobs while there are too few.
+        """Asks for notifications of new jobs while there are fewer than workers for them.
 
-        A job may have been enqueued before the request was committed, so another turn must look.
+        A job may be enqueued before this request is committed, so another turn must look for it.
         """
         if hungry is not self._hungry:
             self._hungry = hungry

@@ -59,7 +59,7 @@ class Database:
         self._server_process = 0  # the process id of the server's side of the connection
         self.is_pooled = False  # whether a pooler is between this program and the server
         self._user = ""
-        self._role = "service" if serving else "reader"  # that statements need, if no other
+        self._role = "service" if serving else "reader"  # that statements need by default
         self._server = Server()
         self.connections = 0  # that were made so far
         self._on_notification: Callable[[], None] | None = None
@@ -97,7 +97,7 @@ class Database:
             connect_timeout=_CONNECT_S,
             application_name=self._application,
             client_encoding="UTF8",
-            keepalives_idle=5,  # a peer that is gone without a word is noticed after 11 s
+            keepalives_idle=5,  # a server that is gone is noticed after 11 s
             keepalives_interval=2,
             keepalives_count=3,
             tcp_user_timeout=10_000,
@@ -160,7 +160,7 @@ class Database:
             self._on_notification()
 
     def receive(self) -> None:
-        """Reads what the server has sent without being asked; notices a lost connection."""
+        """Reads the notifications that have arrived; notices a lost connection."""
         if self._connection.closed:
             return
         try:
@@ -231,8 +231,8 @@ class Database:
     def transaction(self, role: str = "", *, begin: str = "begin") -> Iterator[None]:
         """Runs BEGIN and COMMIT; rolls back on any error. A commit survives a crash of the server.
 
-        `role` is what the user needs for it; see roles.sql. Raises CommitUnknownError if the
-        connection was lost during the commit.
+        `role` is the role that the user needs for it; see roles.sql. Raises CommitUnknownError if
+        the connection was lost during the commit.
         """
         with self._begun(begin, role):
             yield

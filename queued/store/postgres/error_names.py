@@ -39,7 +39,7 @@ _BY_STATE: tuple[tuple[str, type[QueuedError], str], ...] = (
     ("22021", UsageError, "{}"),
     ("22", DatabaseUnusableError, "it is damaged ({}); restore a backup"),
     ("23", DatabaseUnusableError, "it is damaged ({}); restore a backup"),
-    ("QD001", DatabaseUnusableError, "{}"),  # said by a trigger of a queue that was moved
+    ("QD001", DatabaseUnusableError, "{}"),  # from a trigger of a queue that was moved
     ("XX", DatabaseUnusableError, "it is damaged ({}); see the server's log"),
     ("TLS", StorageError, "no encrypted connection ({}); see sslmode and sslrootcert in its URL"),
     ("", StorageError, "{}"),

@@ -36,7 +36,7 @@ number, instance, worker, started_at, ended_at, outcome, exit_code, signal, erro
     ran_ms, cpu_ms, peak_kib, stdout_bytes, stderr_bytes, deferrals
 
 -- missing_shapes --
--- The sets of labels of which there is no shape. By the unique index.
+-- The sets of labels that have no shape yet. By the unique index.
 SELECT requires FROM unnest(:requires::text[]) AS new (requires)
 WHERE NOT EXISTS (SELECT FROM queued.shapes s WHERE s.requires = new.requires);
 
@@ -82,12 +82,11 @@ SELECT id, requires FROM queued.shapes WHERE id > :after ORDER BY id;
 -- claim --
 -- Claims the first ready jobs of some shapes, from a place in the order of claiming on; tokens are in
 -- the same order. Guard: ready, the history of the server is trusted, and the jobs of the instance were
--- not taken over. Its row is locked,
--- so that this does not pass a take-over: either that comes later and finds these claims, or there are
--- none. Reads at most `count` entries of jobs_ready for each shape to find the share of each shape in the
--- first jobs, and locks its first jobs that no other dispatcher claims at this moment. A lock on more
--- would hide jobs from other dispatchers. A conflict means that another program has set `runs` back;
--- the row of the attempt is then used again.
+-- not taken over. The row of the instance is locked, so that a take-over comes either later and finds
+-- these claims, or before, and there are none. Reads at most `count` entries of jobs_ready for each
+-- shape to find the share of each shape in the first jobs, and locks so many jobs of the shape that no
+-- other dispatcher claims at this moment. A lock on more would hide jobs from other dispatchers. A
+-- conflict means that another program has set `runs` back; the row of the attempt is then used again.
 WITH own AS MATERIALIZED (
     SELECT fenced_at FROM queued.instances WHERE id = :instance FOR SHARE
 ), share AS MATERIALIZED (
@@ -123,8 +122,8 @@ SELECT seq, runs, token, id, queue, command, options, attempts, max_retries, nex
 FROM taken ORDER BY token;
 
 -- restore_claim --
--- Records a claim again that the database has lost in a failover. Guard: the job is the same one, and as
--- it was before the claim.
+-- Records a claim again that the database has lost in a failover. Guard: the job is the same one, and is
+-- in the state before the claim.
 WITH restored AS (
     UPDATE queued.jobs SET state = 'processing', ready = false, runs = :attempt, token = :token,
                            updated_at = :now
@@ -655,12 +654,12 @@ ORDER BY age(coalesce(backend_xmin, backend_xid)) DESC LIMIT 10;
 SELECT current_schemas(true)::text[];
 
 -- server_process --
--- A pooler tells its clients another number than this.
+-- The process of the server; a pooler tells its clients another number.
 SELECT pg_backend_pid();
 
 -- unsafe --
--- What lets users without a role of the queue change its tables, or have code run as the user of a
--- service: what it is, and the statement that ends it; of a trigger before that of its function.
+-- All that lets users without a role of the queue change its tables, or run code as the user of a
+-- service, each with the statement that removes it; triggers come before their functions.
 WITH tables AS MATERIALIZED (
     SELECT oid, oid::regclass AS name, relowner, relacl FROM pg_class
     WHERE relnamespace = to_regnamespace(:schema::text) AND relkind IN ('r', 'p', 'v', 'm', 'f', 'S')

@@ -1,7 +1,7 @@
 """Checks whether a service may use a database: it runs commands for all who can write the tables.
 
-The rights of users are in roles.sql; what is not there is refused, with the statement that ends it.
-This module changes nothing.
+The rights of users are in roles.sql. A database with other rights is refused; the message has the
+statements that take them away. This module changes nothing.
 """
 
 from contextlib import closing
@@ -18,14 +18,14 @@ def must_be_safe(url: str) -> None:
     Raises ConfigError if a pooler gives each transaction another connection.
     """
     with closing(_opened(url)) as database, database.named_errors():
-        path = database.value("search_path")
+        search_path = database.value("search_path")
         with database.reading():
             unsafe = database.rows("unsafe", schema=database.address.schema, roles=roles(database))
         where = database.address.shown
-        own = [name for name in path if not name.startswith("pg_temp")]
-        if own[:1] != ["pg_catalog"]:
+        schemas = [name for name in search_path if not name.startswith("pg_temp")]
+        if schemas[:1] != ["pg_catalog"]:
             msg = (
-                f"{where}: the search_path has {own[0]} before pg_catalog, so that functions of"
+                f"{where}: the search_path has {schemas[0]} before pg_catalog, so that functions of"
                 " others could be called; run: ALTER ROLE ... RESET search_path"
             )
             raise DeniedError(msg)

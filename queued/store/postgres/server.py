@@ -21,9 +21,9 @@ class Server(NamedTuple):
     def read(self, connection: BoundedConnection, statement: str) -> "Server":
         """Returns what the server of a connection tells now.
 
-        The error of the clock is at most half the time of the answer. An answer that may be off by
-        more than it differs from the last one does not change it, so that a slow network does not.
-        Raises OperationalError if this is the primary of before a failover that has happened.
+        The error of the clock is at most half the time of the answer. If the new value differs from
+        the last one by less, the last one stays, so that a slow network does not shift the clock.
+        Raises OperationalError if this is an old primary, which a failover has replaced.
         """
         before_ms = boot_ms()
         row = connection.execute(statement, prepare=False, binary=True).fetchall()[0]
@@ -33,6 +33,6 @@ class Server(NamedTuple):
         if abs(ahead_ms - self.ahead_ms) <= (after_ms - before_ms) / 2:
             ahead_ms = self.ahead_ms
         if history.partition("/")[0] == self.history.partition("/")[0] and history < self.history:
-            msg = "the server is the primary of before a failover: stop it, or restart the service"
+            msg = "the server is an old primary, which was replaced: stop it, or restart the service"
             raise psycopg.OperationalError(msg)
         return Server(ahead_ms, history)

@@ -38,7 +38,8 @@ WHERE seq IN (SELECT seq FROM jobs WHERE state = 'pending' AND ready = 0 AND nex
 SELECT id, requires FROM shapes WHERE id > :after ORDER BY id;
 
 -- first_ready --
--- The first ready jobs of one shape, in values that sort in the order of claiming. Reads one entry of jobs_ready for each job.
+-- The first ready jobs of one shape, in values that sort in the order of claiming. Reads one entry of
+-- jobs_ready for each job.
 SELECT -priority, next_run_at, seq FROM jobs WHERE ready = 1 AND shape = :shape
 ORDER BY priority DESC, next_run_at, seq LIMIT :count;
 
