@@ -49,7 +49,7 @@ Options:
   --db WHERE           the database; created if it does not exist
   --config PATH        the conf file
   --workers N          how many jobs run at the same time
-  --labels LABELS      what jobs with --requires find here: gpu,zone=a
+  --labels LABELS      labels that jobs may require: gpu,zone=a
   --log-level LEVEL    debug, info, warning or error
   --log-format FORMAT  json, console, or auto: console on a terminal
   --background         detach from the terminal when the workers are ready

@@ -34,9 +34,9 @@ Usage: queuectl [--db WHERE] [--config PATH] COMMAND ...
   purge                                delete jobs that have ended
   dlq list | retry                     list dead jobs, or retry them (retry)
   worker start | stop | list           start, stop or list services
-  host list | drain | resume           list hosts; start no more jobs on one
+  host list | drain | resume           list hosts; let one start no more jobs
   config list | get | set | unset      show or change settings
-  db check | backup | restore | move | vacuum | stats | upgrade   the database
+  db check | backup | restore | move | vacuum | stats | upgrade   maintenance
 
 JOB: an id, the beginning of a generated id, @last, or @-2 (last but one).
 Database: --db, else $QUEUECTL_DB, else db in the conf file (--config).

@@ -12,9 +12,9 @@ CHECK = (
     """\
 Usage: queuectl db check [options]
 
-Checks the schema of the database, the counters of jobs, and that each running
-job belongs to a service; of an SQLite file also the pages. Services and
-queuectl can use the database meanwhile.
+Checks the schema of the database, the counters of jobs, that each running job
+belongs to a service, and the pages of an SQLite file. Services and queuectl can
+use the database meanwhile.
 
 Options:
   --full               also check references, and all indexes of an SQLite file
@@ -55,7 +55,7 @@ Usage: queuectl db backup [options] [--] FILE
 
 Writes a copy of the database as it is at one moment; services go on meanwhile.
 FILE is created when the copy is complete, checked and on the disk. `queuectl db
-restore` restores it. The copy of a queue in PostgreSQL is an SQLite file, too.
+restore` restores it. A backup of a queue in PostgreSQL is an SQLite file, too.
 
 Options:
   --force              replace FILE if it exists and no program uses it
@@ -121,10 +121,10 @@ Moves the queue to another database: from an SQLite file to PostgreSQL, or back.
 Stop all services first; no job may be processing. Jobs keep their ids, history
 and output, and settings move, too. Meanwhile no program can write. All rows are
 read again from the new database and compared. After that every program refuses
-the old one, which keeps its content, and names the new one.
+the old database, which keeps its content, and names the new one.
 
-If it is interrupted, the old queue is whole and in use, or the message of each
-program says how to go on: give the same command again.
+If a move is interrupted, give the same command again. Until then the old queue
+can be used as before, or every program refuses both and names the command.
 
 Options:
   --to WHERE           the path of a new file, or postgresql://HOST/DATABASE
@@ -225,8 +225,8 @@ STATS = (
 Usage: queuectl db stats [options]
 
 Prints the sizes of the database and its parts, and counts all rows (slow if the
-database is large). Of PostgreSQL also dead rows, the last autovacuum, the
-oldest snapshot, and standbys.
+database is large). Over PostgreSQL also prints dead rows, the last autovacuum,
+the oldest snapshot, and standbys.
 """
     + COMMON
     + """

@@ -34,8 +34,8 @@ Options:
   --id ID              the id of the job (default: a generated one)
   -q, --queue QUEUE    the queue (default)
   -p, --priority N     jobs with a higher number start first (0)
-  --requires LABELS    only on a service with all of these: gpu,zone=a
-  --host NAME          only on this host; short for --requires host:NAME
+  --requires LABELS    run only by a service with all of these: gpu,zone=a
+  --host NAME          run only on this host: short for --requires host:NAME
   --run-at TIME        not before this time: 03:00, "tomorrow 9am", "mon 18:00",
                        "2026-12-01 03:00 Europe/Berlin", 2026-12-01T02:00Z,
                        or seconds since 1970; without a zone it is local time
@@ -76,8 +76,8 @@ Run options:
 """
     + COMMON
     + """
-Exit code 74: a disk error, or jobs were added but standard output cannot be
-written, or a server did not confirm them; the message says which.
+Exit code 74: a disk error; or jobs were added, but standard output cannot be
+written; or a server did not confirm them. The message names these jobs.
 
 Examples:
   queuectl enqueue --max-retries 5 'curl -sf https://example.org | tee page'

@@ -24,7 +24,7 @@ Runs jobs in this terminal until Ctrl+C, TERM or `queuectl worker stop`.
 
 Options:
   --count N            how many jobs run at once (default: the setting workers)
-  --labels LABELS      what jobs with --requires find here: gpu,zone=a
+  --labels LABELS      labels that jobs may require: gpu,zone=a
   --background         detach from the terminal when the workers are ready
   --another            with --background: also if a service runs already
 """

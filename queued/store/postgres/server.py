@@ -33,6 +33,6 @@ class Server(NamedTuple):
         if abs(ahead_ms - self.ahead_ms) <= (after_ms - before_ms) / 2:
             ahead_ms = self.ahead_ms
         if history.partition("/")[0] == self.history.partition("/")[0] and history < self.history:
-            msg = "the server is an old primary, which was replaced: stop it, or restart the service"
+            msg = "the server is a primary that was replaced: stop it, or restart the service"
             raise psycopg.OperationalError(msg)
         return Server(ahead_ms, history)
