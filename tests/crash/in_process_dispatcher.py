@@ -60,7 +60,7 @@ class InProcessDispatcher:
         self._tell = committed
         self._commits = 0
         self._dice = random.Random(seed)
-        self._pool = _WorkerPool()
+        self._pool: Any = _WorkerPool()
         self._reported: set[tuple[int, int]] = set()
         self.open()
 
@@ -72,7 +72,7 @@ class InProcessDispatcher:
             for opened in (self.store, self.ledger):
                 # SQLite ignores whether a checkpoint after a commit fails; apsw would raise it.
                 opened._database._connection.wal_autocheckpoint(0)
-            self._runner: Any = TurnRunner(self.ledger, "i")
+            self._runner = TurnRunner(self.ledger, "i")
             with self.ledger.transaction():
                 instance = Instance("i", "host", 1, "0", NOW, None)
                 self.ledger.register(instance, now_ms=self.now_ms)
@@ -161,7 +161,7 @@ class InProcessDispatcher:
         """Makes a turn, as the loop of the dispatcher does; if it fails, its input is kept."""
         durable = bool(self._pool.inbox)
         with self.ledger.transaction(durable=durable):
-            turn: Turn = self._runner.turn(
+            turn = self._runner.turn(
                 self._pool, DEFAULTS, shapes=(0,), restoring=False, now_ms=self.now_ms
             )
         self._pool.inbox.clear()
