@@ -23,7 +23,7 @@ def parametrize(metafunc: pytest.Metafunc) -> None:
 
 
 def runs(item: pytest.Item) -> bool:
-    """Returns whether a test is to be run on the engine of its parameter."""
+    """Returns whether a test is to run: it does unless another engine was asked for."""
     parameters = (
         item.callspec.params.values()
         if isinstance(item, pytest.Function) and hasattr(item, "callspec")

@@ -172,7 +172,7 @@ def rows(queue: str) -> list[tuple[Any, ...]]:
 
 
 def is_watched(queue: str) -> bool:
-    """Whether a queuectl of this process waits: it reads the version of the database only."""
+    """Whether a queuectl of this process waits: its last statement has read the version."""
     with psycopg.connect(address.parse(queue).conninfo) as connection:
         found = connection.execute(
             "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"

@@ -92,9 +92,8 @@ def test_only_the_services_of_a_host_are_stopped(queuectl: QueuectlRunner, serve
     for name, host in (("one", "web1"), ("two", "web2"), ("three", "web2")):
         serve(name, host, f"host:{host}")
     done = queuectl("worker", "stop", "--host", "web1", "--all-hosts")
-    assert (done.code, done.err.splitlines()[0]) == (
-        *(2, "queuectl: give --host NAME or --all-hosts, not both"),
-    )
+    assert done.code == 2
+    assert done.err.startswith("queuectl: give --host NAME or --all-hosts, not both\n")
     stopped = queuectl.json("worker", "stop", "--no-wait", "--host", "web2")
     assert sorted(stopped["asked"]) == ["three", "two"]
     done = queuectl("worker", "stop", "--host", "web3")
@@ -104,7 +103,7 @@ def test_only_the_services_of_a_host_are_stopped(queuectl: QueuectlRunner, serve
 
 
 @pytest.mark.parametrize("given", ["a b", "a,,b", "x" * 129, ","])
-def test_a_label_that_is_none_is_refused(queuectl: QueuectlRunner, given: str) -> None:
+def test_an_invalid_label_is_refused(queuectl: QueuectlRunner, given: str) -> None:
     done = queuectl("enqueue", "--requires", given, "true")
     assert (done.code, done.out) == (2, "")
     assert done.err.startswith("queuectl: requires: a label has 1 to 128 printable characters")

@@ -94,7 +94,7 @@ def test_a_lock_file_that_cannot_be_opened_stops_no_rescue_of_others(
 def test_jobs_wait_for_a_living_instance_that_has_no_row(
     queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It serves the database that this one has replaced."""
+    """The instance serves an earlier database, which this one has replaced."""
     now_s, log = times.monotonic_s(), Mock()
     lock = instance_lock.create_locked(instance_lock.path_of(queue.path, "old"))
     others = OtherInstances(queue.path, OWN)

@@ -1,4 +1,4 @@
-"""Failovers to a standby: no job runs twice at the same time, and what is lost is said."""
+"""Failovers to a standby: no job runs twice at the same time, and lost jobs are logged."""
 
 import subprocess
 import sys

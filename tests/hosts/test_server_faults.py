@@ -20,7 +20,7 @@ def connected(hosts: Hosts, statement: str) -> Iterator[None]:
 
 
 def test_a_lock_on_the_jobs_ends_no_run(hosts: Hosts) -> None:
-    """Such as that of VACUUM FULL; the lease is renewed meanwhile, and the result waits."""
+    """VACUUM FULL has such a lock; the lease is renewed meanwhile, and the result waits."""
     service = hosts.add().serve(workers=1)
     hosts.traced("job", f"sleep {0.8 * LEASE_S}")
     hosts.host_of("job")

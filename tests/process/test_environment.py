@@ -152,7 +152,7 @@ def test_a_limit_too_small_to_start_is_a_failed_attempt(served: Queue) -> None:
 def test_the_kernel_prefers_to_end_commands_for_lack_of_memory(
     served: Queue, fields: dict[str, Any]
 ) -> None:
-    """Many small processes would otherwise cost the service, which is larger than each of them."""
+    """The service is larger than each of many small processes, so that it would be killed first."""
     shown = "cat /proc/$$/oom_score_adj /proc/$PPID/oom_score_adj"
     own = int(Path("/proc/self/oom_score_adj").read_text())
     assert printed(served, shown, **fields).split() == [str(min(own + 200, 1000)), str(own)]

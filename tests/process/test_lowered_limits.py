@@ -7,7 +7,7 @@ import pytest
 from tests.service import Queue, eventually
 
 TOO_LOW = 4096  # bytes; each file and stack needs more
-# A program of root that may not raise hard limits, as the programs of other users.
+# A service of root that may not raise hard limits, like the programs of other users.
 UNPRIVILEGED = (
     "-c",
     (

@@ -77,7 +77,7 @@ def test_a_copied_directory_is_no_proof_that_the_service_is_dead(
 def test_a_restored_backup_starts_no_job_that_a_killed_service_left_running(
     queue: Queue, tmp_path: Path
 ) -> None:
-    """The backup is older than the service, so that it has neither its row nor its claim."""
+    """The backup was made before the service, so it has neither the row nor the claim of it."""
     begun, backup = queue.file("begun"), str(tmp_path / "backup.db")
     name = queue.add(f"[ -e {begun} ] || (touch {begun}; kill -STOP $$)")
     queue.queuectl("db", "backup", backup)

@@ -120,7 +120,7 @@ def test_signals_of_a_terminal_reach_no_worker(queue: Queue) -> None:
 def test_what_another_process_writes_to_the_pipes_of_the_service_ends_no_worker(
     queue: Queue,
 ) -> None:
-    """Only the end of the supervisor may look like its end."""
+    """Workers must not take a write to the lifeline for the end of the supervisor."""
     service = queue.serve(workers=1)
     for path in Path(f"/proc/{service.pid}/fd").iterdir():
         if path.is_fifo():

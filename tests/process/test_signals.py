@@ -287,7 +287,7 @@ def test_a_terminal_gets_text_with_colours(queue: Queue) -> None:
 
 
 def test_a_terminal_that_stops_background_output_does_not_stop_the_service(queue: Queue) -> None:
-    """It sends TTOU for each write, which for the service means a worker fewer."""
+    """Each write would cause the signal TTOU, at which the service ends a worker."""
     import pty
 
     ours, theirs = pty.openpty()

@@ -54,9 +54,8 @@ def test_the_order_of_claiming_holds_over_all_shapes(engine: Engine) -> None:
     engine.add(id="a", requires="zone=a", priority=1)
     own = ("", "gpu", "zone=a")
     claims = _claims(engine, 3, *own)
-    assert [(one.id, one.worker, one.key.token) for one in claims] == [
-        *(("a", 1, 100), ("b", 2, 101), ("c", 3, 102)),
-    ]
+    first = [(one.id, one.worker, one.key.token) for one in claims]
+    assert first == [("a", 1, 100), ("b", 2, 101), ("c", 3, 102)]
     assert [one.id for one in _claims(engine, 9, *own, token=200)] == ["d", "e"]
     assert [one.id for one in _claims(engine, 9, "host:x", token=300)] == ["other"]
 
@@ -69,13 +68,8 @@ def test_what_ready_jobs_require(engine: Engine) -> None:
     engine.add(requires="later", run_at_ms=NOW + 1)
     with engine.ledger.transaction():
         seen = engine.ledger.required_now()
-    assert (
-        set(seen)
-        == set(engine.store.required_now())
-        == {
-            *(frozenset({"gpu"}), frozenset({"gpu", "zone=a"})),
-        }
-    )
+    expected = {frozenset({"gpu"}), frozenset({"gpu", "zone=a"})}
+    assert set(seen) == set(engine.store.required_now()) == expected
 
 
 def test_the_oldest_due_job_is_found_in_any_shape(engine: Engine) -> None:

@@ -200,7 +200,7 @@ def behind(link: Link) -> Iterator[PostgresLedger]:
 def test_a_slow_answer_does_not_set_the_clock(
     engine: Engine, link: Link, behind: PostgresLedger
 ) -> None:
-    """Half the time of the answer would be taken for the time of the way back."""
+    """Half the time of the answer would be added to the clock."""
     link.cut()
     healing = threading.Timer(1.0, link.heal)
     healing.start()
@@ -388,15 +388,15 @@ def test_a_server_that_only_reads_is_left_for_another_one(engine: Engine) -> Non
     assert engine.ledger.connections() == before + 1
 
 
-def test_a_primary_of_before_a_failover_is_refused(engine: Engine) -> None:
-    """It was started again and takes writes, which the new primary never gets."""
+def test_a_primary_that_a_failover_replaced_is_refused(engine: Engine) -> None:
+    """It was started again and takes writes, which never reach the new primary."""
     database = engine.ledger._database  # type: ignore[attr-defined]
     server = database._server.history.partition("/")[0]
     last = f"{server}/0000000F"  # of the server that was used last
     database._server = database._server._replace(history=last)
     database.close()
     for _ in range(2):
-        with pytest.raises(StorageError, match="before a failover"), engine.ledger.transaction():
+        with pytest.raises(StorageError, match="that was replaced"), engine.ledger.transaction():
             pass
     database._server = database._server._replace(history="1/0000000F")
     with engine.ledger.transaction():
