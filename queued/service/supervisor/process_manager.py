@@ -107,9 +107,8 @@ class ProcessManager:
 
     def kill_faulty(self, faulty: WorkerFaulty) -> None:
         """Kills a worker that breaks the protocol; it is replaced like any dead worker."""
-        self._signal(
-            [c for c in self.table.living_workers() if c.pid == faulty.pid], signal.SIGKILL
-        )
+        workers = [child for child in self.table.living_workers() if child.pid == faulty.pid]
+        self._signal(workers, signal.SIGKILL)
 
     def check(self, watchdog: Watchdog, log: Log) -> bool:
         """Pings the children and kills those that hang; returns whether all answered before."""
@@ -240,9 +239,10 @@ class ProcessManager:
         living = {child.pid: child for child in self.table.living()}
         self._continued &= living.keys()
         while (pid := procfs.stopped_child()) is not None:
-            if pid in living:
-                os.kill(pid, signal.SIGCONT)
-            if pid in living and pid not in self._continued:
+            if pid not in living:
+                continue
+            os.kill(pid, signal.SIGCONT)
+            if pid not in self._continued:
                 self._continued.add(pid)
                 log.warning("child.continued", **_names(living[pid]))
 
