@@ -173,5 +173,5 @@ def test_the_command_that_moves_a_queue(tmp_path: Path) -> None:
         assert told in queuectl(old, "move", *words, code=code)
     moved = queuectl(old, "move", "--to", new)
     assert (moved["moved"], moved["to"]) == (old, address.parse(new).shown)
-    assert {name: table["rows"] for name, table in moved["tables"].items()}["attempts"] == 31
+    assert {name: table["rows"] for name, table in moved["tables"].items()}["attempts"] == 30
     assert f"was moved to {new}; give that with --db" in queuectl(old, "stats", code=78)

@@ -146,12 +146,14 @@ FROM queued.attempts a LEFT JOIN queued.jobs j ON j.seq = a.job
 WHERE a.ended_at IS NULL AND (j.seq IS NULL OR j.state <> 'processing' OR j.runs <> a.number);
 
 -- check_runs --
--- Jobs whose attempts do not end with the last run, or are not numbered without a gap. The first ones
--- may be missing, because a purge that was interrupted deletes them first.
+-- Jobs whose attempts do not end with the last run, or are not numbered without a gap; an attempt stands
+-- for all runs that were deferred in a row. The first ones may be missing, because a purge that was
+-- interrupted deletes them first.
 SELECT j.id, j.runs, count(a.number), max(a.number)
 FROM queued.jobs j LEFT JOIN queued.attempts a ON a.job = j.seq
 GROUP BY j.seq
-HAVING max(a.number) <> j.runs OR count(a.number) <> max(a.number) - min(a.number) + 1
+HAVING max(a.number) <> j.runs
+    OR sum(greatest(a.deferrals, 1)) <> max(a.number) - min(a.number - greatest(a.deferrals, 1))
     OR (count(a.number) = 0 AND j.runs > 0 AND j.state IN ('pending', 'processing'));
 
 -- vacuum --
