@@ -1,11 +1,11 @@
 """The lease: the order of its times, its renewal, and the observation of other hosts."""
 
-from unittest.mock import Mock
+from unittest.mock import MagicMock, Mock
 
 import pytest
 
 from queued.core import times
-from queued.core.errors import EvictedError, StorageError
+from queued.core.errors import BusyError, EvictedError, StorageError
 from queued.core.lease import Lease, Renewal
 from queued.core.model import Instance
 from queued.service.dispatcher.deadlines import Deadlines
@@ -101,6 +101,28 @@ def test_a_new_connection_renews_the_lease_and_restores_its_row(scoreboard: Scor
     assert ledger.register.called
     keeper.on_rollback(StorageError(), 9)
     assert deadlines.next_s == 9, "the transaction was not committed"
+
+
+def test_a_renewal_alone_leaves_it_to_the_next_turn_to_restore_claims(
+    clock: Clock, scoreboard: Scoreboard
+) -> None:
+    """The new primary has no free connection for the turn, and one for the renewal after it."""
+    ledger = MagicMock(**{"connections.return_value": 1, "renew.return_value": FIRST})
+    keeper = LeaseKeeper(ledger, OWN, scoreboard, Deadlines(), Mock())
+    keeper.renew(DEFAULTS)
+    keeper.on_committed(5)
+    clock.now_s += 3
+    ledger.renew.return_value = Renewal(8, "s/1", "s/1", 120)
+    keeper.on_rollback(BusyError(), 6)
+    assert scoreboard.renewed_s == 1003, "the turn waited for a lock"
+    ledger.transaction().__enter__.side_effect = lambda: ledger.connections.configure_mock(
+        return_value=2
+    )
+    ledger.renew.return_value = Renewal(3, "s/2", "s/1", 120)
+    clock.now_s += 3
+    keeper.on_rollback(BusyError(), 9)
+    assert scoreboard.renewed_s == 1003
+    assert keeper.renew(DEFAULTS)
 
 
 FIRST = Renewal(7, "s/1", "s/1", 120)

@@ -83,11 +83,16 @@ class LeaseKeeper:
                 self._renew_alone(now_s)
 
     def _renew_alone(self, now_s: float) -> None:
-        """Renews the lease in a transaction of its own."""
+        """Renews the lease in a transaction of its own.
+
+        If commits are missing, because this transaction was the first one of a new connection, the
+        renewal does not count: the next turn finds the same, and restores the claims.
+        """
         self.begin()
         with self._ledger.transaction():
-            self._renew(lossless=False)
-        self.on_committed(now_s)
+            missing = self._renew(lossless=False)
+        if not missing:
+            self.on_committed(now_s)
 
     def on_committed(self, now_s: float) -> None:
         """Records a renewal that was committed on the scoreboard, and when the next one is due."""
