@@ -4,14 +4,15 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from queued.core.errors import Exit
-from queued.store.postgres import upgrade
+from queued.core.errors import Exit, StorageError
+from queued.store.postgres import address, upgrade
+from queued.store.postgres.dispatcher_store import PostgresLedger
 from tests.hosts.conftest import LEASE_S, Hosts
 from tests.hosts.host import Host
 from tests.hosts.link import Link
@@ -164,6 +165,23 @@ def test_after_a_failover_that_lost_commits_no_job_runs_twice_at_once(hosts: Clu
     marks = [float(line.split()[1]) for line in hosts.trace("stray").read_text().splitlines()]
     assert max(after - before for before, after in pairwise(marks)) > LEASE_S / 6
     assert first.logged("database.trusted") or third.logged("database.trusted")
+
+
+def test_a_service_that_met_a_standby_still_refuses_the_old_primary(hosts: ClusterHosts) -> None:
+    """An address that is moved among the servers may lead to any of them."""
+    old, standby = (
+        hosts.url.partition("?")[0] + f"?host={server.socket}"
+        for server in (hosts.primary, hosts.standby)
+    )
+    with closing(PostgresLedger(old)) as ledger:
+        database = ledger._database
+        server = database._server.history.partition("/")[0]
+        database._server = database._server._replace(history=f"{server}/0000000F")
+        for url, told in ((standby, "only reads"), (old, "before a failover")):
+            database.close()
+            database.address = address.parse(url)
+            with pytest.raises(StorageError, match=told), ledger.transaction():
+                ledger.counts()
 
 
 def test_a_commit_that_no_standby_has_confirmed_is_not_acknowledged(hosts: ClusterHosts) -> None:

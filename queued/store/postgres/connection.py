@@ -111,6 +111,8 @@ class Database:
         connection.adapters.register_dumper(int, Int8BinaryDumper)
         try:
             server = self._server.read(connection, self._sql["server"])
+            if self._serving and not server.history:
+                raise psycopg.errors.ReadOnlySqlTransaction  # noqa: TRY301 - after it is closed
             process = connection.execute(self._sql["server_process"], prepare=False).fetchone()
             if self._on_notification is not None:
                 self._start_listening(connection)
