@@ -21,17 +21,21 @@ class MoveMark(NamedTuple):
     host: str
 
     def same(self, other: "MoveMark | None") -> bool:
-        """Returns whether both marks are of the same move; the hosts may differ."""
-        return other is not None and self[:2] == other[:2]
+        """Returns whether both marks are of the same move; a path is the same only on one host."""
+        return other is not None and self[:2] == other[:2] and self.on_host == other.on_host
 
     def refusal(self, here: str) -> DatabaseUnusableError:
         """Returns the error of a program that opens the queue, whose place is `here`."""
-        on_host = f" (on {self.host})" if self.place.startswith("/") else ""
         if self.gone:
-            msg = f"{here} was moved to {self.place}{on_host}; give that with --db"
+            msg = f"{here} was moved to {self.place}{self.on_host}; give that with --db"
         else:
             msg = (
-                f"{here} is the copy of an unfinished move{on_host}; "
+                f"{here} is the copy of an unfinished move{self.on_host}; "
                 f"go on with: queuectl --db '{self.place}' db move --to '{here}'"
             )
         return DatabaseUnusableError(msg)
+
+    @property
+    def on_host(self) -> str:
+        """The host of a path, in words; empty for a URL."""
+        return f" (on {self.host})" if self.place.startswith("/") else ""

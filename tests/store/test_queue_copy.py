@@ -7,11 +7,18 @@ from collections.abc import Callable
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import psycopg
 import pytest
 
-from queued.core.errors import BusyError, ConflictError, DatabaseUnusableError, QueuedError
+from queued.core.errors import (
+    BusyError,
+    ConflictError,
+    DatabaseUnusableError,
+    QueuedError,
+    StorageError,
+)
 from queued.core.model import Instance, NewJob, Outcome, State
 from queued.core.records import JobFilter
 from queued.core.runs import Chunk, Ending
@@ -272,6 +279,25 @@ def test_an_interrupted_move_leaves_one_queue_and_goes_on(
     assert picture(new) == before
     assert is_sound(new)
     assert enqueue(new, "next") > 6
+
+
+def test_a_file_of_the_same_path_on_another_host_is_another_queue(new_place: Locations) -> None:
+    old, new = new_place("sqlite"), new_place("postgres")
+    opened(old).upgrade(60)
+    enqueue(old, "kept")
+    with pytest.MonkeyPatch.context() as patched:
+        cut = Mock(side_effect=StorageError("cut"))
+        patched.setattr(postgres_moving.PostgresPlace, "open", cut)
+        with pytest.raises(StorageError, match="give the same command again"):
+            move(old, new)
+    os.rename(old, f"{old}.here")
+    opened(old).upgrade(60)
+    source, target = (opened(where).maintenance(60).place() for where in (old, new))
+    with pytest.raises(DatabaseUnusableError, match="unfinished move"):
+        queue_copy.move(source, target, "another-host")
+    os.replace(f"{old}.here", old)
+    move(old, new)
+    assert [job[0].id for job in picture(new)[3:]] == ["kept"]
 
 
 def _check_what_is_in_use(old: str, new: str, before: list[object]) -> None:
