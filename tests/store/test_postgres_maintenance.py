@@ -105,6 +105,7 @@ def test_a_user_that_sees_only_its_own_jobs_is_refused(url: str, tmp_path: Path)
         for words in (["check"], ["stats"], ["backup", str(tmp_path / role)]):
             told = queuectl(url.replace("tester@", f"{user}@"), *words, code=code)
             assert code == 0 or f"ask for the role {schema}_reader" in told
+        assert "needs the owner" in queuectl(url.replace("tester@", f"{user}@"), "vacuum", code=77)
         alter(url, f"DROP ROLE {user}")
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from queued.core.errors import UsageError
+from queued.core.errors import DeniedError, UsageError
 from queued.core.model import Instance
 from queued.store.engine import DatabaseSizes
 from queued.store.postgres.connection import Database
@@ -56,6 +56,9 @@ class PostgresMaintenance:
     def vacuum(self) -> DatabaseSizes:
         """See `Maintenance.vacuum`. Most of the space stays with the tables, for new rows."""
         with self._opened() as database, database.named_errors():
+            if not database.value("owns"):
+                msg = f"{database.address.shown}: a vacuum needs the owner of the tables"
+                raise DeniedError(msg)
             schema = database.address.schema
             before = database.value("bytes", schema=schema)
             database.script_named("vacuum")

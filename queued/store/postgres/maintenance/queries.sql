@@ -156,6 +156,10 @@ HAVING max(a.number) <> j.runs
     OR sum(greatest(a.deferrals, 1)) <> max(a.number) - min(a.number - greatest(a.deferrals, 1))
     OR (count(a.number) = 0 AND j.runs > 0 AND j.state IN ('pending', 'processing'));
 
+-- owns --
+-- For other users VACUUM does nothing, with a warning.
+SELECT pg_has_role(relowner, 'USAGE') FROM pg_class WHERE oid = 'queued.jobs'::regclass;
+
 -- vacuum --
 VACUUM (ANALYZE) queued.settings, queued.shapes, queued.drained_hosts, queued.jobs, queued.attempts,
     queued.output, queued.instances,
