@@ -300,6 +300,23 @@ def test_a_file_of_the_same_path_on_another_host_is_another_queue(new_place: Loc
     assert [job[0].id for job in picture(new)[3:]] == ["kept"]
 
 
+def test_a_program_that_had_an_empty_queue_open_cannot_use_an_unfinished_copy(
+    new_place: Locations,
+) -> None:
+    old, new = new_place("sqlite"), new_place("postgres")
+    for where in (old, new):
+        opened(where).upgrade(60)
+    with closing(opened(new).open_store(60)) as early, pytest.MonkeyPatch.context() as patched:
+        cut = Mock(side_effect=StorageError("cut"))
+        patched.setattr(SqliteTables, "close", cut)
+        with pytest.raises(StorageError, match="give the same command again"):
+            move(old, new)
+        with pytest.raises(DatabaseUnusableError, match="copy of an unfinished move"):
+            early.enqueue([NewJob("true")], max_retries=3, now_ms=NOW)
+    move(old, new)
+    assert enqueue(new, "next") == 1
+
+
 def _check_what_is_in_use(old: str, new: str, before: list[object]) -> None:
     """At most one queue can be used, and what it has is whole."""
     used = []

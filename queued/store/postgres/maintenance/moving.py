@@ -72,5 +72,5 @@ class PostgresPlace:
     def open(self) -> None:
         """See `MovablePlace.open`."""
         with self._opened(checked=False) as database, database.transaction(OWNER):
-            database.run("remove_mark")
+            database.script_named("remove_mark")
             database.run("schema_set", schema=schema.latest())

@@ -49,21 +49,16 @@ SELECT setval(pg_get_serial_sequence('queued.jobs', 'seq'), greatest(:seq, 1), :
 SELECT gone, place, host FROM queued.moved;
 
 -- make_mark --
+-- The triggers are for programs that have the queue open, because they read the mark only when they
+-- connect.
 CREATE TABLE queued.moved (gone boolean NOT NULL, place text NOT NULL, host text NOT NULL);
 GRANT SELECT ON queued.moved TO PUBLIC;
-
--- put_mark --
-INSERT INTO queued.moved (gone, place, host) VALUES (:gone, :place, :host);
-
--- remove_mark --
-DROP TABLE queued.moved;
-
--- refuse_writes --
--- For programs that had the queue open before it was moved: they read the mark only when they connect.
 CREATE FUNCTION queued.refuse_moved() RETURNS trigger LANGUAGE plpgsql
     SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$ BEGIN
     RAISE EXCEPTION USING ERRCODE = 'QD001',
-        MESSAGE = (SELECT 'it was moved to ' || place FROM queued.moved);
+        MESSAGE = (SELECT CASE WHEN gone THEN 'it was moved to ' || place
+                               ELSE 'it is the copy of an unfinished move from ' || place END
+                   FROM queued.moved);
 END $$;
 CREATE TRIGGER refused BEFORE INSERT OR UPDATE OR DELETE ON queued.jobs
     EXECUTE FUNCTION queued.refuse_moved();
@@ -72,11 +67,18 @@ CREATE TRIGGER refused BEFORE INSERT OR UPDATE OR DELETE ON queued.settings
 CREATE TRIGGER refused BEFORE INSERT OR UPDATE OR DELETE ON queued.instances
     EXECUTE FUNCTION queued.refuse_moved();
 
+-- put_mark --
+INSERT INTO queued.moved (gone, place, host) VALUES (:gone, :place, :host);
+
+-- remove_mark --
+DROP FUNCTION queued.refuse_moved CASCADE;
+DROP TABLE queued.moved;
+
 -- discard_copy --
 -- What an unfinished move has left.
 TRUNCATE queued.settings, queued.drained_hosts, queued.shapes, queued.jobs, queued.attempts,
     queued.output, queued.counts, queued.deltas;
-DROP TABLE queued.moved;
+{remove_mark};
 
 -- objects --
 -- Everything that the migrations make in a schema: its kind, name and definition.

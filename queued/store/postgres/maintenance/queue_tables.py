@@ -55,5 +55,3 @@ class PostgresTables:
         self._database.script_named("make_mark")
         self._database.run("put_mark", gone=mark.gone, place=mark.place, host=mark.host)
         self._database.run("schema_set", schema=CLOSED)
-        if mark.gone:
-            self._database.script_named("refuse_writes")
