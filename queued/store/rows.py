@@ -56,6 +56,9 @@ def list_statement(wanted: JobFilter) -> ListStatement:
 def job(row: Row) -> Job:
     """Returns the job of a row. Raises ValueError if another program made the row invalid."""
     found = Job(*row)
+    if row[16] is None:
+        msg = f"what the job {found.id} requires is missing"
+        raise ValueError(msg)
     return found._replace(
         options=_options(row[5]),
         requires=labels.split(row[16]),

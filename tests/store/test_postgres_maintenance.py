@@ -72,6 +72,7 @@ BROKEN = {
     "ALTER TABLE queued.attempts DROP CONSTRAINT attempts_job_fkey": "another constraint attempts.",
     "CREATE OR REPLACE FUNCTION queued.count_deleted() RETURNS trigger LANGUAGE plpgsql AS "
     "$$ BEGIN RETURN NULL; END $$": "the schema has another function count_deleted",
+    "UPDATE queued.jobs SET shape = 99 WHERE id = 'dead'": "a row of jobs belongs to no row of",
     "INSERT INTO queued.workers VALUES ('x', 1, 1, 1)": "a row of workers belongs to no row of",
 }
 
@@ -82,6 +83,13 @@ def test_a_broken_queue_is_named(url: str, harm: str) -> None:
     found = queuectl(url, "check", "--full", code=1)
     assert any(BROKEN[harm] in line for line in found["problems"]), found
     assert queuectl(url, "check", "--full", code=1) == found, "the check has changed nothing"
+
+
+def test_a_job_whose_requirements_are_missing_is_damage(url: str) -> None:
+    alter(url, "UPDATE queued.jobs SET shape = 99 WHERE id = 'dead'")
+    for words in (["show", "dead"], ["list", "--all"]):
+        done = run([*words, "--db", url])
+        assert (done.code, "what the job dead requires is missing" in done.err) == (78, True)
 
 
 def test_a_backup_is_a_queue_of_its_own(url: str, tmp_path: Path) -> None:

@@ -114,7 +114,11 @@ SELECT name, setting FROM pg_settings
 WHERE name IN ('fsync', 'full_page_writes') AND setting = 'off' ORDER BY name;
 
 -- check_references --
--- Rows that belong to no row of another table, which the server allows only if its checks were off.
+-- Rows that belong to no row of another table. The server allows that if its checks were off, and always
+-- of a shape: it checks none, because all enqueues would lock the same row for that.
+SELECT 'jobs', 'shapes' FROM queued.jobs j
+WHERE NOT EXISTS (SELECT FROM queued.shapes s WHERE s.id = j.shape)
+UNION ALL
 SELECT 'attempts', 'jobs' FROM queued.attempts a
 WHERE NOT EXISTS (SELECT FROM queued.jobs j WHERE j.seq = a.job)
 UNION ALL
