@@ -258,11 +258,12 @@ class Worker:
             return None
 
     def _drop_lost(self, key: Key) -> None:
-        """Stops the run of a claim that is no longer in force, and reports nothing of it."""
+        """Kills the run of a claim that is no longer in force: its job may be started elsewhere."""
         self._outbox.drop_recorded([key])
         if (execution := self._running(key)) is not None:
-            execution.disowned = True
-            execution.stop(Outcome.LOST, times.monotonic_s())
+            execution.disowned, now_s = True, times.monotonic_s()
+            execution.stop(Outcome.LOST, now_s)
+            execution.end_grace(now_s)
         else:
             self._prefetch.drop(key)
 
