@@ -177,7 +177,7 @@ def test_a_service_that_met_a_standby_still_refuses_the_old_primary(hosts: Clust
         database = ledger._database
         server = database._server.history.partition("/")[0]
         database._server = database._server._replace(history=f"{server}/0000000F")
-        for url, told in ((standby, "only reads"), (old, "before a failover")):
+        for url, told in ((standby, "only reads"), (old, "primary that was replaced")):
             database.close()
             database.address = address.parse(url)
             with pytest.raises(StorageError, match=told), ledger.transaction():
