@@ -150,8 +150,9 @@ def test_after_a_failover_that_lost_commits_no_job_runs_twice_at_once(hosts: Clu
     for service in (first, third):
         found = eventually(lambda service=service: service.logged("database.failed_over"))  # type: ignore[misc]
         assert QUARANTINE_S - 1 <= found[0]["quarantine_s"] <= QUARANTINE_S
+    missing = eventually(lambda: third.logged("job.missing"))  # the last of these lines
+    assert [line["job"] for line in missing] == ["lost"]
     assert [line["job"] for line in third.logged("job.claim_restored")] == ["kept"]
-    assert [line["job"] for line in third.logged("job.missing")] == ["lost"]
     late = hosts.join(workers=1)
     assert late.logged("database.failed_over"), "a service that starts waits, too"
     hosts.allow("end")
