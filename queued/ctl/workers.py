@@ -26,11 +26,11 @@ Options:
   --count N            how many jobs run at once (default: the setting workers)
   --labels LABELS      labels that jobs may require: gpu,zone=a
   --background         detach from the terminal when the workers are ready
-  --another            with --background: also if a service runs already
+  --another            with --background: also if one runs on this host already
 """
     + COMMON.replace("print the result as JSON", "log as JSON lines")
     + """
-Exit code 4: a service runs already, and --another was not given.
+Exit code 4: a service runs on this host already; --another was not given.
 
 Examples:
   queuectl worker start --count 8
@@ -67,9 +67,11 @@ def start(context: Context, arguments: Arguments) -> int:
 
 
 def _must_be_first(context: Context) -> None:
-    """Raises ConflictError if a service runs: a second one is often started by mistake."""
+    """Raises ConflictError if a service of this host runs: two are often a mistake."""
     try:
         running = live_instances(context)
+        if context.engine.spans_hosts:
+            running = [one for one in running if one.host == os.uname().nodename]
     except NotFoundError:
         return  # the service creates the database
     context.close()  # before this process is replaced by the service

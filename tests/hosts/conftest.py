@@ -7,10 +7,13 @@ compared.
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import psycopg
 import pytest
 
 from queued.core import times
+from queued.store.postgres import address
 from tests import postgres_server
 from tests.hosts.host import Host
 from tests.service import Queue, cleaned_up, eventually
@@ -69,6 +72,15 @@ class Hosts:
             for host in self.all
             if any(service.instance == instance for service in host.queue.services)
         )
+
+
+def admin(hosts: Hosts, text: str) -> list[Any]:
+    """Runs statements as the administrator; ROLE and SCHEMA stand for the queue's."""
+    where = address.parse(hosts.url)
+    text = text.replace("ROLE", f"{where.schema}_service").replace("SCHEMA", where.schema)
+    with psycopg.connect(where.conninfo, autocommit=True) as server:
+        cursor = server.execute(text.encode())
+        return cursor.fetchall() if cursor.description else []
 
 
 @pytest.fixture

@@ -4,27 +4,16 @@ import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import psycopg
 import pytest
 
 from queued.service.linux import procfs
-from queued.store.postgres import address
 from tests import postgres_server
-from tests.hosts.conftest import Hosts
+from tests.hosts.conftest import Hosts, admin
 from tests.service import ROOT, WITHOUT_RICH, Queue, cleaned_up, eventually, python_env
 
 SECRET = "tr0ub4dor"  # noqa: S105 - of a server that only tests use
-
-
-def admin(hosts: Hosts, text: str) -> list[Any]:
-    """Runs statements as the administrator; ROLE and SCHEMA stand for the queue's."""
-    where = address.parse(hosts.url)
-    text = text.replace("ROLE", f"{where.schema}_service").replace("SCHEMA", where.schema)
-    with psycopg.connect(where.conninfo, autocommit=True) as server:
-        cursor = server.execute(text.encode())
-        return cursor.fetchall() if cursor.description else []
 
 
 def set_password(hosts: Hosts, password: str) -> None:

@@ -6,7 +6,7 @@ psycopg is imported only when the database is opened, because that takes a quart
 import hashlib
 import os
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING
 
 from queued.core.errors import (
@@ -122,8 +122,9 @@ class PostgresEngine:
 
     def is_alive(self, instance: "Instance") -> bool:
         """See `Engine.is_alive`. An instance of another host lives if its lease was renewed."""
-        if instance.host_id == instance_lock.scope(self.instance_files):
-            return instance_lock.is_alive(self.instance_files, instance.id)
+        with suppress(FileNotFoundError):  # without the directory no service has run here
+            if instance.host_id == instance_lock.scope(self.instance_files):
+                return instance_lock.is_alive(self.instance_files, instance.id)
         return instance.silent_s < instance.lease_s
 
     def wait_until_dead(self, instance: "Instance", timeout_s: float | None) -> None:
