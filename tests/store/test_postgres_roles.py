@@ -100,6 +100,10 @@ VERBS: dict[str, tuple[set[str], Callable[[PostgresStore, int], object]]] = {
         {"operator", "service"},
         lambda store, _: purge_one(store),
     ),
+    "purge_nothing": (
+        {"operator", "service"},
+        lambda store, _: list(store.purge(State.COMPLETED, queue=None, before_ms=NOW + 1)),
+    ),
     "config_set": ({"operator"}, lambda store, _: store.config_set("lease", "60", now_ms=NOW)),
     "config_unset": ({"operator"}, lambda store, _: store.config_unset("lease")),
     "drain": ({"operator"}, lambda store, _: store.drain("host", now_ms=NOW)),

@@ -236,6 +236,8 @@ class PostgresStore:
         name = "purgeable_completed" if state is State.COMPLETED else "purgeable"
         values = {"state": state, "queue": queue, "before": before_ms, "limit": _BATCH}
         after = 0
+        with self._database.transaction("operator"):
+            self._database.change("purge", jobs=[])  # without the right, no job might be locked
         while True:
             with self._database.transaction("operator"):
                 jobs = [row[0] for row in self._database.rows(name, after=after, **values)]
