@@ -28,7 +28,7 @@ def against_sqlite(size: Size) -> list[Row]:
         from queued.store.postgres.dispatcher_store import PostgresLedger
         from tests import postgres_server
     except ImportError:
-        return [Row(_WHAT, "SQLite", None, goal, "absent: pip install 'queued[postgres]'")]
+        return [Row(_WHAT, "SQLite", None, goal, "absent: pip install '.[postgres]'")]
     if postgres_server.url() is None:
         return [Row(_WHAT, "SQLite", None, goal, "absent: apt-get install postgresql")]
 

@@ -5,6 +5,7 @@ psycopg is imported only when the database is opened, because that takes a quart
 
 import hashlib
 import os
+import sys
 import time
 from contextlib import closing, suppress
 from typing import TYPE_CHECKING
@@ -164,5 +165,6 @@ def _must_have_driver() -> None:
     try:
         import psycopg  # noqa: F401
     except ImportError as error:
-        msg = f"PostgreSQL needs psycopg ({error}); install it with: pip install 'queued[postgres]'"
+        pip = f"python3 -m pip --python {sys.executable} install"
+        msg = f"PostgreSQL needs psycopg ({error}); install it with: {pip} 'psycopg[binary]'"
         raise ConfigError(msg) from error
