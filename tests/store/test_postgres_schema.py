@@ -184,7 +184,7 @@ def test_a_database_of_another_encoding_is_refused() -> None:
     ("url", "shown", "name"),
     [
         ("postgresql://u:secret@h:5433/d", "postgresql://u@h:5433/d", "queued"),
-        ("postgres://a,b/d?schema=other&sslmode=require", "postgres://a,b/d", "other"),
+        ("postgres://a,b/d?schema=other&sslmode=require", "postgres://a,b/d?schema=other", "other"),
         ("postgresql:///d?host=/run/x%20y&password=secret", "postgresql:///d", "queued"),
         ("postgresql://u@a:1,b:2/d", "postgresql://u@a:1,b:2/d", "queued"),
         ("postgresql:///d?host=/run/a,/run/b", "postgresql:///d", "queued"),

@@ -24,7 +24,7 @@ class Address(NamedTuple):
 
     conninfo: str  # for libpq
     schema: str
-    shown: str  # for people: without the password and options
+    shown: str  # for people: without the password and options; with another schema than `queued`
     place: str  # for a command line: without the password
 
 
@@ -54,9 +54,9 @@ def parse(url: str) -> Address:
             raise UsageError(msg)
     query = urlencode(options, quote_via=quote)
     public = {name: text for name, text in options.items() if name not in _SECRET}
-    if schema != _STANDARD:
-        public["schema"] = schema
-    place = f"{shown}?{urlencode(public, safe='/', quote_via=quote)}".removesuffix("?")
+    own = {} if schema == _STANDARD else {"schema": schema}
+    place = f"{shown}?{urlencode(public | own, safe='/', quote_via=quote)}".removesuffix("?")
+    shown = f"{shown}?{urlencode(own)}".removesuffix("?")
     return Address(f"{parts.scheme}://{parts.netloc}{parts.path}?{query}", schema, shown, place)
 
 

@@ -50,7 +50,7 @@ class PostgresEngine:
         address = parse(url)
         self.name = address.shown
         # One name for each queue, which the options of its URL do not change.
-        digest = hashlib.sha256(f"{address.shown} {address.schema}".encode()).hexdigest()
+        digest = hashlib.sha256(address.shown.encode()).hexdigest()
         self.instance_files = os.path.join(directory, f"postgres-{digest[:16]}")
 
     def exists(self) -> bool:

@@ -85,7 +85,7 @@ def named(error: psycopg.Error, where: str, remedy: str) -> QueuedError:
     told = " ".join((error.diag.message_primary or str(error)).split()) or type(error).__name__
     state = error.sqlstate or _guessed(told)
     kind, text = next((kind, text) for start, kind, text in _BY_STATE if state.startswith(start))
-    return kind(f"{where}: {text.format(told[:200], remedy=remedy)}")
+    return kind(f"{where}: {text.format(told[:400], remedy=remedy)}")
 
 
 def damaged(where: str, error: Exception) -> DatabaseUnusableError:
