@@ -106,7 +106,7 @@ def _fields(job: Job, blocked: str) -> dict[str, str]:
         "id": job.id,
         "command": job.command,
         "state": f"{job.label} ({remark})" if remark else job.label,
-        "attempts": f"{job.attempts} of {job.max_retries} failed, run {job.runs} times",
+        "attempts": f"{job.attempts} of {job.max_retries} failed, runs: {job.runs}",
         **error,
         "queue": job.queue,
         "priority": str(job.priority),

@@ -61,7 +61,7 @@ def logs(context: Context, arguments: Arguments) -> int:
     follows = arguments.flag("--follow")
     job = context.store.show(seq)
     if number is not None and number > job.runs:
-        msg = f"{job.id} has no run {number}; it has run {job.runs} times"
+        msg = f"{job.id} has no run {number}; its runs: {job.runs}"
         raise NotFoundError(msg)
     if number is not None and number not in {run.number for run in context.store.attempts(seq)}:
         msg = f"run {number} of {job.id} is not kept; see: queuectl show {job.id}"

@@ -104,7 +104,7 @@ class MovablePlace(Protocol):
 def move(source: MovablePlace, target: MovablePlace, host: str) -> dict[str, CopiedTable]:
     """Moves a queue, or goes on with a move that was interrupted. Returns the tables copied now."""
     if source.place == target.place:
-        msg = f"{source.place} is the database itself"
+        msg = f"{source.place} is the database itself; name the one to move with --db"
         raise UsageError(msg)
     arriving = MoveMark(gone=False, place=source.place, host=host)
     gone = MoveMark(gone=True, place=target.place, host=host)

@@ -45,7 +45,7 @@ def test_attempts(queuectl: QueuectlRunner) -> None:
     assert queuectl.ok("logs", "a") == "second\n"
     assert queuectl.ok("logs", "a", "--attempt", "1") == "first\n"
     done = queuectl("logs", "a", "--attempt", "3")
-    assert done == (3, "", "queuectl: a has no run 3; it has run 2 times\n")
+    assert done == (3, "", "queuectl: a has no run 3; its runs: 2\n")
 
 
 def test_not_run_yet(queuectl: QueuectlRunner) -> None:

@@ -166,7 +166,7 @@ def test_show(full: QueuectlRunner) -> None:
 id          gone
 command     nope
 state       dead
-attempts    1 of 1 failed, run 1 times
+attempts    1 of 1 failed, runs: 1
 last error  exit 127 (command not found): sh: 1: nope: not found
 queue       default
 priority    0
