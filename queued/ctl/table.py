@@ -68,13 +68,14 @@ def truncate(text: str, width: int) -> str:
 
 
 def wrap(text: str, width: int) -> list[str]:
-    """Returns `text` as lines of at most `width` columns, broken between any two characters."""
+    """Returns `text` as lines of at most `width` columns, broken after spaces if possible."""
     lines, start, taken = [], 0, 0
     for index, character in enumerate(text):
         needs = display_width(character)
         if taken + needs > width:
-            lines.append(text[start:index])
-            start, taken = index, 0
+            end = text.rfind(" ", start, index) + 1 or index
+            lines.append(text[start:end])
+            start, taken = end, display_width(text[end:index])
         taken += needs
     return [*lines, text[start:]]
 
@@ -109,7 +110,7 @@ def key_value_lines(named: Mapping[str, str], width: int, indent: str = "") -> I
     margin = len(indent) + max(map(len, named)) + 2
     for name, value in named.items():
         head, *rest = wrap(escaped(value), width - margin)
-        yield f"{indent + name:<{margin}}{head}".rstrip()
+        yield f"{indent + name:<{margin}}{head}" if head else indent + name
         yield from (" " * margin + line for line in rest)
 
 

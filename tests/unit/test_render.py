@@ -6,7 +6,7 @@ from wcwidth import wcswidth
 from queued.core.settings import Source
 from queued.ctl.config import CONFIG_COLUMNS, _setting_lines
 from queued.ctl.jobs import ATTEMPT_COLUMNS
-from queued.ctl.table import Column, heading, row_lines
+from queued.ctl.table import Column, heading, row_lines, wrap
 from queued.ctl.workers import WORKER_COLUMNS
 
 JOB_COLUMNS = (
@@ -56,3 +56,9 @@ def test_a_long_setting_is_shown_whole(width: int) -> None:
     assert list(_setting_lines("workers", Source(4, "default"), width)) == [
         "workers                 default      4"
     ]
+
+
+def test_a_long_value_is_broken_between_words() -> None:
+    assert wrap("no such file", 9) == ["no such ", "file"]
+    assert wrap("/a/long/path", 9) == ["/a/long/p", "ath"]
+    assert wrap("in \u4e16\u754c\u4e16\u754c", 9) == ["in ", "\u4e16\u754c\u4e16\u754c"]
