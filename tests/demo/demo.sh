@@ -77,7 +77,7 @@ watch_until_done() {
 say 'A service with three workers, on a new database'
 show queuectl worker start --count 3 --background
 
-say 'A dozen jobs: from words, from JSON, and with what a job may say of itself'
+say 'A dozen jobs: from words, from JSON, and with options'
 add --id hello 'echo "hello from job $QUEUED_JOB_ID, attempt $QUEUED_ATTEMPT"'
 add '{"id": "json", "command": "echo \"at home in $HOME\"", "priority": 1}'
 add --id words printf '<%s>\n' 'these are' 'three arguments,' '$HOME as it is'
@@ -92,7 +92,7 @@ add --id low --priority -5 -- 'sleep 0.5; echo low'
 add --id urgent --priority 10 -- 'sleep 0.5; echo urgent'
 add --id work -- 'for i in 1 2 3; do echo "step $i"; sleep 0.5; done'
 
-say 'How they go'
+say 'How many jobs are in each state, after each change'
 watch_until_done hello json words flaky hopeless typo slow crash binary later low urgent work
 
 say 'Everything about the one that failed once'
@@ -102,7 +102,7 @@ say 'What jobs printed'
 show queuectl logs words
 show queuectl logs work
 
-say 'How it stands'
+say 'The number of jobs in each state'
 show queuectl status
 
 say 'All jobs'
