@@ -42,7 +42,7 @@ def must_fit(version: int, where: str) -> None:
     Raises NotFoundError for schema 0, which means that there is none.
     """
     if version == 0:
-        msg = f"{where} has no queue yet; a service makes it, or: queuectl --db URL db upgrade"
+        msg = f"{where} has no queue yet; start a service, or run: queuectl --db URL db upgrade"
         raise NotFoundError(msg)
     if version < latest():
         msg = (
