@@ -210,7 +210,7 @@ time.sleep(4.5)
 
 
 def test_a_database_that_stays_locked_is_no_hang(watched: Unit) -> None:
-    name = watched.add("sleep 0.5")
+    name = watched.add("sleep 3")
     watched.wait(name, "processing")
     pids = [watched.child(slot) for slot in range(5)]
     watched.testbed.run("/opt/queued/bin/python", "-c", LOCKED, user="queued")
