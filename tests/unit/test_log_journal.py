@@ -14,13 +14,18 @@ from logging_journald import JournaldTransport
 from queued.service.log import LogOutput
 
 
+def _lead_to_journal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Standard output is another file in a test than in its fixtures."""
+    found = os.fstat(1)
+    monkeypatch.setenv("JOURNAL_STREAM", f"{found.st_dev}:{found.st_ino}")
+
+
 @pytest.fixture
 def address(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> Path:
     """The place of the journal's socket. Standard output seems to lead to the journal, too."""
-    found = os.fstat(1)
-    monkeypatch.setenv("JOURNAL_STREAM", f"{found.st_dev}:{found.st_ino}")
+    _lead_to_journal(monkeypatch)
     monkeypatch.setattr(JournaldTransport, "SOCKET_PATH", tmp_path / "socket")
     return tmp_path / "socket"
 
@@ -102,9 +107,10 @@ def test_a_journal_that_was_restarted_gets_the_next_lines_and_does_not_block_eit
 
 @pytest.mark.filterwarnings("ignore:Exception ignored in. <socket")  # the library's, at its end
 def test_without_a_socket_lines_go_to_stdout_with_their_priority(
-    address: Path, capfd: pytest.CaptureFixture[str]
+    address: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert not address.exists()
+    _lead_to_journal(monkeypatch)
     LogOutput("info", "json").log().warning("service.stopping")
     line = capfd.readouterr().out
     assert line.startswith('<4>{"ts"')
