@@ -114,7 +114,10 @@ class PruneStep(NamedTuple):
 
 
 class SnapshotHolder(NamedTuple):
-    """A session of a database server with an open transaction; texts are empty if not known."""
+    """A session of a database server that keeps dead rows of the queue from being removed.
+
+    Texts are empty, and `age_s` is None, if this user may not see them.
+    """
 
     pid: int  # on the server
     snapshot: int  # its number; a session may use one after another
@@ -122,3 +125,4 @@ class SnapshotHolder(NamedTuple):
     address: str
     application: str
     state: str
+    age_s: float | None  # of its transaction

@@ -70,7 +70,7 @@ def _server_fields(server: ServerStats) -> dict[str, str]:
     }
     if (held := server.oldest_snapshot) is not None:
         age = "?" if held.age_s is None else short_duration(held.age_s)
-        whose = f"user {held.user or '?'}, {held.application or '?'}, {held.client or 'local'}"
+        whose = f"user {held.user or '?'}, {held.application or '?'}, {held.address or 'local'}"
         shown["oldest snapshot"] = f"{age} old: pid {held.pid}, {whose}"
     for standby in server.standbys:
         lag = "?" if standby.lag_s is None else short_duration(standby.lag_s)

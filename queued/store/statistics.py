@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from queued.core.records import SnapshotHolder
 from queued.store.invariants import Read
 
 
@@ -39,16 +40,6 @@ class TableStats(NamedTuple):
     autovacuumed_ms: int | None
 
 
-class Snapshot(NamedTuple):
-    """The oldest snapshot that a session holds, and the session, as far as the user may know it."""
-
-    pid: int
-    user: str | None
-    application: str | None
-    client: str | None
-    age_s: float | None
-
-
 class Standby(NamedTuple):
     """A standby of the server, as far as the user may know it."""
 
@@ -62,7 +53,7 @@ class ServerStats(NamedTuple):
     """What PostgreSQL tells of the tables of a queue, and of what concerns their vacuum."""
 
     tables: dict[str, TableStats]
-    oldest_snapshot: Snapshot | None
+    oldest_snapshot: SnapshotHolder | None
     standbys: list[Standby]
 
 

@@ -129,8 +129,7 @@ def test_stats_tell_what_keeps_rows_from_being_vacuumed(url: str) -> None:
     assert found["standbys"] == []
     snapshot = found["oldest_snapshot"]
     assert pid is not None
-    is_ours = snapshot["pid"] == pid[0]  # else an older one of a test in another process
-    assert is_ours == (snapshot["application"] == "forgotten")
+    assert (snapshot["pid"], snapshot["application"]) == (pid[0], "forgotten")
     shown = run(["db", "stats", "--db", url]).out
     assert "\ntable jobs " in shown
     assert " dead rows, autovacuum: never\n" in shown

@@ -92,7 +92,7 @@ def test_a_wait_for_the_lock_is_logged_once_each_time(logged: LoggedMonitor) -> 
 
 
 def test_an_old_snapshot_is_logged_once(logged: LoggedMonitor) -> None:
-    old = SnapshotHolder(7, 100, "anna", "10.0.0.7", "psql", "idle in transaction")
+    old = SnapshotHolder(7, 100, "anna", "10.0.0.7", "psql", "idle in transaction", None)
     ledger = Mock(backlog_bytes=lambda: 0)
     for second in range(200):
         young = old._replace(pid=8, snapshot=second)

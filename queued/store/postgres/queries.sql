@@ -641,9 +641,10 @@ ON CONFLICT (one) DO UPDATE SET schema = excluded.schema;
 
 -- snapshot_holders --
 -- Other sessions whose transactions keep dead rows of this database from being removed, the oldest first.
--- Address and state are null if this user may not see them.
+-- Address, state and age are null if this user may not see them.
 SELECT pid, coalesce(backend_xmin, backend_xid)::text::bigint, usename::text,
-       coalesce(client_hostname, host(client_addr), ''), coalesce(application_name, ''), coalesce(state, '')
+       coalesce(client_hostname, host(client_addr), ''), coalesce(application_name, ''), coalesce(state, ''),
+       extract(epoch FROM clock_timestamp() - xact_start)::double precision
 FROM pg_stat_activity
 WHERE (backend_xmin IS NOT NULL OR backend_xid IS NOT NULL) AND usename IS NOT NULL
   AND pid <> pg_backend_pid() AND (datname = current_database() OR datname IS NULL)

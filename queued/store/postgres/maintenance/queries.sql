@@ -202,14 +202,6 @@ SELECT c.relname::text, pg_total_relation_size(c.oid), coalesce(s.n_dead_tup, 0)
 FROM pg_class c LEFT JOIN pg_stat_all_tables s ON s.relid = c.oid
 WHERE relnamespace = :schema::regnamespace AND relkind = 'r' ORDER BY 2 DESC, 1;
 
--- stats_snapshot --
--- The oldest snapshot that another session holds: no row that was deleted after it can be vacuumed.
--- The server tells an ordinary user no times of the sessions of others.
-SELECT pid, usename::text, application_name, host(client_addr),
-       extract(epoch FROM clock_timestamp() - xact_start)::double precision
-FROM pg_stat_activity WHERE backend_xmin IS NOT NULL AND pid <> pg_backend_pid()
-ORDER BY age(backend_xmin) DESC, xact_start LIMIT 1;
-
 -- stats_replication --
 -- The standbys, as far as this user may see them.
 SELECT application_name, state, sync_state, extract(epoch FROM replay_lag)::double precision
