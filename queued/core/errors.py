@@ -101,6 +101,10 @@ class DeniedError(QueuedError):
     exit_code = Exit.DENIED
 
 
+# A transaction of a service that one of these has ended is tried again.
+TRANSIENT = (StorageError, DeniedError, BusyError)
+
+
 class ConfigError(QueuedError):
     """A setting or the conf file is wrong."""
 

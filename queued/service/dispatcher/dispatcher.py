@@ -10,7 +10,7 @@ import socket
 import time
 
 from queued.core import times
-from queued.core.errors import BusyError, DeniedError, QueuedError, StorageError
+from queued.core.errors import TRANSIENT, QueuedError
 from queued.core.model import Instance
 from queued.core.settings_in_force import Settings
 from queued.service.dispatcher import job_log, stage
@@ -56,8 +56,6 @@ from queued.service.linux.timers import WallTimer
 from queued.service.log import Log, LogOutput
 from queued.store import instance_lock
 from queued.store.engine import Engine
-
-_TRANSIENT = (StorageError, DeniedError, BusyError)
 
 
 class Dispatcher:
@@ -113,7 +111,7 @@ class Dispatcher:
                 if (sleep_s := self._pool.group_commit.sleep_s(times.monotonic_s())) > 0:
                     time.sleep(sleep_s)  # a few milliseconds
                 self._loop.wait(self._timeout_s())
-        except _TRANSIENT as error:
+        except TRANSIENT as error:
             # The supervisor starts the next dispatcher after a delay; the workers keep results.
             self._log.error("database.refused", error=str(error), action="tried again")
             return int(error.exit_code)
@@ -251,10 +249,10 @@ class Dispatcher:
 
     def _turn(self) -> None:
         """Makes one transaction, and sends its consequences after the commit."""
-        greeted = self._pool.has_greeting()
+        reread = self._pool.has_greeting()
         if renewing := self._deadlines.due("renewal", times.monotonic_s()):
             self._lease.begin()
-        reading = greeted or renewing or self._schedule.is_due(times.monotonic_s())
+        reading = reread or renewing or self._schedule.is_due(times.monotonic_s())
         self._schedule.requested = False
         # After a power cut claimed jobs run again, so a turn that only claims need not be durable.
         durable, deaths = bool(self._pool.inbox) or renewing, self._pool.deaths()
@@ -263,19 +261,18 @@ class Dispatcher:
                 now_ms = self._ledger.now_ms()  # after the wait for the write lock
                 if restoring := self._lease.renew(self._live_settings.settings):
                     self._placement.reset()
-                changes = self._read_changes(even_if_unchanged=greeted) if reading else None
+                    reading = reread = True  # another server may have answered
+                changes = self._read_changes(reread=reread) if reading else None
                 if self._clock.shift_if_set():
                     self._pruner.clock_was_set(times.monotonic_s())
                 settings = self._live_settings.settings
-                claiming = self._stage.claims and self._lease.may_claim
-                claiming = claiming and not self._rescuer.unregistered
-                shapes = self._placement.shapes if claiming else ()
+                shapes = self._placement.shapes if self._may_claim() else ()
                 turn = self._runner.turn(
                     self._pool, settings, shapes=shapes, restoring=restoring, now_ms=now_ms
                 )
                 counts = self._load.read_counts(times.monotonic_s())
-                self._pruner.prune_step(settings, now_ms, enabled=claiming)
-        except _TRANSIENT as error:
+                self._pruner.prune_step(settings, now_ms, enabled=self._may_claim())
+        except TRANSIENT as error:
             self._schedule.requested = reading
             self._runner.on_rollback(error)
             self._lease.on_rollback(error, times.monotonic_s())
@@ -292,8 +289,12 @@ class Dispatcher:
         if reading:
             self._rescue(settings)
 
-    def _read_changes(self, *, even_if_unchanged: bool) -> DatabaseChanges | None:
-        changes = self._changes.read(even_if_unchanged=even_if_unchanged)
+    def _may_claim(self) -> bool:
+        """Returns whether this service may start jobs, if there are some for it."""
+        return self._stage.claims and self._lease.may_claim and not self._rescuer.unregistered
+
+    def _read_changes(self, *, reread: bool) -> DatabaseChanges | None:
+        changes = self._changes.read(even_if_unchanged=reread)
         if changes is not None:
             self._settings_changed |= self._live_settings.apply(changes.stored)
         self._placement.read(self._live_settings.settings.labels, changed=changes is not None)
@@ -341,7 +342,7 @@ class Dispatcher:
         try:
             if self._rescuer.rescue(settings):
                 self._schedule.requested = True  # the rescued jobs may be ready
-        except _TRANSIENT as error:
+        except TRANSIENT as error:
             self._schedule.requested = True
             self._backoff.on_refused(error, times.monotonic_s())
         self._deadlines.set("rescue", self._rescuer.next_s)

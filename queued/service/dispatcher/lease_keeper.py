@@ -5,7 +5,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from queued.core import times
-from queued.core.errors import BusyError, DeniedError, EvictedError, QueuedError, StorageError
+from queued.core.errors import TRANSIENT, BusyError, EvictedError, QueuedError
 from queued.core.lease import Lease
 from queued.core.model import Instance
 from queued.core.settings_in_force import Settings
@@ -79,7 +79,7 @@ class LeaseKeeper:
             return
         self._deadlines.set("renewal", now_s)
         if isinstance(error, BusyError) and self._ledger.connections() == self._connections:
-            with suppress(StorageError, DeniedError, BusyError):
+            with suppress(*TRANSIENT):
                 self._renew_alone(now_s)
 
     def _renew_alone(self, now_s: float) -> None:

@@ -88,6 +88,6 @@ class Placement:
                 self._log.warning(
                     "queue.unserved",
                     labels=sorted(missing),
-                    action="start a service with these --labels; see: queuectl host list",
+                    action="start a service with these --labels, or resume a drained host",
                 )
         self._unserved = {missing: missing in self._unserved for missing in found}

@@ -121,10 +121,10 @@ class WorkerPool:
 
     def cancel(self, requested: list[Key]) -> None:
         """Tells the worker of each of these claims, once, that its cancel was requested."""
+        new, self._cancels_sent = set(requested) - self._cancels_sent, set(requested)
         for claim in self.claims:
-            if claim.key in requested and claim.key not in self._cancels_sent:
+            if claim.key in new:
                 self.send(claim.worker, [Cancel(key=claim.key)])
-        self._cancels_sent = set(requested)
 
     def on_committed(self, claims: ClaimTable, now_s: float) -> None:
         """Clears the inbox, which a committed turn has handled, and replaces the claims."""
