@@ -4,7 +4,8 @@ A hook job has no hooks itself, so that a hook that fails does not start another
 """
 
 from queued.core.errors import UsageError
-from queued.core.job_spec import options_text, word
+from queued.core.field_checks import word
+from queued.core.job_spec import options_text
 from queued.core.model import NewJob, State
 from queued.core.runs import Claim, Ending
 from queued.core.settings_in_force import Settings

@@ -4,14 +4,10 @@ from typing import Any
 
 import pytest
 
+from queued.core.field_checks import MAX_COMMAND_BYTES, MAX_ENV_BYTES
 from queued.core.hooks import hook_command, hook_job
 from queued.core.job_options import JobOptions
-from queued.core.job_spec import (
-    MAX_COMMAND_BYTES,
-    MAX_ENV_BYTES,
-    new_job,
-    stored_options,
-)
+from queued.core.job_spec import new_job, stored_options
 from queued.core.model import Outcome, State
 from queued.core.runs import Claim, Ending, Key
 from queued.core.settings import MAX_HOOK_BYTES

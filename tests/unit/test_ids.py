@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from queued.core import ids
+from queued.core.field_checks import word
 from queued.core.ids import ALPHABET, LENGTH, encode
-from queued.core.job_spec import word
 
 
 def test_an_id_is_one_that_a_user_could_give() -> None:

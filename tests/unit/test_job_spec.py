@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from queued.core import job_spec
 from queued.core.errors import UsageError
-from queued.core.job_spec import FIELDS, LIMITS, MAX_COMMAND_BYTES, MAX_ENV_BYTES, new_job
+from queued.core.field_checks import LIMITS, MAX_COMMAND_BYTES, MAX_ENV_BYTES
+from queued.core.job_spec import FIELDS, new_job
 from queued.core.model import NewJob
 from queued.core.settings import MAX_HOOK_BYTES
 
