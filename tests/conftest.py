@@ -13,6 +13,8 @@ from tests.cli.queuectl_runner import QueuectlRunner
 from tests.service import Queue, cleaned_up
 
 ROOT = Path(__file__).resolve().parent.parent
+# Without compiled modules, a test would compile the whole program at each start of it.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 @pytest.fixture

@@ -36,7 +36,10 @@ DELETE FROM queued.output; DELETE FROM queued.attempts; DELETE FROM queued.jobs;
 DELETE FROM queued.counts; DELETE FROM queued.deltas; DELETE FROM queued.drained_hosts;
 DELETE FROM queued.shapes WHERE id > 0;
 SELECT setval(pg_get_serial_sequence('queued.jobs', 'seq'), 1, false)"""
-OPTIONS = "-c listen_addresses= -c max_connections=200 -c unix_socket_directories="
+# No test cuts the power of the server's machine. A benchmark, which runs without pytest, pays for
+# durable commits.
+_QUICK = "-c fsync=off -c full_page_writes=off " if "PYTEST_VERSION" in os.environ else ""
+OPTIONS = f"-c listen_addresses= -c max_connections=200 {_QUICK}-c unix_socket_directories="
 
 
 @cache
