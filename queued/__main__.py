@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import sys
+from typing import Any, NamedTuple
 
 from docopt import DocoptExit, docopt
 
@@ -17,8 +18,10 @@ from queued.core import ids, times
 from queued.core import settings as rules
 from queued.core.errors import Exit, QueuedError, StorageError, UsageError
 from queued.core.model import Instance
+from queued.core.serve_until import ServeUntil
 from queued.core.settings import Value
 from queued.core.settings_in_force import Settings
+from queued.core.suggestions import shorten
 from queued.daemonize import Started, detach, fill_standard_streams
 from queued.service.dispatcher.live_settings import SettingsOrigin, refused_rows
 from queued.service.instance import InstancePrograms
@@ -40,7 +43,7 @@ Runs the jobs of a queue until a signal or `queuectl worker stop` stops it.
 Usage:
   queued [--db WHERE] [--config PATH] [--workers N] [--labels LABELS]
          [--log-level LEVEL] [--log-format FORMAT] [--background]
-         [--log-file PATH]
+         [--log-file PATH] [--drain] [--max-jobs N] [--for T]
   queued --check [--db WHERE] [--config PATH]
   queued --reload PID
   queued --help | --version
@@ -54,6 +57,10 @@ Options:
   --log-format FORMAT  json, console, or auto: console on a terminal
   --background         detach from the terminal when the workers are ready
   --log-file PATH      the log file of a service with --background
+  --drain              run all jobs that are due, then end; see below
+  --max-jobs N         end after N runs
+  --for T              end T after the start (seconds, or 90s, 1h30m): as after
+                       TERM, running jobs have shutdown_grace to finish
   --check              check the conf file, the database and their permissions;
                        changes nothing
   --reload PID         reload the conf file of a service under systemd, and
@@ -69,9 +76,24 @@ Signals:
   USR1                 log the running jobs and the number of waiting jobs
   TTIN, TTOU           one worker more, one fewer, until the next HUP
   CHLD                 internal: a child has exited
+
+A service with --drain ends when it runs no job and none that it may claim is
+due. Hooks of its jobs, retries that are due and jobs that are enqueued meanwhile
+are run, too. It does not wait for a time in the future (a delay, the backoff of
+a retry), for jobs of other services, or for jobs that require other labels.
+With several of --drain, --max-jobs and --for the first to come true counts.
+The exit code is 0, whether or not jobs have failed; 1 if a signal or `queuectl
+worker stop` has ended a service with --drain before.
 """
 
 _START_PATIENCE_S = 60.0
+
+
+class _Background(NamedTuple):
+    """Of a service with --background: the pipe to the program that started it, and its log file."""
+
+    ready_pipe: int | None = None
+    log_path: str | None = None
 
 
 def main() -> None:
@@ -105,6 +127,7 @@ def _run(arguments: list[str]) -> int:
             msg = f"{name} needs a path, not an empty text"
             raise UsageError(msg)
     paths.must_be_no_secret(options["--db"] or "")
+    until = _until(options)
     environment = dict(os.environ)
     if options["--reload"]:
         reload(_pid(options["--reload"]), ReloadFile(environment))
@@ -119,7 +142,7 @@ def _run(arguments: list[str]) -> int:
     if options["--check"]:
         return preflight.print_report(conf, engine)
     settings = _start_settings(origin, _prepare(engine))
-    ready_pipe = log_path = None
+    background = _Background()
     if options["--background"]:
         named = os.path.join(os.getcwd(), options["--log-file"] or _log_path(engine.instance_files))
         permissions.must_be_own(named)  # root must not write where a link of another user leads
@@ -127,8 +150,22 @@ def _run(arguments: list[str]) -> int:
         detached = detach(_open_log(log_path))
         if isinstance(detached, Started):
             return _report(detached, settings.workers, log_path)
-        ready_pipe = detached.ready_pipe
-    return _serve(engine, origin, settings, SdNotify(ready_pipe), log_path)
+        background = _Background(detached.ready_pipe, log_path)
+    return _serve(engine, origin, settings, until, background)
+
+
+def _until(options: dict[str, Any]) -> ServeUntil:
+    """Returns what ends the service by itself. Raises UsageError."""
+    count, time = options["--max-jobs"], options["--for"]
+    if count is not None and not (count.isdecimal() and 0 < len(count) < 16 and int(count) > 0):
+        msg = f"--max-jobs takes a number from 1 on, not {shorten(count)}"
+        raise UsageError(msg)
+    try:
+        for_s = None if time is None else times.parse_duration(time)
+    except UsageError as error:
+        msg = f"--for: {error}"
+        raise UsageError(msg) from None
+    return ServeUntil(options["--drain"], None if count is None else int(count), for_s)
 
 
 def _pid(text: str) -> int:
@@ -213,8 +250,8 @@ def _serve(
     engine: Engine,
     origin: SettingsOrigin,
     settings: Settings,
-    notify: SdNotify,
-    log_path: str | None,
+    until: ServeUntil,
+    background: _Background,
 ) -> int:
     instance = _new_instance(engine, origin, settings)
     lock_path = instance_lock.path_of(engine.instance_files, instance.id)
@@ -230,9 +267,11 @@ def _serve(
             settings=settings,
             scoreboard=scoreboard,
             cgroups=cgroup.delegated(instance.id),
+            until=until,
             runs_lock=instance_lock.hold_for_runs(lock),
-            log_path=log_path,
+            log_path=background.log_path,
         )
+        notify = SdNotify(background.ready_pipe)
         supervisor = Supervisor(programs=programs, scoreboard=scoreboard, notify=notify)
     except OSError as error:
         msg = (

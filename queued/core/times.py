@@ -30,6 +30,11 @@ monotonic_s = time.monotonic
 NEVER_S = float("inf")  # no deadline
 
 
+def left_s(until_s: float) -> float | None:
+    """Returns the seconds until a deadline, 0 if it is over, and None for `NEVER_S`."""
+    return None if until_s == NEVER_S else max(0.0, until_s - monotonic_s())
+
+
 def boot_s() -> float:
     """Returns seconds since boot, suspended time included. It never jumps."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)

@@ -8,6 +8,7 @@ import os
 import socket
 
 from queued.core.model import Instance
+from queued.core.serve_until import ServeUntil
 from queued.core.settings import Value
 from queued.core.settings_in_force import Settings
 from queued.service.dispatcher.dispatcher import Dispatcher
@@ -34,6 +35,7 @@ class InstancePrograms:
         settings: Settings,
         scoreboard: Scoreboard,
         cgroups: RunCgroups | None,
+        until: ServeUntil,
         runs_lock: int | None = None,
         log_path: str | None = None,
     ) -> None:
@@ -48,6 +50,7 @@ class InstancePrograms:
         engine.import_ledger()
         self._origin = origin
         self._scoreboard = scoreboard
+        self.until = until
         self.cgroups = cgroups
         self._runs_lock = runs_lock
 
@@ -75,6 +78,7 @@ class InstancePrograms:
             cgroups=self.cgroups,
             log_output=self.log_output,
             log=self.log("dispatcher"),
+            until=self.until,
         ).run()
 
     def run_worker(self, number: int, dispatcher: socket.socket, lifeline: int) -> int:

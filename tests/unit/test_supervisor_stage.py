@@ -7,13 +7,13 @@ import pytest
 from queued.service.supervisor.stage import MOVES, Event, Stage, next_stage
 
 # One line for each stage, one column for each event in the order of `Event`:
-# SIGNAL, STOP_REQUESTED, FATAL, GRACE_OVER, NO_WORKER, NOT_RECORDED
+# SIGNAL, STOP_REQUESTED, DONE, TIME_OVER, FATAL, GRACE_OVER, NO_WORKER, NOT_RECORDED
 TABLE = {
-    Stage.RUNNING: "DRAINING DRAINING STOPPING - - -",
-    Stage.DRAINING: "STOPPING - STOPPING STOPPING FINISHING ABANDONED",
-    Stage.STOPPING: "ABANDONED - - - FINISHING ABANDONED",
-    Stage.FINISHING: "- - - - - ABANDONED",
-    Stage.ABANDONED: "- - - - - -",
+    Stage.RUNNING: "DRAINING DRAINING DRAINING DRAINING STOPPING - - -",
+    Stage.DRAINING: "STOPPING - - - STOPPING STOPPING FINISHING ABANDONED",
+    Stage.STOPPING: "ABANDONED - - - - - FINISHING ABANDONED",
+    Stage.FINISHING: "- - - - - - - ABANDONED",
+    Stage.ABANDONED: "- - - - - - - -",
 }
 PAIRS = [
     pytest.param(stage, event, word, id=f"{stage.name}-{event.name}")

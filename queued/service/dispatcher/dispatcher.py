@@ -12,6 +12,7 @@ import time
 from queued.core import times
 from queued.core.errors import TRANSIENT, QueuedError
 from queued.core.model import Instance
+from queued.core.serve_until import ServeUntil
 from queued.core.settings_in_force import Settings
 from queued.service.dispatcher import job_log, stage
 from queued.service.dispatcher.change_reader import ChangeReader, DatabaseChanges
@@ -20,6 +21,7 @@ from queued.service.dispatcher.clock_shift import ClockShift
 from queued.service.dispatcher.commit_backoff import CommitBackoff
 from queued.service.dispatcher.contention_monitor import ContentionMonitor
 from queued.service.dispatcher.deadlines import Deadlines
+from queued.service.dispatcher.end_condition import EndCondition
 from queued.service.dispatcher.lease_keeper import LeaseKeeper
 from queued.service.dispatcher.live_settings import LiveSettings, SettingsOrigin
 from queued.service.dispatcher.load_reporter import LoadReporter
@@ -74,6 +76,7 @@ class Dispatcher:
         cgroups: RunCgroups | None,
         log_output: LogOutput,
         log: Log,
+        until: ServeUntil,
     ) -> None:
         self._engine = engine
         self._scoreboard = scoreboard
@@ -94,6 +97,7 @@ class Dispatcher:
         self._deadlines = Deadlines()
         self._backoff = CommitBackoff(log)
         self._contention = ContentionMonitor(engine, log)
+        self._end = EndCondition(until, scoreboard, self._supervisor)
         self._stage = Stage.STARTING
         self._settings_changed = False  # since they were sent to the supervisor
 
@@ -110,7 +114,7 @@ class Dispatcher:
                 self._supervisor.flush_with(self._loop)
                 if (sleep_s := self._pool.group_commit.sleep_s(times.monotonic_s())) > 0:
                     time.sleep(sleep_s)  # a few milliseconds
-                self._loop.wait(self._timeout_s())
+                self._loop.wait(times.left_s(self._next_turn_s()))
         except TRANSIENT as error:
             # The supervisor starts the next dispatcher after a delay; the workers keep results.
             self._log.error("database.refused", error=str(error), action="tried again")
@@ -124,7 +128,7 @@ class Dispatcher:
     def _open(self) -> None:
         self._ledger = ledger = self._engine.open_ledger(self._on_busy)
         log = self._log
-        self._runner = TurnRunner(ledger, self._instance.id)
+        self._runner = TurnRunner(ledger, self._instance.id, self._end)
         self._load = LoadReporter(ledger, self._supervisor, self._deadlines, log)
         self._clock = ClockShift(ledger, log)
         self._pruner = Pruner(ledger, log)
@@ -155,9 +159,9 @@ class Dispatcher:
     def _should_exit(self) -> bool:
         if self._turn_pending():
             return False
-        if self._stage is Stage.ORPHANED:  # no message reports dead workers any more
-            return not self._pool.present()
-        return self._stage is Stage.FINISHING
+        # Once the supervisor is gone, no message reports dead workers.
+        orphaned = self._stage is Stage.ORPHANED and not self._pool.present()
+        return orphaned or self._stage is Stage.FINISHING
 
     def _shut_down(self) -> None:
         """Closes the database; unregisters the instance if none of its workers lives."""
@@ -242,11 +246,6 @@ class Dispatcher:
         next_s = 0.0 if self._turn_pending() else self._deadlines.next_s
         return max(next_s, self._backoff.not_before_s, self._pool.group_commit.not_before_s)
 
-    def _timeout_s(self) -> float | None:
-        """Returns the seconds until the next turn is due; None if only an event makes it due."""
-        next_s = self._next_turn_s()
-        return max(0.0, next_s - times.monotonic_s()) if next_s < times.NEVER_S else None
-
     def _turn(self) -> None:
         """Makes one transaction, and sends its consequences after the commit."""
         reread = self._pool.has_greeting()
@@ -288,6 +287,9 @@ class Dispatcher:
             self._apply_changes(changes)
         if reading:
             self._rescue(settings)
+        looked = self._may_claim() and not self._turn_pending() and bool(self._pool.present())
+        if self._end.on_committed(turn, looked=looked):
+            self._move(Event.DRAIN)
 
     def _may_claim(self) -> bool:
         """Returns whether this service may start jobs, if there are some for it."""
@@ -317,8 +319,7 @@ class Dispatcher:
         self._contention.on_committed(self._ledger, now_s)
         self._set_alarm(turn)
         self._backoff.on_committed()
-        if self._live_settings.settings.log_output:
-            self._output_log.log_turn(turn)
+        self._output_log.log_turn(turn)
         job_log.log_turn(self._log, turn)
 
     def _set_alarm(self, turn: Turn) -> None:

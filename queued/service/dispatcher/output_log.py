@@ -26,6 +26,8 @@ class OutputLog:
 
     def log_turn(self, turn: Turn) -> None:
         """Logs the lines of a committed turn, and the incomplete last lines of ended runs."""
+        if not turn.settings.log_output:
+            return
         for claim, chunk in turn.printed:
             self._join(claim, chunk)
         for finished in turn.finished:

@@ -9,7 +9,7 @@ class Stage(StrEnum):
     STARTING = "starting"  # no worker has connected yet
     SERVING = "serving"
     STOPPING = "stopping"  # a stop was requested, and the supervisor has been told
-    DRAINING = "draining"  # the supervisor has sent Drain: no more claims
+    DRAINING = "draining"  # no more claims: the supervisor has sent Drain, or will
     FINISHING = "finishing"  # the supervisor has sent Finish: no worker lives
     ORPHANED = "orphaned"  # the supervisor is gone
 

@@ -15,6 +15,7 @@ from queued.core.runs import Claim, Ending, Key
 from queued.core.settings_in_force import Settings
 from queued.core.settlement import Settlement, Verdict, describe, is_deferral, judge
 from queued.service.dispatcher.claim_tokens import Tokens, token_time_s
+from queued.service.dispatcher.end_condition import EndCondition
 from queued.service.dispatcher.run_message import backoff_of, checked_run
 from queued.service.dispatcher.turn_results import ClaimLoss, RecordedRun, Turn
 from queued.service.dispatcher.worker_pool import WorkerPool
@@ -41,8 +42,9 @@ MOST_INTERRUPTIONS = 10  # of a job in a row; the next one is counted as a faile
 class TurnRunner:
     """Runs turns: settles, stores and claims for one instance."""
 
-    def __init__(self, ledger: Ledger, instance: str) -> None:
+    def __init__(self, ledger: Ledger, instance: str, end: EndCondition | None = None) -> None:
         self._ledger = ledger
+        self._end = end
         self._instance = instance
         self._tokens = Tokens()
         self._commit_unknown = False  # whether a turn that seemed to fail may have been committed
@@ -284,6 +286,8 @@ class TurnRunner:
     def _claim(self, turn: Turn, workers: list[int], shapes: Sequence[int]) -> None:
         """Claims jobs for workers that have none, then prefetched jobs for quick workers."""
         assignable = list(turn.claims.assignable(workers))
+        if self._end is not None:
+            assignable = self._end.within(turn, assignable)
         if not assignable:
             return
         token = self._tokens.reserve(times.monotonic_s(), len(assignable))

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from typing import NamedTuple
 
-from queued.core.model import State
+from queued.core.model import Outcome, State
 from queued.core.runs import Chunk, Claim, Ending, Key
 from queued.core.settings_in_force import Settings
 from queued.core.settlement import Settlement, Verdict
@@ -47,6 +47,10 @@ class Turn:
         self.replies: dict[int, list[Message]] = {}
         self.pending_acks: dict[int, list[Key]] = {}  # by worker, until a reply carries them
         self.next_due_ms: int | None = None
+
+    def ended_runs(self) -> int:
+        """Returns how many recorded runs have ended, without those that will be repeated."""
+        return sum(run.ending.outcome is not Outcome.INTERRUPTED for run in self.finished)
 
     def reply(self, worker: int, message: Message) -> None:
         """Adds a message that is sent to the worker after the commit."""

@@ -207,7 +207,9 @@ class Load(_Message, frozen=True):
 
 
 class StopRequested(_Message, frozen=True):
-    """`queuectl worker stop` asks this instance to stop."""
+    """`queuectl worker stop` asks this instance to stop; or `done` says why its work is done."""
+
+    done: str = ""
 
 
 class Fatal(_Message, frozen=True):

@@ -19,6 +19,7 @@ WARDEN = 1025  # its slot; there are at most 1024 workers
 _SLOT = 4096
 _SLOTS = WARDEN + 1
 _LENGTH, _RENEWED = 2, 3  # the places of the lease in slot 0, counted in numbers of 8 bytes
+_ENDED = 4  # the place of the number of ended runs
 _LINE = 503  # the longest id is 64 characters of at most 4 bytes, then the attempt's number
 _RUNNING = _LINE
 _ANSWERED = _LINE + 1  # in slot 0 the dispatcher's
@@ -69,6 +70,15 @@ class Scoreboard:
     def renewed_s(self) -> float:
         """When the lease was renewed last."""
         return self._numbers[_RENEWED]
+
+    def record_ended_runs(self, count: int) -> None:
+        """Adds to the number of runs that have ended."""
+        self._numbers[_ENDED] += count
+
+    @property
+    def ended_runs(self) -> int:
+        """How many runs have ended, if the dispatcher counts them."""
+        return int(self._numbers[_ENDED])
 
     def record_pid(self, slot: int, pid: int) -> None:
         """Records the pid of the worker in this slot."""

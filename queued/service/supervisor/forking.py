@@ -9,6 +9,7 @@ from functools import partial
 from typing import NamedTuple, Protocol
 
 from queued.core.errors import Exit
+from queued.core.serve_until import ServeUntil
 from queued.core.settings import Value
 from queued.core.settings_in_force import Settings
 from queued.service.ipc import channel
@@ -25,6 +26,7 @@ class Programs(Protocol):
 
     settings: Settings
     cgroups: RunCgroups | None
+    until: ServeUntil
     warded: bool  # whether the instance has a warden
 
     def log(self, role: str) -> Log:

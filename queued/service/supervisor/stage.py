@@ -21,6 +21,8 @@ class Event(StrEnum):
 
     SIGNAL = "TERM or INT"
     STOP_REQUESTED = "worker stop"
+    DONE = "all is done"
+    TIME_OVER = "the time of --for is over"
     FATAL = "the dispatcher cannot go on"
     GRACE_OVER = "shutdown_grace is over"
     NO_WORKER = "no worker is left"
@@ -30,6 +32,8 @@ class Event(StrEnum):
 MOVES = {
     (Stage.RUNNING, Event.SIGNAL): Stage.DRAINING,
     (Stage.RUNNING, Event.STOP_REQUESTED): Stage.DRAINING,
+    (Stage.RUNNING, Event.DONE): Stage.DRAINING,
+    (Stage.RUNNING, Event.TIME_OVER): Stage.DRAINING,
     (Stage.RUNNING, Event.FATAL): Stage.STOPPING,
     (Stage.DRAINING, Event.SIGNAL): Stage.STOPPING,
     (Stage.DRAINING, Event.FATAL): Stage.STOPPING,

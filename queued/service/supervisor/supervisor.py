@@ -74,9 +74,12 @@ class Supervisor:
         self._processes.adopt()
         self._limits = Limits()
         self._stage = Stage.RUNNING
+        for_s = programs.until.for_s
+        self._until_s = times.NEVER_S if for_s is None else times.monotonic_s() + for_s
         self._grace_end_s = times.NEVER_S
         self._commands_ran_s = 0.0  # during a stop: when a command was last found running
         self._notify_again_s: float | None = None  # messages to systemd wait until then
+        self._stopped_early = False  # before the flags of the service have ended it
         self._fatal: Fatal | None = None
 
     @property
@@ -138,7 +141,7 @@ class Supervisor:
                 case Load():
                     self._status.load = message
                 case StopRequested():
-                    self._move(Event.STOP_REQUESTED)
+                    self._move(Event.DONE if message.done else Event.STOP_REQUESTED, message.done)
                 case Fatal():
                     self._fatal = message
 
@@ -150,6 +153,8 @@ class Supervisor:
         if self._fatal is not None:
             self._move(Event.FATAL)
             self._processes.stop_restarting()
+        if now_s >= self._until_s:
+            self._move(Event.TIME_OVER)
         if self._stage is Stage.RUNNING:
             self._processes.terminate_when_idle(self._children.surplus())
             return
@@ -189,6 +194,7 @@ class Supervisor:
         if before is Stage.RUNNING:
             self._commands_ran_s = now_s
             self._status.stopping()
+            self._stopped_early = event in {Event.SIGNAL, Event.STOP_REQUESTED}
         match self._stage:
             case Stage.DRAINING:
                 grace_s = self._programs.settings.shutdown_grace
@@ -214,7 +220,7 @@ class Supervisor:
             self._log.error("service.failed", error=failed.reason, exit_code=failed.exit_code)
             return failed.exit_code
         self._log.info("service.stopped")
-        return int(Exit.DONE)
+        return int(Exit.NO if self._programs.until.drained and self._stopped_early else Exit.DONE)
 
     # Settings
 
@@ -284,7 +290,6 @@ class Supervisor:
             self._children.next_s(),
             self._watchdog.next_s,
             self._notify_again_s,
-            None if self._stage is Stage.RUNNING else now_s + _STOP_INTERVAL_S,
+            self._until_s if self._stage is Stage.RUNNING else now_s + _STOP_INTERVAL_S,
         )
-        waits_s = [at_s for at_s in deadlines_s if at_s is not None]
-        return max(0.0, min(waits_s) - now_s) if waits_s else None
+        return times.left_s(min(at_s for at_s in deadlines_s if at_s is not None))

@@ -346,4 +346,4 @@ class Worker:
         until_s = min(execution.next_s, self._give_back_at_s(execution), self._forward_at_s)
         if self._forwarder is not None:
             until_s = min(until_s, self._forwarder.next_s)
-        return None if until_s == times.NEVER_S else max(0.0, until_s - times.monotonic_s())
+        return times.left_s(until_s)

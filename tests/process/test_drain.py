@@ -1,0 +1,93 @@
+"""Services that end by themselves: --drain, --max-jobs and --for."""
+
+import shlex
+import sys
+
+import pytest
+
+from queued.core.errors import Exit
+from tests.service import Queue, Service, eventually, python_env, run_python
+
+pytestmark = pytest.mark.both_engines
+
+
+def _cause(service: Service) -> str:
+    return str(service.logged("service.draining")[0]["cause"])
+
+
+def _until_released(queue: Queue) -> str:
+    return f"until [ -e {queue.file('go')} ]; do sleep 0.05; done"
+
+
+def test_a_drain_runs_all_that_is_due_and_waits_for_nothing_later(queue: Queue) -> None:
+    queue.add("true", id="hooked", on_completed="true")
+    queue.add_once("exit 1", id="retried")
+    queue.add("exit 1", id="dead", max_retries=1)
+    queue.add("exit 1", id="backs-off", backoff_base=1000)
+    queue.add("true", id="later", delay=1000)
+    queue.add("true", id="elsewhere", requires=["gpu"])
+    enqueue = (sys.executable, "-m", "queued.ctl", "--db", queue.path, "enqueue", "--id", "added")
+    env = {"PYTHONPATH": python_env()["PYTHONPATH"], **queue.env}
+    queue.add(shlex.join([*enqueue, "true"]), id="adds", env=env)
+    service = queue.spawn("--drain")
+    assert service.ended() == Exit.DONE
+    assert _cause(service) == "nothing is due"
+    labels = {job.id: str(job.label) for job in queue.jobs()}
+    left = [labels.pop(name) for name in ("dead", "backs-off", "later", "elsewhere")]
+    assert left == ["dead", "failed", "scheduled", "pending"]
+    assert labels.keys() > {"hooked", "retried", "adds", "added"}
+    assert list(labels.values()) == ["completed"] * 5
+    assert queue.store.instances() == []
+
+
+def test_a_drain_does_not_wait_for_a_job_of_another_service(queue: Queue) -> None:
+    queue.serve("--labels", "gpu", workers=1)
+    other = queue.add(_until_released(queue), requires=["gpu"])
+    queue.wait(other, "processing")
+    queue.add("true")
+    assert queue.spawn("--drain").ended() == Exit.DONE
+    assert (queue.count("completed"), queue.count("processing")) == (1, 1)
+
+
+def test_exactly_so_many_runs_also_after_the_death_of_the_dispatcher(queue: Queue) -> None:
+    queue.add_all(["true", *[_until_released(queue)] * 5])
+    service = queue.spawn("--max-jobs", "3", workers=4)
+    queue.wait_all(1)
+    queue.wait_all(2, "processing")
+    dispatcher = service.child(0)
+    service.kill(dispatcher)
+    service.replaced(0, dispatcher)
+    queue.file("go").touch()
+    assert service.ended() == Exit.DONE
+    assert _cause(service) == "3 runs have ended"
+    assert (queue.count("completed"), queue.count("pending")) == (3, 3)
+
+
+def test_a_service_ends_after_its_time_and_lets_its_job_finish(queue: Queue) -> None:
+    job = queue.add(_until_released(queue))
+    service = queue.spawn("--for", "3s", "--drain")
+    eventually(lambda: service.logged("service.draining"))
+    assert _cause(service) == "the time of --for is over"
+    queue.file("go").touch()
+    assert service.ended() == Exit.DONE
+    assert queue.job(job).label == "completed"
+
+
+def test_a_drain_that_a_signal_has_ended_is_not_done(queue: Queue) -> None:
+    queue.add_all([_until_released(queue), "true"])
+    service = queue.spawn("--drain", workers=1)
+    queue.wait_all(1, "processing")
+    service.process.terminate()
+    eventually(lambda: service.logged("service.draining", cause="SIGTERM"))
+    queue.file("go").touch()
+    assert service.ended() == Exit.NO
+    assert queue.count("pending") == 1
+
+
+@pytest.mark.sqlite_only
+@pytest.mark.parametrize("words", ["--max-jobs 0", "--max-jobs x", "--for soon", "--for -1"])
+def test_bad_values_are_refused(queue: Queue, words: str) -> None:
+    done = run_python("-m", "queued", "--db", queue.path, *words.split())
+    assert done.returncode == Exit.USAGE
+    assert done.stderr.count("\n") <= 2
+    assert words.split(maxsplit=1)[0] in done.stderr
