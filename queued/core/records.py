@@ -38,10 +38,14 @@ class Job(NamedTuple):
         return self._replace(label=Label.PENDING) if due else self
 
 
-class Shape(NamedTuple):
-    """A distinct set of labels that jobs require, and its number. Shape 0 requires none."""
+class Lane(NamedTuple):
+    """A distinct pair of a queue and the labels that a job requires, and its number.
+
+    Lane 0 is that of the queue `default` without labels.
+    """
 
     number: int
+    queue: str
     requires: frozenset[str]
 
 

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from queued.core.lease import Renewal
 from queued.core.model import Instance, Label, NewJob, State
-from queued.core.records import PruneStep, Shape, SnapshotHolder
+from queued.core.records import Lane, PruneStep, SnapshotHolder
 from queued.core.runs import Chunk, Claim, Key
 from queued.core.settlement import Settlement
 from queued.store.protocols import OpenDatabase
@@ -96,8 +96,8 @@ class Ledger(OpenDatabase, Protocol):
         """Stores the labels of an instance, as `labels.joined` returns them."""
         ...
 
-    def shapes(self, *, after: int) -> list[Shape]:
-        """Returns the shapes with larger numbers than `after`; later ones get larger numbers."""
+    def lanes(self, *, after: int) -> list[Lane]:
+        """Returns the lanes with larger numbers than `after`; later ones get larger numbers."""
         ...
 
     def claim(
@@ -107,9 +107,9 @@ class Ledger(OpenDatabase, Protocol):
         token: int,
         *,
         now_ms: int,
-        shapes: Sequence[int] = (0,),
+        lanes: Sequence[int] = (0,),
     ) -> list[Claim]:
-        """Claims the first ready jobs of these shapes, at most one for each of `workers`.
+        """Claims the first ready jobs of these lanes, at most one for each of `workers`.
 
         The jobs get the workers and tokens from `token` on in order; later tokens must be larger.
         """
@@ -135,8 +135,11 @@ class Ledger(OpenDatabase, Protocol):
         """Returns whether `settle` has found that an unknown commit had recorded this ending."""
         ...
 
-    def enqueue(self, jobs: Sequence[NewJob], *, max_retries: int, now_ms: int) -> None:
-        """Stores jobs in the transaction that ended others; see `Store.enqueue`."""
+    def enqueue(self, jobs: Sequence[NewJob], *, max_retries: int, now_ms: int) -> bool:
+        """Stores jobs in the transaction that ended others; see `Store.enqueue`.
+
+        Returns whether `lanes` has new ones.
+        """
         ...
 
     def restore_claim(self, instance: str, claim: Claim, *, now_ms: int) -> bool | None:

@@ -21,7 +21,7 @@ Row = tuple[Any, ...]
 KEYS = {
     "settings": "key",
     "drained_hosts": "host",
-    "shapes": "id",
+    "lanes": "id",
     "jobs": "seq",
     "attempts": "job, number",
     "output": "job, number, stream, position",

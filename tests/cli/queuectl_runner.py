@@ -28,6 +28,7 @@ from tests import postgres_server
 from tests.cli import in_process_cli
 from tests.cli.in_process_cli import Done
 from tests.open_descriptors import watches
+from tests.store.engine import plain_lanes
 
 ROOT = Path(__file__).resolve().parents[2]
 _OF_TERMINALS = {"COLUMNS", "NO_COLOR"}
@@ -187,7 +188,9 @@ class QueuectlRunner:
         """Takes the first job that is ready."""
         self._token += 1
         with self.ledger.transaction():
-            (claim,) = self.ledger.claim(instance, [worker], self._token, now_ms=now_ms())
+            (claim,) = self.ledger.claim(
+                instance, [worker], self._token, now_ms=now_ms(), lanes=plain_lanes(self.ledger)
+            )
         return claim
 
     def prints(self, claim: Claim, content: bytes, *, stream: int = 1, position: int = 0) -> None:

@@ -162,7 +162,7 @@ class InProcessDispatcher:
         durable = bool(self._pool.inbox)
         with self.ledger.transaction(durable=durable):
             turn = self._runner.turn(
-                self._pool, DEFAULTS, shapes=(0,), restoring=False, now_ms=self.now_ms
+                self._pool, DEFAULTS, lanes=(0,), restoring=False, now_ms=self.now_ms
             )
         self._pool.inbox.clear()
         self._pool.claims = turn.claims

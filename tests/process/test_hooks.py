@@ -53,6 +53,13 @@ def test_a_hook_that_fails_is_retried_and_dies_without_a_hook(queue: Queue) -> N
     assert {job.id for job in queue.jobs()} == {"parent", hook}
 
 
+def test_a_hook_runs_in_the_queue_of_its_job_without_its_labels(queue: Queue) -> None:
+    """No job has made this pair of a queue and no labels before."""
+    queue.serve("--labels", "gpu")
+    queue.wait(queue.add("true", queue="images", requires=["gpu"], on_completed=REPORT, id="job"))
+    assert _reports(queue) == {"job completed exit\n": 1}
+
+
 def _reports(queue: Queue) -> Counter[str]:
     """Returns the texts that hook jobs have printed, once all of them have completed."""
     ended = [queue.wait(job.id, "completed") for job in queue.jobs() if job.command == REPORT]

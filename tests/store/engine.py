@@ -18,6 +18,11 @@ OK = Ending(Outcome.EXIT, exit_code=0)
 FAILED = Ending(Outcome.EXIT, exit_code=1, tail=b"no luck\n")
 
 
+def plain_lanes(ledger: Ledger) -> list[int]:
+    """The lanes of all queues, for jobs that require no labels."""
+    return [lane.number for lane in ledger.lanes(after=-1) if not lane.requires]
+
+
 class RunningJob(NamedTuple):
     """The row of a job that runs, and its claim."""
 
@@ -70,7 +75,8 @@ class Engine:
     def claim(self, *, now_ms: int = NOW, worker: int = 1, token: int = 77) -> Claim | None:
         """Claims the first ready job for instance `i`; None if there is none."""
         with self.ledger.transaction():
-            claims = self.ledger.claim("i", [worker], token, now_ms=now_ms)
+            lanes = plain_lanes(self.ledger)
+            claims = self.ledger.claim("i", [worker], token, now_ms=now_ms, lanes=lanes)
         return claims[0] if claims else None
 
     def must_claim(self, *, now_ms: int = NOW, worker: int = 1, token: int = 77) -> Claim:

@@ -1,36 +1,46 @@
-"""What jobs require of a service: shapes, the order of claiming over them, and drained hosts."""
+"""What jobs require of a service: lanes, the order of claiming over them, and drained hosts."""
 
 from queued.core.model import Instance, State
 from queued.core.runs import Claim
 from tests.store.engine import NOW, Engine
 
 
-def _shapes(engine: Engine, after: int = -1) -> dict[str, int]:
+def _lanes(engine: Engine, after: int = -1) -> dict[str, int]:
     with engine.ledger.transaction():
         return {
-            ",".join(sorted(one.requires)): one.number for one in engine.ledger.shapes(after=after)
+            ",".join(sorted(one.requires)): one.number
+            for one in engine.ledger.lanes(after=after)
+            if one.queue == "default"
         }
 
 
 def _claims(engine: Engine, count: int, *required: str, token: int = 100) -> list[Claim]:
-    shapes = [_shapes(engine)[one] for one in required]
+    lanes = [_lanes(engine)[one] for one in required]
     with engine.ledger.transaction():
-        return engine.ledger.claim("i", [*range(1, count + 1)], token, now_ms=NOW, shapes=shapes)
+        return engine.ledger.claim("i", [*range(1, count + 1)], token, now_ms=NOW, lanes=lanes)
 
 
-def test_each_set_of_labels_has_one_shape_and_later_sets_larger_numbers(engine: Engine) -> None:
-    assert _shapes(engine) == {"": 0}
+def test_each_queue_and_set_of_labels_has_a_lane_in_the_order_of_use(
+    engine: Engine,
+) -> None:
+    assert _lanes(engine) == {"": 0}
     for requires in ("gpu", "zone=a", "gpu", "gpu,zone=a", ""):
         engine.add(requires=requires)
-    found = _shapes(engine)
+    found = _lanes(engine)
     assert [*found] == ["", "gpu", "zone=a", "gpu,zone=a"]
     engine.add(requires="\u00e9")
-    assert [*_shapes(engine, after=max(found.values()))] == ["\u00e9"]
+    assert [*_lanes(engine, after=max(found.values()))] == ["\u00e9"]
     wanted = ["gpu", "zone=a", "gpu", "gpu,zone=a", "", "\u00e9"]
     assert [",".join(sorted(job.requires)) for job in engine.jobs()] == wanted
+    last = max(_lanes(engine).values())
+    for queue in ("mail", "default", "mail"):
+        engine.add(requires="gpu", queue=queue)
+    with engine.ledger.transaction():
+        (made,) = engine.ledger.lanes(after=last)
+    assert (made.queue, made.requires) == ("mail", frozenset({"gpu"}))
 
 
-def test_a_job_is_claimed_only_with_its_shape(engine: Engine) -> None:
+def test_a_job_is_claimed_only_with_its_lane(engine: Engine) -> None:
     engine.add(requires="gpu")
     assert engine.claim() is None
     assert _claims(engine, 1, "") == []
@@ -44,7 +54,7 @@ def test_a_job_is_claimed_only_with_its_shape(engine: Engine) -> None:
     assert len(_claims(engine, 2, "", "gpu", token=200)) == 1
 
 
-def test_the_order_of_claiming_holds_over_all_shapes(engine: Engine) -> None:
+def test_the_order_of_claiming_holds_over_all_lanes(engine: Engine) -> None:
     """The first job gets the first worker and the smallest token, whatever it requires."""
     engine.add(id="e", requires="gpu", priority=-1)
     engine.add(id="c", requires="gpu", run_at_ms=NOW)
@@ -72,7 +82,7 @@ def test_what_ready_jobs_require(engine: Engine) -> None:
     assert set(seen) == set(engine.store.required_now()) == expected
 
 
-def test_the_oldest_due_job_is_found_in_any_shape(engine: Engine) -> None:
+def test_the_oldest_due_job_is_found_in_any_lane(engine: Engine) -> None:
     engine.add(run_at_ms=NOW - 5)
     engine.add(requires="gpu", run_at_ms=NOW - 7, priority=-2)
     engine.add(requires="gpu", run_at_ms=NOW - 6, priority=2)

@@ -436,18 +436,18 @@ def test_claims_of_a_commit_without_answer_are_undone(engine: Engine) -> None:
     runner.on_rollback(CommitUnknownError("no answer"))
     pool = Mock(claims=ClaimTable([]), inbox=[])
     with engine.ledger.transaction():
-        runner.turn(pool, DEFAULTS, shapes=(), restoring=False, now_ms=NOW)
+        runner.turn(pool, DEFAULTS, lanes=(), restoring=False, now_ms=NOW)
     assert [engine.store.show(job).label for job in jobs] == [Label.CANCELLED, Label.PENDING]
 
 
-def test_jobs_that_another_dispatcher_has_locked_do_not_hide_those_of_another_shape(
+def test_jobs_that_another_dispatcher_has_locked_do_not_hide_those_of_another_lane(
     engine: Engine,
 ) -> None:
     urgent = [engine.add(priority=1), engine.add(priority=1)]
     job, other = engine.add(requires="gpu"), engine.another_ledger()
     with engine.ledger.transaction(), other.transaction():
         assert [one.key.job for one in _claims(engine.ledger, 2, 100)] == urgent
-        claims = other.claim("j", [1, 2], 200, now_ms=NOW, shapes=[0, 1])
+        claims = other.claim("j", [1, 2], 200, now_ms=NOW, lanes=[0, 1])
     assert [one.key.job for one in claims] == [job]
 
 

@@ -72,7 +72,7 @@ BROKEN = {
     "ALTER TABLE queued.attempts DROP CONSTRAINT attempts_job_fkey": "another constraint attempts.",
     "CREATE OR REPLACE FUNCTION queued.count_deleted() RETURNS trigger LANGUAGE plpgsql AS "
     "$$ BEGIN RETURN NULL; END $$": "the schema has another function count_deleted",
-    "UPDATE queued.jobs SET shape = 99 WHERE id = 'dead'": "a row of jobs belongs to no row of",
+    "UPDATE queued.jobs SET lane = 99 WHERE id = 'dead'": "a row of jobs belongs to no row of",
     "INSERT INTO queued.workers VALUES ('x', 1, 1, 1)": "a row of workers belongs to no row of",
 }
 
@@ -86,7 +86,7 @@ def test_a_broken_queue_is_named(url: str, harm: str) -> None:
 
 
 def test_a_job_whose_requirements_are_missing_is_damage(url: str) -> None:
-    alter(url, "UPDATE queued.jobs SET shape = 99 WHERE id = 'dead'")
+    alter(url, "UPDATE queued.jobs SET lane = 99 WHERE id = 'dead'")
     for words in (["show", "dead"], ["list", "--all"]):
         done = run([*words, "--db", url])
         assert (done.code, "what the job dead requires is missing" in done.err) == (78, True)

@@ -73,7 +73,7 @@ Open = Callable[[str], PostgresStore]
 
 
 def enqueue(store: PostgresStore, command: str = "true") -> int:
-    job = NewJob(command, requires=f"label{os.urandom(4).hex()}")  # a new shape, too
+    job = NewJob(command, requires=f"label{os.urandom(4).hex()}")  # a new lane, too
     return store.find(store.enqueue([job], max_retries=3, now_ms=NOW)[0])
 
 

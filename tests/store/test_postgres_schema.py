@@ -31,9 +31,9 @@ STATEMENTS = sorted(SQL.keys() - LISTS - CONTROL - WHOLE)
 
 # The indexes by which each hot statement goes, and nothing else.
 PLANS = {
-    "enqueue": {"shapes_requires_key"},
-    "shapes": {"shapes_pkey"},
-    "required_now": {"jobs_ready"},  # the shapes are read whole: they are few
+    "enqueue": {"lanes_queue_requires_key"},
+    "lanes": {"lanes_pkey"},
+    "required_now": {"jobs_ready"},  # the lanes are read whole: they are few
     "claim": {"instances_pkey", "jobs_ready", "jobs_pkey", "meta_pkey"},
     "settle": {"jobs_pkey", "attempts_pkey"},
     "store_output": {"jobs_pkey"},
@@ -46,15 +46,15 @@ PLANS = {
     "lock_ended": {"jobs_pkey"},
     "find": {"jobs_id_key"},
     "find_prefix": {"jobs_id_key"},
-    "list": {"jobs_pkey", "shapes_pkey"},
-    "list_reverse": {"jobs_pkey", "shapes_pkey"},
-    "list_state": {"jobs_by_state", "shapes_pkey"},
-    "list_state_reverse": {"jobs_by_state", "shapes_pkey"},
-    "list_completed": {"jobs_pkey", "shapes_pkey"},
-    "list_completed_reverse": {"jobs_pkey", "shapes_pkey"},
+    "list": {"jobs_pkey", "lanes_pkey"},
+    "list_reverse": {"jobs_pkey", "lanes_pkey"},
+    "list_state": {"jobs_by_state", "lanes_pkey"},
+    "list_state_reverse": {"jobs_by_state", "lanes_pkey"},
+    "list_completed": {"jobs_pkey", "lanes_pkey"},
+    "list_completed_reverse": {"jobs_pkey", "lanes_pkey"},
     "completed_since": {"attempts_completed"},
     "overdue": {"jobs_waiting"},
-    "oldest_due": {"shapes_pkey", "jobs_ready", "jobs_waiting"},
+    "oldest_due": {"lanes_pkey", "jobs_ready", "jobs_waiting"},
     "fold": {"deltas_pkey"},
 }
 BY_HAND = {"ended_completed"}  # a person asks, once: it may read all
@@ -69,8 +69,8 @@ SELECT seq, 1, 'i', 1, seq, 1 FROM queued.jobs;
 INSERT INTO queued.output SELECT seq, 1, 1, 0, 'x' FROM queued.jobs;
 """
 IN_FRONT = """
-INSERT INTO queued.shapes VALUES (1, 'host:other'), (2, 'gpu');
-INSERT INTO queued.jobs (id, queue, priority, shape, command, options, state, ready, next_run_at,
+INSERT INTO queued.lanes VALUES (1, 'q', 'host:other'), (2, 'q', 'gpu');
+INSERT INTO queued.jobs (id, queue, priority, lane, command, options, state, ready, next_run_at,
                          attempts, max_retries, runs, created_at, updated_at)
 SELECT 'x' || n, 'q', 9, CASE WHEN n % 10000 = 0 THEN n % 3 ELSE 1 END, 'true', '{}', 'pending',
        true, n, 0, 3, 0, n, n
@@ -108,7 +108,7 @@ def test_a_claim_reads_no_job_of_another_host() -> None:
     with psycopg.connect(where.conninfo, autocommit=True, prepare_threshold=None) as server:
         server.execute(sql_loader.in_schema(IN_FRONT, where.schema).encode())
         values = {"instance": "i", "workers": [1] * 9, "count": 9, "token": 1, "now": 1}
-        values |= {"shapes": [0, 2], "rank": -99, "due": 0, "after": 0}
+        values |= {"lanes": [0, 2], "rank": -99, "due": 0, "after": 0}
         statements = sql_loader.load(where.schema)
         with server.transaction(force_rollback=True):
             server.execute(statements["begin"].split(";", 1)[1].encode())

@@ -151,7 +151,7 @@ def test_everything_arrives_and_the_old_queue_refuses(route: tuple[str, str]) ->
     assert {name: table.rows for name, table in copied.items()} == {
         "settings": 1,
         "drained_hosts": 1,
-        "shapes": 2,
+        "lanes": 4,
         "jobs": 5,
         "attempts": 30,
         "output": 2,

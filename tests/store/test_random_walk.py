@@ -118,10 +118,10 @@ class Walk(RuleBasedStateMachine):
     def claim(self, instance: str, own: str, count: int) -> None:
         tokens, has = [next(self._tokens) for _ in range(count)], labels.split(own)
         with self._engine.ledger.transaction():
-            known = self._engine.ledger.shapes(after=-1)
-            shapes = [shape.number for shape in known if shape.requires <= has]
+            known = self._engine.ledger.lanes(after=-1)
+            lanes = [lane.number for lane in known if lane.requires <= has]
             claims = self._engine.ledger.claim(
-                instance, [1] * count, tokens[0], now_ms=self._now_ms, shapes=shapes
+                instance, [1] * count, tokens[0], now_ms=self._now_ms, lanes=lanes
             )
         tasks = [self._model.claim(instance, {*has}, token, self._now_ms) for token in tokens]
         assert len(claims) == len([task for task in tasks if task is not None])

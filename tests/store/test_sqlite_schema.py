@@ -28,11 +28,13 @@ WAITING = "SEARCH jobs USING COVERING INDEX jobs_waiting"
 
 # Every hot statement with all that its plan may touch. `first` is the array of the jobs to claim.
 PLANS = {
-    "enqueue": ["SEARCH shapes USING COVERING INDEX sqlite_autoindex_shapes_1 (requires=?)"],
-    "first_ready": ["SEARCH jobs USING COVERING INDEX jobs_ready (shape=?)"],
+    "enqueue": [
+        "SEARCH lanes USING COVERING INDEX sqlite_autoindex_lanes_1 (queue=? AND requires=?)"
+    ],
+    "first_ready": ["SEARCH jobs USING COVERING INDEX jobs_ready (lane=?)"],
     "claim": ["SCAN first VIRTUAL TABLE INDEX 1:", f"{BY_ROW} (rowid=?)"],
-    "shapes": ["SEARCH shapes USING INTEGER PRIMARY KEY (rowid>?)"],
-    "required_now": ["SCAN s", "SEARCH jobs EXISTS USING COVERING INDEX jobs_ready (shape=?)"],
+    "lanes": ["SEARCH lanes USING INTEGER PRIMARY KEY (rowid>?)"],
+    "required_now": ["SCAN l", "SEARCH jobs EXISTS USING COVERING INDEX jobs_ready (lane=?)"],
     "settle": [f"{BY_ROW} (rowid=?)"],
     "promote": [f"{BY_ROW} (rowid=?)", f"{WAITING} (next_run_at<?)"],
     "next_due": [WAITING],
@@ -140,7 +142,7 @@ def test_the_work_stays_flat_as_the_queue_grows(path: str) -> None:
         with ledger.transaction():
             measured.append(
                 {
-                    "first_ready": _steps(database, "first_ready", shape=0, count=3),
+                    "first_ready": _steps(database, "first_ready", lane=0, count=3),
                     "required_now": _steps(database, "required_now"),
                     "claim": _steps(database, "claim", token=7, jobs="[1,2,3]", now=NOW),
                     "next_due": _steps(database, "next_due"),

@@ -265,9 +265,9 @@ class Dispatcher:
                 if self._clock.shift_if_set():
                     self._pruner.clock_was_set(times.monotonic_s())
                 settings = self._live_settings.settings
-                shapes = self._placement.shapes if self._may_claim() else ()
+                lanes = self._placement.lanes if self._may_claim() else ()
                 turn = self._runner.turn(
-                    self._pool, settings, shapes=shapes, restoring=restoring, now_ms=now_ms
+                    self._pool, settings, lanes=lanes, restoring=restoring, now_ms=now_ms
                 )
                 counts = self._load.read_counts(times.monotonic_s())
                 self._pruner.prune_step(settings, now_ms, enabled=self._may_claim())
@@ -317,6 +317,7 @@ class Dispatcher:
         self._pruner.on_committed(now_s)
         self._deadlines.set("prune", self._pruner.next_s)
         self._contention.on_committed(self._ledger, now_s)
+        self._schedule.requested |= self._placement.on_committed(lanes_made=turn.lanes_made)
         self._set_alarm(turn)
         self._backoff.on_committed()
         self._output_log.log_turn(turn)

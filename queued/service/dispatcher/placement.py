@@ -14,10 +14,10 @@ _CHECK_INTERVAL_S = 60.0
 
 
 class Placement:
-    """`shapes`: the numbers of the shapes whose jobs may be claimed now."""
+    """`lanes`: the numbers of the lanes whose jobs may be claimed now."""
 
     def __init__(self, ledger: Ledger, instance: Instance, deadlines: Deadlines, log: Log) -> None:
-        self.shapes: list[int] = []
+        self.lanes: list[int] = []
         self._ledger = ledger
         self._instance = instance
         self._deadlines = deadlines
@@ -25,13 +25,13 @@ class Placement:
         self._given: str | None = None  # the setting at the last read
         self._drained = False
         self._own = frozenset[str]()
-        self._known: dict[int, frozenset[str]] = {}  # what each shape requires
+        self._known: dict[int, frozenset[str]] = {}  # what each lane requires
         self._checking = False  # whether the deadline of the next check is set
         # The missing labels that the last check has found, and whether an earlier one found them.
         self._unserved: dict[frozenset[str], bool] = {}
 
     def read(self, given: str, *, changed: bool) -> None:
-        """Reads shapes and drained hosts if they may have `changed`, and checks what is unserved.
+        """Reads lanes and drained hosts if they may have `changed`, and checks what is unserved.
 
         `given` is the setting `labels` of this service. Call it inside a transaction; after a
         rollback the next call must have `changed`.
@@ -45,24 +45,31 @@ class Placement:
         self._given = given
         self._own = labels.split(given) | {labels.of_host(self._instance.host)}
         self._ledger.relabel(self._instance.id, labels.joined(self._own))
-        self._known |= dict(self._ledger.shapes(after=max(self._known, default=-1)))
+        found = self._ledger.lanes(after=max(self._known, default=-1))
+        self._known |= {lane.number: lane.requires for lane in found}
         drained = self._instance.host in self._ledger.drained_hosts()
         if drained is not self._drained:
             self._drained = drained
             self._log.info("host.drained" if drained else "host.resumed", host=self._instance.host)
         fitting = [number for number, required in self._known.items() if required <= self._own]
-        self.shapes = [] if drained else fitting
+        self.lanes = [] if drained else fitting
         if not self._checking:
             self._set_deadline()
 
     def _set_deadline(self) -> None:
         """Sets the time of the next check; none is needed while all jobs may be claimed."""
-        self._checking = len(self.shapes) < len(self._known)
+        self._checking = len(self.lanes) < len(self._known)
         next_s = times.monotonic_s() + _CHECK_INTERVAL_S if self._checking else times.NEVER_S
         self._deadlines.set("placement", next_s)
 
+    def on_committed(self, *, lanes_made: bool) -> bool:
+        """Returns whether another turn must `read`, because this instance has made new lanes."""
+        if lanes_made:
+            self._given = None
+        return lanes_made
+
     def reset(self) -> None:
-        """Makes the next `read` store the labels and read all shapes again.
+        """Makes the next `read` store the labels and read all lanes again.
 
         Call it if the database may have lost them in a failover.
         """

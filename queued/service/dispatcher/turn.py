@@ -54,13 +54,13 @@ class TurnRunner:
         pool: WorkerPool,
         settings: Settings,
         *,
-        shapes: Sequence[int],
+        lanes: Sequence[int],
         restoring: bool,
         now_ms: int,
     ) -> Turn:
-        """Handles the inbox, then claims jobs of these shapes for the workers that have room.
+        """Handles the inbox, then claims jobs of these lanes for the workers that have room.
 
-        Without `shapes` it claims none. `restoring`: the database may lack commits of this instance
+        Without `lanes` it claims none. `restoring`: the database may lack commits of this instance
         after a failover. Call it inside a transaction.
         """
         turn = Turn(pool.claims, settings, now_ms)
@@ -73,8 +73,8 @@ class TurnRunner:
         self._store_output(turn)
         self.record(turn)
         turn.next_due_ms = self._ledger.promote(now_ms=turn.now_ms, limit=PROMOTED_AT_ONCE)
-        if shapes:
-            self._claim(turn, pool.present(), shapes)
+        if lanes:
+            self._claim(turn, pool.present(), lanes)
         for worker, keys in turn.pending_acks.items():
             for key in keys:
                 turn.reply(worker, Recorded(key=key, accepted=True))
@@ -281,9 +281,10 @@ class TurnRunner:
         ]
         if hooks:
             most = turn.settings.default_max_retries
-            self._ledger.enqueue(hooks, max_retries=most, now_ms=turn.now_ms)
+            made = self._ledger.enqueue(hooks, max_retries=most, now_ms=turn.now_ms)
+            turn.lanes_made |= made
 
-    def _claim(self, turn: Turn, workers: list[int], shapes: Sequence[int]) -> None:
+    def _claim(self, turn: Turn, workers: list[int], lanes: Sequence[int]) -> None:
         """Claims jobs for workers that have none, then prefetched jobs for quick workers."""
         assignable = list(turn.claims.assignable(workers))
         if self._end is not None:
@@ -292,7 +293,7 @@ class TurnRunner:
             return
         token = self._tokens.reserve(times.monotonic_s(), len(assignable))
         turn.claimed = self._ledger.claim(
-            self._instance, assignable, token, now_ms=turn.now_ms, shapes=shapes
+            self._instance, assignable, token, now_ms=turn.now_ms, lanes=lanes
         )
         for claim in turn.claimed:
             acks = turn.pending_acks.get(claim.worker, [])  # the Run message carries them

@@ -47,6 +47,7 @@ class Turn:
         self.replies: dict[int, list[Message]] = {}
         self.pending_acks: dict[int, list[Key]] = {}  # by worker, until a reply carries them
         self.next_due_ms: int | None = None
+        self.lanes_made = False  # by hooks: the next turn must read the lanes again
 
     def ended_runs(self) -> int:
         """Returns how many recorded runs have ended, without those that will be repeated."""

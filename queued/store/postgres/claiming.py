@@ -25,32 +25,32 @@ class Claiming:
         self._hungry: bool | None = None  # as in the row of the instance; None if not known
 
     def claim(
-        self, instance: str, workers: Sequence[int], token: int, now_ms: int, shapes: Sequence[int]
+        self, instance: str, workers: Sequence[int], token: int, now_ms: int, lanes: Sequence[int]
     ) -> list[Row]:
         """Returns the rows of the claims; see `Ledger.claim`."""
         rows: list[Row] = []
 
-        def claim(place: tuple[int, int, int], shapes: Sequence[int]) -> None:
+        def claim(place: tuple[int, int, int], lanes: Sequence[int]) -> None:
             rest = workers[len(rows) :]
             if rest:
                 values = dict(zip(("rank", "due", "after"), place, strict=True))
                 values |= {"count": len(rest), "token": token + len(rows), "now": now_ms}
                 rows.extend(
                     self._database.rows(
-                        "claim", instance=instance, workers=[*rest], shapes=[*shapes], **values
+                        "claim", instance=instance, workers=[*rest], lanes=[*lanes], **values
                     )
                 )
 
         begun_lately = 0 <= now_ms - self._from_first_ms < _FROM_FIRST_MS
         many = len(workers) >= _MANY
         if many and begun_lately and self._place != _FIRST_PLACE:
-            claim(self._place, shapes)
+            claim(self._place, lanes)
         if len(rows) < len(workers):
             self._from_first_ms = now_ms
-            claim(_FIRST_PLACE, shapes)
-        if len(shapes) > 1:  # other dispatchers may have locked the first jobs of one shape
-            for shape in shapes:
-                claim(_FIRST_PLACE, [shape])
+            claim(_FIRST_PLACE, lanes)
+        if len(lanes) > 1:  # other dispatchers may have locked the first jobs of one lane
+            for lane in lanes:
+                claim(_FIRST_PLACE, [lane])
         if many:
             full = len(rows) == len(workers)
             self._place = (rows[-1][13], rows[-1][9], rows[-1][0]) if full else _FIRST_PLACE

@@ -51,8 +51,9 @@ class PostgresStore:
     ) -> Sequence[str]:
         """See `Store.enqueue`."""
         given, added = list(jobs), list[str]()
-        made = any(job.requires for job in given) and self._database.repeated(
-            lambda: self._new_jobs.make_shapes(given), "enqueuer"
+        made = any(job.queue != "default" or job.requires for job in given)
+        made = made and self._database.repeated(
+            lambda: self._new_jobs.make_lanes(given), "enqueuer"
         )
 
         def insert() -> None:

@@ -9,7 +9,7 @@ from queued.core.errors import CommitUnknownError
 from queued.core.labels import split
 from queued.core.lease import Renewal
 from queued.core.model import Instance, Label, NewJob, State
-from queued.core.records import PruneStep, Shape, SnapshotHolder
+from queued.core.records import Lane, PruneStep, SnapshotHolder
 from queued.core.runs import Chunk, Claim, Key
 from queued.core.settlement import Settlement
 from queued.store.ledger_rows import claim_of, unknown_instance
@@ -140,10 +140,10 @@ class PostgresLedger:
         """See `Ledger.relabel`."""
         self._database.run("relabel", id=instance, labels=labels)
 
-    def shapes(self, *, after: int) -> list[Shape]:
-        """See `Ledger.shapes`."""
-        rows = self._database.rows("shapes", after=after)
-        return [Shape(number, split(requires)) for number, requires in rows]
+    def lanes(self, *, after: int) -> list[Lane]:
+        """See `Ledger.lanes`."""
+        rows = self._database.rows("lanes", after=after)
+        return [Lane(number, queue, split(requires)) for number, queue, requires in rows]
 
     def drained_hosts(self) -> dict[str, int]:
         """See `Ledger.drained_hosts`."""
@@ -160,10 +160,10 @@ class PostgresLedger:
         token: int,
         *,
         now_ms: int,
-        shapes: Sequence[int] = (0,),
+        lanes: Sequence[int] = (0,),
     ) -> list[Claim]:
         """See `Ledger.claim` and `Claiming`."""
-        rows = self._claiming.claim(instance, workers, token, now_ms, shapes)
+        rows = self._claiming.claim(instance, workers, token, now_ms, lanes)
         return [claim_of(row[:13]) for row in rows]
 
     def restore_claim(self, instance: str, claim: Claim, *, now_ms: int) -> bool | None:
@@ -251,9 +251,11 @@ class PostgresLedger:
             if key in found and found[key][0] == ending.outcome
         }
 
-    def enqueue(self, jobs: Sequence[NewJob], *, max_retries: int, now_ms: int) -> None:
+    def enqueue(self, jobs: Sequence[NewJob], *, max_retries: int, now_ms: int) -> bool:
         """See `Ledger.enqueue`."""
+        made = self._new_jobs.make_lanes(jobs)
         self._new_jobs.insert(jobs, max_retries=max_retries, now_ms=now_ms)
+        return made
 
     def prune(self, state: State, *, after: int, before_ms: int, limit: int) -> PruneStep:
         """See `Ledger.prune`."""

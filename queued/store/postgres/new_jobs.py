@@ -37,16 +37,17 @@ class NewJobs:
                     raise DuplicateJobError(job.id, index)
         return added
 
-    def make_shapes(self, jobs: Sequence[NewJob]) -> bool:
-        """Inserts what jobs require, in a short transaction before that of the jobs themselves.
+    def make_lanes(self, jobs: Sequence[NewJob]) -> bool:
+        """Inserts the lanes of jobs, in a short transaction before that of the jobs themselves.
 
-        Returns whether a dispatcher must read new shapes.
+        Returns whether a dispatcher must read new lanes.
         """
-        requires = [*{job.requires for job in jobs if job.requires}]
-        if not requires or not self._database.rows("missing_shapes", requires=requires):
+        lanes = [*{(job.queue, job.requires) for job in jobs} - {("default", "")}]
+        names = {"queues": [queue for queue, _ in lanes], "requires": [one for _, one in lanes]}
+        if not lanes or not self._database.rows("missing_lanes", **names):
             return False
-        self._database.run("lock_shapes")
-        self._database.run("make_shapes", requires=requires)
+        self._database.run("lock_lanes")
+        self._database.run("make_lanes", **names)
         return True
 
     def _store(self, named: list[tuple[NewJob, str]], max_retries: int, now_ms: int) -> set[str]:

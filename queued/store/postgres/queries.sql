@@ -29,33 +29,34 @@ SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY;
 -- job --
 seq, id, queue, priority, command, options, state, label, next_run_at, attempts, max_retries, runs,
     cancel_requested_at, last_error, created_at, updated_at,
-    (SELECT requires FROM queued.shapes s WHERE s.id = shape), submitted_by
+    (SELECT requires FROM queued.lanes l WHERE l.id = lane), submitted_by
 
 -- run --
 number, instance, worker, started_at, ended_at, outcome, exit_code, signal, error,
     ran_ms, cpu_ms, peak_kib, stdout_bytes, stderr_bytes, deferrals
 
--- missing_shapes --
--- The sets of labels that have no shape yet. By the unique index.
-SELECT requires FROM unnest(:requires::text[]) AS new (requires)
-WHERE NOT EXISTS (SELECT FROM queued.shapes s WHERE s.requires = new.requires);
+-- missing_lanes --
+-- The pairs of a queue and labels that have no lane yet. By the unique index.
+SELECT queue, requires FROM unnest(:queues::text[], :requires::text[]) AS new (queue, requires)
+WHERE NOT EXISTS (SELECT FROM queued.lanes l WHERE l.queue = new.queue AND l.requires = new.requires);
 
--- lock_shapes --
--- One program at a time until the end of its transaction, so that shapes are committed in the order of
+-- lock_lanes --
+-- One program at a time until the end of its transaction, so that lanes are committed in the order of
 -- their numbers.
-SELECT pg_advisory_xact_lock('queued.shapes'::regclass::oid::integer, 0);
+SELECT pg_advisory_xact_lock('queued.lanes'::regclass::oid::integer, 0);
 
--- make_shapes --
--- Guard: there is no shape of these labels yet.
-INSERT INTO queued.shapes (id, requires)
-SELECT (SELECT max(id) FROM queued.shapes) + row_number() OVER (ORDER BY requires), requires
-FROM ({missing_shapes}) AS missing;
+-- make_lanes --
+-- Guard: there are no such lanes yet.
+INSERT INTO queued.lanes (id, queue, requires)
+SELECT (SELECT max(id) FROM queued.lanes) + row_number() OVER (ORDER BY queue, requires), queue, requires
+FROM ({missing_lanes}) AS missing;
 
 -- enqueue --
 -- No guard: the unique index on id leaves out a second job with the same id.
-INSERT INTO queued.jobs (id, queue, priority, shape, command, options, state, ready, next_run_at,
+INSERT INTO queued.jobs (id, queue, priority, lane, command, options, state, ready, next_run_at,
                          attempts, max_retries, runs, created_at, updated_at)
-SELECT id, queue, priority, (SELECT s.id FROM queued.shapes s WHERE s.requires = new.requires),
+SELECT id, queue, priority,
+       (SELECT l.id FROM queued.lanes l WHERE l.queue = new.queue AND l.requires = new.requires),
        command, options, 'pending', next_run_at <= :now, next_run_at, 0, max_retries, 0, :now, :now
 FROM json_to_recordset(:jobs::json) AS new (place integer, id text, queue text, priority integer,
     requires text, command text, options text, next_run_at bigint, max_retries integer)
@@ -75,32 +76,32 @@ WITH due AS MATERIALIZED (
     ORDER BY next_run_at, seq LIMIT :limit FOR UPDATE SKIP LOCKED)
 UPDATE queued.jobs j SET ready = true FROM due WHERE j.seq = due.seq;
 
--- shapes --
--- The shapes that were made since the shape `after`. By the primary key.
-SELECT id, requires FROM queued.shapes WHERE id > :after ORDER BY id;
+-- lanes --
+-- The lanes that were made since the lane `after`. By the primary key.
+SELECT id, queue, requires FROM queued.lanes WHERE id > :after ORDER BY id;
 
 -- claim --
--- Claims the first ready jobs of some shapes, from a place in the order of claiming on; tokens are in
+-- Claims the first ready jobs of some lanes, from a place in the order of claiming on; tokens are in
 -- the same order. Guard: ready, the history of the server is trusted, and the jobs of the instance were
 -- not taken over. The row of the instance is locked, so that a take-over comes either later and finds
 -- these claims, or before, and there are none. Reads at most `count` entries of jobs_ready for each
--- shape to find the share of each shape in the first jobs, and locks so many jobs of the shape that no
+-- lane to find the share of each lane in the first jobs, and locks so many jobs of the lane that no
 -- other dispatcher claims at this moment. A lock on more would hide jobs from other dispatchers. A
 -- conflict means that another program has set `runs` back; the row of the attempt is then used again.
 WITH own AS MATERIALIZED (
     SELECT fenced_at FROM queued.instances WHERE id = :instance FOR SHARE
 ), share AS MATERIALIZED (
-    SELECT shape, count(*) AS size FROM (
-        SELECT one.shape FROM unnest(:shapes::integer[]) AS one (shape), LATERAL (
+    SELECT lane, count(*) AS size FROM (
+        SELECT one.lane FROM unnest(:lanes::integer[]) AS one (lane), LATERAL (
             SELECT seq, rank, next_run_at FROM queued.jobs j
-            WHERE ready AND j.shape = one.shape AND (rank, next_run_at, seq) > (:rank, :due, :after)
+            WHERE ready AND j.lane = one.lane AND (rank, next_run_at, seq) > (:rank, :due, :after)
             ORDER BY rank, next_run_at, seq LIMIT :count) AS ready
         ORDER BY rank, next_run_at, seq LIMIT :count) AS wanted
-    GROUP BY shape
+    GROUP BY lane
 ), first AS MATERIALIZED (
     SELECT ready.* FROM share, LATERAL (
         SELECT seq, rank, next_run_at FROM queued.jobs j
-        WHERE ready AND j.shape = share.shape AND (rank, next_run_at, seq) > (:rank, :due, :after)
+        WHERE ready AND j.lane = share.lane AND (rank, next_run_at, seq) > (:rank, :due, :after)
           AND NOT EXISTS (SELECT FROM own WHERE fenced_at IS NOT NULL)
           AND EXISTS (SELECT FROM queued.meta WHERE one AND history = {history})
         ORDER BY rank, next_run_at, seq LIMIT share.size FOR UPDATE SKIP LOCKED) AS ready
@@ -441,23 +442,23 @@ SELECT count(*) FROM queued.attempts
 WHERE outcome = 'exit' AND exit_code = 0 AND ended_at > :since AND ended_at <= :now;
 
 -- required_now --
--- The sets of labels that ready jobs require. One step into jobs_ready for each shape.
-SELECT requires FROM queued.shapes s,
-    LATERAL (SELECT FROM queued.jobs WHERE ready AND shape = s.id LIMIT 1) AS one;
+-- The sets of labels that ready jobs require. One step into jobs_ready for each lane.
+SELECT DISTINCT requires FROM queued.lanes l,
+    LATERAL (SELECT FROM queued.jobs WHERE ready AND lane = l.id LIMIT 1) AS one;
 
 -- oldest_due --
 -- The earliest due time of the jobs that are due: of ready jobs, by one entry of jobs_ready for each
--- shape and priority, and of jobs that are due and not promoted, by jobs_waiting.
-WITH RECURSIVE ranks (shape, rank) AS (
-    SELECT id, (SELECT min(rank) FROM queued.jobs WHERE ready AND shape = s.id) FROM queued.shapes s
+-- lane and priority, and of jobs that are due and not promoted, by jobs_waiting.
+WITH RECURSIVE ranks (lane, rank) AS (
+    SELECT id, (SELECT min(rank) FROM queued.jobs WHERE ready AND lane = l.id) FROM queued.lanes l
     UNION ALL
-    SELECT r.shape, (SELECT min(j.rank) FROM queued.jobs j
-                     WHERE j.ready AND j.shape = r.shape AND j.rank > r.rank)
+    SELECT r.lane, (SELECT min(j.rank) FROM queued.jobs j
+                     WHERE j.ready AND j.lane = r.lane AND j.rank > r.rank)
     FROM ranks r WHERE r.rank IS NOT NULL
 )
 SELECT min(due) FROM (
     SELECT (SELECT min(j.next_run_at) FROM queued.jobs j
-            WHERE j.ready AND j.shape = r.shape AND j.rank = r.rank) AS due
+            WHERE j.ready AND j.lane = r.lane AND j.rank = r.rank) AS due
     FROM ranks r
     UNION ALL
     SELECT min(next_run_at) FROM queued.jobs WHERE state = 'pending' AND NOT ready AND next_run_at <= :now

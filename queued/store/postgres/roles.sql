@@ -20,13 +20,13 @@ DO $$ BEGIN
 
     -- Not `submitted_by`, so that its default applies, and not `token`, without which no row can be
     -- that of a running job.
-    GRANT INSERT (id, queue, priority, shape, command, options, state, ready, next_run_at, attempts,
+    GRANT INSERT (id, queue, priority, lane, command, options, state, ready, next_run_at, attempts,
                   max_retries, runs, created_at, updated_at)
     ON queued.jobs TO queued_enqueuer, queued_operator, queued_service;
     GRANT UPDATE (state, ready, next_run_at, attempts, cancel_requested_at, last_error, updated_at)
     ON queued.jobs TO queued_enqueuer, queued_operator, queued_service;
 
-    GRANT INSERT ON queued.shapes TO queued_enqueuer, queued_operator, queued_service;
+    GRANT INSERT ON queued.lanes TO queued_enqueuer, queued_operator, queued_service;
 
     GRANT DELETE ON queued.jobs, queued.attempts, queued.output TO queued_operator, queued_service;
     GRANT INSERT, UPDATE, DELETE ON queued.settings, queued.drained_hosts TO queued_operator;

@@ -51,9 +51,11 @@ class SqliteStore:
         skip_existing: bool = False,
     ) -> Sequence[str]:
         """See `Store.enqueue`."""
+        given = list(jobs)
         with self._database.transaction():
+            self._new_jobs.make_lanes(given)
             return self._new_jobs.insert(
-                list(jobs), max_retries=max_retries, now_ms=now_ms, skip_existing=skip_existing
+                given, max_retries=max_retries, now_ms=now_ms, skip_existing=skip_existing
             )
 
     # Reading

@@ -7,7 +7,7 @@ from queued.core import times
 from queued.core.labels import split
 from queued.core.lease import Renewal
 from queued.core.model import Instance, Label, NewJob, State
-from queued.core.records import PruneStep, Shape, SnapshotHolder
+from queued.core.records import Lane, PruneStep, SnapshotHolder
 from queued.core.runs import Chunk, Claim, Key
 from queued.core.settlement import Settlement
 from queued.store import rows
@@ -108,10 +108,13 @@ class SqliteLedger:
         """See `Ledger.relabel`."""
         self._database.run("relabel", id=instance, labels=labels)
 
-    def shapes(self, *, after: int) -> list[Shape]:
-        """See `Ledger.shapes`."""
-        rows = self._database.rows("shapes", after=after)
-        return [Shape(number, split(requires)) for number, requires in rows]
+    def lanes(self, *, after: int) -> list[Lane]:
+        """See `Ledger.lanes`."""
+        rows = self._database.rows("lanes", after=after)
+        return [
+            Lane(number, queue.decode(errors="replace"), split(requires))
+            for number, queue, requires in rows
+        ]
 
     def drained_hosts(self) -> dict[str, int]:
         """See `Ledger.drained_hosts`."""
@@ -128,13 +131,13 @@ class SqliteLedger:
         token: int,
         *,
         now_ms: int,
-        shapes: Sequence[int] = (0,),
+        lanes: Sequence[int] = (0,),
     ) -> list[Claim]:
         """See `Ledger.claim`."""
         ready = [
             row
-            for shape in shapes
-            for row in self._database.rows("first_ready", shape=shape, count=len(workers))
+            for lane in lanes
+            for row in self._database.rows("first_ready", lane=lane, count=len(workers))
         ]
         jobs = [job for _, _, job in sorted(ready)[: len(workers)]]
         rows = self._database.rows("claim", jobs=str(jobs), token=token, now=now_ms)
@@ -222,9 +225,11 @@ class SqliteLedger:
         """See `Ledger.recorded_before`. Returns False, because no commit is unknown."""
         return False
 
-    def enqueue(self, jobs: Sequence[NewJob], *, max_retries: int, now_ms: int) -> None:
+    def enqueue(self, jobs: Sequence[NewJob], *, max_retries: int, now_ms: int) -> bool:
         """See `Ledger.enqueue`."""
+        made = self._new_jobs.make_lanes(jobs)
         self._new_jobs.insert(jobs, max_retries=max_retries, now_ms=now_ms)
+        return made
 
     def prune(self, state: State, *, after: int, before_ms: int, limit: int) -> PruneStep:
         """See `Ledger.prune`."""

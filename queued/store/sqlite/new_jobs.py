@@ -35,10 +35,17 @@ class NewJobs:
                 added.append(name)
         return added
 
+    def make_lanes(self, jobs: Sequence[NewJob]) -> bool:
+        """Inserts the lanes of jobs, before the jobs; returns whether some were not there."""
+        lanes = {(job.queue, job.requires) for job in jobs} - {("default", "")}
+        made = [
+            self._database.change("make_lane", queue=queue, requires=requires)
+            for queue, requires in sorted(lanes)
+        ]
+        return any(made)
+
     def _insert(self, job: NewJob, name: str, max_retries: int, now_ms: int) -> bool:
         """Returns whether the job was inserted; False if another job has the id."""
-        if job.requires:
-            self._database.run("make_shape", requires=job.requires)
         try:
             self._database.run(
                 "enqueue",

@@ -6,22 +6,22 @@
 -- job --
 seq, id, queue, priority, command, options, state, label, next_run_at, attempts, max_retries, runs,
     cancel_requested_at, last_error, created_at, updated_at,
-    (SELECT requires FROM shapes s WHERE s.id = shape)
+    (SELECT requires FROM lanes l WHERE l.id = lane)
 
 -- run --
 number, instance, worker, started_at, ended_at, outcome, exit_code, signal, error,
     ran_ms, cpu_ms, peak_kib, stdout_bytes, stderr_bytes, deferrals
 
--- make_shape --
--- Guard: there is no shape of these labels yet.
-INSERT INTO shapes (requires) VALUES (:requires) ON CONFLICT DO NOTHING;
+-- make_lane --
+-- Guard: there is no such lane yet.
+INSERT INTO lanes (queue, requires) VALUES (:queue, :requires) ON CONFLICT DO NOTHING;
 
 -- enqueue --
 -- No guard: the unique index on id refuses a second job with the same id.
-INSERT INTO jobs (id, queue, priority, shape, command, options, state, ready, next_run_at,
+INSERT INTO jobs (id, queue, priority, lane, command, options, state, ready, next_run_at,
                   attempts, max_retries, runs, created_at, updated_at)
-VALUES (:id, :queue, :priority, (SELECT id FROM shapes WHERE requires = :requires), :command, :options,
-        'pending', :next_run_at <= :now, :next_run_at, 0, :max_retries, 0, :now, :now);
+VALUES (:id, :queue, :priority, (SELECT id FROM lanes WHERE queue = :queue AND requires = :requires),
+        :command, :options, 'pending', :next_run_at <= :now, :next_run_at, 0, :max_retries, 0, :now, :now);
 
 -- next_due --
 -- The earliest time at which a waiting job becomes due. One step into jobs_waiting.
@@ -33,14 +33,14 @@ UPDATE jobs SET ready = 1
 WHERE seq IN (SELECT seq FROM jobs WHERE state = 'pending' AND ready = 0 AND next_run_at <= :now
               ORDER BY next_run_at LIMIT :limit);
 
--- shapes --
--- The shapes that were made since the shape `after`. By the primary key.
-SELECT id, requires FROM shapes WHERE id > :after ORDER BY id;
+-- lanes --
+-- The lanes that were made since the lane `after`. By the primary key.
+SELECT id, CAST(queue AS BLOB), requires FROM lanes WHERE id > :after ORDER BY id;
 
 -- first_ready --
--- The first ready jobs of one shape, in values that sort in the order of claiming. Reads one entry of
+-- The first ready jobs of one lane, in values that sort in the order of claiming. Reads one entry of
 -- jobs_ready for each job.
-SELECT -priority, next_run_at, seq FROM jobs WHERE ready = 1 AND shape = :shape
+SELECT -priority, next_run_at, seq FROM jobs WHERE ready = 1 AND lane = :lane
 ORDER BY priority DESC, next_run_at, seq LIMIT :count;
 
 -- claim --
@@ -293,22 +293,23 @@ SELECT count(*) FROM attempts
 WHERE outcome = 'exit' AND exit_code = 0 AND ended_at > :since AND ended_at <= :now;
 
 -- required_now --
--- The sets of labels that ready jobs require. One step into jobs_ready for each shape.
-SELECT requires FROM shapes s WHERE EXISTS (SELECT 1 FROM jobs WHERE ready = 1 AND shape = s.id);
+-- The sets of labels that ready jobs require. One step into jobs_ready for each lane.
+SELECT DISTINCT requires FROM lanes l
+WHERE EXISTS (SELECT 1 FROM jobs WHERE ready = 1 AND lane = l.id);
 
 -- oldest_due --
 -- The earliest due time of the jobs that are due: of ready jobs, by one entry of jobs_ready for each
--- shape and priority, and of jobs that are due and not promoted, by jobs_waiting.
-WITH RECURSIVE priorities (shape, priority) AS (
-    SELECT id, (SELECT max(priority) FROM jobs WHERE ready = 1 AND shape = s.id) FROM shapes s
+-- lane and priority, and of jobs that are due and not promoted, by jobs_waiting.
+WITH RECURSIVE priorities (lane, priority) AS (
+    SELECT id, (SELECT max(priority) FROM jobs WHERE ready = 1 AND lane = l.id) FROM lanes l
     UNION ALL
-    SELECT p.shape, (SELECT max(j.priority) FROM jobs j
-                     WHERE j.ready = 1 AND j.shape = p.shape AND j.priority < p.priority)
+    SELECT p.lane, (SELECT max(j.priority) FROM jobs j
+                     WHERE j.ready = 1 AND j.lane = p.lane AND j.priority < p.priority)
     FROM priorities p WHERE p.priority IS NOT NULL
 )
 SELECT min(due) FROM (
     SELECT (SELECT min(j.next_run_at) FROM jobs j
-            WHERE j.ready = 1 AND j.shape = p.shape AND j.priority = p.priority) AS due
+            WHERE j.ready = 1 AND j.lane = p.lane AND j.priority = p.priority) AS due
     FROM priorities p
     UNION ALL
     SELECT min(next_run_at) FROM jobs WHERE state = 'pending' AND ready = 0 AND next_run_at <= :now

@@ -1,6 +1,6 @@
 -- A job of each kind, and what belongs to it, in the tables of schema 1 as version 1.0.0 left them.
 INSERT INTO jobs
-    (seq, id, queue, priority, shape, command, options, state, ready, next_run_at, attempts,
+    (seq, id, queue, priority, lane, command, options, state, ready, next_run_at, attempts,
      max_retries, runs, token, cancel_requested_at, last_error, created_at, updated_at)
 VALUES
     (1,'processing','q',0,0,'true','{}','processing',0,1700000000000,0,2,1,77,NULL,NULL,1700000000000,1700000000000),

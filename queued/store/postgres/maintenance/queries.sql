@@ -17,7 +17,7 @@ SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY;
 
 -- hold --
 -- Until the end of the transaction no other one writes, not even a second move.
-LOCK TABLE queued.instances, queued.settings, queued.drained_hosts, queued.shapes, queued.jobs,
+LOCK TABLE queued.instances, queued.settings, queued.drained_hosts, queued.lanes, queued.jobs,
     queued.attempts, queued.output
 IN SHARE ROW EXCLUSIVE MODE;
 
@@ -76,7 +76,7 @@ DROP TABLE queued.moved;
 
 -- discard_copy --
 -- What an unfinished move has left.
-TRUNCATE queued.settings, queued.drained_hosts, queued.shapes, queued.jobs, queued.attempts,
+TRUNCATE queued.settings, queued.drained_hosts, queued.lanes, queued.jobs, queued.attempts,
     queued.output, queued.counts, queued.deltas;
 {remove_mark};
 
@@ -115,9 +115,9 @@ WHERE name IN ('fsync', 'full_page_writes') AND setting = 'off' ORDER BY name;
 
 -- check_references --
 -- Rows that belong to no row of another table. The server allows that if its checks were off, and always
--- of a shape: it checks none, because all enqueues would lock the same row for that.
-SELECT 'jobs', 'shapes' FROM queued.jobs j
-WHERE NOT EXISTS (SELECT FROM queued.shapes s WHERE s.id = j.shape)
+-- of a lane: it checks none, because all enqueues would lock the same row for that.
+SELECT 'jobs', 'lanes' FROM queued.jobs j
+WHERE NOT EXISTS (SELECT FROM queued.lanes l WHERE l.id = j.lane)
 UNION ALL
 SELECT 'attempts', 'jobs' FROM queued.attempts a
 WHERE NOT EXISTS (SELECT FROM queued.jobs j WHERE j.seq = a.job)
@@ -167,7 +167,7 @@ HAVING max(a.number) <> j.runs
 SELECT pg_has_role(relowner, 'USAGE') FROM pg_class WHERE oid = 'queued.jobs'::regclass;
 
 -- vacuum --
-VACUUM (ANALYZE) queued.settings, queued.shapes, queued.drained_hosts, queued.jobs, queued.attempts,
+VACUUM (ANALYZE) queued.settings, queued.lanes, queued.drained_hosts, queued.jobs, queued.attempts,
     queued.output, queued.instances,
     queued.workers, queued.counts, queued.deltas;
 

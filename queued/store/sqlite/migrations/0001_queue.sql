@@ -5,21 +5,23 @@
 -- deferred runs in a row. The number of a run (`attempts.number`, QUEUED_ATTEMPT in the job's
 -- environment) counts all runs from 1.
 
--- The distinct sets of labels that jobs require, so that a job names its set by a small number. A row
--- is never changed or deleted.
-CREATE TABLE shapes (
+-- The distinct pairs of a queue and the set of labels that a job requires, so that a job names its pair
+-- by a small number. A row is never changed or deleted.
+CREATE TABLE lanes (
     id       INTEGER PRIMARY KEY,
-    requires TEXT    NOT NULL UNIQUE    -- in alphabetical order, separated by commas
+    queue    TEXT    NOT NULL,
+    requires TEXT    NOT NULL,          -- in alphabetical order, separated by commas
+    UNIQUE (queue, requires)
 ) STRICT;
 
-INSERT INTO shapes (id, requires) VALUES (0, '');
+INSERT INTO lanes (id, queue, requires) VALUES (0, 'default', '');
 
 CREATE TABLE jobs (
     seq                 INTEGER PRIMARY KEY AUTOINCREMENT, -- in the order of enqueueing; never reused
     id                  TEXT    NOT NULL UNIQUE CHECK (length(id) BETWEEN 1 AND 64),
     queue               TEXT    NOT NULL CHECK (length(queue) BETWEEN 1 AND 64),
     priority            INTEGER NOT NULL,              -- higher starts first
-    shape               INTEGER NOT NULL DEFAULT 0 REFERENCES shapes (id), -- what its service must have
+    lane               INTEGER NOT NULL DEFAULT 0 REFERENCES lanes (id), -- its queue and what it requires
     command             TEXT    NOT NULL CHECK         -- one argument of a program: no NUL, 128 KiB
         (length(CAST(command AS BLOB)) BETWEEN 1 AND 131071 AND instr(command, char(0)) = 0),
     options             TEXT    NOT NULL CHECK (json_valid(options) AND json_type(options) = 'object'),
@@ -47,9 +49,9 @@ CREATE TABLE jobs (
     CHECK (cancel_requested_at IS NULL OR state = 'processing')
 ) STRICT;
 
--- Jobs that may be claimed now, by shape in the order of claiming: a claim is one step into this index
--- for each shape that a service may run, so that it passes no job of another service.
-CREATE INDEX jobs_ready ON jobs (shape, priority DESC, next_run_at, seq) WHERE ready = 1;
+-- Jobs that may be claimed now, by lane in the order of claiming: a claim is one step into this index
+-- for each lane that a service may run, so that it passes no job of other queues or services.
+CREATE INDEX jobs_ready ON jobs (lane, priority DESC, next_run_at, seq) WHERE ready = 1;
 -- Jobs that wait for their time: finds those that have become due, and the next due time.
 CREATE INDEX jobs_waiting ON jobs (next_run_at) WHERE state = 'pending' AND ready = 0;
 -- Jobs by state, without the many completed ones: for lists and rescues.
