@@ -2,7 +2,8 @@
 
 PYTHON ?= python3
 SYSTEM_PYTHON ?= /usr/bin/python3
-PYTEST ?= .venv/bin/pytest -n 2 --dist loadgroup
+# Three workers for two cores, because many tests wait.
+PYTEST ?= .venv/bin/pytest -n 3 --dist loadgroup
 DIST ?= dist
 BIN := .venv/bin
 

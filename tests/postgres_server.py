@@ -138,9 +138,9 @@ def new_queue(server: Callable[[], str | None] = url) -> str:
     return made
 
 
-def location(engine: str) -> str:
+def location(engine: str, make: Callable[[], str] = new_queue) -> str:
     """The URL of an empty queue for the engine `postgres`; empty for SQLite."""
-    return new_queue() if engine == "postgres" else ""
+    return make() if engine == "postgres" else ""
 
 
 def shared_queue(server: Callable[[], str | None] = url) -> str:

@@ -4,8 +4,6 @@ import pytest
 
 from tests.cli.queuectl_runner import QueuectlRunner, failed
 
-pytestmark = pytest.mark.both_engines
-
 
 def test_cancel_pending(queuectl: QueuectlRunner) -> None:
     queuectl.add("a")
@@ -14,6 +12,7 @@ def test_cancel_pending(queuectl: QueuectlRunner) -> None:
     assert (job["state"], job["last_error"]) == ("cancelled", "cancelled")
 
 
+@pytest.mark.both_engines
 def test_cancel_running(queuectl: QueuectlRunner) -> None:
     queuectl.add("a")
     queuectl.claim()
@@ -47,6 +46,7 @@ def test_cancel_touches_nothing_if_one_is_unknown(queuectl: QueuectlRunner) -> N
     assert queuectl.dump() == kept
 
 
+@pytest.mark.both_engines
 def test_recent_jobs(queuectl: QueuectlRunner) -> None:
     assert queuectl("show", "@last").code == 3
     for name in ("a", "b", "c"):
@@ -69,6 +69,7 @@ def test_dlq_retry(queuectl: QueuectlRunner) -> None:
     assert len(job["attempts_history"]) == 1
 
 
+@pytest.mark.both_engines
 def test_dlq_retry_touches_nothing_if_one_is_not_dead(queuectl: QueuectlRunner) -> None:
     queuectl.run("a", failed(7), max_retries=1)
     queuectl.add("b")
@@ -79,6 +80,7 @@ def test_dlq_retry_touches_nothing_if_one_is_not_dead(queuectl: QueuectlRunner) 
     assert queuectl.dump() == kept
 
 
+@pytest.mark.both_engines
 def test_dlq_retry_all(queuectl: QueuectlRunner) -> None:
     queuectl.ok("config", "set", "workers", "2")
     assert queuectl("dlq", "retry", "--all") == (0, "", "no dead jobs\n")
@@ -97,6 +99,7 @@ def test_dlq_retry_needs_jobs_or_all(queuectl: QueuectlRunner, words: list[str])
     assert "queuectl dlq retry [options] --all" in done.err
 
 
+@pytest.mark.both_engines
 def test_an_id_that_was_made_may_be_cut_short(queuectl: QueuectlRunner) -> None:
     first, second = "1abcdefghjkmn", "1abcz00000000"  # as generated ids are
     for name in (first, second):
@@ -106,6 +109,7 @@ def test_an_id_that_was_made_may_be_cut_short(queuectl: QueuectlRunner) -> None:
     assert queuectl.ok("cancel", second[:5]) == f"{second} cancelled\n"
 
 
+@pytest.mark.both_engines
 @pytest.mark.parametrize("name", ["nope", "", "-x", "a\nb", "%", "\udcff"])
 def test_unknown_names(queuectl: QueuectlRunner, name: str) -> None:
     queuectl.add("a")

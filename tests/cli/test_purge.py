@@ -6,8 +6,6 @@ from queued.core.model import Outcome
 from queued.core.runs import Ending
 from tests.cli.queuectl_runner import QueuectlRunner, failed
 
-pytestmark = pytest.mark.both_engines
-
 CANCELLED = Ending(Outcome.CANCELLED)
 
 
@@ -57,6 +55,7 @@ def test_purge_deletes_the_jobs_that_it_counted(
     assert queuectl.ids() == [job for job in jobs if job not in gone]
 
 
+@pytest.mark.both_engines
 def test_purge_prints_the_numbers(queuectl: QueuectlRunner, jobs: list[str]) -> None:
     done = queuectl("purge", "--state", "dead", "--yes")
     assert done == (0, "1 job (1 dead) deleted\n", "deleting 1 job (1 dead)\n")

@@ -58,18 +58,17 @@ def test_unknown_and_time_out(queuectl: QueuectlRunner) -> None:
     assert queuectl("wait", "a", "--timeout", "soon").code == 2
 
 
-@pytest.mark.parametrize(
-    "words", [["wait", "a"], ["logs", "-f", "a"], ["enqueue", "--wait", "--id", "b", "true"]]
-)
-def test_a_warning_if_no_service_runs(queuectl: QueuectlRunner, words: list[str]) -> None:
+def test_a_warning_if_no_service_runs(queuectl: QueuectlRunner) -> None:
     queuectl.add("a")
-    process = queuectl.start(*words)
-    assert process.stderr
     began = time.monotonic()
-    if "--wait" in words:
-        assert process.stderr.readline() == b"b\n"
-    assert process.stderr.readline().decode() == f"{NO_SERVICE}\n"
-    assert time.monotonic() - began >= 1.5
+    waiting = [queuectl.start(*words) for words in (["wait", "a"], ["logs", "-f", "a"])]
+    enqueue = queuectl.start("enqueue", "--wait", "--id", "b", "true")
+    assert enqueue.stderr
+    assert enqueue.stderr.readline() == b"b\n"
+    for process in (*waiting, enqueue):
+        assert process.stderr
+        assert process.stderr.readline().decode() == f"{NO_SERVICE}\n"
+        assert time.monotonic() - began >= 1.5
 
 
 class SlowCommit:

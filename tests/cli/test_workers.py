@@ -13,8 +13,6 @@ from queued.store import instance_lock, paths
 from tests.cli.queuectl_runner import NO_SERVICE, QueuectlRunner
 from tests.service import eventually
 
-pytestmark = pytest.mark.both_engines
-
 
 class Service:
     """A service that only holds its lock; `end` is its death."""
@@ -44,6 +42,7 @@ def _stop_requested(queuectl: QueuectlRunner, name: str) -> bool:
     return instance is not None and instance.stop_requested_ms is not None
 
 
+@pytest.mark.both_engines
 def test_nothing_runs(queuectl: QueuectlRunner) -> None:
     done = queuectl("worker", "stop")
     assert done == (0, "", f"queuectl: no service runs on {queuectl.engine.name}\n")
@@ -55,6 +54,7 @@ def test_nothing_runs(queuectl: QueuectlRunner) -> None:
     assert queuectl.json("worker", "list") == []
 
 
+@pytest.mark.both_engines
 def test_list(queuectl: QueuectlRunner, service: Service) -> None:
     lines = queuectl.ok("worker", "list", COLUMNS="80").splitlines()
     assert lines[0] == "alive: pid 4711, queued 0.1.0"
@@ -71,6 +71,7 @@ def test_list(queuectl: QueuectlRunner, service: Service) -> None:
     service.end()
 
 
+@pytest.mark.both_engines
 def test_status_counts_workers_of_live_services_only(
     queuectl: QueuectlRunner, service: Service
 ) -> None:
@@ -87,6 +88,7 @@ def test_enqueue_warns_if_no_service_runs(queuectl: QueuectlRunner, service: Ser
     assert queuectl("enqueue", "--id", "c", "true") == (0, "c\n", f"{NO_SERVICE}\n")
 
 
+@pytest.mark.both_engines
 def test_stop_waits(queuectl: QueuectlRunner, service: Service) -> None:
     process = queuectl.start("worker", "stop")
     eventually(lambda: _stop_requested(queuectl, "alive"))
@@ -105,6 +107,7 @@ def test_stop_without_waiting(queuectl: QueuectlRunner, service: Service) -> Non
     service.end()
 
 
+@pytest.mark.both_engines
 def test_stop_gives_up(queuectl: QueuectlRunner, service: Service) -> None:
     done = queuectl("worker", "stop", "--timeout", "0.2")
     told = "queuectl: timed out after 0.2s: alive (pid 4711) is stopping and still runs\n"
@@ -168,6 +171,7 @@ def test_a_python_that_cannot_be_executed_is_named(
     assert capfd.readouterr().err == f"queuectl: {python}: Permission denied\n"
 
 
+@pytest.mark.both_engines
 def test_a_lock_file_that_cannot_be_opened_is_named(
     queuectl: QueuectlRunner,
     service: Service,

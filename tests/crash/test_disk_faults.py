@@ -21,7 +21,7 @@ from tests.torture.history import RecordedResult
 
 SEEDS = range(1, 1 + int(os.environ.get("DISK_FAULT_SEEDS", "1")))
 STEPS = 25
-POINTS = 30  # of each row; other rows refuse other calls of the same kind
+POINTS = 15  # of each row; other rows refuse other calls of the same kind
 _TRIES = 4  # of as many, one is made by the next dispatcher, which opens the database again
 
 

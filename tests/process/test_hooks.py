@@ -7,11 +7,10 @@ import pytest
 from queued.core import times
 from tests.service import Queue
 
-pytestmark = pytest.mark.both_engines
-
 REPORT = "echo $QUEUED_PARENT_ID $QUEUED_PARENT_STATE $QUEUED_PARENT_OUTCOME"
 
 
+@pytest.mark.both_engines
 def test_every_end_is_reported_once_and_a_cancel_is_not(queue: Queue) -> None:
     for key in ("on_dead", "on_completed"):
         queue.configure(key, REPORT)

@@ -7,9 +7,8 @@ import pytest
 
 from tests.service import Queue, alive, eventually
 
-pytestmark = pytest.mark.both_engines
 
-
+@pytest.mark.both_engines
 def test_a_job_runs_and_is_recorded(queue: Queue) -> None:
     service = queue.serve()
     name = queue.add("echo hello; echo oops >&2")
@@ -24,6 +23,7 @@ def test_a_job_runs_and_is_recorded(queue: Queue) -> None:
     assert not service.logged("database.watch_missing")
 
 
+@pytest.mark.both_engines
 def test_failures_are_retried_with_growing_delay_and_end_dead(served: Queue) -> None:
     name = served.add("date +%s%N >> times; echo broken; exit 3", max_retries=3, backoff_base=1.2,
                      cwd=str(served.directory))  # fmt: skip
@@ -55,6 +55,7 @@ def test_the_command_reaches_the_shell_byte_for_byte(
     assert served.output(name) == printed
 
 
+@pytest.mark.both_engines
 def test_a_scheduled_job_waits_for_its_time(served: Queue) -> None:
     name = served.add("true", delay=0.7)
     assert served.job(name).label == "scheduled"
@@ -71,6 +72,7 @@ def test_a_flag_wins_over_the_stored_number_of_workers(queue: Queue) -> None:
     assert len(queue.store.workers()) == 2
 
 
+@pytest.mark.both_engines
 def test_worker_stop_drains(queue: Queue) -> None:
     service = queue.serve()
     go = queue.file("go")
@@ -120,6 +122,7 @@ def test_term_to_a_worker_lets_it_finish_and_replaces_it(queue: Queue) -> None:
     assert queue.wait(queue.add("true")).label == "completed"
 
 
+@pytest.mark.both_engines
 def test_nothing_is_left_when_the_service_has_stopped(queue: Queue) -> None:
     service = queue.serve(workers=4)
     queue.add_all(["sleep 0.1"] * 10)

@@ -13,8 +13,6 @@ from queued.service.linux import libc
 from tests.process.marked_sleep import MarkedSleep
 from tests.service import Queue, eventually
 
-pytestmark = pytest.mark.both_engines
-
 CASES: dict[str, tuple[str, dict[str, Any], tuple[str, int | None, str | None]]] = {
     "success": ("exit 0", {}, ("exit", 0, None)),
     "failure": ("exit 42", {}, ("exit", 42, None)),
@@ -37,6 +35,7 @@ def only(queue: Queue, name: str) -> Attempt:
     return attempt
 
 
+@pytest.mark.both_engines
 @pytest.mark.parametrize(("command", "options", "ending"), CASES.values(), ids=CASES.keys())
 def test_the_outcome_is_recorded(
     served: Queue,
@@ -150,6 +149,7 @@ def test_a_job_of_many_days_is_a_job_like_any_other(queue: Queue, days: int) -> 
     assert not service.logged("child.died")
 
 
+@pytest.mark.both_engines
 def test_exit_codes_in_no_retry_on_make_a_job_dead(served: Queue) -> None:
     name = served.add("exit 64", max_retries=5, no_retry_on=[2, 64])
     job = served.wait(name)
@@ -158,6 +158,7 @@ def test_exit_codes_in_no_retry_on_make_a_job_dead(served: Queue) -> None:
     assert served.wait(other).runs == 2
 
 
+@pytest.mark.both_engines
 def test_exit_codes_in_defer_on_do_not_count_as_failed(served: Queue) -> None:
     """The job exits with 75 five times, then with 0, and waits its delay each time."""
     starts = served.file("starts")

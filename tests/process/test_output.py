@@ -11,8 +11,6 @@ from tests.process.marked_sleep import MarkedSleep
 from tests.process_figures import cpu_s, memory_kib
 from tests.service import WATCHED, Queue, eventually, let_pass
 
-pytestmark = pytest.mark.both_engines
-
 MIB = 1 << 20
 
 
@@ -24,6 +22,7 @@ def test_both_streams_together_are_in_order(served: Queue) -> None:
     assert served.output(name, stream=2) == b""
 
 
+@pytest.mark.both_engines
 def test_split_keeps_them_apart(served: Queue) -> None:
     name = served.add("for i in $(seq 1000); do echo $i; echo $i >&2; done", split=True)
     served.wait(name)
@@ -34,6 +33,7 @@ def test_split_keeps_them_apart(served: Queue) -> None:
     assert (attempt.stdout_bytes, attempt.stderr_bytes) == (len(expected), len(expected))
 
 
+@pytest.mark.both_engines
 def test_head_and_tail_are_kept_and_the_rest_is_counted(served: Queue) -> None:
     name = served.add("seq -w 1 2000", output_limit=1000)
     served.wait(name)
@@ -68,6 +68,7 @@ def test_each_of_two_streams_has_the_whole_limit(served: Queue) -> None:
         assert 8_000 < len(served.output(name, stream=stream)) <= 10_000
 
 
+@pytest.mark.both_engines
 def test_all_bytes_pass(served: Queue) -> None:
     every = bytes(range(256)) * 1000
     path = served.file("every")
@@ -85,6 +86,7 @@ def test_the_last_output_of_a_command_is_kept(served: Queue) -> None:
         assert served.output(name).endswith(b"xend"), len(served.output(name))
 
 
+@pytest.mark.both_engines
 def test_output_is_seen_within_a_second_while_the_job_runs(
     served: Queue, sleeper: MarkedSleep
 ) -> None:
@@ -113,6 +115,7 @@ def grown(queue: Queue, name: str, seen: int) -> bool:
     return len(queue.output(name)) > seen
 
 
+@pytest.mark.both_engines
 def test_output_survives_a_dispatcher_that_dies_again_and_again(queue: Queue) -> None:
     service = queue.serve(workers=1)
     name = queue.add("for i in $(seq 60); do echo line $i; sleep 0.05; done; echo end")
