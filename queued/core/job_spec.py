@@ -113,6 +113,7 @@ FIELDS = {
         ),
         Field("run_at", check.when, "not before this time", option=False),
         Field("delay", check.delay, "not before this duration from now", option=False),
+        Field("hold", check.flag, "not before it is released", option=False),
         Field("max_retries", check.whole(0, 1_000_000), "runs in all if each fails", option=False),
         Field("requires", labels.required, "labels that its service must have", option=False),
         Field("backoff_base", check.number(1, 1e300), "a retry waits base ** attempts seconds"),

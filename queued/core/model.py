@@ -18,15 +18,20 @@ class State(StrEnum):
 
 
 class Label(StrEnum):
-    """A state as `queuectl` shows it: `pending` has two labels more, the others are the states."""
+    """A state as `queuectl` shows it: `pending` has four labels more, the others are the states."""
 
     PENDING = "pending"
     SCHEDULED = "scheduled"
+    HELD = "held"
+    BLOCKED = "blocked"
     FAILED = "failed"
     PROCESSING = "processing"
     COMPLETED = "completed"
     DEAD = "dead"
     CANCELLED = "cancelled"
+
+
+PARTS_OF_PENDING = (Label.SCHEDULED, Label.HELD, Label.BLOCKED, Label.FAILED)
 
 
 class Outcome(StrEnum):
@@ -58,6 +63,7 @@ class NewJob(NamedTuple):
     max_retries: int | None = None
     options: str = "{}"
     requires: str = ""
+    hold: bool = False
 
     def due_ms(self, now_ms: int) -> int:
         """Returns when the job may run first, in milliseconds UTC, if it is stored at `now_ms`."""

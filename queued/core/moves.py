@@ -12,6 +12,8 @@
     |         cancelled <---------+  |                      |  retry
     |                                |  failed, attempts left
     +--------------------------------+----------------------+
+
+`hold` and `release` change only whether a pending job may be claimed.
 """
 
 from enum import StrEnum
@@ -26,11 +28,15 @@ class Operation(StrEnum):
     SETTLE = "settle"
     CANCEL = "cancel"
     RETRY = "retry"
+    HOLD = "hold"
+    RELEASE = "release"
 
 
 MOVES: dict[tuple[State, Operation], frozenset[State]] = {
     (State.PENDING, Operation.CLAIM): frozenset({State.PROCESSING}),
     (State.PENDING, Operation.CANCEL): frozenset({State.CANCELLED}),
+    (State.PENDING, Operation.HOLD): frozenset({State.PENDING}),
+    (State.PENDING, Operation.RELEASE): frozenset({State.PENDING}),  # of a held job
     (State.PROCESSING, Operation.SETTLE): frozenset(
         {State.PENDING, State.COMPLETED, State.DEAD, State.CANCELLED}
     ),

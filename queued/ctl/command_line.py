@@ -30,6 +30,7 @@ Usage: queuectl [--db WHERE] [--config PATH] COMMAND ...
   logs JOB                             what a job printed (log)
   wait JOBS...                         wait until jobs have ended
   cancel JOBS...                       cancel pending or running jobs (kill, rm)
+  hold | release JOBS...               keep pending jobs from starting; undo that
   status                               counts of jobs by state, or a check
   purge                                delete jobs that have ended
   dlq list | retry                     list dead jobs, or retry them (retry)
@@ -52,6 +53,8 @@ COMMANDS = {
     "logs": "logs",
     "wait": "wait",
     "cancel": "jobs",
+    "hold": "hold",
+    "release": "hold",
     "status": "status",
     "purge": "purge",
     "dlq list": "dlq",

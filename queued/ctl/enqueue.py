@@ -40,6 +40,7 @@ Options:
                        "2026-12-01 03:00 Europe/Berlin", 2026-12-01T02:00Z,
                        or seconds since 1970; without a zone it is local time
   --delay T            not before T from now: seconds, 500ms, 1h30m, "5 min", 1w
+  --hold               not before queuectl release
 
 Retry options:
   --max-retries N      runs in all if each fails (3: one run and two retries)

@@ -56,8 +56,9 @@ def time_text(job: Job, now_ms: int) -> str:
         return f"in {short_duration((due - now_ms) / 1000)}"
     if job.label is Label.PENDING:
         return f"for {short_duration((now_ms - due) / 1000)}"
+    waits = job.state is State.PROCESSING or job.label in {Label.HELD, Label.BLOCKED}
     age = short_duration((now_ms - job.updated_ms) / 1000)
-    return f"for {age}" if job.state is State.PROCESSING else f"{age} ago"
+    return f"for {age}" if waits else f"{age} ago"
 
 
 def _of_last(text: Callable[[Attempt], object | None]) -> Callable[[JobRow], str]:

@@ -6,7 +6,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from queued.core.errors import Exit, UsageError
-from queued.core.model import Label, State
+from queued.core.model import PARTS_OF_PENDING, Label, State
 from queued.core.records import Job, JobFilter
 from queued.core.suggestions import did_you_mean
 from queued.core.times import now_ms
@@ -26,7 +26,6 @@ from queued.ctl.table import ELLIPSIS, table_width, uses_color
 
 _PAGE = 500
 _ENDED = (Label.DEAD, Label.CANCELLED, Label.COMPLETED)
-_PARTS_OF_PENDING = (Label.SCHEDULED, Label.FAILED)
 _SYNONYMS = {
     "done": Label.COMPLETED,
     "finished": Label.COMPLETED,
@@ -38,6 +37,7 @@ _SYNONYMS = {
     "queued": Label.PENDING,
     "waiting": Label.PENDING,
     "delayed": Label.SCHEDULED,
+    "stashed": Label.HELD,
     "retrying": Label.FAILED,
     "buried": Label.DEAD,
     "killed": Label.CANCELLED,
@@ -98,7 +98,7 @@ def labels_of(text: str | None) -> list[Label]:
             msg = f"unknown state {name!r}{hint} (one of {', '.join(Label)})"
             raise UsageError(msg)
         labels.append(Label(name))
-    parts = _PARTS_OF_PENDING if Label.PENDING in labels else ()
+    parts = PARTS_OF_PENDING if Label.PENDING in labels else ()
     return [label for label in dict.fromkeys(labels) if label not in parts]
 
 

@@ -20,9 +20,10 @@ On a terminal: jobs that run or wait, then dead ones, the newest last, as many
 as fit. In a pipe, with --all or -n: all jobs that match, oldest first.
 
 Options:
-  --state STATES       pending (with scheduled and failed), scheduled (not yet
-                       due), failed (waits for a retry), processing, completed,
-                       dead, cancelled; several: dead,failed
+  --state STATES       pending (with the next four), scheduled (not yet due),
+                       held, blocked (waits for other jobs), failed (waits for
+                       a retry), processing, completed, dead, cancelled;
+                       several: dead,failed
 """
     + LIST_OPTIONS
     + COMMON

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from queued.core.errors import Exit, UsageError
-from queued.core.model import Label, State
+from queued.core.model import PARTS_OF_PENDING, Label, State
 from queued.core.records import Summary
 from queued.core.times import now_ms, short_duration
 from queued.ctl.arguments import COMMON, WATCH_OPTION, Arguments
@@ -127,11 +127,15 @@ def _lines(report: _Report) -> Iterator[str]:
     remarks = {
         Label.PENDING: "in all, of which",
         Label.SCHEDULED: "are not due yet",
+        Label.HELD: "wait until they are released",
+        Label.BLOCKED: "wait for other jobs",
         Label.FAILED: "wait for a retry",
         Label.COMPLETED: f"{lately} in the last minute" if lately else "",
     }
     for label in Label:
-        name = f"  {label}" if label in {Label.SCHEDULED, Label.FAILED} else label
+        if label in {Label.HELD, Label.BLOCKED} and not counts[label]:
+            continue
+        name = f"  {label}" if label in PARTS_OF_PENDING else label
         yield _count(name, str(counts[label]), remarks.get(label, ""))
     services = f"in {_plural(report.services, 'service')}" if report.services else ""
     yield _count("workers", str(report.workers), services)

@@ -38,6 +38,8 @@ KIND_OF_PLACEHOLDER = {
 # The narrower kind that replaces a kind in a command that takes only some of its words.
 NARROWER_KINDS = {
     ("cancel", "jobs"): "live-jobs",
+    ("hold", "jobs"): "live-jobs",
+    ("release", "jobs"): "live-jobs",
     ("dlq retry", "jobs"): "dead-jobs",
     ("config unset", "settings"): "stored",
     ("list", "formats"): "list-formats",

@@ -157,7 +157,7 @@ class Ledger(OpenDatabase, Protocol):
         """Returns how many runs of the job were deferred since one ended in another way."""
         ...
 
-    def release(self, key: Key, *, now_ms: int) -> bool:
+    def unclaim(self, key: Key, *, now_ms: int) -> bool:
         """Undoes a claim whose run has not started; returns whether it was undone.
 
         A claim is not undone if a cancel was requested, or if it is not in force.

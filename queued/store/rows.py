@@ -6,12 +6,10 @@ from typing import Any, NamedTuple
 from queued.core import labels
 from queued.core.errors import NotFoundError, UsageError
 from queued.core.job_options import NO_OPTIONS, JobOptions
-from queued.core.model import Label, Outcome, State
+from queued.core.model import PARTS_OF_PENDING, Label, Outcome, State
 from queued.core.records import Attempt, Job, JobFilter, Summary
 
 Row = tuple[Any, ...]
-
-_REFINED = {Label.SCHEDULED, Label.FAILED}
 
 
 def only_row(name: str, found: Sequence[Row]) -> int:
@@ -43,7 +41,7 @@ def list_statement(wanted: JobFilter) -> ListStatement:
         return ListStatement(f"list{suffix}", {"queue": wanted.queue})
     if wanted.label is Label.COMPLETED:
         return ListStatement(f"list_completed{suffix}", {"queue": wanted.queue})
-    refined = wanted.label in _REFINED
+    refined = wanted.label in PARTS_OF_PENDING
     values = {
         "state": State.PENDING if refined else wanted.label,
         "label": wanted.label if refined else None,
@@ -99,8 +97,8 @@ def summary(
         if label in numbers:
             numbers[label] += count
     for numbers in queues.values():
-        # Here `pending` is the whole state, of which scheduled and failed are parts.
-        numbers[Label.PENDING] += numbers[Label.SCHEDULED] + numbers[Label.FAILED]
+        # Here `pending` is the whole state, of which other labels are parts.
+        numbers[Label.PENDING] += sum(numbers[part] for part in PARTS_OF_PENDING)
     for name, count in overdue:
         if name in queues:
             queues[name][Label.SCHEDULED] -= count

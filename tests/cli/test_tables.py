@@ -192,7 +192,7 @@ def test_unknown_state(queuectl: QueuectlRunner, state: str) -> None:
     done = queuectl("list", "--state", state)
     assert (done.code, done.out) == (2, "")
     assert done.err.startswith(f"queuectl: unknown state {state!r}")
-    names = "pending, scheduled, failed, processing, completed, dead, cancelled"
+    names = "pending, scheduled, held, blocked, failed, processing, completed, dead, cancelled"
     assert done.err.endswith(f"(one of {names})\n")
 
 

@@ -121,7 +121,7 @@ POINTS = {
     "hand: received": Point(WORKER, "_accept_run", _in_hand, after=True),
     "hand: about to be given back": Point(WORKER, "_give_back", _in_hand),
     "hand: given back": Point("queued.service.dispatcher.turn:TurnRunner", "_returned"),
-    "hand: undone, not committed": Point(LEDGER, "release", _true, after=True),
+    "hand: undone, not committed": Point(LEDGER, "unclaim", _true, after=True),
     "worker: dead, its orphans alive": Point(
         "queued.service.supervisor.orphan_reaper:OrphanReaper", "leftovers", _run_lost
     ),

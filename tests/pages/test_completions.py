@@ -180,6 +180,8 @@ def test_words_from_the_programs(ask: Ask) -> None:
     assert states == {
         "pending",
         "scheduled",
+        "held",
+        "blocked",
         "failed",
         "processing",
         "completed",

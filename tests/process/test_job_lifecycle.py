@@ -64,6 +64,14 @@ def test_a_scheduled_job_waits_for_its_time(served: Queue) -> None:
     assert job.next_run_at_ms <= attempt.started_ms <= job.next_run_at_ms + 500
 
 
+def test_a_held_job_starts_when_it_is_released(served: Queue) -> None:
+    held = served.add("true", hold=True, priority=9)
+    served.wait(served.add("true"))
+    assert served.job(held).label == "held"
+    served.queuectl("release", held)
+    assert served.wait(held).label == "completed"
+
+
 def test_a_flag_wins_over_the_stored_number_of_workers(queue: Queue) -> None:
     service = queue.serve(workers=2)
     queue.queuectl("config", "set", "workers", "4")

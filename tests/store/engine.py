@@ -5,7 +5,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any, NamedTuple
 
-from queued.core.model import Instance, Label, NewJob, Outcome, State
+from queued.core.model import PARTS_OF_PENDING, Instance, Label, NewJob, Outcome, State
 from queued.core.records import Job, JobFilter
 from queued.core.runs import Claim, Ending
 from queued.core.settlement import Backoff, Settlement, Verdict, judge
@@ -145,6 +145,6 @@ class Engine:
         )
         assert {label: n for label, n in self.ledger.counts().items() if n} == counted
         expected = {label: counted[label] for label in Label}
-        expected[Label.PENDING] += counted[Label.SCHEDULED] + counted[Label.FAILED]
+        expected[Label.PENDING] += sum(counted[part] for part in PARTS_OF_PENDING)
         expected[Label.SCHEDULED] -= overdue
         assert self.store.status(now_ms=now_ms).counts == expected

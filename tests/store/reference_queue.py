@@ -20,6 +20,7 @@ class Task:
     ready: bool
     requires: str
     updated: int
+    held: bool = False
     state: State = State.PENDING
     attempts: int = 0
     runs: int = 0
@@ -31,6 +32,7 @@ class Task:
         """Moves to a final state, or back to pending."""
         self.state, self.updated = state, now
         self.owner = self.token = self.cancel = None
+        self.held = False
         self.ready = state is WAITING and self.run_at <= now
 
 
@@ -49,11 +51,13 @@ class Queue:
         max_retries: int,
         requires: str,
         run_at: int,
+        hold: bool,
         now: int,
     ) -> int:
         self._last += 1  # a removed job's row is never used again
         task = Task(
-            *(self._last, queue, priority, max_retries, run_at, run_at <= now, requires, now)
+            *(self._last, queue, priority, max_retries, run_at, run_at <= now and not hold),
+            *(requires, now, hold),
         )
         self.tasks[task.seq] = task
         return task.seq
@@ -66,7 +70,9 @@ class Queue:
         return min((task.run_at for task in self._waiting()), default=None)
 
     def _waiting(self) -> list[Task]:
-        waiting = [t for t in self.tasks.values() if t.state is WAITING and not t.ready]
+        waiting = [
+            t for t in self.tasks.values() if t.state is WAITING and not t.ready and not t.held
+        ]
         return sorted(waiting, key=lambda t: (t.run_at, t.seq))
 
     def claim(self, owner: str, labels: set[str], token: int, now: int) -> Task | None:
@@ -103,7 +109,7 @@ class Queue:
                 task.end(State.CANCELLED if asked else WAITING, now)
         return task.state
 
-    def release(self, seq: int, run: int, token: int, now: int) -> bool:
+    def unclaim(self, seq: int, run: int, token: int, now: int) -> bool:
         task = self.tasks.get(seq)
         if task is None or (task.runs, task.token, task.state) != (run, token, State.PROCESSING):
             return False
@@ -124,6 +130,21 @@ class Queue:
             task.updated = now
             return State.PROCESSING
         return None
+
+    def hold(self, seq: int, now: int) -> bool:
+        task = self.tasks[seq]
+        if task.state is not WAITING:
+            return False
+        task.held, task.ready, task.updated = True, False, now
+        return True
+
+    def release(self, seq: int, now: int) -> bool:
+        task = self.tasks[seq]
+        if not task.held:
+            return False
+        task.held, task.ready, task.updated = False, task.run_at <= now, now
+        task.run_at = max(task.run_at, now)
+        return True
 
     def retry(self, seq: int, now: int) -> bool:
         task = self.tasks[seq]

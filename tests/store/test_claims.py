@@ -263,7 +263,7 @@ def test_of_several_endings_at_once_each_counts_for_itself(engine: Engine) -> No
         engine.add(id=name)
     with engine.ledger.transaction():
         a, b, c = engine.ledger.claim("i", [1, 2, 3], 70, now_ms=NOW)
-        engine.ledger.release(b.key, now_ms=NOW)
+        engine.ledger.unclaim(b.key, now_ms=NOW)
         (again,) = engine.ledger.claim("i", [2], 80, now_ms=NOW)
         stale = a._replace(key=a.key._replace(token=1))
         dead = Verdict(State.DEAD, 1, NOW, "exit 1")

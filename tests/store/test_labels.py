@@ -46,7 +46,7 @@ def test_a_job_is_claimed_only_with_its_lane(engine: Engine) -> None:
     assert _claims(engine, 1, "") == []
     (claim,) = _claims(engine, 1, "gpu")
     with engine.ledger.transaction():
-        assert engine.ledger.release(claim.key, now_ms=NOW)
+        assert engine.ledger.unclaim(claim.key, now_ms=NOW)
     assert _claims(engine, 1, "") == []
     assert engine.store.cancel(claim.key.job, now_ms=NOW) is State.CANCELLED
     engine.store.retry([claim.key.job], now_ms=NOW)

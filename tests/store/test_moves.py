@@ -1,5 +1,7 @@
 """Every operation on every state does what `moves.MOVES` says, and nothing else."""
 
+from contextlib import suppress
+
 import pytest
 
 from queued.core.errors import ConflictError
@@ -16,21 +18,29 @@ PAIRS = [(state, operation) for state in State for operation in Operation]
 
 def _apply(engine: Engine, operation: Operation, job: int, claim: Claim | None, to: State) -> bool:
     """Does it; whether the database says that it was done."""
+    if operation is Operation.SETTLE:
+        claim = claim or make_claim(key=Key(job, engine.store.show(job).runs, 77))
+        return engine.settle(claim, Verdict(to, 0, LATER + 1, None), now_ms=LATER) is not None
+    return _request(engine, operation, job)
+
+
+def _request(engine: Engine, operation: Operation, job: int) -> bool:
+    done = False
     match operation:
         case Operation.CLAIM:
             taken = engine.claim(now_ms=LATER)
-            return taken is not None and taken.key.job == job
+            done = taken is not None and taken.key.job == job
         case Operation.CANCEL:
-            return engine.store.cancel(job, now_ms=LATER) is not None
+            done = engine.store.cancel(job, now_ms=LATER) is not None
         case Operation.RETRY:
-            try:
-                return bool(engine.store.retry([job], now_ms=LATER))
-            except ConflictError:
-                return False
-    if claim is None:
-        key = Key(job, engine.store.show(job).runs, 77)
-        claim = make_claim(key=key)
-    return engine.settle(claim, Verdict(to, 0, LATER + 1, None), now_ms=LATER) is not None
+            with suppress(ConflictError):
+                done = bool(engine.store.retry([job], now_ms=LATER))
+        case Operation.HOLD:
+            done = engine.store.hold(job, now_ms=LATER)
+        case Operation.RELEASE:
+            engine.store.hold(job, now_ms=NOW)
+            done = engine.store.release(job, now_ms=LATER)
+    return done
 
 
 @pytest.mark.parametrize("to", [State.PENDING, State.COMPLETED, State.DEAD, State.CANCELLED])

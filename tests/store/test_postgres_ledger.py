@@ -364,7 +364,7 @@ def test_a_claim_that_a_failover_has_lost_is_recorded_again(engine: Engine) -> N
     assert claim is not None
     with engine.ledger.transaction():
         assert engine.ledger.restore_claim("i", claim, now_ms=NOW) is False, "it is in force"
-        assert engine.ledger.release(claim.key, now_ms=NOW)
+        assert engine.ledger.unclaim(claim.key, now_ms=NOW)
     with engine.ledger.transaction():
         for other in (claim._replace(id="other"), claim._replace(created_ms=NOW + 1)):
             assert not engine.ledger.restore_claim("i", other, now_ms=NOW), "the row is another's"

@@ -200,7 +200,7 @@ def test_a_queue_in_use_is_not_moved(route: tuple[str, str]) -> None:
     with pytest.raises(BusyError, match="1 jobs of .* are processing, and their service is dead"):
         move(old, new)
     with closing(engine.open_ledger(lambda _: None)) as ledger, ledger.transaction():
-        assert ledger.release(claim.key, now_ms=NOW)
+        assert ledger.unclaim(claim.key, now_ms=NOW)
     with pytest.raises(BusyError, match=r"a service runs on .* \(1m8abcdefgh00\); stop it"):
         _beside_a_service(engine, lambda: move(old, new))
     assert [row[0] for row in before[3:]] == [row[0] for row in picture(old)[3:]]

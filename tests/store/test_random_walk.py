@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from queued.core import labels
 from queued.core.errors import ConflictError
-from queued.core.model import Outcome, State
+from queued.core.model import Label, Outcome, State
 from queued.core.runs import Claim, Ending
 from tests.store.engine import FAILED, NOW, OK, Engine
 from tests.store.engines import ENGINES
@@ -69,6 +69,7 @@ class Walk(RuleBasedStateMachine):
         delay_ms=st.sampled_from([0, 0, 500, 5000]),
         max_retries=st.integers(0, 3),
         requires=REQUIRED,
+        hold=st.sampled_from([False, False, False, True]),
     )
     def enqueue(self, *, delay_ms: int, **fields: Any) -> None:
         job = self._engine.add(now_ms=self._now_ms, delay_ms=delay_ms, **fields)
@@ -81,6 +82,15 @@ class Walk(RuleBasedStateMachine):
         job = data.draw(st.sampled_from(sorted(self._model.tasks)))
         found = self._engine.store.cancel(job, now_ms=self._now_ms)
         assert found is self._model.cancel(job, self._now_ms)
+
+    @precondition(lambda self: self._model.tasks)
+    @rule(data=st.data(), move=st.sampled_from(["hold", "release"]))
+    def hold_or_release(self, data: st.DataObject, move: str) -> None:
+        held = [task.seq for task in self._model.tasks.values() if task.held]
+        known = held if move == "release" and held else sorted(self._model.tasks)
+        job = data.draw(st.sampled_from(known))
+        done = getattr(self._engine.store, move)(job, now_ms=self._now_ms)
+        assert done is getattr(self._model, move)(job, self._now_ms)
 
     @precondition(lambda self: self._model.tasks)
     @rule(data=st.data())
@@ -163,8 +173,8 @@ class Walk(RuleBasedStateMachine):
     def give_back(self, data: st.DataObject) -> None:
         claim = data.draw(st.sampled_from(self._in_force() or self._claims))
         with self._engine.ledger.transaction():
-            released = self._engine.ledger.release(claim.key, now_ms=self._now_ms)
-        assert released is self._model.release(*claim.key, self._now_ms)
+            released = self._engine.ledger.unclaim(claim.key, now_ms=self._now_ms)
+        assert released is self._model.unclaim(*claim.key, self._now_ms)
 
     @rule(instance=INSTANCES)
     def crash(self, instance: str) -> None:
@@ -226,6 +236,7 @@ class Walk(RuleBasedStateMachine):
                 job.runs,
                 job.cancel_requested_ms,
             ) == (*(task.state, task.run_at, task.attempts, task.runs, task.cancel),)
+            assert (job.label is Label.HELD) is task.held
             assert (job.queue, job.priority, job.requires, job.updated_ms) == (
                 *(task.queue, task.priority, labels.split(task.requires), task.updated),
             )

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from queued.core import moves
 from queued.core.job_options import JobOptions
-from queued.core.model import Label, Outcome, State
+from queued.core.model import PARTS_OF_PENDING, Label, Outcome, State
 from queued.core.moves import MOVES, Operation
 from queued.core.runs import Claim, Ending, Key
 from queued.core.settlement import Backoff, Verdict, describe, judge, printable_tail
@@ -160,8 +160,8 @@ def test_a_long_tail_shows_its_end() -> None:
     assert shown == "\N{HORIZONTAL ELLIPSIS}" + "a" * 12 + "the end"
 
 
-def test_labels_are_the_states_and_two_more() -> None:
-    assert set(Label) - {Label.SCHEDULED, Label.FAILED} == {Label(state) for state in State}
+def test_labels_are_the_states_and_the_parts_of_pending() -> None:
+    assert set(Label) - set(PARTS_OF_PENDING) == {Label(state) for state in State}
 
 
 def test_the_picture_shows_every_state() -> None:

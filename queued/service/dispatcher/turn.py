@@ -195,7 +195,7 @@ class TurnRunner:
 
         A claim that a worker does not hold may have been started by an earlier worker.
         """
-        if self._ledger.release(claim.key, now_ms=turn.now_ms):
+        if self._ledger.unclaim(claim.key, now_ms=turn.now_ms):
             turn.claims.remove(claim)
             turn.returned.append(claim)
         else:

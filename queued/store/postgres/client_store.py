@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 from queued.core import ids, labels
 from queued.core.errors import CommitUnknownError, ConflictError, DeniedError, NotFoundError
-from queued.core.model import Instance, NewJob, State
+from queued.core.model import Instance, Label, NewJob, State
 from queued.core.records import Attempt, Job, JobFilter, Summary, WorkerStatus
 from queued.core.runs import Chunk
 from queued.store import rows
@@ -188,13 +188,33 @@ class PostgresStore:
             self._database.notify("notify_all")
         return state
 
-    def _must_be_own(self, job: int, *movable: State) -> None:
+    def _must_be_own(self, job: int, *movable: State | Label) -> None:
         """Raises DeniedError if the job was not moved although it is in one of these states."""
         row = self._database.row("show", job=job)
-        if row is not None and (found := rows.job(row)).state in movable:
+        found = None if row is None else rows.job(row)
+        if found is not None and {found.state, found.label}.intersection(movable):
             needed = f"it needs the role {self._database.address.schema}_operator"
             msg = f"{found.id} was submitted by {found.submitted_by}; {needed}"
             raise DeniedError(msg)
+
+    def hold(self, job: int, *, now_ms: int) -> bool:
+        """See `Store.hold`."""
+        return self._move_pending("hold", job, now_ms, State.PENDING)
+
+    def release(self, job: int, *, now_ms: int) -> bool:
+        """See `Store.release`."""
+        released = self._move_pending("release", job, now_ms, Label.HELD)
+        self._database.notify("notify_hungry")
+        return released
+
+    def _move_pending(self, statement: str, job: int, now_ms: int, movable: State | Label) -> bool:
+        def move() -> bool:
+            if self._database.row(statement, job=job, now=now_ms) is None:
+                self._must_be_own(job, movable)
+                return False
+            return True
+
+        return self._database.repeated(move, "enqueuer")
 
     def retry(self, jobs: Iterable[int], *, now_ms: int) -> Sequence[str]:
         """See `Store.retry`."""

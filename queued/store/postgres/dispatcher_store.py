@@ -181,9 +181,9 @@ class PostgresLedger:
         """See `Ledger.deferrals`."""
         return self._database.value("deferrals", job=job) or 0
 
-    def release(self, key: Key, *, now_ms: int) -> bool:
-        """See `Ledger.release`."""
-        if self._database.row("release", **key._asdict(), now=now_ms) is None:
+    def unclaim(self, key: Key, *, now_ms: int) -> bool:
+        """See `Ledger.unclaim`."""
+        if self._database.row("unclaim", **key._asdict(), now=now_ms) is None:
             return False
         self._database.run("forget_attempt", job=key.job, attempt=key.attempt)
         return True

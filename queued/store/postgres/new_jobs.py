@@ -61,6 +61,7 @@ class NewJobs:
                 "requires": job.requires,
                 "command": job.command,
                 "options": job.options,
+                "blocked": int(job.hold),
                 "next_run_at": job.due_ms(now_ms),
                 "max_retries": max_retries if job.max_retries is None else job.max_retries,
             }

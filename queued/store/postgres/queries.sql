@@ -54,25 +54,28 @@ FROM ({missing_lanes}) AS missing;
 -- enqueue --
 -- No guard: the unique index on id leaves out a second job with the same id.
 INSERT INTO queued.jobs (id, queue, priority, lane, command, options, state, ready, next_run_at,
-                         attempts, max_retries, runs, created_at, updated_at)
+                         attempts, max_retries, runs, blocked, created_at, updated_at)
 SELECT id, queue, priority,
        (SELECT l.id FROM queued.lanes l WHERE l.queue = new.queue AND l.requires = new.requires),
-       command, options, 'pending', next_run_at <= :now, next_run_at, 0, max_retries, 0, :now, :now
+       command, options, 'pending', blocked = 0 AND next_run_at <= :now, next_run_at, 0, max_retries, 0,
+       blocked, :now, :now
 FROM json_to_recordset(:jobs::json) AS new (place integer, id text, queue text, priority integer,
-    requires text, command text, options text, next_run_at bigint, max_retries integer)
+    requires text, command text, options text, next_run_at bigint, max_retries integer,
+    blocked integer)
 ORDER BY place
 ON CONFLICT (id) DO NOTHING
 RETURNING id;
 
 -- next_due --
 -- The earliest time at which a waiting job becomes due. One step into jobs_waiting.
-SELECT min(next_run_at) FROM queued.jobs WHERE state = 'pending' AND NOT ready;
+SELECT min(next_run_at) FROM queued.jobs WHERE state = 'pending' AND NOT ready AND blocked = 0;
 
 -- promote --
--- Makes waiting jobs claimable when they are due. Guard: waiting. By jobs_waiting; jobs that another
+-- Makes waiting jobs claimable when they are due. Guard: waiting and not blocked. By jobs_waiting; jobs that another
 -- dispatcher promotes at this moment are skipped.
 WITH due AS MATERIALIZED (
-    SELECT seq FROM queued.jobs WHERE state = 'pending' AND NOT ready AND next_run_at <= :now
+    SELECT seq FROM queued.jobs
+    WHERE state = 'pending' AND NOT ready AND blocked = 0 AND next_run_at <= :now
     ORDER BY next_run_at, seq LIMIT :limit FOR UPDATE SKIP LOCKED)
 UPDATE queued.jobs j SET ready = true FROM due WHERE j.seq = due.seq;
 
@@ -126,8 +129,8 @@ FROM taken ORDER BY token;
 -- Records a claim again that the database has lost in a failover. Guard: the job is the same one, and is
 -- in the state before the claim.
 WITH restored AS (
-    UPDATE queued.jobs SET state = 'processing', ready = false, runs = :attempt, token = :token,
-                           updated_at = :now
+    UPDATE queued.jobs SET state = 'processing', ready = false, blocked = 0, runs = :attempt,
+                           token = :token, updated_at = :now
     WHERE seq = :job AND id = :id AND created_at = :created AND state = 'pending' AND runs = :attempt - 1
     RETURNING seq
 ), opened AS (
@@ -138,7 +141,7 @@ WITH restored AS (
         started_at = excluded.started_at, ended_at = NULL, outcome = NULL)
 SELECT EXISTS (SELECT FROM restored) FROM queued.jobs WHERE seq = :job AND id = :id;
 
--- release --
+-- unclaim --
 -- Undoes a claim that was never started. Guard: the claim is in force (run and token match), and no
 -- cancel was requested.
 UPDATE queued.jobs SET state = 'pending', ready = true, runs = runs - 1, token = NULL, updated_at = :now
@@ -147,7 +150,7 @@ WHERE seq = :job AND runs = :attempt AND token = :token AND state = 'processing'
 RETURNING seq;
 
 -- forget_attempt --
--- Guard: release found the claim in force, in the same transaction.
+-- Guard: unclaim found the claim in force, in the same transaction.
 DELETE FROM queued.attempts WHERE job = :job AND number = :attempt AND ended_at IS NULL;
 
 -- settle --
@@ -248,6 +251,7 @@ ORDER BY j.token;
 UPDATE queued.jobs SET
     state      = CASE state WHEN 'pending' THEN 'cancelled' ELSE state END,
     ready      = false,
+    blocked    = 0,
     last_error = CASE state WHEN 'pending' THEN 'cancelled' ELSE last_error END,
     cancel_requested_at = CASE state WHEN 'processing' THEN coalesce(cancel_requested_at, :now) END,
     updated_at = :now
@@ -281,6 +285,19 @@ WITH dead AS MATERIALIZED (
     FROM dead WHERE j.seq = dead.seq
     RETURNING j.seq, j.id)
 SELECT id FROM retried ORDER BY seq;
+
+-- hold --
+-- Keeps a job from being claimed. Guard: pending.
+UPDATE queued.jobs SET ready = false, blocked = blocked | 1, updated_at = :now
+WHERE seq = :job AND state = 'pending'
+RETURNING id;
+
+-- release --
+-- Undoes hold; from now on the job waits as any other that is due. Guard: pending and held.
+UPDATE queued.jobs SET ready = blocked = 1 AND next_run_at <= :now, blocked = blocked & ~1,
+                       next_run_at = greatest(next_run_at, :now), updated_at = :now
+WHERE seq = :job AND state = 'pending' AND blocked & 1 <> 0
+RETURNING id;
 
 -- prunable --
 -- A page of the jobs in one state other than completed, ended or not. By jobs_by_state.
@@ -434,7 +451,8 @@ SELECT max(seq) FROM folded;
 -- Jobs of each queue that are due and not promoted, because no service runs; `status` counts them as
 -- scheduled. By jobs_waiting.
 SELECT queue, count(*) FROM queued.jobs
-WHERE state = 'pending' AND NOT ready AND next_run_at <= :now AND attempts = 0 GROUP BY queue;
+WHERE state = 'pending' AND NOT ready AND blocked = 0 AND next_run_at <= :now AND attempts = 0
+GROUP BY queue;
 
 -- completed_since --
 -- The number of jobs that completed in a span of time. By attempts_completed: reads these runs only.
@@ -461,7 +479,8 @@ SELECT min(due) FROM (
             WHERE j.ready AND j.lane = r.lane AND j.rank = r.rank) AS due
     FROM ranks r
     UNION ALL
-    SELECT min(next_run_at) FROM queued.jobs WHERE state = 'pending' AND NOT ready AND next_run_at <= :now
+    SELECT min(next_run_at) FROM queued.jobs
+    WHERE state = 'pending' AND NOT ready AND blocked = 0 AND next_run_at <= :now
 ) AS one;
 
 -- config --

@@ -21,9 +21,9 @@ DO $$ BEGIN
     -- Not `submitted_by`, so that its default applies, and not `token`, without which no row can be
     -- that of a running job.
     GRANT INSERT (id, queue, priority, lane, command, options, state, ready, next_run_at, attempts,
-                  max_retries, runs, created_at, updated_at)
+                  max_retries, runs, blocked, created_at, updated_at)
     ON queued.jobs TO queued_enqueuer, queued_operator, queued_service;
-    GRANT UPDATE (state, ready, next_run_at, attempts, cancel_requested_at, last_error, updated_at)
+    GRANT UPDATE (state, ready, next_run_at, attempts, cancel_requested_at, last_error, blocked, updated_at)
     ON queued.jobs TO queued_enqueuer, queued_operator, queued_service;
 
     GRANT INSERT ON queued.lanes TO queued_enqueuer, queued_operator, queued_service;
@@ -47,7 +47,7 @@ DO $$ BEGIN
     CREATE POLICY enqueue ON queued.jobs FOR INSERT
     TO queued_enqueuer, queued_operator
     WITH CHECK (state = 'pending' AND runs = 0 AND attempts = 0);
-    -- Users may cancel a job, request its end, or retry it.
+    -- Users may cancel a job, request its end, hold or retry it.
     CREATE POLICY move_own ON queued.jobs FOR UPDATE TO queued_enqueuer
     USING (submitted_by = session_user AND state <> 'completed')
     WITH CHECK (state IN ('pending', 'cancelled') OR cancel_requested_at IS NOT NULL);

@@ -189,6 +189,16 @@ class SqliteStore:
                 return State.PROCESSING
         return None
 
+    def hold(self, job: int, *, now_ms: int) -> bool:
+        """See `Store.hold`."""
+        with self._database.transaction():
+            return self._database.row("hold", job=job, now=now_ms) is not None
+
+    def release(self, job: int, *, now_ms: int) -> bool:
+        """See `Store.release`."""
+        with self._database.transaction():
+            return self._database.row("release", job=job, now=now_ms) is not None
+
     def retry(self, jobs: Iterable[int], *, now_ms: int) -> Sequence[str]:
         """See `Store.retry`."""
         retried = []

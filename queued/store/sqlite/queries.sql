@@ -19,18 +19,21 @@ INSERT INTO lanes (queue, requires) VALUES (:queue, :requires) ON CONFLICT DO NO
 -- enqueue --
 -- No guard: the unique index on id refuses a second job with the same id.
 INSERT INTO jobs (id, queue, priority, lane, command, options, state, ready, next_run_at,
-                  attempts, max_retries, runs, created_at, updated_at)
+                  attempts, max_retries, runs, blocked, created_at, updated_at)
 VALUES (:id, :queue, :priority, (SELECT id FROM lanes WHERE queue = :queue AND requires = :requires),
-        :command, :options, 'pending', :next_run_at <= :now, :next_run_at, 0, :max_retries, 0, :now, :now);
+        :command, :options, 'pending', :blocked = 0 AND :next_run_at <= :now, :next_run_at, 0,
+        :max_retries, 0, :blocked, :now, :now);
 
 -- next_due --
 -- The earliest time at which a waiting job becomes due. One step into jobs_waiting.
-SELECT min(next_run_at) FROM jobs WHERE state = 'pending' AND ready = 0;
+SELECT min(next_run_at) FROM jobs WHERE state = 'pending' AND ready = 0 AND blocked = 0;
 
 -- promote --
--- Makes waiting jobs claimable when they are due. Guard: waiting. By jobs_waiting.
+-- Makes waiting jobs claimable when they are due. Guard: waiting and not blocked. By
+-- jobs_waiting.
 UPDATE jobs SET ready = 1
-WHERE seq IN (SELECT seq FROM jobs WHERE state = 'pending' AND ready = 0 AND next_run_at <= :now
+WHERE seq IN (SELECT seq FROM jobs
+              WHERE state = 'pending' AND ready = 0 AND blocked = 0 AND next_run_at <= :now
               ORDER BY next_run_at LIMIT :limit);
 
 -- lanes --
@@ -59,7 +62,7 @@ VALUES (:job, :attempt, :instance, :worker, :now)
 ON CONFLICT DO UPDATE SET
     instance = :instance, worker = :worker, started_at = :now, ended_at = NULL, outcome = NULL;
 
--- release --
+-- unclaim --
 -- Undoes a claim that was never started. Guard: the claim is in force (run and token match), and no
 -- cancel was requested.
 UPDATE jobs SET state = 'pending', ready = 1, runs = runs - 1, token = NULL, updated_at = :now
@@ -68,7 +71,7 @@ WHERE seq = :job AND runs = :attempt AND token = :token AND state = 'processing'
 RETURNING seq;
 
 -- forget_attempt --
--- Guard: release found the claim in force, in the same transaction.
+-- Guard: unclaim found the claim in force, in the same transaction.
 DELETE FROM attempts WHERE job = :job AND number = :attempt AND ended_at IS NULL;
 
 -- settle --
@@ -139,7 +142,7 @@ ORDER BY j.token;
 
 -- cancel --
 -- A pending job ends at once. Guard: pending.
-UPDATE jobs SET state = 'cancelled', ready = 0, last_error = 'cancelled', updated_at = :now
+UPDATE jobs SET state = 'cancelled', ready = 0, blocked = 0, last_error = 'cancelled', updated_at = :now
 WHERE seq = :job AND state = 'pending'
 RETURNING id;
 
@@ -166,6 +169,19 @@ RETURNING id;
 -- Moves all dead jobs back to pending, oldest first. Guard: dead. By jobs_by_state.
 UPDATE jobs SET state = 'pending', ready = 1, next_run_at = :now, attempts = 0, updated_at = :now
 WHERE state = 'dead' AND state <> 'completed'
+RETURNING id;
+
+-- hold --
+-- Keeps a job from being claimed. Guard: pending.
+UPDATE jobs SET ready = 0, blocked = blocked | 1, updated_at = :now
+WHERE seq = :job AND state = 'pending'
+RETURNING id;
+
+-- release --
+-- Undoes hold; from now on the job waits as any other that is due. Guard: pending and held.
+UPDATE jobs SET ready = blocked = 1 AND next_run_at <= :now, blocked = blocked & ~1,
+                next_run_at = max(next_run_at, :now), updated_at = :now
+WHERE seq = :job AND state = 'pending' AND blocked & 1
 RETURNING id;
 
 -- prunable --
@@ -285,7 +301,8 @@ SELECT label, sum(n) FROM counts GROUP BY label;
 -- Jobs of each queue that are due and not promoted, because no service runs; `status` counts them as
 -- scheduled. By jobs_waiting.
 SELECT CAST(queue AS BLOB), count(*) FROM jobs
-WHERE state = 'pending' AND ready = 0 AND next_run_at <= :now AND attempts = 0 GROUP BY queue;
+WHERE state = 'pending' AND ready = 0 AND blocked = 0 AND next_run_at <= :now AND attempts = 0
+GROUP BY queue;
 
 -- completed_since --
 -- The number of jobs that completed in a span of time. By attempts_completed: reads these runs only.
@@ -312,7 +329,8 @@ SELECT min(due) FROM (
             WHERE j.ready = 1 AND j.lane = p.lane AND j.priority = p.priority) AS due
     FROM priorities p
     UNION ALL
-    SELECT min(next_run_at) FROM jobs WHERE state = 'pending' AND ready = 0 AND next_run_at <= :now
+    SELECT min(next_run_at) FROM jobs
+    WHERE state = 'pending' AND ready = 0 AND blocked = 0 AND next_run_at <= :now
 );
 
 -- config --
@@ -402,9 +420,10 @@ ON CONFLICT DO UPDATE SET offset_ms = :offset;
 DELETE FROM clock WHERE boot_id <> :boot_id;
 
 -- shift_retries --
--- Moves the due times of retries after the wall clock was set. Guard: waiting, and has run before.
+-- Moves the due times of retries after the wall clock was set. Guard: waiting and not blocked, and has
+-- run before. By jobs_waiting.
 UPDATE jobs SET next_run_at = next_run_at + :shift
-WHERE state = 'pending' AND ready = 0 AND runs > 0;
+WHERE state = 'pending' AND ready = 0 AND blocked = 0 AND runs > 0;
 
 -- check_counts --
 -- Counts that differ from the number of jobs. All check_ blocks read all jobs; no service runs them.

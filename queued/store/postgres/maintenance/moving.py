@@ -39,7 +39,7 @@ class PostgresPlace:
 
     def _hold(self, database: Database) -> None:
         """Keeps all other programs from writing, and checks that no service and no job runs."""
-        database.script_named("hold")
+        database.script_named("hold_queue")
         database.must_fit()  # once more: another move may have ended meanwhile
         found = [Instance(*row) for row in database.rows("instances")]
         living = [instance.id for instance in found if self._is_alive(instance)]

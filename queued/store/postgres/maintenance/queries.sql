@@ -15,7 +15,7 @@ SET LOCAL idle_in_transaction_session_timeout = 0;
 {long};
 SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY;
 
--- hold --
+-- hold_queue --
 -- Until the end of the transaction no other one writes, not even a second move.
 LOCK TABLE queued.instances, queued.settings, queued.drained_hosts, queued.lanes, queued.jobs,
     queued.attempts, queued.output

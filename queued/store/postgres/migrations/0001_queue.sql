@@ -45,6 +45,9 @@ CREATE TABLE queued.jobs (
     token               bigint,                        -- of the claim that is in force
     cancel_requested_at bigint,
     last_error          text,
+    -- Why a pending job may not be claimed even if it is due, a set of bits: 1 held by a user, 2 waits
+    -- for other jobs, 4 its key is in use.
+    blocked             integer NOT NULL DEFAULT 0 CHECK (blocked BETWEEN 0 AND 7),
     created_at          bigint  NOT NULL,
     updated_at          bigint  NOT NULL,
     submitted_by        name    NOT NULL DEFAULT session_user, -- no role may write it
@@ -53,10 +56,12 @@ CREATE TABLE queued.jobs (
     -- What users see: the state, with `pending` refined.
     label text COLLATE "C" NOT NULL GENERATED ALWAYS AS (
         CASE WHEN state <> 'pending' THEN state
+             WHEN blocked & 1 <> 0   THEN 'held'
+             WHEN blocked <> 0       THEN 'blocked'
              WHEN attempts > 0       THEN 'failed'
              WHEN NOT ready          THEN 'scheduled'
              ELSE 'pending' END) STORED,
-    CHECK (NOT ready OR state = 'pending'),
+    CHECK (NOT ready OR state = 'pending' AND blocked = 0),
     CHECK (state <> 'pending' OR runs < 1000000000),   -- a claim adds one
     CHECK ((token IS NOT NULL) = (state = 'processing')),
     CHECK (cancel_requested_at IS NULL OR state = 'processing')
@@ -67,7 +72,8 @@ CREATE TABLE queued.jobs (
 -- for each lane that a service may run, so that it passes no job of other queues or services.
 CREATE INDEX jobs_ready ON queued.jobs (lane, rank, next_run_at, seq) WHERE ready;
 -- Jobs that wait for their time: finds those that have become due, and the next due time.
-CREATE INDEX jobs_waiting ON queued.jobs (next_run_at, seq) WHERE state = 'pending' AND NOT ready;
+CREATE INDEX jobs_waiting ON queued.jobs (next_run_at, seq)
+    WHERE state = 'pending' AND NOT ready AND blocked = 0;
 -- Jobs by state, without the many completed ones: for lists and rescues.
 CREATE INDEX jobs_by_state ON queued.jobs (state, seq) WHERE state <> 'completed';
 

@@ -35,15 +35,20 @@ CREATE TABLE jobs (
     token               INTEGER,                       -- of the claim that is in force
     cancel_requested_at INTEGER,
     last_error          TEXT,
+    -- Why a pending job may not be claimed even if it is due, a set of bits: 1 held by a user, 2 waits
+    -- for other jobs, 4 its key is in use.
+    blocked             INTEGER NOT NULL DEFAULT 0 CHECK (blocked BETWEEN 0 AND 7),
     created_at          INTEGER NOT NULL,
     updated_at          INTEGER NOT NULL,
     -- What users see: the state, with `pending` refined.
     label TEXT NOT NULL GENERATED ALWAYS AS (
         CASE WHEN state <> 'pending' THEN state
+             WHEN blocked & 1        THEN 'held'
+             WHEN blocked <> 0       THEN 'blocked'
              WHEN attempts > 0       THEN 'failed'
              WHEN ready = 0          THEN 'scheduled'
              ELSE 'pending' END) VIRTUAL,
-    CHECK (ready = 0 OR state = 'pending'),
+    CHECK (ready = 0 OR state = 'pending' AND blocked = 0),
     CHECK (state <> 'pending' OR runs < 1000000000),   -- a claim adds one
     CHECK ((token IS NOT NULL) = (state = 'processing')),
     CHECK (cancel_requested_at IS NULL OR state = 'processing')
@@ -53,7 +58,8 @@ CREATE TABLE jobs (
 -- for each lane that a service may run, so that it passes no job of other queues or services.
 CREATE INDEX jobs_ready ON jobs (lane, priority DESC, next_run_at, seq) WHERE ready = 1;
 -- Jobs that wait for their time: finds those that have become due, and the next due time.
-CREATE INDEX jobs_waiting ON jobs (next_run_at) WHERE state = 'pending' AND ready = 0;
+CREATE INDEX jobs_waiting ON jobs (next_run_at)
+    WHERE state = 'pending' AND ready = 0 AND blocked = 0;
 -- Jobs by state, without the many completed ones: for lists and rescues.
 CREATE INDEX jobs_by_state ON jobs (state, seq) WHERE state <> 'completed';
 
@@ -155,7 +161,7 @@ CREATE TRIGGER jobs_counted_out AFTER DELETE ON jobs BEGIN
     UPDATE counts SET n = n - 1 WHERE queue = old.queue AND label = old.label;
 END;
 
-CREATE TRIGGER jobs_recounted AFTER UPDATE OF state, ready, attempts ON jobs
+CREATE TRIGGER jobs_recounted AFTER UPDATE OF state, ready, attempts, blocked ON jobs
 WHEN old.label <> new.label BEGIN
     UPDATE counts SET n = n - 1 WHERE queue = old.queue AND label = old.label;
     INSERT INTO counts (queue, label, n) VALUES (new.queue, new.label, 1)
