@@ -15,6 +15,7 @@ from queued.core.model import Instance
 from queued.core.serve_until import ServeUntil
 from queued.core.settings_in_force import Settings
 from queued.service.dispatcher import job_log, stage
+from queued.service.dispatcher.alarm import Alarm
 from queued.service.dispatcher.change_reader import ChangeReader, DatabaseChanges
 from queued.service.dispatcher.claims import ClaimTable
 from queued.service.dispatcher.clock_shift import ClockShift
@@ -54,7 +55,6 @@ from queued.service.ipc.scoreboard import DISPATCHER, Scoreboard
 from queued.service.linux.cgroup import RunCgroups
 from queued.service.linux.event_loop import EventLoop
 from queued.service.linux.signals import Signals
-from queued.service.linux.timers import WallTimer
 from queued.service.log import Log, LogOutput
 from queued.store import instance_lock
 from queued.store.engine import Engine
@@ -93,7 +93,6 @@ class Dispatcher:
         self._signals = Signals((signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1))
         self._pool = WorkerPool(self._supervisor, self._loop, log)
         self._output_log = OutputLog(log)
-        self._wall_timer = WallTimer()
         self._deadlines = Deadlines()
         self._backoff = CommitBackoff(log)
         self._contention = ContentionMonitor(engine, log)
@@ -139,10 +138,10 @@ class Dispatcher:
         self._rescuer = Rescuer(ledger, self._runner, self._cgroups, others, log)
         watcher = watch(ledger, log)
         self._schedule = PollSchedule(watcher, self._deadlines)
+        self._alarm = Alarm(ledger, self._loop, self._schedule)
         if watcher is not None:
             self._loop.add(watcher.fileno(), self._schedule.on_event)
         self._loop.add(self._signals.fileno(), self._on_ping)
-        self._loop.add(self._wall_timer.fileno(), self._on_alarm)
         self._loop.add(self._supervisor.fileno(), self._on_supervisor)
         self._lease.begin()
         with ledger.transaction():
@@ -178,10 +177,6 @@ class Dispatcher:
         """Answers the watchdog's ping; all other signals are ignored here."""
         if signal.SIGUSR1 in self._signals.drain():
             self._scoreboard.record_answer(DISPATCHER)
-
-    def _on_alarm(self) -> None:
-        self._wall_timer.clear()
-        self._schedule.requested = True
 
     def _on_busy(self, waited_s: float) -> None:
         self._on_ping()  # a dispatcher that waits for the lock must not count as hung
@@ -324,12 +319,9 @@ class Dispatcher:
         job_log.log_turn(self._log, turn)
 
     def _set_alarm(self, turn: Turn) -> None:
-        """Sets the timer to when the next job becomes due or old enough to be pruned."""
         if turn.next_due_ms is not None and turn.next_due_ms <= turn.now_ms:
             self._schedule.requested = True
-        wakes = [ms for ms in (turn.next_due_ms, self._pruner.next_ms) if ms is not None]
-        wakes = wakes if self._stage.claims else []
-        self._wall_timer.set(self._ledger.host_ms(min(wakes)) if wakes else None)
+        self._alarm.set((turn.next_due_ms, self._pruner.next_ms) if self._stage.claims else ())
 
     def _apply_changes(self, changes: DatabaseChanges) -> None:
         self._rescuer.registered = changes.instances

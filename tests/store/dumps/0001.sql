@@ -11,6 +11,12 @@ VALUES
     (6,'pending','default',3,0,'echo ''it''''s'' é
 ','{"env": {"A": "1"}}','pending',1,1700000000000,0,3,0,NULL,NULL,NULL,1700000000000,1700000000000),
     (7,'scheduled','default',0,0,'true','{}','pending',0,1700003600000,0,3,0,NULL,NULL,NULL,1700000000000,1700000000000);
+INSERT INTO jobs
+    (seq, id, queue, priority, lane, command, options, state, ready, next_run_at, attempts,
+     max_retries, runs, blocked, created_at, updated_at)
+VALUES
+    (8,'held','default',0,0,'true','{}','pending',0,1700000000000,0,3,0,1,1700000000000,1700000000000),
+    (9,'blocked','default',0,0,'true','{}','pending',0,1700000000000,0,3,0,2,1700000000000,1700000000000);
 INSERT INTO attempts
     (job, number, instance, worker, started_at, ended_at, outcome, exit_code, signal, error, ran_ms,
      cpu_ms, peak_kib, stdout_bytes, stderr_bytes, deferrals)
