@@ -32,6 +32,7 @@ class Label(StrEnum):
 
 
 PARTS_OF_PENDING = (Label.SCHEDULED, Label.HELD, Label.BLOCKED, Label.FAILED)
+ENDED = (Label.COMPLETED, Label.DEAD, Label.CANCELLED)
 
 
 class Outcome(StrEnum):

@@ -2,8 +2,9 @@
 
 from typing import NamedTuple
 
+from queued.core.errors import UsageError
 from queued.core.job_options import JobOptions
-from queued.core.model import Label, Outcome, State
+from queued.core.model import ENDED, Label, Outcome, State
 
 
 class Job(NamedTuple):
@@ -70,15 +71,34 @@ class Attempt(NamedTuple):
 
 
 class JobFilter(NamedTuple):
-    """Which jobs to list: a label or state, a queue, and the order of enqueueing.
+    """Which jobs a command is about: those that match every field that is given.
 
-    `after_ms`: of scheduled jobs, only those that are due later.
+    `labels`: any of these states; `pending` includes the labels that are parts of it; none: all.
+    `command`: a pattern of the whole command, in which `*` stands for any text and `?` for any
+    character. The outcomes and the exit code are of the last run. Times are those of the last
+    change of the job. `now_ms`: jobs that are due by then are not scheduled any more.
     """
 
-    label: Label | None = None
+    labels: tuple[Label, ...] = ()
     queue: str | None = None
-    reverse: bool = False
-    after_ms: int = 0
+    command: str | None = None
+    priority: int | None = None
+    outcomes: tuple[Outcome, ...] = ()
+    exit_code: int | None = None
+    since_ms: int | None = None
+    before_ms: int | None = None
+    now_ms: int = 0
+
+    def ended(self) -> "JobFilter":
+        """Returns the filter with the states of ended jobs only. Raises UsageError if it has none.
+
+        Without a state the result has all of them.
+        """
+        labels = tuple(label for label in ENDED if label in (self.labels or ENDED))
+        if not labels:
+            msg = "only jobs that are completed, dead or cancelled can be deleted"
+            raise UsageError(msg)
+        return self._replace(labels=labels)
 
 
 class WorkerStatus(NamedTuple):

@@ -25,8 +25,6 @@ WATCH_OPTION = """\
 
 LIST_OPTIONS = (
     """\
-  -q, --queue QUEUE    only jobs of this queue
-  --since T            only jobs that have changed in the last T (90m, 12h, 7d)
   -n, --limit N        only the first N
   -a, --all            all jobs that match, on a terminal as in a pipe
   --reverse            newest first

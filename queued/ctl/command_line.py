@@ -29,11 +29,11 @@ Usage: queuectl [--db WHERE] [--config PATH] COMMAND ...
   show JOB                             everything about a job
   logs JOB                             what a job printed (log)
   wait JOBS...                         wait until jobs have ended
-  cancel JOBS...                       cancel pending or running jobs (kill, rm)
+  cancel JOBS... | --queue Q | --all   cancel pending or running jobs (kill, rm)
   hold | release JOBS...               keep pending jobs from starting; undo that
   status                               counts of jobs by state, or a check
-  purge                                delete jobs that have ended
-  dlq list | retry                     list dead jobs, or retry them (retry)
+  purge JOBS... | --queue Q | --all    delete jobs that have ended
+  dlq list | retry | purge             list, retry or delete dead jobs (retry)
   worker start | stop | list           start, stop or list services
   host list | drain | resume           list hosts; let one start no more jobs
   config list | get | set | unset      show or change settings
@@ -59,6 +59,7 @@ COMMANDS = {
     "purge": "purge",
     "dlq list": "dlq",
     "dlq retry": "dlq",
+    "dlq purge": "dlq",
     "worker start": "workers",
     "worker stop": "workers",
     "worker list": "workers",

@@ -166,7 +166,7 @@ class Context:
         """Returns the row number of the `count`-th newest job; the newest has the `count` 1."""
         from queued.core.records import JobFilter
 
-        jobs = list(self.store.list(JobFilter(reverse=True), limit=count))
+        jobs = list(self.store.list(JobFilter(), limit=count, reverse=True))
         if len(jobs) < count:
             msg = f"no job {name}: there are only {len(jobs)}"
             raise NotFoundError(msg)

@@ -1,11 +1,27 @@
-"""The dead letter queue: list, retry."""
+"""The dead letter queue: list, retry, purge."""
+
+from collections.abc import Sequence
 
 from queued.core.errors import Exit
 from queued.core.model import Label
+from queued.core.records import JobFilter
 from queued.core.times import now_ms
 from queued.ctl.arguments import COMMON, LIST_OPTIONS, Arguments
+from queued.ctl.batches import (
+    CHANGE_OPTIONS,
+    Verb,
+    change_all,
+    dry_run,
+    found,
+    jobs_text,
+    named,
+)
 from queued.ctl.context import Context
-from queued.ctl.render import print_err, print_json, print_out
+from queued.ctl.filters import FILTER_OPTIONS, job_filter
+from queued.ctl.render import print_json, print_out
+
+_STATES = ((Label.DEAD,), (Label.DEAD, Label.CANCELLED))  # without --state, and those it takes
+_RETRIES = Verb("retry", "retried", *_STATES)
 
 LIST = (
     """\
@@ -16,6 +32,7 @@ the newest last. In a pipe, with --all or -n: all that match, oldest first.
 
 Options:
 """
+    + FILTER_OPTIONS
     + LIST_OPTIONS
     + COMMON
     + """
@@ -31,43 +48,87 @@ def list_(context: Context, arguments: Arguments) -> int:
     from queued.ctl.job_columns import DEAD_COLUMNS
     from queued.ctl.job_table import print_jobs
 
-    return print_jobs(context, arguments, [Label.DEAD], DEAD_COLUMNS)
+    return print_jobs(context, arguments, job_filter(arguments, *_STATES), DEAD_COLUMNS)
 
 
 RETRY = (
     """\
 Usage:
   queuectl dlq retry [options] [--] JOBS...
-  queuectl dlq retry [options] --all
+  queuectl dlq retry [options]
 
-Makes dead jobs pending again, with no attempts counted; the history of their
-runs is kept. Cancelled jobs can be retried by name, too. If one of the jobs is
-neither dead nor cancelled, none is retried.
+Makes jobs pending again, with no attempts counted: those that are named, or all
+dead ones that match the options; the history of their runs is kept. Cancelled
+jobs are retried if they are named, or with --state. If one of the jobs that are
+named is neither dead nor cancelled, none is retried.
 
 Options:
-  -a, --all            all dead jobs
 """
+    + FILTER_OPTIONS
+    + CHANGE_OPTIONS
     + COMMON
     + """
-Exit code 4: a job is neither dead nor cancelled.
+Exit code 2: several jobs match and --yes is missing; 4: a job is neither dead
+nor cancelled.
 
 Examples:
   queuectl dlq retry @last
-  queuectl dlq retry --all
+  queuectl dlq retry --outcome timeout,lost --since 12h --yes
 """
 )
 
 
 def retry(context: Context, arguments: Arguments) -> int:
-    """Retries the named jobs, or all dead ones. Raises ConflictError."""
-    if arguments.flag("--all"):
-        ids = context.store.retry_all(now_ms=now_ms())
-    else:
-        ids = context.store.retry(context.find(arguments.texts("JOBS")), now_ms=now_ms())
+    """Retries the named jobs, or the dead ones that match. Raises ConflictError."""
+    if arguments.flag("--dry-run"):
+        return dry_run(context, arguments, _RETRIES)
+    jobs = named(context, arguments, _RETRIES.infinitive)
+    ids = list(context.store.retry(jobs, now_ms=now_ms())) if jobs else []
+    if not jobs:
+        chosen = found(context, arguments, _RETRIES)
+
+        def change(batch: Sequence[int], wanted: JobFilter) -> tuple[int, bool]:
+            retried = context.store.retry_all(batch, wanted, now_ms=now_ms())
+            ids.extend(retried)
+            return len(retried), True
+
+        change_all(_RETRIES, chosen, change)
     if context.json:
         print_json({"retried": ids})
-    elif ids:
+    elif jobs:
         print_out("\n".join(f"{name} pending" for name in ids))
     else:
-        print_err("no dead jobs")
+        print_out(f"{jobs_text(len(ids))} pending")
     return Exit.DONE
+
+
+PURGE = (
+    """\
+Usage:
+  queuectl dlq purge [options] [--] JOBS...
+  queuectl dlq purge [options]
+
+Deletes dead jobs with their history and output: those that are named, or all
+that match the options. Cancelled jobs are deleted with --state.
+
+Options:
+"""
+    + FILTER_OPTIONS
+    + CHANGE_OPTIONS
+    + COMMON
+    + """
+Exit code 2: several jobs match and --yes is missing; 4: a job is neither dead
+nor cancelled.
+
+Examples:
+  queuectl dlq purge --older-than 30d --yes
+  queuectl dlq purge job1
+"""
+)
+
+
+def purge(context: Context, arguments: Arguments) -> int:
+    """Deletes the named jobs, or the dead ones that match. Raises ConflictError."""
+    from queued.ctl.purge import delete
+
+    return delete(context, arguments, Verb("delete", "deleted", *_STATES))

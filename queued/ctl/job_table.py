@@ -6,12 +6,12 @@ from itertools import islice
 from typing import NamedTuple
 
 from queued.core.errors import Exit, UsageError
-from queued.core.model import PARTS_OF_PENDING, Label, State
+from queued.core.model import ENDED, Label, State
 from queued.core.records import Job, JobFilter
 from queued.core.suggestions import did_you_mean
-from queued.core.times import now_ms
 from queued.ctl.arguments import Arguments
 from queued.ctl.context import Context
+from queued.ctl.filters import FILTERS
 from queued.ctl.job_columns import COLUMNS, JobRow, JobTable, requested_columns
 from queued.ctl.live_services import BlockReasons
 from queued.ctl.render import (
@@ -25,23 +25,6 @@ from queued.ctl.render import (
 from queued.ctl.table import ELLIPSIS, table_width, uses_color
 
 _PAGE = 500
-_ENDED = (Label.DEAD, Label.CANCELLED, Label.COMPLETED)
-_SYNONYMS = {
-    "done": Label.COMPLETED,
-    "finished": Label.COMPLETED,
-    "succeeded": Label.COMPLETED,
-    "success": Label.COMPLETED,
-    "running": Label.PROCESSING,
-    "active": Label.PROCESSING,
-    "started": Label.PROCESSING,
-    "queued": Label.PENDING,
-    "waiting": Label.PENDING,
-    "delayed": Label.SCHEDULED,
-    "stashed": Label.HELD,
-    "retrying": Label.FAILED,
-    "buried": Label.DEAD,
-    "killed": Label.CANCELLED,
-}
 _SORT_KEYS: dict[str, Callable[[Job], int]] = {
     "enqueued": lambda job: job.seq,
     "updated": lambda job: job.updated_ms,
@@ -51,22 +34,29 @@ _SORT_KEYS: dict[str, Callable[[Job], int]] = {
 
 
 class Selection(NamedTuple):
-    """Which jobs to list. No labels: jobs in all states. `since_ms`: jobs changed since then."""
+    """Which jobs to list, how many, and in which order."""
 
-    labels: Sequence[Label]
-    queue: str | None
-    since_ms: int
+    filter: JobFilter
     limit: int | None
     reverse: bool
     sort: str
-    now_ms: int
+
+    @property
+    def labels(self) -> tuple[Label, ...]:
+        """The states; none: all."""
+        return self.filter.labels
+
+    @property
+    def now_ms(self) -> int:
+        """The time at which the jobs are seen."""
+        return self.filter.now_ms
 
 
 def print_jobs(
-    context: Context, arguments: Arguments, labels: Sequence[Label], columns: Sequence[str]
+    context: Context, arguments: Arguments, wanted: JobFilter, columns: Sequence[str]
 ) -> int:
-    """Prints the jobs that have one of the labels and match the other options."""
-    selection = _selection(arguments, labels)
+    """Prints the jobs that match."""
+    selection = _selection(arguments, wanted)
     form = "json" if context.json else arguments.text("--output") or ""
     if form == "json":
         print_json_array(_records(context, selection))
@@ -88,47 +78,24 @@ def print_jobs(
     return Exit.DONE
 
 
-def labels_of(text: str | None) -> list[Label]:
-    """Returns the states and labels that `--state` names. Raises UsageError that lists them."""
-    labels = []
-    for name in [] if text is None else text.split(","):
-        if name not in set(Label):
-            meant = _SYNONYMS.get(name.lower())
-            hint = f"; did you mean '{meant}'?" if meant else did_you_mean(name, map(str, Label))
-            msg = f"unknown state {name!r}{hint} (one of {', '.join(Label)})"
-            raise UsageError(msg)
-        labels.append(Label(name))
-    parts = PARTS_OF_PENDING if Label.PENDING in labels else ()
-    return [label for label in dict.fromkeys(labels) if label not in parts]
-
-
-def _selection(arguments: Arguments, labels: Sequence[Label]) -> Selection:
-    age_s = arguments.seconds("--since")
+def _selection(arguments: Arguments, wanted: JobFilter) -> Selection:
     sort = arguments.text("--sort") or "enqueued"
-    now = now_ms()
     if sort not in _SORT_KEYS:
         msg = f"--sort takes {', '.join(_SORT_KEYS)}, not {sort!r}{did_you_mean(sort, _SORT_KEYS)}"
         raise UsageError(msg)
-    return Selection(
-        labels,
-        arguments.text("--queue"),
-        0 if age_s is None else now - round(min(age_s, now / 1000) * 1000),
-        arguments.integer("--limit", 1),
-        arguments.flag("--reverse"),
-        sort,
-        now,
-    )
+    limit = arguments.integer("--limit", 1)
+    return Selection(wanted, limit, arguments.flag("--reverse"), sort)
 
 
 def _matching(context: Context, wanted: Selection) -> Iterator[Job]:
     """Yields the matching jobs; keeps them in memory only if they must be sorted."""
-    at_once = wanted.since_ms == 0 and wanted.sort == "enqueued"
-    jobs = _merged(context, wanted, wanted.limit if at_once else None)
-    if wanted.since_ms:
-        jobs = (job for job in jobs if job.updated_ms >= wanted.since_ms)
-    if wanted.sort != "enqueued":
-        jobs = iter(sorted(jobs, key=_SORT_KEYS[wanted.sort], reverse=wanted.reverse))
-    return islice(jobs, wanted.limit)
+    if wanted.sort == "enqueued":
+        jobs = context.store.list(wanted.filter, limit=wanted.limit, reverse=wanted.reverse)
+    else:
+        found = context.store.list(wanted.filter)
+        in_order = sorted(found, key=_SORT_KEYS[wanted.sort], reverse=wanted.reverse)
+        jobs = islice(in_order, wanted.limit)
+    return (job.seen_at(wanted.now_ms) for job in jobs)
 
 
 def _records(context: Context, wanted: Selection) -> Iterator[dict[str, object]]:
@@ -140,24 +107,6 @@ def _records(context: Context, wanted: Selection) -> Iterator[dict[str, object]]
     while page := list(islice(jobs, _PAGE)):
         last = context.store.last_attempts(page)
         yield from (job_record(job, last.get(job.seq), reasons.of_job(job)) for job in page)
-
-
-def _merged(context: Context, wanted: Selection, limit: int | None) -> Iterator[Job]:
-    """Yields the jobs of all wanted labels in the order of enqueueing, or newest first."""
-    labels: Sequence[Label | None] = wanted.labels or [None]
-    streams = [
-        _jobs(context, JobFilter(label, wanted.queue, wanted.reverse, wanted.now_ms), limit)
-        for label in labels
-    ]
-    if len(streams) == 1:
-        return streams[0]
-    from heapq import merge
-
-    return merge(*streams, key=_SORT_KEYS["enqueued"], reverse=wanted.reverse)
-
-
-def _jobs(context: Context, wanted: JobFilter, limit: int | None) -> Iterator[Job]:
-    return (job.seen_at(wanted.after_ms) for job in context.store.list(wanted, limit=limit))
 
 
 def _print_table(
@@ -203,20 +152,21 @@ def _screenful(context: Context, wanted: Selection, rows: int) -> list[Job]:
     least. Completed ones are shown only if their state was asked for, or if there is nothing else
     to show.
     """
-    active_labels = [label for label in wanted.labels if label not in _ENDED]
-    ended_labels = [label for label in wanted.labels if label in _ENDED]
+    active_labels = [label for label in wanted.labels if label not in ENDED]
+    ended_labels = [label for label in wanted.labels if label in ENDED]
     if not wanted.labels:
         active_labels, ended_labels = [Label.PROCESSING, Label.PENDING], [Label.DEAD]
     active = [job for label in active_labels for job in _first(context, wanted, [label], rows)]
     ended = _newest(context, wanted, ended_labels, rows)
     if not (wanted.labels or active or ended):
-        ended = _newest(context, wanted, _ENDED, rows)
+        ended = _newest(context, wanted, ENDED, rows)
     active = active[: rows - min(len(ended), rows // 3)]
     return active + ended[: rows - len(active)][::-1]
 
 
 def _first(context: Context, wanted: Selection, labels: Sequence[Label], limit: int) -> list[Job]:
-    return list(_matching(context, wanted._replace(labels=labels, limit=limit)))
+    chosen = wanted.filter._replace(labels=tuple(labels))
+    return list(_matching(context, wanted._replace(filter=chosen, limit=limit)))
 
 
 def _newest(context: Context, wanted: Selection, labels: Sequence[Label], limit: int) -> list[Job]:
@@ -227,13 +177,14 @@ def _newest(context: Context, wanted: Selection, labels: Sequence[Label], limit:
 def _hidden(context: Context, wanted: Selection, shown: dict[Label, int], rows: int) -> str:
     """Returns which matching jobs the table does not show; empty if it shows all.
 
-    With --since the jobs are not counted.
+    Jobs are counted by state and queue only.
     """
-    if wanted.since_ms:
+    queue = wanted.filter.queue
+    if wanted.filter != JobFilter(wanted.labels, queue, now_ms=wanted.now_ms):
         is_full = sum(shown.values()) >= rows
         return "more" if is_full or (not wanted.labels and _hides_ended(context, wanted)) else ""
     summary = context.store.status(now_ms=wanted.now_ms)
-    counts = summary.counts if wanted.queue is None else summary.queues.get(wanted.queue, {})
+    counts = summary.counts if queue is None else summary.queues.get(queue, {})
     labels = wanted.labels or [Label(state) for state in State]
     missing = {label: counts.get(label, 0) for label in labels}
     for label, count in shown.items():
@@ -242,11 +193,15 @@ def _hidden(context: Context, wanted: Selection, shown: dict[Label, int], rows: 
 
 
 def _hides_ended(context: Context, wanted: Selection) -> bool:
-    """Returns whether a completed or cancelled job matches; without --state none is shown.
+    """Returns whether a completed or cancelled job may match; without --state none is shown.
 
-    Completed jobs are searched only if there are any in that time, because they have no index.
+    Completed jobs have no index: they are searched only with --since, if there are any in that
+    time, and otherwise taken to match.
     """
-    completed = context.store.completed(since_ms=wanted.since_ms - 1, now_ms=wanted.now_ms)
+    since_ms, now_ms = wanted.filter.since_ms, wanted.now_ms
+    if since_ms is None:
+        return context.store.status(now_ms=now_ms).counts[Label.COMPLETED] > 0
+    completed = context.store.completed(since_ms=since_ms - 1, now_ms=now_ms)
     labels = [Label.CANCELLED, *([Label.COMPLETED] if completed else [])]
     return bool(_newest(context, wanted, labels, 1))
 
@@ -257,7 +212,7 @@ def _command_for_all(context: Context, arguments: Arguments, wanted: Selection) 
 
     words = ["list", "--all"]
     words += ["--state", ",".join(wanted.labels)] if wanted.labels else []
-    for name in ("--queue", "--since"):
+    for name in FILTERS:
         value = arguments.text(name)
-        words += [] if value is None else [name, value]
+        words += [] if value is None or name == "--state" else [name, value]
     return f"{context.program} {shlex.join(words)}"

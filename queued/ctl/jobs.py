@@ -4,10 +4,20 @@ from collections.abc import Iterator, Sequence
 
 from queued.core.errors import ConflictError, Exit
 from queued.core.model import State
-from queued.core.records import Attempt, Job
+from queued.core.records import Attempt, Job, JobFilter
 from queued.core.times import iso, now_ms, short_duration
 from queued.ctl.arguments import COMMON, LIST_OPTIONS, Arguments
+from queued.ctl.batches import (
+    CHANGE_OPTIONS,
+    Verb,
+    change_all,
+    dry_run,
+    found,
+    jobs_text,
+    named,
+)
 from queued.ctl.context import Context
+from queued.ctl.filters import FILTER_OPTIONS, OPEN, UNFINISHED, job_filter
 from queued.ctl.live_services import BlockReasons
 from queued.ctl.render import format_bytes, json_text, print_json, print_out
 from queued.ctl.table import Column, heading, key_value_lines, row_lines, table_width
@@ -20,11 +30,8 @@ On a terminal: jobs that run or wait, then dead ones, the newest last, as many
 as fit. In a pipe, with --all or -n: all jobs that match, oldest first.
 
 Options:
-  --state STATES       pending (with the next four), scheduled (not yet due),
-                       held, blocked (waits for other jobs), failed (waits for
-                       a retry), processing, completed, dead, cancelled;
-                       several: dead,failed
 """
+    + FILTER_OPTIONS
     + LIST_OPTIONS
     + COMMON
     + """
@@ -38,9 +45,9 @@ Examples:
 def list_(context: Context, arguments: Arguments) -> int:
     """Prints the jobs that match."""
     from queued.ctl.job_columns import LIST_COLUMNS
-    from queued.ctl.job_table import labels_of, print_jobs
+    from queued.ctl.job_table import print_jobs
 
-    return print_jobs(context, arguments, labels_of(arguments.text("--state")), LIST_COLUMNS)
+    return print_jobs(context, arguments, job_filter(arguments), LIST_COLUMNS)
 
 
 SHOW = (
@@ -152,30 +159,42 @@ def outcome_text(attempt: Attempt) -> str:
 
 CANCEL = (
     """\
-Usage: queuectl cancel [options] [--] JOBS...
+Usage:
+  queuectl cancel [options] [--] JOBS...
+  queuectl cancel [options]
 
-Cancels jobs. A pending job is cancelled at once; a running one is stopped with
+Cancels jobs: those that are named, or all pending and running ones that match
+the options. A pending job is cancelled at once; a running one is stopped with
 TERM, and with KILL after its kill_grace. A cancelled job does not run again
-unless it is retried by name (queuectl dlq retry).
+unless it is retried (queuectl dlq retry).
 
 Options:
 """
+    + FILTER_OPTIONS
+    + CHANGE_OPTIONS
     + COMMON
     + """
-Exit code 4: a job had already ended.
+Exit code 2: several jobs match and --yes is missing; 4: a job had already ended.
 
 Examples:
   queuectl cancel job1 job2
-  queuectl cancel @last
+  queuectl cancel --queue nightly --state pending --yes
 """
 )
 
+_CANCELS = Verb("cancel", "cancelled", UNFINISHED, OPEN)
+
 
 def cancel(context: Context, arguments: Arguments) -> int:
-    """Cancels the named jobs. Raises ConflictError, which names those that had already ended."""
+    """Cancels jobs. Raises ConflictError, which names those that had already ended."""
+    if arguments.flag("--dry-run"):
+        return dry_run(context, arguments, _CANCELS)
+    jobs = named(context, arguments, _CANCELS.infinitive)
+    if not jobs:
+        return _cancel_found(context, arguments)
     # By the state after the request; None if the job had already ended.
     moved: dict[State | None, list[str]] = {State.CANCELLED: [], State.PROCESSING: [], None: []}
-    for seq in context.find(arguments.texts("JOBS")):
+    for seq in jobs:
         state = context.store.cancel(seq, now_ms=now_ms())
         job = context.store.show(seq)
         moved[state].append(job.id if state else f"{job.id} is already {job.label}")
@@ -192,3 +211,25 @@ _CANCELLED = {
     State.CANCELLED: " cancelled",
     State.PROCESSING: ": cancel requested; it is still running",
 }
+
+
+def _cancel_found(context: Context, arguments: Arguments) -> int:
+    """Cancels the jobs that match the options."""
+    chosen = found(context, arguments, _CANCELS)
+    moved: dict[State, list[str]] = {State.CANCELLED: [], State.PROCESSING: []}
+
+    def change(jobs: Sequence[int], wanted: JobFilter) -> tuple[int, bool]:
+        batch = context.store.cancel_all(jobs, wanted, now_ms=now_ms())
+        for name, state in batch:
+            moved[state].append(name)
+        return len(batch), True
+
+    change_all(_CANCELS, chosen, change)
+    cancelled, asked = moved.values()
+    if context.json:
+        print_json({"cancelled": cancelled, "asked": asked})
+    else:
+        running = "more is" if len(asked) == 1 else "more are"
+        ending = f"; {len(asked):,} {running} still running and will be stopped" if asked else ""
+        print_out(f"{jobs_text(len(cancelled))} cancelled{ending}")
+    return Exit.DONE

@@ -5,16 +5,20 @@ from codecs import IncrementalDecoder, getincrementaldecoder
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
+from functools import partial
 from typing import TYPE_CHECKING
 
-from queued.core.errors import Exit, NotFoundError
+from queued.core.errors import Exit, NotFoundError, UsageError
 from queued.core.records import Attempt, Job
 from queued.core.runs import STDERR, STDOUT, Chunk
 from queued.ctl.arguments import COMMON, Arguments
+from queued.ctl.batches import named
 from queued.ctl.change_watch import Watch
 from queued.ctl.context import Context
+from queued.ctl.filters import FILTER_OPTIONS, job_filter
 from queued.ctl.live_services import ServiceWarning
 from queued.ctl.render import LAYOUT, escaped, json_text, print_err, print_out, terminal_size
+from queued.ctl.table import truncate
 from queued.ctl.wait import FINAL, exit_code_of
 
 if TYPE_CHECKING:
@@ -22,44 +26,66 @@ if TYPE_CHECKING:
 
 LOGS = (
     """\
-Usage: queuectl logs [options] [--stdout | --stderr] [--] JOB
+Usage:
+  queuectl logs [options] [--stdout | --stderr] [--] JOBS...
+  queuectl logs [options] [--stdout | --stderr]
 
 Prints the output of the last attempt of a job, byte for byte; on a terminal,
-control characters are escaped. Output that was not kept is counted on standard
-error. --json prints one object per stored piece; a piece that is not UTF-8 is
-under "base64".
+control characters are escaped. For several jobs, or all that match the options,
+a line with the id stands before the output of each. Output that was not kept is
+counted on standard error. --json prints one object per stored piece; a piece
+that is not UTF-8 is under "base64".
 
 Options:
-  --attempt N          the output of run N
+"""
+    + FILTER_OPTIONS
+    + """\
+  -a, --all            all jobs; needed if no other option restricts them
+  --attempt N          the output of run N of one job
   --stdout             only standard output (it contains standard error unless
                        the job has --split)
   --stderr             only standard error of a job with --split
   -n, --tail N         the last N lines of each stream
   --raw                print control characters unchanged on a terminal, too
-  -f, --follow         continue until the job ends, across retries, and exit
-                       with its exit code
+  -f, --follow         of one job: continue until it ends, across retries, and
+                       exit with its exit code
 """
     + COMMON
     + """
 Examples:
   queuectl logs -f @last
   queuectl logs --tail 20 --attempt 2 job1
+  queuectl logs --state dead --since 12h
 """
 )
 
+_HEADER = 120  # characters of the line before the output of one of several jobs
 _STREAMS = {STDOUT: "stdout", STDERR: "stderr"}
 Writer = Callable[[int, Chunk], None]  # of an attempt's number and a piece of its output
 
 
 def logs(context: Context, arguments: Arguments) -> int:
-    """Prints the output of one attempt, or follows the job to its end."""
-    (seq,) = context.find([arguments.text("JOB") or ""])
+    """Prints the output of one attempt of each job, or follows one job to its end."""
     tail = arguments.integer("--tail", 0)
     number = arguments.integer("--attempt", 1)
-    write = _writer(json=context.json, raw=arguments.flag("--raw"))
-    printer = Printer(context.store, seq, _streams(arguments), write)
+    seqs = named(context, arguments, "print the output of")
+    if len(seqs) == 1:
+        return _print_one(context, arguments, seqs[0], number, tail)
+    if number is not None or arguments.flag("--follow"):
+        msg = f"{'--follow' if number is None else '--attempt'} is for one job"
+        raise UsageError(msg)
+    found = map(context.store.show, seqs) if seqs else context.store.list(job_filter(arguments))
+    for job in found:
+        _print_with_header(context, arguments, job, tail)
+    return Exit.DONE
+
+
+def _print_one(
+    context: Context, arguments: Arguments, seq: int, number: int | None, tail: int | None
+) -> int:
     follows = arguments.flag("--follow")
     job = context.store.show(seq)
+    printer = Printer(context.store, seq, _streams(arguments), _writer(context, arguments, job))
     if number is not None and number > job.runs:
         msg = f"{job.id} has no run {number}; its runs: {job.runs}"
         raise NotFoundError(msg)
@@ -75,6 +101,27 @@ def logs(context: Context, arguments: Arguments) -> int:
         return exit_code_of(context.store, follow(context, printer))
     printer.end()
     return Exit.DONE
+
+
+def _print_with_header(context: Context, arguments: Arguments, job: Job, tail: int | None) -> None:
+    """Prints a line with the id, state and command of a job, then what its last run printed."""
+    if not context.json:
+        print_out(truncate(escaped(f"==> {job.id} {job.label}: {job.command}"), _HEADER))
+        sys.stdout.flush()
+    write, last = _writer(context, arguments, job), b"\n"
+
+    def note(attempt: int, chunk: Chunk) -> None:
+        nonlocal last
+        last = chunk.content[-1:]
+        write(attempt, chunk)
+
+    printer = Printer(context.store, job.seq, _streams(arguments), note)
+    printer.begin(max(job.runs, 1))
+    printer.print_new(tail)
+    if last != b"\n" and not context.json:
+        print_out("")  # the next line begins a line
+    sys.stdout.flush()
+    printer.end()
 
 
 def follow(context: Context, printer: "Printer") -> Job:
@@ -198,10 +245,11 @@ def _streams(arguments: Arguments) -> tuple[int, ...]:
     return chosen or tuple(_STREAMS)
 
 
-def _writer(*, json: bool, raw: bool) -> Writer:
-    if json:
-        return _write_json
-    return _write_bytes if raw or terminal_size() is None else EscapingWriter()
+def _writer(context: Context, arguments: Arguments, job: Job) -> Writer:
+    if context.json:
+        return partial(_write_json, job.id)
+    plain = arguments.flag("--raw") or terminal_size() is None
+    return _write_bytes if plain else EscapingWriter()
 
 
 def _write_bytes(attempt: int, chunk: Chunk) -> None:  # noqa: ARG001  a Writer
@@ -230,8 +278,13 @@ def write_to_own_stream(attempt: int, chunk: Chunk) -> None:  # noqa: ARG001  a 
         target.flush()
 
 
-def _write_json(attempt: int, chunk: Chunk) -> None:
-    record = {"attempt": attempt, "stream": _STREAMS[chunk.stream], "position": chunk.position}
+def _write_json(name: str, attempt: int, chunk: Chunk) -> None:
+    record = {
+        "id": name,
+        "attempt": attempt,
+        "stream": _STREAMS[chunk.stream],
+        "position": chunk.position,
+    }
     try:
         content = {"text": chunk.content.decode()}
     except UnicodeDecodeError:

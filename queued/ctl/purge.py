@@ -1,87 +1,83 @@
-"""The command purge: counts ended jobs, or deletes them with their history and output."""
+"""The command purge: deletes ended jobs with their history and output."""
 
-import time
+from collections.abc import Sequence
 
-from queued.core.errors import Exit, UsageError
-from queued.core.model import State
-from queued.core.suggestions import did_you_mean
-from queued.core.times import LATEST_MS, monotonic_s, now_ms
+from queued.core.errors import ConflictError, Exit
+from queued.core.model import ENDED, Label
+from queued.core.records import JobFilter
 from queued.ctl.arguments import COMMON, Arguments
+from queued.ctl.batches import (
+    CHANGE_OPTIONS,
+    Found,
+    Verb,
+    change_all,
+    counts_text,
+    dry_run,
+    found,
+    named,
+)
 from queued.ctl.context import Context
-from queued.ctl.render import print_err, print_json, print_out, progress
-
-ENDED = (State.COMPLETED, State.DEAD, State.CANCELLED)
+from queued.ctl.filters import FILTER_OPTIONS
+from queued.ctl.render import print_json, print_out
 
 PURGE = (
     """\
-Usage: queuectl purge [options]
+Usage:
+  queuectl purge [options] [--] JOBS...
+  queuectl purge [options]
 
-Counts the jobs that have ended; with --yes, deletes them with their history and
-output. New jobs reuse the freed space; `queuectl db vacuum` returns it to the
-disk.
+Deletes jobs that have ended, with their history and output: those that are
+named, or all that match the options. New jobs reuse the freed space;
+`queuectl db vacuum` returns it to the disk.
 
 Options:
-  --state STATE        completed, dead or cancelled (default: all three)
-  -q, --queue QUEUE    only jobs of this queue
-  --older-than AGE     only jobs that ended longer ago (12h, 30d, 2w)
-  --yes                delete them
 """
+    + FILTER_OPTIONS
+    + CHANGE_OPTIONS
     + COMMON
     + """
+Exit code 2: several jobs match and --yes is missing; 4: a job has not ended.
+
 Examples:
-  queuectl purge --older-than 7d
-  queuectl purge --state completed --yes
+  queuectl purge --older-than 7d --yes
+  queuectl purge --state completed --queue nightly --dry-run
+  queuectl purge job1
 """
 )
 
 
 def purge(context: Context, arguments: Arguments) -> int:
-    """Prints how many jobs match, and deletes them if --yes is given."""
-    states = _states(arguments.text("--state"))
-    queue = arguments.text("--queue")
-    age_s = arguments.seconds("--older-than")
-    before_ms = LATEST_MS if age_s is None else now_ms() - round(min(age_s, LATEST_MS) * 1000)
-    counts = {
-        state: context.store.ended(state, queue=queue, before_ms=before_ms) for state in states
-    }
-    wanted = arguments.flag("--yes")
-    if wanted:
-        if not context.json:
-            print_err(f"deleting {_counts_text(counts)}")
-        counts = {state: _remove(context, state, queue, before_ms) for state in states}
+    """Deletes the named jobs, or those that match. Raises ConflictError."""
+    return delete(context, arguments, Verb("delete", "deleted", ENDED, ENDED))
+
+
+def delete(context: Context, arguments: Arguments, verb: Verb) -> int:
+    """Deletes the named jobs, or those that match, of the states that the verb allows.
+
+    Raises ConflictError if a named job has another state; then none is deleted.
+    """
+    if arguments.flag("--dry-run"):
+        return dry_run(context, arguments, verb)
+    jobs = named(context, arguments, verb.infinitive)
+    chosen = _by_state(context, jobs, verb) if jobs else found(context, arguments, verb)
+
+    def change(batch: Sequence[int], wanted: JobFilter) -> tuple[int, bool]:
+        return context.store.purge(batch, wanted)
+
+    removed = change_all(verb, chosen, change)
     if context.json:
-        print_json({**{state.value: n for state, n in counts.items()}, "removed": wanted})
+        print_json({label.value: count for label, count in removed.items()})
     else:
-        print_out(f"{_counts_text(counts)} {'deleted' if wanted else 'would be deleted'}")
-        if not wanted:
-            print_err("nothing was deleted; to delete them, add --yes")
+        print_out(f"{counts_text(removed)} deleted")
     return Exit.DONE
 
 
-def _states(text: str | None) -> tuple[State, ...]:
-    if text is None:
-        return ENDED
-    if text not in ENDED:
-        known = [state.value for state in ENDED]
-        hint = did_you_mean(text, known)
-        msg = f"--state takes {', '.join(known[:-1])} or {known[-1]} here, not {text!r}{hint}"
-        raise UsageError(msg)
-    return (State(text),)
-
-
-def _counts_text(counts: dict[State, int]) -> str:
-    total = sum(counts.values())
-    parts = ", ".join(f"{n} {state}" for state, n in counts.items())
-    return f"{total} job{'' if total == 1 else 's'} ({parts})"
-
-
-def _remove(context: Context, state: State, queue: str | None, before_ms: int) -> int:
-    """Deletes in batches, each followed by an equally long pause, so that others can write."""
-    removed, began_s = 0, monotonic_s()
-    for count in context.store.purge(state, queue=queue, before_ms=before_ms):
-        removed += count
-        progress(f"deleted: {removed} {state}")
-        time.sleep(monotonic_s() - began_s)
-        began_s = monotonic_s()
-    progress("")
-    return removed
+def _by_state(context: Context, jobs: Sequence[int], verb: Verb) -> Found:
+    """Returns the named jobs by their states."""
+    states: dict[Label, list[int]] = {}
+    for job in map(context.store.show, jobs):
+        if job.label not in verb.allowed:
+            msg = f"{job.id} is {job.label}, not {' or '.join(verb.allowed)}; nothing was deleted"
+            raise ConflictError(msg)
+        states.setdefault(job.label, []).append(job.seq)
+    return Found(JobFilter(labels=verb.allowed), states)

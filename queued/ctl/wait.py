@@ -1,17 +1,20 @@
 """The command wait, and the exit code that represents the end of a job."""
 
 import math
+import time
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING
 
 from queued.core.errors import Exit, WaitTimeoutError
-from queued.core.model import State
-from queued.core.records import Job
-from queued.core.times import monotonic_s, short_duration
+from queued.core.model import Label, State
+from queued.core.records import Job, JobFilter
+from queued.core.times import monotonic_s, now_ms, short_duration
 from queued.ctl.arguments import COMMON, Arguments
+from queued.ctl.batches import jobs_text, named
 from queued.ctl.change_watch import Watch
 from queued.ctl.context import Context
+from queued.ctl.filters import FILTER_OPTIONS, OPEN, UNFINISHED, job_filter
 from queued.ctl.live_services import ServiceWarning
 from queued.ctl.render import escaped, print_json, print_out, progress
 from queued.ctl.table import table_width, truncate
@@ -23,13 +26,21 @@ FINAL = frozenset({State.COMPLETED, State.DEAD, State.CANCELLED})
 
 WAIT = (
     """\
-Usage: queuectl wait [options] [--] JOBS...
+Usage:
+  queuectl wait [options] [--] JOBS...
+  queuectl wait [options]
 
-Waits until jobs are completed, dead or cancelled. For one job the exit code is
-that of its command, 128 + N if signal N ended it, or 1 if the job ended in
-another way. For several jobs it is 1 if any did not complete.
+Waits until jobs are completed, dead or cancelled: those that are named, or all
+that match the options, also later ones. For one job that is named the exit code
+is that of its command, 128 + N if signal N ended it, or 1 if the job ended in
+another way. For several jobs it is 1 if any did not complete. With --state:
+waits until no job that matches has such a state; the exit code is then 0.
 
 Options:
+"""
+    + FILTER_OPTIONS
+    + """\
+  -a, --all            all jobs; needed if no other option restricts them
   --timeout T          stop waiting after T (seconds, or 90s, 1h30m)
 """
     + COMMON
@@ -39,25 +50,75 @@ Exit code 124: the time limit was reached.
 Examples:
   queuectl wait @last && echo completed
   queuectl wait --timeout 10m job1 job2
+  queuectl wait --queue nightly
 """
 )
+
+_SCANNING = 0.1  # the part of its time that a wait may search for jobs that match
 
 
 def wait(context: Context, arguments: Arguments) -> int:
     """Waits for the end of all named jobs and returns an exit code that represents it."""
     timeout_s = arguments.seconds("--timeout")
-    seqs = context.find(arguments.texts("JOBS"))
-    jobs = await_end(context, seqs, math.inf if timeout_s is None else timeout_s)
-    if len(jobs) == 1:
-        code = exit_code_of(context.store, jobs[0])
-    else:
-        code = Exit.NO if any(job.state is not State.COMPLETED for job in jobs) else Exit.DONE
+    limit_s = math.inf if timeout_s is None else timeout_s
+    seqs = named(context, arguments, "wait for")
+    if not seqs:
+        return _wait_for_matching(context, arguments, limit_s)
+    jobs = await_end(context, seqs, limit_s)
+    code = exit_code_of(context.store, jobs[0]) if len(jobs) == 1 else _code_of_all(jobs)
+    _print_ended(context, code, jobs)
+    return code
+
+
+def _code_of_all(jobs: Iterable[Job]) -> int:
+    return Exit.NO if any(job.state is not State.COMPLETED for job in jobs) else Exit.DONE
+
+
+def _print_ended(context: Context, code: int, jobs: Sequence[Job]) -> None:
     if context.json:
         print_json({"exit_code": code, "jobs": [_record(context.store, job) for job in jobs]})
-    else:
+    elif jobs:
         width = table_width()
         print_out("\n".join(_line(job, width) for job in jobs))
+
+
+def _wait_for_matching(context: Context, arguments: Arguments, timeout_s: float) -> int:
+    """Waits until no job matches. Prints the jobs that did not complete meanwhile."""
+    wanted = job_filter(arguments, UNFINISHED, OPEN)
+    not_completed = wanted._replace(labels=(Label.DEAD, Label.CANCELLED))
+    before = set(context.store.select(not_completed))
+    _await_none(context, wanted, timeout_s)
+    ended = (
+        []
+        if arguments.text("--state")
+        else [job for job in context.store.list(not_completed) if job.seq not in before]
+    )
+    code = _code_of_all(ended)
+    _print_ended(context, code, ended)
     return code
+
+
+def _await_none(context: Context, wanted: JobFilter, timeout_s: float) -> None:
+    """Waits until no job matches. Raises WaitTimeoutError."""
+    deadline_s = monotonic_s() + timeout_s
+    warning = ServiceWarning(context)
+    with closing(Watch(context.store)) as watch:
+        while True:
+            began_s = monotonic_s()
+            found = wanted._replace(now_ms=now_ms())
+            job = next(context.store.list(found, limit=1), None)
+            progress(f"waiting, at least for {escaped(job.id)}" if job else "")
+            if job is None:
+                return
+            if monotonic_s() >= deadline_s:
+                progress("")
+                left = f"{jobs_text(len(context.store.select(found)))} not finished"
+                msg = f"timed out after {short_duration(timeout_s)}: {left}"
+                raise WaitTimeoutError(msg)
+            pause_s = (monotonic_s() - began_s) / _SCANNING
+            watch.wait(min(deadline_s - monotonic_s(), warning.remaining_s()))
+            warning.check()
+            time.sleep(max(0.0, min(pause_s, deadline_s - monotonic_s())))
 
 
 def await_end(context: Context, seqs: Sequence[int], timeout_s: float = math.inf) -> list[Job]:

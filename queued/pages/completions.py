@@ -11,7 +11,7 @@ from importlib import resources
 from typing import NamedTuple
 
 import queued.__main__ as service
-from queued.core.model import Label
+from queued.core.model import Label, Outcome
 from queued.core.settings import SETTINGS
 from queued.ctl.command_line import COMMANDS, usage_of
 from queued.ctl.job_columns import COLUMNS
@@ -25,8 +25,8 @@ KIND_OF_PLACEHOLDER = {
     "JOBS": "jobs",
     "QUEUE": "queues",
     "KEY": "settings",
-    "STATE": "states",
     "STATES": "states",
+    "OUTCOMES": "outcomes",
     "FILE": "files",
     "PATH": "files",
     "WHERE": "files",
@@ -41,12 +41,14 @@ NARROWER_KINDS = {
     ("hold", "jobs"): "live-jobs",
     ("release", "jobs"): "live-jobs",
     ("dlq retry", "jobs"): "dead-jobs",
+    ("dlq purge", "jobs"): "dead-jobs",
     ("config unset", "settings"): "stored",
     ("list", "formats"): "list-formats",
     ("dlq list", "formats"): "list-formats",
 }
 LISTS = {
     "states": tuple(Label),
+    "outcomes": tuple(Outcome),
     "settings": tuple(SETTINGS),
     "levels": SETTINGS["log_level"].choices,
     "formats": SETTINGS["log_format"].choices,

@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol
 from queued.core.model import Instance, NewJob, State
 from queued.core.records import Attempt, Job, JobFilter, Summary, WorkerStatus
 from queued.core.runs import Chunk
+from queued.store.pruning import Removal
 
 
 class DatabaseEvents(NamedTuple):
@@ -101,8 +102,17 @@ class Store(OpenDatabase, Protocol):
         """Returns the last run of each job, by row number; without the jobs that have not run."""
         ...
 
-    def list(self, wanted: JobFilter, *, limit: int | None = None) -> Iterator[Job]:
-        """Yields jobs in the order of enqueueing; between pages no transaction is open."""
+    def list(
+        self, wanted: JobFilter, *, limit: int | None = None, reverse: bool = False
+    ) -> Iterator[Job]:
+        """Yields the jobs that match in the order of enqueueing, or newest first.
+
+        Between pages no transaction is open.
+        """
+        ...
+
+    def select(self, wanted: JobFilter) -> Sequence[int]:
+        """Returns the row numbers of the jobs that match, in the order of enqueueing."""
         ...
 
     def status(self, *, now_ms: int) -> Summary:
@@ -124,6 +134,15 @@ class Store(OpenDatabase, Protocol):
         """
         ...
 
+    def cancel_all(
+        self, jobs: Sequence[int], wanted: JobFilter, *, now_ms: int
+    ) -> Sequence[tuple[str, State]]:
+        """Does in one transaction what `cancel` does with those of the jobs that still match.
+
+        Returns the ids of the jobs that were cancelled or asked to end, each with its state then.
+        """
+        ...
+
     def hold(self, job: int, *, now_ms: int) -> bool:
         """Keeps a pending job from being claimed; returns False if it is not pending."""
         ...
@@ -139,16 +158,18 @@ class Store(OpenDatabase, Protocol):
         """
         ...
 
-    def retry_all(self, *, now_ms: int) -> Sequence[str]:
-        """Makes all dead jobs pending; returns their ids."""
+    def retry_all(self, jobs: Sequence[int], wanted: JobFilter, *, now_ms: int) -> Sequence[str]:
+        """Makes in one transaction pending which of the jobs still match and are dead or cancelled.
+
+        Returns their ids.
+        """
         ...
 
-    def ended(self, state: State, *, queue: str | None, before_ms: int) -> int:
-        """Counts the jobs of a queue (None: of all queues) that ended in `state` before a time."""
-        ...
+    def purge(self, jobs: Sequence[int], wanted: JobFilter) -> Removal:
+        """Removes which of the jobs have ended and still match, a bounded part in one transaction.
 
-    def purge(self, state: State, *, queue: str | None, before_ms: int) -> Iterator[int]:
-        """Removes the jobs that `ended` counts; yields how many each transaction removed."""
+        If the removal is not complete, the same call removes more of them.
+        """
         ...
 
     def config_set(self, key: str, value: str, *, now_ms: int) -> None:

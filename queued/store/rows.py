@@ -1,13 +1,13 @@
 """Makes records of rows for queuectl; every engine selects the same columns."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from queued.core import labels
 from queued.core.errors import NotFoundError, UsageError
 from queued.core.job_options import NO_OPTIONS, JobOptions
 from queued.core.model import PARTS_OF_PENDING, Label, Outcome, State
-from queued.core.records import Attempt, Job, JobFilter, Summary
+from queued.core.records import Attempt, Job, Summary
 
 Row = tuple[Any, ...]
 
@@ -25,30 +25,6 @@ def only_row(name: str, found: Sequence[Row]) -> int:
         msg = f"{name!r} is the beginning of several ids, {two}; give more of it"
         raise UsageError(msg)
     return int(found[0][0])
-
-
-class ListStatement(NamedTuple):
-    """The statement that lists jobs, and its values without those of the page."""
-
-    name: str
-    values: dict[str, str | int | None]
-
-
-def list_statement(wanted: JobFilter) -> ListStatement:
-    """Returns the statement that finds the jobs of a filter."""
-    suffix = "_reverse" if wanted.reverse else ""
-    if wanted.label is None:
-        return ListStatement(f"list{suffix}", {"queue": wanted.queue})
-    if wanted.label is Label.COMPLETED:
-        return ListStatement(f"list_completed{suffix}", {"queue": wanted.queue})
-    refined = wanted.label in PARTS_OF_PENDING
-    values = {
-        "state": State.PENDING if refined else wanted.label,
-        "label": wanted.label if refined else None,
-        "queue": wanted.queue,
-        "due": wanted.after_ms,
-    }
-    return ListStatement(f"list_state{suffix}", values)
 
 
 def job(row: Row) -> Job:

@@ -28,6 +28,7 @@ BENCHMARKS = {
     "readers": concurrent_clients.beside_readers,
     "begin": concurrent_clients.beside_a_forgotten_begin,
     "enqueuers": concurrent_clients.beside_enqueuers,
+    "cancel": concurrent_clients.beside_a_cancel,
     "engines": engines.against_sqlite,
 }
 

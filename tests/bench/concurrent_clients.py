@@ -26,6 +26,7 @@ from tests.bench.measure import (
     every,
     fill,
     median,
+    percentile,
     place,
     service,
     span_s,
@@ -188,3 +189,47 @@ def beside_enqueuers(size: Size) -> list[Row]:
         waited._replace(met=waited.met and failed == 0),
         Row("fewest jobs of an enqueuer of 8", "its share", share, "-", f"{rate} a second by all"),
     ]
+
+
+def beside_a_cancel(size: Size) -> list[Row]:
+    """The waits for an enqueue and for the start of its job while a million jobs are cancelled."""
+    count = size.scale // 10
+    with place() as directory:
+        database, pipe = (os.path.join(directory, name) for name in ("queue.db", "pipe"))
+        os.mkfifo(pipe)
+        descriptor = os.open(pipe, os.O_RDWR)
+        store = SqliteStore(database)
+        later = [NewJob("true", queue="later", delay_ms=36_000_000)] * count
+        store.enqueue(later, max_retries=3, now_ms=times.now_ms())
+        with service(database, 2):
+            sample = partial(_enqueued_and_started_s, store, f"echo > {pipe}", descriptor)
+            alone = [sample() for _ in range(size.samples)]
+            words = (*_QUEUECTL, database, "cancel", "--queue", "later", "--yes")
+            started_s = time.monotonic()
+            with subprocess.Popen(words, stdout=subprocess.DEVNULL) as process:
+                beside = [sample()]
+                while process.poll() is None:
+                    beside.append(sample())
+            spent_s = time.monotonic() - started_s
+        store.close()
+        os.close(descriptor)
+    assert process.returncode == 0
+    detail = f"{len(beside)} jobs in the {spent_s:.0f} s of a cancel of {count:,}"
+    rows = []
+    for at, name in enumerate(("enqueue", "enqueue to start")):
+        waits, yardstick = ([pair[at] for pair in pairs] for pairs in (beside, alone))
+        more_ms = 1000 * (percentile(waits, 0.99) - percentile(yardstick, 0.99))
+        what = f"{name} beside a cancel, p99, ms more"
+        rows.append(at_most(what, "no cancel", more_ms, 50, detail, unit=" ms"))
+    return rows
+
+
+def _enqueued_and_started_s(
+    store: SqliteStore, command: str, descriptor: int
+) -> tuple[float, float]:
+    """Returns how long an enqueue takes, and how long it takes until its command has begun."""
+    began_s = time.monotonic()
+    store.enqueue([NewJob(command)], max_retries=1, now_ms=times.now_ms())
+    enqueued_s = time.monotonic()
+    os.read(descriptor, 10)
+    return enqueued_s - began_s, time.monotonic() - began_s

@@ -1,8 +1,15 @@
 """cancel and dlq retry, and how a job is named."""
 
+import re
+import signal
+from contextlib import closing
+
 import pytest
 
+from queued.core.model import NewJob
+from queued.core.times import now_ms
 from tests.cli.queuectl_runner import QueuectlRunner, failed
+from tests.service import eventually
 
 
 def test_cancel_pending(queuectl: QueuectlRunner) -> None:
@@ -83,20 +90,64 @@ def test_dlq_retry_touches_nothing_if_one_is_not_dead(queuectl: QueuectlRunner) 
 @pytest.mark.both_engines
 def test_dlq_retry_all(queuectl: QueuectlRunner) -> None:
     queuectl.ok("config", "set", "workers", "2")
-    assert queuectl("dlq", "retry", "--all") == (0, "", "no dead jobs\n")
+    assert queuectl("dlq", "retry", "--all") == (0, "0 jobs pending\n", "")
     assert queuectl.json("dlq", "retry", "--all") == {"retried": []}
     queuectl.run("a", failed(7), max_retries=1)
-    queuectl.add("b")
-    queuectl.ok("cancel", "b")
-    assert queuectl.json("dlq", "retry", "--all") == {"retried": ["a"]}
-    assert queuectl.json("show", "b")["state"] == "cancelled"
+    queuectl.run("b", failed(8), max_retries=1)
+    queuectl.add("c")
+    queuectl.ok("cancel", "c")
+    assert queuectl.json("dlq", "retry", "--exit-code", "7") == {"retried": ["a"]}
+    queuectl.ok("cancel", "a")
+    told = "queuectl: 3 jobs (1 dead, 2 cancelled) match; "
+    told += "to retry them, add --yes (--dry-run prints their ids)\n"
+    both = ("dlq", "retry", "--state", "dead,cancelled")
+    assert queuectl(*both) == (2, "", told)
+    assert queuectl.json(*both, "--yes") == {"retried": ["b", "a", "c"]}
 
 
-@pytest.mark.parametrize("words", [[], ["--all", "a"]])
-def test_dlq_retry_needs_jobs_or_all(queuectl: QueuectlRunner, words: list[str]) -> None:
-    done = queuectl("dlq", "retry", *words)
-    assert (done.code, done.out) == (2, "")
-    assert "queuectl dlq retry [options] --all" in done.err
+@pytest.mark.parametrize("verb", ["cancel", "dlq retry", "dlq purge", "purge"])
+def test_a_change_needs_jobs_or_a_filter(queuectl: QueuectlRunner, verb: str) -> None:
+    queuectl.add("a")
+    queuectl.run("b", failed(7), max_retries=1, priority=1)
+    kept = queuectl.dump()
+    for words in (["--yes"], ["--all", "a"], ["--queue", "default", "b"]):
+        done = queuectl(*verb.split(), *words)
+        assert (done.code, done.out) == (2, "")
+        assert "give ids" in done.err
+    assert queuectl(*verb.split(), "--state", "scheduled,completed", "--dry-run").code == 2
+    assert queuectl(*verb.split(), "a", "b", "--dry-run")[0] == 0
+    assert queuectl.dump() == kept
+
+
+def test_cancel_of_what_matches(queuectl: QueuectlRunner) -> None:
+    for name in ("a", "b", "c", "d"):
+        queuectl.add(name, command=f"sleep {name}", queue="even" if name in "bd" else "odd")
+    queuectl.claim()
+    told = "queuectl: 4 jobs (3 pending, 1 processing) match; "
+    told += "to cancel them, add --yes (--dry-run prints their ids)\n"
+    assert queuectl("cancel", "--all") == (2, "", told)
+    told = "2 jobs would be cancelled; nothing was changed\n"
+    assert queuectl("cancel", "--queue", "even", "--dry-run") == (0, "b\nd\n", told)
+    assert queuectl.ok("cancel", "--queue", "even", "--yes") == "2 jobs cancelled\n"
+    assert queuectl.json("cancel", "--command", "*c") == {"cancelled": ["c"], "asked": []}
+    stopping = "0 jobs cancelled; 1 more is still running and will be stopped\n"
+    assert queuectl.ok("cancel", "--all") == stopping
+    assert queuectl.ok("cancel", "--all", "--state", "pending") == "0 jobs cancelled\n"
+
+
+def test_an_interrupted_change_says_how_much_was_done(queuectl: QueuectlRunner) -> None:
+    with closing(queuectl.engine.open_store(10)) as store:
+        store.enqueue([NewJob("true")] * 5000, max_retries=3, now_ms=now_ms())
+    process = queuectl.start("cancel", "--all", "--yes")
+    eventually(lambda: queuectl.json("list", "--state", "cancelled", "-n1"), "some are cancelled")
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    told = re.fullmatch(rb"queuectl: ([0-9,]+) of 5,000 jobs were cancelled, .*\n", err)
+    assert told
+    done = int(told[1].replace(b",", b""))
+    assert process.returncode == 130
+    assert 0 < done < 5000
+    assert len(queuectl.ids("--state", "cancelled")) == done
 
 
 @pytest.mark.both_engines

@@ -105,7 +105,7 @@ READERS = [
     "hold a",
     "release a",
     "status",
-    "purge",
+    "purge --all",
     "worker list",
     "host list",
 ]

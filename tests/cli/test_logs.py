@@ -104,7 +104,7 @@ def test_json_lines(queuectl: QueuectlRunner) -> None:
     queuectl.prints(claim, "ü\n".encode())
     queuectl.prints(claim, b"\xff", position=3)
     records = [json.loads(line) for line in queuectl.ok("logs", "a", "--json").splitlines()]
-    place = {"attempt": 1, "stream": "stdout"}
+    place = {"id": "a", "attempt": 1, "stream": "stdout"}
     assert records == [
         {**place, "position": 0, "text": "ü\n"},
         {**place, "position": 3, "base64": base64.b64encode(b"\xff").decode()},
@@ -192,3 +192,22 @@ def test_control_characters_are_escaped_on_a_terminal_only(queuectl: QueuectlRun
     assert queuectl.on_terminal("logs", "--raw", "a").out == raw
     process = queuectl.start("logs", "a")
     assert process.communicate(timeout=10)[0] == raw
+
+
+def test_the_output_of_several_jobs(queuectl: QueuectlRunner) -> None:
+    queuectl.add("a", queue="q", command="echo x")
+    claim = queuectl.claim()
+    queuectl.prints(claim, b"one\ntwo")
+    queuectl.end(claim)
+    queuectl.add("b", queue="q", command="echo '\x1b[1m'")
+    queuectl.add("c")
+    first, second = "==> a completed: echo x\n", "==> b pending: echo '\\x1b[1m'\n"
+    assert queuectl.ok("logs", "--queue", "q") == f"{first}one\ntwo\n{second}"
+    assert queuectl.ok("logs", "b", "a", "--tail", "1") == f"{second}{first}two\n"
+    assert queuectl.ok("logs", "--state", "completed,pending").startswith(f"{first}one\ntwo\n==> b")
+    assert [
+        json.loads(line)["id"] for line in queuectl.ok("logs", "--all", "--json").splitlines()
+    ] == ["a"]
+    for words in (["a", "b", "-f"], ["--all", "--attempt", "1"]):
+        assert queuectl("logs", *words).err.endswith(" is for one job\n")
+    assert queuectl("logs").code == queuectl("logs", "a", "--all").code == 2

@@ -1,5 +1,7 @@
 """purge: a count first, and only what has ended, is old enough and is in the queue."""
 
+import json
+
 import pytest
 
 from queued.core.model import Outcome
@@ -21,19 +23,19 @@ def jobs(queuectl: QueuectlRunner) -> list[str]:
     return ["done", "broken", "stopped", "running", "waiting"]
 
 
-def test_without_yes_it_only_counts(queuectl: QueuectlRunner, jobs: list[str]) -> None:
-    done = queuectl("purge")
-    told = "3 jobs (1 completed, 1 dead, 1 cancelled) would be deleted\n"
-    assert done == (0, told, "nothing was deleted; to delete them, add --yes\n")
-    counted = {"completed": 1, "dead": 1, "cancelled": 1, "removed": False}
-    assert queuectl.json("purge") == counted
+def test_several_jobs_need_a_confirmation(queuectl: QueuectlRunner, jobs: list[str]) -> None:
+    told = "queuectl: 3 jobs (1 completed, 1 dead, 1 cancelled) match; "
+    told += "to delete them, add --yes (--dry-run prints their ids)\n"
+    assert queuectl("purge", "--all") == (2, "", told)
+    told = "3 jobs would be deleted; nothing was changed\n"
+    assert queuectl("purge", "--all", "--dry-run") == (0, "done\nbroken\nstopped\n", told)
     assert queuectl.ids() == jobs
 
 
 @pytest.mark.parametrize(
     ("words", "gone"),
     [
-        ([], {"done", "broken", "stopped"}),
+        (["--all"], {"done", "broken", "stopped"}),
         (["--state", "completed"], {"done"}),
         (["--state", "dead"], {"broken"}),
         (["--state=cancelled"], {"stopped"}),
@@ -48,23 +50,39 @@ def test_without_yes_it_only_counts(queuectl: QueuectlRunner, jobs: list[str]) -
 def test_purge_deletes_the_jobs_that_it_counted(
     queuectl: QueuectlRunner, jobs: list[str], words: list[str], gone: set[str]
 ) -> None:
-    counted = queuectl.json("purge", *words)
-    removed = queuectl.json("purge", *words, "--yes")
-    assert {**counted, "removed": True} == removed
-    assert sum(removed.values()) - 1 == len(gone)
+    counted = json.loads(queuectl("purge", *words, "--dry-run", "--json").out)
+    assert set(counted["ids"]) == gone
+    assert sum(queuectl.json("purge", *words, "--yes").values()) == len(gone)
     assert queuectl.ids() == [job for job in jobs if job not in gone]
 
 
 @pytest.mark.both_engines
 def test_purge_prints_the_numbers(queuectl: QueuectlRunner, jobs: list[str]) -> None:
     done = queuectl("purge", "--state", "dead", "--yes")
-    assert done == (0, "1 job (1 dead) deleted\n", "deleting 1 job (1 dead)\n")
+    assert done == (0, "1 job (1 dead) deleted\n", "")
+
+
+def test_named_jobs_are_deleted_or_none(queuectl: QueuectlRunner, jobs: list[str]) -> None:
+    kept = queuectl.dump()
+    told = "queuectl: running is processing, not completed or dead or cancelled; "
+    told += "nothing was deleted\n"
+    assert queuectl("purge", "done", "running") == (4, "", told)
+    assert queuectl("dlq", "purge", "done").code == 4
+    assert queuectl("purge", "done", "nope").code == 3
+    assert queuectl.dump() == kept
+    assert queuectl.ok("purge", "done", "stopped") == "2 jobs (1 completed, 1 cancelled) deleted\n"
+    assert queuectl.ok("dlq", "purge", "--all") == "1 job (1 dead) deleted\n"
+    assert queuectl.ids() == ["running", "waiting"]
 
 
 @pytest.mark.parametrize(
     ("words", "told"),
     [
+        ([], "which jobs to delete? give ids, a filter such as --queue, or --all"),
+        (["--queue", "a", "done"], "give ids of jobs, or options that find them, not both"),
         (["--state", "running"], "--state takes completed, dead or cancelled here, not 'running'"),
+        (["--outcome", "exist"], "not 'exist'; did you mean 'exit'?"),
+        (["--exit-code", "256"], "--exit-code takes a whole number from 0 to 255, not '256'"),
         (["--state", "ded"], "not 'ded'; did you mean 'dead'?"),
         (["--state", ""], "not ''"),
         (["--older-than", "soon"], "--older-than: not a duration: 'soon'"),

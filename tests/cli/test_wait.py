@@ -11,6 +11,7 @@ from queued.core.runs import Ending
 from queued.ctl.change_watch import Watch
 from queued.store.change_watcher import ChangeWatcher
 from tests.cli.queuectl_runner import NO_SERVICE, OK, QueuectlRunner, failed
+from tests.service import eventually
 
 pytestmark = pytest.mark.both_engines
 
@@ -93,3 +94,24 @@ def test_a_commit_that_is_slow_to_come(tmp_path: Path) -> None:
         Path(f"{database}-wal").write_bytes(b"frames")
         watch.wait(4)
     assert 0 <= time.monotonic() - seen_s < 0.1
+
+
+def test_a_wait_for_what_matches(queuectl: QueuectlRunner) -> None:
+    queuectl.add("other")
+    queuectl.run("before", failed(7), max_retries=1, queue="a", priority=1)
+    assert queuectl("wait", "--queue", "a") == (0, "", "")
+    queuectl.add("b", queue="a", priority=1)
+    told = "queuectl: timed out after 0.1s: 1 job not finished\n"
+    assert queuectl("wait", "--queue", "a", "--timeout", "100ms") == (124, "", told)
+    claim = queuectl.claim()
+    assert queuectl("wait", "--queue", "a", "--state", "pending") == (0, "", "")
+    queuectl.add("c", queue="a", priority=1)
+    waits = queuectl.start("wait", "--queue", "a")
+    eventually(lambda: queuectl.is_waiting(waits), "it waits")
+    queuectl.end(claim, failed(7, b"bad\n"))
+    queuectl.ok("cancel", "b")
+    assert waits.poll() is None
+    queuectl.end(queuectl.claim())
+    out, _ = waits.communicate(timeout=20)
+    assert (waits.returncode, out) == (1, b"b cancelled\n")
+    assert queuectl("wait").code == queuectl("wait", "--all", "b").code == 2

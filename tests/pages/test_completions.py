@@ -139,7 +139,7 @@ def test_commands_and_their_options(ask: Ask) -> None:
         "queuectl ", "queuectl dlq ", "queuectl dlq list --", "queuectl --db x.db dlq re"
     )
     assert top == {*(words.split()[0] for words in COMMANDS), "help"}
-    assert group == {"list", "retry"}
+    assert group == {"list", "retry", "purge"}
     assert {"--queue", "--limit", "--json", "--db"} <= options
     assert "--state" not in options
     assert leading == {"retry"}

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any, NamedTuple
 
-from queued.core.model import PARTS_OF_PENDING, Instance, Label, NewJob, Outcome, State
+from queued.core.model import ENDED, PARTS_OF_PENDING, Instance, Label, NewJob, Outcome, State
 from queued.core.records import Job, JobFilter
 from queued.core.runs import Claim, Ending
 from queued.core.settlement import Backoff, Settlement, Verdict, judge
@@ -133,9 +133,12 @@ class Engine:
         assert self.store.show(job).state is state
         return PutJob(job, claim)
 
-    def jobs(self, **wanted: Any) -> list[Job]:
+    def jobs(
+        self, label: Label | None = None, *, reverse: bool = False, **wanted: Any
+    ) -> list[Job]:
         """Returns all jobs that a filter finds."""
-        return list(self.store.list(JobFilter(**wanted)))
+        labels = () if label is None else (label,)
+        return list(self.store.list(JobFilter(labels, **wanted), reverse=reverse))
 
     def check_counters(self, *, now_ms: int = NOW) -> None:
         """Checks the counters against a count of the jobs."""
@@ -148,3 +151,19 @@ class Engine:
         expected[Label.PENDING] += sum(counted[part] for part in PARTS_OF_PENDING)
         expected[Label.SCHEDULED] -= overdue
         assert self.store.status(now_ms=now_ms).counts == expected
+
+
+def purge(store: Store, *labels: Label, **wanted: Any) -> list[int]:
+    """Removes what a filter finds; returns how many each transaction removed."""
+    found = JobFilter(labels or ENDED, **wanted)
+    jobs, removed, complete = store.select(found), list[int](), False
+    while not complete:
+        count, complete = store.purge(jobs, found)
+        removed.append(count)
+    return removed
+
+
+def retry_all(store: Store, *labels: Label, **wanted: Any) -> list[str]:
+    """Retries what a filter finds, by default the dead jobs; returns the ids."""
+    found = JobFilter(labels or (Label.DEAD,), **wanted)
+    return list(store.retry_all(store.select(found), found, now_ms=NOW))

@@ -31,7 +31,7 @@ from tests import postgres_server
 from tests.default_settings import DEFAULTS
 from tests.hosts.link import Link
 from tests.service import eventually
-from tests.store.engine import BACKOFF, FAILED, NOW, OK, Engine
+from tests.store.engine import BACKOFF, FAILED, NOW, OK, Engine, purge, retry_all
 from tests.store.engines import ENGINES
 
 DONE = Verdict(State.COMPLETED, 0, NOW, None)
@@ -133,11 +133,11 @@ def test_all_that_move_jobs_at_the_same_time_lock_them_in_one_order(engine: Engi
             )
             for name in (f"{turn}-1", f"{turn}-2"):
                 store.cancel(store.find(name), now_ms=NOW)
-            dead = [job.seq for job in store.list(JobFilter(Label.DEAD), limit=20)]
+            dead = [job.seq for job in store.list(JobFilter((Label.DEAD,)), limit=20)]
             with suppress(ConflictError, NotFoundError):
                 store.retry(reversed(dead), now_ms=NOW)
-            store.retry_all(now_ms=NOW)
-            list(store.purge(State.CANCELLED, queue=None, before_ms=NOW + 1))
+            retry_all(store)
+            purge(store, Label.CANCELLED)
 
     def run(what: Callable[[], None]) -> None:
         try:

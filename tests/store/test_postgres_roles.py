@@ -9,13 +9,13 @@ import psycopg
 import pytest
 
 from queued.core.errors import DeniedError, NotFoundError
-from queued.core.model import NewJob, State
+from queued.core.model import Label, NewJob, State
 from queued.core.records import JobFilter
 from queued.store.postgres import address, safety, sql_loader, upgrade
 from queued.store.postgres.client_store import PostgresStore
 from tests import postgres_server
+from tests.store.engine import NOW, purge, retry_all
 
-NOW = 1_700_000_000_000
 FORGED = """
 INSERT INTO queued.jobs (id, queue, priority, command, options, state, ready, next_run_at, attempts,
                          max_retries, runs, created_at, updated_at)
@@ -80,7 +80,7 @@ def enqueue(store: PostgresStore, command: str = "true") -> int:
 def purge_one(store: PostgresStore) -> None:
     with suppress(DeniedError):
         store.cancel(enqueue(store), now_ms=NOW)
-    list(store.purge(State.CANCELLED, queue=None, before_ms=NOW + 1))
+    purge(store, Label.CANCELLED)
 
 
 # The roles whose members may use a verb on a job of another user, and the verb.
@@ -94,7 +94,7 @@ VERBS: dict[str, tuple[set[str], Callable[[PostgresStore, int], object]]] = {
     "retry": ({"operator", "service"}, lambda store, job: store.retry([job], now_ms=NOW)),
     "retry_all": (
         {"enqueuer", "operator", "service"},
-        lambda store, _: store.retry_all(now_ms=NOW),
+        lambda store, _: retry_all(store),
     ),
     "purge": (
         {"operator", "service"},
@@ -102,7 +102,7 @@ VERBS: dict[str, tuple[set[str], Callable[[PostgresStore, int], object]]] = {
     ),
     "purge_nothing": (
         {"operator", "service"},
-        lambda store, _: list(store.purge(State.COMPLETED, queue=None, before_ms=NOW + 1)),
+        lambda store, _: purge(store, Label.COMPLETED),
     ),
     "config_set": ({"operator"}, lambda store, _: store.config_set("lease", "60", now_ms=NOW)),
     "config_unset": ({"operator"}, lambda store, _: store.config_unset("lease")),

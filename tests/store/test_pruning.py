@@ -4,14 +4,15 @@ from typing import Any
 
 import pytest
 
-from queued.core.errors import NotFoundError
-from queued.core.model import NewJob, State
+from queued.core.errors import NotFoundError, UsageError
+from queued.core.model import Label, NewJob, State
+from queued.core.records import JobFilter
 from queued.core.runs import Chunk
 from queued.core.settings_in_force import Settings
 from queued.service.dispatcher.pruner import Pruner
 from queued.store import pruning
 from tests.default_settings import DEFAULTS
-from tests.store.engine import FAILED, NOW, OK, Engine
+from tests.store.engine import FAILED, NOW, OK, Engine, purge
 
 FINAL = [State.COMPLETED, State.DEAD, State.CANCELLED]
 DAY_MS = 86_400_000
@@ -75,13 +76,14 @@ def test_a_purge_removes_what_ended_in_that_state_and_nothing_else(
     engine: Engine, state: State
 ) -> None:
     jobs = {state: engine.put(state).row for state in (*FINAL, State.PROCESSING, State.PENDING)}
-    assert engine.store.ended(state, queue=None, before_ms=NOW + 1) == 1
-    removed = sum(engine.store.purge(state, queue=None, before_ms=NOW + 1))
+    if state in FINAL:
+        assert purge(engine.store, Label(state)) == [1]
+        assert list(engine.store.attempts(jobs[state])) == []
+    else:
+        with pytest.raises(UsageError, match="only jobs that are completed, dead or cancelled"):
+            purge(engine.store, Label(state))
     gone = {jobs[state]} if state in FINAL else set()
     assert _rows(engine) == set(jobs.values()) - gone
-    if state in FINAL:
-        assert removed == 1
-        assert list(engine.store.attempts(jobs[state])) == []
     engine.check_counters()
 
 
@@ -89,30 +91,19 @@ def test_a_purge_removes_what_ended_in_that_state_and_nothing_else(
 def test_a_purge_looks_at_age_and_queue(engine: Engine, state: State) -> None:
     young = engine.put(state, queue="a").row
     other = engine.put(state, queue="b").row
-    assert engine.store.ended(state, queue="a", before_ms=NOW) == 0
-    assert list(engine.store.purge(state, queue="a", before_ms=NOW)) == []
-    assert engine.store.ended(state, queue="a", before_ms=NOW + 1) == 1
-    assert list(engine.store.purge(state, queue="a", before_ms=NOW + 1)) == [1]
+    assert purge(engine.store, Label(state), queue="a", before_ms=NOW) == [0]
+    assert purge(engine.store, Label(state), queue="a", before_ms=NOW + 1) == [1]
     assert _rows(engine) == {other} != {young}
-
-
-def test_a_purge_goes_in_batches(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    for _ in range(501):
-        engine.put(State.CANCELLED)
-    kept = engine.add()
-    batches = list(engine.store.purge(State.CANCELLED, queue=None, before_ms=NOW + 1))
-    assert batches == [200, 200, 101]
-    assert _rows(engine) == {kept}
 
 
 def test_much_output_is_removed_over_several_transactions(engine: Engine) -> None:
     first, second = _chatty(engine, 250), _chatty(engine, 30)
-    batches = []
-    for batch in engine.store.purge(State.COMPLETED, queue=None, before_ms=NOW + 1):
-        batches.append(batch)
+    steps = []
+    for _ in range(3):
+        removal = engine.store.purge([first, second], JobFilter((Label.COMPLETED,)))
         left = len(list(engine.store.output(first, 1, 1)))
-        assert (left, first in _rows(engine)) in {(150, True), (50, True), (0, False)}
-    assert batches == [0, 0, 2]
+        steps.append((left, first in _rows(engine), removal))
+    assert steps == [(150, True, (0, False)), (50, True, (0, False)), (0, False, (2, True))]
     assert second not in _rows(engine)
 
 
@@ -121,7 +112,7 @@ def test_many_attempts_are_removed_over_several_transactions(
 ) -> None:
     monkeypatch.setattr(pruning, "ATTEMPTS", 2)
     job = _chatty(engine, 1, runs=5)
-    assert list(engine.store.purge(State.COMPLETED, queue=None, before_ms=NOW + 1)) == [0, 0, 1]
+    assert purge(engine.store, Label.COMPLETED) == [0, 0, 1]
     assert job not in _rows(engine)
 
 
@@ -249,7 +240,7 @@ def test_the_row_of_a_removed_job_is_never_reused(engine: Engine) -> None:
     """A client that has just looked up the row would cancel, or wait for, another job."""
     job = engine.put(State.CANCELLED).row
     other = engine.another_store()
-    assert list(other.purge(State.CANCELLED, queue=None, before_ms=NOW + 1)) == [1]
+    assert purge(other, Label.CANCELLED) == [1]
     assert other.enqueue([NewJob("true", "new")], max_retries=3, now_ms=NOW)
     assert other.find("new") > job
     with pytest.raises(NotFoundError, match="removed meanwhile"):

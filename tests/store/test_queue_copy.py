@@ -19,7 +19,7 @@ from queued.core.errors import (
     QueuedError,
     StorageError,
 )
-from queued.core.model import Instance, NewJob, Outcome, State
+from queued.core.model import Instance, Label, NewJob, Outcome, State
 from queued.core.records import JobFilter
 from queued.core.runs import Chunk, Ending
 from queued.core.settlement import Verdict
@@ -33,7 +33,7 @@ from queued.store.protocols import Store
 from queued.store.sqlite.maintenance import moving as sqlite_moving
 from queued.store.sqlite.maintenance.queue_tables import SqliteTables
 from tests import postgres_server
-from tests.store.engine import FAILED, NOW, Engine
+from tests.store.engine import FAILED, NOW, Engine, purge
 
 LONGEST = "# " + "ä\n" * 43_000
 Locations = Callable[[str], str]
@@ -82,7 +82,7 @@ def fill(location: str) -> None:
         made.store.config_set("workers", "7", now_ms=NOW)
         made.store.drain("web1", now_ms=NOW)
         made.put(State.COMPLETED, command="true", id="removed", priority=9, queue="brief")
-        assert sum(made.store.purge(State.COMPLETED, queue="brief", before_ms=NOW + 1)) == 1
+        assert purge(made.store, Label.COMPLETED, queue="brief") == [1]
 
 
 def _with_output(made: Engine) -> None:

@@ -17,8 +17,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from queued.core import labels
 from queued.core.errors import ConflictError
 from queued.core.model import Label, Outcome, State
+from queued.core.records import JobFilter
 from queued.core.runs import Claim, Ending
-from tests.store.engine import FAILED, NOW, OK, Engine
+from tests.store.engine import FAILED, NOW, OK, Engine, purge
 from tests.store.engines import ENGINES
 from tests.store.reference_queue import Queue, Task
 
@@ -105,7 +106,11 @@ class Walk(RuleBasedStateMachine):
     @rule()
     def retry_all(self) -> None:
         dead = [task.seq for task in self._model.tasks.values() if task.state is State.DEAD]
-        assert len(self._engine.store.retry_all(now_ms=self._now_ms)) == len(dead)
+        found = JobFilter((Label.DEAD,))
+        rows = self._engine.store.select(found)
+        assert [*rows] == dead
+        retried = self._engine.store.retry_all(rows, found, now_ms=self._now_ms)
+        assert len(retried) == len(dead)
         for job in dead:
             self._model.retry(job, self._now_ms)
 
@@ -113,9 +118,8 @@ class Walk(RuleBasedStateMachine):
     def purge(self, state: State, queue: str | None, age_ms: int) -> None:
         before_ms = self._now_ms - age_ms
         store = self._engine.store
-        counted = store.ended(state, queue=queue, before_ms=before_ms)
-        removed = sum(store.purge(state, queue=queue, before_ms=before_ms))
-        assert counted == removed == self._model.remove(state, before_ms, queue)
+        removed = sum(purge(store, Label(state), queue=queue, before_ms=before_ms))
+        assert removed == self._model.remove(state, before_ms, queue)
 
     # Dispatchers
 

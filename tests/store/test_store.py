@@ -18,7 +18,7 @@ from queued.core.model import PARTS_OF_PENDING, Instance, Label, NewJob, Outcome
 from queued.core.records import Job, JobFilter, Summary, WorkerStatus
 from queued.core.runs import Chunk
 from queued.core.settlement import Verdict
-from tests.store.engine import FAILED, NOW, OK, Engine
+from tests.store.engine import FAILED, NOW, OK, Engine, retry_all
 
 
 def test_a_job_is_stored_as_it_was_given(engine: Engine) -> None:
@@ -179,7 +179,7 @@ def test_status_counts_what_list_lists(engine: Engine) -> None:
     _one_of_each(engine)
     for now in (NOW, NOW + 1):  # a scheduled job becomes due, and no service runs
         counts = engine.store.status(now_ms=now).counts
-        assert {label: len(engine.jobs(label=label, after_ms=now)) for label in Label} == counts
+        assert {label: len(engine.jobs(label=label, now_ms=now)) for label in Label} == counts
         assert counts[Label.SCHEDULED] == (now == NOW)
 
 
@@ -200,7 +200,7 @@ def test_list_goes_on_over_its_pages(engine: Engine, label: Label | None, *, rev
 @pytest.mark.parametrize("limit", [0, 1, 500, 501, 1000, 1300])
 def test_list_stops_at_its_limit(engine: Engine, limit: int) -> None:
     engine.store.enqueue([NewJob("true")] * 1201, max_retries=3, now_ms=NOW)
-    jobs = list(engine.store.list(JobFilter(reverse=True), limit=limit))
+    jobs = list(engine.store.list(JobFilter(), limit=limit, reverse=True))
     assert len(jobs) == min(limit, 1201)
     assert [job.seq for job in jobs[:2]] == [1201, 1200][: len(jobs)]
 
@@ -292,8 +292,8 @@ def test_retry_all_is_for_the_dead_alone(engine: Engine) -> None:
     for state in (State.CANCELLED, State.COMPLETED, State.PROCESSING):
         engine.put(state)
     rest = [job for job in engine.jobs() if job.state is not State.DEAD]
-    assert list(engine.store.retry_all(now_ms=NOW)) == dead
-    assert list(engine.store.retry_all(now_ms=NOW)) == []
+    assert retry_all(engine.store) == dead
+    assert retry_all(engine.store) == []
     assert [job for job in engine.jobs() if job.id not in dead] == rest
     engine.check_counters()
 
@@ -436,7 +436,7 @@ def test_values_have_the_types_of_the_model(engine: Engine) -> None:
     found += [store.workers(), store.status(now_ms=NOW), engine.end(claim, FAILED)]
     found += [store.show(job), store.attempts(job), [*store.output(job, 1, 1)], store.version()]
     found += [store.completed(since_ms=0, now_ms=NOW), engine.jobs(), store.instances()]
-    found += [store.ended(State.DEAD, queue=None, before_ms=NOW), store.find(store.show(job).id)]
+    found += [*store.select(JobFilter((Label.DEAD,))), store.find(store.show(job).id)]
     with ledger.transaction():
         found.append(ledger.prune(State.DEAD, after=0, before_ms=NOW, limit=9))
     plain = {int, str, bytes, bool, float, type(None), JobOptions, State, Label, Outcome}

@@ -138,7 +138,7 @@ class Torture:
 
     def _change_random_job(self) -> None:
         """Reads a random job. Retries it if it is dead or cancelled, else cancels it sometimes."""
-        jobs = list(self.queue.store.list(JobFilter(reverse=True), limit=80))
+        jobs = list(self.queue.store.list(JobFilter(), limit=80, reverse=True))
         if not jobs:
             return
         job = self._dice.choice(jobs)

@@ -1,6 +1,7 @@
 """The verbs of queuectl over PostgreSQL."""
 
 import errno
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -13,13 +14,11 @@ from queued.store import rows
 from queued.store.postgres.connection import Database, Row
 from queued.store.postgres.error_names import damaged
 from queued.store.postgres.new_jobs import NewJobs
+from queued.store.postgres.selection import Selection
 from queued.store.protocols import Watcher
+from queued.store.pruning import Removal
 
-_PAGE = 500
 _OUTPUT_PAGE = 16
-_BATCH = 200
-_FIRST = -1
-_LAST = 2**63 - 1
 _LATELY_MS = 60_000
 
 
@@ -38,6 +37,7 @@ class PostgresStore:
             url, application="queuectl", serving=False, limit_s=limit_s, on_wait=on_wait
         )
         self._new_jobs = NewJobs(self._database)
+        self._selection = Selection(self._database)
 
     # Enqueueing
 
@@ -126,23 +126,17 @@ class PostgresStore:
         with self._valid_rows():
             return {row[0]: rows.attempt(row[1:]) for row in found}
 
-    def list(self, wanted: JobFilter, *, limit: int | None = None) -> Iterator[Job]:
+    def list(
+        self, wanted: JobFilter, *, limit: int | None = None, reverse: bool = False
+    ) -> Iterator[Job]:
         """See `Store.list`."""
-        statement = rows.list_statement(wanted)
-        after = _LAST if wanted.reverse else _FIRST
-        left = _LAST if limit is None else limit
-        while left > 0:
-            with self._database.reading():
-                page = self._database.rows(
-                    statement.name, after=after, limit=min(left, _PAGE), **statement.values
-                )
-            if not page:
-                return
-            with self._valid_rows():
-                jobs = [rows.job(row) for row in page]
-            yield from jobs
-            after = page[-1][0]
-            left -= len(page)
+        found = self._selection.matching("list", wanted, limit=limit, reverse=reverse)
+        with self._valid_rows():
+            yield from map(rows.job, found)
+
+    def select(self, wanted: JobFilter) -> Sequence[int]:
+        """See `Store.select`."""
+        return array("q", (row[0] for row in self._selection.matching("select", wanted)))
 
     def status(self, *, now_ms: int) -> Summary:
         """See `Store.status`."""
@@ -177,16 +171,32 @@ class PostgresStore:
     def cancel(self, job: int, *, now_ms: int) -> State | None:
         """See `Store.cancel`."""
 
-        def cancel() -> State | None:
-            row = self._database.row("cancel", job=job, now=now_ms)
-            if row is None:
+        def cancel() -> Sequence[Row]:
+            found = self._database.rows("cancel", jobs=[job], now=now_ms)
+            if not found:
                 self._must_be_own(job, State.PENDING, State.PROCESSING)
-            return None if row is None else State(row[0])
+            return found
 
-        state = self._database.repeated(cancel, "enqueuer")
-        if state is State.PROCESSING:
+        moved = self._cancelled(cancel)
+        return moved[0][1] if moved else None
+
+    def cancel_all(
+        self, jobs: Sequence[int], wanted: JobFilter, *, now_ms: int
+    ) -> Sequence[tuple[str, State]]:
+        """See `Store.cancel_all`."""
+
+        def cancel() -> Sequence[Row]:
+            still = self._selection.still(jobs, wanted)
+            return self._database.rows("cancel", jobs=still, now=now_ms)
+
+        return self._cancelled(cancel)
+
+    def _cancelled(self, cancel: Callable[[], Sequence[Row]]) -> Sequence[tuple[str, State]]:
+        rows = sorted(self._database.repeated(cancel, "enqueuer"))
+        moved = [(name, State(state)) for _, name, state in rows]
+        if any(state is State.PROCESSING for _, state in moved):
             self._database.notify("notify_all")
-        return state
+        return moved
 
     def _must_be_own(self, job: int, *movable: State | Label) -> None:
         """Raises DeniedError if the job was not moved although it is in one of these states."""
@@ -234,39 +244,26 @@ class PostgresStore:
         self._database.notify("notify_hungry")
         return retried
 
-    def retry_all(self, *, now_ms: int) -> Sequence[str]:
+    def retry_all(self, jobs: Sequence[int], wanted: JobFilter, *, now_ms: int) -> Sequence[str]:
         """See `Store.retry_all`."""
-        retried = self._database.repeated(
-            lambda: [row[0] for row in self._database.rows("retry_all", now=now_ms)], "enqueuer"
-        )
+
+        def retry() -> Sequence[Row]:
+            still = self._selection.still(jobs, wanted)
+            return self._database.rows("retry", jobs=still, now=now_ms)
+
+        retried = sorted(self._database.repeated(retry, "enqueuer"))
         self._database.notify("notify_hungry")
-        return retried
+        return [name for _, name in retried]
 
     # Removing
 
-    def ended(self, state: State, *, queue: str | None, before_ms: int) -> int:
-        """See `Store.ended`."""
-        name = "ended_completed" if state is State.COMPLETED else "ended"
-        with self._database.reading():
-            return int(self._database.value(name, state=state, queue=queue, before=before_ms))
-
-    def purge(self, state: State, *, queue: str | None, before_ms: int) -> Iterator[int]:
+    def purge(self, jobs: Sequence[int], wanted: JobFilter) -> Removal:
         """See `Store.purge`."""
         from queued.store.postgres.pruning import remove
 
-        name = "purgeable_completed" if state is State.COMPLETED else "purgeable"
-        values = {"state": state, "queue": queue, "before": before_ms, "limit": _BATCH}
-        after = 0
         with self._database.transaction("operator"):
             self._database.change("purge", jobs=[])  # without the right, no job might be locked
-        while True:
-            with self._database.transaction("operator"):
-                jobs = [row[0] for row in self._database.rows(name, after=after, **values)]
-                removal = remove(self._database, jobs)
-            if not jobs:
-                return
-            after = jobs[-1] if removal.complete else after
-            yield removal.jobs
+            return remove(self._database, self._selection.still(jobs, wanted.ended()))
 
     # Settings
 

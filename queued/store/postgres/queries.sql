@@ -31,6 +31,22 @@ seq, id, queue, priority, command, options, state, label, next_run_at, attempts,
     cancel_requested_at, last_error, created_at, updated_at,
     (SELECT requires FROM queued.lanes l WHERE l.id = lane), submitted_by
 
+-- matches --
+-- What a filter tests of a job. NULL tests nothing. The index by state has the queue, in a form that
+-- the index can test, so that a job of another queue costs no read of its row. The outcome and the
+-- exit code are those of the last run, by the primary key.
+queue BETWEEN coalesce(:queue::text, '') AND coalesce(:queue::text, repeat(chr(1114111), 65))
+    AND (:label::text IS NULL OR label = :label AND (label <> 'scheduled' OR next_run_at > :now))
+    AND (:command::text IS NULL OR command LIKE :command)
+    AND (:priority::bigint IS NULL OR priority = :priority)
+    AND (:since::bigint IS NULL OR updated_at >= :since)
+    AND (:before::bigint IS NULL OR updated_at < :before)
+    AND (:outcomes::text[] IS NULL
+         OR (SELECT a.outcome FROM queued.attempts a WHERE a.job = seq AND a.number = runs)
+            = ANY(:outcomes::text[]))
+    AND (:exit_code::bigint IS NULL
+         OR (SELECT a.exit_code FROM queued.attempts a WHERE a.job = seq AND a.number = runs) = :exit_code)
+
 -- run --
 number, instance, worker, started_at, ended_at, outcome, exit_code, signal, error,
     ran_ms, cpu_ms, peak_kib, stdout_bytes, stderr_bytes, deferrals
@@ -245,8 +261,8 @@ WHERE j.state = 'processing' AND a.instance = :instance
 ORDER BY j.token;
 
 -- cancel --
--- A pending job ends at once; of a running one the end is requested, and its dispatcher reads the
--- request. Guard: pending or processing. In one statement, because the job may move from one to the
+-- Pending jobs end at once; of running ones the end is requested, and their dispatchers read the
+-- request. Guard: pending or processing. In one statement, because a job may move from one to the
 -- other between two.
 UPDATE queued.jobs SET
     state      = CASE state WHEN 'pending' THEN 'cancelled' ELSE state END,
@@ -255,8 +271,8 @@ UPDATE queued.jobs SET
     last_error = CASE state WHEN 'pending' THEN 'cancelled' ELSE last_error END,
     cancel_requested_at = CASE state WHEN 'processing' THEN coalesce(cancel_requested_at, :now) END,
     updated_at = :now
-WHERE seq = :job AND state IN ('pending', 'processing')
-RETURNING state;
+WHERE seq = ANY(:jobs::bigint[]) AND state IN ('pending', 'processing')
+RETURNING seq, id, state;
 
 -- cancel_requests --
 -- The claims of an instance whose jobs a user wants to cancel. By jobs_by_state.
@@ -273,18 +289,6 @@ UPDATE queued.jobs j SET state = 'pending', ready = true, next_run_at = :now, at
                          updated_at = :now
 FROM wanted WHERE j.seq = wanted.seq
 RETURNING j.seq, j.id;
-
--- retry_all --
--- Moves all dead jobs back to pending, oldest first. Guard: dead. By jobs_by_state.
-WITH dead AS MATERIALIZED (
-    SELECT seq FROM queued.jobs WHERE state = 'dead'
-    ORDER BY seq FOR UPDATE
-), retried AS (
-    UPDATE queued.jobs j SET state = 'pending', ready = true, next_run_at = :now, attempts = 0,
-                             updated_at = :now
-    FROM dead WHERE j.seq = dead.seq
-    RETURNING j.seq, j.id)
-SELECT id FROM retried ORDER BY seq;
 
 -- hold --
 -- Keeps a job from being claimed. Guard: pending.
@@ -315,29 +319,6 @@ ORDER BY seq LIMIT :limit;
 -- that has locked them, which removes or retries them. By the primary key.
 SELECT seq FROM queued.jobs WHERE seq = ANY(:jobs::bigint[]) AND state = :state AND updated_at < :before
 ORDER BY seq FOR UPDATE SKIP LOCKED;
-
--- ended --
--- The number of jobs that ended in a state before a time. By jobs_by_state.
-SELECT count(*) FROM queued.jobs
-WHERE state = :state AND state <> 'completed' AND updated_at < :before
-  AND (:queue::text IS NULL OR queue = :queue);
-
--- ended_completed --
--- The same for completed jobs. Reads all jobs; no service runs this.
-SELECT count(*) FROM queued.jobs WHERE state = :state AND updated_at < :before
-  AND (:queue::text IS NULL OR queue = :queue);
-
--- purgeable --
--- A page of the jobs that `ended` counts. By jobs_by_state.
-SELECT seq FROM queued.jobs WHERE state = :state AND state <> 'completed'
-  AND seq > :after AND updated_at < :before AND (:queue::text IS NULL OR queue = :queue)
-ORDER BY seq LIMIT :limit FOR UPDATE;
-
--- purgeable_completed --
--- By the primary key.
-SELECT seq FROM queued.jobs WHERE state = :state AND seq > :after
-  AND updated_at < :before AND (:queue::text IS NULL OR queue = :queue)
-ORDER BY seq LIMIT :limit FOR UPDATE;
 
 -- purge_output --
 -- Deletes a part of the output of jobs that are locked. The rows of the jobs are deleted in the same
@@ -372,38 +353,50 @@ SELECT {job} FROM queued.jobs WHERE seq = :job;
 
 -- list --
 -- A page of all jobs, oldest first. By the primary key.
-SELECT {job} FROM queued.jobs WHERE seq > :after AND (:queue::text IS NULL OR queue = :queue)
-ORDER BY seq LIMIT :limit;
+SELECT {job} FROM queued.jobs WHERE seq > :after AND {matches} ORDER BY seq LIMIT :limit;
 
 -- list_reverse --
-SELECT {job} FROM queued.jobs WHERE seq < :after AND (:queue::text IS NULL OR queue = :queue)
-ORDER BY seq DESC LIMIT :limit;
+SELECT {job} FROM queued.jobs WHERE seq < :after AND {matches} ORDER BY seq DESC LIMIT :limit;
 
 -- list_state --
 -- A page of the jobs in one state other than completed. By jobs_by_state.
 SELECT {job} FROM queued.jobs
-WHERE state = :state AND state <> 'completed' AND seq > :after
-  AND (:queue::text IS NULL OR queue = :queue)
-  AND (:label::text IS NULL OR label = :label AND (label <> 'scheduled' OR next_run_at > :due))
+WHERE state = :state AND state <> 'completed' AND seq > :after AND {matches}
 ORDER BY seq LIMIT :limit;
 
 -- list_state_reverse --
 SELECT {job} FROM queued.jobs
-WHERE state = :state AND state <> 'completed' AND seq < :after
-  AND (:queue::text IS NULL OR queue = :queue)
-  AND (:label::text IS NULL OR label = :label AND (label <> 'scheduled' OR next_run_at > :due))
+WHERE state = :state AND state <> 'completed' AND seq < :after AND {matches}
 ORDER BY seq DESC LIMIT :limit;
 
 -- list_completed --
 -- A page of completed jobs. By the primary key: most jobs are completed ones.
-SELECT {job} FROM queued.jobs
-WHERE state = 'completed' AND seq > :after AND (:queue::text IS NULL OR queue = :queue)
+SELECT {job} FROM queued.jobs WHERE state = 'completed' AND seq > :after AND {matches}
 ORDER BY seq LIMIT :limit;
 
 -- list_completed_reverse --
-SELECT {job} FROM queued.jobs
-WHERE state = 'completed' AND seq < :after AND (:queue::text IS NULL OR queue = :queue)
+SELECT {job} FROM queued.jobs WHERE state = 'completed' AND seq < :after AND {matches}
 ORDER BY seq DESC LIMIT :limit;
+
+-- select --
+-- The row numbers of the jobs that `list` finds, for a change of all of them; also the next two.
+SELECT seq FROM queued.jobs WHERE seq > :after AND {matches} ORDER BY seq LIMIT :limit;
+
+-- select_state --
+SELECT seq FROM queued.jobs
+WHERE state = :state AND state <> 'completed' AND seq > :after AND {matches}
+ORDER BY seq LIMIT :limit;
+
+-- select_completed --
+SELECT seq FROM queued.jobs WHERE state = 'completed' AND seq > :after AND {matches}
+ORDER BY seq LIMIT :limit;
+
+-- still --
+-- Those of some jobs that match now; locks them for the transaction that changes them. By the primary
+-- key.
+SELECT seq FROM queued.jobs
+WHERE seq = ANY(:jobs::bigint[]) AND (:state::text IS NULL OR state = :state) AND {matches}
+ORDER BY seq FOR UPDATE;
 
 -- attempts --
 SELECT {run} FROM queued.attempts WHERE job = :job ORDER BY number;

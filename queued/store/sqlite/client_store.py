@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from queued.core import ids, labels
@@ -17,12 +18,10 @@ if TYPE_CHECKING:
     from queued.core.records import Attempt, Job, JobFilter, Summary, WorkerStatus
     from queued.core.runs import Chunk
     from queued.store.change_watcher import ChangeWatcher
+    from queued.store.pruning import Removal
+    from queued.store.sqlite.selection import Selection
 
-_PAGE = 500
 _OUTPUT_PAGE = 16
-_BATCH = 200
-_FIRST = -1
-_LAST = 2**63 - 1
 _LATELY_MS = 60_000
 
 
@@ -118,25 +117,27 @@ class SqliteStore:
         with self._valid_rows():
             return {row[0]: rows.attempt(row[1:]) for row in found}
 
-    def list(self, wanted: "JobFilter", *, limit: int | None = None) -> "Iterator[Job]":
+    def list(
+        self, wanted: "JobFilter", *, limit: int | None = None, reverse: bool = False
+    ) -> "Iterator[Job]":
         """See `Store.list`."""
         from queued.store import rows
 
-        statement = rows.list_statement(wanted)
-        after = _LAST if wanted.reverse else _FIRST
-        left = _LAST if limit is None else limit
-        while left > 0:
-            with self._database.named_errors():
-                page = self._database.rows(
-                    statement.name, after=after, limit=min(left, _PAGE), **statement.values
-                )
-            if not page:
-                return
-            with self._valid_rows():
-                jobs = [rows.job(row) for row in page]
-            yield from jobs
-            after = page[-1][0]
-            left -= len(page)
+        found = self._selection.matching("list", wanted, limit=limit, reverse=reverse)
+        with self._valid_rows():
+            yield from map(rows.job, found)
+
+    def select(self, wanted: "JobFilter") -> Sequence[int]:
+        """See `Store.select`."""
+        from array import array
+
+        return array("q", (row[0] for row in self._selection.matching("select", wanted)))
+
+    @cached_property
+    def _selection(self) -> "Selection":
+        from queued.store.sqlite.selection import Selection
+
+        return Selection(self._database)
 
     def status(self, *, now_ms: int) -> "Summary":
         """See `Store.status`."""
@@ -183,11 +184,22 @@ class SqliteStore:
     def cancel(self, job: int, *, now_ms: int) -> State | None:
         """See `Store.cancel`."""
         with self._database.transaction():
-            if self._database.row("cancel", job=job, now=now_ms):
-                return State.CANCELLED
-            if self._database.row("cancel_running", job=job, now=now_ms):
-                return State.PROCESSING
-        return None
+            return self._cancel(job, now_ms)[1]
+
+    def cancel_all(
+        self, jobs: Sequence[int], wanted: "JobFilter", *, now_ms: int
+    ) -> Sequence[tuple[str, State]]:
+        """See `Store.cancel_all`."""
+        with self._database.transaction():
+            moved = [self._cancel(job, now_ms) for job in self._selection.still(jobs, wanted)]
+        return [(name, state) for name, state in moved if state is not None]
+
+    def _cancel(self, job: int, now_ms: int) -> tuple[str, State | None]:
+        if row := self._database.row("cancel", job=job, now=now_ms):
+            return row[0], State.CANCELLED
+        if row := self._database.row("cancel_running", job=job, now=now_ms):
+            return row[0], State.PROCESSING
+        return "", None
 
     def hold(self, job: int, *, now_ms: int) -> bool:
         """See `Store.hold`."""
@@ -212,35 +224,21 @@ class SqliteStore:
                 retried.append(str(row[0]))
         return retried
 
-    def retry_all(self, *, now_ms: int) -> Sequence[str]:
+    def retry_all(self, jobs: Sequence[int], wanted: "JobFilter", *, now_ms: int) -> Sequence[str]:
         """See `Store.retry_all`."""
         with self._database.transaction():
-            return [row[0] for row in self._database.rows("retry_all", now=now_ms)]
+            still = self._selection.still(jobs, wanted)
+            retried = [self._database.row("retry", job=job, now=now_ms) for job in still]
+        return [row[0] for row in retried if row is not None]
 
     # Removing
 
-    def ended(self, state: State, *, queue: str | None, before_ms: int) -> int:
-        """See `Store.ended`."""
-        name = "ended_completed" if state is State.COMPLETED else "ended"
-        with self._database.named_errors():
-            found = self._database.value(name, state=state, queue=queue, before=before_ms)
-        return int(found)
-
-    def purge(self, state: State, *, queue: str | None, before_ms: int) -> Iterator[int]:
+    def purge(self, jobs: Sequence[int], wanted: "JobFilter") -> "Removal":
         """See `Store.purge`."""
         from queued.store.sqlite.pruning import remove
 
-        name = "purgeable_completed" if state is State.COMPLETED else "purgeable"
-        values = {"state": state, "queue": queue, "before": before_ms, "limit": _BATCH}
-        after = 0
-        while True:
-            with self._database.transaction():
-                jobs = [row[0] for row in self._database.rows(name, after=after, **values)]
-                removal = remove(self._database, jobs)
-            if not jobs:
-                return
-            after = jobs[-1] if removal.complete else after
-            yield removal.jobs
+        with self._database.transaction():
+            return remove(self._database, self._selection.still(jobs, wanted.ended()))
 
     # Settings
 

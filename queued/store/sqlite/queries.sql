@@ -8,6 +8,20 @@ seq, id, queue, priority, command, options, state, label, next_run_at, attempts,
     cancel_requested_at, last_error, created_at, updated_at,
     (SELECT requires FROM lanes l WHERE l.id = lane)
 
+-- matches --
+-- What a filter tests of a job. NULL tests nothing. The index by state has the queue, so that a job of
+-- another queue costs no read of its row. The outcome and the exit code are those of the last run, by
+-- the primary key.
+(:queue IS NULL OR queue = :queue)
+    AND (:label IS NULL OR label = :label AND (label <> 'scheduled' OR next_run_at > :now))
+    AND (:command IS NULL OR command GLOB :command)
+    AND (:priority IS NULL OR priority = :priority)
+    AND (:since IS NULL OR updated_at >= :since) AND (:before IS NULL OR updated_at < :before)
+    AND (:outcomes IS NULL OR (SELECT a.outcome FROM attempts a WHERE a.job = seq AND a.number = runs)
+                              IN (SELECT value FROM json_each(:outcomes)))
+    AND (:exit_code IS NULL OR (SELECT a.exit_code FROM attempts a WHERE a.job = seq AND a.number = runs)
+                               = :exit_code)
+
 -- run --
 number, instance, worker, started_at, ended_at, outcome, exit_code, signal, error,
     ran_ms, cpu_ms, peak_kib, stdout_bytes, stderr_bytes, deferrals
@@ -165,12 +179,6 @@ UPDATE jobs SET state = 'pending', ready = 1, next_run_at = :now, attempts = 0, 
 WHERE seq = :job AND state IN ('dead', 'cancelled')
 RETURNING id;
 
--- retry_all --
--- Moves all dead jobs back to pending, oldest first. Guard: dead. By jobs_by_state.
-UPDATE jobs SET state = 'pending', ready = 1, next_run_at = :now, attempts = 0, updated_at = :now
-WHERE state = 'dead' AND state <> 'completed'
-RETURNING id;
-
 -- hold --
 -- Keeps a job from being claimed. Guard: pending.
 UPDATE jobs SET ready = 0, blocked = blocked | 1, updated_at = :now
@@ -192,28 +200,6 @@ WHERE state = :state AND state <> 'completed' AND seq > :after ORDER BY seq LIMI
 -- prunable_completed --
 -- A page of all jobs, most of which are completed. By the primary key.
 SELECT seq, state, created_at, updated_at FROM jobs WHERE seq > :after AND :state = 'completed'
-ORDER BY seq LIMIT :limit;
-
--- ended --
--- The number of jobs that ended in a state before a time. By jobs_by_state.
-SELECT count(*) FROM jobs WHERE state = :state AND state <> 'completed' AND updated_at < :before
-  AND (:queue IS NULL OR queue = :queue);
-
--- ended_completed --
--- The same for completed jobs. Reads all jobs; no service runs this.
-SELECT count(*) FROM jobs WHERE state = :state AND updated_at < :before
-  AND (:queue IS NULL OR queue = :queue);
-
--- purgeable --
--- A page of the jobs that `ended` counts. By jobs_by_state.
-SELECT seq FROM jobs WHERE state = :state AND state <> 'completed' AND seq > :after
-  AND updated_at < :before AND (:queue IS NULL OR queue = :queue)
-ORDER BY seq LIMIT :limit;
-
--- purgeable_completed --
--- By the primary key.
-SELECT seq FROM jobs WHERE state = :state AND seq > :after
-  AND updated_at < :before AND (:queue IS NULL OR queue = :queue)
 ORDER BY seq LIMIT :limit;
 
 -- purge_output --
@@ -246,34 +232,45 @@ SELECT {job} FROM jobs WHERE seq = :job;
 
 -- list --
 -- A page of all jobs, oldest first. By the primary key.
-SELECT {job} FROM jobs WHERE seq > :after AND (:queue IS NULL OR queue = :queue)
-ORDER BY seq LIMIT :limit;
+SELECT {job} FROM jobs WHERE seq > :after AND {matches} ORDER BY seq LIMIT :limit;
 
 -- list_reverse --
-SELECT {job} FROM jobs WHERE seq < :after AND (:queue IS NULL OR queue = :queue)
-ORDER BY seq DESC LIMIT :limit;
+SELECT {job} FROM jobs WHERE seq < :after AND {matches} ORDER BY seq DESC LIMIT :limit;
 
 -- list_state --
 -- A page of the jobs in one state other than completed. By jobs_by_state.
-SELECT {job} FROM jobs WHERE state = :state AND state <> 'completed' AND seq > :after
-  AND (:queue IS NULL OR queue = :queue)
-  AND (:label IS NULL OR label = :label AND (label <> 'scheduled' OR next_run_at > :due))
+SELECT {job} FROM jobs WHERE state = :state AND state <> 'completed' AND seq > :after AND {matches}
 ORDER BY seq LIMIT :limit;
 
 -- list_state_reverse --
-SELECT {job} FROM jobs WHERE state = :state AND state <> 'completed' AND seq < :after
-  AND (:queue IS NULL OR queue = :queue)
-  AND (:label IS NULL OR label = :label AND (label <> 'scheduled' OR next_run_at > :due))
+SELECT {job} FROM jobs WHERE state = :state AND state <> 'completed' AND seq < :after AND {matches}
 ORDER BY seq DESC LIMIT :limit;
 
 -- list_completed --
 -- A page of completed jobs. By the primary key: most jobs are completed ones.
-SELECT {job} FROM jobs WHERE state = 'completed' AND seq > :after AND (:queue IS NULL OR queue = :queue)
+SELECT {job} FROM jobs WHERE state = 'completed' AND seq > :after AND {matches}
 ORDER BY seq LIMIT :limit;
 
 -- list_completed_reverse --
-SELECT {job} FROM jobs WHERE state = 'completed' AND seq < :after AND (:queue IS NULL OR queue = :queue)
+SELECT {job} FROM jobs WHERE state = 'completed' AND seq < :after AND {matches}
 ORDER BY seq DESC LIMIT :limit;
+
+-- select --
+-- The row numbers of the jobs that `list` finds, for a change of all of them; also the next two.
+SELECT seq FROM jobs WHERE seq > :after AND {matches} ORDER BY seq LIMIT :limit;
+
+-- select_state --
+SELECT seq FROM jobs WHERE state = :state AND state <> 'completed' AND seq > :after AND {matches}
+ORDER BY seq LIMIT :limit;
+
+-- select_completed --
+SELECT seq FROM jobs WHERE state = 'completed' AND seq > :after AND {matches}
+ORDER BY seq LIMIT :limit;
+
+-- still --
+-- Those of some jobs that match now, in the transaction that changes them. By the primary key.
+SELECT seq FROM jobs
+WHERE seq IN (SELECT value FROM json_each(:jobs)) AND (:state IS NULL OR state = :state) AND {matches};
 
 -- attempts --
 SELECT {run} FROM attempts WHERE job = :job ORDER BY number;

@@ -60,8 +60,9 @@ CREATE INDEX jobs_ready ON jobs (lane, priority DESC, next_run_at, seq) WHERE re
 -- Jobs that wait for their time: finds those that have become due, and the next due time.
 CREATE INDEX jobs_waiting ON jobs (next_run_at)
     WHERE state = 'pending' AND ready = 0 AND blocked = 0;
--- Jobs by state, without the many completed ones: for lists and rescues.
-CREATE INDEX jobs_by_state ON jobs (state, seq) WHERE state <> 'completed';
+-- Jobs by state, without the many completed ones: for lists and rescues. The queue stands in it so that
+-- a list of one queue reads no row of another.
+CREATE INDEX jobs_by_state ON jobs (state, seq, queue) WHERE state <> 'completed';
 
 -- Every run of every job. Of deferred runs in a row (their exit codes are in `defer_on`) only the last
 -- one has a row.

@@ -1,0 +1,143 @@
+"""The jobs that a command changes: named one by one, or found by a filter and changed in batches.
+
+A batch is one transaction. After it the command pauses as long as it took, so that services and
+other programs can write.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from queued.core.errors import Exit, UsageError
+from queued.core.model import Label
+from queued.core.records import JobFilter
+from queued.core.times import monotonic_s
+from queued.ctl.arguments import Arguments
+from queued.ctl.context import Context
+from queued.ctl.filters import is_filtered, job_filter
+from queued.ctl.render import escaped, print_err, print_json, print_out, progress
+
+CHANGE_OPTIONS = """\
+  -a, --all            all of them; needed if no other option restricts them
+  --dry-run            print the ids of the jobs that it would be, change nothing
+  --yes                needed if a filter finds more than one job
+"""
+
+_BATCH = 200
+
+Change = Callable[[Sequence[int], JobFilter], tuple[int, bool]]
+
+
+class Verb(NamedTuple):
+    """What a command does with jobs, in messages, and the states that it is for.
+
+    `allowed`: the states that `--state` takes; `default`: those without it.
+    """
+
+    infinitive: str
+    participle: str
+    default: tuple[Label, ...]
+    allowed: tuple[Label, ...]
+
+
+class Found(NamedTuple):
+    """The jobs that a filter has found, by the state that they had."""
+
+    wanted: JobFilter
+    jobs: Mapping[Label, Sequence[int]]
+
+    def total(self) -> int:
+        """Returns their number."""
+        return sum(map(len, self.jobs.values()))
+
+
+def named(context: Context, arguments: Arguments, infinitive: str) -> list[int]:
+    """Returns the rows of the jobs that the command line names; none if it has a filter or --all.
+
+    Raises UsageError if it has both or neither.
+    """
+    names = arguments.texts("JOBS")
+    filtered = is_filtered(arguments) or arguments.flag("--all")
+    if names and filtered:
+        msg = "give ids of jobs, or options that find them, not both"
+        raise UsageError(msg)
+    if not (names or filtered):
+        msg = f"which jobs to {infinitive}? give ids, a filter such as --queue, or --all"
+        raise UsageError(msg)
+    return context.find(names)
+
+
+def found(context: Context, arguments: Arguments, verb: Verb) -> Found:
+    """Returns the jobs that the filter finds.
+
+    Raises UsageError, which counts them, if they are several and --yes is missing.
+    """
+    wanted = job_filter(arguments, verb.default, verb.allowed)
+    jobs = {
+        label: context.store.select(wanted._replace(labels=(label,))) for label in wanted.labels
+    }
+    result = Found(wanted, jobs)
+    if result.total() > 1 and not arguments.flag("--yes"):
+        counts = counts_text({label: len(rows) for label, rows in jobs.items()})
+        msg = f"{counts} match; to {verb.infinitive} them, add --yes (--dry-run prints their ids)"
+        raise UsageError(msg)
+    return result
+
+
+def counts_text(counts: Mapping[Label, int]) -> str:
+    """Returns a number of jobs by state, as `3 jobs (2 dead, 1 cancelled)`."""
+    total = sum(counts.values())
+    parts = ", ".join(f"{n:,} {label}" for label, n in counts.items() if n)
+    return jobs_text(total) + (f" ({parts})" if parts else "")
+
+
+def jobs_text(count: int) -> str:
+    """Returns a number of jobs, as `1 job` or `2,000 jobs`."""
+    return f"{count:,} job{'' if count == 1 else 's'}"
+
+
+def dry_run(context: Context, arguments: Arguments, verb: Verb) -> int:
+    """Prints the ids of the jobs that the command would change. Returns an exit code."""
+    jobs = named(context, arguments, verb.infinitive)
+    if jobs:
+        shown = map(context.store.show, jobs)
+        ids = [job.id for job in shown if job.label in verb.allowed]
+    else:
+        wanted = job_filter(arguments, verb.default, verb.allowed)
+        ids = [job.id for job in context.store.list(wanted)]
+    if context.json:
+        print_json({"dry_run": True, "ids": ids})
+    else:
+        for name in ids:
+            print_out(escaped(name))
+        print_err(f"{jobs_text(len(ids))} would be {verb.participle}; nothing was changed")
+    return Exit.DONE
+
+
+def change_all(verb: Verb, found: Found, change: Change) -> dict[Label, int]:
+    """Changes the jobs in batches. Returns how many were changed, by the state that they had.
+
+    `change` gets a batch, and returns how many jobs it has changed and whether it is done with the
+    batch. If that raises, also after Ctrl+C, a line says how many were changed before.
+    """
+    changed = dict.fromkeys(found.jobs, 0)
+    total = found.total()
+    try:
+        for label, jobs in found.jobs.items():
+            at = 0
+            while at < len(jobs):
+                began_s = monotonic_s()
+                count, complete = change(jobs[at : at + _BATCH], found.wanted)
+                changed[label] += count
+                at += _BATCH if complete else 0
+                progress(f"{verb.participle}: {sum(changed.values()):,} of {total:,}")
+                time.sleep(monotonic_s() - began_s if at < len(jobs) else 0)
+    except BaseException:
+        progress("")
+        done = sum(changed.values())
+        print_err(
+            f"queuectl: {done:,} of {total:,} jobs were {verb.participle}, the others were not"
+        )
+        raise
+    progress("")
+    return changed

@@ -1,0 +1,107 @@
+"""The options that name jobs by what they have in common, the same for every command."""
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from queued.core.errors import UsageError
+from queued.core.model import PARTS_OF_PENDING, Label, Outcome
+from queued.core.records import JobFilter
+from queued.core.suggestions import did_you_mean
+from queued.core.times import now_ms
+from queued.ctl.arguments import Arguments
+
+FILTER_OPTIONS = """\
+  --state STATES       pending (with the next four), scheduled (not yet due),
+                       held, blocked (waits for other jobs), failed (waits for
+                       a retry), processing, completed, dead, cancelled;
+                       several: dead,failed
+  -q, --queue QUEUE    only jobs of this queue
+  --since T            only jobs that have changed in the last T (90m, 12h, 7d)
+  --older-than T       only jobs that have not changed in the last T
+  --command GLOB       only jobs with such a command: 'make *', '*.sh ?'
+  --priority N         only jobs of this priority
+  --outcome OUTCOMES   only jobs whose last run ended so: exit, signal, timeout,
+                       oom, lost, spawn-error, cancelled, interrupted
+  --exit-code N        only jobs whose last run exited with this code
+"""
+FILTERS = tuple(re.findall(r"(--[a-z-]+) [A-Z]", FILTER_OPTIONS))
+UNFINISHED = (Label.PENDING, Label.PROCESSING)
+OPEN = (*UNFINISHED, *PARTS_OF_PENDING)
+_SYNONYMS = {
+    "done": Label.COMPLETED,
+    "finished": Label.COMPLETED,
+    "succeeded": Label.COMPLETED,
+    "success": Label.COMPLETED,
+    "running": Label.PROCESSING,
+    "active": Label.PROCESSING,
+    "started": Label.PROCESSING,
+    "queued": Label.PENDING,
+    "waiting": Label.PENDING,
+    "delayed": Label.SCHEDULED,
+    "stashed": Label.HELD,
+    "retrying": Label.FAILED,
+    "buried": Label.DEAD,
+    "killed": Label.CANCELLED,
+}
+
+
+def job_filter(
+    arguments: Arguments, default: Sequence[Label] = (), allowed: Sequence[Label] = tuple(Label)
+) -> JobFilter:
+    """Returns the filter that the options name, with the states `default` if they name none.
+
+    Raises UsageError, also for a state that is not among `allowed`.
+    """
+    return JobFilter(
+        labels=_labels(arguments.text("--state"), allowed) or tuple(default),
+        queue=arguments.text("--queue"),
+        command=arguments.text("--command"),
+        priority=arguments.integer("--priority", -(2**31), 2**31 - 1),
+        outcomes=_words(arguments.text("--outcome"), "outcome", Outcome, tuple(Outcome)),
+        exit_code=arguments.integer("--exit-code", 0, 255),
+        since_ms=_ago(arguments, "--since"),
+        before_ms=_ago(arguments, "--older-than"),
+        now_ms=now_ms(),
+    )
+
+
+def is_filtered(arguments: Arguments) -> bool:
+    """Returns whether any option of a filter was given."""
+    return any(arguments.text(name) is not None for name in FILTERS)
+
+
+def _labels(text: str | None, allowed: Sequence[Label]) -> tuple[Label, ...]:
+    labels = _words(text, "state", Label, allowed, _SYNONYMS)
+    parts = PARTS_OF_PENDING if Label.PENDING in labels else ()
+    return tuple(label for label in labels if label not in parts)
+
+
+def _words(
+    text: str | None,
+    kind: str,
+    make: Callable[[str], Any],
+    allowed: Sequence[Any],
+    synonyms: dict[str, Label] | None = None,
+) -> tuple[Any, ...]:
+    """Returns the words of a list, each once. Raises UsageError that names those allowed."""
+    words = [] if text is None else text.split(",")
+    for word in words:
+        if word not in allowed:
+            meant = (synonyms or {}).get(word.lower())
+            hint = (
+                f"; did you mean '{meant}'?"
+                if meant in allowed
+                else did_you_mean(word, map(str, allowed))
+            )
+            known = f"{', '.join(allowed[:-1])} or {allowed[-1]}"
+            msg = f"--{kind} takes {known} here, not {word!r}{hint}"
+            raise UsageError(msg)
+    return tuple(make(word) for word in dict.fromkeys(words))
+
+
+def _ago(arguments: Arguments, name: str) -> int | None:
+    """Returns the point in time that lies the given duration back; the first one at the latest."""
+    age_s = arguments.seconds(name)
+    now = now_ms()
+    return None if age_s is None else now - round(min(age_s, now / 1000) * 1000)

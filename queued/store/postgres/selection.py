@@ -1,0 +1,44 @@
+"""Finds the jobs of a filter in a PostgreSQL database; see `store.selecting`."""
+
+import re
+from collections.abc import Iterator, Sequence
+
+from queued.core.records import JobFilter
+from queued.store import selecting
+from queued.store.postgres.connection import Database, Row
+from queued.store.selecting import Values
+
+_LIKE = {"*": "%", "?": "_", "%": r"\%", "_": r"\_", "\\": r"\\"}
+
+
+class Selection:
+    """Reads the jobs of a filter from one queue."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def matching(
+        self, verb: str, wanted: JobFilter, *, limit: int | None = None, reverse: bool = False
+    ) -> Iterator[Row]:
+        """Yields rows of the statements whose names begin with `verb`; see `selecting.matching`."""
+        return selecting.matching(self._page, verb, wanted, limit=limit, reverse=reverse)
+
+    def _page(self, name: str, values: Values) -> list[Row]:
+        with self._database.reading():
+            return self._database.rows(name, **_bound(values))
+
+    def still(self, jobs: Sequence[int], wanted: JobFilter) -> list[int]:
+        """Returns those of the jobs that match now, and locks them. Must run in a transaction."""
+        return [
+            row[0]
+            for values in selecting.each_label(wanted).values()
+            for row in self._database.rows("still", jobs=[*jobs], **_bound(values))
+        ]
+
+
+def _bound(values: Values) -> Values:
+    """Returns the values of a filter as PostgreSQL takes them."""
+    if values["command"] is None:
+        return values
+    like = re.sub(r"[*?%_\\]", lambda found: _LIKE[found[0]], values["command"])
+    return {**values, "command": like}

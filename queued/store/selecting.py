@@ -1,0 +1,79 @@
+"""Which statements find the jobs of a filter, and in what order their rows are read.
+
+Each engine has one test of a filter, the block `matches`, in statements that differ in the index:
+all jobs, those in one state, or completed ones. The rows of several states are merged.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from heapq import merge
+from itertools import islice
+from operator import itemgetter
+from typing import Any
+
+from queued.core.model import PARTS_OF_PENDING, Label, State
+from queued.core.records import JobFilter
+
+Row = tuple[Any, ...]
+Values = dict[str, Any]  # of a statement, by name
+ReadPage = Callable[[str, Values], Sequence[Row]]  # runs a statement; the row number comes first
+
+_PAGE = 500
+_FIRST = -1
+_LAST = 2**63 - 1
+
+
+def matching(
+    read: ReadPage,
+    verb: str,
+    wanted: JobFilter,
+    *,
+    limit: int | None = None,
+    reverse: bool = False,
+) -> Iterator[Row]:
+    """Yields the rows of the jobs that match, in the order of enqueueing or newest first."""
+    streams = [
+        _pages(read, verb + _suffix(label, reverse=reverse), values, limit, reverse=reverse)
+        for label, values in each_label(wanted).items()
+    ]
+    if len(streams) == 1:
+        return streams[0]
+    return islice(merge(*streams, key=itemgetter(0), reverse=reverse), limit)
+
+
+def each_label(wanted: JobFilter) -> Mapping[Label | None, Values]:
+    """Returns the values of `matches` for each label of the filter; without labels for None."""
+    labels: Sequence[Label | None] = wanted.labels or (None,)
+    return {label: _values(label, wanted) for label in labels}
+
+
+def _values(label: Label | None, wanted: JobFilter) -> Values:
+    return {
+        "state": State.PENDING if label in PARTS_OF_PENDING else label,
+        "label": label if label in PARTS_OF_PENDING else None,
+        "queue": wanted.queue,
+        "command": wanted.command,
+        "priority": wanted.priority,
+        "outcomes": [*wanted.outcomes] or None,
+        "exit_code": wanted.exit_code,
+        "since": wanted.since_ms,
+        "before": wanted.before_ms,
+        "now": wanted.now_ms,
+    }
+
+
+def _suffix(label: Label | None, *, reverse: bool) -> str:
+    """Returns the end of a statement's name, which says by which index it reads."""
+    path = {None: "", Label.COMPLETED: "_completed"}.get(label, "_state")
+    return f"{path}_reverse" if reverse else path
+
+
+def _pages(
+    read: ReadPage, name: str, values: Values, limit: int | None, *, reverse: bool
+) -> Iterator[Row]:
+    """Yields the rows of a statement; between its pages no transaction is open."""
+    after = _LAST if reverse else _FIRST
+    left = _LAST if limit is None else limit
+    while left > 0 and (page := read(name, {**values, "after": after, "limit": min(left, _PAGE)})):
+        yield from page
+        after = page[-1][0]
+        left -= len(page)
