@@ -6,7 +6,7 @@ other programs can write.
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from queued.core.errors import Exit, UsageError
 from queued.core.model import Label
@@ -22,6 +22,8 @@ CHANGE_OPTIONS = """\
   --dry-run            print the ids of the jobs that it would be, change nothing
   --yes                needed if a filter finds more than one job
 """
+
+T = TypeVar("T")
 
 _BATCH = 200
 
@@ -112,6 +114,21 @@ def dry_run(context: Context, arguments: Arguments, verb: Verb) -> int:
             print_out(escaped(name))
         print_err(f"{jobs_text(len(ids))} would be {verb.participle}; nothing was changed")
     return Exit.DONE
+
+
+def move_all(
+    verb: Verb, found: Found, move: Callable[[Sequence[int], JobFilter], Sequence[T]]
+) -> list[T]:
+    """Changes the jobs in batches; returns what `move` returns for those that it has changed."""
+    moved = list[T]()
+
+    def change(jobs: Sequence[int], wanted: JobFilter) -> tuple[int, bool]:
+        batch = move(jobs, wanted)
+        moved.extend(batch)
+        return len(batch), True
+
+    change_all(verb, found, change)
+    return moved
 
 
 def change_all(verb: Verb, found: Found, change: Change) -> dict[Label, int]:

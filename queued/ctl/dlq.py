@@ -1,19 +1,18 @@
 """The dead letter queue: list, retry, purge."""
 
-from collections.abc import Sequence
+from functools import partial
 
 from queued.core.errors import Exit
 from queued.core.model import Label
-from queued.core.records import JobFilter
 from queued.core.times import now_ms
 from queued.ctl.arguments import COMMON, LIST_OPTIONS, Arguments
 from queued.ctl.batches import (
     CHANGE_OPTIONS,
     Verb,
-    change_all,
     dry_run,
     found,
     jobs_text,
+    move_all,
     named,
 )
 from queued.ctl.context import Context
@@ -86,13 +85,7 @@ def retry(context: Context, arguments: Arguments) -> int:
     ids = list(context.store.retry(jobs, now_ms=now_ms())) if jobs else []
     if not jobs:
         chosen = found(context, arguments, _RETRIES)
-
-        def change(batch: Sequence[int], wanted: JobFilter) -> tuple[int, bool]:
-            retried = context.store.retry_all(batch, wanted, now_ms=now_ms())
-            ids.extend(retried)
-            return len(retried), True
-
-        change_all(_RETRIES, chosen, change)
+        ids = move_all(_RETRIES, chosen, partial(context.store.move_all, "retry", now_ms=now_ms()))
     if context.json:
         print_json({"retried": ids})
     elif jobs:

@@ -94,7 +94,7 @@ def _words(
                 if meant in allowed
                 else did_you_mean(word, map(str, allowed))
             )
-            known = f"{', '.join(allowed[:-1])} or {allowed[-1]}"
+            known = " or ".join(filter(None, (", ".join(allowed[:-1]), allowed[-1])))
             msg = f"--{kind} takes {known} here, not {word!r}{hint}"
             raise UsageError(msg)
     return tuple(make(word) for word in dict.fromkeys(words))

@@ -1,76 +1,131 @@
 """The commands hold and release: keep pending jobs from starting, and undo that."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
 
 from queued.core.errors import ConflictError, Exit
+from queued.core.model import PARTS_OF_PENDING, Label
 from queued.core.records import Job
 from queued.core.times import now_ms
 from queued.ctl.arguments import COMMON, Arguments
+from queued.ctl.batches import (
+    CHANGE_OPTIONS,
+    Verb,
+    dry_run,
+    found,
+    jobs_text,
+    move_all,
+    named,
+)
 from queued.ctl.context import Context
+from queued.ctl.filters import FILTER_OPTIONS
 from queued.ctl.render import print_json, print_out
+
+if TYPE_CHECKING:
+    from queued.store.protocols import BulkVerb
 
 HOLD = (
     """\
-Usage: queuectl hold [options] [--] JOBS...
+Usage:
+  queuectl hold [options] [--] JOBS...
+  queuectl hold [options]
 
-Holds jobs that wait: they do not start before queuectl release, also when they
-are due. A job that runs is not stopped, and cannot be held.
+Holds jobs that wait: those that are named, or all that match the options. They
+do not start before queuectl release, also when they are due. A job that runs is
+not stopped, and cannot be held.
 
 Options:
 """
+    + FILTER_OPTIONS
+    + CHANGE_OPTIONS
     + COMMON
     + """
-Exit code 4: a job runs or has ended.
+Exit code 2: several jobs match and --yes is missing; 4: a job runs or has ended.
 
 Examples:
   queuectl hold job1 job2
-  queuectl list --state held
+  queuectl hold --queue nightly --yes
 """
 )
 
+_HOLDS = Verb("hold", "held", (Label.PENDING,), (Label.PENDING, *PARTS_OF_PENDING))
+
 
 def hold(context: Context, arguments: Arguments) -> int:
-    """Holds the named jobs. Raises ConflictError, which names those that do not wait."""
-    return _move(
-        context, arguments, lambda seq: context.store.hold(seq, now_ms=now_ms()), "cannot be held"
-    )
+    """Holds jobs. Raises ConflictError, which names those that do not wait."""
+    one = partial(context.store.hold, now_ms=now_ms())
+    move = Move(_HOLDS, "hold", one, "cannot be held")
+    return _move(context, arguments, move)
 
 
 RELEASE = (
     """\
-Usage: queuectl release [options] [--] JOBS...
+Usage:
+  queuectl release [options] [--] JOBS...
+  queuectl release [options]
 
-Releases held jobs: those that are due can start at once.
+Releases held jobs: those that are named, or all that match the options. Those
+that are due can start at once.
 
 Options:
 """
+    + FILTER_OPTIONS
+    + CHANGE_OPTIONS
     + COMMON
     + """
-Exit code 4: a job is not held.
+Exit code 2: several jobs match and --yes is missing; 4: a job is not held.
 
 Examples:
   queuectl release job1
-  queuectl list --state held -q | xargs queuectl release
+  queuectl release --all --yes
 """
 )
 
+_RELEASES = Verb("release", "released", (Label.HELD,), (Label.HELD,))
+
 
 def release(context: Context, arguments: Arguments) -> int:
-    """Releases the named jobs. Raises ConflictError, which names those that are not held."""
-    return _move(
-        context, arguments, lambda seq: context.store.release(seq, now_ms=now_ms()), "is not held"
-    )
+    """Releases jobs. Raises ConflictError, which names those that are not held."""
+    one = partial(context.store.release, now_ms=now_ms())
+    move = Move(_RELEASES, "release", one, "is not held")
+    return _move(context, arguments, move)
 
 
-def _move(context: Context, arguments: Arguments, move: Callable[[int], bool], refusal: str) -> int:
+class Move(NamedTuple):
+    """What one of the commands does: with all jobs of a batch, and with one."""
+
+    words: Verb
+    bulk: "BulkVerb"
+    one: Callable[[int], bool]
+    refusal: str
+
+
+def _move(context: Context, arguments: Arguments, move: Move) -> int:
+    if arguments.flag("--dry-run"):
+        return dry_run(context, arguments, move.words)
+    jobs = named(context, arguments, move.words.infinitive)
+    if jobs:
+        return _move_named(context, jobs, move)
+    chosen = found(context, arguments, move.words)
+    change = partial(context.store.move_all, move.bulk, now_ms=now_ms())
+    ids = move_all(move.words, chosen, change)
+    if context.json:
+        print_json({move.words.participle: ids})
+    else:
+        print_out(f"{jobs_text(len(ids))} {move.words.participle}")
+    return Exit.DONE
+
+
+def _move_named(context: Context, jobs: Sequence[int], move: Move) -> int:
     moved, refused = list[Job](), list[str]()
-    for seq in context.find(arguments.texts("JOBS")):
-        done = move(seq)
+    for seq in jobs:
+        done = move.one(seq)
         job = context.store.show(seq).seen_at(now_ms())
         if done:
             moved.append(job)
         else:
-            refused.append(f"{job.id} is {job.label} and {refusal}")
+            refused.append(f"{job.id} is {job.label} and {move.refusal}")
         if done and not context.json:
             print_out(f"{job.id} {job.label}")
     if context.json:

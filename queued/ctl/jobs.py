@@ -1,19 +1,20 @@
 """The commands list, show and cancel."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 from queued.core.errors import ConflictError, Exit
 from queued.core.model import State
-from queued.core.records import Attempt, Job, JobFilter
+from queued.core.records import Attempt, Job
 from queued.core.times import iso, now_ms, short_duration
 from queued.ctl.arguments import COMMON, LIST_OPTIONS, Arguments
 from queued.ctl.batches import (
     CHANGE_OPTIONS,
     Verb,
-    change_all,
     dry_run,
     found,
     jobs_text,
+    move_all,
     named,
 )
 from queued.ctl.context import Context
@@ -216,16 +217,9 @@ _CANCELLED = {
 def _cancel_found(context: Context, arguments: Arguments) -> int:
     """Cancels the jobs that match the options."""
     chosen = found(context, arguments, _CANCELS)
-    moved: dict[State, list[str]] = {State.CANCELLED: [], State.PROCESSING: []}
-
-    def change(jobs: Sequence[int], wanted: JobFilter) -> tuple[int, bool]:
-        batch = context.store.cancel_all(jobs, wanted, now_ms=now_ms())
-        for name, state in batch:
-            moved[state].append(name)
-        return len(batch), True
-
-    change_all(_CANCELS, chosen, change)
-    cancelled, asked = moved.values()
+    moved = move_all(_CANCELS, chosen, partial(context.store.cancel_all, now_ms=now_ms()))
+    cancelled = [name for name, state in moved if state is State.CANCELLED]
+    asked = [name for name, state in moved if state is State.PROCESSING]
     if context.json:
         print_json({"cancelled": cancelled, "asked": asked})
     else:

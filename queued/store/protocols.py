@@ -4,12 +4,14 @@ Every engine implements it. `now_ms` is the wall clock in milliseconds UTC.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from queued.core.model import Instance, NewJob, State
 from queued.core.records import Attempt, Job, JobFilter, Summary, WorkerStatus
 from queued.core.runs import Chunk
 from queued.store.pruning import Removal
+
+BulkVerb = Literal["hold", "release", "retry"]
 
 
 class DatabaseEvents(NamedTuple):
@@ -158,10 +160,12 @@ class Store(OpenDatabase, Protocol):
         """
         ...
 
-    def retry_all(self, jobs: Sequence[int], wanted: JobFilter, *, now_ms: int) -> Sequence[str]:
-        """Makes in one transaction pending which of the jobs still match and are dead or cancelled.
+    def move_all(
+        self, verb: BulkVerb, jobs: Sequence[int], wanted: JobFilter, *, now_ms: int
+    ) -> Sequence[str]:
+        """Does in one transaction what the verb does with those of the jobs that still match.
 
-        Returns their ids.
+        Leaves out those in whose state the verb does nothing; returns the ids of the others.
         """
         ...
 

@@ -10,8 +10,8 @@ def test_hold_and_release(queuectl: QueuectlRunner) -> None:
     queuectl.ok("enqueue", '{"id": "b", "command": "true", "delay": 60}')
     assert queuectl.ok("hold", "b", "b") == "b held\n"
     assert "  held              2  wait until they are released\n" in queuectl.ok("status")
-    assert queuectl.ok("list", "--state", "held", "-q") == "a\nb\n"
-    assert queuectl.ok("list", "--state", "pending", "-q") == "a\nb\n"
+    assert queuectl.ok("list", "--state", "held", "--quiet") == "a\nb\n"
+    assert queuectl.ok("list", "--state", "pending", "--quiet") == "a\nb\n"
     assert queuectl.json("release", "a", "b") == {"a": "pending", "b": "scheduled"}
     assert queuectl.json("status")["held"] == 0
 
@@ -25,3 +25,20 @@ def test_a_job_that_runs_is_refused(queuectl: QueuectlRunner, verb: str) -> None
     refusal = "cannot be held" if verb == "hold" else "is not held"
     moved = "held" if verb == "hold" else "pending"
     assert done == (4, f"b {moved}\n", f"queuectl: a is processing and {refusal}\n")
+
+
+def test_hold_and_release_what_matches(queuectl: QueuectlRunner) -> None:
+    for name in "abc":
+        queuectl.add(name, queue="other" if name == "c" else "q")
+    told = (
+        "queuectl: 2 jobs (2 pending) match; to hold them, add --yes (--dry-run prints their ids)\n"
+    )
+    assert queuectl("hold", "--queue", "q") == (2, "", told)
+    assert queuectl.ok("hold", "--queue", "q", "--yes") == "2 jobs held\n"
+    assert queuectl.ids("--state", "held") == ["a", "b"]
+    assert queuectl("release", "--all", "--dry-run").out == "a\nb\n"
+    assert queuectl.json("release", "--all", "--yes") == {"released": ["a", "b"]}
+    assert queuectl("release", "--state", "dead").err == (
+        "queuectl: --state takes held here, not 'dead'\n"
+    )
+    assert queuectl("hold").code == queuectl("release", "--all", "c").code == 2

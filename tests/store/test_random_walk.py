@@ -109,7 +109,7 @@ class Walk(RuleBasedStateMachine):
         found = JobFilter((Label.DEAD,))
         rows = self._engine.store.select(found)
         assert [*rows] == dead
-        retried = self._engine.store.retry_all(rows, found, now_ms=self._now_ms)
+        retried = self._engine.store.move_all("retry", rows, found, now_ms=self._now_ms)
         assert len(retried) == len(dead)
         for job in dead:
             self._model.retry(job, self._now_ms)

@@ -15,7 +15,7 @@ from queued.store.postgres.connection import Database, Row
 from queued.store.postgres.error_names import damaged
 from queued.store.postgres.new_jobs import NewJobs
 from queued.store.postgres.selection import Selection
-from queued.store.protocols import Watcher
+from queued.store.protocols import BulkVerb, Watcher
 from queued.store.pruning import Removal
 
 _OUTPUT_PAGE = 16
@@ -219,7 +219,7 @@ class PostgresStore:
 
     def _move_pending(self, statement: str, job: int, now_ms: int, movable: State | Label) -> bool:
         def move() -> bool:
-            if self._database.row(statement, job=job, now=now_ms) is None:
+            if not self._database.rows(statement, jobs=[job], now=now_ms):
                 self._must_be_own(job, movable)
                 return False
             return True
@@ -244,16 +244,18 @@ class PostgresStore:
         self._database.notify("notify_hungry")
         return retried
 
-    def retry_all(self, jobs: Sequence[int], wanted: JobFilter, *, now_ms: int) -> Sequence[str]:
-        """See `Store.retry_all`."""
+    def move_all(
+        self, verb: BulkVerb, jobs: Sequence[int], wanted: JobFilter, *, now_ms: int
+    ) -> Sequence[str]:
+        """See `Store.move_all`."""
 
-        def retry() -> Sequence[Row]:
+        def move() -> Sequence[Row]:
             still = self._selection.still(jobs, wanted)
-            return self._database.rows("retry", jobs=still, now=now_ms)
+            return self._database.rows(verb, jobs=still, now=now_ms)
 
-        retried = sorted(self._database.repeated(retry, "enqueuer"))
+        moved = sorted(self._database.repeated(move, "enqueuer"))
         self._database.notify("notify_hungry")
-        return [name for _, name in retried]
+        return [name for _, name in moved]
 
     # Removing
 

@@ -291,17 +291,17 @@ FROM wanted WHERE j.seq = wanted.seq
 RETURNING j.seq, j.id;
 
 -- hold --
--- Keeps a job from being claimed. Guard: pending.
+-- Keeps jobs from being claimed. Guard: pending.
 UPDATE queued.jobs SET ready = false, blocked = blocked | 1, updated_at = :now
-WHERE seq = :job AND state = 'pending'
-RETURNING id;
+WHERE seq = ANY(:jobs::bigint[]) AND state = 'pending'
+RETURNING seq, id;
 
 -- release --
--- Undoes hold; from now on the job waits as any other that is due. Guard: pending and held.
+-- Undoes hold; from now on the jobs wait as any other that is due. Guard: pending and held.
 UPDATE queued.jobs SET ready = blocked = 1 AND next_run_at <= :now, blocked = blocked & ~1,
                        next_run_at = greatest(next_run_at, :now), updated_at = :now
-WHERE seq = :job AND state = 'pending' AND blocked & 1 <> 0
-RETURNING id;
+WHERE seq = ANY(:jobs::bigint[]) AND state = 'pending' AND blocked & 1 <> 0
+RETURNING seq, id;
 
 -- prunable --
 -- A page of the jobs in one state other than completed, ended or not. By jobs_by_state.

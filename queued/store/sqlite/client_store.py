@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from queued.core.records import Attempt, Job, JobFilter, Summary, WorkerStatus
     from queued.core.runs import Chunk
     from queued.store.change_watcher import ChangeWatcher
+    from queued.store.protocols import BulkVerb
     from queued.store.pruning import Removal
     from queued.store.sqlite.selection import Selection
 
@@ -224,12 +225,14 @@ class SqliteStore:
                 retried.append(str(row[0]))
         return retried
 
-    def retry_all(self, jobs: Sequence[int], wanted: "JobFilter", *, now_ms: int) -> Sequence[str]:
-        """See `Store.retry_all`."""
+    def move_all(
+        self, verb: "BulkVerb", jobs: Sequence[int], wanted: "JobFilter", *, now_ms: int
+    ) -> Sequence[str]:
+        """See `Store.move_all`."""
         with self._database.transaction():
             still = self._selection.still(jobs, wanted)
-            retried = [self._database.row("retry", job=job, now=now_ms) for job in still]
-        return [row[0] for row in retried if row is not None]
+            moved = [self._database.row(verb, job=job, now=now_ms) for job in still]
+        return [row[0] for row in moved if row is not None]
 
     # Removing
 
