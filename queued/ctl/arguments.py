@@ -28,7 +28,8 @@ LIST_OPTIONS = (
   -n, --limit N        only the first N
   -a, --all            all jobs that match, on a terminal as in a pipe
   --reverse            newest first
-  --sort KEY           enqueued (default), updated, priority or fails
+  --after JOB          begin after this job, to read a long list in parts
+  --sort KEY           enqueued (default), updated, due, priority or fails
   -o, --output FORMAT  json, jsonl, tsv, or columns: id,state,queue,priority,
                        requires,fails,runs,time,created,updated,next_run,
                        started,ended,ran,exit,outcome,command,why

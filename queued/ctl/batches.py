@@ -19,7 +19,7 @@ from queued.ctl.render import escaped, print_err, print_json, print_out, progres
 
 CHANGE_OPTIONS = """\
   -a, --all            all of them; needed if no other option restricts them
-  --dry-run            print the ids of the jobs that it would be, change nothing
+  --dry-run            print the ids of these jobs and change nothing
   --yes                needed if a filter finds more than one job
 """
 

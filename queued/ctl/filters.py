@@ -58,7 +58,7 @@ def job_filter(
         queue=arguments.text("--queue"),
         command=arguments.text("--command"),
         priority=arguments.integer("--priority", -(2**31), 2**31 - 1),
-        outcomes=_words(arguments.text("--outcome"), "outcome", Outcome, tuple(Outcome)),
+        outcomes=_words(_split(arguments.text("--outcome")), "--outcome", Outcome, tuple(Outcome)),
         exit_code=arguments.integer("--exit-code", 0, 255),
         since_ms=_ago(arguments, "--since"),
         before_ms=_ago(arguments, "--older-than"),
@@ -71,21 +71,30 @@ def is_filtered(arguments: Arguments) -> bool:
     return any(arguments.text(name) is not None for name in FILTERS)
 
 
+def state_of(arguments: Arguments, name: str) -> Label | None:
+    """Returns the state that an option names. Raises UsageError."""
+    text = arguments.text(name)
+    return None if text is None else _words([text], name, Label, tuple(Label), _SYNONYMS)[0]
+
+
 def _labels(text: str | None, allowed: Sequence[Label]) -> tuple[Label, ...]:
-    labels = _words(text, "state", Label, allowed, _SYNONYMS)
+    labels = _words(_split(text), "--state", Label, allowed, _SYNONYMS)
     parts = PARTS_OF_PENDING if Label.PENDING in labels else ()
     return tuple(label for label in labels if label not in parts)
 
 
+def _split(text: str | None) -> list[str]:
+    return [] if text is None else text.split(",")
+
+
 def _words(
-    text: str | None,
-    kind: str,
+    words: Sequence[str],
+    option: str,
     make: Callable[[str], Any],
     allowed: Sequence[Any],
     synonyms: dict[str, Label] | None = None,
 ) -> tuple[Any, ...]:
     """Returns the words of a list, each once. Raises UsageError that names those allowed."""
-    words = [] if text is None else text.split(",")
     for word in words:
         if word not in allowed:
             meant = (synonyms or {}).get(word.lower())
@@ -95,7 +104,7 @@ def _words(
                 else did_you_mean(word, map(str, allowed))
             )
             known = " or ".join(filter(None, (", ".join(allowed[:-1]), allowed[-1])))
-            msg = f"--{kind} takes {known} here, not {word!r}{hint}"
+            msg = f"{option} takes {known}, not {word!r}{hint}"
             raise UsageError(msg)
     return tuple(make(word) for word in dict.fromkeys(words))
 

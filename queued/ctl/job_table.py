@@ -11,7 +11,7 @@ from queued.core.records import Job, JobFilter
 from queued.core.suggestions import did_you_mean
 from queued.ctl.arguments import Arguments
 from queued.ctl.context import Context
-from queued.ctl.filters import FILTERS
+from queued.ctl.filters import FILTERS, is_filtered
 from queued.ctl.job_columns import COLUMNS, JobRow, JobTable, requested_columns
 from queued.ctl.live_services import BlockReasons
 from queued.ctl.render import (
@@ -28,15 +28,21 @@ _PAGE = 500
 _SORT_KEYS: dict[str, Callable[[Job], int]] = {
     "enqueued": lambda job: job.seq,
     "updated": lambda job: job.updated_ms,
+    "due": lambda job: job.next_run_at_ms,
     "priority": lambda job: job.priority,
     "fails": lambda job: job.attempts,
 }
 
 
 class Selection(NamedTuple):
-    """Which jobs to list, how many, and in which order."""
+    """Which jobs to list, how many, and in which order.
+
+    `named`: only these rows. `after`: only jobs that come after this row in that order.
+    """
 
     filter: JobFilter
+    named: Sequence[int]
+    after: int | None
     limit: int | None
     reverse: bool
     sort: str
@@ -56,7 +62,7 @@ def print_jobs(
     context: Context, arguments: Arguments, wanted: JobFilter, columns: Sequence[str]
 ) -> int:
     """Prints the jobs that match."""
-    selection = _selection(arguments, wanted)
+    selection = _selection(context, arguments, wanted)
     form = "json" if context.json else arguments.text("--output") or ""
     if form == "json":
         print_json_array(_records(context, selection))
@@ -78,24 +84,34 @@ def print_jobs(
     return Exit.DONE
 
 
-def _selection(arguments: Arguments, wanted: JobFilter) -> Selection:
+def _selection(context: Context, arguments: Arguments, wanted: JobFilter) -> Selection:
     sort = arguments.text("--sort") or "enqueued"
     if sort not in _SORT_KEYS:
         msg = f"--sort takes {', '.join(_SORT_KEYS)}, not {sort!r}{did_you_mean(sort, _SORT_KEYS)}"
         raise UsageError(msg)
     limit = arguments.integer("--limit", 1)
-    return Selection(wanted, limit, arguments.flag("--reverse"), sort)
+    names, after = arguments.texts("JOBS"), arguments.text("--after")
+    if names and is_filtered(arguments):
+        msg = "give ids of jobs, or options that find them, not both"
+        raise UsageError(msg)
+    first = None if after is None else context.find([after])[0]
+    return Selection(wanted, context.find(names), first, limit, arguments.flag("--reverse"), sort)
 
 
 def _matching(context: Context, wanted: Selection) -> Iterator[Job]:
     """Yields the matching jobs; keeps them in memory only if they must be sorted."""
-    if wanted.sort == "enqueued":
-        jobs = context.store.list(wanted.filter, limit=wanted.limit, reverse=wanted.reverse)
+    by_key = wanted.sort != "enqueued"
+    jobs: Iterable[Job]
+    if wanted.named:
+        jobs = map(context.store.show, wanted.named)
     else:
-        found = context.store.list(wanted.filter)
-        in_order = sorted(found, key=_SORT_KEYS[wanted.sort], reverse=wanted.reverse)
-        jobs = islice(in_order, wanted.limit)
-    return (job.seen_at(wanted.now_ms) for job in jobs)
+        limit = None if by_key else wanted.limit
+        jobs = context.store.list(
+            wanted.filter, limit=limit, reverse=wanted.reverse, after=wanted.after
+        )
+    if by_key:
+        jobs = sorted(jobs, key=_SORT_KEYS[wanted.sort], reverse=wanted.reverse)
+    return (job.seen_at(wanted.now_ms) for job in islice(jobs, wanted.limit))
 
 
 def _records(context: Context, wanted: Selection) -> Iterator[dict[str, object]]:
@@ -112,8 +128,8 @@ def _records(context: Context, wanted: Selection) -> Iterator[dict[str, object]]
 def _print_table(
     context: Context, arguments: Arguments, wanted: Selection, columns: Sequence[str]
 ) -> None:
-    everything = any(map(arguments.flag, ("--all", "--limit", "--reverse", "--sort")))
-    rows = None if everything else _rows_of_terminal()
+    everything = arguments.given() & {"--all", "--limit", "--reverse", "--sort", "--after"}
+    rows = None if everything or wanted.named else _rows_of_terminal()
     jobs = _matching(context, wanted) if rows is None else _screenful(context, wanted, rows)
     table = JobTable(columns, table_width(), color=uses_color(arguments.text("--color")))
     shown = _print_rows(context, wanted, jobs, table)

@@ -25,10 +25,11 @@ from queued.ctl.table import Column, heading, key_value_lines, row_lines, table_
 
 LIST = (
     """\
-Usage: queuectl list [options]
+Usage: queuectl list [options] [--] [JOBS...]
 
-On a terminal: jobs that run or wait, then dead ones, the newest last, as many
-as fit. In a pipe, with --all or -n: all jobs that match, oldest first.
+Lists the jobs that are named, or those that match the options. On a terminal:
+jobs that run or wait, then dead ones, the newest last, as many as fit. In a
+pipe, with --all or -n: all jobs that match, oldest first.
 
 Options:
 """

@@ -14,7 +14,7 @@ from queued.ctl.arguments import COMMON, Arguments
 from queued.ctl.batches import jobs_text, named
 from queued.ctl.change_watch import Watch
 from queued.ctl.context import Context
-from queued.ctl.filters import FILTER_OPTIONS, OPEN, UNFINISHED, job_filter
+from queued.ctl.filters import FILTER_OPTIONS, OPEN, UNFINISHED, job_filter, state_of
 from queued.ctl.live_services import ServiceWarning
 from queued.ctl.render import escaped, print_json, print_out, progress
 from queued.ctl.table import table_width, truncate
@@ -41,6 +41,8 @@ Options:
     + FILTER_OPTIONS
     + """\
   -a, --all            all jobs; needed if no other option restricts them
+  --until STATE        of named jobs: stop waiting also when they have this state,
+                       such as processing; the exit code is then 0
   --timeout T          stop waiting after T (seconds, or 90s, 1h30m)
 """
     + COMMON
@@ -64,8 +66,12 @@ def wait(context: Context, arguments: Arguments) -> int:
     seqs = named(context, arguments, "wait for")
     if not seqs:
         return _wait_for_matching(context, arguments, limit_s)
-    jobs = await_end(context, seqs, limit_s)
-    code = exit_code_of(context.store, jobs[0]) if len(jobs) == 1 else _code_of_all(jobs)
+    until = state_of(arguments, "--until")
+    jobs = await_end(context, seqs, limit_s, until)
+    if all(job.label is until for job in jobs):
+        code: int = Exit.DONE
+    else:
+        code = exit_code_of(context.store, jobs[0]) if len(jobs) == 1 else _code_of_all(jobs)
     _print_ended(context, code, jobs)
     return code
 
@@ -121,29 +127,38 @@ def _await_none(context: Context, wanted: JobFilter, timeout_s: float) -> None:
             time.sleep(max(0.0, min(pause_s, deadline_s - monotonic_s())))
 
 
-def await_end(context: Context, seqs: Sequence[int], timeout_s: float = math.inf) -> list[Job]:
-    """Waits until the jobs of these rows have ended; returns them. Raises WaitTimeoutError."""
+def await_end(
+    context: Context,
+    seqs: Sequence[int],
+    timeout_s: float = math.inf,
+    until: Label | None = None,
+) -> list[Job]:
+    """Waits until the jobs of these rows have ended, or have had the state `until`; returns them.
+
+    Raises WaitTimeoutError.
+    """
     deadline_s = monotonic_s() + timeout_s
     warning = ServiceWarning(context)
     counter = _EndedCounter(len(seqs))
     ended: dict[int, Job] = {}
     with closing(Watch(context.store)) as watch:
         while True:
-            ended |= _newly_ended(context.store, [seq for seq in seqs if seq not in ended])
+            left = [seq for seq in seqs if seq not in ended]
+            ended |= _newly_ended(context.store, left, until)
             counter.show(len(ended))
             if len(ended) == len(seqs):
                 return [ended[seq] for seq in seqs]
             if monotonic_s() >= deadline_s:
-                left = len(seqs) - len(ended)
                 timed_out = f"timed out after {short_duration(timeout_s)}"
-                msg = f"{timed_out}: {left} of {len(seqs)} jobs not finished"
+                msg = f"{timed_out}: {len(seqs) - len(ended)} of {len(seqs)} jobs not finished"
                 raise WaitTimeoutError(msg)
             watch.wait(min(deadline_s - monotonic_s(), warning.remaining_s()))
             warning.check()
 
 
-def _newly_ended(store: "Store", seqs: Iterable[int]) -> dict[int, Job]:
-    return {job.seq: job for job in map(store.show, seqs) if job.state in FINAL}
+def _newly_ended(store: "Store", seqs: Iterable[int], until: Label | None) -> dict[int, Job]:
+    jobs = map(store.show, seqs)
+    return {job.seq: job for job in jobs if job.state in FINAL or job.label is until}
 
 
 def exit_code_of(store: "Store", job: Job) -> int:

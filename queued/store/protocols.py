@@ -105,11 +105,16 @@ class Store(OpenDatabase, Protocol):
         ...
 
     def list(
-        self, wanted: JobFilter, *, limit: int | None = None, reverse: bool = False
+        self,
+        wanted: JobFilter,
+        *,
+        limit: int | None = None,
+        reverse: bool = False,
+        after: int | None = None,
     ) -> Iterator[Job]:
         """Yields the jobs that match in the order of enqueueing, or newest first.
 
-        Between pages no transaction is open.
+        Begins after the job in row `after`, in that order. Between pages no transaction is open.
         """
         ...
 

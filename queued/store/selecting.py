@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from heapq import merge
 from itertools import islice
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 from queued.core.model import PARTS_OF_PENDING, Label, State
 from queued.core.records import JobFilter
@@ -22,22 +22,26 @@ _FIRST = -1
 _LAST = 2**63 - 1
 
 
-def matching(
-    read: ReadPage,
-    verb: str,
-    wanted: JobFilter,
-    *,
-    limit: int | None = None,
-    reverse: bool = False,
-) -> Iterator[Row]:
+class Span(NamedTuple):
+    """Which part of the rows to read: at most `limit`, newest first if `reverse`, after a row."""
+
+    limit: int | None = None
+    reverse: bool = False
+    after: int | None = None
+
+
+ALL = Span()
+
+
+def matching(read: ReadPage, verb: str, wanted: JobFilter, span: Span = ALL) -> Iterator[Row]:
     """Yields the rows of the jobs that match, in the order of enqueueing or newest first."""
     streams = [
-        _pages(read, verb + _suffix(label, reverse=reverse), values, limit, reverse=reverse)
+        _pages(read, verb + _suffix(label, reverse=span.reverse), values, span)
         for label, values in each_label(wanted).items()
     ]
     if len(streams) == 1:
         return streams[0]
-    return islice(merge(*streams, key=itemgetter(0), reverse=reverse), limit)
+    return islice(merge(*streams, key=itemgetter(0), reverse=span.reverse), span.limit)
 
 
 def each_label(wanted: JobFilter) -> Mapping[Label | None, Values]:
@@ -67,12 +71,10 @@ def _suffix(label: Label | None, *, reverse: bool) -> str:
     return f"{path}_reverse" if reverse else path
 
 
-def _pages(
-    read: ReadPage, name: str, values: Values, limit: int | None, *, reverse: bool
-) -> Iterator[Row]:
+def _pages(read: ReadPage, name: str, values: Values, span: Span) -> Iterator[Row]:
     """Yields the rows of a statement; between its pages no transaction is open."""
-    after = _LAST if reverse else _FIRST
-    left = _LAST if limit is None else limit
+    after = span.after if span.after is not None else _LAST if span.reverse else _FIRST
+    left = _LAST if span.limit is None else span.limit
     while left > 0 and (page := read(name, {**values, "after": after, "limit": min(left, _PAGE)})):
         yield from page
         after = page[-1][0]

@@ -39,6 +39,6 @@ def test_hold_and_release_what_matches(queuectl: QueuectlRunner) -> None:
     assert queuectl("release", "--all", "--dry-run").out == "a\nb\n"
     assert queuectl.json("release", "--all", "--yes") == {"released": ["a", "b"]}
     assert queuectl("release", "--state", "dead").err == (
-        "queuectl: --state takes held here, not 'dead'\n"
+        "queuectl: --state takes held, not 'dead'\n"
     )
     assert queuectl("hold").code == queuectl("release", "--all", "c").code == 2

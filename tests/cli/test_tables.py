@@ -120,6 +120,13 @@ def test_an_empty_list_is_an_array_too(queuectl: QueuectlRunner) -> None:
         (["--state", "pending,failed"], ["wrong", "later", "ready"]),
         (["--since", "1h", "-q", "night"], [WIDE_ID]),
         (["--since", "0"], []),
+        (["--exit-code", "1", "--outcome", "exit"], ["wrong"]),
+        (["--command", "nope"], ["gone"]),
+        (["--older-than", "1h"], []),
+        (["--after", "wrong", "-n", "2"], ["gone", WIDE_ID]),
+        (["--after", "wrong", "--reverse"], ["done"]),
+        (["ready", "done"], ["ready", "done"]),
+        (["--sort", "due", "--reverse", "-n", "1"], ["later"]),
         (["--sort", "fails", "--reverse", "-n", "3"], [WIDE_ID, "gone", "wrong"]),
     ],
 )
@@ -191,9 +198,8 @@ def test_show_json(full: QueuectlRunner) -> None:
 def test_unknown_state(queuectl: QueuectlRunner, state: str) -> None:
     done = queuectl("list", "--state", state)
     assert (done.code, done.out) == (2, "")
-    assert done.err.startswith(f"queuectl: unknown state {state!r}")
-    names = "pending, scheduled, held, blocked, failed, processing, completed, dead, cancelled"
-    assert done.err.endswith(f"(one of {names})\n")
+    names = "pending, scheduled, held, blocked, failed, processing, completed, dead or cancelled"
+    assert done.err.startswith(f"queuectl: --state takes {names}, not {state!r}")
 
 
 def test_a_reader_that_goes_early(queuectl: QueuectlRunner) -> None:

@@ -96,6 +96,19 @@ def test_a_commit_that_is_slow_to_come(tmp_path: Path) -> None:
     assert 0 <= time.monotonic() - seen_s < 0.1
 
 
+def test_a_wait_for_a_state(queuectl: QueuectlRunner) -> None:
+    queuectl.add("a")
+    queuectl.run("b", failed(7), max_retries=1, priority=1)
+    assert queuectl("wait", "a", "--until", "pending") == (0, "a pending\n", "")
+    waits = queuectl.start("wait", "a", "--until", "processing")
+    eventually(lambda: queuectl.is_waiting(waits), "it waits")
+    queuectl.claim()
+    assert waits.communicate(timeout=20)[0] == b"a processing\n"
+    assert waits.returncode == 0
+    assert queuectl("wait", "b", "--until", "processing").code == 7
+    assert "did you mean 'processing'?" in queuectl("wait", "a", "--until", "running").err
+
+
 def test_a_wait_for_what_matches(queuectl: QueuectlRunner) -> None:
     queuectl.add("other")
     queuectl.run("before", failed(7), max_retries=1, queue="a", priority=1)

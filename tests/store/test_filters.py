@@ -74,6 +74,9 @@ def test_a_filter_finds_what_has_all_of_it(engine: Engine, jobs: list[str], name
     assert [job.id for job in engine.store.list(wanted)] == expected
     assert [job.id for job in engine.store.list(wanted, reverse=True)] == expected[::-1]
     assert [engine.store.show(job).id for job in engine.store.select(wanted)] == expected
+    after = engine.store.find("retried")
+    beyond = [job for job in expected if jobs.index(job) > jobs.index("retried")]
+    assert [job.id for job in engine.store.list(wanted, after=after)] == beyond
 
 
 def test_a_change_leaves_out_what_matches_no_longer(engine: Engine) -> None:

@@ -17,6 +17,7 @@ from queued.store.postgres.new_jobs import NewJobs
 from queued.store.postgres.selection import Selection
 from queued.store.protocols import BulkVerb, Watcher
 from queued.store.pruning import Removal
+from queued.store.selecting import Span
 
 _OUTPUT_PAGE = 16
 _LATELY_MS = 60_000
@@ -127,10 +128,15 @@ class PostgresStore:
             return {row[0]: rows.attempt(row[1:]) for row in found}
 
     def list(
-        self, wanted: JobFilter, *, limit: int | None = None, reverse: bool = False
+        self,
+        wanted: JobFilter,
+        *,
+        limit: int | None = None,
+        reverse: bool = False,
+        after: int | None = None,
     ) -> Iterator[Job]:
         """See `Store.list`."""
-        found = self._selection.matching("list", wanted, limit=limit, reverse=reverse)
+        found = self._selection.matching("list", wanted, Span(limit, reverse, after))
         with self._valid_rows():
             yield from map(rows.job, found)
 

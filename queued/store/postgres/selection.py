@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from queued.core.records import JobFilter
 from queued.store import selecting
 from queued.store.postgres.connection import Database, Row
-from queued.store.selecting import Values
+from queued.store.selecting import ALL, Span, Values
 
 _LIKE = {"*": "%", "?": "_", "%": r"\%", "_": r"\_", "\\": r"\\"}
 
@@ -17,11 +17,9 @@ class Selection:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def matching(
-        self, verb: str, wanted: JobFilter, *, limit: int | None = None, reverse: bool = False
-    ) -> Iterator[Row]:
+    def matching(self, verb: str, wanted: JobFilter, span: Span = ALL) -> Iterator[Row]:
         """Yields rows of the statements whose names begin with `verb`; see `selecting.matching`."""
-        return selecting.matching(self._page, verb, wanted, limit=limit, reverse=reverse)
+        return selecting.matching(self._page, verb, wanted, span)
 
     def _page(self, name: str, values: Values) -> list[Row]:
         with self._database.reading():

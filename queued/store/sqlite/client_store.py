@@ -119,12 +119,18 @@ class SqliteStore:
             return {row[0]: rows.attempt(row[1:]) for row in found}
 
     def list(
-        self, wanted: "JobFilter", *, limit: int | None = None, reverse: bool = False
+        self,
+        wanted: "JobFilter",
+        *,
+        limit: int | None = None,
+        reverse: bool = False,
+        after: int | None = None,
     ) -> "Iterator[Job]":
         """See `Store.list`."""
         from queued.store import rows
+        from queued.store.selecting import Span
 
-        found = self._selection.matching("list", wanted, limit=limit, reverse=reverse)
+        found = self._selection.matching("list", wanted, Span(limit, reverse, after))
         with self._valid_rows():
             yield from map(rows.job, found)
 
