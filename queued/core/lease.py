@@ -72,3 +72,16 @@ class Renewal(NamedTuple):
     history: str
     trusted: str
     longest_s: float  # the length of the longest lease of any instance
+
+
+class IdleRenewal(NamedTuple):
+    """The answer to the renewal of a service that has nothing to do.
+
+    `has_work`: a job is due that the service may claim. `news` is another text after each change of
+    what services read besides jobs. `beats` has the last renewal of each instance, by id.
+    """
+
+    renewal: Renewal
+    has_work: bool
+    news: str
+    beats: dict[str, int]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from queued.core.lease import Renewal
+from queued.core.lease import IdleRenewal, Renewal
 from queued.core.model import Instance, Label, NewJob, State
 from queued.core.records import Lane, PruneStep, SnapshotHolder
 from queued.core.runs import Chunk, Claim, Key
@@ -18,8 +18,8 @@ from queued.store.protocols import OpenDatabase
 class Ledger(OpenDatabase, Protocol):
     """The verbs of the dispatcher.
 
-    All but `transaction`, `connections`, `backlog_bytes`, `snapshot_holders`, `version` and `close`
-    must run inside a transaction.
+    All but `transaction`, `connections`, `renew_idle`, `backlog_bytes`, `snapshot_holders`,
+    `version` and `close` must run inside a transaction.
     """
 
     def transaction(self, *, durable: bool = True) -> AbstractContextManager[None]:
@@ -66,6 +66,13 @@ class Ledger(OpenDatabase, Protocol):
         """Renews the lease of an instance; returns None if its jobs were taken over.
 
         An instance whose jobs were taken over never lives again, and can write nothing more.
+        """
+        ...
+
+    def renew_idle(self, instance: str, lanes: Sequence[int]) -> IdleRenewal | None:
+        """Renews a lease by one statement, outside of a transaction; returns None as `renew` does.
+
+        `lanes` are those whose jobs the instance may claim.
         """
         ...
 

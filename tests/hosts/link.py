@@ -23,6 +23,7 @@ class Link:
         self._sockets: list[socket.socket] = []
         self._fault: Callable[[bytes], bool] | None = None
         self._passes_fault = False
+        self.requests = 0  # pieces that clients have sent
         directory.mkdir(exist_ok=True)
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(directory / _NAME))
@@ -100,6 +101,7 @@ class Link:
             answers.join()
 
     def _is_fault(self, content: bytes) -> bool:
+        self.requests += 1
         return self._fault is not None and self._fault(content)
 
     def _pass(

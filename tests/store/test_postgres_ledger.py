@@ -4,6 +4,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, suppress
+from functools import partial
 from pathlib import Path
 from unittest.mock import Mock
 from urllib.parse import quote
@@ -18,6 +19,7 @@ from queued.core.errors import (
     NotFoundError,
     StorageError,
 )
+from queued.core.lease import IdleRenewal
 from queued.core.model import Instance, Label, NewJob, Outcome, State
 from queued.core.records import JobFilter
 from queued.core.runs import Claim, Ending
@@ -340,6 +342,39 @@ def _execute(statement: str) -> None:
     where = address.parse(postgres_server.shared_queue())
     with psycopg.connect(where.conninfo) as server:
         server.execute(sql_loader.in_schema(statement, where.schema).encode())
+
+
+def test_a_renewal_without_a_turn_reads_all_that_makes_a_turn_necessary(engine: Engine) -> None:
+    with engine.ledger.transaction():
+        engine.ledger.register(_INSTANCE, now_ms=NOW)
+
+    def renewed(lanes: list[int]) -> IdleRenewal:
+        found = engine.ledger.renew_idle("i", lanes)
+        assert found is not None
+        return found
+
+    first = renewed([0])
+    assert (first.renewal.beat, first.beats, first.has_work) == (1, {"i": 0}, False)
+    changes = (
+        partial(engine.store.config_set, "workers", "3", now_ms=NOW),
+        partial(engine.store.drain, "a host", now_ms=NOW),
+        partial(engine.store.stop, "i", now_ms=NOW),
+        partial(engine.add, requires="gpu"),
+    )
+    news = [first.news]
+    for change in changes:
+        change()
+        news.append(renewed([0]).news)
+        assert news[-1] == renewed([0]).news
+    assert len({*news}) == len(news)
+    assert not renewed([0]).has_work, "the only job requires another service"
+    assert renewed([0, 1]).has_work
+    engine.add(delay_ms=1000, now_ms=engine.ledger.now_ms())
+    assert not renewed([0]).has_work
+    engine.add(delay_ms=1000)
+    assert renewed([0]).has_work, "a job is due, but not promoted"
+    assert _take_over(engine.ledger)["i"]
+    assert engine.ledger.renew_idle("i", [0]) is None
 
 
 def test_no_job_is_claimed_on_another_server_than_the_trusted_one(engine: Engine) -> None:

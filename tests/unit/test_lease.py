@@ -6,7 +6,7 @@ import pytest
 
 from queued.core import times
 from queued.core.errors import BusyError, EvictedError, StorageError
-from queued.core.lease import Lease, Renewal
+from queued.core.lease import IdleRenewal, Lease, Renewal
 from queued.core.model import Instance
 from queued.service.dispatcher.deadlines import Deadlines
 from queued.service.dispatcher.lease_keeper import LeaseKeeper, LeaseObserver
@@ -123,6 +123,33 @@ def test_a_renewal_alone_leaves_it_to_the_next_turn_to_restore_claims(
     keeper.on_rollback(BusyError(), 9)
     assert scoreboard.renewed_s == 1003
     assert keeper.renew(DEFAULTS)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        None,
+        Renewal(8, "s/2", "s/1", 120),
+        Renewal(3, "s/1", "s/1", 120),
+        StorageError(),
+    ],
+)
+def test_only_a_usual_renewal_needs_no_turn(
+    scoreboard: Scoreboard, clock: Clock, answer: Renewal | StorageError | None
+) -> None:
+    """Otherwise the jobs were taken over, or the server is another one, or lacks commits."""
+    usual = IdleRenewal(Renewal(8, "s/1", "s/1", 120), False, "", {})  # noqa: FBT003
+    ledger = Mock(**{"connections.return_value": 1, "renew.return_value": FIRST})
+    keeper = LeaseKeeper(ledger, OWN, scoreboard, Deadlines(), Mock())
+    keeper.renew(DEFAULTS)
+    keeper.on_committed(5)
+    clock.now_s += 3
+    found = usual._replace(renewal=answer) if isinstance(answer, Renewal) else answer
+    ledger.renew_idle.side_effect = [found, usual]
+    assert keeper.renew_idle([0]) is None
+    assert scoreboard.renewed_s == 1000
+    assert keeper.renew_idle([0]) is usual
+    assert scoreboard.renewed_s == 1003
 
 
 FIRST = Renewal(7, "s/1", "s/1", 120)

@@ -37,6 +37,11 @@ class CommitBackoff:
                 "database.refused", error=str(error), action="tried again until it succeeds"
             )
 
+    @property
+    def refused(self) -> bool:
+        """Whether the last turn was refused."""
+        return self._count > 0
+
     def on_committed(self) -> None:
         """Ends the delay, because a turn was committed."""
         if self._count:

@@ -21,6 +21,10 @@ class Deadlines:
         """The earliest deadline; `NEVER_S` if there is none."""
         return min(self._at_s.values(), default=times.NEVER_S)
 
+    def only_due(self, name: str, now_s: float) -> bool:
+        """Returns whether the deadline of that name has come, and no other one."""
+        return [one for one in self._at_s if self.due(one, now_s)] == [name]
+
     def due(self, name: str, now_s: float) -> bool:
         """Returns whether the deadline of that name has come."""
         return self._at_s.get(name, times.NEVER_S) <= now_s

@@ -99,13 +99,14 @@ class Dispatcher:
         self._end = EndCondition(until, scoreboard, self._supervisor)
         self._stage = Stage.STARTING
         self._settings_changed = False  # since they were sent to the supervisor
+        self._news: str | None = None  # of the last renewal without a turn
 
     def run(self) -> int:
         """Makes turns until the supervisor sends Finish; returns the exit code."""
         try:
             self._open()
             while True:
-                if times.monotonic_s() >= self._next_turn_s():
+                if times.monotonic_s() >= self._next_turn_s() and not self._renew_idle():
                     self._turn()
                 if self._should_exit():
                     self._shut_down()
@@ -240,6 +241,23 @@ class Dispatcher:
         """Returns when the next turn is due; `NEVER_S` if only an event makes one due."""
         next_s = 0.0 if self._turn_pending() else self._deadlines.next_s
         return max(next_s, self._backoff.not_before_s, self._pool.group_commit.not_before_s)
+
+    def _renew_idle(self) -> bool:
+        """Renews the lease without a turn; returns False if a turn is due.
+
+        A commit whose notification was lost is found, and makes the next turn due.
+        """
+        idle = self._deadlines.only_due("renewal", times.monotonic_s()) and not (
+            self._turn_pending() or self._backoff.refused or any(self._pool.claims)
+        )
+        found = self._lease.renew_idle(self._placement.lanes) if idle else None
+        if found is None:
+            return False
+        known = self._rescuer.renewed(found.beats)
+        self._schedule.requested = found.has_work or found.news != self._news or not known
+        self._news = found.news
+        self._rescue(self._live_settings.settings)
+        return True
 
     def _turn(self) -> None:
         """Makes one transaction, and sends its consequences after the commit."""

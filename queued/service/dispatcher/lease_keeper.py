@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from queued.core import times
 from queued.core.errors import TRANSIENT, BusyError, EvictedError, QueuedError
-from queued.core.lease import Lease
+from queued.core.lease import IdleRenewal, Lease
 from queued.core.model import Instance
 from queued.core.settings_in_force import Settings
 from queued.service.dispatcher.deadlines import Deadlines
@@ -66,6 +66,24 @@ class LeaseKeeper:
             msg = "another host has taken over the jobs of this service; the service ends"
             raise EvictedError(msg)
         return self._quarantine.observe(renewal, lossless=lossless)
+
+    def renew_idle(self, lanes: Sequence[int]) -> IdleRenewal | None:
+        """Renews the lease by one statement, for an instance that has no claims.
+
+        Returns None if a turn must renew it: the statement failed, or the server may be another
+        one, or the jobs were taken over.
+        """
+        self.begin()
+        try:
+            found = self._ledger.renew_idle(self._instance.id, lanes)
+        except TRANSIENT:
+            return None
+        reconnected = self._ledger.connections() != self._connections
+        if found is None or reconnected or not self._quarantine.is_usual(found.renewal):
+            return None
+        self._quarantine.observe(found.renewal, lossless=False)
+        self.on_committed(times.monotonic_s())
+        return found
 
     def on_rollback(self, error: QueuedError, now_s: float) -> None:
         """Makes the next turn renew the lease; renews it at once if a lock was the reason.

@@ -46,6 +46,11 @@ class Quarantine:
         last = self._next or self._seen
         return None if last is None else last.over_s
 
+    def is_usual(self, renewal: Renewal) -> bool:
+        """Returns whether `observe` would neither begin nor end a quarantine, nor find a loss."""
+        trusted = renewal.history == renewal.trusted and self.over_s is None
+        return trusted and self._seen is not None and self._seen.precedes(renewal)
+
     def observe(self, renewal: Renewal, *, lossless: bool) -> bool:
         """Begins or ends a quarantine, in the transaction of a renewal.
 

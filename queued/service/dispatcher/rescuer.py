@@ -217,6 +217,13 @@ class Rescuer:
         self._retry_at_s = {name: at for name, at in self._retry_at_s.items() if name in known}
         return bool(rescued) or (waiting and not self.unregistered)
 
+    def renewed(self, beats: dict[str, int]) -> bool:
+        """Notes the renewals of all instances; returns False if these are others than before."""
+        if beats.keys() != {other.id for other in self.registered}:
+            return False
+        self.registered = [other._replace(beat=beats[other.id]) for other in self.registered]
+        return True
+
     @property
     def next_s(self) -> float:
         """Returns when a failed cleanup is tried again or a lease of another host is over."""

@@ -142,6 +142,7 @@ class Database:
         connection.add_notify_handler(lambda _: self.look_again())
         channel = sql_loader.in_schema("queued.changes", self.address.schema).replace('"', '""')
         connection.execute(f'LISTEN "{channel}"'.encode(), prepare=False)
+        connection.execute(self._sql["session"].encode(), prepare=False)
         if self._on_connected is not None:
             self._on_connected(connection.fileno())
 
@@ -199,6 +200,18 @@ class Database:
     def row(self, name: str, **values: Value) -> Row | None:
         """Returns the first row of the statement of that name; None if there is none."""
         return self._execute(name, values).fetchone()
+
+    def row_alone(self, name: str, **values: Value) -> Row | None:
+        """Runs a statement as a transaction of its own; returns its row, None if there is none.
+
+        The row begins with the clock and the history of the server, which are noted.
+        """
+        with self.named_errors():
+            before_ms = boot_ms()
+            row = self.row(name, **values)
+            if row is not None:
+                self._server = self._server.measured(before_ms, *row[:2])
+            return row
 
     def value(self, name: str, **values: Value) -> Any:  # noqa: ANN401 - the statement decides
         """Returns the first column of the first row; None if there is no row."""

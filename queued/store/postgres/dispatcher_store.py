@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from queued.core import times
 from queued.core.errors import CommitUnknownError
 from queued.core.labels import split
-from queued.core.lease import Renewal
+from queued.core.lease import IdleRenewal, Renewal
 from queued.core.model import Instance, Label, NewJob, State
 from queued.core.records import Lane, PruneStep, SnapshotHolder
 from queued.core.runs import Chunk, Claim, Key
@@ -99,6 +99,14 @@ class PostgresLedger:
         self._database.read_server()
         row = self._database.row("renew", id=instance)
         return None if row is None else Renewal(*row)
+
+    def renew_idle(self, instance: str, lanes: Sequence[int]) -> IdleRenewal | None:
+        """See `Ledger.renew_idle`."""
+        row = self._database.row_alone("renew_idle", id=instance, lanes=[*lanes])
+        if row is None:
+            return None
+        _, history, beat, trusted, longest_s, *read = row
+        return IdleRenewal(Renewal(beat, history, trusted, longest_s), *read)
 
     def trust_history(self, history: str) -> None:
         """See `Ledger.trust_history`."""

@@ -21,6 +21,15 @@ SET LOCAL random_page_cost = 1.1;
 SET LOCAL max_parallel_workers_per_gather = 0;
 SET LOCAL jit = off;
 
+-- session --
+-- The same settings for the statements of a service outside of transactions. Without `jit` off, the cost
+-- of a scan that is off makes the server compile for seconds.
+SET search_path = pg_catalog, pg_temp;
+SET plan_cache_mode = force_generic_plan;
+SET enable_seqscan = off;
+SET enable_bitmapscan = off;
+SET jit = off;
+
 -- snapshot --
 -- The same for reading: all statements see the same commits.
 {begin};
@@ -502,6 +511,25 @@ UPDATE queued.instances SET beat = beat + 1, renewed_at = {clock}
 WHERE id = :id AND fenced_at IS NULL
 RETURNING beat, {history}, (SELECT history FROM queued.meta WHERE one),
           (SELECT max(lease_s) FROM queued.instances);
+
+-- renew_idle --
+-- The renewal of a service that has nothing to do, as a transaction of its own. Guard: as of renew. Reads
+-- as well all for which the service would make a turn. By jobs_ready and jobs_waiting, one step each.
+WITH renewed AS (
+    UPDATE queued.instances SET beat = beat + 1, renewed_at = {clock}
+    WHERE id = :id AND fenced_at IS NULL AND set_config('synchronous_commit', 'on', true) = 'on'
+    RETURNING beat, stop_requested_at
+)
+SELECT {clock}, {history}, beat, (SELECT history FROM queued.meta WHERE one),
+       (SELECT max(lease_s) FROM queued.instances),
+       EXISTS (SELECT FROM unnest(:lanes::integer[]) AS one (lane),
+                    LATERAL (SELECT FROM queued.jobs j WHERE ready AND j.lane = one.lane LIMIT 1) AS job)
+           OR coalesce(({next_due}) <= {clock}, false),
+       json_build_array(stop_requested_at, (SELECT max(id) FROM queued.lanes),
+           (SELECT json_agg(one ORDER BY key) FROM queued.settings one),
+           (SELECT json_agg(one ORDER BY host) FROM queued.drained_hosts one))::text,
+       (SELECT json_object_agg(id, i.beat) FROM queued.instances i WHERE fenced_at IS NULL)
+FROM renewed;
 
 -- trust_history --
 -- Allows claims on a server with this history.

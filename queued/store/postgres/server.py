@@ -19,16 +19,19 @@ class Server(NamedTuple):
     history: str = ""
 
     def read(self, connection: BoundedConnection, statement: str) -> "Server":
-        """Returns what the server of a connection tells now.
+        """Returns what the server of a connection tells now; see `measured`."""
+        before_ms = boot_ms()
+        row = connection.execute(statement, prepare=False, binary=True).fetchall()[0]
+        return self.measured(before_ms, *row)
+
+    def measured(self, before_ms: int, server_ms: int, history: str) -> "Server":
+        """Returns what a server has just told that was asked at `before_ms` of `times.boot_ms`.
 
         The error of the clock is at most half the time of the answer. If the new value differs from
         the last one by less, the last one stays, so that a slow network does not shift the clock.
         Raises OperationalError if this is an old primary, which a failover has replaced.
         """
-        before_ms = boot_ms()
-        row = connection.execute(statement, prepare=False, binary=True).fetchall()[0]
         after_ms = boot_ms()
-        server_ms, history = row
         ahead_ms = server_ms - (before_ms + after_ms) // 2
         if abs(ahead_ms - self.ahead_ms) <= (after_ms - before_ms) / 2:
             ahead_ms = self.ahead_ms

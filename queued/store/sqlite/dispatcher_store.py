@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 
 from queued.core import times
 from queued.core.labels import split
-from queued.core.lease import Renewal
+from queued.core.lease import IdleRenewal, Renewal
 from queued.core.model import Instance, Label, NewJob, State
 from queued.core.records import Lane, PruneStep, SnapshotHolder
 from queued.core.runs import Chunk, Claim, Key
@@ -78,6 +78,10 @@ class SqliteLedger:
     def renew(self, instance: str) -> Renewal | None:
         """See `Ledger.renew`. There are no leases: the instance lives while it has its row."""
         return None if self.instance(instance) is None else Renewal(0, "", "", 0.0)
+
+    def renew_idle(self, instance: str, lanes: Sequence[int]) -> IdleRenewal | None:  # noqa: ARG002
+        """Returns None: there are no leases."""
+        return None
 
     def trust_history(self, history: str) -> None:
         """Does nothing: a file has one history."""
