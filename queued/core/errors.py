@@ -83,6 +83,12 @@ class StorageError(QueuedError):
     exit_code = Exit.IO
 
 
+class DisconnectedError(StorageError):
+    """There is no connection to the server of the database, or it only reads."""
+
+    exit_code = Exit.IO
+
+
 class CommitUnknownError(StorageError):
     """The connection was lost during a commit, which may have taken effect or not."""
 

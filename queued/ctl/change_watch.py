@@ -7,9 +7,14 @@ database's version is therefore read several times. While nothing changes, this 
 import math
 import select
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from queued.core.errors import DisconnectedError
 from queued.core.times import monotonic_s
+from queued.ctl.context import BUSY_LIMIT_S
+from queued.ctl.render import print_err
 
 if TYPE_CHECKING:
     from queued.store.protocols import Store, Watcher
@@ -20,6 +25,7 @@ _LOOKING_S = 2.0
 _FALLBACK_S = 5.0
 _WITHOUT_EVENTS_S = 0.25
 _APART_S = 0.02  # a busy queue commits thousands of times a second
+_RECONNECT_S = 1.0  # between two tries
 
 
 class Watch:
@@ -37,6 +43,7 @@ class Watch:
             self._poll.register(self._changes.fileno(), select.POLLIN)
         self._seen = store.version()
         self._returned_s = -math.inf
+        self._lost_s: float | None = None  # when the connection was lost
 
     def wait(self, timeout_s: float = math.inf) -> bool:
         """Returns True after a change since the last return, False after the time-out.
@@ -50,6 +57,26 @@ class Watch:
             changed = self._wait_for_event(deadline_s) or self._update_version()
         self._returned_s = monotonic_s()
         return changed
+
+    @contextmanager
+    def outages(self, deadline_s: float = math.inf) -> Iterator[None]:
+        """Ends what a lost connection interrupts, without an error; the caller repeats it.
+
+        The next use of the store connects again. Raises DisconnectedError at `deadline_s`, or when
+        the outage has lasted as long as a command waits for a locked database.
+        """
+        try:
+            yield
+        except DisconnectedError:
+            now_s = monotonic_s()
+            if self._lost_s is None:
+                self._lost_s = now_s
+                print_err("queuectl: the connection to the server is lost; trying again")
+            if now_s >= min(deadline_s, self._lost_s + BUSY_LIMIT_S):
+                raise
+            time.sleep(_RECONNECT_S)
+        else:
+            self._lost_s = None
 
     def close(self) -> None:
         """Closes the inotify instance; their number is limited for each user."""

@@ -129,19 +129,19 @@ def follow(context: Context, printer: "Printer") -> Job:
     warning = ServiceWarning(context)
     with closing(Watch(context.store)) as watch:
         while True:
-            job = context.store.show(
-                printer.job
-            )  # read first, so that the output of an ended job is complete
-            printer.print_new()
-            while printer.number < job.runs:
-                printer.end()
-                printer.begin(printer.number + 1)
+            with watch.outages():
+                # Read first, so that the output of an ended job is complete.
+                job = context.store.show(printer.job)
                 printer.print_new()
-            if job.state in FINAL:
-                printer.end()
-                return job
-            watch.wait(warning.remaining_s())
-            warning.check()
+                while printer.number < job.runs:
+                    printer.end()
+                    printer.begin(printer.number + 1)
+                    printer.print_new()
+                if job.state in FINAL:
+                    printer.end()
+                    return job
+                watch.wait(warning.remaining_s())
+                warning.check()
 
 
 class Printer:

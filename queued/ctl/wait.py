@@ -110,21 +110,22 @@ def _await_none(context: Context, wanted: JobFilter, timeout_s: float) -> None:
     warning = ServiceWarning(context)
     with closing(Watch(context.store)) as watch:
         while True:
-            began_s = monotonic_s()
-            found = wanted._replace(now_ms=now_ms())
-            job = next(context.store.list(found, limit=1), None)
-            progress(f"waiting, at least for {escaped(job.id)}" if job else "")
-            if job is None:
-                return
-            if monotonic_s() >= deadline_s:
-                progress("")
-                left = f"{jobs_text(len(context.store.select(found)))} not finished"
-                msg = f"timed out after {short_duration(timeout_s)}: {left}"
-                raise WaitTimeoutError(msg)
-            pause_s = (monotonic_s() - began_s) / _SCANNING
-            watch.wait(min(deadline_s - monotonic_s(), warning.remaining_s()))
-            warning.check()
-            time.sleep(max(0.0, min(pause_s, deadline_s - monotonic_s())))
+            with watch.outages(deadline_s):
+                began_s = monotonic_s()
+                found = wanted._replace(now_ms=now_ms())
+                job = next(context.store.list(found, limit=1), None)
+                progress(f"waiting, at least for {escaped(job.id)}" if job else "")
+                if job is None:
+                    return
+                if monotonic_s() >= deadline_s:
+                    progress("")
+                    left = f"{jobs_text(len(context.store.select(found)))} not finished"
+                    msg = f"timed out after {short_duration(timeout_s)}: {left}"
+                    raise WaitTimeoutError(msg)
+                pause_s = (monotonic_s() - began_s) / _SCANNING
+                watch.wait(min(deadline_s - monotonic_s(), warning.remaining_s()))
+                warning.check()
+                time.sleep(max(0.0, min(pause_s, deadline_s - monotonic_s())))
 
 
 def await_end(
@@ -142,18 +143,20 @@ def await_end(
     counter = _EndedCounter(len(seqs))
     ended: dict[int, Job] = {}
     with closing(Watch(context.store)) as watch:
-        while True:
-            left = [seq for seq in seqs if seq not in ended]
-            ended |= _newly_ended(context.store, left, until)
-            counter.show(len(ended))
-            if len(ended) == len(seqs):
-                return [ended[seq] for seq in seqs]
-            if monotonic_s() >= deadline_s:
-                timed_out = f"timed out after {short_duration(timeout_s)}"
-                msg = f"{timed_out}: {len(seqs) - len(ended)} of {len(seqs)} jobs not finished"
-                raise WaitTimeoutError(msg)
-            watch.wait(min(deadline_s - monotonic_s(), warning.remaining_s()))
-            warning.check()
+        while len(ended) < len(seqs):
+            with watch.outages(deadline_s):
+                open_ = [seq for seq in seqs if seq not in ended]
+                ended |= _newly_ended(context.store, open_, until)
+                counter.show(len(ended))
+                left = len(seqs) - len(ended)
+                if left and monotonic_s() >= deadline_s:
+                    timed_out = f"timed out after {short_duration(timeout_s)}"
+                    msg = f"{timed_out}: {left} of {len(seqs)} jobs not finished"
+                    raise WaitTimeoutError(msg)
+                if left:
+                    watch.wait(min(deadline_s - monotonic_s(), warning.remaining_s()))
+                    warning.check()
+    return [ended[seq] for seq in seqs]
 
 
 def _newly_ended(store: "Store", seqs: Iterable[int], until: Label | None) -> dict[int, Job]:

@@ -1,13 +1,18 @@
 """Faults of a server that goes on: locks and lost notifications."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import psycopg
+import pytest
 
+from queued.core.errors import DisconnectedError
+from queued.ctl.change_watch import Watch
 from queued.store.postgres import address, sql_loader
-from tests.hosts.conftest import LEASE_S, Hosts
-from tests.service import eventually, let_pass
+from tests.hosts.conftest import LEASE_S, Hosts, admin
+from tests.service import ROOT, eventually, let_pass, python_env
 
 
 @contextmanager
@@ -41,3 +46,43 @@ def test_a_job_without_a_notification_is_found_by_the_next_renewal(hosts: Hosts)
         pass
     hosts.queue.add("true", id="job")
     assert hosts.queue.wait("job", within_s=LEASE_S / 3).label == "completed"
+
+
+def test_commands_that_wait_go_on_when_the_connection_was_lost(hosts: Hosts) -> None:
+    hosts.add().serve(workers=1)
+    go = hosts.directory / "go"
+    hosts.queue.add(f"echo one; while ! [ -e {go} ]; do sleep 0.05; done; echo two", id="job")
+    away = hosts.add()
+    program = [sys.executable, "-m", "queued.ctl", "--db", away.queue.path]
+    waiting = [
+        subprocess.Popen(
+            [*program, *words, "job"],
+            cwd=ROOT,
+            env=python_env(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for words in (["wait"], ["logs", "--follow"])
+    ]
+    connected = "SELECT pid FROM pg_stat_activity WHERE application_name = 'queuectl'"
+    eventually(lambda: len(admin(hosts, f"{connected} AND query LIKE '%pg_current_snapshot%'")) > 1)
+    away.link.reset()
+    lost = [process.stderr.readline() for process in waiting if process.stderr]
+    assert {*lost} == {"queuectl: the connection to the server is lost; trying again\n"}
+    go.touch()
+    assert [process.communicate(timeout=60) for process in waiting] == [
+        ("job completed\n", ""),
+        ("one\ntwo\n", ""),
+    ]
+    assert [process.returncode for process in waiting] == [0, 0]
+
+
+def test_an_outage_is_waited_for_until_the_deadline(hosts: Hosts) -> None:
+    host = hosts.add()
+    with closing(host.queue.store), closing(Watch(host.queue.store)) as watch:
+        host.link.close()
+        with watch.outages():
+            watch.wait()
+        with pytest.raises(DisconnectedError), watch.outages(deadline_s=0):
+            watch.wait()
