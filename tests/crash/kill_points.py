@@ -142,6 +142,7 @@ POINTS = {
     "rescue: unregistered, not committed": Point(LEDGER, "unregister", after=True),
     "rescue: committed": Point("queued.service.dispatcher.rescuer:OtherInstances", "forget"),
     "rescue: over": Point("queued.service.dispatcher.rescuer:OtherInstances", "forget", after=True),
+    "take: settled, not committed": Point(RESCUER, "_settle", after=True),
     "start: registered, not committed": Point(LEDGER, "register", after=True),
     "start: the database is open": Point(DISPATCHER, "_open", after=True),
     "again: forked, not told of the workers": Point(

@@ -11,7 +11,7 @@ from queued.service.ipc.scoreboard import WARDEN
 from queued.service.linux import procfs
 from tests.hosts.conftest import LEASE_S, Hosts
 from tests.hosts.host import Host
-from tests.service import eventually
+from tests.service import altered, eventually
 
 # The command ignores TERM, so that only KILL ends it in time.
 STUBBORN = "trap '' TERM; [ $QUEUED_ATTEMPT -gt 1 ] || sleep 600"
@@ -30,8 +30,10 @@ def _fail(holder: Host, fault: str) -> None:
     """Cuts the host off, or stops or kills its processes, but not the command's."""
     service = holder.queue.services[0]
     warden = service.child(WARDEN)
-    if fault == "cut":
+    if fault in CUT:
         holder.link.cut()
+        if fault == "replace":
+            service.kill(service.child(0))
         return
     own = [process.pid for process in service.own() if process.pid != warden]
     for pid in own:
@@ -40,27 +42,35 @@ def _fail(holder: Host, fault: str) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
+CUT = ("cut", "replace")  # the dispatcher of the second one is replaced meanwhile
+FAULTS = (*CUT, "stop", "kill")
+
+
 def test_a_job_is_taken_over_after_its_host_has_ended_it(hosts: Hosts) -> None:
-    faults = ("cut", "stop", "kill")
-    services = [hosts.add().serve(workers=1) for _ in faults]
-    holders = {}
-    for fault in faults:
+    """Two hosts take over at the same time, and the first that does is killed before its commit."""
+    failing, holders = [hosts.add() for _ in FAULTS], {}
+    services = [host.serve(workers=1) for host in failing]
+    for fault in FAULTS:
         hosts.traced(fault, STUBBORN)
         holders[fault] = hosts.host_of(fault)
-    other = hosts.add().serve(workers=len(faults))
+    mark = hosts.directory / "mark"
+    dies = altered(f"kill_point=take: settled, not committed|one|{mark}")
+    others = [hosts.add().queue.spawn(workers=2, program=dies).ready() for _ in range(2)]
     for fault, holder in holders.items():
         _fail(holder, fault)
-    for fault in faults:
+    for fault in FAULTS:
         assert taken_over(hosts, fault) > LEASE_S / 6
-        assert hosts.queue.attempts(fault)[0].outcome == "lost"
-    assert {line["dead"] for line in other.logged("instance.taken_over")} == {
-        service.instance for service in services
-    }
-    cut = holders["cut"].queue.services[0]
-    assert cut.process.poll() is None
-    holders["cut"].link.heal()
-    assert cut.ended(60) == Exit.IO  # it learns that it was taken for dead
-    assert cut.logged("service.failed")[0]["error"].startswith("another host has taken over")
+        assert [run.outcome for run in hosts.queue.attempts(fault)] == ["lost", "exit"]
+    assert mark.exists()
+    told = [line["dead"] for other in others for line in other.logged("instance.taken_over")]
+    assert sorted(told) == sorted(service.instance for service in services)
+    for fault in CUT:
+        (service,) = holders[fault].queue.services
+        assert service.process.poll() is None
+        holders[fault].link.heal()
+        assert service.ended(60) == Exit.IO  # it learns that it was taken for dead
+        error = service.logged("service.failed")[0]["error"]
+        assert error.startswith("another host has taken over")
 
 
 def test_a_short_partition_touches_no_job(hosts: Hosts) -> None:
