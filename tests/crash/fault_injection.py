@@ -107,6 +107,12 @@ def clock(path: str) -> None:
     put(timers.WallTimer, "set", alarm)
 
 
+def slow_clock(share: str) -> None:
+    """The clock since boot, by which leases go, has this share of its speed from now on."""
+    plain, begun_s = times.boot_s, times.boot_s()
+    put(times, "boot_s", lambda: begun_s + (plain() - begun_s) * float(share))
+
+
 def _refuse_first(owner: type, name: str) -> None:
     """The commit fails of the turn in which the method first returns something."""
     plain = getattr(owner, name)
@@ -166,8 +172,8 @@ def stop_before_run(argument: str) -> None:
 ALTERATIONS: dict[str, Callable[[str], None]] = DEFECTS | {
     alteration.__name__: alteration
     for alteration in (
-        full, sometimes, log_to, no_process, no_fork, clock, refused_cancel, refused_shift,
-        constant, kill_point, stop_before_run,
+        full, sometimes, log_to, no_process, no_fork, clock, slow_clock, refused_cancel,
+        refused_shift, constant, kill_point, stop_before_run,
     )
 }  # fmt: skip
 

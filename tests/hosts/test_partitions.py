@@ -6,12 +6,13 @@ import time
 
 import pytest
 
+from queued.core import times
 from queued.core.errors import Exit
 from queued.service.ipc.scoreboard import WARDEN
 from queued.service.linux import procfs
 from tests.hosts.conftest import LEASE_S, Hosts
 from tests.hosts.host import Host
-from tests.service import altered, eventually
+from tests.service import Service, altered, eventually
 
 # The command ignores TERM, so that only KILL ends it in time.
 STUBBORN = "trap '' TERM; [ $QUEUED_ATTEMPT -gt 1 ] || sleep 600"
@@ -44,12 +45,25 @@ def _fail(holder: Host, fault: str) -> None:
 
 CUT = ("cut", "replace")  # the dispatcher of the second one is replaced meanwhile
 FAULTS = (*CUT, "stop", "kill")
+DAY_MS = 86_400_000
+
+
+def _wrong_clocks(hosts: Hosts, offset_ms: int) -> Service:
+    """Adds a host whose wall clock is off, and whose clock since boot is a tenth slow."""
+    offset = hosts.directory / f"offset{offset_ms}"
+    offset.write_text(f"{offset_ms}")
+    program = altered(f"clock={offset}", "slow_clock=0.9")
+    return hosts.add().queue.spawn(workers=1, program=program).ready()
 
 
 def test_a_job_is_taken_over_after_its_host_has_ended_it(hosts: Hosts) -> None:
     """Two hosts take over at the same time, and the first that does is killed before its commit."""
-    failing, holders = [hosts.add() for _ in FAULTS], {}
-    services = [host.serve(workers=1) for host in failing]
+    services = [_wrong_clocks(hosts, 30 * sign * DAY_MS) for sign in (-12, -1, 1, 12)]
+    begun_s = times.boot_s()
+    hosts.traced("due", "true", delay=2)
+    assert hosts.queue.wait("due").label == "completed"
+    assert 2 <= hosts.runs("due")[1][0] - begun_s < 2 + LEASE_S / 3, "it is due by the server"
+    holders = {}
     for fault in FAULTS:
         hosts.traced(fault, STUBBORN)
         holders[fault] = hosts.host_of(fault)
