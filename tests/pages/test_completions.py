@@ -141,7 +141,7 @@ def test_commands_and_their_options(ask: Ask) -> None:
     assert top == {*(words.split()[0] for words in COMMANDS), "help"}
     assert group == {"list", "retry", "purge"}
     assert {"--queue", "--limit", "--json", "--db"} <= options
-    assert "--state" not in options
+    assert "--follow" not in options
     assert leading == {"retry"}
 
 

@@ -31,13 +31,13 @@ from queued.service.dispatcher.placement import Placement
 from queued.service.dispatcher.poll_schedule import PollSchedule, watch
 from queued.service.dispatcher.pruner import Pruner
 from queued.service.dispatcher.rescuer import OtherInstances, Rescuer
+from queued.service.dispatcher.settings_sender import SettingsSender
 from queued.service.dispatcher.stage import Event, Stage
 from queued.service.dispatcher.turn import TurnRunner
 from queued.service.dispatcher.turn_results import Turn
 from queued.service.dispatcher.worker_pool import WorkerPool
 from queued.service.ipc import channel
 from queued.service.ipc.messages import (
-    Applied,
     DeathsRecorded,
     Describe,
     Drain,
@@ -45,7 +45,6 @@ from queued.service.ipc.messages import (
     Finish,
     Ready,
     Reload,
-    Reloaded,
     Roster,
     StopRequested,
     WorkerGone,
@@ -98,8 +97,6 @@ class Dispatcher:
         self._contention = ContentionMonitor(engine, log)
         self._end = EndCondition(until, scoreboard, self._supervisor)
         self._stage = Stage.STARTING
-        self._settings_changed = False  # since they were sent to the supervisor
-        self._news: str | None = None  # of the last renewal without a turn
 
     def run(self) -> int:
         """Makes turns until the supervisor sends Finish; returns the exit code."""
@@ -151,8 +148,9 @@ class Dispatcher:
             self._rescuer.unregistered = others.unregistered(ledger.instances())
             claims, stored = ledger.running_claims(self._instance.id), ledger.config()
         self._lease.on_committed(times.monotonic_s())
-        self._live_settings = LiveSettings(self._origin, self._settings, stored, log)
-        self._send_settings()
+        self._live_settings = live = LiveSettings(self._origin, self._settings, stored, log)
+        self._sender = SettingsSender(live, self._log_output, self._pool, self._supervisor)
+        self._sender.send()
         self._pool.claims = ClaimTable(claims)
         self._on_supervisor()
 
@@ -197,7 +195,8 @@ class Dispatcher:
                 case Finish():
                     self._move(Event.FINISH)
                 case Reload():
-                    self._reload(message.number)
+                    # The next turn applies the settings to waiting work.
+                    self._schedule.requested |= self._sender.reload(message.number)
                 case Describe():
                     self._schedule.requested = True
                     self._load.describe()
@@ -213,25 +212,6 @@ class Dispatcher:
         if self._stage is not before and self._stage is Stage.STOPPING:
             self._supervisor.send(StopRequested())
 
-    # Settings
-
-    def _reload(self, number: int) -> None:
-        try:
-            self._live_settings.reload()
-        except QueuedError as error:
-            self._supervisor.send(Reloaded(number=number, refused=str(error)))
-        else:
-            self._send_settings()
-            self._schedule.requested = True  # the next turn applies the settings to waiting work
-            self._supervisor.send(Reloaded(number=number, refused=None))
-
-    def _send_settings(self) -> None:
-        """Applies the settings to the log, and sends them to the workers and the supervisor."""
-        settings = self._live_settings.settings
-        self._log_output.configure(settings.log_level, settings.log_format, settings.log_max_size)
-        self._pool.configure_logs(settings)
-        self._supervisor.send(Applied(settings=settings, file=self._live_settings.origin.file))
-
     # The loop
 
     def _turn_pending(self) -> bool:
@@ -243,19 +223,11 @@ class Dispatcher:
         return max(next_s, self._backoff.not_before_s, self._pool.group_commit.not_before_s)
 
     def _renew_idle(self) -> bool:
-        """Renews the lease without a turn; returns False if a turn is due.
-
-        A commit whose notification was lost is found, and makes the next turn due.
-        """
-        idle = self._deadlines.only_due("renewal", times.monotonic_s()) and not (
-            self._turn_pending() or self._backoff.refused or any(self._pool.claims)
-        )
-        found = self._lease.renew_idle(self._placement.lanes) if idle else None
-        if found is None:
+        """Renews the lease without a turn, if nothing else is due; returns whether it did."""
+        busy = self._turn_pending() or self._backoff.refused or any(self._pool.claims)
+        if busy or (found := self._lease.renew_idle(self._placement.lanes)) is None:
             return False
-        known = self._rescuer.renewed(found.beats)
-        self._schedule.requested = found.has_work or found.news != self._news or not known
-        self._news = found.news
+        self._schedule.requested = not self._rescuer.renewed(found.beats) or found.has_work
         self._rescue(self._live_settings.settings)
         return True
 
@@ -311,7 +283,7 @@ class Dispatcher:
     def _read_changes(self, *, reread: bool) -> DatabaseChanges | None:
         changes = self._changes.read(even_if_unchanged=reread)
         if changes is not None:
-            self._settings_changed |= self._live_settings.apply(changes.stored)
+            self._sender.changed |= self._live_settings.apply(changes.stored)
         self._placement.read(self._live_settings.settings.labels, changed=changes is not None)
         return changes
 
@@ -343,9 +315,8 @@ class Dispatcher:
 
     def _apply_changes(self, changes: DatabaseChanges) -> None:
         self._rescuer.registered = changes.instances
-        if self._settings_changed:
-            self._settings_changed = False
-            self._send_settings()
+        if self._sender.changed:
+            self._sender.send()
         if changes.stop_requested:
             self._move(Event.STOP_REQUESTED)
         self._pool.cancel(changes.cancelled)

@@ -40,6 +40,7 @@ class LeaseKeeper:
         self._sent_s: float | None = None  # when the renewal began that is not committed yet
         self._connections = 0  # of the ledger, at the last renewal that was committed
         self._quarantine = Quarantine(ledger, log)
+        self._news: str | None = None  # of the last renewal without a turn
 
     def begin(self) -> None:
         """Notes the time from which the lease counts; call it before the transaction."""
@@ -68,11 +69,15 @@ class LeaseKeeper:
         return self._quarantine.observe(renewal, lossless=lossless)
 
     def renew_idle(self, lanes: Sequence[int]) -> IdleRenewal | None:
-        """Renews the lease by one statement, for an instance that has no claims.
+        """Renews the lease by one statement, if no other deadline has come.
 
-        Returns None if a turn must renew it: the statement failed, or the server may be another
-        one, or the jobs were taken over.
+        The instance must have no claims. The answer `has_work` also if other things have changed
+        for which a turn is necessary, with or without a notification. Returns None if a turn must
+        renew the lease: the statement failed, the server may be another one, or the jobs were taken
+        over.
         """
+        if not self._deadlines.only_due("renewal", times.monotonic_s()):
+            return None
         self.begin()
         try:
             found = self._ledger.renew_idle(self._instance.id, lanes)
@@ -83,7 +88,8 @@ class LeaseKeeper:
             return None
         self._quarantine.observe(found.renewal, lossless=False)
         self.on_committed(times.monotonic_s())
-        return found
+        before, self._news = self._news, found.news
+        return found._replace(has_work=found.has_work or found.news != before)
 
     def on_rollback(self, error: QueuedError, now_s: float) -> None:
         """Makes the next turn renew the lease; renews it at once if a lock was the reason.

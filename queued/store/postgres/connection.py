@@ -141,8 +141,7 @@ class Database:
     def _start_listening(self, connection: BoundedConnection) -> None:
         connection.add_notify_handler(lambda _: self.look_again())
         channel = sql_loader.in_schema("queued.changes", self.address.schema).replace('"', '""')
-        connection.execute(f'LISTEN "{channel}"'.encode(), prepare=False)
-        connection.execute(self._sql["session"].encode(), prepare=False)
+        connection.execute(f'LISTEN "{channel}"; {self._sql["session"]}'.encode(), prepare=False)
         if self._on_connected is not None:
             self._on_connected(connection.fileno())
 
@@ -174,8 +173,6 @@ class Database:
             self._connection.close()
             self.look_again()  # the next transaction connects again, and says why it cannot
 
-    # The server
-
     def read_server(self) -> None:
         """Reads the clock and the history of the server."""
         self._server = self._server.read(self._connection, self._sql["server"])
@@ -202,14 +199,10 @@ class Database:
         return self._execute(name, values).fetchone()
 
     def row_alone(self, name: str, **values: Value) -> Row | None:
-        """Runs a statement as a transaction of its own; returns its row, None if there is none.
-
-        The row begins with the clock and the history of the server, which are noted.
-        """
+        """Runs a statement as a transaction of its own; its row begins as that of `server`."""
         with self.named_errors():
             before_ms = boot_ms()
-            row = self.row(name, **values)
-            if row is not None:
+            if (row := self.row(name, **values)) is not None:
                 self._server = self._server.measured(before_ms, *row[:2])
             return row
 
@@ -337,9 +330,8 @@ class Database:
     def version(self) -> int:
         """Returns a number that changes whenever another connection has committed.
 
-        PostgreSQL has no counter of the commits to one schema, so the number is made from the set
-        of commits on the whole server that are visible now. It changes as well after commits of
-        this connection and of other databases.
+        It stands for all commits on the whole server that are visible now, because PostgreSQL does
+        not count those to one schema.
         """
         with self.named_errors():
             self._reopen()
