@@ -42,7 +42,7 @@ Runs the jobs of a queue until a signal or `queuectl worker stop` stops it.
 
 Usage:
   queued [--db WHERE] [--config PATH] [--workers N] [--labels LABELS]
-         [--log-level LEVEL] [--log-format FORMAT] [--background]
+         [--queues QUEUES] [--log-level LEVEL] [--log-format FORMAT] [--background]
          [--log-file PATH] [--drain] [--max-jobs N] [--for T]
   queued --check [--db WHERE] [--config PATH]
   queued --reload PID
@@ -53,6 +53,7 @@ Options:
   --config PATH        the conf file
   --workers N          how many jobs run at the same time
   --labels LABELS      labels that jobs may require: gpu,zone=a
+  --queues QUEUES      the queues that it serves: a,b (default: all)
   --log-level LEVEL    debug, info, warning or error
   --log-format FORMAT  json, console, or auto: console on a terminal
   --background         detach from the terminal when the workers are ready
@@ -180,6 +181,7 @@ def _flags(options: dict[str, str | None]) -> dict[str, Value]:
         "db": options["--db"],
         "workers": options["--workers"],
         "labels": options["--labels"],
+        "queues": options["--queues"],
         "log_level": options["--log-level"],
         "log_format": options["--log-format"],
     }

@@ -116,6 +116,7 @@ FIELDS = {
         Field("hold", check.flag, "not before it is released", option=False),
         Field("max_retries", check.whole(0, 1_000_000), "runs in all if each fails", option=False),
         Field("requires", labels.required, "labels that its service must have", option=False),
+        Field("slots", check.whole(1, 1_000_000), "places of its queue's limit (1)", option=False),
         Field("backoff_base", check.number(1, 1e300), "a retry waits base ** attempts seconds"),
         Field("backoff_max", check.seconds(check.YEAR_S), "the longest wait before a retry"),
         Field("backoff_jitter", check.number(0, 1), "changes the wait at random by this fraction"),

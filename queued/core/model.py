@@ -52,7 +52,8 @@ class NewJob(NamedTuple):
     """A checked job that is not stored yet. Without `id` the store generates one.
 
     `delay_ms` counts from the moment of storing, and has no effect if `run_at_ms` is given.
-    `requires`: the labels that a service must have, as `labels.joined` returns them.
+    `requires`: the labels that a service must have, as `labels.joined` returns them. `slots`: how
+    many places of its queue's limit it takes while it runs.
     """
 
     command: str
@@ -65,6 +66,7 @@ class NewJob(NamedTuple):
     options: str = "{}"
     requires: str = ""
     hold: bool = False
+    slots: int = 1
 
     def due_ms(self, now_ms: int) -> int:
         """Returns when the job may run first, in milliseconds UTC, if it is stored at `now_ms`."""

@@ -1,10 +1,13 @@
 """The records that a store returns: jobs, their runs, workers, and counts."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from queued.core.errors import UsageError
 from queued.core.job_options import JobOptions
 from queued.core.model import ENDED, Label, Outcome, State
+
+MANY = 1_000_000  # jobs; more than a claim can take
 
 
 class Job(NamedTuple):
@@ -27,6 +30,7 @@ class Job(NamedTuple):
     created_ms: int
     updated_ms: int
     requires: frozenset[str] = frozenset()  # the labels that its service must have
+    slots: int = 1  # of the limit of its queue
     submitted_by: str | None = None  # the user of the database, if it knows one
 
     def seen_at(self, now_ms: int) -> "Job":
@@ -48,6 +52,45 @@ class Lane(NamedTuple):
     number: int
     queue: str
     requires: frozenset[str]
+
+
+class Share(NamedTuple):
+    """A part of a claim: at most `most` jobs of the lanes of one queue.
+
+    `limited`: the queue has a limit of running jobs.
+    """
+
+    queue: str = "default"
+    lanes: Sequence[int] = (0,)
+    most: int = MANY
+    limited: bool = False
+
+
+class Queue(NamedTuple):
+    """What users have set for a queue; times in milliseconds UTC.
+
+    `concurrency`: how many places its running jobs may take, None for no limit. While a queue is
+    draining, it takes no new jobs. `defaults` is a JSON object of fields for its new jobs.
+    """
+
+    name: str
+    concurrency: int | None = None
+    priority: int = 0
+    weight: int = 1
+    paused_ms: int | None = None
+    paused_by: str | None = None
+    paused_reason: str | None = None
+    draining_ms: int | None = None
+    defaults: str = "{}"
+
+    def obstacle(self, used: int) -> str:
+        """Returns why no job of it can start while running ones take `used` places, or empty."""
+        if self.paused_ms is not None:
+            reason = f": {self.paused_reason}" if self.paused_reason else ""
+            return f"queue {self.name} is paused{reason}"
+        if self.concurrency is not None and used >= self.concurrency:
+            return f"queue {self.name} is full: {used} of {self.concurrency} places are in use"
+        return ""
 
 
 class Attempt(NamedTuple):

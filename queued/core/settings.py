@@ -157,6 +157,7 @@ SETTINGS = {
             stored=False,
         ),
         Setting("labels", str, "", "labels that jobs may require: gpu,zone=a", stored=False),
+        Setting("queues", str, "", "the queues that it serves: a,b (empty: all)", stored=False),
         Setting(
             "log_level", str, "info", "lowest level that is logged", choices=_LEVELS, stored=False
         ),

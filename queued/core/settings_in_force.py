@@ -29,6 +29,7 @@ class Settings(NamedTuple):
     failover: str
     db: str
     labels: str
+    queues: str
     log_level: str
     log_format: str
     log_max_size: int

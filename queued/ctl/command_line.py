@@ -26,14 +26,14 @@ Usage: queuectl [--db WHERE] [--config PATH] COMMAND ...
 
   enqueue COMMAND... | JSON | -        add jobs (add)
   list                                 list jobs (ls)
-  show JOB                             everything about a job
-  logs JOB                             what a job printed (log)
+  show | logs JOB                      everything about a job; its output (log)
   wait JOBS...                         wait until jobs have ended
   cancel JOBS... | --queue Q | --all   cancel pending or running jobs (kill, rm)
   hold | release JOBS...               keep pending jobs from starting; undo that
   status                               counts of jobs by state, or a check
   purge JOBS... | --queue Q | --all    delete jobs that have ended
   dlq list | retry | purge             list, retry or delete dead jobs (retry)
+  queue list | show | set | pause | resume | drain | clear | remove    queues
   worker start | stop | list           start, stop or list services
   host list | drain | resume           list hosts; let one start no more jobs
   config list | get | set | unset      show or change settings
@@ -60,6 +60,14 @@ COMMANDS = {
     "dlq list": "dlq",
     "dlq retry": "dlq",
     "dlq purge": "dlq",
+    "queue list": "queues",
+    "queue show": "queues",
+    "queue set": "queues",
+    "queue pause": "queues",
+    "queue resume": "queues",
+    "queue drain": "queues",
+    "queue clear": "queues",
+    "queue remove": "queues",
     "worker start": "workers",
     "worker stop": "workers",
     "worker list": "workers",
@@ -87,7 +95,11 @@ ALIASES = {
     "retry": "dlq retry",
 }
 _BUILTIN_NAMES = {"list", "set"}  # their functions are `list_` and `set_`, because of the builtins
-_CREATING = {"enqueue", "config set"}  # commands that make the database if it is missing
+_CREATING = {
+    "enqueue",
+    "config set",
+    "queue set",
+}  # commands that make the database if it is missing
 _LEADING = ("--db", "--config", "--json")
 
 

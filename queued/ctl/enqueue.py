@@ -33,7 +33,8 @@ again.
 Options:
   --id ID              the id of the job (default: a generated one)
   -q, --queue QUEUE    the queue (default)
-  -p, --priority N     jobs with a higher number start first (0)
+  -p, --priority N     jobs of the queue with a higher number start first (0)
+  --slots N            places of its queue's --concurrency that it takes (1)
   --requires LABELS    run only by a service with all of these: gpu,zone=a
   --host NAME          run only on this host: short for --requires host:NAME
   --run-at TIME        not before this time: 03:00, "tomorrow 9am", "mon 18:00",

@@ -20,6 +20,7 @@ def job_record(job: Job, last: Attempt | None, blocked: str = "") -> dict[str, o
         "queue": job.queue,
         "priority": job.priority,
         "requires": sorted(job.requires),
+        "slots": job.slots,
         "attempts": job.attempts,
         "max_retries": job.max_retries,
         "runs": job.runs,

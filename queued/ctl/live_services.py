@@ -103,9 +103,20 @@ class BlockReasons:
     def _services(self) -> "list[Instance]":
         return live_instances(self._context)
 
+    @cached_property
+    def _queues(self) -> dict[str, str]:
+        used, queues = self._context.store.queues.used_places(), self._context.store.queues.all()
+        return {queue.name: queue.obstacle(used.get(queue.name, 0)) for queue in queues}
+
+    def of_queue(self, name: str) -> str:
+        """Returns why no service claims ready jobs of a queue: it is paused or full; or empty."""
+        return self._queues.get(name, "")
+
     def of_job(self, job: "Job") -> str:
         """Returns why no service claims the job; empty if it is not ready."""
-        return self.of(job.requires) if job.label is Label.PENDING else ""
+        if job.label is not Label.PENDING:
+            return ""
+        return self.of(job.requires) or self.of_queue(job.queue)
 
     def of(self, required: frozenset[str]) -> str:
         """Returns why no service claims a ready job that requires these labels; empty if one does.

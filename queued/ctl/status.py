@@ -75,8 +75,16 @@ def _report(context: Context) -> _Report:
     summary = context.store.status(now_ms=now)
     instances = {instance.id for instance in live_instances(context)}
     workers = sum(worker.instance in instances for worker in context.store.workers())
-    blocked = set(map(BlockReasons(context).of, context.store.required_now())) - {""}
+    reasons = BlockReasons(context)
+    blocked = set(map(reasons.of, context.store.required_now()))
+    blocked |= {reasons.of_queue(name) for name, counts in summary.queues.items() if _ready(counts)}
+    blocked -= {""}
     return _Report(summary, workers, len(instances), now, sorted(blocked))
+
+
+def _ready(counts: dict[Label, int]) -> int:
+    """Returns how many jobs of a queue are ready; `pending` is the whole state."""
+    return counts[Label.PENDING] - sum(counts[label] for label in PARTS_OF_PENDING)
 
 
 def _check(context: Context, max_age_s: float | None) -> int:

@@ -25,6 +25,7 @@ Runs jobs in this terminal until Ctrl+C, TERM or `queuectl worker stop`.
 Options:
   --count N            how many jobs run at once (default: the setting workers)
   --labels LABELS      labels that jobs may require: gpu,zone=a
+  --queues QUEUES      the queues that it serves: a,b (default: all)
   --background         detach from the terminal when the workers are ready
   --another            with --background: also if one runs on this host already
 """
@@ -45,6 +46,7 @@ def start(context: Context, arguments: Arguments) -> int:
 
     most = int(SETTINGS["workers"].maximum)
     count, labels = arguments.integer("--count", 1, most), arguments.text("--labels")
+    queues = arguments.text("--queues")
     if arguments.flag("--background") and not arguments.flag("--another"):
         _must_be_first(context)
     # -P: Python does not import modules from the current directory.
@@ -56,6 +58,7 @@ def start(context: Context, arguments: Arguments) -> int:
     words += ["--config", context.conf] if context.conf else []
     words += ["--workers", str(count)] if count else []
     words += [] if labels is None else ["--labels", labels]
+    words += [] if queues is None else ["--queues", queues]
     words += ["--background"] if arguments.flag("--background") else []
     if context.json:
         os.environ["QUEUECTL_LOG_FORMAT"] = "json"

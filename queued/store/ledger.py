@@ -9,10 +9,11 @@ from typing import Protocol
 
 from queued.core.lease import IdleRenewal, Renewal
 from queued.core.model import Instance, Label, NewJob, State
-from queued.core.records import Lane, PruneStep, SnapshotHolder
+from queued.core.records import Lane, PruneStep, Share, SnapshotHolder
 from queued.core.runs import Chunk, Claim, Key
 from queued.core.settlement import Settlement
 from queued.store.protocols import OpenDatabase
+from queued.store.queues import QueueLedger
 
 
 class Ledger(OpenDatabase, Protocol):
@@ -21,6 +22,11 @@ class Ledger(OpenDatabase, Protocol):
     All but `transaction`, `connections`, `renew_idle`, `backlog_bytes`, `snapshot_holders`,
     `version` and `close` must run inside a transaction.
     """
+
+    @property
+    def queues(self) -> QueueLedger:
+        """What the dispatcher reads about queues as such."""
+        ...
 
     def transaction(self, *, durable: bool = True) -> AbstractContextManager[None]:
         """Runs the writes of one turn, all or none.
@@ -114,12 +120,17 @@ class Ledger(OpenDatabase, Protocol):
         token: int,
         *,
         now_ms: int,
-        lanes: Sequence[int] = (0,),
+        shares: Sequence[Share] = (Share(),),
     ) -> list[Claim]:
-        """Claims the first ready jobs of these lanes, at most one for each of `workers`.
+        """Claims the first ready jobs of each share, at most one for each of `workers` in all.
 
-        The jobs get the workers and tokens from `token` on in order; later tokens must be larger.
+        It claims no job of a paused queue, and none for which its queue has no place. The jobs get
+        the workers and tokens from `token` on in order; later tokens must be larger.
         """
+        ...
+
+    def set_hungry(self, instance: str, *, hungry: bool) -> None:
+        """Notes whether the instance has fewer jobs than workers, and so must learn of new ones."""
         ...
 
     def store_output(self, pieces: Sequence[tuple[Key, Chunk]]) -> None:

@@ -10,6 +10,7 @@ from queued.core.model import Instance, NewJob, State
 from queued.core.records import Attempt, Job, JobFilter, Summary, WorkerStatus
 from queued.core.runs import Chunk
 from queued.store.pruning import Removal
+from queued.store.queues import QueueStore
 
 BulkVerb = Literal["hold", "release", "retry"]
 
@@ -69,6 +70,11 @@ class Store(OpenDatabase, Protocol):
     """The verbs of queuectl. `backup_path` is of a copy that was made before an upgrade."""
 
     backup_path: str | None
+
+    @property
+    def queues(self) -> QueueStore:
+        """The verbs for queues as such."""
+        ...
 
     def enqueue(
         self,

@@ -22,6 +22,7 @@ KEYS = {
     "settings": "key",
     "drained_hosts": "host",
     "lanes": "id",
+    "queues": "name",
     "jobs": "seq",
     "attempts": "job, number",
     "output": "job, number, stream, position",

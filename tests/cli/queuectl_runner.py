@@ -28,7 +28,7 @@ from tests import postgres_server
 from tests.cli import in_process_cli
 from tests.cli.in_process_cli import Done
 from tests.open_descriptors import watches
-from tests.store.engine import plain_lanes
+from tests.store.engine import plain_shares
 
 ROOT = Path(__file__).resolve().parents[2]
 _OF_TERMINALS = {"COLUMNS", "NO_COLOR"}
@@ -189,7 +189,7 @@ class QueuectlRunner:
         self._token += 1
         with self.ledger.transaction():
             (claim,) = self.ledger.claim(
-                instance, [worker], self._token, now_ms=now_ms(), lanes=plain_lanes(self.ledger)
+                instance, [worker], self._token, now_ms=now_ms(), shares=plain_shares(self.ledger)
             )
         return claim
 

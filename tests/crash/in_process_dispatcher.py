@@ -10,10 +10,12 @@ from typing import Any
 
 import apsw
 
+from queued.core.fair_share import Policy
 from queued.core.model import Instance, Label, NewJob, Outcome, State
 from queued.core.records import Attempt, Job, JobFilter
 from queued.core.runs import Chunk, Ending
 from queued.service.dispatcher.claims import ClaimTable
+from queued.service.dispatcher.queue_claims import OpenQueues
 from queued.service.dispatcher.turn import TurnRunner
 from queued.service.dispatcher.turn_results import Turn
 from queued.service.ipc.messages import Message, Output, Piece, Result, Returned
@@ -32,6 +34,7 @@ _ENDINGS = (
     Ending(Outcome.SIGNAL, signal="SIGKILL"),
     Ending(Outcome.INTERRUPTED),
 )
+ONE_QUEUE = OpenQueues({"default": (0,)}, {"default": Policy()}, {})
 
 
 class _WorkerPool:
@@ -162,7 +165,7 @@ class InProcessDispatcher:
         durable = bool(self._pool.inbox)
         with self.ledger.transaction(durable=durable):
             turn = self._runner.turn(
-                self._pool, DEFAULTS, lanes=(0,), restoring=False, now_ms=self.now_ms
+                self._pool, DEFAULTS, queues=ONE_QUEUE, restoring=False, now_ms=self.now_ms
             )
         self._pool.inbox.clear()
         self._pool.claims = turn.claims

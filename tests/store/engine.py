@@ -1,12 +1,12 @@
 """A database under test, seen through the two protocols that every engine implements."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import ExitStack
 from typing import Any, NamedTuple
 
 from queued.core.model import ENDED, PARTS_OF_PENDING, Instance, Label, NewJob, Outcome, State
-from queued.core.records import Job, JobFilter
+from queued.core.records import Job, JobFilter, Share
 from queued.core.runs import Claim, Ending
 from queued.core.settlement import Backoff, Settlement, Verdict, judge
 from queued.store.ledger import Ledger
@@ -18,9 +18,14 @@ OK = Ending(Outcome.EXIT, exit_code=0)
 FAILED = Ending(Outcome.EXIT, exit_code=1, tail=b"no luck\n")
 
 
-def plain_lanes(ledger: Ledger) -> list[int]:
-    """The lanes of all queues, for jobs that require no labels."""
-    return [lane.number for lane in ledger.lanes(after=-1) if not lane.requires]
+def plain_shares(ledger: Ledger, has: Collection[str] = ()) -> list[Share]:
+    """All queues, with the lanes of jobs that require only labels of `has`."""
+    lanes: dict[str, list[int]] = {}
+    for lane in ledger.lanes(after=-1):
+        if lane.requires <= set(has):
+            lanes.setdefault(lane.queue, []).append(lane.number)
+    limited = {one.name for one in ledger.queues.all() if one.concurrency is not None}
+    return [Share(name, numbers, limited=name in limited) for name, numbers in lanes.items()]
 
 
 class RunningJob(NamedTuple):
@@ -75,8 +80,8 @@ class Engine:
     def claim(self, *, now_ms: int = NOW, worker: int = 1, token: int = 77) -> Claim | None:
         """Claims the first ready job for instance `i`; None if there is none."""
         with self.ledger.transaction():
-            lanes = plain_lanes(self.ledger)
-            claims = self.ledger.claim("i", [worker], token, now_ms=now_ms, lanes=lanes)
+            shares = plain_shares(self.ledger)
+            claims = self.ledger.claim("i", [worker], token, now_ms=now_ms, shares=shares)
         return claims[0] if claims else None
 
     def must_claim(self, *, now_ms: int = NOW, worker: int = 1, token: int = 77) -> Claim:

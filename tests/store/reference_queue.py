@@ -19,6 +19,7 @@ class Task:
     run_at: int
     ready: bool
     requires: str
+    slots: int
     updated: int
     held: bool = False
     state: State = State.PENDING
@@ -41,6 +42,8 @@ class Queue:
 
     def __init__(self) -> None:
         self.tasks: dict[int, Task] = {}
+        self.limits: dict[str, int | None] = {}
+        self.paused: set[str] = set()
         self._last = 0
 
     def enqueue(
@@ -50,6 +53,7 @@ class Queue:
         priority: int,
         max_retries: int,
         requires: str,
+        slots: int,
         run_at: int,
         hold: bool,
         now: int,
@@ -57,7 +61,7 @@ class Queue:
         self._last += 1  # a removed job's row is never used again
         task = Task(
             *(self._last, queue, priority, max_retries, run_at, run_at <= now and not hold),
-            *(requires, now, hold),
+            *(requires, slots, now, hold),
         )
         self.tasks[task.seq] = task
         return task.seq
@@ -75,18 +79,32 @@ class Queue:
         ]
         return sorted(waiting, key=lambda t: (t.run_at, t.seq))
 
-    def claim(self, owner: str, labels: set[str], token: int, now: int) -> Task | None:
-        ready = [
-            task
-            for task in self.tasks.values()
-            if task.ready and set(filter(None, task.requires.split(","))) <= labels
-        ]
-        if not ready:
+    def claim(
+        self, owner: str, labels: set[str], token: int, now: int, queues: list[str]
+    ) -> Task | None:
+        task = next(filter(None, (self._first(queue, labels) for queue in queues)), None)
+        if task is None:
             return None
-        task = min(ready, key=lambda t: (-t.priority, t.run_at, t.seq))
         task.state, task.ready, task.updated = State.PROCESSING, False, now
         task.runs, task.owner, task.token = task.runs + 1, owner, token
         return task
+
+    def _first(self, queue: str, labels: set[str]) -> Task | None:
+        """Returns the first ready job of a queue, if the queue has places for it."""
+        own = [task for task in self.tasks.values() if task.queue == queue]
+        ready = [
+            task
+            for task in own
+            if task.ready and set(filter(None, task.requires.split(","))) <= labels
+        ]
+        if not ready or queue in self.paused:
+            return None
+        first = min(ready, key=lambda t: (-t.priority, t.run_at, t.seq))
+        limit = self.limits.get(queue)
+        if limit is None:
+            return first
+        used = [min(task.slots, limit) for task in own if task.state is State.PROCESSING]
+        return first if limit and sum(used) + min(first.slots, limit) <= limit else None
 
     def settle(self, seq: int, run: int, token: int, ending: Ending, now: int) -> State | None:
         task = self.tasks.get(seq)

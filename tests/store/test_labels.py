@@ -1,6 +1,7 @@
 """What jobs require of a service: lanes, the order of claiming over them, and drained hosts."""
 
 from queued.core.model import Instance, State
+from queued.core.records import Share
 from queued.core.runs import Claim
 from tests.store.engine import NOW, Engine
 
@@ -17,7 +18,9 @@ def _lanes(engine: Engine, after: int = -1) -> dict[str, int]:
 def _claims(engine: Engine, count: int, *required: str, token: int = 100) -> list[Claim]:
     lanes = [_lanes(engine)[one] for one in required]
     with engine.ledger.transaction():
-        return engine.ledger.claim("i", [*range(1, count + 1)], token, now_ms=NOW, lanes=lanes)
+        return engine.ledger.claim(
+            "i", [*range(1, count + 1)], token, now_ms=NOW, shares=[Share(lanes=lanes)]
+        )
 
 
 def test_each_queue_and_set_of_labels_has_a_lane_in_the_order_of_use(

@@ -21,10 +21,11 @@ from queued.core.errors import (
 )
 from queued.core.lease import IdleRenewal
 from queued.core.model import Instance, Label, NewJob, Outcome, State
-from queued.core.records import JobFilter
+from queued.core.records import JobFilter, Share
 from queued.core.runs import Claim, Ending
 from queued.core.settlement import Settlement, Verdict, judge
 from queued.service.dispatcher.claims import ClaimTable
+from queued.service.dispatcher.queue_claims import NO_QUEUES
 from queued.service.dispatcher.turn import TurnRunner
 from queued.store.ledger import Ledger
 from queued.store.postgres import address, sql_loader
@@ -471,7 +472,7 @@ def test_claims_of_a_commit_without_answer_are_undone(engine: Engine) -> None:
     runner.on_rollback(CommitUnknownError("no answer"))
     pool = Mock(claims=ClaimTable([]), inbox=[])
     with engine.ledger.transaction():
-        runner.turn(pool, DEFAULTS, lanes=(), restoring=False, now_ms=NOW)
+        runner.turn(pool, DEFAULTS, queues=NO_QUEUES, restoring=False, now_ms=NOW)
     assert [engine.store.show(job).label for job in jobs] == [Label.CANCELLED, Label.PENDING]
 
 
@@ -482,8 +483,20 @@ def test_jobs_that_another_dispatcher_has_locked_do_not_hide_those_of_another_la
     job, other = engine.add(requires="gpu"), engine.another_ledger()
     with engine.ledger.transaction(), other.transaction():
         assert [one.key.job for one in _claims(engine.ledger, 2, 100)] == urgent
-        claims = other.claim("j", [1, 2], 200, now_ms=NOW, lanes=[0, 1])
+        claims = other.claim("j", [1, 2], 200, now_ms=NOW, shares=[Share(lanes=[0, 1])])
     assert [one.key.job for one in claims] == [job]
+
+
+def test_two_dispatchers_do_not_fill_a_limited_queue_at_the_same_moment(engine: Engine) -> None:
+    for _ in range(4):
+        engine.add()
+    engine.store.queues.change("default", concurrency=2)
+    shares, other = [Share(limited=True)], engine.another_ledger()
+    with engine.ledger.transaction(), other.transaction():
+        assert len(engine.ledger.claim("i", [1], 100, now_ms=NOW, shares=shares)) == 1
+        assert other.claim("j", [1, 2], 200, now_ms=NOW, shares=shares) == []
+    with other.transaction():
+        assert len(other.claim("j", [1, 2], 300, now_ms=NOW, shares=shares)) == 1
 
 
 def test_a_due_job_that_another_dispatcher_has_locked_is_looked_at_again_later(

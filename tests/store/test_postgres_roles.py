@@ -108,6 +108,8 @@ VERBS: dict[str, tuple[set[str], Callable[[PostgresStore, int], object]]] = {
     "config_unset": ({"operator"}, lambda store, _: store.config_unset("lease")),
     "drain": ({"operator"}, lambda store, _: store.drain("host", now_ms=NOW)),
     "resume": ({"operator"}, lambda store, _: store.resume("host")),
+    "queues": ({*ROLES}, lambda store, _: store.queues.all()),
+    "queue_pause": ({"operator"}, lambda store, _: store.queues.change("q", paused_ms=NOW)),
     "stop": ({"operator", "service"}, lambda store, _: store.stop("i", now_ms=NOW)),
 }
 

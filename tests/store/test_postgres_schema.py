@@ -23,7 +23,7 @@ from queued.store.postgres.client_store import PostgresStore
 from tests import postgres_server
 
 SQL = sql_loader.load("queued")
-LISTS = {"job", "run", "matches", "instance_columns", "clock", "history"}  # parts of statements
+LISTS = {"job", "run", "matches", "queue_columns", "instance_columns", "clock", "history"}
 CONTROL = {"begin", "session", "snapshot", "make_schema", "notify_hungry", "notify_all"}  # no plan
 SOURCE = Path(sql_loader.__file__).parent
 WHOLE = sql_blocks.read(str(SOURCE / "maintenance/queries.sql")).keys()  # read whole tables
@@ -34,7 +34,7 @@ PLANS = {
     "enqueue": {"lanes_queue_requires_key"},
     "lanes": {"lanes_pkey"},
     "required_now": {"jobs_ready"},  # the lanes are read whole: they are few
-    "claim": {"instances_pkey", "jobs_ready", "jobs_pkey", "meta_pkey"},
+    "claim": {"instances_pkey", "queues_pkey", "jobs_ready", "jobs_pkey", "meta_pkey"},
     "settle": {"jobs_pkey", "attempts_pkey"},
     "store_output": {"jobs_pkey"},
     "promote": {"jobs_waiting", "jobs_pkey"},
@@ -112,7 +112,8 @@ def test_a_claim_reads_no_job_of_another_host() -> None:
     with psycopg.connect(where.conninfo, autocommit=True, prepare_threshold=None) as server:
         server.execute(sql_loader.in_schema(IN_FRONT, where.schema).encode())
         values = {"instance": "i", "workers": [1] * 9, "count": 9, "token": 1, "now": 1}
-        values |= {"lanes": [0, 2], "rank": -99, "due": 0, "after": 0}
+        values |= {"queues": ["q"], "counts": [9], "mosts": [-1], "rooms": [-1], "parts": [1, 1]}
+        values |= {"lanes": [0, 2], "ranks": [-99] * 2, "dues": [0] * 2, "afters": [0] * 2}
         statements = sql_loader.load(where.schema)
         with server.transaction(force_rollback=True):
             server.execute(statements["begin"].split(";", 1)[1].encode())

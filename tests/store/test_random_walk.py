@@ -19,7 +19,7 @@ from queued.core.errors import ConflictError
 from queued.core.model import Label, Outcome, State
 from queued.core.records import JobFilter
 from queued.core.runs import Claim, Ending
-from tests.store.engine import FAILED, NOW, OK, Engine, purge
+from tests.store.engine import FAILED, NOW, OK, Engine, plain_shares, purge
 from tests.store.engines import ENGINES
 from tests.store.reference_queue import Queue, Task
 
@@ -71,6 +71,7 @@ class Walk(RuleBasedStateMachine):
         max_retries=st.integers(0, 3),
         requires=REQUIRED,
         hold=st.sampled_from([False, False, False, True]),
+        slots=st.sampled_from([1, 1, 1, 3]),
     )
     def enqueue(self, *, delay_ms: int, **fields: Any) -> None:
         job = self._engine.add(now_ms=self._now_ms, delay_ms=delay_ms, **fields)
@@ -121,6 +122,17 @@ class Walk(RuleBasedStateMachine):
         removed = sum(purge(store, Label(state), queue=queue, before_ms=before_ms))
         assert removed == self._model.remove(state, before_ms, queue)
 
+    @rule(queue=QUEUES, limit=st.none() | st.integers(0, 4))
+    def set_limit(self, queue: str, limit: int | None) -> None:
+        self._engine.store.queues.change(queue, concurrency=limit)
+        self._model.limits[queue] = limit
+
+    @rule(queue=QUEUES)
+    def pause_or_resume(self, queue: str) -> None:
+        paused = queue not in self._model.paused
+        self._engine.store.queues.change(queue, paused_ms=self._now_ms if paused else None)
+        self._model.paused ^= {queue}
+
     # Dispatchers
 
     @rule(limit=st.integers(1, 5))
@@ -128,16 +140,20 @@ class Walk(RuleBasedStateMachine):
         due_ms = self._engine.promote(now_ms=self._now_ms, limit=limit)
         assert due_ms == self._model.promote(self._now_ms, limit)
 
-    @rule(instance=INSTANCES, own=LABELS, count=st.integers(1, 3))
-    def claim(self, instance: str, own: str, count: int) -> None:
+    @rule(
+        instance=INSTANCES, own=LABELS, count=st.integers(1, 9), queues=st.permutations(["a", "b"])
+    )
+    def claim(self, instance: str, own: str, count: int, queues: list[str]) -> None:
         tokens, has = [next(self._tokens) for _ in range(count)], labels.split(own)
         with self._engine.ledger.transaction():
-            known = self._engine.ledger.lanes(after=-1)
-            lanes = [lane.number for lane in known if lane.requires <= has]
+            shares = {share.queue: share for share in plain_shares(self._engine.ledger, has)}
             claims = self._engine.ledger.claim(
-                instance, [1] * count, tokens[0], now_ms=self._now_ms, lanes=lanes
+                *(instance, [1] * count, tokens[0]),
+                now_ms=self._now_ms,
+                shares=[shares[queue] for queue in queues if queue in shares],
             )
-        tasks = [self._model.claim(instance, {*has}, token, self._now_ms) for token in tokens]
+        now_ms = self._now_ms
+        tasks = [self._model.claim(instance, {*has}, token, now_ms, queues) for token in tokens]
         assert len(claims) == len([task for task in tasks if task is not None])
         for token, claim, task in zip(tokens, claims, filter(None, tasks), strict=False):
             assert claim.key == (task.seq, task.runs, token)

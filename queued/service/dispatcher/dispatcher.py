@@ -30,6 +30,7 @@ from queued.service.dispatcher.output_log import OutputLog
 from queued.service.dispatcher.placement import Placement
 from queued.service.dispatcher.poll_schedule import PollSchedule, watch
 from queued.service.dispatcher.pruner import Pruner
+from queued.service.dispatcher.queue_claims import NO_QUEUES
 from queued.service.dispatcher.rescuer import OtherInstances, Rescuer
 from queued.service.dispatcher.settings_sender import SettingsSender
 from queued.service.dispatcher.stage import Event, Stage
@@ -225,7 +226,7 @@ class Dispatcher:
     def _renew_idle(self) -> bool:
         """Renews the lease without a turn, if nothing else is due; returns whether it did."""
         busy = self._turn_pending() or self._backoff.refused or any(self._pool.claims)
-        if busy or (found := self._lease.renew_idle(self._placement.lanes)) is None:
+        if busy or (found := self._lease.renew_idle(self._placement.lanes())) is None:
             return False
         self._schedule.requested = not self._rescuer.renewed(found.beats) or found.has_work
         self._rescue(self._live_settings.settings)
@@ -250,9 +251,9 @@ class Dispatcher:
                 if self._clock.shift_if_set():
                     self._pruner.clock_was_set(times.monotonic_s())
                 settings = self._live_settings.settings
-                lanes = self._placement.lanes if self._may_claim() else ()
+                queues = self._placement.queues if self._may_claim() else NO_QUEUES
                 turn = self._runner.turn(
-                    self._pool, settings, lanes=lanes, restoring=restoring, now_ms=now_ms
+                    self._pool, settings, queues=queues, restoring=restoring, now_ms=now_ms
                 )
                 counts = self._load.read_counts(times.monotonic_s())
                 self._pruner.prune_step(settings, now_ms, enabled=self._may_claim())
@@ -284,7 +285,7 @@ class Dispatcher:
         changes = self._changes.read(even_if_unchanged=reread)
         if changes is not None:
             self._sender.changed |= self._live_settings.apply(changes.stored)
-        self._placement.read(self._live_settings.settings.labels, changed=changes is not None)
+        self._placement.read(self._live_settings.settings, changed=changes is not None)
         return changes
 
     # After the commit

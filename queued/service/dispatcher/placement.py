@@ -1,12 +1,16 @@
-"""Decides which jobs this instance may claim: those that require only labels that it has.
+"""Decides which jobs this instance may claim: those of open queues that require labels it has.
 
 While its host is drained, it may claim none. Also logs labels that ready jobs require and that no
 live service has.
 """
 
 from queued.core import labels, times
+from queued.core.fair_share import Policy
 from queued.core.model import Instance
+from queued.core.records import Lane, Queue
+from queued.core.settings_in_force import Settings
 from queued.service.dispatcher.deadlines import Deadlines
+from queued.service.dispatcher.queue_claims import NO_QUEUES, OpenQueues
 from queued.service.log import Log
 from queued.store.ledger import Ledger
 
@@ -14,51 +18,85 @@ _CHECK_INTERVAL_S = 60.0
 
 
 class Placement:
-    """`lanes`: the numbers of the lanes whose jobs may be claimed now."""
+    """`queues`: those whose jobs may be claimed now."""
 
     def __init__(self, ledger: Ledger, instance: Instance, deadlines: Deadlines, log: Log) -> None:
-        self.lanes: list[int] = []
+        self.queues = NO_QUEUES
         self._ledger = ledger
         self._instance = instance
         self._deadlines = deadlines
         self._log = log
-        self._given: str | None = None  # the setting at the last read
+        # The settings `labels` and `queues` at the last read.
+        self._given: tuple[str, str] | None = None
         self._drained = False
+        self._paused: set[str] = set()
         self._own = frozenset[str]()
-        self._known: dict[int, frozenset[str]] = {}  # what each lane requires
+        self._served = frozenset[str]()  # queues; empty: all
+        self._known: dict[int, Lane] = {}
+        self._set: dict[str, Queue] = {}  # what users have set for queues
         self._checking = False  # whether the deadline of the next check is set
         # The missing labels that the last check has found, and whether an earlier one found them.
         self._unserved: dict[frozenset[str], bool] = {}
 
-    def read(self, given: str, *, changed: bool) -> None:
+    def read(self, settings: Settings, *, changed: bool) -> None:
         """Reads lanes and drained hosts if they may have `changed`, and checks what is unserved.
 
-        `given` is the setting `labels` of this service. Call it inside a transaction; after a
-        rollback the next call must have `changed`.
+        Call it inside a transaction; after a rollback the next call must have `changed`.
         """
+        given = (settings.labels, settings.queues)
         if changed or given != self._given:
             self._read(given)
         if self._deadlines.due("placement", times.monotonic_s()):
             self._check()
 
-    def _read(self, given: str) -> None:
+    def _read(self, given: tuple[str, str]) -> None:
         self._given = given
-        self._own = labels.split(given) | {labels.of_host(self._instance.host)}
+        self._own, self._served = labels.split(given[0]), labels.split(given[1])
+        self._own |= {labels.of_host(self._instance.host)}
         self._ledger.relabel(self._instance.id, labels.joined(self._own))
         found = self._ledger.lanes(after=max(self._known, default=-1))
-        self._known |= {lane.number: lane.requires for lane in found}
+        self._known |= {lane.number: lane for lane in found}
+        self._read_queues()
         drained = self._instance.host in self._ledger.drained_hosts()
         if drained is not self._drained:
             self._drained = drained
             self._log.info("host.drained" if drained else "host.resumed", host=self._instance.host)
-        fitting = [number for number, required in self._known.items() if required <= self._own]
-        self.lanes = [] if drained else fitting
+        opened = NO_QUEUES if drained else self._open()
+        if opened != self.queues:
+            self.queues = opened
         if not self._checking:
             self._set_deadline()
 
+    def _read_queues(self) -> None:
+        """Reads what users have set for queues; logs which of them were paused or resumed."""
+        self._set = {one.name: one for one in self._ledger.queues.all()}
+        paused = {name for name, one in self._set.items() if one.paused_ms is not None}
+        for name in sorted(paused - self._paused):
+            one = self._set[name]
+            self._log.info("queue.paused", queue=name, by=one.paused_by, reason=one.paused_reason)
+        for name in sorted(self._paused - paused):
+            self._log.info("queue.resumed", queue=name)
+        self._paused = paused
+
+    def _open(self) -> OpenQueues:
+        """Returns the queues that are not paused, with the lanes that this instance may claim."""
+        lanes: dict[str, tuple[int, ...]] = {}
+        for lane in self._known.values():
+            served = not self._served or lane.queue in self._served
+            if served and lane.requires <= self._own and lane.queue not in self._paused:
+                lanes[lane.queue] = (*lanes.get(lane.queue, ()), lane.number)
+        rows = {name: self._set.get(name, Queue(name)) for name in lanes}
+        limits = {n: one.concurrency for n, one in rows.items() if one.concurrency is not None}
+        policies = {n: Policy(one.priority, one.weight, n in limits) for n, one in rows.items()}
+        return OpenQueues(lanes, policies, limits)
+
+    def lanes(self) -> list[int]:
+        """Returns the lanes of `queues`."""
+        return [number for lanes in self.queues.lanes.values() for number in lanes]
+
     def _set_deadline(self) -> None:
         """Sets the time of the next check; none is needed while all jobs may be claimed."""
-        self._checking = len(self.lanes) < len(self._known)
+        self._checking = len(self.lanes()) < len(self._known)
         next_s = times.monotonic_s() + _CHECK_INTERVAL_S if self._checking else times.NEVER_S
         self._deadlines.set("placement", next_s)
 

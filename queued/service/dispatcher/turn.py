@@ -16,6 +16,7 @@ from queued.core.settings_in_force import Settings
 from queued.core.settlement import Settlement, Verdict, describe, is_deferral, judge
 from queued.service.dispatcher.claim_tokens import Tokens, token_time_s
 from queued.service.dispatcher.end_condition import EndCondition
+from queued.service.dispatcher.queue_claims import OpenQueues, QueueClaims
 from queued.service.dispatcher.run_message import backoff_of, checked_run
 from queued.service.dispatcher.turn_results import ClaimLoss, RecordedRun, Turn
 from queued.service.dispatcher.worker_pool import WorkerPool
@@ -47,6 +48,7 @@ class TurnRunner:
         self._end = end
         self._instance = instance
         self._tokens = Tokens()
+        self._queue_claims = QueueClaims(ledger, instance)
         self._commit_unknown = False  # whether a turn that seemed to fail may have been committed
 
     def turn(
@@ -54,13 +56,13 @@ class TurnRunner:
         pool: WorkerPool,
         settings: Settings,
         *,
-        lanes: Sequence[int],
+        queues: OpenQueues,
         restoring: bool,
         now_ms: int,
     ) -> Turn:
-        """Handles the inbox, then claims jobs of these lanes for the workers that have room.
+        """Handles the inbox, then claims jobs of these queues for the workers that have room.
 
-        Without `lanes` it claims none. `restoring`: the database may lack commits of this instance
+        `restoring`: the database may lack commits of this instance
         after a failover. Call it inside a transaction.
         """
         turn = Turn(pool.claims, settings, now_ms)
@@ -73,8 +75,8 @@ class TurnRunner:
         self._store_output(turn)
         self.record(turn)
         turn.next_due_ms = self._ledger.promote(now_ms=turn.now_ms, limit=PROMOTED_AT_ONCE)
-        if lanes:
-            self._claim(turn, pool.present(), lanes)
+        if queues.lanes:
+            self._claim(turn, pool.present(), queues)
         for worker, keys in turn.pending_acks.items():
             for key in keys:
                 turn.reply(worker, Recorded(key=key, accepted=True))
@@ -268,6 +270,7 @@ class TurnRunner:
                     turn.reply(claim.worker, Recorded(key=claim.key, accepted=False))
                 continue
             turn.finished.append(RecordedRun(*settlement, state))
+            self._queue_claims.on_ended(claim.queue)
             if ack_due:
                 turn.pending_acks.setdefault(claim.worker, []).append(claim.key)
         self._enqueue_hooks(turn, turn.finished[before:])
@@ -284,7 +287,7 @@ class TurnRunner:
             made = self._ledger.enqueue(hooks, max_retries=most, now_ms=turn.now_ms)
             turn.lanes_made |= made
 
-    def _claim(self, turn: Turn, workers: list[int], lanes: Sequence[int]) -> None:
+    def _claim(self, turn: Turn, workers: list[int], queues: OpenQueues) -> None:
         """Claims jobs for workers that have none, then prefetched jobs for quick workers."""
         assignable = list(turn.claims.assignable(workers))
         if self._end is not None:
@@ -292,9 +295,8 @@ class TurnRunner:
         if not assignable:
             return
         token = self._tokens.reserve(times.monotonic_s(), len(assignable))
-        turn.claimed = self._ledger.claim(
-            self._instance, assignable, token, now_ms=turn.now_ms, lanes=lanes
-        )
+        idle = sum(not turn.claims.of(worker) for worker in workers)
+        turn.claimed = self._queue_claims.claim(queues, assignable, idle, token, now_ms=turn.now_ms)
         for claim in turn.claimed:
             acks = turn.pending_acks.get(claim.worker, [])  # the Run message carries them
             try:

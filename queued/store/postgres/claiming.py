@@ -1,7 +1,10 @@
 """Claims ready jobs in a PostgreSQL database, and decides where in their index a claim begins."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
+from queued.core.records import Share
 from queued.store.postgres.connection import Database, Row
 
 # A claim of many jobs begins where the last one ended. Before that place are the index entries of
@@ -9,6 +12,19 @@ from queued.store.postgres.connection import Database, Row
 _MANY = 8
 _FROM_FIRST_MS = 250  # between two claims that begin at the most urgent job
 _FIRST_PLACE = (-(2**31), 0, 0)
+_NO_LIMIT = (-1, -1)
+
+Places = Mapping[int, tuple[int, int, int]]  # by lane, in the order of claiming
+
+
+class _Claim(NamedTuple):
+    """The values of one call that all its statements share."""
+
+    instance: str
+    workers: Sequence[int]
+    token: int
+    now_ms: int
+    rows: list[Row]  # that were claimed until now
 
 
 class Claiming:
@@ -20,48 +36,95 @@ class Claiming:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._place = _FIRST_PLACE  # of the last job that was claimed, in the order of claiming
-        self._from_first_ms = 0  # the time of the last claim that began at the most urgent job
+        self._places: Places = {}  # of the last jobs that were claimed, of claims that were full
+        self._from_first_ms = 0  # the time of the last claim that began at the most urgent jobs
         self._hungry: bool | None = None  # as in the row of the instance; None if not known
 
     def claim(
-        self, instance: str, workers: Sequence[int], token: int, now_ms: int, lanes: Sequence[int]
+        self,
+        instance: str,
+        workers: Sequence[int],
+        token: int,
+        now_ms: int,
+        shares: Sequence[Share],
     ) -> list[Row]:
         """Returns the rows of the claims; see `Ledger.claim`."""
-        rows: list[Row] = []
-
-        def claim(place: tuple[int, int, int], lanes: Sequence[int]) -> None:
-            rest = workers[len(rows) :]
-            if rest:
-                values = dict(zip(("rank", "due", "after"), place, strict=True))
-                values |= {"count": len(rest), "token": token + len(rows), "now": now_ms}
-                rows.extend(
-                    self._database.rows(
-                        "claim", instance=instance, workers=[*rest], lanes=[*lanes], **values
-                    )
-                )
-
+        claim = _Claim(instance, workers, token, now_ms, [])
         begun_lately = 0 <= now_ms - self._from_first_ms < _FROM_FIRST_MS
         many = len(workers) >= _MANY
-        if many and begun_lately and self._place != _FIRST_PLACE:
-            claim(self._place, lanes)
-        if len(rows) < len(workers):
+        if many and begun_lately and self._places:
+            self._ask(claim, shares, self._places)
+        if len(claim.rows) < len(workers):
             self._from_first_ms = now_ms
-            claim(_FIRST_PLACE, lanes)
-        if len(lanes) > 1:  # other dispatchers may have locked the first jobs of one lane
-            for lane in lanes:
-                claim(_FIRST_PLACE, [lane])
+            self._ask(claim, shares, {})
+        for share in shares:  # other dispatchers may have locked the first jobs of one lane
+            for lane in share.lanes if len(share.lanes) > 1 else ():
+                self._ask(claim, [share._replace(lanes=[lane])], {})
         if many:
-            full = len(rows) == len(workers)
-            self._place = (rows[-1][13], rows[-1][9], rows[-1][0]) if full else _FIRST_PLACE
-        self._set_hungry(instance, len(rows) < len(workers))
-        return rows
+            full = len(claim.rows) == len(workers)
+            ends = {row[14]: (row[13], row[9], row[0]) for row in claim.rows}
+            self._places = {**self._places, **ends} if full else {}
+        return claim.rows
+
+    def _ask(self, claim: _Claim, shares: Sequence[Share], places: Places) -> None:
+        """Claims what the shares still lack."""
+        rest = claim.workers[len(claim.rows) :]
+        taken = Counter(row[4] for row in claim.rows)
+        wanted = [
+            share._replace(most=min(share.most - taken[share.queue], len(rest))) for share in shares
+        ]
+        rooms = self._rooms([share.queue for share in wanted if share.limited and share.most > 0])
+        wanted = [
+            share
+            for share in wanted
+            if share.most > 0 and (not share.limited or share.queue in rooms)
+        ]
+        if not wanted or not rest:
+            return
+        lanes = [(part, lane) for part, share in enumerate(wanted, 1) for lane in share.lanes]
+        begins = [places.get(lane, _FIRST_PLACE) for _, lane in lanes]
+        claim.rows.extend(
+            self._database.rows(
+                "claim",
+                instance=claim.instance,
+                workers=[*rest],
+                count=len(rest),
+                token=claim.token + len(claim.rows),
+                now=claim.now_ms,
+                queues=[share.queue for share in wanted],
+                counts=[share.most for share in wanted],
+                mosts=[rooms.get(share.queue, _NO_LIMIT)[0] for share in wanted],
+                rooms=[rooms.get(share.queue, _NO_LIMIT)[1] for share in wanted],
+                parts=[part for part, _ in lanes],
+                lanes=[lane for _, lane in lanes],
+                ranks=[rank for rank, _, _ in begins],
+                dues=[due for _, due, _ in begins],
+                afters=[after for _, _, after in begins],
+            )
+        )
+
+    def _rooms(self, limited: Sequence[str]) -> dict[str, tuple[int, int]]:
+        """Locks the limits of queues; returns each limit, and how many places are free.
+
+        Leaves out queues without a free place, and those whose limit another dispatcher has locked.
+        """
+        if not limited:
+            return {}
+        mosts: dict[str, int] = dict(self._database.rows("lock_limits", names=[*limited]))
+        if len(mosts) < len(limited):
+            self._database.look_again()
+        used: dict[str, int] = dict(self._database.rows("used_places")) if mosts else {}
+        return {
+            name: (most, most - used.get(name, 0))
+            for name, most in mosts.items()
+            if most > used.get(name, 0)
+        }
 
     def on_rollback(self) -> None:
         """Forgets what the row of the instance says, because a change of it was undone."""
         self._hungry = None
 
-    def _set_hungry(self, instance: str, hungry: bool) -> None:  # noqa: FBT001 - a value
+    def set_hungry(self, instance: str, hungry: bool) -> None:  # noqa: FBT001 - a value
         """Asks for notifications of new jobs while there are fewer than workers for them.
 
         A job may be enqueued before this request is committed, so another turn must look for it.

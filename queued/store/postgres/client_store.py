@@ -14,6 +14,7 @@ from queued.store import rows
 from queued.store.postgres.connection import Database, Row
 from queued.store.postgres.error_names import damaged
 from queued.store.postgres.new_jobs import NewJobs
+from queued.store.postgres.queues import StoreQueues
 from queued.store.postgres.selection import Selection
 from queued.store.protocols import BulkVerb, Watcher
 from queued.store.pruning import Removal
@@ -39,6 +40,7 @@ class PostgresStore:
         )
         self._new_jobs = NewJobs(self._database)
         self._selection = Selection(self._database)
+        self.queues = StoreQueues(self._database)
 
     # Enqueueing
 
@@ -58,8 +60,9 @@ class PostgresStore:
         )
 
         def insert() -> None:
+            admitted = self.queues.admit(given)
             added[:] = self._new_jobs.insert(
-                given, max_retries=max_retries, now_ms=now_ms, skip_existing=skip_existing
+                admitted, max_retries=max_retries, now_ms=now_ms, skip_existing=skip_existing
             )
 
         try:

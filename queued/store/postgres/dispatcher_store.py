@@ -9,7 +9,7 @@ from queued.core.errors import CommitUnknownError
 from queued.core.labels import split
 from queued.core.lease import IdleRenewal, Renewal
 from queued.core.model import Instance, Label, NewJob, State
-from queued.core.records import Lane, PruneStep, SnapshotHolder
+from queued.core.records import Lane, PruneStep, Share, SnapshotHolder
 from queued.core.runs import Chunk, Claim, Key
 from queued.core.settlement import Settlement
 from queued.store.ledger_rows import claim_of, unknown_instance
@@ -18,6 +18,7 @@ from queued.store.postgres.claiming import Claiming
 from queued.store.postgres.connection import Database
 from queued.store.postgres.counts import Counts
 from queued.store.postgres.new_jobs import NewJobs
+from queued.store.postgres.queues import LedgerQueues
 from queued.store.postgres.watcher import PostgresWatcher
 from queued.store.protocols import Watcher
 from queued.store.pruning import Bounds
@@ -35,6 +36,8 @@ class PostgresLedger:
         self._database = Database(url, application="queued", serving=True, on_wait=on_wait)
         self._new_jobs = NewJobs(self._database)
         self._claiming = Claiming(self._database)
+        self.queues = LedgerQueues(self._database)
+        self._place_freed = False  # in a limited queue, by this transaction
         self._settled: list[Key] = []  # in this transaction
         self._maybe_recorded: set[Key] = set()  # settled by an unknown commit
         self._repeated: list[Key] = []  # of these, settled again in this transaction
@@ -49,6 +52,7 @@ class PostgresLedger:
         machine. A claim that the server forgot would run a second time beside the first.
         """
         self._settled, self._repeated, self._recorded_before = [], [], set()
+        self._place_freed = False
         try:
             with self._database.transaction():
                 yield
@@ -58,6 +62,8 @@ class PostgresLedger:
                 self._maybe_recorded.update(self._settled)
             raise
         self._maybe_recorded.difference_update(self._repeated)
+        if self._place_freed:
+            self._database.notify("notify_hungry")
 
     def now_ms(self) -> int:
         """See `Ledger.now_ms`. It is the clock of the server, read at each renewal."""
@@ -168,11 +174,15 @@ class PostgresLedger:
         token: int,
         *,
         now_ms: int,
-        lanes: Sequence[int] = (0,),
+        shares: Sequence[Share] = (Share(),),
     ) -> list[Claim]:
         """See `Ledger.claim` and `Claiming`."""
-        rows = self._claiming.claim(instance, workers, token, now_ms, lanes)
+        rows = self._claiming.claim(instance, workers, token, now_ms, shares)
         return [claim_of(row[:13]) for row in rows]
+
+    def set_hungry(self, instance: str, *, hungry: bool) -> None:
+        """See `Ledger.set_hungry`."""
+        self._claiming.set_hungry(instance, hungry)
 
     def restore_claim(self, instance: str, claim: Claim, *, now_ms: int) -> bool | None:
         """See `Ledger.restore_claim`."""
@@ -227,6 +237,7 @@ class PostgresLedger:
 
     def settle(self, endings: Sequence[Settlement], *, now_ms: int) -> list[State | None]:
         """See `Ledger.settle`."""
+        self._place_freed |= any(one.claim.queue in self.queues.limited for one in endings)
         ordered = sorted(endings, key=lambda one: one.claim.key)
         text = json.dumps([one.columns() for one in ordered], ensure_ascii=False)
         rows = self._database.rows("settle", endings=text, now=now_ms) if endings else []

@@ -38,7 +38,7 @@ SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY;
 -- job --
 seq, id, queue, priority, command, options, state, label, next_run_at, attempts, max_retries, runs,
     cancel_requested_at, last_error, created_at, updated_at,
-    (SELECT requires FROM queued.lanes l WHERE l.id = lane), submitted_by
+    (SELECT requires FROM queued.lanes l WHERE l.id = lane), slots, submitted_by
 
 -- matches --
 -- What a filter tests of a job. NULL tests nothing. The index by state has the queue, in a form that
@@ -79,14 +79,14 @@ FROM ({missing_lanes}) AS missing;
 -- enqueue --
 -- No guard: the unique index on id leaves out a second job with the same id.
 INSERT INTO queued.jobs (id, queue, priority, lane, command, options, state, ready, next_run_at,
-                         attempts, max_retries, runs, blocked, created_at, updated_at)
+                         attempts, max_retries, runs, blocked, slots, created_at, updated_at)
 SELECT id, queue, priority,
        (SELECT l.id FROM queued.lanes l WHERE l.queue = new.queue AND l.requires = new.requires),
        command, options, 'pending', blocked = 0 AND next_run_at <= :now, next_run_at, 0, max_retries, 0,
-       blocked, :now, :now
+       blocked, slots, :now, :now
 FROM json_to_recordset(:jobs::json) AS new (place integer, id text, queue text, priority integer,
     requires text, command text, options text, next_run_at bigint, max_retries integer,
-    blocked integer)
+    blocked integer, slots integer)
 ORDER BY place
 ON CONFLICT (id) DO NOTHING
 RETURNING id;
@@ -109,37 +109,57 @@ UPDATE queued.jobs j SET ready = true FROM due WHERE j.seq = due.seq;
 SELECT id, queue, requires FROM queued.lanes WHERE id > :after ORDER BY id;
 
 -- claim --
--- Claims the first ready jobs of some lanes, from a place in the order of claiming on; tokens are in
--- the same order. Guard: ready, the history of the server is trusted, and the jobs of the instance were
--- not taken over. The row of the instance is locked, so that a take-over comes either later and finds
--- these claims, or before, and there are none. Reads at most `count` entries of jobs_ready for each
--- lane to find the share of each lane in the first jobs, and locks so many jobs of the lane that no
--- other dispatcher claims at this moment. A lock on more would hide jobs from other dispatchers. A
--- conflict means that another program has set `runs` back; the row of the attempt is then used again.
+-- Claims the first ready jobs of the lanes of some queues, in the order of the queues and then of
+-- claiming, each lane from a place in the order of claiming on; tokens are in the same order. Guard:
+-- ready, the history of the server is trusted, the jobs of the instance were not taken over, and each
+-- queue is not paused and has the limit that the caller has locked, if any. The row of the instance is
+-- locked, so that a take-over comes either later and finds these claims, or before, and there are none.
+-- Reads at most `count` entries of jobs_ready for each lane to find the share of each lane in the first
+-- jobs of its queue, and locks so many jobs of the lane that no other dispatcher claims at this moment. A
+-- lock on more would hide jobs from other dispatchers. A conflict means that another program has set
+-- `runs` back; the row of the attempt is then used again.
 WITH own AS MATERIALIZED (
     SELECT fenced_at FROM queued.instances WHERE id = :instance FOR SHARE
+), part AS MATERIALIZED (
+    SELECT asked.* FROM unnest(:queues::text[], :counts::integer[], :mosts::integer[], :rooms::integer[])
+        WITH ORDINALITY AS asked (queue, count, most, room, part)
+    WHERE NOT EXISTS (SELECT FROM own WHERE fenced_at IS NOT NULL)
+      AND EXISTS (SELECT FROM queued.meta WHERE one AND history = {history})
+      AND NOT EXISTS (SELECT FROM queued.queues q WHERE q.name = asked.queue
+                      AND (paused_at IS NOT NULL OR q.concurrency IS DISTINCT FROM nullif(asked.most, -1)))
+), lane AS MATERIALIZED (
+    SELECT one.* FROM unnest(:parts::integer[], :lanes::integer[], :ranks::integer[], :dues::bigint[],
+                             :afters::bigint[]) AS one (part, lane, rank, due, after)
 ), share AS MATERIALIZED (
-    SELECT lane, count(*) AS size FROM (
-        SELECT one.lane FROM unnest(:lanes::integer[]) AS one (lane), LATERAL (
-            SELECT seq, rank, next_run_at FROM queued.jobs j
-            WHERE ready AND j.lane = one.lane AND (rank, next_run_at, seq) > (:rank, :due, :after)
-            ORDER BY rank, next_run_at, seq LIMIT :count) AS ready
-        ORDER BY rank, next_run_at, seq LIMIT :count) AS wanted
-    GROUP BY lane
+    SELECT part, lane, rank, due, after, count(*) AS size FROM (
+        SELECT lane.*, part.count, row_number() OVER (
+            PARTITION BY part ORDER BY ready.rank, ready.next_run_at, ready.seq) AS place
+        FROM part JOIN lane USING (part), LATERAL (
+            SELECT seq, j.rank, next_run_at FROM queued.jobs j
+            WHERE ready AND j.lane = lane.lane
+              AND (j.rank, next_run_at, seq) > (lane.rank, lane.due, lane.after)
+            ORDER BY j.rank, next_run_at, seq LIMIT part.count) AS ready) AS wanted
+    WHERE place <= count
+    GROUP BY part, lane, rank, due, after
 ), first AS MATERIALIZED (
-    SELECT ready.* FROM share, LATERAL (
-        SELECT seq, rank, next_run_at FROM queued.jobs j
-        WHERE ready AND j.lane = share.lane AND (rank, next_run_at, seq) > (:rank, :due, :after)
-          AND NOT EXISTS (SELECT FROM own WHERE fenced_at IS NOT NULL)
-          AND EXISTS (SELECT FROM queued.meta WHERE one AND history = {history})
-        ORDER BY rank, next_run_at, seq LIMIT share.size FOR UPDATE SKIP LOCKED) AS ready
+    SELECT share.part, share.lane, ready.* FROM share, LATERAL (
+        SELECT seq, j.rank, next_run_at, slots FROM queued.jobs j
+        WHERE ready AND j.lane = share.lane
+          AND (j.rank, next_run_at, seq) > (share.rank, share.due, share.after)
+        ORDER BY j.rank, next_run_at, seq LIMIT share.size FOR UPDATE SKIP LOCKED) AS ready
+), fitting AS MATERIALIZED (
+    SELECT first.*, room < 0 OR room >= sum(least(slots, most)) OVER (
+        PARTITION BY part ORDER BY rank, next_run_at, seq) AS fits
+    FROM first JOIN part USING (part)
 ), placed AS MATERIALIZED (
-    SELECT seq, row_number() OVER (ORDER BY rank, next_run_at, seq) - 1 AS place FROM first
+    SELECT part, lane, seq, row_number() OVER (ORDER BY part, rank, next_run_at, seq) - 1 AS place
+    FROM fitting WHERE fits
+    ORDER BY place LIMIT :count
 ), taken AS (
     UPDATE queued.jobs j SET state = 'processing', ready = false, runs = runs + 1,
                              token = :token + place, updated_at = :now
     FROM placed WHERE j.seq = placed.seq
-    RETURNING j.*, (:workers::integer[])[place + 1] AS worker
+    RETURNING j.*, part, (:workers::integer[])[place + 1] AS worker
 ), opened AS (
     INSERT INTO queued.attempts (job, number, instance, worker, token, started_at)
     SELECT seq, runs, :instance, worker, token, :now FROM taken
@@ -147,7 +167,7 @@ WITH own AS MATERIALIZED (
         instance = excluded.instance, worker = excluded.worker, token = excluded.token,
         started_at = excluded.started_at, ended_at = NULL, outcome = NULL)
 SELECT seq, runs, token, id, queue, command, options, attempts, max_retries, next_run_at, created_at,
-       worker, :now, rank
+       worker, :now, rank, lane, part
 FROM taken ORDER BY token;
 
 -- restore_claim --

@@ -21,7 +21,7 @@ DO $$ BEGIN
     -- Not `submitted_by`, so that its default applies, and not `token`, without which no row can be
     -- that of a running job.
     GRANT INSERT (id, queue, priority, lane, command, options, state, ready, next_run_at, attempts,
-                  max_retries, runs, blocked, created_at, updated_at)
+                  max_retries, runs, blocked, slots, created_at, updated_at)
     ON queued.jobs TO queued_enqueuer, queued_operator, queued_service;
     GRANT UPDATE (state, ready, next_run_at, attempts, cancel_requested_at, last_error, blocked, updated_at)
     ON queued.jobs TO queued_enqueuer, queued_operator, queued_service;
@@ -29,10 +29,13 @@ DO $$ BEGIN
     GRANT INSERT ON queued.lanes TO queued_enqueuer, queued_operator, queued_service;
 
     GRANT DELETE ON queued.jobs, queued.attempts, queued.output TO queued_operator, queued_service;
-    GRANT INSERT, UPDATE, DELETE ON queued.settings, queued.drained_hosts TO queued_operator;
+    GRANT INSERT, UPDATE, DELETE ON queued.settings, queued.drained_hosts, queued.queues
+    TO queued_operator;
     GRANT UPDATE (stop_requested_at) ON queued.instances TO queued_operator;
 
     GRANT UPDATE ON queued.meta TO queued_service;
+    -- A claim locks the rows of limited queues, which needs the right to change one of their columns.
+    GRANT UPDATE (paused_reason) ON queued.queues TO queued_service;
     GRANT UPDATE (runs, token) ON queued.jobs TO queued_service;
     GRANT INSERT, UPDATE ON queued.attempts, queued.output TO queued_service;
     GRANT INSERT, UPDATE, DELETE ON queued.instances, queued.workers, queued.counts, queued.deltas

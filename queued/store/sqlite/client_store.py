@@ -13,6 +13,7 @@ from queued.store.sqlite.busy_handler import BusyHandler
 from queued.store.sqlite.connection import Access, Database, Row
 from queued.store.sqlite.error_names import damaged
 from queued.store.sqlite.new_jobs import NewJobs
+from queued.store.sqlite.queues import SqliteQueues
 
 if TYPE_CHECKING:
     from queued.core.records import Attempt, Job, JobFilter, Summary, WorkerStatus
@@ -38,6 +39,7 @@ class SqliteStore:
         self._database = Database(path, busy_handler or BusyHandler(), upgrade.migrate, access)
         self._database.make_interruptible()
         self._new_jobs = NewJobs(self._database)
+        self.queues = SqliteQueues(self._database)
         self.backup_path = self._database.backup_path  # made before an upgrade
 
     # Enqueueing
@@ -53,6 +55,7 @@ class SqliteStore:
         """See `Store.enqueue`."""
         given = list(jobs)
         with self._database.transaction():
+            given = self.queues.admit(given)
             self._new_jobs.make_lanes(given)
             return self._new_jobs.insert(
                 given, max_retries=max_retries, now_ms=now_ms, skip_existing=skip_existing

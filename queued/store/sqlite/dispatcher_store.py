@@ -7,7 +7,7 @@ from queued.core import times
 from queued.core.labels import split
 from queued.core.lease import IdleRenewal, Renewal
 from queued.core.model import Instance, Label, NewJob, State
-from queued.core.records import Lane, PruneStep, SnapshotHolder
+from queued.core.records import Lane, PruneStep, Share, SnapshotHolder
 from queued.core.runs import Chunk, Claim, Key
 from queued.core.settlement import Settlement
 from queued.store import rows
@@ -18,6 +18,7 @@ from queued.store.sqlite import pruning, upgrade
 from queued.store.sqlite.busy_handler import BusyHandler
 from queued.store.sqlite.connection import Access, Database, Row, wal_bytes
 from queued.store.sqlite.new_jobs import NewJobs
+from queued.store.sqlite.queues import SqliteQueues
 
 
 class SqliteLedger:
@@ -27,6 +28,7 @@ class SqliteLedger:
         # The supervisor's process has made the database. If it is missing now, it was removed.
         self._database = Database(path, busy_handler, upgrade.migrate, Access.WRITE)
         self._new_jobs = NewJobs(self._database)
+        self.queues = SqliteQueues(self._database)
 
     def transaction(self, *, durable: bool = True) -> AbstractContextManager[None]:
         """See `Ledger.transaction`."""
@@ -135,15 +137,10 @@ class SqliteLedger:
         token: int,
         *,
         now_ms: int,
-        lanes: Sequence[int] = (0,),
+        shares: Sequence[Share] = (Share(),),
     ) -> list[Claim]:
         """See `Ledger.claim`."""
-        ready = [
-            row
-            for lane in lanes
-            for row in self._database.rows("first_ready", lane=lane, count=len(workers))
-        ]
-        jobs = [job for _, _, job in sorted(ready)[: len(workers)]]
+        jobs = self.queues.first_ready(shares, len(workers))
         rows = self._database.rows("claim", jobs=str(jobs), token=token, now=now_ms)
         rows.sort(key=_token)
         claims = [
@@ -163,6 +160,9 @@ class SqliteLedger:
             ],
         )
         return claims
+
+    def set_hungry(self, instance: str, *, hungry: bool) -> None:
+        """Does nothing: every change of the file is seen."""
 
     def restore_claim(self, instance: str, claim: Claim, *, now_ms: int) -> bool | None:  # noqa: ARG002
         """Returns False: a file loses no claims."""

@@ -58,6 +58,7 @@ class NewJobs:
                 blocked=int(job.hold),
                 next_run_at=job.due_ms(now_ms),
                 max_retries=max_retries if job.max_retries is None else job.max_retries,
+                slots=job.slots,
                 now=now_ms,
             )
         except apsw.ConstraintError as error:

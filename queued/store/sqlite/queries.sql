@@ -6,7 +6,7 @@
 -- job --
 seq, id, queue, priority, command, options, state, label, next_run_at, attempts, max_retries, runs,
     cancel_requested_at, last_error, created_at, updated_at,
-    (SELECT requires FROM lanes l WHERE l.id = lane)
+    (SELECT requires FROM lanes l WHERE l.id = lane), slots
 
 -- matches --
 -- What a filter tests of a job. NULL tests nothing. The index by state has the queue, so that a job of
@@ -33,10 +33,10 @@ INSERT INTO lanes (queue, requires) VALUES (:queue, :requires) ON CONFLICT DO NO
 -- enqueue --
 -- No guard: the unique index on id refuses a second job with the same id.
 INSERT INTO jobs (id, queue, priority, lane, command, options, state, ready, next_run_at,
-                  attempts, max_retries, runs, blocked, created_at, updated_at)
+                  attempts, max_retries, runs, blocked, slots, created_at, updated_at)
 VALUES (:id, :queue, :priority, (SELECT id FROM lanes WHERE queue = :queue AND requires = :requires),
         :command, :options, 'pending', :blocked = 0 AND :next_run_at <= :now, :next_run_at, 0,
-        :max_retries, 0, :blocked, :now, :now);
+        :max_retries, 0, :blocked, :slots, :now, :now);
 
 -- next_due --
 -- The earliest time at which a waiting job becomes due. One step into jobs_waiting.

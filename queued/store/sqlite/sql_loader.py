@@ -1,12 +1,13 @@
-"""Loads the named statements of `queries.sql`."""
+"""Loads the named statements of the `.sql` files."""
 
 import os
 
 from queued.store import sql_blocks
 
-_FILE = os.path.join(os.path.dirname(__file__), "queries.sql")
+_HERE = os.path.dirname(__file__)
+_FILES = [os.path.join(_HERE, name) for name in ("queries.sql", "queues.sql")]
 
 
 def load() -> dict[str, str]:
     """Returns the statements by name; see `sql_blocks.read`."""
-    return sql_blocks.read(_FILE)
+    return {name: text for file in _FILES for name, text in sql_blocks.read(file).items()}

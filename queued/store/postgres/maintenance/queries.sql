@@ -17,8 +17,8 @@ SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY;
 
 -- hold_queue --
 -- Until the end of the transaction no other one writes, not even a second move.
-LOCK TABLE queued.instances, queued.settings, queued.drained_hosts, queued.lanes, queued.jobs,
-    queued.attempts, queued.output
+LOCK TABLE queued.instances, queued.settings, queued.drained_hosts, queued.lanes, queued.queues,
+    queued.jobs, queued.attempts, queued.output
 IN SHARE ROW EXCLUSIVE MODE;
 
 -- sees_all --
@@ -76,8 +76,8 @@ DROP TABLE queued.moved;
 
 -- discard_copy --
 -- What an unfinished move has left.
-TRUNCATE queued.settings, queued.drained_hosts, queued.lanes, queued.jobs, queued.attempts,
-    queued.output, queued.counts, queued.deltas;
+TRUNCATE queued.settings, queued.drained_hosts, queued.lanes, queued.queues, queued.jobs,
+    queued.attempts, queued.output, queued.counts, queued.deltas;
 {remove_mark};
 
 -- objects --
@@ -167,7 +167,7 @@ HAVING max(a.number) <> j.runs
 SELECT pg_has_role(relowner, 'USAGE') FROM pg_class WHERE oid = 'queued.jobs'::regclass;
 
 -- vacuum --
-VACUUM (ANALYZE) queued.settings, queued.lanes, queued.drained_hosts, queued.jobs, queued.attempts,
+VACUUM (ANALYZE) queued.settings, queued.queues, queued.lanes, queued.drained_hosts, queued.jobs, queued.attempts,
     queued.output, queued.instances,
     queued.workers, queued.counts, queued.deltas;
 

@@ -48,6 +48,7 @@ CREATE TABLE queued.jobs (
     -- Why a pending job may not be claimed even if it is due, a set of bits: 1 held by a user, 2 waits
     -- for other jobs, 4 its key is in use.
     blocked             integer NOT NULL DEFAULT 0 CHECK (blocked BETWEEN 0 AND 7),
+    slots               integer NOT NULL DEFAULT 1 CHECK (slots >= 1), -- of the limit of its queue
     created_at          bigint  NOT NULL,
     updated_at          bigint  NOT NULL,
     submitted_by        name    NOT NULL DEFAULT session_user, -- no role may write it
@@ -221,6 +222,19 @@ CREATE TRIGGER jobs_counted_out AFTER DELETE ON queued.jobs
 CREATE TRIGGER jobs_recounted AFTER UPDATE ON queued.jobs
     REFERENCING OLD TABLE AS removed NEW TABLE AS added
     FOR EACH STATEMENT EXECUTE FUNCTION queued.count_updated();
+
+-- What users have set for queues. A queue without a row has no limit, priority 0 and weight 1.
+CREATE TABLE queued.queues (
+    name          text COLLATE "C" PRIMARY KEY CHECK (length(name) BETWEEN 1 AND 64),
+    concurrency   integer CHECK (concurrency >= 0), -- places for running jobs; NULL: no limit
+    priority      integer NOT NULL DEFAULT 0,       -- of its jobs before those of other queues
+    weight        integer NOT NULL DEFAULT 1 CHECK (weight >= 1), -- its share beside equal priorities
+    paused_at     bigint,                           -- its jobs are not claimed since then
+    paused_by     text,
+    paused_reason text,
+    draining_at   bigint,                           -- it takes no new jobs since then
+    defaults      text    NOT NULL DEFAULT '{}' CHECK (json_typeof(defaults::json) = 'object')
+);
 
 -- The owner of the tables is not restricted; see roles.sql for all others.
 ALTER TABLE queued.jobs ENABLE ROW LEVEL SECURITY;

@@ -38,6 +38,7 @@ CREATE TABLE jobs (
     -- Why a pending job may not be claimed even if it is due, a set of bits: 1 held by a user, 2 waits
     -- for other jobs, 4 its key is in use.
     blocked             INTEGER NOT NULL DEFAULT 0 CHECK (blocked BETWEEN 0 AND 7),
+    slots               INTEGER NOT NULL DEFAULT 1 CHECK (slots >= 1), -- of the limit of its queue
     created_at          INTEGER NOT NULL,
     updated_at          INTEGER NOT NULL,
     -- What users see: the state, with `pending` refined.
@@ -168,3 +169,16 @@ WHEN old.label <> new.label BEGIN
     INSERT INTO counts (queue, label, n) VALUES (new.queue, new.label, 1)
         ON CONFLICT DO UPDATE SET n = n + 1;
 END;
+
+-- What users have set for queues. A queue without a row has no limit, priority 0 and weight 1.
+CREATE TABLE queues (
+    name          TEXT    PRIMARY KEY CHECK (length(name) BETWEEN 1 AND 64),
+    concurrency   INTEGER CHECK (concurrency >= 0), -- places for running jobs; NULL: no limit
+    priority      INTEGER NOT NULL DEFAULT 0,       -- of its jobs before those of other queues
+    weight        INTEGER NOT NULL DEFAULT 1 CHECK (weight >= 1), -- its share beside equal priorities
+    paused_at     INTEGER,                          -- its jobs are not claimed since then
+    paused_by     TEXT,
+    paused_reason TEXT,
+    draining_at   INTEGER,                          -- it takes no new jobs since then
+    defaults      TEXT    NOT NULL DEFAULT '{}' CHECK (json_type(defaults) = 'object')
+) STRICT, WITHOUT ROWID;

@@ -1,0 +1,66 @@
+"""What a queue says about new jobs: whether it takes any, and the fields that they get from it."""
+
+import json
+from collections.abc import Iterable, Mapping
+
+from queued.core.errors import ConflictError, UsageError
+from queued.core.job_spec import FIELDS, options_text
+from queued.core.model import NewJob
+from queued.core.records import Queue
+from queued.core.suggestions import did_you_mean, shorten
+
+
+def admitted(jobs: Iterable[NewJob], queues: Mapping[str, Queue]) -> list[NewJob]:
+    """Returns the jobs with the defaults of their queues; a field that a job has stays.
+
+    Raises ConflictError if one of the queues is draining.
+    """
+    return [_admitted(job, queues[job.queue]) if job.queue in queues else job for job in jobs]
+
+
+def _admitted(job: NewJob, queue: Queue) -> NewJob:
+    if queue.draining_ms is not None:
+        told = f"the queue {queue.name} is draining and takes no new jobs; nothing was enqueued"
+        msg = f"{told} (see: queuectl queue resume {queue.name})"
+        raise ConflictError(msg)
+    if queue.defaults == "{}":
+        return job
+    defaults = json.loads(queue.defaults)
+    most = defaults.pop("max_retries", None)
+    return job._replace(
+        max_retries=most if job.max_retries is None else job.max_retries,
+        options=options_text({**defaults, **json.loads(job.options)}),
+    )
+
+
+def changed(defaults: str, words: Iterable[str]) -> str:
+    """Returns the defaults of a queue after changes such as `timeout=5m`; `timeout=` removes one.
+
+    Raises UsageError.
+    """
+    fields = json.loads(defaults)
+    for word in words:
+        name, equals, text = word.partition("=")
+        if not equals:
+            msg = f"--default takes FIELD=VALUE, such as timeout=5m, not {shorten(word)}"
+            raise UsageError(msg)
+        _must_be_possible(name)
+        fields.pop(name, None)
+        if text:
+            fields[name] = FIELDS[name].check(name, _value(text))
+    return options_text(fields)
+
+
+def _must_be_possible(name: str) -> None:
+    possible = [field.name for field in FIELDS.values() if field.option] + ["max_retries"]
+    if name not in possible:
+        hint = did_you_mean(name, possible) or f"; it may have one for {', '.join(possible)}"
+        msg = f"a queue has no default for {shorten(name)}{hint}"
+        raise UsageError(msg)
+
+
+def _value(text: str) -> object:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

@@ -1,0 +1,87 @@
+"""What the commands for queues print about a queue."""
+
+from typing import NamedTuple
+
+from queued.core.model import Label, State
+from queued.core.records import Queue
+from queued.core.times import iso, now_ms
+from queued.ctl.context import Context
+from queued.ctl.table import Column
+
+COLUMNS = (
+    Column("QUEUE", 16),
+    Column("STATE", 8),
+    Column("PENDING", 8, right=True),
+    Column("RUNNING", 9, right=True),
+    Column("PRIORITY", 8, right=True),
+    Column("WEIGHT", 6, right=True),
+    Column("REASON", 0),
+)
+
+
+class QueueView(NamedTuple):
+    """A queue, the numbers of its jobs, and how many places its running jobs take."""
+
+    queue: Queue
+    counts: dict[Label, int]
+    used: int
+
+    @property
+    def running(self) -> int:
+        """Returns the number of running jobs."""
+        return self.counts.get(Label.PROCESSING, 0)
+
+    @property
+    def pending(self) -> int:
+        """Returns the number of jobs that wait, for whatever reason."""
+        return self.counts.get(Label.PENDING, 0)
+
+    @property
+    def state(self) -> str:
+        """Returns paused, draining, full or open."""
+        if self.queue.paused_ms is not None:
+            return "paused"
+        if self.queue.draining_ms is not None:
+            return "draining"
+        limit = self.queue.concurrency
+        return "full" if limit is not None and self.used >= limit else "open"
+
+    def cells(self) -> list[str]:
+        """Returns the cells of `COLUMNS`."""
+        queue, limit = self.queue, self.queue.concurrency
+        used = str(self.running) if limit is None else f"{self.used}/{limit}"
+        return [
+            *(queue.name, self.state, str(self.pending), used),
+            *(str(queue.priority), str(queue.weight), queue.paused_reason or ""),
+        ]
+
+    def record(self) -> dict[str, object]:
+        """Returns the queue as a JSON object."""
+        import json
+
+        queue = self.queue
+        return {
+            "name": queue.name,
+            "state": self.state,
+            "concurrency": queue.concurrency,
+            "places_used": self.used if queue.concurrency is not None else self.running,
+            "priority": queue.priority,
+            "weight": queue.weight,
+            "paused_at": None if queue.paused_ms is None else iso(queue.paused_ms),
+            "paused_by": queue.paused_by,
+            "paused_reason": queue.paused_reason,
+            "draining_at": None if queue.draining_ms is None else iso(queue.draining_ms),
+            "defaults": json.loads(queue.defaults),
+            "jobs": {str(state): self.counts.get(Label(state), 0) for state in State},
+        }
+
+
+def views_of(context: Context) -> list[QueueView]:
+    """Returns the queue `default`, and all that have jobs or settings of their own."""
+    counts = context.store.status(now_ms=now_ms()).queues
+    stored = {queue.name: queue for queue in context.store.queues.all()}
+    used = context.store.queues.used_places()
+    return [
+        QueueView(stored.get(name, Queue(name)), counts.get(name, {}), used.get(name, 0))
+        for name in sorted({"default", *counts, *stored})
+    ]

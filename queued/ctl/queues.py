@@ -1,0 +1,353 @@
+"""The commands queue list, show, set, pause, resume, drain, clear and remove."""
+
+from collections.abc import Iterator, Sequence
+
+from queued.core.errors import ConflictError, Exit, NotFoundError, UsageError
+from queued.core.model import ENDED, Label, State
+from queued.core.records import JobFilter, Queue
+from queued.core.times import iso, now_ms
+from queued.ctl.arguments import COMMON, WATCH_OPTION, Arguments
+from queued.ctl.batches import Change, Found, Verb, change_all, jobs_text
+from queued.ctl.context import Context
+from queued.ctl.queue_view import COLUMNS, QueueView, views_of
+from queued.ctl.render import print_err, print_json, print_out
+from queued.ctl.table import heading, key_value_lines, row_lines, table_width
+
+LIST = (
+    """\
+Usage: queuectl queue list [options]
+
+Lists the queues that have jobs or settings of their own. STATE is open, full
+(its limit of running jobs is reached), paused, or draining.
+
+Options:
+"""
+    + WATCH_OPTION
+    + COMMON
+    + """
+Examples:
+  queuectl queue list
+  queuectl queue list --json
+"""
+)
+
+
+def list_(context: Context, arguments: Arguments) -> int:  # noqa: ARG001  all commands have the same parameters
+    """Prints the queues."""
+    views = views_of(context)
+    if context.json:
+        print_json([view.record() for view in views])
+        return Exit.DONE
+    width = table_width()
+    print_out(heading(COLUMNS, width))
+    for view in views:
+        print_out("\n".join(row_lines(COLUMNS, view.cells(), width)))
+    return Exit.DONE
+
+
+SHOW = (
+    """\
+Usage: queuectl queue show [options] QUEUE
+
+Shows the settings of a queue and the number of its jobs.
+
+Options:
+"""
+    + COMMON
+    + """
+Exit code 3: there is no such queue.
+
+Examples:
+  queuectl queue show mail
+"""
+)
+
+
+def show(context: Context, arguments: Arguments) -> int:
+    """Prints one queue. Raises NotFoundError."""
+    view = _view(context, arguments)
+    if context.json:
+        print_json(view.record())
+    else:
+        print_out("\n".join(key_value_lines(dict(_fields(view)), table_width())))
+    return Exit.DONE
+
+
+def _view(context: Context, arguments: Arguments) -> QueueView:
+    name = arguments.text("QUEUE") or ""
+    views = {view.queue.name: view for view in views_of(context)}
+    if name not in views:
+        from queued.core.suggestions import did_you_mean
+
+        msg = f"no queue {name!r}{did_you_mean(name, views)} (see: queuectl queue list)"
+        raise NotFoundError(msg)
+    return views[name]
+
+
+def _fields(view: QueueView) -> Iterator[tuple[str, str]]:
+    queue = view.queue
+    yield "queue", queue.name
+    yield "state", view.state
+    if queue.paused_ms is not None:
+        reason = f": {queue.paused_reason}" if queue.paused_reason else ""
+        yield "paused", f"by {queue.paused_by} at {iso(queue.paused_ms)}{reason}"
+    if queue.draining_ms is not None:
+        yield "draining", f"since {iso(queue.draining_ms)}"
+    limit = queue.concurrency
+    yield "concurrency", "unlimited" if limit is None else f"{limit}, of which {view.used} in use"
+    yield "priority", str(queue.priority)
+    yield "weight", str(queue.weight)
+    yield "defaults", queue.defaults if queue.defaults != "{}" else "-"
+    yield "jobs", ", ".join(f"{view.counts.get(Label(state), 0)} {state}" for state in State)
+
+
+SET = (
+    """\
+Usage: queuectl queue set [options] [--default FIELD=VALUE]... QUEUE
+
+Changes settings of a queue, also of one that has no jobs yet. Services apply
+them at once; running jobs go on.
+
+Options:
+  --concurrency N      how many of its jobs may run at once, over all services,
+                       or unlimited; 0: none. A job with slots counts as many
+  --priority N         jobs of a queue with a higher priority start first (0)
+  --weight N           its share of the starts beside queues of equal priority
+                       (1)
+  --default FIELD=VALUE  a field that new jobs of the queue get if they do not
+                       have it: timeout=5m; `timeout=` removes it
+"""
+    + COMMON
+    + """
+Examples:
+  queuectl queue set mail --concurrency 2 --weight 3
+  queuectl queue set video --default timeout=2h --default nice=10
+"""
+)
+
+
+def set_(context: Context, arguments: Arguments) -> int:
+    """Changes settings of a queue. Raises UsageError."""
+    name = _checked_name(arguments)
+    changes: dict[str, object] = {}
+    if (limit := arguments.text("--concurrency")) is not None:
+        unlimited = limit == "unlimited"
+        changes["concurrency"] = None if unlimited else arguments.integer("--concurrency", 0, _MOST)
+    if (priority := arguments.integer("--priority", -_MOST, _MOST)) is not None:
+        changes["priority"] = priority
+    if (weight := arguments.integer("--weight", 1, _MOST)) is not None:
+        changes["weight"] = weight
+    if words := arguments.texts("--default"):
+        from queued.core.queue_defaults import changed
+
+        stored = {queue.name: queue for queue in context.store.queues.all()}
+        changes["defaults"] = changed(stored.get(name, Queue(name)).defaults, words)
+    if not changes:
+        msg = "give what to set: --concurrency, --priority, --weight or --default"
+        raise UsageError(msg)
+    context.store.queues.change(name, **changes)
+    return show(context, arguments)
+
+
+_MOST = 1_000_000
+
+
+def _checked_name(arguments: Arguments) -> str:
+    from queued.core.field_checks import word
+
+    return word("QUEUE", arguments.text("QUEUE"))
+
+
+PAUSE = (
+    """\
+Usage: queuectl queue pause [options] QUEUE
+
+Keeps all services from starting jobs of a queue, until `queuectl queue resume`.
+Running jobs go on to their end, and new jobs can be enqueued.
+
+Options:
+  --reason TEXT        why, for `queuectl queue show`
+"""
+    + COMMON
+    + """
+Examples:
+  queuectl queue pause mail --reason 'the relay is down'
+"""
+)
+
+
+def pause(context: Context, arguments: Arguments) -> int:
+    """Pauses a queue, or replaces the reason of its pause."""
+    name, reason = _checked_name(arguments), arguments.text("--reason")
+    changes = {"paused_ms": now_ms(), "paused_by": _user(), "paused_reason": reason}
+    return _done(context, context.store.queues.change(name, **changes), "is paused")
+
+
+def _user() -> str:
+    import getpass
+    import os
+
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
+
+
+RESUME = (
+    """\
+Usage: queuectl queue resume [options] QUEUE
+
+Ends a pause or a drain of a queue.
+
+Options:
+"""
+    + COMMON
+    + """
+Exit code 1: the queue was neither paused nor draining.
+
+Examples:
+  queuectl queue resume mail
+"""
+)
+
+
+def resume(context: Context, arguments: Arguments) -> int:
+    """Opens a queue. Returns Exit.NO if it was open."""
+    view = _view(context, arguments)
+    if view.queue.paused_ms is None and view.queue.draining_ms is None:
+        print_err(f"queuectl: {view.queue.name} was neither paused nor draining")
+        return Exit.NO
+    opened = dict.fromkeys(("paused_ms", "paused_by", "paused_reason", "draining_ms"))
+    return _done(context, context.store.queues.change(view.queue.name, **opened), "is resumed")
+
+
+DRAIN = (
+    """\
+Usage: queuectl queue drain [options] QUEUE
+
+Lets a queue take no new jobs, until `queuectl queue resume`. Services run the
+jobs that it has.
+
+Options:
+"""
+    + COMMON
+    + """
+Examples:
+  queuectl queue drain mail
+  queuectl queue show mail
+"""
+)
+
+
+def drain(context: Context, arguments: Arguments) -> int:
+    """Lets a queue take no new jobs."""
+    changed = context.store.queues.change(_checked_name(arguments), draining_ms=now_ms())
+    return _done(context, changed, "is draining: it takes no new jobs")
+
+
+def _done(context: Context, queue: Queue, told: str) -> int:
+    if context.json:
+        views = {view.queue.name: view for view in views_of(context)}
+        print_json(views[queue.name].record())
+    else:
+        print_out(f"{queue.name} {told}")
+    return Exit.DONE
+
+
+CLEAR = (
+    """\
+Usage: queuectl queue clear [options] QUEUE
+
+Counts the waiting jobs of a queue; with --yes, cancels them. Running jobs go
+on.
+
+Options:
+  --yes                cancel them
+"""
+    + COMMON
+    + """
+Examples:
+  queuectl queue clear mail
+  queuectl queue clear mail --yes
+"""
+)
+
+
+def clear(context: Context, arguments: Arguments) -> int:
+    """Prints how many jobs wait, and cancels them if --yes is given."""
+    view, wanted = _view(context, arguments), arguments.flag("--yes")
+    count = view.pending
+    if wanted:
+        count = _cancel_waiting(context, view.queue.name)
+    if context.json:
+        print_json({"queue": view.queue.name, "pending": count, "cancelled": wanted})
+        return Exit.DONE
+    print_out(f"{jobs_text(count)} {'cancelled' if wanted else 'would be cancelled'}")
+    if not wanted:
+        print_err("nothing was cancelled; to cancel them, add --yes")
+    return Exit.DONE
+
+
+REMOVE = (
+    """\
+Usage: queuectl queue remove [options] QUEUE
+
+Removes a queue: its settings, and with --yes its jobs with their history and
+output. A later job with the name makes the queue again, without settings.
+
+Options:
+  --yes                remove its jobs, too
+"""
+    + COMMON
+    + """
+Exit code 4: the queue has jobs and --yes is missing, or a job of it runs.
+
+Examples:
+  queuectl queue remove mail --yes
+"""
+)
+
+
+def remove(context: Context, arguments: Arguments) -> int:
+    """Removes a queue. Raises ConflictError if it has jobs that stay, UsageError for `default`."""
+    view = _view(context, arguments)
+    name, count = view.queue.name, sum(view.counts.get(Label(state), 0) for state in State)
+    if name == "default":
+        msg = "the queue default cannot be removed"
+        raise UsageError(msg)
+    if view.running:
+        count_text = jobs_text(view.running)
+        msg = f"{count_text} of {name} still run, nothing was removed; cancel them or wait"
+        raise ConflictError(msg)
+    if count and not arguments.flag("--yes"):
+        msg = f"{name} has {jobs_text(count)}, nothing was removed; to delete them, add --yes"
+        raise ConflictError(msg)
+    if count:
+        _delete_jobs(context, name)
+    context.store.queues.remove(name)
+    if context.json:
+        print_json({"queue": name, "removed": True, "jobs": count})
+    else:
+        print_out(f"{name} is removed" + (f" with {jobs_text(count)}" if count else ""))
+    return Exit.DONE
+
+
+def _cancel_waiting(context: Context, name: str) -> int:
+    def change(jobs: Sequence[int], wanted: JobFilter) -> tuple[int, bool]:
+        return len(context.store.cancel_all(jobs, wanted, now_ms=now_ms())), True
+
+    waiting = (Label.PENDING,)
+    return _change_all(context, name, Verb("cancel", "cancelled", waiting, waiting), change)
+
+
+def _delete_jobs(context: Context, name: str) -> None:
+    _cancel_waiting(context, name)
+    verb = Verb("delete", "deleted", ENDED, ENDED)
+    _change_all(context, name, verb, context.store.purge)
+
+
+def _change_all(context: Context, name: str, verb: Verb, change: Change) -> int:
+    """Changes the jobs of a queue that have the states of the verb; returns how many."""
+    wanted = JobFilter(labels=verb.default, queue=name, now_ms=now_ms())
+    jobs = {one: context.store.select(wanted._replace(labels=(one,))) for one in verb.default}
+    return sum(change_all(verb, Found(wanted, jobs), change).values())

@@ -1,0 +1,54 @@
+-- The statements for queues as such; see queries.sql.
+
+-- queue_columns --
+name, concurrency, priority, weight, paused_at, paused_by, paused_reason, draining_at, defaults
+
+-- queues --
+-- What users have set for queues.
+SELECT {queue_columns} FROM queued.queues ORDER BY name;
+
+-- queues_of --
+-- By the primary key.
+SELECT {queue_columns} FROM queued.queues WHERE name = ANY(:queues::text[]);
+
+-- lock_queue --
+-- The same, and no other program changes it until the end of the transaction.
+SELECT {queue_columns} FROM queued.queues WHERE name = :queue FOR UPDATE;
+
+-- store_queue --
+INSERT INTO queued.queues ({queue_columns})
+VALUES (:queue, :concurrency, :priority, :weight, :paused_ms, :paused_by, :paused_reason, :draining_ms,
+        :defaults)
+ON CONFLICT (name) DO UPDATE SET
+    concurrency = excluded.concurrency, priority = excluded.priority, weight = excluded.weight,
+    paused_at = excluded.paused_at, paused_by = excluded.paused_by,
+    paused_reason = excluded.paused_reason, draining_at = excluded.draining_at,
+    defaults = excluded.defaults;
+
+-- remove_queue --
+DELETE FROM queued.queues WHERE name = :queue RETURNING name;
+
+-- lock_limits --
+-- Limits of queues, which no other claim uses until the end of the transaction: it leaves out rows that
+-- another claim has locked. By the primary key.
+SELECT name, CASE WHEN paused_at IS NULL THEN concurrency ELSE 0 END FROM queued.queues
+WHERE name = ANY(:names::text[]) AND concurrency IS NOT NULL
+ORDER BY name FOR UPDATE SKIP LOCKED;
+
+-- used_places --
+-- How many places the running jobs of each limited queue take; a job takes at most all places of its
+-- queue. By jobs_by_state: reads the running jobs only.
+SELECT j.queue, sum(least(j.slots, q.concurrency))::bigint
+FROM queued.jobs j JOIN queued.queues q ON q.name = j.queue AND q.concurrency IS NOT NULL
+WHERE j.state = 'processing'
+GROUP BY j.queue;
+
+-- ready_lanes --
+-- The lanes that have ready jobs. One step into jobs_ready for each of them.
+WITH RECURSIVE ready (lane) AS (
+    SELECT min(lane) FROM queued.jobs WHERE ready
+    UNION ALL
+    SELECT (SELECT min(j.lane) FROM queued.jobs j WHERE j.ready AND j.lane > r.lane)
+    FROM ready r WHERE r.lane IS NOT NULL
+)
+SELECT lane FROM ready WHERE lane IS NOT NULL;

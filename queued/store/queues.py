@@ -1,0 +1,42 @@
+"""The interface of a database engine for queues as such: limits, shares, pauses and defaults."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from queued.core.records import Queue
+
+
+class QueueLedger(Protocol):
+    """What the dispatcher reads about queues, inside a transaction."""
+
+    def all(self) -> Sequence[Queue]:
+        """Returns what users have set for queues."""
+        ...
+
+    def ready_lanes(self) -> Sequence[int]:
+        """Returns the lanes that have ready jobs."""
+        ...
+
+    def used_places(self) -> dict[str, int]:
+        """Returns how many places of each limited queue running jobs take."""
+        ...
+
+
+class QueueStore(Protocol):
+    """The verbs of queuectl for queues."""
+
+    def all(self) -> Sequence[Queue]:
+        """Returns what users have set for queues, in the order of names."""
+        ...
+
+    def used_places(self) -> dict[str, int]:
+        """Returns how many places of each limited queue running jobs take."""
+        ...
+
+    def change(self, name: str, **changes: Any) -> Queue:  # noqa: ANN401 - fields of Queue
+        """Changes fields of a queue, which is stored if it was not; returns it."""
+        ...
+
+    def remove(self, name: str) -> bool:
+        """Deletes what users have set for a queue; returns whether there was something."""
+        ...

@@ -1,0 +1,93 @@
+"""Queues as such over SQLite; see `store.queues`."""
+
+from typing import TYPE_CHECKING, Any
+
+from queued.store.sqlite.connection import Database
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from queued.core.model import NewJob
+    from queued.core.records import Queue, Share
+
+
+class SqliteQueues:
+    """A `QueueLedger` and a `QueueStore`; a reading verb needs no transaction."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def all(self) -> "list[Queue]":
+        """See `QueueStore.all`."""
+        from queued.core.records import Queue
+
+        with self._database.named_errors():
+            return [Queue(*row) for row in self._database.rows("queues")]
+
+    def used_places(self) -> dict[str, int]:
+        """See `QueueStore.used_places`."""
+        with self._database.named_errors():
+            return dict(self._database.rows("used_places"))
+
+    def ready_lanes(self) -> list[int]:
+        """See `QueueLedger.ready_lanes`."""
+        return [lane for (lane,) in self._database.rows("ready_lanes")]
+
+    def change(self, name: str, **changes: Any) -> "Queue":  # noqa: ANN401 - fields of Queue
+        """See `QueueStore.change`."""
+        from queued.core.records import Queue
+
+        with self._database.transaction():
+            row = self._database.row("queue", queue=name)
+            queue = Queue(*row or (name,))._replace(**changes)
+            values = queue._asdict()
+            self._database.run("store_queue", queue=values.pop("name"), **values)
+        return queue
+
+    def remove(self, name: str) -> bool:
+        """See `QueueStore.remove`."""
+        with self._database.transaction():
+            return self._database.row("remove_queue", queue=name) is not None
+
+    def admit(self, jobs: "list[NewJob]") -> "list[NewJob]":
+        """Returns new jobs with the defaults of their queues. Raises ConflictError."""
+        names = {job.queue for job in jobs}
+        found = [row for name in names if (row := self._database.row("queue", queue=name))]
+        if not found:
+            return jobs
+        from queued.core.queue_defaults import admitted
+        from queued.core.records import Queue
+
+        return admitted(jobs, {row[0]: Queue(*row) for row in found})
+
+    def first_ready(self, shares: "Sequence[Share]", count: int) -> list[int]:
+        """Returns at most `count` ready jobs of the shares, in the order of claiming.
+
+        It leaves out jobs of paused queues, and jobs for which their queue has no place.
+        """
+        jobs: list[int] = []
+        used: dict[str, int] | None = None
+        for share in shares:
+            most = min(share.most, count - len(jobs))
+            ready = sorted(
+                row
+                for lane in share.lanes
+                for row in self._database.rows("first_ready", lane=lane, count=most)
+            )
+            found = [job for _, _, job in ready[:most]]
+            limit = self._database.row("most_places", queue=share.queue)
+            if limit is not None:
+                used = self.used_places() if used is None else used
+                found = self._fitting(found, limit[0], limit[0] - used.get(share.queue, 0))
+            jobs += found
+        return jobs
+
+    def _fitting(self, jobs: "Sequence[int]", limit: int, free: int) -> list[int]:
+        """Returns the first of the jobs, as long as the queue has free places for them."""
+        fitting = []
+        for job in jobs:
+            free -= min(self._database.value("slots", job=job), limit)
+            if free < 0 or limit == 0:
+                break
+            fitting.append(job)
+        return fitting

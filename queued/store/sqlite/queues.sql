@@ -1,0 +1,50 @@
+-- The statements for queues as such; see queries.sql.
+
+-- queue_columns --
+name, concurrency, priority, weight, paused_at, paused_by, paused_reason, draining_at, defaults
+
+-- queues --
+-- What users have set for queues.
+SELECT {queue_columns} FROM queues ORDER BY name;
+
+-- queue --
+SELECT {queue_columns} FROM queues WHERE name = :queue;
+
+-- store_queue --
+INSERT INTO queues ({queue_columns})
+VALUES (:queue, :concurrency, :priority, :weight, :paused_ms, :paused_by, :paused_reason, :draining_ms,
+        :defaults)
+ON CONFLICT DO UPDATE SET
+    concurrency = :concurrency, priority = :priority, weight = :weight, paused_at = :paused_ms,
+    paused_by = :paused_by, paused_reason = :paused_reason, draining_at = :draining_ms,
+    defaults = :defaults;
+
+-- remove_queue --
+DELETE FROM queues WHERE name = :queue RETURNING name;
+
+-- most_places --
+-- How many places the running jobs of a queue may take; no row if it has no limit.
+SELECT CASE WHEN paused_at IS NULL THEN concurrency ELSE 0 END FROM queues
+WHERE name = :queue AND (paused_at IS NOT NULL OR concurrency IS NOT NULL);
+
+-- used_places --
+-- How many places the running jobs of each limited queue take; a job takes at most all places of its
+-- queue. By jobs_by_state: reads the running jobs only.
+SELECT j.queue, sum(min(j.slots, q.concurrency))
+FROM jobs j JOIN queues q ON q.name = j.queue AND q.concurrency IS NOT NULL
+WHERE j.state = 'processing' AND j.state <> 'completed'
+GROUP BY j.queue;
+
+-- ready_lanes --
+-- The lanes that have ready jobs. One step into jobs_ready for each of them.
+WITH RECURSIVE ready (lane) AS (
+    SELECT min(lane) FROM jobs WHERE ready = 1
+    UNION ALL
+    SELECT (SELECT min(j.lane) FROM jobs j WHERE j.ready = 1 AND j.lane > r.lane)
+    FROM ready r WHERE r.lane IS NOT NULL
+)
+SELECT lane FROM ready WHERE lane IS NOT NULL;
+
+-- slots --
+-- By the primary key.
+SELECT slots FROM jobs WHERE seq = :job;

@@ -1,0 +1,91 @@
+"""The commands queue list, show, set, pause, resume, drain, clear and remove."""
+
+import pytest
+
+from tests.cli.queuectl_runner import NO_SERVICE, QueuectlRunner
+
+
+def test_a_queue_is_set_paused_and_resumed(queuectl: QueuectlRunner) -> None:
+    words = "queue set mail --concurrency 2 --priority 5 --weight 3 --default timeout=5m"
+    assert queuectl.json(*words.split())["defaults"] == {"timeout": 300.0}
+    queuectl.ok("queue", "set", "mail", "--default", "timeout=", "--default", "nice=7")
+    queuectl.add("a", queue="mail")
+    assert queuectl.ok("queue", "list").splitlines() == [
+        "QUEUE             STATE      PENDING    RUNNING  PRIORITY  WEIGHT  REASON",
+        "default           open             0          0         0       1",
+        "mail              open             1        0/2         5       3",
+    ]
+    assert queuectl.ok("queue", "pause", "mail", "--reason", "relay down") == "mail is paused\n"
+    shown = queuectl.json("queue", "show", "mail")
+    assert (shown["state"], shown["paused_reason"]) == ("paused", "relay down")
+    assert (shown["concurrency"], shown["defaults"]) == (2, {"nice": 7})
+    assert shown["paused_by"]
+    why = "queue mail is paused: relay down"
+    assert f"state     pending ({why})" in queuectl.ok("show", "a")
+    assert queuectl.json("status")["blocked"] == [why]
+    assert queuectl.ok("queue", "resume", "mail") == "mail is resumed\n"
+    assert queuectl("queue", "resume", "mail").code == 1
+    queuectl.claim()
+    queuectl.add("b", queue="mail")
+    queuectl.ok("queue", "set", "mail", "--concurrency", "1")
+    assert "(queue mail is full: 1 of 1 places are in use)" in queuectl.ok("show", "b")
+    queuectl.ok("queue", "set", "mail", "--concurrency", "unlimited")
+    assert queuectl.json("queue", "show", "mail")["concurrency"] is None
+
+
+def test_a_draining_queue_refuses_new_jobs(queuectl: QueuectlRunner) -> None:
+    queuectl.ok("queue", "set", "mail", "--weight", "1")
+    queuectl.ok("queue", "drain", "mail")
+    done = queuectl("enqueue", "--queue", "mail", "true")
+    told = "the queue mail is draining and takes no new jobs; nothing was enqueued"
+    assert done == (4, "", f"queuectl: {told} (see: queuectl queue resume mail)\n")
+    queuectl.ok("queue", "resume", "mail")
+    assert queuectl("enqueue", "--queue", "mail", "--id", "a", "true").out == "a\n"
+
+
+def test_what_destroys_jobs_counts_them_first(queuectl: QueuectlRunner) -> None:
+    queuectl.run("done", queue="mail")
+    for name in "ab":
+        queuectl.add(name, queue="mail")
+    assert queuectl("queue", "clear", "mail").out == "2 jobs would be cancelled\n"
+    assert queuectl("queue", "clear", "mail", "--yes").out == "2 jobs cancelled\n"
+    assert queuectl.json("show", "a")["state"] == "cancelled"
+    queuectl.add("c", queue="mail")
+    claim = queuectl.claim()
+    assert queuectl("queue", "remove", "mail", "--yes").code == 4
+    queuectl.end(claim)
+    refused = "mail has 4 jobs, nothing was removed; to delete them, add --yes"
+    assert queuectl("queue", "remove", "mail") == (4, "", f"queuectl: {refused}\n")
+    assert queuectl.ok("queue", "remove", "mail", "--yes") == "mail is removed with 4 jobs\n"
+    assert queuectl.json("list") == []
+    assert [one["name"] for one in queuectl.json("queue", "list")] == ["default"]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        ("show nope", 3, "no queue 'nope' (see: queuectl queue list)"),
+        ("set mail", 2, "give what to set: --concurrency, --priority, --weight or --default"),
+        ("set mail --concurrency x", 2, "--concurrency takes a whole number from 0"),
+        ("set mail --default queue=x", 2, "a queue has no default for 'queue'; it may have one"),
+        ("set mail --default nice", 2, "--default takes FIELD=VALUE, such as timeout=5m"),
+        ("set mail --default nice=x", 2, "nice takes a whole number from -20 to 19"),
+        ("set a/b --weight 1", 2, "QUEUE takes 1 to 64 printable characters"),
+        ("remove default", 2, "the queue default cannot be removed"),
+    ],
+)
+def test_bad_input_changes_nothing(
+    queuectl: QueuectlRunner, words: str, code: int, told: str
+) -> None:
+    queuectl.add("first")
+    done = queuectl("queue", *words.split())
+    assert (done.code, done.out) == (code, "")
+    assert done.err.startswith(f"queuectl: {told}")
+    assert queuectl.json("queue", "list")[1:] == []
+
+
+def test_slots_are_given_and_shown(queuectl: QueuectlRunner) -> None:
+    assert queuectl("enqueue", "--id", "a", "--slots", "3", "true") == (
+        *(0, "a\n", f"{NO_SERVICE}\n"),
+    )
+    assert queuectl.json("show", "a")["slots"] == 3

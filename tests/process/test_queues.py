@@ -1,0 +1,72 @@
+"""Queues of real services: limits that the commands themselves prove, pauses, and fair shares."""
+
+from itertools import accumulate
+from pathlib import Path
+
+import pytest
+
+from tests.service import Queue, eventually
+
+pytestmark = pytest.mark.both_engines
+
+
+def test_a_limit_over_two_services_is_never_exceeded(queue: Queue, tmp_path: Path) -> None:
+    """Each command appends a line to a file when it begins and when it ends."""
+    trace = tmp_path / "trace"
+    queue.store.queues.change("mail", concurrency=2)
+    for number in range(30):
+        slots = 2 if number % 10 == 9 else 1
+        line = f"echo {{}}{slots} >> {trace}"
+        command = f"{line.format('')}; sleep 0.05; {line.format('-')}"
+        queue.add(command, id=f"m{number}", queue="mail", slots=slots)
+        queue.add("true", id=f"f{number}")
+    for _ in range(2):
+        queue.serve(workers=4)
+    for number in range(30):
+        queue.wait(f"m{number}", "completed")
+        queue.wait(f"f{number}", "completed")
+    running = list(accumulate(int(line) for line in trace.read_text().splitlines()))
+    assert len(running) == 60
+    assert max(running) == 2
+    assert running.count(2) > 10
+
+
+def test_a_paused_queue_starts_nothing_and_lets_its_jobs_end(queue: Queue) -> None:
+    service = queue.serve(workers=4)
+    queue.add("sleep 1", id="runs", queue="mail")
+    queue.wait("runs", "processing")
+    queue.store.queues.change("mail", paused_ms=1, paused_by="ann", paused_reason="relay down")
+    eventually(lambda: service.logged("queue.paused"), "the pause is logged")
+    queue.add("true", id="waits", queue="mail")
+    queue.wait(queue.add("true"), "completed")
+    queue.wait("runs", "completed")
+    assert queue.job("waits").state == "pending"
+    (line,) = service.logged("queue.paused")
+    assert (line["queue"], line["by"], line["reason"]) == ("mail", "ann", "relay down")
+    queue.store.queues.change("mail", paused_ms=None)
+    queue.wait("waits", "completed")
+
+
+def test_two_queues_share_the_starts_by_weight(queue: Queue, tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    queue.store.queues.change("a", weight=3)
+    for number in range(40):
+        for name in "ba":
+            queue.add(f"echo {name} >> {trace}", id=f"{name}{number}", queue=name)
+    queue.serve(workers=1)
+    for number in range(40):
+        queue.wait(f"b{number}", "completed")
+    started = trace.read_text().split()[:40]
+    assert 28 <= started.count("a") <= 32
+
+
+def test_a_service_serves_only_its_queues(queue: Queue) -> None:
+    for name in "abc":
+        queue.add("true", id=name, queue=name)
+    first = queue.serve("--queues", "a, c")
+    queue.wait("a", "completed")
+    queue.wait("c", "completed")
+    assert queue.job("b").state == "pending"
+    first.stop()
+    queue.serve()
+    queue.wait("b", "completed")
