@@ -12,7 +12,16 @@ import sys
 import apsw
 
 from queued import __version__
-from tests.bench import commands, concurrent_clients, engines, idle, peers, scale, throughput
+from tests.bench import (
+    commands,
+    concurrent_clients,
+    engines,
+    idle,
+    peers,
+    queues,
+    scale,
+    throughput,
+)
 from tests.bench.measure import FULL, SHORT, Row
 
 BENCHMARKS = {
@@ -23,6 +32,7 @@ BENCHMARKS = {
     "batch": commands.many_enqueues,
     "latency": commands.start_latency,
     "scale": scale.flat,
+    "queues": queues.many,
     "idle": idle.nothing_to_do,
     "memory": idle.memory,
     "readers": concurrent_clients.beside_readers,

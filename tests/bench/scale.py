@@ -117,7 +117,7 @@ def _claims_s(size: Size, path: str) -> float:
         with ledger.transaction():
             claims = ledger.claim("bench", range(8), random.getrandbits(62), now_ms=now)
         with ledger.transaction():
-            ledger.settle([_back(claim) for claim in claims], now_ms=now)
+            ledger.settle([back(claim) for claim in claims], now_ms=now)
 
     turn()
     turns = max(10, size.jobs // 10)
@@ -129,7 +129,8 @@ def _claims_s(size: Size, path: str) -> float:
     return spent
 
 
-def _back(claim: Claim) -> Settlement:
+def back(claim: Claim) -> Settlement:
+    """Returns the settlement that makes the job of a claim pending again."""
     verdict = Verdict(State.PENDING, 0, claim.due_ms, None)
     return Settlement(claim, Ending(Outcome.INTERRUPTED), verdict)
 
