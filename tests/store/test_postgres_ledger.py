@@ -33,7 +33,7 @@ from queued.store.postgres.dispatcher_store import PostgresLedger
 from tests import postgres_server
 from tests.default_settings import DEFAULTS
 from tests.hosts.link import Link
-from tests.service import eventually
+from tests.service import eventually, let_pass
 from tests.store.engine import BACKOFF, FAILED, NOW, OK, Engine, purge, retry_all
 from tests.store.engines import ENGINES
 
@@ -105,6 +105,23 @@ def _waiting(engine: Engine) -> bool:
     waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
     with psycopg.connect(server) as connection:
         return connection.execute(waits).fetchone() != (0,)
+
+
+def test_short_time_limits_of_the_server_delay_a_turn_and_no_more(engine: Engine) -> None:
+    """An administrator may set them for a user or a database."""
+    limits = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
+    options = " ".join(f"-c {name}=100" for name in limits)
+    row, shared = engine.add(), postgres_server.shared_queue()
+    with closing(PostgresLedger(f"{shared}&options={quote(options)}")) as ledger:
+        with psycopg.connect(address.parse(shared).conninfo) as other:
+            lock = f"LOCK TABLE {address.parse(shared).schema}.jobs IN EXCLUSIVE MODE"
+            other.execute(lock.encode())
+            ended = pytest.raises(BusyError, match="the server ended the statement")
+            with ended, ledger.transaction():
+                _claims(ledger, 1, 500)
+        with ledger.transaction():
+            assert [claim.key.job for claim in _claims(ledger, 1, 500)] == [row]
+            let_pass(0.2)
 
 
 def test_all_that_move_jobs_at_the_same_time_lock_them_in_one_order(engine: Engine) -> None:
