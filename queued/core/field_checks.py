@@ -19,6 +19,7 @@ Parsed = TypeVar("Parsed")
 MAX_COMMAND_BYTES = 131_071  # the kernel's limit for one argument of a program, less its NUL
 MAX_ENV_BYTES = 65_536
 MAX_ID = 64
+MAX_KEY = 200
 YEAR_S = 31_536_000
 
 
@@ -99,6 +100,25 @@ def job_id(name: str, value: object) -> str:
         msg = f"{name} must not begin with @, as in @last: {text!r}"
         raise UsageError(msg)
     return text
+
+
+def key(name: str, value: object) -> str:
+    """Returns a key: 1 to 200 printable characters."""
+    if not isinstance(value, str) or not 1 <= len(value) <= MAX_KEY or not value.isprintable():
+        raise refusal(name, f"1 to {MAX_KEY} printable characters", value)
+    _encoded(name, value)
+    return value
+
+
+def choice(*words: str) -> Callable[[str, object], str]:
+    """Returns a check for one of some words."""
+
+    def check(name: str, value: object) -> str:
+        if value not in words:
+            raise refusal(name, f"{', '.join(words[:-1])} or {words[-1]}", value)
+        return str(value)
+
+    return check
 
 
 def whole(minimum: int, maximum: int) -> Callable[[str, object], int]:

@@ -48,6 +48,7 @@ def new_job(payload: object) -> NewJob:
     if payload.get("run_at") is not None and payload.get("delay") is not None:
         msg = "a job takes run_at or delay, not both"
         raise UsageError(msg)
+    _must_have_key(payload)
     values = {
         name: FIELDS[name].check(name, value)
         for name, value in payload.items()
@@ -91,6 +92,13 @@ def _frozen(value: Any) -> Any:  # noqa: ANN401 - each option has its own type
     return tuple(value) if isinstance(value, list) else value
 
 
+def _must_have_key(payload: dict[str, object]) -> None:
+    for name in ("unique_while", "unique_for"):
+        if payload.get(name) is not None and payload.get("unique_key") is None:
+            msg = f"{name} needs a unique_key"
+            raise UsageError(msg)
+
+
 def _must_be_known(name: str) -> None:
     if name in FIELDS:
         return
@@ -116,6 +124,14 @@ FIELDS = {
         Field("hold", check.flag, "not before it is released", option=False),
         Field("max_retries", check.whole(0, 1_000_000), "runs in all if each fails", option=False),
         Field("requires", labels.required, "labels that its service must have", option=False),
+        Field("unique_key", check.key, "no other job with this key is added", option=False),
+        Field(
+            "unique_while",
+            check.choice("waiting", "active", "any"),
+            "while this job waits, is active (waits or runs), or exists at all (active)",
+            option=False,
+        ),
+        Field("unique_for", check.delay, "at most for this duration from now", option=False),
         Field("backoff_base", check.number(1, 1e300), "a retry waits base ** attempts seconds"),
         Field("backoff_max", check.seconds(check.YEAR_S), "the longest wait before a retry"),
         Field("backoff_jitter", check.number(0, 1), "changes the wait at random by this fraction"),
@@ -141,4 +157,4 @@ FIELDS = {
     )
 }
 
-_COLUMNS = {"run_at": "run_at_ms", "delay": "delay_ms"}
+_COLUMNS = {"run_at": "run_at_ms", "delay": "delay_ms", "unique_for": "unique_for_ms"}

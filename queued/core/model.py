@@ -4,7 +4,7 @@ Every queuectl imports this module: each enum and record takes an eighth of a mi
 """
 
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 
 class State(StrEnum):
@@ -48,11 +48,18 @@ class Outcome(StrEnum):
     INTERRUPTED = "interrupted"
 
 
+# If a job holds the unique key of a new one: its id is the result, TakenKeyError is raised, or the
+# job is cancelled if it is pending.
+OnTakenKey = Literal["keep", "fail", "replace"]
+
+
 class NewJob(NamedTuple):
     """A checked job that is not stored yet. Without `id` the store generates one.
 
     `delay_ms` counts from the moment of storing, and has no effect if `run_at_ms` is given.
     `requires`: the labels that a service must have, as `labels.joined` returns them.
+    `unique_key`: no other job with this key is stored while this one waits, is active (waits or
+    runs), or exists at all (`any`), and at most for `unique_for_ms`.
     """
 
     command: str
@@ -65,10 +72,27 @@ class NewJob(NamedTuple):
     options: str = "{}"
     requires: str = ""
     hold: bool = False
+    unique_key: str | None = None
+    unique_while: str = "active"
+    unique_for_ms: int | None = None
 
     def due_ms(self, now_ms: int) -> int:
         """Returns when the job may run first, in milliseconds UTC, if it is stored at `now_ms`."""
         return now_ms + self.delay_ms if self.run_at_ms is None else self.run_at_ms
+
+    def unique(self, now_ms: int) -> dict[str, str | int | None]:
+        """Returns the columns of the key, if the job is stored at `now_ms`."""
+        return {
+            "unique_key": self.unique_key,
+            "unique_while": None if self.unique_key is None else self.unique_while,
+            "unique_until": None if self.unique_for_ms is None else now_ms + self.unique_for_ms,
+        }
+
+
+class ExistingJob(str):
+    """The id of an existing job that holds the unique key of a new one, which was not stored."""
+
+    __slots__ = ()
 
 
 class Instance(NamedTuple):

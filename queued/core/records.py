@@ -28,6 +28,9 @@ class Job(NamedTuple):
     updated_ms: int
     requires: frozenset[str] = frozenset()  # the labels that its service must have
     submitted_by: str | None = None  # the user of the database, if it knows one
+    unique_key: str | None = None
+    unique_while: str | None = None  # None: the job gave its key up
+    unique_until_ms: int | None = None
 
     def seen_at(self, now_ms: int) -> "Job":
         """Returns the job with the label that it has at `now_ms`.

@@ -79,6 +79,7 @@ COLUMNS = {
     "queue": JobColumn("QUEUE", 7, lambda row: row.job.queue),
     "requires": JobColumn("REQUIRES", 16, lambda row: ",".join(sorted(row.job.requires))),
     "priority": JobColumn("PRIORITY", 8, lambda row: str(row.job.priority)),
+    "key": JobColumn("KEY", 16, lambda row: row.job.unique_key or ""),
     "fails": JobColumn("FAILS", 5, lambda row: f"{row.job.attempts}/{row.job.max_retries}"),
     "runs": JobColumn("RUNS", 4, lambda row: str(row.job.runs)),
     "time": JobColumn("TIME", 9, lambda row: time_text(row.job, row.now_ms)),

@@ -11,7 +11,7 @@ from queued.ctl.arguments import Arguments
 
 _TEXTS = (
     *("id", "queue", "delay", "backoff_max", "defer_delay", "timeout", "kill_grace", "umask"),
-    *("on_dead", "on_completed"),
+    *("on_dead", "on_completed", "unique_key", "unique_while", "unique_for"),
 )
 _NUMBERS = ("priority", "max_retries", "backoff_base", "backoff_jitter", "output_limit", "nice")
 _CODES = ("no_retry_on", "defer_on")

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from queued.core import labels
-from queued.core.errors import NotFoundError, UsageError
+from queued.core.errors import ConflictError, NotFoundError, UsageError
 from queued.core.job_options import NO_OPTIONS, JobOptions
 from queued.core.model import PARTS_OF_PENDING, Label, Outcome, State
 from queued.core.records import Attempt, Job, Summary
@@ -25,6 +25,11 @@ def only_row(name: str, found: Sequence[Row]) -> int:
         msg = f"{name!r} is the beginning of several ids, {two}; give more of it"
         raise UsageError(msg)
     return int(found[0][0])
+
+
+def key_conflict(name: str, key: str, holder: str) -> ConflictError:
+    """Returns the error of a retry of a job whose unique key another job holds."""
+    return ConflictError(f"{name}: {holder} has its unique key {key!r}; nothing was retried")
 
 
 def job(row: Row) -> Job:

@@ -38,7 +38,8 @@ SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY;
 -- job --
 seq, id, queue, priority, command, options, state, label, next_run_at, attempts, max_retries, runs,
     cancel_requested_at, last_error, created_at, updated_at,
-    (SELECT requires FROM queued.lanes l WHERE l.id = lane), submitted_by
+    (SELECT requires FROM queued.lanes l WHERE l.id = lane), submitted_by,
+    unique_key, unique_while, unique_until
 
 -- matches --
 -- What a filter tests of a job. NULL tests nothing. The index by state has the queue, in a form that
@@ -77,19 +78,34 @@ SELECT (SELECT max(id) FROM queued.lanes) + row_number() OVER (ORDER BY queue, r
 FROM ({missing_lanes}) AS missing;
 
 -- enqueue --
--- No guard: the unique index on id leaves out a second job with the same id.
+-- No guard: the unique indexes leave out a second job with the same id, or with a key that a job holds.
 INSERT INTO queued.jobs (id, queue, priority, lane, command, options, state, ready, next_run_at,
-                         attempts, max_retries, runs, blocked, created_at, updated_at)
+                         attempts, max_retries, runs, blocked, unique_key, unique_while, unique_until,
+                         created_at, updated_at)
 SELECT id, queue, priority,
        (SELECT l.id FROM queued.lanes l WHERE l.queue = new.queue AND l.requires = new.requires),
        command, options, 'pending', blocked = 0 AND next_run_at <= :now, next_run_at, 0, max_retries, 0,
-       blocked, :now, :now
+       blocked, unique_key, unique_while, unique_until, :now, :now
 FROM json_to_recordset(:jobs::json) AS new (place integer, id text, queue text, priority integer,
     requires text, command text, options text, next_run_at bigint, max_retries integer,
-    blocked integer)
+    blocked integer, unique_key text, unique_while text, unique_until bigint)
 ORDER BY place
-ON CONFLICT (id) DO NOTHING
+ON CONFLICT DO NOTHING
 RETURNING id;
+
+-- free_keys --
+-- Takes keys from jobs that have had them long enough. By jobs_unique.
+SELECT queued.free_keys(:keys::text[], :now);
+
+-- replace --
+-- Cancels the job that holds a key. Guard: pending. By jobs_unique.
+UPDATE queued.jobs SET state = 'cancelled', ready = false, blocked = 0, unique_while = NULL,
+                       last_error = 'replaced by ' || :id::text, updated_at = :now
+WHERE held_key = :key AND state = 'pending';
+
+-- key_holders --
+-- The jobs that hold keys. By jobs_unique.
+SELECT key, id FROM queued.key_holders(:keys::text[]);
 
 -- next_due --
 -- The earliest time at which a waiting job becomes due. One step into jobs_waiting.
@@ -137,7 +153,8 @@ WITH own AS MATERIALIZED (
     SELECT seq, row_number() OVER (ORDER BY rank, next_run_at, seq) - 1 AS place FROM first
 ), taken AS (
     UPDATE queued.jobs j SET state = 'processing', ready = false, runs = runs + 1,
-                             token = :token + place, updated_at = :now
+                             token = :token + place, updated_at = :now,
+                             unique_while = nullif(unique_while, 'waiting')
     FROM placed WHERE j.seq = placed.seq
     RETURNING j.*, (:workers::integer[])[place + 1] AS worker
 ), opened AS (
@@ -155,7 +172,8 @@ FROM taken ORDER BY token;
 -- in the state before the claim.
 WITH restored AS (
     UPDATE queued.jobs SET state = 'processing', ready = false, blocked = 0, runs = :attempt,
-                           token = :token, updated_at = :now
+                           token = :token, unique_while = nullif(unique_while, 'waiting'),
+                           updated_at = :now
     WHERE seq = :job AND id = :id AND created_at = :created AND state = 'pending' AND runs = :attempt - 1
     RETURNING seq
 ), opened AS (
@@ -288,6 +306,21 @@ RETURNING seq, id, state;
 SELECT j.seq, j.runs, j.token
 FROM queued.jobs j JOIN queued.attempts a ON a.job = j.seq AND a.number = j.runs
 WHERE j.state = 'processing' AND j.cancel_requested_at IS NOT NULL AND a.instance = :instance;
+
+-- key_conflicts --
+-- The jobs that hold keys that retried jobs would hold, one of which may be another retried job. By
+-- the primary key and jobs_unique.
+WITH wanted AS MATERIALIZED (
+    SELECT seq, id, unique_key, row_number() OVER (PARTITION BY unique_key ORDER BY seq) AS place
+    FROM queued.jobs
+    WHERE seq = ANY(:jobs::bigint[]) AND unique_while IS NOT NULL AND held_key IS NULL)
+SELECT w.id, w.unique_key, holder.id, w.seq
+FROM wanted w JOIN queued.key_holders(ARRAY(SELECT unique_key FROM wanted)) holder
+    ON holder.key = w.unique_key
+UNION ALL
+SELECT w.id, w.unique_key, first.id, w.seq
+FROM wanted w JOIN wanted first ON first.unique_key = w.unique_key AND first.place = 1
+WHERE w.place > 1;
 
 -- retry --
 -- Back to pending with the full budget; the history stays. Guard: dead or cancelled.
@@ -707,7 +740,8 @@ WITH tables AS MATERIALIZED (
     WHERE relnamespace = to_regnamespace(:schema::text) AND relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
 ), functions AS MATERIALIZED (
     SELECT oid, oid::regprocedure AS name, proowner,
-           proname IN ('count_inserted', 'count_deleted', 'count_updated') AS own,
+           proname IN ('count_inserted', 'count_deleted', 'count_updated', 'free_keys', 'key_holders')
+               AS own,
            coalesce(proacl, acldefault('f', proowner)) AS acl
     FROM pg_proc WHERE pronamespace = to_regnamespace(:schema::text)
 ), granted AS (

@@ -21,12 +21,16 @@ DO $$ BEGIN
     -- Not `submitted_by`, so that its default applies, and not `token`, without which no row can be
     -- that of a running job.
     GRANT INSERT (id, queue, priority, lane, command, options, state, ready, next_run_at, attempts,
-                  max_retries, runs, blocked, created_at, updated_at)
+                  max_retries, runs, blocked, unique_key, unique_while, unique_until, created_at,
+                  updated_at)
     ON queued.jobs TO queued_enqueuer, queued_operator, queued_service;
-    GRANT UPDATE (state, ready, next_run_at, attempts, cancel_requested_at, last_error, blocked, updated_at)
+    GRANT UPDATE (state, ready, next_run_at, attempts, cancel_requested_at, last_error, blocked,
+                  unique_while, updated_at)
     ON queued.jobs TO queued_enqueuer, queued_operator, queued_service;
 
     GRANT INSERT ON queued.lanes TO queued_enqueuer, queued_operator, queued_service;
+    GRANT EXECUTE ON FUNCTION queued.free_keys, queued.key_holders
+    TO queued_enqueuer, queued_operator, queued_service;
 
     GRANT DELETE ON queued.jobs, queued.attempts, queued.output TO queued_operator, queued_service;
     GRANT INSERT, UPDATE, DELETE ON queued.settings, queued.drained_hosts TO queued_operator;

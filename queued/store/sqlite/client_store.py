@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from queued.core import ids, labels
 from queued.core.errors import ConflictError, NotFoundError
-from queued.core.model import Instance, NewJob, State
+from queued.core.model import Instance, NewJob, OnTakenKey, State
 from queued.store.sqlite import upgrade
 from queued.store.sqlite.busy_handler import BusyHandler
 from queued.store.sqlite.connection import Access, Database, Row
@@ -49,13 +49,18 @@ class SqliteStore:
         max_retries: int,
         now_ms: int,
         skip_existing: bool = False,
+        on_taken_key: OnTakenKey = "keep",
     ) -> Sequence[str]:
         """See `Store.enqueue`."""
         given = list(jobs)
         with self._database.transaction():
             self._new_jobs.make_lanes(given)
             return self._new_jobs.insert(
-                given, max_retries=max_retries, now_ms=now_ms, skip_existing=skip_existing
+                given,
+                max_retries=max_retries,
+                now_ms=now_ms,
+                skip_existing=skip_existing,
+                on_taken_key=on_taken_key,
             )
 
     # Reading
@@ -223,6 +228,10 @@ class SqliteStore:
         retried = []
         with self._database.transaction():
             for job in dict.fromkeys(jobs):
+                if conflict := self._database.row("key_conflict", job=job):
+                    from queued.store import rows
+
+                    raise rows.key_conflict(*conflict)
                 row = self._database.row("retry", job=job, now=now_ms)
                 if row is None:
                     found = self.show(job)

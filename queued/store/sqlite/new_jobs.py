@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import apsw
 
 from queued.core import ids
-from queued.core.errors import DuplicateJobError
-from queued.core.model import NewJob
+from queued.core.errors import DuplicateJobError, TakenKeyError
+from queued.core.model import ExistingJob, NewJob, OnTakenKey
 from queued.store.sqlite.connection import Database
 
 
@@ -17,14 +17,27 @@ class NewJobs:
         self._database = database
 
     def insert(
-        self, jobs: Sequence[NewJob], *, max_retries: int, now_ms: int, skip_existing: bool = False
+        self,
+        jobs: Sequence[NewJob],
+        *,
+        max_retries: int,
+        now_ms: int,
+        skip_existing: bool = False,
+        on_taken_key: OnTakenKey = "keep",
     ) -> list[str]:
         """Inserts the jobs inside a transaction; returns their ids. See `Store.enqueue`."""
         generated = iter(ids.make(sum(job.id is None for job in jobs)))
         added: list[str] = []
         for index, job in enumerate(jobs):
             name = job.id or next(generated)
+            if job.unique_key is not None:
+                self._free_key(job.unique_key, name, now_ms, replace=on_taken_key == "replace")
             while not self._insert(job, name, max_retries, now_ms):
+                if job.unique_key and (holder := self._holder(job.unique_key)):
+                    if on_taken_key == "fail":
+                        raise TakenKeyError(job.unique_key, holder, index)
+                    added.append(holder)
+                    break
                 if job.id is None:
                     (name,) = ids.make(1)
                 elif skip_existing:
@@ -44,8 +57,17 @@ class NewJobs:
         ]
         return any(made)
 
+    def _free_key(self, key: str, name: str, now_ms: int, *, replace: bool) -> None:
+        self._database.run("free_key", key=key, now=now_ms)
+        if replace:
+            self._database.run("replace", key=key, id=name, now=now_ms)
+
+    def _holder(self, key: str) -> ExistingJob | None:
+        row = self._database.row("key_holder", key=key)
+        return None if row is None else ExistingJob(row[0])
+
     def _insert(self, job: NewJob, name: str, max_retries: int, now_ms: int) -> bool:
-        """Returns whether the job was inserted; False if another job has the id."""
+        """Returns whether the job was inserted; False if another job has the id or the key."""
         try:
             self._database.run(
                 "enqueue",
@@ -58,6 +80,7 @@ class NewJobs:
                 blocked=int(job.hold),
                 next_run_at=job.due_ms(now_ms),
                 max_retries=max_retries if job.max_retries is None else job.max_retries,
+                **job.unique(now_ms),
                 now=now_ms,
             )
         except apsw.ConstraintError as error:

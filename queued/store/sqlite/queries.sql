@@ -6,7 +6,7 @@
 -- job --
 seq, id, queue, priority, command, options, state, label, next_run_at, attempts, max_retries, runs,
     cancel_requested_at, last_error, created_at, updated_at,
-    (SELECT requires FROM lanes l WHERE l.id = lane)
+    (SELECT requires FROM lanes l WHERE l.id = lane), NULL, unique_key, unique_while, unique_until
 
 -- matches --
 -- What a filter tests of a job. NULL tests nothing. The index by state has the queue, so that a job of
@@ -31,12 +31,27 @@ number, instance, worker, started_at, ended_at, outcome, exit_code, signal, erro
 INSERT INTO lanes (queue, requires) VALUES (:queue, :requires) ON CONFLICT DO NOTHING;
 
 -- enqueue --
--- No guard: the unique index on id refuses a second job with the same id.
+-- No guard: the unique indexes refuse a second job with the same id, or with a key that a job holds.
 INSERT INTO jobs (id, queue, priority, lane, command, options, state, ready, next_run_at,
-                  attempts, max_retries, runs, blocked, created_at, updated_at)
+                  attempts, max_retries, runs, blocked, unique_key, unique_while, unique_until,
+                  created_at, updated_at)
 VALUES (:id, :queue, :priority, (SELECT id FROM lanes WHERE queue = :queue AND requires = :requires),
         :command, :options, 'pending', :blocked = 0 AND :next_run_at <= :now, :next_run_at, 0,
-        :max_retries, 0, :blocked, :now, :now);
+        :max_retries, 0, :blocked, :unique_key, :unique_while, :unique_until, :now, :now);
+
+-- free_key --
+-- Takes a key from a job that has had it long enough. By jobs_unique.
+UPDATE jobs SET unique_while = NULL WHERE held_key = :key AND unique_until <= :now;
+
+-- replace --
+-- Cancels the job that holds a key. Guard: pending. By jobs_unique.
+UPDATE jobs SET state = 'cancelled', ready = 0, blocked = 0, unique_while = NULL,
+                last_error = 'replaced by ' || :id, updated_at = :now
+WHERE held_key = :key AND state = 'pending';
+
+-- key_holder --
+-- By jobs_unique.
+SELECT id FROM jobs WHERE held_key = :key;
 
 -- next_due --
 -- The earliest time at which a waiting job becomes due. One step into jobs_waiting.
@@ -63,7 +78,7 @@ ORDER BY priority DESC, next_run_at, seq LIMIT :count;
 -- claim --
 -- Claims the jobs of a JSON array, with tokens in its order. Guard: ready. By the primary key.
 UPDATE jobs SET state = 'processing', ready = 0, runs = runs + 1, token = :token + first.key,
-                updated_at = :now
+                unique_while = nullif(unique_while, 'waiting'), updated_at = :now
 FROM json_each(:jobs) AS first
 WHERE seq = first.value AND ready = 1
 RETURNING seq, runs, token, CAST(id AS BLOB), CAST(queue AS BLOB), CAST(command AS BLOB),
@@ -174,10 +189,16 @@ WHERE j.state = 'processing' AND j.state <> 'completed' AND j.cancel_requested_a
   AND a.instance = :instance;
 
 -- retry --
--- Back to pending with the full budget; the history stays. Guard: dead or cancelled.
-UPDATE jobs SET state = 'pending', ready = 1, next_run_at = :now, attempts = 0, updated_at = :now
+-- Back to pending with the full budget; the history stays. Guard: dead or cancelled, and no other job
+-- holds its key.
+UPDATE OR IGNORE jobs SET state = 'pending', ready = 1, next_run_at = :now, attempts = 0, updated_at = :now
 WHERE seq = :job AND state IN ('dead', 'cancelled')
 RETURNING id;
+
+-- key_conflict --
+-- The job that holds the key that a retried job would hold. By jobs_unique.
+SELECT j.id, j.unique_key, holder.id FROM jobs j JOIN jobs holder ON holder.held_key = j.unique_key
+WHERE j.seq = :job AND j.unique_while IS NOT NULL AND j.held_key IS NULL;
 
 -- hold --
 -- Keeps a job from being claimed. Guard: pending.

@@ -48,6 +48,10 @@ CREATE TABLE queued.jobs (
     -- Why a pending job may not be claimed even if it is due, a set of bits: 1 held by a user, 2 waits
     -- for other jobs, 4 its key is in use.
     blocked             integer NOT NULL DEFAULT 0 CHECK (blocked BETWEEN 0 AND 7),
+    unique_key          text COLLATE "C" CHECK (length(unique_key) BETWEEN 1 AND 200),
+    unique_while        text COLLATE "C" CHECK
+        (unique_while IN ('waiting', 'active', 'any')), -- NULL: gave it up
+    unique_until        bigint,                        -- another job may take the key then
     created_at          bigint  NOT NULL,
     updated_at          bigint  NOT NULL,
     submitted_by        name    NOT NULL DEFAULT session_user, -- no role may write it
@@ -61,10 +65,16 @@ CREATE TABLE queued.jobs (
              WHEN attempts > 0       THEN 'failed'
              WHEN NOT ready          THEN 'scheduled'
              ELSE 'pending' END) STORED,
+    -- The key that no other job may have now. A claim ends `waiting`.
+    held_key text COLLATE "C" GENERATED ALWAYS AS (
+        CASE WHEN unique_while = 'any'
+               OR unique_while IS NOT NULL AND state IN ('pending', 'processing')
+             THEN unique_key END) STORED,
     CHECK (NOT ready OR state = 'pending' AND blocked = 0),
     CHECK (state <> 'pending' OR runs < 1000000000),   -- a claim adds one
     CHECK ((token IS NOT NULL) = (state = 'processing')),
-    CHECK (cancel_requested_at IS NULL OR state = 'processing')
+    CHECK (cancel_requested_at IS NULL OR state = 'processing'),
+    CHECK (unique_key IS NOT NULL OR unique_while IS NULL)
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000,
         autovacuum_vacuum_cost_delay = 0);
 
@@ -77,6 +87,8 @@ CREATE INDEX jobs_waiting ON queued.jobs (next_run_at, seq)
 -- Jobs by state, without the many completed ones: for lists and rescues. The queue stands in it so that
 -- a list of one queue reads no row of another.
 CREATE INDEX jobs_by_state ON queued.jobs (state, seq, queue) WHERE state <> 'completed';
+-- At most one job holds a key.
+CREATE UNIQUE INDEX jobs_unique ON queued.jobs (held_key) WHERE held_key IS NOT NULL;
 
 -- Every run of every job. Of deferred runs in a row (their exit codes are in `defer_on`) only the last
 -- one has a row. Room is left in its pages, because a run's end updates its row.
@@ -221,6 +233,20 @@ CREATE TRIGGER jobs_counted_out AFTER DELETE ON queued.jobs
 CREATE TRIGGER jobs_recounted AFTER UPDATE ON queued.jobs
     REFERENCING OLD TABLE AS removed NEW TABLE AS added
     FOR EACH STATEMENT EXECUTE FUNCTION queued.count_updated();
+
+-- These run as the owner, because the job that holds a key may be that of another user.
+CREATE FUNCTION queued.free_keys(keys text[], now bigint) RETURNS void LANGUAGE sql
+    SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    UPDATE queued.jobs SET unique_while = NULL
+    WHERE held_key = ANY (keys) AND unique_until <= now;
+$$;
+
+CREATE FUNCTION queued.key_holders(keys text[]) RETURNS TABLE (key text, id text) LANGUAGE sql
+    SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT held_key, id FROM queued.jobs WHERE held_key = ANY (keys);
+$$;
+
+REVOKE ALL ON FUNCTION queued.free_keys, queued.key_holders FROM PUBLIC;
 
 -- The owner of the tables is not restricted; see roles.sql for all others.
 ALTER TABLE queued.jobs ENABLE ROW LEVEL SECURITY;

@@ -38,8 +38,16 @@ CREATE TABLE jobs (
     -- Why a pending job may not be claimed even if it is due, a set of bits: 1 held by a user, 2 waits
     -- for other jobs, 4 its key is in use.
     blocked             INTEGER NOT NULL DEFAULT 0 CHECK (blocked BETWEEN 0 AND 7),
+    unique_key          TEXT CHECK (length(unique_key) BETWEEN 1 AND 200),
+    unique_while        TEXT CHECK (unique_while IN ('waiting', 'active', 'any')), -- NULL: gave it up
+    unique_until        INTEGER,                       -- another job may take the key then
     created_at          INTEGER NOT NULL,
     updated_at          INTEGER NOT NULL,
+    -- The key that no other job may have now. A claim ends `waiting`.
+    held_key TEXT GENERATED ALWAYS AS (
+        CASE WHEN unique_while = 'any'
+               OR unique_while IS NOT NULL AND state IN ('pending', 'processing')
+             THEN unique_key END) VIRTUAL,
     -- What users see: the state, with `pending` refined.
     label TEXT NOT NULL GENERATED ALWAYS AS (
         CASE WHEN state <> 'pending' THEN state
@@ -51,7 +59,8 @@ CREATE TABLE jobs (
     CHECK (ready = 0 OR state = 'pending' AND blocked = 0),
     CHECK (state <> 'pending' OR runs < 1000000000),   -- a claim adds one
     CHECK ((token IS NOT NULL) = (state = 'processing')),
-    CHECK (cancel_requested_at IS NULL OR state = 'processing')
+    CHECK (cancel_requested_at IS NULL OR state = 'processing'),
+    CHECK (unique_key IS NOT NULL OR unique_while IS NULL)
 ) STRICT;
 
 -- Jobs that may be claimed now, by lane in the order of claiming: a claim is one step into this index
@@ -63,6 +72,8 @@ CREATE INDEX jobs_waiting ON jobs (next_run_at)
 -- Jobs by state, without the many completed ones: for lists and rescues. The queue stands in it so that
 -- a list of one queue reads no row of another.
 CREATE INDEX jobs_by_state ON jobs (state, seq, queue) WHERE state <> 'completed';
+-- At most one job holds a key.
+CREATE UNIQUE INDEX jobs_unique ON jobs (held_key) WHERE held_key IS NOT NULL;
 
 -- Every run of every job. Of deferred runs in a row (their exit codes are in `defer_on`) only the last
 -- one has a row.
