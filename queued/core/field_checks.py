@@ -11,7 +11,7 @@ from typing import TypeVar
 from queued.core.errors import UsageError
 from queued.core.settings import MAX_HOOK_BYTES
 from queued.core.suggestions import did_you_mean, shorten
-from queued.core.times import parse_duration, parse_when
+from queued.core.times import iso, parse_duration, parse_when
 
 Given = TypeVar("Given")
 Parsed = TypeVar("Parsed")
@@ -164,6 +164,29 @@ def delay(name: str, value: object) -> int:
 def when(name: str, value: object) -> int:
     """Returns a point in time in milliseconds UTC."""
     return _parse_field(name, parse_when, value)
+
+
+def moment(name: str, value: object) -> str:
+    """Returns a point in time as ISO 8601 in UTC."""
+    return iso(when(name, value))
+
+
+def warning(name: str, value: object) -> str:
+    """Returns a signal and the seconds before a time limit, such as `USR1@60`."""
+    word, at, before = value.partition("@") if isinstance(value, str) else ("", "", "")
+    if not at:
+        raise refusal(name, 'a signal and a duration, such as "USR1@60"', value)
+    return f"{signal_name(name, word)}@{seconds(YEAR_S)(name, before):.12g}"
+
+
+def signal_name(name: str, value: object) -> str:
+    """Returns the name of a signal without `SIG`."""
+    import signal
+
+    word = value.upper().removeprefix("SIG") if isinstance(value, str) else ""
+    if f"SIG{word}" not in signal.Signals.__members__:
+        raise refusal(name, "a signal such as USR1", value)
+    return word
 
 
 def _parse_field(name: str, parse: Callable[[Given], Parsed], value: Given) -> Parsed:

@@ -16,6 +16,7 @@ class JobOptions(NamedTuple):
     backoff_jitter: float | None = None
     backoff_max: float | None = None
     cwd: str | None = None
+    deadline: str | None = None
     defer_delay: float | None = None
     defer_on: tuple[int, ...] | None = None
     env: dict[str, str] | None = None
@@ -30,6 +31,7 @@ class JobOptions(NamedTuple):
     split: bool | None = None
     timeout: float | None = None
     umask: str | None = None
+    warn_signal: str | None = None
 
     def given(self) -> dict[str, object]:
         """Returns the options that were given, by name, in the order in which they are stored."""

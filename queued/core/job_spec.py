@@ -12,6 +12,7 @@ from queued.core import labels
 from queued.core.errors import UsageError
 from queued.core.model import NewJob
 from queued.core.suggestions import did_you_mean, shorten
+from queued.core.times import parse_when
 
 if TYPE_CHECKING:
     from queued.core.job_options import JobOptions
@@ -48,6 +49,9 @@ def new_job(payload: object) -> NewJob:
     if payload.get("run_at") is not None and payload.get("delay") is not None:
         msg = "a job takes run_at or delay, not both"
         raise UsageError(msg)
+    if payload.get("expires_at") is not None and payload.get("expires_in") is not None:
+        msg = "a job takes expires_at or expires_in, not both"
+        raise UsageError(msg)
     _must_have_key(payload)
     values = {
         name: FIELDS[name].check(name, value)
@@ -55,9 +59,14 @@ def new_job(payload: object) -> NewJob:
         if value is not None
     }
     options = {name: value for name, value in values.items() if FIELDS[name].option}
-    columns = {_COLUMNS.get(name, name): values[name] for name in values.keys() - options.keys()}
+    columns: dict[str, Any] = {
+        _COLUMNS.get(name, name): values[name] for name in values.keys() - options.keys()
+    }
+    if (deadline := options.get("deadline")) is not None:
+        given = columns.get("expires_at_ms")
+        columns["expires_at_ms"] = min(ms for ms in (given, parse_when(deadline)) if ms is not None)
     return NewJob(
-        **columns,  # type: ignore[arg-type]  # each was checked by its field
+        **columns,
         options=options_text(options),
     )
 
@@ -122,6 +131,9 @@ FIELDS = {
         Field("run_at", check.when, "not before this time", option=False),
         Field("delay", check.delay, "not before this duration from now", option=False),
         Field("hold", check.flag, "not before it is released", option=False),
+        Field("expires_at", check.when, "not started from this time on", option=False),
+        Field("expires_in", check.delay, "not started after this duration from now", option=False),
+        Field("deadline", check.moment, "not running after this time"),
         Field("max_retries", check.whole(0, 1_000_000), "runs in all if each fails", option=False),
         Field("requires", labels.required, "labels that its service must have", option=False),
         Field("unique_key", check.key, "no other job with this key is added", option=False),
@@ -138,6 +150,7 @@ FIELDS = {
         Field(
             "timeout", check.seconds(100 * check.YEAR_S), "how long a run may take (0: no limit)"
         ),
+        Field("warn_signal", check.warning, "a signal before a time limit: USR1@60"),
         Field("kill_grace", check.seconds(86_400), "from TERM to KILL"),
         Field("no_retry_on", check.exit_codes, "exit codes that make the job dead at once"),
         Field("defer_on", check.exit_codes, "exit codes that do not count as failed"),
@@ -158,3 +171,4 @@ FIELDS = {
 }
 
 _COLUMNS = {"run_at": "run_at_ms", "delay": "delay_ms", "unique_for": "unique_for_ms"}
+_COLUMNS |= {"expires_at": "expires_at_ms", "expires_in": "expires_in_ms"}

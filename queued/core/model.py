@@ -46,6 +46,7 @@ class Outcome(StrEnum):
     SPAWN_ERROR = "spawn-error"
     CANCELLED = "cancelled"
     INTERRUPTED = "interrupted"
+    EXPIRED = "expired"  # it was not started in time
 
 
 # If a job holds the unique key of a new one: its id is the result, TakenKeyError is raised, or the
@@ -59,7 +60,8 @@ class NewJob(NamedTuple):
     `delay_ms` counts from the moment of storing, and has no effect if `run_at_ms` is given.
     `requires`: the labels that a service must have, as `labels.joined` returns them.
     `unique_key`: no other job with this key is stored while this one waits, is active (waits or
-    runs), or exists at all (`any`), and at most for `unique_for_ms`.
+    runs), or exists at all (`any`), and at most for `unique_for_ms`. The job is not started from
+    `expires_at_ms` on, nor `expires_in_ms` after the moment of storing.
     """
 
     command: str
@@ -75,10 +77,18 @@ class NewJob(NamedTuple):
     unique_key: str | None = None
     unique_while: str = "active"
     unique_for_ms: int | None = None
+    expires_at_ms: int | None = None
+    expires_in_ms: int | None = None
 
     def due_ms(self, now_ms: int) -> int:
         """Returns when the job may run first, in milliseconds UTC, if it is stored at `now_ms`."""
         return now_ms + self.delay_ms if self.run_at_ms is None else self.run_at_ms
+
+    def expires_ms(self, now_ms: int) -> int | None:
+        """Returns when the job expires, if it is stored at `now_ms`; None if it does not."""
+        after_ms = None if self.expires_in_ms is None else now_ms + self.expires_in_ms
+        given = [ms for ms in (self.expires_at_ms, after_ms) if ms is not None]
+        return min(given) if given else None
 
     def unique(self, now_ms: int) -> dict[str, str | int | None]:
         """Returns the columns of the key, if the job is stored at `now_ms`."""

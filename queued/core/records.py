@@ -31,6 +31,7 @@ class Job(NamedTuple):
     unique_key: str | None = None
     unique_while: str | None = None  # None: the job gave its key up
     unique_until_ms: int | None = None
+    expires_ms: int | None = None
 
     def seen_at(self, now_ms: int) -> "Job":
         """Returns the job with the label that it has at `now_ms`.

@@ -46,8 +46,13 @@ Options:
   --run-at TIME        not before this time: 03:00, "tomorrow 9am", "mon 18:00",
                        "2026-12-01 03:00 Europe/Berlin", 2026-12-01T02:00Z,
                        or seconds since 1970; without a zone it is local time
+  --at TIME            the same as --run-at
   --delay T            not before T from now: seconds, 500ms, 1h30m, "5 min", 1w
   --hold               not before queuectl release
+  --in T               the same as --delay
+  --expires-at TIME    not started from this time on: the job is dead then
+  --expires-in T       the same for T from now
+  --deadline TIME      not running after this time, nor started or retried
 
 Unique options:
   --unique-key KEY     add no second job with this key: the id of the first one
@@ -74,6 +79,7 @@ Hook options:
 
 Run options:
   --timeout T          the longest time that a run may take
+  --warn-signal WARN   a signal for the run some time before its limit: USR1@60
   --kill-grace T       the time between TERM and KILL when a run is stopped
   --leave-children     do not stop processes that outlive the command
   --cwd DIR            the working directory

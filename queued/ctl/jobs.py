@@ -122,6 +122,7 @@ def _fields(job: Job, blocked: str) -> dict[str, str]:
         "priority": str(job.priority),
         **({"requires": ", ".join(sorted(job.requires))} if job.requires else {}),
         **({"unique key": _unique(job)} if job.unique_key else {}),
+        **({"expires": iso(job.expires_ms)} if job.expires_ms is not None else {}),
         **({"next run": iso(job.next_run_at_ms)} if job.state is State.PENDING else {}),
         "created": iso(job.created_ms),
         "updated": iso(job.updated_ms),

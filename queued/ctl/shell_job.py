@@ -12,7 +12,10 @@ from queued.ctl.arguments import Arguments
 _TEXTS = (
     *("id", "queue", "delay", "backoff_max", "defer_delay", "timeout", "kill_grace", "umask"),
     *("on_dead", "on_completed", "unique_key", "unique_while", "unique_for"),
+    *("expires_in", "warn_signal"),
 )
+_TIMES = ("run_at", "expires_at", "deadline")
+_ALIASES = {"--in": "delay", "--at": "run_at"}
 _NUMBERS = ("priority", "max_retries", "backoff_base", "backoff_jitter", "output_limit", "nice")
 _CODES = ("no_retry_on", "defer_on")
 _FLAGS = ("leave_children", "split", "hold")
@@ -27,8 +30,13 @@ def payload(arguments: Arguments) -> dict[str, object]:
     given |= {name: text for name in _TEXTS if (text := _text(arguments, name)) is not None}
     given |= {name: _number(t) for name in _NUMBERS if (t := _text(arguments, name)) is not None}
     given |= {name: _codes(t) for name in _CODES if (t := _text(arguments, name)) is not None}
-    if (run_at := _text(arguments, "run_at")) is not None:
-        given["run_at"] = _number(run_at) if re.fullmatch(_SINCE_1970, run_at) else run_at
+    given |= {name: _time(text) for name in _TIMES if (text := _text(arguments, name)) is not None}
+    for option, name in _ALIASES.items():
+        if (text := arguments.text(option)) is not None:
+            if name in given:
+                msg = f"{option} is {_option(name)}; give one of them"
+                raise UsageError(msg)
+            given[name] = _time(text) if name in _TIMES else text
     given |= {name: True for name in _FLAGS if arguments.flag(_option(name))}
     if (cwd := arguments.text("--cwd")) is not None:
         given["cwd"] = os.path.join(_directory(), cwd) if not os.path.isabs(cwd) else cwd
@@ -66,6 +74,10 @@ def _number(text: str) -> int | float | str:
         return float(text) if text.isascii() and "_" not in text else text
     except ValueError:
         return text
+
+
+def _time(text: str) -> int | float | str:
+    return _number(text) if re.fullmatch(_SINCE_1970, text) else text
 
 
 def _codes(text: str) -> list[object]:

@@ -99,6 +99,17 @@ class Ledger(OpenDatabase, Protocol):
         """Makes at most `limit` due jobs claimable; returns when the next job becomes due."""
         ...
 
+    def next_expiry(self) -> int | None:
+        """Returns when the next pending job expires. Call it after `promote`."""
+        ...
+
+    def expire(self, instance: str, token: int, *, now_ms: int, limit: int) -> list[Claim]:
+        """Claims at most `limit` expired jobs; the caller settles them in the same transaction.
+
+        They get the tokens from `token` on in order, and the worker 0.
+        """
+        ...
+
     def relabel(self, instance: str, labels: str) -> None:
         """Stores the labels of an instance, as `labels.joined` returns them."""
         ...

@@ -18,7 +18,7 @@ from queued.store.sqlite.dispatcher_store import SqliteLedger
 from tests.store.engine import NOW
 
 SQL = sql_loader.load()
-STATEMENTS = sorted(SQL.keys() - {"job", "run", "matches"})  # parts of statements
+STATEMENTS = sorted(SQL.keys() - {"job", "run", "matches", "unexpired"})  # parts of statements
 SOURCE = Path(sql_loader.__file__).parent
 
 BY_ROW = "SEARCH jobs USING INTEGER PRIMARY KEY"
@@ -36,6 +36,12 @@ PLANS = {
     "claim": ["SCAN first VIRTUAL TABLE INDEX 1:", f"{BY_ROW} (rowid=?)"],
     "lanes": ["SEARCH lanes USING INTEGER PRIMARY KEY (rowid>?)"],
     "required_now": ["SCAN l", "SEARCH jobs EXISTS USING COVERING INDEX jobs_ready (lane=?)"],
+    "next_expiry": ["SEARCH jobs USING COVERING INDEX jobs_expiring (expires_at>?)"],
+    "expired": ["SEARCH jobs USING COVERING INDEX jobs_expiring (expires_at<?)"],
+    "claim_expired": ["SCAN first VIRTUAL TABLE INDEX 1:", f"{BY_ROW} (rowid=?)"],
+    "free_key": ["SEARCH jobs USING INDEX jobs_unique (held_key=?)"],
+    "replace": ["SEARCH jobs USING INDEX jobs_unique (held_key=?)"],
+    "key_holder": ["SEARCH jobs USING INDEX jobs_unique (held_key=?)"],
     "settle": [f"{BY_ROW} (rowid=?)"],
     "promote": [f"{BY_ROW} (rowid=?)", f"{WAITING} (next_run_at<?)"],
     "next_due": [WAITING],

@@ -36,6 +36,7 @@ from queued.store.ledger import Ledger
 Number = TypeVar("Number", int, float)
 
 PROMOTED_AT_ONCE = 10_000
+EXPIRED_AT_ONCE = 500
 MOST_INTERRUPTIONS = 10  # of a job in a row; the next one is counted as a failed run
 
 
@@ -74,6 +75,7 @@ class TurnRunner:
         self.record(turn)
         turn.next_due_ms = self._ledger.promote(now_ms=turn.now_ms, limit=PROMOTED_AT_ONCE)
         if lanes:
+            self._expire(turn)
             self._claim(turn, pool.present(), lanes)
         for worker, keys in turn.pending_acks.items():
             for key in keys:
@@ -283,6 +285,21 @@ class TurnRunner:
             most = turn.settings.default_max_retries
             made = self._ledger.enqueue(hooks, max_retries=most, now_ms=turn.now_ms)
             turn.lanes_made |= made
+
+    def _expire(self, turn: Turn) -> None:
+        """Ends a bounded number of jobs that were not started in time."""
+        due_ms = self._ledger.next_expiry()
+        if due_ms is not None and due_ms <= turn.now_ms:
+            token = self._tokens.reserve(times.monotonic_s(), EXPIRED_AT_ONCE)
+            for claim in self._ledger.expire(
+                self._instance, token, now_ms=turn.now_ms, limit=EXPIRED_AT_ONCE
+            ):
+                turn.claims.add(claim)
+                self.settle(turn, claim, Ending(Outcome.EXPIRED, error="not started in time"))
+            self.record(turn)
+            due_ms = self._ledger.next_expiry()
+        wakes = [ms for ms in (turn.next_due_ms, due_ms) if ms is not None]
+        turn.next_due_ms = min(wakes) if wakes else None
 
     def _claim(self, turn: Turn, workers: list[int], lanes: Sequence[int]) -> None:
         """Claims jobs for workers that have none, then prefetched jobs for quick workers."""

@@ -40,6 +40,7 @@ class PostgresLedger:
         self._repeated: list[Key] = []  # of these, settled again in this transaction
         self._recorded_before: set[Key] = set()  # of these, recorded by the unknown commit
         self._counts = Counts(self._database)
+        self._next_expiry: int | None = None  # as `promote` has read it
 
     @contextmanager
     def transaction(self, *, durable: bool = True) -> Iterator[None]:  # noqa: ARG002
@@ -136,13 +137,30 @@ class PostgresLedger:
     def promote(self, *, now_ms: int, limit: int) -> int | None:
         """See `Ledger.promote`. Once a second it also adds differences to the counts."""
         self._counts.fold(now_ms)
-        due: int | None = self._database.value("next_due")
+        due: int | None
+        due, self._next_expiry = self._database.rows("next_times")[0]
         if due is not None and due <= now_ms:
             promoted = self._database.change("promote", now=now_ms, limit=limit)
             due = self._database.value("next_due")
             if due is not None and promoted < limit:  # others have locked the due jobs left
                 due = max(due, now_ms + _SKIPPED_MS)
         return due
+
+    def next_expiry(self) -> int | None:
+        """See `Ledger.next_expiry`."""
+        return self._next_expiry
+
+    def expire(self, instance: str, token: int, *, now_ms: int, limit: int) -> list[Claim]:
+        """See `Ledger.expire`."""
+        rows = self._database.rows(
+            "claim_expired", instance=instance, token=token, now=now_ms, limit=limit
+        )
+        claims = [claim_of(row) for row in rows]
+        _, due = self._database.rows("next_times")[0]
+        if due is not None and len(claims) < limit:  # others have locked the expired jobs left
+            due = max(due, now_ms + _SKIPPED_MS)
+        self._next_expiry = due
+        return claims
 
     def relabel(self, instance: str, labels: str) -> None:
         """See `Ledger.relabel`."""

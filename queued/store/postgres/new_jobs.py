@@ -107,6 +107,7 @@ class NewJobs:
                 "next_run_at": job.due_ms(now_ms),
                 "max_retries": max_retries if job.max_retries is None else job.max_retries,
                 **(job.unique(now_ms) if job.unique_key else {}),
+                **({} if (at := job.expires_ms(now_ms)) is None else {"expires_at": at}),
             }
             for place, (job, name) in enumerate(named)
         ]

@@ -39,7 +39,7 @@ SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY;
 seq, id, queue, priority, command, options, state, label, next_run_at, attempts, max_retries, runs,
     cancel_requested_at, last_error, created_at, updated_at,
     (SELECT requires FROM queued.lanes l WHERE l.id = lane), submitted_by,
-    unique_key, unique_while, unique_until
+    unique_key, unique_while, unique_until, expires_at
 
 -- matches --
 -- What a filter tests of a job. NULL tests nothing. The index by state has the queue, in a form that
@@ -81,14 +81,15 @@ FROM ({missing_lanes}) AS missing;
 -- No guard: the unique indexes leave out a second job with the same id, or with a key that a job holds.
 INSERT INTO queued.jobs (id, queue, priority, lane, command, options, state, ready, next_run_at,
                          attempts, max_retries, runs, blocked, unique_key, unique_while, unique_until,
-                         created_at, updated_at)
+                         expires_at, created_at, updated_at)
 SELECT id, queue, priority,
        (SELECT l.id FROM queued.lanes l WHERE l.queue = new.queue AND l.requires = new.requires),
        command, options, 'pending', blocked = 0 AND next_run_at <= :now, next_run_at, 0, max_retries, 0,
-       blocked, unique_key, unique_while, unique_until, :now, :now
+       blocked, unique_key, unique_while, unique_until, expires_at, :now, :now
 FROM json_to_recordset(:jobs::json) AS new (place integer, id text, queue text, priority integer,
     requires text, command text, options text, next_run_at bigint, max_retries integer,
-    blocked integer, unique_key text, unique_while text, unique_until bigint)
+    blocked integer, unique_key text, unique_while text, unique_until bigint,
+    expires_at bigint)
 ORDER BY place
 ON CONFLICT DO NOTHING
 RETURNING id;
@@ -111,6 +112,11 @@ SELECT key, id FROM queued.key_holders(:keys::text[]);
 -- The earliest time at which a waiting job becomes due. One step into jobs_waiting.
 SELECT min(next_run_at) FROM queued.jobs WHERE state = 'pending' AND NOT ready AND blocked = 0;
 
+-- next_times --
+-- Also the earliest time at which a pending job expires. One step into jobs_expiring.
+SELECT ({next_due}),
+       (SELECT min(expires_at) FROM queued.jobs WHERE state = 'pending' AND expires_at IS NOT NULL);
+
 -- promote --
 -- Makes waiting jobs claimable when they are due. Guard: waiting and not blocked. By jobs_waiting; jobs that another
 -- dispatcher promotes at this moment are skipped.
@@ -126,7 +132,8 @@ SELECT id, queue, requires FROM queued.lanes WHERE id > :after ORDER BY id;
 
 -- claim --
 -- Claims the first ready jobs of some lanes, from a place in the order of claiming on; tokens are in
--- the same order. Guard: ready, the history of the server is trusted, and the jobs of the instance were
+-- the same order. Guard: ready and not expired, the history of the server is trusted, and the jobs of
+-- the instance were
 -- not taken over. The row of the instance is locked, so that a take-over comes either later and finds
 -- these claims, or before, and there are none. Reads at most `count` entries of jobs_ready for each
 -- lane to find the share of each lane in the first jobs, and locks so many jobs of the lane that no
@@ -155,7 +162,7 @@ WITH own AS MATERIALIZED (
     UPDATE queued.jobs j SET state = 'processing', ready = false, runs = runs + 1,
                              token = :token + place, updated_at = :now,
                              unique_while = nullif(unique_while, 'waiting')
-    FROM placed WHERE j.seq = placed.seq
+    FROM placed WHERE j.seq = placed.seq AND (expires_at IS NULL OR expires_at > :now)
     RETURNING j.*, (:workers::integer[])[place + 1] AS worker
 ), opened AS (
     INSERT INTO queued.attempts (job, number, instance, worker, token, started_at)
@@ -165,6 +172,29 @@ WITH own AS MATERIALIZED (
         started_at = excluded.started_at, ended_at = NULL, outcome = NULL)
 SELECT seq, runs, token, id, queue, command, options, attempts, max_retries, next_run_at, created_at,
        worker, :now, rank
+FROM taken ORDER BY token;
+
+-- claim_expired --
+-- Claims expired jobs as `claim` does, to end them in the same transaction. Guard: pending. By
+-- jobs_expiring; jobs that another dispatcher ends at this moment are skipped.
+WITH first AS MATERIALIZED (
+    SELECT seq FROM queued.jobs WHERE state = 'pending' AND expires_at <= :now
+    ORDER BY expires_at LIMIT :limit FOR UPDATE SKIP LOCKED
+), placed AS MATERIALIZED (
+    SELECT seq, row_number() OVER () - 1 AS place FROM first
+), taken AS (
+    UPDATE queued.jobs j SET state = 'processing', ready = false, blocked = 0, runs = runs + 1,
+                             token = :token + place, updated_at = :now
+    FROM placed WHERE j.seq = placed.seq
+    RETURNING j.*
+), opened AS (
+    INSERT INTO queued.attempts (job, number, instance, worker, token, started_at)
+    SELECT seq, runs, :instance, 0, token, :now FROM taken
+    ON CONFLICT (job, number) DO UPDATE SET
+        instance = excluded.instance, worker = excluded.worker, token = excluded.token,
+        started_at = excluded.started_at, ended_at = NULL, outcome = NULL)
+SELECT seq, runs, token, id, queue, command, options, attempts, max_retries, next_run_at, created_at,
+       0, :now
 FROM taken ORDER BY token;
 
 -- restore_claim --
@@ -307,6 +337,10 @@ SELECT j.seq, j.runs, j.token
 FROM queued.jobs j JOIN queued.attempts a ON a.job = j.seq AND a.number = j.runs
 WHERE j.state = 'processing' AND j.cancel_requested_at IS NOT NULL AND a.instance = :instance;
 
+-- unexpired --
+expires_at = CASE WHEN expires_at > :now THEN expires_at END,
+options = CASE WHEN expires_at <= :now THEN (options::jsonb - 'deadline')::text ELSE options END
+
 -- key_conflicts --
 -- The jobs that hold keys that retried jobs would hold, one of which may be another retried job. By
 -- the primary key and jobs_unique.
@@ -323,12 +357,13 @@ FROM wanted w JOIN wanted first ON first.unique_key = w.unique_key AND first.pla
 WHERE w.place > 1;
 
 -- retry --
--- Back to pending with the full budget; the history stays. Guard: dead or cancelled.
+-- Back to pending with the full budget; the history stays. An expiry that has passed does not, nor
+-- a deadline with it. Guard: dead or cancelled.
 WITH wanted AS MATERIALIZED (
     SELECT seq FROM queued.jobs WHERE seq = ANY(:jobs::bigint[]) AND state IN ('dead', 'cancelled')
     ORDER BY seq FOR UPDATE)
 UPDATE queued.jobs j SET state = 'pending', ready = true, next_run_at = :now, attempts = 0,
-                         updated_at = :now
+                         {unexpired}, updated_at = :now
 FROM wanted WHERE j.seq = wanted.seq
 RETURNING j.seq, j.id;
 
@@ -547,7 +582,8 @@ RETURNING beat, {history}, (SELECT history FROM queued.meta WHERE one),
 
 -- renew_idle --
 -- The renewal of a service that has nothing to do, as a transaction of its own. Guard: as of renew. Reads
--- as well all for which the service would make a turn. By jobs_ready and jobs_waiting, one step each.
+-- as well all for which the service would make a turn. By jobs_ready, jobs_waiting and jobs_expiring,
+-- one step each.
 WITH renewed AS (
     UPDATE queued.instances SET beat = beat + 1, renewed_at = {clock}
     WHERE id = :id AND fenced_at IS NULL AND set_config('synchronous_commit', 'on', true) = 'on'
@@ -557,7 +593,8 @@ SELECT {clock}, {history}, beat, (SELECT history FROM queued.meta WHERE one),
        (SELECT max(lease_s) FROM queued.instances),
        EXISTS (SELECT FROM unnest(:lanes::integer[]) AS one (lane),
                     LATERAL (SELECT FROM queued.jobs j WHERE ready AND j.lane = one.lane LIMIT 1) AS job)
-           OR coalesce(({next_due}) <= {clock}, false),
+           OR coalesce(({next_due}) <= {clock}, false)
+           OR EXISTS (SELECT FROM queued.jobs WHERE state = 'pending' AND expires_at <= {clock}),
        json_build_array(stop_requested_at, (SELECT max(id) FROM queued.lanes),
            (SELECT json_agg(one ORDER BY key) FROM queued.settings one),
            (SELECT json_agg(one ORDER BY host) FROM queued.drained_hosts one))::text,

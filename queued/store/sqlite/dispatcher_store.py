@@ -108,6 +108,17 @@ class SqliteLedger:
             due = self._database.value("next_due")
         return due
 
+    def next_expiry(self) -> int | None:
+        """See `Ledger.next_expiry`."""
+        due: int | None = self._database.value("next_expiry")
+        return due
+
+    def expire(self, instance: str, token: int, *, now_ms: int, limit: int) -> list[Claim]:
+        """See `Ledger.expire`."""
+        jobs = [row[0] for row in self._database.rows("expired", now=now_ms, limit=limit)]
+        rows = self._database.rows("claim_expired", jobs=str(jobs), token=token, now=now_ms)
+        return self._open_attempts(instance, rows, [0] * len(rows), now_ms)
+
     def relabel(self, instance: str, labels: str) -> None:
         """See `Ledger.relabel`."""
         self._database.run("relabel", id=instance, labels=labels)
@@ -145,6 +156,11 @@ class SqliteLedger:
         ]
         jobs = [job for _, _, job in sorted(ready)[: len(workers)]]
         rows = self._database.rows("claim", jobs=str(jobs), token=token, now=now_ms)
+        return self._open_attempts(instance, rows, workers, now_ms)
+
+    def _open_attempts(
+        self, instance: str, rows: list[Row], workers: Sequence[int], now_ms: int
+    ) -> list[Claim]:
         rows.sort(key=_token)
         claims = [
             _claim((*row, worker, now_ms)) for worker, row in zip(workers, rows, strict=False)

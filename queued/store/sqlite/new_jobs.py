@@ -81,6 +81,7 @@ class NewJobs:
                 next_run_at=job.due_ms(now_ms),
                 max_retries=max_retries if job.max_retries is None else job.max_retries,
                 **job.unique(now_ms),
+                expires_at=job.expires_ms(now_ms),
                 now=now_ms,
             )
         except apsw.ConstraintError as error:

@@ -6,7 +6,8 @@
 -- job --
 seq, id, queue, priority, command, options, state, label, next_run_at, attempts, max_retries, runs,
     cancel_requested_at, last_error, created_at, updated_at,
-    (SELECT requires FROM lanes l WHERE l.id = lane), NULL, unique_key, unique_while, unique_until
+    (SELECT requires FROM lanes l WHERE l.id = lane), NULL,
+    unique_key, unique_while, unique_until, expires_at
 
 -- matches --
 -- What a filter tests of a job. NULL tests nothing. The index by state has the queue, so that a job of
@@ -33,11 +34,12 @@ INSERT INTO lanes (queue, requires) VALUES (:queue, :requires) ON CONFLICT DO NO
 -- enqueue --
 -- No guard: the unique indexes refuse a second job with the same id, or with a key that a job holds.
 INSERT INTO jobs (id, queue, priority, lane, command, options, state, ready, next_run_at,
-                  attempts, max_retries, runs, blocked, unique_key, unique_while, unique_until,
+                  attempts, max_retries, runs, blocked, unique_key, unique_while, unique_until, expires_at,
                   created_at, updated_at)
 VALUES (:id, :queue, :priority, (SELECT id FROM lanes WHERE queue = :queue AND requires = :requires),
         :command, :options, 'pending', :blocked = 0 AND :next_run_at <= :now, :next_run_at, 0,
-        :max_retries, 0, :blocked, :unique_key, :unique_while, :unique_until, :now, :now);
+        :max_retries, 0, :blocked, :unique_key, :unique_while, :unique_until, :expires_at,
+        :now, :now);
 
 -- free_key --
 -- Takes a key from a job that has had it long enough. By jobs_unique.
@@ -76,11 +78,29 @@ SELECT -priority, next_run_at, seq FROM jobs WHERE ready = 1 AND lane = :lane
 ORDER BY priority DESC, next_run_at, seq LIMIT :count;
 
 -- claim --
--- Claims the jobs of a JSON array, with tokens in its order. Guard: ready. By the primary key.
+-- Claims the jobs of a JSON array, with tokens in its order. Guard: ready, and not expired. By the
+-- primary key.
 UPDATE jobs SET state = 'processing', ready = 0, runs = runs + 1, token = :token + first.key,
                 unique_while = nullif(unique_while, 'waiting'), updated_at = :now
 FROM json_each(:jobs) AS first
-WHERE seq = first.value AND ready = 1
+WHERE seq = first.value AND ready = 1 AND (expires_at IS NULL OR expires_at > :now)
+RETURNING seq, runs, token, CAST(id AS BLOB), CAST(queue AS BLOB), CAST(command AS BLOB),
+          CAST(options AS BLOB), attempts, max_retries, next_run_at, created_at;
+
+-- next_expiry --
+-- The earliest time at which a pending job expires. One step into jobs_expiring.
+SELECT min(expires_at) FROM jobs WHERE state = 'pending' AND expires_at IS NOT NULL;
+
+-- expired --
+-- By jobs_expiring.
+SELECT seq FROM jobs WHERE state = 'pending' AND expires_at <= :now ORDER BY expires_at LIMIT :limit;
+
+-- claim_expired --
+-- Claims expired jobs as `claim` does, to end them in the same transaction. Guard: pending.
+UPDATE jobs SET state = 'processing', ready = 0, blocked = 0, runs = runs + 1, token = :token + first.key,
+                updated_at = :now
+FROM json_each(:jobs) AS first
+WHERE seq = first.value AND state = 'pending'
 RETURNING seq, runs, token, CAST(id AS BLOB), CAST(queue AS BLOB), CAST(command AS BLOB),
           CAST(options AS BLOB), attempts, max_retries, next_run_at, created_at;
 
@@ -188,10 +208,15 @@ FROM jobs j JOIN attempts a ON a.job = j.seq AND a.number = j.runs
 WHERE j.state = 'processing' AND j.state <> 'completed' AND j.cancel_requested_at IS NOT NULL
   AND a.instance = :instance;
 
+-- unexpired --
+expires_at = CASE WHEN expires_at > :now THEN expires_at END,
+options = CASE WHEN expires_at <= :now THEN json_remove(options, '$.deadline') ELSE options END
+
 -- retry --
--- Back to pending with the full budget; the history stays. Guard: dead or cancelled, and no other job
--- holds its key.
-UPDATE OR IGNORE jobs SET state = 'pending', ready = 1, next_run_at = :now, attempts = 0, updated_at = :now
+-- Back to pending with the full budget; the history stays. An expiry that has passed does not, nor
+-- a deadline with it. Guard: dead or cancelled, and no other job holds its key.
+UPDATE OR IGNORE jobs SET state = 'pending', ready = 1, next_run_at = :now, attempts = 0,
+                          {unexpired}, updated_at = :now
 WHERE seq = :job AND state IN ('dead', 'cancelled')
 RETURNING id;
 

@@ -48,6 +48,7 @@ CREATE TABLE queued.jobs (
     -- Why a pending job may not be claimed even if it is due, a set of bits: 1 held by a user, 2 waits
     -- for other jobs, 4 its key is in use.
     blocked             integer NOT NULL DEFAULT 0 CHECK (blocked BETWEEN 0 AND 7),
+    expires_at          bigint,                        -- not started from this time on
     unique_key          text COLLATE "C" CHECK (length(unique_key) BETWEEN 1 AND 200),
     unique_while        text COLLATE "C" CHECK
         (unique_while IN ('waiting', 'active', 'any')), -- NULL: gave it up
@@ -84,6 +85,8 @@ CREATE INDEX jobs_ready ON queued.jobs (lane, rank, next_run_at, seq) WHERE read
 -- Jobs that wait for their time: finds those that have become due, and the next due time.
 CREATE INDEX jobs_waiting ON queued.jobs (next_run_at, seq)
     WHERE state = 'pending' AND NOT ready AND blocked = 0;
+-- Pending jobs that expire, by the time.
+CREATE INDEX jobs_expiring ON queued.jobs (expires_at) WHERE state = 'pending' AND expires_at IS NOT NULL;
 -- Jobs by state, without the many completed ones: for lists and rescues. The queue stands in it so that
 -- a list of one queue reads no row of another.
 CREATE INDEX jobs_by_state ON queued.jobs (state, seq, queue) WHERE state <> 'completed';
@@ -102,7 +105,8 @@ CREATE TABLE queued.attempts (
     started_at   bigint  NOT NULL,      -- of the claim, then of the command once it has ended
     ended_at     bigint,
     outcome      text CHECK (outcome IN
-        ('exit', 'signal', 'timeout', 'oom', 'lost', 'spawn-error', 'cancelled', 'interrupted')),
+        ('exit', 'signal', 'timeout', 'oom', 'lost', 'spawn-error', 'cancelled', 'interrupted',
+         'expired')),
     exit_code    integer,
     signal       text,
     error        text,

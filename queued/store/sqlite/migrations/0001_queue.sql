@@ -38,6 +38,7 @@ CREATE TABLE jobs (
     -- Why a pending job may not be claimed even if it is due, a set of bits: 1 held by a user, 2 waits
     -- for other jobs, 4 its key is in use.
     blocked             INTEGER NOT NULL DEFAULT 0 CHECK (blocked BETWEEN 0 AND 7),
+    expires_at          INTEGER,                       -- not started from this time on
     unique_key          TEXT CHECK (length(unique_key) BETWEEN 1 AND 200),
     unique_while        TEXT CHECK (unique_while IN ('waiting', 'active', 'any')), -- NULL: gave it up
     unique_until        INTEGER,                       -- another job may take the key then
@@ -69,6 +70,8 @@ CREATE INDEX jobs_ready ON jobs (lane, priority DESC, next_run_at, seq) WHERE re
 -- Jobs that wait for their time: finds those that have become due, and the next due time.
 CREATE INDEX jobs_waiting ON jobs (next_run_at)
     WHERE state = 'pending' AND ready = 0 AND blocked = 0;
+-- Pending jobs that expire, by the time.
+CREATE INDEX jobs_expiring ON jobs (expires_at) WHERE state = 'pending' AND expires_at IS NOT NULL;
 -- Jobs by state, without the many completed ones: for lists and rescues. The queue stands in it so that
 -- a list of one queue reads no row of another.
 CREATE INDEX jobs_by_state ON jobs (state, seq, queue) WHERE state <> 'completed';
@@ -85,7 +88,8 @@ CREATE TABLE attempts (
     started_at   INTEGER NOT NULL,      -- of the claim, then of the command once it has ended
     ended_at     INTEGER,
     outcome      TEXT CHECK (outcome IN
-        ('exit', 'signal', 'timeout', 'oom', 'lost', 'spawn-error', 'cancelled', 'interrupted')),
+        ('exit', 'signal', 'timeout', 'oom', 'lost', 'spawn-error', 'cancelled', 'interrupted',
+         'expired')),
     exit_code    INTEGER,
     signal       TEXT,
     error        TEXT,
