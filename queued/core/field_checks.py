@@ -20,6 +20,8 @@ MAX_COMMAND_BYTES = 131_071  # the kernel's limit for one argument of a program,
 MAX_ENV_BYTES = 65_536
 MAX_ID = 64
 MAX_KEY = 200
+MAX_LABELS = 32
+MAX_NOTE = 1000
 YEAR_S = 31_536_000
 
 
@@ -235,6 +237,33 @@ def env(name: str, value: object) -> dict[str, str]:
         msg = f"{name} has {size} bytes, more than {MAX_ENV_BYTES}"
         raise UsageError(msg)
     return dict(value)
+
+
+def job_labels(name: str, value: object) -> str | None:
+    """Returns the labels of a job as JSON; None if there are none."""
+    if not isinstance(value, dict):
+        raise refusal(name, 'an object such as {"customer": "7"}', value)
+    for label, text in value.items():
+        one = f"{name}.{shorten(label)}"
+        if not re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", label):
+            raise refusal(name, "names of 1 to 64 letters, digits, '_', '.' and '-'", label)
+        if not isinstance(text, str) or len(text) > MAX_KEY or not text.isprintable():
+            raise refusal(one, f"at most {MAX_KEY} printable characters", text)
+        _encoded(one, text)
+    if len(value) > MAX_LABELS:
+        msg = f"{name} has {len(value)} labels, more than {MAX_LABELS}"
+        raise UsageError(msg)
+    import json
+
+    return json.dumps(value, sort_keys=True, ensure_ascii=False) if value else None
+
+
+def note(name: str, value: object) -> str:
+    """Returns one line of text."""
+    if not isinstance(value, str) or len(value) > MAX_NOTE or not value.isprintable():
+        raise refusal(name, f"at most {MAX_NOTE} printable characters", value)
+    _encoded(name, value)
+    return value
 
 
 def directory(name: str, value: object) -> str:

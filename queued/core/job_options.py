@@ -25,6 +25,7 @@ class JobOptions(NamedTuple):
     limits: dict[str, int] | None = None
     nice: int | None = None
     no_retry_on: tuple[int, ...] | None = None
+    note: str | None = None
     on_completed: str | None = None
     on_dead: str | None = None
     output_limit: int | None = None

@@ -144,6 +144,8 @@ FIELDS = {
             option=False,
         ),
         Field("unique_for", check.delay, "at most for this duration from now", option=False),
+        Field("labels", check.job_labels, "names and texts, for people and filters", option=False),
+        Field("note", check.note, "a line of text, for people"),
         Field("backoff_base", check.number(1, 1e300), "a retry waits base ** attempts seconds"),
         Field("backoff_max", check.seconds(check.YEAR_S), "the longest wait before a retry"),
         Field("backoff_jitter", check.number(0, 1), "changes the wait at random by this fraction"),

@@ -61,7 +61,7 @@ class NewJob(NamedTuple):
     `requires`: the labels that a service must have, as `labels.joined` returns them.
     `unique_key`: no other job with this key is stored while this one waits, is active (waits or
     runs), or exists at all (`any`), and at most for `unique_for_ms`. The job is not started from
-    `expires_at_ms` on, nor `expires_in_ms` after the moment of storing.
+    `expires_at_ms` on, nor `expires_in_ms` after the moment of storing. `labels` is a JSON object.
     """
 
     command: str
@@ -79,6 +79,7 @@ class NewJob(NamedTuple):
     unique_for_ms: int | None = None
     expires_at_ms: int | None = None
     expires_in_ms: int | None = None
+    labels: str | None = None
 
     def due_ms(self, now_ms: int) -> int:
         """Returns when the job may run first, in milliseconds UTC, if it is stored at `now_ms`."""

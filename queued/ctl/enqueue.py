@@ -27,7 +27,8 @@ _LINE_LIMIT = 4 * 1024 * 1024  # above each job, also if all its characters are 
 ENQUEUE = (
     """\
 Usage:
-  queuectl enqueue [options] [--env VAR]... [--limit LIMIT]... [--] COMMAND...
+  queuectl enqueue [options] [--env VAR]... [--limit LIMIT]...
+           [--label LABEL]... [--] COMMAND...
 
 Adds a job and prints its id. A COMMAND of one word is a line for sh, with pipes
 and $VARS; several words are one program with exactly these arguments. One word
@@ -53,6 +54,9 @@ Options:
   --expires-at TIME    not started from this time on: the job is dead then
   --expires-in T       the same for T from now
   --deadline TIME      not running after this time, nor started or retried
+
+  --label LABEL        NAME=VALUE, for people and filters; repeatable
+  --note TEXT          a line of text, for people
 
 Unique options:
   --unique-key KEY     add no second job with this key: the id of the first one

@@ -121,12 +121,13 @@ def _fields(job: Job, blocked: str) -> dict[str, str]:
         "queue": job.queue,
         "priority": str(job.priority),
         **({"requires": ", ".join(sorted(job.requires))} if job.requires else {}),
+        **({"labels": job.labels_text} if job.labels else {}),
         **({"unique key": _unique(job)} if job.unique_key else {}),
         **({"expires": iso(job.expires_ms)} if job.expires_ms is not None else {}),
         **({"next run": iso(job.next_run_at_ms)} if job.state is State.PENDING else {}),
         "created": iso(job.created_ms),
         "updated": iso(job.updated_ms),
-        **({} if job.submitted_by is None else {"submitted by": job.submitted_by}),
+        **({"submitted by": job.submitted_by} if job.submitted_by else {}),
     }
 
 

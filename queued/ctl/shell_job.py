@@ -12,7 +12,7 @@ from queued.ctl.arguments import Arguments
 _TEXTS = (
     *("id", "queue", "delay", "backoff_max", "defer_delay", "timeout", "kill_grace", "umask"),
     *("on_dead", "on_completed", "unique_key", "unique_while", "unique_for"),
-    *("expires_in", "warn_signal"),
+    *("expires_in", "warn_signal", "note"),
 )
 _TIMES = ("run_at", "expires_at", "deadline")
 _ALIASES = {"--in": "delay", "--at": "run_at"}
@@ -42,6 +42,8 @@ def payload(arguments: Arguments) -> dict[str, object]:
         given["cwd"] = os.path.join(_directory(), cwd) if not os.path.isabs(cwd) else cwd
     if required := _required(arguments):
         given["requires"] = required
+    if labels_given := arguments.texts("--label"):
+        given["labels"] = _job_labels(labels_given)
     if variables := arguments.texts("--env"):
         given["env"] = _variables(variables)
     if limits := arguments.texts("--limit"):
@@ -114,6 +116,14 @@ def _variables(texts: Sequence[str]) -> dict[str, str]:
             raise UsageError(msg)
         found[name] = value if equals else os.environ[name]
     return found
+
+
+def _job_labels(texts: Sequence[str]) -> dict[str, str]:
+    for text in texts:
+        if "=" not in text:
+            msg = f"--label takes NAME=VALUE, not {shorten(text)}"
+            raise UsageError(msg)
+    return dict(text.split("=", 1) for text in texts)
 
 
 def _limits(texts: Sequence[str]) -> dict[str, object]:

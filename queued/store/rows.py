@@ -43,7 +43,16 @@ def job(row: Row) -> Job:
         requires=labels.split(row[16]),
         state=State(found.state),
         label=Label(found.label),
+        labels=_labels(row[22]),
     )
+
+
+def _labels(text: str | None) -> dict[str, str] | None:
+    if text is None:
+        return None
+    import json
+
+    return {name: str(value) for name, value in json.loads(text).items()}
 
 
 def _options(text: str) -> JobOptions:

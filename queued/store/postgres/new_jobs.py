@@ -108,6 +108,7 @@ class NewJobs:
                 "max_retries": max_retries if job.max_retries is None else job.max_retries,
                 **(job.unique(now_ms) if job.unique_key else {}),
                 **({} if (at := job.expires_ms(now_ms)) is None else {"expires_at": at}),
+                **({} if job.labels is None else {"labels": job.labels}),
             }
             for place, (job, name) in enumerate(named)
         ]

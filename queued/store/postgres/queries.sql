@@ -39,7 +39,7 @@ SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY;
 seq, id, queue, priority, command, options, state, label, next_run_at, attempts, max_retries, runs,
     cancel_requested_at, last_error, created_at, updated_at,
     (SELECT requires FROM queued.lanes l WHERE l.id = lane), submitted_by,
-    unique_key, unique_while, unique_until, expires_at
+    unique_key, unique_while, unique_until, expires_at, labels
 
 -- matches --
 -- What a filter tests of a job. NULL tests nothing. The index by state has the queue, in a form that
@@ -81,15 +81,15 @@ FROM ({missing_lanes}) AS missing;
 -- No guard: the unique indexes leave out a second job with the same id, or with a key that a job holds.
 INSERT INTO queued.jobs (id, queue, priority, lane, command, options, state, ready, next_run_at,
                          attempts, max_retries, runs, blocked, unique_key, unique_while, unique_until,
-                         expires_at, created_at, updated_at)
+                         expires_at, labels, created_at, updated_at)
 SELECT id, queue, priority,
        (SELECT l.id FROM queued.lanes l WHERE l.queue = new.queue AND l.requires = new.requires),
        command, options, 'pending', blocked = 0 AND next_run_at <= :now, next_run_at, 0, max_retries, 0,
-       blocked, unique_key, unique_while, unique_until, expires_at, :now, :now
+       blocked, unique_key, unique_while, unique_until, expires_at, labels, :now, :now
 FROM json_to_recordset(:jobs::json) AS new (place integer, id text, queue text, priority integer,
     requires text, command text, options text, next_run_at bigint, max_retries integer,
     blocked integer, unique_key text, unique_while text, unique_until bigint,
-    expires_at bigint)
+    expires_at bigint, labels text)
 ORDER BY place
 ON CONFLICT DO NOTHING
 RETURNING id;

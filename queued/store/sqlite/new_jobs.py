@@ -1,6 +1,9 @@
 """Inserts new jobs: those that users enqueue, and the hooks of ended jobs."""
 
+import os
+import pwd
 from collections.abc import Sequence
+from functools import cache
 
 import apsw
 
@@ -82,6 +85,8 @@ class NewJobs:
                 max_retries=max_retries if job.max_retries is None else job.max_retries,
                 **job.unique(now_ms),
                 expires_at=job.expires_ms(now_ms),
+                labels=job.labels,
+                submitted_by=_user_name(),
                 now=now_ms,
             )
         except apsw.ConstraintError as error:
@@ -89,3 +94,15 @@ class NewJobs:
                 raise
             return False
         return True
+
+
+@cache
+def _user_name() -> str:
+    """Returns the name of the user that this process has the rights of; its number if it has none.
+
+    For people only: each user that can write the file can write any name there.
+    """
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())

@@ -6,8 +6,8 @@
 -- job --
 seq, id, queue, priority, command, options, state, label, next_run_at, attempts, max_retries, runs,
     cancel_requested_at, last_error, created_at, updated_at,
-    (SELECT requires FROM lanes l WHERE l.id = lane), NULL,
-    unique_key, unique_while, unique_until, expires_at
+    (SELECT requires FROM lanes l WHERE l.id = lane), submitted_by,
+    unique_key, unique_while, unique_until, expires_at, labels
 
 -- matches --
 -- What a filter tests of a job. NULL tests nothing. The index by state has the queue, so that a job of
@@ -35,11 +35,11 @@ INSERT INTO lanes (queue, requires) VALUES (:queue, :requires) ON CONFLICT DO NO
 -- No guard: the unique indexes refuse a second job with the same id, or with a key that a job holds.
 INSERT INTO jobs (id, queue, priority, lane, command, options, state, ready, next_run_at,
                   attempts, max_retries, runs, blocked, unique_key, unique_while, unique_until, expires_at,
-                  created_at, updated_at)
+                  labels, submitted_by, created_at, updated_at)
 VALUES (:id, :queue, :priority, (SELECT id FROM lanes WHERE queue = :queue AND requires = :requires),
         :command, :options, 'pending', :blocked = 0 AND :next_run_at <= :now, :next_run_at, 0,
         :max_retries, 0, :blocked, :unique_key, :unique_while, :unique_until, :expires_at,
-        :now, :now);
+        :labels, :submitted_by, :now, :now);
 
 -- free_key --
 -- Takes a key from a job that has had it long enough. By jobs_unique.

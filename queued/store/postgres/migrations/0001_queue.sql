@@ -48,6 +48,7 @@ CREATE TABLE queued.jobs (
     -- Why a pending job may not be claimed even if it is due, a set of bits: 1 held by a user, 2 waits
     -- for other jobs, 4 its key is in use.
     blocked             integer NOT NULL DEFAULT 0 CHECK (blocked BETWEEN 0 AND 7),
+    labels              text CHECK (json_typeof(labels::json) = 'object'), -- of the job, for people
     expires_at          bigint,                        -- not started from this time on
     unique_key          text COLLATE "C" CHECK (length(unique_key) BETWEEN 1 AND 200),
     unique_while        text COLLATE "C" CHECK

@@ -38,6 +38,8 @@ CREATE TABLE jobs (
     -- Why a pending job may not be claimed even if it is due, a set of bits: 1 held by a user, 2 waits
     -- for other jobs, 4 its key is in use.
     blocked             INTEGER NOT NULL DEFAULT 0 CHECK (blocked BETWEEN 0 AND 7),
+    labels              TEXT CHECK (json_type(labels) = 'object'), -- of the job, for people
+    submitted_by        TEXT    NOT NULL DEFAULT '',   -- the user of the program that wrote it
     expires_at          INTEGER,                       -- not started from this time on
     unique_key          TEXT CHECK (length(unique_key) BETWEEN 1 AND 200),
     unique_while        TEXT CHECK (unique_while IN ('waiting', 'active', 'any')), -- NULL: gave it up
