@@ -19,6 +19,7 @@ Parsed = TypeVar("Parsed")
 MAX_COMMAND_BYTES = 131_071  # the kernel's limit for one argument of a program, less its NUL
 MAX_ENV_BYTES = 65_536
 MAX_ID = 64
+MAX_STDIN_BYTES = 1_048_576
 MAX_KEY = 200
 MAX_LABELS = 32
 MAX_NOTE = 1000
@@ -264,6 +265,19 @@ def note(name: str, value: object) -> str:
         raise refusal(name, f"at most {MAX_NOTE} printable characters", value)
     _encoded(name, value)
     return value
+
+
+def stdin(name: str, value: object) -> bytes:
+    """Returns the standard input of a job: bytes, or a text in UTF-8."""
+    if not isinstance(value, str | bytes):
+        raise refusal(name, "text", value)
+    content = _encoded(name, value) if isinstance(value, str) else value
+    if len(content) > MAX_STDIN_BYTES:
+        msg = (
+            f"{name} has more than {MAX_STDIN_BYTES} bytes; give the path of a file to the command"
+        )
+        raise UsageError(msg)
+    return content
 
 
 def directory(name: str, value: object) -> str:

@@ -30,6 +30,7 @@ class JobOptions(NamedTuple):
     on_dead: str | None = None
     output_limit: int | None = None
     split: bool | None = None
+    stdin_bytes: int | None = None
     timeout: float | None = None
     umask: str | None = None
     warn_signal: str | None = None

@@ -22,7 +22,7 @@ _EXAMPLE = '{"command": "sleep 2"}'
 READ_ONLY = frozenset(
     {
         *("state", "attempts", "runs", "next_run_at", "created_at", "updated_at"),
-        *("last_error", "seq", "token"),
+        *("last_error", "seq", "token", "stdin_bytes"),
     }
 )
 
@@ -62,6 +62,8 @@ def new_job(payload: object) -> NewJob:
     columns: dict[str, Any] = {
         _COLUMNS.get(name, name): values[name] for name in values.keys() - options.keys()
     }
+    if columns.get("stdin"):
+        options["stdin_bytes"] = len(columns["stdin"])
     if (deadline := options.get("deadline")) is not None:
         given = columns.get("expires_at_ms")
         columns["expires_at_ms"] = min(ms for ms in (given, parse_when(deadline)) if ms is not None)
@@ -109,12 +111,13 @@ def _must_have_key(payload: dict[str, object]) -> None:
 
 
 def _must_be_known(name: str) -> None:
-    if name in FIELDS:
-        return
     if name in READ_ONLY:
         msg = f"{shorten(name)} cannot be set"
+    elif name in FIELDS:
+        return
     else:
-        hint = did_you_mean(name, FIELDS) or f"; the fields are {', '.join(FIELDS)}"
+        known = [one for one in FIELDS if one not in READ_ONLY]
+        hint = did_you_mean(name, known) or f"; the fields are {', '.join(known)}"
         msg = f"unknown field {shorten(name, 30)}{hint}"
     raise UsageError(msg)
 
@@ -161,6 +164,8 @@ FIELDS = {
         Field(
             "on_completed", check.hook, "a command to enqueue if the job completes (empty: none)"
         ),
+        Field("stdin", check.stdin, "the standard input of each run", option=False),
+        Field("stdin_bytes", check.whole(1, check.MAX_STDIN_BYTES), "the size of stdin"),
         Field("leave_children", check.flag, "processes that outlive the command stay alive"),
         Field("split", check.flag, "stdout and stderr are kept apart"),
         Field("output_limit", check.whole(0, 1_073_741_824), "bytes of each stream that are kept"),

@@ -80,6 +80,7 @@ class NewJob(NamedTuple):
     expires_at_ms: int | None = None
     expires_in_ms: int | None = None
     labels: str | None = None
+    stdin: bytes = b""
 
     def due_ms(self, now_ms: int) -> int:
         """Returns when the job may run first, in milliseconds UTC, if it is stored at `now_ms`."""

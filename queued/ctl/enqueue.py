@@ -93,6 +93,8 @@ Run options:
   --nice N             the niceness
   --split              store standard output and standard error separately
   --output-limit N     the bytes of each stream that are kept
+  --stdin FILE         the standard input of each run; - is that of queuectl; at
+                       most 1 MiB, which the database keeps
   --env VAR            NAME=VALUE, or NAME for its current value; repeatable
   --limit LIMIT        memory=512M, cpu=SECONDS, files=N or processes=N;
                        repeatable

@@ -2,10 +2,11 @@
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from queued.core import labels
 from queued.core.errors import UsageError
+from queued.core.field_checks import MAX_STDIN_BYTES
 from queued.core.suggestions import shorten
 from queued.ctl.arguments import Arguments
 
@@ -42,12 +43,11 @@ def payload(arguments: Arguments) -> dict[str, object]:
         given["cwd"] = os.path.join(_directory(), cwd) if not os.path.isabs(cwd) else cwd
     if required := _required(arguments):
         given["requires"] = required
-    if labels_given := arguments.texts("--label"):
-        given["labels"] = _job_labels(labels_given)
-    if variables := arguments.texts("--env"):
-        given["env"] = _variables(variables)
-    if limits := arguments.texts("--limit"):
-        given["limits"] = _limits(limits)
+    if (file := arguments.text("--stdin")) is not None:
+        given["stdin"] = _read(file)
+    for option, name, read in _REPEATED:
+        if texts := arguments.texts(option):
+            given[name] = read(texts)
     return given
 
 
@@ -118,6 +118,16 @@ def _variables(texts: Sequence[str]) -> dict[str, str]:
     return found
 
 
+def _read(path: str) -> bytes:
+    """Returns the content of a file, or of standard input; not much more than may be kept."""
+    try:
+        with open(0 if path == "-" else path, "rb", closefd=path != "-") as file:
+            return file.read(MAX_STDIN_BYTES + 1)
+    except OSError as error:
+        msg = f"--stdin {shorten(path)}: {error.strerror}"
+        raise UsageError(msg) from None
+
+
 def _job_labels(texts: Sequence[str]) -> dict[str, str]:
     for text in texts:
         if "=" not in text:
@@ -135,3 +145,10 @@ def _limits(texts: Sequence[str]) -> dict[str, object]:
             raise UsageError(msg)
         found[name] = _number(value)
     return found
+
+
+_REPEATED: tuple[tuple[str, str, Callable[[Sequence[str]], object]], ...] = (
+    ("--label", "labels", _job_labels),
+    ("--env", "env", _variables),
+    ("--limit", "limits", _limits),
+)

@@ -133,6 +133,10 @@ class Ledger(OpenDatabase, Protocol):
         """
         ...
 
+    def input(self, job: int) -> bytes:
+        """Returns the standard input of a job; empty if it has none."""
+        ...
+
     def store_output(self, pieces: Sequence[tuple[Key, Chunk]]) -> None:
         """Stores pieces of output, each if its claim is in force."""
         ...

@@ -21,6 +21,7 @@ from queued.service.dispatcher.turn_results import ClaimLoss, RecordedRun, Turn
 from queued.service.dispatcher.worker_pool import WorkerPool
 from queued.service.ipc.messages import (
     Hello,
+    Input,
     Message,
     Output,
     Piece,
@@ -37,6 +38,7 @@ Number = TypeVar("Number", int, float)
 
 PROMOTED_AT_ONCE = 10_000
 EXPIRED_AT_ONCE = 500
+_INPUT_PIECE = 128 * 1024  # bytes of a message
 MOST_INTERRUPTIONS = 10  # of a job in a row; the next one is counted as a failed run
 
 
@@ -321,8 +323,15 @@ class TurnRunner:
                 continue
             turn.claims.add(claim)
             turn.pending_acks.pop(claim.worker, None)
+            self._send_input(turn, claim)
             turn.reply(claim.worker, run)
         self.record(turn)
+
+    def _send_input(self, turn: Turn, claim: Claim) -> None:
+        content = self._ledger.input(claim.key.job) if claim.options.stdin_bytes else b""
+        for start in range(0, len(content), _INPUT_PIECE):
+            piece = content[start : start + _INPUT_PIECE]
+            turn.reply(claim.worker, Input(key=claim.key, content=piece))
 
     def _bury(self, turn: Turn, claim: Claim, reason: str) -> None:
         """Settles a claim that cannot be sent to a worker: its job is dead."""

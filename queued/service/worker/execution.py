@@ -72,6 +72,7 @@ class Execution:
         environment: spawn.Environment,
         group: Cgroup | None,
         *,
+        stdin: bytes,
         note: RunNote,
         runs_lock: int | None,
         now_s: float,
@@ -82,6 +83,7 @@ class Execution:
         self.began_s = now_s  # on the monotonic clock, as all times here
         self.next_s = now_s  # when `tick` wants to be called next
         self._environment = environment
+        self._stdin = stdin
         self._note = note  # outlives the worker
         self._runs_lock = runs_lock
         self._tree = ProcessTree(environment)
@@ -165,7 +167,7 @@ class Execution:
         tree.starting()
         self._note.record_starting(run.key.token)
         try:
-            started = spawn.start(run, self._environment, self.group, self._runs_lock)
+            started = spawn.start(run, self._environment, self.group, self._runs_lock, self._stdin)
         except spawn.TemporaryRefusalError:
             self._note.record_starting(0)
             delay = min(_SPAWN_AGAIN_S * 2**self.refused, _SPAWN_AGAIN_MAX_S)

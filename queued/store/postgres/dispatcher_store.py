@@ -199,6 +199,11 @@ class PostgresLedger:
         row = self._database.row("restore_claim", id=claim.id, instance=instance, **values)
         return None if row is None else bool(row[0])
 
+    def input(self, job: int) -> bytes:
+        """See `Ledger.input`."""
+        content: bytes | None = self._database.value("input", job=job)
+        return content or b""
+
     def interruptions(self, job: int) -> int:
         """See `Ledger.interruptions`."""
         return int(self._database.value("interruptions", job=job))

@@ -113,4 +113,8 @@ class NewJobs:
             for place, (job, name) in enumerate(named)
         ]
         text = json.dumps(rows, ensure_ascii=False)
-        return {row[0] for row in self._database.rows("enqueue", jobs=text, now=now_ms)}
+        stored = {row[0] for row in self._database.rows("enqueue", jobs=text, now=now_ms)}
+        inputs = {name: job.stdin for job, name in reversed(named) if job.stdin and name in stored}
+        if inputs:
+            self._database.run("put_inputs", ids=[*inputs], contents=[*inputs.values()])
+        return stored

@@ -94,6 +94,16 @@ ORDER BY place
 ON CONFLICT DO NOTHING
 RETURNING id;
 
+-- put_inputs --
+-- Guard: the jobs were stored in the same transaction. By the unique index on id.
+INSERT INTO queued.inputs (job, content)
+SELECT j.seq, new.content
+FROM unnest(:ids::text[], :contents::bytea[]) AS new (id, content) JOIN queued.jobs j ON j.id = new.id;
+
+-- input --
+-- By the primary key.
+SELECT content FROM queued.inputs WHERE job = :job;
+
 -- free_keys --
 -- Takes keys from jobs that have had them long enough. By jobs_unique.
 SELECT queued.free_keys(:keys::text[], :now);

@@ -28,6 +28,7 @@ DO $$ BEGIN
                   unique_while, expires_at, options, updated_at)
     ON queued.jobs TO queued_enqueuer, queued_operator, queued_service;
 
+    GRANT INSERT ON queued.inputs TO queued_enqueuer, queued_operator, queued_service;
     GRANT INSERT ON queued.lanes TO queued_enqueuer, queued_operator, queued_service;
     GRANT EXECUTE ON FUNCTION queued.free_keys, queued.key_holders
     TO queued_enqueuer, queued_operator, queued_service;
@@ -73,4 +74,12 @@ DO $$ BEGIN
     USING (EXISTS (SELECT FROM queued.jobs j WHERE j.seq = job));
     CREATE POLICY purge ON queued.output FOR DELETE TO queued_operator USING (true);
     CREATE POLICY serve ON queued.output TO queued_service USING (true);
+
+    CREATE POLICY read_all ON queued.inputs FOR SELECT TO queued_reader, queued_operator USING (true);
+    CREATE POLICY read_own ON queued.inputs FOR SELECT TO queued_enqueuer
+    USING (EXISTS (SELECT FROM queued.jobs j WHERE j.seq = job));
+    CREATE POLICY enqueue ON queued.inputs FOR INSERT TO queued_enqueuer, queued_operator
+    WITH CHECK (EXISTS (SELECT FROM queued.jobs j WHERE j.seq = job
+                        AND state = 'pending' AND submitted_by = session_user));
+    CREATE POLICY serve ON queued.inputs TO queued_service USING (true);
 END $$;

@@ -184,6 +184,11 @@ class SqliteLedger:
         """Returns False: a file loses no claims."""
         return False
 
+    def input(self, job: int) -> bytes:
+        """See `Ledger.input`."""
+        content: bytes | None = self._database.value("input", job=job)
+        return content or b""
+
     def interruptions(self, job: int) -> int:
         """See `Ledger.interruptions`."""
         return int(self._database.value("interruptions", job=job))

@@ -93,6 +93,8 @@ class NewJobs:
             if error.extendedresult != apsw.SQLITE_CONSTRAINT_UNIQUE:  # type: ignore[attr-defined]  # not in apsw's stubs
                 raise
             return False
+        if job.stdin:
+            self._database.run("put_input", id=name, content=job.stdin)
         return True
 
 

@@ -41,6 +41,14 @@ VALUES (:id, :queue, :priority, (SELECT id FROM lanes WHERE queue = :queue AND r
         :max_retries, 0, :blocked, :unique_key, :unique_while, :unique_until, :expires_at,
         :labels, :submitted_by, :now, :now);
 
+-- put_input --
+-- Guard: the job was stored in the same transaction. By the unique index on id.
+INSERT INTO inputs (job, content) SELECT seq, :content FROM jobs WHERE id = :id;
+
+-- input --
+-- By the primary key.
+SELECT content FROM inputs WHERE job = :job;
+
 -- free_key --
 -- Takes a key from a job that has had it long enough. By jobs_unique.
 UPDATE jobs SET unique_while = NULL WHERE held_key = :key AND unique_until <= :now;

@@ -144,6 +144,12 @@ EXCEPTION WHEN feature_not_supported THEN
     ALTER TABLE queued.output ALTER content SET STORAGE EXTERNAL;
 END $$;
 
+-- What each run of a job gets as standard input.
+CREATE TABLE queued.inputs (
+    job     bigint PRIMARY KEY REFERENCES queued.jobs (seq) ON DELETE CASCADE,
+    content bytea  NOT NULL CHECK (length(content) <= 1048576)
+);
+
 -- Settings that `config set` has stored.
 CREATE TABLE queued.settings (
     key        text COLLATE "C" PRIMARY KEY,
@@ -257,3 +263,4 @@ REVOKE ALL ON FUNCTION queued.free_keys, queued.key_holders FROM PUBLIC;
 ALTER TABLE queued.jobs ENABLE ROW LEVEL SECURITY;
 ALTER TABLE queued.attempts ENABLE ROW LEVEL SECURITY;
 ALTER TABLE queued.output ENABLE ROW LEVEL SECURITY;
+ALTER TABLE queued.inputs ENABLE ROW LEVEL SECURITY;

@@ -120,6 +120,12 @@ CREATE TABLE output (
     FOREIGN KEY (job, number) REFERENCES attempts (job, number) ON DELETE CASCADE
 ) STRICT, WITHOUT ROWID;
 
+-- What each run of a job gets as standard input.
+CREATE TABLE inputs (
+    job     INTEGER PRIMARY KEY REFERENCES jobs (seq) ON DELETE CASCADE,
+    content BLOB    NOT NULL CHECK (length(content) <= 1048576)
+) STRICT;
+
 -- Settings that `config set` has stored.
 CREATE TABLE settings (
     key        TEXT PRIMARY KEY,
