@@ -29,6 +29,7 @@ class JobOptions(NamedTuple):
     on_completed: str | None = None
     on_dead: str | None = None
     output_limit: int | None = None
+    rerun_of: str | None = None
     split: bool | None = None
     stdin_bytes: int | None = None
     timeout: float | None = None

@@ -10,19 +10,20 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from queued.core import field_checks as check
 from queued.core import labels
 from queued.core.errors import UsageError
-from queued.core.model import NewJob
+from queued.core.model import JobChanges, NewJob
 from queued.core.suggestions import did_you_mean, shorten
 from queued.core.times import parse_when
 
 if TYPE_CHECKING:
     from queued.core.job_options import JobOptions
+    from queued.core.records import Job
 
 _EXAMPLE = '{"command": "sleep 2"}'
 
 READ_ONLY = frozenset(
     {
         *("state", "attempts", "runs", "next_run_at", "created_at", "updated_at"),
-        *("last_error", "seq", "token", "stdin_bytes"),
+        *("last_error", "seq", "token", "stdin_bytes", "rerun_of"),
     }
 )
 
@@ -46,22 +47,8 @@ def new_job(payload: object) -> NewJob:
     if payload.get("command") is None:
         msg = f"a job needs a command: {_EXAMPLE}"
         raise UsageError(msg)
-    if payload.get("run_at") is not None and payload.get("delay") is not None:
-        msg = "a job takes run_at or delay, not both"
-        raise UsageError(msg)
-    if payload.get("expires_at") is not None and payload.get("expires_in") is not None:
-        msg = "a job takes expires_at or expires_in, not both"
-        raise UsageError(msg)
     _must_have_key(payload)
-    values = {
-        name: FIELDS[name].check(name, value)
-        for name, value in payload.items()
-        if value is not None
-    }
-    options = {name: value for name, value in values.items() if FIELDS[name].option}
-    columns: dict[str, Any] = {
-        _COLUMNS.get(name, name): values[name] for name in values.keys() - options.keys()
-    }
+    columns, options = _checked(payload)
     if columns.get("stdin"):
         options["stdin_bytes"] = len(columns["stdin"])
     if (deadline := options.get("deadline")) is not None:
@@ -71,6 +58,45 @@ def new_job(payload: object) -> NewJob:
         **columns,
         options=options_text(options),
     )
+
+
+def like(job: "Job", stdin: bytes) -> NewJob:
+    """Returns a new job with the fields of a stored one, but those that say when it runs."""
+    given = {name: value for name, value in job.options.given().items() if name != "deadline"}
+    return NewJob(
+        job.command,
+        queue=job.queue,
+        priority=job.priority,
+        max_retries=job.max_retries,
+        requires=labels.joined(job.requires),
+        options=options_text({**given, "rerun_of": job.id}),
+        unique_key=job.unique_key,
+        unique_while=job.unique_while or "waiting",
+        labels=options_text({**job.labels}) if job.labels else None,
+        stdin=stdin,
+    )
+
+
+def job_changes(payload: dict[str, object]) -> JobChanges:
+    """Returns the changes of a job that `payload` describes. Raises UsageError."""
+    columns, options = _checked(payload)
+    return JobChanges(**columns, options=options_text(options))
+
+
+def _checked(payload: dict[str, object]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Returns the values of the columns and of the options. Raises UsageError."""
+    for one, other in (("run_at", "delay"), ("expires_at", "expires_in")):
+        if payload.get(one) is not None and payload.get(other) is not None:
+            msg = f"a job takes {one} or {other}, not both"
+            raise UsageError(msg)
+    values = {
+        name: FIELDS[name].check(name, value)
+        for name, value in payload.items()
+        if value is not None
+    }
+    options = {name: value for name, value in values.items() if FIELDS[name].option}
+    columns = {_COLUMNS.get(name, name): values[name] for name in values.keys() - options.keys()}
+    return columns, options
 
 
 def options_text(options: dict[str, object]) -> str:
@@ -166,6 +192,7 @@ FIELDS = {
         ),
         Field("stdin", check.stdin, "the standard input of each run", option=False),
         Field("stdin_bytes", check.whole(1, check.MAX_STDIN_BYTES), "the size of stdin"),
+        Field("rerun_of", check.word, "the job that this one repeats"),
         Field("leave_children", check.flag, "processes that outlive the command stay alive"),
         Field("split", check.flag, "stdout and stderr are kept apart"),
         Field("output_limit", check.whole(0, 1_073_741_824), "bytes of each stream that are kept"),

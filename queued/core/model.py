@@ -101,6 +101,29 @@ class NewJob(NamedTuple):
         }
 
 
+class JobChanges(NamedTuple):
+    """New values of fields of a pending job; None leaves a field as it is.
+
+    `options` and `labels` are JSON objects that are merged into those of the job, `env` in the
+    options, too.
+    """
+
+    command: str | None = None
+    queue: str | None = None
+    priority: int | None = None
+    run_at_ms: int | None = None
+    delay_ms: int | None = None
+    max_retries: int | None = None
+    labels: str | None = None
+    options: str = "{}"
+
+    def columns(self, now_ms: int) -> dict[str, str | int | None]:
+        """Returns the columns, if the job is changed at `now_ms`."""
+        due_ms = self.run_at_ms if self.delay_ms is None else now_ms + self.delay_ms
+        values = self._asdict() | {"next_run_at": due_ms}
+        return {name: value for name, value in values.items() if not name.endswith("_ms")}
+
+
 class ExistingJob(str):
     """The id of an existing job that holds the unique key of a new one, which was not stored."""
 

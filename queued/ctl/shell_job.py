@@ -25,7 +25,12 @@ _SINCE_1970 = r"[0-9]{9,11}(\.[0-9]+)?"  # seconds; a date has eight digits
 
 def payload(arguments: Arguments) -> dict[str, object]:
     """Returns the payload that JSON would give. Raises UsageError for a malformed option."""
-    given: dict[str, object] = {"command": _command(arguments.texts("COMMAND"))}
+    return {"command": _command(arguments.texts("COMMAND")), **fields(arguments)}
+
+
+def fields(arguments: Arguments) -> dict[str, object]:
+    """Returns the fields of a payload that options give. Raises UsageError for a malformed one."""
+    given: dict[str, object] = {}
     if arguments.flag("--here"):
         given |= {"cwd": _directory(), "umask": _umask()}
     given |= {name: text for name in _TEXTS if (text := _text(arguments, name)) is not None}

@@ -10,7 +10,7 @@ from typing import Protocol
 from queued.core.lease import IdleRenewal, Renewal
 from queued.core.model import Instance, Label, NewJob, State
 from queued.core.records import Lane, PruneStep, SnapshotHolder
-from queued.core.runs import Chunk, Claim, Key
+from queued.core.runs import Chunk, Claim, Key, SignalRequest
 from queued.core.settlement import Settlement
 from queued.store.protocols import OpenDatabase
 
@@ -192,6 +192,10 @@ class Ledger(OpenDatabase, Protocol):
 
     def cancel_requests(self, instance: str) -> list[Key]:
         """Returns the claims of the instance for whose jobs a cancel was requested."""
+        ...
+
+    def take_signals(self, instance: str) -> list[SignalRequest]:
+        """Returns the signals to send to runs of the instance, and deletes their requests."""
         ...
 
     def prune(self, state: State, *, after: int, before_ms: int, limit: int) -> PruneStep:

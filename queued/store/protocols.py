@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple, Protocol
 from queued.core.model import Instance, NewJob, OnTakenKey, State
 from queued.core.records import Attempt, Job, JobFilter, Summary, WorkerStatus
 from queued.core.runs import Chunk
+from queued.store.edits import Edits
 from queued.store.pruning import Removal
 
 BulkVerb = Literal["hold", "release", "retry"]
@@ -69,6 +70,11 @@ class Store(OpenDatabase, Protocol):
     """The verbs of queuectl. `backup_path` is of a copy that was made before an upgrade."""
 
     backup_path: str | None
+
+    @property
+    def edits(self) -> Edits:
+        """Returns the verbs for single jobs that are seldom used."""
+        ...
 
     def enqueue(
         self,

@@ -47,6 +47,15 @@ def job(row: Row) -> Job:
     )
 
 
+def must_be_valid(options: str) -> None:
+    """Raises UsageError if the options of a job that was changed are not valid together."""
+    try:
+        _options(options)
+    except ValueError as error:
+        msg = f"the changes do not fit the job ({error}); nothing was changed"
+        raise UsageError(msg) from None
+
+
 def _labels(text: str | None) -> dict[str, str] | None:
     if text is None:
         return None

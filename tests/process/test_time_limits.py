@@ -1,9 +1,9 @@
-"""Limits in time of a real service: an expiry, a deadline, and the signal before a limit."""
+"""Limits in time of a real service: an expiry, a deadline, a signal before a limit; signals."""
 
 import pytest
 
 from queued.core import times
-from tests.service import Queue
+from tests.service import Queue, eventually
 
 pytestmark = pytest.mark.both_engines
 
@@ -39,3 +39,16 @@ def test_a_signal_comes_before_a_time_limit(served: Queue) -> None:
     (attempt,) = served.attempts(name)
     assert attempt.ran_ms is not None
     assert 500 <= attempt.ran_ms < 20_000
+
+
+def test_a_requested_signal_reaches_the_run_once(served: Queue) -> None:
+    ready = served.file("ready")
+    script = f"trap 'echo got' USR1; trap 'exit 0' HUP; touch {ready}; while :; do sleep 0.05; done"
+    name = served.add(script)
+    eventually(ready.exists)
+    row = served.store.find(name)
+    assert served.store.edits.signal(row, "USR1")
+    eventually(lambda: served.output(name).endswith(b"got\n"))
+    assert served.store.edits.signal(row, "HUP")
+    assert served.wait(name).label == "completed"
+    assert served.output(name).count(b"got\n") == 1

@@ -110,6 +110,13 @@ class Cancel(_Message, frozen=True):
     key: Key
 
 
+class Signal(_Message, frozen=True):
+    """The processes of the run must get this signal; its name is without `SIG`."""
+
+    key: Key
+    name: str
+
+
 class LogSettings(_Message, frozen=True):
     """The level and the style in which the worker logs, and the size of a log file."""
 
@@ -227,7 +234,7 @@ class Fatal(_Message, frozen=True):
 
 
 Message = (
-    Hello | Output | Result | Returned | Welcome | Run | Input | Stored | Recorded | Cancel
+    Hello | Output | Result | Returned | Welcome | Run | Input | Stored | Recorded | Cancel | Signal
     | LogSettings | Roster | WorkerStarted | WorkerGone | Drain | Finish | Reload | Describe
     | WorkerFaulty | Ready | Applied | Reloaded | DeathsRecorded | Load | StopRequested | Fatal
 )  # fmt: skip

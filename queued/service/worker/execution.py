@@ -113,6 +113,11 @@ class Execution:
             self._reason, self._error = reason, error
             self._terminate(now_s)
 
+    def signal(self, name: str) -> None:
+        """Sends a signal, whose name is without `SIG`, to the processes of a run that goes on."""
+        if self.phase is Phase.RUNNING:
+            self._tree.signal(signal.Signals[f"SIG{name}"])
+
     def end_grace(self, now_s: float) -> None:
         """Kills the run without further delay if it is being terminated."""
         if self.phase is Phase.TERMINATING:

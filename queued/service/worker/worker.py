@@ -24,6 +24,7 @@ from queued.service.ipc.messages import (
     Recorded,
     Returned,
     Run,
+    Signal,
     Stored,
     Welcome,
 )
@@ -177,6 +178,8 @@ class Worker:
                 execution.stop(Outcome.CANCELLED, times.monotonic_s())
             case Cancel():
                 self._give_back([message.key])
+            case Signal() if (execution := self._running(message.key)) is not None:
+                execution.signal(message.name)
             case LogSettings():
                 self._log_output.configure(message.level, message.style, message.max_file_bytes)
             case _:

@@ -12,6 +12,7 @@ from queued.core.records import Attempt, Job, JobFilter, Summary, WorkerStatus
 from queued.core.runs import Chunk
 from queued.store import rows
 from queued.store.postgres.connection import Database, Row
+from queued.store.postgres.edits import PostgresEdits
 from queued.store.postgres.error_names import damaged
 from queued.store.postgres.new_jobs import NewJobs, described
 from queued.store.postgres.ownership import must_be_own
@@ -39,6 +40,7 @@ class PostgresStore:
             url, application="queuectl", serving=False, limit_s=limit_s, on_wait=on_wait
         )
         self._new_jobs = NewJobs(self._database)
+        self.edits = PostgresEdits(self._database, self._new_jobs)
         self._selection = Selection(self._database)
 
     # Enqueueing

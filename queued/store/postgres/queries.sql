@@ -341,6 +341,47 @@ UPDATE queued.jobs SET
 WHERE seq = ANY(:jobs::bigint[]) AND state IN ('pending', 'processing')
 RETURNING seq, id, state;
 
+-- signal --
+-- Requests a signal for a running job; its dispatcher reads the request. Guard: processing.
+INSERT INTO queued.signals (job, number, name)
+SELECT seq, runs, :signal::text FROM queued.jobs WHERE seq = :job AND state = 'processing'
+RETURNING job;
+
+-- signal_requests --
+-- The requests for the claims of an instance, oldest first. Reads all requests: they are few.
+SELECT s.id, s.name, j.seq, j.runs, j.token
+FROM queued.signals s JOIN queued.jobs j ON j.seq = s.job AND j.runs = s.number AND j.state = 'processing'
+JOIN queued.attempts a ON a.job = j.seq AND a.number = j.runs
+WHERE a.instance = :instance ORDER BY s.id;
+
+-- forget_signals --
+-- Deletes requests that were read, and those for runs that are over.
+DELETE FROM queued.signals WHERE id = ANY(:ids::bigint[]) OR NOT EXISTS (
+    SELECT FROM queued.jobs j WHERE j.seq = job AND j.runs = number AND j.state = 'processing');
+
+-- edit --
+-- Changes a job that waits. Guard: pending.
+UPDATE queued.jobs j SET
+    command     = coalesce(:command, command),
+    lane        = (SELECT l.id FROM queued.lanes l JOIN queued.lanes own ON own.requires = l.requires
+                   WHERE own.id = j.lane AND l.queue = coalesce(:queue, j.queue)),
+    queue       = coalesce(:queue, queue),
+    priority    = coalesce(:priority, priority),
+    max_retries = coalesce(:max_retries, max_retries),
+    options     = CASE WHEN :options::text = '{{}}' THEN options
+                       ELSE (options::jsonb || :options::jsonb
+                             || CASE WHEN :options::jsonb -> 'env' IS NULL THEN '{{}}'
+                                     ELSE jsonb_build_object('env', coalesce(
+                                          options::jsonb -> 'env', '{{}}') || (:options::jsonb -> 'env'))
+                                END)::text END,
+    labels      = CASE WHEN :labels::text IS NULL THEN labels
+                       ELSE (coalesce(labels, '{{}}')::jsonb || :labels::jsonb)::text END,
+    next_run_at = coalesce(:next_run_at, next_run_at),
+    ready       = blocked = 0 AND coalesce(:next_run_at, next_run_at) <= :now,
+    updated_at  = :now
+WHERE seq = :job AND state = 'pending'
+RETURNING options;
+
 -- cancel_requests --
 -- The claims of an instance whose jobs a user wants to cancel. By jobs_by_state.
 SELECT j.seq, j.runs, j.token

@@ -25,10 +25,11 @@ DO $$ BEGIN
                   labels, created_at, updated_at)
     ON queued.jobs TO queued_enqueuer, queued_operator, queued_service;
     GRANT UPDATE (state, ready, next_run_at, attempts, cancel_requested_at, last_error, blocked,
-                  unique_while, expires_at, options, updated_at)
+                  unique_while, expires_at, options, command, queue, priority, lane, max_retries,
+                  labels, updated_at)
     ON queued.jobs TO queued_enqueuer, queued_operator, queued_service;
 
-    GRANT INSERT ON queued.inputs TO queued_enqueuer, queued_operator, queued_service;
+    GRANT INSERT ON queued.inputs, queued.signals TO queued_enqueuer, queued_operator, queued_service;
     GRANT INSERT ON queued.lanes TO queued_enqueuer, queued_operator, queued_service;
     GRANT EXECUTE ON FUNCTION queued.free_keys, queued.key_holders
     TO queued_enqueuer, queued_operator, queued_service;
@@ -40,6 +41,7 @@ DO $$ BEGIN
     GRANT UPDATE ON queued.meta TO queued_service;
     GRANT UPDATE (runs, token) ON queued.jobs TO queued_service;
     GRANT INSERT, UPDATE ON queued.attempts, queued.output TO queued_service;
+    GRANT DELETE ON queued.signals TO queued_service;
     GRANT INSERT, UPDATE, DELETE ON queued.instances, queued.workers, queued.counts, queued.deltas
     TO queued_service;
 
@@ -82,4 +84,11 @@ DO $$ BEGIN
     WITH CHECK (EXISTS (SELECT FROM queued.jobs j WHERE j.seq = job
                         AND state = 'pending' AND submitted_by = session_user));
     CREATE POLICY serve ON queued.inputs TO queued_service USING (true);
+
+    CREATE POLICY read_own ON queued.signals FOR SELECT TO queued_enqueuer, queued_operator
+    USING (EXISTS (SELECT FROM queued.jobs j WHERE j.seq = job));
+    CREATE POLICY request_own ON queued.signals FOR INSERT TO queued_enqueuer
+    WITH CHECK (EXISTS (SELECT FROM queued.jobs j WHERE j.seq = job AND submitted_by = session_user));
+    CREATE POLICY request ON queued.signals FOR INSERT TO queued_operator WITH CHECK (true);
+    CREATE POLICY serve ON queued.signals TO queued_service USING (true);
 END $$;

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from queued.core.records import Attempt, Job, JobFilter, Summary, WorkerStatus
     from queued.core.runs import Chunk
     from queued.store.change_watcher import ChangeWatcher
+    from queued.store.edits import Edits
     from queued.store.protocols import BulkVerb
     from queued.store.pruning import Removal
     from queued.store.sqlite.selection import Selection
@@ -39,6 +40,13 @@ class SqliteStore:
         self._database.make_interruptible()
         self._new_jobs = NewJobs(self._database)
         self.backup_path = self._database.backup_path  # made before an upgrade
+
+    @cached_property
+    def edits(self) -> "Edits":
+        """See `Store.edits`."""
+        from queued.store.sqlite.edits import SqliteEdits
+
+        return SqliteEdits(self._database, self._new_jobs)
 
     # Enqueueing
 

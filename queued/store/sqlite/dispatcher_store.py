@@ -8,7 +8,7 @@ from queued.core.labels import split
 from queued.core.lease import IdleRenewal, Renewal
 from queued.core.model import Instance, Label, NewJob, State
 from queued.core.records import Lane, PruneStep, SnapshotHolder
-from queued.core.runs import Chunk, Claim, Key
+from queued.core.runs import Chunk, Claim, Key, SignalRequest
 from queued.core.settlement import Settlement
 from queued.store import rows
 from queued.store.change_watcher import ChangeWatcher
@@ -212,6 +212,13 @@ class SqliteLedger:
     def cancel_requests(self, instance: str) -> list[Key]:
         """See `Ledger.cancel_requests`."""
         return [Key(*row) for row in self._database.rows("cancel_requests", instance=instance)]
+
+    def take_signals(self, instance: str) -> list[SignalRequest]:
+        """See `Ledger.take_signals`."""
+        rows = self._database.rows("signal_requests", instance=instance)
+        if rows:
+            self._database.run("forget_signals", ids=str([row[0] for row in rows]))
+        return [SignalRequest(Key(*key), name) for _, name, *key in rows]
 
     # Results
 

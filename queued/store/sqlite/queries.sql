@@ -209,6 +209,42 @@ UPDATE jobs SET cancel_requested_at = coalesce(cancel_requested_at, :now), updat
 WHERE seq = :job AND state = 'processing'
 RETURNING id;
 
+-- signal --
+-- Requests a signal for a running job; its dispatcher reads the request. Guard: processing.
+INSERT INTO signals (job, number, name)
+SELECT seq, runs, :signal FROM jobs WHERE seq = :job AND state = 'processing'
+RETURNING job;
+
+-- signal_requests --
+-- The requests for the claims of an instance, oldest first. Reads all requests: they are few.
+SELECT s.id, s.name, j.seq, j.runs, j.token
+FROM signals s JOIN jobs j ON j.seq = s.job AND j.runs = s.number AND j.state = 'processing'
+JOIN attempts a ON a.job = j.seq AND a.number = j.runs
+WHERE a.instance = :instance ORDER BY s.id;
+
+-- forget_signals --
+-- Deletes requests that were read, and those for runs that are over.
+DELETE FROM signals WHERE id IN (SELECT value FROM json_each(:ids)) OR NOT EXISTS (
+    SELECT 1 FROM jobs j WHERE j.seq = job AND j.runs = number AND j.state = 'processing');
+
+-- edit --
+-- Changes a job that waits. Guard: pending.
+UPDATE jobs SET
+    command     = coalesce(:command, command),
+    lane        = (SELECT l.id FROM lanes l JOIN lanes own ON own.requires = l.requires
+                   WHERE own.id = lane AND l.queue = coalesce(:queue, jobs.queue)),
+    queue       = coalesce(:queue, queue),
+    priority    = coalesce(:priority, priority),
+    max_retries = coalesce(:max_retries, max_retries),
+    options     = json_patch(options, :options),
+    labels      = CASE WHEN :labels IS NULL THEN labels
+                       ELSE json_patch(coalesce(labels, '{{}}'), :labels) END,
+    next_run_at = coalesce(:next_run_at, next_run_at),
+    ready       = blocked = 0 AND coalesce(:next_run_at, next_run_at) <= :now,
+    updated_at  = :now
+WHERE seq = :job AND state = 'pending'
+RETURNING options;
+
 -- cancel_requests --
 -- The claims of an instance whose jobs a user wants to cancel. By jobs_by_state.
 SELECT j.seq, j.runs, j.token

@@ -150,6 +150,16 @@ CREATE TABLE queued.inputs (
     content bytea  NOT NULL CHECK (length(content) <= 1048576)
 );
 
+-- Signals to send to runs, until the dispatcher has read them.
+CREATE TABLE queued.signals (
+    id     bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    job    bigint  NOT NULL REFERENCES queued.jobs (seq) ON DELETE CASCADE,
+    number integer NOT NULL,
+    name   text    NOT NULL
+);
+
+CREATE INDEX signals_by_job ON queued.signals (job);
+
 -- Settings that `config set` has stored.
 CREATE TABLE queued.settings (
     key        text COLLATE "C" PRIMARY KEY,
@@ -264,3 +274,4 @@ ALTER TABLE queued.jobs ENABLE ROW LEVEL SECURITY;
 ALTER TABLE queued.attempts ENABLE ROW LEVEL SECURITY;
 ALTER TABLE queued.output ENABLE ROW LEVEL SECURITY;
 ALTER TABLE queued.inputs ENABLE ROW LEVEL SECURITY;
+ALTER TABLE queued.signals ENABLE ROW LEVEL SECURITY;

@@ -126,6 +126,16 @@ CREATE TABLE inputs (
     content BLOB    NOT NULL CHECK (length(content) <= 1048576)
 ) STRICT;
 
+-- Signals to send to runs, until the dispatcher has read them.
+CREATE TABLE signals (
+    id     INTEGER PRIMARY KEY,
+    job    INTEGER NOT NULL REFERENCES jobs (seq) ON DELETE CASCADE,
+    number INTEGER NOT NULL,
+    name   TEXT    NOT NULL
+) STRICT;
+
+CREATE INDEX signals_by_job ON signals (job);
+
 -- Settings that `config set` has stored.
 CREATE TABLE settings (
     key        TEXT PRIMARY KEY,
@@ -185,8 +195,8 @@ CREATE TRIGGER jobs_counted_out AFTER DELETE ON jobs BEGIN
     UPDATE counts SET n = n - 1 WHERE queue = old.queue AND label = old.label;
 END;
 
-CREATE TRIGGER jobs_recounted AFTER UPDATE OF state, ready, attempts, blocked ON jobs
-WHEN old.label <> new.label BEGIN
+CREATE TRIGGER jobs_recounted AFTER UPDATE OF state, ready, attempts, blocked, queue ON jobs
+WHEN old.label <> new.label OR old.queue <> new.queue BEGIN
     UPDATE counts SET n = n - 1 WHERE queue = old.queue AND label = old.label;
     INSERT INTO counts (queue, label, n) VALUES (new.queue, new.label, 1)
         ON CONFLICT DO UPDATE SET n = n + 1;
