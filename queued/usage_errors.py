@@ -99,7 +99,8 @@ def explain(usage: str, argv: Sequence[str]) -> str:
     wrong = _wrong_option(usage, line.options)
     if wrong:
         return wrong
-    pattern = usage_lines(usage).removeprefix("Usage:").strip().partition("\n")[0]
+    patterns = usage_lines(usage).removeprefix("Usage:").strip()
+    pattern = re.split(r"\n  (?=\S)", patterns)[0].replace("\n", " ")
     without_options = re.sub(r"--[a-z][a-z-]* [A-Z]+", "", pattern)
     names = re.findall(r" ([A-Z]{2,})(\.\.\.)?(?= |$)", without_options)
     if len(line.arguments) > len(names) and not any(dots for _, dots in names):

@@ -71,6 +71,16 @@ class DuplicateJobError(ConflictError):
         self.index = index
 
 
+class TakenKeyError(ConflictError):
+    """A job holds the unique key of a new job, at the place `index` in the list given."""
+
+    exit_code = Exit.CONFLICT
+
+    def __init__(self, key: str, holder: str, index: int) -> None:
+        super().__init__(f"the job {holder} has the unique key {key!r}")
+        self.index = index
+
+
 class BusyError(QueuedError):
     """Another program held the database for longer than the limit of the wait."""
 

@@ -11,7 +11,7 @@ from typing import TypeVar
 from queued.core.errors import UsageError
 from queued.core.settings import MAX_HOOK_BYTES
 from queued.core.suggestions import did_you_mean, shorten
-from queued.core.times import parse_duration, parse_when
+from queued.core.times import iso, parse_duration, parse_when
 
 Given = TypeVar("Given")
 Parsed = TypeVar("Parsed")
@@ -19,6 +19,10 @@ Parsed = TypeVar("Parsed")
 MAX_COMMAND_BYTES = 131_071  # the kernel's limit for one argument of a program, less its NUL
 MAX_ENV_BYTES = 65_536
 MAX_ID = 64
+MAX_STDIN_BYTES = 1_048_576
+MAX_KEY = 200
+MAX_LABELS = 32
+MAX_NOTE = 1000
 YEAR_S = 31_536_000
 
 
@@ -101,6 +105,25 @@ def job_id(name: str, value: object) -> str:
     return text
 
 
+def key(name: str, value: object) -> str:
+    """Returns a key: 1 to 200 printable characters."""
+    if not isinstance(value, str) or not 1 <= len(value) <= MAX_KEY or not value.isprintable():
+        raise refusal(name, f"1 to {MAX_KEY} printable characters", value)
+    _encoded(name, value)
+    return value
+
+
+def choice(*words: str) -> Callable[[str, object], str]:
+    """Returns a check for one of some words."""
+
+    def check(name: str, value: object) -> str:
+        if value not in words:
+            raise refusal(name, f"{', '.join(words[:-1])} or {words[-1]}", value)
+        return str(value)
+
+    return check
+
+
 def whole(minimum: int, maximum: int) -> Callable[[str, object], int]:
     """Returns a check for whole numbers of a range."""
 
@@ -144,6 +167,29 @@ def delay(name: str, value: object) -> int:
 def when(name: str, value: object) -> int:
     """Returns a point in time in milliseconds UTC."""
     return _parse_field(name, parse_when, value)
+
+
+def moment(name: str, value: object) -> str:
+    """Returns a point in time as ISO 8601 in UTC."""
+    return iso(when(name, value))
+
+
+def warning(name: str, value: object) -> str:
+    """Returns a signal and the seconds before a time limit, such as `USR1@60`."""
+    word, at, before = value.partition("@") if isinstance(value, str) else ("", "", "")
+    if not at:
+        raise refusal(name, 'a signal and a duration, such as "USR1@60"', value)
+    return f"{signal_name(name, word)}@{seconds(YEAR_S)(name, before):.12g}"
+
+
+def signal_name(name: str, value: object) -> str:
+    """Returns the name of a signal without `SIG`."""
+    import signal
+
+    word = value.upper().removeprefix("SIG") if isinstance(value, str) else ""
+    if f"SIG{word}" not in signal.Signals.__members__:
+        raise refusal(name, "a signal such as USR1", value)
+    return word
 
 
 def _parse_field(name: str, parse: Callable[[Given], Parsed], value: Given) -> Parsed:
@@ -192,6 +238,46 @@ def env(name: str, value: object) -> dict[str, str]:
         msg = f"{name} has {size} bytes, more than {MAX_ENV_BYTES}"
         raise UsageError(msg)
     return dict(value)
+
+
+def job_labels(name: str, value: object) -> str | None:
+    """Returns the labels of a job as JSON; None if there are none."""
+    if not isinstance(value, dict):
+        raise refusal(name, 'an object such as {"customer": "7"}', value)
+    for label, text in value.items():
+        one = f"{name}.{shorten(label)}"
+        if not re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", label):
+            raise refusal(name, "names of 1 to 64 letters, digits, '_', '.' and '-'", label)
+        if not isinstance(text, str) or len(text) > MAX_KEY or not text.isprintable():
+            raise refusal(one, f"at most {MAX_KEY} printable characters", text)
+        _encoded(one, text)
+    if len(value) > MAX_LABELS:
+        msg = f"{name} has {len(value)} labels, more than {MAX_LABELS}"
+        raise UsageError(msg)
+    import json
+
+    return json.dumps(value, sort_keys=True, ensure_ascii=False) if value else None
+
+
+def note(name: str, value: object) -> str:
+    """Returns one line of text."""
+    if not isinstance(value, str) or len(value) > MAX_NOTE or not value.isprintable():
+        raise refusal(name, f"at most {MAX_NOTE} printable characters", value)
+    _encoded(name, value)
+    return value
+
+
+def stdin(name: str, value: object) -> bytes:
+    """Returns the standard input of a job: bytes, or a text in UTF-8."""
+    if not isinstance(value, str | bytes):
+        raise refusal(name, "text", value)
+    content = _encoded(name, value) if isinstance(value, str) else value
+    if len(content) > MAX_STDIN_BYTES:
+        msg = (
+            f"{name} has more than {MAX_STDIN_BYTES} bytes; give the path of a file to the command"
+        )
+        raise UsageError(msg)
+    return content
 
 
 def directory(name: str, value: object) -> str:

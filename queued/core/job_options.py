@@ -16,6 +16,7 @@ class JobOptions(NamedTuple):
     backoff_jitter: float | None = None
     backoff_max: float | None = None
     cwd: str | None = None
+    deadline: str | None = None
     defer_delay: float | None = None
     defer_on: tuple[int, ...] | None = None
     env: dict[str, str] | None = None
@@ -24,12 +25,16 @@ class JobOptions(NamedTuple):
     limits: dict[str, int] | None = None
     nice: int | None = None
     no_retry_on: tuple[int, ...] | None = None
+    note: str | None = None
     on_completed: str | None = None
     on_dead: str | None = None
     output_limit: int | None = None
+    rerun_of: str | None = None
     split: bool | None = None
+    stdin_bytes: int | None = None
     timeout: float | None = None
     umask: str | None = None
+    warn_signal: str | None = None
 
     def given(self) -> dict[str, object]:
         """Returns the options that were given, by name, in the order in which they are stored."""

@@ -10,18 +10,20 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from queued.core import field_checks as check
 from queued.core import labels
 from queued.core.errors import UsageError
-from queued.core.model import NewJob
+from queued.core.model import JobChanges, NewJob
 from queued.core.suggestions import did_you_mean, shorten
+from queued.core.times import parse_when
 
 if TYPE_CHECKING:
     from queued.core.job_options import JobOptions
+    from queued.core.records import Job
 
 _EXAMPLE = '{"command": "sleep 2"}'
 
 READ_ONLY = frozenset(
     {
         *("state", "attempts", "runs", "next_run_at", "created_at", "updated_at"),
-        *("last_error", "seq", "token"),
+        *("last_error", "seq", "token", "stdin_bytes", "rerun_of"),
     }
 )
 
@@ -45,9 +47,48 @@ def new_job(payload: object) -> NewJob:
     if payload.get("command") is None:
         msg = f"a job needs a command: {_EXAMPLE}"
         raise UsageError(msg)
-    if payload.get("run_at") is not None and payload.get("delay") is not None:
-        msg = "a job takes run_at or delay, not both"
-        raise UsageError(msg)
+    _must_have_key(payload)
+    columns, options = _checked(payload)
+    if columns.get("stdin"):
+        options["stdin_bytes"] = len(columns["stdin"])
+    if (deadline := options.get("deadline")) is not None:
+        given = columns.get("expires_at_ms")
+        columns["expires_at_ms"] = min(ms for ms in (given, parse_when(deadline)) if ms is not None)
+    return NewJob(
+        **columns,
+        options=options_text(options),
+    )
+
+
+def like(job: "Job", stdin: bytes) -> NewJob:
+    """Returns a new job with the fields of a stored one, but those that say when it runs."""
+    given = {name: value for name, value in job.options.given().items() if name != "deadline"}
+    return NewJob(
+        job.command,
+        queue=job.queue,
+        priority=job.priority,
+        max_retries=job.max_retries,
+        requires=labels.joined(job.requires),
+        options=options_text({**given, "rerun_of": job.id}),
+        unique_key=job.unique_key,
+        unique_while=job.unique_while or "waiting",
+        labels=options_text({**job.labels}) if job.labels else None,
+        stdin=stdin,
+    )
+
+
+def job_changes(payload: dict[str, object]) -> JobChanges:
+    """Returns the changes of a job that `payload` describes. Raises UsageError."""
+    columns, options = _checked(payload)
+    return JobChanges(**columns, options=options_text(options))
+
+
+def _checked(payload: dict[str, object]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Returns the values of the columns and of the options. Raises UsageError."""
+    for one, other in (("run_at", "delay"), ("expires_at", "expires_in")):
+        if payload.get(one) is not None and payload.get(other) is not None:
+            msg = f"a job takes {one} or {other}, not both"
+            raise UsageError(msg)
     values = {
         name: FIELDS[name].check(name, value)
         for name, value in payload.items()
@@ -55,10 +96,7 @@ def new_job(payload: object) -> NewJob:
     }
     options = {name: value for name, value in values.items() if FIELDS[name].option}
     columns = {_COLUMNS.get(name, name): values[name] for name in values.keys() - options.keys()}
-    return NewJob(
-        **columns,  # type: ignore[arg-type]  # each was checked by its field
-        options=options_text(options),
-    )
+    return columns, options
 
 
 def options_text(options: dict[str, object]) -> str:
@@ -91,13 +129,21 @@ def _frozen(value: Any) -> Any:  # noqa: ANN401 - each option has its own type
     return tuple(value) if isinstance(value, list) else value
 
 
+def _must_have_key(payload: dict[str, object]) -> None:
+    for name in ("unique_while", "unique_for"):
+        if payload.get(name) is not None and payload.get("unique_key") is None:
+            msg = f"{name} needs a unique_key"
+            raise UsageError(msg)
+
+
 def _must_be_known(name: str) -> None:
-    if name in FIELDS:
-        return
     if name in READ_ONLY:
         msg = f"{shorten(name)} cannot be set"
+    elif name in FIELDS:
+        return
     else:
-        hint = did_you_mean(name, FIELDS) or f"; the fields are {', '.join(FIELDS)}"
+        known = [one for one in FIELDS if one not in READ_ONLY]
+        hint = did_you_mean(name, known) or f"; the fields are {', '.join(known)}"
         msg = f"unknown field {shorten(name, 30)}{hint}"
     raise UsageError(msg)
 
@@ -114,15 +160,29 @@ FIELDS = {
         Field("run_at", check.when, "not before this time", option=False),
         Field("delay", check.delay, "not before this duration from now", option=False),
         Field("hold", check.flag, "not before it is released", option=False),
+        Field("expires_at", check.when, "not started from this time on", option=False),
+        Field("expires_in", check.delay, "not started after this duration from now", option=False),
+        Field("deadline", check.moment, "not running after this time"),
         Field("max_retries", check.whole(0, 1_000_000), "runs in all if each fails", option=False),
         Field("requires", labels.required, "labels that its service must have", option=False),
         Field("slots", check.whole(1, 1_000_000), "places of its queue's limit (1)", option=False),
+        Field("unique_key", check.key, "no other job with this key is added", option=False),
+        Field(
+            "unique_while",
+            check.choice("waiting", "active", "any"),
+            "while this job waits, is active (waits or runs), or exists at all (active)",
+            option=False,
+        ),
+        Field("unique_for", check.delay, "at most for this duration from now", option=False),
+        Field("labels", check.job_labels, "names and texts, for people and filters", option=False),
+        Field("note", check.note, "a line of text, for people"),
         Field("backoff_base", check.number(1, 1e300), "a retry waits base ** attempts seconds"),
         Field("backoff_max", check.seconds(check.YEAR_S), "the longest wait before a retry"),
         Field("backoff_jitter", check.number(0, 1), "changes the wait at random by this fraction"),
         Field(
             "timeout", check.seconds(100 * check.YEAR_S), "how long a run may take (0: no limit)"
         ),
+        Field("warn_signal", check.warning, "a signal before a time limit: USR1@60"),
         Field("kill_grace", check.seconds(86_400), "from TERM to KILL"),
         Field("no_retry_on", check.exit_codes, "exit codes that make the job dead at once"),
         Field("defer_on", check.exit_codes, "exit codes that do not count as failed"),
@@ -131,6 +191,9 @@ FIELDS = {
         Field(
             "on_completed", check.hook, "a command to enqueue if the job completes (empty: none)"
         ),
+        Field("stdin", check.stdin, "the standard input of each run", option=False),
+        Field("stdin_bytes", check.whole(1, check.MAX_STDIN_BYTES), "the size of stdin"),
+        Field("rerun_of", check.word, "the job that this one repeats"),
         Field("leave_children", check.flag, "processes that outlive the command stay alive"),
         Field("split", check.flag, "stdout and stderr are kept apart"),
         Field("output_limit", check.whole(0, 1_073_741_824), "bytes of each stream that are kept"),
@@ -142,4 +205,5 @@ FIELDS = {
     )
 }
 
-_COLUMNS = {"run_at": "run_at_ms", "delay": "delay_ms"}
+_COLUMNS = {"run_at": "run_at_ms", "delay": "delay_ms", "unique_for": "unique_for_ms"}
+_COLUMNS |= {"expires_at": "expires_at_ms", "expires_in": "expires_in_ms"}

@@ -4,7 +4,7 @@ Every queuectl imports this module: each enum and record takes an eighth of a mi
 """
 
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 
 class State(StrEnum):
@@ -46,6 +46,12 @@ class Outcome(StrEnum):
     SPAWN_ERROR = "spawn-error"
     CANCELLED = "cancelled"
     INTERRUPTED = "interrupted"
+    EXPIRED = "expired"  # it was not started in time
+
+
+# If a job holds the unique key of a new one: its id is the result, TakenKeyError is raised, or the
+# job is cancelled if it is pending.
+OnTakenKey = Literal["keep", "fail", "replace"]
 
 
 class NewJob(NamedTuple):
@@ -53,7 +59,10 @@ class NewJob(NamedTuple):
 
     `delay_ms` counts from the moment of storing, and has no effect if `run_at_ms` is given.
     `requires`: the labels that a service must have, as `labels.joined` returns them. `slots`: how
-    many places of its queue's limit it takes while it runs.
+    many places of its queue's limit it takes while it runs. `unique_key`: no other job with this
+    key is stored while this one waits, is active (waits or runs), or exists at all (`any`), and at
+    most for `unique_for_ms`. The job is not started from `expires_at_ms` on, nor `expires_in_ms`
+    after the moment of storing. `labels` is a JSON object.
     """
 
     command: str
@@ -67,10 +76,60 @@ class NewJob(NamedTuple):
     requires: str = ""
     hold: bool = False
     slots: int = 1
+    unique_key: str | None = None
+    unique_while: str = "active"
+    unique_for_ms: int | None = None
+    expires_at_ms: int | None = None
+    expires_in_ms: int | None = None
+    labels: str | None = None
+    stdin: bytes = b""
 
     def due_ms(self, now_ms: int) -> int:
         """Returns when the job may run first, in milliseconds UTC, if it is stored at `now_ms`."""
         return now_ms + self.delay_ms if self.run_at_ms is None else self.run_at_ms
+
+    def expires_ms(self, now_ms: int) -> int | None:
+        """Returns when the job expires, if it is stored at `now_ms`; None if it does not."""
+        after_ms = None if self.expires_in_ms is None else now_ms + self.expires_in_ms
+        given = [ms for ms in (self.expires_at_ms, after_ms) if ms is not None]
+        return min(given) if given else None
+
+    def unique(self, now_ms: int) -> dict[str, str | int | None]:
+        """Returns the columns of the key, if the job is stored at `now_ms`."""
+        return {
+            "unique_key": self.unique_key,
+            "unique_while": None if self.unique_key is None else self.unique_while,
+            "unique_until": None if self.unique_for_ms is None else now_ms + self.unique_for_ms,
+        }
+
+
+class JobChanges(NamedTuple):
+    """New values of fields of a pending job; None leaves a field as it is.
+
+    `options` and `labels` are JSON objects that are merged into those of the job, `env` in the
+    options, too.
+    """
+
+    command: str | None = None
+    queue: str | None = None
+    priority: int | None = None
+    run_at_ms: int | None = None
+    delay_ms: int | None = None
+    max_retries: int | None = None
+    labels: str | None = None
+    options: str = "{}"
+
+    def columns(self, now_ms: int) -> dict[str, str | int | None]:
+        """Returns the columns, if the job is changed at `now_ms`."""
+        due_ms = self.run_at_ms if self.delay_ms is None else now_ms + self.delay_ms
+        values = self._asdict() | {"next_run_at": due_ms}
+        return {name: value for name, value in values.items() if not name.endswith("_ms")}
+
+
+class ExistingJob(str):
+    """The id of an existing job that holds the unique key of a new one, which was not stored."""
+
+    __slots__ = ()
 
 
 class Instance(NamedTuple):

@@ -31,7 +31,17 @@ class Job(NamedTuple):
     updated_ms: int
     requires: frozenset[str] = frozenset()  # the labels that its service must have
     slots: int = 1  # of the limit of its queue
-    submitted_by: str | None = None  # the user of the database, if it knows one
+    submitted_by: str | None = None  # the user of the server, else that of queuectl's process
+    unique_key: str | None = None
+    unique_while: str | None = None  # None: the job gave its key up
+    unique_until_ms: int | None = None
+    expires_ms: int | None = None
+    labels: dict[str, str] | None = None
+
+    @property
+    def labels_text(self) -> str:
+        """Returns the labels as `--label` takes them, separated by commas."""
+        return ",".join(f"{name}={value}" for name, value in (self.labels or {}).items())
 
     def seen_at(self, now_ms: int) -> "Job":
         """Returns the job with the label that it has at `now_ms`.

@@ -17,6 +17,13 @@ class Key(NamedTuple):
     token: int
 
 
+class SignalRequest(NamedTuple):
+    """A signal to send to the run of a claim; its name is without `SIG`."""
+
+    key: Key
+    name: str
+
+
 class Claim(NamedTuple):
     """A job that is assigned to a worker, with the data that running and settling it need."""
 

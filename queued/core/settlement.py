@@ -6,6 +6,7 @@ from typing import NamedTuple
 from queued.core.backoff import backoff_s, deferral_s
 from queued.core.model import Outcome, State
 from queued.core.runs import Claim, Ending
+from queued.core.times import parse_when
 
 
 class Backoff(NamedTuple):
@@ -67,6 +68,9 @@ def is_deferral(claim: Claim, ending: Ending) -> bool:
     return ending.outcome is Outcome.EXIT and ending.exit_code in (claim.options.defer_on or ())
 
 
+_FINAL = {Outcome.CANCELLED: State.CANCELLED, Outcome.EXPIRED: State.DEAD}
+
+
 def judge(
     claim: Claim, ending: Ending, backoff: Backoff, *, now_ms: int, deferrals: int = 0
 ) -> Verdict:
@@ -78,8 +82,8 @@ def judge(
     if ending.succeeded:
         return Verdict(State.COMPLETED, 0, claim.due_ms, None)
     error = describe(ending, claim.options.limits)
-    if ending.outcome is Outcome.CANCELLED:
-        return Verdict(State.CANCELLED, 0, claim.due_ms, error)
+    if ending.outcome in _FINAL:
+        return Verdict(_FINAL[ending.outcome], 0, claim.due_ms, error)
     if ending.outcome is Outcome.INTERRUPTED:
         due_ms = min(claim.due_ms, now_ms)  # due at once, also if the clock was set back
         return Verdict(State.PENDING, 0, due_ms, error)
@@ -89,7 +93,9 @@ def judge(
         return Verdict(State.PENDING, 0, _after(now_ms, delay_s), error, deferrals + 1)
     exited = ending.exit_code if ending.outcome is Outcome.EXIT else None
     attempts = claim.attempts + 1
-    if exited in (claim.options.no_retry_on or ()) or attempts >= claim.max_retries:
+    deadline = claim.options.deadline
+    late = deadline is not None and parse_when(deadline) <= now_ms
+    if late or exited in (claim.options.no_retry_on or ()) or attempts >= claim.max_retries:
         return Verdict(State.DEAD, 1, claim.due_ms, error)
     return Verdict(State.PENDING, 1, _after(now_ms, backoff_s(attempts, **growth)), error)
 

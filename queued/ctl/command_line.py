@@ -29,7 +29,7 @@ Usage: queuectl [--db WHERE] [--config PATH] COMMAND ...
   show | logs JOB                      everything about a job; its output (log)
   wait JOBS...                         wait until jobs have ended
   cancel JOBS... | --queue Q | --all   cancel pending or running jobs (kill, rm)
-  hold | release JOBS...               keep pending jobs from starting; undo that
+  hold | release | edit | rerun | signal   hold, change, repeat or signal jobs
   status                               counts of jobs by state, or a check
   purge JOBS... | --queue Q | --all    delete jobs that have ended
   dlq list | retry | purge             list, retry or delete dead jobs (retry)
@@ -55,6 +55,9 @@ COMMANDS = {
     "cancel": "jobs",
     "hold": "hold",
     "release": "hold",
+    "edit": "edit",
+    "rerun": "edit",
+    "signal": "signals",
     "status": "status",
     "purge": "purge",
     "dlq list": "dlq",

@@ -59,7 +59,8 @@ Usage:
 Makes jobs pending again, with no attempts counted: those that are named, or all
 dead ones that match the options; the history of their runs is kept. Cancelled
 jobs are retried if they are named, or with --state. If one of the jobs that are
-named is neither dead nor cancelled, none is retried.
+named is neither dead nor cancelled, or another job has its unique key, none is
+retried; jobs that only match are left out then.
 
 Options:
 """
@@ -68,7 +69,7 @@ Options:
     + COMMON
     + """
 Exit code 2: several jobs match and --yes is missing; 4: a job is neither dead
-nor cancelled.
+nor cancelled, or its unique key is taken.
 
 Examples:
   queuectl dlq retry @last

@@ -6,9 +6,16 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from queued.core import labels
-from queued.core.errors import ConflictError, DuplicateJobError, Exit, StorageError, UsageError
+from queued.core.errors import (
+    ConflictError,
+    DuplicateJobError,
+    Exit,
+    StorageError,
+    TakenKeyError,
+    UsageError,
+)
 from queued.core.job_spec import new_job
-from queued.core.model import NewJob
+from queued.core.model import ExistingJob, NewJob, OnTakenKey
 from queued.core.suggestions import shorten
 from queued.core.times import iso, now_ms
 from queued.ctl.arguments import COMMON, Arguments
@@ -20,7 +27,8 @@ _LINE_LIMIT = 4 * 1024 * 1024  # above each job, also if all its characters are 
 ENQUEUE = (
     """\
 Usage:
-  queuectl enqueue [options] [--env VAR]... [--limit LIMIT]... [--] COMMAND...
+  queuectl enqueue [options] [--env VAR]... [--limit LIMIT]...
+           [--label LABEL]... [--] COMMAND...
 
 Adds a job and prints its id. A COMMAND of one word is a line for sh, with pipes
 and $VARS; several words are one program with exactly these arguments. One word
@@ -40,8 +48,24 @@ Options:
   --run-at TIME        not before this time: 03:00, "tomorrow 9am", "mon 18:00",
                        "2026-12-01 03:00 Europe/Berlin", 2026-12-01T02:00Z,
                        or seconds since 1970; without a zone it is local time
+  --at TIME            the same as --run-at
   --delay T            not before T from now: seconds, 500ms, 1h30m, "5 min", 1w
   --hold               not before queuectl release
+  --in T               the same as --delay
+  --expires-at TIME    not started from this time on: the job is dead then
+  --expires-in T       the same for T from now
+  --deadline TIME      not running after this time, nor started or retried
+
+  --label LABEL        NAME=VALUE, for people and filters; repeatable
+  --note TEXT          a line of text, for people
+
+Unique options:
+  --unique-key KEY     add no second job with this key: the id of the first one
+                       is printed
+  --unique-while WHEN  while the first one is waiting (for its first run), is
+                       active (waits or runs), or any: until it is removed
+                       (active)
+  --unique-for T       at most for T from now
 
 Retry options:
   --max-retries N      runs in all if each fails (3: one run and two retries)
@@ -60,6 +84,7 @@ Hook options:
 
 Run options:
   --timeout T          the longest time that a run may take
+  --warn-signal WARN   a signal for the run some time before its limit: USR1@60
   --kill-grace T       the time between TERM and KILL when a run is stopped
   --leave-children     do not stop processes that outlive the command
   --cwd DIR            the working directory
@@ -69,15 +94,20 @@ Run options:
   --nice N             the niceness
   --split              store standard output and standard error separately
   --output-limit N     the bytes of each stream that are kept
+  --stdin FILE         the standard input of each run; - is that of queuectl; at
+                       most 1 MiB, which the database keeps
   --env VAR            NAME=VALUE, or NAME for its current value; repeatable
   --limit LIMIT        memory=512M, cpu=SECONDS, files=N or processes=N;
                        repeatable
   --skip-existing      skip jobs of - whose ids exist, and count them
+  --fail-if-exists     add nothing, and exit with 4, if a unique key is taken
+  --replace            cancel the job that has the unique key, if it waits
   --wait               print the output until the job ends, and exit with its
                        exit code; Ctrl+C cancels the job
 """
     + COMMON
     + """
+Exit code 4: the id exists; with --fail-if-exists, the unique key is taken.
 Exit code 74: a disk error; or jobs were added, but standard output cannot be
 written; or a server did not confirm them. The message names these jobs.
 
@@ -92,6 +122,7 @@ def enqueue(context: Context, arguments: Arguments) -> int:
     """Adds the given jobs, all or none, and prints their ids."""
     words = arguments.texts("COMMAND")
     waits = arguments.flag("--wait")
+    on_taken_key = _on_taken_key(arguments)
     if arguments.flag("--skip-existing") and (words[0] != "-" or arguments.flag("--")):
         msg = (
             "--skip-existing is for a list of jobs: queuectl enqueue --skip-existing - < jobs.jsonl"
@@ -110,16 +141,27 @@ def enqueue(context: Context, arguments: Arguments) -> int:
             msg = "--wait takes one job, and - may read many"
             raise UsageError(msg)
         if words[0] == "-":
-            return _enqueue_lines(context, skip_existing=arguments.flag("--skip-existing"))
+            skips = arguments.flag("--skip-existing")
+            return _enqueue_lines(context, skip_existing=skips, on_taken_key=on_taken_key)
         jobs = [new_job(_decoded(words[0]))]
-    ids = _store(context, jobs)
+    ids = _store(context, jobs, on_taken_key=on_taken_key)
     _note_past(jobs)
+    _note_existing(ids)
     if waits:
         from queued.ctl.enqueue_wait import show_until_end
 
         return show_until_end(context, ids[0])
-    _acknowledge(context, ids, {"id": ids[0]}, jobs)
+    existing = {"existing": isinstance(ids[0], ExistingJob)} if jobs[0].unique_key else {}
+    _acknowledge(context, ids, {"id": ids[0], **existing}, jobs)
     return Exit.DONE
+
+
+def _on_taken_key(arguments: Arguments) -> OnTakenKey:
+    fails, replaces = arguments.flag("--fail-if-exists"), arguments.flag("--replace")
+    if fails and replaces:
+        msg = "--fail-if-exists and --replace exclude each other"
+        raise UsageError(msg)
+    return "fail" if fails else "replace" if replaces else "keep"
 
 
 def _acknowledge(
@@ -146,12 +188,29 @@ def _acknowledge(
 
 
 def _store(
-    context: Context, jobs: Sequence[NewJob], *, skip_existing: bool = False
+    context: Context,
+    jobs: Sequence[NewJob],
+    *,
+    skip_existing: bool = False,
+    on_taken_key: OnTakenKey,
 ) -> Sequence[str]:
     max_retries = int(context.sources()["default_max_retries"].value)
     return context.store.enqueue(
-        jobs, max_retries=max_retries, now_ms=now_ms(), skip_existing=skip_existing
+        jobs,
+        max_retries=max_retries,
+        now_ms=now_ms(),
+        skip_existing=skip_existing,
+        on_taken_key=on_taken_key,
     )
+
+
+def _note_existing(ids: Sequence[str]) -> None:
+    """Says that jobs were not added, because other jobs have their unique keys."""
+    existing = [name for name in ids if isinstance(name, ExistingJob)]
+    if len(ids) == 1 and existing:
+        print_err(f"queuectl: not added: the job {existing[0]} has the unique key")
+    elif existing:
+        print_err(f"queuectl: {len(existing)} jobs not added: other jobs have their unique keys")
 
 
 def _note_past(jobs: Sequence[NewJob]) -> None:
@@ -167,7 +226,8 @@ def _note_past(jobs: Sequence[NewJob]) -> None:
 
 def _refuse_fields(arguments: Arguments) -> None:
     """Refuses options that are fields of the JSON, because one of two values would be ignored."""
-    given = arguments.given() - {"--wait", "--skip-existing", "--json", "--db", "--config"}
+    flags = {"--wait", "--skip-existing", "--fail-if-exists", "--replace"}
+    given = arguments.given() - flags - {"--json", "--db", "--config"}
     if given:
         msg = f"{', '.join(sorted(given))} cannot be combined with JSON: use the field in the JSON"
         raise UsageError(msg)
@@ -212,7 +272,7 @@ def _constant(name: str) -> NoReturn:
     raise UsageError(msg)
 
 
-def _enqueue_lines(context: Context, *, skip_existing: bool) -> int:
+def _enqueue_lines(context: Context, *, skip_existing: bool, on_taken_key: OnTakenKey) -> int:
     """Reads all of standard input before any job is stored."""
     jobs: list[NewJob] = []
     line_numbers: list[int] = []
@@ -224,19 +284,28 @@ def _enqueue_lines(context: Context, *, skip_existing: bool) -> int:
             jobs.append(_job_of_line(line, line_no))
             line_numbers.append(line_no)
             _show_progress(len(jobs))
-    ids = _store_lines(context, jobs, line_numbers, skip_existing=skip_existing) if jobs else ()
+    ids: Sequence[str] = ()
+    if jobs:
+        _show_progress(len(jobs), last=True)
+        try:
+            ids = _store(context, jobs, skip_existing=skip_existing, on_taken_key=on_taken_key)
+        except (DuplicateJobError, TakenKeyError) as error:
+            raise _refused_line(error, line_numbers[error.index]) from None
     _note_past(jobs)
-    skipped = {"skipped": len(jobs) - len(ids)} if skip_existing else {}
+    _note_existing(ids)
+    existing = [name for name in ids if isinstance(name, ExistingJob)]
+    record: dict[str, object] = {"ids": ids}
+    record |= {"skipped": len(jobs) - len(ids)} if skip_existing else {}
+    record |= {"existing": existing} if any(job.unique_key for job in jobs) else {}
     if ids:
-        _acknowledge(context, ids, {"ids": ids, **skipped}, jobs)
+        _acknowledge(context, ids, record, jobs)
     elif context.json:
-        print_json({"ids": ids, **skipped})
+        print_json(record)
     if not jobs:
         print_err("queuectl: standard input contains no job")
     elif skip_existing:
-        print_err(
-            f"queuectl: {len(ids)} jobs added, {len(jobs) - len(ids)} skipped: their ids exist"
-        )
+        added, skipped = len(ids) - len(existing), len(jobs) - len(ids)
+        print_err(f"queuectl: {added} jobs added, {skipped} skipped: their ids exist")
     return Exit.DONE
 
 
@@ -254,17 +323,9 @@ def _job_of_line(line: bytes, line_no: int) -> NewJob:
         raise UsageError(msg) from None
 
 
-def _store_lines(
-    context: Context, jobs: Sequence[NewJob], line_numbers: Sequence[int], *, skip_existing: bool
-) -> Sequence[str]:
-    _show_progress(len(jobs), last=True)
-    try:
-        return _store(context, jobs, skip_existing=skip_existing)
-    except DuplicateJobError as error:
-        msg = (
-            f"line {line_numbers[error.index]}: {error}, or give --skip-existing; nothing was added"
-        )
-        raise ConflictError(msg) from None
+def _refused_line(error: DuplicateJobError | TakenKeyError, line_no: int) -> ConflictError:
+    hint = ", or give --skip-existing" if isinstance(error, DuplicateJobError) else ""
+    return ConflictError(f"line {line_no}: {error}{hint}; nothing was added")
 
 
 def _show_progress(count: int, *, last: bool = False) -> None:

@@ -106,7 +106,7 @@ def _move(context: Context, arguments: Arguments, move: Move) -> int:
         return dry_run(context, arguments, move.words)
     jobs = named(context, arguments, move.words.infinitive)
     if jobs:
-        return _move_named(context, jobs, move)
+        return move_named(context, jobs, move.one, move.refusal)
     chosen = found(context, arguments, move.words)
     change = partial(context.store.move_all, move.bulk, now_ms=now_ms())
     ids = move_all(move.words, chosen, change)
@@ -117,15 +117,21 @@ def _move(context: Context, arguments: Arguments, move: Move) -> int:
     return Exit.DONE
 
 
-def _move_named(context: Context, jobs: Sequence[int], move: Move) -> int:
+def move_named(
+    context: Context, jobs: Sequence[int], one: Callable[[int], bool], refusal: str
+) -> int:
+    """Changes each of the jobs by `one`, and prints their states.
+
+    Raises ConflictError, which names the jobs for which `one` has returned False.
+    """
     moved, refused = list[Job](), list[str]()
     for seq in jobs:
-        done = move.one(seq)
+        done = one(seq)
         job = context.store.show(seq).seen_at(now_ms())
         if done:
             moved.append(job)
         else:
-            refused.append(f"{job.id} is {job.label} and {move.refusal}")
+            refused.append(f"{job.id} is {job.label} and {refusal}")
         if done and not context.json:
             print_out(f"{job.id} {job.label}")
     if context.json:

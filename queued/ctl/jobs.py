@@ -121,11 +121,21 @@ def _fields(job: Job, blocked: str) -> dict[str, str]:
         "queue": job.queue,
         "priority": str(job.priority),
         **({"requires": ", ".join(sorted(job.requires))} if job.requires else {}),
+        **({"labels": job.labels_text} if job.labels else {}),
+        **({"unique key": _unique(job)} if job.unique_key else {}),
+        **({"expires": iso(job.expires_ms)} if job.expires_ms is not None else {}),
         **({"next run": iso(job.next_run_at_ms)} if job.state is State.PENDING else {}),
         "created": iso(job.created_ms),
         "updated": iso(job.updated_ms),
-        **({} if job.submitted_by is None else {"submitted by": job.submitted_by}),
+        **({"submitted by": job.submitted_by} if job.submitted_by else {}),
     }
+
+
+def _unique(job: Job) -> str:
+    if job.unique_while is None:
+        return f"{job.unique_key} (given up)"
+    until = "" if job.unique_until_ms is None else f", until {iso(job.unique_until_ms)}"
+    return f"{job.unique_key} (while {job.unique_while}{until})"
 
 
 def _attempt_cells(attempt: Attempt) -> tuple[str, ...]:

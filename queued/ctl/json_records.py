@@ -34,8 +34,20 @@ def job_record(job: Job, last: Attempt | None, blocked: str = "") -> dict[str, o
         "exit_code": None if last is None else last.exit_code,
         "last_error": job.last_error,
         "blocked": blocked or None,
+        **({"labels": job.labels} if job.labels else {}),
+        **({} if job.expires_ms is None else {"expires_at": iso(job.expires_ms)}),
+        **({} if job.unique_key is None else _unique(job)),
         "options": job.options.given(),
-        **({} if job.submitted_by is None else {"submitted_by": job.submitted_by}),
+        "submitted_by": job.submitted_by or None,
+    }
+
+
+def _unique(job: Job) -> dict[str, object]:
+    until = job.unique_until_ms
+    return {
+        "unique_key": job.unique_key,
+        "unique_while": job.unique_while,
+        "unique_until": None if until is None else iso(until),
     }
 
 

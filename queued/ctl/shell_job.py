@@ -2,17 +2,21 @@
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from queued.core import labels
 from queued.core.errors import UsageError
+from queued.core.field_checks import MAX_STDIN_BYTES
 from queued.core.suggestions import shorten
 from queued.ctl.arguments import Arguments
 
 _TEXTS = (
     *("id", "queue", "delay", "backoff_max", "defer_delay", "timeout", "kill_grace", "umask"),
-    *("on_dead", "on_completed"),
+    *("on_dead", "on_completed", "unique_key", "unique_while", "unique_for"),
+    *("expires_in", "warn_signal", "note"),
 )
+_TIMES = ("run_at", "expires_at", "deadline")
+_ALIASES = {"--in": "delay", "--at": "run_at"}
 _NUMBERS = ("priority", "max_retries", "backoff_base", "backoff_jitter", "output_limit", "nice")
 _CODES = ("no_retry_on", "defer_on")
 _FLAGS = ("leave_children", "split", "hold")
@@ -21,23 +25,34 @@ _SINCE_1970 = r"[0-9]{9,11}(\.[0-9]+)?"  # seconds; a date has eight digits
 
 def payload(arguments: Arguments) -> dict[str, object]:
     """Returns the payload that JSON would give. Raises UsageError for a malformed option."""
-    given: dict[str, object] = {"command": _command(arguments.texts("COMMAND"))}
+    return {"command": _command(arguments.texts("COMMAND")), **fields(arguments)}
+
+
+def fields(arguments: Arguments) -> dict[str, object]:
+    """Returns the fields of a payload that options give. Raises UsageError for a malformed one."""
+    given: dict[str, object] = {}
     if arguments.flag("--here"):
         given |= {"cwd": _directory(), "umask": _umask()}
     given |= {name: text for name in _TEXTS if (text := _text(arguments, name)) is not None}
     given |= {name: _number(t) for name in _NUMBERS if (t := _text(arguments, name)) is not None}
     given |= {name: _codes(t) for name in _CODES if (t := _text(arguments, name)) is not None}
-    if (run_at := _text(arguments, "run_at")) is not None:
-        given["run_at"] = _number(run_at) if re.fullmatch(_SINCE_1970, run_at) else run_at
+    given |= {name: _time(text) for name in _TIMES if (text := _text(arguments, name)) is not None}
+    for option, name in _ALIASES.items():
+        if (text := arguments.text(option)) is not None:
+            if name in given:
+                msg = f"{option} is {_option(name)}; give one of them"
+                raise UsageError(msg)
+            given[name] = _time(text) if name in _TIMES else text
     given |= {name: True for name in _FLAGS if arguments.flag(_option(name))}
     if (cwd := arguments.text("--cwd")) is not None:
         given["cwd"] = os.path.join(_directory(), cwd) if not os.path.isabs(cwd) else cwd
     if required := _required(arguments):
         given["requires"] = required
-    if variables := arguments.texts("--env"):
-        given["env"] = _variables(variables)
-    if limits := arguments.texts("--limit"):
-        given["limits"] = _limits(limits)
+    if (file := arguments.text("--stdin")) is not None:
+        given["stdin"] = _read(file)
+    for option, name, read in _REPEATED:
+        if texts := arguments.texts(option):
+            given[name] = read(texts)
     return given
 
 
@@ -66,6 +81,10 @@ def _number(text: str) -> int | float | str:
         return float(text) if text.isascii() and "_" not in text else text
     except ValueError:
         return text
+
+
+def _time(text: str) -> int | float | str:
+    return _number(text) if re.fullmatch(_SINCE_1970, text) else text
 
 
 def _codes(text: str) -> list[object]:
@@ -104,6 +123,24 @@ def _variables(texts: Sequence[str]) -> dict[str, str]:
     return found
 
 
+def _read(path: str) -> bytes:
+    """Returns the content of a file, or of standard input; not much more than may be kept."""
+    try:
+        with open(0 if path == "-" else path, "rb", closefd=path != "-") as file:
+            return file.read(MAX_STDIN_BYTES + 1)
+    except OSError as error:
+        msg = f"--stdin {shorten(path)}: {error.strerror}"
+        raise UsageError(msg) from None
+
+
+def _job_labels(texts: Sequence[str]) -> dict[str, str]:
+    for text in texts:
+        if "=" not in text:
+            msg = f"--label takes NAME=VALUE, not {shorten(text)}"
+            raise UsageError(msg)
+    return dict(text.split("=", 1) for text in texts)
+
+
 def _limits(texts: Sequence[str]) -> dict[str, object]:
     found: dict[str, object] = {}
     for text in texts:
@@ -113,3 +150,10 @@ def _limits(texts: Sequence[str]) -> dict[str, object]:
             raise UsageError(msg)
         found[name] = _number(value)
     return found
+
+
+_REPEATED: tuple[tuple[str, str, Callable[[Sequence[str]], object]], ...] = (
+    ("--label", "labels", _job_labels),
+    ("--env", "env", _variables),
+    ("--limit", "limits", _limits),
+)

@@ -10,7 +10,7 @@ from typing import Protocol
 from queued.core.lease import IdleRenewal, Renewal
 from queued.core.model import Instance, Label, NewJob, State
 from queued.core.records import Lane, PruneStep, Share, SnapshotHolder
-from queued.core.runs import Chunk, Claim, Key
+from queued.core.runs import Chunk, Claim, Key, SignalRequest
 from queued.core.settlement import Settlement
 from queued.store.protocols import OpenDatabase
 from queued.store.queues import QueueLedger
@@ -105,6 +105,17 @@ class Ledger(OpenDatabase, Protocol):
         """Makes at most `limit` due jobs claimable; returns when the next job becomes due."""
         ...
 
+    def next_expiry(self) -> int | None:
+        """Returns when the next pending job expires. Call it after `promote`."""
+        ...
+
+    def expire(self, instance: str, token: int, *, now_ms: int, limit: int) -> list[Claim]:
+        """Claims at most `limit` expired jobs; the caller settles them in the same transaction.
+
+        They get the tokens from `token` on in order, and the worker 0.
+        """
+        ...
+
     def relabel(self, instance: str, labels: str) -> None:
         """Stores the labels of an instance, as `labels.joined` returns them."""
         ...
@@ -131,6 +142,10 @@ class Ledger(OpenDatabase, Protocol):
 
     def set_hungry(self, instance: str, *, hungry: bool) -> None:
         """Notes whether the instance has fewer jobs than workers, and so must learn of new ones."""
+        ...
+
+    def input(self, job: int) -> bytes:
+        """Returns the standard input of a job; empty if it has none."""
         ...
 
     def store_output(self, pieces: Sequence[tuple[Key, Chunk]]) -> None:
@@ -188,6 +203,10 @@ class Ledger(OpenDatabase, Protocol):
 
     def cancel_requests(self, instance: str) -> list[Key]:
         """Returns the claims of the instance for whose jobs a cancel was requested."""
+        ...
+
+    def take_signals(self, instance: str) -> list[SignalRequest]:
+        """Returns the signals to send to runs of the instance, and deletes their requests."""
         ...
 
     def prune(self, state: State, *, after: int, before_ms: int, limit: int) -> PruneStep:

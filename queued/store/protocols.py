@@ -6,9 +6,10 @@ Every engine implements it. `now_ms` is the wall clock in milliseconds UTC.
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal, NamedTuple, Protocol
 
-from queued.core.model import Instance, NewJob, State
+from queued.core.model import Instance, NewJob, OnTakenKey, State
 from queued.core.records import Attempt, Job, JobFilter, Summary, WorkerStatus
 from queued.core.runs import Chunk
+from queued.store.edits import Edits
 from queued.store.pruning import Removal
 from queued.store.queues import QueueStore
 
@@ -76,6 +77,11 @@ class Store(OpenDatabase, Protocol):
         """The verbs for queues as such."""
         ...
 
+    @property
+    def edits(self) -> Edits:
+        """Returns the verbs for single jobs that are seldom used."""
+        ...
+
     def enqueue(
         self,
         jobs: Iterable[NewJob],
@@ -83,10 +89,12 @@ class Store(OpenDatabase, Protocol):
         max_retries: int,
         now_ms: int,
         skip_existing: bool = False,
+        on_taken_key: OnTakenKey = "keep",
     ) -> Sequence[str]:
         """Stores all jobs or none; returns the ids of those that were added, in order.
 
-        `max_retries` applies to jobs that do not give it. If a job with a given id exists, the new
+        `max_retries` applies to jobs that do not give it. In place of a job whose unique key is
+        taken, returns an ExistingJob; see `OnTakenKey`. If a job with a given id exists, the new
         one is skipped if `skip_existing`; else raises DuplicateJobError with the index of the job.
         """
         ...

@@ -26,6 +26,7 @@ KEYS = {
     "jobs": "seq",
     "attempts": "job, number",
     "output": "job, number, stream, position",
+    "inputs": "job",
 }
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from queued.core import labels
-from queued.core.errors import NotFoundError, UsageError
+from queued.core.errors import ConflictError, NotFoundError, UsageError
 from queued.core.job_options import NO_OPTIONS, JobOptions
 from queued.core.model import PARTS_OF_PENDING, Label, Outcome, State
 from queued.core.records import Attempt, Job, Summary
@@ -27,6 +27,11 @@ def only_row(name: str, found: Sequence[Row]) -> int:
     return int(found[0][0])
 
 
+def key_conflict(name: str, key: str, holder: str) -> ConflictError:
+    """Returns the error of a retry of a job whose unique key another job holds."""
+    return ConflictError(f"{name}: {holder} has its unique key {key!r}; nothing was retried")
+
+
 def job(row: Row) -> Job:
     """Returns the job of a row. Raises ValueError if another program made the row invalid."""
     found = Job(*row)
@@ -38,7 +43,25 @@ def job(row: Row) -> Job:
         requires=labels.split(row[16]),
         state=State(found.state),
         label=Label(found.label),
+        labels=_labels(row[23]),
     )
+
+
+def must_be_valid(options: str) -> None:
+    """Raises UsageError if the options of a job that was changed are not valid together."""
+    try:
+        _options(options)
+    except ValueError as error:
+        msg = f"the changes do not fit the job ({error}); nothing was changed"
+        raise UsageError(msg) from None
+
+
+def _labels(text: str | None) -> dict[str, str] | None:
+    if text is None:
+        return None
+    import json
+
+    return {name: str(value) for name, value in json.loads(text).items()}
 
 
 def _options(text: str) -> JobOptions:

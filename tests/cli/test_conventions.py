@@ -104,6 +104,8 @@ READERS = [
     "cancel a",
     "hold a",
     "release a",
+    "rerun a",
+    "signal a USR1",
     "status",
     "purge --all",
     "worker list",

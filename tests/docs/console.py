@@ -22,7 +22,9 @@ PAGES = sorted((ROOT / "docs").glob("*.md"))
 HOME = "/home/ada"  # as the pages show it
 _BLOCK = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _END = "--- end of the command ---"
-_OF_A_RUN = r"pid|host|version|\w*_seconds|oldest_age|peak_kib|\w*bytes|\w*pages|before|after"
+_OF_A_RUN = (
+    r"pid|host|version|\w*_seconds|oldest_age|peak_kib|\w*bytes|\w*pages|before|after|submitted_by"
+)
 _VARIABLE = {
     r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?Z?": "TIME",
     r"\b[0-9a-hjkmnp-tv-z]{13}\b": "ID",

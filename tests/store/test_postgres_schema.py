@@ -23,7 +23,16 @@ from queued.store.postgres.client_store import PostgresStore
 from tests import postgres_server
 
 SQL = sql_loader.load("queued")
-LISTS = {"job", "run", "matches", "queue_columns", "instance_columns", "clock", "history"}
+LISTS = {
+    "job",
+    "run",
+    "matches",
+    "unexpired",
+    "queue_columns",
+    "instance_columns",
+    "clock",
+    "history",
+}
 CONTROL = {"begin", "session", "snapshot", "make_schema", "notify_hungry", "notify_all"}  # no plan
 SOURCE = Path(sql_loader.__file__).parent
 WHOLE = sql_blocks.read(str(SOURCE / "maintenance/queries.sql")).keys()  # read whole tables
@@ -39,7 +48,12 @@ PLANS = {
     "store_output": {"jobs_pkey"},
     "promote": {"jobs_waiting", "jobs_pkey"},
     "next_due": {"jobs_waiting"},
-    "renew_idle": {"instances_pkey", "meta_pkey", "jobs_ready", "jobs_waiting", "lanes_pkey"},
+    "renew_idle": {
+        *("instances_pkey", "meta_pkey", "jobs_ready", "jobs_waiting", "jobs_expiring"),
+        "lanes_pkey",
+    },
+    "next_times": {"jobs_waiting", "jobs_expiring"},
+    "claim_expired": {"jobs_expiring", "jobs_pkey"},
     "running_claims": {"jobs_by_state", "attempts_pkey"},
     "cancel_requests": {"jobs_by_state", "attempts_pkey"},
     "prunable": {"jobs_by_state"},

@@ -18,7 +18,7 @@ from queued.store.sqlite.dispatcher_store import SqliteLedger
 from tests.store.engine import NOW
 
 SQL = sql_loader.load()
-STATEMENTS = sorted(SQL.keys() - {"job", "run", "matches", "queue_columns"})  # parts of statements
+STATEMENTS = sorted(SQL.keys() - {"job", "run", "matches", "unexpired", "queue_columns"})  # parts
 SOURCE = Path(sql_loader.__file__).parent
 
 BY_ROW = "SEARCH jobs USING INTEGER PRIMARY KEY"
@@ -36,6 +36,12 @@ PLANS = {
     "claim": ["SCAN first VIRTUAL TABLE INDEX 1:", f"{BY_ROW} (rowid=?)"],
     "lanes": ["SEARCH lanes USING INTEGER PRIMARY KEY (rowid>?)"],
     "required_now": ["SCAN l", "SEARCH jobs EXISTS USING COVERING INDEX jobs_ready (lane=?)"],
+    "next_expiry": ["SEARCH jobs USING COVERING INDEX jobs_expiring (expires_at>?)"],
+    "expired": ["SEARCH jobs USING COVERING INDEX jobs_expiring (expires_at<?)"],
+    "claim_expired": ["SCAN first VIRTUAL TABLE INDEX 1:", f"{BY_ROW} (rowid=?)"],
+    "free_key": ["SEARCH jobs USING INDEX jobs_unique (held_key=?)"],
+    "replace": ["SEARCH jobs USING INDEX jobs_unique (held_key=?)"],
+    "key_holder": ["SEARCH jobs USING INDEX jobs_unique (held_key=?)"],
     "settle": [f"{BY_ROW} (rowid=?)"],
     "promote": [f"{BY_ROW} (rowid=?)", f"{WAITING} (next_run_at<?)"],
     "next_due": [WAITING],
@@ -68,14 +74,8 @@ PLANS = {
 }
 # The tables that may be read whole.
 SMALL = {"clock", "counts", "settings", "instances", "drained_hosts", "w", "p", "l", "first"}
-SMALL |= {
-    "sqlite_sequence",
-    "CONSTANT",
-    "json_each",
-    "queues",
-    "r",
-    "ready",
-}  # two are of lanes
+SMALL |= {"queues", "r", "ready"}  # two are of lanes
+SMALL |= {"signals", "s", "sqlite_sequence", "CONSTANT", "json_each"}
 BY_HAND = ("check_", "stats_")  # a person asks, once: they may read all
 
 
@@ -109,10 +109,14 @@ def test_no_statement_reads_a_table_that_grows(connection: apsw.Connection, name
 @pytest.mark.parametrize("name", PLANS)
 def test_a_hot_statement_goes_by_its_index(connection: apsw.Connection, name: str) -> None:
     steps = [step for step in _plan(connection, name) if step.startswith(("SCAN", "SEARCH"))]
-    children = "SEARCH attempts USING PRIMARY KEY"  # the plan of ON DELETE CASCADE
+    children = (  # the plan of ON DELETE CASCADE
+        "SEARCH attempts USING PRIMARY KEY",
+        "SEARCH inputs USING INTEGER PRIMARY KEY",
+        "SEARCH signals USING COVERING INDEX signals_by_job",
+    )
     column = "SEARCH l USING INTEGER PRIMARY KEY"  # of {job}: what the job requires
     last_run = (OF_ATTEMPTS, "SCAN json_each VIRTUAL TABLE")  # of {matches}
-    parts = (children, column, *(last_run if "command GLOB" in SQL[name] else ()))
+    parts = (*children, column, *(last_run if "command GLOB" in SQL[name] else ()))
     assert [step for step in steps if not step.startswith(parts)] == PLANS[name]
 
 

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from queued.core.errors import EvictedError
 from queued.core.model import Instance
-from queued.core.runs import Key
+from queued.core.runs import Key, SignalRequest
 from queued.store import instance_lock
 from queued.store.engine import Engine
 from queued.store.ledger import Ledger
@@ -16,6 +16,7 @@ class DatabaseChanges(NamedTuple):
     stored: dict[str, str]  # settings
     stop_requested: bool
     cancelled: list[Key]
+    signals: list[SignalRequest]
     instances: list[Instance]
 
 
@@ -53,6 +54,7 @@ class ChangeReader:
             self._ledger.config(),
             own.stop_requested_ms is not None,
             self._ledger.cancel_requests(self._instance),
+            self._ledger.take_signals(self._instance),
             self._ledger.instances(),
         )
 

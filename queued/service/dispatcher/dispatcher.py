@@ -321,6 +321,7 @@ class Dispatcher:
         if changes.stop_requested:
             self._move(Event.STOP_REQUESTED)
         self._pool.cancel(changes.cancelled)
+        self._pool.signal(changes.signals)
 
     def _rescue(self, settings: Settings) -> None:
         try:

@@ -22,6 +22,7 @@ from queued.service.dispatcher.turn_results import ClaimLoss, RecordedRun, Turn
 from queued.service.dispatcher.worker_pool import WorkerPool
 from queued.service.ipc.messages import (
     Hello,
+    Input,
     Message,
     Output,
     Piece,
@@ -37,6 +38,8 @@ from queued.store.ledger import Ledger
 Number = TypeVar("Number", int, float)
 
 PROMOTED_AT_ONCE = 10_000
+EXPIRED_AT_ONCE = 500
+_INPUT_PIECE = 128 * 1024  # bytes of a message
 MOST_INTERRUPTIONS = 10  # of a job in a row; the next one is counted as a failed run
 
 
@@ -76,6 +79,7 @@ class TurnRunner:
         self.record(turn)
         turn.next_due_ms = self._ledger.promote(now_ms=turn.now_ms, limit=PROMOTED_AT_ONCE)
         if queues.lanes:
+            self._expire(turn)
             self._claim(turn, pool.present(), queues)
         for worker, keys in turn.pending_acks.items():
             for key in keys:
@@ -287,6 +291,21 @@ class TurnRunner:
             made = self._ledger.enqueue(hooks, max_retries=most, now_ms=turn.now_ms)
             turn.lanes_made |= made
 
+    def _expire(self, turn: Turn) -> None:
+        """Ends a bounded number of jobs that were not started in time."""
+        due_ms = self._ledger.next_expiry()
+        if due_ms is not None and due_ms <= turn.now_ms:
+            token = self._tokens.reserve(times.monotonic_s(), EXPIRED_AT_ONCE)
+            for claim in self._ledger.expire(
+                self._instance, token, now_ms=turn.now_ms, limit=EXPIRED_AT_ONCE
+            ):
+                turn.claims.add(claim)
+                self.settle(turn, claim, Ending(Outcome.EXPIRED, error="not started in time"))
+            self.record(turn)
+            due_ms = self._ledger.next_expiry()
+        wakes = [ms for ms in (turn.next_due_ms, due_ms) if ms is not None]
+        turn.next_due_ms = min(wakes) if wakes else None
+
     def _claim(self, turn: Turn, workers: list[int], queues: OpenQueues) -> None:
         """Claims jobs for workers that have none, then prefetched jobs for quick workers."""
         assignable = list(turn.claims.assignable(workers))
@@ -306,8 +325,15 @@ class TurnRunner:
                 continue
             turn.claims.add(claim)
             turn.pending_acks.pop(claim.worker, None)
+            self._send_input(turn, claim)
             turn.reply(claim.worker, run)
         self.record(turn)
+
+    def _send_input(self, turn: Turn, claim: Claim) -> None:
+        content = self._ledger.input(claim.key.job) if claim.options.stdin_bytes else b""
+        for start in range(0, len(content), _INPUT_PIECE):
+            piece = content[start : start + _INPUT_PIECE]
+            turn.reply(claim.worker, Input(key=claim.key, content=piece))
 
     def _bury(self, turn: Turn, claim: Claim, reason: str) -> None:
         """Settles a claim that cannot be sent to a worker: its job is dead."""

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from functools import partial
 
 from queued.core import times
-from queued.core.runs import Key
+from queued.core.runs import Key, SignalRequest
 from queued.core.settings_in_force import Settings
 from queued.service.dispatcher.claims import ClaimTable
 from queued.service.dispatcher.group_commit import GroupCommit
@@ -23,6 +23,7 @@ from queued.service.ipc.messages import (
     Output,
     Result,
     Returned,
+    Signal,
     Welcome,
     WorkerFaulty,
     WorkerGone,
@@ -125,6 +126,13 @@ class WorkerPool:
         for claim in self.claims:
             if claim.key in new:
                 self.send(claim.worker, [Cancel(key=claim.key)])
+
+    def signal(self, requested: list[SignalRequest]) -> None:
+        """Tells the worker of each of these claims to send a signal to its run."""
+        for claim in self.claims:
+            for key, name in requested:
+                if key == claim.key:
+                    self.send(claim.worker, [Signal(key=key, name=name)])
 
     def on_committed(self, claims: ClaimTable, now_s: float) -> None:
         """Clears the inbox, which a committed turn has handled, and replaces the claims."""

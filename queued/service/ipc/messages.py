@@ -82,6 +82,13 @@ class Run(_Message, frozen=True, omit_defaults=True):
     options: JobOptions = NO_OPTIONS
 
 
+class Input(_Message, frozen=True):
+    """The next piece of the standard input of a claim, whose Run message follows."""
+
+    key: Key
+    content: bytes
+
+
 class Stored(_Message, frozen=True):
     """Output of this stream is durable up to this position."""
 
@@ -101,6 +108,13 @@ class Cancel(_Message, frozen=True):
     """The run must be stopped because its job is cancelled."""
 
     key: Key
+
+
+class Signal(_Message, frozen=True):
+    """The processes of the run must get this signal; its name is without `SIG`."""
+
+    key: Key
+    name: str
 
 
 class LogSettings(_Message, frozen=True):
@@ -220,7 +234,7 @@ class Fatal(_Message, frozen=True):
 
 
 Message = (
-    Hello | Output | Result | Returned | Welcome | Run | Stored | Recorded | Cancel | LogSettings
-    | Roster | WorkerStarted | WorkerGone | Drain | Finish | Reload | Describe
+    Hello | Output | Result | Returned | Welcome | Run | Input | Stored | Recorded | Cancel | Signal
+    | LogSettings | Roster | WorkerStarted | WorkerGone | Drain | Finish | Reload | Describe
     | WorkerFaulty | Ready | Applied | Reloaded | DeathsRecorded | Load | StopRequested | Fatal
 )  # fmt: skip

@@ -20,6 +20,7 @@ from queued.service.linux.run_mark import RunMark
 from queued.service.worker import spawn
 from queued.service.worker.output_streams import OutputStreams
 from queued.service.worker.process_tree import ProcessTree
+from queued.service.worker.time_limit import TimeLimit, limit_of
 
 _KILL_AGAIN_S = 0.02  # first wait while a process still forks, or has not ended after KILL
 _KILL_AGAIN_MAX_S = 1.0
@@ -60,6 +61,7 @@ class Execution:
     _stuck_s = times.NEVER_S  # processes that are still alive then hang in a system call
     _refusal: int | None = None  # a pipe: see spawn.Started
     _never_ran = False  # the shell could not enter the directory, so the command did not run
+    _limit: TimeLimit
     _started_ms: int
     _started_s: float
     _ended_s: float
@@ -70,6 +72,7 @@ class Execution:
         environment: spawn.Environment,
         group: Cgroup | None,
         *,
+        stdin: bytes,
         note: RunNote,
         runs_lock: int | None,
         now_s: float,
@@ -80,6 +83,7 @@ class Execution:
         self.began_s = now_s  # on the monotonic clock, as all times here
         self.next_s = now_s  # when `tick` wants to be called next
         self._environment = environment
+        self._stdin = stdin
         self._note = note  # outlives the worker
         self._runs_lock = runs_lock
         self._tree = ProcessTree(environment)
@@ -91,8 +95,10 @@ class Execution:
         match self.phase:
             case Phase.STARTING:
                 self._start(now_s)
+            case Phase.RUNNING if now_s < self._limit.end_s:
+                self._warn()
             case Phase.RUNNING:
-                self.stop(Outcome.TIMEOUT, now_s)
+                self.stop(Outcome.TIMEOUT, now_s, error=self._limit.error)
             case Phase.TERMINATING | Phase.KILLING:
                 self._kill(now_s)
 
@@ -106,6 +112,11 @@ class Execution:
         if self.phase is Phase.RUNNING:
             self._reason, self._error = reason, error
             self._terminate(now_s)
+
+    def signal(self, name: str) -> None:
+        """Sends a signal, whose name is without `SIG`, to the processes of a run that goes on."""
+        if self.phase is Phase.RUNNING:
+            self._tree.signal(signal.Signals[f"SIG{name}"])
 
     def end_grace(self, now_s: float) -> None:
         """Kills the run without further delay if it is being terminated."""
@@ -153,10 +164,15 @@ class Execution:
     def _start(self, now_s: float) -> None:
         run, tree = self.run, self._tree
         self._started_ms, self._started_s = times.now_ms(), now_s
+        self._limit = limit_of(run, now_s=now_s, now_ms=self._started_ms)
+        if self._limit.end_s <= now_s:
+            self._reason, self._error = Outcome.TIMEOUT, self._limit.error
+            self._finish(now_s)
+            return
         tree.starting()
         self._note.record_starting(run.key.token)
         try:
-            started = spawn.start(run, self._environment, self.group, self._runs_lock)
+            started = spawn.start(run, self._environment, self.group, self._runs_lock, self._stdin)
         except spawn.TemporaryRefusalError:
             self._note.record_starting(0)
             delay = min(_SPAWN_AGAIN_S * 2**self.refused, _SPAWN_AGAIN_MAX_S)
@@ -171,9 +187,14 @@ class Execution:
         self._note.record_pid(tree.pid)
         self.output.watch(started.output)
         self.phase = Phase.RUNNING
-        self.next_s = now_s + run.timeout_s if run.timeout_s else times.NEVER_S
+        self.next_s = min(self._limit.end_s, self._limit.warn_s)
         if self.group is not None and self.group.memory:
             self._limit_memory(self.group, now_s)
+
+    def _warn(self) -> None:
+        """Sends the signal that warns of the time limit."""
+        self._tree.signal(self._limit.warn_signal)
+        self.next_s = self._limit.end_s
 
     def _read_refusal(self) -> None:
         """Reads from the shell whether it could enter the job's directory, and if not, why."""

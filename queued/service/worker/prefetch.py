@@ -4,7 +4,7 @@ from collections import deque
 
 from queued.core import times
 from queued.core.runs import Key
-from queued.service.ipc.messages import QUICK_S, Run
+from queued.service.ipc.messages import QUICK_S, Input, Run
 
 # In units of QUICK_S: the longest wait of a run behind one other run, and in the queue in all.
 _PATIENCE = 1.5
@@ -16,10 +16,19 @@ class PrefetchQueue:
 
     def __init__(self) -> None:
         self._runs: deque[tuple[Run, float]] = deque()
+        self._inputs: dict[Key, bytes] = {}  # of runs that have not begun
 
     def add(self, run: Run, now_s: float) -> None:
         """Appends a run."""
         self._runs.append((run, now_s))
+
+    def add_input(self, piece: Input) -> None:
+        """Keeps a piece of the standard input of a run, which comes before the run."""
+        self._inputs[piece.key] = self._inputs.get(piece.key, b"") + piece.content
+
+    def take_input(self, key: Key) -> bytes:
+        """Removes and returns the standard input of a run that begins; empty if it has none."""
+        return self._inputs.pop(key, b"")
 
     def pop(self) -> Run | None:
         """Removes and returns the next run; None if there is none."""
@@ -31,6 +40,7 @@ class PrefetchQueue:
 
     def drop(self, key: Key) -> bool:
         """Removes the run of that claim; returns whether it was there."""
+        self._inputs.pop(key, None)
         count = len(self._runs)
         self._runs = deque(held for held in self._runs if held[0].key != key)
         return len(self._runs) < count

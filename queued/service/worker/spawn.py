@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 from queued.core.job_options import JobOptions
 from queued.service.ipc.messages import Run
-from queued.service.linux.cgroup import Cgroup
+from queued.service.linux.cgroup import Cgroup, RunCgroups
 from queued.service.linux.run_mark import INSTANCE, LEAVE_CHILDREN
+from queued.service.log import Log
 
 SHELL = "/bin/sh"
 # All are reset to their defaults: for each that is not listed, glibc makes a system call more.
@@ -88,6 +89,17 @@ def _variables_of(options: JobOptions) -> Environment:
     return own
 
 
+def cgroup_of(run: Run, cgroups: RunCgroups | None, log: Log) -> Cgroup | None:
+    """Creates a control group for the run; returns None if there can be none."""
+    if cgroups is None:
+        return None
+    try:
+        return cgroups.create(run.id, run.key.attempt)
+    except OSError as error:
+        log.warning("job.cgroup_failed", job=run.id, error=str(error))
+        return None
+
+
 class Started(NamedTuple):
     """A command that was started."""
 
@@ -98,7 +110,11 @@ class Started(NamedTuple):
 
 
 def start(
-    run: Run, environment: Environment, group: Cgroup | None, runs_lock: int | None
+    run: Run,
+    environment: Environment,
+    group: Cgroup | None,
+    runs_lock: int | None,
+    stdin: bytes = b"",
 ) -> Started:
     """Starts the command, in the control group if there is one. Leaves nothing open if it raises.
 
@@ -106,7 +122,8 @@ def start(
     that it starts inherit `runs_lock`, unless the job may leave processes.
 
     Raises TemporaryRefusalError, or an OSError that is the fault of the command. Standard input is
-    the worker's own, /dev/null. All other descriptors of the worker close on exec.
+    a file in memory with `stdin`, or if that is empty the worker's own, /dev/null. All other
+    descriptors of the worker close on exec.
     """
     options = run.options
     reads: list[int] = []
@@ -115,7 +132,11 @@ def start(
     try:
         for _ in range(1 + bool(options.split) + enters):
             _pipe(reads, writes)
-        pid = _start(run, environment, group, _file_actions(options, writes, runs_lock))
+        actions = _file_actions(options, writes, runs_lock)
+        if stdin:
+            writes.append(_in_memory(stdin))
+            actions.append((_DUP2, writes[-1], 0))
+        pid = _start(run, environment, group, actions)
     except OSError as error:
         for descriptor in (*reads, *writes):
             os.close(descriptor)
@@ -136,6 +157,19 @@ def _file_actions(options: JobOptions, writes: list[int], runs_lock: int | None)
     if runs_lock is not None and not options.leave_children:
         actions.append((_DUP2, runs_lock, runs_lock))
     return actions
+
+
+def _in_memory(content: bytes) -> int:
+    """Returns a descriptor of a file that has no name and ends with its last descriptor."""
+    descriptor = os.memfd_create("stdin")
+    try:
+        with open(descriptor, "wb", closefd=False) as file:
+            file.write(content)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
 
 
 def _pipe(reads: list[int], writes: list[int]) -> None:

@@ -9,6 +9,7 @@ SIGTERM: finish the run and exit. SIGQUIT: stop the run and exit; the same if th
 import os
 import signal
 import socket
+from functools import partial
 
 from queued.core import times
 from queued.core.model import Outcome
@@ -17,17 +18,19 @@ from queued.service.ipc import channel
 from queued.service.ipc.messages import (
     Cancel,
     Hello,
+    Input,
     LogSettings,
     Message,
     Recorded,
     Returned,
     Run,
+    Signal,
     Stored,
     Welcome,
 )
 from queued.service.ipc.scoreboard import Scoreboard
 from queued.service.linux import descriptors, limits, oom_score, procfs
-from queued.service.linux.cgroup import Cgroup, RunCgroups
+from queued.service.linux.cgroup import RunCgroups
 from queued.service.linux.event_loop import EventLoop
 from queued.service.linux.signals import ChildExits, Signals
 from queued.service.log import Log, LogOutput
@@ -66,8 +69,8 @@ class Worker:
         self._lifeline = lifeline
         self._scoreboard = scoreboard
         self._cgroups = cgroups
-        self._runs_lock = runs_lock
-        self._note = scoreboard.run_notes.note(number)
+        note = scoreboard.run_notes.note(number)
+        self._execute = partial(Execution, note=note, runs_lock=runs_lock)
         self._log_output = log_output
         self._log = log
         self._base = spawn.inheritable(os.environb, instance)
@@ -161,8 +164,8 @@ class Worker:
 
     def _handle(self, message: Message) -> None:
         match message:
-            case Run():
-                self._accept_run(message)
+            case Run() | Input():
+                self._accept(message)
             case Welcome():
                 self._answer_welcome(message)
             case Recorded(accepted=True):
@@ -175,6 +178,8 @@ class Worker:
                 execution.stop(Outcome.CANCELLED, times.monotonic_s())
             case Cancel():
                 self._give_back([message.key])
+            case Signal() if (execution := self._running(message.key)) is not None:
+                execution.signal(message.name)
             case LogSettings():
                 self._log_output.configure(message.level, message.style, message.max_file_bytes)
             case _:
@@ -201,8 +206,11 @@ class Worker:
 
     # One run
 
-    def _accept_run(self, run: Run) -> None:
-        """Begins a run, or queues it until the current one is over."""
+    def _accept(self, run: Run | Input) -> None:
+        """Begins a run, or queues it until the current one is over; keeps the input before it."""
+        if isinstance(run, Input):
+            self._prefetch.add_input(run)
+            return
         if run.recorded:
             self._outbox.drop_recorded(run.recorded)
         if self._execution is None and self._stage.takes_runs:
@@ -241,21 +249,10 @@ class Worker:
         self._scoreboard.record_run(self._number, run.id, run.key.attempt)
         now_s = times.monotonic_s()
         environment = spawn.environment_of(run, self._base)
-        cgroup = self._make_cgroup(run)
-        self._execution = Execution(
-            run, environment, cgroup, note=self._note, runs_lock=self._runs_lock, now_s=now_s
-        )
+        cgroup = spawn.cgroup_of(run, self._cgroups, self._log)
+        stdin = self._prefetch.take_input(run.key)
+        self._execution = self._execute(run, environment, cgroup, stdin=stdin, now_s=now_s)
         self._log.debug("job.started", job=run.id, queue=run.queue, attempt=run.key.attempt)
-
-    def _make_cgroup(self, run: Run) -> Cgroup | None:
-        """Creates a control group for the run; returns None if there can be none."""
-        if self._cgroups is None:
-            return None
-        try:
-            return self._cgroups.create(run.id, run.key.attempt)
-        except OSError as error:
-            self._log.warning("job.cgroup_failed", job=run.id, error=str(error))
-            return None
 
     def _drop_lost(self, key: Key) -> None:
         """Kills the run of a claim that is no longer in force: its job may be started elsewhere."""

@@ -6,14 +6,16 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from queued.core import ids, labels
-from queued.core.errors import CommitUnknownError, ConflictError, DeniedError, NotFoundError
-from queued.core.model import Instance, Label, NewJob, State
+from queued.core.errors import CommitUnknownError, ConflictError, NotFoundError
+from queued.core.model import Instance, Label, NewJob, OnTakenKey, State
 from queued.core.records import Attempt, Job, JobFilter, Summary, WorkerStatus
 from queued.core.runs import Chunk
 from queued.store import rows
 from queued.store.postgres.connection import Database, Row
+from queued.store.postgres.edits import PostgresEdits
 from queued.store.postgres.error_names import damaged
-from queued.store.postgres.new_jobs import NewJobs
+from queued.store.postgres.new_jobs import NewJobs, described
+from queued.store.postgres.ownership import must_be_own
 from queued.store.postgres.queues import StoreQueues
 from queued.store.postgres.selection import Selection
 from queued.store.protocols import BulkVerb, Watcher
@@ -39,6 +41,7 @@ class PostgresStore:
             url, application="queuectl", serving=False, limit_s=limit_s, on_wait=on_wait
         )
         self._new_jobs = NewJobs(self._database)
+        self.edits = PostgresEdits(self._database, self._new_jobs)
         self._selection = Selection(self._database)
         self.queues = StoreQueues(self._database)
 
@@ -51,6 +54,7 @@ class PostgresStore:
         max_retries: int,
         now_ms: int,
         skip_existing: bool = False,
+        on_taken_key: OnTakenKey = "keep",
     ) -> Sequence[str]:
         """See `Store.enqueue`."""
         given, added = list(jobs), list[str]()
@@ -62,15 +66,17 @@ class PostgresStore:
         def insert() -> None:
             admitted = self.queues.admit(given)
             added[:] = self._new_jobs.insert(
-                admitted, max_retries=max_retries, now_ms=now_ms, skip_existing=skip_existing
+                admitted,
+                max_retries=max_retries,
+                now_ms=now_ms,
+                skip_existing=skip_existing,
+                on_taken_key=on_taken_key,
             )
 
         try:
             self._database.repeated(insert, "enqueuer")
         except CommitUnknownError as error:
-            named = f"the job {added[0]}" if added else "no job"
-            named += f" and {len(added) - 1} more" if len(added) > 1 else ""
-            msg = f"{error}; {named} may have been added: look before you enqueue again"
+            msg = f"{error}; {described(added)} may have been added: look before you enqueue again"
             raise CommitUnknownError(msg) from error
         self._database.notify("notify_all" if made else "notify_hungry")
         return added
@@ -183,7 +189,7 @@ class PostgresStore:
         def cancel() -> Sequence[Row]:
             found = self._database.rows("cancel", jobs=[job], now=now_ms)
             if not found:
-                self._must_be_own(job, State.PENDING, State.PROCESSING)
+                must_be_own(self._database, job, State.PENDING, State.PROCESSING)
             return found
 
         moved = self._cancelled(cancel)
@@ -207,15 +213,6 @@ class PostgresStore:
             self._database.notify("notify_all")
         return moved
 
-    def _must_be_own(self, job: int, *movable: State | Label) -> None:
-        """Raises DeniedError if the job was not moved although it is in one of these states."""
-        row = self._database.row("show", job=job)
-        found = None if row is None else rows.job(row)
-        if found is not None and {found.state, found.label}.intersection(movable):
-            needed = f"it needs the role {self._database.address.schema}_operator"
-            msg = f"{found.id} was submitted by {found.submitted_by}; {needed}"
-            raise DeniedError(msg)
-
     def hold(self, job: int, *, now_ms: int) -> bool:
         """See `Store.hold`."""
         return self._move_pending("hold", job, now_ms, State.PENDING)
@@ -229,7 +226,7 @@ class PostgresStore:
     def _move_pending(self, statement: str, job: int, now_ms: int, movable: State | Label) -> bool:
         def move() -> bool:
             if not self._database.rows(statement, jobs=[job], now=now_ms):
-                self._must_be_own(job, movable)
+                must_be_own(self._database, job, movable)
                 return False
             return True
 
@@ -240,10 +237,12 @@ class PostgresStore:
         wanted = [*dict.fromkeys(jobs)]
 
         def retry() -> Sequence[str]:
+            if conflict := self._database.row("key_conflicts", jobs=wanted):
+                raise rows.key_conflict(*conflict[:3])
             names: dict[int, str] = dict(self._database.rows("retry", jobs=wanted, now=now_ms))
             for job in wanted:
                 if job not in names:
-                    self._must_be_own(job, State.DEAD, State.CANCELLED)
+                    must_be_own(self._database, job, State.DEAD, State.CANCELLED)
                     found = self._show(job)
                     msg = f"{found.id} is {found.label}, not dead; nothing was retried"
                     raise ConflictError(msg)
@@ -260,7 +259,8 @@ class PostgresStore:
 
         def move() -> Sequence[Row]:
             still = self._selection.still(jobs, wanted)
-            return self._database.rows(verb, jobs=still, now=now_ms)
+            taken = [row[3] for row in self._database.rows("key_conflicts", jobs=still)]
+            return self._database.rows(verb, jobs=[*{*still} - {*taken}], now=now_ms)
 
         moved = sorted(self._database.repeated(move, "enqueuer"))
         self._database.notify("notify_hungry")

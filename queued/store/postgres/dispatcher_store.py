@@ -10,7 +10,7 @@ from queued.core.labels import split
 from queued.core.lease import IdleRenewal, Renewal
 from queued.core.model import Instance, Label, NewJob, State
 from queued.core.records import Lane, PruneStep, Share, SnapshotHolder
-from queued.core.runs import Chunk, Claim, Key
+from queued.core.runs import Chunk, Claim, Key, SignalRequest
 from queued.core.settlement import Settlement
 from queued.store.ledger_rows import claim_of, unknown_instance
 from queued.store.postgres import pruning
@@ -43,6 +43,7 @@ class PostgresLedger:
         self._repeated: list[Key] = []  # of these, settled again in this transaction
         self._recorded_before: set[Key] = set()  # of these, recorded by the unknown commit
         self._counts = Counts(self._database)
+        self._next_expiry: int | None = None  # as `promote` has read it
 
     @contextmanager
     def transaction(self, *, durable: bool = True) -> Iterator[None]:  # noqa: ARG002
@@ -142,13 +143,30 @@ class PostgresLedger:
     def promote(self, *, now_ms: int, limit: int) -> int | None:
         """See `Ledger.promote`. Once a second it also adds differences to the counts."""
         self._counts.fold(now_ms)
-        due: int | None = self._database.value("next_due")
+        due: int | None
+        due, self._next_expiry = self._database.rows("next_times")[0]
         if due is not None and due <= now_ms:
             promoted = self._database.change("promote", now=now_ms, limit=limit)
             due = self._database.value("next_due")
             if due is not None and promoted < limit:  # others have locked the due jobs left
                 due = max(due, now_ms + _SKIPPED_MS)
         return due
+
+    def next_expiry(self) -> int | None:
+        """See `Ledger.next_expiry`."""
+        return self._next_expiry
+
+    def expire(self, instance: str, token: int, *, now_ms: int, limit: int) -> list[Claim]:
+        """See `Ledger.expire`."""
+        rows = self._database.rows(
+            "claim_expired", instance=instance, token=token, now=now_ms, limit=limit
+        )
+        claims = [claim_of(row) for row in rows]
+        _, due = self._database.rows("next_times")[0]
+        if due is not None and len(claims) < limit:  # others have locked the expired jobs left
+            due = max(due, now_ms + _SKIPPED_MS)
+        self._next_expiry = due
+        return claims
 
     def relabel(self, instance: str, labels: str) -> None:
         """See `Ledger.relabel`."""
@@ -191,6 +209,11 @@ class PostgresLedger:
         row = self._database.row("restore_claim", id=claim.id, instance=instance, **values)
         return None if row is None else bool(row[0])
 
+    def input(self, job: int) -> bytes:
+        """See `Ledger.input`."""
+        content: bytes | None = self._database.value("input", job=job)
+        return content or b""
+
     def interruptions(self, job: int) -> int:
         """See `Ledger.interruptions`."""
         return int(self._database.value("interruptions", job=job))
@@ -214,6 +237,13 @@ class PostgresLedger:
     def cancel_requests(self, instance: str) -> list[Key]:
         """See `Ledger.cancel_requests`."""
         return [Key(*row) for row in self._database.rows("cancel_requests", instance=instance)]
+
+    def take_signals(self, instance: str) -> list[SignalRequest]:
+        """See `Ledger.take_signals`."""
+        rows = self._database.rows("signal_requests", instance=instance)
+        if rows:
+            self._database.run("forget_signals", ids=[row[0] for row in rows])
+        return [SignalRequest(Key(*key), name) for _, name, *key in rows]
 
     # Results
 

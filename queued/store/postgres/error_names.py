@@ -39,6 +39,7 @@ _BY_STATE: tuple[tuple[str, type[QueuedError], str], ...] = (
     ("42", DatabaseUnusableError, "it has another schema than this program works with ({})"),
     ("22021", UsageError, "{}"),
     ("22", DatabaseUnusableError, "it is damaged ({}); restore a backup"),
+    ("23505", ConflictingLocksError, "another job has taken a unique key ({}); try again"),
     ("23", DatabaseUnusableError, "it is damaged ({}); restore a backup"),
     ("QD001", DatabaseUnusableError, "{}"),  # from a trigger of a queue that was moved
     ("XX", DatabaseUnusableError, "it is damaged ({}); see the server's log"),

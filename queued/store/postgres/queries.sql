@@ -38,7 +38,8 @@ SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY;
 -- job --
 seq, id, queue, priority, command, options, state, label, next_run_at, attempts, max_retries, runs,
     cancel_requested_at, last_error, created_at, updated_at,
-    (SELECT requires FROM queued.lanes l WHERE l.id = lane), slots, submitted_by
+    (SELECT requires FROM queued.lanes l WHERE l.id = lane), slots, submitted_by,
+    unique_key, unique_while, unique_until, expires_at, labels
 
 -- matches --
 -- What a filter tests of a job. NULL tests nothing. The index by state has the queue, in a form that
@@ -77,23 +78,54 @@ SELECT (SELECT max(id) FROM queued.lanes) + row_number() OVER (ORDER BY queue, r
 FROM ({missing_lanes}) AS missing;
 
 -- enqueue --
--- No guard: the unique index on id leaves out a second job with the same id.
+-- No guard: the unique indexes leave out a second job with the same id, or with a key that a job holds.
 INSERT INTO queued.jobs (id, queue, priority, lane, command, options, state, ready, next_run_at,
-                         attempts, max_retries, runs, blocked, slots, created_at, updated_at)
+                         attempts, max_retries, runs, blocked, slots, unique_key, unique_while,
+                         unique_until, expires_at, labels, created_at, updated_at)
 SELECT id, queue, priority,
        (SELECT l.id FROM queued.lanes l WHERE l.queue = new.queue AND l.requires = new.requires),
        command, options, 'pending', blocked = 0 AND next_run_at <= :now, next_run_at, 0, max_retries, 0,
-       blocked, slots, :now, :now
+       blocked, slots, unique_key, unique_while, unique_until, expires_at, labels, :now, :now
 FROM json_to_recordset(:jobs::json) AS new (place integer, id text, queue text, priority integer,
     requires text, command text, options text, next_run_at bigint, max_retries integer,
-    blocked integer, slots integer)
+    blocked integer, slots integer, unique_key text, unique_while text, unique_until bigint,
+    expires_at bigint, labels text)
 ORDER BY place
-ON CONFLICT (id) DO NOTHING
+ON CONFLICT DO NOTHING
 RETURNING id;
+
+-- put_inputs --
+-- Guard: the jobs were stored in the same transaction. By the unique index on id.
+INSERT INTO queued.inputs (job, content)
+SELECT j.seq, new.content
+FROM unnest(:ids::text[], :contents::bytea[]) AS new (id, content) JOIN queued.jobs j ON j.id = new.id;
+
+-- input --
+-- By the primary key.
+SELECT content FROM queued.inputs WHERE job = :job;
+
+-- free_keys --
+-- Takes keys from jobs that have had them long enough. By jobs_unique.
+SELECT queued.free_keys(:keys::text[], :now);
+
+-- replace --
+-- Cancels the job that holds a key. Guard: pending. By jobs_unique.
+UPDATE queued.jobs SET state = 'cancelled', ready = false, blocked = 0, unique_while = NULL,
+                       last_error = 'replaced by ' || :id::text, updated_at = :now
+WHERE held_key = :key AND state = 'pending';
+
+-- key_holders --
+-- The jobs that hold keys. By jobs_unique.
+SELECT key, id FROM queued.key_holders(:keys::text[]);
 
 -- next_due --
 -- The earliest time at which a waiting job becomes due. One step into jobs_waiting.
 SELECT min(next_run_at) FROM queued.jobs WHERE state = 'pending' AND NOT ready AND blocked = 0;
+
+-- next_times --
+-- Also the earliest time at which a pending job expires. One step into jobs_expiring.
+SELECT ({next_due}),
+       (SELECT min(expires_at) FROM queued.jobs WHERE state = 'pending' AND expires_at IS NOT NULL);
 
 -- promote --
 -- Makes waiting jobs claimable when they are due. Guard: waiting and not blocked. By jobs_waiting; jobs that another
@@ -111,7 +143,7 @@ SELECT id, queue, requires FROM queued.lanes WHERE id > :after ORDER BY id;
 -- claim --
 -- Claims the first ready jobs of the lanes of some queues, in the order of the queues and then of
 -- claiming, each lane from a place in the order of claiming on; tokens are in the same order. Guard:
--- ready, the history of the server is trusted, the jobs of the instance were not taken over, and each
+-- ready and not expired, the history of the server is trusted, the jobs of the instance were not taken over, and each
 -- queue is not paused and has the limit that the caller has locked, if any. The row of the instance is
 -- locked, so that a take-over comes either later and finds these claims, or before, and there are none.
 -- Reads at most `count` entries of jobs_ready for each lane to find the share of each lane in the first
@@ -157,8 +189,9 @@ WITH own AS MATERIALIZED (
     ORDER BY place LIMIT :count
 ), taken AS (
     UPDATE queued.jobs j SET state = 'processing', ready = false, runs = runs + 1,
-                             token = :token + place, updated_at = :now
-    FROM placed WHERE j.seq = placed.seq
+                             token = :token + place, updated_at = :now,
+                             unique_while = nullif(unique_while, 'waiting')
+    FROM placed WHERE j.seq = placed.seq AND (expires_at IS NULL OR expires_at > :now)
     RETURNING j.*, part, (:workers::integer[])[place + 1] AS worker
 ), opened AS (
     INSERT INTO queued.attempts (job, number, instance, worker, token, started_at)
@@ -170,12 +203,36 @@ SELECT seq, runs, token, id, queue, command, options, attempts, max_retries, nex
        worker, :now, rank, lane, part
 FROM taken ORDER BY token;
 
+-- claim_expired --
+-- Claims expired jobs as `claim` does, to end them in the same transaction. Guard: pending. By
+-- jobs_expiring; jobs that another dispatcher ends at this moment are skipped.
+WITH first AS MATERIALIZED (
+    SELECT seq FROM queued.jobs WHERE state = 'pending' AND expires_at <= :now
+    ORDER BY expires_at LIMIT :limit FOR UPDATE SKIP LOCKED
+), placed AS MATERIALIZED (
+    SELECT seq, row_number() OVER () - 1 AS place FROM first
+), taken AS (
+    UPDATE queued.jobs j SET state = 'processing', ready = false, blocked = 0, runs = runs + 1,
+                             token = :token + place, updated_at = :now
+    FROM placed WHERE j.seq = placed.seq
+    RETURNING j.*
+), opened AS (
+    INSERT INTO queued.attempts (job, number, instance, worker, token, started_at)
+    SELECT seq, runs, :instance, 0, token, :now FROM taken
+    ON CONFLICT (job, number) DO UPDATE SET
+        instance = excluded.instance, worker = excluded.worker, token = excluded.token,
+        started_at = excluded.started_at, ended_at = NULL, outcome = NULL)
+SELECT seq, runs, token, id, queue, command, options, attempts, max_retries, next_run_at, created_at,
+       0, :now
+FROM taken ORDER BY token;
+
 -- restore_claim --
 -- Records a claim again that the database has lost in a failover. Guard: the job is the same one, and is
 -- in the state before the claim.
 WITH restored AS (
     UPDATE queued.jobs SET state = 'processing', ready = false, blocked = 0, runs = :attempt,
-                           token = :token, updated_at = :now
+                           token = :token, unique_while = nullif(unique_while, 'waiting'),
+                           updated_at = :now
     WHERE seq = :job AND id = :id AND created_at = :created AND state = 'pending' AND runs = :attempt - 1
     RETURNING seq
 ), opened AS (
@@ -303,19 +360,80 @@ UPDATE queued.jobs SET
 WHERE seq = ANY(:jobs::bigint[]) AND state IN ('pending', 'processing')
 RETURNING seq, id, state;
 
+-- signal --
+-- Requests a signal for a running job; its dispatcher reads the request. Guard: processing.
+INSERT INTO queued.signals (job, number, name)
+SELECT seq, runs, :signal::text FROM queued.jobs WHERE seq = :job AND state = 'processing'
+RETURNING job;
+
+-- signal_requests --
+-- The requests for the claims of an instance, oldest first. Reads all requests: they are few.
+SELECT s.id, s.name, j.seq, j.runs, j.token
+FROM queued.signals s JOIN queued.jobs j ON j.seq = s.job AND j.runs = s.number AND j.state = 'processing'
+JOIN queued.attempts a ON a.job = j.seq AND a.number = j.runs
+WHERE a.instance = :instance ORDER BY s.id;
+
+-- forget_signals --
+-- Deletes requests that were read, and those for runs that are over.
+DELETE FROM queued.signals WHERE id = ANY(:ids::bigint[]) OR NOT EXISTS (
+    SELECT FROM queued.jobs j WHERE j.seq = job AND j.runs = number AND j.state = 'processing');
+
+-- edit --
+-- Changes a job that waits. Guard: pending.
+UPDATE queued.jobs j SET
+    command     = coalesce(:command, command),
+    lane        = (SELECT l.id FROM queued.lanes l JOIN queued.lanes own ON own.requires = l.requires
+                   WHERE own.id = j.lane AND l.queue = coalesce(:queue, j.queue)),
+    queue       = coalesce(:queue, queue),
+    priority    = coalesce(:priority, priority),
+    max_retries = coalesce(:max_retries, max_retries),
+    options     = CASE WHEN :options::text = '{{}}' THEN options
+                       ELSE (options::jsonb || :options::jsonb
+                             || CASE WHEN :options::jsonb -> 'env' IS NULL THEN '{{}}'
+                                     ELSE jsonb_build_object('env', coalesce(
+                                          options::jsonb -> 'env', '{{}}') || (:options::jsonb -> 'env'))
+                                END)::text END,
+    labels      = CASE WHEN :labels::text IS NULL THEN labels
+                       ELSE (coalesce(labels, '{{}}')::jsonb || :labels::jsonb)::text END,
+    next_run_at = coalesce(:next_run_at, next_run_at),
+    ready       = blocked = 0 AND coalesce(:next_run_at, next_run_at) <= :now,
+    updated_at  = :now
+WHERE seq = :job AND state = 'pending'
+RETURNING options;
+
 -- cancel_requests --
 -- The claims of an instance whose jobs a user wants to cancel. By jobs_by_state.
 SELECT j.seq, j.runs, j.token
 FROM queued.jobs j JOIN queued.attempts a ON a.job = j.seq AND a.number = j.runs
 WHERE j.state = 'processing' AND j.cancel_requested_at IS NOT NULL AND a.instance = :instance;
 
+-- unexpired --
+expires_at = CASE WHEN expires_at > :now THEN expires_at END,
+options = CASE WHEN expires_at <= :now THEN (options::jsonb - 'deadline')::text ELSE options END
+
+-- key_conflicts --
+-- The jobs that hold keys that retried jobs would hold, one of which may be another retried job. By
+-- the primary key and jobs_unique.
+WITH wanted AS MATERIALIZED (
+    SELECT seq, id, unique_key, row_number() OVER (PARTITION BY unique_key ORDER BY seq) AS place
+    FROM queued.jobs
+    WHERE seq = ANY(:jobs::bigint[]) AND unique_while IS NOT NULL AND held_key IS NULL)
+SELECT w.id, w.unique_key, holder.id, w.seq
+FROM wanted w JOIN queued.key_holders(ARRAY(SELECT unique_key FROM wanted)) holder
+    ON holder.key = w.unique_key
+UNION ALL
+SELECT w.id, w.unique_key, first.id, w.seq
+FROM wanted w JOIN wanted first ON first.unique_key = w.unique_key AND first.place = 1
+WHERE w.place > 1;
+
 -- retry --
--- Back to pending with the full budget; the history stays. Guard: dead or cancelled.
+-- Back to pending with the full budget; the history stays. An expiry that has passed does not, nor
+-- a deadline with it. Guard: dead or cancelled.
 WITH wanted AS MATERIALIZED (
     SELECT seq FROM queued.jobs WHERE seq = ANY(:jobs::bigint[]) AND state IN ('dead', 'cancelled')
     ORDER BY seq FOR UPDATE)
 UPDATE queued.jobs j SET state = 'pending', ready = true, next_run_at = :now, attempts = 0,
-                         updated_at = :now
+                         {unexpired}, updated_at = :now
 FROM wanted WHERE j.seq = wanted.seq
 RETURNING j.seq, j.id;
 
@@ -534,7 +652,8 @@ RETURNING beat, {history}, (SELECT history FROM queued.meta WHERE one),
 
 -- renew_idle --
 -- The renewal of a service that has nothing to do, as a transaction of its own. Guard: as of renew. Reads
--- as well all for which the service would make a turn. By jobs_ready and jobs_waiting, one step each.
+-- as well all for which the service would make a turn. By jobs_ready, jobs_waiting and jobs_expiring,
+-- one step each.
 WITH renewed AS (
     UPDATE queued.instances SET beat = beat + 1, renewed_at = {clock}
     WHERE id = :id AND fenced_at IS NULL AND set_config('synchronous_commit', 'on', true) = 'on'
@@ -544,7 +663,8 @@ SELECT {clock}, {history}, beat, (SELECT history FROM queued.meta WHERE one),
        (SELECT max(lease_s) FROM queued.instances),
        EXISTS (SELECT FROM unnest(:lanes::integer[]) AS one (lane),
                     LATERAL (SELECT FROM queued.jobs j WHERE ready AND j.lane = one.lane LIMIT 1) AS job)
-           OR coalesce(({next_due}) <= {clock}, false),
+           OR coalesce(({next_due}) <= {clock}, false)
+           OR EXISTS (SELECT FROM queued.jobs WHERE state = 'pending' AND expires_at <= {clock}),
        json_build_array(stop_requested_at, (SELECT max(id) FROM queued.lanes),
            (SELECT json_agg(one ORDER BY key) FROM queued.settings one),
            (SELECT json_agg(one ORDER BY host) FROM queued.drained_hosts one))::text,
@@ -727,7 +847,8 @@ WITH tables AS MATERIALIZED (
     WHERE relnamespace = to_regnamespace(:schema::text) AND relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
 ), functions AS MATERIALIZED (
     SELECT oid, oid::regprocedure AS name, proowner,
-           proname IN ('count_inserted', 'count_deleted', 'count_updated') AS own,
+           proname IN ('count_inserted', 'count_deleted', 'count_updated', 'free_keys', 'key_holders')
+               AS own,
            coalesce(proacl, acldefault('f', proowner)) AS acl
     FROM pg_proc WHERE pronamespace = to_regnamespace(:schema::text)
 ), granted AS (

@@ -21,12 +21,18 @@ DO $$ BEGIN
     -- Not `submitted_by`, so that its default applies, and not `token`, without which no row can be
     -- that of a running job.
     GRANT INSERT (id, queue, priority, lane, command, options, state, ready, next_run_at, attempts,
-                  max_retries, runs, blocked, slots, created_at, updated_at)
+                  max_retries, runs, blocked, slots, unique_key, unique_while, unique_until, expires_at,
+                  labels, created_at, updated_at)
     ON queued.jobs TO queued_enqueuer, queued_operator, queued_service;
-    GRANT UPDATE (state, ready, next_run_at, attempts, cancel_requested_at, last_error, blocked, updated_at)
+    GRANT UPDATE (state, ready, next_run_at, attempts, cancel_requested_at, last_error, blocked,
+                  unique_while, expires_at, options, command, queue, priority, lane, max_retries,
+                  labels, updated_at)
     ON queued.jobs TO queued_enqueuer, queued_operator, queued_service;
 
+    GRANT INSERT ON queued.inputs, queued.signals TO queued_enqueuer, queued_operator, queued_service;
     GRANT INSERT ON queued.lanes TO queued_enqueuer, queued_operator, queued_service;
+    GRANT EXECUTE ON FUNCTION queued.free_keys, queued.key_holders
+    TO queued_enqueuer, queued_operator, queued_service;
 
     GRANT DELETE ON queued.jobs, queued.attempts, queued.output TO queued_operator, queued_service;
     GRANT INSERT, UPDATE, DELETE ON queued.settings, queued.drained_hosts, queued.queues
@@ -38,6 +44,7 @@ DO $$ BEGIN
     GRANT UPDATE (paused_reason) ON queued.queues TO queued_service;
     GRANT UPDATE (runs, token) ON queued.jobs TO queued_service;
     GRANT INSERT, UPDATE ON queued.attempts, queued.output TO queued_service;
+    GRANT DELETE ON queued.signals TO queued_service;
     GRANT INSERT, UPDATE, DELETE ON queued.instances, queued.workers, queued.counts, queued.deltas
     TO queued_service;
 
@@ -72,4 +79,19 @@ DO $$ BEGIN
     USING (EXISTS (SELECT FROM queued.jobs j WHERE j.seq = job));
     CREATE POLICY purge ON queued.output FOR DELETE TO queued_operator USING (true);
     CREATE POLICY serve ON queued.output TO queued_service USING (true);
+
+    CREATE POLICY read_all ON queued.inputs FOR SELECT TO queued_reader, queued_operator USING (true);
+    CREATE POLICY read_own ON queued.inputs FOR SELECT TO queued_enqueuer
+    USING (EXISTS (SELECT FROM queued.jobs j WHERE j.seq = job));
+    CREATE POLICY enqueue ON queued.inputs FOR INSERT TO queued_enqueuer, queued_operator
+    WITH CHECK (EXISTS (SELECT FROM queued.jobs j WHERE j.seq = job
+                        AND state = 'pending' AND submitted_by = session_user));
+    CREATE POLICY serve ON queued.inputs TO queued_service USING (true);
+
+    CREATE POLICY read_own ON queued.signals FOR SELECT TO queued_enqueuer, queued_operator
+    USING (EXISTS (SELECT FROM queued.jobs j WHERE j.seq = job));
+    CREATE POLICY request_own ON queued.signals FOR INSERT TO queued_enqueuer
+    WITH CHECK (EXISTS (SELECT FROM queued.jobs j WHERE j.seq = job AND submitted_by = session_user));
+    CREATE POLICY request ON queued.signals FOR INSERT TO queued_operator WITH CHECK (true);
+    CREATE POLICY serve ON queued.signals TO queued_service USING (true);
 END $$;

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from queued.core import ids, labels
 from queued.core.errors import ConflictError, NotFoundError
-from queued.core.model import Instance, NewJob, State
+from queued.core.model import Instance, NewJob, OnTakenKey, State
 from queued.store.sqlite import upgrade
 from queued.store.sqlite.busy_handler import BusyHandler
 from queued.store.sqlite.connection import Access, Database, Row
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from queued.core.records import Attempt, Job, JobFilter, Summary, WorkerStatus
     from queued.core.runs import Chunk
     from queued.store.change_watcher import ChangeWatcher
+    from queued.store.edits import Edits
     from queued.store.protocols import BulkVerb
     from queued.store.pruning import Removal
     from queued.store.sqlite.selection import Selection
@@ -42,6 +43,13 @@ class SqliteStore:
         self.queues = SqliteQueues(self._database)
         self.backup_path = self._database.backup_path  # made before an upgrade
 
+    @cached_property
+    def edits(self) -> "Edits":
+        """See `Store.edits`."""
+        from queued.store.sqlite.edits import SqliteEdits
+
+        return SqliteEdits(self._database, self._new_jobs)
+
     # Enqueueing
 
     def enqueue(
@@ -51,6 +59,7 @@ class SqliteStore:
         max_retries: int,
         now_ms: int,
         skip_existing: bool = False,
+        on_taken_key: OnTakenKey = "keep",
     ) -> Sequence[str]:
         """See `Store.enqueue`."""
         given = list(jobs)
@@ -58,7 +67,11 @@ class SqliteStore:
             given = self.queues.admit(given)
             self._new_jobs.make_lanes(given)
             return self._new_jobs.insert(
-                given, max_retries=max_retries, now_ms=now_ms, skip_existing=skip_existing
+                given,
+                max_retries=max_retries,
+                now_ms=now_ms,
+                skip_existing=skip_existing,
+                on_taken_key=on_taken_key,
             )
 
     # Reading
@@ -226,6 +239,10 @@ class SqliteStore:
         retried = []
         with self._database.transaction():
             for job in dict.fromkeys(jobs):
+                if conflict := self._database.row("key_conflict", job=job):
+                    from queued.store import rows
+
+                    raise rows.key_conflict(*conflict)
                 row = self._database.row("retry", job=job, now=now_ms)
                 if row is None:
                     found = self.show(job)

@@ -8,7 +8,7 @@ from queued.core.labels import split
 from queued.core.lease import IdleRenewal, Renewal
 from queued.core.model import Instance, Label, NewJob, State
 from queued.core.records import Lane, PruneStep, Share, SnapshotHolder
-from queued.core.runs import Chunk, Claim, Key
+from queued.core.runs import Chunk, Claim, Key, SignalRequest
 from queued.core.settlement import Settlement
 from queued.store import rows
 from queued.store.change_watcher import ChangeWatcher
@@ -110,6 +110,17 @@ class SqliteLedger:
             due = self._database.value("next_due")
         return due
 
+    def next_expiry(self) -> int | None:
+        """See `Ledger.next_expiry`."""
+        due: int | None = self._database.value("next_expiry")
+        return due
+
+    def expire(self, instance: str, token: int, *, now_ms: int, limit: int) -> list[Claim]:
+        """See `Ledger.expire`."""
+        jobs = [row[0] for row in self._database.rows("expired", now=now_ms, limit=limit)]
+        rows = self._database.rows("claim_expired", jobs=str(jobs), token=token, now=now_ms)
+        return self._open_attempts(instance, rows, [0] * len(rows), now_ms)
+
     def relabel(self, instance: str, labels: str) -> None:
         """See `Ledger.relabel`."""
         self._database.run("relabel", id=instance, labels=labels)
@@ -142,6 +153,11 @@ class SqliteLedger:
         """See `Ledger.claim`."""
         jobs = self.queues.first_ready(shares, len(workers))
         rows = self._database.rows("claim", jobs=str(jobs), token=token, now=now_ms)
+        return self._open_attempts(instance, rows, workers, now_ms)
+
+    def _open_attempts(
+        self, instance: str, rows: list[Row], workers: Sequence[int], now_ms: int
+    ) -> list[Claim]:
         rows.sort(key=_token)
         claims = [
             _claim((*row, worker, now_ms)) for worker, row in zip(workers, rows, strict=False)
@@ -168,6 +184,11 @@ class SqliteLedger:
         """Returns False: a file loses no claims."""
         return False
 
+    def input(self, job: int) -> bytes:
+        """See `Ledger.input`."""
+        content: bytes | None = self._database.value("input", job=job)
+        return content or b""
+
     def interruptions(self, job: int) -> int:
         """See `Ledger.interruptions`."""
         return int(self._database.value("interruptions", job=job))
@@ -191,6 +212,13 @@ class SqliteLedger:
     def cancel_requests(self, instance: str) -> list[Key]:
         """See `Ledger.cancel_requests`."""
         return [Key(*row) for row in self._database.rows("cancel_requests", instance=instance)]
+
+    def take_signals(self, instance: str) -> list[SignalRequest]:
+        """See `Ledger.take_signals`."""
+        rows = self._database.rows("signal_requests", instance=instance)
+        if rows:
+            self._database.run("forget_signals", ids=str([row[0] for row in rows]))
+        return [SignalRequest(Key(*key), name) for _, name, *key in rows]
 
     # Results
 

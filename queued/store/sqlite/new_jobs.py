@@ -1,12 +1,15 @@
 """Inserts new jobs: those that users enqueue, and the hooks of ended jobs."""
 
+import os
+import pwd
 from collections.abc import Sequence
+from functools import cache
 
 import apsw
 
 from queued.core import ids
-from queued.core.errors import DuplicateJobError
-from queued.core.model import NewJob
+from queued.core.errors import DuplicateJobError, TakenKeyError
+from queued.core.model import ExistingJob, NewJob, OnTakenKey
 from queued.store.sqlite.connection import Database
 
 
@@ -17,14 +20,27 @@ class NewJobs:
         self._database = database
 
     def insert(
-        self, jobs: Sequence[NewJob], *, max_retries: int, now_ms: int, skip_existing: bool = False
+        self,
+        jobs: Sequence[NewJob],
+        *,
+        max_retries: int,
+        now_ms: int,
+        skip_existing: bool = False,
+        on_taken_key: OnTakenKey = "keep",
     ) -> list[str]:
         """Inserts the jobs inside a transaction; returns their ids. See `Store.enqueue`."""
         generated = iter(ids.make(sum(job.id is None for job in jobs)))
         added: list[str] = []
         for index, job in enumerate(jobs):
             name = job.id or next(generated)
+            if job.unique_key is not None:
+                self._free_key(job.unique_key, name, now_ms, replace=on_taken_key == "replace")
             while not self._insert(job, name, max_retries, now_ms):
+                if job.unique_key and (holder := self._holder(job.unique_key)):
+                    if on_taken_key == "fail":
+                        raise TakenKeyError(job.unique_key, holder, index)
+                    added.append(holder)
+                    break
                 if job.id is None:
                     (name,) = ids.make(1)
                 elif skip_existing:
@@ -44,8 +60,17 @@ class NewJobs:
         ]
         return any(made)
 
+    def _free_key(self, key: str, name: str, now_ms: int, *, replace: bool) -> None:
+        self._database.run("free_key", key=key, now=now_ms)
+        if replace:
+            self._database.run("replace", key=key, id=name, now=now_ms)
+
+    def _holder(self, key: str) -> ExistingJob | None:
+        row = self._database.row("key_holder", key=key)
+        return None if row is None else ExistingJob(row[0])
+
     def _insert(self, job: NewJob, name: str, max_retries: int, now_ms: int) -> bool:
-        """Returns whether the job was inserted; False if another job has the id."""
+        """Returns whether the job was inserted; False if another job has the id or the key."""
         try:
             self._database.run(
                 "enqueue",
@@ -59,10 +84,28 @@ class NewJobs:
                 next_run_at=job.due_ms(now_ms),
                 max_retries=max_retries if job.max_retries is None else job.max_retries,
                 slots=job.slots,
+                **job.unique(now_ms),
+                expires_at=job.expires_ms(now_ms),
+                labels=job.labels,
+                submitted_by=_user_name(),
                 now=now_ms,
             )
         except apsw.ConstraintError as error:
             if error.extendedresult != apsw.SQLITE_CONSTRAINT_UNIQUE:  # type: ignore[attr-defined]  # not in apsw's stubs
                 raise
             return False
+        if job.stdin:
+            self._database.run("put_input", id=name, content=job.stdin)
         return True
+
+
+@cache
+def _user_name() -> str:
+    """Returns the name of the user that this process has the rights of; its number if it has none.
+
+    For people only: each user that can write the file can write any name there.
+    """
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())

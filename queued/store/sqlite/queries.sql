@@ -6,7 +6,8 @@
 -- job --
 seq, id, queue, priority, command, options, state, label, next_run_at, attempts, max_retries, runs,
     cancel_requested_at, last_error, created_at, updated_at,
-    (SELECT requires FROM lanes l WHERE l.id = lane), slots
+    (SELECT requires FROM lanes l WHERE l.id = lane), slots, submitted_by,
+    unique_key, unique_while, unique_until, expires_at, labels
 
 -- matches --
 -- What a filter tests of a job. NULL tests nothing. The index by state has the queue, so that a job of
@@ -31,12 +32,36 @@ number, instance, worker, started_at, ended_at, outcome, exit_code, signal, erro
 INSERT INTO lanes (queue, requires) VALUES (:queue, :requires) ON CONFLICT DO NOTHING;
 
 -- enqueue --
--- No guard: the unique index on id refuses a second job with the same id.
+-- No guard: the unique indexes refuse a second job with the same id, or with a key that a job holds.
 INSERT INTO jobs (id, queue, priority, lane, command, options, state, ready, next_run_at,
-                  attempts, max_retries, runs, blocked, slots, created_at, updated_at)
+                  attempts, max_retries, runs, blocked, slots, unique_key, unique_while, unique_until,
+                  expires_at, labels, submitted_by, created_at, updated_at)
 VALUES (:id, :queue, :priority, (SELECT id FROM lanes WHERE queue = :queue AND requires = :requires),
         :command, :options, 'pending', :blocked = 0 AND :next_run_at <= :now, :next_run_at, 0,
-        :max_retries, 0, :blocked, :slots, :now, :now);
+        :max_retries, 0, :blocked, :slots, :unique_key, :unique_while, :unique_until, :expires_at,
+        :labels, :submitted_by, :now, :now);
+
+-- put_input --
+-- Guard: the job was stored in the same transaction. By the unique index on id.
+INSERT INTO inputs (job, content) SELECT seq, :content FROM jobs WHERE id = :id;
+
+-- input --
+-- By the primary key.
+SELECT content FROM inputs WHERE job = :job;
+
+-- free_key --
+-- Takes a key from a job that has had it long enough. By jobs_unique.
+UPDATE jobs SET unique_while = NULL WHERE held_key = :key AND unique_until <= :now;
+
+-- replace --
+-- Cancels the job that holds a key. Guard: pending. By jobs_unique.
+UPDATE jobs SET state = 'cancelled', ready = 0, blocked = 0, unique_while = NULL,
+                last_error = 'replaced by ' || :id, updated_at = :now
+WHERE held_key = :key AND state = 'pending';
+
+-- key_holder --
+-- By jobs_unique.
+SELECT id FROM jobs WHERE held_key = :key;
 
 -- next_due --
 -- The earliest time at which a waiting job becomes due. One step into jobs_waiting.
@@ -61,11 +86,29 @@ SELECT -priority, next_run_at, seq FROM jobs WHERE ready = 1 AND lane = :lane
 ORDER BY priority DESC, next_run_at, seq LIMIT :count;
 
 -- claim --
--- Claims the jobs of a JSON array, with tokens in its order. Guard: ready. By the primary key.
+-- Claims the jobs of a JSON array, with tokens in its order. Guard: ready, and not expired. By the
+-- primary key.
 UPDATE jobs SET state = 'processing', ready = 0, runs = runs + 1, token = :token + first.key,
+                unique_while = nullif(unique_while, 'waiting'), updated_at = :now
+FROM json_each(:jobs) AS first
+WHERE seq = first.value AND ready = 1 AND (expires_at IS NULL OR expires_at > :now)
+RETURNING seq, runs, token, CAST(id AS BLOB), CAST(queue AS BLOB), CAST(command AS BLOB),
+          CAST(options AS BLOB), attempts, max_retries, next_run_at, created_at;
+
+-- next_expiry --
+-- The earliest time at which a pending job expires. One step into jobs_expiring.
+SELECT min(expires_at) FROM jobs WHERE state = 'pending' AND expires_at IS NOT NULL;
+
+-- expired --
+-- By jobs_expiring.
+SELECT seq FROM jobs WHERE state = 'pending' AND expires_at <= :now ORDER BY expires_at LIMIT :limit;
+
+-- claim_expired --
+-- Claims expired jobs as `claim` does, to end them in the same transaction. Guard: pending.
+UPDATE jobs SET state = 'processing', ready = 0, blocked = 0, runs = runs + 1, token = :token + first.key,
                 updated_at = :now
 FROM json_each(:jobs) AS first
-WHERE seq = first.value AND ready = 1
+WHERE seq = first.value AND state = 'pending'
 RETURNING seq, runs, token, CAST(id AS BLOB), CAST(queue AS BLOB), CAST(command AS BLOB),
           CAST(options AS BLOB), attempts, max_retries, next_run_at, created_at;
 
@@ -166,6 +209,42 @@ UPDATE jobs SET cancel_requested_at = coalesce(cancel_requested_at, :now), updat
 WHERE seq = :job AND state = 'processing'
 RETURNING id;
 
+-- signal --
+-- Requests a signal for a running job; its dispatcher reads the request. Guard: processing.
+INSERT INTO signals (job, number, name)
+SELECT seq, runs, :signal FROM jobs WHERE seq = :job AND state = 'processing'
+RETURNING job;
+
+-- signal_requests --
+-- The requests for the claims of an instance, oldest first. Reads all requests: they are few.
+SELECT s.id, s.name, j.seq, j.runs, j.token
+FROM signals s JOIN jobs j ON j.seq = s.job AND j.runs = s.number AND j.state = 'processing'
+JOIN attempts a ON a.job = j.seq AND a.number = j.runs
+WHERE a.instance = :instance ORDER BY s.id;
+
+-- forget_signals --
+-- Deletes requests that were read, and those for runs that are over.
+DELETE FROM signals WHERE id IN (SELECT value FROM json_each(:ids)) OR NOT EXISTS (
+    SELECT 1 FROM jobs j WHERE j.seq = job AND j.runs = number AND j.state = 'processing');
+
+-- edit --
+-- Changes a job that waits. Guard: pending.
+UPDATE jobs SET
+    command     = coalesce(:command, command),
+    lane        = (SELECT l.id FROM lanes l JOIN lanes own ON own.requires = l.requires
+                   WHERE own.id = lane AND l.queue = coalesce(:queue, jobs.queue)),
+    queue       = coalesce(:queue, queue),
+    priority    = coalesce(:priority, priority),
+    max_retries = coalesce(:max_retries, max_retries),
+    options     = json_patch(options, :options),
+    labels      = CASE WHEN :labels IS NULL THEN labels
+                       ELSE json_patch(coalesce(labels, '{{}}'), :labels) END,
+    next_run_at = coalesce(:next_run_at, next_run_at),
+    ready       = blocked = 0 AND coalesce(:next_run_at, next_run_at) <= :now,
+    updated_at  = :now
+WHERE seq = :job AND state = 'pending'
+RETURNING options;
+
 -- cancel_requests --
 -- The claims of an instance whose jobs a user wants to cancel. By jobs_by_state.
 SELECT j.seq, j.runs, j.token
@@ -173,11 +252,22 @@ FROM jobs j JOIN attempts a ON a.job = j.seq AND a.number = j.runs
 WHERE j.state = 'processing' AND j.state <> 'completed' AND j.cancel_requested_at IS NOT NULL
   AND a.instance = :instance;
 
+-- unexpired --
+expires_at = CASE WHEN expires_at > :now THEN expires_at END,
+options = CASE WHEN expires_at <= :now THEN json_remove(options, '$.deadline') ELSE options END
+
 -- retry --
--- Back to pending with the full budget; the history stays. Guard: dead or cancelled.
-UPDATE jobs SET state = 'pending', ready = 1, next_run_at = :now, attempts = 0, updated_at = :now
+-- Back to pending with the full budget; the history stays. An expiry that has passed does not, nor
+-- a deadline with it. Guard: dead or cancelled, and no other job holds its key.
+UPDATE OR IGNORE jobs SET state = 'pending', ready = 1, next_run_at = :now, attempts = 0,
+                          {unexpired}, updated_at = :now
 WHERE seq = :job AND state IN ('dead', 'cancelled')
 RETURNING id;
+
+-- key_conflict --
+-- The job that holds the key that a retried job would hold. By jobs_unique.
+SELECT j.id, j.unique_key, holder.id FROM jobs j JOIN jobs holder ON holder.held_key = j.unique_key
+WHERE j.seq = :job AND j.unique_while IS NOT NULL AND j.held_key IS NULL;
 
 -- hold --
 -- Keeps a job from being claimed. Guard: pending.

@@ -18,7 +18,7 @@ SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY;
 -- hold_queue --
 -- Until the end of the transaction no other one writes, not even a second move.
 LOCK TABLE queued.instances, queued.settings, queued.drained_hosts, queued.lanes, queued.queues,
-    queued.jobs, queued.attempts, queued.output
+    queued.jobs, queued.attempts, queued.output, queued.inputs, queued.signals
 IN SHARE ROW EXCLUSIVE MODE;
 
 -- sees_all --
@@ -77,7 +77,7 @@ DROP TABLE queued.moved;
 -- discard_copy --
 -- What an unfinished move has left.
 TRUNCATE queued.settings, queued.drained_hosts, queued.lanes, queued.queues, queued.jobs,
-    queued.attempts, queued.output, queued.counts, queued.deltas;
+    queued.attempts, queued.output, queued.inputs, queued.signals, queued.counts, queued.deltas;
 {remove_mark};
 
 -- objects --

@@ -49,6 +49,12 @@ CREATE TABLE queued.jobs (
     -- for other jobs, 4 its key is in use.
     blocked             integer NOT NULL DEFAULT 0 CHECK (blocked BETWEEN 0 AND 7),
     slots               integer NOT NULL DEFAULT 1 CHECK (slots >= 1), -- of the limit of its queue
+    labels              text CHECK (json_typeof(labels::json) = 'object'), -- of the job, for people
+    expires_at          bigint,                        -- not started from this time on
+    unique_key          text COLLATE "C" CHECK (length(unique_key) BETWEEN 1 AND 200),
+    unique_while        text COLLATE "C" CHECK
+        (unique_while IN ('waiting', 'active', 'any')), -- NULL: gave it up
+    unique_until        bigint,                        -- another job may take the key then
     created_at          bigint  NOT NULL,
     updated_at          bigint  NOT NULL,
     submitted_by        name    NOT NULL DEFAULT session_user, -- no role may write it
@@ -62,10 +68,16 @@ CREATE TABLE queued.jobs (
              WHEN attempts > 0       THEN 'failed'
              WHEN NOT ready          THEN 'scheduled'
              ELSE 'pending' END) STORED,
+    -- The key that no other job may have now. A claim ends `waiting`.
+    held_key text COLLATE "C" GENERATED ALWAYS AS (
+        CASE WHEN unique_while = 'any'
+               OR unique_while IS NOT NULL AND state IN ('pending', 'processing')
+             THEN unique_key END) STORED,
     CHECK (NOT ready OR state = 'pending' AND blocked = 0),
     CHECK (state <> 'pending' OR runs < 1000000000),   -- a claim adds one
     CHECK ((token IS NOT NULL) = (state = 'processing')),
-    CHECK (cancel_requested_at IS NULL OR state = 'processing')
+    CHECK (cancel_requested_at IS NULL OR state = 'processing'),
+    CHECK (unique_key IS NOT NULL OR unique_while IS NULL)
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000,
         autovacuum_vacuum_cost_delay = 0);
 
@@ -75,9 +87,13 @@ CREATE INDEX jobs_ready ON queued.jobs (lane, rank, next_run_at, seq) WHERE read
 -- Jobs that wait for their time: finds those that have become due, and the next due time.
 CREATE INDEX jobs_waiting ON queued.jobs (next_run_at, seq)
     WHERE state = 'pending' AND NOT ready AND blocked = 0;
+-- Pending jobs that expire, by the time.
+CREATE INDEX jobs_expiring ON queued.jobs (expires_at) WHERE state = 'pending' AND expires_at IS NOT NULL;
 -- Jobs by state, without the many completed ones: for lists and rescues. The queue stands in it so that
 -- a list of one queue reads no row of another.
 CREATE INDEX jobs_by_state ON queued.jobs (state, seq, queue) WHERE state <> 'completed';
+-- At most one job holds a key.
+CREATE UNIQUE INDEX jobs_unique ON queued.jobs (held_key) WHERE held_key IS NOT NULL;
 
 -- Every run of every job. Of deferred runs in a row (their exit codes are in `defer_on`) only the last
 -- one has a row. Room is left in its pages, because a run's end updates its row.
@@ -91,7 +107,8 @@ CREATE TABLE queued.attempts (
     started_at   bigint  NOT NULL,      -- of the claim, then of the command once it has ended
     ended_at     bigint,
     outcome      text CHECK (outcome IN
-        ('exit', 'signal', 'timeout', 'oom', 'lost', 'spawn-error', 'cancelled', 'interrupted')),
+        ('exit', 'signal', 'timeout', 'oom', 'lost', 'spawn-error', 'cancelled', 'interrupted',
+         'expired')),
     exit_code    integer,
     signal       text,
     error        text,
@@ -127,6 +144,22 @@ DO $$ BEGIN
 EXCEPTION WHEN feature_not_supported THEN
     ALTER TABLE queued.output ALTER content SET STORAGE EXTERNAL;
 END $$;
+
+-- What each run of a job gets as standard input.
+CREATE TABLE queued.inputs (
+    job     bigint PRIMARY KEY REFERENCES queued.jobs (seq) ON DELETE CASCADE,
+    content bytea  NOT NULL CHECK (length(content) <= 1048576)
+);
+
+-- Signals to send to runs, until the dispatcher has read them.
+CREATE TABLE queued.signals (
+    id     bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    job    bigint  NOT NULL REFERENCES queued.jobs (seq) ON DELETE CASCADE,
+    number integer NOT NULL,
+    name   text    NOT NULL
+);
+
+CREATE INDEX signals_by_job ON queued.signals (job);
 
 -- Settings that `config set` has stored.
 CREATE TABLE queued.settings (
@@ -236,7 +269,23 @@ CREATE TABLE queued.queues (
     defaults      text    NOT NULL DEFAULT '{}' CHECK (json_typeof(defaults::json) = 'object')
 );
 
+-- These run as the owner, because the job that holds a key may be that of another user.
+CREATE FUNCTION queued.free_keys(keys text[], now bigint) RETURNS void LANGUAGE sql
+    SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    UPDATE queued.jobs SET unique_while = NULL
+    WHERE held_key = ANY (keys) AND unique_until <= now;
+$$;
+
+CREATE FUNCTION queued.key_holders(keys text[]) RETURNS TABLE (key text, id text) LANGUAGE sql
+    SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT held_key, id FROM queued.jobs WHERE held_key = ANY (keys);
+$$;
+
+REVOKE ALL ON FUNCTION queued.free_keys, queued.key_holders FROM PUBLIC;
+
 -- The owner of the tables is not restricted; see roles.sql for all others.
 ALTER TABLE queued.jobs ENABLE ROW LEVEL SECURITY;
 ALTER TABLE queued.attempts ENABLE ROW LEVEL SECURITY;
 ALTER TABLE queued.output ENABLE ROW LEVEL SECURITY;
+ALTER TABLE queued.inputs ENABLE ROW LEVEL SECURITY;
+ALTER TABLE queued.signals ENABLE ROW LEVEL SECURITY;

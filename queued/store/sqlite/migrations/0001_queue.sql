@@ -39,8 +39,19 @@ CREATE TABLE jobs (
     -- for other jobs, 4 its key is in use.
     blocked             INTEGER NOT NULL DEFAULT 0 CHECK (blocked BETWEEN 0 AND 7),
     slots               INTEGER NOT NULL DEFAULT 1 CHECK (slots >= 1), -- of the limit of its queue
+    labels              TEXT CHECK (json_type(labels) = 'object'), -- of the job, for people
+    submitted_by        TEXT    NOT NULL DEFAULT '',   -- the user of the program that wrote it
+    expires_at          INTEGER,                       -- not started from this time on
+    unique_key          TEXT CHECK (length(unique_key) BETWEEN 1 AND 200),
+    unique_while        TEXT CHECK (unique_while IN ('waiting', 'active', 'any')), -- NULL: gave it up
+    unique_until        INTEGER,                       -- another job may take the key then
     created_at          INTEGER NOT NULL,
     updated_at          INTEGER NOT NULL,
+    -- The key that no other job may have now. A claim ends `waiting`.
+    held_key TEXT GENERATED ALWAYS AS (
+        CASE WHEN unique_while = 'any'
+               OR unique_while IS NOT NULL AND state IN ('pending', 'processing')
+             THEN unique_key END) VIRTUAL,
     -- What users see: the state, with `pending` refined.
     label TEXT NOT NULL GENERATED ALWAYS AS (
         CASE WHEN state <> 'pending' THEN state
@@ -52,7 +63,8 @@ CREATE TABLE jobs (
     CHECK (ready = 0 OR state = 'pending' AND blocked = 0),
     CHECK (state <> 'pending' OR runs < 1000000000),   -- a claim adds one
     CHECK ((token IS NOT NULL) = (state = 'processing')),
-    CHECK (cancel_requested_at IS NULL OR state = 'processing')
+    CHECK (cancel_requested_at IS NULL OR state = 'processing'),
+    CHECK (unique_key IS NOT NULL OR unique_while IS NULL)
 ) STRICT;
 
 -- Jobs that may be claimed now, by lane in the order of claiming: a claim is one step into this index
@@ -61,9 +73,13 @@ CREATE INDEX jobs_ready ON jobs (lane, priority DESC, next_run_at, seq) WHERE re
 -- Jobs that wait for their time: finds those that have become due, and the next due time.
 CREATE INDEX jobs_waiting ON jobs (next_run_at)
     WHERE state = 'pending' AND ready = 0 AND blocked = 0;
+-- Pending jobs that expire, by the time.
+CREATE INDEX jobs_expiring ON jobs (expires_at) WHERE state = 'pending' AND expires_at IS NOT NULL;
 -- Jobs by state, without the many completed ones: for lists and rescues. The queue stands in it so that
 -- a list of one queue reads no row of another.
 CREATE INDEX jobs_by_state ON jobs (state, seq, queue) WHERE state <> 'completed';
+-- At most one job holds a key.
+CREATE UNIQUE INDEX jobs_unique ON jobs (held_key) WHERE held_key IS NOT NULL;
 
 -- Every run of every job. Of deferred runs in a row (their exit codes are in `defer_on`) only the last
 -- one has a row.
@@ -75,7 +91,8 @@ CREATE TABLE attempts (
     started_at   INTEGER NOT NULL,      -- of the claim, then of the command once it has ended
     ended_at     INTEGER,
     outcome      TEXT CHECK (outcome IN
-        ('exit', 'signal', 'timeout', 'oom', 'lost', 'spawn-error', 'cancelled', 'interrupted')),
+        ('exit', 'signal', 'timeout', 'oom', 'lost', 'spawn-error', 'cancelled', 'interrupted',
+         'expired')),
     exit_code    INTEGER,
     signal       TEXT,
     error        TEXT,
@@ -103,6 +120,22 @@ CREATE TABLE output (
     PRIMARY KEY (job, number, stream, position),
     FOREIGN KEY (job, number) REFERENCES attempts (job, number) ON DELETE CASCADE
 ) STRICT, WITHOUT ROWID;
+
+-- What each run of a job gets as standard input.
+CREATE TABLE inputs (
+    job     INTEGER PRIMARY KEY REFERENCES jobs (seq) ON DELETE CASCADE,
+    content BLOB    NOT NULL CHECK (length(content) <= 1048576)
+) STRICT;
+
+-- Signals to send to runs, until the dispatcher has read them.
+CREATE TABLE signals (
+    id     INTEGER PRIMARY KEY,
+    job    INTEGER NOT NULL REFERENCES jobs (seq) ON DELETE CASCADE,
+    number INTEGER NOT NULL,
+    name   TEXT    NOT NULL
+) STRICT;
+
+CREATE INDEX signals_by_job ON signals (job);
 
 -- Settings that `config set` has stored.
 CREATE TABLE settings (
@@ -163,8 +196,8 @@ CREATE TRIGGER jobs_counted_out AFTER DELETE ON jobs BEGIN
     UPDATE counts SET n = n - 1 WHERE queue = old.queue AND label = old.label;
 END;
 
-CREATE TRIGGER jobs_recounted AFTER UPDATE OF state, ready, attempts, blocked ON jobs
-WHEN old.label <> new.label BEGIN
+CREATE TRIGGER jobs_recounted AFTER UPDATE OF state, ready, attempts, blocked, queue ON jobs
+WHEN old.label <> new.label OR old.queue <> new.queue BEGIN
     UPDATE counts SET n = n - 1 WHERE queue = old.queue AND label = old.label;
     INSERT INTO counts (queue, label, n) VALUES (new.queue, new.label, 1)
         ON CONFLICT DO UPDATE SET n = n + 1;

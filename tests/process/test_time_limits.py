@@ -1,0 +1,54 @@
+"""Limits in time of a real service: an expiry, a deadline, a signal before a limit; signals."""
+
+import pytest
+
+from queued.core import times
+from tests.service import Queue, eventually
+
+pytestmark = pytest.mark.both_engines
+
+
+def test_a_job_that_is_not_started_in_time_is_dead_and_reported(served: Queue) -> None:
+    """No other event wakes the dispatcher at the time of the expiry."""
+    name = served.add(
+        "true", delay=3600, expires_in=0.3, on_dead='echo "$QUEUED_PARENT_OUTCOME"', id="late"
+    )
+    job = served.wait(name)
+    assert (job.label, job.last_error) == ("dead", "expired: not started in time")
+    (attempt,) = served.attempts(name)
+    assert attempt.outcome == "expired"
+    (hook,) = (one for one in served.jobs() if one.id != name)
+    assert served.output(served.wait(hook.id).id) == b"expired\n"
+
+
+def test_a_deadline_ends_a_run_for_good(served: Queue) -> None:
+    deadline = times.iso(times.now_ms() + 1500)
+    name = served.add("sleep 60", deadline=deadline, timeout=50, max_retries=5, kill_grace=1)
+    job = served.wait(name)
+    told = f"timeout: the deadline {deadline} has passed"
+    assert (job.label, job.attempts, job.last_error) == ("dead", 1, told)
+    (attempt,) = served.attempts(name)
+    assert attempt.outcome == "timeout"
+
+
+def test_a_signal_comes_before_a_time_limit(served: Queue) -> None:
+    script = "trap 'echo warned; exit 0' USR1; while :; do sleep 0.05; done"
+    name = served.add(script, timeout=30, warn_signal="USR1@29.5")
+    assert served.wait(name).label == "completed"
+    assert served.output(name).endswith(b"warned\n")  # `sleep` has got the signal, too
+    (attempt,) = served.attempts(name)
+    assert attempt.ran_ms is not None
+    assert 500 <= attempt.ran_ms < 20_000
+
+
+def test_a_requested_signal_reaches_the_run_once(served: Queue) -> None:
+    ready = served.file("ready")
+    script = f"trap 'echo got' USR1; trap 'exit 0' HUP; touch {ready}; while :; do sleep 0.05; done"
+    name = served.add(script)
+    eventually(ready.exists)
+    row = served.store.find(name)
+    assert served.store.edits.signal(row, "USR1")
+    eventually(lambda: served.output(name).endswith(b"got\n"))
+    assert served.store.edits.signal(row, "HUP")
+    assert served.wait(name).label == "completed"
+    assert served.output(name).count(b"got\n") == 1
