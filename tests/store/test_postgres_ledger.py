@@ -377,6 +377,7 @@ def test_a_renewal_without_a_turn_reads_all_that_makes_a_turn_necessary(engine: 
         partial(engine.store.config_set, "workers", "3", now_ms=NOW),
         partial(engine.store.drain, "a host", now_ms=NOW),
         partial(engine.store.stop, "i", now_ms=NOW),
+        partial(engine.store.queues.change, "default", paused_ms=NOW),
         partial(engine.add, requires="gpu"),
     )
     news = [first.news]

@@ -667,7 +667,8 @@ SELECT {clock}, {history}, beat, (SELECT history FROM queued.meta WHERE one),
            OR EXISTS (SELECT FROM queued.jobs WHERE state = 'pending' AND expires_at <= {clock}),
        json_build_array(stop_requested_at, (SELECT max(id) FROM queued.lanes),
            (SELECT json_agg(one ORDER BY key) FROM queued.settings one),
-           (SELECT json_agg(one ORDER BY host) FROM queued.drained_hosts one))::text,
+           (SELECT json_agg(one ORDER BY host) FROM queued.drained_hosts one),
+           (SELECT json_agg(one ORDER BY name) FROM queued.queues one))::text,
        (SELECT json_object_agg(id, i.beat) FROM queued.instances i WHERE fenced_at IS NULL)
 FROM renewed;
 
