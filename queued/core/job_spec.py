@@ -70,6 +70,7 @@ def like(job: "Job", stdin: bytes) -> NewJob:
         max_retries=job.max_retries,
         requires=labels.joined(job.requires),
         options=options_text({**given, "rerun_of": job.id}),
+        slots=job.slots,
         unique_key=job.unique_key,
         unique_while=job.unique_while or "waiting",
         labels=options_text({**job.labels}) if job.labels else None,
