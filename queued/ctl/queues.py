@@ -27,7 +27,6 @@ Options:
     + """
 Examples:
   queuectl queue list
-  queuectl queue list --json
 """
 )
 
@@ -234,7 +233,6 @@ Options:
     + """
 Examples:
   queuectl queue drain mail
-  queuectl queue show mail
 """
 )
 
@@ -247,8 +245,7 @@ def drain(context: Context, arguments: Arguments) -> int:
 
 def _done(context: Context, queue: Queue, told: str) -> int:
     if context.json:
-        views = {view.queue.name: view for view in views_of(context)}
-        print_json(views[queue.name].record())
+        print_json(next(v.record() for v in views_of(context) if v.queue.name == queue.name))
     else:
         print_out(f"{queue.name} {told}")
     return Exit.DONE

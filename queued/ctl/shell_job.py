@@ -17,7 +17,10 @@ _TEXTS = (
 )
 _TIMES = ("run_at", "expires_at", "deadline")
 _ALIASES = {"--in": "delay", "--at": "run_at"}
-_NUMBERS = ("priority", "max_retries", "backoff_base", "backoff_jitter", "output_limit", "nice")
+_NUMBERS = (
+    *("priority", "slots", "max_retries", "backoff_base", "backoff_jitter", "output_limit"),
+    "nice",
+)
 _CODES = ("no_retry_on", "defer_on")
 _FLAGS = ("leave_children", "split", "hold")
 _SINCE_1970 = r"[0-9]{9,11}(\.[0-9]+)?"  # seconds; a date has eight digits

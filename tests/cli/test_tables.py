@@ -14,7 +14,7 @@ from tests.cli.queuectl_runner import QueuectlRunner, Screen, failed, timeless
 WIDE_ID = "w" * 64
 FIELDS = {
     *("id", "command", "state", "queue", "priority", "attempts", "max_retries", "runs"),
-    *("requires", "blocked"),
+    *("requires", "blocked", "slots"),
     *("next_run_at", "created_at", "updated_at", "last_error", "options"),
     *("started_at", "ended_at", "ran_seconds", "outcome", "exit_code"),
 }

@@ -76,7 +76,7 @@ def fill(location: str) -> None:
         )
         made.put(State.PENDING, command=LONGEST, id="longest", queue="\U0001f980 ß", requires="gpu")
         made.put(State.CANCELLED, command="true", id="unwanted")
-        made.store.queues.change("loud", concurrency=3, paused_ms=NOW, defaults='{"nice": 1}')
+        made.store.queues.change("mail", concurrency=3, paused_ms=NOW, defaults='{"nice": 1}')
         _with_output(made)
         _with_history(made, 30)
         made.add("sleep 1", id="later", delay_ms=3_600_000, priority=-5)
@@ -110,12 +110,8 @@ def _with_history(made: Engine, count: int) -> None:
 def picture(location: str) -> list[Any]:
     """All that users can see of a queue."""
     with closing(opened(location).open_store(60)) as store:
-        queue = [
-            store.config(),
-            store.drained_hosts(),
-            store.status(now_ms=NOW),
-            store.queues.all(),
-        ]
+        settings = (store.config(), store.queues.all())
+        queue = [settings, store.drained_hosts(), store.status(now_ms=NOW)]
         return [*queue, *map(_seen(store), jobs(store))]
 
 

@@ -40,10 +40,9 @@ class PostgresStore:
         self._database = Database(
             url, application="queuectl", serving=False, limit_s=limit_s, on_wait=on_wait
         )
-        self._new_jobs = NewJobs(self._database)
+        self._new_jobs, self.queues = NewJobs(self._database), StoreQueues(self._database)
         self.edits = PostgresEdits(self._database, self._new_jobs)
         self._selection = Selection(self._database)
-        self.queues = StoreQueues(self._database)
 
     # Enqueueing
 
@@ -58,9 +57,8 @@ class PostgresStore:
     ) -> Sequence[str]:
         """See `Store.enqueue`."""
         given, added = list(jobs), list[str]()
-        made = any(job.queue != "default" or job.requires for job in given)
-        made = made and self._database.repeated(
-            lambda: self._new_jobs.make_lanes(given), "enqueuer"
+        made = any(job.queue != "default" or job.requires for job in given) and (
+            self._database.repeated(lambda: self._new_jobs.make_lanes(given), "enqueuer")
         )
 
         def insert() -> None:
