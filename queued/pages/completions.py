@@ -25,6 +25,7 @@ KIND_OF_PLACEHOLDER = {
     "JOBS": "jobs",
     "QUEUE": "queues",
     "KEY": "settings",
+    "STATE": "states",
     "STATES": "states",
     "OUTCOMES": "outcomes",
     "FILE": "files",
