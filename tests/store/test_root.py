@@ -21,7 +21,7 @@ from tests.service import python_env, run_python
 NOBODY = getpwnam("nobody")
 COMMANDS = (
     *("enqueue -- true", "list", "show x", "logs x", "wait x --timeout 0", "cancel x", "status"),
-    *("purge --yes", "dlq list", "dlq retry x", "worker list", "worker stop", "config list"),
+    *("purge --all --yes", "dlq list", "dlq retry x", "worker list", "worker stop", "config list"),
     *("config get workers", "config set workers 3", "config unset workers", "db check"),
     *("db backup {theirs}/copy.db", "db restore {theirs}/copy.db", "db vacuum", "db stats"),
     *("worker start", "db backup {roots}/copy.db", "db restore {roots}/copy.db"),
