@@ -4,6 +4,7 @@ The database is opened and closed again here, before the first fork. A service t
 prints one line and changes nothing.
 """
 
+import errno
 import json
 import os
 import signal
@@ -28,6 +29,7 @@ from queued.service.instance import InstancePrograms
 from queued.service.ipc.run_notes import RunNotes
 from queued.service.ipc.scoreboard import Scoreboard
 from queued.service.linux import cgroup
+from queued.service.log_file import OLD
 from queued.service.log_journal import to_journal
 from queued.service.supervisor.reload import ReloadFile, reload
 from queued.service.supervisor.sd_notify import SdNotify
@@ -142,12 +144,10 @@ def _run(arguments: list[str]) -> int:
     preflight.check_kernel()
     if options["--check"]:
         return preflight.print_report(conf, engine)
+    log_path = _log_path(options, engine.instance_files) if options["--background"] else None
     settings = _start_settings(origin, _prepare(engine))
     background = _Background()
-    if options["--background"]:
-        named = os.path.join(os.getcwd(), options["--log-file"] or _log_path(engine.instance_files))
-        permissions.must_be_own(named)  # root must not write where a link of another user leads
-        log_path = os.path.realpath(named)
+    if log_path is not None:
         detached = detach(_open_log(log_path))
         if isinstance(detached, Started):
             return _report(detached, settings.workers, log_path)
@@ -218,10 +218,23 @@ def _start_settings(origin: SettingsOrigin, stored: dict[str, str]) -> Settings:
     return origin.resolve({key: text for key, text in stored.items() if key not in refused})
 
 
-def _log_path(instance_files: str) -> str:
-    """Returns the log file. Its own directory: writes beside the database wake the dispatcher."""
+def _log_path(options: dict[str, str | None], instance_files: str) -> str:
+    """Returns the log file of --background. Raises UsageError, DeniedError.
+
+    By default it is in a directory of its own: writes beside the database wake the dispatcher. It
+    must not be a file of the queue, nor take the name of one when it is full.
+    """
     directory, name = os.path.split(instance_files)
-    return os.path.join(directory, "log", f"{name}.log")
+    own = os.path.join(directory, "log", f"{name}.log")
+    named = os.path.join(os.getcwd(), options["--log-file"] or own)
+    permissions.must_be_own(named)  # root must not write where a link of another user leads
+    log_path = os.path.realpath(named)
+    files = [instance_files + end for end in ("", "-wal", "-shm", "-journal")]
+    for path in (log_path, log_path + OLD):
+        if path in files or instance_lock.database_of(path) == instance_files:
+            msg = f"--log-file {log_path}: {path} belongs to the database; choose another name"
+            raise UsageError(msg)
+    return log_path
 
 
 def _report(started: Started, workers: int, log_path: str) -> int:
@@ -275,14 +288,15 @@ def _serve(
         )
         notify = SdNotify(background.ready_pipe)
         supervisor = Supervisor(programs=programs, scoreboard=scoreboard, notify=notify)
+        return supervisor.run()
     except OSError as error:
+        if supervisor is not None and error.errno != errno.EMFILE:
+            raise
         msg = (
             f"the system refuses what a service needs: {error.strerror}; "
             "raise the limits of the service"
         )
         raise StorageError(msg) from error
-    else:
-        return supervisor.run()
     finally:
         # After a service that was ready, the dispatcher removes it once all is recorded: until
         # then a rescue needs the run notes in it.

@@ -1,12 +1,21 @@
 """`queued --check`: checks whether a service could start, without changing anything."""
 
+from queued.core import times
 from queued.core.errors import ConfigError, Exit, StorageError
 from queued.service.linux.required_calls import refused_calls
 from queued.store.engine import Engine
 
 
 def check_kernel() -> None:
-    """Raises ConfigError if the kernel or a seccomp filter refuses what a service needs."""
+    """Raises ConfigError if the kernel, a seccomp filter or /proc lacks what a service needs."""
+    try:
+        times.boot_id()
+    except OSError as error:
+        msg = (
+            f"cannot read {error.filename}: {error.strerror}; a service needs a whole /proc, "
+            "without ProcSubset=pid and the mount option subset=pid"
+        )
+        raise ConfigError(msg) from error
     try:
         refused = refused_calls()
     except OSError as error:

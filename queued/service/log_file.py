@@ -9,7 +9,7 @@ import os
 import stat
 from contextlib import suppress
 
-_OLD = ".1"
+OLD = ".1"  # the end of the name of a file that was full
 # Follows no link, and does not wait for a reader of a FIFO.
 _FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
@@ -52,7 +52,7 @@ class LogFile:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the holder may be stopped
             if self._own_size() is not None:
-                os.rename(self._path, self._path + _OLD)
+                os.rename(self._path, self._path + OLD)
         finally:
             os.close(file)
 

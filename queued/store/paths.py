@@ -131,7 +131,7 @@ def named_location(configured: Value, environment: dict[str, str], *, serving: b
     name = str(configured)
     if is_url(name):
         return name
-    if re.match(r"file:|[A-Za-z][A-Za-z0-9+.-]*://", name):
+    if re.match(r"file:|postgres(ql)?:|[A-Za-z][A-Za-z0-9+.-]*://", name):
         msg = (
             f"{shorten(name)} is neither the path of an SQLite file nor postgresql://HOST/DATABASE"
         )

@@ -126,7 +126,9 @@ def test_a_command_that_adds_nothing_makes_no_database(
 
 
 @pytest.mark.sqlite_only
-@pytest.mark.parametrize("url", ["mysql://host/name", "file:queue.db", "sqlite:///x"])
+@pytest.mark.parametrize(
+    "url", ["mysql://host/name", "file:queue.db", "sqlite:///x", "postgresql:"]
+)
 def test_another_url_is_no_database(queuectl: QueuectlRunner, url: str) -> None:
     told = (
         f"queuectl: {url!r} is neither the path of an SQLite file nor postgresql://HOST/DATABASE\n"

@@ -19,11 +19,11 @@ pytestmark = pytest.mark.both_engines
 
 # The kernel has no inotify instance left.
 UNWATCHED = """
-import sys
+import errno, os, sys
 from queued.store import change_watcher
 
 def refuse(**_):
-    raise OSError("too many open files")
+    raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
 change_watcher.INotify = refuse
 from queued.__main__ import main
@@ -185,7 +185,8 @@ def test_a_busy_service_without_inotify_sees_a_cancel(queue: Queue) -> None:
     name = queue.add("sleep 60")
     queue.add_all(["sleep 0.05"] * 400)
     service = queue.spawn(workers=2, program=("-c", UNWATCHED)).ready()
-    assert service.logged("database.watch_missing")
+    (missing,) = service.logged("database.watch_missing")
+    assert missing["action"].endswith("raise fs.inotify.max_user_instances")
     queue.wait(name, "processing")
     queue.cancel(name)
     assert queue.wait(name, within_s=8).label == "cancelled"

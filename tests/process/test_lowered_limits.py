@@ -7,6 +7,16 @@ import pytest
 from tests.service import Queue, eventually
 
 TOO_LOW = 4096  # bytes; each file and stack needs more
+LOWERED_BEFORE_EACH_FORK = f"""
+import os, resource, sys
+def fork(own=os.fork):
+    kind = resource.RLIMIT_FSIZE
+    resource.setrlimit(kind, ({TOO_LOW}, resource.getrlimit(kind)[1]))
+    return own()
+os.fork = fork
+from queued.__main__ import main
+sys.exit(main())
+"""
 # A service of root that may not raise hard limits, like the programs of other users.
 UNPRIVILEGED = (
     "-c",
@@ -50,6 +60,23 @@ def test_the_supervisor_restores_its_limits_before_it_starts_a_child(queue: Queu
     service.kill(pid)
     service.replaced(0, pid)
     assert queue.wait(queue.add("true")).label == "completed"
+
+
+def test_limits_that_are_lowered_just_before_a_fork_are_restored(queue: Queue) -> None:
+    service = queue.spawn(workers=1, program=("-c", LOWERED_BEFORE_EACH_FORK))
+    command = f"head -c {TOO_LOW + 1} /dev/zero >big"
+    assert queue.wait(queue.add(command, cwd=str(queue.directory))).label == "completed"
+    assert service.stop() == 0
+
+
+def test_a_supervisor_without_descriptors_ends_with_one_clear_line(queue: Queue) -> None:
+    service = queue.spawn(workers=1, program=UNPRIVILEGED).ready()
+    resource.prlimit(service.pid, resource.RLIMIT_NOFILE, (1, 1))
+    service.kill(service.child(1))
+    assert service.ended() == 74
+    text = service.log_path.read_text()
+    assert "queued: the system refuses what a service needs: Too many open files" in text
+    assert "Traceback" not in text
 
 
 def test_a_service_whose_limits_cannot_be_restored_ends(queue: Queue) -> None:

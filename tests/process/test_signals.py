@@ -42,6 +42,20 @@ def test_ttin_and_ttou_make_one_worker_more_and_one_fewer(queue: Queue) -> None:
     eventually(lambda: workers(service) == 2)
 
 
+@pytest.mark.parametrize("slot", [None, 0, 1], ids=["supervisor", "dispatcher", "worker"])
+def test_signals_without_a_meaning_change_nothing(queue: Queue, slot: int | None) -> None:
+    service = queue.serve(workers=1)
+    name = queue.add("sleep 0.5")
+    queue.wait(name, "processing")
+    children = service.child(0), service.child(1)
+    pid = service.pid if slot is None else children[slot]
+    for number in (signal.SIGUSR2, signal.SIGALRM, signal.SIGPROF, signal.SIGIO, signal.SIGRTMAX):
+        os.kill(pid, number)
+    assert queue.wait(name).runs == 1
+    assert (service.child(0), service.child(1)) == children
+    assert service.stop() == 0
+
+
 def test_ttou_interrupts_no_job(queue: Queue) -> None:
     service = queue.serve(workers=2)
     names = queue.add_all(["sleep 0.7"] * 2)

@@ -126,6 +126,25 @@ def test_background_says_that_it_cannot_write_its_log(queue: Queue, name: str, s
     assert done.returncode in {74, 77}
 
 
+@pytest.mark.parametrize(
+    ("database", "log"),
+    [
+        ("q.db", "q.db"),
+        ("q.db", "q.db-wal"),
+        ("q.db", "q.db-journal"),
+        ("q.db", "q.db.0123456789abc.lock"),
+        ("log.1", "log"),
+    ],
+)
+def test_a_log_is_no_file_of_the_queue_even_when_it_is_full(
+    tmp_path: Path, database: str, log: str
+) -> None:
+    where = str(tmp_path / database)
+    done = start("--background", "--db", where, "--log-file", str(tmp_path / log))
+    refused(done, 2, "belongs to the database; choose another name")
+    assert os.listdir(tmp_path) == []
+
+
 def test_a_log_that_may_not_be_written_is_said_to_be(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -191,6 +210,15 @@ def test_a_refused_system_call_is_named(tmp_path: Path, name: str, error: int) -
     number = CALLS[name][os.uname().machine != "x86_64"]
     done = run_python("-c", FILTERED, str(number), str(error), "--db", tmp_path / "q.db")
     refused(done, 78, f"a seccomp filter refuses {name}; ")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")
+def test_a_proc_that_lacks_files_is_named(tmp_path: Path) -> None:
+    script = 'mount -t proc -o subset=pid proc /proc && exec "$@"'
+    service = (sys.executable, "-m", "queued", "--db", tmp_path / "q.db")
+    done = run_program("unshare", "--mount", "sh", "-c", script, "sh", *service)
+    refused(done, 78, "cannot read /proc/sys/kernel/random/boot_id: No such file or directory; ")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -1,5 +1,7 @@
 """Decides when the dispatcher reads commits of other processes: after events or at intervals."""
 
+import errno
+
 from queued.core import times
 from queued.service.dispatcher.deadlines import Deadlines
 from queued.service.log import Log
@@ -8,6 +10,10 @@ from queued.store.protocols import Watcher
 
 # The kernel frees a lock shortly after the event of its file: the times of the tries after it.
 _LOCK_TRIES_S = (0.0, 0.001, 0.01, 0.1, 1.0)
+_REMEDIES = {
+    errno.EMFILE: "; raise fs.inotify.max_user_instances",
+    errno.ENOSPC: "; raise fs.inotify.max_user_watches",
+}
 
 
 class PollSchedule:
@@ -49,9 +55,10 @@ def watch(ledger: Ledger, log: Log) -> Watcher | None:
     try:
         return ledger.watcher()
     except OSError as error:
+        remedy = _REMEDIES.get(error.errno or 0, "")
         log.warning(
             "database.watch_missing",
             error=str(error),
-            action="reads it every worker_poll_interval; raise fs.inotify.max_user_instances",
+            action=f"reads it every worker_poll_interval{remedy}",
         )
         return None

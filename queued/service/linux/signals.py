@@ -10,6 +10,18 @@ from queued.service.linux import libc
 
 # Python ignores these for itself. Started programs inherit that unless spawn resets it.
 _IGNORED = (signal.SIGPIPE, signal.SIGXFSZ)
+# They end a process by default, and mean nothing here.
+_STRAY = {
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+    signal.SIGALRM,
+    signal.SIGVTALRM,
+    signal.SIGPROF,
+    signal.SIGIO,
+    signal.SIGPWR,
+    signal.SIGSTKFLT,
+    *range(signal.SIGRTMIN, signal.SIGRTMAX + 1),
+}
 _SIGSET = 128  # bytes of a sigset_t
 _SIGINFO = 128  # bytes of a signalfd_siginfo
 
@@ -22,7 +34,7 @@ class Signals:
     def __init__(self, wanted: Iterable[signal.Signals]) -> None:
         """Replaces the signal handling that the process has inherited."""
         self._read, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        _forget_ignored()
+        _ignore_others()
         for number in wanted:
             signal.signal(number, self._arrive)
         signal.set_wakeup_fd(write, warn_on_full_buffer=False)
@@ -83,9 +95,9 @@ def _nothing(_signal: int, _frame: FrameType | None) -> None:
     """A handler, not SIG_IGN: an ignored signal would stay ignored in the commands."""
 
 
-def _forget_ignored() -> None:
-    """Replaces inherited handlers and SIG_IGN by a handler that does nothing."""
+def _ignore_others() -> None:
+    """Replaces inherited handlers, SIG_IGN and an end by default by a handler that does nothing."""
     keep = {*_IGNORED, signal.SIGKILL, signal.SIGSTOP}
     for number in signal.valid_signals() - keep:
-        if signal.getsignal(number) not in (signal.SIG_DFL, None):
+        if number in _STRAY or signal.getsignal(number) not in (signal.SIG_DFL, None):
             signal.signal(number, _nothing)

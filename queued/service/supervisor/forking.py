@@ -15,6 +15,7 @@ from queued.core.settings_in_force import Settings
 from queued.service.ipc import channel
 from queued.service.linux import descriptors, pdeathsig, process_name
 from queued.service.linux.cgroup import RunCgroups
+from queued.service.linux.limits import Limits
 from queued.service.log import Log
 
 Closable = channel.Channel | socket.socket
@@ -71,6 +72,7 @@ class Forker:
         self._lifeline = os.pipe2(os.O_CLOEXEC)
         self._presence = os.pipe2(os.O_CLOEXEC)  # closes when this process and all workers die
         self._files_limit = descriptors.raise_limit()
+        self.limits = Limits()
 
     def dispatcher(self) -> ForkedDispatcher:
         """Forks a dispatcher. Raises OSError."""
@@ -158,7 +160,8 @@ class Forker:
             os.close(self._lifeline[1])  # only the supervisor keeps it open
             for inherited in close:
                 inherited.close()
-            code = run()
+            self.limits.restore()  # another process may have lowered them just before the fork
+            code = int(Exit.IO) if self.limits.lowered() else run()
         except BaseException:  # noqa: BLE001 - the outermost handler of the child: logged
             self._programs.log("child").exception("process.failed")
         finally:

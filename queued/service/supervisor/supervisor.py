@@ -32,7 +32,6 @@ from queued.service.ipc.messages import (
 from queued.service.ipc.scoreboard import Scoreboard
 from queued.service.linux import pdeathsig
 from queued.service.linux.event_loop import EventLoop
-from queued.service.linux.limits import Limits
 from queued.service.linux.signals import Signals
 from queued.service.supervisor.children import Children
 from queued.service.supervisor.dispatcher_link import DispatcherLink
@@ -68,11 +67,10 @@ class Supervisor:
         pdeathsig.die_with_supervisord(environment)
         self._children = Children(programs.settings.workers, warded=programs.warded)
         self._dispatcher = DispatcherLink(self._loop, self._handle_messages)
-        self._processes = ProcessManager(
-            self._children, Forker(programs), scoreboard, self._dispatcher
-        )
+        forker = Forker(programs)
+        self._limits = forker.limits
+        self._processes = ProcessManager(self._children, forker, scoreboard, self._dispatcher)
         self._processes.adopt()
-        self._limits = Limits()
         self._stage = Stage.RUNNING
         for_s = programs.until.for_s
         self._until_s = times.NEVER_S if for_s is None else times.monotonic_s() + for_s
