@@ -117,8 +117,8 @@ def stored_options(text: str) -> "JobOptions":
         return NO_OPTIONS
     import json
 
-    given = json.loads(text)
     try:
+        given = json.loads(text)
         checked = {name: FIELDS[name].check(name, value) for name, value in given.items()}
         return JobOptions(**{name: _frozen(value) for name, value in checked.items()})
     except (AttributeError, KeyError, TypeError, UsageError) as error:

@@ -38,13 +38,17 @@ def job(row: Row) -> Job:
     if row[16] is None:
         msg = f"what the job {found.id} requires is missing"
         raise ValueError(msg)
-    return found._replace(
-        options=_options(row[5]),
-        requires=labels.split(row[16]),
-        state=State(found.state),
-        label=Label(found.label),
-        labels=_labels(row[23]),
-    )
+    try:
+        return found._replace(
+            options=_options(row[5]),
+            requires=labels.split(row[16]),
+            state=State(found.state),
+            label=Label(found.label),
+            labels=_labels(row[23]),
+        )
+    except ValueError as error:
+        msg = f"the job {found.id}: {error}"
+        raise ValueError(msg) from None
 
 
 def must_be_valid(options: str) -> None:

@@ -18,7 +18,7 @@ from queued.core.records import JobFilter
 from queued.store import instance_lock
 from queued.store.sqlite.busy_handler import BusyHandler
 from queued.store.sqlite.client_store import SqliteStore
-from queued.store.sqlite.maintenance import backup, temporary_file
+from queued.store.sqlite.maintenance import backup, integrity_check, temporary_file
 from tests.service import eventually
 from tests.store.engine import NOW
 
@@ -227,6 +227,18 @@ def test_no_acknowledged_job_is_lost_beside_restores(path: str, copy: str, tmp_p
         enqueuer.wait()
     acknowledged = {name for log in logs for name in log.read_text().split("\n")[:-1]}
     assert acknowledged <= {name for file in (path, *kept) for name in _names(file)}
+
+
+def test_a_backup_that_is_not_in_wal_mode_is_restored_where_nothing_is(
+    copy: str, tmp_path: Path
+) -> None:
+    connection = apsw.Connection(copy)
+    assert connection.execute("PRAGMA journal_mode = DELETE").get == "delete"
+    connection.close()
+    new = f"{tmp_path}/new.db"
+    assert not backup.restore(new, copy, f"{new}.old", PATIENT)
+    assert integrity_check.check(new, PATIENT, full=True).problems == []
+    assert _names(new) == ["a"]
 
 
 def test_a_database_that_is_not_in_wal_mode_is_restored(path: str, copy: str) -> None:

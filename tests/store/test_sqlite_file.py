@@ -386,6 +386,24 @@ def test_another_journal_mode_is_switched_back(path: str, mode: str) -> None:
     assert integrity_check.check(path, BusyHandler(10), full=False).problems == []
 
 
+def test_a_job_that_cannot_be_read_is_named(path: str) -> None:
+    store = _open(path)
+    store.enqueue([NewJob("true", "odd")], max_retries=3, now_ms=NOW)
+    with _sqlite(path) as connection:
+        connection.execute("PRAGMA ignore_check_constraints = ON")
+        connection.execute("UPDATE jobs SET state = 'lost'")
+    with pytest.raises(DatabaseUnusableError, match="the job odd: 'lost' is not a valid State"):
+        list(store.list(JobFilter()))
+    store.close()
+
+
+def test_statistics_of_the_planner_are_no_damage(path: str) -> None:
+    _open(path).close()
+    with _sqlite(path) as connection:
+        connection.execute("ANALYZE")
+    assert integrity_check.check(path, BusyHandler(10), full=True).problems == []
+
+
 @pytest.mark.parametrize("loaded", ["3.40.1", "3.51.2"])
 def test_a_library_that_can_lose_commits_is_refused(
     path: str, monkeypatch: pytest.MonkeyPatch, loaded: str

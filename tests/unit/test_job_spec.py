@@ -208,3 +208,9 @@ def test_a_job_has_a_column_or_an_option_for_every_field() -> None:
         job_spec._COLUMNS.get(name, name) for name, field in FIELDS.items() if not field.option
     }
     assert columns == set(NewJob._fields) - {"options"}
+
+
+@pytest.mark.parametrize("stored", [None, "[]", "{", '{"nice": "x"}'])
+def test_options_that_cannot_be_read(stored: Any) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 - NULL and damaged text have different messages
+        job_spec.stored_options(stored)

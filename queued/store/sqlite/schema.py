@@ -85,11 +85,16 @@ def is_intact(path: str) -> bool:
 
 
 def differs(connection: apsw.Connection) -> str | None:
-    """Returns the first table, index or trigger that differs from what the migrations make."""
+    """Returns the first table, index or trigger that differs from what the migrations make.
+
+    The statistics of ANALYZE do not count.
+    """
     model = apsw.Connection(":memory:")
     for name in files()[: connection.pragma("user_version")]:
         model.execute(statements(name)).fetchall()
-    listing = "SELECT type, name, tbl_name, sql FROM sqlite_schema"
+    listing = (
+        "SELECT type, name, tbl_name, sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite_stat_'"
+    )
     expected, found = ({*one.execute(listing)} for one in (model, connection))
     model.close()
     return next((f"{row[0]} {row[1]}" for row in sorted(expected ^ found, key=str)), None)

@@ -185,7 +185,10 @@ def restore(path: str, source: str, backup_path: str, busy_handler: Patient) -> 
             return True
     permissions.make_directory(os.path.dirname(path))
     with _reading(source) as connection:
-        return _replace(path, partial(_copy, connection), backup_path)
+        replaced = _replace(path, partial(_copy, connection), backup_path)
+    with _opened_to_overwrite(path, busy_handler) as restored:
+        restored.execute("PRAGMA journal_mode = WAL")  # the file has the mode of the backup
+    return replaced
 
 
 def _replace(path: str, fill: Fill, backup_path: str) -> bool:
