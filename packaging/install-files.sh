@@ -11,11 +11,12 @@ doc=$root$prefix/share/doc/queued
 umask 022
 install -d "$root$prefix/bin" "$root/etc"
 ln -sf /opt/queued/bin/queued /opt/queued/bin/queuectl "$root$prefix/bin/"
-install -D -m 644 -t "$lib/systemd/system" "$systemd/queued.service" "$systemd/queued@.service"
+install -D -m 644 -t "$lib/systemd/system" "$systemd/queued.service" "$systemd/queued@.service" \
+    "$systemd/queued-metrics.service" "$systemd/queued-metrics.timer"
 install -D -m 644 -t "$lib/systemd/user" "$systemd/user/queued.service"
 install -D -m 644 "$systemd/queued.sysusers" "$lib/sysusers.d/queued.conf"
 install -D -m 644 "$systemd/queued.tmpfiles" "$lib/tmpfiles.d/queued.conf"
-install -D -m 644 -t "$doc" "$source/README.md" "$systemd/loosen.conf"
+install -D -m 644 -t "$doc" "$source/README.md" "$systemd/loosen.conf" "$source/packaging/grafana/queued.json"
 install -D -m 644 "$source/LICENSE" "$doc/copyright"
 install -D -m 644 "$source/packaging/supervisor/queued.conf" "$doc/supervisor.conf"
 [ -e "$root/etc/queuectl.conf" ] || install -m 644 "$source/etc/queuectl.conf" "$root/etc/queuectl.conf"

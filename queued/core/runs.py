@@ -40,6 +40,11 @@ class Claim(NamedTuple):
     created_ms: int = 0
     fault: str | None = None  # the reason if the job cannot be run because its row is invalid
 
+    @property
+    def waited_ms(self) -> int:
+        """Returns how long the job had been due at the time of the claim."""
+        return max(0, self.claimed_ms - max(self.due_ms, self.created_ms))
+
 
 STDOUT, STDERR = 1, 2  # streams of a run; without `split` all output is STDOUT
 

@@ -1,10 +1,12 @@
 """Decides which state a job gets when a run has ended, and describes the end in one line."""
 
 import math
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from queued.core.backoff import backoff_s, deferral_s
 from queued.core.model import Outcome, State
+from queued.core.run_totals import RunTotal, bucket
 from queued.core.runs import Claim, Ending
 from queued.core.times import parse_when
 
@@ -60,7 +62,26 @@ class Settlement(NamedTuple):
             "stdout_bytes": ending.stdout_bytes,
             "stderr_bytes": ending.stderr_bytes,
             "deferrals": verdict.deferrals,
+            "waited_ms": self.claim.waited_ms,
         }
+
+    def total_key(self) -> tuple[str, str, int, int]:
+        """Returns the queue, the result and the buckets of the `RunTotal` that counts the run."""
+        claim, ending, verdict = self
+        result: str = State.COMPLETED if verdict.state is State.COMPLETED else ending.outcome
+        result = "deferred" if verdict.deferrals else result
+        return claim.queue, result, bucket(claim.waited_ms), bucket(ending.ran_ms)
+
+
+def totals(settled: Iterable[Settlement]) -> list[RunTotal]:
+    """Returns what recorded runs add to the totals of all runs."""
+    sums: dict[tuple[str, str, int, int], tuple[int, int, int]] = {}
+    for one in settled:
+        key = one.total_key()
+        runs, waited_ms, ran_ms = sums.get(key, (0, 0, 0))
+        waited_ms += one.claim.waited_ms
+        sums[key] = (runs + 1, waited_ms, ran_ms + (one.ending.ran_ms or 0))
+    return [RunTotal(*key, *values) for key, values in sums.items()]
 
 
 def is_deferral(claim: Claim, ending: Ending) -> bool:

@@ -10,6 +10,7 @@ from queued.core.model import Instance, NewJob, OnTakenKey, State
 from queued.core.records import Attempt, Job, JobFilter, Summary, WorkerStatus
 from queued.core.runs import Chunk
 from queued.store.edits import Edits
+from queued.store.numbers import Numbers
 from queued.store.pruning import Removal
 from queued.store.queues import QueueStore
 
@@ -71,6 +72,11 @@ class Store(OpenDatabase, Protocol):
     """The verbs of queuectl. `backup_path` is of a copy that was made before an upgrade."""
 
     backup_path: str | None
+
+    @property
+    def numbers(self) -> Numbers:
+        """The numbers about all runs."""
+        ...
 
     @property
     def queues(self) -> QueueStore:

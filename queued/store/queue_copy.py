@@ -27,6 +27,7 @@ KEYS = {
     "attempts": "job, number",
     "output": "job, number, stream, position",
     "inputs": "job",
+    "run_totals": "instance, queue, result, waited_le, ran_le",
 }
 
 

@@ -104,6 +104,18 @@ def test_every_line_that_loosens_is_one_that_systemd_knows(stopped: Unit) -> Non
     assert stopped.wait(stopped.add("true"))["state"] == "completed"
 
 
+def test_a_unit_writes_the_metrics_for_node_exporter(unit: Unit) -> None:
+    testbed, directory = unit.testbed, "/var/lib/prometheus/node-exporter"
+    testbed.run("install", "-d", "-g", "queued", "-m", "775", directory)
+    unit.wait(unit.add("true"))
+    testbed.run("systemctl", "start", "queued-metrics.service")
+    assert testbed.text("ls", directory) == "queued.prom"
+    text = testbed.text("cat", f"{directory}/queued.prom", user="nobody")
+    assert 'queued_runs_total{queue="default",result="completed"} 1.0' in text
+    units = ("queued-metrics.service", "queued-metrics.timer")
+    assert testbed.run("systemd-analyze", "verify", *units).stderr == ""
+
+
 def test_a_second_queue_is_made_from_the_template(stopped: Unit) -> None:
     stopped.systemctl("start")
     second = Unit(stopped.testbed, "queued@reports.service", "/var/lib/queued-reports/queue.db")

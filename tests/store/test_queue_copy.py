@@ -110,7 +110,7 @@ def _with_history(made: Engine, count: int) -> None:
 def picture(location: str) -> list[Any]:
     """All that users can see of a queue."""
     with closing(opened(location).open_store(60)) as store:
-        settings = (store.config(), store.queues.all())
+        settings = (store.config(), store.queues.all(), sorted(store.numbers.run_totals()))
         queue = [settings, store.drained_hosts(), store.status(now_ms=NOW)]
         return [*queue, *map(_seen(store), jobs(store))]
 
@@ -159,6 +159,7 @@ def test_everything_arrives_and_the_old_queue_refuses(route: tuple[str, str]) ->
         "attempts": 30,
         "output": 2,
         "inputs": 0,
+        "run_totals": 4,
     }
     assert picture(new) == before
     assert is_sound(new)

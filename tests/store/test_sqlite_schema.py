@@ -67,7 +67,7 @@ PLANS = {
     "status": ["SCAN counts"],
     "counts": ["SCAN counts"],
     "completed_since": [
-        "SEARCH attempts USING COVERING INDEX attempts_completed (ended_at>? AND ended_at<?)"
+        "SEARCH attempts USING COVERING INDEX attempts_ended (ended_at>? AND ended_at<?)"
     ],
     "overdue": ["SEARCH jobs USING INDEX jobs_waiting (next_run_at<?)"],
     "store_output": [f"{BY_ROW} (rowid=?)"],
@@ -75,7 +75,7 @@ PLANS = {
 # The tables that may be read whole.
 SMALL = {"clock", "counts", "settings", "instances", "drained_hosts", "w", "p", "l", "first"}
 SMALL |= {"queues", "r", "ready"}  # two are of lanes
-SMALL |= {"signals", "s", "sqlite_sequence", "CONSTANT", "json_each"}
+SMALL |= {"signals", "s", "sqlite_sequence", "CONSTANT", "json_each", "run_totals"}
 BY_HAND = ("check_", "stats_")  # a person asks, once: they may read all
 
 

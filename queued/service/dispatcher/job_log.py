@@ -51,7 +51,7 @@ def _finished(log: Log, finished: RecordedRun) -> None:
         attempts=claim.attempts + verdict.counted,
         max_retries=claim.max_retries,
         next_run_at=times.iso(verdict.next_run_at_ms) if finished.state is State.PENDING else None,
-        waited_ms=max(0, claim.claimed_ms - max(claim.due_ms, claim.created_ms)),
+        waited_ms=claim.waited_ms,
         ran_ms=ending.ran_ms,
         cpu_ms=ending.cpu_ms,
         peak_kib=ending.peak_kib,

@@ -15,6 +15,7 @@ from queued.store.postgres.connection import Database, Row
 from queued.store.postgres.edits import PostgresEdits
 from queued.store.postgres.error_names import damaged
 from queued.store.postgres.new_jobs import NewJobs, described
+from queued.store.postgres.numbers import PostgresNumbers
 from queued.store.postgres.ownership import must_be_own
 from queued.store.postgres.queues import StoreQueues
 from queued.store.postgres.selection import Selection
@@ -80,6 +81,11 @@ class PostgresStore:
         return added
 
     # Reading
+
+    @property
+    def numbers(self) -> PostgresNumbers:
+        """See `Store.numbers`."""
+        return PostgresNumbers(self._database)
 
     def find(self, name: str) -> int:
         """See `Store.find`."""

@@ -35,6 +35,7 @@ class PostgresLedger:
         self._instance_files = instance_files
         self._database = Database(url, application="queued", serving=True, on_wait=on_wait)
         self._new_jobs = NewJobs(self._database)
+        self._instance = ""
         self._claiming = Claiming(self._database)
         self.queues = LedgerQueues(self._database)
         self._place_freed = False  # in a limited queue, by this transaction
@@ -81,6 +82,8 @@ class PostgresLedger:
         self._database.run("register", **instance._asdict(), now=now_ms)
         self._database.run("forget_fenced")
         self._database.run("workers_gone", instance=instance.id)
+        self._database.run("fold_totals")
+        self._instance = instance.id
 
     def unregister(self, instance: str) -> bool:
         """See `Ledger.unregister`."""
@@ -269,8 +272,9 @@ class PostgresLedger:
         """See `Ledger.settle`."""
         self._place_freed |= any(one.claim.queue in self.queues.limited for one in endings)
         ordered = sorted(endings, key=lambda one: one.claim.key)
-        text = json.dumps([one.columns() for one in ordered], ensure_ascii=False)
-        rows = self._database.rows("settle", endings=text, now=now_ms) if endings else []
+        text = json.dumps([_columns(one) for one in ordered], ensure_ascii=False)
+        also: dict[str, str | int] = {"now": now_ms, "instance": self._instance}
+        rows = self._database.rows("settle", endings=text, **also) if endings else []
         states = {Key(*key): State(state) for *key, state in rows}
         for one in ordered:
             if one.verdict.deferrals > 1 and (key := one.claim.key) in states:
@@ -351,3 +355,8 @@ class PostgresLedger:
     def close(self) -> None:
         """See `Ledger.close`."""
         self._database.close()
+
+
+def _columns(one: Settlement) -> dict[str, str | int | None]:
+    _, result, waited_le, ran_le = one.total_key()
+    return {**one.columns(), "result": result, "waited_le": waited_le, "ran_le": ran_le}

@@ -264,7 +264,8 @@ WITH ending AS MATERIALIZED (
     SELECT * FROM json_to_recordset(:endings::json) AS one (job bigint, attempt integer, token bigint,
         state text, next_run_at bigint, counted integer, error text, started_at bigint,
         ended_at bigint, outcome text, exit_code integer, signal text, ran_ms bigint, cpu_ms bigint,
-        peak_kib bigint, stdout_bytes bigint, stderr_bytes bigint, deferrals integer)
+        peak_kib bigint, stdout_bytes bigint, stderr_bytes bigint, deferrals integer,
+        waited_ms bigint, result text, waited_le bigint, ran_le bigint)
 ), settled AS (
     UPDATE queued.jobs j SET
         state       = CASE WHEN cancel_requested_at IS NOT NULL AND e.state IN ('pending', 'dead')
@@ -278,15 +279,24 @@ WITH ending AS MATERIALIZED (
         updated_at  = :now
     FROM ending e
     WHERE j.seq = e.job AND j.runs = e.attempt AND j.token = e.token
-    RETURNING e.*, j.state AS new_state
+    RETURNING e.*, j.state AS new_state, j.queue
 ), closed AS (
     UPDATE queued.attempts a SET
         started_at = coalesce(s.started_at, a.started_at), ended_at = coalesce(s.ended_at, :now),
         outcome = s.outcome, exit_code = s.exit_code, signal = s.signal, error = s.error,
         ran_ms = s.ran_ms, cpu_ms = s.cpu_ms, peak_kib = s.peak_kib,
-        stdout_bytes = s.stdout_bytes, stderr_bytes = s.stderr_bytes, deferrals = s.deferrals
+        stdout_bytes = s.stdout_bytes, stderr_bytes = s.stderr_bytes, deferrals = s.deferrals,
+        waited_ms = s.waited_ms
     FROM settled s
-    WHERE a.job = s.job AND a.number = s.attempt AND a.ended_at IS NULL)
+    WHERE a.job = s.job AND a.number = s.attempt AND a.ended_at IS NULL
+), added AS (
+    INSERT INTO queued.run_totals AS t
+    SELECT :instance, queue, result, waited_le, ran_le, count(*), sum(waited_ms),
+           sum(coalesce(ran_ms, 0))
+    FROM settled GROUP BY queue, result, waited_le, ran_le
+    ON CONFLICT (instance, queue, result, waited_le, ran_le) DO UPDATE SET
+        runs = t.runs + excluded.runs, waited_ms = t.waited_ms + excluded.waited_ms,
+        ran_ms = t.ran_ms + excluded.ran_ms)
 SELECT job, attempt, token, new_state FROM settled;
 
 -- recorded --
@@ -595,7 +605,7 @@ WHERE state = 'pending' AND NOT ready AND blocked = 0 AND next_run_at <= :now AN
 GROUP BY queue;
 
 -- completed_since --
--- The number of jobs that completed in a span of time. By attempts_completed: reads these runs only.
+-- The number of jobs that completed in a span of time. By attempts_ended: reads these runs only.
 SELECT count(*) FROM queued.attempts
 WHERE outcome = 'exit' AND exit_code = 0 AND ended_at > :since AND ended_at <= :now;
 

@@ -45,7 +45,8 @@ DO $$ BEGIN
     GRANT UPDATE (runs, token) ON queued.jobs TO queued_service;
     GRANT INSERT, UPDATE ON queued.attempts, queued.output TO queued_service;
     GRANT DELETE ON queued.signals TO queued_service;
-    GRANT INSERT, UPDATE, DELETE ON queued.instances, queued.workers, queued.counts, queued.deltas
+    GRANT INSERT, UPDATE, DELETE
+    ON queued.instances, queued.workers, queued.counts, queued.deltas, queued.run_totals
     TO queued_service;
 
     IF EXISTS (SELECT FROM pg_policy WHERE polrelid = 'queued.jobs'::regclass) THEN

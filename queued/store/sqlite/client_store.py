@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from queued.store.edits import Edits
     from queued.store.protocols import BulkVerb
     from queued.store.pruning import Removal
+    from queued.store.sqlite.numbers import SqliteNumbers
     from queued.store.sqlite.selection import Selection
 
 _OUTPUT_PAGE = 16
@@ -75,6 +76,13 @@ class SqliteStore:
             )
 
     # Reading
+
+    @property
+    def numbers(self) -> "SqliteNumbers":
+        """See `Store.numbers`."""
+        from queued.store.sqlite.numbers import SqliteNumbers
+
+        return SqliteNumbers(self._database)
 
     def find(self, name: str) -> int:
         """See `Store.find`."""

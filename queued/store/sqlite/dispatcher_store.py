@@ -9,7 +9,7 @@ from queued.core.lease import IdleRenewal, Renewal
 from queued.core.model import Instance, Label, NewJob, State
 from queued.core.records import Lane, PruneStep, Share, SnapshotHolder
 from queued.core.runs import Chunk, Claim, Key, SignalRequest
-from queued.core.settlement import Settlement
+from queued.core.settlement import Settlement, totals
 from queued.store import rows
 from queued.store.change_watcher import ChangeWatcher
 from queued.store.ledger_rows import claim_of
@@ -29,6 +29,7 @@ class SqliteLedger:
         self._database = Database(path, busy_handler, upgrade.migrate, Access.WRITE)
         self._new_jobs = NewJobs(self._database)
         self.queues = SqliteQueues(self._database)
+        self._instance = ""
 
     def transaction(self, *, durable: bool = True) -> AbstractContextManager[None]:
         """See `Ledger.transaction`."""
@@ -57,6 +58,9 @@ class SqliteLedger:
             labels=instance.labels,
         )
         self._database.run("workers_gone", instance=instance.id)
+        self._database.run("fold_totals")
+        self._database.run("forget_folded")
+        self._instance = instance.id
 
     def unregister(self, instance: str) -> bool:
         """See `Ledger.unregister`."""
@@ -247,6 +251,9 @@ class SqliteLedger:
         found = [states.pop(one.claim.key, None) for one in endings]
         in_force = [one for one, state in zip(columns, found, strict=True) if state is not None]
         self._database.run_each("close_attempt", in_force)
+        ended = [one for one, state in zip(endings, found, strict=True) if state is not None]
+        added = [{**one._asdict(), "instance": self._instance} for one in totals(ended)]
+        self._database.run_each("add_runs", added)
         for one, state in zip(endings, found, strict=True):
             if one.verdict.deferrals > 1 and state is not None:
                 key = one.claim.key

@@ -153,7 +153,7 @@ UPDATE attempts SET
     started_at = coalesce(:started_at, started_at), ended_at = coalesce(:ended_at, :now), outcome = :outcome,
     exit_code = :exit_code, signal = :signal, error = :error, ran_ms = :ran_ms, cpu_ms = :cpu_ms,
     peak_kib = :peak_kib, stdout_bytes = :stdout_bytes, stderr_bytes = :stderr_bytes,
-    deferrals = :deferrals
+    deferrals = :deferrals, waited_ms = :waited_ms
 WHERE job = :job AND number = :attempt AND ended_at IS NULL;
 
 -- interruptions --
@@ -392,7 +392,7 @@ WHERE state = 'pending' AND ready = 0 AND blocked = 0 AND next_run_at <= :now AN
 GROUP BY queue;
 
 -- completed_since --
--- The number of jobs that completed in a span of time. By attempts_completed: reads these runs only.
+-- The number of jobs that completed in a span of time. By attempts_ended: reads these runs only.
 SELECT count(*) FROM attempts
 WHERE outcome = 'exit' AND exit_code = 0 AND ended_at > :since AND ended_at <= :now;
 

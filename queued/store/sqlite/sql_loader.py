@@ -5,7 +5,7 @@ import os
 from queued.store import sql_blocks
 
 _HERE = os.path.dirname(__file__)
-_FILES = [os.path.join(_HERE, name) for name in ("queries.sql", "queues.sql")]
+_FILES = [os.path.join(_HERE, name) for name in ("queries.sql", "queues.sql", "numbers.sql")]
 
 
 def load() -> dict[str, str]:

@@ -18,7 +18,7 @@ SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY;
 -- hold_queue --
 -- Until the end of the transaction no other one writes, not even a second move.
 LOCK TABLE queued.instances, queued.settings, queued.drained_hosts, queued.lanes, queued.queues,
-    queued.jobs, queued.attempts, queued.output, queued.inputs, queued.signals
+    queued.jobs, queued.attempts, queued.output, queued.inputs, queued.signals, queued.run_totals
 IN SHARE ROW EXCLUSIVE MODE;
 
 -- sees_all --
@@ -77,7 +77,7 @@ DROP TABLE queued.moved;
 -- discard_copy --
 -- What an unfinished move has left.
 TRUNCATE queued.settings, queued.drained_hosts, queued.lanes, queued.queues, queued.jobs,
-    queued.attempts, queued.output, queued.inputs, queued.signals, queued.counts, queued.deltas;
+    queued.attempts, queued.output, queued.inputs, queued.signals, queued.counts, queued.deltas, queued.run_totals;
 {remove_mark};
 
 -- objects --
@@ -169,7 +169,7 @@ SELECT pg_has_role(relowner, 'USAGE') FROM pg_class WHERE oid = 'queued.jobs'::r
 -- vacuum --
 VACUUM (ANALYZE) queued.settings, queued.queues, queued.lanes, queued.drained_hosts, queued.jobs, queued.attempts,
     queued.output, queued.instances,
-    queued.workers, queued.counts, queued.deltas;
+    queued.workers, queued.counts, queued.deltas, queued.run_totals;
 
 -- bytes --
 -- The size of all tables with their indexes.

@@ -118,13 +118,15 @@ CREATE TABLE queued.attempts (
     stdout_bytes bigint  NOT NULL DEFAULT 0, -- all bytes printed, kept or not
     stderr_bytes bigint  NOT NULL DEFAULT 0,
     deferrals    integer NOT NULL DEFAULT 0, -- the deferred runs that this row stands for
+    waited_ms    bigint,                -- from the due time to the claim
     PRIMARY KEY (job, number),
     CHECK ((ended_at IS NULL) = (outcome IS NULL))
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000,
         autovacuum_vacuum_cost_delay = 0);
 
--- Runs that completed their job, by the time of their end: `status` counts those of the last minute.
-CREATE INDEX attempts_completed ON queued.attempts (ended_at) WHERE outcome = 'exit' AND exit_code = 0;
+-- Runs by the time of their end: `stats` reads those of a span of time, and `status` counts those of the
+-- last minute that completed their job.
+CREATE INDEX attempts_ended ON queued.attempts (ended_at, outcome, exit_code) WHERE ended_at IS NOT NULL;
 
 -- Output in pieces of at most 64 KiB. `position` counts the bytes of the stream from 0, so a gap
 -- between two pieces is output that was dropped.
@@ -202,6 +204,23 @@ CREATE TABLE queued.workers (
     started_at bigint  NOT NULL,
     PRIMARY KEY (instance, worker)
 );
+
+-- All runs that have ended, also those that a purge has removed, by queue, result and the upper bounds of
+-- the buckets of wait and duration (0: none, -1: not known). Each service writes rows of its own, so
+-- that no two wait for each other; at its next start a service adds those of services that have ended
+-- to the rows without an instance.
+CREATE TABLE queued.run_totals (
+    instance  text COLLATE "C" NOT NULL,
+    queue     text COLLATE "C" NOT NULL,
+    result    text COLLATE "C" NOT NULL, -- completed, deferred, or else the outcome
+    waited_le bigint NOT NULL,
+    ran_le    bigint NOT NULL,
+    runs      bigint NOT NULL,
+    waited_ms bigint NOT NULL,
+    ran_ms    bigint NOT NULL,
+    PRIMARY KEY (instance, queue, result, waited_le, ran_le)
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000,
+        autovacuum_vacuum_cost_delay = 0);
 
 -- Jobs by queue and label, so that `status` need not count the jobs: the sum of both tables. Each
 -- statement that changes jobs appends its differences, which locks nothing: counters that each

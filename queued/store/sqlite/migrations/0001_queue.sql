@@ -102,12 +102,14 @@ CREATE TABLE attempts (
     stdout_bytes INTEGER NOT NULL DEFAULT 0, -- all bytes printed, kept or not
     stderr_bytes INTEGER NOT NULL DEFAULT 0,
     deferrals    INTEGER NOT NULL DEFAULT 0, -- the deferred runs that this row stands for
+    waited_ms    INTEGER,               -- from the due time to the claim
     PRIMARY KEY (job, number),
     CHECK ((ended_at IS NULL) = (outcome IS NULL))
 ) STRICT, WITHOUT ROWID;
 
--- Runs that completed their job, by the time of their end: `status` counts those of the last minute.
-CREATE INDEX attempts_completed ON attempts (ended_at) WHERE outcome = 'exit' AND exit_code = 0;
+-- Runs by the time of their end: `stats` reads those of a span of time, and `status` counts those of the
+-- last minute that completed their job.
+CREATE INDEX attempts_ended ON attempts (ended_at, outcome, exit_code) WHERE ended_at IS NOT NULL;
 
 -- Output in pieces of at most 64 KiB. `position` counts the bytes of the stream from 0, so a gap
 -- between two pieces is output that was dropped.
@@ -177,6 +179,22 @@ CREATE TABLE workers (
 CREATE TABLE clock (
     boot_id   TEXT PRIMARY KEY,
     offset_ms INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- All runs that have ended, also those that a purge has removed, by queue, result and the upper bounds of
+-- the buckets of wait and duration (0: none, -1: not known). Each service writes rows of its own, so
+-- that no two wait for each other; at its next start a service adds those of services that have ended
+-- to the rows without an instance.
+CREATE TABLE run_totals (
+    instance  TEXT    NOT NULL,
+    queue     TEXT    NOT NULL,
+    result    TEXT    NOT NULL,        -- completed, deferred, or else the outcome
+    waited_le INTEGER NOT NULL,
+    ran_le    INTEGER NOT NULL,
+    runs      INTEGER NOT NULL,
+    waited_ms INTEGER NOT NULL,
+    ran_ms    INTEGER NOT NULL,
+    PRIMARY KEY (instance, queue, result, waited_le, ran_le)
 ) STRICT, WITHOUT ROWID;
 
 -- Jobs by queue and label, kept by the triggers below, so that `status` need not count the jobs.
