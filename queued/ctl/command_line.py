@@ -30,8 +30,7 @@ Usage: queuectl [--db WHERE] [--config PATH] COMMAND ...
   wait JOBS...                         wait until jobs have ended
   cancel JOBS... | --queue Q | --all   cancel pending or running jobs (kill, rm)
   hold | release | edit | rerun | signal   hold, change, repeat or signal jobs
-  status                               counts of jobs by state, or a check
-  metrics                              numbers for Prometheus
+  status | stats | metrics             counts of jobs; of runs; for Prometheus
   purge JOBS... | --queue Q | --all    delete jobs that have ended
   dlq list | retry | purge             list, retry or delete dead jobs (retry)
   queue list | show | set | pause | resume | drain | clear | remove    queues
@@ -60,6 +59,7 @@ COMMANDS = {
     "rerun": "edit",
     "signal": "signals",
     "status": "status",
+    "stats": "stats",
     "metrics": "metrics",
     "purge": "purge",
     "dlq list": "dlq",

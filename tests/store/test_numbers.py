@@ -2,6 +2,8 @@
 
 from collections import Counter
 
+import pytest
+
 from queued.core.model import Outcome, State
 from queued.core.records import JobFilter
 from queued.core.runs import Ending
@@ -49,3 +51,19 @@ def test_services_that_have_ended_leave_their_totals(engine: Engine) -> None:
 
 def test_the_size_of_the_database(engine: Engine) -> None:
     assert sum(engine.store.numbers.sizes()) > 10_000
+
+
+def test_the_runs_of_a_span_come_in_pages(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("sqlite", "postgres"):
+        monkeypatch.setattr(f"queued.store.{name}.numbers.PAGE", 2)
+    for n in range(6):
+        engine.add(f"exit {n}", queue=f"q{n}", max_retries=1)
+        ending = Ending(Outcome.EXIT, n, ended_ms=NOW + n // 2, ran_ms=n, cpu_ms=1, peak_kib=2)
+        engine.end(engine.must_claim(now_ms=NOW + n), ending)
+    engine.running()
+    found = list(engine.store.numbers.ended_runs(since_ms=NOW + 1))
+    assert [(run.ended_ms, run.queue) for run in found] == [
+        (NOW + 1, "q2"), (NOW + 1, "q3"), (NOW + 2, "q4"), (NOW + 2, "q5"),
+    ]  # fmt: skip
+    assert found[0][2:] == (1, "q2", "exit 2", "exit", 2, 0, 2, 2, 1, 2)
+    assert list(engine.store.numbers.ended_runs(since_ms=NOW + 3)) == []

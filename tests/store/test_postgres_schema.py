@@ -71,6 +71,7 @@ PLANS = {
     "select_state": {"jobs_by_state", "attempts_pkey"},
     "select_completed": {"jobs_pkey", "attempts_pkey"},
     "still": {"jobs_pkey", "attempts_pkey"},
+    "ended_runs": {"attempts_ended", "jobs_pkey"},
     "completed_since": {"attempts_ended"},
     "overdue": {"jobs_waiting"},
     "oldest_due": {"lanes_pkey", "jobs_ready", "jobs_waiting"},

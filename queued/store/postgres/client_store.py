@@ -24,7 +24,6 @@ from queued.store.pruning import Removal
 from queued.store.selecting import Span
 
 _OUTPUT_PAGE = 16
-_LATELY_MS = 60_000
 
 
 class PostgresStore:
@@ -44,6 +43,7 @@ class PostgresStore:
         self._new_jobs, self.queues = NewJobs(self._database), StoreQueues(self._database)
         self.edits = PostgresEdits(self._database, self._new_jobs)
         self._selection = Selection(self._database)
+        self.numbers = PostgresNumbers(self._database)
 
     # Enqueueing
 
@@ -81,11 +81,6 @@ class PostgresStore:
         return added
 
     # Reading
-
-    @property
-    def numbers(self) -> PostgresNumbers:
-        """See `Store.numbers`."""
-        return PostgresNumbers(self._database)
 
     def find(self, name: str) -> int:
         """See `Store.find`."""
@@ -162,17 +157,14 @@ class PostgresStore:
         with self._database.reading():
             found = self._database.rows("status")
             overdue = self._database.rows("overdue", now=now_ms)
-            completed = self._completed(now_ms - _LATELY_MS, now_ms)
+            completed = self._database.value("completed_since", since=now_ms - 60_000, now=now_ms)
             oldest = self._database.value("oldest_due", now=now_ms)
         return rows.summary(found, overdue, completed, oldest)
 
     def completed(self, *, since_ms: int, now_ms: int) -> int:
         """See `Store.completed`."""
         with self._database.reading():
-            return self._completed(since_ms, now_ms)
-
-    def _completed(self, since_ms: int, now_ms: int) -> int:
-        return int(self._database.value("completed_since", since=since_ms, now=now_ms))
+            return int(self._database.value("completed_since", since=since_ms, now=now_ms))
 
     def output(self, job: int, attempt: int, stream: int, start: int = 0) -> Iterator[Chunk]:
         """See `Store.output`."""

@@ -24,3 +24,13 @@ DELETE FROM run_totals WHERE instance <> '' AND instance NOT IN (SELECT id FROM 
 -- Over all instances. Some ten rows for each queue, however many runs there were.
 SELECT queue, result, waited_le, ran_le, sum(runs), sum(waited_ms), sum(ran_ms) FROM run_totals
 GROUP BY queue, result, waited_le, ran_le;
+
+-- ended_runs --
+-- A page of the runs that ended after the run `after_ended`, `after_job`, `after_number`, in the order of
+-- their ends. By attempts_ended.
+SELECT a.ended_at, a.job, a.number, j.queue, j.command, a.outcome, a.exit_code, a.deferrals, a.waited_ms,
+       a.ran_ms, a.cpu_ms, a.peak_kib
+FROM attempts a JOIN jobs j ON j.seq = a.job
+WHERE a.ended_at >= :after_ended
+  AND (a.ended_at, a.job, a.number) > (:after_ended, :after_job, :after_number)
+ORDER BY a.ended_at, a.job, a.number LIMIT :limit;

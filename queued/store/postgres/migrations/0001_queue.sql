@@ -126,7 +126,8 @@ CREATE TABLE queued.attempts (
 
 -- Runs by the time of their end: `stats` reads those of a span of time, and `status` counts those of the
 -- last minute that completed their job.
-CREATE INDEX attempts_ended ON queued.attempts (ended_at, outcome, exit_code) WHERE ended_at IS NOT NULL;
+CREATE INDEX attempts_ended ON queued.attempts (ended_at, job, number, outcome, exit_code)
+WHERE ended_at IS NOT NULL;
 
 -- Output in pieces of at most 64 KiB. `position` counts the bytes of the stream from 0, so a gap
 -- between two pieces is output that was dropped.
