@@ -14,7 +14,8 @@ EDIT = (
 Usage: queuectl edit [options] [--env VAR]... [--label LABEL]... [--] JOBS...
 
 Changes jobs that wait, also for a retry. What is not given stays as it is;
-variables and labels are added to those of the job.
+variables and labels are added to those of the job. Over PostgreSQL it needs the
+role of an operator.
 
 Options:
   --command CMD        the command, as a line for sh

@@ -1,11 +1,10 @@
 """Changes of single jobs in a PostgreSQL database; see `store.edits`."""
 
 from queued.core import labels
-from queued.core.model import JobChanges, NewJob, State
+from queued.core.model import JobChanges, NewJob
 from queued.store import rows
 from queued.store.postgres.connection import Database
 from queued.store.postgres.new_jobs import NewJobs
-from queued.store.postgres.ownership import must_be_own
 
 
 class PostgresEdits:
@@ -27,13 +26,11 @@ class PostgresEdits:
 
         def edit() -> bool:
             row = self._database.row("edit", job=job, now=now_ms, **changes.columns(now_ms))
-            if row is None:
-                must_be_own(self._database, job, State.PENDING)
-            else:
+            if row is not None:
                 rows.must_be_valid(row[0])
             return row is not None
 
-        edited = self._database.repeated(edit, "enqueuer")
+        edited = self._database.repeated(edit, "operator")
         self._database.notify("notify_all" if made else "notify_hungry")
         return edited
 

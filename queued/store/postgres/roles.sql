@@ -25,10 +25,11 @@ DO $$ BEGIN
                   labels, created_at, updated_at)
     ON queued.jobs TO queued_enqueuer, queued_operator, queued_service;
     GRANT UPDATE (state, ready, next_run_at, attempts, cancel_requested_at, last_error, blocked,
-                  unique_while, expires_at, options, command, queue, priority, lane, max_retries,
-                  labels, updated_at)
+                  unique_while, expires_at, options, updated_at)
     ON queued.jobs TO queued_enqueuer, queued_operator, queued_service;
 
+    GRANT UPDATE (command, queue, priority, lane, max_retries, labels)
+    ON queued.jobs TO queued_operator, queued_service;
     GRANT INSERT ON queued.inputs, queued.signals TO queued_enqueuer, queued_operator, queued_service;
     GRANT INSERT ON queued.lanes TO queued_enqueuer, queued_operator, queued_service;
     GRANT EXECUTE ON FUNCTION queued.free_keys, queued.key_holders
