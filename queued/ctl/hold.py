@@ -41,7 +41,7 @@ Options:
     + CHANGE_OPTIONS
     + COMMON
     + """
-Exit code 2: several jobs match and --yes is missing; 4: a job runs or has ended.
+Exit code 2: several jobs match, and --yes is missing; 4: a job does not wait.
 
 Examples:
   queuectl hold job1 job2
@@ -54,9 +54,11 @@ _HOLDS = Verb("hold", "held", (Label.PENDING,), (Label.PENDING, *PARTS_OF_PENDIN
 
 def hold(context: Context, arguments: Arguments) -> int:
     """Holds jobs. Raises ConflictError, which names those that do not wait."""
-    one = partial(context.store.hold, now_ms=now_ms())
-    move = Move(_HOLDS, "hold", one, "cannot be held")
-    return _move(context, arguments, move)
+
+    def one(job: int) -> bool:
+        return context.store.hold(job, now_ms=now_ms())
+
+    return _move(context, arguments, Move(_HOLDS, "hold", one, "cannot be held"))
 
 
 RELEASE = (
@@ -87,9 +89,11 @@ _RELEASES = Verb("release", "released", (Label.HELD,), (Label.HELD,))
 
 def release(context: Context, arguments: Arguments) -> int:
     """Releases jobs. Raises ConflictError, which names those that are not held."""
-    one = partial(context.store.release, now_ms=now_ms())
-    move = Move(_RELEASES, "release", one, "is not held")
-    return _move(context, arguments, move)
+
+    def one(job: int) -> bool:
+        return context.store.release(job, now_ms=now_ms())
+
+    return _move(context, arguments, Move(_RELEASES, "release", one, "is not held"))
 
 
 class Move(NamedTuple):

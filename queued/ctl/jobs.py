@@ -186,7 +186,7 @@ Options:
     + CHANGE_OPTIONS
     + COMMON
     + """
-Exit code 2: several jobs match and --yes is missing; 4: a job had already ended.
+Exit code 2: several jobs match and --yes is missing; 4: a job had ended.
 
 Examples:
   queuectl cancel job1 job2

@@ -41,8 +41,8 @@ Options:
     + FILTER_OPTIONS
     + """\
   -a, --all            all jobs; needed if no other option restricts them
-  --until STATE        of named jobs: stop waiting also when they have this state,
-                       such as processing; the exit code is then 0
+  --until STATE        of named jobs: stop also when they have this state, such
+                       as processing; the exit code is then 0
   --timeout T          stop waiting after T (seconds, or 90s, 1h30m)
 """
     + COMMON

@@ -208,15 +208,15 @@ from queued.store.sqlite import sql_loader
 from queued.store.sqlite.client_store import SqliteStore
 
 forever = "WITH RECURSIVE c (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c) SELECT count(*) FROM c"
-statements, plain = sql_loader.load(), SqliteStore.ended
-sql_loader.load = lambda: {**statements, "ended": forever, "ended_completed": forever}
+statements, plain = sql_loader.load(), SqliteStore.select
+sql_loader.load = lambda: {**statements, "select_state": forever, "select_completed": forever}
 
-def ended(*words, **named):
+def select(*words, **named):
     print("begun", flush=True)
     return plain(*words, **named)
 
-SqliteStore.ended = ended
-sys.exit(main(["purge"]))
+SqliteStore.select = select
+sys.exit(main(["purge", "--all"]))
 """
 
 
