@@ -136,6 +136,7 @@ class JobFilter(NamedTuple):
     queue: str | None = None
     command: str | None = None
     priority: int | None = None
+    job_label: tuple[str, str] | None = None  # a name and its value
     outcomes: tuple[Outcome, ...] = ()
     exit_code: int | None = None
     since_ms: int | None = None

@@ -7,7 +7,7 @@ from typing import Any
 from queued.core.errors import UsageError
 from queued.core.model import PARTS_OF_PENDING, Label, Outcome
 from queued.core.records import JobFilter
-from queued.core.suggestions import did_you_mean
+from queued.core.suggestions import did_you_mean, shorten
 from queued.core.times import now_ms
 from queued.ctl.arguments import Arguments
 
@@ -21,6 +21,7 @@ FILTER_OPTIONS = """\
   --older-than T       only jobs that have not changed in the last T
   --command GLOB       only jobs with such a command: 'make *', '*.sh ?'
   --priority N         only jobs of this priority
+  --label LABEL        only jobs with this label: NAME=VALUE
   --outcome OUTCOMES   only jobs whose last run ended so: exit, signal, timeout,
                        oom, lost, spawn-error, cancelled, interrupted
   --exit-code N        only jobs whose last run exited with this code
@@ -58,12 +59,23 @@ def job_filter(
         queue=arguments.text("--queue"),
         command=arguments.text("--command"),
         priority=arguments.integer("--priority", -(2**31), 2**31 - 1),
+        job_label=_job_label(arguments.text("--label")),
         outcomes=_words(_split(arguments.text("--outcome")), "--outcome", Outcome, tuple(Outcome)),
         exit_code=arguments.integer("--exit-code", 0, 255),
         since_ms=_ago(arguments, "--since"),
         before_ms=_ago(arguments, "--older-than"),
         now_ms=now_ms(),
     )
+
+
+def _job_label(text: str | None) -> tuple[str, str] | None:
+    if text is None:
+        return None
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        msg = f"--label takes NAME=VALUE, not {shorten(text)}"
+        raise UsageError(msg)
+    return name, value
 
 
 def is_filtered(arguments: Arguments) -> bool:

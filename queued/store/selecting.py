@@ -57,6 +57,8 @@ def _values(label: Label | None, wanted: JobFilter) -> Values:
         "queue": wanted.queue,
         "command": wanted.command,
         "priority": wanted.priority,
+        "label_name": wanted.job_label and wanted.job_label[0],
+        "label_value": wanted.job_label and wanted.job_label[1],
         "outcomes": [*wanted.outcomes] or None,
         "exit_code": wanted.exit_code,
         "since": wanted.since_ms,

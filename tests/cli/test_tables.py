@@ -123,6 +123,7 @@ def test_an_empty_list_is_an_array_too(queuectl: QueuectlRunner) -> None:
         (["--exit-code", "1", "--outcome", "exit"], ["wrong"]),
         (["--command", "nope"], ["gone"]),
         (["--older-than", "1h"], []),
+        (["--label", "a=b"], []),
         (["--after", "wrong", "-n", "2"], ["gone", WIDE_ID]),
         (["--after", "wrong", "--reverse"], ["done"]),
         (["ready", "done"], ["ready", "done"]),

@@ -31,7 +31,8 @@ def jobs(engine: Engine) -> list[str]:
     engine.put(State.COMPLETED, id="done", command="sleep 1", queue="b", priority=-3)
     engine.put(State.CANCELLED, id="stopped", command="sleep 10", queue="b")
     engine.put(State.PROCESSING, id="running", command="make", queue="a")
-    engine.add(id="waiting", command="make ?", queue="b", priority=3)
+    labels = '{"team": "ops", "a.b-c": "1"}'
+    engine.add(id="waiting", command="make ?", queue="b", priority=3, labels=labels)
     engine.add(id="later", command="make *", queue="a", delay_ms=DAY_MS)
     return [job.id for job in engine.jobs()]
 
@@ -45,6 +46,9 @@ FILTERS: dict[str, tuple[dict[str, Any], set[str]]] = {
     "an exact command": ({"command": "make"}, {"running"}),
     "priority": ({"priority": 3}, {"failed", "waiting"}),
     "below zero": ({"priority": -3}, {"done"}),
+    "label": ({"job_label": ("team", "ops")}, {"waiting"}),
+    "a label with a dot": ({"job_label": ("a.b-c", "1")}, {"waiting"}),
+    "another value": ({"job_label": ("team", "op")}, set()),
     "outcome": ({"outcomes": (Outcome.TIMEOUT,)}, {"late"}),
     "outcomes": (
         {"outcomes": (Outcome.TIMEOUT, Outcome.EXIT)},

@@ -49,6 +49,7 @@ queue BETWEEN coalesce(:queue::text, '') AND coalesce(:queue::text, repeat(chr(1
     AND (:label::text IS NULL OR label = :label AND (label <> 'scheduled' OR next_run_at > :now))
     AND (:command::text IS NULL OR command LIKE :command)
     AND (:priority::bigint IS NULL OR priority = :priority)
+    AND (:label_name::text IS NULL OR labels::json ->> :label_name = :label_value::text)
     AND (:since::bigint IS NULL OR updated_at >= :since)
     AND (:before::bigint IS NULL OR updated_at < :before)
     AND (:outcomes::text[] IS NULL

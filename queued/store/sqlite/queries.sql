@@ -17,6 +17,7 @@ seq, id, queue, priority, command, options, state, label, next_run_at, attempts,
     AND (:label IS NULL OR label = :label AND (label <> 'scheduled' OR next_run_at > :now))
     AND (:command IS NULL OR command GLOB :command)
     AND (:priority IS NULL OR priority = :priority)
+    AND (:label_name IS NULL OR labels ->> :label_name = :label_value)
     AND (:since IS NULL OR updated_at >= :since) AND (:before IS NULL OR updated_at < :before)
     AND (:outcomes IS NULL OR (SELECT a.outcome FROM attempts a WHERE a.job = seq AND a.number = runs)
                               IN (SELECT value FROM json_each(:outcomes)))
