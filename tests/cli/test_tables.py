@@ -14,7 +14,7 @@ from tests.cli.queuectl_runner import QueuectlRunner, Screen, failed, timeless
 WIDE_ID = "w" * 64
 FIELDS = {
     *("id", "command", "state", "queue", "priority", "attempts", "max_retries", "runs"),
-    *("requires", "blocked", "slots"),
+    *("requires", "blocked", "slots", "submitted_by"),
     *("next_run_at", "created_at", "updated_at", "last_error", "options"),
     *("started_at", "ended_at", "ran_seconds", "outcome", "exit_code"),
 }
@@ -169,17 +169,19 @@ def test_color(full: QueuectlRunner) -> None:
 
 
 def test_show(full: QueuectlRunner) -> None:
-    assert timeless(full.ok("show", "gone")) == (
+    shown = full.ok("show", "gone")
+    assert timeless(re.sub("submitted by  .+", "submitted by  USER", shown)) == (
         """\
-id          gone
-command     nope
-state       dead
-attempts    1 of 1 failed, runs: 1
-last error  exit 127 (command not found): sh: 1: nope: not found
-queue       default
-priority    0
-created     MOMENT-OF-TWENTYFOUR-CHR
-updated     MOMENT-OF-TWENTYFOUR-CHR
+id            gone
+command       nope
+state         dead
+attempts      1 of 1 failed, runs: 1
+last error    exit 127 (command not found): sh: 1: nope: not found
+queue         default
+priority      0
+created       MOMENT-OF-TWENTYFOUR-CHR
+updated       MOMENT-OF-TWENTYFOUR-CHR
+submitted by  USER
 
   #  STARTED                      RAN     CPU   PEAK  PRINTED  OUTCOME
   1  MOMENT-OF-TWENTYFOUR-CHR    1.5s    0.0s   3.4M       0B  exit 127
