@@ -19,6 +19,7 @@ from queued.core import ids, times
 from queued.core import settings as rules
 from queued.core.errors import Exit, QueuedError, StorageError, UsageError
 from queued.core.model import Instance
+from queued.core.schedules import file_schedules
 from queued.core.serve_until import ServeUntil
 from queued.core.settings import Value
 from queued.core.settings_in_force import Settings
@@ -136,8 +137,10 @@ def _run(arguments: list[str]) -> int:
         reload(_pid(options["--reload"]), ReloadFile(environment))
         return Exit.DONE
     conf = paths.conf_path(options["--config"], environment)
+    content = paths.read_whole_conf(conf)
+    schedules = file_schedules(content.schedules, conf)
     origin = SettingsOrigin(
-        _flags(options), environment, options["--config"], paths.read_conf(conf)
+        _flags(options), environment, options["--config"], content.settings, schedules
     )
     engine = paths.engine_at(origin.database(), environment)
     engine.check_trust()

@@ -36,6 +36,7 @@ DELETE FROM queued.output; DELETE FROM queued.attempts; DELETE FROM queued.jobs;
 DELETE FROM queued.counts; DELETE FROM queued.deltas; DELETE FROM queued.drained_hosts;
 DELETE FROM queued.run_totals;
 DELETE FROM queued.lanes WHERE id > 0; DELETE FROM queued.queues;
+DELETE FROM queued.schedules;
 SELECT setval(pg_get_serial_sequence('queued.jobs', 'seq'), 1, false)"""
 # No test cuts the power of the server's machine. A benchmark, which runs without pytest, pays for
 # durable commits.

@@ -24,6 +24,7 @@ MAX_KEY = 200
 MAX_LABELS = 32
 MAX_NOTE = 1000
 YEAR_S = 31_536_000
+_DESCRIBING = ("QUEUED_PARENT_", "QUEUED_SCHEDULE")  # of hooks, and of the jobs of schedules
 
 
 def json_type(value: object) -> str:
@@ -230,7 +231,7 @@ def env(name: str, value: object) -> dict[str, str]:
         one = f"{name}.{shorten(key)}"
         if not isinstance(text, str) or "\0" in text:
             raise refusal(one, "text without NUL", text)
-        if key.startswith("QUEUED_") and not key.startswith("QUEUED_PARENT_"):
+        if key.startswith("QUEUED_") and not key.startswith(_DESCRIBING):
             msg = f"{name}: {shorten(key)} cannot be set; names with QUEUED_ are reserved"
             raise UsageError(msg)
         size += len(_encoded(name, key)) + len(_encoded(one, text)) + 2

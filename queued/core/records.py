@@ -37,6 +37,8 @@ class Job(NamedTuple):
     unique_until_ms: int | None = None
     expires_ms: int | None = None
     labels: dict[str, str] | None = None
+    schedule: str | None = None  # whose firing it is
+    scheduled_ms: int | None = None  # the time of the firing, unless a user ran it
 
     @property
     def labels_text(self) -> str:
@@ -139,6 +141,7 @@ class JobFilter(NamedTuple):
     job_label: tuple[str, str] | None = None  # a name and its value
     outcomes: tuple[Outcome, ...] = ()
     exit_code: int | None = None
+    schedule: str | None = None
     since_ms: int | None = None
     before_ms: int | None = None
     now_ms: int = 0

@@ -25,8 +25,7 @@ queuectl: a durable queue for shell commands
 Usage: queuectl [--db WHERE] [--config PATH] COMMAND ...
 
   enqueue COMMAND... | JSON | -        add jobs (add)
-  list                                 list jobs (ls)
-  show | logs JOB                      everything about a job; its output (log)
+  list | show JOB | logs JOB           list jobs (ls), one job, its output (log)
   wait JOBS...                         wait until jobs have ended
   cancel JOBS... | --queue Q | --all   cancel pending or running jobs (kill, rm)
   hold | release | edit | rerun | signal   hold, change, repeat or signal jobs
@@ -36,6 +35,7 @@ Usage: queuectl [--db WHERE] [--config PATH] COMMAND ...
   queue list | show | set | pause | resume | drain | clear | remove    queues
   worker start | stop | list           start, stop or list services
   host list | drain | resume           list hosts; let one start no more jobs
+  schedule add | list | show | next | edit | run | pause | resume | remove  cron
   config list | get | set | unset      show or change settings
   db check | backup | restore | move | vacuum | stats | upgrade   maintenance
 
@@ -79,6 +79,15 @@ COMMANDS = {
     "host list": "hosts",
     "host drain": "hosts",
     "host resume": "hosts",
+    "schedule add": "schedules",
+    "schedule edit": "schedules",
+    "schedule list": "schedule_views",
+    "schedule show": "schedule_views",
+    "schedule next": "schedule_views",
+    "schedule run": "schedules",
+    "schedule pause": "schedules",
+    "schedule resume": "schedules",
+    "schedule remove": "schedules",
     "config list": "config",
     "config get": "config",
     "config set": "config",
@@ -99,11 +108,12 @@ ALIASES = {
     "rm": "cancel",
     "retry": "dlq retry",
 }
-_BUILTIN_NAMES = {"list", "set"}  # their functions are `list_` and `set_`, because of the builtins
+_BUILTIN_NAMES = {"list", "next", "set"}  # their functions are `list_` etc.: builtins
 _CREATING = {
     "enqueue",
     "config set",
     "queue set",
+    "schedule add",
 }  # commands that make the database if it is missing
 _LEADING = ("--db", "--config", "--json")
 

@@ -24,31 +24,15 @@ from queued.ctl.render import print_err, print_json, print_out, progress
 
 _LINE_LIMIT = 4 * 1024 * 1024  # above each job, also if all its characters are escaped
 
-ENQUEUE = (
-    """\
-Usage:
-  queuectl enqueue [options] [--env VAR]... [--limit LIMIT]...
-           [--label LABEL]... [--] COMMAND...
-
-Adds a job and prints its id. A COMMAND of one word is a line for sh, with pipes
-and $VARS; several words are one program with exactly these arguments. One word
-that begins with { is a job in JSON; its fields are the options up to --limit,
-without --here and --host, such as max_retries; env and limits are objects. A
-single - reads one JSON job per line from standard input and adds all of them or
-none. With --skip-existing, an interrupted list of jobs with ids can be read
-again.
-
-Options:
-  --id ID              the id of the job (default: a generated one)
+# The options that `schedule add` and `schedule edit` take, too.
+QUEUE_OPTIONS = """\
   -q, --queue QUEUE    the queue (default)
   -p, --priority N     jobs of the queue with a higher number start first (0)
   --slots N            places of its queue's --concurrency that it takes (1)
   --requires LABELS    run only by a service with all of these: gpu,zone=a
   --host NAME          run only on this host: short for --requires host:NAME
-  --run-at TIME        not before this time: 03:00, "tomorrow 9am", "mon 18:00",
-                       "2026-12-01 03:00 Europe/Berlin", 2026-12-01T02:00Z,
-                       or seconds since 1970; without a zone it is local time
-  --at TIME            the same as --run-at
+"""
+RUN_OPTIONS = """\
   --delay T            not before T from now: seconds, 500ms, 1h30m, "5 min", 1w
   --hold               not before queuectl release
   --in T               the same as --delay
@@ -99,6 +83,33 @@ Run options:
   --env VAR            NAME=VALUE, or NAME for its current value; repeatable
   --limit LIMIT        memory=512M, cpu=SECONDS, files=N or processes=N;
                        repeatable
+"""
+ENQUEUE = (
+    """\
+Usage:
+  queuectl enqueue [options] [--env VAR]... [--limit LIMIT]...
+           [--label LABEL]... [--] COMMAND...
+
+Adds a job and prints its id. A COMMAND of one word is a line for sh, with pipes
+and $VARS; several words are one program with exactly these arguments. One word
+that begins with { is a job in JSON; its fields are the options up to --limit,
+without --here and --host, such as max_retries; env and limits are objects. A
+single - reads one JSON job per line from standard input and adds all of them or
+none. With --skip-existing, an interrupted list of jobs with ids can be read
+again.
+
+Options:
+  --id ID              the id of the job (default: a generated one)
+"""
+    + QUEUE_OPTIONS
+    + """\
+  --run-at TIME        not before this time: 03:00, "tomorrow 9am", "mon 18:00",
+                       "2026-12-01 03:00 Europe/Berlin", 2026-12-01T02:00Z,
+                       or seconds since 1970; without a zone it is local time
+  --at TIME            the same as --run-at
+"""
+    + RUN_OPTIONS
+    + """\
   --skip-existing      skip jobs of - whose ids exist, and count them
   --fail-if-exists     add nothing, and exit with 4, if a unique key is taken
   --replace            cancel the job that has the unique key, if it waits

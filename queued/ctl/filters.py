@@ -25,6 +25,7 @@ FILTER_OPTIONS = """\
   --outcome OUTCOMES   only jobs whose last run ended so: exit, signal, timeout,
                        oom, lost, spawn-error, cancelled, interrupted
   --exit-code N        only jobs whose last run exited with this code
+  --schedule SCHEDULE  only jobs that this schedule has enqueued
 """
 FILTERS = tuple(re.findall(r"(--[a-z-]+) [A-Z]", FILTER_OPTIONS))
 UNFINISHED = (Label.PENDING, Label.PROCESSING)
@@ -62,6 +63,7 @@ def job_filter(
         job_label=_job_label(arguments.text("--label")),
         outcomes=_words(_split(arguments.text("--outcome")), "--outcome", Outcome, tuple(Outcome)),
         exit_code=arguments.integer("--exit-code", 0, 255),
+        schedule=arguments.text("--schedule"),
         since_ms=_ago(arguments, "--since"),
         before_ms=_ago(arguments, "--older-than"),
         now_ms=now_ms(),

@@ -125,6 +125,7 @@ def _fields(job: Job, blocked: str) -> dict[str, str]:
         **({"unique key": _unique(job)} if job.unique_key else {}),
         **({"expires": iso(job.expires_ms)} if job.expires_ms is not None else {}),
         **({"next run": iso(job.next_run_at_ms)} if job.state is State.PENDING else {}),
+        **({} if job.schedule is None else {"schedule": _firing(job)}),
         "created": iso(job.created_ms),
         "updated": iso(job.updated_ms),
         **({"submitted by": job.submitted_by} if job.submitted_by else {}),
@@ -136,6 +137,11 @@ def _unique(job: Job) -> str:
         return f"{job.unique_key} (given up)"
     until = "" if job.unique_until_ms is None else f", until {iso(job.unique_until_ms)}"
     return f"{job.unique_key} (while {job.unique_while}{until})"
+
+
+def _firing(job: Job) -> str:
+    at = "run by a user" if job.scheduled_ms is None else f"at {iso(job.scheduled_ms)}"
+    return f"{job.schedule}, {at}"
 
 
 def _attempt_cells(attempt: Attempt) -> tuple[str, ...]:

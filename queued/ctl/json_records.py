@@ -38,6 +38,7 @@ def job_record(job: Job, last: Attempt | None, blocked: str = "") -> dict[str, o
         **({} if job.expires_ms is None else {"expires_at": iso(job.expires_ms)}),
         **({} if job.unique_key is None else _unique(job)),
         "options": job.options.given(),
+        **({} if job.schedule is None else _firing(job)),
         "submitted_by": job.submitted_by or None,
     }
 
@@ -49,6 +50,10 @@ def _unique(job: Job) -> dict[str, object]:
         "unique_while": job.unique_while,
         "unique_until": None if until is None else iso(until),
     }
+
+
+def _firing(job: Job) -> dict[str, object]:
+    return {"schedule": job.schedule, "scheduled_at": _moment(job.scheduled_ms)}
 
 
 def full_record(job: Job, attempts: Sequence[Attempt], blocked: str) -> dict[str, object]:

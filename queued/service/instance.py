@@ -57,7 +57,7 @@ class InstancePrograms:
     def apply(self, settings: Settings, file: dict[str, Value]) -> None:
         """See `Programs.apply`."""
         self.settings = settings
-        self._origin = self._origin._replace(file=file)
+        self._origin = self._origin._replace(file=file, schedules=None)
         self._configure_log()
 
     def _configure_log(self) -> None:

@@ -10,6 +10,7 @@ _KINDS: dict[str, tuple[str, tuple[State | None, ...]]] = {
     "live-jobs": ("complete_state", (State.PENDING, State.PROCESSING)),
     "dead-jobs": ("complete_state", (State.DEAD, State.CANCELLED)),
     "queues": ("complete_queues", (None,)),
+    "schedules": ("complete_schedules", (None,)),
     "stored": ("complete_stored", (None,)),
 }
 

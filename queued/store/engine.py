@@ -15,7 +15,7 @@ from queued.store.statistics import DatabaseStats
 
 OnWait = Callable[[float], None]  # called with the seconds of a wait so far, before it goes on
 OnError = Callable[[QueuedError], None]  # called once with an error after which a wait goes on
-COMPLETIONS = ("jobs", "live-jobs", "dead-jobs", "queues", "stored")  # kinds of words
+COMPLETIONS = ("jobs", "live-jobs", "dead-jobs", "queues", "schedules", "stored")  # kinds of words
 
 
 class Prepared(NamedTuple):

@@ -12,6 +12,7 @@ from queued.core.model import Instance, Label, NewJob, State
 from queued.core.records import Lane, PruneStep, Share, SnapshotHolder
 from queued.core.runs import Chunk, Claim, Key, SignalRequest
 from queued.core.settlement import Settlement
+from queued.store.firings import Firings
 from queued.store.protocols import OpenDatabase
 from queued.store.queues import QueueLedger
 
@@ -20,8 +21,10 @@ class Ledger(OpenDatabase, Protocol):
     """The verbs of the dispatcher.
 
     All but `transaction`, `connections`, `renew_idle`, `backlog_bytes`, `snapshot_holders`,
-    `version` and `close` must run inside a transaction.
+    `version` and `close` must run inside a transaction, and so must those of `schedules`.
     """
+
+    schedules: Firings
 
     @property
     def queues(self) -> QueueLedger:

@@ -2,7 +2,7 @@
 
 import os
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from queued.core.errors import ConfigError, DeniedError, UsageError
 from queued.core.settings import DATABASE_SCHEMES, Value, check_file
@@ -34,13 +34,25 @@ def conf_path(flag: str | None, environment: dict[str, str]) -> str | None:
 _CONF_BYTES = 64 * 1024  # a larger file takes long to parse
 
 
+class ConfContent(NamedTuple):
+    """The settings of a conf file, and its tables `[[schedule]]`, which are not checked."""
+
+    settings: dict[str, Value]
+    schedules: object
+
+
 def read_conf(path: str | None) -> dict[str, Value]:
-    """Returns the settings in the conf file. Raises ConfigError with the file and the line.
+    """Returns the settings in the conf file. See `read_whole_conf`."""
+    return read_whole_conf(path).settings
+
+
+def read_whole_conf(path: str | None) -> ConfContent:
+    """Returns the content of the conf file. Raises ConfigError with the file and the line.
 
     Raises DeniedError if others could change the file, or read a password in it.
     """
     if path is None:
-        return {}
+        return ConfContent({}, [])
     import tomllib
 
     try:
@@ -50,7 +62,9 @@ def read_conf(path: str | None) -> dict[str, Value]:
         if len(content) > _CONF_BYTES:
             msg = f"{path} is larger than {_CONF_BYTES // 1024} KiB, so it is no conf file"
             raise ConfigError(msg)
-        values = check_file(tomllib.loads(content.decode()), path)
+        table = tomllib.loads(content.decode())
+        schedules = table.pop("schedule", [])
+        values = check_file(table, path)
     except RecursionError:
         msg = f"{path} is not valid TOML: its values are nested too deeply"
         raise ConfigError(msg) from None
@@ -63,7 +77,7 @@ def read_conf(path: str | None) -> dict[str, Value]:
     if mode & 0o077 and _has_password(str(values.get("db", ""))):
         msg = f"others can read {path}, which has a password; run: chmod go-rwx {path}"
         raise DeniedError(msg)
-    return values
+    return ConfContent(values, schedules)
 
 
 def location(configured: Value, environment: dict[str, str], *, serving: bool = False) -> str:

@@ -4,7 +4,7 @@ Every engine implements it. `now_ms` is the wall clock in milliseconds UTC.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 from queued.core.model import Instance, NewJob, OnTakenKey, State
 from queued.core.records import Attempt, Job, JobFilter, Summary, WorkerStatus
@@ -13,6 +13,9 @@ from queued.store.edits import Edits
 from queued.store.numbers import Numbers
 from queued.store.pruning import Removal
 from queued.store.queues import QueueStore
+
+if TYPE_CHECKING:
+    from queued.store.schedules import Schedules
 
 BulkVerb = Literal["hold", "release", "retry"]
 
@@ -86,6 +89,11 @@ class Store(OpenDatabase, Protocol):
     @property
     def edits(self) -> Edits:
         """Returns the verbs for single jobs that are seldom used."""
+        ...
+
+    @property
+    def schedules(self) -> "Schedules":
+        """The verbs of schedules."""
         ...
 
     def enqueue(

@@ -21,6 +21,7 @@ Row = tuple[Any, ...]
 KEYS = {
     "settings": "key",
     "drained_hosts": "host",
+    "schedules": "name",
     "lanes": "id",
     "queues": "name",
     "jobs": "seq",

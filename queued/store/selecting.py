@@ -61,6 +61,7 @@ def _values(label: Label | None, wanted: JobFilter) -> Values:
         "label_value": wanted.job_label and wanted.job_label[1],
         "outcomes": [*wanted.outcomes] or None,
         "exit_code": wanted.exit_code,
+        "schedule": wanted.schedule,
         "since": wanted.since_ms,
         "before": wanted.before_ms,
         "now": wanted.now_ms,

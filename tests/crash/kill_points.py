@@ -89,6 +89,7 @@ def _worker_lost(arguments: tuple[Any, ...], _result: object) -> bool:
 STORE = "queued.store.sqlite.client_store:SqliteStore"
 NEW_JOBS = "queued.store.sqlite.new_jobs:NewJobs"
 LEDGER = "queued.store.sqlite.dispatcher_store:SqliteLedger"
+FIRINGS = "queued.store.firings:Firings"
 DISPATCHER = "queued.service.dispatcher.dispatcher:Dispatcher"
 WORKER = "queued.service.worker.worker:Worker"
 PROCESSES = "queued.service.supervisor.process_manager:ProcessManager"
@@ -133,6 +134,9 @@ POINTS = {
     "worker: forked, not made known": Point(
         "queued.service.supervisor.forking:Forker", "worker", after=True
     ),
+    "fire: job inserted, schedule not moved on": Point(FIRINGS, "_move_on"),
+    "fire: fired, not committed": Point(FIRINGS, "fire", _true, after=True),
+    "fire: committed": Point("queued.service.dispatcher.scheduler:Scheduler", "_log_fired"),
     "rescue: dead instances are known": Point(RESCUER, "_clean_up"),
     "rescue: nothing killed": Point("queued.service.dispatcher.rescuer", "kill_leftovers"),
     "rescue: leftovers are killed": Point(

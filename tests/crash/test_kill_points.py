@@ -4,6 +4,8 @@ import os
 
 import pytest
 
+from queued.core import times
+from queued.core.schedules import new_schedule
 from tests.crash.kill_points import POINTS
 from tests.crash.kill_scenario import KillScenario
 from tests.open_descriptors import watches
@@ -47,6 +49,18 @@ def test_a_death_during_a_run(scenario: KillScenario, point: str, victim: str) -
     assert job.attempts == 0 or point not in UNBEGUN, (
         "a death before the run has begun costs no attempt"
     )
+
+
+@pytest.mark.parametrize("victim", BOTH)
+@pytest.mark.parametrize("point", _points("fire"))
+def test_a_death_while_a_schedule_is_fired(scenario: KillScenario, point: str, victim: str) -> None:
+    schedule = new_schedule("s", "* * * * *", "UTC", {"command": "true"}, catch_up="all")
+    scenario.queue.store.schedules.add(schedule, now_ms=times.now_ms() - 5 * 60_000)
+    _kill(scenario, point, victim)
+    eventually(lambda: scenario.queue.count("completed") >= 5)
+    assert scenario.broken_promises() == []
+    found = sorted(job.scheduled_ms or 0 for job in scenario.queue.jobs())
+    assert found == [found[0] + n * 60_000 for n in range(len(found))]
 
 
 @pytest.mark.parametrize("victim", BOTH)

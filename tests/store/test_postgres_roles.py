@@ -11,6 +11,7 @@ import pytest
 from queued.core.errors import DeniedError, NotFoundError
 from queued.core.model import Label, NewJob, State
 from queued.core.records import JobFilter
+from queued.core.schedules import new_schedule
 from queued.store.postgres import address, safety, sql_loader, upgrade
 from queued.store.postgres.client_store import PostgresStore
 from tests import postgres_server
@@ -83,6 +84,11 @@ def purge_one(store: PostgresStore) -> None:
     purge(store, Label.CANCELLED)
 
 
+def add_schedule(store: PostgresStore) -> None:
+    name = f"s{os.urandom(4).hex()}"
+    store.schedules.add(new_schedule(name, "@daily", "UTC", {"command": "x"}), now_ms=NOW)
+
+
 # The roles whose members may use a verb on a job of another user, and the verb.
 VERBS: dict[str, tuple[set[str], Callable[[PostgresStore, int], object]]] = {
     "list": ({*ROLES}, lambda store, _: list(store.list(JobFilter()))),
@@ -110,6 +116,7 @@ VERBS: dict[str, tuple[set[str], Callable[[PostgresStore, int], object]]] = {
     "resume": ({"operator"}, lambda store, _: store.resume("host")),
     "queues": ({*ROLES}, lambda store, _: store.queues.all()),
     "queue_pause": ({"operator"}, lambda store, _: store.queues.change("q", paused_ms=NOW)),
+    "schedules.add": ({"operator", "service"}, lambda store, _: add_schedule(store)),
     "stop": ({"operator", "service"}, lambda store, _: store.stop("i", now_ms=NOW)),
 }
 

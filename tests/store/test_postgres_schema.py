@@ -33,6 +33,7 @@ LISTS = {
     "clock",
     "history",
 }
+LISTS |= {"schedule", "schedule_waits"}  # parts of statements
 CONTROL = {"begin", "session", "snapshot", "make_schema", "notify_hungry", "notify_all"}  # no plan
 SOURCE = Path(sql_loader.__file__).parent
 WHOLE = sql_blocks.read(str(SOURCE / "maintenance/queries.sql")).keys()  # read whole tables
@@ -76,6 +77,10 @@ PLANS = {
     "overdue": {"jobs_waiting"},
     "oldest_due": {"lanes_pkey", "jobs_ready", "jobs_waiting"},
     "fold": {"deltas_pkey"},
+    "schedule_jobs": {"jobs_fired_live"},
+    "schedule_fired": {"jobs_fired"},
+    "schedules_due": {"schedules_due", "jobs_fired_live"},
+    "schedules_next": {"schedules_due", "jobs_fired_live"},
 }
 FILL = """
 INSERT INTO queued.jobs (id, queue, priority, command, options, state, ready, next_run_at, attempts,

@@ -22,6 +22,7 @@ from queued.core.errors import (
 from queued.core.model import Instance, Label, NewJob, Outcome, State
 from queued.core.records import JobFilter
 from queued.core.runs import Chunk, Ending
+from queued.core.schedules import new_schedule
 from queued.core.settlement import Verdict
 from queued.store import engine as engines
 from queued.store import instance_lock, queue_copy
@@ -84,6 +85,9 @@ def fill(location: str) -> None:
         made.store.drain("web1", now_ms=NOW)
         made.put(State.COMPLETED, command="true", id="removed", priority=9, queue="brief")
         assert purge(made.store, Label.COMPLETED, queue="brief") == [1]
+        nightly = new_schedule("nightly", "0 3 * * *", "Europe/Berlin", {"command": "true"})
+        made.store.schedules.add(nightly, now_ms=NOW)
+        made.store.schedules.run("nightly", max_retries=3, now_ms=NOW)
 
 
 def _with_output(made: Engine) -> None:
@@ -110,7 +114,8 @@ def _with_history(made: Engine, count: int) -> None:
 def picture(location: str) -> list[Any]:
     """All that users can see of a queue."""
     with closing(opened(location).open_store(60)) as store:
-        settings = (store.config(), store.queues.all(), sorted(store.numbers.run_totals()))
+        totals = sorted(store.numbers.run_totals())
+        settings = (store.config(), store.queues.all(), store.schedules.list(), totals)
         queue = [settings, store.drained_hosts(), store.status(now_ms=NOW)]
         return [*queue, *map(_seen(store), jobs(store))]
 
@@ -153,9 +158,10 @@ def test_everything_arrives_and_the_old_queue_refuses(route: tuple[str, str]) ->
     assert {name: table.rows for name, table in copied.items()} == {
         "settings": 1,
         "drained_hosts": 1,
+        "schedules": 1,
         "lanes": 4,
         "queues": 1,
-        "jobs": 5,
+        "jobs": 6,
         "attempts": 30,
         "output": 2,
         "inputs": 0,
@@ -163,7 +169,7 @@ def test_everything_arrives_and_the_old_queue_refuses(route: tuple[str, str]) ->
     }
     assert picture(new) == before
     assert is_sound(new)
-    assert enqueue(new, "next") > 6, "the number of the removed job is not used again"
+    assert enqueue(new, "next") > 7, "the number of the removed job is not used again"
     place = opened(new).maintenance(60).place().place
     for use in (
         lambda: early.config_set("workers", "3", now_ms=NOW),

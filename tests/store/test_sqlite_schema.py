@@ -18,7 +18,8 @@ from queued.store.sqlite.dispatcher_store import SqliteLedger
 from tests.store.engine import NOW
 
 SQL = sql_loader.load()
-STATEMENTS = sorted(SQL.keys() - {"job", "run", "matches", "unexpired", "queue_columns"})  # parts
+PARTS = {"job", "run", "matches", "unexpired", "queue_columns", "schedule", "schedule_waits"}
+STATEMENTS = sorted(SQL.keys() - PARTS)
 SOURCE = Path(sql_loader.__file__).parent
 
 BY_ROW = "SEARCH jobs USING INTEGER PRIMARY KEY"
@@ -26,6 +27,7 @@ BY_STATE = "SEARCH j USING INDEX jobs_by_state (state=?)"
 OF_ATTEMPTS = "SEARCH a USING PRIMARY KEY (job=? AND number=?)"
 BY_ID = "SEARCH jobs USING COVERING INDEX sqlite_autoindex_jobs_1"
 WAITING = "SEARCH jobs USING INDEX jobs_waiting"
+FIRED_LIVE = "SEARCH jobs USING INDEX jobs_fired_live"
 
 # Every hot statement with all that its plan may touch. `first` is the array of the jobs to claim.
 PLANS = {
@@ -75,11 +77,19 @@ PLANS = {
     ],
     "overdue": ["SEARCH jobs USING INDEX jobs_waiting (next_run_at<?)"],
     "store_output": [f"{BY_ROW} (rowid=?)"],
+    "schedule_jobs": [f"{FIRED_LIVE} (schedule=?)"],
+    "schedule_fired": [
+        "SEARCH jobs USING COVERING INDEX jobs_fired (schedule=? AND scheduled_at=?)"
+    ],
+    "schedules_due": [
+        "SEARCH s USING INDEX schedules_due (next_at<?)",
+        "SEARCH j USING INDEX jobs_fired_live (schedule=?)",
+    ],
 }
 # The tables that may be read whole.
 SMALL = {"clock", "counts", "settings", "instances", "drained_hosts", "w", "p", "l", "first"}
 SMALL |= {"queues", "r", "ready"}  # two are of lanes
-SMALL |= {"signals", "s", "sqlite_sequence", "CONSTANT", "json_each", "run_totals"}
+SMALL |= {"signals", "s", "sqlite_sequence", "CONSTANT", "json_each", "run_totals", "schedules"}
 BY_HAND = ("check_", "stats_")  # a person asks, once: they may read all
 
 

@@ -61,12 +61,12 @@ def test_a_reload_applies_the_file_below_the_rows(tmp_path: Path) -> None:
     conf = tmp_path / "queuectl.conf"
     conf.write_text("workers = 2\nkill_grace = 2\n")
     found = live({"workers": "8"}, conf=conf)
-    found.reload()
+    found.reload(lambda _: None)
     assert (found.settings.workers, found.settings.kill_grace) == (8, 2.0)
     found.apply({})
     assert found.settings.workers == 2
     conf.write_text("")
-    found.reload()
+    found.reload(lambda _: None)
     assert found.settings == DEFAULTS
 
 
@@ -74,11 +74,11 @@ def test_a_refused_reload_changes_nothing(tmp_path: Path) -> None:
     conf = tmp_path / "queuectl.conf"
     conf.write_text("workers = 2\n")
     found = live({}, conf=conf)
-    found.reload()
+    found.reload(lambda _: None)
     before = (found.settings, found.origin)
     conf.write_text("workers = 3\nkill_grace = -1\n")
     with pytest.raises(ConfigError, match="kill_grace"):
-        found.reload()
+        found.reload(lambda _: None)
     assert (found.settings, found.origin) == before
     found.apply({})
     assert found.settings.workers == 2

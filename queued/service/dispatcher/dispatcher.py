@@ -32,6 +32,7 @@ from queued.service.dispatcher.poll_schedule import PollSchedule, watch
 from queued.service.dispatcher.pruner import Pruner
 from queued.service.dispatcher.queue_claims import NO_QUEUES
 from queued.service.dispatcher.rescuer import OtherInstances, Rescuer
+from queued.service.dispatcher.scheduler import Scheduler
 from queued.service.dispatcher.settings_sender import SettingsSender
 from queued.service.dispatcher.stage import Event, Stage
 from queued.service.dispatcher.turn import TurnRunner
@@ -130,6 +131,7 @@ class Dispatcher:
         self._load = LoadReporter(ledger, self._supervisor, self._deadlines, log)
         self._clock = ClockShift(ledger, log)
         self._pruner = Pruner(ledger, log)
+        self._scheduler = Scheduler(ledger, self._instance.host, log)
         others = OtherInstances(self._engine.instance_files, self._instance)
         self._lease = LeaseKeeper(ledger, self._instance, self._scoreboard, self._deadlines, log)
         self._changes = ChangeReader(ledger, self._engine, self._instance.id, self._lock)
@@ -148,6 +150,7 @@ class Dispatcher:
             self._lease.renew(self._settings)
             self._rescuer.unregistered = others.unregistered(ledger.instances())
             claims, stored = ledger.running_claims(self._instance.id), ledger.config()
+        self._scheduler.keep_equal(self._origin)
         self._lease.on_committed(times.monotonic_s())
         self._live_settings = live = LiveSettings(self._origin, self._settings, stored, log)
         self._sender = SettingsSender(live, self._log_output, self._pool, self._supervisor)
@@ -197,7 +200,8 @@ class Dispatcher:
                     self._move(Event.FINISH)
                 case Reload():
                     # The next turn applies the settings to waiting work.
-                    self._schedule.requested |= self._sender.reload(message.number)
+                    store = self._scheduler.keep_equal
+                    self._schedule.requested |= self._sender.reload(message.number, store)
                 case Describe():
                     self._schedule.requested = True
                     self._load.describe()
@@ -247,7 +251,7 @@ class Dispatcher:
                 if restoring := self._lease.renew(self._live_settings.settings):
                     self._placement.reset()
                     reading = reread = True  # another server may have answered
-                changes = self._read_changes(reread=reread) if reading else None
+                changes = self._read_changes(now_ms, reread=reread) if reading else None
                 if self._clock.shift_if_set():
                     self._pruner.clock_was_set(times.monotonic_s())
                 settings = self._live_settings.settings
@@ -261,8 +265,8 @@ class Dispatcher:
             self._schedule.requested = reading
             self._runner.on_rollback(error)
             self._lease.on_rollback(error, times.monotonic_s())
-            self._changes.on_rollback()
-            self._clock.on_rollback()
+            for part in (self._changes, self._scheduler, self._clock):
+                part.on_rollback()
             self._backoff.on_refused(error, times.monotonic_s())
             return
         if deaths:
@@ -281,10 +285,12 @@ class Dispatcher:
         """Returns whether this service may start jobs, if there are some for it."""
         return self._stage.claims and self._lease.may_claim and not self._rescuer.unregistered
 
-    def _read_changes(self, *, reread: bool) -> DatabaseChanges | None:
-        changes = self._changes.read(even_if_unchanged=reread)
+    def _read_changes(self, now_ms: int, *, reread: bool) -> DatabaseChanges | None:
+        made = self._scheduler.fire(self._live_settings.settings, now_ms, enabled=self._may_claim())
+        changes = self._changes.read(even_if_unchanged=reread or made)
         if changes is not None:
             self._sender.changed |= self._live_settings.apply(changes.stored)
+            self._scheduler.read(now_ms)
         self._placement.read(self._live_settings.settings, changed=changes is not None)
         return changes
 
@@ -300,6 +306,7 @@ class Dispatcher:
         self._runner.on_committed()
         self._lease.on_committed(now_s)
         self._clock.on_committed()
+        self._schedule.requested |= self._scheduler.on_committed(turn.finished)
         self._pruner.on_committed(now_s)
         self._deadlines.set("prune", self._pruner.next_s)
         self._contention.on_committed(self._ledger, now_s)
@@ -312,7 +319,8 @@ class Dispatcher:
     def _set_alarm(self, turn: Turn) -> None:
         if turn.next_due_ms is not None and turn.next_due_ms <= turn.now_ms:
             self._schedule.requested = True
-        self._alarm.set((turn.next_due_ms, self._pruner.next_ms) if self._stage.claims else ())
+        due_ms = (turn.next_due_ms, self._pruner.next_ms, self._scheduler.next_ms)
+        self._alarm.set(due_ms if self._stage.claims else ())
 
     def _apply_changes(self, changes: DatabaseChanges) -> None:
         self._rescuer.registered = changes.instances

@@ -1,9 +1,11 @@
 """The settings of a running service, which follow the conf file and the stored settings."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from queued.core import settings as rules
 from queued.core.errors import ConfigError, UsageError
+from queued.core.schedules import Schedule, file_schedules
 from queued.core.settings import SETTINGS, Value
 from queued.core.settings_in_force import Settings, settings_of
 from queued.service.log import Log
@@ -17,6 +19,7 @@ class SettingsOrigin(NamedTuple):
     environment: dict[str, str]
     conf_flag: str | None
     file: dict[str, Value]
+    schedules: tuple[Schedule, ...] | None = ()  # of the conf file; None: the database has them
 
     def resolve(self, stored: dict[str, str]) -> Settings:
         """Returns the settings with these stored rows. Raises ConfigError if one is not valid."""
@@ -35,14 +38,20 @@ class SettingsOrigin(NamedTuple):
         """Returns the location of the database."""
         return paths.location(self.resolve({}).db, self.environment, serving=True)
 
+    def conf_path(self) -> str | None:
+        """Returns the path of the conf file; None if there is none."""
+        return paths.conf_path(self.conf_flag, self.environment)
+
     def reread(self) -> "SettingsOrigin":
         """Returns the origin with the present content of the conf file.
 
         Raises QueuedError if the file is not valid, or names another database.
         """
         # The path is looked up again, because the conf file may not have existed at the start.
-        conf = paths.conf_path(self.conf_flag, self.environment)
-        again = self._replace(file=paths.read_conf(conf))
+        conf = self.conf_path()
+        content = paths.read_whole_conf(conf)
+        schedules = file_schedules(content.schedules, conf)
+        again = self._replace(file=content.settings, schedules=schedules)
         if (moved := again.database()) != self.database():
             shown = paths.engine_at(moved, self.environment).name
             msg = f"db is now {shown}: restart the service to move to it"
@@ -69,12 +78,14 @@ class LiveSettings:
         self._stored = stored
         return self._resolve()
 
-    def reload(self) -> None:
-        """Reads the conf file again and applies it.
+    def reload(self, store: Callable[[SettingsOrigin], None]) -> None:
+        """Reads the conf file again, stores its schedules with `store`, and applies its settings.
 
-        Raises QueuedError, and changes nothing, if the file is not valid.
+        Raises QueuedError, and changes nothing, if the file is not valid or `store` fails.
         """
-        self.origin = self.origin.reread()
+        again = self.origin.reread()
+        store(again)
+        self.origin = again
         self._resolve()
 
     def _resolve(self) -> bool:

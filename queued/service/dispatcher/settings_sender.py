@@ -1,7 +1,9 @@
 """Applies the settings to the log, and sends them to the workers and the supervisor."""
 
+from collections.abc import Callable
+
 from queued.core.errors import QueuedError
-from queued.service.dispatcher.live_settings import LiveSettings
+from queued.service.dispatcher.live_settings import LiveSettings, SettingsOrigin
 from queued.service.dispatcher.worker_pool import WorkerPool
 from queued.service.ipc.channel import Channel
 from queued.service.ipc.messages import Applied, Reloaded
@@ -28,10 +30,13 @@ class SettingsSender:
         self._pool.configure_logs(settings)
         self._supervisor.send(Applied(settings=settings, file=self._live.origin.file))
 
-    def reload(self, number: int) -> bool:
-        """Reads the conf file again; returns whether it is valid, and tells the supervisor."""
+    def reload(self, number: int, store: Callable[[SettingsOrigin], None]) -> bool:
+        """Reads the conf file again; returns whether it is valid, and tells the supervisor.
+
+        `store` stores its schedules.
+        """
         try:
-            self._live.reload()
+            self._live.reload(store)
         except QueuedError as error:
             self._supervisor.send(Reloaded(number=number, refused=str(error)))
             return False

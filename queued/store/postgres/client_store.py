@@ -4,6 +4,7 @@ import errno
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from queued.core import ids, labels
 from queued.core.errors import CommitUnknownError, ConflictError, NotFoundError
@@ -23,7 +24,8 @@ from queued.store.protocols import BulkVerb, Watcher
 from queued.store.pruning import Removal
 from queued.store.selecting import Span
 
-_OUTPUT_PAGE = 16
+if TYPE_CHECKING:
+    from queued.store.schedules import Schedules
 
 
 class PostgresStore:
@@ -32,10 +34,7 @@ class PostgresStore:
     backup_path: str | None = None  # the server's administrator makes backups
 
     def __init__(
-        self,
-        url: str,
-        limit_s: float | None = None,
-        on_wait: Callable[[float], None] | None = None,
+        self, url: str, limit_s: float | None = None, on_wait: Callable[[float], None] | None = None
     ) -> None:
         self._database = Database(
             url, application="queuectl", serving=False, limit_s=limit_s, on_wait=on_wait
@@ -48,14 +47,9 @@ class PostgresStore:
     # Enqueueing
 
     def enqueue(
-        self,
-        jobs: Iterable[NewJob],
-        *,
-        max_retries: int,
-        now_ms: int,
-        skip_existing: bool = False,
+        self, jobs: Iterable[NewJob], *, max_retries: int, now_ms: int, skip_existing: bool = False,
         on_taken_key: OnTakenKey = "keep",
-    ) -> Sequence[str]:
+    ) -> Sequence[str]:  # fmt: skip
         """See `Store.enqueue`."""
         given, added = list(jobs), list[str]()
         made = any(job.queue != "default" or job.requires for job in given) and (
@@ -136,13 +130,9 @@ class PostgresStore:
             return {row[0]: rows.attempt(row[1:]) for row in found}
 
     def list(
-        self,
-        wanted: JobFilter,
-        *,
-        limit: int | None = None,
-        reverse: bool = False,
+        self, wanted: JobFilter, *, limit: int | None = None, reverse: bool = False,
         after: int | None = None,
-    ) -> Iterator[Job]:
+    ) -> Iterator[Job]:  # fmt: skip
         """See `Store.list`."""
         found = self._selection.matching("list", wanted, Span(limit, reverse, after))
         with self._valid_rows():
@@ -171,7 +161,7 @@ class PostgresStore:
         key = {"job": job, "attempt": attempt, "stream": stream}
         while True:
             with self._database.reading():
-                page = self._database.rows("output", **key, **{"from": start}, limit=_OUTPUT_PAGE)
+                page = self._database.rows("output", **key, **{"from": start}, limit=16)
             if not page:
                 return
             yield from (Chunk(*row) for row in page)
@@ -309,6 +299,13 @@ class PostgresStore:
         with self._database.transaction("operator"):
             self._database.run("stop", id=instance, now=now_ms)
         self._database.notify("notify_all")
+
+    @property
+    def schedules(self) -> "Schedules":
+        """See `Store.schedules`."""
+        from queued.store.postgres.schedules import schedules
+
+        return schedules(self._database)
 
     # Hosts
 

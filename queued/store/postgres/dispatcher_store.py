@@ -19,6 +19,7 @@ from queued.store.postgres.connection import Database
 from queued.store.postgres.counts import Counts
 from queued.store.postgres.new_jobs import NewJobs
 from queued.store.postgres.queues import LedgerQueues
+from queued.store.postgres.schedules import firings
 from queued.store.postgres.watcher import PostgresWatcher
 from queued.store.protocols import Watcher
 from queued.store.pruning import Bounds
@@ -36,6 +37,7 @@ class PostgresLedger:
         self._database = Database(url, application="queued", serving=True, on_wait=on_wait)
         self._new_jobs = NewJobs(self._database)
         self._instance = ""
+        self.schedules = firings(self._database)
         self._claiming = Claiming(self._database)
         self.queues = LedgerQueues(self._database)
         self._place_freed = False  # in a limited queue, by this transaction

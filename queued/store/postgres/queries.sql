@@ -39,7 +39,7 @@ SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY;
 seq, id, queue, priority, command, options, state, label, next_run_at, attempts, max_retries, runs,
     cancel_requested_at, last_error, created_at, updated_at,
     (SELECT requires FROM queued.lanes l WHERE l.id = lane), slots, submitted_by,
-    unique_key, unique_while, unique_until, expires_at, labels
+    unique_key, unique_while, unique_until, expires_at, labels, schedule, scheduled_at
 
 -- matches --
 -- What a filter tests of a job. NULL tests nothing. The index by state has the queue, in a form that
@@ -50,6 +50,7 @@ queue BETWEEN coalesce(:queue::text, '') AND coalesce(:queue::text, repeat(chr(1
     AND (:command::text IS NULL OR command LIKE :command)
     AND (:priority::bigint IS NULL OR priority = :priority)
     AND (:label_name::text IS NULL OR labels::json ->> :label_name = :label_value::text)
+    AND (:schedule::text IS NULL OR schedule = :schedule)
     AND (:since::bigint IS NULL OR updated_at >= :since)
     AND (:before::bigint IS NULL OR updated_at < :before)
     AND (:outcomes::text[] IS NULL

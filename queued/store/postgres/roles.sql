@@ -39,6 +39,8 @@ DO $$ BEGIN
     GRANT INSERT, UPDATE, DELETE ON queued.settings, queued.drained_hosts, queued.queues
     TO queued_operator;
     GRANT UPDATE (stop_requested_at) ON queued.instances TO queued_operator;
+    GRANT INSERT, UPDATE, DELETE ON queued.schedules TO queued_operator, queued_service;
+    GRANT UPDATE (schedule, scheduled_at) ON queued.jobs TO queued_operator, queued_service;
 
     GRANT UPDATE ON queued.meta TO queued_service;
     -- A claim locks the rows of limited queues, which needs the right to change one of their columns.
@@ -96,4 +98,8 @@ DO $$ BEGIN
     WITH CHECK (EXISTS (SELECT FROM queued.jobs j WHERE j.seq = job AND submitted_by = session_user));
     CREATE POLICY request ON queued.signals FOR INSERT TO queued_operator WITH CHECK (true);
     CREATE POLICY serve ON queued.signals TO queued_service USING (true);
+
+    -- The environment of a job may have secrets.
+    CREATE POLICY read_all ON queued.schedules FOR SELECT TO queued_reader USING (true);
+    CREATE POLICY serve ON queued.schedules TO queued_operator, queued_service USING (true);
 END $$;

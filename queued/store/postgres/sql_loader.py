@@ -7,7 +7,7 @@ from functools import cache
 from queued.store import sql_blocks
 
 _HERE = os.path.dirname(__file__)
-_NAMES = ("queries.sql", "queues.sql", "numbers.sql", "maintenance/queries.sql")
+_NAMES = ("queries.sql", "queues.sql", "schedules.sql", "numbers.sql", "maintenance/queries.sql")
 _FILES = [os.path.join(_HERE, name) for name in _NAMES]
 _PARAMETER = re.compile(r"(?<![:\w]):(\w+)")  # not the type of a cast, `::bigint`
 _SCHEMA = re.compile(r"\bqueued(?=\.)|(?<=SCHEMA )queued\b")
@@ -20,7 +20,7 @@ def load(schema: str) -> dict[str, str]:
     return {
         name: _PARAMETER.sub(r"%(\1)s", in_schema(text.replace("%", "%%"), schema))
         for file in _FILES
-        for name, text in sql_blocks.read(file).items()
+        for name, text in sql_blocks.read(os.path.join(_HERE, file)).items()
     }
 
 

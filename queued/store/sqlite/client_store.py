@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from queued.store.edits import Edits
     from queued.store.protocols import BulkVerb
     from queued.store.pruning import Removal
+    from queued.store.schedules import Schedules
     from queued.store.sqlite.numbers import SqliteNumbers
     from queued.store.sqlite.selection import Selection
 
@@ -54,14 +55,9 @@ class SqliteStore:
     # Enqueueing
 
     def enqueue(
-        self,
-        jobs: Iterable[NewJob],
-        *,
-        max_retries: int,
-        now_ms: int,
-        skip_existing: bool = False,
+        self, jobs: Iterable[NewJob], *, max_retries: int, now_ms: int, skip_existing: bool = False,
         on_taken_key: OnTakenKey = "keep",
-    ) -> Sequence[str]:
+    ) -> Sequence[str]:  # fmt: skip
         """See `Store.enqueue`."""
         given = list(jobs)
         with self._database.transaction():
@@ -312,6 +308,13 @@ class SqliteStore:
         """See `Store.stop`."""
         with self._database.transaction():
             self._database.run("stop", id=instance, now=now_ms)
+
+    @property
+    def schedules(self) -> "Schedules":
+        """See `Store.schedules`."""
+        from queued.store.sqlite.schedules import schedules
+
+        return schedules(self._database)
 
     # Hosts
 

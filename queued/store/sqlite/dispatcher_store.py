@@ -19,6 +19,7 @@ from queued.store.sqlite.busy_handler import BusyHandler
 from queued.store.sqlite.connection import Access, Database, Row, wal_bytes
 from queued.store.sqlite.new_jobs import NewJobs
 from queued.store.sqlite.queues import SqliteQueues
+from queued.store.sqlite.schedules import firings
 
 
 class SqliteLedger:
@@ -30,6 +31,7 @@ class SqliteLedger:
         self._new_jobs = NewJobs(self._database)
         self.queues = SqliteQueues(self._database)
         self._instance = ""
+        self.schedules = firings(self._database)
 
     def transaction(self, *, durable: bool = True) -> AbstractContextManager[None]:
         """See `Ledger.transaction`."""

@@ -7,7 +7,7 @@
 seq, id, queue, priority, command, options, state, label, next_run_at, attempts, max_retries, runs,
     cancel_requested_at, last_error, created_at, updated_at,
     (SELECT requires FROM lanes l WHERE l.id = lane), slots, submitted_by,
-    unique_key, unique_while, unique_until, expires_at, labels
+    unique_key, unique_while, unique_until, expires_at, labels, schedule, scheduled_at
 
 -- matches --
 -- What a filter tests of a job. NULL tests nothing. The index by state has the queue, so that a job of
@@ -18,6 +18,7 @@ seq, id, queue, priority, command, options, state, label, next_run_at, attempts,
     AND (:command IS NULL OR command GLOB :command)
     AND (:priority IS NULL OR priority = :priority)
     AND (:label_name IS NULL OR labels ->> :label_name = :label_value)
+    AND (:schedule IS NULL OR schedule = :schedule)
     AND (:since IS NULL OR updated_at >= :since) AND (:before IS NULL OR updated_at < :before)
     AND (:outcomes IS NULL OR (SELECT a.outcome FROM attempts a WHERE a.job = seq AND a.number = runs)
                               IN (SELECT value FROM json_each(:outcomes)))
@@ -549,6 +550,7 @@ SELECT 'jobs', count(*) FROM jobs
 UNION ALL SELECT 'attempts', count(*) FROM attempts
 UNION ALL SELECT 'output', count(*) FROM output
 UNION ALL SELECT 'settings', count(*) FROM settings
+UNION ALL SELECT 'schedules', count(*) FROM schedules
 UNION ALL SELECT 'instances', count(*) FROM instances
 UNION ALL SELECT 'workers', count(*) FROM workers;
 

@@ -18,7 +18,8 @@ SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY;
 -- hold_queue --
 -- Until the end of the transaction no other one writes, not even a second move.
 LOCK TABLE queued.instances, queued.settings, queued.drained_hosts, queued.lanes, queued.queues,
-    queued.jobs, queued.attempts, queued.output, queued.inputs, queued.signals, queued.run_totals
+    queued.jobs, queued.attempts, queued.output, queued.inputs, queued.signals, queued.run_totals,
+    queued.schedules
 IN SHARE ROW EXCLUSIVE MODE;
 
 -- sees_all --
@@ -34,7 +35,8 @@ WHERE attrelid = :table::regclass AND attnum > 0 AND NOT attisdropped AND attgen
 ORDER BY attnum;
 
 -- is_used --
-SELECT EXISTS (SELECT FROM queued.jobs) OR EXISTS (SELECT FROM queued.settings);
+SELECT EXISTS (SELECT FROM queued.jobs) OR EXISTS (SELECT FROM queued.settings)
+    OR EXISTS (SELECT FROM queued.schedules);
 
 -- last_seq --
 -- The highest number that a job ever had, as far as the user may know it; 0 if there was none.
@@ -64,6 +66,8 @@ CREATE TRIGGER refused BEFORE INSERT OR UPDATE OR DELETE ON queued.jobs
     EXECUTE FUNCTION queued.refuse_moved();
 CREATE TRIGGER refused BEFORE INSERT OR UPDATE OR DELETE ON queued.settings
     EXECUTE FUNCTION queued.refuse_moved();
+CREATE TRIGGER refused BEFORE INSERT OR UPDATE OR DELETE ON queued.schedules
+    EXECUTE FUNCTION queued.refuse_moved();
 CREATE TRIGGER refused BEFORE INSERT OR UPDATE OR DELETE ON queued.instances
     EXECUTE FUNCTION queued.refuse_moved();
 
@@ -77,7 +81,8 @@ DROP TABLE queued.moved;
 -- discard_copy --
 -- What an unfinished move has left.
 TRUNCATE queued.settings, queued.drained_hosts, queued.lanes, queued.queues, queued.jobs,
-    queued.attempts, queued.output, queued.inputs, queued.signals, queued.counts, queued.deltas, queued.run_totals;
+    queued.attempts, queued.output, queued.inputs, queued.signals, queued.schedules, queued.counts,
+    queued.deltas, queued.run_totals;
 {remove_mark};
 
 -- objects --
@@ -167,9 +172,9 @@ HAVING max(a.number) <> j.runs
 SELECT pg_has_role(relowner, 'USAGE') FROM pg_class WHERE oid = 'queued.jobs'::regclass;
 
 -- vacuum --
-VACUUM (ANALYZE) queued.settings, queued.queues, queued.lanes, queued.drained_hosts, queued.jobs, queued.attempts,
-    queued.output, queued.instances,
-    queued.workers, queued.counts, queued.deltas, queued.run_totals;
+VACUUM (ANALYZE) queued.settings, queued.queues, queued.lanes, queued.drained_hosts, queued.schedules,
+    queued.jobs, queued.attempts, queued.output, queued.inputs, queued.instances, queued.workers,
+    queued.counts, queued.deltas, queued.run_totals;
 
 -- bytes --
 -- The size of all tables with their indexes.
@@ -182,6 +187,7 @@ SELECT 'jobs', count(*) FROM queued.jobs
 UNION ALL SELECT 'attempts', count(*) FROM queued.attempts
 UNION ALL SELECT 'output', count(*) FROM queued.output
 UNION ALL SELECT 'settings', count(*) FROM queued.settings
+UNION ALL SELECT 'schedules', count(*) FROM queued.schedules
 UNION ALL SELECT 'instances', count(*) FROM queued.instances
 UNION ALL SELECT 'workers', count(*) FROM queued.workers;
 

@@ -55,6 +55,8 @@ CREATE TABLE queued.jobs (
     unique_while        text COLLATE "C" CHECK
         (unique_while IN ('waiting', 'active', 'any')), -- NULL: gave it up
     unique_until        bigint,                        -- another job may take the key then
+    schedule            text COLLATE "C",              -- whose firing it is
+    scheduled_at        bigint,                        -- the time of the firing, unless a user ran it
     created_at          bigint  NOT NULL,
     updated_at          bigint  NOT NULL,
     submitted_by        name    NOT NULL DEFAULT session_user, -- no role may write it
@@ -77,7 +79,8 @@ CREATE TABLE queued.jobs (
     CHECK (state <> 'pending' OR runs < 1000000000),   -- a claim adds one
     CHECK ((token IS NOT NULL) = (state = 'processing')),
     CHECK (cancel_requested_at IS NULL OR state = 'processing'),
-    CHECK (unique_key IS NOT NULL OR unique_while IS NULL)
+    CHECK (unique_key IS NOT NULL OR unique_while IS NULL),
+    CHECK (scheduled_at IS NULL OR schedule IS NOT NULL)
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000,
         autovacuum_vacuum_cost_delay = 0);
 
@@ -94,6 +97,11 @@ CREATE INDEX jobs_expiring ON queued.jobs (expires_at) WHERE state = 'pending' A
 CREATE INDEX jobs_by_state ON queued.jobs (state, seq, queue) WHERE state <> 'completed';
 -- At most one job holds a key.
 CREATE UNIQUE INDEX jobs_unique ON queued.jobs (held_key) WHERE held_key IS NOT NULL;
+-- The firings of a schedule: no time of it has two jobs.
+CREATE UNIQUE INDEX jobs_fired ON queued.jobs (schedule, scheduled_at) WHERE schedule IS NOT NULL;
+-- The firings of a schedule that wait or run.
+CREATE INDEX jobs_fired_live ON queued.jobs (schedule)
+    WHERE schedule IS NOT NULL AND state IN ('pending', 'processing');
 
 -- Every run of every job. Of deferred runs in a row (their exit codes are in `defer_on`) only the last
 -- one has a row. Room is left in its pages, because a run's end updates its row.
@@ -303,9 +311,29 @@ $$;
 
 REVOKE ALL ON FUNCTION queued.free_keys, queued.key_holders FROM PUBLIC;
 
+-- Schedules: each enqueues a job at the times that its cron expression names.
+CREATE TABLE queued.schedules (
+    name       text COLLATE "C" PRIMARY KEY CHECK (length(name) BETWEEN 1 AND 64),
+    cron       text    NOT NULL,
+    zone       text    NOT NULL,      -- the time zone of the expression, a name of the tz database
+    job        text    NOT NULL CHECK (json_typeof(job::json) = 'object'), -- fields
+    catch_up   text    NOT NULL CHECK (catch_up IN ('last', 'none', 'all')),
+    overlap    text    NOT NULL CHECK (overlap IN ('allow', 'skip', 'queue', 'replace')),
+    file       text,                  -- HOST:PATH of the conf file that has it; else `schedule add` made it
+    next_at    bigint,               -- the first time that has not fired
+    last_at    bigint,               -- the last time that has fired, or was skipped
+    paused_at  bigint,
+    fired      bigint NOT NULL DEFAULT 0,
+    skipped    bigint NOT NULL DEFAULT 0, -- because a job of the schedule waited or ran
+    created_at bigint NOT NULL
+);
+
+CREATE INDEX schedules_due ON queued.schedules (next_at) WHERE paused_at IS NULL;
+
 -- The owner of the tables is not restricted; see roles.sql for all others.
 ALTER TABLE queued.jobs ENABLE ROW LEVEL SECURITY;
 ALTER TABLE queued.attempts ENABLE ROW LEVEL SECURITY;
 ALTER TABLE queued.output ENABLE ROW LEVEL SECURITY;
 ALTER TABLE queued.inputs ENABLE ROW LEVEL SECURITY;
 ALTER TABLE queued.signals ENABLE ROW LEVEL SECURITY;
+ALTER TABLE queued.schedules ENABLE ROW LEVEL SECURITY;

@@ -45,6 +45,8 @@ CREATE TABLE jobs (
     unique_key          TEXT CHECK (length(unique_key) BETWEEN 1 AND 200),
     unique_while        TEXT CHECK (unique_while IN ('waiting', 'active', 'any')), -- NULL: gave it up
     unique_until        INTEGER,                       -- another job may take the key then
+    schedule            TEXT,                          -- whose firing it is
+    scheduled_at        INTEGER,                       -- the time of the firing, unless a user ran it
     created_at          INTEGER NOT NULL,
     updated_at          INTEGER NOT NULL,
     -- The key that no other job may have now. A claim ends `waiting`.
@@ -64,7 +66,8 @@ CREATE TABLE jobs (
     CHECK (state <> 'pending' OR runs < 1000000000),   -- a claim adds one
     CHECK ((token IS NOT NULL) = (state = 'processing')),
     CHECK (cancel_requested_at IS NULL OR state = 'processing'),
-    CHECK (unique_key IS NOT NULL OR unique_while IS NULL)
+    CHECK (unique_key IS NOT NULL OR unique_while IS NULL),
+    CHECK (scheduled_at IS NULL OR schedule IS NOT NULL)
 ) STRICT;
 
 -- Jobs that may be claimed now, by lane in the order of claiming: a claim is one step into this index
@@ -80,6 +83,11 @@ CREATE INDEX jobs_expiring ON jobs (expires_at) WHERE state = 'pending' AND expi
 CREATE INDEX jobs_by_state ON jobs (state, seq, queue) WHERE state <> 'completed';
 -- At most one job holds a key.
 CREATE UNIQUE INDEX jobs_unique ON jobs (held_key) WHERE held_key IS NOT NULL;
+-- The firings of a schedule: no time of it has two jobs.
+CREATE UNIQUE INDEX jobs_fired ON jobs (schedule, scheduled_at) WHERE schedule IS NOT NULL;
+-- The firings of a schedule that wait or run.
+CREATE INDEX jobs_fired_live ON jobs (schedule)
+    WHERE schedule IS NOT NULL AND state IN ('pending', 'processing');
 
 -- Every run of every job. Of deferred runs in a row (their exit codes are in `defer_on`) only the last
 -- one has a row.
@@ -234,3 +242,22 @@ CREATE TABLE queues (
     draining_at   INTEGER,                          -- it takes no new jobs since then
     defaults      TEXT    NOT NULL DEFAULT '{}' CHECK (json_type(defaults) = 'object')
 ) STRICT, WITHOUT ROWID;
+
+-- Schedules: each enqueues a job at the times that its cron expression names.
+CREATE TABLE schedules (
+    name       TEXT PRIMARY KEY CHECK (length(name) BETWEEN 1 AND 64),
+    cron       TEXT    NOT NULL,
+    zone       TEXT    NOT NULL,      -- the time zone of the expression, a name of the tz database
+    job        TEXT    NOT NULL CHECK (json_valid(job) AND json_type(job) = 'object'), -- fields
+    catch_up   TEXT    NOT NULL CHECK (catch_up IN ('last', 'none', 'all')),
+    overlap    TEXT    NOT NULL CHECK (overlap IN ('allow', 'skip', 'queue', 'replace')),
+    file       TEXT,                  -- HOST:PATH of the conf file that has it; else `schedule add` made it
+    next_at    INTEGER,               -- the first time that has not fired
+    last_at    INTEGER,               -- the last time that has fired, or was skipped
+    paused_at  INTEGER,
+    fired      INTEGER NOT NULL DEFAULT 0,
+    skipped    INTEGER NOT NULL DEFAULT 0, -- because a job of the schedule waited or ran
+    created_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX schedules_due ON schedules (next_at) WHERE paused_at IS NULL;
