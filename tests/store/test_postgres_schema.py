@@ -51,7 +51,7 @@ PLANS = {
     "next_due": {"jobs_waiting"},
     "renew_idle": {
         *("instances_pkey", "meta_pkey", "jobs_ready", "jobs_waiting", "jobs_expiring"),
-        "lanes_pkey",
+        *("lanes_pkey", "schedules_due"),
     },
     "next_times": {"jobs_waiting", "jobs_expiring"},
     "claim_expired": {"jobs_expiring", "jobs_pkey"},

@@ -664,8 +664,8 @@ RETURNING beat, {history}, (SELECT history FROM queued.meta WHERE one),
 
 -- renew_idle --
 -- The renewal of a service that has nothing to do, as a transaction of its own. Guard: as of renew. Reads
--- as well all for which the service would make a turn. By jobs_ready, jobs_waiting and jobs_expiring,
--- one step each.
+-- as well all for which the service would make a turn. By jobs_ready, jobs_waiting, jobs_expiring and
+-- schedules_due, one step each.
 WITH renewed AS (
     UPDATE queued.instances SET beat = beat + 1, renewed_at = {clock}
     WHERE id = :id AND fenced_at IS NULL AND set_config('synchronous_commit', 'on', true) = 'on'
@@ -680,7 +680,8 @@ SELECT {clock}, {history}, beat, (SELECT history FROM queued.meta WHERE one),
        json_build_array(stop_requested_at, (SELECT max(id) FROM queued.lanes),
            (SELECT json_agg(one ORDER BY key) FROM queued.settings one),
            (SELECT json_agg(one ORDER BY host) FROM queued.drained_hosts one),
-           (SELECT json_agg(one ORDER BY name) FROM queued.queues one))::text,
+           (SELECT json_agg(one ORDER BY name) FROM queued.queues one),
+           (SELECT min(next_at) FROM queued.schedules WHERE paused_at IS NULL))::text,
        (SELECT json_object_agg(id, i.beat) FROM queued.instances i WHERE fenced_at IS NULL)
 FROM renewed;
 
