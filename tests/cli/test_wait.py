@@ -110,7 +110,7 @@ def test_a_wait_for_a_state(queuectl: QueuectlRunner) -> None:
 
 
 def test_a_wait_for_what_matches(queuectl: QueuectlRunner) -> None:
-    queuectl.add("other")
+    queuectl.add("other", delay=3600)
     queuectl.run("before", failed(7), max_retries=1, queue="a", priority=1)
     assert queuectl("wait", "--queue", "a") == (0, "", "")
     queuectl.add("b", queue="a", priority=1)
