@@ -38,10 +38,7 @@ DELETE FROM queued.run_totals;
 DELETE FROM queued.lanes WHERE id > 0; DELETE FROM queued.queues;
 DELETE FROM queued.schedules;
 SELECT setval(pg_get_serial_sequence('queued.jobs', 'seq'), 1, false)"""
-# No test cuts the power of the server's machine. A benchmark, which runs without pytest, pays for
-# durable commits.
-_QUICK = "-c fsync=off -c full_page_writes=off " if "PYTEST_VERSION" in os.environ else ""
-OPTIONS = f"-c listen_addresses= -c max_connections=200 {_QUICK}-c unix_socket_directories="
+OPTIONS = "-c listen_addresses= -c max_connections=200 -c unix_socket_directories="
 
 
 @cache

@@ -21,7 +21,8 @@ Usage: queuectl stats [options]
 
 Prints how many runs have ended in a span of time, the share of those that
 succeeded, how many were retries, how long jobs waited and runs took (half, 95
-and 99 of 100 took no longer), their CPU time and the highest memory of a run.
+and 99 of 100 took no longer), their CPU time and the highest memory of a run. A
+terminal of fewer than 140 columns shows a part; --json has all.
 It reads each run of the span: a million take half a minute or more.
 
 Options:
@@ -52,6 +53,16 @@ _COLUMNS = (
     Column("MEMORY", 7, right=True),
     Column("", 0),
 )
+_WIDE = sum(column.width + 2 for column in _COLUMNS) + _BAR_WIDTH
+_NARROW = {  # what a terminal of 80 columns has room for, by place in the cells
+    0: Column("", 18),
+    1: _COLUMNS[1],
+    2: _COLUMNS[2],
+    5: Column("WAIT p95", 8, right=True),
+    7: _COLUMNS[7],
+    8: Column("RUN p95", 8, right=True),
+    12: Column("", 0),
+}
 
 
 def _hour(run: "EndedRun") -> str:
@@ -80,11 +91,12 @@ def stats(context: Context, arguments: Arguments) -> int:
     else:
         most = max((one.runs for name, one in groups.items() if name), default=0)
         width = table_width()
-        lines = [heading(_COLUMNS, width)]
+        shown = dict(enumerate(_COLUMNS)) if width >= _WIDE else _NARROW
+        columns = [*shown.values()]
+        lines = [heading(columns, width)]
         for name, one in groups.items():
-            lines += row_lines(
-                _COLUMNS, (name or "all", *_cells(one), _bar(name, one, most)), width
-            )
+            cells = (name or "all", *_cells(one), _bar(name, one, most))
+            lines += row_lines(columns, [cells[place] for place in shown], width)
         print_out("\n".join(lines))
     return Exit.DONE
 

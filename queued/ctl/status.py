@@ -125,7 +125,7 @@ def _record(report: _Report) -> dict[str, object]:
         "workers": report.workers,
         "instances": report.services,
         "oldest_age": report.oldest_s,
-        "blocked": report.blocked,
+        "waiting_reasons": report.blocked,
         "queues": report.summary.queues,
     }
 

@@ -304,7 +304,7 @@ def test_stats(queuectl: QueuectlRunner) -> None:
         "jobs": 2,
         "attempts": 2,
         "output": 1,
-        **dict.fromkeys(("settings", "instances", "workers"), 0),
+        **dict.fromkeys(("settings", "schedules", "instances", "workers"), 0),
     }
     assert (told["output_kept_bytes"], told["output_printed_bytes"]) == (5, 0)
     assert (told["oldest"]["id"], told["newest"]["id"]) == ("a", "b")

@@ -34,7 +34,7 @@ def test_a_job_says_which_labels_no_live_host_has(queuectl: QueuectlRunner, serv
         done = queuectl("enqueue", "--id", str(name), "--requires", requires, "true")
         assert done == (0, f"{name}\n", f"queuectl: no live host has {lack}\n")
         assert queuectl.json("show", str(name))["requires"] == requires.split(",")
-        assert f"state     pending (no live host has {lack})" in queuectl.ok("show", str(name))
+        assert f"state         pending (no live host has {lack})" in queuectl.ok("show", str(name))
     assert (
         queuectl("enqueue", "--id", "ok", "--host", "web1", "--requires", "gpu", "true").err == ""
     )
@@ -46,7 +46,7 @@ def test_a_job_says_which_labels_no_live_host_has(queuectl: QueuectlRunner, serv
     ]
     assert "true  \u2190 no live host has fpga" in queuectl.ok("list")
     reasons = sorted(f"no live host has {lack}" for lack in lacks.values())
-    assert queuectl.json("status")["blocked"] == reasons
+    assert queuectl.json("status")["waiting_reasons"] == reasons
     assert "; ".join(reasons) in queuectl.ok("status")
     assert queuectl("status", "--check", "--max-age", "1w").code == 0
     done = queuectl("status", "--check", "--max-age", "0")

@@ -21,8 +21,8 @@ def test_a_queue_is_set_paused_and_resumed(queuectl: QueuectlRunner) -> None:
     assert (shown["concurrency"], shown["defaults"]) == (2, {"nice": 7})
     assert shown["paused_by"]
     why = "queue mail is paused: relay down"
-    assert f"state     pending ({why})" in queuectl.ok("show", "a")
-    assert queuectl.json("status")["blocked"] == [why]
+    assert f"state         pending ({why})" in queuectl.ok("show", "a")
+    assert queuectl.json("status")["waiting_reasons"] == [why]
     assert queuectl.ok("queue", "resume", "mail") == "mail is resumed\n"
     assert queuectl("queue", "resume", "mail").code == 1
     queuectl.claim()

@@ -61,7 +61,9 @@ def test_status_json(full: QueuectlRunner) -> None:
         "completed_last_minute": 1,
         "workers": 0,
         "instances": 0,
-        "blocked": [],
+        "waiting_reasons": [],
+        "held": 0,
+        "blocked": 0,
     }
     assert queues["night"]["dead"] == 1
     assert {label: sum(queue[label] for queue in queues.values()) for label in queues["night"]} == {
@@ -72,7 +74,8 @@ def test_status_json(full: QueuectlRunner) -> None:
 def test_status_of_nothing(queuectl: QueuectlRunner) -> None:
     queuectl.ok("config", "set", "workers", "2")
     status = queuectl.json("status")
-    assert (status.pop("oldest_age"), status.pop("queues"), status.pop("blocked")) == (None, {}, [])
+    assert (status.pop("oldest_age"), status.pop("queues")) == (None, {})
+    assert status.pop("waiting_reasons") == []
     assert set(status.values()) == {0}
     assert len(queuectl.ok("status").splitlines()) == 8
 

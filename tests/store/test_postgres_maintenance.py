@@ -32,7 +32,7 @@ def url() -> Iterator[str]:
         )
         for state in (State.COMPLETED, State.DEAD, State.CANCELLED, State.PROCESSING):
             engine.put(state, command="true", id=str(state))
-        engine.put(State.PENDING, command="true", id="pending")
+        engine.put(State.PENDING, command="true", id="pending", delay_ms=3_600_000)
     yield made
     alter(made, "DROP SCHEMA queued CASCADE")
 

@@ -91,6 +91,7 @@ def test_a_service_works_through_a_pooler_in_session_mode(
     watcher.read()
     with ledger.transaction():
         assert ledger.claim("i", [1], 1, now_ms=NOW) == []
+        ledger.set_hungry("i", hungry=True)
     store.enqueue([NewJob("true")], max_retries=3, now_ms=NOW)
     eventually(lambda: watcher.read().database, "a notification")
     process = ledger._database.value("server_process")
