@@ -127,9 +127,15 @@ def locked(location: str) -> Iterator[None]:
         import psycopg  # the benchmarks have none
 
         where = address.parse(location)
+        tables = f"{where.schema}.jobs, {where.schema}.instances"
         with psycopg.connect(where.conninfo) as connection:
-            tables = f"{where.schema}.jobs, {where.schema}.instances"
-            connection.execute(f"LOCK TABLE {tables} IN EXCLUSIVE MODE".encode())
+            held = False
+            while not held:
+                try:
+                    connection.execute(f"LOCK TABLE {tables} IN EXCLUSIVE MODE".encode())
+                    held = True
+                except psycopg.errors.DeadlockDetected:  # a turn had locked them in another order
+                    connection.rollback()
             yield
         return
     with closing(apsw.Connection(location)) as holder:
