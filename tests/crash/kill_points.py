@@ -119,7 +119,7 @@ POINTS = {
     "hand: one more, not committed": Point(LEDGER, "claim", _one_more, after=True),
     "hand: one more, committed, not sent": Point(DISPATCHER, "_on_committed", _one_more_made),
     "hand: one more, sent": Point(DISPATCHER, "_on_committed", _one_more_made, after=True),
-    "hand: received": Point(WORKER, "_accept_run", _in_hand, after=True),
+    "hand: received": Point(WORKER, "_accept", _in_hand, after=True),
     "hand: about to be given back": Point(WORKER, "_give_back", _in_hand),
     "hand: given back": Point("queued.service.dispatcher.turn:TurnRunner", "_returned"),
     "hand: undone, not committed": Point(LEDGER, "unclaim", _true, after=True),

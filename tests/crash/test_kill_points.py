@@ -150,5 +150,5 @@ def test_a_death_during_an_enqueue(scenario: KillScenario, point: str) -> None:
 
 def test_each_point_has_a_test() -> None:
     kinds = {"claim", "run", "result", "start", "hand", "worker", "rescue", "end", "enqueue"}
-    kinds |= {"again", "take"}  # the latter in tests/hosts/test_partitions.py
+    kinds |= {"again", "fire", "take"}  # the last one in tests/hosts/test_partitions.py
     assert {name.split(":")[0] for name in POINTS} == kinds
