@@ -172,7 +172,11 @@ class Torture:
             self.done["SIGKILL enqueuer"] += 1
 
     def _move_database(self) -> None:
-        eventually(lambda: not self._end_enqueuers(), "the enqueuers end")
+        def ended() -> bool:
+            self._undo_expired()  # a service that is stopped may hold the lock that they wait for
+            return not self._end_enqueuers()
+
+        eventually(ended, "the enqueuers end")
         self._harm.move_database(self.queue.path)
 
     # Start, upkeep and end of the services and the enqueuers
