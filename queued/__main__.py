@@ -45,8 +45,8 @@ Runs the jobs of a queue until a signal or `queuectl worker stop` stops it.
 
 Usage:
   queued [--db WHERE] [--config PATH] [--workers N] [--labels LABELS]
-         [--queues QUEUES] [--log-level LEVEL] [--log-format FORMAT] [--background]
-         [--log-file PATH] [--drain] [--max-jobs N] [--for T]
+         [--queues QUEUES] [--log-level LEVEL] [--log-format FORMAT]
+         [--background] [--log-file PATH] [--drain] [--max-jobs N] [--for T]
   queued --check [--db WHERE] [--config PATH]
   queued --reload PID
   queued --help | --version
@@ -82,9 +82,10 @@ Signals:
   CHLD                 internal: a child has exited
 
 A service with --drain ends when it runs no job and none that it may claim is
-due. Hooks of its jobs, retries that are due and jobs that are enqueued meanwhile
-are run, too. It does not wait for a time in the future (a delay, the backoff of
-a retry), for jobs of other services, or for jobs that require other labels.
+due. Hooks of its jobs, retries that are due and jobs that are enqueued
+meanwhile are run, too. It does not wait for a time in the future (a delay, the
+backoff of a retry), for jobs of other services, for jobs that require other
+labels or are held, or for jobs of queues that are paused or full.
 With several of --drain, --max-jobs and --for the first to come true counts.
 The exit code is 0, whether or not jobs have failed; 1 if a signal or `queuectl
 worker stop` has ended a service with --drain before.

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Mapping
 
 from queued.core.errors import ConflictError, UsageError
-from queued.core.job_spec import FIELDS, options_text
+from queued.core.job_spec import FIELDS, READ_ONLY, options_text
 from queued.core.model import NewJob
 from queued.core.records import Queue
 from queued.core.suggestions import did_you_mean, shorten
@@ -52,7 +52,9 @@ def changed(defaults: str, words: Iterable[str]) -> str:
 
 
 def _must_be_possible(name: str) -> None:
-    possible = [field.name for field in FIELDS.values() if field.option] + ["max_retries"]
+    options = [field.name for field in FIELDS.values() if field.option]
+    # A deadline is a point in time, after which no job of the queue could run.
+    possible = [name for name in options if name not in {*READ_ONLY, "deadline"}] + ["max_retries"]
     if name not in possible:
         hint = did_you_mean(name, possible) or f"; it may have one for {', '.join(possible)}"
         msg = f"a queue has no default for {shorten(name)}{hint}"

@@ -23,7 +23,7 @@ FILTER_OPTIONS = """\
   --priority N         only jobs of this priority
   --label LABEL        only jobs with this label: NAME=VALUE
   --outcome OUTCOMES   only jobs whose last run ended so: exit, signal, timeout,
-                       oom, lost, spawn-error, cancelled, interrupted
+                       oom, lost, spawn-error, cancelled, interrupted, expired
   --exit-code N        only jobs whose last run exited with this code
   --schedule SCHEDULE  only jobs that this schedule has enqueued
 """

@@ -66,7 +66,7 @@ class Firings:
 
         If a schedule is due now, another dispatcher fires it at this moment.
         """
-        next_ms, first_ms = self._database.row("schedules_next") or (None, None)
+        next_ms, first_ms = self._database.row("schedules_next", now=now_ms) or (None, None)
         at_ms = None if next_ms is None else max(next_ms, now_ms + _SKIPPED_MS)
         return NextFiring(at_ms, first_ms is not None and first_ms <= now_ms)
 

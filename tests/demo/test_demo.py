@@ -46,7 +46,7 @@ def test_the_demo_shows_the_queue_at_work(surroundings: dict[str, str]) -> None:
     for shown in (
         "3 workers are ready",
         "completed 9   dead 4",
-        "last error  exit 1: not yet",
+        "last error    exit 1: not yet",
         "<three arguments,>\n<$HOME as it is>\n",
         "step 1\nstep 2\nstep 3\n",
         "exit 3: the disk of tape 7 is torn",

@@ -162,8 +162,9 @@ def test_replace_cancels_the_one_that_waits_or_runs(engine: Engine) -> None:
 
 def test_queue_waits_for_the_end_of_the_one_before(engine: Engine) -> None:
     _add(engine, overlap="queue", catch_up="all")
+    assert len(_fire(engine, FIRST)) == 1
+    assert _next(engine, FIRST) == FIRST + MINUTE, "while the job waits"
     _add(engine, "other")
-    assert len(_fire(engine, FIRST)) == 2
     now = FIRST + 2 * MINUTE
     assert [fired.schedule for fired in _fire(engine, now)] == ["other"]
     with engine.ledger.transaction():

@@ -676,7 +676,8 @@ SELECT {clock}, {history}, beat, (SELECT history FROM queued.meta WHERE one),
        EXISTS (SELECT FROM unnest(:lanes::integer[]) AS one (lane),
                     LATERAL (SELECT FROM queued.jobs j WHERE ready AND j.lane = one.lane LIMIT 1) AS job)
            OR coalesce(({next_due}) <= {clock}, false)
-           OR EXISTS (SELECT FROM queued.jobs WHERE state = 'pending' AND expires_at <= {clock}),
+           OR coalesce((SELECT min(expires_at) FROM queued.jobs
+                        WHERE state = 'pending' AND expires_at IS NOT NULL) <= {clock}, false),
        json_build_array(stop_requested_at, (SELECT max(id) FROM queued.lanes),
            (SELECT json_agg(one ORDER BY key) FROM queued.settings one),
            (SELECT json_agg(one ORDER BY host) FROM queued.drained_hosts one),

@@ -47,10 +47,10 @@ overlap = 'queue' AND EXISTS (
     SELECT 1 FROM jobs j WHERE j.schedule = s.name AND j.state IN ('pending', 'processing'))
 
 -- schedules_next --
--- The first time at which a schedule is due that waits for no job, and the first of all. By
--- schedules_due.
+-- The first time at which a schedule is to fire: in the future, or now if it waits for no job; and the
+-- first time of all. By schedules_due.
 SELECT (SELECT next_at FROM schedules s
-        WHERE paused_at IS NULL AND next_at IS NOT NULL AND NOT ({schedule_waits})
+        WHERE paused_at IS NULL AND next_at IS NOT NULL AND (next_at > :now OR NOT ({schedule_waits}))
         ORDER BY next_at LIMIT 1),
        (SELECT min(next_at) FROM schedules WHERE paused_at IS NULL);
 
