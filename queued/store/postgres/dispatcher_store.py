@@ -20,6 +20,7 @@ from queued.store.postgres.counts import Counts
 from queued.store.postgres.new_jobs import NewJobs
 from queued.store.postgres.queues import LedgerQueues
 from queued.store.postgres.schedules import firings
+from queued.store.postgres.unknown_commits import UnknownCommits
 from queued.store.postgres.watcher import PostgresWatcher
 from queued.store.protocols import Watcher
 from queued.store.pruning import Bounds
@@ -41,10 +42,7 @@ class PostgresLedger:
         self._claiming = Claiming(self._database)
         self.queues = LedgerQueues(self._database)
         self._place_freed = False  # in a limited queue, by this transaction
-        self._settled: list[Key] = []  # in this transaction
-        self._maybe_recorded: set[Key] = set()  # settled by an unknown commit
-        self._repeated: list[Key] = []  # of these, settled again in this transaction
-        self._recorded_before: set[Key] = set()  # of these, recorded by the unknown commit
+        self._unknown = UnknownCommits(self._database)
         self._counts = Counts(self._database)
         self._next_expiry: int | None = None  # as `promote` has read it
 
@@ -55,7 +53,7 @@ class PostgresLedger:
         The commands of a service outlive a crash of the database server, which may be another
         machine. A claim that the server forgot would run a second time beside the first.
         """
-        self._settled, self._repeated, self._recorded_before = [], [], set()
+        self._unknown.begin()
         self._place_freed = False
         try:
             with self._database.transaction():
@@ -63,9 +61,9 @@ class PostgresLedger:
         except BaseException as error:
             self._claiming.on_rollback()
             if isinstance(error, CommitUnknownError):
-                self._maybe_recorded.update(self._settled)
+                self._unknown.on_unknown()
             raise
-        self._maybe_recorded.difference_update(self._repeated)
+        self._unknown.on_committed()
         if self._place_freed:
             self._database.notify("notify_hungry")
 
@@ -277,34 +275,16 @@ class PostgresLedger:
         text = json.dumps([_columns(one) for one in ordered], ensure_ascii=False)
         also: dict[str, str | int] = {"now": now_ms, "instance": self._instance}
         rows = self._database.rows("settle", endings=text, **also) if endings else []
-        states = {Key(*key): State(state) for *key, state in rows}
+        states: dict[Key, State] = {Key(*key): State(state) for *key, state in rows}
         for one in ordered:
             if one.verdict.deferrals > 1 and (key := one.claim.key) in states:
                 self._database.run("merge_deferrals", job=key.job, attempt=key.attempt)
-        self._settled += states
-        repeated = [one for one in endings if one.claim.key in self._maybe_recorded]
-        self._repeated += [one.claim.key for one in repeated]
-        before = self._recorded(repeated)
-        self._recorded_before |= before.keys() - states.keys()
-        states = before | states
+        states = self._unknown.states(endings, states)
         return [states.pop(one.claim.key, None) for one in endings]
 
     def recorded_before(self, key: Key) -> bool:
         """See `Ledger.recorded_before`."""
-        return key in self._recorded_before
-
-    def _recorded(self, endings: Sequence[Settlement]) -> dict[Key, State]:
-        """Returns the jobs whose end was recorded by an unknown commit."""
-        if not endings:
-            return {}
-        jobs, numbers, tokens = ([one.claim.key[part] for one in endings] for part in range(3))
-        rows = self._database.rows("recorded", jobs=jobs, numbers=numbers, tokens=tokens)
-        found = {Key(*key): (outcome, State(state)) for *key, outcome, state in rows}
-        return {
-            key: found[key][1]
-            for key, ending in ((one.claim.key, one.ending) for one in endings)
-            if key in found and found[key][0] == ending.outcome
-        }
+        return self._unknown.has_recorded(key)
 
     def enqueue(self, jobs: Sequence[NewJob], *, max_retries: int, now_ms: int) -> bool:
         """See `Ledger.enqueue`."""
