@@ -144,7 +144,7 @@ def _must_be_known(name: str) -> None:
         return
     else:
         known = [one for one in FIELDS if one not in READ_ONLY]
-        hint = did_you_mean(name, known) or f"; the fields are {', '.join(known)}"
+        hint = did_you_mean(name, known) or "; see the fields in: queuectl enqueue --help"
         msg = f"unknown field {shorten(name, 30)}{hint}"
     raise UsageError(msg)
 

@@ -56,7 +56,7 @@ def hold(context: Context, arguments: Arguments) -> int:
     """Holds jobs. Raises ConflictError, which names those that do not wait."""
 
     def one(job: int) -> bool:
-        return context.store.hold(job, now_ms=now_ms())
+        return context.store.edits.hold(job, now_ms=now_ms())
 
     return _move(context, arguments, Move(_HOLDS, "hold", one, "cannot be held"))
 
@@ -91,7 +91,7 @@ def release(context: Context, arguments: Arguments) -> int:
     """Releases jobs. Raises ConflictError, which names those that are not held."""
 
     def one(job: int) -> bool:
-        return context.store.release(job, now_ms=now_ms())
+        return context.store.edits.release(job, now_ms=now_ms())
 
     return _move(context, arguments, Move(_RELEASES, "release", one, "is not held"))
 

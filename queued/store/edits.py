@@ -15,6 +15,14 @@ class Edits(Protocol):
         """
         ...
 
+    def hold(self, job: int, *, now_ms: int) -> bool:
+        """Keeps a pending job from being claimed; returns False if it is not pending."""
+        ...
+
+    def release(self, job: int, *, now_ms: int) -> bool:
+        """Undoes `hold`; returns False if the job is not held."""
+        ...
+
     def signal(self, job: int, name: str) -> bool:
         """Requests that a signal is sent to the run of a job; returns False if it does not run."""
         ...

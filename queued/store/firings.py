@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from queued.core.errors import ConflictError, UsageError
 from queued.core.schedules import DueTimes, Overlap, Schedule, due_times
-from queued.store.schedules import Insert, Row, Statements, put
+from queued.store.schedules import Insert, put
+from queued.store.statements import Row, Statements
 
 _AT_ONCE = 100  # schedules that one transaction fires
 _RETRY_MS = 3_600_000  # until a schedule that cannot be used is tried again

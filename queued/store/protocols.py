@@ -178,14 +178,6 @@ class Store(OpenDatabase, Protocol):
         """
         ...
 
-    def hold(self, job: int, *, now_ms: int) -> bool:
-        """Keeps a pending job from being claimed; returns False if it is not pending."""
-        ...
-
-    def release(self, job: int, *, now_ms: int) -> bool:
-        """Undoes `hold`; returns False if the job is not held."""
-        ...
-
     def retry(self, jobs: Iterable[int], *, now_ms: int) -> Sequence[str]:
         """Makes dead or cancelled jobs pending, all or none; returns their ids.
 

@@ -1,30 +1,15 @@
 """Makes records of rows for queuectl; every engine selects the same columns."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from queued.core import labels
-from queued.core.errors import ConflictError, NotFoundError, UsageError
+from queued.core.errors import ConflictError, UsageError
 from queued.core.job_options import NO_OPTIONS, JobOptions
 from queued.core.model import PARTS_OF_PENDING, Label, Outcome, State
 from queued.core.records import Attempt, Job, Summary
 
 Row = tuple[Any, ...]
-
-
-def only_row(name: str, found: Sequence[Row]) -> int:
-    """Returns the row number of the job whose generated id begins with `name`.
-
-    `found` are the row numbers and ids of two such jobs at most. Raises NotFoundError, UsageError.
-    """
-    if not found:
-        msg = f"no job {name!r}"
-        raise NotFoundError(msg)
-    if len(found) > 1:
-        two = f"{found[0][1]} and {found[1][1]}"
-        msg = f"{name!r} is the beginning of several ids, {two}; give more of it"
-        raise UsageError(msg)
-    return int(found[0][0])
 
 
 def key_conflict(name: str, key: str, holder: str) -> ConflictError:

@@ -1,29 +1,13 @@
 """The verbs of schedules for queuectl, over the statements of any engine."""
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
-from typing import Any, Protocol
 
 from queued.core.errors import ConflictError, NotFoundError
 from queued.core.model import NewJob
 from queued.core.schedules import Schedule
+from queued.store.statements import Statements, Transaction
 
-Row = tuple[Any, ...]
 Insert = Callable[[NewJob, int, int], str]  # a job, max_retries, now_ms; inside a transaction
-Transaction = Callable[[], AbstractContextManager[None]]
-
-
-class Statements(Protocol):
-    """An open database, as both engines have it."""
-
-    def run(self, name: str, **values: Any) -> None:  # noqa: ANN401, D102
-        ...
-
-    def row(self, name: str, **values: Any) -> Row | None:  # noqa: ANN401, D102
-        ...
-
-    def rows(self, name: str, **values: Any) -> list[Row]:  # noqa: ANN401, D102
-        ...
 
 
 def put(database: Statements, statement: str, schedule: Schedule, now_ms: int) -> bool:

@@ -36,10 +36,10 @@ def _request(engine: Engine, operation: Operation, job: int) -> bool:
             with suppress(ConflictError):
                 done = bool(engine.store.retry([job], now_ms=LATER))
         case Operation.HOLD:
-            done = engine.store.hold(job, now_ms=LATER)
+            done = engine.store.edits.hold(job, now_ms=LATER)
         case Operation.RELEASE:
-            engine.store.hold(job, now_ms=NOW)
-            done = engine.store.release(job, now_ms=LATER)
+            engine.store.edits.hold(job, now_ms=NOW)
+            done = engine.store.edits.release(job, now_ms=LATER)
     return done
 
 

@@ -54,8 +54,7 @@ def test_the_size_of_the_database(engine: Engine) -> None:
 
 
 def test_the_runs_of_a_span_come_in_pages(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("sqlite", "postgres"):
-        monkeypatch.setattr(f"queued.store.{name}.numbers.PAGE", 2)
+    monkeypatch.setattr("queued.store.numbers.PAGE", 2)
     for n in range(6):
         engine.add(f"exit {n}", queue=f"q{n}", max_retries=1)
         ending = Ending(Outcome.EXIT, n, ended_ms=NOW + n // 2, ran_ms=n, cpu_ms=1, peak_kib=2)

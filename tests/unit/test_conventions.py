@@ -27,7 +27,7 @@ def test_there_is_something_to_look_at() -> None:
 @pytest.mark.parametrize("path", MODULES, ids=_name)
 def test_a_file_is_short_and_says_what_it_is_for(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
-    assert len(text.splitlines()) <= 380
+    assert len(text.splitlines()) <= 350
     assert ast.get_docstring(ast.parse(text))
 
 

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 from queued.core import ids, labels
 from queued.core.errors import CommitUnknownError, ConflictError, NotFoundError
-from queued.core.model import Instance, Label, NewJob, OnTakenKey, State
+from queued.core.model import Instance, NewJob, OnTakenKey, State
 from queued.core.records import Attempt, Job, JobFilter, Summary, WorkerStatus
 from queued.core.runs import Chunk
-from queued.store import rows
+from queued.store import job_names, rows
 from queued.store.postgres.connection import Database, Row
 from queued.store.postgres.edits import PostgresEdits
 from queued.store.postgres.error_names import damaged
 from queued.store.postgres.new_jobs import NewJobs, described
-from queued.store.postgres.numbers import PostgresNumbers
+from queued.store.postgres.numbers import numbers
 from queued.store.postgres.ownership import must_be_own
 from queued.store.postgres.queues import StoreQueues
 from queued.store.postgres.selection import Selection
@@ -26,6 +26,8 @@ from queued.store.selecting import Span
 
 if TYPE_CHECKING:
     from queued.store.schedules import Schedules
+
+_GENERATED = f"^[{ids.ALPHABET}]{{{ids.LENGTH}}}$"
 
 
 class PostgresStore:
@@ -42,14 +44,19 @@ class PostgresStore:
         self._new_jobs, self.queues = NewJobs(self._database), StoreQueues(self._database)
         self.edits = PostgresEdits(self._database, self._new_jobs)
         self._selection = Selection(self._database)
-        self.numbers = PostgresNumbers(self._database)
+        self.numbers = numbers(self._database)
 
     # Enqueueing
 
     def enqueue(
-        self, jobs: Iterable[NewJob], *, max_retries: int, now_ms: int, skip_existing: bool = False,
+        self,
+        jobs: Iterable[NewJob],
+        *,
+        max_retries: int,
+        now_ms: int,
+        skip_existing: bool = False,
         on_taken_key: OnTakenKey = "keep",
-    ) -> Sequence[str]:  # fmt: skip
+    ) -> Sequence[str]:
         """See `Store.enqueue`."""
         given, added = list(jobs), list[str]()
         made = any(job.queue != "default" or job.requires for job in given) and (
@@ -79,22 +86,7 @@ class PostgresStore:
     def find(self, name: str) -> int:
         """See `Store.find`."""
         with self._database.reading():
-            exact = self._database.row("find", id=name)
-            if exact is not None:
-                return int(exact[0])
-            found = self._beginning(name) if 0 < len(name) < ids.LENGTH else []
-        return rows.only_row(name, found)
-
-    def _beginning(self, name: str) -> list[Row]:
-        """Returns at most two jobs whose generated id begins with `name`.
-
-        Ids that users gave must be typed in full: `job1` must never mean `job10`.
-        """
-        if not set(name) <= set(ids.ALPHABET):
-            return []
-        form = f"^[{ids.ALPHABET}]{{{ids.LENGTH}}}$"
-        beyond = name + "\U0010ffff"
-        return self._database.rows("find_prefix", prefix=name, beyond=beyond, form=form)
+            return job_names.find(self._database, name, _GENERATED)
 
     def show(self, job: int) -> Job:
         """See `Store.show`."""
@@ -130,9 +122,13 @@ class PostgresStore:
             return {row[0]: rows.attempt(row[1:]) for row in found}
 
     def list(
-        self, wanted: JobFilter, *, limit: int | None = None, reverse: bool = False,
+        self,
+        wanted: JobFilter,
+        *,
+        limit: int | None = None,
+        reverse: bool = False,
         after: int | None = None,
-    ) -> Iterator[Job]:  # fmt: skip
+    ) -> Iterator[Job]:
         """See `Store.list`."""
         found = self._selection.matching("list", wanted, Span(limit, reverse, after))
         with self._valid_rows():
@@ -198,25 +194,6 @@ class PostgresStore:
         if any(state is State.PROCESSING for _, state in moved):
             self._database.notify("notify_all")
         return moved
-
-    def hold(self, job: int, *, now_ms: int) -> bool:
-        """See `Store.hold`."""
-        return self._move_pending("hold", job, now_ms, State.PENDING)
-
-    def release(self, job: int, *, now_ms: int) -> bool:
-        """See `Store.release`."""
-        released = self._move_pending("release", job, now_ms, Label.HELD)
-        self._database.notify("notify_hungry")
-        return released
-
-    def _move_pending(self, statement: str, job: int, now_ms: int, movable: State | Label) -> bool:
-        def move() -> bool:
-            if not self._database.rows(statement, jobs=[job], now=now_ms):
-                must_be_own(self._database, job, movable)
-                return False
-            return True
-
-        return self._database.repeated(move, "enqueuer")
 
     def retry(self, jobs: Iterable[int], *, now_ms: int) -> Sequence[str]:
         """See `Store.retry`."""

@@ -1,10 +1,11 @@
 """Changes of single jobs in a PostgreSQL database; see `store.edits`."""
 
 from queued.core import labels
-from queued.core.model import JobChanges, NewJob
+from queued.core.model import JobChanges, Label, NewJob, State
 from queued.store import rows
 from queued.store.postgres.connection import Database
 from queued.store.postgres.new_jobs import NewJobs
+from queued.store.postgres.ownership import must_be_own
 
 
 class PostgresEdits:
@@ -33,6 +34,25 @@ class PostgresEdits:
         edited = self._database.repeated(edit, "operator")
         self._database.notify("notify_all" if made else "notify_hungry")
         return edited
+
+    def hold(self, job: int, *, now_ms: int) -> bool:
+        """See `Edits.hold`."""
+        return self._move_pending("hold", job, now_ms, State.PENDING)
+
+    def release(self, job: int, *, now_ms: int) -> bool:
+        """See `Edits.release`."""
+        released = self._move_pending("release", job, now_ms, Label.HELD)
+        self._database.notify("notify_hungry")
+        return released
+
+    def _move_pending(self, statement: str, job: int, now_ms: int, movable: State | Label) -> bool:
+        def move() -> bool:
+            if not self._database.rows(statement, jobs=[job], now=now_ms):
+                must_be_own(self._database, job, movable)
+                return False
+            return True
+
+        return self._database.repeated(move, "enqueuer")
 
     def signal(self, job: int, name: str) -> bool:
         """See `Edits.signal`."""

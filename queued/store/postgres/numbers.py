@@ -1,38 +1,14 @@
-"""Numbers about all runs, over PostgreSQL."""
+"""Numbers about all runs in a PostgreSQL database; see `store.numbers`."""
 
-from collections.abc import Iterator
-
-from queued.core.run_stats import EndedRun
-from queued.core.run_totals import RunTotal
-from queued.store.numbers import PAGE, Sizes
+from queued.store.numbers import Numbers, Sizes
 from queued.store.postgres.connection import Database
 
 
-class PostgresNumbers:
-    """The `Numbers` of a schema."""
+def numbers(database: Database) -> Numbers:
+    """Returns the numbers for queuectl."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def sizes() -> Sizes:
+        with database.reading():
+            return Sizes(int(database.value("bytes", schema=database.address.schema)), 0)
 
-    def run_totals(self) -> list[RunTotal]:
-        """See `Numbers.run_totals`."""
-        with self._database.reading():
-            return [RunTotal(*row) for row in self._database.rows("run_totals")]
-
-    def ended_runs(self, *, since_ms: int) -> Iterator[EndedRun]:
-        """See `Numbers.ended_runs`."""
-        after = (since_ms, 0, 0)
-        while True:
-            values = dict(zip(("after_ended", "after_job", "after_number"), after, strict=True))
-            with self._database.reading():
-                page = self._database.rows("ended_runs", **values, limit=PAGE)
-            yield from map(EndedRun._make, page)
-            if len(page) < PAGE:
-                return
-            after = page[-1][:3]
-
-    def sizes(self) -> Sizes:
-        """See `Numbers.sizes`."""
-        with self._database.reading():
-            schema = self._database.address.schema
-            return Sizes(int(self._database.value("bytes", schema=schema)), 0)
+    return Numbers(database, database.reading, sizes)

@@ -10,7 +10,7 @@ from queued.core.errors import ConflictError, NotFoundError
 from queued.core.model import Instance, NewJob, OnTakenKey, State
 from queued.store.sqlite import upgrade
 from queued.store.sqlite.busy_handler import BusyHandler
-from queued.store.sqlite.connection import Access, Database, Row
+from queued.store.sqlite.connection import Access, Database
 from queued.store.sqlite.error_names import damaged
 from queued.store.sqlite.new_jobs import NewJobs
 from queued.store.sqlite.queues import SqliteQueues
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from queued.core.runs import Chunk
     from queued.store.change_watcher import ChangeWatcher
     from queued.store.edits import Edits
+    from queued.store.numbers import Numbers
     from queued.store.protocols import BulkVerb
     from queued.store.pruning import Removal
     from queued.store.schedules import Schedules
-    from queued.store.sqlite.numbers import SqliteNumbers
     from queued.store.sqlite.selection import Selection
 
 _OUTPUT_PAGE = 16
@@ -55,9 +55,14 @@ class SqliteStore:
     # Enqueueing
 
     def enqueue(
-        self, jobs: Iterable[NewJob], *, max_retries: int, now_ms: int, skip_existing: bool = False,
+        self,
+        jobs: Iterable[NewJob],
+        *,
+        max_retries: int,
+        now_ms: int,
+        skip_existing: bool = False,
         on_taken_key: OnTakenKey = "keep",
-    ) -> Sequence[str]:  # fmt: skip
+    ) -> Sequence[str]:
         """See `Store.enqueue`."""
         given = list(jobs)
         with self._database.transaction():
@@ -74,33 +79,19 @@ class SqliteStore:
     # Reading
 
     @property
-    def numbers(self) -> "SqliteNumbers":
+    def numbers(self) -> "Numbers":
         """See `Store.numbers`."""
-        from queued.store.sqlite.numbers import SqliteNumbers
+        from queued.store.sqlite.numbers import numbers
 
-        return SqliteNumbers(self._database)
+        return numbers(self._database)
 
     def find(self, name: str) -> int:
         """See `Store.find`."""
+        from queued.store import job_names
+
+        form = name + f"[{ids.ALPHABET}]" * (ids.LENGTH - len(name))
         with self._database.named_errors():
-            exact = self._database.row("find", id=name)
-            if exact is not None:
-                return int(exact[0])
-            found = self._beginning(name) if 0 < len(name) < ids.LENGTH else []
-        from queued.store import rows
-
-        return rows.only_row(name, found)
-
-    def _beginning(self, name: str) -> list[Row]:
-        """Returns at most two jobs whose generated id begins with `name`.
-
-        Ids that users gave must be typed in full: `job1` must never mean `job10`.
-        """
-        form = f"[{ids.ALPHABET}]" * (ids.LENGTH - len(name))
-        if not set(name) <= set(ids.ALPHABET):
-            return []
-        beyond = name + "\U0010ffff"
-        return self._database.rows("find_prefix", prefix=name, beyond=beyond, form=name + form)
+            return job_names.find(self._database, name, form)
 
     def show(self, job: int) -> "Job":
         """See `Store.show`."""
@@ -227,16 +218,6 @@ class SqliteStore:
         if row := self._database.row("cancel_running", job=job, now=now_ms):
             return row[0], State.PROCESSING
         return "", None
-
-    def hold(self, job: int, *, now_ms: int) -> bool:
-        """See `Store.hold`."""
-        with self._database.transaction():
-            return self._database.row("hold", job=job, now=now_ms) is not None
-
-    def release(self, job: int, *, now_ms: int) -> bool:
-        """See `Store.release`."""
-        with self._database.transaction():
-            return self._database.row("release", job=job, now=now_ms) is not None
 
     def retry(self, jobs: Iterable[int], *, now_ms: int) -> Sequence[str]:
         """See `Store.retry`."""

@@ -28,6 +28,16 @@ class SqliteEdits:
                 rows.must_be_valid(row[0])
         return row is not None
 
+    def hold(self, job: int, *, now_ms: int) -> bool:
+        """See `Edits.hold`."""
+        with self._database.transaction():
+            return self._database.row("hold", job=job, now=now_ms) is not None
+
+    def release(self, job: int, *, now_ms: int) -> bool:
+        """See `Edits.release`."""
+        with self._database.transaction():
+            return self._database.row("release", job=job, now=now_ms) is not None
+
     def signal(self, job: int, name: str) -> bool:
         """See `Edits.signal`."""
         with self._database.transaction():
