@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.process.foreign_sql import sql
 from tests.service import Queue
 
 pytestmark = pytest.mark.both_engines
@@ -20,6 +21,16 @@ def test_each_run_gets_the_whole_input(served: Queue) -> None:
     for one in short:
         served.wait(one)
         assert served.output(one) == "ein Wört\n".encode()
+
+
+def test_a_job_whose_input_another_program_has_removed_does_not_run(queue: Queue) -> None:
+    name = queue.add("cat", stdin="text")
+    sql(queue, "DELETE FROM inputs")
+    queue.serve()
+    assert queue.wait(name).label == "dead"
+    assert "the database has 0 of the 4 bytes of its standard input" in str(
+        queue.job(name).last_error
+    )
 
 
 def test_without_input_nothing_can_be_read(served: Queue) -> None:

@@ -1,4 +1,4 @@
-"""Makes of a claim the message to a worker, with the settings for what the job leaves out."""
+"""Makes of a claim the messages to a worker, with the settings for what the job leaves out."""
 
 from typing import TypeVar
 
@@ -6,9 +6,11 @@ from queued.core.runs import Claim, Key
 from queued.core.settings_in_force import Settings
 from queued.core.settlement import Backoff
 from queued.service.ipc import channel
-from queued.service.ipc.messages import Run
+from queued.service.ipc.messages import Input, Run
 
 Number = TypeVar("Number", int, float)
+
+_INPUT_PIECE = 128 * 1024  # bytes of a message
 
 
 def checked_run(claim: Claim, settings: Settings, acks: list[Key]) -> Run:
@@ -54,3 +56,13 @@ def run_of(claim: Claim, settings: Settings, recorded: list[Key]) -> Run:
 
 def _given(own: Number | None, usual: Number) -> Number:
     return usual if own is None else own
+
+
+def input_of(claim: Claim, content: bytes) -> list[Input]:
+    """Returns the standard input of a claim in pieces. Raises ValueError if it is not whole."""
+    size = claim.options.stdin_bytes or 0
+    if len(content) != size:
+        msg = f"the database has {len(content)} of the {size} bytes of its standard input"
+        raise ValueError(msg)
+    starts = range(0, size, _INPUT_PIECE)
+    return [Input(key=claim.key, content=content[at : at + _INPUT_PIECE]) for at in starts]

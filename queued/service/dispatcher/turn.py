@@ -17,12 +17,11 @@ from queued.core.settlement import Settlement, Verdict, describe, is_deferral, j
 from queued.service.dispatcher.claim_tokens import Tokens, token_time_s
 from queued.service.dispatcher.end_condition import EndCondition
 from queued.service.dispatcher.queue_claims import OpenQueues, QueueClaims
-from queued.service.dispatcher.run_message import backoff_of, checked_run
+from queued.service.dispatcher.run_message import backoff_of, checked_run, input_of
 from queued.service.dispatcher.turn_results import ClaimLoss, RecordedRun, Turn
 from queued.service.dispatcher.worker_pool import WorkerPool
 from queued.service.ipc.messages import (
     Hello,
-    Input,
     Message,
     Output,
     Piece,
@@ -39,7 +38,6 @@ Number = TypeVar("Number", int, float)
 
 PROMOTED_AT_ONCE = 10_000
 EXPIRED_AT_ONCE = 500
-_INPUT_PIECE = 128 * 1024  # bytes of a message
 MOST_INTERRUPTIONS = 10  # of a job in a row; the next one is counted as a failed run
 
 
@@ -320,20 +318,17 @@ class TurnRunner:
             acks = turn.pending_acks.get(claim.worker, [])  # the Run message carries them
             try:
                 run = checked_run(claim, turn.settings, acks)
+                text = self._ledger.input(claim.key.job) if claim.options.stdin_bytes else b""
+                pieces = input_of(claim, text)
             except (ValueError, TypeError, OverflowError) as error:
                 self._bury(turn, claim, str(error))
                 continue
             turn.claims.add(claim)
             turn.pending_acks.pop(claim.worker, None)
-            self._send_input(turn, claim)
+            for piece in pieces:
+                turn.reply(claim.worker, piece)
             turn.reply(claim.worker, run)
         self.record(turn)
-
-    def _send_input(self, turn: Turn, claim: Claim) -> None:
-        content = self._ledger.input(claim.key.job) if claim.options.stdin_bytes else b""
-        for start in range(0, len(content), _INPUT_PIECE):
-            piece = content[start : start + _INPUT_PIECE]
-            turn.reply(claim.worker, Input(key=claim.key, content=piece))
 
     def _bury(self, turn: Turn, claim: Claim, reason: str) -> None:
         """Settles a claim that cannot be sent to a worker: its job is dead."""

@@ -26,6 +26,10 @@ class PrefetchQueue:
         """Keeps a piece of the standard input of a run, which comes before the run."""
         self._inputs[piece.key] = self._inputs.get(piece.key, b"") + piece.content
 
+    def forget_incomplete(self) -> None:
+        """Forgets inputs whose run will not come, because their dispatcher has died."""
+        self._inputs = {key: self._inputs[key] for key in self.keys() if key in self._inputs}
+
     def take_input(self, key: Key) -> bytes:
         """Removes and returns the standard input of a run that begins; empty if it has none."""
         return self._inputs.pop(key, b"")

@@ -196,6 +196,7 @@ class Worker:
         """Sends a new dispatcher the claims that are held, and all that may not be durable."""
         running = [] if self._execution is None else [self._execution]
         holding = [*(one.run.key for one in running), *self._prefetch.keys(), *self._outbox.keys()]
+        self._prefetch.forget_incomplete()
         self._send(Hello(session=welcome.session, holding=holding))
         for execution in running:
             execution.output.rewind()
