@@ -525,3 +525,21 @@ def test_a_due_job_that_another_dispatcher_has_locked_is_looked_at_again_later(
     with engine.ledger.transaction(), other.transaction():
         engine.ledger.promote(now_ms=NOW + 20, limit=10)
         assert other.promote(now_ms=NOW + 20, limit=10) == NOW + 120
+
+
+def test_lanes_that_are_made_at_the_same_time_are_committed_in_their_order(engine: Engine) -> None:
+    other = engine.another_ledger()
+
+    def enqueue_second() -> None:
+        with other.transaction():
+            other.enqueue([NewJob("true", queue="second")], max_retries=3, now_ms=NOW)
+
+    user = threading.Thread(target=enqueue_second)
+    with engine.ledger.transaction():
+        engine.ledger.enqueue([NewJob("true", queue="first")], max_retries=3, now_ms=NOW)
+        user.start()
+        eventually(lambda: _waiting(engine))
+    user.join()
+    with engine.ledger.transaction():
+        lanes = [(lane.number, lane.queue) for lane in engine.ledger.lanes(after=0)]
+    assert lanes == [(1, "first"), (2, "second")]

@@ -189,6 +189,16 @@ def test_an_enqueuer_cannot_forge_or_change_what_is_recorded(
         roles.sql(statement, "anna")
 
 
+def test_no_user_chooses_the_number_of_a_lane(roles: RoleQueue) -> None:
+    """After the largest number no lane could be made; no dispatcher would read a negative one."""
+    insert = "INSERT INTO queued.lanes (id, queue, requires) VALUES ({}, 'q', '')"
+    for role in ("enqueuer", "operator", "service"):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            roles.sql(insert.format(2**31 - 1), role)
+    with pytest.raises(psycopg.errors.CheckViolation):
+        roles.sql(insert.format(-1))
+
+
 UNSAFE = [
     "GRANT INSERT ON queued.jobs TO PUBLIC",
     "GRANT INSERT (id) ON queued.jobs TO PUBLIC",
@@ -197,6 +207,7 @@ UNSAFE = [
     "GRANT USAGE ON SCHEMA queued TO PUBLIC",
     "GRANT CREATE ON SCHEMA queued TO {other}",
     "GRANT EXECUTE ON FUNCTION queued.count_inserted TO PUBLIC",
+    "GRANT EXECUTE ON FUNCTION queued.make_lanes TO PUBLIC",
     (
         "CREATE FUNCTION queued.f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';"
         "CREATE TRIGGER spy AFTER DELETE ON queued.jobs EXECUTE FUNCTION queued.f()"

@@ -88,7 +88,6 @@ class NewJobs:
         names = {"queues": [queue for queue, _ in lanes], "requires": [one for _, one in lanes]}
         if not lanes or not self._database.rows("missing_lanes", **names):
             return False
-        self._database.run("lock_lanes")
         self._database.run("make_lanes", **names)
         return True
 

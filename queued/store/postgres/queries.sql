@@ -68,16 +68,9 @@ number, instance, worker, started_at, ended_at, outcome, exit_code, signal, erro
 SELECT queue, requires FROM unnest(:queues::text[], :requires::text[]) AS new (queue, requires)
 WHERE NOT EXISTS (SELECT FROM queued.lanes l WHERE l.queue = new.queue AND l.requires = new.requires);
 
--- lock_lanes --
--- One program at a time until the end of its transaction, so that lanes are committed in the order of
--- their numbers.
-SELECT pg_advisory_xact_lock('queued.lanes'::regclass::oid::integer, 0);
-
 -- make_lanes --
 -- Guard: there are no such lanes yet.
-INSERT INTO queued.lanes (id, queue, requires)
-SELECT (SELECT max(id) FROM queued.lanes) + row_number() OVER (ORDER BY queue, requires), queue, requires
-FROM ({missing_lanes}) AS missing;
+SELECT queued.make_lanes(:queues::text[], :requires::text[]);
 
 -- enqueue --
 -- No guard: the unique indexes leave out a second job with the same id, or with a key that a job holds.
@@ -862,7 +855,8 @@ WITH tables AS MATERIALIZED (
     WHERE relnamespace = to_regnamespace(:schema::text) AND relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
 ), functions AS MATERIALIZED (
     SELECT oid, oid::regprocedure AS name, proowner,
-           proname IN ('count_inserted', 'count_deleted', 'count_updated', 'free_keys', 'key_holders')
+           proname IN ('count_inserted', 'count_deleted', 'count_updated', 'free_keys', 'key_holders',
+                       'make_lanes')
                AS own,
            coalesce(proacl, acldefault('f', proowner)) AS acl
     FROM pg_proc WHERE pronamespace = to_regnamespace(:schema::text)

@@ -31,8 +31,7 @@ DO $$ BEGIN
     GRANT UPDATE (command, queue, priority, lane, max_retries, labels)
     ON queued.jobs TO queued_operator, queued_service;
     GRANT INSERT ON queued.inputs, queued.signals TO queued_enqueuer, queued_operator, queued_service;
-    GRANT INSERT ON queued.lanes TO queued_enqueuer, queued_operator, queued_service;
-    GRANT EXECUTE ON FUNCTION queued.free_keys, queued.key_holders
+    GRANT EXECUTE ON FUNCTION queued.free_keys, queued.key_holders, queued.make_lanes
     TO queued_enqueuer, queued_operator, queued_service;
 
     GRANT DELETE ON queued.jobs, queued.attempts, queued.output TO queued_operator, queued_service;
