@@ -12,6 +12,7 @@ _TOLD = {
     "check_counts": "the counter of {1} jobs in the queue {0!r} is {2}, there are {3}",
     "check_claims": "job {0} is running, and run {1} is not recorded",
     "check_open_attempts": "run {1} of job {0} has no end, and is not running",
+    "check_lanes": "job {0} of the queue {1!r} has the lane {2}, which is of the queue {3!r}",
     "check_runs": "job {0} ran {1} times, {2} runs are recorded, the last of them is {3}",
 }
 

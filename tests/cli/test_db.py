@@ -70,6 +70,8 @@ BROKEN = {
     "no end, and is not running",
     "UPDATE jobs SET runs = 3 WHERE id = 'again'": "job again ran 3 times, 1 runs are recorded, "
     "the last of them is 1",
+    "UPDATE jobs SET queue = 'q' WHERE id = 'again'": "job again of the queue 'q' has the lane 0, "
+    "which is of the queue 'default'",
 }
 
 

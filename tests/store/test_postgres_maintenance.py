@@ -66,6 +66,7 @@ BROKEN = {
     "UPDATE queued.attempts SET ended_at = NULL, outcome = NULL WHERE job = 1": "run 1 of job "
     "completed has no end, and is not running",
     "UPDATE queued.jobs SET runs = 3 WHERE id = 'dead'": "job dead ran 3 times, 1 runs are",
+    "UPDATE queued.jobs SET queue = 'q' WHERE id = 'dead'": "job dead of the queue 'q' has the",
     "DROP INDEX queued.jobs_ready": "the schema has another index jobs_ready",
     "ALTER TABLE queued.jobs DISABLE TRIGGER jobs_recounted": "another trigger jobs.jobs_recounted",
     "ALTER TABLE queued.output ADD extra integer": "the schema has another column output.extra",

@@ -20,7 +20,11 @@ from tests.store.engine import NOW, purge, retry_all
 FORGED = """
 INSERT INTO queued.jobs (id, queue, priority, command, options, state, ready, next_run_at, attempts,
                          max_retries, runs, created_at, updated_at)
-VALUES ('x', 'q', 0, 'true', '{}', 'completed', false, 0, 0, 0, 0, 0, 0)"""
+VALUES ('x', 'default', 0, 'true', '{}', 'completed', false, 0, 0, 0, 0, 0, 0)"""
+PENDING = """
+INSERT INTO queued.jobs (id, queue, lane, priority, command, options, state, ready, next_run_at,
+                         attempts, max_retries, runs, created_at, updated_at)
+VALUES (gen_random_uuid(), '{}', {}, 0, 'true', '{{}}', 'pending', true, 0, 0, 0, 0, 0, 0)"""
 ROLES = ("reader", "enqueuer", "operator", "service")
 
 
@@ -197,6 +201,21 @@ def test_no_user_chooses_the_number_of_a_lane(roles: RoleQueue) -> None:
             roles.sql(insert.format(2**31 - 1), role)
     with pytest.raises(psycopg.errors.CheckViolation):
         roles.sql(insert.format(-1))
+
+
+def test_no_user_gives_a_job_the_lane_of_another_queue(roles: RoleQueue, as_user: Open) -> None:
+    """It would pass the limit and the pause of its queue."""
+    for user in ("enqueuer", "operator"):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege, match="row-level security"):
+            roles.sql(PENDING.format("limited", 0), user)
+        roles.sql(PENDING.format("default", 0), user)
+    enqueue(as_user("anna"))
+    for move in (
+        "UPDATE queued.jobs SET queue = 'limited'",
+        "UPDATE queued.jobs SET lane = 2147483647",
+    ):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege, match="row-level security"):
+            roles.sql(move, "operator")
 
 
 UNSAFE = [

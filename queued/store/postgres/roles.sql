@@ -57,16 +57,20 @@ DO $$ BEGIN
     CREATE POLICY read_all ON queued.jobs FOR SELECT TO queued_reader, queued_operator USING (true);
     CREATE POLICY read_own ON queued.jobs FOR SELECT
     TO queued_enqueuer USING (submitted_by = session_user);
+    -- Its lane decides which services claim a job, its queue decides limits and pauses: with the lane of
+    -- another queue it would pass both.
     CREATE POLICY enqueue ON queued.jobs FOR INSERT
     TO queued_enqueuer, queued_operator
-    WITH CHECK (state = 'pending' AND runs = 0 AND attempts = 0);
+    WITH CHECK (state = 'pending' AND runs = 0 AND attempts = 0
+                AND queue = (SELECT l.queue FROM queued.lanes l WHERE l.id = lane));
     -- Users may cancel a job, request its end, hold or retry it.
     CREATE POLICY move_own ON queued.jobs FOR UPDATE TO queued_enqueuer
     USING (submitted_by = session_user AND state <> 'completed')
     WITH CHECK (state IN ('pending', 'cancelled') OR cancel_requested_at IS NOT NULL);
     CREATE POLICY move_all ON queued.jobs FOR UPDATE TO queued_operator
     USING (true)
-    WITH CHECK (state IN ('pending', 'cancelled') OR cancel_requested_at IS NOT NULL);
+    WITH CHECK ((state IN ('pending', 'cancelled') OR cancel_requested_at IS NOT NULL)
+                AND queue = (SELECT l.queue FROM queued.lanes l WHERE l.id = lane));
     CREATE POLICY purge ON queued.jobs FOR DELETE TO queued_operator
     USING (state IN ('completed', 'dead', 'cancelled'));
     CREATE POLICY serve ON queued.jobs TO queued_service USING (true);

@@ -156,6 +156,11 @@ SELECT coalesce(j.id, a.job::text), a.number
 FROM queued.attempts a LEFT JOIN queued.jobs j ON j.seq = a.job
 WHERE a.ended_at IS NULL AND (j.seq IS NULL OR j.state <> 'processing' OR j.runs <> a.number);
 
+-- check_lanes --
+-- Jobs with the lane of another queue: they pass the limit and the pause of their queue.
+SELECT j.id, j.queue, l.id, l.queue FROM queued.jobs j JOIN queued.lanes l ON l.id = j.lane
+WHERE l.queue <> j.queue ORDER BY j.seq;
+
 -- check_runs --
 -- Jobs whose attempts do not end with the last run, or are not numbered without a gap; an attempt stands
 -- for all runs that were deferred in a row. The first ones may be missing, because a purge that was
