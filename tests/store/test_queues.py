@@ -54,6 +54,20 @@ def test_a_heavy_job_takes_its_places_and_waits_for_them_in_its_turn(engine: Eng
     assert third.key.job == huge, "it takes all places of its queue"
 
 
+def test_a_heavy_job_waits_in_its_turn_before_jobs_of_another_lane(engine: Engine) -> None:
+    engine.store.queues.change("default", concurrency=2)
+    first, heavy, _ = engine.add(), engine.add(slots=2), engine.add(requires="gpu")
+    running = engine.must_claim()
+    shares = plain_shares(engine.ledger, {"gpu"})
+    assert (running.key.job, shares[0].limited) == (first, True)
+    with engine.ledger.transaction():
+        assert engine.ledger.claim("i", [1, 2], 100, now_ms=NOW, shares=shares) == []
+    engine.end(running)
+    with engine.ledger.transaction():
+        claims = engine.ledger.claim("i", [1, 2], 200, now_ms=NOW, shares=shares)
+    assert [one.key.job for one in claims] == [heavy]
+
+
 def test_no_dispatcher_claims_of_a_paused_queue_even_if_it_has_not_heard(engine: Engine) -> None:
     job = engine.add()
     engine.store.queues.change("default", paused_ms=NOW, paused_by="ann", paused_reason="why")

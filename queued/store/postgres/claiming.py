@@ -58,7 +58,8 @@ class Claiming:
             self._from_first_ms = now_ms
             self._ask(claim, shares, {})
         for share in shares:  # other dispatchers may have locked the first jobs of one lane
-            for lane in share.lanes if len(share.lanes) > 1 else ():
+            # They cannot in a limited queue. There a heavy job of another lane may wait for places.
+            for lane in share.lanes if len(share.lanes) > 1 and not share.limited else ():
                 self._ask(claim, [share._replace(lanes=[lane])], {})
         if many:
             full = len(claim.rows) == len(workers)
