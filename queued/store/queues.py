@@ -21,6 +21,13 @@ class QueueLedger(Protocol):
         """Returns how many places of each limited queue running jobs take."""
         ...
 
+    def take_retry_ms(self) -> int | None:
+        """Returns when jobs of limited queues can be claimed again; None if no claim left one out.
+
+        A claim leaves out a queue whose limit another program uses. The next call returns None.
+        """
+        ...
+
 
 class QueueStore(Protocol):
     """The verbs of queuectl for queues."""

@@ -19,14 +19,16 @@ from queued.core.errors import (
     NotFoundError,
     StorageError,
 )
+from queued.core.fair_share import Policy
 from queued.core.lease import IdleRenewal
 from queued.core.model import Instance, Label, NewJob, Outcome, State
 from queued.core.records import JobFilter, Share
 from queued.core.runs import Claim, Ending
 from queued.core.settlement import Settlement, Verdict, judge
 from queued.service.dispatcher.claims import ClaimTable
-from queued.service.dispatcher.queue_claims import NO_QUEUES
+from queued.service.dispatcher.queue_claims import NO_QUEUES, OpenQueues
 from queued.service.dispatcher.turn import TurnRunner
+from queued.service.dispatcher.turn_results import Turn
 from queued.store.ledger import Ledger
 from queued.store.postgres import address, sql_loader
 from queued.store.postgres.dispatcher_store import PostgresLedger
@@ -34,7 +36,7 @@ from tests import postgres_server
 from tests.default_settings import DEFAULTS
 from tests.hosts.link import Link
 from tests.service import eventually, let_pass
-from tests.store.engine import BACKOFF, FAILED, NOW, OK, Engine, purge, retry_all
+from tests.store.engine import BACKOFF, FAILED, NOW, OK, Engine, plain_shares, purge, retry_all
 from tests.store.engines import ENGINES
 
 DONE = Verdict(State.COMPLETED, 0, NOW, None)
@@ -515,6 +517,43 @@ def test_two_dispatchers_do_not_fill_a_limited_queue_at_the_same_moment(engine: 
         assert other.claim("j", [1, 2], 200, now_ms=NOW, shares=shares) == []
     with other.transaction():
         assert len(other.claim("j", [1, 2], 300, now_ms=NOW, shares=shares)) == 1
+
+
+def test_a_limit_that_another_dispatcher_uses_is_looked_at_again_later(engine: Engine) -> None:
+    """A turn at once would find it locked again, and so on without a pause."""
+    engine.store.enqueue([NewJob("true")] * 2, max_retries=3, now_ms=NOW)
+    engine.store.queues.change("default", concurrency=2)
+    other = PostgresLedger(postgres_server.as_role(postgres_server.shared_queue(), "service"))
+    queues = OpenQueues({"default": (0,)}, {"default": Policy(limited=True)}, {"default": 2})
+    pool = Mock(claims=ClaimTable([]), inbox=[], present=lambda: [1])
+    runner, at_once = TurnRunner(other, "j"), Mock()
+
+    def turn() -> Turn:
+        at_once.reset_mock()
+        with other.transaction():
+            return runner.turn(pool, DEFAULTS, queues=queues, restoring=False, now_ms=NOW)
+
+    with closing(other):
+        other._database.listen(at_once, Mock())
+        with engine.ledger.transaction():
+            engine.ledger.claim("i", [1], 100, now_ms=NOW, shares=[Share(limited=True)])
+            assert turn().claimed == []  # it asks for notifications, so that another turn follows
+            assert turn().next_due_ms == NOW + 100
+            assert not at_once.called
+        found = turn()
+    assert (len(found.claimed), found.next_due_ms) == (1, None)
+
+
+def test_the_limit_of_a_queue_without_a_ready_job_is_not_locked(engine: Engine) -> None:
+    engine.store.cancel(engine.add(queue="mail"), now_ms=NOW)
+    engine.store.queues.change("mail", concurrency=1)
+    shares, other = plain_shares(engine.ledger), engine.another_ledger()
+    with engine.ledger.transaction():
+        assert engine.ledger.claim("i", [1], 100, now_ms=NOW, shares=shares) == []
+        job = engine.add(queue="mail")
+        with other.transaction():
+            claims = other.claim("j", [1], 200, now_ms=NOW, shares=shares)
+    assert [one.key.job for one in claims] == [job]
 
 
 def test_a_due_job_that_another_dispatcher_has_locked_is_looked_at_again_later(

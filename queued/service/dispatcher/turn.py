@@ -301,8 +301,7 @@ class TurnRunner:
                 self.settle(turn, claim, Ending(Outcome.EXPIRED, error="not started in time"))
             self.record(turn)
             due_ms = self._ledger.next_expiry()
-        wakes = [ms for ms in (turn.next_due_ms, due_ms) if ms is not None]
-        turn.next_due_ms = min(wakes) if wakes else None
+        turn.wake_at(due_ms)
 
     def _claim(self, turn: Turn, workers: list[int], queues: OpenQueues) -> None:
         """Claims jobs for workers that have none, then prefetched jobs for quick workers."""
@@ -314,6 +313,7 @@ class TurnRunner:
         token = self._tokens.reserve(times.monotonic_s(), len(assignable))
         idle = sum(not turn.claims.of(worker) for worker in workers)
         turn.claimed = self._queue_claims.claim(queues, assignable, idle, token, now_ms=turn.now_ms)
+        turn.wake_at(self._ledger.queues.take_retry_ms())
         for claim in turn.claimed:
             acks = turn.pending_acks.get(claim.worker, [])  # the Run message carries them
             try:

@@ -53,6 +53,11 @@ class Turn:
         """Returns how many recorded runs have ended, without those that will be repeated."""
         return sum(run.ending.outcome is not Outcome.INTERRUPTED for run in self.finished)
 
+    def wake_at(self, at_ms: int | None) -> None:
+        """Lets another turn begin at this time, if there is one and none begins earlier."""
+        if at_ms is not None:
+            self.next_due_ms = min(at_ms, at_ms if self.next_due_ms is None else self.next_due_ms)
+
     def reply(self, worker: int, message: Message) -> None:
         """Adds a message that is sent to the worker after the commit."""
         self.replies.setdefault(worker, []).append(message)

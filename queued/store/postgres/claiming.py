@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from queued.core.records import Share
 from queued.store.postgres.connection import Database, Row
+from queued.store.postgres.queues import LedgerQueues
 
 # A claim of many jobs begins where the last one ended. Before that place are the index entries of
 # claimed jobs, which stay as long as any transaction on the server may still see them.
@@ -34,8 +35,9 @@ class Claiming:
     may be passed over for 250 ms.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, queues: LedgerQueues) -> None:
         self._database = database
+        self._queues = queues
         self._places: Places = {}  # of the last jobs that were claimed, of claims that were full
         self._from_first_ms = 0  # the time of the last claim that began at the most urgent jobs
         self._hungry: bool | None = None  # as in the row of the instance; None if not known
@@ -74,7 +76,8 @@ class Claiming:
         wanted = [
             share._replace(most=min(share.most - taken[share.queue], len(rest))) for share in shares
         ]
-        rooms = self._rooms([share.queue for share in wanted if share.limited and share.most > 0])
+        limited = [share for share in wanted if share.limited and share.most > 0]
+        rooms = self._queues.lock_limits(limited, claim.now_ms)
         wanted = [
             share
             for share in wanted
@@ -103,23 +106,6 @@ class Claiming:
                 afters=[after for _, _, after in begins],
             )
         )
-
-    def _rooms(self, limited: Sequence[str]) -> dict[str, tuple[int, int]]:
-        """Locks the limits of queues; returns each limit, and how many places are free.
-
-        Leaves out queues without a free place, and those whose limit another dispatcher has locked.
-        """
-        if not limited:
-            return {}
-        mosts: dict[str, int] = dict(self._database.rows("lock_limits", names=[*limited]))
-        if len(mosts) < len(limited):
-            self._database.look_again()
-        used: dict[str, int] = dict(self._database.rows("used_places")) if mosts else {}
-        return {
-            name: (most, most - used.get(name, 0))
-            for name, most in mosts.items()
-            if most > used.get(name, 0)
-        }
 
     def on_rollback(self) -> None:
         """Forgets what the row of the instance says, because a change of it was undone."""

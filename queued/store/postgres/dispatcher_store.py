@@ -18,14 +18,12 @@ from queued.store.postgres.claiming import Claiming
 from queued.store.postgres.connection import Database
 from queued.store.postgres.counts import Counts
 from queued.store.postgres.new_jobs import NewJobs
-from queued.store.postgres.queues import LedgerQueues
+from queued.store.postgres.queues import SKIPPED_MS, LedgerQueues
 from queued.store.postgres.schedules import firings
 from queued.store.postgres.unknown_commits import UnknownCommits
 from queued.store.postgres.watcher import PostgresWatcher
 from queued.store.protocols import Watcher
 from queued.store.pruning import Bounds
-
-_SKIPPED_MS = 100  # until due jobs that others have locked are looked at again
 
 
 class PostgresLedger:
@@ -39,8 +37,8 @@ class PostgresLedger:
         self._new_jobs = NewJobs(self._database)
         self._instance = ""
         self.schedules = firings(self._database)
-        self._claiming = Claiming(self._database)
         self.queues = LedgerQueues(self._database)
+        self._claiming = Claiming(self._database, self.queues)
         self._place_freed = False  # in a limited queue, by this transaction
         self._unknown = UnknownCommits(self._database)
         self._counts = Counts(self._database)
@@ -152,7 +150,7 @@ class PostgresLedger:
             promoted = self._database.change("promote", now=now_ms, limit=limit)
             due = self._database.value("next_due")
             if due is not None and promoted < limit:  # others have locked the due jobs left
-                due = max(due, now_ms + _SKIPPED_MS)
+                due = max(due, now_ms + SKIPPED_MS)
         return due
 
     def next_expiry(self) -> int | None:
@@ -167,7 +165,7 @@ class PostgresLedger:
         claims = [claim_of(row) for row in rows]
         _, due = self._database.rows("next_times")[0]
         if due is not None and len(claims) < limit:  # others have locked the expired jobs left
-            due = max(due, now_ms + _SKIPPED_MS)
+            due = max(due, now_ms + SKIPPED_MS)
         self._next_expiry = due
         return claims
 

@@ -5,8 +5,10 @@ from typing import Any
 
 from queued.core.model import NewJob
 from queued.core.queue_defaults import admitted
-from queued.core.records import Queue
+from queued.core.records import Queue, Share
 from queued.store.postgres.connection import Database
+
+SKIPPED_MS = 100  # until rows that others have locked are looked at again
 
 
 class LedgerQueues:
@@ -15,6 +17,7 @@ class LedgerQueues:
     def __init__(self, database: Database) -> None:
         self._database = database
         self.limited = frozenset[str]()  # at the last call of `all`
+        self._retry_ms: int | None = None  # see `take_retry_ms`
 
     def all(self) -> list[Queue]:
         """See `QueueLedger.all`."""
@@ -29,6 +32,32 @@ class LedgerQueues:
     def used_places(self) -> dict[str, int]:
         """See `QueueLedger.used_places`."""
         return dict(self._database.rows("used_places"))
+
+    def take_retry_ms(self) -> int | None:
+        """See `QueueLedger.take_retry_ms`."""
+        retry_ms, self._retry_ms = self._retry_ms, None
+        return retry_ms
+
+    def lock_limits(self, shares: Sequence[Share], now_ms: int) -> dict[str, tuple[int, int]]:
+        """Locks the limits of queues; returns each limit, and how many places are free.
+
+        Leaves out queues without a ready job or a free place, and those whose limit another session
+        has locked.
+        """
+        lanes = [(share.queue, lane) for share in shares for lane in share.lanes]
+        if not lanes:
+            return {}
+        names, numbers = [queue for queue, _ in lanes], [lane for _, lane in lanes]
+        rows = self._database.rows("lock_limits", queues=names, lanes=numbers)
+        mosts: dict[str, int] = {name: most for name, most in rows if most is not None}
+        if len(mosts) < len(rows):
+            self._retry_ms = now_ms + SKIPPED_MS
+        used = self.used_places() if mosts else {}
+        return {
+            name: (most, most - used.get(name, 0))
+            for name, most in mosts.items()
+            if most > used.get(name, 0)
+        }
 
 
 class StoreQueues:

@@ -29,11 +29,18 @@ ON CONFLICT (name) DO UPDATE SET
 DELETE FROM queued.queues WHERE name = :queue RETURNING name;
 
 -- lock_limits --
--- Limits of queues, which no other claim uses until the end of the transaction: it leaves out rows that
--- another claim has locked. By the primary key.
-SELECT name, CASE WHEN paused_at IS NULL THEN concurrency ELSE 0 END FROM queued.queues
-WHERE name = ANY(:names::text[]) AND concurrency IS NOT NULL
-ORDER BY name FOR UPDATE SKIP LOCKED;
+-- Limits of the queues with ready jobs in some lanes, which no other claim uses until the end of the
+-- transaction; NULL for a queue whose row another session has locked. By the primary key, and one step
+-- into jobs_ready for each lane.
+WITH wanted AS MATERIALIZED (
+    SELECT name FROM queued.queues WHERE concurrency IS NOT NULL AND name IN (
+        SELECT one.queue FROM unnest(:queues::text[], :lanes::integer[]) AS one (queue, lane),
+            LATERAL (SELECT FROM queued.jobs j WHERE ready AND j.lane = one.lane LIMIT 1) AS job)
+), locked AS MATERIALIZED (
+    SELECT name, CASE WHEN paused_at IS NULL THEN concurrency ELSE 0 END AS most FROM queued.queues
+    WHERE name IN (SELECT name FROM wanted)
+    ORDER BY name FOR UPDATE SKIP LOCKED)
+SELECT name, most FROM wanted LEFT JOIN locked USING (name);
 
 -- used_places --
 -- How many places the running jobs of each limited queue take; a job takes at most all places of its

@@ -33,6 +33,9 @@ class SqliteQueues:
         """See `QueueLedger.ready_lanes`."""
         return [lane for (lane,) in self._database.rows("ready_lanes")]
 
+    def take_retry_ms(self) -> None:
+        """Returns None: only one program at a time claims jobs. See `QueueLedger.take_retry_ms`."""
+
     def change(self, name: str, **changes: Any) -> "Queue":  # noqa: ANN401 - fields of Queue
         """See `QueueStore.change`."""
         from queued.core.records import Queue
