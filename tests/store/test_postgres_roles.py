@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from queued.core.errors import DeniedError, NotFoundError
+from queued.core.errors import DeniedError, DuplicateJobError, NotFoundError
 from queued.core.model import Label, NewJob, State
 from queued.core.records import JobFilter
 from queued.core.schedules import new_schedule
@@ -165,6 +165,16 @@ def test_an_enqueuer_sees_and_moves_its_own_jobs_only(roles: RoleQueue, as_user:
     with pytest.raises(DeniedError, match=f"submitted by {roles.user('enqueuer')}.*_operator"):
         anna.cancel(foreign, now_ms=NOW)
     roles.sql(f"REVOKE {roles.schema}_reader FROM {roles.user('anna')}")
+
+
+def test_an_id_of_a_job_that_a_user_does_not_see_is_taken(as_user: Open) -> None:
+    taken = NewJob("true", "theirs", unique_key="key")
+    as_user("enqueuer").enqueue([taken._replace(unique_key=None)], max_retries=3, now_ms=NOW)
+    new, anna = [NewJob("true", "mine"), taken], as_user("anna")
+    with pytest.raises(DuplicateJobError, match="'theirs'") as refused:
+        anna.enqueue(new, max_retries=3, now_ms=NOW)
+    assert refused.value.index == 1
+    assert anna.enqueue(new, max_retries=3, now_ms=NOW, skip_existing=True) == ["mine"]
 
 
 @pytest.mark.parametrize(

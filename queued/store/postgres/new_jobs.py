@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from itertools import islice
+from typing import NamedTuple
 
 from queued.core import ids
 from queued.core.errors import DuplicateJobError, TakenKeyError
@@ -16,6 +17,15 @@ def described(added: Sequence[str]) -> str:
     """Returns how a message names the jobs that were added."""
     named = f"the job {added[0]}" if added else "no job"
     return named + (f" and {len(added) - 1} more" if len(added) > 1 else "")
+
+
+class _How(NamedTuple):
+    """What holds for all jobs of one call of `insert`."""
+
+    max_retries: int
+    now_ms: int
+    skip_existing: bool
+    on_taken_key: OnTakenKey
 
 
 class NewJobs:
@@ -34,42 +44,54 @@ class NewJobs:
         on_taken_key: OnTakenKey = "keep",
     ) -> list[str]:
         """Inserts the jobs inside a transaction; returns their ids. See `Store.enqueue`."""
+        how = _How(max_retries, now_ms, skip_existing, on_taken_key)
         generated = iter(ids.make(sum(job.id is None for job in jobs)))
         named = enumerate((job, job.id or next(generated)) for job in jobs)
         added: list[str] = []
         # A job of a batch cannot replace another one of the same batch.
         size = 1 if on_taken_key == "replace" else _BATCH
         while batch := list(islice(named, size)):
-            pairs = [pair for _, pair in batch]
-            self._free_keys(pairs, now_ms, replace=on_taken_key == "replace")
-            stored = self._store(pairs, max_retries, now_ms)
-            holders = self._holders(pairs, stored)
-            for index, (job, name) in batch:
-                holder = holders.get(job.unique_key)
-                if name in stored:
-                    stored.remove(name)  # a second job with this id in the batch was left out
-                    added.append(name)
-                elif job.unique_key and holder:
-                    if on_taken_key == "fail":
-                        raise TakenKeyError(job.unique_key, holder, index)
-                    added.append(holder)
-                elif job.id is None or (job.unique_key and not self._database.row("find", id=name)):
-                    # The generated id was taken, or the key is free by now.
-                    added += self.insert([job], max_retries=max_retries, now_ms=now_ms)
-                elif not skip_existing:
-                    raise DuplicateJobError(name, index)
+            added += self._insert(batch, how)
         return added
 
-    def _free_keys(
-        self, named: Sequence[tuple[NewJob, str]], now_ms: int, *, replace: bool
-    ) -> None:
+    def _insert(
+        self, batch: Sequence[tuple[int, tuple[NewJob, str]]], how: _How, *, again: bool = True
+    ) -> list[str]:
+        """Inserts jobs, each with its place in the list given; returns the ids.
+
+        `again`: a job whose key is free by now is inserted again. A job of another user, which this
+        user does not see, may have the same id; then the job is left out once more.
+        """
+        added: list[str] = []
+        pairs = [pair for _, pair in batch]
+        self._free_keys(pairs, how)
+        stored = self._store(pairs, how)
+        holders = self._holders(pairs, stored)
+        for index, (job, name) in batch:
+            holder = holders.get(job.unique_key)
+            if name in stored:
+                stored.remove(name)  # a second job with this id in the batch was left out
+                added.append(name)
+            elif job.unique_key and holder:
+                if how.on_taken_key == "fail":
+                    raise TakenKeyError(job.unique_key, holder, index)
+                added.append(holder)
+            elif job.id is None:  # the generated id was taken, or the key is free by now
+                added += self._insert([(index, (job, ids.make(1)[0]))], how)
+            elif again and job.unique_key and not self._database.row("find", id=name):
+                added += self._insert([(index, (job, name))], how, again=False)
+            elif not how.skip_existing:
+                raise DuplicateJobError(name, index)
+        return added
+
+    def _free_keys(self, named: Sequence[tuple[NewJob, str]], how: _How) -> None:
         keys = [job.unique_key for job, _ in named if job.unique_key]
         if not keys:
             return
-        self._database.run("free_keys", keys=keys, now=now_ms)
-        if replace:
+        self._database.run("free_keys", keys=keys, now=how.now_ms)
+        if how.on_taken_key == "replace":
             ((job, name),) = named
-            self._database.run("replace", key=job.unique_key, id=name, now=now_ms)
+            self._database.run("replace", key=job.unique_key, id=name, now=how.now_ms)
 
     def _holders(
         self, named: Sequence[tuple[NewJob, str]], stored: set[str]
@@ -91,8 +113,9 @@ class NewJobs:
         self._database.run("make_lanes", **names)
         return True
 
-    def _store(self, named: list[tuple[NewJob, str]], max_retries: int, now_ms: int) -> set[str]:
+    def _store(self, named: Sequence[tuple[NewJob, str]], how: _How) -> set[str]:
         """Inserts the jobs whose id does not exist and whose key is free; returns their ids."""
+        now_ms = how.now_ms
         rows = [
             {
                 "place": place,
@@ -104,7 +127,7 @@ class NewJobs:
                 "options": job.options,
                 "blocked": int(job.hold),
                 "next_run_at": job.due_ms(now_ms),
-                "max_retries": max_retries if job.max_retries is None else job.max_retries,
+                "max_retries": how.max_retries if job.max_retries is None else job.max_retries,
                 "slots": job.slots,
                 **(job.unique(now_ms) if job.unique_key else {}),
                 **({} if (at := job.expires_ms(now_ms)) is None else {"expires_at": at}),
