@@ -177,6 +177,13 @@ def test_an_id_of_a_job_that_a_user_does_not_see_is_taken(as_user: Open) -> None
     assert anna.enqueue(new, max_retries=3, now_ms=NOW, skip_existing=True) == ["mine"]
 
 
+def test_a_user_cannot_take_a_key_before_its_time(roles: RoleQueue, as_user: Open) -> None:
+    job = NewJob("true", unique_key="key", unique_for_ms=10**13)
+    (held,) = as_user("anna").enqueue([job], max_retries=3, now_ms=NOW)
+    roles.sql(f"SELECT queued.free_keys('{{key}}', {2**63 - 1})", "enqueuer")
+    assert as_user("enqueuer").enqueue([job], max_retries=3, now_ms=NOW) == [held]
+
+
 @pytest.mark.parametrize(
     "statement",
     [

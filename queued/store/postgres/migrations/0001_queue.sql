@@ -312,11 +312,13 @@ CREATE TABLE queued.queues (
     defaults      text    NOT NULL DEFAULT '{}' CHECK (json_typeof(defaults::json) = 'object')
 );
 
--- These run as the owner, because the job that holds a key may be that of another user.
+-- These run as the owner, because the job that holds a key may be that of another user. No time of a
+-- caller frees a key earlier than the clock of the server.
 CREATE FUNCTION queued.free_keys(keys text[], now bigint) RETURNS void LANGUAGE sql
     SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     UPDATE queued.jobs SET unique_while = NULL
-    WHERE held_key = ANY (keys) AND unique_until <= now;
+    WHERE held_key = ANY (keys)
+      AND unique_until <= least(now, (extract(epoch FROM clock_timestamp()) * 1000)::bigint);
 $$;
 
 CREATE FUNCTION queued.key_holders(keys text[]) RETURNS TABLE (key text, id text) LANGUAGE sql
