@@ -544,6 +544,27 @@ def test_a_limit_that_another_dispatcher_uses_is_looked_at_again_later(engine: E
     assert (len(found.claimed), found.next_due_ms) == (1, None)
 
 
+def test_a_claim_that_is_undone_tells_others_of_the_free_place(engine: Engine) -> None:
+    engine.add()
+    engine.store.queues.change("default", concurrency=1)
+    other = engine.another_ledger()
+    with other.transaction():
+        other.register(_INSTANCE._replace(id="j"), now_ms=NOW)
+        other.set_hungry("j", hungry=True)
+    other._database.listen(heard := Mock(), Mock())  # type: ignore[attr-defined]
+    with engine.ledger.transaction():
+        engine.ledger.queues.all()
+    claim = engine.must_claim()
+    with engine.ledger.transaction():
+        engine.ledger.unclaim(claim.key, now_ms=NOW)
+
+    def told() -> bool:
+        other._database.receive()  # type: ignore[attr-defined]
+        return heard.called
+
+    eventually(told)
+
+
 def test_the_limit_of_a_queue_without_a_ready_job_is_not_locked(engine: Engine) -> None:
     engine.store.cancel(engine.add(queue="mail"), now_ms=NOW)
     engine.store.queues.change("mail", concurrency=1)
