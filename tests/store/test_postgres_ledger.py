@@ -193,7 +193,7 @@ def test_a_prepared_statement_takes_numbers_of_any_size(engine: Engine) -> None:
     for endings in (small, large, small):
         with engine.ledger.transaction():
             engine.ledger.settle(endings, now_ms=NOW)
-            engine.ledger._maybe_recorded.add(endings[0].claim.key)  # type: ignore[attr-defined]
+            engine.ledger._unknown._in_question.add(endings[0].claim.key)  # type: ignore[attr-defined]
             assert engine.ledger.settle(endings, now_ms=NOW) == [State.COMPLETED]
             step = engine.ledger.prune(State.COMPLETED, after=0, before_ms=NOW, limit=9)
             assert step.removed == 0

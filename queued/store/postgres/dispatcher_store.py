@@ -225,8 +225,10 @@ class PostgresLedger:
 
     def unclaim(self, key: Key, *, now_ms: int) -> bool:
         """See `Ledger.unclaim`."""
-        if self._database.row("unclaim", **key._asdict(), now=now_ms) is None:
+        undone = self._database.row("unclaim", **key._asdict(), now=now_ms)
+        if undone is None:
             return False
+        self._place_freed |= undone[0] in self.queues.limited
         self._database.run("forget_attempt", job=key.job, attempt=key.attempt)
         return True
 

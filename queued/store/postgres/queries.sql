@@ -244,7 +244,7 @@ SELECT EXISTS (SELECT FROM restored) FROM queued.jobs WHERE seq = :job AND id = 
 UPDATE queued.jobs SET state = 'pending', ready = true, runs = runs - 1, token = NULL, updated_at = :now
 WHERE seq = :job AND runs = :attempt AND token = :token AND state = 'processing'
   AND cancel_requested_at IS NULL
-RETURNING seq;
+RETURNING queue;
 
 -- forget_attempt --
 -- Guard: unclaim found the claim in force, in the same transaction.

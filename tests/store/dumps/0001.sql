@@ -1,12 +1,13 @@
 -- A job of each kind, and what belongs to it, in the tables of schema 1 as version 1.0.0 left them.
+INSERT INTO lanes VALUES(1,'q','');
 INSERT INTO jobs
     (seq, id, queue, priority, lane, command, options, state, ready, next_run_at, attempts,
      max_retries, runs, token, cancel_requested_at, last_error, created_at, updated_at)
 VALUES
-    (1,'processing','q',0,0,'true','{}','processing',0,1700000000000,0,2,1,77,NULL,NULL,1700000000000,1700000000000),
-    (2,'completed','q',0,0,'true','{}','completed',0,1700000000000,0,2,1,NULL,NULL,NULL,1700000000000,1700000000000),
-    (3,'dead','q',0,0,'true','{}','dead',0,1700000000000,1,2,1,NULL,NULL,'exit 1',1700000000000,1700000000000),
-    (4,'cancelled','q',0,0,'true','{}','cancelled',0,1700000000000,0,2,0,NULL,NULL,'cancelled',1700000000000,1700000000000),
+    (1,'processing','q',0,1,'true','{}','processing',0,1700000000000,0,2,1,77,NULL,NULL,1700000000000,1700000000000),
+    (2,'completed','q',0,1,'true','{}','completed',0,1700000000000,0,2,1,NULL,NULL,NULL,1700000000000,1700000000000),
+    (3,'dead','q',0,1,'true','{}','dead',0,1700000000000,1,2,1,NULL,NULL,'exit 1',1700000000000,1700000000000),
+    (4,'cancelled','q',0,1,'true','{}','cancelled',0,1700000000000,0,2,0,NULL,NULL,'cancelled',1700000000000,1700000000000),
     (5,'failed','default',0,0,'exit 1','{}','pending',0,1700000002000,1,3,1,NULL,NULL,'exit 1: no luck',1700000000000,1700000000000),
     (6,'pending','default',3,0,'echo ''it''''s'' é
 ','{"env": {"A": "1"}}','pending',1,1700000000000,0,3,0,NULL,NULL,NULL,1700000000000,1700000000000),
