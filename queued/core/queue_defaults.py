@@ -2,8 +2,9 @@
 
 import json
 from collections.abc import Iterable, Mapping
+from typing import Any
 
-from queued.core.errors import ConflictError, UsageError
+from queued.core.errors import ConfigError, ConflictError, UsageError
 from queued.core.job_spec import FIELDS, READ_ONLY, options_text
 from queued.core.model import NewJob
 from queued.core.records import Queue
@@ -13,7 +14,7 @@ from queued.core.suggestions import did_you_mean, shorten
 def admitted(jobs: Iterable[NewJob], queues: Mapping[str, Queue]) -> list[NewJob]:
     """Returns the jobs with the defaults of their queues; a field that a job has stays.
 
-    Raises ConflictError if one of the queues is draining.
+    Raises ConflictError if one of the queues is draining, ConfigError if its defaults are invalid.
     """
     return [_admitted(job, queues[job.queue]) if job.queue in queues else job for job in jobs]
 
@@ -25,12 +26,29 @@ def _admitted(job: NewJob, queue: Queue) -> NewJob:
         raise ConflictError(msg)
     if queue.defaults == "{}":
         return job
-    defaults = json.loads(queue.defaults)
+    defaults = _checked(queue)
     most = defaults.pop("max_retries", None)
     return job._replace(
         max_retries=most if job.max_retries is None else job.max_retries,
         options=options_text({**defaults, **json.loads(job.options)}),
     )
+
+
+def _checked(queue: Queue) -> dict[str, Any]:
+    """Returns the defaults. Raises ConfigError for those that another program made invalid."""
+    try:
+        given = json.loads(queue.defaults)
+        for name in given:
+            _must_be_possible(name)
+        return {name: FIELDS[name].check(name, value) for name, value in given.items()}
+    except (UsageError, ValueError, RecursionError) as error:
+        raise unreadable(queue.name, error) from None
+
+
+def unreadable(name: str, error: Exception) -> ConfigError:
+    """Returns the error of new jobs of a queue whose row another program made invalid."""
+    told = f"the settings of the queue {name} cannot be read: {error}; nothing was enqueued"
+    return ConfigError(f"{told} (see: queuectl queue show {name})")
 
 
 def changed(defaults: str, words: Iterable[str]) -> str:

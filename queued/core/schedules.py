@@ -61,10 +61,11 @@ class Schedule(NamedTuple):
         return next(cron.times_after(self.cron, self.zone, after_ms), None)
 
     def firing(self, at_ms: int) -> NewJob:
-        """Returns the job of a firing. Raises UsageError or ValueError if it is not valid."""
+        """Returns the job of a firing. Raises UsageError, ValueError or RecursionError."""
         payload = json.loads(self.job)
+        given = check.env("env", payload.get("env") or {})
         own = {"QUEUED_SCHEDULE": self.name, "QUEUED_SCHEDULED_AT": times.iso(at_ms)}
-        return new_job({**payload, "env": {**(payload.get("env") or {}), **own}})
+        return new_job({**payload, "env": {**given, **own}})
 
 
 class DueTimes(NamedTuple):

@@ -6,14 +6,17 @@ All of them must run inside a transaction.
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from queued.core.errors import ConflictError, UsageError
+from queued.core.errors import ConfigError, ConflictError, UsageError
 from queued.core.schedules import DueTimes, Overlap, Schedule, due_times
-from queued.store.schedules import Insert, put
+from queued.store.rows import texts
+from queued.store.schedules import Insert, put, schedule_of
 from queued.store.statements import Row, Statements
 
 _AT_ONCE = 100  # schedules that one transaction fires
 _RETRY_MS = 3_600_000  # until a schedule that cannot be used is tried again
 _SKIPPED_MS = 100  # until due schedules that another dispatcher fires are looked at again
+# Of a row that another program wrote, or whose zone this host does not know.
+_UNREADABLE = (UsageError, ValueError, TypeError, OverflowError, RecursionError)
 _CLOCK_ERROR_MS = 3 * 3_600_000  # a clock that was set back by more had been wrong before
 
 
@@ -77,14 +80,15 @@ class Firings:
         Guard: no other transaction fires a schedule between its read and its move to the next time.
         """
         rows = self._database.rows("schedules_due", now=now_ms, limit=_AT_ONCE)
-        return [self._fire(Schedule(*row), max_retries, now_ms) for row in rows]
+        return [self._fire(row, max_retries, now_ms) for row in rows]
 
-    def _fire(self, schedule: Schedule, max_retries: int, now_ms: int) -> Fired:
-        refused = ""
+    def _fire(self, row: Row, max_retries: int, now_ms: int) -> Fired:
+        schedule, refused = schedule_of(row), ""
         try:
+            texts(row)
             due = due_times(schedule, now_ms)
             jobs = {at_ms: schedule.firing(at_ms) for at_ms in due.fire_ms}
-        except (UsageError, ValueError) as error:
+        except _UNREADABLE as error:
             refused = str(error)
             due, jobs = DueTimes((), None, now_ms + _RETRY_MS), {}
         fired = Fired(schedule.name, {}, [], [], due.missed_ms, refused)
@@ -94,9 +98,9 @@ class Firings:
                     made = fired.jobs[at_ms] = self._insert(job, max_retries, now_ms)
                     mark = {"id": made, "schedule": schedule.name, "at": at_ms, "now": now_ms}
                     self._database.run("schedule_mark", **mark)
-            except ConflictError as error:  # its queue takes no new jobs
+            except (ConflictError, ConfigError) as error:  # its queue takes no new jobs
                 fired = fired._replace(refused=str(error))
-        self._move_on(schedule, due, fired)
+        self._move_on(row[0], due, fired, schedule.last_ms)
         return fired
 
     def _may_fire(self, schedule: Schedule, at_ms: int, fired: Fired, now_ms: int) -> bool:
@@ -114,12 +118,12 @@ class Firings:
             fired.replaced.append(name)
         return True
 
-    def _move_on(self, schedule: Schedule, due: DueTimes, fired: Fired) -> None:
+    def _move_on(self, name: str | bytes, due: DueTimes, fired: Fired, last_ms: int | None) -> None:
         self._database.run(
             "schedule_move_on",
-            schedule=schedule.name,
+            schedule=name,
             next_at=due.next_ms,
-            last_at=max(due.fire_ms, default=schedule.last_ms),
+            last_at=max(due.fire_ms, default=last_ms),
             fired=len(fired.jobs),
             skipped=len(fired.skipped),
         )
@@ -131,14 +135,17 @@ class Firings:
         whose job is still there does not fire again.
         """
         for row in self._database.rows("schedules_ahead", at=now_ms + _CLOCK_ERROR_MS):
-            schedule = Schedule(*row)
-            due = DueTimes((), None, schedule.next_after(now_ms))
-            self._move_on(schedule._replace(last_ms=None), due, Fired("", {}, [], [], None, ""))
+            try:
+                next_ms = schedule_of(row).next_after(now_ms)
+            except _UNREADABLE:
+                next_ms = now_ms  # `fire` refuses it and says why
+            due = DueTimes((), None, next_ms)
+            self._move_on(row[0], due, Fired("", {}, [], [], None, ""), None)
 
     def keep_equal(self, wanted: Sequence[Schedule], file: str, *, now_ms: int) -> AppliedFile:
         """Makes the schedules of a conf file (HOST:PATH) those that are `wanted`."""
         rows: Sequence[Row] = self._database.rows("schedule_list")
-        stored = {schedule.name: schedule for schedule in (Schedule(*row) for row in rows)}
+        stored = {schedule.name: schedule for schedule in map(schedule_of, rows)}
         applied = AppliedFile([], [], [], [])
         for schedule in (one._replace(file=file) for one in wanted):
             before = stored.pop(schedule.name, None)

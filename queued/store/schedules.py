@@ -5,9 +5,15 @@ from collections.abc import Callable, Sequence
 from queued.core.errors import ConflictError, NotFoundError
 from queued.core.model import NewJob
 from queued.core.schedules import Schedule
-from queued.store.statements import Statements, Transaction
+from queued.store import rows
+from queued.store.statements import Row, Statements, Transaction
 
 Insert = Callable[[NewJob, int, int], str]  # a job, max_retries, now_ms; inside a transaction
+
+
+def schedule_of(row: Row) -> Schedule:
+    """Returns the schedule of a row, with U+FFFD for bytes that are not UTF-8."""
+    return Schedule(*rows.texts(row, "replace"))
 
 
 def put(database: Statements, statement: str, schedule: Schedule, now_ms: int) -> bool:
@@ -41,7 +47,7 @@ class Schedules:
     def list(self) -> Sequence[Schedule]:
         """Returns all schedules, by name."""
         with self._reading():
-            return [Schedule(*row) for row in self._database.rows("schedule_list")]
+            return [schedule_of(row) for row in self._database.rows("schedule_list")]
 
     def show(self, name: str) -> Schedule:
         """Returns a schedule. Raises NotFoundError."""
@@ -53,7 +59,7 @@ class Schedules:
         if row is None:
             msg = f"no schedule {name!r} (see: queuectl schedule list)"
             raise NotFoundError(msg)
-        return Schedule(*row)
+        return schedule_of(row)
 
     def jobs(self, name: str) -> Sequence[tuple[str, str]]:
         """Returns the ids and states of the jobs of a schedule that wait or run, oldest first."""

@@ -134,6 +134,40 @@ def test_jobs_that_cannot_be_handed_over_are_dead_and_the_others_run(queue: Queu
     assert service.stop() == 0
 
 
+# What another program may store where the dispatcher reads; {odd} is no UTF-8.
+UNREADABLE_ROWS = (
+    "INSERT INTO queues (name, paused_at, paused_by) VALUES ({odd}, 0, {odd})",
+    "INSERT INTO queues (name, concurrency, defaults) VALUES ('q', 1, json_object('note', {odd}))",
+    "INSERT INTO lanes (queue, requires) VALUES ({odd}, {odd})",
+    """INSERT INTO schedules (name, cron, zone, job, catch_up, overlap, next_at, created_at)
+    VALUES ({odd}, '@daily', 'UTC', '{{"command": "true"}}', 'last', 'allow', 0, 0)""",
+    "INSERT INTO signals (job, number, name) SELECT seq, runs, {odd} FROM jobs",
+    "INSERT INTO signals (job, number, name) SELECT seq, runs, 'NONE' FROM jobs",
+    "INSERT INTO signals (job, number, name) SELECT seq, runs, 'USR1' FROM jobs",
+)
+
+
+@pytest.mark.sqlite_only
+def test_rows_that_cannot_be_read_are_refused_and_the_service_goes_on(queue: Queue) -> None:
+    service = queue.serve()
+    ready = queue.file("ready")
+    name = queue.add(
+        f"trap 'exit 7' USR1; touch {ready}; while :; do sleep 0.05; done", max_retries=1
+    )
+    eventually(ready.exists)
+    for row in UNREADABLE_ROWS:
+        sql(queue, row.format(odd="CAST(x'6fff' AS TEXT)"))
+    assert queue.wait(name).label == "dead"
+    assert queue.attempts(name)[0].exit_code == 7
+    assert [line["signal"] for line in service.logged("job.signal_refused")] == ["o\ufffd", "NONE"]
+    eventually(lambda: service.logged("schedule.refused"))
+    queue.wait(queue.add("true"))
+    assert "cannot be read" in queue.queuectl("enqueue", "--queue", "q", "true").stderr
+    assert len(service.logged("child.started")) == 3, "no process of the service was replaced"
+    assert len(service.logged("schedule.refused")) == 1, "it has moved on"
+    assert service.stop() == 0
+
+
 @pytest.mark.sqlite_only
 def test_a_state_that_does_not_exist_is_not_counted(queue: Queue) -> None:
     sql(queue, "INSERT INTO counts VALUES ('default', 'wild', 1)")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from queued.core.errors import ConflictError, NotFoundError
+from queued.core.errors import ConfigError, ConflictError, NotFoundError
 from queued.core.model import State
 from queued.core.schedules import Schedule, new_schedule
 from queued.store.firings import Fired
@@ -251,6 +251,50 @@ def test_a_schedule_that_cannot_be_used_stops_no_other(engine: Engine) -> None:
     assert refused == {**refused, "b": "the command is empty", "c": ""}
     assert [job.schedule for job in engine.jobs()] == ["c"]
     assert engine.store.schedules.show("a").next_ms == FIRST + 60 * MINUTE
+
+
+UNUSABLE = {
+    "an environment that is an array": {"job": '{"command": "true", "env": [1]}'},
+    "an environment that is text": {"job": '{"command": "true", "env": "A=1"}'},
+    "JSON nested too deeply": {"job": f'{{"command": "true", "x": {"[" * 990}{"]" * 990}}}'},
+    "a zone that this host lacks": {"zone": "Mars/Olympus"},
+}
+
+
+@pytest.mark.parametrize("fields", UNUSABLE.values(), ids=UNUSABLE)
+def test_an_odd_schedule_is_refused_whatever_reads_it(
+    engine: Engine, fields: dict[str, Any]
+) -> None:
+    _add(engine, "odd", "s")
+    odd = engine.store.schedules.show("odd")._replace(**fields)
+    with engine.ledger.transaction():
+        _write(engine, odd, last_at=FIRST + 24 * 60 * MINUTE)
+        engine.ledger.schedules.clock_was_set(now_ms=FIRST)
+    refused, fired = sorted(_fire(engine, FIRST + MINUTE))
+    assert (refused.schedule, bool(refused.refused), refused.jobs) == ("odd", True, {})
+    assert len(fired.jobs) == 1
+
+
+def _write(engine: Engine, schedule: Schedule, *, last_at: int) -> None:
+    """Writes a schedule as another program can."""
+    database = engine.ledger.schedules._database  # no verb writes such a row
+    fields = ("cron", "zone", "job", "catch_up", "overlap", "file")
+    values = {field: getattr(schedule, field) for field in fields}
+    database.row("schedule_edit", schedule=schedule.name, next_at=FIRST, **values)
+    moved = {"next_at": FIRST, "last_at": last_at, "fired": 0, "skipped": 0}
+    database.run("schedule_move_on", schedule=schedule.name, **moved)
+
+
+@pytest.mark.parametrize("defaults", ['{"max_retries": "3"}', '{"nice": "x"}', '{"command": "x"}'])
+def test_a_queue_with_odd_defaults_gets_no_new_jobs(engine: Engine, defaults: str) -> None:
+    _add(engine, "a", queue="odd")
+    _add(engine, "b")
+    engine.store.queues.change("odd", defaults=defaults)
+    refused, fired = sorted(_fire(engine, FIRST))
+    assert "the settings of the queue odd cannot be read" in refused.refused
+    assert [*fired.jobs] == [FIRST]
+    with pytest.raises(ConfigError, match="nothing was enqueued"):
+        engine.add(queue="odd")
 
 
 def test_a_queue_that_takes_no_jobs_gets_none_from_a_schedule(engine: Engine) -> None:

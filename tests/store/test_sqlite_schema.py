@@ -18,7 +18,16 @@ from queued.store.sqlite.dispatcher_store import SqliteLedger
 from tests.store.engine import NOW
 
 SQL = sql_loader.load()
-PARTS = {"job", "run", "matches", "unexpired", "queue_columns", "schedule", "schedule_waits"}
+PARTS = {
+    "job",
+    "run",
+    "matches",
+    "unexpired",
+    "queue_columns",
+    "queue_values",
+    "schedule",
+    "schedule_waits",
+}
 STATEMENTS = sorted(SQL.keys() - PARTS)
 SOURCE = Path(sql_loader.__file__).parent
 

@@ -8,6 +8,7 @@ import socket
 import sys
 from collections.abc import Iterable
 from functools import partial
+from signal import Signals
 
 from queued.core import times
 from queued.core.runs import Key, SignalRequest
@@ -131,8 +132,10 @@ class WorkerPool:
         """Tells the worker of each of these claims to send a signal to its run."""
         for claim in self.claims:
             for key, name in requested:
-                if key == claim.key:
+                if key == claim.key and f"SIG{name}" in Signals.__members__:
                     self.send(claim.worker, [Signal(key=key, name=name)])
+                elif key == claim.key:  # another program has written it
+                    self._log.error("job.signal_refused", job=claim.id, signal=name)
 
     def on_committed(self, claims: ClaimTable, now_s: float) -> None:
         """Clears the inbox, which a committed turn has handled, and replaces the claims."""

@@ -87,7 +87,7 @@ class StoreQueues:
         return queue
 
     def admit(self, jobs: Sequence[NewJob]) -> list[NewJob]:
-        """Returns new jobs with the defaults of their queues. Raises ConflictError."""
+        """See `queue_defaults.admitted`."""
         rows = self._database.rows("queues_of", queues=[*{job.queue for job in jobs}])
         return admitted(jobs, {row[0]: Queue(*row) for row in rows})
 

@@ -317,7 +317,8 @@ class SqliteStore:
     def required_now(self) -> "Sequence[frozenset[str]]":
         """See `Store.required_now`."""
         with self._database.named_errors():
-            return [labels.split(text) for (text,) in self._database.rows("required_now")]
+            found = self._database.rows("required_now")
+        return [labels.split(text.decode(errors="replace")) for (text,) in found]
 
     def version(self) -> int:
         """See `Store.version`."""

@@ -133,11 +133,8 @@ class SqliteLedger:
 
     def lanes(self, *, after: int) -> list[Lane]:
         """See `Ledger.lanes`."""
-        rows = self._database.rows("lanes", after=after)
-        return [
-            Lane(number, queue.decode(errors="replace"), split(requires))
-            for number, queue, requires in rows
-        ]
+        found = [rows.texts(row, "replace") for row in self._database.rows("lanes", after=after)]
+        return [Lane(number, queue, split(requires)) for number, queue, requires in found]
 
     def drained_hosts(self) -> dict[str, int]:
         """See `Ledger.drained_hosts`."""
@@ -145,7 +142,9 @@ class SqliteLedger:
 
     def required_now(self) -> list[frozenset[str]]:
         """See `Ledger.required_now`."""
-        return [split(text) for (text,) in self._database.rows("required_now")]
+        return [
+            split(text.decode(errors="replace")) for (text,) in self._database.rows("required_now")
+        ]
 
     def claim(
         self,
@@ -224,7 +223,7 @@ class SqliteLedger:
         rows = self._database.rows("signal_requests", instance=instance)
         if rows:
             self._database.run("forget_signals", ids=str([row[0] for row in rows]))
-        return [SignalRequest(Key(*key), name) for _, name, *key in rows]
+        return [SignalRequest(Key(*key), name.decode(errors="replace")) for _, name, *key in rows]
 
     # Results
 

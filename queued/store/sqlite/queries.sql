@@ -79,7 +79,7 @@ WHERE seq IN (SELECT seq FROM jobs
 
 -- lanes --
 -- The lanes that were made since the lane `after`. By the primary key.
-SELECT id, CAST(queue AS BLOB), requires FROM lanes WHERE id > :after ORDER BY id;
+SELECT id, CAST(queue AS BLOB), CAST(requires AS BLOB) FROM lanes WHERE id > :after ORDER BY id;
 
 -- first_ready --
 -- The first ready jobs of one lane, in values that sort in the order of claiming. Reads one entry of
@@ -219,7 +219,7 @@ RETURNING job;
 
 -- signal_requests --
 -- The requests for the claims of an instance, oldest first. Reads all requests: they are few.
-SELECT s.id, s.name, j.seq, j.runs, j.token
+SELECT s.id, CAST(s.name AS BLOB), j.seq, j.runs, j.token
 FROM signals s JOIN jobs j ON j.seq = s.job AND j.runs = s.number AND j.state = 'processing'
 JOIN attempts a ON a.job = j.seq AND a.number = j.runs
 WHERE a.instance = :instance ORDER BY s.id;
@@ -400,7 +400,7 @@ WHERE outcome = 'exit' AND exit_code = 0 AND ended_at > :since AND ended_at <= :
 
 -- required_now --
 -- The sets of labels that ready jobs require. One step into jobs_ready for each lane.
-SELECT DISTINCT requires FROM lanes l
+SELECT DISTINCT CAST(requires AS BLOB) FROM lanes l
 WHERE EXISTS (SELECT 1 FROM jobs WHERE ready = 1 AND lane = l.id);
 
 -- oldest_due --

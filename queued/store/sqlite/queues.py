@@ -2,7 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
-from queued.store.sqlite.connection import Database
+from queued.store import rows
+from queued.store.sqlite.connection import Database, Row
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,12 +23,12 @@ class SqliteQueues:
         from queued.core.records import Queue
 
         with self._database.named_errors():
-            return [Queue(*row) for row in self._database.rows("queues")]
+            return [Queue(*rows.texts(row, "replace")) for row in self._database.rows("queues")]
 
     def used_places(self) -> dict[str, int]:
         """See `QueueStore.used_places`."""
         with self._database.named_errors():
-            return dict(self._database.rows("used_places"))
+            return dict(rows.texts(row, "replace") for row in self._database.rows("used_places"))
 
     def ready_lanes(self) -> list[int]:
         """See `QueueLedger.ready_lanes`."""
@@ -42,7 +43,7 @@ class SqliteQueues:
 
         with self._database.transaction():
             row = self._database.row("queue", queue=name)
-            queue = Queue(*row or (name,))._replace(**changes)
+            queue = Queue(*rows.texts(row or (name,), "replace"))._replace(**changes)
             values = queue._asdict()
             self._database.run("store_queue", queue=values.pop("name"), **values)
         return queue
@@ -53,15 +54,14 @@ class SqliteQueues:
             return self._database.row("remove_queue", queue=name) is not None
 
     def admit(self, jobs: "list[NewJob]") -> "list[NewJob]":
-        """Returns new jobs with the defaults of their queues. Raises ConflictError."""
+        """See `queue_defaults.admitted`."""
         names = {job.queue for job in jobs}
         found = [row for name in names if (row := self._database.row("queue", queue=name))]
         if not found:
             return jobs
         from queued.core.queue_defaults import admitted
-        from queued.core.records import Queue
 
-        return admitted(jobs, {row[0]: Queue(*row) for row in found})
+        return admitted(jobs, {one.name: one for one in map(_checked, found)})
 
     def first_ready(self, shares: "Sequence[Share]", count: int) -> list[int]:
         """Returns at most `count` ready jobs of the shares, in the order of claiming.
@@ -94,3 +94,14 @@ class SqliteQueues:
                 break
             fitting.append(job)
         return fitting
+
+
+def _checked(row: Row) -> "Queue":
+    """Returns the queue of a row. Raises ConfigError if a text of it is not UTF-8."""
+    from queued.core.queue_defaults import unreadable
+    from queued.core.records import Queue
+
+    try:
+        return Queue(*rows.texts(row))
+    except UnicodeDecodeError as error:
+        raise unreadable(row[0].decode(), error) from None

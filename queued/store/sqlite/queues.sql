@@ -3,12 +3,17 @@
 -- queue_columns --
 name, concurrency, priority, weight, paused_at, paused_by, paused_reason, draining_at, defaults
 
+-- queue_values --
+-- Texts as bytes: another program may have stored one that is not UTF-8.
+CAST(name AS BLOB), concurrency, priority, weight, paused_at, CAST(paused_by AS BLOB),
+    CAST(paused_reason AS BLOB), draining_at, CAST(defaults AS BLOB)
+
 -- queues --
 -- What users have set for queues.
-SELECT {queue_columns} FROM queues ORDER BY name;
+SELECT {queue_values} FROM queues ORDER BY name;
 
 -- queue --
-SELECT {queue_columns} FROM queues WHERE name = :queue;
+SELECT {queue_values} FROM queues WHERE name = :queue;
 
 -- store_queue --
 INSERT INTO queues ({queue_columns})
@@ -30,7 +35,7 @@ WHERE name = :queue AND (paused_at IS NOT NULL OR concurrency IS NOT NULL);
 -- used_places --
 -- How many places the running jobs of each limited queue take; a job takes at most all places of its
 -- queue. By jobs_by_state: reads the running jobs only.
-SELECT j.queue, sum(min(j.slots, q.concurrency))
+SELECT CAST(j.queue AS BLOB), sum(min(j.slots, q.concurrency))
 FROM jobs j JOIN queues q ON q.name = j.queue AND q.concurrency IS NOT NULL
 WHERE j.state = 'processing' AND j.state <> 'completed'
 GROUP BY j.queue;

@@ -1,7 +1,9 @@
 -- The statements of schedules. See queries.sql for the form.
 
 -- schedule --
-name, cron, zone, job, catch_up, overlap, file, next_at, last_at, paused_at, fired, skipped, created_at
+-- Texts as bytes: another program may have stored one that is not UTF-8.
+CAST(name AS BLOB), CAST(cron AS BLOB), CAST(zone AS BLOB), CAST(job AS BLOB), catch_up, overlap,
+    CAST(file AS BLOB), next_at, last_at, paused_at, fired, skipped, created_at
 
 -- schedule_add --
 -- Guard: there is no schedule of this name.
@@ -73,7 +75,7 @@ UPDATE jobs SET schedule = :schedule, scheduled_at = :at WHERE id = :id AND sche
 -- Guard: no other transaction has read the schedule as due; see schedules_due.
 UPDATE schedules SET next_at = :next_at, last_at = :last_at, fired = fired + :fired,
     skipped = skipped + :skipped
-WHERE name = :schedule;
+WHERE name = CAST(:schedule AS TEXT);
 
 -- schedules_ahead --
 -- Schedules that have fired at a later time than the clock shows. Reads all.
