@@ -13,7 +13,7 @@ from queued.store.schedules import Insert, put, schedule_of
 from queued.store.statements import Row, Statements
 
 _AT_ONCE = 100  # schedules that one transaction fires
-_RETRY_MS = 3_600_000  # until a schedule that cannot be used is tried again
+_RETRY_MS = 300_000  # until a schedule that cannot be used is tried again
 _SKIPPED_MS = 100  # until due schedules that another dispatcher fires are looked at again
 # Of a row that another program wrote, or whose zone this host does not know.
 _UNREADABLE = (UsageError, ValueError, TypeError, OverflowError, RecursionError)
@@ -83,25 +83,33 @@ class Firings:
         return [self._fire(row, max_retries, now_ms) for row in rows]
 
     def _fire(self, row: Row, max_retries: int, now_ms: int) -> Fired:
-        schedule, refused = schedule_of(row), ""
+        schedule = schedule_of(row)
         try:
             texts(row)
             due = due_times(schedule, now_ms)
             jobs = {at_ms: schedule.firing(at_ms) for at_ms in due.fire_ms}
         except _UNREADABLE as error:
-            refused = str(error)
-            due, jobs = DueTimes((), None, now_ms + _RETRY_MS), {}
-        fired = Fired(schedule.name, {}, [], [], due.missed_ms, refused)
+            return self._refuse(row[0], schedule, error, now_ms)
+        fired = Fired(schedule.name, {}, [], [], due.missed_ms, "")
         for at_ms, job in jobs.items():
             try:
                 if self._may_fire(schedule, at_ms, fired, now_ms):
                     made = fired.jobs[at_ms] = self._insert(job, max_retries, now_ms)
                     mark = {"id": made, "schedule": schedule.name, "at": at_ms, "now": now_ms}
                     self._database.run("schedule_mark", **mark)
-            except (ConflictError, ConfigError) as error:  # its queue takes no new jobs
+            except ConflictError as error:  # its queue takes no new jobs
                 fired = fired._replace(refused=str(error))
+            except ConfigError as error:
+                return self._refuse(row[0], schedule, error, now_ms)
         self._move_on(row[0], due, fired, schedule.last_ms)
         return fired
+
+    def _refuse(
+        self, name: str | bytes, schedule: Schedule, error: Exception, now_ms: int
+    ) -> Fired:
+        """Puts off a schedule that cannot be used now; its times are kept for `catch_up`."""
+        self._database.run("schedule_put_off", schedule=name, retry_at=now_ms + _RETRY_MS)
+        return Fired(schedule.name, {}, [], [], None, str(error))
 
     def _may_fire(self, schedule: Schedule, at_ms: int, fired: Fired, now_ms: int) -> bool:
         """Returns whether a job is enqueued for the time; cancels the jobs that it replaces."""

@@ -250,7 +250,24 @@ def test_a_schedule_that_cannot_be_used_stops_no_other(engine: Engine) -> None:
     assert "unknown field 'unknown'" in refused["a"]
     assert refused == {**refused, "b": "the command is empty", "c": ""}
     assert [job.schedule for job in engine.jobs()] == ["c"]
-    assert engine.store.schedules.show("a").next_ms == FIRST + 60 * MINUTE
+
+
+@pytest.mark.parametrize("catch_up", ["all", "last"])
+def test_a_refused_schedule_keeps_its_times(engine: Engine, catch_up: str) -> None:
+    """It is tried again later, and at once when it is corrected."""
+    _add(engine, catch_up=catch_up)
+    good = engine.store.schedules.show("s")
+    engine.store.schedules.edit(good._replace(job='{"command": ""}'), now_ms=NOW)
+    for minutes, refused in ((0, 1), (4, 0), (5, 1), (6, 0)):
+        now_ms = FIRST + minutes * MINUTE
+        assert len(_fire(engine, now_ms)) == refused
+        assert (_next(engine, now_ms) or 0) > now_ms + MINUTE - 1
+    assert engine.store.schedules.show("s").next_ms == FIRST
+    engine.store.schedules.edit(good, now_ms=FIRST + 6 * MINUTE)
+    (fired,) = _fire(engine, FIRST + 6 * MINUTE)
+    missed = range(7) if catch_up == "all" else [6]
+    assert [*fired.jobs] == [FIRST + minutes * MINUTE for minutes in missed]
+    assert _next(engine, FIRST + 6 * MINUTE) == FIRST + 7 * MINUTE
 
 
 UNUSABLE = {

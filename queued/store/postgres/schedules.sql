@@ -1,7 +1,8 @@
 -- The statements of schedules. See queries.sql for the form.
 
 -- schedule --
-name, cron, zone, job, catch_up, overlap, file, next_at, last_at, paused_at, fired, skipped, created_at
+name, cron, zone, job, catch_up, overlap, file, coalesce(owed_at, next_at), last_at, paused_at, fired,
+    skipped, created_at
 
 -- schedule_add --
 -- Guard: there is no schedule of this name.
@@ -14,7 +15,8 @@ RETURNING name;
 -- Guard: the schedule exists. Its next time changes only with the times that it names, so that times
 -- which are due now are not lost.
 UPDATE queued.schedules SET
-    next_at = CASE WHEN cron = :cron AND zone = :zone THEN next_at ELSE :next_at END,
+    next_at = CASE WHEN cron = :cron AND zone = :zone THEN coalesce(owed_at, next_at) ELSE :next_at END,
+    owed_at = NULL,
     cron = :cron, zone = :zone, job = :job, catch_up = :catch_up, overlap = :overlap, file = :file
 WHERE name = :schedule
 RETURNING name;
@@ -28,7 +30,7 @@ UPDATE queued.schedules SET paused_at = :now WHERE name = :schedule AND paused_a
 
 -- schedule_resume --
 -- Guard: paused.
-UPDATE queued.schedules SET paused_at = NULL, next_at = :next_at
+UPDATE queued.schedules SET paused_at = NULL, next_at = :next_at, owed_at = NULL
 WHERE name = :schedule AND paused_at IS NOT NULL RETURNING name;
 
 -- schedule_show --
@@ -72,8 +74,13 @@ UPDATE queued.jobs SET schedule = :schedule, scheduled_at = :at WHERE id = :id A
 
 -- schedule_move_on --
 -- Guard: no other transaction has read the schedule as due; see schedules_due.
-UPDATE queued.schedules SET next_at = :next_at, last_at = :last_at, fired = fired + :fired,
+UPDATE queued.schedules SET next_at = :next_at, owed_at = NULL, last_at = :last_at, fired = fired + :fired,
     skipped = skipped + :skipped
+WHERE name = :schedule;
+
+-- schedule_put_off --
+-- Tries a refused schedule again later, and keeps its times. Guard: as that of schedule_move_on.
+UPDATE queued.schedules SET owed_at = coalesce(owed_at, next_at), next_at = :retry_at
 WHERE name = :schedule;
 
 -- schedules_ahead --

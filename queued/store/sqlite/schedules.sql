@@ -3,7 +3,7 @@
 -- schedule --
 -- Texts as bytes: another program may have stored one that is not UTF-8.
 CAST(name AS BLOB), CAST(cron AS BLOB), CAST(zone AS BLOB), CAST(job AS BLOB), catch_up, overlap,
-    CAST(file AS BLOB), next_at, last_at, paused_at, fired, skipped, created_at
+    CAST(file AS BLOB), coalesce(owed_at, next_at), last_at, paused_at, fired, skipped, created_at
 
 -- schedule_add --
 -- Guard: there is no schedule of this name.
@@ -16,7 +16,8 @@ RETURNING name;
 -- Guard: the schedule exists. Its next time changes only with the times that it names, so that times
 -- which are due now are not lost.
 UPDATE schedules SET
-    next_at = CASE WHEN cron = :cron AND zone = :zone THEN next_at ELSE :next_at END,
+    next_at = CASE WHEN cron = :cron AND zone = :zone THEN coalesce(owed_at, next_at) ELSE :next_at END,
+    owed_at = NULL,
     cron = :cron, zone = :zone, job = :job, catch_up = :catch_up, overlap = :overlap, file = :file
 WHERE name = :schedule
 RETURNING name;
@@ -30,7 +31,7 @@ UPDATE schedules SET paused_at = :now WHERE name = :schedule AND paused_at IS NU
 
 -- schedule_resume --
 -- Guard: paused.
-UPDATE schedules SET paused_at = NULL, next_at = :next_at
+UPDATE schedules SET paused_at = NULL, next_at = :next_at, owed_at = NULL
 WHERE name = :schedule AND paused_at IS NOT NULL RETURNING name;
 
 -- schedule_show --
@@ -73,8 +74,13 @@ UPDATE jobs SET schedule = :schedule, scheduled_at = :at WHERE id = :id AND sche
 
 -- schedule_move_on --
 -- Guard: no other transaction has read the schedule as due; see schedules_due.
-UPDATE schedules SET next_at = :next_at, last_at = :last_at, fired = fired + :fired,
+UPDATE schedules SET next_at = :next_at, owed_at = NULL, last_at = :last_at, fired = fired + :fired,
     skipped = skipped + :skipped
+WHERE name = CAST(:schedule AS TEXT);
+
+-- schedule_put_off --
+-- Tries a refused schedule again later, and keeps its times. Guard: as that of schedule_move_on.
+UPDATE schedules SET owed_at = coalesce(owed_at, next_at), next_at = :retry_at
 WHERE name = CAST(:schedule AS TEXT);
 
 -- schedules_ahead --

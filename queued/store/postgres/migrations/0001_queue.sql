@@ -337,7 +337,8 @@ CREATE TABLE queued.schedules (
     catch_up   text    NOT NULL CHECK (catch_up IN ('last', 'none', 'all')),
     overlap    text    NOT NULL CHECK (overlap IN ('allow', 'skip', 'queue', 'replace')),
     file       text,                  -- HOST:PATH of the conf file that has it; else `schedule add` made it
-    next_at    bigint,               -- the first time that has not fired
+    next_at    bigint,               -- when it is due
+    owed_at    bigint,               -- the first time that has not fired, if a refusal has put off next_at
     last_at    bigint,               -- the last time that has fired, or was skipped
     paused_at  bigint,
     fired      bigint NOT NULL DEFAULT 0,

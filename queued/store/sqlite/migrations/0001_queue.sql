@@ -252,7 +252,8 @@ CREATE TABLE schedules (
     catch_up   TEXT    NOT NULL CHECK (catch_up IN ('last', 'none', 'all')),
     overlap    TEXT    NOT NULL CHECK (overlap IN ('allow', 'skip', 'queue', 'replace')),
     file       TEXT,                  -- HOST:PATH of the conf file that has it; else `schedule add` made it
-    next_at    INTEGER,               -- the first time that has not fired
+    next_at    INTEGER,               -- when it is due
+    owed_at    INTEGER,               -- the first time that has not fired, if a refusal has put off next_at
     last_at    INTEGER,               -- the last time that has fired, or was skipped
     paused_at  INTEGER,
     fired      INTEGER NOT NULL DEFAULT 0,
