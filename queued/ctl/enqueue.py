@@ -157,14 +157,19 @@ def enqueue(context: Context, arguments: Arguments) -> int:
         jobs = [new_job(_decoded(words[0]))]
     ids = _store(context, jobs, on_taken_key=on_taken_key)
     _note_past(jobs)
-    _note_existing(ids)
+    note_existing(ids)
     if waits:
         from queued.ctl.enqueue_wait import show_until_end
 
         return show_until_end(context, ids[0])
-    existing = {"existing": isinstance(ids[0], ExistingJob)} if jobs[0].unique_key else {}
-    _acknowledge(context, ids, {"id": ids[0], **existing}, jobs)
+    acknowledge_one(context, ids[0], jobs[0])
     return Exit.DONE
+
+
+def acknowledge_one(context: Context, name: str, job: NewJob) -> None:
+    """Prints the id of a job that was added, or of the one that has its unique key."""
+    existing = {"existing": isinstance(name, ExistingJob)} if job.unique_key else {}
+    _acknowledge(context, [name], {"id": name, **existing}, [job])
 
 
 def _on_taken_key(arguments: Arguments) -> OnTakenKey:
@@ -215,7 +220,7 @@ def _store(
     )
 
 
-def _note_existing(ids: Sequence[str]) -> None:
+def note_existing(ids: Sequence[str]) -> None:
     """Says that jobs were not added, because other jobs have their unique keys."""
     existing = [name for name in ids if isinstance(name, ExistingJob)]
     if len(ids) == 1 and existing:
@@ -303,7 +308,7 @@ def _enqueue_lines(context: Context, *, skip_existing: bool, on_taken_key: OnTak
         except (DuplicateJobError, TakenKeyError) as error:
             raise _refused_line(error, line_numbers[error.index]) from None
     _note_past(jobs)
-    _note_existing(ids)
+    note_existing(ids)
     existing = [name for name in ids if isinstance(name, ExistingJob)]
     record: dict[str, object] = {"ids": ids}
     record |= {"skipped": len(jobs) - len(ids)} if skip_existing else {}

@@ -8,7 +8,7 @@ from queued.core.schedules import Schedule, new_schedule
 from queued.core.times import now_ms
 from queued.ctl.arguments import COMMON, Arguments
 from queued.ctl.context import Context
-from queued.ctl.enqueue import QUEUE_OPTIONS, RUN_OPTIONS
+from queued.ctl.enqueue import QUEUE_OPTIONS, RUN_OPTIONS, acknowledge_one, note_existing
 from queued.ctl.live_services import warn_without_service
 from queued.ctl.render import print_err, print_json, print_out
 from queued.ctl.schedule_views import schedule_record, upcoming_text
@@ -153,12 +153,10 @@ def run(context: Context, arguments: Arguments) -> int:
     """Enqueues a job of a schedule. Raises NotFoundError."""
     name = arguments.text("SCHEDULE") or ""
     most = int(context.sources()["default_max_retries"].value)
+    job = context.store.schedules.show(name).firing(0)
     made = context.store.schedules.run(name, max_retries=most, now_ms=now_ms())
-    if context.json:
-        print_json({"id": made})
-    else:
-        print_out(made)
-    warn_without_service(context)
+    note_existing([made])
+    acknowledge_one(context, made, job)
     return Exit.DONE
 
 

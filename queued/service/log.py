@@ -71,7 +71,7 @@ EVENTS = {
     "jobs.pruned": "ended jobs that were older than their retention were removed",
     "job.returned": "a worker gave back a job that it had not started; the job is ready again",
     "schedule.fired": "a job was enqueued because its schedule was due at `scheduled_at`",
-    "schedule.skipped": "a schedule was due while its earlier job waited or ran (overlap: skip)",
+    "schedule.skipped": "a schedule was due while another job was in the way; see `reason`",
     "schedule.missed": "a schedule was not fired at its times from `since` on; see catch_up",
     "schedule.refused": "a schedule cannot be used, or its queue takes no new jobs; see `error`",
     "schedule.not_applied": "a schedule of the conf file has the name of one of `schedule add`",

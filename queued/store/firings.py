@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from queued.core.errors import ConfigError, ConflictError, UsageError
+from queued.core.model import ExistingJob
 from queued.core.schedules import DueTimes, Overlap, Schedule, due_times
 from queued.store.rows import texts
-from queued.store.schedules import Insert, put, schedule_of
+from queued.store.schedules import Insert, mark, put, schedule_of
 from queued.store.statements import Row, Statements
 
 _AT_ONCE = 100  # schedules that one transaction fires
@@ -23,14 +24,14 @@ _CLOCK_ERROR_MS = 3 * 3_600_000  # a clock that was set back by more had been wr
 class Fired(NamedTuple):
     """What became of the times of a schedule that were due.
 
-    `jobs`: the id of the job for each time. `skipped`: the times at which an earlier job waited or
-    ran. `replaced`: the ids of the cancelled jobs. `missed_ms`: the first time that was left out.
+    `jobs`: the id of the job for each time. `skipped`: the reason for each time that got none.
+    `replaced`: the ids of the cancelled jobs. `missed_ms`: the first time that was left out.
     `refused`: why the schedule cannot be used.
     """
 
     schedule: str
     jobs: dict[int, str]
-    skipped: list[int]
+    skipped: dict[int, str]
     replaced: list[str]
     missed_ms: int | None
     refused: str
@@ -90,13 +91,16 @@ class Firings:
             jobs = {at_ms: schedule.firing(at_ms) for at_ms in due.fire_ms}
         except _UNREADABLE as error:
             return self._refuse(row[0], schedule, error, now_ms)
-        fired = Fired(schedule.name, {}, [], [], due.missed_ms, "")
+        fired = Fired(schedule.name, {}, {}, [], due.missed_ms, "")
         for at_ms, job in jobs.items():
             try:
                 if self._may_fire(schedule, at_ms, fired, now_ms):
-                    made = fired.jobs[at_ms] = self._insert(job, max_retries, now_ms)
-                    mark = {"id": made, "schedule": schedule.name, "at": at_ms, "now": now_ms}
-                    self._database.run("schedule_mark", **mark)
+                    made = self._insert(job, max_retries, now_ms)
+                    if isinstance(made, ExistingJob):
+                        fired.skipped[at_ms] = f"the job {made} has the unique key"
+                        continue
+                    fired.jobs[at_ms] = made
+                    mark(self._database, made, schedule.name, at_ms)
             except ConflictError as error:  # its queue takes no new jobs
                 fired = fired._replace(refused=str(error))
             except ConfigError as error:
@@ -109,7 +113,7 @@ class Firings:
     ) -> Fired:
         """Puts off a schedule that cannot be used now; its times are kept for `catch_up`."""
         self._database.run("schedule_put_off", schedule=name, retry_at=now_ms + _RETRY_MS)
-        return Fired(schedule.name, {}, [], [], None, str(error))
+        return Fired(schedule.name, {}, {}, [], None, str(error))
 
     def _may_fire(self, schedule: Schedule, at_ms: int, fired: Fired, now_ms: int) -> bool:
         """Returns whether a job is enqueued for the time; cancels the jobs that it replaces."""
@@ -119,7 +123,7 @@ class Firings:
             return True
         earlier = self._database.rows("schedule_jobs", schedule=schedule.name)
         if earlier and schedule.overlap == Overlap.SKIP:
-            fired.skipped.append(at_ms)
+            fired.skipped[at_ms] = f"the job {earlier[0][1]} waits or runs"
             return False
         for row, name, _ in earlier:
             self._cancel(row, now_ms)
@@ -148,7 +152,7 @@ class Firings:
             except _UNREADABLE:
                 next_ms = now_ms  # `fire` refuses it and says why
             due = DueTimes((), None, next_ms)
-            self._move_on(row[0], due, Fired("", {}, [], [], None, ""), None)
+            self._move_on(row[0], due, Fired("", {}, {}, [], None, ""), None)
 
     def keep_equal(self, wanted: Sequence[Schedule], file: str, *, now_ms: int) -> AppliedFile:
         """Makes the schedules of a conf file (HOST:PATH) those that are `wanted`."""

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from queued.core.errors import ConflictError, NotFoundError
-from queued.core.model import NewJob
+from queued.core.model import ExistingJob, NewJob
 from queued.core.schedules import Schedule
 from queued.store import rows
 from queued.store.statements import Row, Statements, Transaction
@@ -31,6 +31,11 @@ def put(database: Statements, statement: str, schedule: Schedule, now_ms: int) -
         now=now_ms,
     )
     return row is not None
+
+
+def mark(database: Statements, job: str, name: str, at_ms: int | None) -> None:
+    """Makes a new job one of a schedule; `at_ms` is None if a user ran it."""
+    database.run("schedule_mark", id=job, schedule=name, at=at_ms)
 
 
 class Schedules:
@@ -107,10 +112,13 @@ class Schedules:
     def run(self, name: str, *, max_retries: int, now_ms: int) -> str:
         """Enqueues a job of the schedule that is none of its times; returns its id.
 
+        The result is an ExistingJob if a job with the unique key was there, and none was enqueued.
+
         Raises NotFoundError.
         """
         with self._writing():
             job = self._found(name).firing(now_ms)
             made = self._insert(job, max_retries, now_ms)
-            self._database.run("schedule_mark", id=made, schedule=name, at=None, now=now_ms)
+            if not isinstance(made, ExistingJob):
+                mark(self._database, made, name, None)
         return made

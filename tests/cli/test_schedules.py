@@ -1,10 +1,24 @@
 """Schedules on the command line: add, edit, list, show, next, run, pause, resume, remove."""
 
+import json
+
 import pytest
 
 from tests.cli.queuectl_runner import NO_SERVICE, QueuectlRunner
 
 WARNING = f"{NO_SERVICE}\n"
+
+
+def test_a_run_whose_unique_key_is_taken_adds_nothing(queuectl: QueuectlRunner) -> None:
+    _add(queuectl, "--unique-key", "k", "--", "true")
+    first = queuectl.json("schedule", "run", "s")
+    assert first["existing"] is False
+    told = f"queuectl: not added: the job {first['id']} has the unique key\n"
+    done = queuectl("schedule", "run", "s")
+    assert (done.code, done.out, done.err) == (0, f"{first['id']}\n", told + WARNING)
+    printed = json.loads(queuectl("schedule", "run", "s", "--json").out)
+    assert printed == {"id": first["id"], "existing": True}
+    assert len(queuectl.json("list")) == 1
 
 
 def _add(queuectl: QueuectlRunner, *words: str) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from queued.core.errors import ConfigError, ConflictError, NotFoundError
-from queued.core.model import State
+from queued.core.model import ExistingJob, State
 from queued.core.schedules import Schedule, new_schedule
 from queued.store.firings import Fired
 from tests.store.engine import NOW, Engine
@@ -58,7 +58,7 @@ def test_a_time_is_fired_once_as_a_job_that_knows_it(engine: Engine) -> None:
     assert _fire(engine, FIRST - 1) == []
     (fired,) = _fire(engine, FIRST + 5)
     (job,) = engine.jobs()
-    assert fired == Fired("s", {FIRST: job.id}, [], [], None, "")
+    assert fired == Fired("s", {FIRST: job.id}, {}, [], None, "")
     assert (job.schedule, job.scheduled_ms) == ("s", FIRST)
     assert (job.queue, job.max_retries, job.requires) == ("nightly", 7, frozenset({"gpu"}))
     iso = "2023-11-14T22:14:00.000Z"
@@ -131,12 +131,24 @@ def test_skip_records_the_firing_while_a_job_waits_or_runs(engine: Engine) -> No
     claim = engine.must_claim(now_ms=FIRST)
     (running,) = _fire(engine, FIRST + 2 * MINUTE)
     for minutes, fired in ((1, waiting), (2, running)):
-        assert (fired.jobs, fired.skipped) == ({}, [FIRST + minutes * MINUTE])
+        assert (fired.jobs, [*fired.skipped]) == ({}, [FIRST + minutes * MINUTE])
     stored = engine.store.schedules.show("s")
     assert (stored.fired, stored.skipped, stored.last_ms) == (1, 2, FIRST + 2 * MINUTE)
     engine.end(claim)
     (fired,) = _fire(engine, FIRST + 3 * MINUTE)
     assert len(fired.jobs) == 1
+
+
+def test_a_taken_unique_key_skips_the_time(engine: Engine) -> None:
+    _add(engine, unique_key="k")
+    holder = engine.store.show(engine.add(unique_key="k", now_ms=FIRST)).id
+    (fired,) = _fire(engine, FIRST)
+    assert (fired.jobs, fired.skipped) == ({}, {FIRST: f"the job {holder} has the unique key"})
+    made = engine.store.schedules.run("s", max_retries=3, now_ms=FIRST)
+    assert (made, isinstance(made, ExistingJob)) == (holder, True)
+    assert [job.schedule for job in engine.jobs()] == [None]
+    stored = engine.store.schedules.show("s")
+    assert (stored.fired, stored.skipped) == (0, 1)
 
 
 def test_allow_starts_beside_the_one_before(engine: Engine) -> None:
@@ -236,7 +248,7 @@ def test_a_clock_that_was_set_back_fires_nothing_twice(engine: Engine) -> None:
         engine.ledger.schedules.clock_was_set(now_ms=FIRST - 1)
     assert _next(engine) == FIRST, "after a large one the schedule would stand for hours"
     (fired,) = _fire(engine, FIRST)
-    assert (fired.jobs, fired.skipped) == ({}, [])
+    assert (fired.jobs, fired.skipped) == ({}, {})
     (fired,) = _fire(engine, FIRST + MINUTE)
     assert [*fired.jobs] == [FIRST + MINUTE]
 

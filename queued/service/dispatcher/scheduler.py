@@ -73,8 +73,9 @@ class Scheduler:
         elif fired.missed_ms is not None:
             since = times.iso(fired.missed_ms)
             self._log.warning("schedule.missed", schedule=name, since=since, fired=len(fired.jobs))
-        for at_ms in fired.skipped:
-            self._log.info("schedule.skipped", schedule=name, scheduled_at=times.iso(at_ms))
+        for at_ms, reason in fired.skipped.items():
+            at = times.iso(at_ms)
+            self._log.info("schedule.skipped", schedule=name, scheduled_at=at, reason=reason)
         for at_ms, job in fired.jobs.items():
             self._log.info(
                 "schedule.fired",

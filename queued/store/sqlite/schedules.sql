@@ -68,9 +68,8 @@ ORDER BY next_at LIMIT :limit;
 SELECT 1 FROM jobs WHERE schedule = :schedule AND scheduled_at = :at;
 
 -- schedule_mark --
--- Makes a new job a firing. Guard: it is new, and not the holder of its unique key. By the unique index
--- on id.
-UPDATE jobs SET schedule = :schedule, scheduled_at = :at WHERE id = :id AND schedule IS NULL AND created_at = :now;
+-- Makes a new job a firing. Guard: it was enqueued in the same transaction. By the unique index on id.
+UPDATE jobs SET schedule = :schedule, scheduled_at = :at WHERE id = :id;
 
 -- schedule_move_on --
 -- Guard: no other transaction has read the schedule as due; see schedules_due.
