@@ -125,6 +125,13 @@ def choice(*words: str) -> Callable[[str, object], str]:
     return check
 
 
+def job_ids(name: str, value: object) -> tuple[str, ...]:
+    """Returns ids of other jobs, each once."""
+    if not isinstance(value, list):
+        raise refusal(name, "a list of ids of jobs", value)
+    return tuple(dict.fromkeys(job_id(name, one) for one in value))
+
+
 def whole(minimum: int, maximum: int) -> Callable[[str, object], int]:
     """Returns a check for whole numbers of a range."""
 

@@ -54,6 +54,9 @@ class Outcome(StrEnum):
 OnTakenKey = Literal["keep", "fail", "replace"]
 
 
+CONDITIONS = ("after", "after_any", "after_fail")  # of a job that waits for others
+
+
 class NewJob(NamedTuple):
     """A checked job that is not stored yet. Without `id` the store generates one.
 
@@ -62,7 +65,8 @@ class NewJob(NamedTuple):
     many places of its queue's limit it takes while it runs. `unique_key`: no other job with this
     key is stored while this one waits, is active (waits or runs), or exists at all (`any`), and at
     most for `unique_for_ms`. The job is not started from `expires_at_ms` on, nor `expires_in_ms`
-    after the moment of storing. `labels` is a JSON object.
+    after the moment of storing. `labels` is a JSON object. `after`, `after_any`, `after_fail`: the
+    ids of jobs that must have completed, ended, or become dead.
     """
 
     command: str
@@ -83,6 +87,21 @@ class NewJob(NamedTuple):
     expires_in_ms: int | None = None
     labels: str | None = None
     stdin: bytes = b""
+    after: tuple[str, ...] = ()
+    after_any: tuple[str, ...] = ()
+    after_fail: tuple[str, ...] = ()
+
+    @property
+    def waits(self) -> bool:
+        """Returns whether the job waits for other jobs."""
+        return bool(self.after or self.after_any or self.after_fail)
+
+    @property
+    def dependencies(self) -> list[tuple[str, str]]:
+        """Returns the conditions under which the job may start: a name, and the id of a job."""
+        return [
+            (condition, other) for condition in CONDITIONS for other in getattr(self, condition)
+        ]
 
     def due_ms(self, now_ms: int) -> int:
         """Returns when the job may run first, in milliseconds UTC, if it is stored at `now_ms`."""

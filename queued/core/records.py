@@ -45,6 +45,12 @@ class Job(NamedTuple):
         """Returns the labels as `--label` takes them, separated by commas."""
         return ",".join(f"{name}={value}" for name, value in (self.labels or {}).items())
 
+    @property
+    def lacks_dependency(self) -> bool:
+        """Returns whether the job was cancelled because it cannot start after another one."""
+        reason = self.last_error or ""
+        return self.state is State.CANCELLED and reason.startswith("dependency: ")
+
     def seen_at(self, now_ms: int) -> "Job":
         """Returns the job with the label that it has at `now_ms`.
 

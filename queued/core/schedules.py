@@ -11,7 +11,7 @@ from queued.core import cron, times
 from queued.core import field_checks as check
 from queued.core.errors import ConfigError, UsageError
 from queued.core.job_spec import new_job
-from queued.core.model import NewJob
+from queued.core.model import CONDITIONS, NewJob
 from queued.core.suggestions import did_you_mean, shorten
 
 MOST_CAUGHT_UP = 100  # firings of a schedule with `catch_up` all
@@ -96,7 +96,7 @@ def new_schedule(
 
     `policies` may have `catch_up` and `overlap`. Raises UsageError.
     """
-    for field in ("id", "run_at"):
+    for field in ("id", "run_at", *CONDITIONS):
         if payload.get(field) is not None:
             msg = f"a schedule takes no {field}: each of its times is another job"
             raise UsageError(msg)

@@ -150,6 +150,10 @@ class Context:
         """
         return list(dict.fromkeys(self._find(name) for name in names))
 
+    def ids(self, names: "Iterable[str]") -> list[str]:
+        """Returns the ids of the named jobs; see `find`."""
+        return [self.store.show(seq).id for seq in self.find(names)]
+
     def _find(self, name: str) -> int:
         store = self.store  # raises NotFoundError, which names the database
         try:

@@ -64,9 +64,9 @@ RERUN = (
 Usage: queuectl rerun [options] [--] JOBS...
 
 Adds a new job like each of these, which have ended, and prints the ids of the
-new jobs. Start time, expiry and deadline are not repeated; the option rerun_of
-of the new job names the old one, which stays as it is. To run a dead job itself
-again, use queuectl dlq retry.
+new jobs. Start time, expiry, deadline and what a job waited for are not
+repeated; the option rerun_of of the new job names the old one, which stays as
+it is. To run a dead job itself again, use queuectl dlq retry.
 
 Options:
 """

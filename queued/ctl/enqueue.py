@@ -15,7 +15,7 @@ from queued.core.errors import (
     UsageError,
 )
 from queued.core.job_spec import new_job
-from queued.core.model import ExistingJob, NewJob, OnTakenKey
+from queued.core.model import CONDITIONS, ExistingJob, NewJob, OnTakenKey
 from queued.core.suggestions import shorten
 from queued.core.times import iso, now_ms
 from queued.ctl.arguments import COMMON, Arguments
@@ -88,7 +88,8 @@ ENQUEUE = (
     """\
 Usage:
   queuectl enqueue [options] [--env VAR]... [--limit LIMIT]...
-           [--label LABEL]... [--] COMMAND...
+           [--label LABEL]... [--after JOB]... [--after-any JOB]...
+           [--after-fail JOB]... [--] COMMAND...
 
 Adds a job and prints its id. A COMMAND of one word is a line for sh, with pipes
 and $VARS; several words are one program with exactly these arguments. One word
@@ -107,6 +108,11 @@ Options:
                        "2026-12-01 03:00 Europe/Berlin", 2026-12-01T02:00Z,
                        or seconds since 1970; without a zone it is local time
   --at TIME            the same as --run-at
+  --after JOB          not before this job has completed; repeatable, and so are
+                       the next two. If that cannot be any more, the new job is
+                       cancelled, until dlq retry of the other one
+  --after-any JOB      not before this job has ended, whatever its end
+  --after-fail JOB     not before this job is dead
 """
     + RUN_OPTIONS
     + """\
@@ -142,7 +148,10 @@ def enqueue(context: Context, arguments: Arguments) -> int:
     if arguments.flag("--"):
         from queued.ctl.shell_job import payload
 
-        jobs = [new_job(payload(arguments))]
+        given = payload(arguments)
+        for condition in CONDITIONS & given.keys():
+            given[condition] = context.ids(arguments.texts(f"--{condition.replace('_', '-')}"))
+        jobs = [new_job(given)]
     else:
         _refuse_fields(arguments)
         if words[1:]:

@@ -9,6 +9,7 @@ from queued.core.model import Label, State
 from queued.core.records import Attempt, Job
 from queued.core.suggestions import did_you_mean
 from queued.core.times import iso, short_duration
+from queued.ctl.json_records import outcome
 from queued.ctl.render import escaped
 from queued.ctl.table import ARROW, colored, display_width, truncate
 
@@ -23,14 +24,14 @@ _MIN_WHAT = 12  # the narrowest command that is worth showing
 class JobRow:
     """A job with its last attempt, which is read only if a column shows it.
 
-    `why` is the reason of the last failure of a job that failed or is dead, or why no service
-    claims a job that is ready.
+    `why` is the reason of the last failure of a job that failed or is dead, what a job waits for,
+    or why no service claims a job that is ready.
     """
 
     def __init__(self, job: Job, store: "Store", now_ms: int, blocked: str) -> None:
         self.job = job
         self.now_ms = now_ms
-        failed = job.label in {Label.FAILED, Label.DEAD}
+        failed = job.label in {Label.FAILED, Label.DEAD} or job.lacks_dependency
         self.why = (job.last_error or "") if failed else blocked
         self._store = store
 
@@ -99,7 +100,7 @@ COLUMNS = {
         _of_last(lambda last: None if last.ran_ms is None else short_duration(last.ran_ms / 1000)),
     ),
     "exit": JobColumn("EXIT", 4, _of_last(lambda last: last.exit_code)),
-    "outcome": JobColumn("OUTCOME", 11, _of_last(lambda last: last.outcome)),
+    "outcome": JobColumn("OUTCOME", 11, lambda row: outcome(row.job, row.last) or ""),
     "command": JobColumn("COMMAND", 20, lambda row: row.job.command),
     "why": JobColumn("WHY", 20, lambda row: row.why),
 }

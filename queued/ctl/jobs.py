@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from functools import partial
 
+from queued.core.dependencies import Dependency
 from queued.core.errors import ConflictError, Exit
 from queued.core.model import State
 from queued.core.records import Attempt, Job
@@ -72,6 +73,8 @@ Examples:
 """
 )
 
+_ALL = 2**31  # dependencies of a job
+
 ATTEMPT_COLUMNS = (
     Column("#", 3, right=True),
     Column("STARTED", 24),
@@ -88,17 +91,21 @@ def show(context: Context, arguments: Arguments) -> int:
     (seq,) = context.find([arguments.text("JOB") or ""])
     job, attempts = context.store.show(seq).seen_at(now_ms()), context.store.attempts(seq)
     blocked = BlockReasons(context).of_job(job)
+    dependencies = context.store.dependencies(seq, limit=_ALL)
     if context.json:
         from queued.ctl.json_records import full_record
 
-        print_json(full_record(job, attempts, blocked))
+        print_json(full_record(job, attempts, blocked, dependencies))
     else:
-        print_out("\n".join(_description(job, attempts, blocked, table_width())))
+        fields = _fields(job, blocked, dependencies)
+        print_out("\n".join(_description(job, attempts, fields, table_width())))
     return Exit.DONE
 
 
-def _description(job: Job, attempts: Sequence[Attempt], blocked: str, width: int) -> Iterator[str]:
-    yield from key_value_lines(_fields(job, blocked), width)
+def _description(
+    job: Job, attempts: Sequence[Attempt], fields: dict[str, str], width: int
+) -> Iterator[str]:
+    yield from key_value_lines(fields, width)
     if options := job.options.given():
         yield "\noptions"
         named = {name: json_text(value) for name, value in options.items()}
@@ -109,7 +116,7 @@ def _description(job: Job, attempts: Sequence[Attempt], blocked: str, width: int
             yield from row_lines(ATTEMPT_COLUMNS, _attempt_cells(attempt), width)
 
 
-def _fields(job: Job, blocked: str) -> dict[str, str]:
+def _fields(job: Job, blocked: str, dependencies: Sequence[Dependency]) -> dict[str, str]:
     remark = "cancel requested" if job.cancel_requested_ms else blocked
     error = {} if job.last_error is None else {"last error": job.last_error}
     return {
@@ -124,6 +131,7 @@ def _fields(job: Job, blocked: str) -> dict[str, str]:
         **({"labels": job.labels_text} if job.labels else {}),
         **({"unique key": _unique(job)} if job.unique_key else {}),
         **({"expires": iso(job.expires_ms)} if job.expires_ms is not None else {}),
+        **_conditions(dependencies),
         **({"next run": iso(job.next_run_at_ms)} if job.state is State.PENDING else {}),
         **({} if job.schedule is None else {"schedule": _firing(job)}),
         "created": iso(job.created_ms),
@@ -142,6 +150,15 @@ def _unique(job: Job) -> str:
 def _firing(job: Job) -> str:
     at = "run by a user" if job.scheduled_ms is None else f"at {iso(job.scheduled_ms)}"
     return f"{job.schedule}, {at}"
+
+
+def _conditions(dependencies: Sequence[Dependency]) -> dict[str, str]:
+    """Returns the jobs that a job waits for by condition, each with its state."""
+    found: dict[str, list[str]] = {}
+    for one in dependencies:
+        shown = f"{one.id} ({one.label})"
+        found.setdefault(one.condition.replace("_", " "), []).append(shown)
+    return {condition: ", ".join(shown) for condition, shown in found.items()}
 
 
 def _attempt_cells(attempt: Attempt) -> tuple[str, ...]:

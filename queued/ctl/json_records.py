@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from queued.core import labels
+from queued.core.dependencies import Dependency
 from queued.core.model import Instance
 from queued.core.records import Attempt, Job, WorkerStatus
 from queued.core.times import iso
@@ -11,7 +12,7 @@ from queued.core.times import iso
 def job_record(job: Job, last: Attempt | None, blocked: str = "") -> dict[str, object]:
     """Returns a job with the end of its last run; `state` is its label, for example `scheduled`.
 
-    `blocked` is why no service claims it; see `BlockReasons`.
+    `blocked` is why it does not start; see `BlockReasons`.
     """
     return {
         "id": job.id,
@@ -30,7 +31,7 @@ def job_record(job: Job, last: Attempt | None, blocked: str = "") -> dict[str, o
         "started_at": None if last is None else iso(last.started_ms),
         "ended_at": None if last is None else _moment(last.ended_ms),
         "ran_seconds": None if last is None else _seconds(last.ran_ms),
-        "outcome": None if last is None else last.outcome,
+        "outcome": outcome(job, last),
         "exit_code": None if last is None else last.exit_code,
         "last_error": job.last_error,
         "blocked": blocked or None,
@@ -56,11 +57,24 @@ def _firing(job: Job) -> dict[str, object]:
     return {"schedule": job.schedule, "scheduled_at": _moment(job.scheduled_ms)}
 
 
-def full_record(job: Job, attempts: Sequence[Attempt], blocked: str) -> dict[str, object]:
-    """Returns a job with all its attempts."""
+def outcome(job: Job, last: Attempt | None) -> str | None:
+    """Returns how the last run of a job ended, or `dependency` if the job must not run."""
+    if job.lacks_dependency:
+        return "dependency"
+    return None if last is None else last.outcome
+
+
+def full_record(
+    job: Job, attempts: Sequence[Attempt], blocked: str, dependencies: Sequence[Dependency]
+) -> dict[str, object]:
+    """Returns a job with all its attempts, and all that it waits for."""
     return {
         **job_record(job, attempts[-1] if attempts else None, blocked),
         "cancel_requested_at": _moment(job.cancel_requested_ms),
+        "dependencies": [
+            {"job": one.id, "state": one.label, "condition": one.condition, "status": one.status}
+            for one in dependencies
+        ],
         "attempts_history": [attempt_record(attempt) for attempt in attempts],
     }
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from queued.ctl.context import Context
 
 _WARN_AFTER_S = 2.0
+_ENDS = {"after": "complete", "after_any": "end", "after_fail": "fail"}
+_SHOWN = 3  # jobs for which another one waits
 _START_FIELD = 19  # of those that follow the name in /proc/PID/stat
 
 
@@ -90,7 +92,7 @@ def say_no_service(context: "Context") -> None:
 
 
 class BlockReasons:
-    """Tells why ready jobs are blocked, by the services that live at the time of the first call."""
+    """Tells why due jobs do not start, by the services that live at the time of the first call."""
 
     def __init__(self, context: "Context") -> None:
         self._context = context
@@ -113,10 +115,20 @@ class BlockReasons:
         return self._queues.get(name, "")
 
     def of_job(self, job: "Job") -> str:
-        """Returns why no service claims the job; empty if it is not ready."""
+        """Returns what the job waits for, or why no service claims it although it is ready."""
+        if job.label is Label.BLOCKED:
+            return self._waits(job)
         if job.label is not Label.PENDING:
             return ""
         return self.of(job.requires) or self.of_queue(job.queue)
+
+    def _waits(self, job: "Job") -> str:
+        found = self._context.store.dependencies(job.seq, limit=_SHOWN + 1)
+        waiting = [
+            f"{one.id} to {_ENDS[one.condition]}" for one in found if one.status == "waiting"
+        ]
+        shown = ", ".join(waiting[:_SHOWN]) + (", ..." if waiting[_SHOWN:] else "")
+        return f"waits for {shown}" if waiting else ""
 
     def of(self, required: frozenset[str]) -> str:
         """Returns why no service claims a ready job that requires these labels; empty if one does.

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from queued.core import labels
 from queued.core.errors import UsageError
 from queued.core.field_checks import MAX_STDIN_BYTES
+from queued.core.model import CONDITIONS
 from queued.core.suggestions import shorten
 from queued.ctl.arguments import Arguments
 
@@ -159,4 +160,5 @@ _REPEATED: tuple[tuple[str, str, Callable[[Sequence[str]], object]], ...] = (
     ("--label", "labels", _job_labels),
     ("--env", "env", _variables),
     ("--limit", "limits", _limits),
+    *((_option(name), name, list) for name in CONDITIONS),
 )

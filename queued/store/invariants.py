@@ -9,6 +9,7 @@ MOST = 20  # the most problems of one kind that are reported
 Read = Callable[..., Iterable[tuple[Any, ...]]]  # takes the name of a statement, and its values
 
 _TOLD = {
+    "check_dependents": "job {0} waits for other jobs, and none of them is left",
     "check_counts": "the counter of {1} jobs in the queue {0!r} is {2}, there are {3}",
     "check_claims": "job {0} is running, and run {1} is not recorded",
     "check_open_attempts": "run {1} of job {0} has no end, and is not running",

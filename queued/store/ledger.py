@@ -105,7 +105,11 @@ class Ledger(OpenDatabase, Protocol):
         ...
 
     def promote(self, *, now_ms: int, limit: int) -> int | None:
-        """Makes at most `limit` due jobs claimable; returns when the next job becomes due."""
+        """Makes at most `limit` due jobs claimable; returns when the next job becomes due.
+
+        Before that it moves jobs that wait for others which have ended or were retried, a bounded
+        number of them; while some are left, it returns `now_ms` or a time soon after it.
+        """
         ...
 
     def next_expiry(self) -> int | None:

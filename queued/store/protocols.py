@@ -6,6 +6,7 @@ Every engine implements it. `now_ms` is the wall clock in milliseconds UTC.
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
+from queued.core.dependencies import Dependency
 from queued.core.model import Instance, NewJob, OnTakenKey, State
 from queued.core.records import Attempt, Job, JobFilter, Summary, WorkerStatus
 from queued.core.runs import Chunk
@@ -110,6 +111,8 @@ class Store(OpenDatabase, Protocol):
         `max_retries` applies to jobs that do not give it. In place of a job whose unique key is
         taken, returns an ExistingJob; see `OnTakenKey`. If a job with a given id exists, the new
         one is skipped if `skip_existing`; else raises DuplicateJobError with the index of the job.
+        Raises NotFoundError if a job is to wait for one that does not exist, UsageError if jobs
+        wait for each other.
         """
         ...
 
@@ -122,6 +125,10 @@ class Store(OpenDatabase, Protocol):
 
     def show(self, job: int) -> Job:
         """Returns a job by its row number. Raises NotFoundError if the job has been removed."""
+        ...
+
+    def dependencies(self, job: int, *, limit: int) -> Sequence[Dependency]:
+        """Returns what a job waits for, the conditions that are not met first."""
         ...
 
     def attempts(self, job: int) -> Sequence[Attempt]:

@@ -29,6 +29,7 @@ KEYS = {
     "output": "job, number, stream, position",
     "inputs": "job",
     "run_totals": "instance, queue, result, waited_le, ran_le",
+    "dependencies": "on_job, job, condition",
 }
 
 

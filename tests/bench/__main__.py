@@ -15,6 +15,7 @@ from queued import __version__
 from tests.bench import (
     commands,
     concurrent_clients,
+    dependencies,
     engines,
     idle,
     peers,
@@ -40,6 +41,7 @@ BENCHMARKS = {
     "enqueuers": concurrent_clients.beside_enqueuers,
     "cancel": concurrent_clients.beside_a_cancel,
     "engines": engines.against_sqlite,
+    "dependencies": dependencies.chain_and_fan_in,
 }
 
 

@@ -1,7 +1,7 @@
 """Claims and records of the two engines, without a service: the database alone."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from queued.core.model import NewJob, Outcome, State
@@ -34,7 +34,7 @@ def against_sqlite(size: Size) -> list[Row]:
 
     def on_postgres() -> float:
         url = postgres_server.empty_queue()
-        return _drain_s(size.jobs, partial(PostgresStore, url), partial(PostgresLedger, url))
+        return drain_s(_plain(size.jobs), partial(PostgresStore, url), partial(PostgresLedger, url))
 
     (got,) = ratios(size.pairs, partial(_on_sqlite, size.jobs), on_postgres)
     value = median(got)
@@ -46,22 +46,32 @@ def _on_sqlite(jobs: int) -> float:
     with place() as directory:
         path = os.path.join(directory, "q.db")
         wait = BusyHandler(10)
-        return _drain_s(jobs, partial(SqliteStore, path, wait), partial(SqliteLedger, path, wait))
+        return drain_s(
+            _plain(jobs), partial(SqliteStore, path, wait), partial(SqliteLedger, path, wait)
+        )
 
 
-def _drain_s(
-    jobs: int, open_store: Callable[[], Store], open_ledger: Callable[[], Ledger]
+def _plain(count: int) -> list[NewJob]:
+    return [NewJob("true")] * count
+
+
+def drain_s(
+    jobs: Sequence[NewJob],
+    open_store: Callable[[], Store],
+    open_ledger: Callable[[], Ledger],
+    at_once: int = 64,
 ) -> float:
+    """Returns the seconds that it takes to claim and settle the jobs."""
     store = open_store()
-    store.enqueue([NewJob("true")] * jobs, max_retries=3, now_ms=_NOW)
+    store.enqueue(jobs, max_retries=3, now_ms=_NOW)
     ledger = open_ledger()
-    spent_s = timed(partial(_drain, ledger))
+    spent_s = timed(partial(_drain, ledger, at_once))
     ledger.close()
     store.close()
     return spent_s
 
 
-def _drain(ledger: Ledger) -> None:
+def _drain(ledger: Ledger, at_once: int) -> None:
     """Turns as a dispatcher makes them, until no job is left."""
     endings: list[Settlement] = []
     token = 1
@@ -69,8 +79,8 @@ def _drain(ledger: Ledger) -> None:
         with ledger.transaction():
             ledger.settle(endings, now_ms=_NOW)
             ledger.promote(now_ms=_NOW + token, limit=100)
-            claims = ledger.claim("i", [*range(64)], token, now_ms=_NOW + token)
+            claims = ledger.claim("i", [*range(at_once)], token, now_ms=_NOW + token)
         endings = [Settlement(claim, _OK, _DONE) for claim in claims]
-        token += 64
+        token += at_once
         if not claims:
             return

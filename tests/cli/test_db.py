@@ -65,6 +65,8 @@ def test_check_of_an_undamaged_database(queuectl: QueuectlRunner) -> None:
 BROKEN = {
     "UPDATE counts SET n = 7 WHERE label = 'dead'": "the counter of dead jobs in the queue "
     "'default' is 7, there are 1",
+    "UPDATE jobs SET ready = 0, blocked = 2 WHERE id = 'waiting'": "job waiting waits for other "
+    "jobs, and none of them is left",
     "DELETE FROM attempts WHERE job = 4": "job running is running, and run 1 is not recorded",
     "UPDATE attempts SET ended_at = NULL, outcome = NULL WHERE job = 1": "run 1 of job done has "
     "no end, and is not running",

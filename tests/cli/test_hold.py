@@ -6,8 +6,8 @@ from tests.cli.queuectl_runner import QueuectlRunner
 
 
 def test_hold_and_release(queuectl: QueuectlRunner) -> None:
-    queuectl.ok("enqueue", "--id", "a", "--hold", "true")
-    queuectl.ok("enqueue", '{"id": "b", "command": "true", "delay": 60}')
+    assert queuectl("enqueue", "--id", "a", "--hold", "true").code == 0
+    queuectl.add("b", delay=60)
     assert queuectl.ok("hold", "b", "b") == "b held\n"
     assert "  held              2  wait until they are released\n" in queuectl.ok("status")
     assert queuectl.ok("list", "--state", "held", "--quiet") == "a\nb\n"
@@ -20,7 +20,7 @@ def test_hold_and_release(queuectl: QueuectlRunner) -> None:
 def test_a_job_that_runs_is_refused(queuectl: QueuectlRunner, verb: str) -> None:
     queuectl.add("a")
     queuectl.claim()
-    queuectl.ok("enqueue", "--id", "b", "--hold", "true")
+    queuectl.add("b", hold=True)
     done = queuectl(verb, "a", "b")
     refusal = "cannot be held" if verb == "hold" else "is not held"
     moved = "held" if verb == "hold" else "pending"

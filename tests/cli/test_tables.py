@@ -191,7 +191,7 @@ submitted by  USER
 
 def test_show_json(full: QueuectlRunner) -> None:
     job = full.json("show", "wrong")
-    assert set(job) == {*FIELDS, "cancel_requested_at", "attempts_history"}
+    assert set(job) == {*FIELDS, "cancel_requested_at", "dependencies", "attempts_history"}
     (attempt,) = job["attempts_history"]
     assert (attempt["attempt"], attempt["outcome"], attempt["exit_code"]) == (1, "exit", 1)
     assert (attempt["ran_seconds"], attempt["cpu_seconds"]) == (1.5, 0.02)

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from itertools import pairwise
 
 import pytest
 
@@ -70,6 +71,22 @@ def test_a_held_job_starts_when_it_is_released(served: Queue) -> None:
     assert served.job(held).label == "held"
     served.queuectl("release", held)
     assert served.wait(held).label == "completed"
+
+
+@pytest.mark.both_engines
+def test_jobs_wait_for_the_ends_of_others(served: Queue) -> None:
+    first = served.add("sleep 0.3; [ $QUEUED_ATTEMPT -gt 1 ]", max_retries=1)
+    second = served.add("true", after=[first])
+    third = served.add("true", after=[second], id="third")
+    helper = served.add("true", after_fail=[first], after_any=[second])
+    assert served.job(third).label == "blocked"
+    assert served.wait(helper).label == "completed"
+    assert served.wait(third).last_error == f"dependency: {second} is cancelled"
+    served.queuectl("dlq", "retry", first)
+    eventually(lambda: served.job(third).label == "completed")
+    ends = [served.attempts(job)[-1] for job in (first, second, third)]
+    spans = [(run.started_ms, run.ended_ms or 0) for run in ends]
+    assert all(before[1] <= after[0] for before, after in pairwise(spans))
 
 
 def test_a_flag_wins_over_the_stored_number_of_workers(queue: Queue) -> None:

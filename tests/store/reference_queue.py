@@ -1,11 +1,28 @@
 """A queue in memory: the life of a job by the README, written as simply as possible."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from queued.core.model import Outcome, State
 from queued.core.runs import Ending
 
 WAITING, ENDED = State.PENDING, frozenset({State.COMPLETED, State.DEAD, State.CANCELLED})
+
+
+@dataclass
+class Wait:
+    """A condition of a job."""
+
+    on: "Task"
+    condition: str
+    status: str = "waiting"
+
+    def now(self) -> str:
+        """The status by the state of the other job."""
+        if self.on.state not in ENDED:
+            return "waiting"
+        wanted = {"after": State.COMPLETED, "after_fail": State.DEAD}
+        met = self.on.state is wanted.get(self.condition, self.on.state)
+        return "met" if met else "failed"
 
 
 @dataclass
@@ -22,6 +39,10 @@ class Task:
     slots: int
     updated: int
     held: bool = False
+    waits: list[Wait] = field(default_factory=list)
+    blocked: bool = False  # by them, or cancelled because of them
+    awaited: bool = False
+    changed: bool = False  # since its dependents were told
     state: State = State.PENDING
     attempts: int = 0
     runs: int = 0
@@ -33,7 +54,8 @@ class Task:
         """Moves to a final state, or back to pending."""
         self.state, self.updated = state, now
         self.owner = self.token = self.cancel = None
-        self.held = False
+        self.held = self.blocked = False
+        self.changed |= self.awaited and state is not WAITING
         self.ready = state is WAITING and self.run_at <= now
 
 
@@ -56,6 +78,7 @@ class Queue:
         slots: int,
         run_at: int,
         hold: bool,
+        after: list[tuple[str, int]],
         now: int,
     ) -> int:
         self._last += 1  # a removed job's row is never used again
@@ -64,10 +87,47 @@ class Queue:
             *(requires, slots, now, hold),
         )
         self.tasks[task.seq] = task
+        for condition, seq in after:
+            task.waits.append(Wait(self.tasks[seq], condition))
+            task.waits[-1].status = task.waits[-1].now()
+            self.tasks[seq].awaited |= self.tasks[seq].state is not State.COMPLETED
+        if after:
+            task.blocked, task.ready = True, False
+            self._move(task, now)
         return task.seq
+
+    def _tell(self, now: int) -> None:
+        """Tells dependents of the ends and retries of jobs, until all know."""
+        while changed := [task for task in self.tasks.values() if task.changed]:
+            told = []
+            for task in changed:
+                task.changed = False
+            for task in self.tasks.values():
+                for wait in task.waits:
+                    if wait.on in changed and wait.status not in {"met", wait.now()}:
+                        wait.status = wait.now()
+                        told.append(task)
+            for task in told:
+                self._move(task, now)
+
+    def _move(self, task: Task, now: int) -> None:
+        """Moves a job as its conditions have it."""
+        status = {wait.status for wait in task.waits}
+        failed, waits = "failed" in status, "waiting" in status
+        stays = failed if task.state in ENDED else waits and not failed
+        if not task.blocked or stays:
+            return
+        state = State.CANCELLED if failed else WAITING
+        task.changed |= task.awaited and state is not task.state
+        task.state, task.updated, task.ready = state, now, False
+        if not failed and not waits:
+            task.blocked = False
+            task.ready = not task.held and task.run_at <= now
+            task.run_at = max(task.run_at, now)
 
     def promote(self, now: int, limit: int) -> int | None:
         """Promotes due jobs; returns when the next is due."""
+        self._tell(now)
         for task in self._waiting()[:limit]:
             if task.run_at <= now:
                 task.ready = True
@@ -75,7 +135,9 @@ class Queue:
 
     def _waiting(self) -> list[Task]:
         waiting = [
-            t for t in self.tasks.values() if t.state is WAITING and not t.ready and not t.held
+            t
+            for t in self.tasks.values()
+            if t.state is WAITING and not (t.ready or t.held or t.blocked)
         ]
         return sorted(waiting, key=lambda t: (t.run_at, t.seq))
 
@@ -158,9 +220,10 @@ class Queue:
 
     def release(self, seq: int, now: int) -> bool:
         task = self.tasks[seq]
-        if not task.held:
+        if not task.held or task.state is not WAITING:
             return False
-        task.held, task.ready, task.updated = False, task.run_at <= now, now
+        task.held, task.updated = False, now
+        task.ready = not task.blocked and task.run_at <= now
         task.run_at = max(task.run_at, now)
         return True
 
@@ -170,6 +233,12 @@ class Queue:
             return False
         task.attempts, task.run_at = 0, now
         task.end(WAITING, now)
+        task.changed |= task.awaited
+        for wait in task.waits:
+            if wait.status != "met":
+                wait.status = "waiting" if wait.now() == "waiting" else "met"
+        task.blocked = any(wait.status == "waiting" for wait in task.waits)
+        task.ready = not task.blocked
         return True
 
     def running(self, owner: str) -> list[Task]:
@@ -187,8 +256,18 @@ class Queue:
             task.seq
             for task in self.tasks.values()
             if task.state is state and state in ENDED and task.updated < before
+            if not task.changed
             if queue in {None, task.queue}
         ]
         for seq in doomed:
-            del self.tasks[seq]
+            self.forget(seq)
         return len(doomed)
+
+    def forget(self, seq: int) -> None:
+        """Removes a job; a job that was cancelled because of it stays so."""
+        gone = self.tasks.pop(seq)
+        for task in self.tasks.values():
+            of_gone = [wait for wait in task.waits if wait.on is gone]
+            if task.state is State.CANCELLED and any(w.status == "failed" for w in of_gone):
+                task.blocked = task.held = False
+            task.waits = [wait for wait in task.waits if wait.on is not gone]

@@ -33,7 +33,7 @@ LISTS = {
     "clock",
     "history",
 }
-LISTS |= {"schedule", "schedule_waits"}  # parts of statements
+LISTS |= {"schedule", "schedule_waits", "condition_status"}  # parts of statements
 CONTROL = {"begin", "session", "snapshot", "make_schema", "notify_hungry", "notify_all"}  # no plan
 SOURCE = Path(sql_loader.__file__).parent
 WHOLE = sql_blocks.read(str(SOURCE / "maintenance/queries.sql")).keys()  # read whole tables
@@ -48,12 +48,14 @@ PLANS = {
     "settle": {"jobs_pkey", "attempts_pkey"},
     "store_output": {"jobs_pkey"},
     "promote": {"jobs_waiting", "jobs_pkey"},
-    "next_due": {"jobs_waiting"},
+    "take_changes": {"jobs_changed", "jobs_pkey"},
+    "mark_dependencies": {"jobs_pkey", "dependencies_pkey"},
+    "move_dependents": {"jobs_pkey", "dependencies_of"},
     "renew_idle": {
         *("instances_pkey", "meta_pkey", "jobs_ready", "jobs_waiting", "jobs_expiring"),
-        *("lanes_pkey", "schedules_due"),
+        *("jobs_changed", "lanes_pkey", "schedules_due"),
     },
-    "next_times": {"jobs_waiting", "jobs_expiring"},
+    "next_times": {"jobs_waiting", "jobs_changed", "jobs_expiring"},
     "claim_expired": {"jobs_expiring", "jobs_pkey"},
     "running_claims": {"jobs_by_state", "attempts_pkey"},
     "cancel_requests": {"jobs_by_state", "attempts_pkey"},
@@ -91,6 +93,7 @@ SELECT 'j' || n, 'q' || n % 5, n % 3, 'true', '{}',
 INSERT INTO queued.attempts (job, number, instance, worker, token, started_at)
 SELECT seq, 1, 'i', 1, seq, 1 FROM queued.jobs;
 INSERT INTO queued.output SELECT seq, 1, 1, 0, 'x' FROM queued.jobs;
+INSERT INTO queued.dependencies SELECT seq, seq + 1, 'after', 'waiting' FROM queued.jobs;
 """
 IN_FRONT = """
 INSERT INTO queued.lanes VALUES (1, 'q', 'host:other'), (2, 'q', 'gpu');

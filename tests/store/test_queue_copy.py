@@ -80,7 +80,7 @@ def fill(location: str) -> None:
         made.store.queues.change("mail", concurrency=3, paused_ms=NOW, defaults='{"nice": 1}')
         _with_output(made)
         _with_history(made, 30)
-        made.add("sleep 1", id="later", delay_ms=3_600_000, priority=-5)
+        made.add("sleep 1", id="later", delay_ms=3_600_000, priority=-5, after_any=("longest",))
         made.store.config_set("workers", "7", now_ms=NOW)
         made.store.drain("web1", now_ms=NOW)
         made.put(State.COMPLETED, command="true", id="removed", priority=9, queue="brief")
@@ -166,6 +166,7 @@ def test_everything_arrives_and_the_old_queue_refuses(route: tuple[str, str]) ->
         "output": 2,
         "inputs": 0,
         "run_totals": 4,
+        "dependencies": 1,
     }
     assert picture(new) == before
     assert is_sound(new)

@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from queued.core import labels
 from queued.core.errors import ConflictError
-from queued.core.model import Label, Outcome, State
+from queued.core.model import CONDITIONS, Label, Outcome, State
 from queued.core.records import JobFilter
 from queued.core.runs import Claim, Ending
 from tests.store.engine import FAILED, NOW, OK, Engine, plain_shares, purge
@@ -72,11 +72,23 @@ class Walk(RuleBasedStateMachine):
         requires=REQUIRED,
         hold=st.sampled_from([False, False, False, True]),
         slots=st.sampled_from([1, 1, 1, 3]),
+        data=st.data(),
     )
-    def enqueue(self, *, delay_ms: int, **fields: Any) -> None:
+    def enqueue(self, *, delay_ms: int, data: st.DataObject, **fields: Any) -> None:
+        after = data.draw(self._some_conditions())
+        for condition in CONDITIONS:
+            jobs = [self._engine.store.show(job).id for one, job in after if one == condition]
+            fields[condition] = tuple(jobs)
         job = self._engine.add(now_ms=self._now_ms, delay_ms=delay_ms, **fields)
         run_at = self._now_ms + delay_ms
-        assert job == self._model.enqueue(**fields, run_at=run_at, now=self._now_ms)
+        known = {name: fields[name] for name in fields.keys() - {*CONDITIONS}}
+        assert job == self._model.enqueue(**known, after=after, run_at=run_at, now=self._now_ms)
+
+    def _some_conditions(self) -> st.SearchStrategy[list[tuple[str, int]]]:
+        if not self._model.tasks:
+            return st.just([])
+        jobs = st.sampled_from(sorted(self._model.tasks))
+        return st.lists(st.tuples(st.sampled_from(CONDITIONS), jobs), max_size=2, unique=True)
 
     @precondition(lambda self: self._model.tasks)
     @rule(data=st.data())
@@ -91,7 +103,7 @@ class Walk(RuleBasedStateMachine):
         held = [task.seq for task in self._model.tasks.values() if task.held]
         known = held if move == "release" and held else sorted(self._model.tasks)
         job = data.draw(st.sampled_from(known))
-        done = getattr(self._engine.store, move)(job, now_ms=self._now_ms)
+        done = getattr(self._engine.store.edits, move)(job, now_ms=self._now_ms)
         assert done is getattr(self._model, move)(job, self._now_ms)
 
     @precondition(lambda self: self._model.tasks)
@@ -221,7 +233,7 @@ class Walk(RuleBasedStateMachine):
         assert len(gone) == removed
         assert all(task.state is state and task.updated < before_ms for task in gone)
         for task in gone:
-            del self._model.tasks[task.seq]
+            self._model.forget(task.seq)
 
     # Time
 
@@ -256,7 +268,10 @@ class Walk(RuleBasedStateMachine):
                 job.runs,
                 job.cancel_requested_ms,
             ) == (*(task.state, task.run_at, task.attempts, task.runs, task.cancel),)
-            assert (job.label is Label.HELD) is task.held
+            assert (job.label is Label.HELD) is (task.held and task.state is State.PENDING)
+            assert (job.label is Label.BLOCKED) is (
+                task.blocked and not task.held and task.state is State.PENDING
+            )
             assert (job.queue, job.priority, job.requires, job.updated_ms) == (
                 *(task.queue, task.priority, labels.split(task.requires), task.updated),
             )

@@ -27,6 +27,7 @@ PARTS = {
     "queue_values",
     "schedule",
     "schedule_waits",
+    "condition_status",
 }
 STATEMENTS = sorted(SQL.keys() - PARTS)
 SOURCE = Path(sql_loader.__file__).parent
@@ -35,7 +36,8 @@ BY_ROW = "SEARCH jobs USING INTEGER PRIMARY KEY"
 BY_STATE = "SEARCH j USING INDEX jobs_by_state (state=?)"
 OF_ATTEMPTS = "SEARCH a USING PRIMARY KEY (job=? AND number=?)"
 BY_ID = "SEARCH jobs USING COVERING INDEX sqlite_autoindex_jobs_1"
-WAITING = "SEARCH jobs USING INDEX jobs_waiting"
+WAITING = "SEARCH jobs USING COVERING INDEX jobs_waiting"
+CHANGED = "SEARCH jobs USING COVERING INDEX jobs_changed (awaited=?)"
 FIRED_LIVE = "SEARCH jobs USING INDEX jobs_fired_live"
 
 # Every hot statement with all that its plan may touch. `first` is the array of the jobs to claim.
@@ -55,7 +57,8 @@ PLANS = {
     "key_holder": ["SEARCH jobs USING INDEX jobs_unique (held_key=?)"],
     "settle": [f"{BY_ROW} (rowid=?)"],
     "promote": [f"{BY_ROW} (rowid=?)", f"{WAITING} (next_run_at<?)"],
-    "next_due": [WAITING],
+    "next_due": ["SCAN CONSTANT ROW", WAITING, CHANGED],
+    "take_changes": [f"{BY_ROW} (rowid=?)", CHANGED],
     "running_claims": [BY_STATE, OF_ATTEMPTS],
     "cancel_requests": [BY_STATE, OF_ATTEMPTS],
     "prunable": ["SEARCH jobs USING INDEX jobs_by_state (state=? AND seq>?)"],
@@ -97,7 +100,7 @@ PLANS = {
 }
 # The tables that may be read whole.
 SMALL = {"clock", "counts", "settings", "instances", "drained_hosts", "w", "p", "l", "first"}
-SMALL |= {"queues", "r", "ready"}  # two are of lanes
+SMALL |= {"queues", "r", "ready", "wrong", "found"}  # r and ready are of lanes
 SMALL |= {"signals", "s", "sqlite_sequence", "CONSTANT", "json_each", "run_totals", "schedules"}
 BY_HAND = ("check_", "stats_")  # a person asks, once: they may read all
 
@@ -136,6 +139,7 @@ def test_a_hot_statement_goes_by_its_index(connection: apsw.Connection, name: st
         "SEARCH attempts USING PRIMARY KEY",
         "SEARCH inputs USING INTEGER PRIMARY KEY",
         "SEARCH signals USING COVERING INDEX signals_by_job",
+        "SEARCH dependencies USING",
     )
     column = "SEARCH l USING INTEGER PRIMARY KEY"  # of {job}: what the job requires
     last_run = (OF_ATTEMPTS, "SCAN json_each VIRTUAL TABLE")  # of {matches}

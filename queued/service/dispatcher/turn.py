@@ -76,9 +76,12 @@ class TurnRunner:
         self._store_output(turn)
         self.record(turn)
         turn.next_due_ms = self._ledger.promote(now_ms=turn.now_ms, limit=PROMOTED_AT_ONCE)
+        told = len(turn.finished)
         if queues.lanes:
             self._expire(turn)
             self._claim(turn, pool.present(), queues)
+        if turn.finished[told:]:
+            turn.wake_at(turn.now_ms)  # other jobs may wait for these ends
         for worker, keys in turn.pending_acks.items():
             for key in keys:
                 turn.reply(worker, Recorded(key=key, accepted=True))

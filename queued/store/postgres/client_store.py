@@ -7,11 +7,13 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from queued.core import ids, labels
+from queued.core.dependencies import Dependency
 from queued.core.errors import CommitUnknownError, ConflictError, NotFoundError
 from queued.core.model import Instance, NewJob, OnTakenKey, State
 from queued.core.records import Attempt, Job, JobFilter, Summary, WorkerStatus
 from queued.core.runs import Chunk
 from queued.store import job_names, rows
+from queued.store.dependencies import Dependencies
 from queued.store.postgres.connection import Database, Row
 from queued.store.postgres.edits import PostgresEdits
 from queued.store.postgres.error_names import damaged
@@ -45,6 +47,7 @@ class PostgresStore:
         self.edits = PostgresEdits(self._database, self._new_jobs)
         self._selection = Selection(self._database)
         self.numbers = numbers(self._database)
+        self._dependencies = Dependencies(self._database, list)
 
     # Enqueueing
 
@@ -107,6 +110,11 @@ class PostgresStore:
             yield
         except ValueError as error:
             raise damaged(self._database.address.shown, error) from error
+
+    def dependencies(self, job: int, *, limit: int) -> Sequence[Dependency]:
+        """See `Store.dependencies`."""
+        with self._database.reading():
+            return self._dependencies.of(job, limit=limit)
 
     def attempts(self, job: int) -> Sequence[Attempt]:
         """See `Store.attempts`."""
@@ -193,6 +201,8 @@ class PostgresStore:
         moved = [(name, State(state)) for _, name, state in rows]
         if any(state is State.PROCESSING for _, state in moved):
             self._database.notify("notify_all")
+        elif moved:
+            self._database.notify("notify_hungry")  # dependents may be ready
         return moved
 
     def retry(self, jobs: Iterable[int], *, now_ms: int) -> Sequence[str]:
@@ -200,6 +210,7 @@ class PostgresStore:
         wanted = [*dict.fromkeys(jobs)]
 
         def retry() -> Sequence[str]:
+            self._database.run("lock_dependencies")
             if conflict := self._database.row("key_conflicts", jobs=wanted):
                 raise rows.key_conflict(*conflict[:3])
             names: dict[int, str] = dict(self._database.rows("retry", jobs=wanted, now=now_ms))
@@ -209,6 +220,7 @@ class PostgresStore:
                     found = self._show(job)
                     msg = f"{found.id} is {found.label}, not dead; nothing was retried"
                     raise ConflictError(msg)
+            self._dependencies.wait_again(wanted)
             return [names[job] for job in wanted]
 
         retried = self._database.repeated(retry, "enqueuer")
@@ -221,9 +233,14 @@ class PostgresStore:
         """See `Store.move_all`."""
 
         def move() -> Sequence[Row]:
+            if verb == "retry":
+                self._database.run("lock_dependencies")
             still = self._selection.still(jobs, wanted)
             taken = [row[3] for row in self._database.rows("key_conflicts", jobs=still)]
-            return self._database.rows(verb, jobs=[*{*still} - {*taken}], now=now_ms)
+            moved = self._database.rows(verb, jobs=[*{*still} - {*taken}], now=now_ms)
+            if verb == "retry":
+                self._dependencies.wait_again([seq for seq, _ in moved])
+            return moved
 
         moved = sorted(self._database.repeated(move, "enqueuer"))
         self._database.notify("notify_hungry")
@@ -237,7 +254,8 @@ class PostgresStore:
 
         with self._database.transaction("operator"):
             self._database.change("purge", jobs=[])  # without the right, no job might be locked
-            return remove(self._database, self._selection.still(jobs, wanted.ended()))
+            still = self._selection.still(jobs, wanted.ended())
+            return remove(self._database, self._dependencies.removable(still))
 
     # Settings
 

@@ -12,6 +12,7 @@ from queued.core.model import Instance, Label, NewJob, State
 from queued.core.records import Lane, PruneStep, Share, SnapshotHolder
 from queued.core.runs import Chunk, Claim, Key, SignalRequest
 from queued.core.settlement import Settlement
+from queued.store.dependencies import Dependencies
 from queued.store.ledger_rows import claim_of, unknown_instance
 from queued.store.postgres import pruning
 from queued.store.postgres.claiming import Claiming
@@ -37,6 +38,7 @@ class PostgresLedger:
         self._new_jobs = NewJobs(self._database)
         self._instance = ""
         self.schedules = firings(self._database)
+        self._dependencies = Dependencies(self._database, list)
         self.queues = LedgerQueues(self._database)
         self._claiming = Claiming(self._database, self.queues)
         self._place_freed = False  # in a limited queue, by this transaction
@@ -144,14 +146,22 @@ class PostgresLedger:
     def promote(self, *, now_ms: int, limit: int) -> int | None:
         """See `Ledger.promote`. Once a second it also adds differences to the counts."""
         self._counts.fold(now_ms)
-        due: int | None
-        due, self._next_expiry = self._database.rows("next_times")[0]
+        due, changed = self._next_times()
+        if changed:
+            told = self._dependencies.tell(now_ms=now_ms)
+            due, changed = self._next_times()
         if due is not None and due <= now_ms:
             promoted = self._database.change("promote", now=now_ms, limit=limit)
-            due = self._database.value("next_due")
+            due, _ = self._next_times()
             if due is not None and promoted < limit:  # others have locked the due jobs left
                 due = max(due, now_ms + SKIPPED_MS)
+        if changed:  # too many for one turn, or others have locked the jobs left
+            due = now_ms if told else now_ms + SKIPPED_MS
         return due
+
+    def _next_times(self) -> tuple[int | None, bool]:
+        ((due, changed, self._next_expiry),) = self._database.rows("next_times")
+        return due, changed
 
     def next_expiry(self) -> int | None:
         """See `Ledger.next_expiry`."""
@@ -163,10 +173,10 @@ class PostgresLedger:
             "claim_expired", instance=instance, token=token, now=now_ms, limit=limit
         )
         claims = [claim_of(row) for row in rows]
-        _, due = self._database.rows("next_times")[0]
-        if due is not None and len(claims) < limit:  # others have locked the expired jobs left
-            due = max(due, now_ms + SKIPPED_MS)
-        self._next_expiry = due
+        self._next_times()
+        if self._next_expiry is not None and len(claims) < limit:
+            # Others have locked the expired jobs left.
+            self._next_expiry = max(self._next_expiry, now_ms + SKIPPED_MS)
         return claims
 
     def relabel(self, instance: str, labels: str) -> None:

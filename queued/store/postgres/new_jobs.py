@@ -8,6 +8,7 @@ from typing import NamedTuple
 from queued.core import ids
 from queued.core.errors import DuplicateJobError, TakenKeyError
 from queued.core.model import ExistingJob, NewJob, OnTakenKey
+from queued.store.dependencies import Dependencies
 from queued.store.postgres.connection import Database
 
 _BATCH = 1000  # jobs that one statement inserts
@@ -47,22 +48,25 @@ class NewJobs:
         how = _How(max_retries, now_ms, skip_existing, on_taken_key)
         generated = iter(ids.make(sum(job.id is None for job in jobs)))
         named = enumerate((job, job.id or next(generated)) for job in jobs)
-        added: list[str] = []
+        added: list[tuple[str, NewJob]] = []
         # A job of a batch cannot replace another one of the same batch.
         size = 1 if on_taken_key == "replace" else _BATCH
         while batch := list(islice(named, size)):
             added += self._insert(batch, how)
-        return added
+        new = [(name, job) for name, job in added if not isinstance(name, ExistingJob)]
+        if waiting := [(name, job) for name, job in new if job.waits]:
+            Dependencies(self._database, list).add(waiting, now_ms=now_ms)
+        return [name for name, _ in added]
 
     def _insert(
         self, batch: Sequence[tuple[int, tuple[NewJob, str]]], how: _How, *, again: bool = True
-    ) -> list[str]:
-        """Inserts jobs, each with its place in the list given; returns the ids.
+    ) -> list[tuple[str, NewJob]]:
+        """Inserts jobs, each with its place in the list given; returns them with their ids.
 
         `again`: a job whose key is free by now is inserted again. A job of another user, which this
         user does not see, may have the same id; then the job is left out once more.
         """
-        added: list[str] = []
+        added: list[tuple[str, NewJob]] = []
         pairs = [pair for _, pair in batch]
         self._free_keys(pairs, how)
         stored = self._store(pairs, how)
@@ -71,11 +75,11 @@ class NewJobs:
             holder = holders.get(job.unique_key)
             if name in stored:
                 stored.remove(name)  # a second job with this id in the batch was left out
-                added.append(name)
+                added.append((name, job))
             elif job.unique_key and holder:
                 if how.on_taken_key == "fail":
                     raise TakenKeyError(job.unique_key, holder, index)
-                added.append(holder)
+                added.append((holder, job))
             elif job.id is None:  # the generated id was taken, or the key is free by now
                 added += self._insert([(index, (job, ids.make(1)[0]))], how)
             elif again and job.unique_key and not self._database.row("find", id=name):
@@ -125,7 +129,7 @@ class NewJobs:
                 "requires": job.requires,
                 "command": job.command,
                 "options": job.options,
-                "blocked": int(job.hold),
+                "blocked": job.hold + 2 * job.waits,
                 "next_run_at": job.due_ms(now_ms),
                 "max_retries": how.max_retries if job.max_retries is None else job.max_retries,
                 "slots": job.slots,

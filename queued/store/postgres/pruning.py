@@ -32,4 +32,6 @@ def remove(database: Database, jobs: list[int]) -> Removal:
         attempts = database.change("purge_attempts", jobs=jobs, limit=pruning.ATTEMPTS)
     if pieces == pruning.PIECES or attempts == pruning.ATTEMPTS:
         return Removal(0, complete=False)
+    database.run("abandon_dependents", jobs=jobs)
+    database.run("purge_dependencies", jobs=jobs)
     return Removal(database.change("purge", jobs=jobs), complete=True)

@@ -106,20 +106,20 @@ SELECT queued.free_keys(:keys::text[], :now);
 -- replace --
 -- Cancels the job that holds a key. Guard: pending. By jobs_unique.
 UPDATE queued.jobs SET state = 'cancelled', ready = false, blocked = 0, unique_while = NULL,
-                       last_error = 'replaced by ' || :id::text, updated_at = :now
+                       last_error = 'replaced by ' || :id::text,
+                       awaited = CASE WHEN awaited > 0 THEN 2 ELSE 0 END, updated_at = :now
 WHERE held_key = :key AND state = 'pending';
 
 -- key_holders --
 -- The jobs that hold keys. By jobs_unique.
 SELECT key, id FROM queued.key_holders(:keys::text[]);
 
--- next_due --
--- The earliest time at which a waiting job becomes due. One step into jobs_waiting.
-SELECT min(next_run_at) FROM queued.jobs WHERE state = 'pending' AND NOT ready AND blocked = 0;
-
 -- next_times --
--- Also the earliest time at which a pending job expires. One step into jobs_expiring.
-SELECT ({next_due}),
+-- The earliest time at which a waiting job becomes due, whether dependents must be told of an end, and
+-- the earliest time at which a pending job expires. One step into jobs_waiting, jobs_changed and
+-- jobs_expiring.
+SELECT (SELECT min(next_run_at) FROM queued.jobs WHERE state = 'pending' AND NOT ready AND blocked = 0),
+       EXISTS (SELECT FROM queued.jobs WHERE awaited = 2),
        (SELECT min(expires_at) FROM queued.jobs WHERE state = 'pending' AND expires_at IS NOT NULL);
 
 -- promote --
@@ -271,6 +271,8 @@ WITH ending AS MATERIALIZED (
         token       = NULL,
         cancel_requested_at = NULL,
         last_error  = coalesce(e.error, last_error),
+        awaited     = CASE WHEN awaited > 0 AND (e.state <> 'pending' OR cancel_requested_at IS NOT NULL)
+                           THEN 2 ELSE awaited END,
         updated_at  = :now
     FROM ending e
     WHERE j.seq = e.job AND j.runs = e.attempt AND j.token = e.token
@@ -361,6 +363,7 @@ UPDATE queued.jobs SET
     blocked    = 0,
     last_error = CASE state WHEN 'pending' THEN 'cancelled' ELSE last_error END,
     cancel_requested_at = CASE state WHEN 'processing' THEN coalesce(cancel_requested_at, :now) END,
+    awaited    = CASE WHEN awaited > 0 AND state = 'pending' THEN 2 ELSE awaited END,
     updated_at = :now
 WHERE seq = ANY(:jobs::bigint[]) AND state IN ('pending', 'processing')
 RETURNING seq, id, state;
@@ -437,8 +440,9 @@ WHERE w.place > 1;
 WITH wanted AS MATERIALIZED (
     SELECT seq FROM queued.jobs WHERE seq = ANY(:jobs::bigint[]) AND state IN ('dead', 'cancelled')
     ORDER BY seq FOR UPDATE)
-UPDATE queued.jobs j SET state = 'pending', ready = true, next_run_at = :now, attempts = 0,
-                         {unexpired}, updated_at = :now
+UPDATE queued.jobs j SET state = 'pending', ready = true, blocked = 0, next_run_at = :now, attempts = 0,
+                         {unexpired}, awaited = CASE WHEN awaited > 0 THEN 2 ELSE 0 END,
+                         updated_at = :now
 FROM wanted WHERE j.seq = wanted.seq
 RETURNING j.seq, j.id;
 
@@ -456,20 +460,23 @@ WHERE seq = ANY(:jobs::bigint[]) AND state = 'pending' AND blocked & 1 <> 0
 RETURNING seq, id;
 
 -- prunable --
--- A page of the jobs in one state other than completed, ended or not. By jobs_by_state.
-SELECT seq, state, created_at, updated_at FROM queued.jobs
+-- A page of the jobs in one state other than completed, ended or not; those whose dependents were not
+-- told of the end yet have no state. By jobs_by_state.
+SELECT seq, CASE WHEN awaited < 2 THEN state END, created_at, updated_at FROM queued.jobs
 WHERE state = :state AND state <> 'completed' AND seq > :after
 ORDER BY seq LIMIT :limit;
 
 -- prunable_completed --
 -- A page of all jobs, most of which are completed. By the primary key.
-SELECT seq, state, created_at, updated_at FROM queued.jobs WHERE seq > :after AND :state = 'completed'
+SELECT seq, CASE WHEN awaited < 2 THEN state END, created_at, updated_at FROM queued.jobs
+WHERE seq > :after AND :state = 'completed'
 ORDER BY seq LIMIT :limit;
 
 -- lock_ended --
 -- Keeps jobs from being retried while they are removed. Jobs that are locked are left to the program
 -- that has locked them, which removes or retries them. By the primary key.
 SELECT seq FROM queued.jobs WHERE seq = ANY(:jobs::bigint[]) AND state = :state AND updated_at < :before
+  AND awaited < 2
 ORDER BY seq FOR UPDATE SKIP LOCKED;
 
 -- purge_output --
@@ -484,6 +491,13 @@ DELETE FROM queued.output WHERE (job, number, stream, position) IN
 DELETE FROM queued.attempts WHERE (job, number) IN
     (SELECT job, number FROM queued.attempts WHERE job = ANY(:jobs::bigint[])
      ORDER BY job, number LIMIT :limit);
+
+-- purge_dependencies --
+-- Of jobs that are locked, and on them. By the primary key and by dependencies_of.
+DELETE FROM queued.dependencies WHERE (on_job, job, condition) IN (
+    SELECT on_job, job, condition FROM queued.dependencies WHERE job = ANY(:jobs::bigint[])
+    UNION ALL
+    SELECT on_job, job, condition FROM queued.dependencies WHERE on_job = ANY(:jobs::bigint[]));
 
 -- purge --
 -- Guard: the jobs have ended.
@@ -657,8 +671,8 @@ RETURNING beat, {history}, (SELECT history FROM queued.meta WHERE one),
 
 -- renew_idle --
 -- The renewal of a service that has nothing to do, as a transaction of its own. Guard: as of renew. Reads
--- as well all for which the service would make a turn. By jobs_ready, jobs_waiting, jobs_expiring and
--- schedules_due, one step each.
+-- as well all for which the service would make a turn. By jobs_ready, jobs_waiting, jobs_changed,
+-- jobs_expiring and schedules_due, one step each.
 WITH renewed AS (
     UPDATE queued.instances SET beat = beat + 1, renewed_at = {clock}
     WHERE id = :id AND fenced_at IS NULL AND set_config('synchronous_commit', 'on', true) = 'on'
@@ -668,9 +682,8 @@ SELECT {clock}, {history}, beat, (SELECT history FROM queued.meta WHERE one),
        (SELECT max(lease_s) FROM queued.instances),
        EXISTS (SELECT FROM unnest(:lanes::integer[]) AS one (lane),
                     LATERAL (SELECT FROM queued.jobs j WHERE ready AND j.lane = one.lane LIMIT 1) AS job)
-           OR coalesce(({next_due}) <= {clock}, false)
-           OR coalesce((SELECT min(expires_at) FROM queued.jobs
-                        WHERE state = 'pending' AND expires_at IS NOT NULL) <= {clock}, false),
+           OR (SELECT coalesce(due <= {clock}, false) OR changed OR coalesce(expiry <= {clock}, false)
+               FROM ({next_times}) AS next (due, changed, expiry)),
        json_build_array(stop_requested_at, (SELECT max(id) FROM queued.lanes),
            (SELECT json_agg(one ORDER BY key) FROM queued.settings one),
            (SELECT json_agg(one ORDER BY host) FROM queued.drained_hosts one),

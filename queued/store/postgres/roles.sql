@@ -25,7 +25,7 @@ DO $$ BEGIN
                   labels, created_at, updated_at)
     ON queued.jobs TO queued_enqueuer, queued_operator, queued_service;
     GRANT UPDATE (state, ready, next_run_at, attempts, cancel_requested_at, last_error, blocked,
-                  unique_while, expires_at, options, updated_at)
+                  unique_while, expires_at, options, awaited, updated_at)
     ON queued.jobs TO queued_enqueuer, queued_operator, queued_service;
 
     GRANT UPDATE (command, queue, priority, lane, max_retries, labels)
@@ -34,7 +34,11 @@ DO $$ BEGIN
     GRANT EXECUTE ON FUNCTION queued.free_keys, queued.key_holders, queued.make_lanes
     TO queued_enqueuer, queued_operator, queued_service;
 
-    GRANT DELETE ON queued.jobs, queued.attempts, queued.output TO queued_operator, queued_service;
+    GRANT INSERT, UPDATE (status) ON queued.dependencies
+    TO queued_enqueuer, queued_operator, queued_service;
+
+    GRANT DELETE ON queued.jobs, queued.attempts, queued.output, queued.dependencies
+    TO queued_operator, queued_service;
     GRANT INSERT, UPDATE, DELETE ON queued.settings, queued.drained_hosts, queued.queues
     TO queued_operator;
     GRANT UPDATE (stop_requested_at) ON queued.instances TO queued_operator;
@@ -63,14 +67,13 @@ DO $$ BEGIN
     TO queued_enqueuer, queued_operator
     WITH CHECK (state = 'pending' AND runs = 0 AND attempts = 0
                 AND queue = (SELECT l.queue FROM queued.lanes l WHERE l.id = lane));
-    -- Users may cancel a job, request its end, hold or retry it.
+    -- Users may cancel a job, request its end, hold or retry it, and make other jobs wait for it.
     CREATE POLICY move_own ON queued.jobs FOR UPDATE TO queued_enqueuer
     USING (submitted_by = session_user AND state <> 'completed')
-    WITH CHECK (state IN ('pending', 'cancelled') OR cancel_requested_at IS NOT NULL);
+    WITH CHECK (state <> 'completed');
     CREATE POLICY move_all ON queued.jobs FOR UPDATE TO queued_operator
     USING (true)
-    WITH CHECK ((state IN ('pending', 'cancelled') OR cancel_requested_at IS NOT NULL)
-                AND queue = (SELECT l.queue FROM queued.lanes l WHERE l.id = lane));
+    WITH CHECK (state <> 'completed' AND queue = (SELECT l.queue FROM queued.lanes l WHERE l.id = lane));
     CREATE POLICY purge ON queued.jobs FOR DELETE TO queued_operator
     USING (state IN ('completed', 'dead', 'cancelled'));
     CREATE POLICY serve ON queued.jobs TO queued_service USING (true);
@@ -80,6 +83,11 @@ DO $$ BEGIN
     USING (EXISTS (SELECT FROM queued.jobs j WHERE j.seq = job));
     CREATE POLICY purge ON queued.attempts FOR DELETE TO queued_operator USING (true);
     CREATE POLICY serve ON queued.attempts TO queued_service USING (true);
+
+    CREATE POLICY read_all ON queued.dependencies FOR SELECT TO queued_reader USING (true);
+    CREATE POLICY own ON queued.dependencies TO queued_enqueuer
+    USING (EXISTS (SELECT FROM queued.jobs j WHERE j.seq = job));
+    CREATE POLICY all_jobs ON queued.dependencies TO queued_operator, queued_service USING (true);
 
     CREATE POLICY read_all ON queued.output FOR SELECT TO queued_reader, queued_operator USING (true);
     CREATE POLICY read_own ON queued.output FOR SELECT TO queued_enqueuer

@@ -7,7 +7,10 @@ from functools import cache
 from queued.store import sql_blocks
 
 _HERE = os.path.dirname(__file__)
-_NAMES = ("queries.sql", "queues.sql", "schedules.sql", "numbers.sql", "maintenance/queries.sql")
+_NAMES = (
+    *("queries.sql", "queues.sql", "schedules.sql", "numbers.sql", "dependencies.sql"),
+    "maintenance/queries.sql",
+)
 _FILES = [os.path.join(_HERE, name) for name in _NAMES]
 _PARAMETER = re.compile(r"(?<![:\w]):(\w+)")  # not the type of a cast, `::bigint`
 _SCHEMA = re.compile(r"\bqueued(?=\.)|(?<=SCHEMA )queued\b")

@@ -16,9 +16,11 @@ from queued.store.sqlite.new_jobs import NewJobs
 from queued.store.sqlite.queues import SqliteQueues
 
 if TYPE_CHECKING:
+    from queued.core.dependencies import Dependency
     from queued.core.records import Attempt, Job, JobFilter, Summary, WorkerStatus
     from queued.core.runs import Chunk
     from queued.store.change_watcher import ChangeWatcher
+    from queued.store.dependencies import Dependencies
     from queued.store.edits import Edits
     from queued.store.numbers import Numbers
     from queued.store.protocols import BulkVerb
@@ -111,6 +113,11 @@ class SqliteStore:
             yield
         except ValueError as error:
             raise damaged(self._database.path, error) from error
+
+    def dependencies(self, job: int, *, limit: int) -> "Sequence[Dependency]":
+        """See `Store.dependencies`."""
+        with self._database.reading():
+            return self._dependencies.of(job, limit=limit)
 
     def attempts(self, job: int) -> "Sequence[Attempt]":
         """See `Store.attempts`."""
@@ -221,7 +228,7 @@ class SqliteStore:
 
     def retry(self, jobs: Iterable[int], *, now_ms: int) -> Sequence[str]:
         """See `Store.retry`."""
-        retried = []
+        retried, moved = [], []
         with self._database.transaction():
             for job in dict.fromkeys(jobs):
                 if conflict := self._database.row("key_conflict", job=job):
@@ -234,6 +241,8 @@ class SqliteStore:
                     msg = f"{found.id} is {found.label}, not dead; nothing was retried"
                     raise ConflictError(msg)
                 retried.append(str(row[0]))
+                moved.append(job)
+            self._dependencies.wait_again(moved)
         return retried
 
     def move_all(
@@ -242,8 +251,11 @@ class SqliteStore:
         """See `Store.move_all`."""
         with self._database.transaction():
             still = self._selection.still(jobs, wanted)
-            moved = [self._database.row(verb, job=job, now=now_ms) for job in still]
-        return [row[0] for row in moved if row is not None]
+            rows = {job: self._database.row(verb, job=job, now=now_ms) for job in still}
+            moved = {job: str(row[0]) for job, row in rows.items() if row is not None}
+            if verb == "retry":
+                self._dependencies.wait_again([*moved])
+        return [*moved.values()]
 
     # Removing
 
@@ -252,7 +264,8 @@ class SqliteStore:
         from queued.store.sqlite.pruning import remove
 
         with self._database.transaction():
-            return remove(self._database, self._selection.still(jobs, wanted.ended()))
+            still = self._selection.still(jobs, wanted.ended())
+            return remove(self._database, self._dependencies.removable(still))
 
     # Settings
 
@@ -330,6 +343,12 @@ class SqliteStore:
         from queued.store.change_watcher import ChangeWatcher
 
         return ChangeWatcher(self._database.path)
+
+    @property
+    def _dependencies(self) -> "Dependencies":
+        from queued.store.dependencies import Dependencies  # few commands need it
+
+        return Dependencies(self._database, str)
 
     def close(self) -> None:
         """See `Store.close`."""

@@ -12,6 +12,7 @@ from queued.core.runs import Chunk, Claim, Key, SignalRequest
 from queued.core.settlement import Settlement, totals
 from queued.store import rows
 from queued.store.change_watcher import ChangeWatcher
+from queued.store.dependencies import Dependencies
 from queued.store.ledger_rows import claim_of
 from queued.store.pruning import Bounds
 from queued.store.sqlite import pruning, upgrade
@@ -32,6 +33,7 @@ class SqliteLedger:
         self.queues = SqliteQueues(self._database)
         self._instance = ""
         self.schedules = firings(self._database)
+        self._dependencies = Dependencies(self._database, str)
 
     def transaction(self, *, durable: bool = True) -> AbstractContextManager[None]:
         """See `Ledger.transaction`."""
@@ -110,11 +112,18 @@ class SqliteLedger:
 
     def promote(self, *, now_ms: int, limit: int) -> int | None:
         """See `Ledger.promote`."""
-        due: int | None = self._database.value("next_due")
+        due, changed = self._next_due()
+        if changed:
+            self._dependencies.tell(now_ms=now_ms)
+            due, changed = self._next_due()
         if due is not None and due <= now_ms:
             self._database.run("promote", now=now_ms, limit=limit)
-            due = self._database.value("next_due")
-        return due
+            due, _ = self._next_due()
+        return now_ms if changed else due
+
+    def _next_due(self) -> tuple[int | None, bool]:
+        ((due, changed),) = self._database.rows("next_due")
+        return due, bool(changed)
 
     def next_expiry(self) -> int | None:
         """See `Ledger.next_expiry`."""

@@ -31,6 +31,7 @@ class NewJobs:
         """Inserts the jobs inside a transaction; returns their ids. See `Store.enqueue`."""
         generated = iter(ids.make(sum(job.id is None for job in jobs)))
         added: list[str] = []
+        waiting: list[tuple[str, NewJob]] = []
         for index, job in enumerate(jobs):
             name = job.id or next(generated)
             if job.unique_key is not None:
@@ -49,6 +50,12 @@ class NewJobs:
                     raise DuplicateJobError(job.id, index)
             else:
                 added.append(name)
+                if job.waits:
+                    waiting.append((name, job))
+        if waiting:
+            from queued.store.dependencies import Dependencies  # few jobs wait for others
+
+            Dependencies(self._database, str).add(waiting, now_ms=now_ms)
         return added
 
     def make_lanes(self, jobs: Sequence[NewJob]) -> bool:
@@ -80,7 +87,7 @@ class NewJobs:
                 requires=job.requires,
                 command=job.command,
                 options=job.options,
-                blocked=int(job.hold),
+                blocked=job.hold + 2 * job.waits,
                 next_run_at=job.due_ms(now_ms),
                 max_retries=max_retries if job.max_retries is None else job.max_retries,
                 slots=job.slots,

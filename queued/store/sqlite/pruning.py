@@ -24,5 +24,6 @@ def remove(database: Database, jobs: list[int]) -> Removal:
         attempts = room and database.change("purge_attempts", job=job, limit=pruning.ATTEMPTS)
         if room == 0 or attempts == pruning.ATTEMPTS:
             return Removal(gone, complete=False)
+        database.run("abandon_dependents", job=job)
         database.run("purge", job=job)
     return Removal(len(jobs), complete=True)

@@ -58,7 +58,8 @@ UPDATE jobs SET unique_while = NULL WHERE held_key = :key AND unique_until <= :n
 -- replace --
 -- Cancels the job that holds a key. Guard: pending. By jobs_unique.
 UPDATE jobs SET state = 'cancelled', ready = 0, blocked = 0, unique_while = NULL,
-                last_error = 'replaced by ' || :id, updated_at = :now
+                last_error = 'replaced by ' || :id, awaited = CASE WHEN awaited > 0 THEN 2 ELSE 0 END,
+                updated_at = :now
 WHERE held_key = :key AND state = 'pending';
 
 -- key_holder --
@@ -66,8 +67,10 @@ WHERE held_key = :key AND state = 'pending';
 SELECT id FROM jobs WHERE held_key = :key;
 
 -- next_due --
--- The earliest time at which a waiting job becomes due. One step into jobs_waiting.
-SELECT min(next_run_at) FROM jobs WHERE state = 'pending' AND ready = 0 AND blocked = 0;
+-- The earliest time at which a waiting job becomes due, and whether dependents must be told of an end.
+-- One step into jobs_waiting and jobs_changed.
+SELECT (SELECT min(next_run_at) FROM jobs WHERE state = 'pending' AND ready = 0 AND blocked = 0),
+       EXISTS (SELECT 1 FROM jobs WHERE awaited = 2);
 
 -- promote --
 -- Makes waiting jobs claimable when they are due. Guard: waiting and not blocked. By
@@ -145,6 +148,8 @@ UPDATE jobs SET
     token      = NULL,
     cancel_requested_at = NULL,
     last_error = coalesce(:error, last_error),
+    awaited    = CASE WHEN awaited > 0 AND (:state <> 'pending' OR cancel_requested_at IS NOT NULL)
+                      THEN 2 ELSE awaited END,
     updated_at = :now
 WHERE seq = :job AND runs = :attempt AND token = :token AND state = 'processing'
 RETURNING seq, runs, :token, state;
@@ -201,7 +206,8 @@ ORDER BY j.token;
 
 -- cancel --
 -- A pending job ends at once. Guard: pending.
-UPDATE jobs SET state = 'cancelled', ready = 0, blocked = 0, last_error = 'cancelled', updated_at = :now
+UPDATE jobs SET state = 'cancelled', ready = 0, blocked = 0, last_error = 'cancelled', updated_at = :now,
+                awaited = CASE WHEN awaited > 0 THEN 2 ELSE 0 END
 WHERE seq = :job AND state = 'pending'
 RETURNING id;
 
@@ -261,8 +267,9 @@ options = CASE WHEN expires_at <= :now THEN json_remove(options, '$.deadline') E
 -- retry --
 -- Back to pending with the full budget; the history stays. An expiry that has passed does not, nor
 -- a deadline with it. Guard: dead or cancelled, and no other job holds its key.
-UPDATE OR IGNORE jobs SET state = 'pending', ready = 1, next_run_at = :now, attempts = 0,
-                          {unexpired}, updated_at = :now
+UPDATE OR IGNORE jobs SET state = 'pending', ready = 1, blocked = 0, next_run_at = :now, attempts = 0,
+                          {unexpired}, awaited = CASE WHEN awaited > 0 THEN 2 ELSE 0 END,
+                          updated_at = :now
 WHERE seq = :job AND state IN ('dead', 'cancelled')
 RETURNING id;
 
@@ -285,13 +292,15 @@ WHERE seq = :job AND state = 'pending' AND blocked & 1
 RETURNING id;
 
 -- prunable --
--- A page of the jobs in one state other than completed. By jobs_by_state.
-SELECT seq, state, created_at, updated_at FROM jobs
+-- A page of the jobs in one state other than completed; those whose dependents were not told of the
+-- end yet have no state. By jobs_by_state.
+SELECT seq, iif(awaited = 2, '', state), created_at, updated_at FROM jobs
 WHERE state = :state AND state <> 'completed' AND seq > :after ORDER BY seq LIMIT :limit;
 
 -- prunable_completed --
 -- A page of all jobs, most of which are completed. By the primary key.
-SELECT seq, state, created_at, updated_at FROM jobs WHERE seq > :after AND :state = 'completed'
+SELECT seq, iif(awaited = 2, '', state), created_at, updated_at FROM jobs
+WHERE seq > :after AND :state = 'completed'
 ORDER BY seq LIMIT :limit;
 
 -- purge_output --
@@ -513,6 +522,11 @@ DELETE FROM clock WHERE boot_id <> :boot_id;
 -- run before. By jobs_waiting.
 UPDATE jobs SET next_run_at = next_run_at + :shift
 WHERE state = 'pending' AND ready = 0 AND blocked = 0 AND runs > 0;
+
+-- check_dependents --
+-- Jobs that wait for other jobs, of which none is left.
+SELECT id FROM jobs j WHERE state = 'pending' AND blocked & 2
+    AND NOT EXISTS (SELECT 1 FROM dependencies WHERE job = j.seq AND status = 'waiting');
 
 -- check_counts --
 -- Counts that differ from the number of jobs. All check_ blocks read all jobs; no service runs them.

@@ -18,6 +18,7 @@ INSERT INTO jobs
 VALUES
     (8,'held','default',0,0,'true','{}','pending',0,1700000000000,0,3,0,1,1700000000000,1700000000000),
     (9,'blocked','default',0,0,'true','{}','pending',0,1700000000000,0,3,0,2,1700000000000,1700000000000);
+INSERT INTO dependencies (on_job, job, condition, status) VALUES (7,9,'after','waiting');
 INSERT INTO attempts
     (job, number, instance, worker, started_at, ended_at, outcome, exit_code, signal, error, ran_ms,
      cpu_ms, peak_kib, stdout_bytes, stderr_bytes, deferrals)

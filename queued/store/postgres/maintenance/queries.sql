@@ -19,7 +19,7 @@ SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY;
 -- Until the end of the transaction no other one writes, not even a second move.
 LOCK TABLE queued.instances, queued.settings, queued.drained_hosts, queued.lanes, queued.queues,
     queued.jobs, queued.attempts, queued.output, queued.inputs, queued.signals, queued.run_totals,
-    queued.schedules
+    queued.schedules, queued.dependencies
 IN SHARE ROW EXCLUSIVE MODE;
 
 -- sees_all --
@@ -81,8 +81,8 @@ DROP TABLE queued.moved;
 -- discard_copy --
 -- What an unfinished move has left.
 TRUNCATE queued.settings, queued.drained_hosts, queued.lanes, queued.queues, queued.jobs,
-    queued.attempts, queued.output, queued.inputs, queued.signals, queued.schedules, queued.counts,
-    queued.deltas, queued.run_totals;
+    queued.attempts, queued.output, queued.inputs, queued.signals, queued.schedules, queued.dependencies,
+    queued.counts, queued.deltas, queued.run_totals;
 {remove_mark};
 
 -- objects --
@@ -130,8 +130,17 @@ UNION ALL
 SELECT 'output', 'attempts' FROM queued.output o
 WHERE NOT EXISTS (SELECT FROM queued.attempts a WHERE (a.job, a.number) = (o.job, o.number))
 UNION ALL
+SELECT 'dependencies', 'jobs' FROM queued.dependencies d
+WHERE NOT EXISTS (SELECT FROM queued.jobs j WHERE j.seq = d.job)
+   OR NOT EXISTS (SELECT FROM queued.jobs j WHERE j.seq = d.on_job)
+UNION ALL
 SELECT 'workers', 'instances' FROM queued.workers w
 WHERE NOT EXISTS (SELECT FROM queued.instances i WHERE i.id = w.instance);
+
+-- check_dependents --
+-- Jobs that wait for other jobs, of which none is left.
+SELECT id FROM queued.jobs j WHERE state = 'pending' AND blocked & 2 <> 0
+    AND NOT EXISTS (SELECT FROM queued.dependencies WHERE job = j.seq AND status = 'waiting');
 
 -- check_counts --
 -- Counts, with the differences not added yet, that differ from the number of jobs.
@@ -178,8 +187,8 @@ SELECT pg_has_role(relowner, 'USAGE') FROM pg_class WHERE oid = 'queued.jobs'::r
 
 -- vacuum --
 VACUUM (ANALYZE) queued.settings, queued.queues, queued.lanes, queued.drained_hosts, queued.schedules,
-    queued.jobs, queued.attempts, queued.output, queued.inputs, queued.instances, queued.workers,
-    queued.counts, queued.deltas, queued.run_totals;
+    queued.jobs, queued.attempts, queued.output, queued.inputs, queued.dependencies, queued.instances,
+    queued.workers, queued.counts, queued.deltas, queued.run_totals;
 
 -- bytes --
 -- The size of all tables with their indexes.

@@ -72,6 +72,9 @@ CREATE TABLE queued.jobs (
     unique_until        bigint,                        -- another job may take the key then
     schedule            text COLLATE "C",              -- whose firing it is
     scheduled_at        bigint,                        -- the time of the firing, unless a user ran it
+    -- 0: no job waits for its end; 1: jobs may wait for it; 2: and it has ended or was retried since
+    -- they were told.
+    awaited             integer NOT NULL DEFAULT 0 CHECK (awaited BETWEEN 0 AND 2),
     created_at          bigint  NOT NULL,
     updated_at          bigint  NOT NULL,
     submitted_by        name    NOT NULL DEFAULT session_user, -- no role may write it
@@ -107,6 +110,8 @@ CREATE INDEX jobs_waiting ON queued.jobs (next_run_at, seq)
     WHERE state = 'pending' AND NOT ready AND blocked = 0;
 -- Pending jobs that expire, by the time.
 CREATE INDEX jobs_expiring ON queued.jobs (expires_at) WHERE state = 'pending' AND expires_at IS NOT NULL;
+-- Jobs whose dependents must be told of an end.
+CREATE INDEX jobs_changed ON queued.jobs (seq) WHERE awaited = 2;
 -- Jobs by state, without the many completed ones: for lists and rescues. The queue stands in it so that
 -- a list of one queue reads no row of another.
 CREATE INDEX jobs_by_state ON queued.jobs (state, seq, queue) WHERE state <> 'completed';
@@ -246,6 +251,20 @@ CREATE TABLE queued.run_totals (
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000,
         autovacuum_vacuum_cost_delay = 0);
 
+-- Which job waits for the end of which. A condition that held once is met for ever. If it cannot hold
+-- any more, it has failed, and its job is cancelled with the bit 2 of `blocked` left, until a retry of
+-- the other job makes it wait again. Without foreign keys, which would slow each removal of a job.
+CREATE TABLE queued.dependencies (
+    on_job    bigint NOT NULL,
+    job       bigint NOT NULL,
+    condition text COLLATE "C" NOT NULL CHECK (condition IN ('after', 'after_any', 'after_fail')),
+    status    text COLLATE "C" NOT NULL CHECK (status IN ('waiting', 'met', 'failed')),
+    PRIMARY KEY (on_job, job, condition)
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000,
+        autovacuum_vacuum_cost_delay = 0);
+
+CREATE INDEX dependencies_of ON queued.dependencies (job, status);
+
 -- Jobs by queue and label, so that `status` need not count the jobs: the sum of both tables. Each
 -- statement that changes jobs appends its differences, which locks nothing: counters that each
 -- statement updated would deadlock as soon as two statements meet two of them in another order. One
@@ -355,3 +374,4 @@ ALTER TABLE queued.output ENABLE ROW LEVEL SECURITY;
 ALTER TABLE queued.inputs ENABLE ROW LEVEL SECURITY;
 ALTER TABLE queued.signals ENABLE ROW LEVEL SECURITY;
 ALTER TABLE queued.schedules ENABLE ROW LEVEL SECURITY;
+ALTER TABLE queued.dependencies ENABLE ROW LEVEL SECURITY;

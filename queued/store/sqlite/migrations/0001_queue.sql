@@ -47,6 +47,9 @@ CREATE TABLE jobs (
     unique_until        INTEGER,                       -- another job may take the key then
     schedule            TEXT,                          -- whose firing it is
     scheduled_at        INTEGER,                       -- the time of the firing, unless a user ran it
+    -- 0: no job waits for its end; 1: jobs may wait for it; 2: and it has ended or was retried since
+    -- they were told.
+    awaited             INTEGER NOT NULL DEFAULT 0 CHECK (awaited BETWEEN 0 AND 2),
     created_at          INTEGER NOT NULL,
     updated_at          INTEGER NOT NULL,
     -- The key that no other job may have now. A claim ends `waiting`.
@@ -73,11 +76,14 @@ CREATE TABLE jobs (
 -- Jobs that may be claimed now, by lane in the order of claiming: a claim is one step into this index
 -- for each lane that a service may run, so that it passes no job of other queues or services.
 CREATE INDEX jobs_ready ON jobs (lane, priority DESC, next_run_at, seq) WHERE ready = 1;
--- Jobs that wait for their time: finds those that have become due, and the next due time.
+-- Jobs that wait for their time: finds those that have become due, and the next due time. Only with the
+-- parentheses SQLite knows that the index covers a query with these conditions.
 CREATE INDEX jobs_waiting ON jobs (next_run_at)
-    WHERE state = 'pending' AND ready = 0 AND blocked = 0;
+    WHERE state = 'pending' AND (ready = 0 AND blocked = 0);
 -- Pending jobs that expire, by the time.
 CREATE INDEX jobs_expiring ON jobs (expires_at) WHERE state = 'pending' AND expires_at IS NOT NULL;
+-- Jobs whose dependents must be told of an end.
+CREATE INDEX jobs_changed ON jobs (awaited) WHERE awaited = 2;
 -- Jobs by state, without the many completed ones: for lists and rescues. The queue stands in it so that
 -- a list of one queue reads no row of another.
 CREATE INDEX jobs_by_state ON jobs (state, seq, queue) WHERE state <> 'completed';
@@ -205,6 +211,19 @@ CREATE TABLE run_totals (
     ran_ms    INTEGER NOT NULL,
     PRIMARY KEY (instance, queue, result, waited_le, ran_le)
 ) STRICT, WITHOUT ROWID;
+
+-- Which job waits for the end of which. A condition that held once is met for ever. If it cannot hold
+-- any more, it has failed, and its job is cancelled with the bit 2 of `blocked` left, until a retry of
+-- the other job makes it wait again.
+CREATE TABLE dependencies (
+    on_job    INTEGER NOT NULL REFERENCES jobs (seq) ON DELETE CASCADE,
+    job       INTEGER NOT NULL REFERENCES jobs (seq) ON DELETE CASCADE,
+    condition TEXT    NOT NULL CHECK (condition IN ('after', 'after_any', 'after_fail')),
+    status    TEXT    NOT NULL CHECK (status IN ('waiting', 'met', 'failed')),
+    PRIMARY KEY (on_job, job, condition)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX dependencies_of ON dependencies (job, status);
 
 -- Jobs by queue and label, kept by the triggers below, so that `status` need not count the jobs.
 CREATE TABLE counts (

@@ -1,0 +1,81 @@
+"""Jobs that wait for others on a server, where several transactions write at the same time."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from queued.core.model import Label, NewJob
+from queued.core.settlement import Settlement, judge
+from queued.store.ledger import Ledger
+from tests.store.engine import BACKOFF, NOW, OK, Engine
+from tests.store.engines import ENGINES
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    """A queue on PostgreSQL."""
+    with ExitStack() as stack:
+        yield ENGINES["postgres"](tmp_path, stack)
+
+
+def _meanwhile(work: Callable[[], object]) -> threading.Thread:
+    """Starts the work, and returns when it has ended or waits for a lock."""
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join(0.5)
+    return thread
+
+
+def test_of_two_dispatchers_that_end_the_last_two_jobs_the_later_one_releases_the_third(
+    engine: Engine,
+) -> None:
+    engine.add(id="a")
+    engine.add(id="b")
+    third = engine.add(after=("a", "b"))
+    claims, other = [engine.must_claim(token=token) for token in (1, 2)], engine.another_ledger()
+
+    def end(ledger: Ledger, index: int) -> None:
+        claim = claims[index]
+        ending = Settlement(claim, OK, judge(claim, OK, BACKOFF, now_ms=NOW))
+        ledger.settle([ending], now_ms=NOW)
+        ledger.promote(now_ms=NOW, limit=1)
+
+    def end_second() -> None:
+        with other.transaction():
+            end(other, 1)
+
+    with engine.ledger.transaction():
+        end(engine.ledger, 0)
+        thread = _meanwhile(end_second)
+    thread.join()
+    assert engine.store.show(third).label is Label.PENDING
+
+
+def test_a_job_that_is_enqueued_while_the_other_one_ends_does_not_wait_for_ever(
+    engine: Engine,
+) -> None:
+    engine.add(id="a")
+    claim, store = engine.must_claim(), engine.another_store()
+    with engine.ledger.transaction():
+        ending = Settlement(claim, OK, judge(claim, OK, BACKOFF, now_ms=NOW))
+        engine.ledger.settle([ending], now_ms=NOW)
+        engine.ledger.promote(now_ms=NOW, limit=1)
+        new = [NewJob("true", id="b", after=("a",))]
+        thread = _meanwhile(lambda: store.enqueue(new, max_retries=3, now_ms=NOW))
+    thread.join()
+    assert engine.store.show(store.find("b")).label is Label.PENDING
+
+
+def test_an_idle_service_makes_a_turn_for_dependents(engine: Engine) -> None:
+    engine.register()
+    first = engine.add(id="a", delay_ms=10**12)
+    engine.add(after_any=("a",))
+    for ended in (False, True):
+        if ended:
+            engine.store.cancel(first, now_ms=NOW)
+        renewal = engine.ledger.renew_idle("i", [0])
+        assert renewal is not None
+        assert renewal.has_work is ended
