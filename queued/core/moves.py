@@ -13,7 +13,7 @@
     |                                |  failed, attempts left
     +--------------------------------+----------------------+
 
-`hold` and `release` change only whether a pending job may be claimed.
+`hold`, `release` and `run-now` change only whether a pending job may be claimed.
 """
 
 from enum import StrEnum
@@ -30,6 +30,7 @@ class Operation(StrEnum):
     RETRY = "retry"
     HOLD = "hold"
     RELEASE = "release"
+    RUN_NOW = "run-now"
 
 
 MOVES: dict[tuple[State, Operation], frozenset[State]] = {
@@ -37,6 +38,7 @@ MOVES: dict[tuple[State, Operation], frozenset[State]] = {
     (State.PENDING, Operation.CANCEL): frozenset({State.CANCELLED}),
     (State.PENDING, Operation.HOLD): frozenset({State.PENDING}),
     (State.PENDING, Operation.RELEASE): frozenset({State.PENDING}),  # of a held job
+    (State.PENDING, Operation.RUN_NOW): frozenset({State.PENDING}),
     (State.PROCESSING, Operation.SETTLE): frozenset(
         {State.PENDING, State.COMPLETED, State.DEAD, State.CANCELLED}
     ),

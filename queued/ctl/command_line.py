@@ -28,7 +28,7 @@ Usage: queuectl [--db WHERE] [--config PATH] COMMAND ...
   list | show JOB | logs JOB           list jobs (ls), one job, its output (log)
   wait JOBS...                         wait until jobs have ended
   cancel JOBS... | --queue Q | --all   cancel pending or running jobs (kill, rm)
-  hold | release | edit | rerun | signal   hold, change, repeat or signal jobs
+  hold | release | run-now | edit | rerun | signal   change or repeat jobs
   status | stats | metrics             counts of jobs; of runs; for Prometheus
   purge JOBS... | --queue Q | --all    delete jobs that have ended
   dlq list | retry | purge             list, retry or delete dead jobs (retry)
@@ -55,6 +55,7 @@ COMMANDS = {
     "cancel": "jobs",
     "hold": "hold",
     "release": "hold",
+    "run-now": "hold",
     "edit": "edit",
     "rerun": "edit",
     "signal": "signals",
@@ -290,12 +291,16 @@ def _module(words: str) -> ModuleType:
 
 def usage_of(words: str) -> str:
     """Returns the usage text of a command."""
-    text: str = getattr(_module(words), words.rpartition(" ")[2].upper())
+    text: str = getattr(_module(words), _verb(words).upper())
     return text
 
 
+def _verb(words: str) -> str:
+    return words.rpartition(" ")[2].replace("-", "_")
+
+
 def _function(words: str) -> str:
-    verb = words.rpartition(" ")[2]
+    verb = _verb(words)
     return f"{verb}_" if verb in _BUILTIN_NAMES else verb
 
 

@@ -1,4 +1,4 @@
-"""The commands hold and release: keep pending jobs from starting, and undo that."""
+"""The commands hold, release and run-now, which change when pending jobs start."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -94,6 +94,34 @@ def release(context: Context, arguments: Arguments) -> int:
         return context.store.edits.release(job, now_ms=now_ms())
 
     return _move(context, arguments, Move(_RELEASES, "release", one, "is not held"))
+
+
+RUN_NOW = (
+    """\
+Usage: queuectl run-now [options] [--] JOBS...
+
+Makes jobs that wait for their time or for a retry due at once.
+
+Options:
+"""
+    + COMMON
+    + """
+Exit code 4: a job is held, waits for other jobs, runs, or has ended.
+
+Examples:
+  queuectl run-now job1
+  queuectl list --state failed --quiet | xargs queuectl run-now
+"""
+)
+
+
+def run_now(context: Context, arguments: Arguments) -> int:
+    """Makes the named jobs due. Raises ConflictError, which names those that cannot be."""
+
+    def one(job: int) -> bool:
+        return context.store.edits.run_now(job, now_ms=now_ms())
+
+    return move_named(context, context.find(arguments.texts("JOBS")), one, "cannot run now")
 
 
 class Move(NamedTuple):

@@ -42,6 +42,7 @@ NARROWER_KINDS = {
     ("cancel", "jobs"): "live-jobs",
     ("hold", "jobs"): "live-jobs",
     ("release", "jobs"): "live-jobs",
+    ("run-now", "jobs"): "live-jobs",
     ("dlq retry", "jobs"): "dead-jobs",
     ("dlq purge", "jobs"): "dead-jobs",
     ("config unset", "settings"): "stored",

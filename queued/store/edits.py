@@ -23,6 +23,10 @@ class Edits(Protocol):
         """Undoes `hold`; returns False if the job is not held."""
         ...
 
+    def run_now(self, job: int, *, now_ms: int) -> bool:
+        """Makes a pending job due; returns False if it is blocked or not pending."""
+        ...
+
     def signal(self, job: int, name: str) -> bool:
         """Requests that a signal is sent to the run of a job; returns False if it does not run."""
         ...

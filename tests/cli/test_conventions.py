@@ -32,6 +32,7 @@ CHAIN = {
     "release": "release",
     "edit": "edit",
     "signal": "signal",
+    "run-now": "run_now",
     "status": "status",
     "purge": "purge",
     "dlq retry": "retry",
@@ -45,7 +46,7 @@ CHAIN = {
 
 def _function(words: str) -> object:
     module = import_module(f"queued.ctl.{COMMANDS[words]}")
-    verb = words.rsplit(maxsplit=1)[-1]
+    verb = words.rsplit(maxsplit=1)[-1].replace("-", "_")
     return getattr(module, verb, None) or getattr(module, f"{verb}_")
 
 
@@ -109,6 +110,7 @@ READERS = [
     "release a",
     "rerun a",
     "signal a USR1",
+    "run-now a",
     "status",
     "purge --all",
     "worker list",

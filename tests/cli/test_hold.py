@@ -16,6 +16,13 @@ def test_hold_and_release(queuectl: QueuectlRunner) -> None:
     assert queuectl.json("status")["held"] == 0
 
 
+def test_run_now(queuectl: QueuectlRunner) -> None:
+    queuectl.add("a", delay=60)
+    queuectl.add("b", hold=True)
+    done = queuectl("run-now", "a", "b")
+    assert done == (4, "a pending\n", "queuectl: b is held and cannot run now\n")
+
+
 @pytest.mark.parametrize("verb", ["hold", "release"])
 def test_a_job_that_runs_is_refused(queuectl: QueuectlRunner, verb: str) -> None:
     queuectl.add("a")

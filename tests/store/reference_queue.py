@@ -218,6 +218,13 @@ class Queue:
         task.held, task.ready, task.updated = True, False, now
         return True
 
+    def run_now(self, seq: int, now: int) -> bool:
+        task = self.tasks[seq]
+        if task.state is not WAITING or task.held or task.blocked:
+            return False
+        task.ready, task.updated, task.run_at = True, now, min(task.run_at, now)
+        return True
+
     def release(self, seq: int, now: int) -> bool:
         task = self.tasks[seq]
         if not task.held or task.state is not WAITING:

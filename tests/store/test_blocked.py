@@ -33,6 +33,16 @@ def test_a_released_job_still_waits_for_its_time(engine: Engine) -> None:
     assert engine.promote(now_ms=NOW) == NOW + 2000
 
 
+def test_a_job_runs_before_its_time_if_a_user_wants_it(engine: Engine) -> None:
+    scheduled, failed, held = engine.add(delay_ms=5000), engine.add(), engine.add(hold=True)
+    engine.end(engine.must_claim(), FAILED)
+    assert engine.claim() is None
+    assert engine.store.edits.run_now(scheduled, now_ms=NOW)
+    assert engine.store.edits.run_now(failed, now_ms=NOW)
+    assert not engine.store.edits.run_now(held, now_ms=NOW)
+    assert {engine.must_claim(token=token).key.job for token in (1, 2)} == {scheduled, failed}
+
+
 def test_a_cancelled_job_that_was_held_runs_when_it_is_retried(engine: Engine) -> None:
     job = engine.add(hold=True)
     assert engine.store.cancel(job, now_ms=NOW) is State.CANCELLED

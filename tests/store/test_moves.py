@@ -40,6 +40,8 @@ def _request(engine: Engine, operation: Operation, job: int) -> bool:
         case Operation.RELEASE:
             engine.store.edits.hold(job, now_ms=NOW)
             done = engine.store.edits.release(job, now_ms=LATER)
+        case Operation.RUN_NOW:
+            done = engine.store.edits.run_now(job, now_ms=LATER)
     return done
 
 

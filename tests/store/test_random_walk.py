@@ -98,7 +98,7 @@ class Walk(RuleBasedStateMachine):
         assert found is self._model.cancel(job, self._now_ms)
 
     @precondition(lambda self: self._model.tasks)
-    @rule(data=st.data(), move=st.sampled_from(["hold", "release"]))
+    @rule(data=st.data(), move=st.sampled_from(["hold", "release", "run_now"]))
     def hold_or_release(self, data: st.DataObject, move: str) -> None:
         held = [task.seq for task in self._model.tasks.values() if task.held]
         known = held if move == "release" and held else sorted(self._model.tasks)

@@ -45,10 +45,16 @@ class PostgresEdits:
         self._database.notify("notify_hungry")
         return released
 
-    def _move_pending(self, statement: str, job: int, now_ms: int, movable: State | Label) -> bool:
+    def run_now(self, job: int, *, now_ms: int) -> bool:
+        """See `Edits.run_now`."""
+        moved = self._move_pending("run_now", job, now_ms, Label.SCHEDULED, Label.FAILED)
+        self._database.notify("notify_hungry")
+        return moved
+
+    def _move_pending(self, statement: str, job: int, now_ms: int, *movable: State | Label) -> bool:
         def move() -> bool:
             if not self._database.rows(statement, jobs=[job], now=now_ms):
-                must_be_own(self._database, job, movable)
+                must_be_own(self._database, job, *movable)
                 return False
             return True
 

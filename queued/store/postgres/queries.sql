@@ -459,6 +459,12 @@ UPDATE queued.jobs SET ready = blocked = 1 AND next_run_at <= :now, blocked = bl
 WHERE seq = ANY(:jobs::bigint[]) AND state = 'pending' AND blocked & 1 <> 0
 RETURNING seq, id;
 
+-- run_now --
+-- Makes jobs that wait for their time due. Guard: pending and not blocked.
+UPDATE queued.jobs SET ready = true, next_run_at = least(next_run_at, :now), updated_at = :now
+WHERE seq = ANY(:jobs::bigint[]) AND state = 'pending' AND blocked = 0
+RETURNING seq, id;
+
 -- prunable --
 -- A page of the jobs in one state other than completed, ended or not; those whose dependents were not
 -- told of the end yet have no state. By jobs_by_state.

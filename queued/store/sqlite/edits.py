@@ -38,6 +38,11 @@ class SqliteEdits:
         with self._database.transaction():
             return self._database.row("release", job=job, now=now_ms) is not None
 
+    def run_now(self, job: int, *, now_ms: int) -> bool:
+        """See `Edits.run_now`."""
+        with self._database.transaction():
+            return self._database.row("run_now", job=job, now=now_ms) is not None
+
     def signal(self, job: int, name: str) -> bool:
         """See `Edits.signal`."""
         with self._database.transaction():

@@ -291,6 +291,12 @@ UPDATE jobs SET ready = blocked = 1 AND next_run_at <= :now, blocked = blocked &
 WHERE seq = :job AND state = 'pending' AND blocked & 1
 RETURNING id;
 
+-- run_now --
+-- Makes a job that waits for its time due. Guard: pending and not blocked.
+UPDATE jobs SET ready = 1, next_run_at = min(next_run_at, :now), updated_at = :now
+WHERE seq = :job AND state = 'pending' AND blocked = 0
+RETURNING id;
+
 -- prunable --
 -- A page of the jobs in one state other than completed; those whose dependents were not told of the
 -- end yet have no state. By jobs_by_state.
