@@ -50,6 +50,7 @@ def test_the_services_environment_less_what_is_its_own(queue: Queue) -> None:
     assert ours == {
         "QUEUED_JOB_ID": "seen",
         "QUEUED_ATTEMPT": "1",
+        "QUEUED_FENCE": ours["QUEUED_FENCE"],
         "QUEUED_MAX_RETRIES": "7",
         "QUEUED_QUEUE": "mail",
         "QUEUED_INSTANCE": service.instance,
@@ -71,6 +72,14 @@ def test_the_attempt_is_known_to_the_command(served: Queue) -> None:
     assert [served.output(name, attempt=n) for n in (1, 2)] == [b"1\n", b"2\n"]
 
 
+def test_the_fence_grows_with_each_run_and_each_job(served: Queue) -> None:
+    names = [served.add("echo $QUEUED_FENCE; exit 1", max_retries=2, backoff_max=0) for _ in "ab"]
+    for name in names:
+        served.wait(name)
+    fences = [int(served.output(name, attempt=n)) for name in names for n in (1, 2)]
+    assert sorted({*fences}) == fences
+
+
 def test_a_clean_environment_has_four_names_and_ours(queue: Queue) -> None:
     queue.configure("environment", "clean")
     queue.serve(env={"SECRET": "x", "LANG": "C.UTF-8", "USER": "me"})
@@ -78,7 +87,7 @@ def test_a_clean_environment_has_four_names_and_ours(queue: Queue) -> None:
     ours = {name for name in found if name.startswith("QUEUED_")}
     assert found.keys() - ours == {"PATH", "HOME", "USER", "LANG", "EXTRA"}
     assert (found["LANG"], found["USER"], found["EXTRA"]) == ("C.UTF-8", "me", "y")
-    assert len(ours) == 5
+    assert len(ours) == 6
 
 
 def test_a_job_adds_and_replaces_variables(served: Queue) -> None:

@@ -10,6 +10,7 @@ from functools import partial
 from typing import NamedTuple
 
 from queued.core.job_options import JobOptions
+from queued.core.runs import Key
 from queued.service.ipc.messages import Run
 from queued.service.linux.cgroup import Cgroup, RunCgroups
 from queued.service.linux.run_mark import INSTANCE, LEAVE_CHILDREN
@@ -18,6 +19,8 @@ from queued.service.log import Log
 SHELL = "/bin/sh"
 # All are reset to their defaults: for each that is not listed, glibc makes a system call more.
 _SIGNALS = tuple(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
+
+_ATTEMPT_BITS = 20  # of QUEUED_FENCE; more runs of one job have the same number
 
 Environment = dict[bytes, bytes]
 FileActions = list[tuple[int, int, int]]  # _DUP2, a descriptor of the worker, its number there
@@ -75,10 +78,16 @@ def environment_of(run: Run, base: Environment) -> Environment:
         **_variables_of(run.options),
         b"QUEUED_JOB_ID": run.id.encode(),
         b"QUEUED_ATTEMPT": b"%d" % run.key.attempt,
+        b"QUEUED_FENCE": b"%d" % _fence(run.key),
         b"QUEUED_MAX_RETRIES": b"%d" % run.max_retries,
         b"QUEUED_QUEUE": run.queue.encode(),
         INSTANCE: base[INSTANCE],
     }
+
+
+def _fence(key: Key) -> int:
+    """Returns a larger number than for earlier runs of this job and all runs of older jobs."""
+    return key.job << _ATTEMPT_BITS | min(key.attempt, (1 << _ATTEMPT_BITS) - 1)
 
 
 def _variables_of(options: JobOptions) -> Environment:
