@@ -54,13 +54,17 @@ def watch(context: Context, arguments: Arguments, show: Callable[[], int]) -> No
 def _redraw(screen: "_Screen", changes: Watch, show: Callable[[], int], wake: int) -> NoReturn:
     changed_s = monotonic_s()
     while True:
-        start_s = monotonic_s()
-        screen.draw(_printed(show))
-        took_s = monotonic_s() - start_s
-        time.sleep(max(_APART_S, took_s * (1 / _SHARE - 1)))
-        unchanged_s = (monotonic_s() - changed_s) * _AGES_DRIFT
-        if changes.wait(min(max(unchanged_s, _AGES_MIN_S), _AGES_MAX_S)):
-            changed_s = monotonic_s()
+        outage = _TerminalText(sys.stdout)
+        with redirect_stderr(outage), changes.outages():
+            start_s = monotonic_s()
+            screen.draw(_printed(show))
+            took_s = monotonic_s() - start_s
+            time.sleep(max(_APART_S, took_s * (1 / _SHARE - 1)))
+            unchanged_s = (monotonic_s() - changed_s) * _AGES_DRIFT
+            if changes.wait(min(max(unchanged_s, _AGES_MIN_S), _AGES_MAX_S)):
+                changed_s = monotonic_s()
+        if lost := outage.getvalue().splitlines():
+            screen.draw([*lost, *screen.shown])
         with suppress(BlockingIOError):
             os.read(wake, 4096)
             screen.forget()
@@ -97,7 +101,7 @@ class _Screen:
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
-        self._shown: list[str] = []
+        self.shown: list[str] = []
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
@@ -113,14 +117,14 @@ class _Screen:
         """Shows the lines that the terminal has room for."""
         size = terminal_size()
         lines = lines[: size.lines or None] if size else lines
-        if lines != self._shown:
-            self._shown = lines
+        if lines != self.shown:
+            self.shown = lines
             text = "\x1b[K\r\n".join(lines)
             self._write(f"\x1b[H{text}\x1b[K\x1b[J".encode(sys.stdout.encoding, "backslashreplace"))
 
     def forget(self) -> None:
         """Makes the next `draw` write all lines, also those that have not changed."""
-        self._shown = []
+        self.shown = []
 
     def suspend(self) -> None:
         """Stops this process as Ctrl+Z does, with the terminal as it was before."""

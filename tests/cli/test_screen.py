@@ -1,64 +1,25 @@
 """--watch: the screen after each change, and the state of the terminal afterwards."""
 
-import fcntl
 import os
-import select
 import signal
-import struct
-import subprocess
-import termios
-import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 
 import pytest
 
 from queued.ctl.change_watch import Watch
 from tests.cli.queuectl_runner import QueuectlRunner, failed
+from tests.terminal import Terminal, on_terminal, resize
 
 ENTER, LEAVE = "\x1b[?1049h\x1b[?25l\x1b[?7l", "\x1b[?7h\x1b[?25h\x1b[?1049l"
 HOME = "\x1b[H"
 
 
-class Terminal:
-    """A terminal and the command that runs on it."""
-
-    def __init__(self, descriptor: int, process: "subprocess.Popen[bytes]") -> None:
-        self.descriptor = descriptor
-        self.process = process
-        self.seen = ""
-
-    def sees(self, text: str) -> None:
-        """Reads until the command has written the text since the last call."""
-        deadline = time.monotonic() + 10
-        while text not in self.seen:
-            left_s = deadline - time.monotonic()
-            assert select.select([self.descriptor], [], [], max(0, left_s))[0], self.seen
-            self.seen += os.read(self.descriptor, 65536).decode()
-        self.seen = self.seen.partition(text)[2]
-
-
-def _resize(descriptor: int, lines: int, columns: int) -> None:
-    fcntl.ioctl(descriptor, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
-
-
 @contextmanager
 def _watching(queuectl: QueuectlRunner, *words: str) -> Iterator[Terminal]:
-    """Starts a command with --watch as the foreground process of a terminal of its own."""
-    ours, theirs = os.openpty()
-    _resize(theirs, 24, 80)
-    line = ["setsid", "--ctty", *queuectl.line(*words, "--watch")]
-    process = subprocess.Popen(line, env=queuectl.env(), stdin=theirs, stdout=theirs, stderr=theirs)
-    os.close(theirs)
-    try:
-        terminal = Terminal(ours, process)
+    with on_terminal(queuectl.line(*words, "--watch"), queuectl.env()) as terminal:
         terminal.sees(ENTER)
         yield terminal
-    finally:
-        process.kill()
-        process.wait()
-        with suppress(OSError):
-            os.close(ours)
 
 
 def test_a_list_follows_the_queue(queuectl: QueuectlRunner) -> None:
@@ -110,7 +71,7 @@ def test_a_screen_shows_what_fits_and_follows_the_size_of_the_window(
     queuectl.add("a", "echo " + "x" * 300)
     with _watching(queuectl, "status") as terminal:
         terminal.sees("oldest ready")
-        _resize(terminal.descriptor, 3, 80)
+        resize(terminal.descriptor, 3, 80)
         terminal.sees(HOME)
         terminal.sees("  failed            0  wait for a retry\x1b[K\x1b[J")
 

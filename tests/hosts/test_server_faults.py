@@ -13,6 +13,7 @@ from queued.ctl.change_watch import Watch
 from queued.store.postgres import address, sql_loader
 from tests.hosts.conftest import LEASE_S, Hosts, admin
 from tests.service import ROOT, eventually, let_pass, python_env
+from tests.terminal import on_terminal
 
 
 @contextmanager
@@ -76,6 +77,18 @@ def test_commands_that_wait_go_on_when_the_connection_was_lost(hosts: Hosts) -> 
         ("one\ntwo\n", ""),
     ]
     assert [process.returncode for process in waiting] == [0, 0]
+
+
+def test_a_watched_list_goes_on_when_the_connection_was_lost(hosts: Hosts) -> None:
+    away = hosts.add()
+    away.queue.add("true", id="first")
+    line = [sys.executable, "-m", "queued.ctl", "--db", away.queue.path, "list", "--watch"]
+    with on_terminal(line, {**python_env(), "PYTHONPATH": str(ROOT)}) as terminal:
+        terminal.sees("first")
+        away.link.reset()
+        terminal.sees("queuectl: the connection to the server is lost; trying again")
+        hosts.queue.add("true", id="second")
+        terminal.sees("second")
 
 
 def test_an_outage_is_waited_for_until_the_deadline(hosts: Hosts) -> None:
