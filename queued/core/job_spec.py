@@ -12,7 +12,7 @@ from queued.core import labels
 from queued.core.errors import UsageError
 from queued.core.model import JobChanges, NewJob
 from queued.core.suggestions import did_you_mean, shorten
-from queued.core.times import parse_when
+from queued.core.times import iso, now_ms, parse_when
 
 if TYPE_CHECKING:
     from queued.core.job_options import JobOptions
@@ -37,8 +37,11 @@ class Field(NamedTuple):
     option: bool = True  # kept in the job's options, not in a column of its own
 
 
-def new_job(payload: object) -> NewJob:
-    """Returns the job that `payload` describes. Raises UsageError."""
+def new_job(payload: object, *, may_expire: bool = False) -> NewJob:
+    """Returns the job that `payload` describes. Raises UsageError.
+
+    A job that would expire before it is due is refused, unless it `may_expire`.
+    """
     if not isinstance(payload, dict):
         msg = f"a job is a JSON object such as {_EXAMPLE}, not {check.json_type(payload)}"
         raise UsageError(msg)
@@ -54,10 +57,16 @@ def new_job(payload: object) -> NewJob:
     if (deadline := options.get("deadline")) is not None:
         given = columns.get("expires_at_ms")
         columns["expires_at_ms"] = min(ms for ms in (given, parse_when(deadline)) if ms is not None)
-    return NewJob(
-        **columns,
-        options=options_text(options),
-    )
+    job = NewJob(**columns, options=options_text(options))
+    return job if may_expire else _starting_in_time(job, now_ms())
+
+
+def _starting_in_time(job: NewJob, now_ms: int) -> NewJob:
+    due_ms, expires_ms = job.due_ms(now_ms), job.expires_ms(now_ms)
+    if expires_ms is not None and expires_ms <= due_ms:
+        msg = f"the job would expire ({iso(expires_ms)}) before it is due ({iso(due_ms)})"
+        raise UsageError(msg)
+    return job
 
 
 def like(job: "Job", stdin: bytes) -> NewJob:

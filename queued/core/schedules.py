@@ -6,6 +6,7 @@ Imported only where there are schedules.
 import json
 from enum import StrEnum
 from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
 
 from queued.core import cron, times
 from queued.core import field_checks as check
@@ -13,9 +14,12 @@ from queued.core.errors import ConfigError, UsageError
 from queued.core.job_spec import new_job
 from queued.core.model import CONDITIONS, NewJob
 from queued.core.suggestions import did_you_mean, shorten
+from queued.core.time_phrases import parse_phrase
 
 MOST_CAUGHT_UP = 100  # firings of a schedule with `catch_up` all
 _ON_TIME_MS = 60_000  # a firing that is not later than this was not missed
+_FOUR_WEEKS_MS = 28 * 86_400_000
+_ENDS = {"expires_at": "expires_in", "deadline": "timeout"}  # and what counts from the start
 
 
 class CatchUp(StrEnum):
@@ -65,7 +69,8 @@ class Schedule(NamedTuple):
         payload = json.loads(self.job)
         given = check.env("env", payload.get("env") or {})
         own = {"QUEUED_SCHEDULE": self.name, "QUEUED_SCHEDULED_AT": times.iso(at_ms)}
-        return new_job({**payload, "env": {**given, **own}})
+        ends = _ends(payload, self.zone, at_ms)
+        return new_job({**payload, **ends, "env": {**given, **own}}, may_expire=True)
 
 
 class DueTimes(NamedTuple):
@@ -98,19 +103,44 @@ def new_schedule(
     """
     for field in ("id", "run_at", *CONDITIONS):
         if payload.get(field) is not None:
-            msg = f"a schedule takes no {field}: each of its times is another job"
+            instead = "; delay is a time after it" if field == "run_at" else ""
+            msg = f"a schedule takes no {field}: each of its times is another job{instead}"
             raise UsageError(msg)
-    new_job(payload)
+    zone = cron.local_zone() if zone is None else cron.check_zone(_text("tz", zone))
+    ends = _ends(payload, zone, 0)
+    new_job({field: value for field, value in payload.items() if field not in ends})
     schedule = Schedule(
         check.job_id("name", name),
         cron.check_expression(_text("cron", expression)),
-        cron.local_zone() if zone is None else cron.check_zone(_text("tz", zone)),
+        zone,
         json.dumps(payload, ensure_ascii=False),
         _choice("catch_up", CatchUp, policies.get("catch_up")),
         _choice("overlap", Overlap, policies.get("overlap")),
     )
     schedule.firing(0)
     return schedule
+
+
+def _ends(payload: dict[str, Any], zone: str, at_ms: int) -> dict[str, str]:
+    """Returns the fields of a job that say when it ends, after a firing. Raises UsageError."""
+    given = {field: payload[field] for field in _ENDS if payload.get(field) is not None}
+    return {field: _end(field, value, ZoneInfo(zone), at_ms) for field, value in given.items()}
+
+
+def _end(field: str, value: object, zone: ZoneInfo, at_ms: int) -> str:
+    """Returns the first time after `at_ms` that the value names, as ISO 8601 in UTC.
+
+    Raises UsageError if it names the same time for each firing.
+    """
+    try:
+        text = _text(field, value)
+        found, later = (parse_phrase(text, ms, zone) for ms in (at_ms, at_ms + _FOUR_WEEKS_MS))
+        if found != later:
+            return times.iso(round(found.timestamp() * 1000))
+    except ValueError:
+        pass
+    takes = 'a time of the day for the job of a schedule, such as "06:00"'
+    raise check.refusal(field, f"{takes}; or give {_ENDS[field]}", value)
 
 
 def _text(field: str, value: object) -> str:

@@ -12,16 +12,18 @@ _WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday",
 _TWELVE_HOURS = re.compile(r"(1[0-2]|0?[1-9])(?::([0-5][0-9]))?(am|pm)")
 
 
-def parse_phrase(text: str, now_ms: int) -> datetime:
+def parse_phrase(text: str, now_ms: int, default_zone: tzinfo | None = None) -> datetime:
     """Returns the time that a day, a time of the day, or both name, in a zone that may follow them.
 
     A time without a day, and a weekday, mean the next one after `now_ms`. A day without a time
-    means its first moment. Without a zone the result is naive, for local time. Raises ValueError.
+    means its first moment. Without a zone it is a time of `default_zone`; if that is None, the
+    result is naive, for local time. Raises ValueError.
     """
     words = text.lower().split()
-    zone = _zone(text.rsplit(maxsplit=1)[-1]) if words else None
+    own_zone = _zone(text.rsplit(maxsplit=1)[-1]) if words else None
+    zone = own_zone or default_zone
     now = datetime.fromtimestamp(now_ms / 1000, zone)
-    days, clocks = _days_and_clocks(words[:-1] if zone else words, now.date())
+    days, clocks = _days_and_clocks(words[:-1] if own_zone else words, now.date())
     if len(days) > 1 or len(clocks) > 1 or not days + clocks:
         raise ValueError(text)
     day, period = days[0] if days else (now.date(), timedelta(days=1))

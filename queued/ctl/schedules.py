@@ -35,8 +35,10 @@ Usage:
 
 Enqueues a job at each time that CRON names: five fields as in crontab(5), or
 @hourly, @daily, @weekly, @monthly or @yearly. COMMAND and the options of the
-job are those of `queuectl enqueue`. Its environment has QUEUED_SCHEDULE, the
-name, and QUEUED_SCHEDULED_AT, the time in UTC.
+job are those of `queuectl enqueue`, except that TIME is a time of the day, in
+the zone of the schedule: the first one after the time of the job. The
+environment of the job has QUEUED_SCHEDULE, the name, and QUEUED_SCHEDULED_AT,
+the time in UTC.
 
 Options:
   --replace            replace the schedule of this name, if there is one

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.both_engines
 def test_a_job_that_is_not_started_in_time_is_dead_and_reported(served: Queue) -> None:
     """No other event wakes the dispatcher at the time of the expiry."""
     name = served.add(
-        "true", delay=3600, expires_in=0.3, on_dead='echo "$QUEUED_PARENT_OUTCOME"', id="late"
+        "true", hold=True, expires_in=0.3, on_dead='echo "$QUEUED_PARENT_OUTCOME"', id="late"
     )
     job = served.wait(name)
     assert (job.label, job.last_error) == ("dead", "expired: not started in time")

@@ -52,6 +52,18 @@ def test_a_schedule_is_stored_as_given_and_listed_by_name(engine: Engine) -> Non
         engine.store.schedules.show("c")
 
 
+def test_the_job_of_a_firing_ends_at_a_time_of_its_zone(engine: Engine) -> None:
+    """Each firing has an end of its own, after its time, also if the firing is late."""
+    job = {"command": "true", "deadline": "06:00"}
+    schedule = new_schedule("s", "0 3 * * *", "Asia/Tokyo", job, catch_up="all")
+    engine.store.schedules.add(schedule, now_ms=NOW)
+    day = 86_400_000
+    first = schedule.next_after(NOW) or 0
+    assert len(_fire(engine, first + 2 * day)[0].jobs) == 3
+    ends = sorted(job.expires_ms or 0 for job in engine.jobs())
+    assert ends == [first + 3 * 3_600_000 + n * day for n in range(3)]
+
+
 def test_a_time_is_fired_once_as_a_job_that_knows_it(engine: Engine) -> None:
     _add(engine, queue="nightly", max_retries=7, requires=["gpu"], env={"A": "1"})
     assert _next(engine) == FIRST

@@ -137,6 +137,22 @@ def test_words_that_are_taken(name: str, word: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "start", [{}, {"run_at": "2030-01-01T00:00Z"}, {"delay": "1h"}], ids=["now", "run_at", "delay"]
+)
+@pytest.mark.parametrize(
+    "end",
+    [{"expires_at": "2020-01-01T00:00Z"}, {"deadline": "2020-01-01T00:00Z"}, {"expires_in": 0}],
+    ids=["expires_at", "deadline", "expires_in"],
+)
+def test_a_job_that_would_expire_before_it_is_due_is_refused(
+    start: dict[str, object], end: dict[str, object]
+) -> None:
+    with pytest.raises(UsageError, match=r"would expire \(.*Z\) before it is due \(.*Z\)"):
+        _job(**start, **end)
+    assert _job(**start, expires_at="9999-01-01")
+
+
+@pytest.mark.parametrize(
     "word", ["", "x" * 65, "a b", "a/b", "-a", "a\n", "\x1b", "\u00a0", 1, "\ud800"]
 )
 @pytest.mark.parametrize("name", ["id", "queue"])
