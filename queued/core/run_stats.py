@@ -6,7 +6,7 @@ from typing import NamedTuple
 from queued.core.model import Outcome
 
 _PER_DECADE = 40  # buckets; one is 6 % wide
-_NOT_FAILED = {Outcome.CANCELLED, Outcome.INTERRUPTED}
+_NOT_FAILED = {Outcome.CANCELLED, Outcome.INTERRUPTED, Outcome.EXPIRED}
 
 
 class EndedRun(NamedTuple):
@@ -69,7 +69,7 @@ class RunStats:
         self.runs += 1
         self.completed += result == "completed"
         self.failed += result not in {"completed", "deferred", *_NOT_FAILED}
-        self.retries += run.number > 1
+        self.retries += run.number > 1 and result != Outcome.EXPIRED
         self.cpu_ms += run.cpu_ms or 0
         self.peak_kib = max(self.peak_kib, run.peak_kib or 0)
         if run.waited_ms is not None:

@@ -62,15 +62,20 @@ class Settlement(NamedTuple):
             "stdout_bytes": ending.stdout_bytes,
             "stderr_bytes": ending.stderr_bytes,
             "deferrals": verdict.deferrals,
-            "waited_ms": self.claim.waited_ms,
+            "waited_ms": self.waited_ms,
         }
+
+    @property
+    def waited_ms(self) -> int | None:
+        """Returns how long the job had been due when a worker got it; None if it has expired."""
+        return None if self.ending.outcome is Outcome.EXPIRED else self.claim.waited_ms
 
     def total_key(self) -> tuple[str, str, int, int]:
         """Returns the queue, the result and the buckets of the `RunTotal` that counts the run."""
         claim, ending, verdict = self
         result: str = State.COMPLETED if verdict.state is State.COMPLETED else ending.outcome
         result = "deferred" if verdict.deferrals else result
-        return claim.queue, result, bucket(claim.waited_ms), bucket(ending.ran_ms)
+        return claim.queue, result, bucket(self.waited_ms), bucket(ending.ran_ms)
 
 
 def totals(settled: Iterable[Settlement]) -> list[RunTotal]:
@@ -79,7 +84,7 @@ def totals(settled: Iterable[Settlement]) -> list[RunTotal]:
     for one in settled:
         key = one.total_key()
         runs, waited_ms, ran_ms = sums.get(key, (0, 0, 0))
-        waited_ms += one.claim.waited_ms
+        waited_ms += one.waited_ms or 0
         sums[key] = (runs + 1, waited_ms, ran_ms + (one.ending.ran_ms or 0))
     return [RunTotal(*key, *values) for key, values in sums.items()]
 

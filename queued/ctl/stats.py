@@ -21,8 +21,10 @@ Usage: queuectl stats [options]
 
 Prints how many runs have ended in a span of time, the share of those that
 succeeded, how many were retries, how long jobs waited and runs took (half, 95
-and 99 of 100 took no longer), their CPU time and the highest memory of a run. A
-terminal of fewer than 140 columns shows a part; --json has all.
+and 99 of 100 took no longer), their CPU time and the highest memory of a run.
+Jobs that expired count as runs without a wait; like cancelled and interrupted
+runs they are neither a success nor a failure. A terminal of fewer than 140
+columns shows a part; --json has all.
 It reads each run of the span: a million take half a minute or more.
 
 Options:

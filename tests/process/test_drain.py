@@ -51,6 +51,7 @@ def test_a_drain_does_not_wait_for_a_job_of_another_service(queue: Queue) -> Non
 
 def test_exactly_so_many_runs_also_after_the_death_of_the_dispatcher(queue: Queue) -> None:
     queue.add_all(["true", *[_until_released(queue)] * 5])
+    queue.add("true", expires_in=0.05)  # expires before the start, and is no run
     service = queue.spawn("--max-jobs", "3", workers=4)
     queue.wait_all(1)
     queue.wait_all(2, "processing")

@@ -27,13 +27,18 @@ def test_each_recorded_run_is_counted_once_and_a_purge_forgets_none(engine: Engi
     assert engine.end(engine.must_claim(), FAILED._replace(ran_ms=10**9)) is State.DEAD
     engine.add(queue="b")
     engine.end(engine.must_claim(), Ending(Outcome.LOST))
+    engine.add(queue="c", expires_at_ms=NOW + 5)
+    with engine.ledger.transaction():
+        (expired,) = engine.ledger.expire("i", 500, now_ms=NOW + 9, limit=1)
+    engine.end(expired, Ending(Outcome.EXPIRED))
     ended = [job.seq for job in engine.jobs() if job.state in {State.COMPLETED, State.DEAD}]
-    assert engine.store.purge(ended, JobFilter()).jobs == 2
+    assert engine.store.purge(ended, JobFilter()).jobs == 3
     found = {one[:2]: one[2:] for one in engine.store.numbers.run_totals()}
     assert found == {
         ("a", "completed"): (10, 5000, 1, 7, 2600),
         ("b", "exit"): (5, 0, 1, 0, 10**9),
         ("b", "lost"): (5, -1, 1, 0, 0),
+        ("c", "expired"): (-1, -1, 1, 0, 0),
     }
 
 

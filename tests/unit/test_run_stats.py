@@ -20,16 +20,17 @@ def test_there_is_no_quantile_of_nothing() -> None:
     assert RunStats().success is None
 
 
-def test_a_deferred_or_cancelled_run_is_neither_a_success_nor_a_failure() -> None:
+def test_a_deferred_cancelled_or_expired_run_is_neither_a_success_nor_a_failure() -> None:
     stats = RunStats()
     plain = EndedRun(1, 1, 1, "q", "c", "exit", 0, 0, 5, 7, 10, 100)
     for run in (
         plain,
         plain._replace(exit_code=75, deferrals=2, number=2),
         plain._replace(exit_code=None, outcome="cancelled", peak_kib=None),
+        plain._replace(exit_code=None, outcome="expired", number=2, ran_ms=None, cpu_ms=None),
         plain._replace(exit_code=None, outcome="lost", ran_ms=None, peak_kib=200),
     ):
         stats.add(run)
     counts = (stats.runs, stats.completed, stats.failed, stats.retries, stats.cpu_ms)
-    assert counts == (4, 1, 1, 1, 40)
+    assert counts == (5, 1, 1, 1, 40)
     assert (stats.success, stats.peak_kib) == (0.5, 200)

@@ -50,8 +50,12 @@ class Turn:
         self.lanes_made = False  # by hooks: the next turn must read the lanes again
 
     def ended_runs(self) -> int:
-        """Returns how many recorded runs have ended, without those that will be repeated."""
-        return sum(run.ending.outcome is not Outcome.INTERRUPTED for run in self.finished)
+        """Returns how many recorded runs have ended.
+
+        Those that will be repeated, and jobs that have expired without a run, do not count.
+        """
+        uncounted = {Outcome.INTERRUPTED, Outcome.EXPIRED}
+        return sum(run.ending.outcome not in uncounted for run in self.finished)
 
     def wake_at(self, at_ms: int | None) -> None:
         """Lets another turn begin at this time, if there is one and none begins earlier."""

@@ -288,8 +288,8 @@ WITH ending AS MATERIALIZED (
     WHERE a.job = s.job AND a.number = s.attempt AND a.ended_at IS NULL
 ), added AS (
     INSERT INTO queued.run_totals AS t
-    SELECT :instance, queue, result, waited_le, ran_le, count(*), sum(waited_ms),
-           sum(coalesce(ran_ms, 0))
+    SELECT :instance, queue, result, waited_le, ran_le, count(*),
+           sum(coalesce(waited_ms, 0)), sum(coalesce(ran_ms, 0))
     FROM settled GROUP BY queue, result, waited_le, ran_le
     ON CONFLICT (instance, queue, result, waited_le, ran_le) DO UPDATE SET
         runs = t.runs + excluded.runs, waited_ms = t.waited_ms + excluded.waited_ms,
