@@ -9,9 +9,8 @@ from typing import NamedTuple
 from queued.core.errors import ConfigError, ConflictError, UsageError
 from queued.core.model import ExistingJob
 from queued.core.schedules import DueTimes, Overlap, Schedule, due_times
-from queued.store.rows import texts
 from queued.store.schedules import Insert, mark, put, schedule_of
-from queued.store.statements import Row, Statements
+from queued.store.statements import Row, Statements, texts
 
 _AT_ONCE = 100  # schedules that one transaction fires
 _RETRY_MS = 300_000  # until a schedule that cannot be used is tried again

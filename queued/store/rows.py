@@ -12,14 +12,6 @@ from queued.core.records import Attempt, Job, Summary
 Row = tuple[Any, ...]
 
 
-def texts(row: Row, errors: str = "strict") -> Row:
-    """Returns the row with its bytes as text: another program may store text that is not UTF-8.
-
-    Raises UnicodeDecodeError, unless `errors` is `replace`.
-    """
-    return tuple(one.decode(errors=errors) if isinstance(one, bytes) else one for one in row)
-
-
 def key_conflict(name: str, key: str, holder: str) -> ConflictError:
     """Returns the error of a retry of a job whose unique key another job holds."""
     return ConflictError(f"{name}: {holder} has its unique key {key!r}; nothing was retried")

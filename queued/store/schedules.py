@@ -5,15 +5,14 @@ from collections.abc import Callable, Sequence
 from queued.core.errors import ConflictError, NotFoundError
 from queued.core.model import ExistingJob, NewJob
 from queued.core.schedules import Schedule
-from queued.store import rows
-from queued.store.statements import Row, Statements, Transaction
+from queued.store.statements import Row, Statements, Transaction, texts
 
 Insert = Callable[[NewJob, int, int], str]  # a job, max_retries, now_ms; inside a transaction
 
 
 def schedule_of(row: Row) -> Schedule:
     """Returns the schedule of a row, with U+FFFD for bytes that are not UTF-8."""
-    return Schedule(*rows.texts(row, "replace"))
+    return Schedule(*texts(row, "replace"))
 
 
 def put(database: Statements, statement: str, schedule: Schedule, now_ms: int) -> bool:

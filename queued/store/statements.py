@@ -8,6 +8,14 @@ Row = tuple[Any, ...]
 Transaction = Callable[[], AbstractContextManager[None]]
 
 
+def texts(row: Row, errors: str = "strict") -> Row:
+    """Returns the row with its bytes as text: another program may store text that is not UTF-8.
+
+    Raises UnicodeDecodeError, unless `errors` is `replace`.
+    """
+    return tuple(one.decode(errors=errors) if isinstance(one, bytes) else one for one in row)
+
+
 class Statements(Protocol):
     """Runs named statements, inside a transaction that the caller has begun."""
 

@@ -21,6 +21,7 @@ from queued.store.sqlite.connection import Access, Database, Row, wal_bytes
 from queued.store.sqlite.new_jobs import NewJobs
 from queued.store.sqlite.queues import SqliteQueues
 from queued.store.sqlite.schedules import firings
+from queued.store.statements import texts
 
 
 class SqliteLedger:
@@ -142,7 +143,7 @@ class SqliteLedger:
 
     def lanes(self, *, after: int) -> list[Lane]:
         """See `Ledger.lanes`."""
-        found = [rows.texts(row, "replace") for row in self._database.rows("lanes", after=after)]
+        found = [texts(row, "replace") for row in self._database.rows("lanes", after=after)]
         return [Lane(number, queue, split(requires)) for number, queue, requires in found]
 
     def drained_hosts(self) -> dict[str, int]:

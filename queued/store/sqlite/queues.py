@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
-from queued.store import rows
 from queued.store.sqlite.connection import Database, Row
+from queued.store.statements import texts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,12 +23,12 @@ class SqliteQueues:
         from queued.core.records import Queue
 
         with self._database.named_errors():
-            return [Queue(*rows.texts(row, "replace")) for row in self._database.rows("queues")]
+            return [Queue(*texts(row, "replace")) for row in self._database.rows("queues")]
 
     def used_places(self) -> dict[str, int]:
         """See `QueueStore.used_places`."""
         with self._database.named_errors():
-            return dict(rows.texts(row, "replace") for row in self._database.rows("used_places"))
+            return dict(texts(row, "replace") for row in self._database.rows("used_places"))
 
     def ready_lanes(self) -> list[int]:
         """See `QueueLedger.ready_lanes`."""
@@ -43,7 +43,7 @@ class SqliteQueues:
 
         with self._database.transaction():
             row = self._database.row("queue", queue=name)
-            queue = Queue(*rows.texts(row or (name,), "replace"))._replace(**changes)
+            queue = Queue(*texts(row or (name,), "replace"))._replace(**changes)
             values = queue._asdict()
             self._database.run("store_queue", queue=values.pop("name"), **values)
         return queue
@@ -102,6 +102,6 @@ def _checked(row: Row) -> "Queue":
     from queued.core.records import Queue
 
     try:
-        return Queue(*rows.texts(row))
+        return Queue(*texts(row))
     except UnicodeDecodeError as error:
         raise unreadable(row[0].decode(), error) from None
