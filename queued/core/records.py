@@ -164,6 +164,9 @@ class JobFilter(NamedTuple):
         return self._replace(labels=labels)
 
 
+ANY_JOB = JobFilter()
+
+
 class WorkerStatus(NamedTuple):
     """A worker of an instance, and the job that it runs."""
 

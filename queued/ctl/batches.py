@@ -8,10 +8,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
-from queued.core.errors import Exit, UsageError
+from queued.core.errors import ConflictError, Exit, UsageError
 from queued.core.model import Label
-from queued.core.records import JobFilter
-from queued.core.times import monotonic_s
+from queued.core.records import ANY_JOB, Job, JobFilter
+from queued.core.times import monotonic_s, now_ms
 from queued.ctl.arguments import Arguments
 from queued.ctl.context import Context
 from queued.ctl.filters import is_filtered, job_filter
@@ -42,6 +42,18 @@ class Verb(NamedTuple):
     allowed: tuple[Label, ...]
 
 
+class Move(NamedTuple):
+    """What a command does with jobs: `change` returns the ids of those that it has changed.
+
+    `refusal` says of a named job why it was not changed, `suffix` what was done to it.
+    """
+
+    verb: Verb
+    change: Callable[[Sequence[int], JobFilter], Sequence[str]]
+    refusal: str
+    suffix: str = ""
+
+
 class Found(NamedTuple):
     """The jobs that a filter has found, by the state that they had."""
 
@@ -53,12 +65,49 @@ class Found(NamedTuple):
         return sum(map(len, self.jobs.values()))
 
 
+def move_jobs(context: Context, arguments: Arguments, move: Move) -> int:
+    """Changes the jobs that are named or found. Returns an exit code.
+
+    Raises ConflictError, which names those of the named jobs that were not changed.
+    """
+    if arguments.flag("--dry-run"):
+        return dry_run(context, arguments, move.verb)
+    jobs = named(context, arguments, move.verb.infinitive)
+    if jobs:
+        return _move_named(context, jobs, move)
+    ids = move_all(move.verb, found(context, arguments, move.verb), move.change)
+    if context.json:
+        print_json({move.verb.participle: ids})
+    else:
+        print_out(f"{jobs_text(len(ids))} {move.verb.participle}")
+    return Exit.DONE
+
+
+def _move_named(context: Context, jobs: Sequence[int], move: Move) -> int:
+    moved, refused = list[Job](), list[str]()
+    for seq in jobs:
+        done = move.change([seq], ANY_JOB)
+        job = context.store.show(seq).seen_at(now_ms())
+        if done:
+            moved.append(job)
+        else:
+            refused.append(f"{job.id} is {job.label} and {move.refusal}")
+        if done and not context.json:
+            print_out(f"{job.id} {job.label}{move.suffix}")
+    if context.json:
+        print_json({job.id: job.label for job in moved})
+    if refused:
+        raise ConflictError(", ".join(refused))
+    return Exit.DONE
+
+
 def named(context: Context, arguments: Arguments, infinitive: str) -> list[int]:
     """Returns the rows of the jobs that the command line names; none if it has a filter or --all.
 
     Raises UsageError if it has both or neither.
     """
-    names = arguments.texts("JOBS")
+    one = arguments.text("JOB")
+    names = arguments.texts("JOBS") or (() if one is None else (one,))
     filtered = is_filtered(arguments) or arguments.flag("--all")
     if names and filtered:
         msg = "give ids of jobs, or options that find them, not both"

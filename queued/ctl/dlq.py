@@ -86,7 +86,7 @@ def retry(context: Context, arguments: Arguments) -> int:
     ids = list(context.store.retry(jobs, now_ms=now_ms())) if jobs else []
     if not jobs:
         chosen = found(context, arguments, _RETRIES)
-        ids = move_all(_RETRIES, chosen, partial(context.store.move_all, "retry", now_ms=now_ms()))
+        ids = move_all(_RETRIES, chosen, partial(context.store.retry_all, now_ms=now_ms()))
     if context.json:
         print_json({"retried": ids})
     elif jobs:

@@ -29,6 +29,7 @@ FILTER_OPTIONS = """\
 """
 FILTERS = tuple(re.findall(r"(--[a-z-]+) [A-Z]", FILTER_OPTIONS))
 UNFINISHED = (Label.PENDING, Label.PROCESSING)
+WAITING = (Label.PENDING, *PARTS_OF_PENDING)
 OPEN = (*UNFINISHED, *PARTS_OF_PENDING)
 _SYNONYMS = {
     "done": Label.COMPLETED,

@@ -1,34 +1,53 @@
-"""The interface of a database engine for changes of single jobs, and for what a job reads."""
+"""The interface of a database engine for changes of jobs that are few, and for what a job reads."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from queued.core.model import JobChanges
+from queued.core.records import ANY_JOB, JobFilter
 
 
 class Edits(Protocol):
-    """Verbs of queuectl for single jobs. Every engine implements them."""
+    """Verbs of queuectl for jobs. Every engine implements them.
 
-    def edit(self, job: int, changes: JobChanges, *, now_ms: int) -> bool:
-        """Changes a pending job; returns False if it is not pending.
+    Each verb changes in one transaction those of the jobs that match `wanted` then and that are in
+    a state for the verb, and returns their ids.
+    """
 
-        Raises UsageError if the changed options are not valid together.
+    def edit(
+        self,
+        jobs: Sequence[int],
+        changes: JobChanges,
+        wanted: JobFilter = ANY_JOB,
+        *,
+        now_ms: int,
+    ) -> Sequence[str]:
+        """Changes pending jobs.
+
+        Raises UsageError if the changed options of a job are not valid together.
         """
         ...
 
-    def hold(self, job: int, *, now_ms: int) -> bool:
-        """Keeps a pending job from being claimed; returns False if it is not pending."""
+    def hold(
+        self, jobs: Sequence[int], wanted: JobFilter = ANY_JOB, *, now_ms: int
+    ) -> Sequence[str]:
+        """Keeps pending jobs from being claimed."""
         ...
 
-    def release(self, job: int, *, now_ms: int) -> bool:
-        """Undoes `hold`; returns False if the job is not held."""
+    def release(
+        self, jobs: Sequence[int], wanted: JobFilter = ANY_JOB, *, now_ms: int
+    ) -> Sequence[str]:
+        """Undoes `hold`."""
         ...
 
-    def run_now(self, job: int, *, now_ms: int) -> bool:
-        """Makes a pending job due; returns False if it is blocked or not pending."""
+    def run_now(
+        self, jobs: Sequence[int], wanted: JobFilter = ANY_JOB, *, now_ms: int
+    ) -> Sequence[str]:
+        """Makes pending jobs due that are not blocked."""
         ...
 
-    def signal(self, job: int, name: str) -> bool:
-        """Requests that a signal is sent to the run of a job; returns False if it does not run."""
+    def signal(self, jobs: Sequence[int], name: str, wanted: JobFilter = ANY_JOB) -> Sequence[str]:
+        """Requests that a signal is sent to the runs of jobs."""
         ...
 
     def input(self, job: int) -> bytes:

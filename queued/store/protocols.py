@@ -4,7 +4,7 @@ Every engine implements it. `now_ms` is the wall clock in milliseconds UTC.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from queued.core.dependencies import Dependency
 from queued.core.model import Instance, NewJob, OnTakenKey, State
@@ -17,8 +17,6 @@ from queued.store.queues import QueueStore
 
 if TYPE_CHECKING:
     from queued.store.schedules import Schedules
-
-BulkVerb = Literal["hold", "release", "retry"]
 
 
 class DatabaseEvents(NamedTuple):
@@ -192,12 +190,10 @@ class Store(OpenDatabase, Protocol):
         """
         ...
 
-    def move_all(
-        self, verb: BulkVerb, jobs: Sequence[int], wanted: JobFilter, *, now_ms: int
-    ) -> Sequence[str]:
-        """Does in one transaction what the verb does with those of the jobs that still match.
+    def retry_all(self, jobs: Sequence[int], wanted: JobFilter, *, now_ms: int) -> Sequence[str]:
+        """Does in one transaction what `retry` does with those of the jobs that still match.
 
-        Leaves out those in whose state the verb does nothing; returns the ids of the others.
+        Leaves out those that cannot be retried; returns the ids of the others.
         """
         ...
 

@@ -64,11 +64,10 @@ def test_one_word_in_five_places(words: str) -> None:
     if words == "list":
         source = inspect.getsource(import_module("queued.ctl.job_table"))
     called = {
-        node.func.attr
+        node.attr
         for node in ast.walk(ast.parse(source))
-        if isinstance(node, ast.Call)
-        and isinstance(node.func, ast.Attribute)
-        and ast.unparse(node.func.value).endswith(("store", "store.edits"))
+        if isinstance(node, ast.Attribute)
+        and ast.unparse(node.value).endswith(("store", "store.edits"))
     }
     assert method in called
     assert hasattr(Store, method) or hasattr(Edits, method)
@@ -109,6 +108,7 @@ READERS = [
     "hold a",
     "release a",
     "rerun a",
+    "edit --set priority=1 a",
     "signal a USR1",
     "run-now a",
     "status",

@@ -10,26 +10,48 @@ pytestmark = pytest.mark.both_engines
 def test_edit_changes_jobs_that_wait(queuectl: QueuectlRunner) -> None:
     queuectl.add("a", env={"A": "1"})
     queuectl.add("b", run_at="tomorrow 9am")
-    options = ("--command", "echo x", "-p", "3", "--env", "B=2", "--label", "l=v", "--note", "n")
+    fields = ("command=echo x", "priority=3", "env=B=2", "label=l=v", "note=n")
+    options = [word for field in fields for word in ("--set", field)]
     assert queuectl.ok("edit", *options, "a", "b") == "a pending\nb scheduled\n"
     job = queuectl.json("show", "a")
     assert (job["command"], job["priority"], job["labels"]) == ("echo x", 3, {"l": "v"})
     assert job["options"] == {"env": {"A": "1", "B": "2"}, "note": "n"}
-    assert queuectl.json("edit", "--delay", "1h", "a") == {"a": "scheduled"}
+    assert queuectl.json("edit", "--set", "delay=1h", "a") == {"a": "scheduled"}
 
 
 def test_edit_refuses_what_does_not_wait(queuectl: QueuectlRunner) -> None:
     queuectl.add("a")
     queuectl.claim()
-    assert queuectl("edit", "-p", "3", "a") == (
+    assert queuectl("edit", "--set", "priority=3", "a") == (
         4,
         "",
         "queuectl: a is processing and cannot be edited\n",
     )
     assert queuectl("edit", "a").code == 2, "nothing to change"
-    assert queuectl("edit", "--timeout", "x", "a").code == 2
-    assert queuectl("edit", "-p", "3", "nope").code == 3
-    assert queuectl("edit", "--run-at", "03:00", "--delay", "1h", "a").code == 2
+    assert queuectl("edit", "--set", "timeout=x", "a").code == 2
+    assert "did you mean 'priority'?" in queuectl("edit", "--set", "priorty=3", "a").err
+    assert queuectl("edit", "--set", "priority=3", "nope").code == 3
+    assert queuectl("edit", "--set", "run-at=03:00", "--set", "delay=1h", "a").code == 2
+
+
+def test_edit_rerun_and_signal_take_filters(queuectl: QueuectlRunner) -> None:
+    for name in ("a", "b", "c", "d"):
+        queuectl.add(name, queue="q" if name in "ab" else "other", unique_key=name)
+    found = ("--queue", "q")
+    counted = "queuectl: 2 jobs (2 pending) match; to edit them, add --yes"
+    assert counted in queuectl("edit", "--set", "queue=r", *found).err
+    assert queuectl("edit", "--set", "queue=r", *found, "--dry-run").out == "a\nb\n"
+    assert queuectl.ok("edit", "--set", "queue=r", *found, "--yes") == "2 jobs edited\n"
+    assert queuectl.ok("list", "-o", "id,queue", "--queue", "r").split()[2:] == ["a", "r", "b", "r"]
+    assert queuectl.ok("signal", "--all", "USR1") == "0 jobs signalled\n"
+    queuectl.ok("cancel", "b", "c", "d")
+    queuectl.claim()
+    assert queuectl.json("signal", "--queue", "r", "USR1") == {"signalled": ["a"]}
+    assert queuectl.ok("rerun", "b")
+    assert queuectl("rerun", "--all").err.startswith("queuectl: 3 jobs (3 cancelled) match")
+    added = queuectl.json("rerun", "--state", "cancelled", "--yes")
+    assert list(added) == ["c", "d"], "the unique key of b is taken"
+    assert queuectl.json("show", added["c"])["options"] == {"rerun_of": "c"}
 
 
 def test_rerun_adds_a_job_like_an_ended_one(queuectl: QueuectlRunner) -> None:
@@ -50,9 +72,9 @@ def test_rerun_adds_a_job_like_an_ended_one(queuectl: QueuectlRunner) -> None:
 
 def test_signal_needs_a_running_job(queuectl: QueuectlRunner) -> None:
     queuectl.add("a")
-    assert queuectl("signal", "a", "USR1") == (4, "", "queuectl: a is pending, not processing\n")
+    assert queuectl("signal", "a", "USR1") == (4, "", "queuectl: a is pending and gets no signal\n")
     queuectl.claim()
-    assert queuectl.ok("signal", "a", "sigusr1") == "a: SIGUSR1 requested\n"
-    assert queuectl.json("signal", "a", "HUP") == {"id": "a", "signal": "HUP"}
+    assert queuectl.ok("signal", "a", "sigusr1") == "a processing: SIGUSR1 requested\n"
+    assert queuectl.json("signal", "a", "HUP") == {"a": "processing"}
     told = 'queuectl: SIGNAL takes a signal such as USR1, not "NONE"\n'
     assert queuectl("signal", "a", "NONE") == (2, "", told)

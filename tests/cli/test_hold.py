@@ -21,6 +21,13 @@ def test_run_now(queuectl: QueuectlRunner) -> None:
     queuectl.add("b", hold=True)
     done = queuectl("run-now", "a", "b")
     assert done == (4, "a pending\n", "queuectl: b is held and cannot run now\n")
+    for name in "cd":
+        queuectl.add(name, delay=60)
+    refused = queuectl("run-now", "--all")
+    assert refused.code == 2
+    assert "2 jobs (2 scheduled) match; to start them, add --yes" in refused.stderr
+    assert queuectl.ok("run-now", "--all", "--yes") == "2 jobs due\n"
+    assert queuectl.json("status")["scheduled"] == 0
 
 
 @pytest.mark.parametrize("verb", ["hold", "release"])

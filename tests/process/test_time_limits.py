@@ -47,8 +47,8 @@ def test_a_requested_signal_reaches_the_run_once(served: Queue) -> None:
     name = served.add(script)
     eventually(ready.exists)
     row = served.store.find(name)
-    assert served.store.edits.signal(row, "USR1")
+    assert served.store.edits.signal([row], "USR1")
     eventually(lambda: served.output(name).endswith(b"got\n"))
-    assert served.store.edits.signal(row, "HUP")
+    assert served.store.edits.signal([row], "HUP")
     assert served.wait(name).label == "completed"
     assert served.output(name).count(b"got\n") == 1

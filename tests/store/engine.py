@@ -171,4 +171,4 @@ def purge(store: Store, *labels: Label, **wanted: Any) -> list[int]:
 def retry_all(store: Store, *labels: Label, **wanted: Any) -> list[str]:
     """Retries what a filter finds, by default the dead jobs; returns the ids."""
     found = JobFilter(labels or (Label.DEAD,), **wanted)
-    return list(store.move_all("retry", store.select(found), found, now_ms=NOW))
+    return list(store.retry_all(store.select(found), found, now_ms=NOW))

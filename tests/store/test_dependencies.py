@@ -77,13 +77,13 @@ def test_all_conditions_must_hold(engine: Engine) -> None:
     both = engine.add(after=("a", "b"), after_any=("a",), hold=True)
     _end(engine, a, State.COMPLETED)
     _told(engine)
-    engine.store.edits.release(both, now_ms=NOW)
+    engine.store.edits.release([both], now_ms=NOW)
     assert _label(engine, both) is Label.BLOCKED
-    engine.store.edits.hold(both, now_ms=NOW)
+    engine.store.edits.hold([both], now_ms=NOW)
     _end(engine, b, State.COMPLETED)
     _told(engine, now_ms=LATER)
     assert _label(engine, both) is Label.HELD
-    engine.store.edits.release(both, now_ms=LATER)
+    engine.store.edits.release([both], now_ms=LATER)
     assert engine.must_claim(now_ms=LATER).key.job == both
 
 

@@ -13,7 +13,7 @@ from tests.store.engine import FAILED, NOW, Engine
 
 
 def edit(engine: Engine, row: int, *, now_ms: int = NOW, **fields: Any) -> bool:
-    return engine.store.edits.edit(row, job_changes(fields), now_ms=now_ms)
+    return bool(engine.store.edits.edit([row], job_changes(fields), now_ms=now_ms))
 
 
 def test_only_the_given_fields_change(engine: Engine) -> None:
@@ -63,16 +63,16 @@ def test_changes_that_do_not_fit_change_nothing(engine: Engine) -> None:
 
 
 def test_a_signal_is_requested_for_a_running_job_and_read_once(engine: Engine) -> None:
-    assert not engine.store.edits.signal(engine.add(run_at_ms=NOW * 2), "USR1")
+    assert not engine.store.edits.signal([engine.add(run_at_ms=NOW * 2)], "USR1")
     row, claim = engine.running()
-    assert engine.store.edits.signal(row, "USR1")
-    assert engine.store.edits.signal(row, "HUP")
+    assert engine.store.edits.signal([row], "USR1")
+    assert engine.store.edits.signal([row], "HUP")
     with engine.ledger.transaction():
         assert engine.ledger.take_signals("j") == []
         taken = engine.ledger.take_signals("i")
         assert engine.ledger.take_signals("i") == []
     assert taken == [SignalRequest(claim.key, "USR1"), SignalRequest(claim.key, "HUP")]
-    assert engine.store.edits.signal(row, "USR1")
+    assert engine.store.edits.signal([row], "USR1")
     engine.end(claim)
     with engine.ledger.transaction():
         assert engine.ledger.take_signals("i") == [], "the run is over"

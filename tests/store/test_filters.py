@@ -93,7 +93,7 @@ def test_a_change_leaves_out_what_matches_no_longer(engine: Engine) -> None:
     moved = engine.store.cancel_all(chosen, pending, now_ms=NOW)
     assert moved == [(names[third], State.CANCELLED)]
     cancelled = JobFilter((Label.CANCELLED,), queue="other")
-    assert engine.store.move_all("retry", [second, third], cancelled, now_ms=NOW) == []
+    assert engine.store.retry_all([second, third], cancelled, now_ms=NOW) == []
     assert engine.store.purge([second, third], cancelled) == (0, True)
     open_jobs = JobFilter((Label.PENDING, Label.PROCESSING))
     assert engine.store.cancel_all([first], open_jobs, now_ms=NOW) == [

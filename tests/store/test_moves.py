@@ -36,12 +36,12 @@ def _request(engine: Engine, operation: Operation, job: int) -> bool:
             with suppress(ConflictError):
                 done = bool(engine.store.retry([job], now_ms=LATER))
         case Operation.HOLD:
-            done = engine.store.edits.hold(job, now_ms=LATER)
+            done = bool(engine.store.edits.hold([job], now_ms=LATER))
         case Operation.RELEASE:
-            engine.store.edits.hold(job, now_ms=NOW)
-            done = engine.store.edits.release(job, now_ms=LATER)
+            engine.store.edits.hold([job], now_ms=NOW)
+            done = bool(engine.store.edits.release([job], now_ms=LATER))
         case Operation.RUN_NOW:
-            done = engine.store.edits.run_now(job, now_ms=LATER)
+            done = bool(engine.store.edits.run_now([job], now_ms=LATER))
     return done
 
 

@@ -103,8 +103,8 @@ class Walk(RuleBasedStateMachine):
         held = [task.seq for task in self._model.tasks.values() if task.held]
         known = held if move == "release" and held else sorted(self._model.tasks)
         job = data.draw(st.sampled_from(known))
-        done = getattr(self._engine.store.edits, move)(job, now_ms=self._now_ms)
-        assert done is getattr(self._model, move)(job, self._now_ms)
+        done = getattr(self._engine.store.edits, move)([job], now_ms=self._now_ms)
+        assert bool(done) is getattr(self._model, move)(job, self._now_ms)
 
     @precondition(lambda self: self._model.tasks)
     @rule(data=st.data())
@@ -122,7 +122,7 @@ class Walk(RuleBasedStateMachine):
         found = JobFilter((Label.DEAD,))
         rows = self._engine.store.select(found)
         assert [*rows] == dead
-        retried = self._engine.store.move_all("retry", rows, found, now_ms=self._now_ms)
+        retried = self._engine.store.retry_all(rows, found, now_ms=self._now_ms)
         assert len(retried) == len(dead)
         for job in dead:
             self._model.retry(job, self._now_ms)

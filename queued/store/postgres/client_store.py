@@ -22,7 +22,7 @@ from queued.store.postgres.numbers import numbers
 from queued.store.postgres.ownership import must_be_own
 from queued.store.postgres.queues import StoreQueues
 from queued.store.postgres.selection import Selection
-from queued.store.protocols import BulkVerb, Watcher
+from queued.store.protocols import Watcher
 from queued.store.pruning import Removal
 from queued.store.selecting import Span
 
@@ -227,24 +227,20 @@ class PostgresStore:
         self._database.notify("notify_hungry")
         return retried
 
-    def move_all(
-        self, verb: BulkVerb, jobs: Sequence[int], wanted: JobFilter, *, now_ms: int
-    ) -> Sequence[str]:
-        """See `Store.move_all`."""
+    def retry_all(self, jobs: Sequence[int], wanted: JobFilter, *, now_ms: int) -> Sequence[str]:
+        """See `Store.retry_all`."""
 
-        def move() -> Sequence[Row]:
-            if verb == "retry":
-                self._database.run("lock_dependencies")
+        def retry() -> Sequence[Row]:
+            self._database.run("lock_dependencies")
             still = self._selection.still(jobs, wanted)
             taken = [row[3] for row in self._database.rows("key_conflicts", jobs=still)]
-            moved = self._database.rows(verb, jobs=[*{*still} - {*taken}], now=now_ms)
-            if verb == "retry":
-                self._dependencies.wait_again([seq for seq, _ in moved])
-            return moved
+            retried = self._database.rows("retry", jobs=[*{*still} - {*taken}], now=now_ms)
+            self._dependencies.wait_again([seq for seq, _ in retried])
+            return retried
 
-        moved = sorted(self._database.repeated(move, "enqueuer"))
+        retried = sorted(self._database.repeated(retry, "enqueuer"))
         self._database.notify("notify_hungry")
-        return [name for _, name in moved]
+        return [name for _, name in retried]
 
     # Removing
 

@@ -1,11 +1,14 @@
-"""Changes of single jobs in a PostgreSQL database; see `store.edits`."""
+"""Changes of jobs in a PostgreSQL database; see `store.edits`."""
 
-from queued.core import labels
+from collections.abc import Sequence
+
 from queued.core.model import JobChanges, Label, NewJob, State
+from queued.core.records import ANY_JOB, JobFilter
 from queued.store import rows
-from queued.store.postgres.connection import Database
+from queued.store.postgres.connection import Database, Value
 from queued.store.postgres.new_jobs import NewJobs
 from queued.store.postgres.ownership import must_be_own
+from queued.store.postgres.selection import Selection
 
 
 class PostgresEdits:
@@ -14,58 +17,86 @@ class PostgresEdits:
     def __init__(self, database: Database, new_jobs: NewJobs) -> None:
         self._database = database
         self._new_jobs = new_jobs
+        self._selection = Selection(database)
 
-    def edit(self, job: int, changes: JobChanges, *, now_ms: int) -> bool:
+    def edit(
+        self,
+        jobs: Sequence[int],
+        changes: JobChanges,
+        wanted: JobFilter = ANY_JOB,
+        *,
+        now_ms: int,
+    ) -> Sequence[str]:
         """See `Edits.edit`."""
-        made = False
-        if changes.queue is not None:
-            with self._database.reading():
-                found = self._database.row("show", job=job)
-            requires = labels.joined(rows.job(found).requires) if found else ""
-            new = NewJob("", queue=changes.queue, requires=requires)
-            made = self._database.repeated(lambda: self._new_jobs.make_lanes([new]), "enqueuer")
+        made = changes.queue is not None and self._make_lanes(jobs, changes.queue)
 
-        def edit() -> bool:
-            row = self._database.row("edit", job=job, now=now_ms, **changes.columns(now_ms))
-            if row is not None:
-                rows.must_be_valid(row[0])
-            return row is not None
+        def edit() -> list[str]:
+            still = self._selection.still(jobs, wanted)
+            values = changes.columns(now_ms)
+            edited = sorted(self._database.rows("edit", jobs=still, now=now_ms, **values))
+            for _, _, options in edited:
+                rows.must_be_valid(options)
+            return [name for _, name, _ in edited]
 
-        edited = self._database.repeated(edit, "operator")
+        names = self._database.repeated(edit, "operator")
         self._database.notify("notify_all" if made else "notify_hungry")
-        return edited
+        return names
 
-    def hold(self, job: int, *, now_ms: int) -> bool:
+    def _make_lanes(self, jobs: Sequence[int], queue: str) -> bool:
+        with self._database.reading():
+            required = self._database.rows("requires_of", jobs=[*jobs])
+        new = [NewJob("", queue=queue, requires=text) for (text,) in required]
+        return self._database.repeated(lambda: self._new_jobs.make_lanes(new), "enqueuer")
+
+    def hold(
+        self, jobs: Sequence[int], wanted: JobFilter = ANY_JOB, *, now_ms: int
+    ) -> Sequence[str]:
         """See `Edits.hold`."""
-        return self._move_pending("hold", job, now_ms, State.PENDING)
+        return self._changed("hold", jobs, wanted, State.PENDING, now=now_ms)
 
-    def release(self, job: int, *, now_ms: int) -> bool:
+    def release(
+        self, jobs: Sequence[int], wanted: JobFilter = ANY_JOB, *, now_ms: int
+    ) -> Sequence[str]:
         """See `Edits.release`."""
-        released = self._move_pending("release", job, now_ms, Label.HELD)
+        released = self._changed("release", jobs, wanted, Label.HELD, now=now_ms)
         self._database.notify("notify_hungry")
         return released
 
-    def run_now(self, job: int, *, now_ms: int) -> bool:
+    def run_now(
+        self, jobs: Sequence[int], wanted: JobFilter = ANY_JOB, *, now_ms: int
+    ) -> Sequence[str]:
         """See `Edits.run_now`."""
-        moved = self._move_pending("run_now", job, now_ms, Label.SCHEDULED, Label.FAILED)
+        due = self._changed("run_now", jobs, wanted, Label.SCHEDULED, Label.FAILED, now=now_ms)
         self._database.notify("notify_hungry")
-        return moved
+        return due
 
-    def _move_pending(self, statement: str, job: int, now_ms: int, *movable: State | Label) -> bool:
-        def move() -> bool:
-            if not self._database.rows(statement, jobs=[job], now=now_ms):
-                must_be_own(self._database, job, *movable)
-                return False
-            return True
-
-        return self._database.repeated(move, "enqueuer")
-
-    def signal(self, job: int, name: str) -> bool:
+    def signal(self, jobs: Sequence[int], name: str, wanted: JobFilter = ANY_JOB) -> Sequence[str]:
         """See `Edits.signal`."""
-        with self._database.transaction("enqueuer"):
-            found = self._database.row("signal", job=job, signal=name) is not None
+        signalled = self._changed("signal", jobs, wanted, State.PROCESSING, signal=name)
         self._database.notify("notify_all")
-        return found
+        return signalled
+
+    def _changed(
+        self,
+        statement: str,
+        jobs: Sequence[int],
+        wanted: JobFilter,
+        *movable: State | Label,
+        **values: Value,
+    ) -> Sequence[str]:
+        """Returns the ids of the jobs that the statement has changed.
+
+        Raises DeniedError if the only job is movable, and that of another user.
+        """
+
+        def change() -> Sequence[tuple[int, str]]:
+            still = self._selection.still(jobs, wanted)
+            changed = self._database.rows(statement, jobs=still, **values)
+            if not changed and len(jobs) == 1:
+                must_be_own(self._database, jobs[0], *movable)
+            return changed
+
+        return [name for _, name in sorted(self._database.repeated(change, "enqueuer"))]
 
     def input(self, job: int) -> bytes:
         """See `Edits.input`."""

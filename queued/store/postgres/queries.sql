@@ -369,10 +369,11 @@ WHERE seq = ANY(:jobs::bigint[]) AND state IN ('pending', 'processing')
 RETURNING seq, id, state;
 
 -- signal --
--- Requests a signal for a running job; its dispatcher reads the request. Guard: processing.
+-- Requests a signal for running jobs; their dispatchers read the requests. Guard: processing.
 INSERT INTO queued.signals (job, number, name)
-SELECT seq, runs, :signal::text FROM queued.jobs WHERE seq = :job AND state = 'processing'
-RETURNING job;
+SELECT seq, runs, :signal::text FROM queued.jobs
+WHERE seq = ANY(:jobs::bigint[]) AND state = 'processing'
+RETURNING job, (SELECT id FROM queued.jobs WHERE seq = job);
 
 -- signal_requests --
 -- The requests for the claims of an instance, oldest first. Reads all requests: they are few.
@@ -386,8 +387,13 @@ WHERE a.instance = :instance ORDER BY s.id;
 DELETE FROM queued.signals WHERE id = ANY(:ids::bigint[]) OR NOT EXISTS (
     SELECT FROM queued.jobs j WHERE j.seq = job AND j.runs = number AND j.state = 'processing');
 
+-- requires_of --
+-- The sets of labels that some jobs require. By the primary keys.
+SELECT DISTINCT l.requires FROM queued.jobs j JOIN queued.lanes l ON l.id = j.lane
+WHERE j.seq = ANY(:jobs::bigint[]);
+
 -- edit --
--- Changes a job that waits. Guard: pending.
+-- Changes jobs that wait. Guard: pending.
 UPDATE queued.jobs j SET
     command     = coalesce(:command, command),
     lane        = (SELECT l.id FROM queued.lanes l JOIN queued.lanes own ON own.requires = l.requires
@@ -406,8 +412,8 @@ UPDATE queued.jobs j SET
     next_run_at = coalesce(:next_run_at, next_run_at),
     ready       = blocked = 0 AND coalesce(:next_run_at, next_run_at) <= :now,
     updated_at  = :now
-WHERE seq = :job AND state = 'pending'
-RETURNING options;
+WHERE seq = ANY(:jobs::bigint[]) AND state = 'pending'
+RETURNING seq, id, options;
 
 -- cancel_requests --
 -- The claims of an instance whose jobs a user wants to cancel. By jobs_by_state.

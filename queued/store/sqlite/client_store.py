@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from queued.store.dependencies import Dependencies
     from queued.store.edits import Edits
     from queued.store.numbers import Numbers
-    from queued.store.protocols import BulkVerb
     from queued.store.pruning import Removal
     from queued.store.schedules import Schedules
     from queued.store.sqlite.selection import Selection
@@ -245,17 +244,14 @@ class SqliteStore:
             self._dependencies.wait_again(moved)
         return retried
 
-    def move_all(
-        self, verb: "BulkVerb", jobs: Sequence[int], wanted: "JobFilter", *, now_ms: int
-    ) -> Sequence[str]:
-        """See `Store.move_all`."""
+    def retry_all(self, jobs: Sequence[int], wanted: "JobFilter", *, now_ms: int) -> Sequence[str]:
+        """See `Store.retry_all`."""
         with self._database.transaction():
             still = self._selection.still(jobs, wanted)
-            rows = {job: self._database.row(verb, job=job, now=now_ms) for job in still}
-            moved = {job: str(row[0]) for job, row in rows.items() if row is not None}
-            if verb == "retry":
-                self._dependencies.wait_again([*moved])
-        return [*moved.values()]
+            rows = {job: self._database.row("retry", job=job, now=now_ms) for job in still}
+            retried = {job: str(row[0]) for job, row in rows.items() if row is not None}
+            self._dependencies.wait_again([*retried])
+        return [*retried.values()]
 
     # Removing
 

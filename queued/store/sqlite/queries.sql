@@ -221,7 +221,7 @@ RETURNING id;
 -- Requests a signal for a running job; its dispatcher reads the request. Guard: processing.
 INSERT INTO signals (job, number, name)
 SELECT seq, runs, :signal FROM jobs WHERE seq = :job AND state = 'processing'
-RETURNING job;
+RETURNING (SELECT id FROM jobs WHERE seq = job);
 
 -- signal_requests --
 -- The requests for the claims of an instance, oldest first. Reads all requests: they are few.
@@ -234,6 +234,11 @@ WHERE a.instance = :instance ORDER BY s.id;
 -- Deletes requests that were read, and those for runs that are over.
 DELETE FROM signals WHERE id IN (SELECT value FROM json_each(:ids)) OR NOT EXISTS (
     SELECT 1 FROM jobs j WHERE j.seq = job AND j.runs = number AND j.state = 'processing');
+
+-- requires_of --
+-- The sets of labels that some jobs require. By the primary keys.
+SELECT DISTINCT l.requires FROM jobs j JOIN lanes l ON l.id = j.lane
+WHERE j.seq IN (SELECT value FROM json_each(:jobs));
 
 -- edit --
 -- Changes a job that waits. Guard: pending.
@@ -251,7 +256,7 @@ UPDATE jobs SET
     ready       = blocked = 0 AND coalesce(:next_run_at, next_run_at) <= :now,
     updated_at  = :now
 WHERE seq = :job AND state = 'pending'
-RETURNING options;
+RETURNING id, options;
 
 -- cancel_requests --
 -- The claims of an instance whose jobs a user wants to cancel. By jobs_by_state.
