@@ -23,9 +23,11 @@ class Dependency(NamedTuple):
 
 def must_be_acyclic(jobs: Iterable[tuple[str, NewJob]]) -> None:
     """Raises UsageError if some of these new jobs, given with their ids, wait for each other."""
-    sorter = TopologicalSorter(
-        {name: [other for _, other in job.dependencies] for name, job in jobs}
-    )
+    sorter: TopologicalSorter[str] = TopologicalSorter()
+    for name, job in jobs:
+        sorter.add(name, *(other for _, other in job.dependencies))
+        if job.array_id is not None:
+            sorter.add(job.array_id, name)
     try:
         sorter.prepare()
     except CycleError as error:

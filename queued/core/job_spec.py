@@ -176,6 +176,7 @@ FIELDS = {
         Field("after", check.job_ids, "not before these jobs have completed", option=False),
         Field("after_any", check.job_ids, "not before these jobs have ended", option=False),
         Field("after_fail", check.job_ids, "not before these jobs are dead", option=False),
+        Field("array", check.indexes, "a job for each of these indexes: 1-100", option=False),
         Field("max_retries", check.whole(0, 1_000_000), "runs in all if each fails", option=False),
         Field("requires", labels.required, "labels that its service must have", option=False),
         Field("slots", check.whole(1, 1_000_000), "places of its queue's limit (1)", option=False),

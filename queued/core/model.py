@@ -66,7 +66,8 @@ class NewJob(NamedTuple):
     key is stored while this one waits, is active (waits or runs), or exists at all (`any`), and at
     most for `unique_for_ms`. The job is not started from `expires_at_ms` on, nor `expires_in_ms`
     after the moment of storing. `labels` is a JSON object. `after`, `after_any`, `after_fail`: the
-    ids of jobs that must have completed, ended, or become dead.
+    ids of jobs that must have completed, ended, or become dead. `array`: the indexes of the jobs
+    that `arrays.jobs_of` makes of this one, each of which has the name of the array as `array_id`.
     """
 
     command: str
@@ -90,6 +91,8 @@ class NewJob(NamedTuple):
     after: tuple[str, ...] = ()
     after_any: tuple[str, ...] = ()
     after_fail: tuple[str, ...] = ()
+    array: tuple[int, ...] = ()
+    array_id: str | None = None
 
     @property
     def waits(self) -> bool:

@@ -39,6 +39,12 @@ class Job(NamedTuple):
     labels: dict[str, str] | None = None
     schedule: str | None = None  # whose firing it is
     scheduled_ms: int | None = None  # the time of the firing, unless a user ran it
+    array_id: str | None = None  # the name of the array that it belongs to
+
+    @property
+    def array_index(self) -> int:
+        """Returns the index of a job of an array, which is the end of its id."""
+        return int(self.id.rpartition("_")[2])
 
     @property
     def labels_text(self) -> str:
@@ -148,6 +154,7 @@ class JobFilter(NamedTuple):
     outcomes: tuple[Outcome, ...] = ()
     exit_code: int | None = None
     schedule: str | None = None
+    array_id: str | None = None
     since_ms: int | None = None
     before_ms: int | None = None
     now_ms: int = 0

@@ -72,7 +72,7 @@ def move_jobs(context: Context, arguments: Arguments, move: Move) -> int:
     """
     if arguments.flag("--dry-run"):
         return dry_run(context, arguments, move.verb)
-    jobs = named(context, arguments, move.verb.infinitive)
+    jobs = named(context, arguments, move.verb.infinitive, move.verb.default)
     if jobs:
         return _move_named(context, jobs, move)
     ids = move_all(move.verb, found(context, arguments, move.verb), move.change)
@@ -101,10 +101,13 @@ def _move_named(context: Context, jobs: Sequence[int], move: Move) -> int:
     return Exit.DONE
 
 
-def named(context: Context, arguments: Arguments, infinitive: str) -> list[int]:
+def named(
+    context: Context, arguments: Arguments, infinitive: str, labels: Sequence[Label] = ()
+) -> list[int]:
     """Returns the rows of the jobs that the command line names; none if it has a filter or --all.
 
-    Raises UsageError if it has both or neither.
+    Of an array those in one of these states. Raises UsageError if the command line has both or
+    neither, ConflictError if there is no such job of an array.
     """
     one = arguments.text("JOB")
     names = arguments.texts("JOBS") or (() if one is None else (one,))
@@ -115,7 +118,11 @@ def named(context: Context, arguments: Arguments, infinitive: str) -> list[int]:
     if not (names or filtered):
         msg = f"which jobs to {infinitive}? give ids, a filter such as --queue, or --all"
         raise UsageError(msg)
-    return context.find(names)
+    jobs = context.find(names, labels)
+    if names and not jobs:
+        msg = f"{', '.join(names)} has no job to {infinitive}"
+        raise ConflictError(msg)
+    return jobs
 
 
 def found(context: Context, arguments: Arguments, verb: Verb) -> Found:
@@ -149,7 +156,7 @@ def jobs_text(count: int) -> str:
 
 def dry_run(context: Context, arguments: Arguments, verb: Verb) -> int:
     """Prints the ids of the jobs that the command would change. Returns an exit code."""
-    jobs = named(context, arguments, verb.infinitive)
+    jobs = named(context, arguments, verb.infinitive, verb.default)
     if jobs:
         shown = map(context.store.show, jobs)
         ids = [job.id for job in shown if job.label in verb.allowed]

@@ -16,8 +16,9 @@ from queued.ctl.render import print_err
 from queued.store import paths
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
+    from queued.core.model import Label
     from queued.store.engine import Engine, Maintenance
     from queued.store.protocols import Store
 
@@ -142,17 +143,41 @@ class Context:
             print_err(f"queuectl: {error}; the file is ignored")
             return {}
 
-    def find(self, names: "Iterable[str]") -> list[int]:
+    def find(self, names: "Iterable[str]", labels: "Sequence[Label]" = ()) -> list[int]:
         """Returns the row numbers of the named jobs, each once.
 
-        Raises NotFoundError or UsageError if a name does not stand for one job. The caller changes
-        jobs only after this, so that a command with a wrong name changes nothing.
+        The name of an array stands for all of its jobs that have one of these states, if there are
+        any. Raises NotFoundError or UsageError if a name stands for no job, or for several. The
+        caller changes jobs only after this, so that a command with a wrong name changes nothing.
         """
-        return list(dict.fromkeys(self._find(name) for name in names))
+        return list(dict.fromkeys(row for name in names for row in self._rows(name, labels)))
+
+    def find_one(self, name: str) -> int:
+        """Returns the row number of the named job; see `find`."""
+        rows = self.find([name])
+        if len(rows) > 1:
+            example = self.store.show(rows[0]).id
+            msg = f"{name} is an array of {len(rows)} jobs; name one of them, such as {example}"
+            raise UsageError(msg)
+        return rows[0]
 
     def ids(self, names: "Iterable[str]") -> list[str]:
-        """Returns the ids of the named jobs; see `find`."""
-        return [self.store.show(seq).id for seq in self.find(names)]
+        """Returns the ids of the named jobs, and the names of arrays; see `find`."""
+        found = {name: self.find([name]) for name in names}
+        return [
+            name if len(rows) > 1 else self.store.show(rows[0]).id for name, rows in found.items()
+        ]
+
+    def _rows(self, name: str, labels: "Sequence[Label]") -> "Sequence[int]":
+        try:
+            return [self._find(name)]
+        except NotFoundError:
+            from queued.core.records import JobFilter
+
+            array = JobFilter(array_id=name)
+            if not (rows := self.store.select(array)):
+                raise
+            return self.store.select(array._replace(labels=tuple(labels))) if labels else rows
 
     def _find(self, name: str) -> int:
         store = self.store  # raises NotFoundError, which names the database

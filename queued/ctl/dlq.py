@@ -82,7 +82,7 @@ def retry(context: Context, arguments: Arguments) -> int:
     """Retries the named jobs, or the dead ones that match. Raises ConflictError."""
     if arguments.flag("--dry-run"):
         return dry_run(context, arguments, _RETRIES)
-    jobs = named(context, arguments, _RETRIES.infinitive)
+    jobs = named(context, arguments, _RETRIES.infinitive, _RETRIES.default)
     ids = list(context.store.retry(jobs, now_ms=now_ms())) if jobs else []
     if not jobs:
         chosen = found(context, arguments, _RETRIES)

@@ -108,9 +108,14 @@ Options:
                        "2026-12-01 03:00 Europe/Berlin", 2026-12-01T02:00Z,
                        or seconds since 1970; without a zone it is local time
   --at TIME            the same as --run-at
-  --after JOB          not before this job has completed; repeatable, and so are
-                       the next two. If that cannot be any more, the new job is
-                       cancelled, until dlq retry of the other one
+  --array INDEXES      a job for each index (1-100, 1,3,5 or 0-15:4), at most
+                       10,000, with $QUEUED_ARRAY_INDEX and $QUEUED_ARRAY_ID.
+                       Prints the id of the array; its jobs have ids such as
+                       ARRAY_1
+  --after JOB          not before this job, or all jobs of this array, have
+                       completed; repeatable, and so are the next two. If
+                       that cannot be any more, the new job is cancelled, until
+                       dlq retry of the other one
   --after-any JOB      not before this job has ended, whatever its end
   --after-fail JOB     not before this job is dead
 """
@@ -151,7 +156,7 @@ def enqueue(context: Context, arguments: Arguments) -> int:
         given = payload(arguments)
         for condition in CONDITIONS & given.keys():
             given[condition] = context.ids(arguments.texts(f"--{condition.replace('_', '-')}"))
-        jobs = [new_job(given)]
+        jobs = _jobs(given)
     else:
         _refuse_fields(arguments)
         if words[1:]:
@@ -163,7 +168,11 @@ def enqueue(context: Context, arguments: Arguments) -> int:
         if words[0] == "-":
             skips = arguments.flag("--skip-existing")
             return _enqueue_lines(context, skip_existing=skips, on_taken_key=on_taken_key)
-        jobs = [new_job(_decoded(words[0]))]
+        jobs = _jobs(_decoded(words[0]))
+    array_id = jobs[0].array_id
+    if waits and array_id is not None:
+        msg = "--wait takes one job; to wait for an array, use queuectl wait"
+        raise UsageError(msg)
     ids = _store(context, jobs, on_taken_key=on_taken_key)
     _note_past(jobs)
     note_existing(ids)
@@ -171,8 +180,21 @@ def enqueue(context: Context, arguments: Arguments) -> int:
         from queued.ctl.enqueue_wait import show_until_end
 
         return show_until_end(context, ids[0])
-    acknowledge_one(context, ids[0], jobs[0])
+    if array_id is not None:
+        _acknowledge(context, [array_id], {"id": array_id, "ids": ids}, jobs)
+    else:
+        acknowledge_one(context, ids[0], jobs[0])
     return Exit.DONE
+
+
+def _jobs(payload: object) -> list[NewJob]:
+    """Returns the job that `payload` describes, or those of the array. Raises UsageError."""
+    job = new_job(payload)
+    if not job.array:
+        return [job]
+    from queued.core.arrays import jobs_of
+
+    return [*jobs_of(job)]
 
 
 def acknowledge_one(context: Context, name: str, job: NewJob) -> None:
@@ -306,8 +328,9 @@ def _enqueue_lines(context: Context, *, skip_existing: bool, on_taken_key: OnTak
         if line_no == 1:
             line = line.removeprefix(BOM_UTF8)  # noqa: PLW2901 - some editors write one
         if line.strip():
-            jobs.append(_job_of_line(line, line_no))
-            line_numbers.append(line_no)
+            new = _jobs_of_line(line, line_no)
+            jobs += new
+            line_numbers += [line_no] * len(new)
             _show_progress(len(jobs))
     ids: Sequence[str] = ()
     if jobs:
@@ -334,12 +357,12 @@ def _enqueue_lines(context: Context, *, skip_existing: bool, on_taken_key: OnTak
     return Exit.DONE
 
 
-def _job_of_line(line: bytes, line_no: int) -> NewJob:
+def _jobs_of_line(line: bytes, line_no: int) -> list[NewJob]:
     if len(line) > _LINE_LIMIT:
         msg = f"line {line_no}: more than 4 MiB; give one job in JSON on each line"
         raise UsageError(msg)
     try:
-        return new_job(_decoded(line.decode().strip(), one_line=True))
+        return _jobs(_decoded(line.decode().strip(), one_line=True))
     except UnicodeDecodeError as error:
         msg = f"line {line_no}: not UTF-8 at byte {error.start + 1}"
         raise UsageError(msg) from None

@@ -26,6 +26,7 @@ FILTER_OPTIONS = """\
                        oom, lost, spawn-error, cancelled, interrupted, expired
   --exit-code N        only jobs whose last run exited with this code
   --schedule SCHEDULE  only jobs that this schedule has enqueued
+  --array ARRAY        only jobs of this array
 """
 FILTERS = tuple(re.findall(r"(--[a-z-]+) [A-Z]", FILTER_OPTIONS))
 UNFINISHED = (Label.PENDING, Label.PROCESSING)
@@ -65,6 +66,7 @@ def job_filter(
         outcomes=_words(_split(arguments.text("--outcome")), "--outcome", Outcome, tuple(Outcome)),
         exit_code=arguments.integer("--exit-code", 0, 255),
         schedule=arguments.text("--schedule"),
+        array_id=arguments.text("--array"),
         since_ms=_ago(arguments, "--since"),
         before_ms=_ago(arguments, "--older-than"),
         now_ms=now_ms(),

@@ -94,7 +94,7 @@ def _selection(context: Context, arguments: Arguments, wanted: JobFilter) -> Sel
     if names and is_filtered(arguments):
         msg = "give ids of jobs, or options that find them, not both"
         raise UsageError(msg)
-    first = None if after is None else context.find([after])[0]
+    first = None if after is None else context.find_one(after)
     return Selection(wanted, context.find(names), first, limit, arguments.flag("--reverse"), sort)
 
 

@@ -88,7 +88,7 @@ ATTEMPT_COLUMNS = (
 
 def show(context: Context, arguments: Arguments) -> int:
     """Prints one job with all its attempts."""
-    (seq,) = context.find([arguments.text("JOB") or ""])
+    seq = context.find_one(arguments.text("JOB") or "")
     job, attempts = context.store.show(seq).seen_at(now_ms()), context.store.attempts(seq)
     blocked = BlockReasons(context).of_job(job)
     dependencies = context.store.dependencies(seq, limit=_ALL)
@@ -134,6 +134,7 @@ def _fields(job: Job, blocked: str, dependencies: Sequence[Dependency]) -> dict[
         **_conditions(dependencies),
         **({"next run": iso(job.next_run_at_ms)} if job.state is State.PENDING else {}),
         **({} if job.schedule is None else {"schedule": _firing(job)}),
+        **({} if job.array_id is None else {"array": f"{job.array_id}, index {job.array_index}"}),
         "created": iso(job.created_ms),
         "updated": iso(job.updated_ms),
         **({"submitted by": job.submitted_by} if job.submitted_by else {}),
@@ -224,7 +225,7 @@ def cancel(context: Context, arguments: Arguments) -> int:
     """Cancels jobs. Raises ConflictError, which names those that had already ended."""
     if arguments.flag("--dry-run"):
         return dry_run(context, arguments, _CANCELS)
-    jobs = named(context, arguments, _CANCELS.infinitive)
+    jobs = named(context, arguments, _CANCELS.infinitive, _CANCELS.default)
     if not jobs:
         return _cancel_found(context, arguments)
     # By the state after the request; None if the job had already ended.

@@ -40,6 +40,7 @@ def job_record(job: Job, last: Attempt | None, blocked: str = "") -> dict[str, o
         **({} if job.unique_key is None else _unique(job)),
         "options": job.options.given(),
         **({} if job.schedule is None else _firing(job)),
+        **({} if job.array_id is None else {"array": job.array_id, "array_index": job.array_index}),
         "submitted_by": job.submitted_by or None,
     }
 

@@ -58,7 +58,7 @@ def delete(context: Context, arguments: Arguments, verb: Verb) -> int:
     """
     if arguments.flag("--dry-run"):
         return dry_run(context, arguments, verb)
-    jobs = named(context, arguments, verb.infinitive)
+    jobs = named(context, arguments, verb.infinitive, verb.default)
     chosen = _by_state(context, jobs, verb) if jobs else found(context, arguments, verb)
 
     def change(batch: Sequence[int], wanted: JobFilter) -> tuple[int, bool]:

@@ -14,7 +14,7 @@ from queued.ctl.arguments import Arguments
 _TEXTS = (
     *("id", "queue", "delay", "backoff_max", "defer_delay", "timeout", "kill_grace", "umask"),
     *("on_dead", "on_completed", "unique_key", "unique_while", "unique_for"),
-    *("expires_in", "warn_signal", "note"),
+    *("expires_in", "warn_signal", "note", "array"),
 )
 _TIMES = ("run_at", "expires_at", "deadline")
 _ALIASES = {"--in": "delay", "--at": "run_at"}

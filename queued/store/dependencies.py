@@ -10,10 +10,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from queued.core.dependencies import Dependency, must_be_acyclic
-from queued.core.errors import NotFoundError
+from queued.core.errors import NotFoundError, UsageError
 from queued.core.model import Label, NewJob
 
 _LIMIT = 1000  # conditions that one transaction changes
+_MOST_OF_ARRAYS = 100_000  # conditions that jobs which are added at once have on arrays
 _MOST_CHANGES = 100  # steps along a chain of jobs in one transaction
 
 
@@ -42,21 +43,23 @@ class Dependencies:
     def add(self, added: Sequence[tuple[str, NewJob]], *, now_ms: int) -> None:
         """Makes new jobs, given with their ids, wait for others.
 
-        Raises NotFoundError if there is no such other job, UsageError if jobs wait for each other.
+        The others are named by their ids, or by the names of arrays. Raises NotFoundError if there
+        is no such other job, UsageError if jobs wait for each other, or for too many.
         """
         must_be_acyclic(added)
-        pairs = json.dumps(
-            [
-                [name, other, condition]
-                for name, job in added
-                for condition, other in job.dependencies
-            ]
-        )
+        named = [
+            [name, other, condition] for name, job in added for condition, other in job.dependencies
+        ]
+        pairs, limit = json.dumps(named), len(named) + _MOST_OF_ARRAYS
         for name, other in self._database.rows("unknown_job", pairs=pairs):
             msg = f"no job {other!r}, for which {name} is to wait"
             raise NotFoundError(msg)
         self._database.run("await_jobs", pairs=pairs)
-        jobs = self._database.rows("add_dependencies", pairs=pairs)
+        jobs = self._database.rows("add_dependencies", pairs=pairs, limit=limit)
+        if len(jobs) == limit:
+            few = "let one job wait for the array, and the others for that job"
+            msg = f"too many jobs would wait for all jobs of an array; {few}"
+            raise UsageError(msg)
         self._move(jobs, now_ms)
 
     def tell(self, *, now_ms: int) -> bool:

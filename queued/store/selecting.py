@@ -62,6 +62,7 @@ def _values(label: Label | None, wanted: JobFilter) -> Values:
         "outcomes": [*wanted.outcomes] or None,
         "exit_code": wanted.exit_code,
         "schedule": wanted.schedule,
+        "array_id": wanted.array_id,
         "since": wanted.since_ms,
         "before": wanted.before_ms,
         "now": wanted.now_ms,

@@ -25,7 +25,7 @@ def test_run_now(queuectl: QueuectlRunner) -> None:
         queuectl.add(name, delay=60)
     refused = queuectl("run-now", "--all")
     assert refused.code == 2
-    assert "2 jobs (2 scheduled) match; to start them, add --yes" in refused.stderr
+    assert "2 jobs (2 scheduled) match; to start them, add --yes" in refused.err
     assert queuectl.ok("run-now", "--all", "--yes") == "2 jobs due\n"
     assert queuectl.json("status")["scheduled"] == 0
 

@@ -89,6 +89,22 @@ def test_jobs_wait_for_the_ends_of_others(served: Queue) -> None:
     assert all(before[1] <= after[0] for before, after in pairwise(spans))
 
 
+@pytest.mark.both_engines
+def test_each_job_of_an_array_knows_its_index(served: Queue) -> None:
+    show = "echo $QUEUED_ARRAY_ID $QUEUED_ARRAY_INDEX"
+    array = served.queuectl("enqueue", "--array", "1-2,7", "--", show).stdout.strip()
+    last = served.queuectl("enqueue", "--after", array, "--", "true").stdout.strip()
+    assert served.wait(last).label == "completed"
+    waited = served.queuectl("wait", array)
+    jobs = [f"{array}_{index}" for index in (1, 2, 7)]
+    assert (waited.returncode, waited.stdout.split()[::2]) == (0, jobs)
+    assert [served.output(job) for job in jobs] == [
+        f"{job}\n".replace("_", " ").encode() for job in jobs
+    ]
+    ended_ms = max(served.attempts(job)[-1].ended_ms or 0 for job in jobs)
+    assert ended_ms <= served.attempts(last)[-1].started_ms
+
+
 def test_a_flag_wins_over_the_stored_number_of_workers(queue: Queue) -> None:
     service = queue.serve(workers=2)
     queue.queuectl("config", "set", "workers", "4")

@@ -257,3 +257,28 @@ def test_a_job_that_was_not_added_waits_for_none(engine: Engine) -> None:
     new = NewJob("true", id="c", unique_key="k", after=("a",))
     assert engine.store.enqueue([new], max_retries=3, now_ms=NOW) == ["b"]
     assert engine.store.dependencies(engine.store.find("b"), limit=9) == []
+
+
+def test_a_job_waits_for_every_job_of_an_array(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    array = [engine.add(id=f"a_{index}", array_id="a") for index in (1, 2)]
+    last = engine.add(after=("a",), after_any=("a_1", "a"))
+    for job in array:
+        assert _label(engine, last) is Label.BLOCKED
+        _end(engine, job, State.COMPLETED)
+        _told(engine)
+    assert engine.must_claim().key.job == last
+    assert [job.id for job in engine.jobs(array_id="a")] == ["a_1", "a_2"]
+    monkeypatch.setattr(dependencies, "_MOST_OF_ARRAYS", 1)
+    with pytest.raises(UsageError, match="too many jobs would wait for all jobs of an array"):
+        engine.add(after=("a",), after_any=("a",))
+
+
+def test_an_array_and_a_job_that_wait_for_each_other_are_refused(engine: Engine) -> None:
+    jobs = [
+        NewJob("true", id="a_1", array_id="a", after=("b",)),
+        NewJob("true", id="b", after=("a",)),
+    ]
+    with pytest.raises(UsageError, match="jobs wait for each other: "):
+        engine.store.enqueue(jobs, max_retries=3, now_ms=NOW)

@@ -33,7 +33,7 @@ LISTS = {
     "clock",
     "history",
 }
-LISTS |= {"schedule", "schedule_waits", "condition_status"}  # parts of statements
+LISTS |= {"schedule", "schedule_waits", "condition_status", "awaited_jobs"}  # parts of statements
 CONTROL = {"begin", "session", "snapshot", "make_schema", "notify_hungry", "notify_all"}  # no plan
 SOURCE = Path(sql_loader.__file__).parent
 WHOLE = sql_blocks.read(str(SOURCE / "maintenance/queries.sql")).keys()  # read whole tables

@@ -136,6 +136,7 @@ class NewJobs:
                 **(job.unique(now_ms) if job.unique_key else {}),
                 **({} if (at := job.expires_ms(now_ms)) is None else {"expires_at": at}),
                 **({} if job.labels is None else {"labels": job.labels}),
+                **({} if job.array_id is None else {"array_id": job.array_id}),
             }
             for place, (job, name) in enumerate(named)
         ]

@@ -39,7 +39,8 @@ SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY;
 seq, id, queue, priority, command, options, state, label, next_run_at, attempts, max_retries, runs,
     cancel_requested_at, last_error, created_at, updated_at,
     (SELECT requires FROM queued.lanes l WHERE l.id = lane), slots, submitted_by,
-    unique_key, unique_while, unique_until, expires_at, labels, schedule, scheduled_at
+    unique_key, unique_while, unique_until, expires_at, labels, schedule, scheduled_at,
+    array_id
 
 -- matches --
 -- What a filter tests of a job. NULL tests nothing. The index by state has the queue, in a form that
@@ -51,6 +52,7 @@ queue BETWEEN coalesce(:queue::text, '') AND coalesce(:queue::text, repeat(chr(1
     AND (:priority::bigint IS NULL OR priority = :priority)
     AND (:label_name::text IS NULL OR labels::json ->> :label_name = :label_value::text)
     AND (:schedule::text IS NULL OR schedule = :schedule)
+    AND (:array_id::text IS NULL OR array_id = :array_id)
     AND (:since::bigint IS NULL OR updated_at >= :since)
     AND (:before::bigint IS NULL OR updated_at < :before)
     AND (:outcomes::text[] IS NULL
@@ -76,15 +78,16 @@ SELECT queued.make_lanes(:queues::text[], :requires::text[]);
 -- No guard: the unique indexes leave out a second job with the same id, or with a key that a job holds.
 INSERT INTO queued.jobs (id, queue, priority, lane, command, options, state, ready, next_run_at,
                          attempts, max_retries, runs, blocked, slots, unique_key, unique_while,
-                         unique_until, expires_at, labels, created_at, updated_at)
+                         unique_until, expires_at, labels, array_id, created_at, updated_at)
 SELECT id, queue, priority,
        (SELECT l.id FROM queued.lanes l WHERE l.queue = new.queue AND l.requires = new.requires),
        command, options, 'pending', blocked = 0 AND next_run_at <= :now, next_run_at, 0, max_retries, 0,
-       blocked, slots, unique_key, unique_while, unique_until, expires_at, labels, :now, :now
+       blocked, slots, unique_key, unique_while, unique_until, expires_at, labels, array_id, :now,
+       :now
 FROM json_to_recordset(:jobs::json) AS new (place integer, id text, queue text, priority integer,
     requires text, command text, options text, next_run_at bigint, max_retries integer,
     blocked integer, slots integer, unique_key text, unique_while text, unique_until bigint,
-    expires_at bigint, labels text)
+    expires_at bigint, labels text, array_id text)
 ORDER BY place
 ON CONFLICT DO NOTHING
 RETURNING id;

@@ -22,7 +22,7 @@ DO $$ BEGIN
     -- that of a running job.
     GRANT INSERT (id, queue, priority, lane, command, options, state, ready, next_run_at, attempts,
                   max_retries, runs, blocked, slots, unique_key, unique_while, unique_until, expires_at,
-                  labels, created_at, updated_at)
+                  labels, array_id, created_at, updated_at)
     ON queued.jobs TO queued_enqueuer, queued_operator, queued_service;
     GRANT UPDATE (state, ready, next_run_at, attempts, cancel_requested_at, last_error, blocked,
                   unique_while, expires_at, options, awaited, updated_at)

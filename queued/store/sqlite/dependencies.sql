@@ -12,22 +12,31 @@ CASE WHEN o.state IN ('pending', 'processing') THEN 'waiting'
 SELECT 1;
 
 -- unknown_job --
--- A pair of ids of which the second is that of no job. By the unique index on id.
+-- A pair of names of which the second is that of no job and no array. By the unique index on id and by
+-- jobs_array.
 SELECT value ->> 0, value ->> 1 FROM json_each(:pairs)
-WHERE NOT EXISTS (SELECT 1 FROM jobs WHERE id = value ->> 1) LIMIT 1;
+WHERE NOT EXISTS (SELECT 1 FROM jobs WHERE id = value ->> 1)
+  AND NOT EXISTS (SELECT 1 FROM jobs WHERE array_id = value ->> 1) LIMIT 1;
+
+-- awaited_jobs --
+-- The jobs that the second names of pairs stand for: the one with this id, and those of this array.
+SELECT j.seq AS on_job, value ->> 0 AS name, value ->> 2 AS condition
+FROM json_each(:pairs) JOIN jobs j ON j.id = value ->> 1
+UNION
+SELECT j.seq, value ->> 0, value ->> 2 FROM json_each(:pairs) JOIN jobs j ON j.array_id = value ->> 1
 
 -- await_jobs --
 -- Marks the jobs that others wait for. Guard: it can still end, now or after a retry.
 UPDATE jobs SET awaited = 1
-WHERE id IN (SELECT value ->> 1 FROM json_each(:pairs)) AND state <> 'completed' AND awaited = 0;
+WHERE seq IN (SELECT on_job FROM ({awaited_jobs}) AS one) AND state <> 'completed' AND awaited = 0;
 
 -- add_dependencies --
--- Makes jobs wait for others: pairs of their ids, and a condition. By the unique index on id.
+-- Makes jobs wait for others, at most `limit` times: pairs of names, and a condition. By the unique
+-- index on id and by jobs_array.
 INSERT INTO dependencies (on_job, job, condition, status)
 SELECT d.on_job, d.job, d.condition, {condition_status}
-FROM (SELECT (SELECT seq FROM jobs WHERE id = value ->> 1) AS on_job,
-             (SELECT seq FROM jobs WHERE id = value ->> 0) AS job, value ->> 2 AS condition
-      FROM json_each(:pairs)) AS d JOIN jobs o ON o.seq = d.on_job
+FROM (SELECT on_job, (SELECT seq FROM jobs WHERE id = name) AS job, condition
+      FROM ({awaited_jobs}) AS one LIMIT :limit) AS d JOIN jobs o ON o.seq = d.on_job
 RETURNING job;
 
 -- take_changes --

@@ -95,6 +95,7 @@ class NewJobs:
                 expires_at=job.expires_ms(now_ms),
                 labels=job.labels,
                 submitted_by=_user_name(),
+                array_id=job.array_id,
                 now=now_ms,
             )
         except apsw.ConstraintError as error:

@@ -7,7 +7,8 @@
 seq, id, queue, priority, command, options, state, label, next_run_at, attempts, max_retries, runs,
     cancel_requested_at, last_error, created_at, updated_at,
     (SELECT requires FROM lanes l WHERE l.id = lane), slots, submitted_by,
-    unique_key, unique_while, unique_until, expires_at, labels, schedule, scheduled_at
+    unique_key, unique_while, unique_until, expires_at, labels, schedule, scheduled_at,
+    array_id
 
 -- matches --
 -- What a filter tests of a job. NULL tests nothing. The index by state has the queue, so that a job of
@@ -19,6 +20,7 @@ seq, id, queue, priority, command, options, state, label, next_run_at, attempts,
     AND (:priority IS NULL OR priority = :priority)
     AND (:label_name IS NULL OR labels ->> :label_name = :label_value)
     AND (:schedule IS NULL OR schedule = :schedule)
+    AND (:array_id IS NULL OR array_id = :array_id)
     AND (:since IS NULL OR updated_at >= :since) AND (:before IS NULL OR updated_at < :before)
     AND (:outcomes IS NULL OR (SELECT a.outcome FROM attempts a WHERE a.job = seq AND a.number = runs)
                               IN (SELECT value FROM json_each(:outcomes)))
@@ -37,11 +39,11 @@ INSERT INTO lanes (queue, requires) VALUES (:queue, :requires) ON CONFLICT DO NO
 -- No guard: the unique indexes refuse a second job with the same id, or with a key that a job holds.
 INSERT INTO jobs (id, queue, priority, lane, command, options, state, ready, next_run_at,
                   attempts, max_retries, runs, blocked, slots, unique_key, unique_while, unique_until,
-                  expires_at, labels, submitted_by, created_at, updated_at)
+                  expires_at, labels, submitted_by, array_id, created_at, updated_at)
 VALUES (:id, :queue, :priority, (SELECT id FROM lanes WHERE queue = :queue AND requires = :requires),
         :command, :options, 'pending', :blocked = 0 AND :next_run_at <= :now, :next_run_at, 0,
         :max_retries, 0, :blocked, :slots, :unique_key, :unique_while, :unique_until, :expires_at,
-        :labels, :submitted_by, :now, :now);
+        :labels, :submitted_by, :array_id, :now, :now);
 
 -- put_input --
 -- Guard: the job was stored in the same transaction. By the unique index on id.

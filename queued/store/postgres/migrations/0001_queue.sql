@@ -75,6 +75,7 @@ CREATE TABLE queued.jobs (
     -- 0: no job waits for its end; 1: jobs may wait for it; 2: and it has ended or was retried since
     -- they were told.
     awaited             integer NOT NULL DEFAULT 0 CHECK (awaited BETWEEN 0 AND 2),
+    array_id            text COLLATE "C",              -- the name of the array that it belongs to
     created_at          bigint  NOT NULL,
     updated_at          bigint  NOT NULL,
     submitted_by        name    NOT NULL DEFAULT session_user, -- no role may write it
@@ -110,6 +111,8 @@ CREATE INDEX jobs_waiting ON queued.jobs (next_run_at, seq)
     WHERE state = 'pending' AND NOT ready AND blocked = 0;
 -- Pending jobs that expire, by the time.
 CREATE INDEX jobs_expiring ON queued.jobs (expires_at) WHERE state = 'pending' AND expires_at IS NOT NULL;
+-- The jobs of each array.
+CREATE INDEX jobs_array ON queued.jobs (array_id) WHERE array_id IS NOT NULL;
 -- Jobs whose dependents must be told of an end.
 CREATE INDEX jobs_changed ON queued.jobs (seq) WHERE awaited = 2;
 -- Jobs by state, without the many completed ones: for lists and rescues. The queue stands in it so that

@@ -50,6 +50,7 @@ CREATE TABLE jobs (
     -- 0: no job waits for its end; 1: jobs may wait for it; 2: and it has ended or was retried since
     -- they were told.
     awaited             INTEGER NOT NULL DEFAULT 0 CHECK (awaited BETWEEN 0 AND 2),
+    array_id            TEXT,                          -- the name of the array that it belongs to
     created_at          INTEGER NOT NULL,
     updated_at          INTEGER NOT NULL,
     -- The key that no other job may have now. A claim ends `waiting`.
@@ -82,6 +83,8 @@ CREATE INDEX jobs_waiting ON jobs (next_run_at)
     WHERE state = 'pending' AND (ready = 0 AND blocked = 0);
 -- Pending jobs that expire, by the time.
 CREATE INDEX jobs_expiring ON jobs (expires_at) WHERE state = 'pending' AND expires_at IS NOT NULL;
+-- The jobs of each array.
+CREATE INDEX jobs_array ON jobs (array_id) WHERE array_id IS NOT NULL;
 -- Jobs whose dependents must be told of an end.
 CREATE INDEX jobs_changed ON jobs (awaited) WHERE awaited = 2;
 -- Jobs by state, without the many completed ones: for lists and rescues. The queue stands in it so that

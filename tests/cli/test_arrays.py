@@ -1,0 +1,68 @@
+"""enqueue --array, and what stands for all jobs of an array."""
+
+import pytest
+
+from tests.cli.queuectl_runner import QueuectlRunner
+
+
+def test_an_array_is_named_as_one(queuectl: QueuectlRunner) -> None:
+    assert queuectl("enqueue", "--id", "a", "--array", "1-3", "true")[:2] == (0, "a\n")
+    queuectl.add("b")
+    queuectl.claim()
+    queuectl.ok("cancel", "a_2")
+    assert queuectl.ok("list", "--array", "a", "--quiet") == "a_1\na_2\na_3\n"
+    job = queuectl.json("show", "a_3")
+    assert (job["array"], job["array_index"]) == ("a", 3)
+    assert "array         a, index 3\n" in queuectl.ok("show", "a_3")
+    done = queuectl("cancel", "a")
+    assert (done.code, done.out) == (
+        0,
+        "a_1: cancel requested; it is still running\na_3 cancelled\n",
+    )
+    assert queuectl.json("list", "b")[0]["state"] == "pending"
+    queuectl.ok("dlq", "retry", "--array", "a", "--state", "cancelled", "--yes")
+    assert queuectl.ok("list", "--array", "a", "--state", "pending", "--quiet") == "a_2\na_3\n"
+
+
+def test_an_array_without_a_job_for_a_command(queuectl: QueuectlRunner) -> None:
+    queuectl("enqueue", "--id", "a", "--array", "1,2", "true")
+    queuectl.add("other")
+    queuectl.ok("cancel", "a")
+    assert queuectl("cancel", "a") == (4, "", "queuectl: a has no job to cancel\n")
+    assert queuectl.json("list", "other")[0]["state"] == "pending"
+    done = queuectl("show", "a")
+    assert (done.code, done.out) == (2, "")
+    assert "a is an array of 2 jobs; name one of them, such as a_1" in done.err
+
+
+def test_a_job_waits_for_all_jobs_of_an_array(queuectl: QueuectlRunner) -> None:
+    queuectl("enqueue", "--id", "a", "--array", "1-2", "true")
+    queuectl("enqueue", "--id", "last", "--after", "a", "true")
+    lines = (
+        '{"id": "x", "command": "true", "array": "0-1", "after": ["a_1"]}\n'
+        '{"id": "y", "command": "true", "after_any": ["x"]}\n'
+    )
+    assert queuectl("enqueue", "-", stdin=lines)[:2] == (0, "x_0\nx_1\ny\n")
+    waits = [[one["job"] for one in queuectl.json("show", job)["dependencies"]] for job in "y"]
+    assert waits == [["x_0", "x_1"]]
+    assert "waits for a_1 to complete, a_2 to complete" in queuectl.ok("show", "last")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--array", "3-1", "true"), "array takes indexes from 0 to 1,000,000 such as 1-100"),
+        (("--array", "1-2", "--wait", "true"), "--wait takes one job"),
+        (("--array", "1-2", "--unique-key", "k", "true"), "an array takes no unique_key"),
+        (("--id", "a", "--array", "1-2", "--after", "a", "true"), "no job 'a'"),
+    ],
+)
+def test_bad_arrays_are_refused(
+    queuectl: QueuectlRunner, words: tuple[str, ...], told: str
+) -> None:
+    queuectl.add("other")
+    done = queuectl("enqueue", *words)
+    assert done.code != 0
+    assert told in done.err
+    assert done.err.count("\n") == 1
+    assert [job["id"] for job in queuectl.json("list")] == ["other"]
