@@ -88,9 +88,13 @@ def like(job: "Job", stdin: bytes) -> NewJob:
 
 
 def job_changes(payload: dict[str, object]) -> JobChanges:
-    """Returns the changes of a job that `payload` describes. Raises UsageError."""
-    columns, options = _checked(payload)
-    return JobChanges(**columns, options=options_text(options))
+    """Returns the changes of a job that `payload` describes; an empty text removes an option.
+
+    Raises UsageError.
+    """
+    removed = {name for name, value in payload.items() if value == "" and FIELDS[name].option}
+    columns, options = _checked({name: payload[name] for name in payload.keys() - removed})
+    return JobChanges(**columns, options=options_text({**options, **dict.fromkeys(removed)}))
 
 
 def _checked(payload: dict[str, object]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -129,7 +129,7 @@ class JobChanges(NamedTuple):
     """New values of fields of a pending job; None leaves a field as it is.
 
     `options` and `labels` are JSON objects that are merged into those of the job, `env` in the
-    options, too.
+    options, too. An option that is null is removed.
     """
 
     command: str | None = None

@@ -39,7 +39,8 @@ Usage:
 
 Changes jobs that wait, also for a retry: those that are named, or all that
 match the options. What is not given stays as it is; variables and labels are
-added to those of the job. Over PostgreSQL it needs the role of an operator.
+added to those of the job. An empty value removes a timeout or a note. Over
+PostgreSQL it needs the role of an operator.
 
 Options:
   --set FIELD          NAME=VALUE, repeatable: command, queue, priority, run-at,

@@ -33,6 +33,14 @@ def test_only_the_given_fields_change(engine: Engine) -> None:
     engine.check_counters()
 
 
+def test_an_empty_option_is_removed(engine: Engine) -> None:
+    row = engine.add(options='{"env": {"A": "1"}, "note": "x", "timeout": 5.0}')
+    assert edit(engine, row, timeout="", note="", nice=3)
+    assert engine.store.show(row).options.given() == {"env": {"A": "1"}, "nice": 3}
+    with pytest.raises(UsageError, match="priority takes a whole number"):
+        edit(engine, row, priority="")
+
+
 def test_a_job_of_another_queue_and_time_is_claimed_from_there(engine: Engine) -> None:
     row = engine.add(queue="a", run_at_ms=NOW + 99)
     assert edit(engine, row, queue="b", run_at=NOW / 1000)

@@ -405,7 +405,7 @@ UPDATE queued.jobs j SET
     priority    = coalesce(:priority, priority),
     max_retries = coalesce(:max_retries, max_retries),
     options     = CASE WHEN :options::text = '{{}}' THEN options
-                       ELSE (options::jsonb || :options::jsonb
+                       ELSE jsonb_strip_nulls(options::jsonb || :options::jsonb
                              || CASE WHEN :options::jsonb -> 'env' IS NULL THEN '{{}}'
                                      ELSE jsonb_build_object('env', coalesce(
                                           options::jsonb -> 'env', '{{}}') || (:options::jsonb -> 'env'))
