@@ -120,6 +120,8 @@ def _wrong_option(usage: str, options: Sequence[TypedOption]) -> str | None:
         if not meant:
             known = [option.long.lstrip("-") for option in _options(usage)]
             hint = did_you_mean(name.lstrip("-"), known)
+            if not hint and "COMMAND..." in usage_lines(usage):
+                hint = "; if it belongs to the command, put -- before the command"
             return f"unknown option {name}" + hint.replace("mean '", "mean '--")
         if len(meant) > 1:
             return f"{name} may mean {' or '.join(option.long for option in meant)}"

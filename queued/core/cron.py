@@ -27,6 +27,7 @@ _NICKNAMES = {
 }
 _MAX_CHARS = 200
 _FIELDS = "minute 0-59, hour 0-23, day of the month 1-31, month 1-12, day of the week 0-7"
+_NO_DAY = "its day of the month is in none of its months"
 _FIRST_SPAN_MS = 2 * 3_600_000
 
 
@@ -45,7 +46,7 @@ def check_expression(text: str) -> str:
         msg = f"{wrong} (give five fields: {_FIELDS})"
         raise UsageError(msg)
     if next(_cron(fields, datetime.fromtimestamp(0, UTC)), None) is None:
-        msg = f"{wrong}: it names no day of any year"
+        msg = f"{wrong}: {_NO_DAY}"
         raise UsageError(msg)
     return expression
 
@@ -109,6 +110,19 @@ def _cron(fields: str, start: datetime) -> Iterator[datetime]:
     try:
         return CronSim(fields, start)
     except CronSimError as error:
-        reason = str(error).removeprefix("Bad ").replace("-", " ")
-        msg = f"not a cron expression: {shorten(fields)}: its {reason} is not valid ({_FIELDS})"
+        field = str(error).removeprefix("Bad ").replace("-", " ")
+        reason = f"its {field} is not valid ({_FIELDS})"
+        if field == "day of month" and _valid_in_any_month(fields, start):
+            reason = _NO_DAY
+        msg = f"not a cron expression: {shorten(fields)}: {reason}"
         raise UsageError(msg) from None
+
+
+def _valid_in_any_month(fields: str, start: datetime) -> bool:
+    words = fields.split()
+    words[3] = "*"
+    try:
+        CronSim(" ".join(words), start)
+    except CronSimError:
+        return False
+    return True

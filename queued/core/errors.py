@@ -23,9 +23,9 @@ class Exit(IntEnum):
 
 
 EXIT_MEANINGS = {
-    Exit.DONE: "done",
-    Exit.NO: "nothing to do, only part of it could be done, or a check found a fault",
-    Exit.USAGE: "wrong usage or input; nothing was changed",
+    Exit.DONE: "done, or there was nothing to do",
+    Exit.NO: "not all of it could be done, or a check found a fault",
+    Exit.USAGE: "wrong usage or input, or --yes is missing; nothing was changed",
     Exit.NOT_FOUND: "no such job, setting, service or database",
     Exit.CONFLICT: "the state of the job does not allow it, or the name is taken",
     Exit.INTERNAL: "internal error; please report it (details in the log)",

@@ -74,7 +74,8 @@ def _must_be_possible(name: str) -> None:
     # A deadline is a point in time, after which no job of the queue could run.
     possible = [name for name in options if name not in {*READ_ONLY, "deadline"}] + ["max_retries"]
     if name not in possible:
-        hint = did_you_mean(name, possible) or f"; it may have one for {', '.join(possible)}"
+        hint = did_you_mean(name, possible)
+        hint = hint or "; see the retry, hook and run options in: queuectl enqueue --help"
         msg = f"a queue has no default for {shorten(name)}{hint}"
         raise UsageError(msg)
 

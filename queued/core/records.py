@@ -112,6 +112,8 @@ class Queue(NamedTuple):
         if self.paused_ms is not None:
             reason = f": {self.paused_reason}" if self.paused_reason else ""
             return f"queue {self.name} is paused{reason}"
+        if self.concurrency == 0:
+            return f"queue {self.name} starts no jobs (concurrency 0)"
         if self.concurrency is not None and used >= self.concurrency:
             return f"queue {self.name} is full: {used} of {self.concurrency} places are in use"
         return ""

@@ -9,7 +9,7 @@ from queued.core.settings import SETTINGS, Source, Value
 from queued.core.times import now_ms
 from queued.ctl.arguments import COMMON, Arguments
 from queued.ctl.context import Context
-from queued.ctl.render import escaped, print_err, print_json, print_out
+from queued.ctl.render import escaped, print_change, print_err, print_json, print_out
 from queued.ctl.table import MIN_WIDTH, Column, heading, row_lines, table_width, wrap
 from queued.store.paths import SYSTEM_CONF
 
@@ -161,8 +161,6 @@ applies again.
 """
     + COMMON
     + """
-Exit code 1: the setting was not stored.
-
 Examples:
   queuectl config unset workers
   queuectl config unset default-timeout
@@ -171,16 +169,12 @@ Examples:
 
 
 def unset(context: Context, arguments: Arguments) -> int:
-    """Deletes a stored setting. Returns Exit.NO if there was none."""
+    """Deletes a stored setting, if it is stored."""
     key = _storable_key(context, arguments)
     done = context.store.config_unset(key)
-    if context.json:
-        print_json({"key": key, "unset": done})
-    elif done:
-        print_out(f"{key} unset")
-    else:
-        print_err(f"queuectl: {key} is not stored in the database")
-    return Exit.DONE if done else Exit.NO
+    nothing = None if done else f"{key} was not stored in the database"
+    record = {"key": key, "unset": done}
+    return print_change(f"{key} unset", nothing, record, as_json=context.json)
 
 
 def _key(arguments: Arguments) -> str:

@@ -11,7 +11,7 @@ from queued.core.times import now_ms, short_duration
 from queued.ctl.arguments import COMMON, WATCH_OPTION, Arguments
 from queued.ctl.context import Context
 from queued.ctl.live_services import may_live, say_no_service
-from queued.ctl.render import print_err, print_json, print_out
+from queued.ctl.render import print_change, print_json, print_out
 from queued.ctl.table import Column, heading, row_lines, table_width
 
 LIST = (
@@ -130,20 +130,22 @@ Examples:
 
 def drain(context: Context, arguments: Arguments) -> int:
     """Drains a host. Raises NotFoundError, which hints at a mistyped name."""
-    name = arguments.text("NAME") or ""
-    hosts = [host.name for host in _hosts(context)]
+    host = _host(context, arguments)
+    context.store.drain(host.name, now_ms=now_ms())
+    nothing = None if host.drained_ms is None else f"{host.name} is already drained"
+    record = {"drained": host.name}
+    return print_change(f"{host.name} drained", nothing, record, as_json=context.json)
+
+
+def _host(context: Context, arguments: Arguments) -> _Host:
+    name, hosts = arguments.text("NAME") or "", {host.name: host for host in _hosts(context)}
     if name not in hosts:
         from queued.core.suggestions import did_you_mean
 
         hint = did_you_mean(name, hosts)
         msg = f"no service of this queue is on a host {name!r}{hint} (see: queuectl host list)"
         raise NotFoundError(msg)
-    context.store.drain(name, now_ms=now_ms())
-    if context.json:
-        print_json({"drained": name})
-    else:
-        print_out(f"{name} is drained: its services start no more jobs")
-    return Exit.DONE
+    return hosts[name]
 
 
 RESUME = (
@@ -156,7 +158,7 @@ Options:
 """
     + COMMON
     + """
-Exit code 1: the host was not drained.
+Exit code 3: no service of this queue is on that host, and it is not drained.
 
 Examples:
   queuectl host resume web1
@@ -165,13 +167,9 @@ Examples:
 
 
 def resume(context: Context, arguments: Arguments) -> int:
-    """Ends the drain of a host. Returns Exit.NO if it was not drained."""
-    name = arguments.text("NAME") or ""
+    """Ends the drain of a host, if it is drained. Raises NotFoundError."""
+    name = _host(context, arguments).name
     done = context.store.resume(name)
-    if context.json:
-        print_json({"host": name, "resumed": done})
-    elif done:
-        print_out(f"{name} is resumed: its services start jobs")
-    else:
-        print_err(f"queuectl: {name} was not drained")
-    return Exit.DONE if done else Exit.NO
+    nothing = None if done else f"{name} was not drained"
+    record = {"host": name, "resumed": done}
+    return print_change(f"{name} resumed", nothing, record, as_json=context.json)

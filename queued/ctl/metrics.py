@@ -83,7 +83,11 @@ def _write(path: str, families: "list[Metric]") -> None:
     """Replaces the file, so that no reader sees a part of it."""
     from prometheus_client import write_to_textfile
 
-    write_to_textfile(path, _registry(lambda: families))
+    try:
+        write_to_textfile(path, _registry(lambda: families))
+    except OSError as error:
+        error.filename = path  # instead of the temporary file beside it
+        raise
 
 
 def _split(address: str) -> tuple[str, int]:

@@ -10,7 +10,7 @@ from queued.ctl.arguments import COMMON, WATCH_OPTION, Arguments
 from queued.ctl.batches import Change, Found, Verb, change_all, jobs_text
 from queued.ctl.context import Context
 from queued.ctl.queue_view import COLUMNS, QueueView, views_of
-from queued.ctl.render import print_err, print_json, print_out
+from queued.ctl.render import print_change, print_json, print_out
 from queued.ctl.table import heading, key_value_lines, row_lines, table_width
 
 LIST = (
@@ -139,8 +139,7 @@ def set_(context: Context, arguments: Arguments) -> int:
     if words := arguments.texts("--default"):
         from queued.core.queue_defaults import changed
 
-        stored = {queue.name: queue for queue in context.store.queues.all()}
-        changes["defaults"] = changed(stored.get(name, Queue(name)).defaults, words)
+        changes["defaults"] = changed(_stored(context, name).defaults, words)
     if not changes:
         msg = "give what to set: --concurrency, --priority, --weight or --default"
         raise UsageError(msg)
@@ -149,6 +148,11 @@ def set_(context: Context, arguments: Arguments) -> int:
 
 
 _MOST = 1_000_000
+
+
+def _stored(context: Context, name: str) -> Queue:
+    """Returns what users have set for a queue."""
+    return next((one for one in context.store.queues.all() if one.name == name), Queue(name))
 
 
 def _checked_name(arguments: Arguments) -> str:
@@ -162,7 +166,8 @@ PAUSE = (
 Usage: queuectl queue pause [options] QUEUE
 
 Keeps all services from starting jobs of a queue, until `queuectl queue resume`.
-Running jobs go on to their end, and new jobs can be enqueued.
+Running jobs go on to their end, and new jobs can be enqueued. A queue that is
+already paused stays so since the same time; a reason replaces the one before.
 
 Options:
   --reason TEXT        why, for `queuectl queue show`
@@ -178,8 +183,12 @@ Examples:
 def pause(context: Context, arguments: Arguments) -> int:
     """Pauses a queue, or replaces the reason of its pause."""
     name, reason = _checked_name(arguments), arguments.text("--reason")
-    changes = {"paused_ms": now_ms(), "paused_by": _user(), "paused_reason": reason}
-    return _done(context, context.store.queues.change(name, **changes), "is paused")
+    changes: dict[str, object] = {} if reason is None else {"paused_reason": reason}
+    if _stored(context, name).paused_ms is None:
+        changes |= {"paused_ms": now_ms(), "paused_by": _user()}
+    if changes:
+        context.store.queues.change(name, **changes)
+    return _print(context, name, "paused", None if changes else "is already paused")
 
 
 def _user() -> str:
@@ -196,14 +205,12 @@ RESUME = (
     """\
 Usage: queuectl queue resume [options] QUEUE
 
-Ends a pause or a drain of a queue.
+Ends a pause or a drain.
 
 Options:
 """
     + COMMON
     + """
-Exit code 1: the queue was neither paused nor draining.
-
 Examples:
   queuectl queue resume mail
 """
@@ -211,13 +218,13 @@ Examples:
 
 
 def resume(context: Context, arguments: Arguments) -> int:
-    """Opens a queue. Returns Exit.NO if it was open."""
-    view = _view(context, arguments)
-    if view.queue.paused_ms is None and view.queue.draining_ms is None:
-        print_err(f"queuectl: {view.queue.name} was neither paused nor draining")
-        return Exit.NO
+    """Opens a queue, if it is not open."""
+    queue = _view(context, arguments).queue
     opened = dict.fromkeys(("paused_ms", "paused_by", "paused_reason", "draining_ms"))
-    return _done(context, context.store.queues.change(view.queue.name, **opened), "is resumed")
+    if changed := queue.paused_ms is not None or queue.draining_ms is not None:
+        context.store.queues.change(queue.name, **opened)
+    told = None if changed else "was neither paused nor draining"
+    return _print(context, queue.name, "resumed", told)
 
 
 DRAIN = (
@@ -239,50 +246,46 @@ Examples:
 
 def drain(context: Context, arguments: Arguments) -> int:
     """Lets a queue take no new jobs."""
-    changed = context.store.queues.change(_checked_name(arguments), draining_ms=now_ms())
-    return _done(context, changed, "is draining: it takes no new jobs")
+    name = _checked_name(arguments)
+    if changed := _stored(context, name).draining_ms is None:
+        context.store.queues.change(name, draining_ms=now_ms())
+    return _print(context, name, "draining", None if changed else "is already draining")
 
 
-def _done(context: Context, queue: Queue, told: str) -> int:
-    if context.json:
-        print_json(next(v.record() for v in views_of(context) if v.queue.name == queue.name))
-    else:
-        print_out(f"{queue.name} {told}")
-    return Exit.DONE
+def _print(context: Context, name: str, told: str, otherwise: str | None) -> int:
+    record = next((one.record() for one in views_of(context) if one.queue.name == name), None)
+    nothing = f"{name} {otherwise}" if otherwise else None
+    return print_change(f"{name} {told}", nothing, record, as_json=context.json)
 
 
 CLEAR = (
     """\
 Usage: queuectl queue clear [options] QUEUE
 
-Counts the waiting jobs of a queue; with --yes, cancels them. Running jobs go
-on.
+Cancels the waiting jobs of a queue. Running jobs go on.
 
 Options:
-  --yes                cancel them
+  --yes                needed if jobs wait; without it they are counted
 """
     + COMMON
     + """
+Exit code 2: jobs wait and --yes is missing.
+
 Examples:
-  queuectl queue clear mail
   queuectl queue clear mail --yes
 """
 )
 
 
 def clear(context: Context, arguments: Arguments) -> int:
-    """Prints how many jobs wait, and cancels them if --yes is given."""
-    view, wanted = _view(context, arguments), arguments.flag("--yes")
-    count = view.pending
-    if wanted:
-        count = _cancel_waiting(context, view.queue.name)
-    if context.json:
-        print_json({"queue": view.queue.name, "pending": count, "cancelled": wanted})
-        return Exit.DONE
-    print_out(f"{jobs_text(count)} {'cancelled' if wanted else 'would be cancelled'}")
-    if not wanted:
-        print_err("nothing was cancelled; to cancel them, add --yes")
-    return Exit.DONE
+    """Cancels the jobs that wait. Raises UsageError, which counts them, if --yes is missing."""
+    view = _view(context, arguments)
+    if view.pending and not arguments.flag("--yes"):
+        msg = f"{jobs_text(view.pending)} of {view.queue.name} wait; to cancel them, add --yes"
+        raise UsageError(msg)
+    count = _cancel_waiting(context, view.queue.name)
+    record = {"queue": view.queue.name, "cancelled": count}
+    return print_change(f"{jobs_text(count)} cancelled", None, record, as_json=context.json)
 
 
 REMOVE = (
@@ -297,7 +300,7 @@ Options:
 """
     + COMMON
     + """
-Exit code 4: the queue has jobs and --yes is missing, or a job of it runs.
+Exit code 2: the queue has jobs and --yes is missing; 4: a job of it runs.
 
 Examples:
   queuectl queue remove mail --yes
@@ -306,27 +309,24 @@ Examples:
 
 
 def remove(context: Context, arguments: Arguments) -> int:
-    """Removes a queue. Raises ConflictError if it has jobs that stay, UsageError for `default`."""
+    """Removes a queue. Raises UsageError, or ConflictError if a job of it runs."""
     view = _view(context, arguments)
     name, count = view.queue.name, sum(view.counts.get(Label(state), 0) for state in State)
     if name == "default":
         msg = "the queue default cannot be removed"
         raise UsageError(msg)
     if view.running:
-        count_text = jobs_text(view.running)
-        msg = f"{count_text} of {name} still run, nothing was removed; cancel them or wait"
+        msg = f"{jobs_text(view.running)} of {name} still run; cancel them or wait"
         raise ConflictError(msg)
     if count and not arguments.flag("--yes"):
-        msg = f"{name} has {jobs_text(count)}, nothing was removed; to delete them, add --yes"
-        raise ConflictError(msg)
+        msg = f"{name} has {jobs_text(count)}; to delete them, too, add --yes"
+        raise UsageError(msg)
     if count:
         _delete_jobs(context, name)
     context.store.queues.remove(name)
-    if context.json:
-        print_json({"queue": name, "removed": True, "jobs": count})
-    else:
-        print_out(f"{name} is removed" + (f" with {jobs_text(count)}" if count else ""))
-    return Exit.DONE
+    told = f"{name} removed" + (f" with {jobs_text(count)}" if count else "")
+    record = {"queue": name, "removed": True, "jobs": count}
+    return print_change(told, None, record, as_json=context.json)
 
 
 def _cancel_waiting(context: Context, name: str) -> int:

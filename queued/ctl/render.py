@@ -9,6 +9,8 @@ import sys
 from collections.abc import Iterable
 from contextlib import suppress
 
+from queued.core.errors import Exit
+
 # C1 controls, and characters that hide or reorder text; JSON itself escapes only C0 controls.
 _INVISIBLE = "[\x80-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]"
 LAYOUT = "\n\t"  # control characters that are shown as they are in a text of several lines
@@ -50,6 +52,20 @@ def print_out(text: str) -> None:
 def print_json(value: object) -> None:
     """Prints one JSON value as the result."""
     print_out(json_text(value, indent=2))
+
+
+def print_change(told: str, nothing: str | None, record: object, *, as_json: bool) -> int:
+    """Prints what a command has changed, or on standard error why there was `nothing` to change.
+
+    With `as_json` it prints `record` instead. Returns Exit.DONE: the queue is as it was asked for.
+    """
+    if as_json:
+        print_json(record)
+    elif nothing:
+        print_err(f"queuectl: {nothing}")
+    else:
+        print_out(told)
+    return Exit.DONE
 
 
 def json_text(value: object, indent: int | None = None) -> str:

@@ -21,8 +21,10 @@ LIST = (
     """\
 Usage: queuectl schedule list [options]
 
-Lists the schedules with their next three times, in the time zone of each. A
-time without a date is on the day before it in the list.
+Lists the schedules with their next three times, in the time zone of each, as
+far as they fit on a terminal. A time without a date is on the day before it in
+the list, and a date without a year in the year of the one before it, or in this
+year.
 
 Options:
 """
@@ -36,12 +38,13 @@ Examples:
 )
 
 COLUMNS = (
-    Column("NAME", 14),
-    Column("CRON", 14),
+    Column("NAME", 12),
+    Column("CRON", 13),
+    Column("NEXT", 37),
     Column("ZONE", 13),
-    Column("NEXT", 38),
     Column("COMMAND", 0),
 )
+_WIDE = 95  # below that a terminal has no room for the zone
 
 
 def list_(context: Context, arguments: Arguments) -> int:  # noqa: ARG001  all commands have the same parameters
@@ -54,12 +57,21 @@ def list_(context: Context, arguments: Arguments) -> int:  # noqa: ARG001  all c
         print_err("no schedules")
         return Exit.DONE
     width = table_width()
-    print_out(heading(COLUMNS, width))
+    columns = [one for one in COLUMNS if width >= _WIDE or one.title != "ZONE"]
+    print_out(heading(columns, width))
     for one in schedules:
         command = str(json.loads(one.job)["command"])
-        cells = (one.name, one.cron, one.zone, upcoming_text(one, now), command)
-        print_out("\n".join(row_lines(COLUMNS, cells, width)))
+        text = _fitting(upcoming_text(one, now), COLUMNS[2].width)
+        zone = [one.zone] if width >= _WIDE else []
+        print_out("\n".join(row_lines(columns, [one.name, one.cron, text, *zone, command], width)))
     return Exit.DONE
+
+
+def _fitting(times: str, width: int) -> str:
+    """Returns as many of the times as fit."""
+    while len(times) > width and "," in times:
+        times = times.rpartition(",")[0]
+    return times
 
 
 def upcoming(schedule: Schedule, now: int) -> list[int]:
@@ -71,10 +83,13 @@ def upcoming(schedule: Schedule, now: int) -> list[int]:
 
 
 def upcoming_text(schedule: Schedule, now: int) -> str:
-    """Returns the next times, each with its date if that is not the date before it."""
+    """Returns the next times, each with its date if that is not the date before it.
+
+    A date has a year if that is not this year, or that of the date before it.
+    """
     if schedule.paused_ms is not None:
         return "paused"
-    shown, day = [], ""
+    shown, day = [], _local(now, schedule.zone).strftime("%Y")
     for at_ms in upcoming(schedule, now):
         date, clock = _local(at_ms, schedule.zone).isoformat(" ", "minutes")[:16].split()
         brief = date[5:] if date[:4] == day[:4] else date

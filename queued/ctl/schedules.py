@@ -10,7 +10,7 @@ from queued.ctl.arguments import COMMON, Arguments
 from queued.ctl.context import Context
 from queued.ctl.enqueue import QUEUE_OPTIONS, RUN_OPTIONS, acknowledge_one, note_existing
 from queued.ctl.live_services import warn_without_service
-from queued.ctl.render import print_err, print_json, print_out
+from queued.ctl.render import print_change, print_err, print_json, print_out
 from queued.ctl.schedule_views import schedule_record, upcoming_text
 
 _OPTIONS = (
@@ -173,8 +173,6 @@ Options:
 """
     + COMMON
     + """
-Exit code 1: the schedule was paused before.
-
 Examples:
   queuectl schedule pause backup
 """
@@ -182,10 +180,10 @@ Examples:
 
 
 def pause(context: Context, arguments: Arguments) -> int:
-    """Pauses a schedule. Returns Exit.NO if it was paused. Raises NotFoundError."""
+    """Pauses a schedule, if it is not paused. Raises NotFoundError."""
     name = arguments.text("SCHEDULE") or ""
     done = context.store.schedules.pause(name, now_ms=now_ms())
-    return _say(context, name, "paused", "is paused already", done=done)
+    return _print(context, name, "paused", None if done else "is already paused")
 
 
 RESUME = (
@@ -198,8 +196,6 @@ Options:
 """
     + COMMON
     + """
-Exit code 1: the schedule was not paused.
-
 Examples:
   queuectl schedule resume backup
 """
@@ -207,20 +203,16 @@ Examples:
 
 
 def resume(context: Context, arguments: Arguments) -> int:
-    """Ends a pause. Returns Exit.NO if there was none. Raises NotFoundError."""
+    """Ends a pause, if there is one. Raises NotFoundError."""
     name = arguments.text("SCHEDULE") or ""
     done = context.store.schedules.resume(name, now_ms=now_ms())
-    return _say(context, name, "resumed", "was not paused", done=done)
+    return _print(context, name, "resumed", None if done else "was not paused")
 
 
-def _say(context: Context, name: str, verb: str, otherwise: str, *, done: bool) -> int:
-    if context.json:
-        print_json({"schedule": name, verb: done})
-    elif done:
-        print_out(f"{name} {verb}")
-    else:
-        print_err(f"queuectl: {name} {otherwise}")
-    return Exit.DONE if done else Exit.NO
+def _print(context: Context, name: str, verb: str, otherwise: str | None = None) -> int:
+    record = {"schedule": name, verb: otherwise is None}
+    nothing = otherwise and f"{name} {otherwise}"
+    return print_change(f"{name} {verb}", nothing, record, as_json=context.json)
 
 
 REMOVE = (
@@ -244,7 +236,7 @@ def remove(context: Context, arguments: Arguments) -> int:
     name = arguments.text("SCHEDULE") or ""
     schedule = context.store.schedules.show(name)
     context.store.schedules.remove(name)
-    _say(context, name, "removed", "", done=True)
+    _print(context, name, "removed")
     if schedule.file is not None:
         again = "a start or reload of a service there adds it again"
         print_err(f"queuectl: if {name} is still in {schedule.file}, {again}")

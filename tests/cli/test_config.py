@@ -44,7 +44,7 @@ def test_config_prints_values(queuectl: QueuectlRunner) -> None:
     assert queuectl.ok("config", "get", "max-retries") == "5\n"
     assert queuectl.ok("config", "unset", "max-retries") == "default_max_retries unset\n"
     done = queuectl("config", "unset", "max-retries")
-    assert done == (1, "", "queuectl: default_max_retries is not stored in the database\n")
+    assert done == (0, "", "queuectl: default_max_retries was not stored in the database\n")
 
 
 def test_which_source_wins(queuectl: QueuectlRunner, tmp_path: Path) -> None:

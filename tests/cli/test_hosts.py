@@ -60,9 +60,9 @@ def test_a_drained_host_is_shown_until_it_is_resumed(
     serve("one", "web1", "gpu,host:web1")
     queuectl.claim("one", 1)
     queuectl.add("waits", requires=["gpu"])
-    assert (
-        queuectl.ok("host", "drain", "web1") == "web1 is drained: its services start no more jobs\n"
-    )
+    assert queuectl.ok("host", "drain", "web1") == "web1 drained\n"
+    already = (0, "", "queuectl: web1 is already drained\n")
+    assert queuectl("host", "drain", "web1") == already
     assert [line.split() for line in queuectl.ok("host", "list").splitlines()] == [
         ["HOST", "STATE", "SERVICE", "VERSION", "WORKERS", "RENEWED", "LABELS", "RUNS"],
         ["web1", "drained", "one", "0.1.0", "1", "-", "gpu", "runs"],
@@ -74,16 +74,17 @@ def test_a_drained_host_is_shown_until_it_is_resumed(
     assert queuectl.json("show", "waits")["blocked"] == "web1 is drained"
     assert queuectl.json("host", "resume", "web1") == {"host": "web1", "resumed": True}
     assert queuectl.json("show", "waits")["blocked"] is None
-    assert queuectl("host", "resume", "web1") == (1, "", "queuectl: web1 was not drained\n")
+    assert queuectl("host", "resume", "web1") == (0, "", "queuectl: web1 was not drained\n")
 
 
 def test_a_host_without_a_service_is_not_drained(queuectl: QueuectlRunner, serve: Serve) -> None:
     queuectl.add("first")
     serve("one", "web1", "host:web1")
     before = queuectl.dump()
-    done = queuectl("host", "drain", "web2")
     told = "no service of this queue is on a host 'web2'; did you mean 'web1'?"
-    assert done == (3, "", f"queuectl: {told} (see: queuectl host list)\n")
+    for verb in ("drain", "resume"):
+        done = queuectl("host", verb, "web2")
+        assert done == (3, "", f"queuectl: {told} (see: queuectl host list)\n")
     assert queuectl.dump() == before
 
 

@@ -78,6 +78,8 @@ def test_a_file_is_replaced_at_once(queuectl: QueuectlRunner) -> None:
         assert before.read() == "before"
     assert _samples(path.read_text())["queued_jobs", "default pending"] == 1
     assert list(path.parent.iterdir()) == [path]
+    done = queuectl("metrics", "--file", str(path / "x"))
+    assert done == (74, "", f"queuectl: {path}/x: Not a directory\n")
 
 
 def test_a_server_outlives_its_database(queuectl: QueuectlRunner) -> None:

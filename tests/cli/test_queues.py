@@ -15,27 +15,40 @@ def test_a_queue_is_set_paused_and_resumed(queuectl: QueuectlRunner) -> None:
         "default           open             0          0         0       1",
         "mail              open             1        0/2         5       3",
     ]
-    assert queuectl.ok("queue", "pause", "mail", "--reason", "relay down") == "mail is paused\n"
+    assert queuectl.ok("queue", "pause", "mail", "--reason", "relay down") == "mail paused\n"
     shown = queuectl.json("queue", "show", "mail")
     assert (shown["state"], shown["paused_reason"]) == ("paused", "relay down")
     assert (shown["concurrency"], shown["defaults"]) == (2, {"nice": 7})
     assert shown["paused_by"]
+    already = (0, "", "queuectl: mail is already paused\n")
+    assert queuectl("queue", "pause", "mail") == already
+    assert queuectl.json("queue", "show", "mail") == shown
+    assert queuectl.ok("queue", "pause", "mail", "--reason", "moved") == "mail paused\n"
+    assert queuectl.json("queue", "show", "mail") == shown | {"paused_reason": "moved"}
+    queuectl.ok("queue", "pause", "mail", "--reason", "relay down")
     why = "queue mail is paused: relay down"
     assert f"state         pending ({why})" in queuectl.ok("show", "a")
     assert queuectl.json("status")["waiting_reasons"] == [why]
-    assert queuectl.ok("queue", "resume", "mail") == "mail is resumed\n"
-    assert queuectl("queue", "resume", "mail").code == 1
+    assert queuectl.ok("queue", "resume", "mail") == "mail resumed\n"
+    told = "queuectl: mail was neither paused nor draining\n"
+    assert queuectl("queue", "resume", "mail") == (0, "", told)
     queuectl.claim()
     queuectl.add("b", queue="mail")
     queuectl.ok("queue", "set", "mail", "--concurrency", "1")
     assert "(queue mail is full: 1 of 1 places are in use)" in queuectl.ok("show", "b")
+    queuectl.ok("queue", "set", "mail", "--concurrency", "0")
+    assert "(queue mail starts no jobs (concurrency 0))" in queuectl.ok("show", "b")
     queuectl.ok("queue", "set", "mail", "--concurrency", "unlimited")
     assert queuectl.json("queue", "show", "mail")["concurrency"] is None
 
 
 def test_a_draining_queue_refuses_new_jobs(queuectl: QueuectlRunner) -> None:
     queuectl.ok("queue", "set", "mail", "--weight", "1")
-    queuectl.ok("queue", "drain", "mail")
+    assert queuectl.ok("queue", "drain", "mail") == "mail draining\n"
+    since = queuectl.json("queue", "show", "mail")
+    told = "queuectl: mail is already draining\n"
+    assert queuectl("queue", "drain", "mail") == (0, "", told)
+    assert queuectl.json("queue", "show", "mail") == since
     done = queuectl("enqueue", "--queue", "mail", "true")
     told = "the queue mail is draining and takes no new jobs; nothing was enqueued"
     assert done == (4, "", f"queuectl: {told} (see: queuectl queue resume mail)\n")
@@ -47,16 +60,18 @@ def test_what_destroys_jobs_counts_them_first(queuectl: QueuectlRunner) -> None:
     queuectl.run("done", queue="mail")
     for name in "ab":
         queuectl.add(name, queue="mail")
-    assert queuectl("queue", "clear", "mail").out == "2 jobs would be cancelled\n"
+    refused = "queuectl: 2 jobs of mail wait; to cancel them, add --yes\n"
+    assert queuectl("queue", "clear", "mail") == (2, "", refused)
     assert queuectl("queue", "clear", "mail", "--yes").out == "2 jobs cancelled\n"
+    assert queuectl("queue", "clear", "mail").out == "0 jobs cancelled\n"
     assert queuectl.json("show", "a")["state"] == "cancelled"
     queuectl.add("c", queue="mail")
     claim = queuectl.claim()
     assert queuectl("queue", "remove", "mail", "--yes").code == 4
     queuectl.end(claim)
-    refused = "mail has 4 jobs, nothing was removed; to delete them, add --yes"
-    assert queuectl("queue", "remove", "mail") == (4, "", f"queuectl: {refused}\n")
-    assert queuectl.ok("queue", "remove", "mail", "--yes") == "mail is removed with 4 jobs\n"
+    refused = "mail has 4 jobs; to delete them, too, add --yes"
+    assert queuectl("queue", "remove", "mail") == (2, "", f"queuectl: {refused}\n")
+    assert queuectl.ok("queue", "remove", "mail", "--yes") == "mail removed with 4 jobs\n"
     assert queuectl.json("list") == []
     assert [one["name"] for one in queuectl.json("queue", "list")] == ["default"]
 
@@ -67,7 +82,7 @@ def test_what_destroys_jobs_counts_them_first(queuectl: QueuectlRunner) -> None:
         ("show nope", 3, "no queue 'nope' (see: queuectl queue list)"),
         ("set mail", 2, "give what to set: --concurrency, --priority, --weight or --default"),
         ("set mail --concurrency x", 2, "--concurrency takes a whole number from 0"),
-        ("set mail --default queue=x", 2, "a queue has no default for 'queue'; it may have one"),
+        ("set mail --default queue=x", 2, "a queue has no default for 'queue'; see the retry,"),
         ("set mail --default nice", 2, "--default takes FIELD=VALUE, such as timeout=5m"),
         ("set mail --default nice=x", 2, "nice takes a whole number from -20 to 19"),
         ("set a/b --weight 1", 2, "QUEUE takes 1 to 64 printable characters"),

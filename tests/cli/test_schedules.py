@@ -34,8 +34,13 @@ def test_a_schedule_from_its_start_to_its_end(queuectl: QueuectlRunner) -> None:
     assert (record["catch_up"], record["overlap"]) == ("last", "skip")
     assert [at[4:] for at in record["next"]] == ["-01-01T03:00:00.000Z"] * 3
     heading, line = queuectl.ok("schedule", "list").splitlines()
-    assert heading.split() == ["NAME", "CRON", "ZONE", "NEXT", "COMMAND"]
+    assert heading.split() == ["NAME", "CRON", "NEXT", "ZONE", "COMMAND"]
     assert line.endswith("ls -l 'a b'")
+    queuectl.ok("schedule", "edit", "s", "--cron", "0 10 3 12 *")
+    for line in queuectl("schedule", "list", COLUMNS="80").out.splitlines():
+        assert len(line) <= 80
+        assert "UTC" not in line
+    queuectl.ok("schedule", "edit", "s", "--cron", "0 3 1 1 *")
     done = queuectl("schedule", "edit", "s", "--nice", "3", "--catch-up", "none")
     assert done.code == 0
     edited = queuectl.json("schedule", "show", "s")
@@ -46,11 +51,11 @@ def test_a_schedule_from_its_start_to_its_end(queuectl: QueuectlRunner) -> None:
     assert (job["schedule"], job["scheduled_at"]) == ("s", None)
     assert f"{name} pending" in queuectl.ok("schedule", "show", "s")
     assert queuectl.ok("schedule", "pause", "s") == "s paused\n"
-    assert queuectl("schedule", "pause", "s") == (1, "", "queuectl: s is paused already\n")
+    assert queuectl("schedule", "pause", "s") == (0, "", "queuectl: s is already paused\n")
     assert queuectl.json("schedule", "list")[0]["next"] == []
     assert "paused" in queuectl.ok("schedule", "list")
     assert queuectl.ok("schedule", "resume", "s") == "s resumed\n"
-    assert queuectl("schedule", "resume", "s") == (1, "", "queuectl: s was not paused\n")
+    assert queuectl("schedule", "resume", "s") == (0, "", "queuectl: s was not paused\n")
     assert queuectl.ok("complete", "schedules", "") == "s\n"
     assert queuectl.ok("schedule", "remove", "s") == "s removed\n"
     assert queuectl("schedule", "list") == (0, "", "no schedules\n")
@@ -95,6 +100,8 @@ def test_a_schedule_of_a_conf_file_is_changed_there(queuectl: QueuectlRunner) ->
         (["add", "s", "@reboot", "true"], 2, "@reboot names no time"),
         (["add", "s", "* * *", "true"], 2, "not a cron expression: '* * *'"),
         (["add", "s", "@daily", "--tz", "Mars", "true"], 2, "unknown time zone 'Mars'"),
+        (["add", "s", "0 0 31 2 *", "true"], 2, "not a cron expression: '0 0 31 2 *': its day of"),
+        (["add", "s", "@daily", "sh", "-c", "true"], 2, "unknown option -c; if it belongs to the"),
         (["add", "a b", "@daily", "true"], 2, "name takes 1 to 64 printable characters"),
         (["add", "@last", "@daily", "true"], 2, "name must not begin with @"),
         (["add", "--overlap", "no", "s", "@daily", "true"], 2, "overlap takes one of allow, skip"),

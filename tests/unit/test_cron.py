@@ -64,7 +64,7 @@ def test_the_latest_times_are_the_last_of_all(expression: str, count: int) -> No
         ("* * * *", "give five fields: minute 0-59"),
         ("* * * * * *", "give five fields"),
         ("61 * * * *", "its minute is not valid"),
-        ("0 0 30 2 *", "its day of month is not valid"),
+        ("0 0 30 2 *", "its day of the month is in none of its months"),
         ("0 0 * * mon-sun", "its day of week is not valid"),
         ("", "give five fields"),
         ("0 " * 300, "give five fields"),
