@@ -131,7 +131,7 @@ def rerun(context: Context, arguments: Arguments) -> int:
     """Adds jobs like the named ones, all or none, or like those found. Raises ConflictError."""
     if arguments.flag("--dry-run"):
         return dry_run(context, arguments, _RERUNS)
-    rows = named(context, arguments, _RERUNS.infinitive)
+    rows = named(context, arguments, _RERUNS.infinitive, _RERUNS.default)
     if rows:
         jobs = [context.store.show(row) for row in rows]
         _must_have_ended(jobs)
