@@ -38,6 +38,7 @@ class Claim(NamedTuple):
     due_ms: int
     claimed_ms: int
     created_ms: int = 0
+    expires_ms: int | None = None  # the run is not begun from this time on
     fault: str | None = None  # the reason if the job cannot be run because its row is invalid
 
     @property

@@ -13,7 +13,8 @@ def claim_of(row: Row, error: Exception | None = None) -> Claim:
 
     `error` tells that a text of the row is not valid; the row then has a readable one in its place.
     """
-    *key, name, queue, command, stored, attempts, max_retries, due, created, worker, at = row
+    *key, name, queue, command, stored = row[:7]
+    attempts, max_retries, due, created, expires, worker, at = row[7:]
     options = NO_OPTIONS
     if error is None:
         try:
@@ -32,6 +33,7 @@ def claim_of(row: Row, error: Exception | None = None) -> Claim:
         due_ms=due,
         claimed_ms=at,
         created_ms=created,
+        expires_ms=expires,
         fault=None if error is None else f"the row of the job cannot be read: {error}",
     )
 

@@ -1,9 +1,11 @@
 """Limits in time of a real service: an expiry, a deadline, a signal before a limit; signals."""
 
+import signal
+
 import pytest
 
 from queued.core import times
-from tests.service import Queue, eventually
+from tests.service import WATCHED, Queue, eventually
 
 pytestmark = pytest.mark.both_engines
 
@@ -19,6 +21,21 @@ def test_a_job_that_is_not_started_in_time_is_dead_and_reported(served: Queue) -
     assert attempt.outcome == "expired"
     (hook,) = (one for one in served.jobs() if one.id != name)
     assert served.output(served.wait(hook.id).id) == b"expired\n"
+
+
+def test_a_run_that_its_worker_gets_too_late_is_not_begun(queue: Queue) -> None:
+    service = queue.serve(workers=1, env=WATCHED)
+    service.kill(service.child(1), signal.SIGSTOP)
+    name = queue.add(f"touch {queue.file('ran')}", expires_in=0.5)
+    other = queue.add("true")
+    queue.wait(name, "processing")
+    expires_ms = queue.job(name).expires_ms
+    eventually(lambda: expires_ms is not None and times.now_ms() > expires_ms)
+    service.kill(service.child(1), signal.SIGCONT)
+    job = queue.wait(name)
+    assert (job.label, job.last_error) == ("dead", "expired: not started in time")
+    assert not queue.file("ran").exists()
+    assert queue.wait(other).label == "completed"
 
 
 def test_a_deadline_ends_a_run_for_good(served: Queue) -> None:

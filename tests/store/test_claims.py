@@ -30,11 +30,17 @@ def test_an_empty_queue_has_nothing_to_claim(engine: Engine) -> None:
 
 def test_a_claim_carries_what_a_run_needs(engine: Engine) -> None:
     job = engine.add(
-        "echo $HOME", id="a", queue="q", options='{"nice": 5}', max_retries=7, run_at_ms=NOW - 9
+        "echo $HOME",
+        id="a",
+        queue="q",
+        options='{"nice": 5}',
+        max_retries=7,
+        run_at_ms=NOW - 9,
+        expires_at_ms=NOW + 99,
     )
     claim = engine.must_claim(now_ms=NOW + 5, worker=3, token=2**63 - 1)
     key = Key(job, 1, 2**63 - 1)
-    times = (NOW - 9, NOW + 5, NOW)  # due, claimed, created
+    times = (NOW - 9, NOW + 5, NOW, NOW + 99)  # due, claimed, created, expires
     assert claim == Claim(key, "a", "q", "echo $HOME", JobOptions(nice=5), 0, 7, 3, *times)
     with engine.ledger.transaction():
         assert engine.ledger.running_claims("i") == [claim]

@@ -14,7 +14,7 @@ _INPUT_PIECE = 128 * 1024  # bytes of a message
 
 
 def checked_run(claim: Claim, settings: Settings, acks: list[Key]) -> Run:
-    """Returns the message for the claim.
+    """Returns the message for the claim, whose expiry is by the clock of this host.
 
     Raises ValueError, TypeError or OverflowError if it cannot be sent.
     """
@@ -51,6 +51,7 @@ def run_of(claim: Claim, settings: Settings, recorded: list[Key]) -> Run:
         output_limit=_given(options.output_limit, settings.output_limit),
         clean=settings.environment == "clean",
         options=options,
+        expires_ms=claim.expires_ms,
     )
 
 

@@ -306,6 +306,11 @@ class TurnRunner:
             due_ms = self._ledger.next_expiry()
         turn.wake_at(due_ms)
 
+    def _by_host_clock(self, claim: Claim) -> Claim:
+        if claim.expires_ms is None:
+            return claim
+        return claim._replace(expires_ms=self._ledger.host_ms(claim.expires_ms))
+
     def _claim(self, turn: Turn, workers: list[int], queues: OpenQueues) -> None:
         """Claims jobs for workers that have none, then prefetched jobs for quick workers."""
         assignable = list(turn.claims.assignable(workers))
@@ -320,7 +325,7 @@ class TurnRunner:
         for claim in turn.claimed:
             acks = turn.pending_acks.get(claim.worker, [])  # the Run message carries them
             try:
-                run = checked_run(claim, turn.settings, acks)
+                run = checked_run(self._by_host_clock(claim), turn.settings, acks)
                 text = self._ledger.input(claim.key.job) if claim.options.stdin_bytes else b""
                 pieces = input_of(claim, text)
             except (ValueError, TypeError, OverflowError) as error:

@@ -67,7 +67,10 @@ class Welcome(_Message, frozen=True):
 
 
 class Run(_Message, frozen=True, omit_defaults=True):
-    """A claim to run, now or next, and the worker's claims whose results are durable."""
+    """A claim to run, now or next, and the worker's claims whose results are durable.
+
+    From `expires_ms` on, by the clock of this host, the run is not begun.
+    """
 
     key: Key
     recorded: list[Key]
@@ -80,6 +83,7 @@ class Run(_Message, frozen=True, omit_defaults=True):
     output_limit: int
     clean: bool
     options: JobOptions = NO_OPTIONS
+    expires_ms: int | None = None
 
 
 class Input(_Message, frozen=True):

@@ -65,7 +65,7 @@ class Claiming:
                 self._ask(claim, [share._replace(lanes=[lane])], {})
         if many:
             full = len(claim.rows) == len(workers)
-            ends = {row[14]: (row[13], row[9], row[0]) for row in claim.rows}
+            ends = {row[15]: (row[14], row[9], row[0]) for row in claim.rows}
             self._places = {**self._places, **ends} if full else {}
         return claim.rows
 

@@ -207,7 +207,7 @@ class PostgresLedger:
     ) -> list[Claim]:
         """See `Ledger.claim` and `Claiming`."""
         rows = self._claiming.claim(instance, workers, token, now_ms, shares)
-        return [claim_of(row[:13]) for row in rows]
+        return [claim_of(row[:14]) for row in rows]
 
     def set_hungry(self, instance: str, *, hungry: bool) -> None:
         """See `Ledger.set_hungry`."""

@@ -198,7 +198,7 @@ WITH own AS MATERIALIZED (
         instance = excluded.instance, worker = excluded.worker, token = excluded.token,
         started_at = excluded.started_at, ended_at = NULL, outcome = NULL)
 SELECT seq, runs, token, id, queue, command, options, attempts, max_retries, next_run_at, created_at,
-       worker, :now, rank, lane, part
+       expires_at, worker, :now, rank, lane, part
 FROM taken ORDER BY token;
 
 -- claim_expired --
@@ -221,7 +221,7 @@ WITH first AS MATERIALIZED (
         instance = excluded.instance, worker = excluded.worker, token = excluded.token,
         started_at = excluded.started_at, ended_at = NULL, outcome = NULL)
 SELECT seq, runs, token, id, queue, command, options, attempts, max_retries, next_run_at, created_at,
-       0, :now
+       expires_at, 0, :now
 FROM taken ORDER BY token;
 
 -- restore_claim --
@@ -351,7 +351,7 @@ WHERE job = :job AND number = :attempt AND stream = :stream
 -- The claims of an instance that are in force, in the order of claiming, which is the order of the
 -- tokens. By jobs_by_state.
 SELECT j.seq, j.runs, j.token, j.id, j.queue, j.command, j.options, j.attempts, j.max_retries,
-       j.next_run_at, j.created_at, a.worker, a.started_at
+       j.next_run_at, j.created_at, j.expires_at, a.worker, a.started_at
 FROM queued.jobs j JOIN queued.attempts a ON a.job = j.seq AND a.number = j.runs
 WHERE j.state = 'processing' AND a.instance = :instance
 ORDER BY j.token;

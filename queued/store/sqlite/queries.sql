@@ -100,7 +100,7 @@ UPDATE jobs SET state = 'processing', ready = 0, runs = runs + 1, token = :token
 FROM json_each(:jobs) AS first
 WHERE seq = first.value AND ready = 1 AND (expires_at IS NULL OR expires_at > :now)
 RETURNING seq, runs, token, CAST(id AS BLOB), CAST(queue AS BLOB), CAST(command AS BLOB),
-          CAST(options AS BLOB), attempts, max_retries, next_run_at, created_at;
+          CAST(options AS BLOB), attempts, max_retries, next_run_at, created_at, expires_at;
 
 -- next_expiry --
 -- The earliest time at which a pending job expires. One step into jobs_expiring.
@@ -117,7 +117,7 @@ UPDATE jobs SET state = 'processing', ready = 0, blocked = 0, runs = runs + 1, t
 FROM json_each(:jobs) AS first
 WHERE seq = first.value AND state = 'pending'
 RETURNING seq, runs, token, CAST(id AS BLOB), CAST(queue AS BLOB), CAST(command AS BLOB),
-          CAST(options AS BLOB), attempts, max_retries, next_run_at, created_at;
+          CAST(options AS BLOB), attempts, max_retries, next_run_at, created_at, expires_at;
 
 -- open_attempt --
 -- A conflict means that another program has set `runs` back; the row is then used again.
@@ -201,7 +201,7 @@ WHERE job = :job AND number = :attempt AND stream = :stream
 -- tokens. By jobs_by_state: reads the running jobs only.
 SELECT j.seq, j.runs, j.token, CAST(j.id AS BLOB), CAST(j.queue AS BLOB),
        CAST(j.command AS BLOB), CAST(j.options AS BLOB), j.attempts, j.max_retries,
-       j.next_run_at, j.created_at, a.worker, a.started_at
+       j.next_run_at, j.created_at, j.expires_at, a.worker, a.started_at
 FROM jobs j JOIN attempts a ON a.job = j.seq AND a.number = j.runs
 WHERE j.state = 'processing' AND j.state <> 'completed' AND a.instance = :instance
 ORDER BY j.token;
