@@ -1,11 +1,17 @@
-"""A queue in memory: the life of a job by the README, written as simply as possible."""
+"""A queue in memory: the life of a job by the README, written as simply as possible.
 
+The database chooses the row of each new job, because it may leave out numbers.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from queued.core.model import Outcome, State
 from queued.core.runs import Ending
 
 WAITING, ENDED = State.PENDING, frozenset({State.COMPLETED, State.DEAD, State.CANCELLED})
+EVERY = 1_800_000  # ms between two times of a schedule
 
 
 @dataclass
@@ -31,14 +37,20 @@ class Task:
 
     seq: int
     queue: str
-    priority: int
-    max_retries: int
     run_at: int
     ready: bool
-    requires: str
-    slots: int
     updated: int
+    priority: int = 0
+    max_retries: int = 3
+    requires: str = ""
+    slots: int = 1
     held: bool = False
+    key: str | None = None
+    key_while: str | None = None
+    key_until: int | None = None
+    expires: int | None = None
+    schedule: str | None = None
+    scheduled: int | None = None
     waits: list[Wait] = field(default_factory=list)
     blocked: bool = False  # by them, or cancelled because of them
     awaited: bool = False
@@ -50,6 +62,15 @@ class Task:
     owner: str | None = None
     token: int | None = None
 
+    @property
+    def live(self) -> bool:
+        return self.state not in ENDED
+
+    @property
+    def held_key(self) -> str | None:
+        """The key that no other job may have now."""
+        return self.key if self.key_while == "any" or (self.key_while and self.live) else None
+
     def end(self, state: State, now: int) -> None:
         """Moves to a final state, or back to pending."""
         self.state, self.updated = state, now
@@ -59,42 +80,73 @@ class Task:
         self.ready = state is WAITING and self.run_at <= now
 
 
+@dataclass
+class Timer:
+    """A schedule of the reference queue."""
+
+    catch_up: str
+    overlap: str
+    next: int
+    last: int | None = None
+    paused: bool = False
+    fired: int = 0
+    skipped: int = 0
+
+
 class Queue:
-    """All jobs, by row."""
+    """All jobs, by row, and schedules, by name."""
 
     def __init__(self) -> None:
         self.tasks: dict[int, Task] = {}
+        self.timers: dict[str, Timer] = {}
         self.limits: dict[str, int | None] = {}
         self.paused: set[str] = set()
         self._last = 0
 
     def enqueue(
         self,
+        row: int,
         *,
         queue: str,
-        priority: int,
-        max_retries: int,
-        requires: str,
-        slots: int,
-        run_at: int,
-        hold: bool,
-        after: list[tuple[str, int]],
         now: int,
+        delay: int = 0,
+        hold: bool = False,
+        key_for: int | None = None,
+        expires_in: int | None = None,
+        replace: bool = False,
+        after: Sequence[tuple[str, int]] = (),
+        **fields: Any,
     ) -> int:
-        self._last += 1  # a removed job's row is never used again
-        task = Task(
-            *(self._last, queue, priority, max_retries, run_at, run_at <= now and not hold),
-            *(requires, slots, now, hold),
+        """Returns `row`, or the row of the job that has the key; then no job is new."""
+        key = fields.get("key")
+        for task in self.tasks.values():
+            if key and task.held_key == key and task.key_until is not None:
+                task.key_while = None if task.key_until <= now else task.key_while
+        if key and replace and (held := self._holder(key)) and held.state is WAITING:
+            held.end(State.CANCELLED, now)
+            held.key_while = None
+        if key and (holder := self._holder(key)):
+            return holder.seq
+        assert row > self._last, "a removed job's row is never used again"
+        self._last = row
+        self.tasks[row] = Task(
+            *(row, queue, now + delay, not delay and not hold, now),
+            held=hold,
+            key_until=None if key_for is None else now + key_for,
+            expires=None if expires_in is None else now + expires_in,
+            **fields,
         )
-        self.tasks[task.seq] = task
         for condition, seq in after:
-            task.waits.append(Wait(self.tasks[seq], condition))
-            task.waits[-1].status = task.waits[-1].now()
+            self.tasks[row].waits.append(Wait(self.tasks[seq], condition))
+            self.tasks[row].waits[-1].status = self.tasks[row].waits[-1].now()
             self.tasks[seq].awaited |= self.tasks[seq].state is not State.COMPLETED
         if after:
-            task.blocked, task.ready = True, False
-            self._move(task, now)
-        return task.seq
+            self.tasks[row].blocked, self.tasks[row].ready = True, False
+            self._move(self.tasks[row], now)
+        return row
+
+    def _holder(self, key: str | None) -> Task | None:
+        return next((task for task in self.tasks.values() if task.held_key == key), None)
 
     def _tell(self, now: int) -> None:
         """Tells dependents of the ends and retries of jobs, until all know."""
@@ -120,6 +172,8 @@ class Queue:
         state = State.CANCELLED if failed else WAITING
         task.changed |= task.awaited and state is not task.state
         task.state, task.updated, task.ready = state, now, False
+        if failed and task.key_while != "any":
+            task.key_while = None
         if not failed and not waits:
             task.blocked = False
             task.ready = not task.held and task.run_at <= now
@@ -149,7 +203,18 @@ class Queue:
             return None
         task.state, task.ready, task.updated = State.PROCESSING, False, now
         task.runs, task.owner, task.token = task.runs + 1, owner, token
+        task.key_while = None if task.key_while == "waiting" else task.key_while
         return task
+
+    def expire(self, now: int) -> set[int]:
+        """Ends what was not started in time; returns the rows."""
+        late = [
+            t for t in self.tasks.values() if t.state is WAITING and (t.expires or now + 1) <= now
+        ]
+        for task in late:
+            task.runs += 1
+            task.end(State.DEAD, now)
+        return {task.seq for task in late}
 
     def _first(self, queue: str, labels: set[str]) -> Task | None:
         """Returns the first ready job of a queue, if the queue has places for it."""
@@ -211,6 +276,17 @@ class Queue:
             return State.PROCESSING
         return None
 
+    def edit(self, seq: int, now: int, *, delay: int | None, **fields: Any) -> bool:
+        task = self.tasks[seq]
+        if task.state is not WAITING:
+            return False
+        for name, value in fields.items():
+            if value is not None:
+                setattr(task, name, value)
+        task.run_at = task.run_at if delay is None else now + delay
+        task.ready, task.updated = task.run_at <= now and not (task.held or task.blocked), now
+        return True
+
     def hold(self, seq: int, now: int) -> bool:
         task = self.tasks[seq]
         if task.state is not WAITING:
@@ -236,9 +312,11 @@ class Queue:
 
     def retry(self, seq: int, now: int) -> bool:
         task = self.tasks[seq]
-        if task.state not in {State.DEAD, State.CANCELLED}:
+        holder = self._holder(task.key) if task.key_while else None
+        if task.state not in {State.DEAD, State.CANCELLED} or holder not in (None, task):
             return False
         task.attempts, task.run_at = 0, now
+        task.expires = None if (task.expires or 0) <= now else task.expires
         task.end(WAITING, now)
         task.changed |= task.awaited
         for wait in task.waits:
@@ -278,3 +356,51 @@ class Queue:
             if task.state is State.CANCELLED and any(w.status == "failed" for w in of_gone):
                 task.blocked = task.held = False
             task.waits = [wait for wait in task.waits if wait.on is not gone]
+
+    # Schedules
+
+    def add_schedule(self, name: str, catch_up: str, overlap: str, now: int) -> None:
+        self.timers[name] = Timer(catch_up, overlap, _next_after(now))
+
+    def resume_schedule(self, name: str, now: int) -> None:
+        self.timers[name].paused, self.timers[name].next = False, _next_after(now)
+
+    def fire(self, rows: dict[tuple[str, int], int], now: int) -> None:
+        """Fires what is due. `rows`: the row of the job for each schedule and time, taken out."""
+        for name, timer in self.timers.items():
+            if timer.last is not None and timer.last > now + 3 * 3_600_000:
+                timer.next, timer.last = _next_after(now), None
+            waits = timer.overlap == "queue" and self._live(name)
+            if timer.next > now or timer.paused or waits:
+                continue
+            due = [*range(timer.next, now + 1, EVERY)][-100 if timer.catch_up == "all" else -1 :]
+            if timer.catch_up == "none":
+                due = [at for at in due if now - at <= 60_000]
+            timer.next = _next_after(now)
+            if timer.overlap == "queue" and len(due) > 1:
+                timer.next = due[1]
+                del due[1:]
+            timer.last = max(due, default=timer.last)
+            for at in due:
+                self._fire(name, timer, at, rows, now)
+
+    def _fire(
+        self, name: str, timer: Timer, at: int, rows: dict[tuple[str, int], int], now: int
+    ) -> None:
+        if any((t.schedule, t.scheduled) == (name, at) for t in self.tasks.values()):
+            return
+        live = self._live(name)
+        if live and timer.overlap == "skip":
+            timer.skipped += 1
+            return
+        for seq in live if timer.overlap == "replace" else ():
+            self.cancel(seq, now)
+        self.enqueue(rows.pop((name, at)), queue="a", now=now, schedule=name, scheduled=at)
+        timer.fired += 1
+
+    def _live(self, name: str) -> list[int]:
+        return [task.seq for task in self.tasks.values() if task.schedule == name and task.live]
+
+
+def _next_after(now: int) -> int:
+    return now // EVERY * EVERY + EVERY

@@ -16,12 +16,13 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from queued.core import labels
 from queued.core.errors import ConflictError
-from queued.core.model import CONDITIONS, Label, Outcome, State
+from queued.core.model import CONDITIONS, JobChanges, Label, NewJob, Outcome, State
 from queued.core.records import JobFilter
 from queued.core.runs import Claim, Ending
+from queued.core.schedules import CatchUp, Overlap, new_schedule
 from tests.store.engine import FAILED, NOW, OK, Engine, plain_shares, purge
 from tests.store.engines import ENGINES
-from tests.store.reference_queue import Queue, Task
+from tests.store.reference_queue import EVERY, Queue, Task
 
 ENDINGS = st.sampled_from(
     [OK, FAILED, Ending(Outcome.LOST), Ending(Outcome.INTERRUPTED), Ending(Outcome.CANCELLED)]
@@ -31,6 +32,21 @@ QUEUES = st.sampled_from("ab")
 REQUIRED = st.sampled_from(["", "", "gpu", "gpu,zone=a"])
 LABELS = st.sampled_from(["", "gpu", "gpu,zone=a", "zone=a"])
 FINAL = st.sampled_from([State.COMPLETED, State.DEAD, State.CANCELLED])
+SCHEDULES = st.sampled_from("st")
+UNIQUE = [
+    {"unique_key": key, "unique_while": while_, "unique_for_ms": for_ms}
+    for key, while_, for_ms in (
+        *[("k", "active", None), ("k", "waiting", None), ("k", "any", None)],
+        *[("k", "active", 1000), ("k", "any", 1000), ("l", "active", None)],
+    )
+]
+MODEL_NAMES = {
+    "delay_ms": "delay",
+    "expires_in_ms": "expires_in",
+    "unique_key": "key",
+    "unique_while": "key_while",
+    "unique_for_ms": "key_for",
+}
 STEPS_MS = st.sampled_from([0, 1, 700, 2000, 3000, 10_000, 3_600_000])
 
 
@@ -72,17 +88,28 @@ class Walk(RuleBasedStateMachine):
         requires=REQUIRED,
         hold=st.sampled_from([False, False, False, True]),
         slots=st.sampled_from([1, 1, 1, 3]),
+        expires_in_ms=st.sampled_from([None, None, 1, 3000]),
+        unique=st.sampled_from([{}, {}, *UNIQUE]),
+        how=st.sampled_from(["keep", "replace"]),
         data=st.data(),
     )
-    def enqueue(self, *, delay_ms: int, data: st.DataObject, **fields: Any) -> None:
+    def enqueue(
+        self, *, unique: dict[str, Any], how: Any, data: st.DataObject, **fields: Any
+    ) -> None:
         after = data.draw(self._some_conditions())
+        names = {job: self._engine.store.show(job).id for _, job in after}
+        given = fields | unique
         for condition in CONDITIONS:
-            jobs = [self._engine.store.show(job).id for one, job in after if one == condition]
-            fields[condition] = tuple(jobs)
-        job = self._engine.add(now_ms=self._now_ms, delay_ms=delay_ms, **fields)
-        run_at = self._now_ms + delay_ms
-        known = {name: fields[name] for name in fields.keys() - {*CONDITIONS}}
-        assert job == self._model.enqueue(**known, after=after, run_at=run_at, now=self._now_ms)
+            given[condition] = tuple(names[job] for one, job in after if one == condition)
+        new = NewJob("true", **given)
+        made = self._engine.store.enqueue(
+            [new], max_retries=3, now_ms=self._now_ms, on_taken_key=how
+        )
+        row = self._engine.store.find(made[0])
+        known = {MODEL_NAMES.get(name, name): value for name, value in (fields | unique).items()}
+        replace = how == "replace"
+        stored = self._model.enqueue(row, now=self._now_ms, replace=replace, after=after, **known)
+        assert stored == row
 
     def _some_conditions(self) -> st.SearchStrategy[list[tuple[str, int]]]:
         if not self._model.tasks:
@@ -107,6 +134,20 @@ class Walk(RuleBasedStateMachine):
         assert bool(done) is getattr(self._model, move)(job, self._now_ms)
 
     @precondition(lambda self: self._model.tasks)
+    @rule(
+        data=st.data(),
+        queue=st.none() | QUEUES,
+        priority=st.none() | st.integers(-1, 1),
+        delay_ms=st.sampled_from([None, None, 0, 2000]),
+        max_retries=st.sampled_from([None, None, 1, 3]),
+    )
+    def edit(self, data: st.DataObject, delay_ms: int | None, **changes: Any) -> None:
+        job = data.draw(st.sampled_from(sorted(self._model.tasks)))
+        new = JobChanges(**changes, delay_ms=delay_ms)
+        done = self._engine.store.edits.edit([job], new, now_ms=self._now_ms)
+        assert bool(done) is self._model.edit(job, self._now_ms, delay=delay_ms, **changes)
+
+    @precondition(lambda self: self._model.tasks)
     @rule(data=st.data())
     def retry(self, data: st.DataObject) -> None:
         job = data.draw(st.sampled_from(sorted(self._model.tasks)))
@@ -123,9 +164,7 @@ class Walk(RuleBasedStateMachine):
         rows = self._engine.store.select(found)
         assert [*rows] == dead
         retried = self._engine.store.retry_all(rows, found, now_ms=self._now_ms)
-        assert len(retried) == len(dead)
-        for job in dead:
-            self._model.retry(job, self._now_ms)
+        assert len(retried) == sum(self._model.retry(job, self._now_ms) for job in dead)
 
     @rule(state=FINAL, queue=st.none() | QUEUES, age_ms=STEPS_MS)
     def purge(self, state: State, queue: str | None, age_ms: int) -> None:
@@ -145,6 +184,52 @@ class Walk(RuleBasedStateMachine):
         self._engine.store.queues.change(queue, paused_ms=self._now_ms if paused else None)
         self._model.paused ^= {queue}
 
+    # Schedules
+
+    @rule(name=SCHEDULES, catch_up=st.sampled_from(CatchUp), overlap=st.sampled_from(Overlap))
+    def add_or_remove_schedule(self, name: str, catch_up: str, overlap: str) -> None:
+        if name in self._model.timers:
+            del self._model.timers[name]
+            self._engine.store.schedules.remove(name)
+            return
+        policies = {"catch_up": catch_up, "overlap": overlap}
+        payload = {"command": "true", "queue": "a", "max_retries": 3}
+        schedule = new_schedule(name, "*/30 * * * *", "UTC", payload, **policies)
+        self._engine.store.schedules.add(schedule, now_ms=self._now_ms)
+        self._model.add_schedule(name, catch_up, overlap, self._now_ms)
+
+    @precondition(lambda self: self._model.timers)
+    @rule(data=st.data())
+    def pause_or_resume_schedule(self, data: st.DataObject) -> None:
+        name = data.draw(st.sampled_from(sorted(self._model.timers)))
+        if self._model.timers[name].paused:
+            self._model.resume_schedule(name, self._now_ms)
+            assert self._engine.store.schedules.resume(name, now_ms=self._now_ms)
+        else:
+            self._model.timers[name].paused = True
+            assert self._engine.store.schedules.pause(name, now_ms=self._now_ms)
+
+    @precondition(lambda self: self._model.timers)
+    @rule(data=st.data())
+    def run_schedule(self, data: st.DataObject) -> None:
+        name = data.draw(st.sampled_from(sorted(self._model.timers)))
+        job = self._engine.store.schedules.run(name, max_retries=3, now_ms=self._now_ms)
+        row = self._engine.store.find(job)
+        assert row == self._model.enqueue(row, queue="a", now=self._now_ms, schedule=name)
+
+    @precondition(lambda self: self._model.timers)
+    @rule(by_ms=st.sampled_from([0, 1000, EVERY, 3 * EVERY]))
+    def fire(self, by_ms: int) -> None:
+        self._now_ms += by_ms
+        ledger = self._engine.ledger
+        with ledger.transaction():
+            ledger.schedules.clock_was_set(now_ms=self._now_ms)
+            fired = ledger.schedules.fire(max_retries=5, now_ms=self._now_ms)
+        jobs = {(one.schedule, at_ms): job for one in fired for at_ms, job in one.jobs.items()}
+        rows = {key: self._engine.store.find(job) for key, job in jobs.items()}
+        self._model.fire(rows, self._now_ms)
+        assert not rows
+
     # Dispatchers
 
     @rule(limit=st.integers(1, 5))
@@ -156,6 +241,7 @@ class Walk(RuleBasedStateMachine):
         instance=INSTANCES, own=LABELS, count=st.integers(1, 9), queues=st.permutations(["a", "b"])
     )
     def claim(self, instance: str, own: str, count: int, queues: list[str]) -> None:
+        self._expire(instance)
         tokens, has = [next(self._tokens) for _ in range(count)], labels.split(own)
         with self._engine.ledger.transaction():
             shares = {share.queue: share for share in plain_shares(self._engine.ledger, has)}
@@ -171,6 +257,16 @@ class Walk(RuleBasedStateMachine):
             assert claim.key == (task.seq, task.runs, token)
             assert (claim.attempts, claim.due_ms) == (task.attempts, task.run_at)
             self._claims.append(claim)
+
+    def _expire(self, instance: str) -> None:
+        """Each turn does this before it claims."""
+        with self._engine.ledger.transaction():
+            late = self._engine.ledger.expire(
+                instance, next(self._tokens), now_ms=self._now_ms, limit=1000
+            )
+        for claim in late:
+            self._engine.end(claim, Ending(Outcome.EXPIRED), now_ms=self._now_ms)
+        assert {claim.key.job for claim in late} == self._model.expire(self._now_ms)
 
     @precondition(lambda self: self._claims)
     @rule(data=st.data(), ending=ENDINGS)
@@ -275,8 +371,20 @@ class Walk(RuleBasedStateMachine):
             assert (job.queue, job.priority, job.requires, job.updated_ms) == (
                 *(task.queue, task.priority, labels.split(task.requires), task.updated),
             )
+            assert (job.unique_while, job.expires_ms) == (task.key_while, task.expires)
+            assert (job.schedule, job.scheduled_ms) == (task.schedule, task.scheduled)
             self._the_same_history(task)
+        self._the_same_schedules()
         self._engine.check_counters(now_ms=self._now_ms)
+
+    def _the_same_schedules(self) -> None:
+        found = {one.name: one for one in self._engine.store.schedules.list()}
+        assert found.keys() == self._model.timers.keys()
+        for name, timer in self._model.timers.items():
+            one = found[name]
+            times = (one.next_ms, one.last_ms, one.paused_ms is not None)
+            assert times == (timer.next, timer.last, timer.paused)
+            assert (one.fired, one.skipped) == (timer.fired, timer.skipped)
 
     def _the_same_history(self, task: Task) -> None:
         attempts = self._engine.store.attempts(task.seq)
