@@ -10,13 +10,14 @@ from itertools import pairwise
 
 from queued.core.model import Outcome, State
 from queued.core.records import Attempt, Job
+from tests.torture import user_rules
 from tests.torture.history import History, RecordedResult, TraceLine
 
 _ROUNDING_MS = (
     3  # the end of a run is its start by the wall clock plus its duration by the monotonic one
 )
 
-_NEVER_COUNTED = {Outcome.INTERRUPTED, Outcome.CANCELLED}
+_NEVER_COUNTED = {Outcome.INTERRUPTED, Outcome.CANCELLED, Outcome.EXPIRED}
 
 
 def check(history: History) -> list[str]:
@@ -34,9 +35,10 @@ def _lost(history: History) -> Iterator[str]:
 
 
 def _invented(history: History) -> Iterator[str]:
-    """The database has no job that was not enqueued, except hooks."""
+    """The database has no job that was not enqueued, except hooks and firings."""
     for name in sorted(history.jobs.keys() - history.asked - history.acknowledged):
-        if _hook_of(history.jobs[name])[0] not in history.jobs:
+        job = history.jobs[name]
+        if _hook_of(job)[0] not in history.jobs and job.scheduled_ms is None:
             yield name
 
 
@@ -117,6 +119,8 @@ def _illegal(history: History) -> Iterator[str]:
 
 
 def _dies(job: Job, last: Attempt) -> bool:
+    if last.outcome is Outcome.EXPIRED:
+        return True
     if not _counts(job, last):
         return False
     return job.attempts >= job.max_retries or last.exit_code in (job.options.no_retry_on or ())
@@ -211,8 +215,8 @@ def _early(history: History) -> Iterator[str]:
             if before.number in budgets or not (deferred or _counts(job, before)):
                 continue
             wait_ms = _deferral_ms(job) if deferred else _delay_ms(job, failed)
-            if after.deferrals > 1:
-                continue  # the first of these runs, which waited, has no record of its own
+            if after.deferrals > 1 or after.outcome is Outcome.EXPIRED:
+                continue  # the first deferred run, which waited, has no record; an expiry is no run
             waited_ms = after.started_ms - (before.ended_ms or 0)
             if waited_ms < wait_ms - _ROUNDING_MS:
                 yield f"{job.id} attempt {after.number} came after {waited_ms} of {wait_ms} ms"
@@ -264,5 +268,5 @@ def _ended_wrongly(history: History) -> Iterator[str]:
 RULES: tuple[Callable[[History], Iterator[str]], ...] = (
     _damaged, _lost, _invented, _unfinished, _miscounted, _illegal, _changed, _twice, _overlapping,
     _untold, _early, _uncancelled, _miscounted_labels, _unprinted, _left_behind,
-    _ended_wrongly, _unhooked,
+    _ended_wrongly, _unhooked, *user_rules.RULES,
 )  # fmt: skip

@@ -1,8 +1,9 @@
 """The history of a queue, read when all jobs have ended: the database and the traces.
 
-A command appends `start ATTEMPT PID CENTISECONDS` and `end …` to a file of its job, with the time
-since boot. All its processes hold a lock on a second file; a line `overlap` means that the lock
-was still held when a run began.
+A command appends `start ATTEMPT PID CENTISECONDS EDIT` and `end …` to a file of its job, with the
+time since boot and the number of the last edit. All its processes hold a lock on a second file; a
+line `overlap` means that the lock was still held when a run began. The places of a limit are such
+files, too: a line `exceeded` means that a run began while too few of them were free.
 """
 
 import sqlite3
@@ -13,20 +14,41 @@ from pathlib import Path
 from typing import NamedTuple
 
 from queued.core.records import Attempt, Job, JobFilter
+from queued.core.schedules import Schedule
 from queued.store.paths import engine_at, is_url
 
 Run = tuple[str, int]  # a job's id and the number of the attempt
 
 TRACED = (
     'T={directory}; J="$T/$QUEUED_JOB_ID"; exec 9>>"$J.lock"; '
-    'say() {{ read up _ < /proc/uptime; echo "$1 $QUEUED_ATTEMPT $$ $up" >> "$J.trace"; }}; '
-    "flock -n 9; [ $? -ne 1 ] || say overlap; say start; "  # else flock was killed
+    "say() {{ read up _ < /proc/uptime; "
+    'echo "$1 $QUEUED_ATTEMPT $$ $up ${{EDIT:-0}}" >> "$J.trace"; }}; '
+    "flock -n 9; [ $? -ne 1 ] || say overlap; "  # else flock was killed
+)
+# Only one run at a time looks for free places, so that no two take the places of a third.
+_TAKEN = (
+    'exec 8>>"$T/{name}.door"; until flock 8; do :; done; n={taken}; for fd in {descriptors}; do '
+    '[ $n = 0 ] || {{ eval "exec $fd>>$T/{name}.$fd"; flock -n $fd; [ $? = 1 ] || n=$((n-1)); }}; '
+    "done; exec 8>&-; [ $n = 0 ] || say exceeded; "
 )
 
 
-def traced(directory: Path, command: str) -> str:
-    """Returns a shell command that runs `command` between two lines of its trace."""
-    return TRACED.format(directory=directory) + f"( {command} ); status=$?; say end; exit $status"
+class Places(NamedTuple):
+    """What a run takes of a limit: `taken` places, each a locked file at one of `descriptors`."""
+
+    name: str
+    descriptors: str
+    taken: int = 1
+
+
+def traced(directory: Path, command: str, *limits: Places) -> str:
+    """Returns a shell command that runs `command` between two lines of its trace.
+
+    All its processes hold the places.
+    """
+    taken = "".join(_TAKEN.format(**places._asdict()) for places in limits)
+    begin = TRACED.format(directory=directory) + taken
+    return f"{begin}say start; ( {command} ); status=$?; say end; exit $status"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,6 +59,7 @@ class TraceLine:
     attempt: int
     pid: int
     at_cs: int
+    edit: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,6 +104,15 @@ class History:
     prints: dict[str, bytes] = field(default_factory=dict)  # what each job prints if it succeeds
     alive: list[str] = field(default_factory=list)  # processes that outlive their run
     ends: list[ServiceEnd] = field(default_factory=list)
+    keys: list[tuple[str, list[str]]] = field(default_factory=list)  # the jobs seen with each
+    holds: list[tuple[str, int, int]] = field(
+        default_factory=list
+    )  # a job, and the number of its runs at the beginning and the end of a hold
+    edits: dict[str, list[int]] = field(default_factory=dict)  # the runs when each edit was known
+    pauses: list[tuple[str, set[Run], set[Run]]] = field(
+        default_factory=list
+    )  # a queue, and its claims at the beginning and the end of a pause
+    schedules: list[tuple[Schedule, int]] = field(default_factory=list)  # with their first times
 
 
 def read(path: str, traces: Path) -> History:
@@ -129,7 +161,9 @@ def marks(file: Path) -> list[TraceLine]:
     """Reads a trace."""
     found = []
     for line in file.read_text().splitlines():
-        word, attempt, pid, uptime = line.split()
+        word, attempt, pid, uptime, edit = line.split()
         at_cs = round(float(uptime) * 100)
-        found.append(TraceLine(word=word, attempt=int(attempt), pid=int(pid), at_cs=at_cs))
+        found.append(
+            TraceLine(word=word, attempt=int(attempt), pid=int(pid), at_cs=at_cs, edit=int(edit))
+        )
     return found

@@ -10,8 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from tests.process import headless
-from tests.torture.history import traced
+from tests.torture.history import Places, traced
 
+QUEUES = {"a": None, "b": None, "one": 1, "two": 2}  # with their limits
+GROUPS = 10  # each job has the label `group` of one of them
+
+_INPUT = "".join(f"{n} Wörter\n" for n in range(9000))
 _PRINTED = {lines: "".join(f"{n}\n" for n in range(1, lines + 1)).encode() for lines in (3, 9000)}
 
 # Only root may read the environment and the open files of such a process.
@@ -48,14 +52,25 @@ class JobRequests:
         """Returns the next job."""
         self._made += 1
         command, prints = self._dice.choice(self._kinds())
+        (queue,) = self._dice.choices(list(QUEUES), (9, 8, 1, 2))
+        slots = self._dice.choice([1, 1, 2])
+        key = f"k{self._dice.randint(1, 4)}" if self._dice.random() < 0.15 else ""
+        key_while = self._dice.choice(["active", "active", "waiting"]) if key else ""
+        held = [Places(key, "4")] if key_while == "active" else []
         payload = {
             "id": f"t{self._made}",
-            "command": traced(self._directory, command),
+            "command": traced(self._directory, command, *_places(queue, slots), *held),
             "max_retries": self._dice.choice([1, 2, 4]),
             "backoff_base": self._dice.choice([1, 1.5]),
             "backoff_max": self._dice.choice([0, 0.1, 0.4]),
             "priority": self._dice.randint(-1, 1),
-            "queue": self._dice.choice(["a", "b"]),
+            "queue": queue,
+            "slots": slots,
+            "unique_key": key or None,
+            "unique_while": key_while or None,
+            "labels": {"group": str(self._dice.randrange(GROUPS))},
+            "stdin": _INPUT if command.startswith("cat") else None,
+            "hold": self._dice.random() < 0.05,
             "kill_grace": 0.3,
             "timeout": 3,  # ends a command that has stopped itself, too
             "defer_on": [75],
@@ -65,9 +80,13 @@ class JobRequests:
         if self._dice.random() < 0.1:
             payload["delay"] = 0.3
         if self._dice.random() < 0.1:
+            soon_s = payload.get("delay", 0)
+            payload["expires_in"] = round(soon_s + self._dice.uniform(0.05, 2), 3)
+        if self._dice.random() < 0.1:
             payload["umask"] = "077"  # such a command is started by a shell
         if self._dice.random() < 0.3:
-            hook = traced(self._directory, self._dice.choice(["true", "exit 66"]))
+            hook = self._dice.choice(["true", "exit 66"])
+            hook = traced(self._directory, hook, *_places(queue))
             payload |= {"on_dead": hook, "on_completed": hook}
         return JobRequest(payload=payload, prints=prints)
 
@@ -88,6 +107,8 @@ class JobRequests:
             ("seq 3", _PRINTED[3]),
             ("seq 9000", _PRINTED[9000]),
             ("seq 9000; exit 1", b""),
+            ("cat", _INPUT.encode()),
+            (f"cat; {coin} || exit 5", _INPUT.encode()),
             (f"(sleep 60 &) ; sleep {pause}", b""),
             ("setsid sleep 60 & sleep 0.1", b""),
             ("(trap '' TERM; sleep 60) & exit 0", b""),
@@ -99,9 +120,18 @@ class JobRequests:
         ]
 
 
+def _places(queue: str, slots: int = 1) -> list[Places]:
+    """Returns what a run of the queue takes of its limit, if it has one."""
+    limit = QUEUES[queue]
+    return [Places(queue, "6 7"[: 2 * limit], min(slots, limit))] if limit else []
+
+
 @dataclass(kw_only=True, slots=True)
 class Enqueuer:
-    """A running queuectl; `answered` has the ids that it has acknowledged."""
+    """A running queuectl; `answered` has the ids that it has acknowledged.
+
+    In place of a job whose unique key is taken, that is the id of the job that has the key.
+    """
 
     process: subprocess.Popen[str]
     requests: list[JobRequest]
@@ -115,17 +145,30 @@ class Enqueuer:
         with self.process.stdout as printed:
             self.answered = {line for line in printed.read().split("\n")[:-1] if line}
         if self.process.returncode == 0:
-            self.answered |= {request.name for request in self.requests}
+            keyless = [one for one in self.requests if not one.payload["unique_key"]]
+            self.answered |= {request.name for request in keyless}
         return True
 
 
-def enqueuer(path: str, requests: list[JobRequest], errors: Path) -> Enqueuer:
-    """Starts a queuectl that enqueues all of these in one batch."""
+def enqueuer(path: str, requests: list[JobRequest], errors: Path, *, replaces: bool) -> Enqueuer:
+    """Starts a queuectl that enqueues all of these in one batch.
+
+    `replaces`: a waiting job that has a unique key of these is cancelled.
+    """
     lines = errors.parent / f"{requests[0].name}.jsonl"
     lines.write_text("".join(json.dumps(request.payload) + "\n" for request in requests))
     with lines.open("rb") as given, errors.open("ab") as complaints:
         process = subprocess.Popen(
-            [sys.executable, "-m", "queued.ctl", "--db", path, "enqueue", "-"],
+            [
+                sys.executable,
+                "-m",
+                "queued.ctl",
+                "--db",
+                path,
+                "enqueue",
+                *["--replace"] * replaces,
+                "-",
+            ],
             stdin=given,
             stdout=subprocess.PIPE,
             stderr=complaints,

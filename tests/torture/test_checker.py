@@ -11,8 +11,9 @@ import pytest
 from queued.core.job_options import JobOptions
 from queued.core.model import Label, Outcome, State
 from queued.core.records import Attempt, Job
+from queued.core.schedules import Schedule
 from queued.store.sqlite.client_store import SqliteStore
-from tests.torture import checker
+from tests.torture import checker, user_rules
 from tests.torture.history import History, RecordedResult, ServiceEnd, TraceLine, read
 
 
@@ -49,23 +50,37 @@ OK = RecordedResult(job="good", attempt=1, outcome="exit", exit_code=0, signal=N
 
 
 def _history() -> History:
-    """One job that succeeded, one that died of its second failure, one that was cancelled."""
+    """One job that succeeded, one that died of its second failure, one that was cancelled.
+
+    One more succeeded after an edit.
+    """
     return History(
         jobs={
             "good": _job("good", State.COMPLETED),
+            "edited": _job("edited", State.COMPLETED, labels={"edit": "1"}),
             "bad": _job("bad", State.DEAD, attempts=2, max_retries=2, runs=2),
             "gone": _job("gone", State.CANCELLED, runs=0),
         },
-        attempts={"good": [_run()], "bad": [_failed(1), _failed(2)], "gone": []},
-        counts={"completed": 1, "dead": 1, "cancelled": 1},
-        traces={"good": _marks(1, 10, 20), "bad": [*_marks(1, 10, 20), *_marks(2, 20, 30)]},
+        attempts={
+            "good": [_run()],
+            "edited": [_run()],
+            "bad": [_failed(1), _failed(2)],
+            "gone": [],
+        },
+        counts={"completed": 2, "dead": 1, "cancelled": 1},
+        traces={
+            "good": _marks(1, 10, 20),
+            "edited": [replace(mark, edit=1) for mark in _marks(1, 10, 20)],
+            "bad": [*_marks(1, 10, 20), *_marks(2, 20, 30)],
+        },
         output={("good", 1): b"hello\n"},
         acknowledged={"good", "bad"},
-        asked={"good", "bad", "gone", "never arrived"},
+        asked={"good", "edited", "bad", "gone", "never arrived"},
         announced=[OK],
         seen=[OK, OK],
         cancelled={"gone"},
         prints={"good": b"hello\n"},
+        edits={"edited": [0]},
         ends=[ServiceEnd(service="log.0", exit_code=0, allowed=frozenset({0, 74}))],
     )
 
@@ -104,10 +119,43 @@ KILLED = frozenset({-9})
 HOOKED = JobOptions(backoff_base=2, backoff_max=4, on_dead="true")
 PARENT = {"QUEUED_PARENT_ID": "bad", "QUEUED_PARENT_STATE": "dead"}
 
+MINUTE_MS = 60_000
+EVERY_MINUTE = Schedule("s", "* * * * *", "UTC", "{}", "all", next_ms=3 * MINUTE_MS)
+EXCEEDED = TraceLine(word="exceeded", attempt=1, pid=1, at_cs=12)
+
+
+def _scheduled(overlap: str, fired: int = 2, **changes: Any) -> Callable[[History], None]:
+    """Adds a schedule with two times that were due, of which some jobs have fired."""
+
+    def change(history: History) -> None:
+        at_ms = [MINUTE_MS, 2 * MINUTE_MS][:fired]
+        for n, at in enumerate(at_ms):
+            job = _job(f"s{n}", State.COMPLETED, seq=n, schedule="s", scheduled_ms=at)
+            history.jobs[job.id] = job._replace(created_ms=at)
+            history.attempts[job.id] = [_run(1, started_ms=at, ended_ms=at + 1)]
+            history.traces[job.id] = _marks(1, 10, 20)
+        history.counts["completed"] += fired
+        last_ms = 2 * MINUTE_MS
+        stored = EVERY_MINUTE._replace(overlap=overlap, last_ms=last_ms, fired=fired)
+        history.schedules = [(stored._replace(**changes), MINUTE_MS)]
+
+    return change
+
+
+def _twice_fired(history: History) -> None:
+    _scheduled("allow")(history)
+    _set_job("s1", scheduled_ms=MINUTE_MS)(history)
+
+
+def _unreplaced(history: History) -> None:
+    _scheduled("replace")(history)
+    _set_runs("s0", *(_run(n, started_ms=n, ended_ms=2 * MINUTE_MS + n) for n in (1, 2)))(history)
+
+
 WRONG: list[tuple[str, Callable[[History], None]]] = [
     ("damaged", _set("damage", ["a page is never used"])),
     ("lost", _set("acknowledged", {"good", "lost"})),
-    ("invented", _set("asked", {"good", "bad"})),
+    ("invented", _set("asked", {"good", "edited", "bad"})),
     ("unfinished", _set_job("good", state=State.PENDING)),
     ("unfinished", _set_job("good", state=State.PROCESSING)),
     ("unfinished", _set_runs("good", _run(ended_ms=None, outcome=None, exit_code=None))),
@@ -132,12 +180,27 @@ WRONG: list[tuple[str, Callable[[History], None]]] = [
     ("untold", _set_trace("good", _marks(1, 10, 20)[0])),
     ("early", _set_runs("bad", _failed(1), _failed(2, started_ms=12_990))),
     ("uncancelled", _set("cancelled", {"bad"})),
-    ("miscounted_labels", _set("counts", {"completed": 2, "dead": 1})),
+    ("miscounted_labels", _set("counts", {"completed": 3, "dead": 1})),
     ("unprinted", _set("output", {("good", 1): b"hell"})),
     ("left_behind", _set("alive", ["sleep 100"])),
     ("unhooked", _set_job("bad", options=HOOKED)),
     ("unhooked", _set_job("gone", options=JobOptions(env=PARENT))),
     ("ended_wrongly", _set("ends", [ServiceEnd(service="log.0", exit_code=0, allowed=KILLED)])),
+    ("exceeded", _set_trace("good", EXCEEDED, *_marks(1, 10, 20))),
+    ("shared", _set("keys", [("k", ["good", "bad"])])),
+    ("expired", _set_job("good", expires_ms=10_000)),
+    ("expired", _set_runs("good", _run(outcome=Outcome.EXPIRED))),
+    ("held", _set("holds", [("good", 0, 1)])),
+    ("unedited", _set("edits", {"good": [0]})),
+    ("unedited", _set_job("edited", labels={"edit": "0"})),
+    ("unedited", _set_trace("edited", *_marks(1, 10, 20))),
+    ("paused", _set("pauses", [("default", {("bad", 1)}, {("bad", 2)})])),
+    ("misfired", _twice_fired),
+    ("misfired", _scheduled("allow", next_ms=2 * MINUTE_MS)),
+    ("misfired", _scheduled("allow", fired=1)),
+    ("misfired", _scheduled("skip", skipped=2, fired=1)),
+    ("misfired", _scheduled("allow", last_ms=MINUTE_MS)),
+    ("misfired", _unreplaced),
 ]
 
 
@@ -150,8 +213,26 @@ def test_a_wrong_history_breaks_its_rule(rule: str, spoil: Callable[[History], N
 
 def test_each_rule_has_a_wrong_history() -> None:
     assert {rule.__name__.strip("_") for rule in checker.RULES} == {rule for rule, _ in WRONG}
-    rules = inspect.getmembers(checker, inspect.isgeneratorfunction)
-    assert {name for name, _ in rules} - {"_too_often"} == {r.__name__ for r in checker.RULES}
+    rules = [
+        name
+        for module in (checker, user_rules)
+        for name, _ in inspect.getmembers(module, inspect.isgeneratorfunction)
+    ]
+    assert {*rules} - {"_too_often", "_unreplaced"} == {r.__name__ for r in checker.RULES}
+
+
+@pytest.mark.parametrize("overlap", ["allow", "skip", "queue", "replace"])
+def test_schedules_that_have_fired_for_each_time_break_no_rule(overlap: str) -> None:
+    history = _history()
+    _scheduled(overlap)(history)
+    assert checker.check(history) == []
+
+
+def test_a_time_may_be_skipped_or_missed_by_its_policies() -> None:
+    for overlap, changes in (("skip", {"skipped": 1}), ("allow", {"catch_up": "last"})):
+        history = _history()
+        _scheduled(overlap, fired=1, **changes)(history)
+        assert checker.check(history) == []
 
 
 def test_a_retry_by_a_user_gives_the_full_budget_again() -> None:
@@ -205,12 +286,12 @@ def test_a_record_stands_for_deferred_runs_in_a_row() -> None:
 def test_a_history_is_read_from_the_files(tmp_path: Path) -> None:
     path = str(tmp_path / "queue.db")
     SqliteStore(path).close()
-    (tmp_path / "x.trace").write_text("start 1 77 1234.56\nend 1 77 1240.00\n")
+    (tmp_path / "x.trace").write_text("start 1 77 1234.56 0\nend 1 77 1240.00 2\n")
     history = read(path, tmp_path)
     assert history.traces == {
         "x": [
             TraceLine(word="start", attempt=1, pid=77, at_cs=123_456),
-            TraceLine(word="end", attempt=1, pid=77, at_cs=124_000),
+            TraceLine(word="end", attempt=1, pid=77, at_cs=124_000, edit=2),
         ]
     }
     assert (history.jobs, history.counts, history.damage) == ({}, {}, [])

@@ -5,7 +5,6 @@ two runs with one seed are similar, but not the same. At the end the queue is le
 the checker says what was broken.
 """
 
-import contextlib
 import json
 import math
 import random
@@ -15,20 +14,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from queued.core import times
-from queued.core.errors import BusyError, ConflictError
 from queued.core.job_spec import new_job
-from queued.core.model import Label, State
-from queued.core.records import JobFilter
+from queued.core.model import Label
 from queued.store.paths import is_url
 from tests.hosts.host import Host
 from tests.service import Queue, eventually
 from tests.torture import history
 from tests.torture.harm import Harm, WeightedHarm
-from tests.torture.history import History, RecordedResult
-from tests.torture.load import Enqueuer, JobRequest, JobRequests, enqueuer
+from tests.torture.history import History
+from tests.torture.load import QUEUES, Enqueuer, JobRequest, JobRequests, enqueuer
 from tests.torture.log_evidence import logged_results, outliving_processes
 from tests.torture.network_harm import LEASE_S, NetworkHarm, ServerHarm
+from tests.torture.schedules import Schedules
 from tests.torture.services import TorturedServices
+from tests.torture.user_actions import UserActions
 
 _BACKLOG = 60  # jobs that may wait before more are enqueued
 _FINISH_S = 600.0
@@ -62,10 +61,8 @@ class Torture:
         self._requests = JobRequests(self.traces, self._dice)
         self._asked: dict[str, JobRequest] = {}
         self._acknowledged: set[str] = set()
-        self._cancelled: set[str] = set()
-        self._retried: dict[str, list[int]] = {}
-        self._died: Counter[str] = Counter()
-        self._seen: dict[tuple[str, int], RecordedResult] = {}
+        self._users = UserActions(self.queue, self._dice, self.done)
+        self._schedules = Schedules(self.queue, self.traces, self._dice, self.done)
         self._enqueuers: list[Enqueuer] = []
         self._harm.special = self._special_harms(url)
 
@@ -98,13 +95,16 @@ class Torture:
         """Tortures for `seconds`, lets all jobs end; returns the history."""
         self.queue.configure("kill_grace", "0.3")
         self.queue.configure("lease", str(LEASE_S))  # without hosts it has no meaning
+        for name, limit in QUEUES.items():
+            self.queue.store.queues.change(name, concurrency=limit)
         self._start()
         end = time.monotonic() + seconds
         steps = (
             [self._enqueue] * 5
-            + [self._change_random_job] * 2
+            + [self._users.change_job] * 3
             + [self._harm.once] * 5
             + [self._kill_enqueuer]
+            + [self._change_many]
         )
         movable = not is_url(self.queue.path)
         moves_at_s = {time.monotonic() + seconds * share for share in (0.3, 0.8) if movable}
@@ -126,45 +126,21 @@ class Torture:
         requests = [self._requests.next() for _ in range(self._dice.randint(1, 8))]
         self._asked |= {request.name: request for request in requests}
         if self._dice.random() < 0.5:
-            self._enqueuers.append(enqueuer(self.queue.path, requests, self._errors))
+            replaces = self._dice.random() < 0.5
+            started = enqueuer(self.queue.path, requests, self._errors, replaces=replaces)
+            self._enqueuers.append(started)
             return
         jobs = [new_job(request.payload) for request in requests]
-        self.queue.store.enqueue(jobs, max_retries=3, now_ms=times.now_ms())
-        self._acknowledged |= {request.name for request in requests}
+        ids = self.queue.store.enqueue(jobs, max_retries=3, now_ms=times.now_ms())
+        self._acknowledged |= {*map(str, ids)}
 
     def _waiting(self) -> int:
         counts = self.queue.store.status(now_ms=times.now_ms()).counts
         return counts[Label.PENDING] + counts[Label.PROCESSING]
 
-    def _change_random_job(self) -> None:
-        """Reads a random job. Retries it if it is dead or cancelled, else cancels it sometimes."""
-        jobs = list(self.queue.store.list(JobFilter(), limit=80, reverse=True))
-        if not jobs:
-            return
-        job = self._dice.choice(jobs)
-        self._read(job.id, job.seq)
-        now_ms = times.now_ms()
-        if job.state in (State.DEAD, State.CANCELLED) and job.runs < 12:
-            with contextlib.suppress(ConflictError, BusyError):
-                self.queue.store.retry([job.seq], now_ms=now_ms)
-                self._retried.setdefault(job.id, []).append(job.runs)
-                self._died[job.id] += job.state is State.DEAD
-                self.done["retry"] += 1
-        elif self._dice.random() < 0.2 and self.queue.store.cancel(job.seq, now_ms=now_ms):
-            self._cancelled.add(job.id)
-            self.done["cancel"] += 1
-
-    def _read(self, name: str, row: int) -> None:
-        for run in self.queue.store.attempts(row):
-            if run.ended_ms is not None:
-                seen = RecordedResult(
-                    job=name,
-                    attempt=run.number,
-                    outcome=str(run.outcome),
-                    exit_code=run.exit_code,
-                    signal=run.signal,
-                )
-                self._seen.setdefault((name, run.number), seen)
+    def _change_many(self) -> None:
+        changes = (self._users.cancel_group, self._users.pause_queue, self._schedules.change)
+        self._dice.choice(changes)()
 
     def _kill_enqueuer(self) -> None:
         if self._enqueuers:
@@ -187,6 +163,7 @@ class Torture:
 
     def _maintain(self) -> None:
         self._undo_expired()
+        self._users.resume_queues(time.monotonic())
         self._end_enqueuers()
         for host in self._hosts:
             if host.queue in self.services.free_places and self._dice.random() < _HOST_STARTS:
@@ -212,19 +189,26 @@ class Torture:
 
     def _is_finished(self) -> bool:
         self._maintain()
-        return not self._enqueuers and self._waiting() == 0
+        self._users.resume_queues(math.inf)
+        self._users.release_all()
+        return self._schedules.ended() and not self._enqueuers and self._waiting() == 0
 
     # The history
 
     def _history(self) -> History:
         known = history.read(self.queue.path, self.traces)
-        known.acknowledged = self._acknowledged
+        known.acknowledged = self._acknowledged | self._schedules.run
         known.asked = set(self._asked)
         known.announced = logged_results(one.service for one in self.services.all)
-        known.seen = list(self._seen.values())
-        known.cancelled = self._cancelled
-        known.retried = self._retried
-        known.died = self._died
+        known.seen = list(self._users.seen.values())
+        known.cancelled = self._users.cancelled
+        known.retried = self._users.retried
+        known.died = self._users.died
+        known.keys = self._users.keys
+        known.holds = self._users.holds
+        known.edits = self._users.edits
+        known.pauses = self._users.pauses
+        known.schedules = self._schedules.all()
         known.prints = {
             request.name: request.prints for request in self._asked.values() if request.prints
         }

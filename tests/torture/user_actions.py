@@ -1,0 +1,140 @@
+"""What users do to jobs and queues while a torture runs, and what they see."""
+
+import contextlib
+import random
+import time
+from collections import Counter
+
+from queued.core import times
+from queued.core.errors import BusyError, ConflictError
+from queued.core.job_spec import job_changes
+from queued.core.model import Label, State
+from queued.core.records import Job, JobFilter
+from tests.service import Queue
+from tests.torture.history import RecordedResult, Run
+from tests.torture.load import GROUPS, QUEUES
+
+_LIVE = (Label.PENDING, Label.PROCESSING)
+
+
+class UserActions:
+    """The dice choose a job or a queue, and what is done to it. `done` counts that."""
+
+    def __init__(self, queue: Queue, dice: random.Random, done: Counter[str]) -> None:
+        self.cancelled: set[str] = set()
+        self.retried: dict[str, list[int]] = {}
+        self.died: Counter[str] = Counter()
+        self.seen: dict[Run, RecordedResult] = {}
+        self.keys: list[tuple[str, list[str]]] = []
+        self.holds: list[tuple[str, int, int]] = []
+        self.edits: dict[str, list[int]] = {}
+        self.pauses: list[tuple[str, set[Run], set[Run]]] = []
+        self._queue = queue
+        self._dice = dice
+        self._done = done
+        self._held: dict[str, int] = {}  # the runs of each job when it was held
+        self._paused: dict[str, tuple[float, set[Run]]] = {}  # until when, and the claims
+
+    def change_job(self) -> None:
+        """Reads a random job. Retries it if it is dead or cancelled, else changes it sometimes."""
+        jobs = list(self._queue.store.list(JobFilter(), limit=80, reverse=True))
+        if not jobs:
+            return
+        self._note_keys(jobs)
+        job = self._dice.choice(jobs)
+        self._read(job.id, job.seq)
+        if job.state in (State.DEAD, State.CANCELLED):
+            if job.runs < 12 and job.schedule is None:  # else two firings of it might overlap
+                self._retry(job)
+        elif self._dice.random() < 0.5:
+            release = self._release if job.label is Label.HELD else self._hold
+            self._dice.choice([self._cancel, self._edit, release])(job)
+
+    def _note_keys(self, jobs: list[Job]) -> None:
+        """Notes which of the jobs that wait or run have each unique key until their end."""
+        found: dict[str, list[str]] = {}
+        for job in jobs:
+            live = job.state in (State.PENDING, State.PROCESSING)
+            if live and job.unique_key and job.unique_while == "active":
+                found.setdefault(job.unique_key, []).append(job.id)
+        self.keys += found.items()
+
+    def _read(self, name: str, row: int) -> None:
+        for run in self._queue.store.attempts(row):
+            if run.ended_ms is not None:
+                seen = RecordedResult(
+                    job=name,
+                    attempt=run.number,
+                    outcome=str(run.outcome),
+                    exit_code=run.exit_code,
+                    signal=run.signal,
+                )
+                self.seen.setdefault((name, run.number), seen)
+
+    def _retry(self, job: Job) -> None:
+        with contextlib.suppress(ConflictError, BusyError):
+            self._queue.store.retry([job.seq], now_ms=times.now_ms())
+            self.retried.setdefault(job.id, []).append(job.runs)
+            self.died[job.id] += job.state is State.DEAD
+            self._done["retry"] += 1
+
+    def _cancel(self, job: Job) -> None:
+        if self._queue.store.cancel(job.seq, now_ms=times.now_ms()):
+            self.cancelled.add(job.id)
+            self._done["cancel"] += 1
+
+    def _edit(self, job: Job) -> None:
+        number = len(self.edits.get(job.id, ())) + 1
+        changes = {
+            "priority": self._dice.randint(-1, 1),
+            "env": {"EDIT": str(number)},
+            "labels": {"edit": str(number)},
+        }
+        edits = self._queue.store.edits
+        if edits.edit(job.seq, job_changes(changes), now_ms=times.now_ms()):
+            self.edits.setdefault(job.id, []).append(self._queue.store.show(job.seq).runs)
+            self._done["edit"] += 1
+
+    def _hold(self, job: Job) -> None:
+        if self._queue.store.edits.hold(job.seq, now_ms=times.now_ms()):
+            self._held[job.id] = self._queue.store.show(job.seq).runs
+            self._done["hold"] += 1
+
+    def _release(self, job: Job) -> None:
+        runs = self._queue.store.show(job.seq).runs
+        if self._queue.store.edits.release(job.seq, now_ms=times.now_ms()):
+            self.holds.append((job.id, self._held.pop(job.id, 0), runs))
+            self._done["release"] += 1
+
+    def cancel_group(self) -> None:
+        """Cancels all jobs with a label that wait or run."""
+        wanted = JobFilter(_LIVE, job_label=("group", str(self._dice.randrange(GROUPS))))
+        rows = self._queue.store.select(wanted)
+        moved = self._queue.store.cancel_all(rows, wanted, now_ms=times.now_ms())
+        self.cancelled |= {name for name, _ in moved}
+        self._done["cancel by filter"] += len(moved)
+
+    def pause_queue(self) -> None:
+        """Pauses a queue for a while, unless it is paused."""
+        name = self._dice.choice(list(QUEUES))
+        if name not in self._paused:
+            self._queue.store.queues.change(name, paused_ms=times.now_ms())
+            until_s = time.monotonic() + self._dice.uniform(0.1, 2)
+            self._paused[name] = (until_s, self._claims(name))
+            self._done["pause"] += 1
+
+    def _claims(self, queue: str) -> set[Run]:
+        running = self._queue.store.list(JobFilter((Label.PROCESSING,), queue=queue))
+        return {(job.id, job.runs) for job in running}
+
+    def resume_queues(self, now_s: float) -> None:
+        """Ends the pauses that have lasted long enough."""
+        for name in [name for name, (until_s, _) in self._paused.items() if until_s <= now_s]:
+            _, claims = self._paused.pop(name)
+            self.pauses.append((name, claims, self._claims(name)))
+            self._queue.store.queues.change(name, paused_ms=None)
+
+    def release_all(self) -> None:
+        """Releases all held jobs."""
+        for job in list(self._queue.store.list(JobFilter((Label.HELD,)))):
+            self._release(job)

@@ -1,0 +1,98 @@
+"""The rules for what users set: limits, keys, expiries, holds, edits, pauses and schedules."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+
+from queued.core.model import Outcome, State
+from queued.core.records import Job
+from queued.core.schedules import CatchUp, Overlap, Schedule
+from tests.torture.history import History
+
+_MINUTE_MS = 60_000
+
+
+def _exceeded(history: History) -> Iterator[str]:
+    """A run has its places of the limits of its queue, its key and its schedule to itself."""
+    for name, marks in history.traces.items():
+        for mark in marks:
+            if mark.word == "exceeded":
+                yield f"{name} attempt {mark.attempt} began at {mark.at_cs} without a free place"
+
+
+def _shared(history: History) -> Iterator[str]:
+    """Of the jobs that wait or run, one has a unique key."""
+    for key, names in history.keys:
+        if len(names) > 1:
+            yield f"{key} was that of {', '.join(names)}"
+
+
+def _expired(history: History) -> Iterator[str]:
+    """A job is not started after it has expired, and its expiry is no run of its command."""
+    for job in history.jobs.values():
+        traced = {mark.attempt for mark in history.traces.get(job.id, [])}
+        for run in history.attempts[job.id]:
+            late = job.expires_ms is not None and run.started_ms >= job.expires_ms
+            if run.outcome is not Outcome.EXPIRED and late:
+                yield f"{job.id} attempt {run.number} started {run.started_ms} of {job.expires_ms}"
+            if run.outcome is Outcome.EXPIRED and run.number in traced:
+                yield f"{job.id} attempt {run.number} expired and ran"
+
+
+def _held(history: History) -> Iterator[str]:
+    for name, before, after in history.holds:
+        if before != after:
+            yield f"{name} had {before} runs when it was held, and {after} when it was released"
+
+
+def _unedited(history: History) -> Iterator[str]:
+    """An edit stays, and each later run has it."""
+    for name, edits in history.edits.items():
+        labels = history.jobs[name].labels or {}
+        if labels.get("edit") != str(len(edits)):
+            yield f"{name} has the labels {labels} after {len(edits)} edits"
+        for mark in history.traces.get(name, []):
+            known = sum(runs < mark.attempt for runs in edits)
+            if mark.edit < known:
+                yield f"{name} attempt {mark.attempt} had edit {mark.edit} of {known}"
+
+
+def _paused(history: History) -> Iterator[str]:
+    for queue, before, after in history.pauses:
+        for name, run in sorted(after - before):
+            yield f"{name} attempt {run} was claimed while its queue {queue} was paused"
+
+
+def _misfired(history: History) -> Iterator[str]:
+    """Each time of a schedule fires once, or is skipped or missed as its policies say."""
+    for schedule, first_ms in history.schedules:
+        jobs = [job for job in history.jobs.values() if job.schedule == schedule.name]
+        fired = Counter(job.scheduled_ms for job in jobs if job.scheduled_ms is not None)
+        due = range(first_ms, schedule.next_ms or first_ms, _MINUTE_MS)
+        for at_ms, n in fired.items():
+            if n > 1 or at_ms not in due:
+                yield f"{schedule.name} has fired {n} times for {at_ms}"
+        missed = len(due) - len(fired) - schedule.skipped
+        if missed < 0 or (missed and schedule.catch_up == CatchUp.ALL):
+            yield f"{schedule.name} has missed {missed} of its times"
+        if due and schedule.last_ms != due[-1]:
+            yield f"{schedule.name} has fired last for {schedule.last_ms}, not for {due[-1]}"
+        skips = schedule.overlap == Overlap.SKIP
+        if schedule.fired != len(fired) or (schedule.skipped and not skips):
+            yield f"{schedule.name} counts {schedule.fired} and {schedule.skipped}"
+        if schedule.overlap == Overlap.REPLACE:
+            yield from _unreplaced(history, schedule, jobs)
+
+
+def _unreplaced(history: History, schedule: Schedule, jobs: list[Job]) -> Iterator[str]:
+    """When a job is replaced, at most the run that it has then ends later."""
+    for before, after in pairwise(sorted(jobs, key=lambda job: job.seq)):
+        ends = [run.ended_ms or 0 for run in history.attempts[before.id]]
+        later = sum(end > after.created_ms for end in ends)
+        if after.scheduled_ms is not None and (later > 1 or before.state is State.PENDING):
+            yield f"{schedule.name}: {before.id} ran {later} times after {after.id} replaced it"
+
+
+RULES: tuple[Callable[[History], Iterator[str]], ...] = (
+    _exceeded, _shared, _expired, _held, _unedited, _paused, _misfired,
+)  # fmt: skip
