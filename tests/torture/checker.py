@@ -206,7 +206,7 @@ def _untold(history: History) -> Iterator[str]:
 
 def _early(history: History) -> Iterator[str]:
     """A retry waits for its delay after the end of the failed run."""
-    for job in history.jobs.values():
+    for job in [job for name, job in history.jobs.items() if name not in history.hurried]:
         failed, budgets = 0, set(history.retried.get(job.id, []))
         for before, after in pairwise(history.attempts[job.id]):
             failed = 0 if budgets & {n - 1 for n in _numbers(before)} else failed

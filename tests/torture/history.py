@@ -112,6 +112,10 @@ class History:
     pauses: list[tuple[str, set[Run], set[Run]]] = field(
         default_factory=list
     )  # a queue, and its claims at the beginning and the end of a pause
+    hurried: set[str] = field(default_factory=set)  # jobs that were not to wait for their time
+    waits: dict[str, list[tuple[str, str]]] = field(
+        default_factory=dict
+    )  # the jobs that each job was to wait for, with the conditions
     schedules: list[tuple[Schedule, int]] = field(default_factory=list)  # with their first times
 
 

@@ -5,10 +5,12 @@ import random
 import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from queued.core.model import CONDITIONS
 from tests.process import headless
 from tests.torture.history import Places, traced
 
@@ -35,6 +37,11 @@ class JobRequest:
     prints: bytes = b""
 
     @property
+    def waits(self) -> list[tuple[str, str]]:
+        """The jobs that it waits for, each with the condition."""
+        return [(one, job) for one in CONDITIONS for job in self.payload.get(one, ())]
+
+    @property
     def name(self) -> str:
         """The id. The torture chooses it, so that it is known even if the enqueue fails."""
         return str(self.payload["id"])
@@ -48,8 +55,8 @@ class JobRequests:
         self._dice = dice
         self._made = 0
 
-    def next(self) -> JobRequest:
-        """Returns the next job."""
+    def next(self, others: Sequence[str]) -> JobRequest:
+        """Returns the next job, which may wait for the end of `others`."""
         self._made += 1
         command, prints = self._dice.choice(self._kinds())
         (queue,) = self._dice.choices(list(QUEUES), (9, 8, 1, 2))
@@ -57,7 +64,7 @@ class JobRequests:
         key = f"k{self._dice.randint(1, 4)}" if self._dice.random() < 0.15 else ""
         key_while = self._dice.choice(["active", "active", "waiting"]) if key else ""
         held = [Places(key, "4")] if key_while == "active" else []
-        payload = {
+        payload: dict[str, Any] = {
             "id": f"t{self._made}",
             "command": traced(self._directory, command, *_places(queue, slots), *held),
             "max_retries": self._dice.choice([1, 2, 4]),
@@ -77,6 +84,11 @@ class JobRequests:
             "defer_delay": self._dice.choice([0, 0.1, 0.4]),
             "no_retry_on": [66],
         }
+        if others and self._dice.random() < 0.2:
+            payload |= {
+                self._dice.choice(CONDITIONS): [self._dice.choice(others)]
+                for _ in range(self._dice.randint(1, 2))
+            }
         if self._dice.random() < 0.1:
             payload["delay"] = 0.3
         if self._dice.random() < 0.1:

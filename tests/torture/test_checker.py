@@ -70,7 +70,7 @@ def _history() -> History:
         counts={"completed": 2, "dead": 1, "cancelled": 1},
         traces={
             "good": _marks(1, 10, 20),
-            "edited": [replace(mark, edit=1) for mark in _marks(1, 10, 20)],
+            "edited": [replace(mark, edit=1) for mark in _marks(1, 20, 30)],
             "bad": [*_marks(1, 10, 20), *_marks(2, 20, 30)],
         },
         output={("good", 1): b"hello\n"},
@@ -81,6 +81,7 @@ def _history() -> History:
         cancelled={"gone"},
         prints={"good": b"hello\n"},
         edits={"edited": [0]},
+        waits={"edited": [("after", "good"), ("after_any", "gone")]},
         ends=[ServiceEnd(service="log.0", exit_code=0, allowed=frozenset({0, 74}))],
     )
 
@@ -193,8 +194,10 @@ WRONG: list[tuple[str, Callable[[History], None]]] = [
     ("held", _set("holds", [("good", 0, 1)])),
     ("unedited", _set("edits", {"good": [0]})),
     ("unedited", _set_job("edited", labels={"edit": "0"})),
-    ("unedited", _set_trace("edited", *_marks(1, 10, 20))),
+    ("unedited", _set_trace("edited", *_marks(1, 20, 30))),
     ("paused", _set("pauses", [("default", {("bad", 1)}, {("bad", 2)})])),
+    ("untimely", _set("waits", {"good": [("after", "bad")]})),
+    ("untimely", _set("waits", {"good": [("after_fail", "bad")]})),
     ("misfired", _twice_fired),
     ("misfired", _scheduled("allow", next_ms=2 * MINUTE_MS)),
     ("misfired", _scheduled("allow", fired=1)),

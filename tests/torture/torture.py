@@ -123,7 +123,8 @@ class Torture:
     def _enqueue(self) -> None:
         if self._waiting() >= _BACKLOG or len(self._enqueuers) >= 3:
             return
-        requests = [self._requests.next() for _ in range(self._dice.randint(1, 8))]
+        others = sorted(self._acknowledged)
+        requests = [self._requests.next(others) for _ in range(self._dice.randint(1, 8))]
         self._asked |= {request.name: request for request in requests}
         if self._dice.random() < 0.5:
             replaces = self._dice.random() < 0.5
@@ -208,7 +209,9 @@ class Torture:
         known.holds = self._users.holds
         known.edits = self._users.edits
         known.pauses = self._users.pauses
+        known.hurried = self._users.hurried
         known.schedules = self._schedules.all()
+        known.waits = {name: request.waits for name, request in self._asked.items()}
         known.prints = {
             request.name: request.prints for request in self._asked.values() if request.prints
         }

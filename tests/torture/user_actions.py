@@ -28,6 +28,7 @@ class UserActions:
         self.keys: list[tuple[str, list[str]]] = []
         self.holds: list[tuple[str, int, int]] = []
         self.edits: dict[str, list[int]] = {}
+        self.hurried: set[str] = set()
         self.pauses: list[tuple[str, set[Run], set[Run]]] = []
         self._queue = queue
         self._dice = dice
@@ -48,7 +49,7 @@ class UserActions:
                 self._retry(job)
         elif self._dice.random() < 0.5:
             release = self._release if job.label is Label.HELD else self._hold
-            self._dice.choice([self._cancel, self._edit, release])(job)
+            self._dice.choice([self._cancel, self._edit, self._run_now, release])(job)
 
     def _note_keys(self, jobs: list[Job]) -> None:
         """Notes which of the jobs that wait or run have each unique key until their end."""
@@ -94,6 +95,11 @@ class UserActions:
         if edits.edit(job.seq, job_changes(changes), now_ms=times.now_ms()):
             self.edits.setdefault(job.id, []).append(self._queue.store.show(job.seq).runs)
             self._done["edit"] += 1
+
+    def _run_now(self, job: Job) -> None:
+        if self._queue.store.edits.run_now(job.seq, now_ms=times.now_ms()):
+            self.hurried.add(job.id)
+            self._done["run-now"] += 1
 
     def _hold(self, job: Job) -> None:
         if self._queue.store.edits.hold(job.seq, now_ms=times.now_ms()):

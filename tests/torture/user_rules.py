@@ -63,6 +63,29 @@ def _paused(history: History) -> Iterator[str]:
             yield f"{name} attempt {run} was claimed while its queue {queue} was paused"
 
 
+def _untimely(history: History) -> Iterator[str]:
+    """A job starts after the ends that it waits for, unless a user has retried one of the jobs."""
+    wanted = {"after": State.COMPLETED, "after_fail": State.DEAD}
+    for name, waits in history.waits.items():
+        starts = [mark.at_cs for mark in history.traces.get(name, [])]
+        if not starts or name in history.retried:
+            continue
+        for condition, other in waits:
+            if _was_retried(history, other):
+                continue
+            state = history.jobs[other].state
+            if state is not wanted.get(condition, state):
+                yield f"{name} has run {condition} {other}, which is {state}"
+            if any(mark.at_cs > min(starts) for mark in history.traces.get(other, [])):
+                yield f"{name} has run before the end of {other}"
+
+
+def _was_retried(history: History, name: str) -> bool:
+    """Returns whether a user has retried the job, or one that it waited for."""
+    others = [other for _, other in history.waits.get(name, [])]
+    return name in history.retried or any(_was_retried(history, other) for other in others)
+
+
 def _misfired(history: History) -> Iterator[str]:
     """Each time of a schedule fires once, or is skipped or missed as its policies say."""
     for schedule, first_ms in history.schedules:
@@ -94,5 +117,5 @@ def _unreplaced(history: History, schedule: Schedule, jobs: list[Job]) -> Iterat
 
 
 RULES: tuple[Callable[[History], Iterator[str]], ...] = (
-    _exceeded, _shared, _expired, _held, _unedited, _paused, _misfired,
+    _exceeded, _shared, _expired, _held, _unedited, _paused, _untimely, _misfired,
 )  # fmt: skip
