@@ -109,9 +109,9 @@ class History:
         default_factory=list
     )  # a job, and the number of its runs at the beginning and the end of a hold
     edits: dict[str, list[int]] = field(default_factory=dict)  # the runs when each edit was known
-    pauses: list[tuple[str, set[Run], set[Run]]] = field(
+    pauses: list[tuple[str, int, dict[Run, int]]] = field(
         default_factory=list
-    )  # a queue, and its claims at the beginning and the end of a pause
+    )  # a queue, since when it was paused, and its new claims at the end, with their times
     hurried: set[str] = field(default_factory=set)  # jobs that were not to wait for their time
     waits: dict[str, list[tuple[str, str]]] = field(
         default_factory=dict

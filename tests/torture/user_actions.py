@@ -29,12 +29,13 @@ class UserActions:
         self.holds: list[tuple[str, int, int]] = []
         self.edits: dict[str, list[int]] = {}
         self.hurried: set[str] = set()
-        self.pauses: list[tuple[str, set[Run], set[Run]]] = []
+        self.pauses: list[tuple[str, int, dict[Run, int]]] = []
         self._queue = queue
         self._dice = dice
         self._done = done
         self._held: dict[str, int] = {}  # the runs of each job when it was held
-        self._paused: dict[str, tuple[float, set[Run]]] = {}  # until when, and the claims
+        # Until when, since when, and the claims at the beginning.
+        self._paused: dict[str, tuple[float, int, dict[Run, int]]] = {}
 
     def change_job(self) -> None:
         """Reads a random job. Retries it if it is dead or cancelled, else changes it sometimes."""
@@ -126,18 +127,26 @@ class UserActions:
         if name not in self._paused:
             self._queue.store.queues.change(name, paused_ms=times.now_ms())
             until_s = time.monotonic() + self._dice.uniform(0.1, 2)
-            self._paused[name] = (until_s, self._claims(name))
+            self._paused[name] = (until_s, times.now_ms(), self._claims(name))
             self._done["pause"] += 1
 
-    def _claims(self, queue: str) -> set[Run]:
-        running = self._queue.store.list(JobFilter((Label.PROCESSING,), queue=queue))
-        return {(job.id, job.runs) for job in running}
+    def _claims(self, queue: str) -> dict[Run, int]:
+        """Returns the runs of a queue, each with the time of its claim."""
+        running = list(self._queue.store.list(JobFilter((Label.PROCESSING,), queue=queue)))
+        last = self._queue.store.last_attempts(running)
+        return {
+            (job.id, job.runs): last[job.seq].started_ms
+            for job in running
+            if last[job.seq].number == job.runs and last[job.seq].ended_ms is None
+        }
 
     def resume_queues(self, now_s: float) -> None:
         """Ends the pauses that have lasted long enough."""
-        for name in [name for name, (until_s, _) in self._paused.items() if until_s <= now_s]:
-            _, claims = self._paused.pop(name)
-            self.pauses.append((name, claims, self._claims(name)))
+        for name in [name for name, (until_s, *_) in self._paused.items() if until_s <= now_s]:
+            _, since_ms, known = self._paused.pop(name)
+            claims = self._claims(name)
+            new = {run: claims[run] for run in claims.keys() - known.keys()}
+            self.pauses.append((name, since_ms, new))
             self._queue.store.queues.change(name, paused_ms=None)
 
     def release_all(self) -> None:
