@@ -167,6 +167,40 @@ def test_an_enqueuer_sees_and_moves_its_own_jobs_only(roles: RoleQueue, as_user:
     roles.sql(f"REVOKE {roles.schema}_reader FROM {roles.user('anna')}")
 
 
+def test_an_enqueuer_reads_and_gives_inputs_of_its_own_jobs_only(
+    roles: RoleQueue, as_user: Open
+) -> None:
+    (name,) = as_user("enqueuer").enqueue(
+        [NewJob("cat", stdin=b"secret")], max_retries=3, now_ms=NOW
+    )
+    foreign, own = as_user("enqueuer").find(name), enqueue(as_user("anna"))
+    read = {user: as_user(user).edits.input(foreign) for user in ("enqueuer", "reader", "operator")}
+    assert read == dict.fromkeys(read, b"secret")
+    assert as_user("anna").edits.input(foreign) == b""
+    other = enqueue(as_user("enqueuer"))
+    for user in ("anna", "operator"):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            roles.sql(f"INSERT INTO queued.inputs (job, content) VALUES ({other}, 'x')", user)  # noqa: S608 - a number
+    roles.sql(f"INSERT INTO queued.inputs (job, content) VALUES ({own}, 'x')", "anna")  # noqa: S608 - a number
+    for change in ("UPDATE queued.inputs SET content = ''", "DELETE FROM queued.inputs"):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            roles.sql(change, "enqueuer")
+
+
+def test_an_enqueuer_signals_its_own_jobs_only(roles: RoleQueue, as_user: Open) -> None:
+    foreign = enqueue(as_user("enqueuer"))
+    request = f"INSERT INTO queued.signals (job, number, name) VALUES ({foreign}, 1, 'USR1')"  # noqa: S608 - a number
+    for user in ("anna", "reader"):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            roles.sql(request, user)
+    for user in ("enqueuer", "operator"):
+        roles.sql(request, user)
+    count = "SELECT count(*) FROM queued.signals"
+    assert [roles.sql(count, user) for user in ("enqueuer", "anna")] == [[(2,)], [(0,)]]
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        roles.sql("DELETE FROM queued.signals", "enqueuer")
+
+
 def test_an_id_of_a_job_that_a_user_does_not_see_is_taken(as_user: Open) -> None:
     taken = NewJob("true", "theirs", unique_key="key")
     as_user("enqueuer").enqueue([taken._replace(unique_key=None)], max_retries=3, now_ms=NOW)
