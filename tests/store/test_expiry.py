@@ -30,6 +30,16 @@ def test_an_expired_job_is_not_claimed(engine: Engine) -> None:
     assert [claim.id for claim in claims] == ["in time"]
 
 
+def test_claims_beside_an_expired_job_have_consecutive_tokens_and_workers(engine: Engine) -> None:
+    """The next claim of the turn goes on with the token and the worker after the last of these."""
+    for name, expires_ms in (("a", None), ("late", NOW), ("b", None)):
+        engine.add(id=name, expires_at_ms=expires_ms)
+    with engine.ledger.transaction():
+        claims = engine.ledger.claim("i", [1, 2, 3], 77, now_ms=NOW)
+    found = [(claim.id, claim.key.token, claim.worker) for claim in claims]
+    assert found == [("a", 77, 1), ("b", 78, 2)]
+
+
 def test_an_expired_job_becomes_dead(engine: Engine) -> None:
     engine.add(id="ready", expires_at_ms=NOW + 20)
     engine.add(id="scheduled", run_at_ms=NOW + 99, expires_at_ms=NOW + 10)

@@ -47,7 +47,13 @@ PLANS = {
         "SEARCH lanes USING COVERING INDEX sqlite_autoindex_lanes_1 (queue=? AND requires=?)"
     ],
     "first_ready": ["SEARCH jobs USING COVERING INDEX jobs_ready (lane=?)"],
-    "claim": ["SCAN first VIRTUAL TABLE INDEX 1:", f"{BY_ROW} (rowid=?)"],
+    "claim": [
+        "SCAN first VIRTUAL TABLE INDEX 1:",
+        "SEARCH j USING INTEGER PRIMARY KEY (rowid=?)",
+        "SCAN (subquery-3)",
+        "SCAN live",
+        f"{BY_ROW} (rowid=?)",
+    ],
     "lanes": ["SEARCH lanes USING INTEGER PRIMARY KEY (rowid>?)"],
     "required_now": ["SCAN l", "SEARCH jobs EXISTS USING COVERING INDEX jobs_ready (lane=?)"],
     "next_expiry": ["SEARCH jobs USING COVERING INDEX jobs_expiring (expires_at>?)"],
@@ -102,6 +108,7 @@ PLANS = {
 # The tables that may be read whole.
 SMALL = {"clock", "counts", "settings", "instances", "drained_hosts", "w", "p", "l", "first"}
 SMALL |= {"queues", "r", "ready", "wrong", "found"}  # r and ready are of lanes
+SMALL |= {"live", "(subquery-3)"}  # the jobs that one claim takes
 SMALL |= {"signals", "s", "sqlite_sequence", "CONSTANT", "json_each", "run_totals", "schedules"}
 # The same for single statements; `d` is of the new conditions.
 WHOLE = {"shift_retries": {"jobs"}, "add_dependencies": {"d", "one"}, "await_jobs": {"one"}}

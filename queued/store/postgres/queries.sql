@@ -173,7 +173,7 @@ WITH own AS MATERIALIZED (
     GROUP BY part, lane, rank, due, after
 ), first AS MATERIALIZED (
     SELECT share.part, share.lane, ready.* FROM share, LATERAL (
-        SELECT seq, j.rank, next_run_at, slots FROM queued.jobs j
+        SELECT seq, j.rank, next_run_at, slots, expires_at FROM queued.jobs j
         WHERE ready AND j.lane = share.lane
           AND (j.rank, next_run_at, seq) > (share.rank, share.due, share.after)
         ORDER BY j.rank, next_run_at, seq LIMIT share.size FOR UPDATE SKIP LOCKED) AS ready
@@ -183,13 +183,13 @@ WITH own AS MATERIALIZED (
     FROM first JOIN part USING (part)
 ), placed AS MATERIALIZED (
     SELECT part, lane, seq, row_number() OVER (ORDER BY part, rank, next_run_at, seq) - 1 AS place
-    FROM fitting WHERE fits
+    FROM fitting WHERE fits AND (expires_at IS NULL OR expires_at > :now)
     ORDER BY place LIMIT :count
 ), taken AS (
     UPDATE queued.jobs j SET state = 'processing', ready = false, runs = runs + 1,
                              token = :token + place, updated_at = :now,
                              unique_while = nullif(unique_while, 'waiting')
-    FROM placed WHERE j.seq = placed.seq AND (expires_at IS NULL OR expires_at > :now)
+    FROM placed WHERE j.seq = placed.seq
     RETURNING j.*, part, (:workers::integer[])[place + 1] AS worker
 ), opened AS (
     INSERT INTO queued.attempts (job, number, instance, worker, token, started_at)

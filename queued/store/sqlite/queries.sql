@@ -93,12 +93,14 @@ SELECT -priority, next_run_at, seq FROM jobs WHERE ready = 1 AND lane = :lane
 ORDER BY priority DESC, next_run_at, seq LIMIT :count;
 
 -- claim --
--- Claims the jobs of a JSON array, with tokens in its order. Guard: ready, and not expired. By the
--- primary key.
-UPDATE jobs SET state = 'processing', ready = 0, runs = runs + 1, token = :token + first.key,
+-- Claims the jobs of a JSON array, with consecutive tokens in its order. Guard: ready, and not expired.
+-- By the primary key.
+UPDATE jobs SET state = 'processing', ready = 0, runs = runs + 1, token = :token + live.place,
                 unique_while = nullif(unique_while, 'waiting'), updated_at = :now
-FROM json_each(:jobs) AS first
-WHERE seq = first.value AND ready = 1 AND (expires_at IS NULL OR expires_at > :now)
+FROM (SELECT j.seq AS job, row_number() OVER (ORDER BY first.key) - 1 AS place
+      FROM json_each(:jobs) AS first JOIN jobs AS j ON j.seq = first.value
+      WHERE j.ready = 1 AND (j.expires_at IS NULL OR j.expires_at > :now)) AS live
+WHERE seq = live.job
 RETURNING seq, runs, token, CAST(id AS BLOB), CAST(queue AS BLOB), CAST(command AS BLOB),
           CAST(options AS BLOB), attempts, max_retries, next_run_at, created_at, expires_at;
 
