@@ -28,7 +28,7 @@ Usage: queuectl [--db WHERE] [--config PATH] COMMAND ...
   list | show JOB | logs JOB           list jobs (ls), one job, its output (log)
   wait JOBS...                         wait until jobs have ended
   cancel JOBS... | --queue Q | --all   cancel pending or running jobs (kill, rm)
-  hold | release | run-now | edit | rerun | signal   change or repeat jobs
+  hold | release | run-now | move | edit | rerun | signal   change, repeat jobs
   status | stats | metrics             counts of jobs; of runs; for Prometheus
   purge JOBS... | --queue Q | --all    delete jobs that have ended
   dlq list | retry | purge             list, retry or delete dead jobs (retry)
@@ -57,6 +57,7 @@ COMMANDS = {
     "release": "hold",
     "run-now": "hold",
     "edit": "edit",
+    "move": "move",
     "rerun": "edit",
     "signal": "signals",
     "status": "status",

@@ -50,6 +50,10 @@ class Edits(Protocol):
         """Requests that a signal is sent to the runs of jobs."""
         ...
 
+    def first_ready(self, queue: str) -> int | None:
+        """Returns the ready job of a queue that a claim would take first."""
+        ...
+
     def input(self, job: int) -> bytes:
         """Returns the standard input of a job; empty if it has none."""
         ...

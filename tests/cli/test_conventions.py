@@ -109,6 +109,7 @@ READERS = [
     "release a",
     "rerun a",
     "edit --set priority=1 a",
+    "move --first a",
     "signal a USR1",
     "run-now a",
     "status",

@@ -78,3 +78,23 @@ def test_signal_needs_a_running_job(queuectl: QueuectlRunner) -> None:
     assert queuectl.json("signal", "a", "HUP") == {"a": "processing"}
     told = 'queuectl: SIGNAL takes a signal such as USR1, not "NONE"\n'
     assert queuectl("signal", "a", "NONE") == (2, "", told)
+
+
+def test_move_changes_the_order_of_claims(queuectl: QueuectlRunner) -> None:
+    for name, priority in (("a", 2), ("b", 2), ("c", 0), ("d", 0)):
+        queuectl.add(name, priority=priority)
+    queuectl.add("other", queue="q")
+    queuectl.add("later", run_at="tomorrow 9am")
+    assert queuectl.ok("move", "--before", "b", "later") == "later pending\n"
+    assert queuectl.ok("move", "--first", "d") == "d pending\n"
+    assert queuectl.ok("move", "--first", "d"), "it is the first one"
+    assert queuectl.ok("move", "--before", "c", "a") == "a pending\n"
+    refused = queuectl("move", "--before", "other", "a")
+    assert refused == (4, "", "queuectl: a is in the queue default, other in q\n")
+    queuectl.ok("cancel", "other")
+    waits = "only a job that waits has a place in its queue\n"
+    assert queuectl("move", "--first", "other") == (4, "", f"queuectl: other is cancelled; {waits}")
+    assert queuectl("move", "--before", "other", "a").code == 4
+    assert queuectl("move", "a").code == 2
+    ids = [queuectl.claim().id for _ in range(5)]
+    assert ids == ["d", "later", "b", "a", "c"]

@@ -98,6 +98,12 @@ class PostgresEdits:
 
         return [name for _, name in sorted(self._database.repeated(change, "enqueuer"))]
 
+    def first_ready(self, queue: str) -> int | None:
+        """See `Edits.first_ready`."""
+        with self._database.reading():
+            found: int | None = self._database.value("first_of_queue", queue=queue)
+        return found
+
     def input(self, job: int) -> bytes:
         """See `Edits.input`."""
         with self._database.reading():

@@ -390,6 +390,13 @@ WHERE a.instance = :instance ORDER BY s.id;
 DELETE FROM queued.signals WHERE id = ANY(:ids::bigint[]) OR NOT EXISTS (
     SELECT FROM queued.jobs j WHERE j.seq = job AND j.runs = number AND j.state = 'processing');
 
+-- first_of_queue --
+-- The ready job of a queue that a claim would take first. One step into jobs_ready for each lane.
+SELECT first.seq FROM queued.lanes l, LATERAL (
+    SELECT j.rank, j.next_run_at, j.seq FROM queued.jobs j WHERE j.ready AND j.lane = l.id
+    ORDER BY j.rank, j.next_run_at, j.seq LIMIT 1) first
+WHERE l.queue = :queue ORDER BY first.rank, first.next_run_at, first.seq LIMIT 1;
+
 -- requires_of --
 -- The sets of labels that some jobs require. By the primary keys.
 SELECT DISTINCT l.requires FROM queued.jobs j JOIN queued.lanes l ON l.id = j.lane

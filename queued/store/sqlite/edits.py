@@ -73,6 +73,12 @@ class SqliteEdits:
         changed = [self._database.row(statement, job=job, **values) for job in still]
         return [row for row in changed if row is not None]
 
+    def first_ready(self, queue: str) -> int | None:
+        """See `Edits.first_ready`."""
+        with self._database.named_errors():
+            found: int | None = self._database.value("first_of_queue", queue=queue)
+        return found
+
     def input(self, job: int) -> bytes:
         """See `Edits.input`."""
         with self._database.named_errors():

@@ -239,6 +239,14 @@ WHERE a.instance = :instance ORDER BY s.id;
 DELETE FROM signals WHERE id IN (SELECT value FROM json_each(:ids)) OR NOT EXISTS (
     SELECT 1 FROM jobs j WHERE j.seq = job AND j.runs = number AND j.state = 'processing');
 
+-- first_of_queue --
+-- The ready job of a queue that a claim would take first. One step into jobs_ready for each lane.
+SELECT seq FROM jobs WHERE seq IN (
+    SELECT (SELECT j.seq FROM jobs j WHERE j.ready = 1 AND j.lane = l.id
+            ORDER BY j.priority DESC, j.next_run_at, j.seq LIMIT 1)
+    FROM lanes l WHERE l.queue = :queue)
+ORDER BY priority DESC, next_run_at, seq LIMIT 1;
+
 -- requires_of --
 -- The sets of labels that some jobs require. By the primary keys.
 SELECT DISTINCT l.requires FROM jobs j JOIN lanes l ON l.id = j.lane
