@@ -37,7 +37,7 @@ def move(context: Context, arguments: Arguments) -> int:
     if arguments.flag("--first") is (arguments.text("--before") is not None):
         msg = f"where to move {arguments.text('JOB')}? give --first or --before OTHER"
         raise UsageError(msg)
-    (row,) = context.find([arguments.text("JOB") or ""])
+    row = context.find_one(arguments.text("JOB") or "")
     job = _waiting(context, row)
     target = _target(context, arguments, job)
     if target.queue != job.queue:
@@ -59,7 +59,7 @@ def _target(context: Context, arguments: Arguments, job: Job) -> Job:
     """Returns the job before which `job` is to start; itself if no other one is due."""
     other = arguments.text("--before")
     if other is not None:
-        return _waiting(context, *context.find([other]))
+        return _waiting(context, context.find_one(other))
     first = context.store.edits.first_ready(job.queue)
     return job if first is None else context.store.show(first)
 

@@ -93,23 +93,23 @@ class UserActions:
             "labels": {"edit": str(number)},
         }
         edits = self._queue.store.edits
-        if edits.edit(job.seq, job_changes(changes), now_ms=times.now_ms()):
+        if edits.edit([job.seq], job_changes(changes), now_ms=times.now_ms()):
             self.edits.setdefault(job.id, []).append(self._queue.store.show(job.seq).runs)
             self._done["edit"] += 1
 
     def _run_now(self, job: Job) -> None:
-        if self._queue.store.edits.run_now(job.seq, now_ms=times.now_ms()):
+        if self._queue.store.edits.run_now([job.seq], now_ms=times.now_ms()):
             self.hurried.add(job.id)
             self._done["run-now"] += 1
 
     def _hold(self, job: Job) -> None:
-        if self._queue.store.edits.hold(job.seq, now_ms=times.now_ms()):
+        if self._queue.store.edits.hold([job.seq], now_ms=times.now_ms()):
             self._held[job.id] = self._queue.store.show(job.seq).runs
             self._done["hold"] += 1
 
     def _release(self, job: Job) -> None:
         runs = self._queue.store.show(job.seq).runs
-        if self._queue.store.edits.release(job.seq, now_ms=times.now_ms()):
+        if self._queue.store.edits.release([job.seq], now_ms=times.now_ms()):
             self.holds.append((job.id, self._held.pop(job.id, 0), runs))
             self._done["release"] += 1
 
