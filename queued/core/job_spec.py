@@ -84,6 +84,8 @@ def like(job: "Job", stdin: bytes) -> NewJob:
         unique_while=job.unique_while or "waiting",
         labels=options_text({**job.labels}) if job.labels else None,
         stdin=stdin,
+        key=job.key,
+        key_limit=job.key_limit,
     )
 
 
@@ -144,9 +146,9 @@ def _frozen(value: Any) -> Any:  # noqa: ANN401 - each option has its own type
 
 
 def _must_have_key(payload: dict[str, object]) -> None:
-    for name in ("unique_while", "unique_for"):
-        if payload.get(name) is not None and payload.get("unique_key") is None:
-            msg = f"{name} needs a unique_key"
+    for name, key in _NEEDED_KEYS.items():
+        if payload.get(name) is not None and payload.get(key) is None:
+            msg = f"{name} needs a {key}"
             raise UsageError(msg)
 
 
@@ -192,6 +194,14 @@ FIELDS = {
             option=False,
         ),
         Field("unique_for", check.delay, "at most for this duration from now", option=False),
+        Field("key", check.key, "few jobs with the same key run at once", option=False),
+        Field("key_limit", check.whole(1, 1000), "how many (1)", option=False),
+        Field(
+            "on_conflict",
+            check.choice("wait", "discard"),
+            "what it does if its key is in use (wait)",
+            option=False,
+        ),
         Field("labels", check.job_labels, "names and texts, for people and filters", option=False),
         Field("note", check.note, "a line of text, for people"),
         Field("backoff_base", check.number(1, 1e300), "a retry waits base ** attempts seconds"),
@@ -223,5 +233,7 @@ FIELDS = {
     )
 }
 
+_NEEDED_KEYS = {"unique_while": "unique_key", "unique_for": "unique_key"}
+_NEEDED_KEYS |= {"key_limit": "key", "on_conflict": "key"}
 _COLUMNS = {"run_at": "run_at_ms", "delay": "delay_ms", "unique_for": "unique_for_ms"}
 _COLUMNS |= {"expires_at": "expires_at_ms", "expires_in": "expires_in_ms"}

@@ -68,6 +68,8 @@ class NewJob(NamedTuple):
     after the moment of storing. `labels` is a JSON object. `after`, `after_any`, `after_fail`: the
     ids of jobs that must have completed, ended, or become dead. `array`: the indexes of the jobs
     that `arrays.jobs_of` makes of this one, each of which has the name of the array as `array_id`.
+    It starts while fewer than `key_limit` jobs with its `key` run. If so many are due or run when
+    it is stored, it waits for them, or (`on_conflict`: `discard`) it is not stored.
     """
 
     command: str
@@ -93,6 +95,9 @@ class NewJob(NamedTuple):
     after_fail: tuple[str, ...] = ()
     array: tuple[int, ...] = ()
     array_id: str | None = None
+    key: str | None = None
+    key_limit: int = 1
+    on_conflict: str = "wait"
 
     @property
     def waits(self) -> bool:
@@ -152,6 +157,14 @@ class ExistingJob(str):
     """The id of an existing job that holds the unique key of a new one, which was not stored."""
 
     __slots__ = ()
+    why = "has the unique key"
+
+
+class KeyUser(ExistingJob):
+    """The id of a job that uses the key of a new one, which was discarded."""
+
+    __slots__ = ()
+    why = "uses the key"
 
 
 class Instance(NamedTuple):

@@ -40,6 +40,8 @@ class Job(NamedTuple):
     schedule: str | None = None  # whose firing it is
     scheduled_ms: int | None = None  # the time of the firing, unless a user ran it
     array_id: str | None = None  # the name of the array that it belongs to
+    key: str | None = None
+    key_limit: int = 1  # so many jobs with this key may run at once
 
     @property
     def array_index(self) -> int:
@@ -157,6 +159,7 @@ class JobFilter(NamedTuple):
     exit_code: int | None = None
     schedule: str | None = None
     array_id: str | None = None
+    key: str | None = None
     since_ms: int | None = None
     before_ms: int | None = None
     now_ms: int = 0

@@ -43,6 +43,13 @@ RUN_OPTIONS = """\
   --label LABEL        NAME=VALUE, for people and filters; repeatable
   --note TEXT          a line of text, for people
 
+Key options:
+  --key KEY            run few jobs with this key at once, in the order of a
+                       queue
+  --key-limit N        how many: this job starts while fewer than N run (1)
+  --on-conflict WHAT   if so many are due or run when it is added: wait, or
+                       discard it, and print the id of one of them (wait)
+
 Unique options:
   --unique-key KEY     add no second job with this key: the id of the first one
                        is printed
@@ -198,9 +205,14 @@ def _jobs(payload: object) -> list[NewJob]:
 
 
 def acknowledge_one(context: Context, name: str, job: NewJob) -> None:
-    """Prints the id of a job that was added, or of the one that has its unique key."""
-    existing = {"existing": isinstance(name, ExistingJob)} if job.unique_key else {}
+    """Prints the id of a job that was added, or of the one because of which it was not."""
+    existing = {"existing": isinstance(name, ExistingJob)} if _may_exist(job) else {}
     _acknowledge(context, [name], {"id": name, **existing}, [job])
+
+
+def _may_exist(job: NewJob) -> bool:
+    """Returns whether the id of another job may be the result of adding the job."""
+    return job.unique_key is not None or job.on_conflict == "discard"
 
 
 def _on_taken_key(arguments: Arguments) -> OnTakenKey:
@@ -252,12 +264,12 @@ def _store(
 
 
 def note_existing(ids: Sequence[str]) -> None:
-    """Says that jobs were not added, because other jobs have their unique keys."""
+    """Says that jobs were not added, because other jobs have or use their keys."""
     existing = [name for name in ids if isinstance(name, ExistingJob)]
     if len(ids) == 1 and existing:
-        print_err(f"queuectl: not added: the job {existing[0]} has the unique key")
+        print_err(f"queuectl: not added: the job {existing[0]} {existing[0].why}")
     elif existing:
-        print_err(f"queuectl: {len(existing)} jobs not added: other jobs have their unique keys")
+        print_err(f"queuectl: {len(existing)} jobs not added: other jobs have or use their keys")
 
 
 def _note_past(jobs: Sequence[NewJob]) -> None:
@@ -344,7 +356,7 @@ def _enqueue_lines(context: Context, *, skip_existing: bool, on_taken_key: OnTak
     existing = [name for name in ids if isinstance(name, ExistingJob)]
     record: dict[str, object] = {"ids": ids}
     record |= {"skipped": len(jobs) - len(ids)} if skip_existing else {}
-    record |= {"existing": existing} if any(job.unique_key for job in jobs) else {}
+    record |= {"existing": existing} if any(map(_may_exist, jobs)) else {}
     if ids:
         _acknowledge(context, ids, record, jobs)
     elif context.json:

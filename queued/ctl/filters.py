@@ -13,8 +13,8 @@ from queued.ctl.arguments import Arguments
 
 FILTER_OPTIONS = """\
   --state STATES       pending (with the next four), scheduled (not yet due),
-                       held, blocked (waits for other jobs), failed (waits for
-                       a retry), processing, completed, dead, cancelled;
+                       held, blocked (its key is in use), failed (waits for a
+                       retry), processing, completed, dead, cancelled;
                        several: dead,failed
   -q, --queue QUEUE    only jobs of this queue
   --since T            only jobs that have changed in the last T (90m, 12h, 7d)
@@ -27,6 +27,7 @@ FILTER_OPTIONS = """\
   --exit-code N        only jobs whose last run exited with this code
   --schedule SCHEDULE  only jobs that this schedule has enqueued
   --array ARRAY        only jobs of this array
+  --key KEY            only jobs with this key
 """
 FILTERS = tuple(re.findall(r"(--[a-z-]+) [A-Z]", FILTER_OPTIONS))
 UNFINISHED = (Label.PENDING, Label.PROCESSING)
@@ -67,6 +68,7 @@ def job_filter(
         exit_code=arguments.integer("--exit-code", 0, 255),
         schedule=arguments.text("--schedule"),
         array_id=arguments.text("--array"),
+        key=arguments.text("--key"),
         since_ms=_ago(arguments, "--since"),
         before_ms=_ago(arguments, "--older-than"),
         now_ms=now_ms(),

@@ -129,6 +129,7 @@ def _fields(job: Job, blocked: str, dependencies: Sequence[Dependency]) -> dict[
         "priority": str(job.priority),
         **({"requires": ", ".join(sorted(job.requires))} if job.requires else {}),
         **({"labels": job.labels_text} if job.labels else {}),
+        **({"key": f"{job.key} (limit {job.key_limit})"} if job.key else {}),
         **({"unique key": _unique(job)} if job.unique_key else {}),
         **({"expires": iso(job.expires_ms)} if job.expires_ms is not None else {}),
         **_conditions(dependencies),

@@ -96,6 +96,7 @@ class BlockReasons:
 
     def __init__(self, context: "Context") -> None:
         self._context = context
+        self._keys: dict[str, str] = {}  # why jobs of a key wait
 
     @cached_property
     def _drained(self) -> dict[str, int]:
@@ -117,7 +118,7 @@ class BlockReasons:
     def of_job(self, job: "Job") -> str:
         """Returns what the job waits for, or why no service claims it although it is ready."""
         if job.label is Label.BLOCKED:
-            return self._waits(job)
+            return self._waits(job) or self._of_key(job.key)
         if job.label is not Label.PENDING:
             return ""
         return self.of(job.requires) or self.of_queue(job.queue)
@@ -129,6 +130,15 @@ class BlockReasons:
         ]
         shown = ", ".join(waiting[:_SHOWN]) + (", ..." if waiting[_SHOWN:] else "")
         return f"waits for {shown}" if waiting else ""
+
+    def _of_key(self, key: str | None) -> str:
+        if key is None:
+            return ""
+        if key not in self._keys:
+            users = self._context.store.queues.key_users(key)
+            used_by = " and ".join(filter(None, (", ".join(users[:-1]), *users[-1:])))
+            self._keys[key] = f"its key {key} is in use by {used_by}" if users else ""
+        return self._keys[key]
 
     def of(self, required: frozenset[str]) -> str:
         """Returns why no service claims a ready job that requires these labels; empty if one does.

@@ -14,13 +14,13 @@ from queued.ctl.arguments import Arguments
 _TEXTS = (
     *("id", "queue", "delay", "backoff_max", "defer_delay", "timeout", "kill_grace", "umask"),
     *("on_dead", "on_completed", "unique_key", "unique_while", "unique_for"),
-    *("expires_in", "warn_signal", "note", "array"),
+    *("expires_in", "warn_signal", "note", "array", "key", "on_conflict"),
 )
 _TIMES = ("run_at", "expires_at", "deadline")
 _ALIASES = {"--in": "delay", "--at": "run_at"}
 _NUMBERS = (
-    *("priority", "slots", "max_retries", "backoff_base", "backoff_jitter", "output_limit"),
-    "nice",
+    *("priority", "slots", "key_limit", "max_retries", "backoff_base", "backoff_jitter"),
+    *("output_limit", "nice"),
 )
 _CODES = ("no_retry_on", "defer_on")
 _FLAGS = ("leave_children", "split", "hold")

@@ -96,7 +96,7 @@ class Firings:
                 if self._may_fire(schedule, at_ms, fired, now_ms):
                     made = self._insert(job, max_retries, now_ms)
                     if isinstance(made, ExistingJob):
-                        fired.skipped[at_ms] = f"the job {made} has the unique key"
+                        fired.skipped[at_ms] = f"the job {made} {made.why}"
                         continue
                     fired.jobs[at_ms] = made
                     mark(self._database, made, schedule.name, at_ms)

@@ -14,6 +14,8 @@ _TOLD = {
     "check_claims": "job {0} is running, and run {1} is not recorded",
     "check_open_attempts": "run {1} of job {0} has no end, and is not running",
     "check_lanes": "job {0} of the queue {1!r} has the lane {2}, which is of the queue {3!r}",
+    "check_keys": "{1} jobs of the key {0!r} may run at once, and its limit is {2}",
+    "check_lines": "job {0} waits for its key {1!r}, which is free",
     "check_runs": "job {0} ran {1} times, {2} runs are recorded, the last of them is {3}",
 }
 

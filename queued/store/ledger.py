@@ -108,7 +108,8 @@ class Ledger(OpenDatabase, Protocol):
         """Makes at most `limit` due jobs claimable; returns when the next job becomes due.
 
         Before that it moves jobs that wait for others which have ended or were retried, a bounded
-        number of them; while some are left, it returns `now_ms` or a time soon after it.
+        number of them. Jobs with a key are claimable if it has a place for them. While some of this
+        is left to do, it returns `now_ms` or a time soon after it.
         """
         ...
 

@@ -44,6 +44,10 @@ class QueueStore(Protocol):
         """Changes fields of a queue, which is stored if it was not; returns it."""
         ...
 
+    def key_users(self, key: str) -> Sequence[str]:
+        """Returns the ids of jobs that have a place of a key, running ones first; three at most."""
+        ...
+
     def remove(self, name: str) -> bool:
         """Deletes what users have set for a queue; returns whether there was something."""
         ...

@@ -63,6 +63,7 @@ def _values(label: Label | None, wanted: JobFilter) -> Values:
         "exit_code": wanted.exit_code,
         "schedule": wanted.schedule,
         "array_id": wanted.array_id,
+        "key": wanted.key,
         "since": wanted.since_ms,
         "before": wanted.before_ms,
         "now": wanted.now_ms,

@@ -74,6 +74,10 @@ BROKEN = {
     "the last of them is 1",
     "UPDATE jobs SET queue = 'q' WHERE id = 'again'": "job again of the queue 'q' has the lane 0, "
     "which is of the queue 'default'",
+    "UPDATE jobs SET key = 'k' WHERE id IN ('waiting', 'running')": "2 jobs of the key 'k' may run "
+    "at once, and its limit is 1",
+    "UPDATE jobs SET key = 'k', ready = 0, blocked = 4 WHERE id = 'waiting'": "job waiting waits "
+    "for its key 'k', which is free",
 }
 
 

@@ -19,14 +19,14 @@ def test_a_taken_key_gives_the_id_of_the_job_that_has_it(queuectl: QueuectlRunne
     assert done.err.startswith("queuectl: not added: the job a has the unique key\n")
     assert queuectl.ids() == ["a"]
     assert re.search(r"unique key +k \(while active\)\n", queuectl.ok("show", "a"))
-    assert queuectl.ok("list", "-o", "id,key").split() == ["ID", "KEY", "a", "k"]
+    assert queuectl.ok("list", "-o", "unique_key").split() == ["UNIQUE", "KEY", "k"]
 
 
 def test_a_taken_key_of_one_of_many_lines(queuectl: QueuectlRunner) -> None:
     lines = [json.dumps({"id": n, "command": "true", "unique_key": n[0]}) for n in ("a", "a2", "b")]
     done = queuectl("enqueue", "--json", "-", stdin="\n".join(lines))
     assert (done.code, json.loads(done.out)) == (0, {"ids": ["a", "a", "b"], "existing": ["a"]})
-    assert "1 jobs not added: other jobs have their unique keys\n" in done.err
+    assert "1 jobs not added: other jobs have or use their keys\n" in done.err
     refused = queuectl("enqueue", "--fail-if-exists", "-", stdin="\n".join(lines[1:]))
     told = "queuectl: line 1: the job a has the unique key 'a'; nothing was added\n"
     assert refused == (4, "", told)

@@ -1,6 +1,6 @@
 """Queues of real services: limits that the commands themselves prove, pauses, and fair shares."""
 
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from pathlib import Path
 
 import pytest
@@ -29,6 +29,28 @@ def test_a_limit_over_two_services_is_never_exceeded(queue: Queue, tmp_path: Pat
     assert len(running) == 60
     assert max(running) == 2
     assert running.count(2) > 10
+
+
+def test_jobs_of_a_key_over_two_services_run_one_at_a_time_in_order(
+    queue: Queue, tmp_path: Path
+) -> None:
+    """Also while one of the services dies with all its processes."""
+    trace = tmp_path / "trace"
+    for number in range(24):
+        command = f"echo {number} >> {trace}; sleep 0.03; echo end >> {trace}"
+        queue.add(command, id=f"k{number}", key="customer-7")
+        queue.add("true", id=f"f{number}")
+    first, _ = (queue.serve(workers=4) for _ in range(2))
+    queue.wait("k5", "completed")
+    first.kill_instance()
+    for number in range(24):
+        queue.wait(f"k{number}", "completed")
+    lines = trace.read_text().split()
+    begun = [int(line) for line in lines if line != "end"]
+    assert sorted({*begun}) == list(range(24))
+    assert begun == sorted(begun), "a run that was lost is repeated in its place"
+    for one, other in pairwise(lines):
+        assert "end" in {one, other} or one == other, "a run that was lost has no end"
 
 
 def test_a_paused_queue_starts_nothing_and_lets_its_jobs_end(queue: Queue) -> None:

@@ -45,9 +45,12 @@ class Task:
     requires: str = ""
     slots: int = 1
     held: bool = False
+    unique: str | None = None
+    unique_while: str | None = None
+    unique_until: int | None = None
     key: str | None = None
-    key_while: str | None = None
-    key_until: int | None = None
+    key_limit: int = 1
+    in_line: bool = False  # for a place of its key
     expires: int | None = None
     schedule: str | None = None
     scheduled: int | None = None
@@ -67,17 +70,24 @@ class Task:
         return self.state not in ENDED
 
     @property
-    def held_key(self) -> str | None:
+    def held_unique(self) -> str | None:
         """The key that no other job may have now."""
-        return self.key if self.key_while == "any" or (self.key_while and self.live) else None
+        return (
+            self.unique if self.unique_while == "any" or (self.unique_while and self.live) else None
+        )
 
     def end(self, state: State, now: int) -> None:
         """Moves to a final state, or back to pending."""
         self.state, self.updated = state, now
         self.owner = self.token = self.cancel = None
-        self.held = self.blocked = False
+        self.held = self.blocked = self.in_line = False
         self.changed |= self.awaited and state is not WAITING
-        self.ready = state is WAITING and self.run_at <= now
+        self.ready = state is WAITING and self.run_at <= now and self.key is None
+
+    @property
+    def order(self) -> tuple[int, int, int]:
+        """Of claiming."""
+        return (-self.priority, self.run_at, self.seq)
 
 
 @dataclass
@@ -111,28 +121,28 @@ class Queue:
         now: int,
         delay: int = 0,
         hold: bool = False,
-        key_for: int | None = None,
+        unique_for: int | None = None,
         expires_in: int | None = None,
         replace: bool = False,
         after: Sequence[tuple[str, int]] = (),
         **fields: Any,
     ) -> int:
         """Returns `row`, or the row of the job that has the key; then no job is new."""
-        key = fields.get("key")
+        unique = fields.get("unique")
         for task in self.tasks.values():
-            if key and task.held_key == key and task.key_until is not None:
-                task.key_while = None if task.key_until <= now else task.key_while
-        if key and replace and (held := self._holder(key)) and held.state is WAITING:
+            if unique and task.held_unique == unique and task.unique_until is not None:
+                task.unique_while = None if task.unique_until <= now else task.unique_while
+        if unique and replace and (held := self._holder(unique)) and held.state is WAITING:
             held.end(State.CANCELLED, now)
-            held.key_while = None
-        if key and (holder := self._holder(key)):
+            held.unique_while = None
+        if unique and (holder := self._holder(unique)):
             return holder.seq
         assert row > self._last, "a removed job's row is never used again"
         self._last = row
         self.tasks[row] = Task(
-            *(row, queue, now + delay, not delay and not hold, now),
+            *(row, queue, now + delay, not (delay or hold or fields.get("key")), now),
             held=hold,
-            key_until=None if key_for is None else now + key_for,
+            unique_until=None if unique_for is None else now + unique_for,
             expires=None if expires_in is None else now + expires_in,
             **fields,
         )
@@ -145,8 +155,8 @@ class Queue:
             self._move(self.tasks[row], now)
         return row
 
-    def _holder(self, key: str | None) -> Task | None:
-        return next((task for task in self.tasks.values() if task.held_key == key), None)
+    def _holder(self, unique: str | None) -> Task | None:
+        return next((task for task in self.tasks.values() if task.held_unique == unique), None)
 
     def _tell(self, now: int) -> None:
         """Tells dependents of the ends and retries of jobs, until all know."""
@@ -172,11 +182,11 @@ class Queue:
         state = State.CANCELLED if failed else WAITING
         task.changed |= task.awaited and state is not task.state
         task.state, task.updated, task.ready = state, now, False
-        if failed and task.key_while != "any":
-            task.key_while = None
+        if failed and task.unique_while != "any":
+            task.unique_while = None
         if not failed and not waits:
             task.blocked = False
-            task.ready = not task.held and task.run_at <= now
+            task.ready = not task.held and task.run_at <= now and task.key is None
             task.run_at = max(task.run_at, now)
 
     def promote(self, now: int, limit: int) -> int | None:
@@ -184,14 +194,31 @@ class Queue:
         self._tell(now)
         for task in self._waiting()[:limit]:
             if task.run_at <= now:
-                task.ready = True
+                task.ready, task.in_line = task.key is None, task.key is not None
+        for key in {task.key for task in self.tasks.values() if task.in_line}:
+            self._give_places(key)
         return min((task.run_at for task in self._waiting()), default=None)
+
+    def of_key(self, key: str | None) -> list[Task]:
+        """Returns the jobs of a key in the order of claiming."""
+        return sorted((t for t in self.tasks.values() if t.key == key), key=lambda t: t.order)
+
+    def _give_places(self, key: str | None) -> None:
+        """Starts the line of a key anew, with the jobs that have not started."""
+        own = self.of_key(key)
+        line = [task for task in own if task.ready or task.in_line]
+        used = sum(task.state is State.PROCESSING for task in own)
+        full = False
+        for task in line:
+            full = full or used >= task.key_limit
+            used += not full
+            task.ready, task.in_line = not full, full
 
     def _waiting(self) -> list[Task]:
         waiting = [
             t
             for t in self.tasks.values()
-            if t.state is WAITING and not (t.ready or t.held or t.blocked)
+            if t.state is WAITING and not (t.ready or t.held or t.blocked or t.in_line)
         ]
         return sorted(waiting, key=lambda t: (t.run_at, t.seq))
 
@@ -203,7 +230,7 @@ class Queue:
             return None
         task.state, task.ready, task.updated = State.PROCESSING, False, now
         task.runs, task.owner, task.token = task.runs + 1, owner, token
-        task.key_while = None if task.key_while == "waiting" else task.key_while
+        task.unique_while = None if task.unique_while == "waiting" else task.unique_while
         return task
 
     def expire(self, now: int) -> set[int]:
@@ -226,7 +253,7 @@ class Queue:
         ]
         if not ready or queue in self.paused:
             return None
-        first = min(ready, key=lambda t: (-t.priority, t.run_at, t.seq))
+        first = min(ready, key=lambda t: t.order)
         limit = self.limits.get(queue)
         if limit is None:
             return first
@@ -284,21 +311,24 @@ class Queue:
             if value is not None:
                 setattr(task, name, value)
         task.run_at = task.run_at if delay is None else now + delay
-        task.ready, task.updated = task.run_at <= now and not (task.held or task.blocked), now
+        waits = task.held or task.blocked or task.key is not None
+        task.ready, task.updated = task.run_at <= now and not waits, now
+        task.in_line = False
         return True
 
     def hold(self, seq: int, now: int) -> bool:
         task = self.tasks[seq]
         if task.state is not WAITING:
             return False
-        task.held, task.ready, task.updated = True, False, now
+        task.held, task.ready, task.in_line, task.updated = True, False, False, now
         return True
 
     def run_now(self, seq: int, now: int) -> bool:
         task = self.tasks[seq]
-        if task.state is not WAITING or task.held or task.blocked:
+        if task.state is not WAITING or task.held or task.blocked or task.in_line:
             return False
-        task.ready, task.updated, task.run_at = True, now, min(task.run_at, now)
+        task.ready = task.ready or task.key is None
+        task.updated, task.run_at = now, min(task.run_at, now)
         return True
 
     def release(self, seq: int, now: int) -> bool:
@@ -306,13 +336,13 @@ class Queue:
         if not task.held or task.state is not WAITING:
             return False
         task.held, task.updated = False, now
-        task.ready = not task.blocked and task.run_at <= now
+        task.ready = not task.blocked and task.run_at <= now and task.key is None
         task.run_at = max(task.run_at, now)
         return True
 
     def retry(self, seq: int, now: int) -> bool:
         task = self.tasks[seq]
-        holder = self._holder(task.key) if task.key_while else None
+        holder = self._holder(task.unique) if task.unique_while else None
         if task.state not in {State.DEAD, State.CANCELLED} or holder not in (None, task):
             return False
         task.attempts, task.run_at = 0, now

@@ -67,6 +67,10 @@ BROKEN = {
     "completed has no end, and is not running",
     "UPDATE queued.jobs SET runs = 3 WHERE id = 'dead'": "job dead ran 3 times, 1 runs are",
     "UPDATE queued.jobs SET queue = 'q' WHERE id = 'dead'": "job dead of the queue 'q' has the",
+    "UPDATE queued.jobs SET key = 'k', ready = state = 'pending' WHERE id IN "
+    "('pending', 'processing')": "2 jobs of the key 'k' may run at once, and its limit is 1",
+    "UPDATE queued.jobs SET key = 'k', blocked = 4 WHERE id = 'pending'": "job pending waits for "
+    "its key 'k', which is free",
     "DROP INDEX queued.jobs_ready": "the schema has another index jobs_ready",
     "ALTER TABLE queued.jobs DISABLE TRIGGER jobs_recounted": "another trigger jobs.jobs_recounted",
     "ALTER TABLE queued.output ADD extra integer": "the schema has another column output.extra",

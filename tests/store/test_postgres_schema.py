@@ -33,7 +33,13 @@ LISTS = {
     "clock",
     "history",
 }
-LISTS |= {"schedule", "schedule_waits", "condition_status", "awaited_jobs"}  # parts of statements
+LISTS |= {
+    "schedule",
+    "schedule_waits",
+    "condition_status",
+    "awaited_jobs",
+    "first_in_line",
+}  # parts
 CONTROL = {"begin", "session", "snapshot", "make_schema", "notify_hungry", "notify_all"}  # no plan
 SOURCE = Path(sql_loader.__file__).parent
 WHOLE = sql_blocks.read(str(SOURCE / "maintenance/queries.sql")).keys()  # read whole tables
@@ -53,9 +59,13 @@ PLANS = {
     "move_dependents": {"jobs_pkey", "dependencies_of"},
     "renew_idle": {
         *("instances_pkey", "meta_pkey", "jobs_ready", "jobs_waiting", "jobs_expiring"),
-        *("jobs_changed", "lanes_pkey", "schedules_due"),
+        *("jobs_changed", "lanes_pkey", "schedules_due", "changed_keys_pkey"),
     },
-    "next_times": {"jobs_waiting", "jobs_changed", "jobs_expiring"},
+    "next_times": {"jobs_waiting", "jobs_changed", "jobs_expiring", "changed_keys_pkey"},
+    "take_changed_keys": {"changed_keys_pkey"},
+    "take_places_back": {"jobs_key_lines", "jobs_key_places", "jobs_pkey"},
+    "give_places": {"jobs_key_lines", "jobs_key_places", "jobs_pkey"},
+    "key_places": {"jobs_key_places"},
     "claim_expired": {"jobs_expiring", "jobs_pkey"},
     "running_claims": {"jobs_by_state", "attempts_pkey"},
     "cancel_requests": {"jobs_by_state", "attempts_pkey"},

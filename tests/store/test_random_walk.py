@@ -43,9 +43,8 @@ UNIQUE = [
 MODEL_NAMES = {
     "delay_ms": "delay",
     "expires_in_ms": "expires_in",
-    "unique_key": "key",
-    "unique_while": "key_while",
-    "unique_for_ms": "key_for",
+    "unique_key": "unique",
+    "unique_for_ms": "unique_for",
 }
 STEPS_MS = st.sampled_from([0, 1, 700, 2000, 3000, 10_000, 3_600_000])
 
@@ -91,6 +90,8 @@ class Walk(RuleBasedStateMachine):
         expires_in_ms=st.sampled_from([None, None, 1, 3000]),
         unique=st.sampled_from([{}, {}, *UNIQUE]),
         how=st.sampled_from(["keep", "replace"]),
+        key=st.sampled_from([None, None, "k", "k", "K"]),
+        key_limit=st.sampled_from([1, 1, 2]),
         data=st.data(),
     )
     def enqueue(
@@ -366,14 +367,17 @@ class Walk(RuleBasedStateMachine):
             ) == (*(task.state, task.run_at, task.attempts, task.runs, task.cancel),)
             assert (job.label is Label.HELD) is (task.held and task.state is State.PENDING)
             assert (job.label is Label.BLOCKED) is (
-                task.blocked and not task.held and task.state is State.PENDING
+                (task.blocked or task.in_line) and not task.held and task.state is State.PENDING
             )
             assert (job.queue, job.priority, job.requires, job.updated_ms) == (
                 *(task.queue, task.priority, labels.split(task.requires), task.updated),
             )
-            assert (job.unique_while, job.expires_ms) == (task.key_while, task.expires)
+            assert (job.unique_while, job.expires_ms) == (task.unique_while, task.expires)
             assert (job.schedule, job.scheduled_ms) == (task.schedule, task.scheduled)
             self._the_same_history(task)
+        for key in "kK":
+            running = [t for t in self._model.of_key(key) if t.state is State.PROCESSING]
+            assert len(running) <= max((task.key_limit for task in running), default=0)
         self._the_same_schedules()
         self._engine.check_counters(now_ms=self._now_ms)
 

@@ -29,6 +29,7 @@ PARTS = {
     "schedule_waits",
     "condition_status",
     "awaited_jobs",
+    "first_in_line",
 }
 STATEMENTS = sorted(SQL.keys() - PARTS)
 SOURCE = Path(sql_loader.__file__).parent
@@ -66,6 +67,17 @@ PLANS = {
     "promote": [f"{BY_ROW} (rowid=?)", f"{WAITING} (next_run_at<?)"],
     "next_due": ["SCAN CONSTANT ROW", WAITING, CHANGED],
     "take_changes": [f"{BY_ROW} (rowid=?)", CHANGED],
+    "give_places": [
+        f"{BY_ROW} (rowid=?)",
+        "SCAN one VIRTUAL TABLE INDEX 1:",
+        "SEARCH k USING INTEGER PRIMARY KEY (rowid=?)",
+        "SEARCH w USING INTEGER PRIMARY KEY (rowid=?)",
+        "SEARCH f USING COVERING INDEX jobs_key_lines (key=?)",
+        "SEARCH u USING INDEX jobs_key_places (key=?)",
+        "SEARCH k USING COVERING INDEX sqlite_autoindex_changed_keys_1 (key=?)",
+    ],
+    "key_places": ["SEARCH jobs USING INDEX jobs_key_places (key=?)"],
+    "key_users": ["SEARCH jobs USING INDEX jobs_keyed (key=?)"],
     "running_claims": [BY_STATE, OF_ATTEMPTS],
     "cancel_requests": [BY_STATE, OF_ATTEMPTS],
     "prunable": ["SEARCH jobs USING INDEX jobs_by_state (state=? AND seq>?)"],
@@ -109,6 +121,7 @@ PLANS = {
 SMALL = {"clock", "counts", "settings", "instances", "drained_hosts", "w", "p", "l", "first"}
 SMALL |= {"queues", "r", "ready", "wrong", "found"}  # r and ready are of lanes
 SMALL |= {"live", "(subquery-3)"}  # the jobs that one claim takes
+SMALL |= {"changed_keys", "one"}
 SMALL |= {"signals", "s", "sqlite_sequence", "CONSTANT", "json_each", "run_totals", "schedules"}
 # The same for single statements; `d` is of the new conditions.
 WHOLE = {"shift_retries": {"jobs"}, "add_dependencies": {"d", "one"}, "await_jobs": {"one"}}

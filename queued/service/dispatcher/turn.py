@@ -75,7 +75,7 @@ class TurnRunner:
             self._write(turn, worker, message)
         self._store_output(turn)
         self.record(turn)
-        turn.next_due_ms = self._ledger.promote(now_ms=turn.now_ms, limit=PROMOTED_AT_ONCE)
+        self._promote(turn)
         told = len(turn.finished)
         if queues.lanes:
             self._expire(turn)
@@ -292,6 +292,9 @@ class TurnRunner:
             made = self._ledger.enqueue(hooks, max_retries=most, now_ms=turn.now_ms)
             turn.lanes_made |= made
 
+    def _promote(self, turn: Turn) -> None:
+        turn.next_due_ms = self._ledger.promote(now_ms=turn.now_ms, limit=PROMOTED_AT_ONCE)
+
     def _expire(self, turn: Turn) -> None:
         """Ends a bounded number of jobs that were not started in time."""
         due_ms = self._ledger.next_expiry()
@@ -303,6 +306,7 @@ class TurnRunner:
                 turn.claims.add(claim)
                 self.settle(turn, claim, Ending(Outcome.EXPIRED, error="not started in time"))
             self.record(turn)
+            self._promote(turn)  # an expired job may have had a place of its key
             due_ms = self._ledger.next_expiry()
         turn.wake_at(due_ms)
 
@@ -341,6 +345,7 @@ class TurnRunner:
     def _bury(self, turn: Turn, claim: Claim, reason: str) -> None:
         """Settles a claim that cannot be sent to a worker: its job is dead."""
         ending = Ending(Outcome.SPAWN_ERROR, error=reason)
+        turn.wake_at(turn.now_ms)  # to give the place of its key, if any, to another job
         verdict = Verdict(State.DEAD, 1, claim.due_ms, describe(ending))
         turn.settled.append(Settlement(claim, ending, verdict))
 

@@ -89,7 +89,7 @@ WITH found AS MATERIALIZED (
 )
 UPDATE queued.jobs j SET
     state       = CASE WHEN reason IS NULL THEN 'pending' ELSE 'cancelled' END,
-    ready       = reason IS NULL AND NOT waits AND blocked = 2 AND next_run_at <= :now,
+    ready       = reason IS NULL AND NOT waits AND blocked = 2 AND key IS NULL AND next_run_at <= :now,
     blocked     = CASE WHEN reason IS NULL AND NOT waits THEN blocked & ~2 ELSE blocked END,
     next_run_at = CASE WHEN reason IS NULL AND NOT waits THEN greatest(next_run_at, :now)
                        ELSE next_run_at END,

@@ -18,6 +18,7 @@ from queued.store.postgres import pruning
 from queued.store.postgres.claiming import Claiming
 from queued.store.postgres.connection import Database
 from queued.store.postgres.counts import Counts
+from queued.store.postgres.keys import Keys
 from queued.store.postgres.new_jobs import NewJobs
 from queued.store.postgres.queues import SKIPPED_MS, LedgerQueues
 from queued.store.postgres.schedules import firings
@@ -40,8 +41,9 @@ class PostgresLedger:
         self.schedules = firings(self._database)
         self._dependencies = Dependencies(self._database, list)
         self.queues = LedgerQueues(self._database)
+        self._keys = Keys(self._database)
         self._claiming = Claiming(self._database, self.queues)
-        self._place_freed = False  # in a limited queue, by this transaction
+        self._place_freed = False  # of a limited queue or of a key, by this transaction
         self._unknown = UnknownCommits(self._database)
         self._counts = Counts(self._database)
         self._next_expiry: int | None = None  # as `promote` has read it
@@ -146,22 +148,26 @@ class PostgresLedger:
     def promote(self, *, now_ms: int, limit: int) -> int | None:
         """See `Ledger.promote`. Once a second it also adds differences to the counts."""
         self._counts.fold(now_ms)
-        due, changed = self._next_times()
+        due, changed, keys_changed = self._next_times()
         if changed:
             told = self._dependencies.tell(now_ms=now_ms)
-            due, changed = self._next_times()
+            due, changed, keys_changed = self._next_times()
         if due is not None and due <= now_ms:
             promoted = self._database.change("promote", now=now_ms, limit=limit)
-            due, _ = self._next_times()
+            due, _, keys_changed = self._next_times()
             if due is not None and promoted < limit:  # others have locked the due jobs left
                 due = max(due, now_ms + SKIPPED_MS)
         if changed:  # too many for one turn, or others have locked the jobs left
             due = now_ms if told else now_ms + SKIPPED_MS
-        return due
+        if not keys_changed:
+            return due
+        retry_ms = self._keys.give_places(now_ms=now_ms)
+        self._place_freed |= self._keys.given
+        return min((ms for ms in (due, retry_ms) if ms is not None), default=None)
 
-    def _next_times(self) -> tuple[int | None, bool]:
-        ((due, changed, self._next_expiry),) = self._database.rows("next_times")
-        return due, changed
+    def _next_times(self) -> tuple[int | None, bool, bool]:
+        ((due, changed, self._next_expiry, keys_changed),) = self._database.rows("next_times")
+        return due, changed, keys_changed
 
     def next_expiry(self) -> int | None:
         """See `Ledger.next_expiry`."""

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from queued.core import ids
 from queued.core.errors import DuplicateJobError, TakenKeyError
-from queued.core.model import ExistingJob, NewJob, OnTakenKey
+from queued.core.model import ExistingJob, KeyUser, NewJob, OnTakenKey
 from queued.store.dependencies import Dependencies
 from queued.store.postgres.connection import Database
 
@@ -67,13 +67,16 @@ class NewJobs:
         user does not see, may have the same id; then the job is left out once more.
         """
         added: list[tuple[str, NewJob]] = []
-        pairs = [pair for _, pair in batch]
+        users = self._key_users(batch, how)
+        pairs = [pair for index, pair in batch if index not in users]
         self._free_keys(pairs, how)
         stored = self._store(pairs, how)
         holders = self._holders(pairs, stored)
         for index, (job, name) in batch:
             holder = holders.get(job.unique_key)
-            if name in stored:
+            if index in users:
+                added.append((users[index], job))
+            elif name in stored:
                 stored.remove(name)  # a second job with this id in the batch was left out
                 added.append((name, job))
             elif job.unique_key and holder:
@@ -87,6 +90,34 @@ class NewJobs:
             elif not how.skip_existing:
                 raise DuplicateJobError(name, index)
         return added
+
+    def _key_users(
+        self, batch: Sequence[tuple[int, tuple[NewJob, str]]], how: _How
+    ) -> dict[int, KeyUser]:
+        """Returns a job that uses the key of each job that is discarded, by the place of that job.
+
+        The jobs of the batch before it count, too.
+        """
+        limits: dict[str, int] = {}
+        for _, (job, _) in batch:
+            if job.key is not None and job.on_conflict == "discard":
+                limits[job.key] = max(limits.get(job.key, 0), job.key_limit)
+        if not limits:
+            return {}
+        rows = self._database.rows(
+            "key_users", keys=[*limits], limits=[*limits.values()], now=how.now_ms
+        )
+        used = {key: (user, count) for key, user, count in rows}
+        found: dict[int, KeyUser] = {}
+        for index, (job, name) in batch:
+            if job.key not in limits:
+                continue
+            user, count = used.get(job.key, (name, 0))
+            if job.on_conflict == "discard" and count >= job.key_limit:
+                found[index] = KeyUser(user)
+            elif job.due_ms(how.now_ms) <= how.now_ms and not job.hold:
+                used[job.key] = user, count + 1
+        return found
 
     def _free_keys(self, named: Sequence[tuple[NewJob, str]], how: _How) -> None:
         keys = [job.unique_key for job, _ in named if job.unique_key]
@@ -137,6 +168,7 @@ class NewJobs:
                 **({} if (at := job.expires_ms(now_ms)) is None else {"expires_at": at}),
                 **({} if job.labels is None else {"labels": job.labels}),
                 **({} if job.array_id is None else {"array_id": job.array_id}),
+                **({} if job.key is None else {"key": job.key, "key_limit": job.key_limit}),
             }
             for place, (job, name) in enumerate(named)
         ]

@@ -40,7 +40,7 @@ seq, id, queue, priority, command, options, state, label, next_run_at, attempts,
     cancel_requested_at, last_error, created_at, updated_at,
     (SELECT requires FROM queued.lanes l WHERE l.id = lane), slots, submitted_by,
     unique_key, unique_while, unique_until, expires_at, labels, schedule, scheduled_at,
-    array_id
+    array_id, key, key_limit
 
 -- matches --
 -- What a filter tests of a job. NULL tests nothing. The index by state has the queue, in a form that
@@ -53,6 +53,7 @@ queue BETWEEN coalesce(:queue::text, '') AND coalesce(:queue::text, repeat(chr(1
     AND (:label_name::text IS NULL OR labels::json ->> :label_name = :label_value::text)
     AND (:schedule::text IS NULL OR schedule = :schedule)
     AND (:array_id::text IS NULL OR array_id = :array_id)
+    AND (:key::text IS NULL OR key = :key)
     AND (:since::bigint IS NULL OR updated_at >= :since)
     AND (:before::bigint IS NULL OR updated_at < :before)
     AND (:outcomes::text[] IS NULL
@@ -78,16 +79,17 @@ SELECT queued.make_lanes(:queues::text[], :requires::text[]);
 -- No guard: the unique indexes leave out a second job with the same id, or with a key that a job holds.
 INSERT INTO queued.jobs (id, queue, priority, lane, command, options, state, ready, next_run_at,
                          attempts, max_retries, runs, blocked, slots, unique_key, unique_while,
-                         unique_until, expires_at, labels, array_id, created_at, updated_at)
+                         unique_until, expires_at, labels, array_id, key, key_limit,
+                         created_at, updated_at)
 SELECT id, queue, priority,
        (SELECT l.id FROM queued.lanes l WHERE l.queue = new.queue AND l.requires = new.requires),
-       command, options, 'pending', blocked = 0 AND next_run_at <= :now, next_run_at, 0, max_retries, 0,
-       blocked, slots, unique_key, unique_while, unique_until, expires_at, labels, array_id, :now,
-       :now
+       command, options, 'pending', blocked = 0 AND key IS NULL AND next_run_at <= :now, next_run_at, 0,
+       max_retries, 0, blocked, slots, unique_key, unique_while, unique_until, expires_at, labels,
+       array_id, key, coalesce(key_limit, 1), :now, :now
 FROM json_to_recordset(:jobs::json) AS new (place integer, id text, queue text, priority integer,
     requires text, command text, options text, next_run_at bigint, max_retries integer,
     blocked integer, slots integer, unique_key text, unique_while text, unique_until bigint,
-    expires_at bigint, labels text, array_id text)
+    expires_at bigint, labels text, array_id text, key text, key_limit integer)
 ORDER BY place
 ON CONFLICT DO NOTHING
 RETURNING id;
@@ -118,21 +120,23 @@ WHERE held_key = :key AND state = 'pending';
 SELECT key, id FROM queued.key_holders(:keys::text[]);
 
 -- next_times --
--- The earliest time at which a waiting job becomes due, whether dependents must be told of an end, and
--- the earliest time at which a pending job expires. One step into jobs_waiting, jobs_changed and
--- jobs_expiring.
+-- The earliest time at which a waiting job becomes due, whether dependents must be told of an end, the
+-- earliest time at which a pending job expires, and whether a key has changed. One step into
+-- jobs_waiting, jobs_changed and jobs_expiring.
 SELECT (SELECT min(next_run_at) FROM queued.jobs WHERE state = 'pending' AND NOT ready AND blocked = 0),
        EXISTS (SELECT FROM queued.jobs WHERE awaited = 2),
-       (SELECT min(expires_at) FROM queued.jobs WHERE state = 'pending' AND expires_at IS NOT NULL);
+       (SELECT min(expires_at) FROM queued.jobs WHERE state = 'pending' AND expires_at IS NOT NULL),
+       EXISTS (SELECT FROM queued.changed_keys);
 
 -- promote --
--- Makes waiting jobs claimable when they are due. Guard: waiting and not blocked. By jobs_waiting; jobs that another
--- dispatcher promotes at this moment are skipped.
+-- Makes waiting jobs claimable when they are due; those with a key join its line instead. Guard: waiting
+-- and not blocked. By jobs_waiting; jobs that another dispatcher promotes at this moment are skipped.
 WITH due AS MATERIALIZED (
     SELECT seq FROM queued.jobs
     WHERE state = 'pending' AND NOT ready AND blocked = 0 AND next_run_at <= :now
     ORDER BY next_run_at, seq LIMIT :limit FOR UPDATE SKIP LOCKED)
-UPDATE queued.jobs j SET ready = true FROM due WHERE j.seq = due.seq;
+UPDATE queued.jobs j SET ready = key IS NULL, blocked = CASE WHEN key IS NULL THEN 0 ELSE 4 END
+FROM due WHERE j.seq = due.seq;
 
 -- lanes --
 -- The lanes that were made since the lane `after`. By the primary key.
@@ -268,7 +272,8 @@ WITH ending AS MATERIALIZED (
     UPDATE queued.jobs j SET
         state       = CASE WHEN cancel_requested_at IS NOT NULL AND e.state IN ('pending', 'dead')
                            THEN 'cancelled' ELSE e.state END,
-        ready       = cancel_requested_at IS NULL AND e.state = 'pending' AND e.next_run_at <= :now,
+        ready       = cancel_requested_at IS NULL AND e.state = 'pending' AND key IS NULL
+                      AND e.next_run_at <= :now,
         next_run_at = e.next_run_at,
         attempts    = attempts + e.counted,
         token       = NULL,
@@ -420,7 +425,8 @@ UPDATE queued.jobs j SET
     labels      = CASE WHEN :labels::text IS NULL THEN labels
                        ELSE (coalesce(labels, '{{}}')::jsonb || :labels::jsonb)::text END,
     next_run_at = coalesce(:next_run_at, next_run_at),
-    ready       = blocked = 0 AND coalesce(:next_run_at, next_run_at) <= :now,
+    blocked     = blocked & 3,
+    ready       = blocked = 0 AND key IS NULL AND coalesce(:next_run_at, next_run_at) <= :now,
     updated_at  = :now
 WHERE seq = ANY(:jobs::bigint[]) AND state = 'pending'
 RETURNING seq, id, options;
@@ -456,28 +462,30 @@ WHERE w.place > 1;
 WITH wanted AS MATERIALIZED (
     SELECT seq FROM queued.jobs WHERE seq = ANY(:jobs::bigint[]) AND state IN ('dead', 'cancelled')
     ORDER BY seq FOR UPDATE)
-UPDATE queued.jobs j SET state = 'pending', ready = true, blocked = 0, next_run_at = :now, attempts = 0,
-                         {unexpired}, awaited = CASE WHEN awaited > 0 THEN 2 ELSE 0 END,
-                         updated_at = :now
+UPDATE queued.jobs j SET state = 'pending', ready = key IS NULL, blocked = 0, next_run_at = :now,
+                         attempts = 0, {unexpired},
+                         awaited = CASE WHEN awaited > 0 THEN 2 ELSE 0 END, updated_at = :now
 FROM wanted WHERE j.seq = wanted.seq
 RETURNING j.seq, j.id;
 
 -- hold --
 -- Keeps jobs from being claimed. Guard: pending.
-UPDATE queued.jobs SET ready = false, blocked = blocked | 1, updated_at = :now
+UPDATE queued.jobs SET ready = false, blocked = blocked & 3 | 1, updated_at = :now
 WHERE seq = ANY(:jobs::bigint[]) AND state = 'pending'
 RETURNING seq, id;
 
 -- release --
 -- Undoes hold; from now on the jobs wait as any other that is due. Guard: pending and held.
-UPDATE queued.jobs SET ready = blocked = 1 AND next_run_at <= :now, blocked = blocked & ~1,
+UPDATE queued.jobs SET ready = blocked = 1 AND key IS NULL AND next_run_at <= :now,
+                       blocked = blocked & ~1,
                        next_run_at = greatest(next_run_at, :now), updated_at = :now
 WHERE seq = ANY(:jobs::bigint[]) AND state = 'pending' AND blocked & 1 <> 0
 RETURNING seq, id;
 
 -- run_now --
 -- Makes jobs that wait for their time due. Guard: pending and not blocked.
-UPDATE queued.jobs SET ready = true, next_run_at = least(next_run_at, :now), updated_at = :now
+UPDATE queued.jobs SET ready = ready OR key IS NULL, next_run_at = least(next_run_at, :now),
+                       updated_at = :now
 WHERE seq = ANY(:jobs::bigint[]) AND state = 'pending' AND blocked = 0
 RETURNING seq, id;
 
@@ -704,8 +712,9 @@ SELECT {clock}, {history}, beat, (SELECT history FROM queued.meta WHERE one),
        (SELECT max(lease_s) FROM queued.instances),
        EXISTS (SELECT FROM unnest(:lanes::integer[]) AS one (lane),
                     LATERAL (SELECT FROM queued.jobs j WHERE ready AND j.lane = one.lane LIMIT 1) AS job)
-           OR (SELECT coalesce(due <= {clock}, false) OR changed OR coalesce(expiry <= {clock}, false)
-               FROM ({next_times}) AS next (due, changed, expiry)),
+           OR (SELECT coalesce(due <= {clock}, false) OR changed OR keys_changed
+                      OR coalesce(expiry <= {clock}, false)
+               FROM ({next_times}) AS next (due, changed, expiry, keys_changed)),
        json_build_array(stop_requested_at, (SELECT max(id) FROM queued.lanes),
            (SELECT json_agg(one ORDER BY key) FROM queued.settings one),
            (SELECT json_agg(one ORDER BY host) FROM queued.drained_hosts one),
@@ -891,7 +900,7 @@ WITH tables AS MATERIALIZED (
 ), functions AS MATERIALIZED (
     SELECT oid, oid::regprocedure AS name, proowner,
            proname IN ('count_inserted', 'count_deleted', 'count_updated', 'free_keys', 'key_holders',
-                       'make_lanes')
+                       'key_users', 'make_lanes', 'note_changed_key')
                AS own,
            coalesce(proacl, acldefault('f', proowner)) AS acl
     FROM pg_proc WHERE pronamespace = to_regnamespace(:schema::text)

@@ -91,6 +91,11 @@ class StoreQueues:
         rows = self._database.rows("queues_of", queues=[*{job.queue for job in jobs}])
         return admitted(jobs, {row[0]: Queue(*row) for row in rows})
 
+    def key_users(self, key: str) -> list[str]:
+        """See `QueueStore.key_users`."""
+        with self._database.reading():
+            return [row[0] for row in self._database.rows("key_places", key=key)]
+
     def remove(self, name: str) -> bool:
         """See `QueueStore.remove`."""
         with self._database.transaction("operator"):

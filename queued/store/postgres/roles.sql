@@ -22,7 +22,7 @@ DO $$ BEGIN
     -- that of a running job.
     GRANT INSERT (id, queue, priority, lane, command, options, state, ready, next_run_at, attempts,
                   max_retries, runs, blocked, slots, unique_key, unique_while, unique_until, expires_at,
-                  labels, array_id, created_at, updated_at)
+                  labels, array_id, key, key_limit, created_at, updated_at)
     ON queued.jobs TO queued_enqueuer, queued_operator, queued_service;
     GRANT UPDATE (state, ready, next_run_at, attempts, cancel_requested_at, last_error, blocked,
                   unique_while, expires_at, options, awaited, updated_at)
@@ -31,7 +31,7 @@ DO $$ BEGIN
     GRANT UPDATE (command, queue, priority, lane, max_retries, labels)
     ON queued.jobs TO queued_operator, queued_service;
     GRANT INSERT ON queued.inputs, queued.signals TO queued_enqueuer, queued_operator, queued_service;
-    GRANT EXECUTE ON FUNCTION queued.free_keys, queued.key_holders, queued.make_lanes
+    GRANT EXECUTE ON FUNCTION queued.free_keys, queued.key_holders, queued.key_users, queued.make_lanes
     TO queued_enqueuer, queued_operator, queued_service;
 
     GRANT INSERT, UPDATE (status) ON queued.dependencies
@@ -52,7 +52,8 @@ DO $$ BEGIN
     GRANT INSERT, UPDATE ON queued.attempts, queued.output TO queued_service;
     GRANT DELETE ON queued.signals TO queued_service;
     GRANT INSERT, UPDATE, DELETE
-    ON queued.instances, queued.workers, queued.counts, queued.deltas, queued.run_totals
+    ON queued.instances, queued.workers, queued.counts, queued.deltas, queued.run_totals,
+       queued.changed_keys
     TO queued_service;
 
     IF EXISTS (SELECT FROM pg_policy WHERE polrelid = 'queued.jobs'::regclass) THEN

@@ -18,6 +18,7 @@ from queued.store.pruning import Bounds
 from queued.store.sqlite import pruning, upgrade
 from queued.store.sqlite.busy_handler import BusyHandler
 from queued.store.sqlite.connection import Access, Database, Row, wal_bytes
+from queued.store.sqlite.keys import Keys
 from queued.store.sqlite.new_jobs import NewJobs
 from queued.store.sqlite.queues import SqliteQueues
 from queued.store.sqlite.schedules import firings
@@ -32,6 +33,7 @@ class SqliteLedger:
         self._database = Database(path, busy_handler, upgrade.migrate, Access.WRITE)
         self._new_jobs = NewJobs(self._database)
         self.queues = SqliteQueues(self._database)
+        self._keys = Keys(self._database)
         self._instance = ""
         self.schedules = firings(self._database)
         self._dependencies = Dependencies(self._database, str)
@@ -120,7 +122,7 @@ class SqliteLedger:
         if due is not None and due <= now_ms:
             self._database.run("promote", now=now_ms, limit=limit)
             due, _ = self._next_due()
-        return now_ms if changed else due
+        return due if self._keys.give_places() and not changed else now_ms
 
     def _next_due(self) -> tuple[int | None, bool]:
         ((due, changed),) = self._database.rows("next_due")

@@ -9,7 +9,7 @@ import apsw
 
 from queued.core import ids
 from queued.core.errors import DuplicateJobError, TakenKeyError
-from queued.core.model import ExistingJob, NewJob, OnTakenKey
+from queued.core.model import ExistingJob, KeyUser, NewJob, OnTakenKey
 from queued.store.sqlite.connection import Database
 
 
@@ -34,6 +34,9 @@ class NewJobs:
         waiting: list[tuple[str, NewJob]] = []
         for index, job in enumerate(jobs):
             name = job.id or next(generated)
+            if user := self._key_user(job, now_ms):
+                added.append(user)
+                continue
             if job.unique_key is not None:
                 self._free_key(job.unique_key, name, now_ms, replace=on_taken_key == "replace")
             while not self._insert(job, name, max_retries, now_ms):
@@ -52,11 +55,14 @@ class NewJobs:
                 added.append(name)
                 if job.waits:
                     waiting.append((name, job))
+        self._let_wait(waiting, now_ms)
+        return added
+
+    def _let_wait(self, waiting: Sequence[tuple[str, NewJob]], now_ms: int) -> None:
         if waiting:
             from queued.store.dependencies import Dependencies  # few jobs wait for others
 
             Dependencies(self._database, str).add(waiting, now_ms=now_ms)
-        return added
 
     def make_lanes(self, jobs: Sequence[NewJob]) -> bool:
         """Inserts the lanes of jobs, before the jobs; returns whether some were not there."""
@@ -71,6 +77,13 @@ class NewJobs:
         self._database.run("free_key", key=key, now=now_ms)
         if replace:
             self._database.run("replace", key=key, id=name, now=now_ms)
+
+    def _key_user(self, job: NewJob, now_ms: int) -> KeyUser | None:
+        """Returns a job because of which this one is discarded; None if it is not."""
+        if job.on_conflict != "discard":
+            return None
+        users = self._database.rows("key_users", key=job.key, limit=job.key_limit, now=now_ms)
+        return KeyUser(users[0][0]) if len(users) == job.key_limit else None
 
     def _holder(self, key: str) -> ExistingJob | None:
         row = self._database.row("key_holder", key=key)
@@ -94,6 +107,8 @@ class NewJobs:
                 **job.unique(now_ms),
                 expires_at=job.expires_ms(now_ms),
                 labels=job.labels,
+                key=job.key,
+                key_limit=job.key_limit,
                 submitted_by=_user_name(),
                 array_id=job.array_id,
                 now=now_ms,

@@ -8,7 +8,7 @@ seq, id, queue, priority, command, options, state, label, next_run_at, attempts,
     cancel_requested_at, last_error, created_at, updated_at,
     (SELECT requires FROM lanes l WHERE l.id = lane), slots, submitted_by,
     unique_key, unique_while, unique_until, expires_at, labels, schedule, scheduled_at,
-    array_id
+    array_id, key, key_limit
 
 -- matches --
 -- What a filter tests of a job. NULL tests nothing. The index by state has the queue, so that a job of
@@ -21,6 +21,7 @@ seq, id, queue, priority, command, options, state, label, next_run_at, attempts,
     AND (:label_name IS NULL OR labels ->> :label_name = :label_value)
     AND (:schedule IS NULL OR schedule = :schedule)
     AND (:array_id IS NULL OR array_id = :array_id)
+    AND (:key IS NULL OR key = :key)
     AND (:since IS NULL OR updated_at >= :since) AND (:before IS NULL OR updated_at < :before)
     AND (:outcomes IS NULL OR (SELECT a.outcome FROM attempts a WHERE a.job = seq AND a.number = runs)
                               IN (SELECT value FROM json_each(:outcomes)))
@@ -39,11 +40,11 @@ INSERT INTO lanes (queue, requires) VALUES (:queue, :requires) ON CONFLICT DO NO
 -- No guard: the unique indexes refuse a second job with the same id, or with a key that a job holds.
 INSERT INTO jobs (id, queue, priority, lane, command, options, state, ready, next_run_at,
                   attempts, max_retries, runs, blocked, slots, unique_key, unique_while, unique_until,
-                  expires_at, labels, submitted_by, array_id, created_at, updated_at)
+                  expires_at, labels, submitted_by, array_id, key, key_limit, created_at, updated_at)
 VALUES (:id, :queue, :priority, (SELECT id FROM lanes WHERE queue = :queue AND requires = :requires),
-        :command, :options, 'pending', :blocked = 0 AND :next_run_at <= :now, :next_run_at, 0,
+        :command, :options, 'pending', :blocked = 0 AND :key IS NULL AND :next_run_at <= :now, :next_run_at, 0,
         :max_retries, 0, :blocked, :slots, :unique_key, :unique_while, :unique_until, :expires_at,
-        :labels, :submitted_by, :array_id, :now, :now);
+        :labels, :submitted_by, :array_id, :key, :key_limit, :now, :now);
 
 -- put_input --
 -- Guard: the job was stored in the same transaction. By the unique index on id.
@@ -75,9 +76,9 @@ SELECT (SELECT min(next_run_at) FROM jobs WHERE state = 'pending' AND ready = 0 
        EXISTS (SELECT 1 FROM jobs WHERE awaited = 2);
 
 -- promote --
--- Makes waiting jobs claimable when they are due. Guard: waiting and not blocked. By
--- jobs_waiting.
-UPDATE jobs SET ready = 1
+-- Makes waiting jobs claimable when they are due; those with a key join its line instead. Guard: waiting
+-- and not blocked. By jobs_waiting.
+UPDATE jobs SET ready = key IS NULL, blocked = CASE WHEN key IS NULL THEN 0 ELSE 4 END
 WHERE seq IN (SELECT seq FROM jobs
               WHERE state = 'pending' AND ready = 0 AND blocked = 0 AND next_run_at <= :now
               ORDER BY next_run_at LIMIT :limit);
@@ -146,7 +147,8 @@ DELETE FROM attempts WHERE job = :job AND number = :attempt AND ended_at IS NULL
 UPDATE jobs SET
     state      = CASE WHEN cancel_requested_at IS NOT NULL AND :state IN ('pending', 'dead')
                       THEN 'cancelled' ELSE :state END,
-    ready      = cancel_requested_at IS NULL AND :state = 'pending' AND :next_run_at <= :now,
+    ready      = cancel_requested_at IS NULL AND :state = 'pending' AND key IS NULL
+                 AND :next_run_at <= :now,
     next_run_at     = :next_run_at,
     attempts   = attempts + :counted,
     token      = NULL,
@@ -265,7 +267,8 @@ UPDATE jobs SET
     labels      = CASE WHEN :labels IS NULL THEN labels
                        ELSE json_patch(coalesce(labels, '{{}}'), :labels) END,
     next_run_at = coalesce(:next_run_at, next_run_at),
-    ready       = blocked = 0 AND coalesce(:next_run_at, next_run_at) <= :now,
+    blocked     = blocked & 3,
+    ready       = blocked = 0 AND key IS NULL AND coalesce(:next_run_at, next_run_at) <= :now,
     updated_at  = :now
 WHERE seq = :job AND state = 'pending'
 RETURNING id, options;
@@ -284,9 +287,9 @@ options = CASE WHEN expires_at <= :now THEN json_remove(options, '$.deadline') E
 -- retry --
 -- Back to pending with the full budget; the history stays. An expiry that has passed does not, nor
 -- a deadline with it. Guard: dead or cancelled, and no other job holds its key.
-UPDATE OR IGNORE jobs SET state = 'pending', ready = 1, blocked = 0, next_run_at = :now, attempts = 0,
-                          {unexpired}, awaited = CASE WHEN awaited > 0 THEN 2 ELSE 0 END,
-                          updated_at = :now
+UPDATE OR IGNORE jobs SET state = 'pending', ready = key IS NULL, blocked = 0, next_run_at = :now,
+                          attempts = 0, {unexpired},
+                          awaited = CASE WHEN awaited > 0 THEN 2 ELSE 0 END, updated_at = :now
 WHERE seq = :job AND state IN ('dead', 'cancelled')
 RETURNING id;
 
@@ -297,20 +300,20 @@ WHERE j.seq = :job AND j.unique_while IS NOT NULL AND j.held_key IS NULL;
 
 -- hold --
 -- Keeps a job from being claimed. Guard: pending.
-UPDATE jobs SET ready = 0, blocked = blocked | 1, updated_at = :now
+UPDATE jobs SET ready = 0, blocked = blocked & 3 | 1, updated_at = :now
 WHERE seq = :job AND state = 'pending'
 RETURNING id;
 
 -- release --
 -- Undoes hold; from now on the job waits as any other that is due. Guard: pending and held.
-UPDATE jobs SET ready = blocked = 1 AND next_run_at <= :now, blocked = blocked & ~1,
+UPDATE jobs SET ready = blocked = 1 AND key IS NULL AND next_run_at <= :now, blocked = blocked & ~1,
                 next_run_at = max(next_run_at, :now), updated_at = :now
 WHERE seq = :job AND state = 'pending' AND blocked & 1
 RETURNING id;
 
 -- run_now --
 -- Makes a job that waits for its time due. Guard: pending and not blocked.
-UPDATE jobs SET ready = 1, next_run_at = min(next_run_at, :now), updated_at = :now
+UPDATE jobs SET ready = ready OR key IS NULL, next_run_at = min(next_run_at, :now), updated_at = :now
 WHERE seq = :job AND state = 'pending' AND blocked = 0
 RETURNING id;
 

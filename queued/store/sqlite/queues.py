@@ -48,6 +48,11 @@ class SqliteQueues:
             self._database.run("store_queue", queue=values.pop("name"), **values)
         return queue
 
+    def key_users(self, key: str) -> list[str]:
+        """See `QueueStore.key_users`."""
+        with self._database.named_errors():
+            return [row[0] for row in self._database.rows("key_places", key=key)]
+
     def remove(self, name: str) -> bool:
         """See `QueueStore.remove`."""
         with self._database.transaction():

@@ -5,7 +5,14 @@ import os
 from queued.store import sql_blocks
 
 _HERE = os.path.dirname(__file__)
-_NAMES = ("queries.sql", "queues.sql", "schedules.sql", "numbers.sql", "dependencies.sql")
+_NAMES = (
+    "queries.sql",
+    "queues.sql",
+    "schedules.sql",
+    "numbers.sql",
+    "dependencies.sql",
+    "keys.sql",
+)
 _FILES = [os.path.join(_HERE, name) for name in _NAMES]
 
 

@@ -170,6 +170,21 @@ WHERE a.ended_at IS NULL AND (j.seq IS NULL OR j.state <> 'processing' OR j.runs
 SELECT j.id, j.queue, l.id, l.queue FROM queued.jobs j JOIN queued.lanes l ON l.id = j.lane
 WHERE l.queue <> j.queue ORDER BY j.seq;
 
+-- check_keys --
+-- Keys of which more jobs have a place than the limit of any of these allows.
+SELECT key, count(*), max(key_limit) FROM queued.jobs
+WHERE key IS NOT NULL AND (ready OR state = 'processing')
+GROUP BY key HAVING count(*) > max(key_limit);
+
+-- check_lines --
+-- Jobs that are first in the line of a key which has a place for them, and stay there.
+SELECT first.id, first.key
+FROM (SELECT DISTINCT ON (key) key, id, key_limit FROM queued.jobs WHERE blocked = 4
+      ORDER BY key, rank, next_run_at, seq) AS first
+WHERE key_limit > (SELECT count(*) FROM queued.jobs u
+                   WHERE u.key = first.key AND (u.ready OR u.state = 'processing'))
+  AND NOT EXISTS (SELECT FROM queued.changed_keys c WHERE c.key = first.key);
+
 -- check_runs --
 -- Jobs whose attempts do not end with the last run, or are not numbered without a gap; an attempt stands
 -- for all runs that were deferred in a row. The first ones may be missing, because a purge that was

@@ -61,8 +61,9 @@ CREATE TABLE queued.jobs (
     cancel_requested_at bigint,
     last_error          text,
     -- Why a pending job may not be claimed even if it is due, a set of bits: 1 held by a user, 2 waits
-    -- for other jobs, 4 its key is in use.
-    blocked             integer NOT NULL DEFAULT 0 CHECK (blocked BETWEEN 0 AND 7),
+    -- for other jobs, 4 its key is in use. The last one stands alone: a job that waits for something
+    -- else is not in the line of its key.
+    blocked             integer NOT NULL DEFAULT 0 CHECK (blocked BETWEEN 0 AND 4),
     slots               integer NOT NULL DEFAULT 1 CHECK (slots >= 1), -- of the limit of its queue
     labels              text CHECK (json_typeof(labels::json) = 'object'), -- of the job, for people
     expires_at          bigint,                        -- not started from this time on
@@ -76,6 +77,9 @@ CREATE TABLE queued.jobs (
     -- they were told.
     awaited             integer NOT NULL DEFAULT 0 CHECK (awaited BETWEEN 0 AND 2),
     array_id            text COLLATE "C",              -- the name of the array that it belongs to
+    key                 text COLLATE "C" CHECK
+        (length(key) BETWEEN 1 AND 200),               -- few jobs of a key run at once:
+    key_limit           integer NOT NULL DEFAULT 1 CHECK (key_limit BETWEEN 1 AND 1000), -- so many
     created_at          bigint  NOT NULL,
     updated_at          bigint  NOT NULL,
     submitted_by        name    NOT NULL DEFAULT session_user, -- no role may write it
@@ -99,7 +103,8 @@ CREATE TABLE queued.jobs (
     CHECK ((token IS NOT NULL) = (state = 'processing')),
     CHECK (cancel_requested_at IS NULL OR state = 'processing'),
     CHECK (unique_key IS NOT NULL OR unique_while IS NULL),
-    CHECK (scheduled_at IS NULL OR schedule IS NOT NULL)
+    CHECK (scheduled_at IS NULL OR schedule IS NOT NULL),
+    CHECK (blocked <> 4 OR key IS NOT NULL)
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000,
         autovacuum_vacuum_cost_delay = 0);
 
@@ -125,6 +130,14 @@ CREATE UNIQUE INDEX jobs_fired ON queued.jobs (schedule, scheduled_at) WHERE sch
 -- The firings of a schedule that wait or run.
 CREATE INDEX jobs_fired_live ON queued.jobs (schedule)
     WHERE schedule IS NOT NULL AND state IN ('pending', 'processing');
+-- The jobs of each key that wait or run.
+CREATE INDEX jobs_keyed ON queued.jobs (key, seq)
+    WHERE key IS NOT NULL AND state IN ('pending', 'processing');
+-- The jobs that have a place of their key: a job takes it when it becomes ready, and has it while it runs.
+CREATE INDEX jobs_key_places ON queued.jobs (key)
+    WHERE key IS NOT NULL AND (ready OR state = 'processing');
+-- The line of each key: the due jobs that wait for a place, in the order of claiming.
+CREATE INDEX jobs_key_lines ON queued.jobs (key, rank, next_run_at, seq) WHERE blocked = 4;
 
 -- Every run of every job. Of deferred runs in a row (their exit codes are in `defer_on`) only the last
 -- one has a row. Room is left in its pages, because a run's end updates its row.
@@ -369,6 +382,54 @@ CREATE TABLE queued.schedules (
 );
 
 CREATE INDEX schedules_due ON queued.schedules (next_at) WHERE paused_at IS NULL;
+
+-- Keys of which a job has joined or left the line, or has given its place up, until a dispatcher has
+-- given the free places to the first jobs of the line; see keys.sql. Each statement appends rows, which
+-- locks nothing.
+CREATE TABLE queued.changed_keys (
+    seq bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    key text COLLATE "C" NOT NULL
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000,
+        autovacuum_vacuum_cost_delay = 0);
+
+-- This runs as the owner, because users who may change jobs may not write the table.
+CREATE FUNCTION queued.note_changed_key() RETURNS trigger LANGUAGE plpgsql
+    SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$ BEGIN
+    INSERT INTO queued.changed_keys (key) VALUES (new.key);
+    RETURN NULL;
+END $$;
+
+REVOKE ALL ON FUNCTION queued.note_changed_key FROM PUBLIC;
+
+-- Not if a job that has a place is claimed, or a place is given or taken back; see keys.sql.
+CREATE TRIGGER jobs_key_changed AFTER UPDATE ON queued.jobs FOR EACH ROW
+    WHEN (new.key IS NOT NULL
+          AND (NOT old.ready AND old.blocked <> 4
+            OR NOT new.ready AND new.state <> 'processing' AND new.blocked <> 4))
+    EXECUTE FUNCTION queued.note_changed_key();
+-- Of a copy of a queue.
+CREATE TRIGGER jobs_key_copied AFTER INSERT ON queued.jobs FOR EACH ROW
+    WHEN (new.blocked = 4) EXECUTE FUNCTION queued.note_changed_key();
+
+-- For each key, the job that was enqueued first of those that are due or run, and how many there are, up
+-- to the limit that is given. No other program reads so about these keys until the end of the
+-- transaction. This runs as the owner, because the job may be that of another user.
+CREATE FUNCTION queued.key_users(keys text[], limits integer[], now bigint)
+    RETURNS TABLE (key text, id text, n bigint) LANGUAGE plpgsql
+    SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$ BEGIN
+    PERFORM pg_advisory_xact_lock('queued.jobs'::regclass::oid::integer, one.hash)
+    FROM (SELECT DISTINCT hashtext(asked) AS hash FROM unnest(keys) AS asked ORDER BY 1) AS one;
+    RETURN QUERY
+    SELECT asked.key, min(used.id) FILTER (WHERE used.place = 1), count(*)
+    FROM unnest(keys, limits) AS asked (key, most), LATERAL (
+        SELECT j.id, row_number() OVER (ORDER BY j.seq) AS place FROM queued.jobs j
+        WHERE j.key = asked.key AND j.state IN ('pending', 'processing')
+          AND (j.blocked & 3 = 0 AND next_run_at <= now OR j.state = 'processing')
+        ORDER BY j.seq LIMIT asked.most) AS used
+    GROUP BY asked.key;
+END $$;
+
+REVOKE ALL ON FUNCTION queued.key_users FROM PUBLIC;
 
 -- The owner of the tables is not restricted; see roles.sql for all others.
 ALTER TABLE queued.jobs ENABLE ROW LEVEL SECURITY;

@@ -36,8 +36,9 @@ CREATE TABLE jobs (
     cancel_requested_at INTEGER,
     last_error          TEXT,
     -- Why a pending job may not be claimed even if it is due, a set of bits: 1 held by a user, 2 waits
-    -- for other jobs, 4 its key is in use.
-    blocked             INTEGER NOT NULL DEFAULT 0 CHECK (blocked BETWEEN 0 AND 7),
+    -- for other jobs, 4 its key is in use. The last one stands alone: a job that waits for something
+    -- else is not in the line of its key.
+    blocked             INTEGER NOT NULL DEFAULT 0 CHECK (blocked BETWEEN 0 AND 4),
     slots               INTEGER NOT NULL DEFAULT 1 CHECK (slots >= 1), -- of the limit of its queue
     labels              TEXT CHECK (json_type(labels) = 'object'), -- of the job, for people
     submitted_by        TEXT    NOT NULL DEFAULT '',   -- the user of the program that wrote it
@@ -51,6 +52,8 @@ CREATE TABLE jobs (
     -- they were told.
     awaited             INTEGER NOT NULL DEFAULT 0 CHECK (awaited BETWEEN 0 AND 2),
     array_id            TEXT,                          -- the name of the array that it belongs to
+    key                 TEXT CHECK (length(key) BETWEEN 1 AND 200), -- few jobs of a key run at once:
+    key_limit           INTEGER NOT NULL DEFAULT 1 CHECK (key_limit BETWEEN 1 AND 1000), -- so many
     created_at          INTEGER NOT NULL,
     updated_at          INTEGER NOT NULL,
     -- The key that no other job may have now. A claim ends `waiting`.
@@ -71,7 +74,8 @@ CREATE TABLE jobs (
     CHECK ((token IS NOT NULL) = (state = 'processing')),
     CHECK (cancel_requested_at IS NULL OR state = 'processing'),
     CHECK (unique_key IS NOT NULL OR unique_while IS NULL),
-    CHECK (scheduled_at IS NULL OR schedule IS NOT NULL)
+    CHECK (scheduled_at IS NULL OR schedule IS NOT NULL),
+    CHECK (blocked <> 4 OR key IS NOT NULL)
 ) STRICT;
 
 -- Jobs that may be claimed now, by lane in the order of claiming: a claim is one step into this index
@@ -97,6 +101,13 @@ CREATE UNIQUE INDEX jobs_fired ON jobs (schedule, scheduled_at) WHERE schedule I
 -- The firings of a schedule that wait or run.
 CREATE INDEX jobs_fired_live ON jobs (schedule)
     WHERE schedule IS NOT NULL AND state IN ('pending', 'processing');
+-- The jobs of each key that wait or run.
+CREATE INDEX jobs_keyed ON jobs (key, seq) WHERE key IS NOT NULL AND state IN ('pending', 'processing');
+-- The jobs that have a place of their key: a job takes it when it becomes ready, and has it while it runs.
+CREATE INDEX jobs_key_places ON jobs (key)
+    WHERE key IS NOT NULL AND (ready = 1 OR state = 'processing');
+-- The line of each key: the due jobs that wait for a place, in the order of claiming.
+CREATE INDEX jobs_key_lines ON jobs (key, priority DESC, next_run_at, seq) WHERE blocked = 4;
 
 -- Every run of every job. Of deferred runs in a row (their exit codes are in `defer_on`) only the last
 -- one has a row.
@@ -284,3 +295,23 @@ CREATE TABLE schedules (
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX schedules_due ON schedules (next_at) WHERE paused_at IS NULL;
+
+-- Keys of which a job has joined or left the line, or has given its place up, until a dispatcher has
+-- given the free places to the first jobs of the line; see keys.sql.
+CREATE TABLE changed_keys (
+    id  INTEGER PRIMARY KEY,
+    key TEXT NOT NULL UNIQUE
+) STRICT;
+
+-- Not if a job that has a place is claimed, or a place is given or taken back; see keys.sql.
+CREATE TRIGGER jobs_key_changed AFTER UPDATE OF state, ready, blocked ON jobs
+WHEN new.key IS NOT NULL
+ AND (old.ready = 0 AND old.blocked <> 4
+   OR new.ready = 0 AND new.state <> 'processing' AND new.blocked <> 4) BEGIN
+    INSERT INTO changed_keys (key) VALUES (new.key) ON CONFLICT DO NOTHING;
+END;
+
+-- Of a copy of a queue.
+CREATE TRIGGER jobs_key_copied AFTER INSERT ON jobs WHEN new.blocked = 4 BEGIN
+    INSERT INTO changed_keys (key) VALUES (new.key) ON CONFLICT DO NOTHING;
+END;

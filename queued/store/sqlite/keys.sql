@@ -1,0 +1,64 @@
+-- The statements for keys, of which few jobs run at once; see queries.sql. A job with a key has a place of
+-- it while it is ready or runs. When it is due, it joins the line of its key; a place is given only here,
+-- to the first job of the line, and only while fewer jobs than the limit of this job have one.
+
+-- changed_keys --
+-- The keys whose places and lines have changed. By the primary key.
+SELECT id FROM changed_keys ORDER BY id LIMIT :limit;
+
+-- first_in_line --
+-- By jobs_key_lines.
+SELECT f.seq FROM jobs f WHERE f.key = k.key AND f.blocked = 4
+ORDER BY f.priority DESC, f.next_run_at, f.seq LIMIT 1
+
+-- take_places_back --
+-- Lets ready jobs wait in line again if the first job of the line comes before them. By jobs_key_places.
+UPDATE jobs SET ready = 0, blocked = 4
+WHERE seq IN (
+    SELECT r.seq
+    FROM json_each(:keys) AS one JOIN changed_keys k ON k.id = one.value
+    JOIN jobs r ON r.key = k.key AND (r.ready = 1 OR r.state = 'processing')
+    JOIN jobs w ON w.seq = ({first_in_line})
+    WHERE r.ready = 1 AND (-w.priority, w.next_run_at, w.seq) < (-r.priority, r.next_run_at, r.seq));
+
+-- give_places --
+-- Gives a place to the first job of each line. Guard: fewer jobs than its limit have one. By
+-- jobs_key_places.
+UPDATE jobs SET ready = 1, blocked = 0
+WHERE seq IN (
+    SELECT w.seq
+    FROM json_each(:keys) AS one JOIN changed_keys k ON k.id = one.value
+    JOIN jobs w ON w.seq = ({first_in_line})
+    WHERE w.key_limit > (SELECT count(*) FROM jobs u
+                         WHERE u.key = k.key AND (u.ready = 1 OR u.state = 'processing')))
+RETURNING (SELECT k.id FROM changed_keys k WHERE k.key = jobs.key);
+
+-- forget_changed_keys --
+-- Guard: no free place is left for the first job of their lines.
+DELETE FROM changed_keys WHERE id IN (SELECT value FROM json_each(:keys));
+
+-- key_users --
+-- The first jobs of a key that are due or run. By jobs_keyed.
+SELECT id FROM jobs
+WHERE key = :key AND state IN ('pending', 'processing')
+  AND (blocked & 3 = 0 AND next_run_at <= :now OR state = 'processing')
+ORDER BY seq LIMIT :limit;
+
+-- key_places --
+-- Jobs that have a place of a key, those that run first. By jobs_key_places.
+SELECT id FROM jobs WHERE key = :key AND (ready = 1 OR state = 'processing')
+ORDER BY ready, seq LIMIT 3;
+
+-- check_keys --
+-- Keys of which more jobs have a place than the limit of any of these allows.
+SELECT key, count(*), max(key_limit) FROM jobs
+WHERE key IS NOT NULL AND (ready = 1 OR state = 'processing')
+GROUP BY key HAVING count(*) > max(key_limit);
+
+-- check_lines --
+-- Jobs that are first in the line of a key which has a place for them, and stay there.
+SELECT w.id, k.key FROM (SELECT DISTINCT key FROM jobs WHERE blocked = 4) k
+JOIN jobs w ON w.seq = ({first_in_line})
+WHERE w.key_limit > (SELECT count(*) FROM jobs u
+                     WHERE u.key = k.key AND (u.ready = 1 OR u.state = 'processing'))
+  AND NOT EXISTS (SELECT 1 FROM changed_keys c WHERE c.key = k.key);

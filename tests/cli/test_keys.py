@@ -1,0 +1,64 @@
+"""Jobs with a key, of which few run at once: what is refused, discarded, found and shown."""
+
+import json
+import re
+
+import pytest
+
+from queued.core.times import now_ms
+from tests.cli.queuectl_runner import QueuectlRunner
+
+pytestmark = pytest.mark.both_engines
+
+
+def test_a_job_with_a_key_is_found_and_shown(queuectl: QueuectlRunner) -> None:
+    queuectl.ok("enqueue", "--id", "a", "--key", "k", "--key-limit", "2", "true")
+    queuectl.ok("enqueue", "--id", "b", "--key", "K", "true")
+    queuectl.ok("enqueue", "--id", "free", "true")
+    assert queuectl.ok("list", "--key", "k", "--quiet").split() == ["a"]
+    assert queuectl.json("show", "a")["key_limit"] == 2
+    assert re.search(r"key +k \(limit 2\)\n", queuectl.ok("show", "a"))
+    assert "key" not in queuectl.json("show", "free")
+    queuectl.ok("cancel", "a")
+    again = queuectl.ok("rerun", "a").strip()
+    assert queuectl.json("show", again)["key"] == "k"
+
+
+def test_a_discarded_job_gives_the_id_of_one_that_uses_its_key(queuectl: QueuectlRunner) -> None:
+    discard = ("enqueue", "--key", "k", "--on-conflict", "discard")
+    assert json.loads(queuectl.ok(*discard, "--json", "--id", "a", "true"))["existing"] is False
+    done = queuectl(*discard, "true")
+    assert done[:2] == (0, "a\n")
+    assert done.err.startswith("queuectl: not added: the job a uses the key\n")
+    assert queuectl.ids() == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"key_limit": 2}, "key_limit needs a key"),
+        ({"on_conflict": "discard"}, "on_conflict needs a key"),
+        ({"key": "k", "key_limit": 0}, "key_limit takes a whole number from 1 to 1000, not 0"),
+        ({"key": "k", "on_conflict": "run"}, 'on_conflict takes wait or discard, not "run"'),
+        ({"key": ""}, "key takes 1 to 200 printable characters"),
+    ],
+)
+def test_what_a_key_cannot_be(
+    queuectl: QueuectlRunner, fields: dict[str, object], told: str
+) -> None:
+    queuectl.add("a")
+    done = queuectl("enqueue", json.dumps({"command": "true", **fields}))
+    assert done.code == 2
+    assert told in done.err
+    assert queuectl.ids() == ["a"]
+
+
+def test_a_job_that_waits_names_the_job_that_uses_its_key(queuectl: QueuectlRunner) -> None:
+    for name in "ab":
+        queuectl.ok("enqueue", "--id", name, "--key", "k", "true")
+    with queuectl.ledger.transaction():
+        queuectl.ledger.promote(now_ms=now_ms(), limit=10)
+    assert queuectl.claim().id == "a"
+    told = "its key k is in use by a"
+    assert queuectl.json("show", "b")["blocked"] == told
+    assert f"blocked ({told})" in queuectl.ok("show", "b")
