@@ -1,4 +1,4 @@
-"""The cost of many queues: the claim of a dispatcher with one queue and with 1,000."""
+"""The cost of many queues and keys: the turns of a dispatcher with many of them."""
 
 import random
 import tempfile
@@ -7,7 +7,9 @@ from contextlib import closing
 
 from queued.core import times
 from queued.core.fair_share import Policy
-from queued.core.model import NewJob
+from queued.core.model import NewJob, Outcome, State
+from queued.core.runs import Claim, Ending
+from queued.core.settlement import Settlement, Verdict
 from queued.service.dispatcher.queue_claims import OpenQueues, QueueClaims
 from queued.store.sqlite.busy_handler import BusyHandler
 from queued.store.sqlite.client_store import SqliteStore
@@ -21,7 +23,35 @@ _MANY = 1000
 def many(size: Size) -> list[Row]:
     """Measures claims of eight jobs with many queues that all have ready jobs."""
     got = [_claims_s(size, _MANY) / _claims_s(size, 1) for _ in range(size.pairs)]
-    return [at_most(f"claim from {_MANY:,} queues with ready jobs", "from one", median(got), 2)]
+    keys = size.enqueues
+    of_keys = _turns_s(size, keys) / _turns_s(size, 0)
+    return [
+        at_most(f"claim from {_MANY:,} queues with ready jobs", "from one", median(got), 2),
+        at_most(f"turn with {keys:,} keys, each with a line", "without keys", of_keys, 2),
+    ]
+
+
+def _turns_s(size: Size, keys: int) -> float:
+    """Turns that each record the ends of eight jobs, give the free places on, and claim eight."""
+    with tempfile.TemporaryDirectory(dir=disk()) as directory:
+        path, now = f"{directory}/queue.db", times.now_ms()
+        with closing(SqliteStore(path)) as store:
+            names = [f"k{n % keys}" if keys else None for n in range(2 * size.enqueues)]
+            jobs = [NewJob("true", key=name) for name in names]
+            store.enqueue(jobs, max_retries=3, now_ms=now)
+        with closing(SqliteLedger(path, BusyHandler())) as ledger:
+            due: int | None = now
+            while due is not None:
+                with ledger.transaction():
+                    due = ledger.promote(now_ms=now, limit=10_000)
+            claims: list[Claim] = []
+            began = time.perf_counter()
+            for turn in range(max(10, size.jobs // 10)):
+                with ledger.transaction():
+                    ledger.settle([_done(claim) for claim in claims], now_ms=now)
+                    ledger.promote(now_ms=now, limit=10_000)
+                    claims = ledger.claim("bench", [1] * 8, 8 * turn + 1, now_ms=now)
+            return time.perf_counter() - began
 
 
 def _claims_s(size: Size, queues: int) -> float:
@@ -45,3 +75,8 @@ def _claims_s(size: Size, queues: int) -> float:
                 with ledger.transaction():
                     ledger.settle([back(claim) for claim in claims], now_ms=now)
             return time.perf_counter() - began
+
+
+def _done(claim: Claim) -> Settlement:
+    verdict = Verdict(State.COMPLETED, 0, claim.due_ms, None)
+    return Settlement(claim, Ending(Outcome.EXIT, exit_code=0), verdict)
