@@ -1,17 +1,23 @@
 """Job arrays: many jobs with one command, of which each gets an index of its own."""
 
-import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from queued.core import field_checks as check
 from queued.core import ids
 from queued.core.errors import UsageError
-from queued.core.job_spec import options_text
+from queued.core.job_spec import new_job, options_text
 from queued.core.model import NewJob
 
 
-def jobs_of(job: NewJob) -> Iterator[NewJob]:
-    """Yields the jobs of the array that a new job describes. Raises UsageError."""
+def new_jobs(payload: object) -> Sequence[NewJob]:
+    """Returns the job that `payload` describes, or those of its array. Raises UsageError."""
+    job = new_job(payload)
+    return [*_jobs_of(job)] if job.array else [job]
+
+
+def _jobs_of(job: NewJob) -> Iterator[NewJob]:
+    import json
+
     for field in ("unique_key", "stdin"):
         if getattr(job, field):
             msg = f"an array takes no {field}: each of its jobs would have the same"

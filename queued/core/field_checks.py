@@ -23,8 +23,6 @@ MAX_STDIN_BYTES = 1_048_576
 MAX_KEY = 200
 MAX_LABELS = 32
 MAX_NOTE = 1000
-MOST_INDEXES = 10_000  # of an array
-LARGEST_INDEX = 1_000_000
 YEAR_S = 31_536_000
 # Of hooks, of the jobs of schedules, and of those of arrays.
 _DESCRIBING = ("QUEUED_PARENT_", "QUEUED_SCHEDULE", "QUEUED_ARRAY_")
@@ -126,31 +124,6 @@ def choice(*words: str) -> Callable[[str, object], str]:
         return str(value)
 
     return check
-
-
-def indexes(name: str, value: object) -> tuple[int, ...]:
-    """Returns the indexes that `1-100`, `1,3,5` or `0-15:4` stand for, in order, each once."""
-    ranges = [_range(part) for part in value.split(",")] if isinstance(value, str) else [None]
-    found = set[int]()
-    for numbers in ranges:
-        if not numbers:
-            takes = f"indexes from 0 to {LARGEST_INDEX:,} such as 1-100, 1,3,5 or 0-15:4"
-            raise refusal(name, takes, value)
-        if len(numbers) + len(found) > MOST_INDEXES:
-            msg = f"{name} has more than {MOST_INDEXES:,} indexes; use several arrays"
-            raise UsageError(msg)
-        found.update(numbers)
-    return tuple(sorted(found))
-
-
-def _range(text: str) -> range | None:
-    number = "([0-9]{1,7})"
-    match = re.fullmatch(f"{number}(?:-{number}(?::{number})?)?", text)
-    if match is None:
-        return None
-    first = int(match[1])
-    last, step = int(match[2] or first), int(match[3] or 1)
-    return range(first, last + 1, step) if step and last <= LARGEST_INDEX else None
 
 
 def job_ids(name: str, value: object) -> tuple[str, ...]:

@@ -67,7 +67,7 @@ class NewJob(NamedTuple):
     most for `unique_for_ms`. The job is not started from `expires_at_ms` on, nor `expires_in_ms`
     after the moment of storing. `labels` is a JSON object. `after`, `after_any`, `after_fail`: the
     ids of jobs that must have completed, ended, or become dead. `array`: the indexes of the jobs
-    that `arrays.jobs_of` makes of this one, each of which has the name of the array as `array_id`.
+    that `arrays.new_jobs` makes of this one, each of which has the name of the array as `array_id`.
     It starts while fewer than `key_limit` jobs with its `key` run. If so many are due or run when
     it is stored, it waits for them, or (`on_conflict`: `discard`) it is not stored.
     """

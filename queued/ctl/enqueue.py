@@ -3,9 +3,9 @@
 import sys
 from codecs import BOM_UTF8
 from collections.abc import Sequence
-from typing import NoReturn
 
 from queued.core import labels
+from queued.core.arrays import new_jobs
 from queued.core.errors import (
     ConflictError,
     DuplicateJobError,
@@ -14,15 +14,11 @@ from queued.core.errors import (
     TakenKeyError,
     UsageError,
 )
-from queued.core.job_spec import new_job
 from queued.core.model import CONDITIONS, ExistingJob, NewJob, OnTakenKey
-from queued.core.suggestions import shorten
 from queued.core.times import iso, now_ms
 from queued.ctl.arguments import COMMON, Arguments
 from queued.ctl.context import Context
 from queued.ctl.render import print_err, print_json, print_out, progress
-
-_LINE_LIMIT = 4 * 1024 * 1024  # above each job, also if all its characters are escaped
 
 # The options that `schedule add` and `schedule edit` take, too.
 QUEUE_OPTIONS = """\
@@ -163,7 +159,7 @@ def enqueue(context: Context, arguments: Arguments) -> int:
         given = payload(arguments)
         for condition in CONDITIONS & given.keys():
             given[condition] = context.ids(arguments.texts(f"--{condition.replace('_', '-')}"))
-        jobs = _jobs(given)
+        jobs = new_jobs(given)
     else:
         _refuse_fields(arguments)
         if words[1:]:
@@ -172,10 +168,12 @@ def enqueue(context: Context, arguments: Arguments) -> int:
         if words[0] == "-" and waits:
             msg = "--wait takes one job, and - may read many"
             raise UsageError(msg)
+        from queued.ctl.json_jobs import decoded
+
         if words[0] == "-":
             skips = arguments.flag("--skip-existing")
             return _enqueue_lines(context, skip_existing=skips, on_taken_key=on_taken_key)
-        jobs = _jobs(_decoded(words[0]))
+        jobs = new_jobs(decoded(words[0]))
     array_id = jobs[0].array_id
     if waits and array_id is not None:
         msg = "--wait takes one job; to wait for an array, use queuectl wait"
@@ -192,16 +190,6 @@ def enqueue(context: Context, arguments: Arguments) -> int:
     else:
         acknowledge_one(context, ids[0], jobs[0])
     return Exit.DONE
-
-
-def _jobs(payload: object) -> list[NewJob]:
-    """Returns the job that `payload` describes, or those of the array. Raises UsageError."""
-    job = new_job(payload)
-    if not job.array:
-        return [job]
-    from queued.core.arrays import jobs_of
-
-    return [*jobs_of(job)]
 
 
 def acknowledge_one(context: Context, name: str, job: NewJob) -> None:
@@ -292,55 +280,18 @@ def _refuse_fields(arguments: Arguments) -> None:
         raise UsageError(msg)
 
 
-def _decoded(text: str, *, one_line: bool = False) -> object:
-    """Returns the JSON value. Raises UsageError that says where the JSON is broken."""
-    import json  # 1.5 ms of queuectl's start, and a command in words needs none of it
-
-    try:
-        return json.loads(text, object_pairs_hook=_object, parse_constant=_constant)
-    except json.JSONDecodeError as error:
-        if not text.lstrip().startswith("{"):
-            msg = f"{shorten(text)} is not a JSON object"
-            raise UsageError(msg) from None
-        where = ("" if one_line else f"line {error.lineno}, ") + f"column {error.colno}"
-        msg = f"broken JSON at {where}: {error.msg}"
-        if '"' not in text and not one_line:
-            msg += "; to run it as a command, put -- before it"
-        raise UsageError(msg) from None
-    except RecursionError:
-        msg = "broken JSON: nested too deeply"
-        raise UsageError(msg) from None
-    except ValueError as error:  # a number of thousands of digits
-        msg = f"broken JSON: {str(error).partition(';')[0]}"
-        raise UsageError(msg) from None
-
-
-def _object(members: list[tuple[str, object]]) -> dict[str, object]:
-    """Returns an object. Raises UsageError if a name is given twice: a value would be lost."""
-    found = dict(members)
-    if len(found) < len(members):
-        names = [name for name, _ in members]
-        twice = next(name for name in names if names.count(name) > 1)
-        msg = f"{shorten(twice)} is given twice in the JSON"
-        raise UsageError(msg)
-    return found
-
-
-def _constant(name: str) -> NoReturn:
-    msg = f"{name} is not JSON"
-    raise UsageError(msg)
-
-
 def _enqueue_lines(context: Context, *, skip_existing: bool, on_taken_key: OnTakenKey) -> int:
     """Reads all of standard input before any job is stored."""
+    from queued.ctl.json_jobs import LINE_LIMIT, jobs_of_line
+
     jobs: list[NewJob] = []
     line_numbers: list[int] = []
-    lines = iter(lambda: sys.stdin.buffer.readline(_LINE_LIMIT + 1), b"") if sys.stdin else ()
+    lines = iter(lambda: sys.stdin.buffer.readline(LINE_LIMIT + 1), b"") if sys.stdin else ()
     for line_no, line in enumerate(lines, 1):
         if line_no == 1:
             line = line.removeprefix(BOM_UTF8)  # noqa: PLW2901 - some editors write one
         if line.strip():
-            new = _jobs_of_line(line, line_no)
+            new = jobs_of_line(line, line_no)
             jobs += new
             line_numbers += [line_no] * len(new)
             _show_progress(len(jobs))
@@ -367,20 +318,6 @@ def _enqueue_lines(context: Context, *, skip_existing: bool, on_taken_key: OnTak
         added, skipped = len(ids) - len(existing), len(jobs) - len(ids)
         print_err(f"queuectl: {added} jobs added, {skipped} skipped: their ids exist")
     return Exit.DONE
-
-
-def _jobs_of_line(line: bytes, line_no: int) -> list[NewJob]:
-    if len(line) > _LINE_LIMIT:
-        msg = f"line {line_no}: more than 4 MiB; give one job in JSON on each line"
-        raise UsageError(msg)
-    try:
-        return _jobs(_decoded(line.decode().strip(), one_line=True))
-    except UnicodeDecodeError as error:
-        msg = f"line {line_no}: not UTF-8 at byte {error.start + 1}"
-        raise UsageError(msg) from None
-    except UsageError as error:
-        msg = f"line {line_no}: {error}"
-        raise UsageError(msg) from None
 
 
 def _refused_line(error: DuplicateJobError | TakenKeyError, line_no: int) -> ConflictError:

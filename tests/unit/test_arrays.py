@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from queued.core.arrays import jobs_of
+from queued.core.arrays import new_jobs
 from queued.core.errors import UsageError
-from queued.core.field_checks import LARGEST_INDEX, MOST_INDEXES, indexes
+from queued.core.index_ranges import LARGEST_INDEX, MOST_INDEXES, indexes
 from queued.core.job_spec import new_job
 
 
@@ -44,11 +44,11 @@ def test_an_array_that_is_too_large(text: str) -> None:
 
 def test_each_job_of_an_array_has_its_id_and_its_variables() -> None:
     given = {"command": "x", "id": "a", "array": "2,10", "env": {"A": "1"}, "nice": 3, "queue": "q"}
-    first, last = jobs_of(new_job(given))
+    first, last = new_jobs(given)
     assert (first.id, last.id, first.array_id, first.queue) == ("a_2", "a_10", "a", "q")
     own = {"QUEUED_ARRAY_ID": "a", "QUEUED_ARRAY_INDEX": "10"}
     assert json.loads(last.options) == {"nice": 3, "env": {"A": "1", **own}}
-    generated = [job.array_id for job in jobs_of(new_job({"command": "x", "array": "1-2"}))]
+    generated = [job.array_id for job in new_jobs({"command": "x", "array": "1-2"})]
     assert len(set(generated)) == 1
 
 
@@ -61,6 +61,5 @@ def test_each_job_of_an_array_has_its_id_and_its_variables() -> None:
     ],
 )
 def test_fields_that_an_array_does_not_take(fields: dict[str, object], told: str) -> None:
-    job = new_job({"command": "true", "array": "1-10", **fields})
     with pytest.raises(UsageError, match=told):
-        list(jobs_of(job))
+        new_jobs({"command": "true", "array": "1-10", **fields})

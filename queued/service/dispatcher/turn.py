@@ -24,7 +24,6 @@ from queued.service.ipc.messages import (
     Hello,
     Message,
     Output,
-    Piece,
     Recorded,
     Result,
     Returned,
@@ -154,7 +153,7 @@ class TurnRunner:
             return
         turn.claims.note_run(worker, result.ending.ran_ms)
         for piece in result.pieces:
-            _add_output(turn, claim, piece)
+            turn.add_output(claim, piece)
         turn.ack_due.add(claim.key)
         self.settle(turn, claim, result.ending)
 
@@ -162,7 +161,7 @@ class TurnRunner:
         claim = turn.claims.find(worker, output.key)
         if claim is None:
             return
-        _add_output(turn, claim, output.piece)
+        turn.add_output(claim, output.piece)
         chunk = output.piece.chunk
         end = chunk.position + len(chunk.content)
         turn.reply(worker, Stored(key=output.key, stream=chunk.stream, end=end))
@@ -348,9 +347,3 @@ class TurnRunner:
         turn.wake_at(turn.now_ms)  # to give the place of its key, if any, to another job
         verdict = Verdict(State.DEAD, 1, claim.due_ms, describe(ending))
         turn.settled.append(Settlement(claim, ending, verdict))
-
-
-def _add_output(turn: Turn, claim: Claim, piece: Piece) -> None:
-    turn.printed.append((claim, piece.chunk))
-    if piece.tail_start > piece.head_end:
-        turn.gaps[claim.key, piece.chunk.stream] = piece

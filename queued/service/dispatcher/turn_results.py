@@ -62,6 +62,12 @@ class Turn:
         if at_ms is not None:
             self.next_due_ms = min(at_ms, at_ms if self.next_due_ms is None else self.next_due_ms)
 
+    def add_output(self, claim: Claim, piece: Piece) -> None:
+        """Adds a piece of a run's output, and the gap that it names."""
+        self.printed.append((claim, piece.chunk))
+        if piece.tail_start > piece.head_end:
+            self.gaps[claim.key, piece.chunk.stream] = piece
+
     def reply(self, worker: int, message: Message) -> None:
         """Adds a message that is sent to the worker after the commit."""
         self.replies.setdefault(worker, []).append(message)

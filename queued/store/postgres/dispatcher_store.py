@@ -12,15 +12,14 @@ from queued.core.model import Instance, Label, NewJob, State
 from queued.core.records import Lane, PruneStep, Share, SnapshotHolder
 from queued.core.runs import Chunk, Claim, Key, SignalRequest
 from queued.core.settlement import Settlement
-from queued.store.dependencies import Dependencies
 from queued.store.ledger_rows import claim_of, unknown_instance
 from queued.store.postgres import pruning
 from queued.store.postgres.claiming import Claiming
 from queued.store.postgres.connection import Database
 from queued.store.postgres.counts import Counts
-from queued.store.postgres.keys import Keys
+from queued.store.postgres.due_jobs import DueJobs
 from queued.store.postgres.new_jobs import NewJobs
-from queued.store.postgres.queues import SKIPPED_MS, LedgerQueues
+from queued.store.postgres.queues import LedgerQueues
 from queued.store.postgres.schedules import firings
 from queued.store.postgres.unknown_commits import UnknownCommits
 from queued.store.postgres.watcher import PostgresWatcher
@@ -39,14 +38,12 @@ class PostgresLedger:
         self._new_jobs = NewJobs(self._database)
         self._instance = ""
         self.schedules = firings(self._database)
-        self._dependencies = Dependencies(self._database, list)
+        self._due = DueJobs(self._database)
         self.queues = LedgerQueues(self._database)
-        self._keys = Keys(self._database)
         self._claiming = Claiming(self._database, self.queues)
         self._place_freed = False  # of a limited queue or of a key, by this transaction
         self._unknown = UnknownCommits(self._database)
         self._counts = Counts(self._database)
-        self._next_expiry: int | None = None  # as `promote` has read it
 
     @contextmanager
     def transaction(self, *, durable: bool = True) -> Iterator[None]:  # noqa: ARG002
@@ -148,42 +145,17 @@ class PostgresLedger:
     def promote(self, *, now_ms: int, limit: int) -> int | None:
         """See `Ledger.promote`. Once a second it also adds differences to the counts."""
         self._counts.fold(now_ms)
-        due, changed, keys_changed = self._next_times()
-        if changed:
-            told = self._dependencies.tell(now_ms=now_ms)
-            due, changed, keys_changed = self._next_times()
-        if due is not None and due <= now_ms:
-            promoted = self._database.change("promote", now=now_ms, limit=limit)
-            due, _, keys_changed = self._next_times()
-            if due is not None and promoted < limit:  # others have locked the due jobs left
-                due = max(due, now_ms + SKIPPED_MS)
-        if changed:  # too many for one turn, or others have locked the jobs left
-            due = now_ms if told else now_ms + SKIPPED_MS
-        if not keys_changed:
-            return due
-        retry_ms = self._keys.give_places(now_ms=now_ms)
-        self._place_freed |= self._keys.given
-        return min((ms for ms in (due, retry_ms) if ms is not None), default=None)
-
-    def _next_times(self) -> tuple[int | None, bool, bool]:
-        ((due, changed, self._next_expiry, keys_changed),) = self._database.rows("next_times")
-        return due, changed, keys_changed
+        due_ms = self._due.promote(now_ms=now_ms, limit=limit)
+        self._place_freed |= self._due.places_given
+        return due_ms
 
     def next_expiry(self) -> int | None:
         """See `Ledger.next_expiry`."""
-        return self._next_expiry
+        return self._due.next_expiry
 
     def expire(self, instance: str, token: int, *, now_ms: int, limit: int) -> list[Claim]:
         """See `Ledger.expire`."""
-        rows = self._database.rows(
-            "claim_expired", instance=instance, token=token, now=now_ms, limit=limit
-        )
-        claims = [claim_of(row) for row in rows]
-        self._next_times()
-        if self._next_expiry is not None and len(claims) < limit:
-            # Others have locked the expired jobs left.
-            self._next_expiry = max(self._next_expiry, now_ms + SKIPPED_MS)
-        return claims
+        return self._due.expire(instance, token, now_ms=now_ms, limit=limit)
 
     def relabel(self, instance: str, labels: str) -> None:
         """See `Ledger.relabel`."""

@@ -14,6 +14,7 @@ from queued.store.sqlite.connection import Access, Database
 from queued.store.sqlite.error_names import damaged
 from queued.store.sqlite.new_jobs import NewJobs
 from queued.store.sqlite.queues import SqliteQueues
+from queued.store.statements import texts
 
 if TYPE_CHECKING:
     from queued.core.dependencies import Dependency
@@ -170,19 +171,16 @@ class SqliteStore:
         with self._database.reading():
             found = self._database.rows("status")
             overdue = self._database.rows("overdue", now=now_ms)
-            completed = self._completed(now_ms - _LATELY_MS, now_ms)
+            since_ms = now_ms - _LATELY_MS
+            completed = self._database.value("completed_since", since=since_ms, now=now_ms)
             oldest = self._database.value("oldest_due", now=now_ms)
-        readable = [(_readable(name), label, count) for name, label, count in found]
-        due = [(_readable(name), count) for name, count in overdue]
+        readable, due = ([texts(row, "replace") for row in lines] for lines in (found, overdue))
         return rows.summary(readable, due, completed, oldest)
 
     def completed(self, *, since_ms: int, now_ms: int) -> int:
         """See `Store.completed`."""
         with self._database.named_errors():
-            return self._completed(since_ms, now_ms)
-
-    def _completed(self, since_ms: int, now_ms: int) -> int:
-        return int(self._database.value("completed_since", since=since_ms, now=now_ms))
+            return int(self._database.value("completed_since", since=since_ms, now=now_ms))
 
     def output(self, job: int, attempt: int, stream: int, start: int = 0) -> "Iterator[Chunk]":
         """See `Store.output`."""
@@ -227,7 +225,7 @@ class SqliteStore:
 
     def retry(self, jobs: Iterable[int], *, now_ms: int) -> Sequence[str]:
         """See `Store.retry`."""
-        retried, moved = [], []
+        retried = dict[int, str]()
         with self._database.transaction():
             for job in dict.fromkeys(jobs):
                 if conflict := self._database.row("key_conflict", job=job):
@@ -239,10 +237,9 @@ class SqliteStore:
                     found = self.show(job)
                     msg = f"{found.id} is {found.label}, not dead; nothing was retried"
                     raise ConflictError(msg)
-                retried.append(str(row[0]))
-                moved.append(job)
-            self._dependencies.wait_again(moved)
-        return retried
+                retried[job] = str(row[0])
+            self._dependencies.wait_again([*retried])
+        return [*retried.values()]
 
     def retry_all(self, jobs: Sequence[int], wanted: "JobFilter", *, now_ms: int) -> Sequence[str]:
         """See `Store.retry_all`."""
@@ -349,7 +346,3 @@ class SqliteStore:
     def close(self) -> None:
         """See `Store.close`."""
         self._database.close()
-
-
-def _readable(name: bytes) -> str:
-    return name.decode(errors="replace")

@@ -1,0 +1,64 @@
+"""Reads jobs in JSON, and says where the JSON is broken."""
+
+import json
+from collections.abc import Sequence
+from typing import NoReturn
+
+from queued.core.arrays import new_jobs
+from queued.core.errors import UsageError
+from queued.core.model import NewJob
+from queued.core.suggestions import shorten
+
+LINE_LIMIT = 4 * 1024 * 1024  # bytes; above each job, also if all its characters are escaped
+
+
+def jobs_of_line(line: bytes, line_no: int) -> Sequence[NewJob]:
+    """Returns the jobs of a line of JSON. Raises UsageError, which names the line."""
+    if len(line) > LINE_LIMIT:
+        msg = f"line {line_no}: more than 4 MiB; give one job in JSON on each line"
+        raise UsageError(msg)
+    try:
+        return new_jobs(decoded(line.decode().strip(), one_line=True))
+    except UnicodeDecodeError as error:
+        msg = f"line {line_no}: not UTF-8 at byte {error.start + 1}"
+        raise UsageError(msg) from None
+    except UsageError as error:
+        msg = f"line {line_no}: {error}"
+        raise UsageError(msg) from None
+
+
+def decoded(text: str, *, one_line: bool = False) -> object:
+    """Returns the JSON value. Raises UsageError that says where the JSON is broken."""
+    try:
+        return json.loads(text, object_pairs_hook=_object, parse_constant=_constant)
+    except json.JSONDecodeError as error:
+        if not text.lstrip().startswith("{"):
+            msg = f"{shorten(text)} is not a JSON object"
+            raise UsageError(msg) from None
+        where = ("" if one_line else f"line {error.lineno}, ") + f"column {error.colno}"
+        msg = f"broken JSON at {where}: {error.msg}"
+        if '"' not in text and not one_line:
+            msg += "; to run it as a command, put -- before it"
+        raise UsageError(msg) from None
+    except RecursionError:
+        msg = "broken JSON: nested too deeply"
+        raise UsageError(msg) from None
+    except ValueError as error:  # a number of thousands of digits
+        msg = f"broken JSON: {str(error).partition(';')[0]}"
+        raise UsageError(msg) from None
+
+
+def _object(members: list[tuple[str, object]]) -> dict[str, object]:
+    """Returns an object. Raises UsageError if a name is given twice: a value would be lost."""
+    found = dict(members)
+    if len(found) < len(members):
+        names = [name for name, _ in members]
+        twice = next(name for name in names if names.count(name) > 1)
+        msg = f"{shorten(twice)} is given twice in the JSON"
+        raise UsageError(msg)
+    return found
+
+
+def _constant(name: str) -> NoReturn:
+    msg = f"{name} is not JSON"
+    raise UsageError(msg)
