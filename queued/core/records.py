@@ -96,7 +96,8 @@ class Queue(NamedTuple):
     """What users have set for a queue; times in milliseconds UTC.
 
     `concurrency`: how many places its running jobs may take, None for no limit. While a queue is
-    draining, it takes no new jobs. `defaults` is a JSON object of fields for its new jobs.
+    draining, it takes no new jobs. `defaults` is a JSON object of fields for its new jobs. While it
+    is suspended, which only a paused queue can be, its running jobs are frozen.
     """
 
     name: str
@@ -108,6 +109,7 @@ class Queue(NamedTuple):
     paused_reason: str | None = None
     draining_ms: int | None = None
     defaults: str = "{}"
+    suspended_ms: int | None = None
 
     def obstacle(self, used: int) -> str:
         """Returns why no job of it can start while running ones take `used` places, or empty."""

@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ from queued.store import paths
 
 if TYPE_CHECKING:
     from queued.core.model import Instance
-    from queued.core.records import Job
+    from queued.core.records import Job, Queue
     from queued.ctl.context import Context
 
 _WARN_AFTER_S = 2.0
@@ -107,21 +107,33 @@ class BlockReasons:
         return live_instances(self._context)
 
     @cached_property
+    def _set(self) -> "Sequence[Queue]":
+        return self._context.store.queues.all()
+
+    @cached_property
     def _queues(self) -> dict[str, str]:
-        used, queues = self._context.store.queues.used_places(), self._context.store.queues.all()
-        return {queue.name: queue.obstacle(used.get(queue.name, 0)) for queue in queues}
+        used = self._context.store.queues.used_places()
+        return {queue.name: queue.obstacle(used.get(queue.name, 0)) for queue in self._set}
+
+    @cached_property
+    def suspended(self) -> frozenset[str]:
+        """The queues whose running jobs are frozen."""
+        return frozenset(queue.name for queue in self._set if queue.suspended_ms is not None)
 
     def of_queue(self, name: str) -> str:
         """Returns why no service claims ready jobs of a queue: it is paused or full; or empty."""
         return self._queues.get(name, "")
 
     def of_job(self, job: "Job") -> str:
-        """Returns what the job waits for, or why no service claims it although it is ready."""
-        if job.label is Label.BLOCKED:
-            return self._waits(job) or self._of_key(job.key)
-        if job.label is not Label.PENDING:
-            return ""
-        return self.of(job.requires) or self.of_queue(job.queue)
+        """Returns what the job waits for, why it is not claimed, or that its run is suspended."""
+        match job.label:
+            case Label.BLOCKED:
+                return self._waits(job) or self._of_key(job.key)
+            case Label.PROCESSING:
+                return "suspended" if job.queue in self.suspended else ""
+            case Label.PENDING:
+                return self.of(job.requires) or self.of_queue(job.queue)
+        return ""
 
     def _waits(self, job: "Job") -> str:
         found = self._context.store.dependencies(job.seq, limit=_SHOWN + 1)

@@ -10,8 +10,8 @@ from queued.ctl.table import Column
 
 COLUMNS = (
     Column("QUEUE", 16),
-    Column("STATE", 8),
-    Column("PENDING", 8, right=True),
+    Column("STATE", 9),
+    Column("PENDING", 7, right=True),
     Column("RUNNING", 9, right=True),
     Column("PRIORITY", 8, right=True),
     Column("WEIGHT", 6, right=True),
@@ -38,7 +38,9 @@ class QueueView(NamedTuple):
 
     @property
     def state(self) -> str:
-        """Returns paused, draining, full or open."""
+        """Returns suspended, paused, draining, full or open."""
+        if self.queue.suspended_ms is not None:
+            return "suspended"
         if self.queue.paused_ms is not None:
             return "paused"
         if self.queue.draining_ms is not None:
@@ -70,6 +72,7 @@ class QueueView(NamedTuple):
             "paused_at": None if queue.paused_ms is None else iso(queue.paused_ms),
             "paused_by": queue.paused_by,
             "paused_reason": queue.paused_reason,
+            "suspended_at": None if queue.suspended_ms is None else iso(queue.suspended_ms),
             "draining_at": None if queue.draining_ms is None else iso(queue.draining_ms),
             "defaults": json.loads(queue.defaults),
             "jobs": {str(state): self.counts.get(Label(state), 0) for state in State},

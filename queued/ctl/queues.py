@@ -90,6 +90,8 @@ def _fields(view: QueueView) -> Iterator[tuple[str, str]]:
     if queue.paused_ms is not None:
         reason = f": {queue.paused_reason}" if queue.paused_reason else ""
         yield "paused", f"by {queue.paused_by} at {iso(queue.paused_ms)}{reason}"
+    if queue.suspended_ms is not None:
+        yield "suspended", f"since {iso(queue.suspended_ms)}: running jobs are frozen"
     if queue.draining_ms is not None:
         yield "draining", f"since {iso(queue.draining_ms)}"
     limit = queue.concurrency
@@ -168,8 +170,11 @@ Usage: queuectl queue pause [options] QUEUE
 Keeps all services from starting jobs of a queue, until `queuectl queue resume`.
 Running jobs go on to their end, and new jobs can be enqueued. A queue that is
 already paused stays so since the same time; a reason replaces the one before.
+With --suspend the running jobs are frozen until then; their timeout does not
+count meanwhile, but a deadline does. They keep their workers and places.
 
 Options:
+  --suspend            freeze the running jobs, too
   --reason TEXT        why, for `queuectl queue show`
 """
     + COMMON
@@ -183,12 +188,16 @@ Examples:
 def pause(context: Context, arguments: Arguments) -> int:
     """Pauses a queue, or replaces the reason of its pause."""
     name, reason = _checked_name(arguments), arguments.text("--reason")
+    queue = _stored(context, name)
     changes: dict[str, object] = {} if reason is None else {"paused_reason": reason}
-    if _stored(context, name).paused_ms is None:
+    if queue.paused_ms is None:
         changes |= {"paused_ms": now_ms(), "paused_by": _user()}
+    if arguments.flag("--suspend") and queue.suspended_ms is None:
+        changes |= {"suspended_ms": now_ms()}
     if changes:
-        context.store.queues.change(name, **changes)
-    return _print(context, name, "paused", None if changes else "is already paused")
+        queue = context.store.queues.change(name, **changes)
+    done = "paused" if queue.suspended_ms is None else "suspended"
+    return _print(context, name, done, None if changes else f"is already {done}")
 
 
 def _user() -> str:
@@ -205,7 +214,7 @@ RESUME = (
     """\
 Usage: queuectl queue resume [options] QUEUE
 
-Ends a pause or a drain.
+Ends a pause or a drain. Frozen jobs go on.
 
 Options:
 """
@@ -220,7 +229,8 @@ Examples:
 def resume(context: Context, arguments: Arguments) -> int:
     """Opens a queue, if it is not open."""
     queue = _view(context, arguments).queue
-    opened = dict.fromkeys(("paused_ms", "paused_by", "paused_reason", "draining_ms"))
+    pause = ("paused_ms", "paused_by", "paused_reason", "suspended_ms")
+    opened = dict.fromkeys((*pause, "draining_ms"))
     if changed := queue.paused_ms is not None or queue.draining_ms is not None:
         context.store.queues.change(queue.name, **opened)
     told = None if changed else "was neither paused nor draining"

@@ -44,6 +44,7 @@ class _Report(NamedTuple):
     services: int
     now_ms: int
     blocked: list[str]  # why ready jobs are not claimed
+    suspended: int  # running jobs that are frozen
 
     @property
     def oldest_s(self) -> float | None:
@@ -79,7 +80,9 @@ def _report(context: Context) -> _Report:
     blocked = set(map(reasons.of, context.store.required_now()))
     blocked |= {reasons.of_queue(name) for name, counts in summary.queues.items() if _ready(counts)}
     blocked -= {""}
-    return _Report(summary, workers, len(instances), now, sorted(blocked))
+    running = {name: counts[Label.PROCESSING] for name, counts in summary.queues.items()}
+    suspended = sum(running.get(name, 0) for name in reasons.suspended)
+    return _Report(summary, workers, len(instances), now, sorted(blocked), suspended)
 
 
 def _ready(counts: dict[Label, int]) -> int:
@@ -121,6 +124,7 @@ def _in_order(report: _Report) -> str:
 def _record(report: _Report) -> dict[str, object]:
     return {
         **{str(label): count for label, count in report.summary.counts.items()},
+        "suspended": report.suspended,
         "completed_last_minute": report.summary.completed_lately,
         "workers": report.workers,
         "instances": report.services,
@@ -138,6 +142,7 @@ def _lines(report: _Report) -> Iterator[str]:
         Label.HELD: "wait until they are released",
         Label.BLOCKED: "wait for other jobs",
         Label.FAILED: "wait for a retry",
+        Label.PROCESSING: f"{report.suspended} suspended" if report.suspended else "",
         Label.COMPLETED: f"{lately} in the last minute" if lately else "",
     }
     for label in Label:

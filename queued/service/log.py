@@ -32,6 +32,7 @@ EVENTS = {
     "service.resized": "the number of workers was changed by a signal or a setting",
     "service.described": "USR1 was received: the children of the supervisor",
     "queue.described": "USR1 was received: the number of jobs by state, and the running jobs",
+    "queue.suspended": "`queue pause --suspend`: the running jobs of this queue are frozen",
     "queue.paused": "`queue pause`: the service claims no jobs of this queue until `queue resume`",
     "queue.resumed": "`queue resume`: the service claims jobs of this queue again",
     "queue.unserved": "for a minute, ready jobs have required `labels` that no live service has",

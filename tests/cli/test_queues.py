@@ -42,6 +42,19 @@ def test_a_queue_is_set_paused_and_resumed(queuectl: QueuectlRunner) -> None:
     assert queuectl.json("queue", "show", "mail")["concurrency"] is None
 
 
+def test_a_suspended_queue_is_told_of_each_running_job(queuectl: QueuectlRunner) -> None:
+    queuectl.add("a", queue="mail")
+    queuectl.claim()
+    queuectl.ok("queue", "pause", "mail")
+    assert queuectl.json("queue", "pause", "mail", "--suspend")["state"] == "suspended"
+    assert "processing (suspended)" in queuectl.ok("show", "a")
+    assert queuectl.json("list", "a")[0]["blocked"] == "suspended"
+    assert queuectl.json("status")["suspended"] == 1
+    shown = queuectl.json("queue", "resume", "mail")
+    assert (shown["state"], shown["suspended_at"]) == ("open", None)
+    assert queuectl.json("status")["suspended"] == 0
+
+
 def test_a_draining_queue_refuses_new_jobs(queuectl: QueuectlRunner) -> None:
     queuectl.ok("queue", "set", "mail", "--weight", "1")
     assert queuectl.ok("queue", "drain", "mail") == "mail draining\n"

@@ -58,6 +58,7 @@ def test_status_json(full: QueuectlRunner) -> None:
         "completed": 1,
         "dead": 1,
         "cancelled": 1,
+        "suspended": 0,
         "completed_last_minute": 1,
         "workers": 0,
         "instances": 0,

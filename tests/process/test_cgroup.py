@@ -322,3 +322,32 @@ def test_peak_memory_is_that_of_the_whole_group(queue: Queue, limited: Delegated
     peak_kib = queue.attempts(small)[0].peak_kib
     assert peak_kib is not None
     assert peak_kib < 8 << 10  # the worker's own size is not in it
+
+
+@pytest.mark.parametrize("ended_by", ["a cancel", "the death of its worker"])
+def test_a_suspended_run_is_frozen_by_its_group_and_can_be_ended(
+    queue: Queue, delegated: Delegated, ended_by: str
+) -> None:
+    service = delegated.serve(queue, workers=1)
+    queue.add("(sleep 300; :) & sleep 300", id="frozen", queue="mail", max_retries=1, kill_grace=5)
+    group = run_of(delegated, service, "frozen")
+    eventually(lambda: len((group / "cgroup.procs").read_text().split()) == 4, "all processes")
+    queue.store.queues.change("mail", paused_ms=1, suspended_ms=1)
+    eventually(lambda: "frozen 1" in (group / "cgroup.events").read_text())
+    if ended_by == "a cancel":
+        queue.cancel("frozen")
+    else:
+        service.kill(service.worker_of("frozen"))
+    assert queue.wait("frozen").label == ("cancelled" if ended_by == "a cancel" else "dead")
+    eventually(lambda: delegated.runs() == [], "the group is gone")
+
+
+def test_a_resumed_run_goes_on(queue: Queue, delegated: Delegated) -> None:
+    service = delegated.serve(queue, workers=1)
+    queue.add("sleep 0.5", id="frozen", queue="mail", timeout=20)
+    group = run_of(delegated, service, "frozen")
+    eventually(lambda: (group / "cgroup.procs").exists() and (group / "cgroup.procs").read_text())
+    queue.store.queues.change("mail", paused_ms=1, suspended_ms=1)
+    eventually(lambda: "frozen 1" in (group / "cgroup.events").read_text())
+    queue.store.queues.change("mail", paused_ms=None, suspended_ms=None)
+    assert queue.wait("frozen").label == "completed"

@@ -330,6 +330,7 @@ class Dispatcher:
             self._move(Event.STOP_REQUESTED)
         self._pool.cancel(changes.cancelled)
         self._pool.signal(changes.signals)
+        self._pool.suspend(self._placement.suspended)
 
     def _rescue(self, settings: Settings) -> None:
         try:

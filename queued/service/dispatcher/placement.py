@@ -18,10 +18,11 @@ _CHECK_INTERVAL_S = 60.0
 
 
 class Placement:
-    """`queues`: those whose jobs may be claimed now."""
+    """`queues`: those whose jobs may be claimed now; `suspended`: those whose runs are frozen."""
 
     def __init__(self, ledger: Ledger, instance: Instance, deadlines: Deadlines, log: Log) -> None:
         self.queues = NO_QUEUES
+        self.suspended = frozenset[str]()
         self._ledger = ledger
         self._instance = instance
         self._deadlines = deadlines
@@ -68,7 +69,7 @@ class Placement:
             self._set_deadline()
 
     def _read_queues(self) -> None:
-        """Reads what users have set for queues; logs which of them were paused or resumed."""
+        """Reads what users have set for queues; logs which were paused, suspended or resumed."""
         self._set = {one.name: one for one in self._ledger.queues.all()}
         paused = {name for name, one in self._set.items() if one.paused_ms is not None}
         for name in sorted(paused - self._paused):
@@ -76,7 +77,10 @@ class Placement:
             self._log.info("queue.paused", queue=name, by=one.paused_by, reason=one.paused_reason)
         for name in sorted(self._paused - paused):
             self._log.info("queue.resumed", queue=name)
-        self._paused = paused
+        suspended = frozenset(n for n in paused if self._set[n].suspended_ms is not None)
+        for name in sorted(suspended - self.suspended):
+            self._log.info("queue.suspended", queue=name)
+        self._paused, self.suspended = paused, suspended
 
     def _open(self) -> OpenQueues:
         """Returns the queues that are not paused, with the lanes that this instance may claim."""

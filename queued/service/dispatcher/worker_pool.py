@@ -6,7 +6,7 @@ claims that it holds. The sockets have no address, so no other process can conne
 
 import socket
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import partial
 from signal import Signals
 
@@ -25,6 +25,7 @@ from queued.service.ipc.messages import (
     Result,
     Returned,
     Signal,
+    Suspend,
     Welcome,
     WorkerFaulty,
     WorkerGone,
@@ -55,6 +56,8 @@ class WorkerPool:
         self.group_commit = GroupCommit()
         self._workers: dict[int, ConnectedWorker] = {}
         self._cancels_sent = set[Key]()  # to workers that have sent no Hello since
+        # The runs that were suspended; None: an earlier dispatcher may have suspended them.
+        self._suspended: dict[Key, bool | None] | None = None
         self._log_settings: list[Message] = []
         self._session = int(times.monotonic_s() * 1e9)  # greater than that of an earlier dispatcher
         self._supervisor = supervisor
@@ -136,6 +139,23 @@ class WorkerPool:
                     self.send(claim.worker, [Signal(key=key, name=name)])
                 elif key == claim.key:  # another program has written it
                     self._log.error("job.signal_refused", job=claim.id, signal=name)
+
+    def suspend(self, queues: Collection[str]) -> None:
+        """Tells the workers, once, to freeze the runs of these queues, and no others."""
+        before = self._suspended
+        if before is None:
+            before = {c.key: None for c in self.claims if self.claims.is_inherited(c)}
+        self._suspended = {}
+        if not (queues or before):
+            return
+        present = self.present()
+        for claim in self.claims:
+            known, wanted = before.get(claim.key, False), claim.queue in queues
+            if wanted is not known and claim.worker in present:
+                self.send(claim.worker, [Suspend(key=claim.key, wanted=wanted)])
+                known = wanted
+            if known is not False:
+                self._suspended[claim.key] = known
 
     def on_committed(self, claims: ClaimTable, now_s: float) -> None:
         """Clears the inbox, which a committed turn has handled, and replaces the claims."""

@@ -121,6 +121,13 @@ class Signal(_Message, frozen=True):
     name: str
 
 
+class Suspend(_Message, frozen=True):
+    """The run must be frozen, or, if not `wanted`, go on."""
+
+    key: Key
+    wanted: bool
+
+
 class LogSettings(_Message, frozen=True):
     """The level and the style in which the worker logs, and the size of a log file."""
 
@@ -239,6 +246,7 @@ class Fatal(_Message, frozen=True):
 
 Message = (
     Hello | Output | Result | Returned | Welcome | Run | Input | Stored | Recorded | Cancel | Signal
-    | LogSettings | Roster | WorkerStarted | WorkerGone | Drain | Finish | Reload | Describe
-    | WorkerFaulty | Ready | Applied | Reloaded | DeathsRecorded | Load | StopRequested | Fatal
+    | Suspend | LogSettings | Roster | WorkerStarted | WorkerGone | Drain | Finish | Reload
+    | Describe | WorkerFaulty | Ready | Applied | Reloaded | DeathsRecorded | Load | StopRequested
+    | Fatal
 )  # fmt: skip

@@ -63,6 +63,22 @@ class Cgroup:
             _write(f"{self._path}/memory.swap.max", "0")
         _write(f"{self._path}/memory.max", str(limit))
 
+    def freeze(self) -> bool:
+        """Stops all processes of the group until `thaw`; they still die by KILL.
+
+        Returns False if the kernel cannot: cgroup.freeze came with Linux 5.2.
+        """
+        try:
+            _write(f"{self._path}/cgroup.freeze", "1")
+        except OSError:
+            return False
+        return True
+
+    def thaw(self) -> None:
+        """Lets the processes of the group go on; a group that is gone has none."""
+        with contextlib.suppress(OSError):
+            _write(f"{self._path}/cgroup.freeze", "0")
+
     def kill(self) -> None:
         """Kills all processes of the group, also those of other users.
 

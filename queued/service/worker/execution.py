@@ -1,7 +1,7 @@
 """One run of one command: its start, its time limit, its stop (TERM, then KILL), and its end.
 
 A run is over when its command has exited and no process that it started is alive. To stop a run,
-its processes get TERM (and CONT, because they may be stopped), then, after the grace, KILL until
+its processes get TERM (and go on, because they may be stopped), then, after the grace, KILL until
 none is left. A control group, if there is one, decides what is alive and what was used.
 """
 
@@ -20,6 +20,7 @@ from queued.service.linux.run_mark import RunMark
 from queued.service.worker import spawn
 from queued.service.worker.output_streams import OutputStreams
 from queued.service.worker.process_tree import ProcessTree
+from queued.service.worker.suspension import Suspension
 from queued.service.worker.time_limit import TimeLimit, limit_of
 
 _KILL_AGAIN_S = 0.02  # first wait while a process still forks, or has not ended after KILL
@@ -62,6 +63,7 @@ class Execution:
     _refusal: int | None = None  # a pipe: see spawn.Started
     _never_ran = False  # the shell could not enter the directory, so the command did not run
     _limit: TimeLimit
+    _warned = False  # whether the signal before the time limit was sent
     _started_ms: int
     _started_s: float
     _ended_s: float
@@ -87,6 +89,7 @@ class Execution:
         self._note = note  # outlives the worker
         self._runs_lock = runs_lock
         self._tree = ProcessTree(environment)
+        self._suspension = Suspension()
 
     # What the worker calls
 
@@ -117,6 +120,14 @@ class Execution:
         """Sends a signal, whose name is without `SIG`, to the processes of a run that goes on."""
         if self.phase is Phase.RUNNING:
             self._tree.signal(signal.Signals[f"SIG{name}"])
+
+    def suspend(self, now_s: float, *, wanted: bool) -> None:
+        """Freezes a run that goes on, or lets it go on if it is not `wanted` any more."""
+        if self.phase is not Phase.RUNNING or wanted is self._suspension.active:
+            return
+        change = self._suspension.begin if wanted else self._suspension.end
+        change(self._tree, self.group, now_s)
+        self._set_limit()
 
     def end_grace(self, now_s: float) -> None:
         """Kills the run without further delay if it is being terminated."""
@@ -164,7 +175,7 @@ class Execution:
     def _start(self, now_s: float) -> None:
         run, tree = self.run, self._tree
         self._started_ms, self._started_s = times.now_ms(), now_s
-        self._limit = limit_of(run, now_s=now_s, now_ms=self._started_ms)
+        self._set_limit()
         if self._limit.end_s <= now_s:
             self._reason, self._error = Outcome.TIMEOUT, self._limit.error
             self._finish(now_s)
@@ -187,12 +198,23 @@ class Execution:
         self._note.record_pid(tree.pid)
         self.output.watch(started.output)
         self.phase = Phase.RUNNING
-        self.next_s = min(self._limit.end_s, self._limit.warn_s)
         if self.group is not None and self.group.memory:
             self._limit_memory(self.group, now_s)
 
+    def _set_limit(self) -> None:
+        """Sets the end of its time, and when `tick` is called for it."""
+        self._limit = limit_of(
+            self.run,
+            now_s=self._started_s,
+            now_ms=self._started_ms,
+            suspended_s=self._suspension.length_s,
+        )
+        warn_s = times.NEVER_S if self._warned else self._limit.warn_s
+        self.next_s = min(self._limit.end_s, warn_s)
+
     def _warn(self) -> None:
         """Sends the signal that warns of the time limit."""
+        self._warned = True
         self._tree.signal(self._limit.warn_signal)
         self.next_s = self._limit.end_s
 
@@ -258,6 +280,7 @@ class Execution:
         self.phase = Phase.TERMINATING
         self.next_s = now_s + self.run.kill_grace_s
         self._tree.signal(signal.SIGTERM, signal.SIGCONT)
+        self._suspension.end(self._tree, self.group, now_s)
 
     def _kill(self, now_s: float) -> None:
         if self.phase is not Phase.KILLING:

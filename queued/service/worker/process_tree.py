@@ -14,6 +14,7 @@ from queued.service.linux.procfs import Process
 from queued.service.worker.spawn import Environment
 
 _KILLING_S = 0.02
+_STOP_ROUNDS = 20  # a process that forks faster than it is found is not stopped
 
 
 class ProcessTree:
@@ -70,6 +71,16 @@ class ProcessTree:
         left = self.leftovers()
         taken = [_signal_all(left, number) for number in numbers]
         return any(taken) or not any(procfs.is_alive(process) for process in left)
+
+    def stop(self) -> None:
+        """Sends STOP to all processes, again as long as a search finds new ones."""
+        seen = set[int]()
+        for _ in range(_STOP_ROUNDS):
+            left = self.leftovers()
+            if seen.issuperset(process.pid for process in left):
+                return
+            _signal_all(left, signal.SIGSTOP)
+            seen |= {process.pid for process in left}
 
     def kill_children(self, reap: Callable[[], object]) -> bool:
         """Kills processes of the run that fork too fast for `signal`; see `killing`."""

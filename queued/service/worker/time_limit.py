@@ -16,12 +16,12 @@ class TimeLimit(NamedTuple):
     warn_signal: signal.Signals = signal.SIGUSR1
 
 
-def limit_of(run: Run, *, now_s: float, now_ms: int) -> TimeLimit:
-    """Returns the limit of a run that starts now.
+def limit_of(run: Run, *, now_s: float, now_ms: int, suspended_s: float = 0.0) -> TimeLimit:
+    """Returns the limit of a run that starts now, and is suspended for a time that does not count.
 
     A signal whose time is over is not sent: the command might not be ready for it.
     """
-    end_s, error = now_s + run.timeout_s if run.timeout_s else times.NEVER_S, None
+    end_s, error = now_s + suspended_s + run.timeout_s if run.timeout_s else times.NEVER_S, None
     if (deadline := run.options.deadline) is not None:
         deadline_s = now_s + (times.parse_when(deadline) - now_ms) / 1000
         if deadline_s < end_s:

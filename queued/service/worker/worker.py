@@ -26,6 +26,7 @@ from queued.service.ipc.messages import (
     Run,
     Signal,
     Stored,
+    Suspend,
     Welcome,
 )
 from queued.service.ipc.scoreboard import Scoreboard
@@ -174,16 +175,29 @@ class Worker:
                 self._drop_lost(message.key)
             case Stored() if (execution := self._running(message.key)) is not None:
                 execution.output.stored(message.stream, message.end)
-            case Cancel() if (execution := self._running(message.key)) is not None:
-                execution.stop(Outcome.CANCELLED, times.monotonic_s())
-            case Cancel():
-                self._give_back([message.key])
-            case Signal() if (execution := self._running(message.key)) is not None:
-                execution.signal(message.name)
+            case Cancel() | Signal() | Suspend():
+                self._change_run(message)
             case LogSettings():
                 self._log_output.configure(message.level, message.style, message.max_file_bytes)
             case _:
                 self._log.debug("worker.message_ignored", message=type(message).__name__)
+
+    def _change_run(self, message: Cancel | Signal | Suspend) -> None:
+        """Changes the current run, or gives back a claim that has not begun and must not begin."""
+        execution, now_s = self._running(message.key), times.monotonic_s()
+        if execution is None:
+            if isinstance(message, Cancel) or (isinstance(message, Suspend) and message.wanted):
+                self._give_back([message.key])
+            return
+        match message:
+            case Cancel():
+                execution.stop(Outcome.CANCELLED, now_s)
+            case Signal():
+                execution.signal(message.name)
+            case Suspend(wanted=True) if execution.phase is Phase.STARTING:
+                self._give_back_current(execution, now_s)
+            case Suspend():
+                execution.suspend(now_s, wanted=message.wanted)
 
     def _running(self, key: Key) -> Execution | None:
         """Returns the run of that claim, if it is the current one."""

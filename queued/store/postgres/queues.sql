@@ -1,7 +1,8 @@
 -- The statements for queues as such; see queries.sql.
 
 -- queue_columns --
-name, concurrency, priority, weight, paused_at, paused_by, paused_reason, draining_at, defaults
+name, concurrency, priority, weight, paused_at, paused_by, paused_reason, draining_at, defaults,
+    suspended_at
 
 -- queues --
 -- What users have set for queues.
@@ -18,12 +19,12 @@ SELECT {queue_columns} FROM queued.queues WHERE name = :queue FOR UPDATE;
 -- store_queue --
 INSERT INTO queued.queues ({queue_columns})
 VALUES (:queue, :concurrency, :priority, :weight, :paused_ms, :paused_by, :paused_reason, :draining_ms,
-        :defaults)
+        :defaults, :suspended_ms)
 ON CONFLICT (name) DO UPDATE SET
     concurrency = excluded.concurrency, priority = excluded.priority, weight = excluded.weight,
     paused_at = excluded.paused_at, paused_by = excluded.paused_by,
     paused_reason = excluded.paused_reason, draining_at = excluded.draining_at,
-    defaults = excluded.defaults;
+    defaults = excluded.defaults, suspended_at = excluded.suspended_at;
 
 -- remove_queue --
 DELETE FROM queued.queues WHERE name = :queue RETURNING name;

@@ -1,12 +1,13 @@
 -- The statements for queues as such; see queries.sql.
 
 -- queue_columns --
-name, concurrency, priority, weight, paused_at, paused_by, paused_reason, draining_at, defaults
+name, concurrency, priority, weight, paused_at, paused_by, paused_reason, draining_at, defaults,
+    suspended_at
 
 -- queue_values --
 -- Texts as bytes: another program may have stored one that is not UTF-8.
 CAST(name AS BLOB), concurrency, priority, weight, paused_at, CAST(paused_by AS BLOB),
-    CAST(paused_reason AS BLOB), draining_at, CAST(defaults AS BLOB)
+    CAST(paused_reason AS BLOB), draining_at, CAST(defaults AS BLOB), suspended_at
 
 -- queues --
 -- What users have set for queues.
@@ -18,11 +19,11 @@ SELECT {queue_values} FROM queues WHERE name = :queue;
 -- store_queue --
 INSERT INTO queues ({queue_columns})
 VALUES (:queue, :concurrency, :priority, :weight, :paused_ms, :paused_by, :paused_reason, :draining_ms,
-        :defaults)
+        :defaults, :suspended_ms)
 ON CONFLICT DO UPDATE SET
     concurrency = :concurrency, priority = :priority, weight = :weight, paused_at = :paused_ms,
     paused_by = :paused_by, paused_reason = :paused_reason, draining_at = :draining_ms,
-    defaults = :defaults;
+    defaults = :defaults, suspended_at = :suspended_ms;
 
 -- remove_queue --
 DELETE FROM queues WHERE name = :queue RETURNING name;

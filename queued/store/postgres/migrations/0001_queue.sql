@@ -344,7 +344,9 @@ CREATE TABLE queued.queues (
     paused_by     text,
     paused_reason text,
     draining_at   bigint,                           -- it takes no new jobs since then
-    defaults      text    NOT NULL DEFAULT '{}' CHECK (json_typeof(defaults::json) = 'object')
+    defaults      text    NOT NULL DEFAULT '{}' CHECK (json_typeof(defaults::json) = 'object'),
+    suspended_at  bigint,                           -- its running jobs are frozen since then
+    CHECK (suspended_at IS NULL OR paused_at IS NOT NULL)
 );
 
 -- These run as the owner, because the job that holds a key may be that of another user. No time of a

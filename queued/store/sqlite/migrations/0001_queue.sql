@@ -273,7 +273,9 @@ CREATE TABLE queues (
     paused_by     TEXT,
     paused_reason TEXT,
     draining_at   INTEGER,                          -- it takes no new jobs since then
-    defaults      TEXT    NOT NULL DEFAULT '{}' CHECK (json_type(defaults) = 'object')
+    defaults      TEXT    NOT NULL DEFAULT '{}' CHECK (json_type(defaults) = 'object'),
+    suspended_at  INTEGER,                          -- its running jobs are frozen since then
+    CHECK (suspended_at IS NULL OR paused_at IS NOT NULL)
 ) STRICT, WITHOUT ROWID;
 
 -- Schedules: each enqueues a job at the times that its cron expression names.

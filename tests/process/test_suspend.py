@@ -1,0 +1,109 @@
+"""`queue pause --suspend` freezes the running jobs of a queue; each way to end them still works."""
+
+from collections.abc import Callable
+
+import pytest
+
+from queued.core import times
+from queued.service.linux import procfs
+from tests.service import Queue, Service, alive, eventually
+
+pytestmark = pytest.mark.both_engines
+
+
+def states_of(pids: list[int]) -> set[str]:
+    """Returns the states of processes: `T` is stopped."""
+    stats = [procfs.read(f"/proc/{pid}/stat") for pid in pids]
+    return {stat.rpartition(b") ")[2][:1].decode() for stat in stats if stat}
+
+
+def suspend(queue: Queue, name: str = "mail") -> None:
+    queue.store.queues.change(name, paused_ms=1, paused_by="ann", suspended_ms=1)
+
+
+def resume(queue: Queue, name: str = "mail") -> None:
+    queue.store.queues.change(name, paused_ms=None, suspended_ms=None)
+
+
+def start(queue: Queue, service: Service, **fields: object) -> list[int]:
+    """Starts the job `frozen` of three processes, and suspends it; returns their pids."""
+    before = set(service.descendants())
+    script = "(sleep 300; :) & setsid sleep 300; wait"
+    queue.add(script, id="frozen", queue="mail", kill_grace=5, **fields)
+    eventually(lambda: len(set(service.descendants()) - before) >= 4, "all processes")
+    pids = sorted(set(service.descendants()) - before)
+    suspend(queue)
+    eventually(lambda: states_of(pids) == {"T"}, "all are stopped")
+    return pids
+
+
+def test_a_suspended_job_is_frozen_and_its_timeout_does_not_count(queue: Queue) -> None:
+    service = queue.serve(workers=2)
+    trace = queue.file("trace")
+    script = f"i=0; while [ $i -lt 40 ]; do i=$((i+1)); echo x >> {trace}; sleep 0.02; done"
+    queue.add(script, id="frozen", queue="mail", timeout=2.5)
+    eventually(trace.exists)
+    suspend(queue)
+    eventually(lambda: service.logged("queue.suspended"))
+    queue.wait(queue.add("true"), "completed")
+    printed = trace.read_text()
+    queue.wait(queue.add("sleep 3"), "completed")
+    assert trace.read_text() == printed
+    assert queue.job("frozen").state == "processing"
+    assert "1 suspended" in queue.queuectl("status").stdout
+    resume(queue)
+    assert queue.wait("frozen").label == "completed"
+    assert trace.read_text().count("x") == 40
+
+
+def test_another_dispatcher_resumes_what_the_one_before_has_suspended(queue: Queue) -> None:
+    service = queue.serve(workers=2)
+    pids = start(queue, service)
+    dispatcher = service.child(0)
+    service.kill(dispatcher)  # it does not see that the queue is resumed
+    resume(queue)
+    service.replaced(0, dispatcher)
+    eventually(lambda: "T" not in states_of(pids), "they go on")
+    suspend(queue)
+    eventually(lambda: states_of(pids) == {"T"})
+    assert queue.cancel("frozen") == "processing"
+    assert queue.wait("frozen").label == "cancelled"
+    assert not any(map(alive, pids))
+
+
+def _cancel(queue: Queue, _service: Service) -> None:
+    queue.cancel("frozen")
+    queue.wait("frozen", "cancelled")
+
+
+def _deadline(queue: Queue, _service: Service) -> None:
+    assert "the deadline" in str(queue.wait("frozen", "dead").last_error)
+
+
+def _kill_worker(queue: Queue, service: Service) -> None:
+    service.kill(service.worker_of("frozen"))
+    queue.wait("frozen", "dead")
+
+
+def _kill_service(queue: Queue, service: Service) -> None:
+    service.kill_instance()
+    queue.serve()
+    queue.wait("frozen", "dead")
+
+
+def _stop(queue: Queue, service: Service) -> None:
+    queue.configure("shutdown_grace", "0.5")
+    assert service.stop() == 0
+    assert queue.job("frozen").state == "pending"
+
+
+ENDS = [_cancel, _deadline, _kill_worker, _kill_service, _stop]
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_a_suspended_job_can_be_ended(queue: Queue, end: Callable[[Queue, Service], None]) -> None:
+    service = queue.serve(workers=2)
+    deadline = {"deadline": times.iso(times.now_ms() + 4000)} if end is _deadline else {}
+    pids = start(queue, service, max_retries=1, **deadline)
+    end(queue, service)
+    eventually(lambda: not any(map(alive, pids)), "none is left")
