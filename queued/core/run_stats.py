@@ -24,6 +24,7 @@ class EndedRun(NamedTuple):
     ran_ms: int | None
     cpu_ms: int | None
     peak_kib: int | None
+    labels: str | None = None  # of the job, as it is stored
 
     @property
     def result(self) -> str:

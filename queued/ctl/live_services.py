@@ -111,9 +111,18 @@ class BlockReasons:
         return self._context.store.queues.all()
 
     @cached_property
+    def _used(self) -> dict[str, int]:
+        return self._context.store.queues.used_places()
+
+    @cached_property
     def _queues(self) -> dict[str, str]:
-        used = self._context.store.queues.used_places()
-        return {queue.name: queue.obstacle(used.get(queue.name, 0)) for queue in self._set}
+        return {one.name: one.obstacle(self._used.get(one.name, 0)) for one in self._set}
+
+    @cached_property
+    def places(self) -> dict[str, str]:
+        """Of each limited queue: the places that its running jobs take, and its limit: `2/3`."""
+        limits = {one.name: one.concurrency for one in self._set if one.concurrency is not None}
+        return {name: f"{self._used.get(name, 0)}/{limit}" for name, limit in limits.items()}
 
     @cached_property
     def suspended(self) -> frozenset[str]:

@@ -1,5 +1,6 @@
 """The command stats: counts, waits and durations of the runs of a span of time."""
 
+import json
 import sys
 from typing import TYPE_CHECKING
 
@@ -29,18 +30,21 @@ It reads each run of the span: a million take half a minute or more.
 
 Options:
   --since T            runs that ended in the last T (90m, 24h, 7d; default 24h)
-  --by KEY             for each queue, command, hour or result
+  --by KEY             for each queue, command, hour or result, or for each
+                       value of a label: label:NAME
 """
     + COMMON
     + """
 Examples:
   queuectl stats --since 1h --by queue
   queuectl stats --since 7d --by result --json
+  queuectl stats --by label:customer
 """
 )
 
 _MOST_GROUPS = 1000
 _REST = "(others)"
+_NONE = "(none)"  # of jobs without the label
 _QUANTILES = (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
 _BLOCKS = " ▏▎▍▌▋▊▉█"
 _BAR_WIDTH = 10
@@ -79,14 +83,22 @@ _KEYS: "dict[str, Callable[[EndedRun], str]]" = {
 }
 
 
+def _key(by: str) -> "Callable[[EndedRun], str]":
+    """Returns the function that names the group of a run. Raises UsageError."""
+    label = by.removeprefix("label:")
+    if by in _KEYS:
+        return _KEYS[by]
+    if not label or label == by:
+        msg = f"--by takes queue, command, hour, result or label:NAME, not {by!r}"
+        raise UsageError(msg)
+    return lambda run: str(json.loads(run.labels or "{}").get(label, _NONE))
+
+
 def stats(context: Context, arguments: Arguments) -> int:
     """Prints the statistics of all runs of the span, and of each group."""
     by, since_s = arguments.text("--by"), arguments.seconds("--since")
-    if by is not None and by not in _KEYS:
-        msg = f"--by takes queue, command, hour or result, not {by!r}"
-        raise UsageError(msg)
     since_ms = now_ms() - round(1000 * (86_400 if since_s is None else since_s))
-    groups = _grouped(context, since_ms, _KEYS[by] if by else None)
+    groups = _grouped(context, since_ms, _key(by) if by else None)
     if context.json:
         records = {name: _record(one) for name, one in groups.items()}
         print_json({"all": records.pop("")} | ({by: records} if by else {}))

@@ -18,7 +18,8 @@ STATUS = (
 Usage: queuectl status [options]
 
 Prints the number of jobs in each state, in all and by queue, the number of
-workers, and how long the oldest job that is ready to run has been waiting.
+workers, and how long the oldest job that is ready to run has been waiting. Of a
+queue with a limit it shows the places in use and the limit: 2/3.
 
 Options:
   --check              print one line for monitoring; exit code 1 if no service
@@ -45,6 +46,7 @@ class _Report(NamedTuple):
     now_ms: int
     blocked: list[str]  # why ready jobs are not claimed
     suspended: int  # running jobs that are frozen
+    places: dict[str, str]  # of limited queues, see `BlockReasons.places`
 
     @property
     def oldest_s(self) -> float | None:
@@ -82,7 +84,9 @@ def _report(context: Context) -> _Report:
     blocked -= {""}
     running = {name: counts[Label.PROCESSING] for name, counts in summary.queues.items()}
     suspended = sum(running.get(name, 0) for name in reasons.suspended)
-    return _Report(summary, workers, len(instances), now, sorted(blocked), suspended)
+    return _Report(
+        summary, workers, len(instances), now, sorted(blocked), suspended, reasons.places
+    )
 
 
 def _ready(counts: dict[Label, int]) -> int:
@@ -156,7 +160,7 @@ def _lines(report: _Report) -> Iterator[str]:
         yield _count("oldest ready", short_duration(report.oldest_s), "; ".join(report.blocked))
     if len(report.summary.queues) > 1:
         yield ""
-        yield from _queue_lines(report.summary.queues)
+        yield from _queue_lines(report)
 
 
 def _count(name: str, count: str, remark: str = "") -> str:
@@ -170,9 +174,10 @@ def _plural(count: int, name: str) -> str:
 _QUEUE_COLUMNS = (*(Column(state.upper(), 10, right=True) for state in State), Column("QUEUE", 0))
 
 
-def _queue_lines(queues: dict[str, dict[Label, int]]) -> Iterator[str]:
+def _queue_lines(report: _Report) -> Iterator[str]:
     width = table_width()
     yield heading(_QUEUE_COLUMNS, width)
-    for queue, counts in queues.items():
-        cells = [str(counts[Label(state)]) for state in State]
-        yield from row_lines(_QUEUE_COLUMNS, [*cells, queue], width)
+    for queue, counts in report.summary.queues.items():
+        cells = {state: str(counts[Label(state)]) for state in State}
+        cells[State.PROCESSING] = report.places.get(queue, cells[State.PROCESSING])
+        yield from row_lines(_QUEUE_COLUMNS, [*cells.values(), queue], width)

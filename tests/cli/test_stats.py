@@ -13,7 +13,7 @@ from tests.service import Queue, python_env
 @pytest.mark.both_engines
 def test_the_statistics_of_real_runs(queue: Queue) -> None:
     queue.add_all(["sleep 0.3", "true", "true"], queue="a")
-    queue.add_once("exit 1", queue="b")
+    queue.add_once("exit 1", queue="b", labels='{"customer": "7"}')
     assert queue.spawn("--drain").ended() == 0
     found = json.loads(queue.queuectl("stats", "--by", "queue", "--json").stdout)
     assert list(found["queue"]) == ["a", "b"]
@@ -25,6 +25,9 @@ def test_the_statistics_of_real_runs(queue: Queue) -> None:
     assert (b["runs"], b["success"], b["failed"], b["retries"]) == (2, 0.5, 1, 1)
     assert found["all"]["runs"] == 5
     assert found["all"]["peak_kib"] > 0
+    labelled = json.loads(queue.queuectl("stats", "--by", "label:customer", "--json").stdout)
+    runs = {name: one["runs"] for name, one in labelled["label:customer"].items()}
+    assert runs == {"(none)": 3, "7": 2}
     narrow = queue.queuectl(
         "stats", "--by", "result", env=python_env() | queue.env | {"COLUMNS": "80"}
     )
@@ -50,5 +53,5 @@ def test_a_terminal_shows_bars(queuectl: QueuectlRunner) -> None:
 def test_an_unknown_key_is_refused(queuectl: QueuectlRunner) -> None:
     queuectl.add("a")
     done = queuectl("stats", "--by", "day")
-    message = "queuectl: --by takes queue, command, hour or result, not 'day'\n"
+    message = "queuectl: --by takes queue, command, hour, result or label:NAME, not 'day'\n"
     assert (done.code, done.err) == (2, message)

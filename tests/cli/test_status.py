@@ -46,6 +46,14 @@ def test_status(full: QueuectlRunner) -> None:
     ]
 
 
+def test_status_shows_the_limits_of_queues(full: QueuectlRunner) -> None:
+    full.ok("queue", "set", "default", "--concurrency", "20", "--weight", "2")
+    assert full.ok("status").splitlines()[-2:] == [
+        "         3        1/20           1           0           0  default",
+        "         0           0           0           1           1  night",
+    ]
+
+
 def test_status_json(full: QueuectlRunner) -> None:
     status = full.json("status")
     assert 0 <= status.pop("oldest_age") < 60

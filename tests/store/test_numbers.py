@@ -69,5 +69,5 @@ def test_the_runs_of_a_span_come_in_pages(engine: Engine, monkeypatch: pytest.Mo
     assert [(run.ended_ms, run.queue) for run in found] == [
         (NOW + 1, "q2"), (NOW + 1, "q3"), (NOW + 2, "q4"), (NOW + 2, "q5"),
     ]  # fmt: skip
-    assert found[0][2:] == (1, "q2", "exit 2", "exit", 2, 0, 2, 2, 1, 2)
+    assert found[0][2:] == (1, "q2", "exit 2", "exit", 2, 0, 2, 2, 1, 2, None)
     assert list(engine.store.numbers.ended_runs(since_ms=NOW + 3)) == []

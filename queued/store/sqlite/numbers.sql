@@ -29,7 +29,7 @@ GROUP BY queue, result, waited_le, ran_le;
 -- A page of the runs that ended after the run `after_ended`, `after_job`, `after_number`, in the order of
 -- their ends. By attempts_ended.
 SELECT a.ended_at, a.job, a.number, j.queue, j.command, a.outcome, a.exit_code, a.deferrals, a.waited_ms,
-       a.ran_ms, a.cpu_ms, a.peak_kib
+       a.ran_ms, a.cpu_ms, a.peak_kib, j.labels
 FROM attempts a JOIN jobs j ON j.seq = a.job
 WHERE a.ended_at >= :after_ended
   AND (a.ended_at, a.job, a.number) > (:after_ended, :after_job, :after_number)
