@@ -1,4 +1,4 @@
-# `make demo` shows the queue at work; `make test` is what CI runs. Both need Python 3.11 with venv, and PyPI.
+# `make demo` shows the queue at work; `make test` is what CI runs. Both need Python 3.11 to 3.14 with venv, and PyPI.
 
 PYTHON ?= python3
 SYSTEM_PYTHON ?= /usr/bin/python3
@@ -8,7 +8,7 @@ DIST ?= dist
 BIN := .venv/bin
 
 .PHONY: demo test lint types torture soak bench peers manual architecture man console docs dist lock deb \
-	install uninstall
+	debian install uninstall
 .SILENT: .venv/.stamp build/bench/.stamp
 
 demo: .venv/.stamp
@@ -84,7 +84,11 @@ lock:
 deb: .venv/.stamp
 	INSTALLER='$(CURDIR)/$(BIN)/python' PYTHON=$(SYSTEM_PYTHON) packaging/debian/build.sh '$(DIST)'
 
-# The same without a package, in /opt/queued and /usr/local, with a running service.
+# The package for each of SUITES, built, checked by lintian and tested in a system of that suite, as root.
+debian: .venv/.stamp
+	tests/packaging/suites.sh $(or $(SUITES),bookworm trixie sid)
+
+# The same as `make deb` without a package, in /opt/queued and /usr/local, with a running service.
 install: .venv/.stamp
 	INSTALLER='$(CURDIR)/$(BIN)/python' PYTHON=$(SYSTEM_PYTHON) packaging/make-venv.sh build/venv /opt/queued
 	packaging/install.sh build/venv

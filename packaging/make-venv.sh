@@ -42,5 +42,5 @@ if [ "$(cd "$directory" && pwd)" != "$final" ]; then
         -e "s|^#!.*/bin/python[0-9.]*|#!$final/bin/python|}"
 fi
 sed -i '/^command = /d' "$directory/pyvenv.cfg"
-rm -f "$directory"/bin/activate* "$directory"/bin/Activate*
+rm -f "$directory"/bin/activate* "$directory"/bin/Activate* "$directory"/.gitignore
 chmod -R u=rwX,go=rX "$directory"

@@ -1,5 +1,7 @@
 """One booted systemd for all tests; each test gets a fresh service in it."""
 
+import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,11 +27,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def venv(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A venv of the system's Python with the project, to be mounted at /opt/queued."""
+    """A venv of the system's Python with the project, to be mounted at /opt/queued.
+
+    It is that of the package which QUEUED_TEST_PACKAGE names, if set.
+    """
     missing = missing_tool()
     if missing:
         pytest.skip(f"needs {missing}")
     directory = tmp_path_factory.mktemp("a venv")
+    if package := os.environ.get("QUEUED_TEST_PACKAGE"):
+        subprocess.run(["dpkg-deb", "--extract", package, directory], check=True)
+        return directory / "opt" / "queued"
     make_venv(directory, "/opt/queued")
     return directory
 

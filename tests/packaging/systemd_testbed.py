@@ -1,6 +1,7 @@
 """A real systemd, booted in namespaces of its own, with queued installed as `make install` does.
 
-`missing_tool` names what a machine lacks for it.
+`missing_tool` names what a machine lacks for it. It is the system of this machine, or that in the
+directory TESTBED_ROOT.
 """
 
 import json
@@ -68,7 +69,8 @@ class SystemdTestbed:
     """A booted systemd in namespaces of its own."""
 
     def __init__(self, directory: Path, binds: dict[Path, str], prepare: str) -> None:
-        self._environment = {"PATH": os.environ["PATH"], "TESTBED_DIR": str(directory)}
+        passed = {name: os.environ[name] for name in ("PATH", "TESTBED_ROOT") if name in os.environ}
+        self._environment = {**passed, "TESTBED_DIR": str(directory)}
         subprocess.run(
             [TESTBED, "up", *(f"{source}:{place}:ro" for source, place in binds.items())],
             check=True,
