@@ -41,7 +41,7 @@ from queued.store.system_errors import named_os_errors
 from queued.usage_errors import explain
 
 USAGE = """\
-Runs the jobs of a queue until a signal or `queuectl worker stop` stops it.
+Runs the jobs of a database until a signal or `queuectl worker stop` stops it.
 
 Usage:
   queued [--db WHERE] [--config PATH] [--workers N] [--labels LABELS]

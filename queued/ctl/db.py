@@ -55,7 +55,7 @@ Usage: queuectl db backup [options] [--] FILE
 
 Writes a copy of the database as it is at one moment; services go on meanwhile.
 FILE is created when the copy is complete, checked and on the disk. `queuectl db
-restore` restores it. A backup of a queue in PostgreSQL is an SQLite file, too.
+restore` restores it. It is an SQLite file for a database in PostgreSQL, too.
 
 Options:
   --force              replace FILE if it exists and no program uses it
@@ -87,8 +87,8 @@ RESTORE = (
 Usage: queuectl db restore [options] [--] FILE
 
 Replaces the database by the backup FILE, after a check of FILE. Stop all
-services first. The replaced database is kept; its path is printed. A queue in
-PostgreSQL is restored by: queuectl --db COPY-OF-FILE db move --to URL
+services first. The replaced database is kept; its path is printed. A database
+in PostgreSQL is restored by: queuectl --db COPY-OF-FILE db move --to URL
 """
     + COMMON
     + """
@@ -117,18 +117,18 @@ MOVE = (
     """\
 Usage: queuectl db move [options] --to WHERE
 
-Moves the queue to another database: from an SQLite file to PostgreSQL, or back.
-Stop all services first; no job may be processing. Jobs keep their ids, history
-and output, and settings move, too. Meanwhile no program can write. All rows are
+Moves all jobs and settings to another database: from an SQLite file to
+PostgreSQL, or back. Stop all services first; no job may be processing. Jobs
+keep their ids, history and output. Meanwhile no program can write. All rows are
 read again from the new database and compared. After that every program refuses
 the old database, which keeps its content, and names the new one.
 
-If a move is interrupted, give the same command again. Until then the old queue
+If a move is interrupted, give the same command again. Until then the old one
 can be used as before, or every program refuses both and names the command.
 
 Options:
   --to WHERE           the path of a new file, or postgresql://HOST/DATABASE
-                       with an empty queue or none
+                       without jobs and settings, or none
 """
     + COMMON
     + """

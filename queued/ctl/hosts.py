@@ -18,10 +18,10 @@ LIST = (
     """\
 Usage: queuectl host list [options]
 
-Lists the hosts of this queue, with a line for each service. STATE is serving,
-drained, stopping, or lost: the service is dead or out of reach, and another one
-will take over its jobs. RENEWED is how long ago it renewed its lease, which
-only services over PostgreSQL have.
+Lists the hosts of this database, with a line for each service. STATE is
+serving, drained, stopping, or lost: the service is dead or out of reach, and
+another one will take over its jobs. RENEWED is how long ago it renewed its
+lease, which only services over PostgreSQL have.
 
 Options:
 """
@@ -119,7 +119,7 @@ Options:
 """
     + COMMON
     + """
-Exit code 3: no service of this queue is on that host.
+Exit code 3: no service of this database is on that host.
 
 Examples:
   queuectl host drain web1
@@ -143,7 +143,7 @@ def _host(context: Context, arguments: Arguments) -> _Host:
         from queued.core.suggestions import did_you_mean
 
         hint = did_you_mean(name, hosts)
-        msg = f"no service of this queue is on a host {name!r}{hint} (see: queuectl host list)"
+        msg = f"no service of this database is on a host {name!r}{hint} (see: queuectl host list)"
         raise NotFoundError(msg)
     return hosts[name]
 
@@ -158,7 +158,7 @@ Options:
 """
     + COMMON
     + """
-Exit code 3: no service of this queue is on that host, and it is not drained.
+Exit code 3: no service of this database is on that host, and it is not drained.
 
 Examples:
   queuectl host resume web1

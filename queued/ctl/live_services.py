@@ -80,7 +80,7 @@ def _start_ticks(pid: int) -> int | None:
 
 def no_service(program: str) -> str:
     """Returns the warning. `program`: how `queuectl` was started, with `--db` if it was given."""
-    return f"queuectl: no service runs this queue; start one with: {program} worker start"
+    return f"queuectl: no service runs on this database; start one with: {program} worker start"
 
 
 def say_no_service(context: "Context") -> None:
@@ -88,7 +88,7 @@ def say_no_service(context: "Context") -> None:
     print_err(no_service(context.program))
     system = paths.SYSTEM_DATABASE
     if context.database != system and os.access(system, os.W_OK):
-        print_err(f"queuectl: the service of the system runs the queue of --db {system}")
+        print_err(f"queuectl: the service of the system runs on --db {system}")
 
 
 class BlockReasons:

@@ -81,7 +81,7 @@ def test_a_host_without_a_service_is_not_drained(queuectl: QueuectlRunner, serve
     queuectl.add("first")
     serve("one", "web1", "host:web1")
     before = queuectl.dump()
-    told = "no service of this queue is on a host 'web2'; did you mean 'web1'?"
+    told = "no service of this database is on a host 'web2'; did you mean 'web1'?"
     for verb in ("drain", "resume"):
         done = queuectl("host", verb, "web2")
         assert done == (3, "", f"queuectl: {told} (see: queuectl host list)\n")

@@ -135,7 +135,7 @@ def test_the_warning_names_the_database_of_the_system(
     assert "of the system" not in capsys.readouterr().err
     system.touch()
     assert main(line) == 0
-    assert capsys.readouterr().err.endswith(f"runs the queue of --db {system}\n")
+    assert capsys.readouterr().err.endswith(f"runs on --db {system}\n")
 
 
 @pytest.mark.parametrize("count", ["0", "-1", "x", "1025", "1.5"])

@@ -48,7 +48,7 @@ class PostgresMaintenance:
         place = self.place().place
         words = ["queuectl", "--db", "COPY", "db", "move", "--to", place]
         msg = (
-            f"a queue in PostgreSQL is restored into an empty schema (?schema=NAME), "
+            f"a database in PostgreSQL is restored into an empty schema (?schema=NAME), "
             f"from a copy of the backup:  cp {shlex.quote(source)} COPY && {shlex.join(words)}"
         )
         raise UsageError(msg)
