@@ -39,6 +39,10 @@ LIST_OPTIONS = (
                        always or never
 """
     + WATCH_OPTION
+    + """\
+                       with -o jsonl, also in a pipe: print each job again after
+                       each change of it
+"""
 )
 
 _MAX_INTEGER = 2**53

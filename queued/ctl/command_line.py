@@ -215,7 +215,8 @@ def _execute(words: str, argv: list[str], busy_limit_s: float) -> int:
     context = Context(arguments, busy_limit_s, creates=creates, serves=serves)
     try:
         run = partial(getattr(module, _function(words)), context, arguments)
-        code: int = _watch(context, arguments, run) if arguments.flag("--watch") else run()
+        on_screen = arguments.flag("--watch") and arguments.text("--output") != "jsonl"
+        code: int = _watch(context, arguments, run) if on_screen else run()
     finally:
         context.close()
     return code

@@ -12,6 +12,7 @@ from queued.core.suggestions import did_you_mean
 from queued.ctl.arguments import Arguments
 from queued.ctl.context import Context
 from queued.ctl.filters import FILTERS, is_filtered
+from queued.ctl.job_changes import print_changes, records
 from queued.ctl.job_columns import COLUMNS, JobRow, JobTable, requested_columns
 from queued.ctl.live_services import BlockReasons
 from queued.ctl.render import (
@@ -24,7 +25,6 @@ from queued.ctl.render import (
 )
 from queued.ctl.table import ELLIPSIS, table_width, uses_color
 
-_PAGE = 500
 _SORT_KEYS: dict[str, Callable[[Job], int]] = {
     "enqueued": lambda job: job.seq,
     "updated": lambda job: job.updated_ms,
@@ -64,10 +64,13 @@ def print_jobs(
     """Prints the jobs that match."""
     selection = _selection(context, arguments, wanted)
     form = "json" if context.json else arguments.text("--output") or ""
+    if form == "jsonl" and arguments.flag("--watch"):
+        _check_stream(arguments)
+        print_changes(context, selection.filter, selection.named)
     if form == "json":
-        print_json_array(_records(context, selection))
+        print_json_array(records(context, _matching(context, selection)))
     elif form == "jsonl":
-        for record in _records(context, selection):
+        for record in records(context, _matching(context, selection)):
             print_out(json_text(record))
     elif arguments.flag("--quiet"):
         for job in _matching(context, selection):
@@ -82,6 +85,13 @@ def print_jobs(
     else:
         _print_table(context, arguments, selection, requested_columns(form) or columns)
     return Exit.DONE
+
+
+def _check_stream(arguments: Arguments) -> None:
+    """Raises UsageError if an option has no meaning for jobs that are printed as they change."""
+    if other := arguments.given() & {"--limit", "--reverse", "--after", "--sort", "--older-than"}:
+        msg = f"--watch prints jobs as they change; give it without {min(other)}"
+        raise UsageError(msg)
 
 
 def _selection(context: Context, arguments: Arguments, wanted: JobFilter) -> Selection:
@@ -112,17 +122,6 @@ def _matching(context: Context, wanted: Selection) -> Iterator[Job]:
     if by_key:
         jobs = sorted(jobs, key=_SORT_KEYS[wanted.sort], reverse=wanted.reverse)
     return (job.seen_at(wanted.now_ms) for job in islice(jobs, wanted.limit))
-
-
-def _records(context: Context, wanted: Selection) -> Iterator[dict[str, object]]:
-    """Yields the matching jobs as JSON objects, each with the last run of the job."""
-    from queued.ctl.json_records import job_record
-
-    jobs = _matching(context, wanted)
-    reasons = BlockReasons(context)
-    while page := list(islice(jobs, _PAGE)):
-        last = context.store.last_attempts(page)
-        yield from (job_record(job, last.get(job.seq), reasons.of_job(job)) for job in page)
 
 
 def _print_table(

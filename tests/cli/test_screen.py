@@ -1,5 +1,6 @@
 """--watch: the screen after each change, and the state of the terminal afterwards."""
 
+import json
 import os
 import signal
 from collections.abc import Iterator
@@ -110,4 +111,31 @@ def test_without_a_terminal_it_is_refused(queuectl: QueuectlRunner) -> None:
     queuectl.add("a")
     done = queuectl("list", "--watch")
     told = "--watch needs a terminal; leave it out to print the result once"
+    assert done == (2, "", f"queuectl: {told}\n")
+
+
+def test_jobs_are_printed_in_a_pipe_as_they_change(queuectl: QueuectlRunner) -> None:
+    queuectl.run("old")
+    queuectl.add("a", max_retries=1)
+    watching = queuectl.start("list", "--watch", "-o", "jsonl", "--state", "pending,dead")
+
+    def printed() -> tuple[str, str]:
+        assert watching.stdout is not None
+        job = json.loads(watching.stdout.readline())
+        return job["id"], job["state"]
+
+    assert printed() == ("a", "pending")
+    claim = queuectl.claim()
+    queuectl.add("b")
+    assert printed() == ("b", "pending")
+    queuectl.end(claim, failed(1))
+    assert printed() == ("a", "dead")
+    queuectl.ok("dlq", "retry", "a")
+    assert printed() == ("a", "pending")
+
+
+def test_a_stream_of_changes_has_no_order(queuectl: QueuectlRunner) -> None:
+    queuectl.add("a")
+    done = queuectl("list", "--watch", "-o", "jsonl", "--sort", "due")
+    told = "--watch prints jobs as they change; give it without --sort"
     assert done == (2, "", f"queuectl: {told}\n")
