@@ -57,6 +57,13 @@ OnTakenKey = Literal["keep", "fail", "replace"]
 CONDITIONS = ("after", "after_any", "after_fail")  # of a job that waits for others
 
 
+class Array(NamedTuple):
+    """The indexes of a job array, and how many of its jobs may run at once; None for no limit."""
+
+    indexes: tuple[int, ...]
+    at_once: int | None
+
+
 class NewJob(NamedTuple):
     """A checked job that is not stored yet. Without `id` the store generates one.
 
@@ -93,7 +100,7 @@ class NewJob(NamedTuple):
     after: tuple[str, ...] = ()
     after_any: tuple[str, ...] = ()
     after_fail: tuple[str, ...] = ()
-    array: tuple[int, ...] = ()
+    array: Array | None = None
     array_id: str | None = None
     key: str | None = None
     key_limit: int = 1

@@ -112,9 +112,9 @@ Options:
                        or seconds since 1970; without a zone it is local time
   --at TIME            the same as --run-at
   --array INDEXES      a job for each index (1-100, 1,3,5 or 0-15:4), at most
-                       10,000, with $QUEUED_ARRAY_INDEX and $QUEUED_ARRAY_ID.
-                       Prints the id of the array; its jobs have ids such as
-                       ARRAY_1
+                       10,000, with $QUEUED_ARRAY_INDEX and $QUEUED_ARRAY_ID;
+                       1-100%10 runs ten at once. Prints the id of the array;
+                       its jobs have ids such as ARRAY_1
   --after JOB          not before this job, or all jobs of this array, have
                        completed; repeatable, and so are the next two. If
                        that cannot be any more, the new job is cancelled, until

@@ -53,6 +53,7 @@ def test_a_job_waits_for_all_jobs_of_an_array(queuectl: QueuectlRunner) -> None:
     [
         (("--array", "3-1", "true"), "array takes indexes from 0 to 1,000,000 such as 1-100"),
         (("--array", "1-2", "--wait", "true"), "--wait takes one job"),
+        (("--array", "1-2%0", "true"), "array takes a number from 1 to 1,000 after %, not '0'"),
         (("--array", "1-2", "--unique-key", "k", "true"), "an array takes no unique_key"),
         (("--id", "a", "--array", "1-2", "--after", "a", "true"), "no job 'a'"),
     ],

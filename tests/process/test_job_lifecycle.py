@@ -105,6 +105,15 @@ def test_each_job_of_an_array_knows_its_index(served: Queue) -> None:
     assert ended_ms <= served.attempts(last)[-1].started_ms
 
 
+@pytest.mark.both_engines
+def test_one_job_of_an_array_runs_at_a_time(served: Queue) -> None:
+    array = served.queuectl("enqueue", "--array", "1-5%1", "--", "sleep 0.05").stdout.strip()
+    assert served.queuectl("wait", array).returncode == 0
+    runs = [served.attempts(f"{array}_{index}")[-1] for index in range(1, 6)]
+    spans = [(run.started_ms, run.ended_ms or 0) for run in runs]
+    assert all(before[1] <= after[0] for before, after in pairwise(spans)), spans
+
+
 def test_a_flag_wins_over_the_stored_number_of_workers(queue: Queue) -> None:
     service = queue.serve(workers=2)
     queue.queuectl("config", "set", "workers", "4")
