@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from queued.core.errors import NotFoundError
 from queued.core.model import Label, State
 from queued.core.records import Queue
 from queued.core.times import iso, now_ms
@@ -77,6 +78,17 @@ class QueueView(NamedTuple):
             "defaults": json.loads(queue.defaults),
             "jobs": {str(state): self.counts.get(Label(state), 0) for state in State},
         }
+
+
+def view_of(context: Context, name: str) -> QueueView:
+    """Returns one of the queues that `views_of` returns. Raises NotFoundError."""
+    views = {view.queue.name: view for view in views_of(context)}
+    if name not in views:
+        from queued.core.suggestions import did_you_mean
+
+        msg = f"no queue {name!r}{did_you_mean(name, views)} (see: queuectl queue list)"
+        raise NotFoundError(msg)
+    return views[name]
 
 
 def views_of(context: Context) -> list[QueueView]:

@@ -1,15 +1,15 @@
-"""The commands queue list, show, set, pause, resume, drain, clear and remove."""
+"""The commands queue list, show, set, clear and remove."""
 
 from collections.abc import Iterator, Sequence
 
-from queued.core.errors import ConflictError, Exit, NotFoundError, UsageError
+from queued.core.errors import ConflictError, Exit, UsageError
 from queued.core.model import ENDED, Label, State
 from queued.core.records import JobFilter, Queue
 from queued.core.times import iso, now_ms
 from queued.ctl.arguments import COMMON, WATCH_OPTION, Arguments
 from queued.ctl.batches import Change, Found, Verb, change_all, jobs_text
 from queued.ctl.context import Context
-from queued.ctl.queue_view import COLUMNS, QueueView, views_of
+from queued.ctl.queue_view import COLUMNS, QueueView, view_of, views_of
 from queued.ctl.render import print_change, print_json, print_out
 from queued.ctl.table import heading, key_value_lines, row_lines, table_width
 
@@ -64,23 +64,12 @@ Examples:
 
 def show(context: Context, arguments: Arguments) -> int:
     """Prints one queue. Raises NotFoundError."""
-    view = _view(context, arguments)
+    view = view_of(context, arguments.text("QUEUE") or "")
     if context.json:
         print_json(view.record())
     else:
         print_out("\n".join(key_value_lines(dict(_fields(view)), table_width())))
     return Exit.DONE
-
-
-def _view(context: Context, arguments: Arguments) -> QueueView:
-    name = arguments.text("QUEUE") or ""
-    views = {view.queue.name: view for view in views_of(context)}
-    if name not in views:
-        from queued.core.suggestions import did_you_mean
-
-        msg = f"no queue {name!r}{did_you_mean(name, views)} (see: queuectl queue list)"
-        raise NotFoundError(msg)
-    return views[name]
 
 
 def _fields(view: QueueView) -> Iterator[tuple[str, str]]:
@@ -129,7 +118,9 @@ Examples:
 
 def set_(context: Context, arguments: Arguments) -> int:
     """Changes settings of a queue. Raises UsageError."""
-    name = _checked_name(arguments)
+    from queued.core.field_checks import word
+
+    name = word("QUEUE", arguments.text("QUEUE"))
     changes: dict[str, object] = {}
     if (limit := arguments.text("--concurrency")) is not None:
         unlimited = limit == "unlimited"
@@ -157,117 +148,6 @@ def _stored(context: Context, name: str) -> Queue:
     return next((one for one in context.store.queues.all() if one.name == name), Queue(name))
 
 
-def _checked_name(arguments: Arguments) -> str:
-    from queued.core.field_checks import word
-
-    return word("QUEUE", arguments.text("QUEUE"))
-
-
-PAUSE = (
-    """\
-Usage: queuectl queue pause [options] QUEUE
-
-Keeps all services from starting jobs of a queue, until `queuectl queue resume`.
-Running jobs go on to their end, and new jobs can be enqueued. A queue that is
-already paused stays so since the same time; a reason replaces the one before.
-With --suspend the running jobs are frozen until then; their timeout does not
-count meanwhile, but a deadline does. They keep their workers and places.
-
-Options:
-  --suspend            freeze the running jobs, too
-  --reason TEXT        why, for `queuectl queue show`
-"""
-    + COMMON
-    + """
-Examples:
-  queuectl queue pause mail --reason 'the relay is down'
-"""
-)
-
-
-def pause(context: Context, arguments: Arguments) -> int:
-    """Pauses a queue, or replaces the reason of its pause."""
-    name, reason = _checked_name(arguments), arguments.text("--reason")
-    queue = _stored(context, name)
-    changes: dict[str, object] = {} if reason is None else {"paused_reason": reason}
-    if queue.paused_ms is None:
-        changes |= {"paused_ms": now_ms(), "paused_by": _user()}
-    if arguments.flag("--suspend") and queue.suspended_ms is None:
-        changes |= {"suspended_ms": now_ms()}
-    if changes:
-        queue = context.store.queues.change(name, **changes)
-    done = "paused" if queue.suspended_ms is None else "suspended"
-    return _print(context, name, done, None if changes else f"is already {done}")
-
-
-def _user() -> str:
-    import getpass
-    import os
-
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return str(os.getuid())
-
-
-RESUME = (
-    """\
-Usage: queuectl queue resume [options] QUEUE
-
-Ends a pause or a drain. Frozen jobs go on.
-
-Options:
-"""
-    + COMMON
-    + """
-Examples:
-  queuectl queue resume mail
-"""
-)
-
-
-def resume(context: Context, arguments: Arguments) -> int:
-    """Opens a queue, if it is not open."""
-    queue = _view(context, arguments).queue
-    pause = ("paused_ms", "paused_by", "paused_reason", "suspended_ms")
-    opened = dict.fromkeys((*pause, "draining_ms"))
-    if changed := queue.paused_ms is not None or queue.draining_ms is not None:
-        context.store.queues.change(queue.name, **opened)
-    told = None if changed else "was neither paused nor draining"
-    return _print(context, queue.name, "resumed", told)
-
-
-DRAIN = (
-    """\
-Usage: queuectl queue drain [options] QUEUE
-
-Lets a queue take no new jobs, until `queuectl queue resume`. Services run the
-jobs that it has.
-
-Options:
-"""
-    + COMMON
-    + """
-Examples:
-  queuectl queue drain mail
-"""
-)
-
-
-def drain(context: Context, arguments: Arguments) -> int:
-    """Lets a queue take no new jobs."""
-    name = _checked_name(arguments)
-    if changed := _stored(context, name).draining_ms is None:
-        context.store.queues.change(name, draining_ms=now_ms())
-    return _print(context, name, "draining", None if changed else "is already draining")
-
-
-def _print(context: Context, name: str, told: str, otherwise: str | None) -> int:
-    record = next((one.record() for one in views_of(context) if one.queue.name == name), None)
-    nothing = f"{name} {otherwise}" if otherwise else None
-    return print_change(f"{name} {told}", nothing, record, as_json=context.json)
-
-
 CLEAR = (
     """\
 Usage: queuectl queue clear [options] QUEUE
@@ -289,7 +169,7 @@ Examples:
 
 def clear(context: Context, arguments: Arguments) -> int:
     """Cancels the jobs that wait. Raises UsageError, which counts them, if --yes is missing."""
-    view = _view(context, arguments)
+    view = view_of(context, arguments.text("QUEUE") or "")
     if view.pending and not arguments.flag("--yes"):
         msg = f"{jobs_text(view.pending)} of {view.queue.name} wait; to cancel them, add --yes"
         raise UsageError(msg)
@@ -320,7 +200,7 @@ Examples:
 
 def remove(context: Context, arguments: Arguments) -> int:
     """Removes a queue. Raises UsageError, or ConflictError if a job of it runs."""
-    view = _view(context, arguments)
+    view = view_of(context, arguments.text("QUEUE") or "")
     name, count = view.queue.name, sum(view.counts.get(Label(state), 0) for state in State)
     if name == "default":
         msg = "the queue default cannot be removed"

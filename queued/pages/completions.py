@@ -24,6 +24,7 @@ KIND_OF_PLACEHOLDER = {
     "JOB": "jobs",
     "JOBS": "jobs",
     "QUEUE": "queues",
+    "QUEUES": "queues",
     "SCHEDULE": "schedules",
     "KEY": "settings",
     "STATE": "states",

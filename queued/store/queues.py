@@ -1,6 +1,6 @@
 """The interface of a database engine for queues as such: limits, shares, pauses and defaults."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from queued.core.records import Queue
@@ -46,6 +46,10 @@ class QueueStore(Protocol):
 
     def key_users(self, key: str) -> Sequence[str]:
         """Returns the ids of jobs that have a place of a key, running ones first; three at most."""
+        ...
+
+    def change_each(self, changes: Mapping[str, Mapping[str, Any]]) -> None:
+        """Changes fields of queues by their names, all in one transaction; see `change`."""
         ...
 
     def remove(self, name: str) -> bool:

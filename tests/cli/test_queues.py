@@ -69,6 +69,27 @@ def test_a_draining_queue_refuses_new_jobs(queuectl: QueuectlRunner) -> None:
     assert queuectl("enqueue", "--queue", "mail", "--id", "a", "true").out == "a\n"
 
 
+def test_several_queues_are_paused_and_resumed_at_once(queuectl: QueuectlRunner) -> None:
+    def states() -> dict[str, str]:
+        return {one["name"]: one["state"] for one in queuectl.json("queue", "list")}
+
+    assert queuectl.ok("queue", "pause", "mail", "video") == "mail paused\nvideo paused\n"
+    queuectl.add("a", queue="web")
+    assert queuectl.ok("queue", "pause", "--all") == "default paused\nweb paused\n"
+    assert set(states().values()) == {"paused"}
+    done = queuectl("queue", "resume", "web", "nope")
+    assert (done.code, states()["web"]) == (3, "paused")
+    assert queuectl.ok("queue", "resume", "web", "mail") == "web resumed\nmail resumed\n"
+    assert [one["state"] for one in queuectl.json("queue", "resume", "--all")] == ["open"] * 4
+    told = "queuectl: no queue was changed\n"
+    assert queuectl("queue", "resume", "-a") == (0, "", told)
+    assert queuectl.ok("queue", "drain", "-a").splitlines()[0] == "default draining"
+    for words in (["pause"], ["drain", "-a", "mail"]):
+        done = queuectl("queue", *words)
+        told = f"which queues to {words[0]}? give either names or --all"
+        assert done == (2, "", f"queuectl: {told}\n")
+
+
 def test_what_destroys_jobs_counts_them_first(queuectl: QueuectlRunner) -> None:
     queuectl.run("done", queue="mail")
     for name in "ab":

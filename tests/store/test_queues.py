@@ -37,6 +37,15 @@ def test_a_limit_holds_over_all_claims(engine: Engine) -> None:
         assert len(_claims(engine.ledger, 9, 500, "mail")) == 2
 
 
+def test_several_queues_are_changed_at_once(engine: Engine) -> None:
+    engine.store.queues.change("mail", concurrency=2)
+    engine.store.queues.change_each({"video": {"paused_ms": NOW}, "mail": {"draining_ms": NOW}})
+    assert engine.store.queues.all() == [
+        Queue("mail", 2, draining_ms=NOW),
+        Queue("video", paused_ms=NOW),
+    ]
+
+
 def test_a_heavy_job_takes_its_places_and_waits_for_them_in_its_turn(engine: Engine) -> None:
     engine.store.queues.change("video", concurrency=4)
     light, heavy, huge = (engine.add(queue="video", slots=slots) for slots in (2, 3, 99))

@@ -1,6 +1,6 @@
 """Queues as such over PostgreSQL; see `store.queues`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from queued.core.model import NewJob
@@ -79,11 +79,22 @@ class StoreQueues:
     def change(self, name: str, **changes: Any) -> Queue:  # noqa: ANN401 - fields of Queue
         """See `QueueStore.change`."""
         with self._database.transaction("operator"):
-            row = self._database.row("lock_queue", queue=name)
-            queue = Queue(*row or (name,))._replace(**changes)
-            values = queue._asdict()
-            self._database.run("store_queue", queue=values.pop("name"), **values)
+            queue = self._change(name, changes)
         self._database.notify("notify_all")
+        return queue
+
+    def change_each(self, changes: Mapping[str, Mapping[str, Any]]) -> None:
+        """See `QueueStore.change_each`."""
+        with self._database.transaction("operator"):
+            for name in sorted(changes):  # in one order, so that no two transactions deadlock
+                self._change(name, changes[name])
+        self._database.notify("notify_all")
+
+    def _change(self, name: str, changes: Mapping[str, Any]) -> Queue:
+        row = self._database.row("lock_queue", queue=name)
+        queue = Queue(*row or (name,))._replace(**changes)
+        values = queue._asdict()
+        self._database.run("store_queue", queue=values.pop("name"), **values)
         return queue
 
     def admit(self, jobs: Sequence[NewJob]) -> list[NewJob]:

@@ -6,7 +6,7 @@ from queued.store.sqlite.connection import Database, Row
 from queued.store.statements import texts
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from queued.core.model import NewJob
     from queued.core.records import Queue, Share
@@ -39,13 +39,22 @@ class SqliteQueues:
 
     def change(self, name: str, **changes: Any) -> "Queue":  # noqa: ANN401 - fields of Queue
         """See `QueueStore.change`."""
+        with self._database.transaction():
+            return self._change(name, changes)
+
+    def change_each(self, changes: "Mapping[str, Mapping[str, Any]]") -> None:
+        """See `QueueStore.change_each`."""
+        with self._database.transaction():
+            for name, one in changes.items():
+                self._change(name, one)
+
+    def _change(self, name: str, changes: "Mapping[str, Any]") -> "Queue":
         from queued.core.records import Queue
 
-        with self._database.transaction():
-            row = self._database.row("queue", queue=name)
-            queue = Queue(*texts(row or (name,), "replace"))._replace(**changes)
-            values = queue._asdict()
-            self._database.run("store_queue", queue=values.pop("name"), **values)
+        row = self._database.row("queue", queue=name)
+        queue = Queue(*texts(row or (name,), "replace"))._replace(**changes)
+        values = queue._asdict()
+        self._database.run("store_queue", queue=values.pop("name"), **values)
         return queue
 
     def key_users(self, key: str) -> list[str]:

@@ -1,0 +1,166 @@
+"""The commands queue pause, resume and drain, each for several queues in one transaction."""
+
+from collections.abc import Mapping
+
+from queued.core.errors import Exit, UsageError
+from queued.core.records import Queue
+from queued.core.times import now_ms
+from queued.ctl.arguments import COMMON, Arguments
+from queued.ctl.context import Context
+from queued.ctl.queue_view import view_of, views_of
+from queued.ctl.render import print_err, print_json, print_out
+
+_ALL = """\
+  -a, --all            all queues that `queuectl queue list` shows
+"""
+PAUSE = (
+    """\
+Usage: queuectl queue pause [options] [QUEUES...]
+
+Keeps all services from starting jobs of queues, until `queuectl queue resume`.
+Running jobs go on to their end, and new jobs can be enqueued. A queue that is
+already paused stays so since the same time; a reason replaces the one before.
+With --suspend the running jobs are frozen until then; their timeout does not
+count meanwhile, but a deadline does. They keep their workers and places.
+
+Options:
+"""
+    + _ALL
+    + """\
+  --suspend            freeze the running jobs, too
+  --reason TEXT        why, for `queuectl queue show`
+"""
+    + COMMON
+    + """
+Examples:
+  queuectl queue pause mail --reason 'the relay is down'
+  queuectl queue pause --all
+"""
+)
+
+
+def pause(context: Context, arguments: Arguments) -> int:
+    """Pauses queues, or replaces the reason of their pause."""
+    queues = _named(context, arguments, "pause")
+    suspends, reason = arguments.flag("--suspend"), arguments.text("--reason")
+    changes: dict[str, dict[str, object]] = {}
+    for one in queues:
+        changes[one.name] = {} if reason is None else {"paused_reason": reason}
+        if one.paused_ms is None:
+            changes[one.name] |= {"paused_ms": now_ms(), "paused_by": _user()}
+        if suspends and one.suspended_ms is None:
+            changes[one.name] |= {"suspended_ms": now_ms()}
+    told = {one.name: "suspended" if suspends or one.suspended_ms else "paused" for one in queues}
+    return _change(context, arguments, changes, (told, "is already {}"))
+
+
+def _user() -> str:
+    import getpass
+    import os
+
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
+
+
+RESUME = (
+    """\
+Usage: queuectl queue resume [options] [QUEUES...]
+
+Ends a pause or a drain of queues. Frozen jobs go on.
+
+Options:
+"""
+    + _ALL
+    + COMMON
+    + """
+Examples:
+  queuectl queue resume mail
+"""
+)
+
+
+def resume(context: Context, arguments: Arguments) -> int:
+    """Opens the queues that are not open. Raises NotFoundError."""
+    for name in arguments.texts("QUEUES"):
+        view_of(context, name)
+    pause = ("paused_ms", "paused_by", "paused_reason", "suspended_ms")
+    opened = dict.fromkeys((*pause, "draining_ms"))
+    changes = {
+        one.name: opened if one.paused_ms or one.draining_ms else {}
+        for one in _named(context, arguments, "resume")
+    }
+    told = dict.fromkeys(changes, "resumed")
+    return _change(context, arguments, changes, (told, "was neither paused nor draining"))
+
+
+DRAIN = (
+    """\
+Usage: queuectl queue drain [options] [QUEUES...]
+
+Lets queues take no new jobs, until `queuectl queue resume`. Services run the
+jobs that they have.
+
+Options:
+"""
+    + _ALL
+    + COMMON
+    + """
+Examples:
+  queuectl queue drain mail
+"""
+)
+
+
+def drain(context: Context, arguments: Arguments) -> int:
+    """Lets queues take no new jobs."""
+    begun = {"draining_ms": now_ms()}
+    changes = {
+        one.name: {} if one.draining_ms else begun for one in _named(context, arguments, "drain")
+    }
+    told = dict.fromkeys(changes, "draining")
+    return _change(context, arguments, changes, (told, "is already {}"))
+
+
+def _named(context: Context, arguments: Arguments, verb: str) -> list[Queue]:
+    """Returns what users have set for the queues. Raises UsageError."""
+    from queued.core.field_checks import word
+
+    names, everything = arguments.texts("QUEUES"), arguments.flag("--all")
+    if bool(names) is everything:
+        msg = f"which queues to {verb}? give either names or --all"
+        raise UsageError(msg)
+    if everything:
+        return [view.queue for view in views_of(context)]
+    stored = {one.name: one for one in context.store.queues.all()}
+    checked = dict.fromkeys(word("QUEUE", name) for name in names)
+    return [stored.get(name, Queue(name)) for name in checked]
+
+
+def _change(
+    context: Context,
+    arguments: Arguments,
+    changes: Mapping[str, Mapping[str, object]],
+    words: tuple[Mapping[str, str], str],
+) -> int:
+    """Makes the changes, and says for each queue what was changed, or that nothing was.
+
+    `words`: what each queue is then, and what is said of a queue that is so already.
+    """
+    told, otherwise = words
+    if made := {name: one for name, one in changes.items() if one}:
+        context.store.queues.change_each(made)
+    if context.json:
+        records = [view.record() for view in views_of(context) if view.queue.name in changes]
+        several = len(records) > 1 or arguments.flag("--all")
+        print_json(records if several else next(iter(records), None))
+        return Exit.DONE
+    for name in changes:
+        if name in made:
+            print_out(f"{name} {told[name]}")
+        elif not arguments.flag("--all"):
+            print_err(f"queuectl: {name} {otherwise.format(told[name])}")
+    if not made and arguments.flag("--all"):
+        print_err("queuectl: no queue was changed")
+    return Exit.DONE
