@@ -98,6 +98,15 @@ def word(name: str, value: object) -> str:
     return value
 
 
+def queue(name: str, value: object) -> str:
+    """Returns the name of a queue that may be new: a word that is no list and no pattern."""
+    text = word(name, value)
+    if set(text) & set(",*"):
+        msg = f"{name} must not contain a comma or *: {text!r}"
+        raise UsageError(msg)
+    return text
+
+
 def job_id(name: str, value: object) -> str:
     """Returns an id that a user gives to a job."""
     text = word(name, value)

@@ -170,7 +170,7 @@ FIELDS = {
     for field in (
         Field("id", check.job_id, "the job's id; generated if not given", option=False),
         Field("command", check.command, "the command that `sh -c` runs", option=False),
-        Field("queue", check.word, "the queue (default)", option=False),
+        Field("queue", check.queue, "the queue (default)", option=False),
         Field(
             "priority", check.whole(-1_000_000, 1_000_000), "higher starts first (0)", option=False
         ),

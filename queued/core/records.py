@@ -162,6 +162,8 @@ class JobFilter(NamedTuple):
     schedule: str | None = None
     array_id: str | None = None
     key: str | None = None
+    queues: tuple[str, ...] = ()  # any of these
+    not_queues: tuple[str, ...] = ()  # none of these
     since_ms: int | None = None
     before_ms: int | None = None
     now_ms: int = 0

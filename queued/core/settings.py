@@ -6,7 +6,7 @@ Reads no source itself: flags, environment, stored rows and the conf file are pa
 import math
 from typing import NamedTuple
 
-from queued.core import labels
+from queued.core import labels, queue_names
 from queued.core.errors import ConfigError, NotFoundError, UsageError
 from queued.core.suggestions import did_you_mean, shorten
 from queued.core.times import parse_duration
@@ -157,7 +157,9 @@ SETTINGS = {
             stored=False,
         ),
         Setting("labels", str, "", "labels that jobs may require: gpu,zone=a", stored=False),
-        Setting("queues", str, "", "the queues that it serves: a,b (empty: all)", stored=False),
+        Setting(
+            "queues", str, "", "the queues that it serves: a,mail*,-slow (empty: all)", stored=False
+        ),
         Setting(
             "log_level", str, "info", "lowest level that is logged", choices=_LEVELS, stored=False
         ),
@@ -255,6 +257,8 @@ def check(key: str, value: object) -> Value:
         raise _wrong(key, value)
     if key == "labels":
         labels.check_own(labels.split(str(value)))
+    if key == "queues":
+        queue_names.check(labels.split(str(value)))
     return float(value) if setting.kind is float else value
 
 

@@ -16,7 +16,7 @@ FILTER_OPTIONS = """\
                        held, blocked (its key is in use), failed (waits for a
                        retry), processing, completed, dead, cancelled;
                        several: dead,failed
-  -q, --queue QUEUE    only jobs of this queue
+  -q, --queue QUEUES   only jobs of these queues: a,b; -a: of all but a
   --since T            only jobs that have changed in the last T (90m, 12h, 7d)
   --older-than T       only jobs that have not changed in the last T
   --command GLOB       only jobs with such a command: 'make *', '*.sh ?'
@@ -60,7 +60,7 @@ def job_filter(
     """
     return JobFilter(
         labels=_labels(arguments.text("--state"), allowed) or tuple(default),
-        queue=arguments.text("--queue"),
+        **_queues(arguments.text("--queue")),
         command=arguments.text("--command"),
         priority=arguments.integer("--priority", -(2**31), 2**31 - 1),
         job_label=_job_label(arguments.text("--label")),
@@ -73,6 +73,22 @@ def job_filter(
         before_ms=_ago(arguments, "--older-than"),
         now_ms=now_ms(),
     )
+
+
+def _queues(text: str | None) -> dict[str, Any]:
+    """Returns the fields of a filter for a list of queues, of which those with a dash are left out.
+
+    A single queue has a field of its own, by which an index finds its jobs. Raises UsageError.
+    """
+    words = _split(text)
+    if not all(word.removeprefix("-") and "*" not in word for word in words):
+        msg = f"--queue takes names of queues: a,b or -a (all but a), not {shorten(text)}"
+        raise UsageError(msg)
+    names = tuple(word for word in words if not word.startswith("-"))
+    excluded = tuple(word[1:] for word in words if word.startswith("-"))
+    if len(names) == 1:
+        return {"queue": names[0], "not_queues": excluded}
+    return {"queues": names, "not_queues": excluded}
 
 
 def _job_label(text: str | None) -> tuple[str, str] | None:

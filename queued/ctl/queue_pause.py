@@ -125,7 +125,7 @@ def drain(context: Context, arguments: Arguments) -> int:
 
 def _named(context: Context, arguments: Arguments, verb: str) -> list[Queue]:
     """Returns what users have set for the queues. Raises UsageError."""
-    from queued.core.field_checks import word
+    from queued.core.field_checks import queue
 
     names, everything = arguments.texts("QUEUES"), arguments.flag("--all")
     if bool(names) is everything:
@@ -134,8 +134,7 @@ def _named(context: Context, arguments: Arguments, verb: str) -> list[Queue]:
     if everything:
         return [view.queue for view in views_of(context)]
     stored = {one.name: one for one in context.store.queues.all()}
-    checked = dict.fromkeys(word("QUEUE", name) for name in names)
-    return [stored.get(name, Queue(name)) for name in checked]
+    return [stored.get(name) or Queue(queue("QUEUE", name)) for name in dict.fromkeys(names)]
 
 
 def _change(

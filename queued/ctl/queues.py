@@ -118,9 +118,9 @@ Examples:
 
 def set_(context: Context, arguments: Arguments) -> int:
     """Changes settings of a queue. Raises UsageError."""
-    from queued.core.field_checks import word
+    from queued.core.field_checks import queue
 
-    name = word("QUEUE", arguments.text("QUEUE"))
+    name = queue("QUEUE", arguments.text("QUEUE"))
     changes: dict[str, object] = {}
     if (limit := arguments.text("--concurrency")) is not None:
         unlimited = limit == "unlimited"

@@ -55,6 +55,8 @@ def _values(label: Label | None, wanted: JobFilter) -> Values:
         "state": State.PENDING if label in PARTS_OF_PENDING else label,
         "label": label if label in PARTS_OF_PENDING else None,
         "queue": wanted.queue,
+        "queues": [*wanted.queues] or None,
+        "not_queues": [*wanted.not_queues] or None,
         "command": wanted.command,
         "priority": wanted.priority,
         "label_name": wanted.job_label and wanted.job_label[0],

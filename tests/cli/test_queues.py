@@ -119,6 +119,8 @@ def test_what_destroys_jobs_counts_them_first(queuectl: QueuectlRunner) -> None:
         ("set mail --default queue=x", 2, "a queue has no default for 'queue'; see the retry,"),
         ("set mail --default nice", 2, "--default takes FIELD=VALUE, such as timeout=5m"),
         ("set mail --default nice=x", 2, "nice takes a whole number from -20 to 19"),
+        ("set a,b --weight 1", 2, "QUEUE must not contain a comma or *: 'a,b'"),
+        ("pause a*", 2, "QUEUE must not contain a comma or *: 'a*'"),
         ("set a/b --weight 1", 2, "QUEUE takes 1 to 64 printable characters"),
         ("remove default", 2, "the queue default cannot be removed"),
     ],

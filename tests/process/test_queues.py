@@ -85,10 +85,11 @@ def test_two_queues_share_the_starts_by_weight(queue: Queue, tmp_path: Path) -> 
 def test_a_service_serves_only_its_queues(queue: Queue) -> None:
     for name in "abc":
         queue.add("true", id=name, queue=name)
-    first = queue.serve("--queues", "a, c")
+    queue.add("true", id="slow", queue="ab")
+    first = queue.serve("--queues", "a*, c, -ab")
     queue.wait("a", "completed")
     queue.wait("c", "completed")
-    assert queue.job("b").state == "pending"
+    assert queue.job("b").state == queue.job("slow").state == "pending"
     first.stop()
     queue.serve()
     queue.wait("b", "completed")

@@ -62,6 +62,8 @@ FILTERS: dict[str, tuple[dict[str, Any], set[str]]] = {
     "a part of pending": ({"labels": (Label.SCHEDULED, Label.CANCELLED)}, {"stopped", "later"}),
     "not due": ({"labels": (Label.SCHEDULED,), "now_ms": NOW + DAY_MS}, set()),
     "queue and state": ({"labels": (Label.PENDING,), "queue": "b"}, {"waiting"}),
+    "several queues": ({"queues": ("a", "c")}, {"failed", "late", "running", "later"}),
+    "other queues": ({"not_queues": ("a", "c")}, {"retried", "done", "stopped", "waiting"}),
     "all of it": (
         {"labels": (Label.DEAD,), "queue": "a", "command": "m*", "priority": 3, "exit_code": 1}
         | {"outcomes": (Outcome.EXIT,), "since_ms": NOW, "before_ms": NOW + 1},

@@ -4,7 +4,7 @@ While its host is drained, it may claim none. Also logs labels that ready jobs r
 live service has.
 """
 
-from queued.core import labels, times
+from queued.core import labels, queue_names, times
 from queued.core.fair_share import Policy
 from queued.core.model import Instance
 from queued.core.records import Lane, Queue
@@ -32,7 +32,7 @@ class Placement:
         self._drained = False
         self._paused: set[str] = set()
         self._own = frozenset[str]()
-        self._served = frozenset[str]()  # queues; empty: all
+        self._served = frozenset[str]()  # see `queue_names.chosen`
         self._known: dict[int, Lane] = {}
         self._set: dict[str, Queue] = {}  # what users have set for queues
         self._checking = False  # whether the deadline of the next check is set
@@ -86,7 +86,7 @@ class Placement:
         """Returns the queues that are not paused, with the lanes that this instance may claim."""
         lanes: dict[str, tuple[int, ...]] = {}
         for lane in self._known.values():
-            served = not self._served or lane.queue in self._served
+            served = queue_names.chosen(self._served, lane.queue)
             if served and lane.requires <= self._own and lane.queue not in self._paused:
                 lanes[lane.queue] = (*lanes.get(lane.queue, ()), lane.number)
         rows = {name: self._set.get(name, Queue(name)) for name in lanes}

@@ -47,6 +47,8 @@ seq, id, queue, priority, command, options, state, label, next_run_at, attempts,
 -- the index can test, so that a job of another queue costs no read of its row. The outcome and the
 -- exit code are those of the last run, by the primary key.
 queue BETWEEN coalesce(:queue::text, '') AND coalesce(:queue::text, repeat(chr(1114111), 65))
+    AND (:queues::text[] IS NULL OR queue = ANY(:queues::text[]))
+    AND (:not_queues::text[] IS NULL OR queue <> ALL(:not_queues::text[]))
     AND (:label::text IS NULL OR label = :label AND (label <> 'scheduled' OR next_run_at > :now))
     AND (:command::text IS NULL OR command LIKE :command)
     AND (:priority::bigint IS NULL OR priority = :priority)

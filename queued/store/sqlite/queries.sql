@@ -15,6 +15,8 @@ seq, id, queue, priority, command, options, state, label, next_run_at, attempts,
 -- another queue costs no read of its row. The outcome and the exit code are those of the last run, by
 -- the primary key.
 (:queue IS NULL OR queue = :queue)
+    AND (:queues IS NULL OR queue IN (SELECT value FROM json_each(:queues)))
+    AND (:not_queues IS NULL OR queue NOT IN (SELECT value FROM json_each(:not_queues)))
     AND (:label IS NULL OR label = :label AND (label <> 'scheduled' OR next_run_at > :now))
     AND (:command IS NULL OR command GLOB :command)
     AND (:priority IS NULL OR priority = :priority)

@@ -38,8 +38,9 @@ def _bound(values: Values) -> Values:
     bound = dict(values)
     if bound["command"] is not None:
         bound["command"] = bound["command"].replace("[", "[[]")  # begins no set of characters
-    if bound["outcomes"] is not None:
-        import json
+    for name in ("queues", "not_queues", "outcomes"):
+        if bound[name] is not None:
+            import json
 
-        bound["outcomes"] = json.dumps(bound["outcomes"])
+            bound[name] = json.dumps(bound[name])
     return bound
