@@ -30,10 +30,10 @@ LIST_OPTIONS = (
   --reverse            newest first
   --after JOB          begin after this job, to read a long list in parts
   --sort KEY           enqueued (default), updated, due, priority or fails
-  -o, --output FORMAT  json, jsonl, tsv, or columns: id,state,queue,priority,
-                       requires,key,labels,note,by,fails,runs,time,created,
-                       updated,next_run,started,ended,ran,exit,outcome,
-                       command,why
+  -o, --output FORMAT  json, jsonl, tsv, tsv,COLUMNS, or columns: id,state,
+                       queue,priority,requires,key,labels,note,by,fails,runs,
+                       time,created,updated,next_run,started,ended,ran,exit,
+                       outcome,command,why
   --quiet              print ids only
   --color WHEN         auto (default: on a terminal, unless $NO_COLOR is set),
                        always or never

@@ -108,10 +108,25 @@ COLUMNS = {
 _TABLE_COLUMNS = {**COLUMNS, "what": JobColumn("COMMAND / WHY", 20, _what)}
 
 
+def tsv_text(name: str, row: JobRow) -> str:
+    """Returns the text of a column for programs: a duration in seconds, and times as moments."""
+    if name == "ran":
+        ran_ms = None if row.last is None else row.last.ran_ms
+        return "" if ran_ms is None else str(ran_ms / 1000)
+    if name == "time":
+        job = row.job
+        waits = job.state is State.PENDING and job.label not in {Label.HELD, Label.BLOCKED}
+        return iso(job.next_run_at_ms if waits else job.updated_ms)
+    return COLUMNS[name].text(row)
+
+
 def requested_columns(text: str) -> list[str]:
     """Returns the columns that `--output` names; none if it is empty. Raises UsageError."""
     names = [name.strip().lower() for name in text.split(",")] if text else []
     for name in names:
+        if name in {"json", "jsonl", "tsv"}:
+            msg = f"-o {name} stands alone; only tsv may have columns after it: tsv,id,state"
+            raise UsageError(msg)
         if name not in COLUMNS:
             known = ["json", "jsonl", "tsv", *COLUMNS]
             msg = (

@@ -13,7 +13,7 @@ from queued.ctl.arguments import Arguments
 from queued.ctl.context import Context
 from queued.ctl.filters import FILTERS, is_filtered
 from queued.ctl.job_changes import print_changes, records
-from queued.ctl.job_columns import COLUMNS, JobRow, JobTable, requested_columns
+from queued.ctl.job_columns import COLUMNS, JobRow, JobTable, requested_columns, tsv_text
 from queued.ctl.live_services import BlockReasons
 from queued.ctl.render import (
     escaped,
@@ -75,13 +75,13 @@ def print_jobs(
     elif arguments.flag("--quiet"):
         for job in _matching(context, selection):
             print_out(escaped(job.id))
-    elif form == "tsv":
-        names = list(COLUMNS)
+    elif form == "tsv" or form.startswith("tsv,"):
+        names = requested_columns(form[4:]) or list(COLUMNS)
         print_out("\t".join(names))
         reasons = BlockReasons(context)
         for job in _matching(context, selection):
             row = JobRow(job, context.store, selection.now_ms, reasons.of_job(job))
-            print_out("\t".join(escaped(COLUMNS[name].text(row)) for name in names))
+            print_out("\t".join(escaped(tsv_text(name, row)) for name in names))
     else:
         _print_table(context, arguments, selection, requested_columns(form) or columns)
     return Exit.DONE

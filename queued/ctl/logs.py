@@ -75,8 +75,11 @@ def logs(context: Context, arguments: Arguments) -> int:
         msg = f"{'--follow' if number is None else '--attempt'} is for one job"
         raise UsageError(msg)
     found = map(context.store.show, seqs) if seqs else context.store.list(job_filter(arguments))
+    job = None
     for job in found:
         _print_with_header(context, arguments, job, tail)
+    if job is None:
+        print_err("no jobs")
     return Exit.DONE
 
 

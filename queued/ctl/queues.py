@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+from queued.core import queue_names
 from queued.core.errors import ConflictError, Exit, UsageError
 from queued.core.model import ENDED, Label, State
 from queued.core.records import JobFilter, Queue
@@ -15,25 +16,30 @@ from queued.ctl.table import heading, key_value_lines, row_lines, table_width
 
 LIST = (
     """\
-Usage: queuectl queue list [options]
+Usage: queuectl queue list [options] [--] [QUEUES...]
 
-Lists the queues that have jobs or settings of their own. STATE is open, full
-(its limit of running jobs is reached), paused, or draining.
+Lists the queues that have jobs or settings of their own: all, or those that are
+named. mail* names all that begin so, and -slow, after --, leaves a queue out.
+STATE is open, full (its limit of running jobs is reached), paused, or draining.
 
 Options:
+  -n, --limit N        only the first N
 """
     + WATCH_OPTION
     + COMMON
     + """
 Examples:
   queuectl queue list
+  queuectl queue list -- 'mail*' -mail-slow
 """
 )
 
 
-def list_(context: Context, arguments: Arguments) -> int:  # noqa: ARG001  all commands have the same parameters
+def list_(context: Context, arguments: Arguments) -> int:
     """Prints the queues."""
-    views = views_of(context)
+    words, limit = arguments.texts("QUEUES"), arguments.integer("--limit", 1)
+    chosen = [view for view in views_of(context) if queue_names.chosen(words, view.queue.name)]
+    views = chosen[:limit]
     if context.json:
         print_json([view.record() for view in views])
         return Exit.DONE

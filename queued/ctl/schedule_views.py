@@ -13,7 +13,7 @@ from queued.core.times import iso, now_ms
 from queued.ctl.arguments import COMMON, WATCH_OPTION, Arguments
 from queued.ctl.context import Context
 from queued.ctl.render import json_text, print_err, print_json, print_out
-from queued.ctl.table import Column, heading, key_value_lines, row_lines, table_width
+from queued.ctl.table import Column, heading, key_value_lines, row_lines, table_width, widened
 
 _SHOWN = 3  # of the next times
 
@@ -58,13 +58,18 @@ def list_(context: Context, arguments: Arguments) -> int:  # noqa: ARG001  all c
         return Exit.DONE
     width = table_width()
     columns = [one for one in COLUMNS if width >= _WIDE or one.title != "ZONE"]
-    print_out(heading(columns, width))
-    for one in schedules:
-        command = str(json.loads(one.job)["command"])
-        text = _fitting(upcoming_text(one, now), COLUMNS[2].width)
-        zone = [one.zone] if width >= _WIDE else []
-        print_out("\n".join(row_lines(columns, [one.name, one.cron, text, *zone, command], width)))
+    rows = [_cells(one, now, width) for one in schedules]
+    fitting = widened(columns, rows, width)
+    print_out(heading(fitting, width))
+    for row in rows:
+        print_out("\n".join(row_lines(fitting, row, width)))
     return Exit.DONE
+
+
+def _cells(schedule: Schedule, now: int, width: int) -> list[str]:
+    text = _fitting(upcoming_text(schedule, now), COLUMNS[2].width)
+    zone = [schedule.zone] if width >= _WIDE else []
+    return [schedule.name, schedule.cron, text, *zone, str(json.loads(schedule.job)["command"])]
 
 
 def _fitting(times: str, width: int) -> str:

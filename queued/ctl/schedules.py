@@ -3,7 +3,7 @@
 import json
 
 from queued.core import labels
-from queued.core.errors import ConflictError, Exit
+from queued.core.errors import ConflictError, Exit, UsageError
 from queued.core.schedules import Schedule, new_schedule
 from queued.core.times import now_ms
 from queued.ctl.arguments import COMMON, Arguments
@@ -122,6 +122,9 @@ def edit(context: Context, arguments: Arguments) -> int:
     from queued.ctl.shell_job import fields, payload
 
     given = payload(arguments) if arguments.texts("COMMAND") else fields(arguments)
+    if not given and not arguments.given() & {"--cron", "--tz", "--catch-up", "--overlap"}:
+        msg = "schedule edit needs an option that says what to change, such as --cron @daily"
+        raise UsageError(msg)
     before = context.store.schedules.show(arguments.text("SCHEDULE") or "")
     schedule = new_schedule(
         before.name,

@@ -85,6 +85,20 @@ def heading(columns: Sequence[Column], width: int) -> str:
     return "\n".join(row_lines(columns, [column.title for column in columns], width))
 
 
+def widened(
+    columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int
+) -> Sequence[Column]:
+    """Returns the columns as wide as their cells, or unchanged if the last one lacks room then."""
+    wide = [
+        column._replace(
+            width=max([column.width, *(display_width(escaped(row[n])) for row in rows)])
+        )
+        for n, column in enumerate(columns[:-1])
+    ]
+    room = width - sum(column.width + 2 for column in wide)
+    return [*wide, columns[-1]] if room >= MIN_WIDTH else columns
+
+
 def row_lines(columns: Sequence[Column], cells: Sequence[str], width: int) -> Iterator[str]:
     """Yields the lines of one row: one, or two if the first or the last cell needs its own line.
 

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,8 @@ from queued.ctl.table import table_width, truncate
 if TYPE_CHECKING:
     from queued.store.protocols import Store
 
-FINAL = frozenset({State.COMPLETED, State.DEAD, State.CANCELLED})
+_FAILED = frozenset({State.DEAD, State.CANCELLED})
+FINAL = _FAILED | {State.COMPLETED}
 
 WAIT = (
     """\
@@ -42,7 +43,10 @@ Options:
     + """\
   -a, --all            all jobs; needed if no other option restricts them
   --until STATE        of named jobs: stop also when they have this state, such
-                       as processing; the exit code is then 0
+                       as processing; the exit code is 0 if each has it or is
+                       completed
+  --fail-fast          stop as soon as a job is dead or cancelled; the others go
+                       on
   --timeout T          stop waiting after T (seconds, or 90s, 1h30m)
 """
     + COMMON
@@ -67,11 +71,11 @@ def wait(context: Context, arguments: Arguments) -> int:
     if not seqs:
         return _wait_for_matching(context, arguments, limit_s)
     until = state_of(arguments, "--until")
-    jobs = await_end(context, seqs, limit_s, until)
-    if all(job.label is until for job in jobs):
+    jobs = await_end(context, seqs, limit_s, until, fail_fast=arguments.flag("--fail-fast"))
+    if all(job.label is until or job.state is State.COMPLETED for job in jobs):
         code: int = Exit.DONE
     else:
-        code = exit_code_of(context.store, jobs[0]) if len(jobs) == 1 else _code_of_all(jobs)
+        code = exit_code_of(context.store, jobs[0]) if len(seqs) == 1 else _code_of_all(jobs)
     _print_ended(context, code, jobs)
     return code
 
@@ -93,10 +97,15 @@ def _wait_for_matching(context: Context, arguments: Arguments, timeout_s: float)
     wanted = job_filter(arguments, UNFINISHED, OPEN)
     not_completed = wanted._replace(labels=(Label.DEAD, Label.CANCELLED))
     before = set(context.store.select(not_completed))
-    _await_none(context, wanted, timeout_s)
+    fail_fast = arguments.flag("--fail-fast")
+
+    def failed() -> bool:
+        return fail_fast and any(one not in before for one in context.store.select(not_completed))
+
+    _await_none(context, wanted, timeout_s, failed)
     ended = (
         []
-        if arguments.text("--state")
+        if arguments.text("--state") and not fail_fast
         else [job for job in context.store.list(not_completed) if job.seq not in before]
     )
     code = _code_of_all(ended)
@@ -104,8 +113,10 @@ def _wait_for_matching(context: Context, arguments: Arguments, timeout_s: float)
     return code
 
 
-def _await_none(context: Context, wanted: JobFilter, timeout_s: float) -> None:
-    """Waits until no job matches. Raises WaitTimeoutError."""
+def _await_none(
+    context: Context, wanted: JobFilter, timeout_s: float, failed: Callable[[], bool]
+) -> None:
+    """Waits until no job matches, or `failed` returns True. Raises WaitTimeoutError."""
     deadline_s = monotonic_s() + timeout_s
     warning = ServiceWarning(context)
     with closing(Watch(context.store)) as watch:
@@ -115,7 +126,8 @@ def _await_none(context: Context, wanted: JobFilter, timeout_s: float) -> None:
                 found = wanted._replace(now_ms=now_ms())
                 job = next(context.store.list(found, limit=1), None)
                 progress(f"waiting, at least for {escaped(job.id)}" if job else "")
-                if job is None:
+                if job is None or failed():
+                    progress("")
                     return
                 if monotonic_s() >= deadline_s:
                     progress("")
@@ -133,10 +145,13 @@ def await_end(
     seqs: Sequence[int],
     timeout_s: float = math.inf,
     until: Label | None = None,
+    *,
+    fail_fast: bool = False,
 ) -> list[Job]:
     """Waits until the jobs of these rows have ended, or have had the state `until`; returns them.
 
-    Raises WaitTimeoutError.
+    `fail_fast`: waits only until one of them is dead or cancelled, and returns those that have
+    ended. Raises WaitTimeoutError.
     """
     deadline_s = monotonic_s() + timeout_s
     warning = ServiceWarning(context)
@@ -153,6 +168,9 @@ def await_end(
                     timed_out = f"timed out after {short_duration(timeout_s)}"
                     msg = f"{timed_out}: {left} of {len(seqs)} jobs not finished"
                     raise WaitTimeoutError(msg)
+                if fail_fast and left and any(job.state in _FAILED for job in ended.values()):
+                    progress("")
+                    return [ended[seq] for seq in seqs if seq in ended]
                 if left:
                     watch.wait(min(deadline_s - monotonic_s(), warning.remaining_s()))
                     warning.check()

@@ -211,3 +211,8 @@ def test_the_output_of_several_jobs(queuectl: QueuectlRunner) -> None:
     for words in (["a", "b", "-f"], ["--all", "--attempt", "1"]):
         assert queuectl("logs", *words).err.endswith(" is for one job\n")
     assert queuectl("logs").code == queuectl("logs", "a", "--all").code == 2
+
+
+def test_a_filter_that_finds_no_job_says_so(queuectl: QueuectlRunner) -> None:
+    queuectl.add("a")
+    assert queuectl("logs", "--queue", "nope") == (0, "", "no jobs\n")

@@ -90,6 +90,17 @@ def test_several_queues_are_paused_and_resumed_at_once(queuectl: QueuectlRunner)
         assert done == (2, "", f"queuectl: {told}\n")
 
 
+def test_queues_are_listed_by_patterns(queuectl: QueuectlRunner) -> None:
+    queuectl.ok("queue", "pause", "mail", "mail-slow", "web")
+
+    def names(*words: str) -> list[str]:
+        return [one["name"] for one in queuectl.json("queue", "list", *words)]
+
+    assert names("mail*", "nope") == ["mail", "mail-slow"]
+    assert names("--", "-mail*") == ["default", "web"]
+    assert names("-n", "1", "--", "-default", "mail*") == ["mail"]
+
+
 def test_what_destroys_jobs_counts_them_first(queuectl: QueuectlRunner) -> None:
     queuectl.run("done", queue="mail")
     for name in "ab":

@@ -26,6 +26,13 @@ def _add(queuectl: QueuectlRunner, *words: str) -> None:
     assert (done.code, done.err) == (0, WARNING)
 
 
+def test_a_list_in_a_pipe_is_aligned(queuectl: QueuectlRunner) -> None:
+    queuectl("schedule", "add", "--tz", "America/Argentina/Buenos_Aires", "s", "@daily", "true")
+    queuectl("schedule", "add", "--tz", "UTC", "a-long-name-of-a-schedule", "@daily", "true")
+    lines = queuectl.ok("schedule", "list").splitlines()
+    assert len({line.rindex(" ") for line in lines}) == 1
+
+
 def test_a_schedule_from_its_start_to_its_end(queuectl: QueuectlRunner) -> None:
     _add(queuectl, "--timeout", "1h", "--env", "A=1", "--overlap", "skip", "--", "ls", "-l", "a b")
     (record,) = queuectl.json("schedule", "list")
@@ -111,6 +118,7 @@ def test_a_schedule_of_a_conf_file_is_changed_there(queuectl: QueuectlRunner) ->
         (["add", "--deadline", "9am UTC x", "s", "@daily", "true"], 2, "deadline takes a time of"),
         (["show", "s"], 3, "no schedule 's' (see: queuectl schedule list)"),
         (["edit", "s", "--nice", "3"], 3, "no schedule 's'"),
+        (["edit", "s"], 2, "schedule edit needs an option that says what to change, such as"),
         (["remove", "s"], 3, "no schedule 's'"),
         (["next", "@dayly"], 2, "not a cron expression: '@dayly'"),
     ],

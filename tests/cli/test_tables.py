@@ -158,6 +158,11 @@ def test_forms_for_programs(full: QueuectlRunner) -> None:
     assert {len(row) for row in rows} == {len(names)}
     assert rows[2][names.index("exit")] == "127"
     assert rows[6][names.index("command")].startswith("printf '\\x1b")
+    assert rows[2][names.index("ran")] == str(records[2]["ran_seconds"])
+    chosen = full.ok("list", "-o", "tsv,id,time", rows[2][0]).splitlines()
+    assert chosen == ["id\ttime", f"{rows[2][0]}\t{records[2]['updated_at']}"]
+    refused = "queuectl: -o json stands alone; only tsv may have columns after it: tsv,id,state\n"
+    assert full("list", "-o", "json,id") == (2, "", refused)
 
 
 def test_color(full: QueuectlRunner) -> None:

@@ -109,6 +109,26 @@ def test_a_wait_for_a_state(queuectl: QueuectlRunner) -> None:
     assert "did you mean 'processing'?" in queuectl("wait", "a", "--until", "running").err
 
 
+def test_a_wait_for_a_state_or_the_end(queuectl: QueuectlRunner) -> None:
+    queuectl.run("ok")
+    queuectl.run("retries", failed(1), max_retries=2)
+    queuectl.run("dead", failed(1), max_retries=1)
+    assert queuectl("wait", "retries", "ok", "--until", "failed").code == 0
+    assert queuectl("wait", "retries", "dead", "--until", "failed").code == 1
+
+
+@pytest.mark.parametrize("words", [["a", "b"], ["--queue", "default"]])
+def test_a_wait_ends_at_the_first_failure(queuectl: QueuectlRunner, words: list[str]) -> None:
+    queuectl.add("a", max_retries=1)
+    queuectl.add("b")
+    claim = queuectl.claim()
+    waits = queuectl.start("wait", "--fail-fast", *words)
+    eventually(lambda: queuectl.is_waiting(waits), "it waits")
+    queuectl.end(claim, failed(7))
+    out, _ = waits.communicate(timeout=30)
+    assert (waits.returncode, out.decode()) == (1, "a dead: exit 7\n")
+
+
 def test_a_wait_for_what_matches(queuectl: QueuectlRunner) -> None:
     queuectl.add("other", delay=3600)
     queuectl.run("before", failed(7), max_retries=1, queue="a", priority=1)
