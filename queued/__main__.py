@@ -47,6 +47,7 @@ Usage:
   queued [--db WHERE] [--config PATH] [--workers N] [--labels LABELS]
          [--queues QUEUES] [--log-level LEVEL] [--log-format FORMAT]
          [--background] [--log-file PATH] [--drain] [--max-jobs N] [--for T]
+         [--strict]
   queued --check [--db WHERE] [--config PATH]
   queued --reload PID
   queued --help | --version
@@ -65,6 +66,7 @@ Options:
   --max-jobs N         end after N runs
   --for T              end T after the start (seconds, or 90s, 1h30m): as after
                        TERM, running jobs have shutdown_grace to finish
+  --strict             exit with 1 if one of the jobs has become dead
   --check              check the conf file, the database and their permissions;
                        changes nothing
   --reload PID         reload the conf file of a service under systemd, and
@@ -87,8 +89,9 @@ meanwhile are run, too. It does not wait for a time in the future (a delay, the
 backoff of a retry), for jobs of other services, for jobs that require other
 labels or are held, or for jobs of queues that are paused or full.
 With several of --drain, --max-jobs and --for the first to come true counts.
-The exit code is 0, whether or not jobs have failed; 1 if a signal or `queuectl
-worker stop` has ended a service with --drain before.
+The exit code is 0, whether or not jobs have failed; 1 if a job has become dead
+and --strict is given, or if a signal or `queuectl worker stop` has ended a
+service with --drain before.
 """
 
 _START_PATIENCE_S = 60.0
@@ -170,7 +173,9 @@ def _until(options: dict[str, Any]) -> ServeUntil:
     except UsageError as error:
         msg = f"--for: {error}"
         raise UsageError(msg) from None
-    return ServeUntil(options["--drain"], None if count is None else int(count), for_s)
+    return ServeUntil(
+        options["--drain"], None if count is None else int(count), for_s, options["--strict"]
+    )
 
 
 def _pid(text: str) -> int:

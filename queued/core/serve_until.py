@@ -9,3 +9,4 @@ class ServeUntil(NamedTuple):
     drained: bool = False  # nothing that the service may claim is due, and none of its jobs runs
     max_jobs: int | None = None  # so many runs have ended; no more are begun
     for_s: float | None = None  # this long after its start
+    strict: bool = False  # ends nothing: the exit code says whether a job has become dead

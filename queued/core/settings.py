@@ -161,6 +161,13 @@ SETTINGS = {
             "queues", str, "", "the queues that it serves: a,mail*,-slow (empty: all)", stored=False
         ),
         Setting(
+            "schedules",
+            bool,
+            default=True,
+            meaning="whether this service fires schedules",
+            stored=False,
+        ),
+        Setting(
             "log_level", str, "info", "lowest level that is logged", choices=_LEVELS, stored=False
         ),
         Setting(

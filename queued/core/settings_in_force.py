@@ -30,6 +30,7 @@ class Settings(NamedTuple):
     db: str
     labels: str
     queues: str
+    schedules: bool
     log_level: str
     log_format: str
     log_max_size: int

@@ -40,6 +40,15 @@ def test_a_drain_runs_all_that_is_due_and_waits_for_nothing_later(queue: Queue) 
     assert queue.store.instances() == []
 
 
+def test_a_strict_drain_tells_of_a_dead_job(queue: Queue) -> None:
+    queue.add_once("exit 1")
+    assert queue.spawn("--drain", "--strict").ended() == Exit.DONE
+    queue.add("exit 1", max_retries=1)
+    queue.add("true")
+    assert queue.spawn("--drain", "--strict").ended() == Exit.NO
+    assert queue.spawn("--drain", "--strict").ended() == Exit.DONE
+
+
 def test_a_drain_does_not_wait_for_a_job_of_another_service(queue: Queue) -> None:
     queue.serve("--labels", "gpu", workers=1)
     other = queue.add(_until_released(queue), requires=["gpu"])

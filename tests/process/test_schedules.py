@@ -62,6 +62,18 @@ def test_an_idle_service_wakes_when_a_schedule_is_due(queue: Queue) -> None:
 
 
 @pytest.mark.both_engines
+def test_a_service_that_fires_no_schedules_runs_their_jobs(queue: Queue) -> None:
+    service = queue.serve(env={"QUEUECTL_SCHEDULES": "false"})
+    add(queue, "true", late=2)
+    queue.wait(queue.add("true"))
+    assert len(queue.jobs()) == 1
+    other = queue.serve("--queues", "other")
+    queue.wait(fired(queue, 2)[1])
+    assert other.logged("schedule.fired")
+    assert not service.logged("schedule.fired")
+
+
+@pytest.mark.both_engines
 def test_two_services_fire_each_time_once(queue: Queue) -> None:
     add(queue, "true", late=40, catch_up="all", overlap="allow")
     for service in [queue.spawn(), queue.spawn()]:

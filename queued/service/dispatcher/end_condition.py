@@ -4,6 +4,7 @@ A job that the service may not claim now does not keep it alive: one that waits 
 a retry, requires labels that the service lacks, or is run by another service.
 """
 
+from queued.core.model import State
 from queued.core.serve_until import ServeUntil
 from queued.service.dispatcher.turn_results import Turn
 from queued.service.ipc.channel import Channel
@@ -12,7 +13,7 @@ from queued.service.ipc.scoreboard import Scoreboard
 
 
 class EndCondition:
-    """Counts the runs that have ended; the count outlives the dispatcher."""
+    """Counts the runs that have ended, and dead jobs; the counts outlive the dispatcher."""
 
     def __init__(self, until: ServeUntil, scoreboard: Scoreboard, supervisor: Channel) -> None:
         self._until = until
@@ -33,6 +34,9 @@ class EndCondition:
         """
         if self._until.max_jobs is not None:
             self._scoreboard.record_ended_runs(turn.ended_runs())
+        if self._until.strict:
+            dead = sum(run.state is State.DEAD for run in turn.finished)
+            self._scoreboard.record_dead_jobs(dead)
         cause = None if any(turn.claims) else self._cause(looked=looked)
         if cause is not None:
             self._supervisor.send(StopRequested(done=cause))

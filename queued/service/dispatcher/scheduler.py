@@ -26,8 +26,12 @@ class Scheduler:
         self._fired: Sequence[Fired] = ()  # by the open transaction
 
     def fire(self, settings: Settings, now_ms: int, *, enabled: bool) -> bool:
-        """Fires what is due if `enabled`; returns whether there are new jobs. In a transaction."""
+        """Fires what is due if `enabled` and if the setting `schedules` is on.
+
+        Returns whether there are new jobs. Call it in a transaction.
+        """
         self._fired = ()
+        enabled = enabled and settings.schedules
         if self._seen_ms is None or now_ms < self._seen_ms:
             self._ledger.schedules.clock_was_set(now_ms=now_ms)
             self._unread = True

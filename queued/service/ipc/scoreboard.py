@@ -19,7 +19,7 @@ WARDEN = 1025  # its slot; there are at most 1024 workers
 _SLOT = 4096
 _SLOTS = WARDEN + 1
 _LENGTH, _RENEWED = 2, 3  # the places of the lease in slot 0, counted in numbers of 8 bytes
-_ENDED = 4  # the place of the number of ended runs
+_ENDED, _DEAD = 4, 5  # the places of the numbers of ended runs and of dead jobs
 _LINE = 503  # the longest id is 64 characters of at most 4 bytes, then the attempt's number
 _RUNNING = _LINE
 _ANSWERED = _LINE + 1  # in slot 0 the dispatcher's
@@ -79,6 +79,15 @@ class Scoreboard:
     def ended_runs(self) -> int:
         """How many runs have ended, if the dispatcher counts them."""
         return int(self._numbers[_ENDED])
+
+    def record_dead_jobs(self, count: int) -> None:
+        """Adds to the number of jobs that have become dead."""
+        self._numbers[_DEAD] += count
+
+    @property
+    def dead_jobs(self) -> int:
+        """How many jobs of the service have become dead, if the dispatcher counts them."""
+        return int(self._numbers[_DEAD])
 
     def record_pid(self, slot: int, pid: int) -> None:
         """Records the pid of the worker in this slot."""

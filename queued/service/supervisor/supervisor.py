@@ -57,6 +57,7 @@ class Supervisor:
     def __init__(self, *, programs: Programs, scoreboard: Scoreboard, notify: SdNotify) -> None:
         environment = dict(os.environ)
         self._programs = programs
+        self._scoreboard = scoreboard
         self._log = programs.log("supervisor")
         self._status = StatusReporter(notify)
         self._extra = 0  # workers that TTIN and TTOU have added; negative: removed
@@ -218,7 +219,10 @@ class Supervisor:
             self._log.error("service.failed", error=failed.reason, exit_code=failed.exit_code)
             return failed.exit_code
         self._log.info("service.stopped")
-        return int(Exit.NO if self._programs.until.drained and self._stopped_early else Exit.DONE)
+        until = self._programs.until
+        has_dead_jobs = until.strict and self._scoreboard.dead_jobs > 0
+        stopped_early = until.drained and self._stopped_early
+        return int(Exit.NO if has_dead_jobs or stopped_early else Exit.DONE)
 
     # Settings
 
