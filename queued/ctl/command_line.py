@@ -38,6 +38,7 @@ Usage: queuectl [--db WHERE] [--config PATH] COMMAND ...
   schedule add | list | show | next | edit | run | pause | resume | remove  cron
   config list | get | set | unset      show or change settings
   db check | backup | restore | move | vacuum | stats | upgrade   maintenance
+  completion bash | zsh | fish         print the completion for a shell
 
 JOB: an id, the beginning of a generated id, @last, or @-2 (last but one).
 Database: --db, else $QUEUECTL_DB, else db in the conf file (--config).
@@ -94,6 +95,7 @@ COMMANDS = {
     "config get": "config",
     "config set": "config",
     "config unset": "config",
+    "completion": "completion",
     "db check": "db",
     "db backup": "db",
     "db restore": "db",

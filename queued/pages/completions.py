@@ -14,6 +14,7 @@ import queued.__main__ as service
 from queued.core.model import Label, Outcome
 from queued.core.settings import SETTINGS
 from queued.ctl.command_line import COMMANDS, usage_of
+from queued.ctl.completion import SHELLS as SHELL_NAMES
 from queued.ctl.job_columns import COLUMNS
 from queued.pages import usage_text
 from queued.pages.usage_text import Option, UsageText
@@ -37,6 +38,7 @@ KIND_OF_PLACEHOLDER = {
     "WORDS": "commands",
     "LEVEL": "levels",
     "FORMAT": "formats",
+    "SHELL": "shells",
 }
 # The narrower kind that replaces a kind in a command that takes only some of its words.
 NARROWER_KINDS = {
@@ -56,6 +58,7 @@ LISTS = {
     "settings": tuple(SETTINGS),
     "levels": SETTINGS["log_level"].choices,
     "formats": SETTINGS["log_format"].choices,
+    "shells": SHELL_NAMES,
     "list-formats": ("json", "jsonl", "tsv", *COLUMNS),
 }
 _PLACEHOLDER = re.compile(r"[A-Z]+(\.\.\.)?")

@@ -240,3 +240,13 @@ def test_completion_changes_nothing(filled: QueuectlRunner) -> None:
     before = filled.dump()
     assert set(filled.ok("complete", "jobs").split()) == {"done:1", "dead1", "next1"}
     assert filled.dump() == before
+
+
+@pytest.mark.parametrize("shell", completions.SHELLS)
+def test_the_script_is_printed(queuectl: QueuectlRunner, shell: str) -> None:
+    assert queuectl("completion", shell) == (0, completions.SHELLS[shell](), "")
+
+
+def test_another_shell_is_refused(queuectl: QueuectlRunner) -> None:
+    told = "queuectl: completion takes bash, zsh or fish, not 'tcsh'\n"
+    assert queuectl("completion", "tcsh") == (2, "", told)
