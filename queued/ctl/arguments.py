@@ -23,6 +23,11 @@ WATCH_OPTION = """\
   -w, --watch          on a terminal: show it again after each change
 """
 
+COLOR_OPTION = """\
+  --color WHEN         auto (default: on a terminal, unless $NO_COLOR is set),
+                       always or never
+"""
+
 LIST_OPTIONS = (
     """\
   -n, --limit N        only the first N
@@ -35,9 +40,8 @@ LIST_OPTIONS = (
                        time,created,updated,next_run,started,ended,ran,exit,
                        outcome,command,why
   --quiet              print ids only
-  --color WHEN         auto (default: on a terminal, unless $NO_COLOR is set),
-                       always or never
 """
+    + COLOR_OPTION
     + WATCH_OPTION
     + """\
                        with -o jsonl, also in a pipe: print each job again after

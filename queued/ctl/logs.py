@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 from queued.core.errors import Exit, NotFoundError, UsageError
 from queued.core.records import Attempt, Job
 from queued.core.runs import STDERR, STDOUT, Chunk
-from queued.ctl.arguments import COMMON, Arguments
+from queued.ctl.arguments import COLOR_OPTION, COMMON, Arguments
 from queued.ctl.batches import named
 from queued.ctl.change_watch import Watch
 from queued.ctl.context import Context
 from queued.ctl.filters import FILTER_OPTIONS, job_filter
 from queued.ctl.live_services import ServiceWarning
 from queued.ctl.render import LAYOUT, escaped, json_text, print_err, print_out, terminal_size
-from queued.ctl.table import truncate
+from queued.ctl.table import colored, truncate, uses_color
 from queued.ctl.wait import FINAL, exit_code_of
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ Options:
   -f, --follow         of one job: continue until it ends, across retries, and
                        exit with its exit code
 """
+    + COLOR_OPTION
     + COMMON
     + """
 Examples:
@@ -109,7 +110,9 @@ def _print_one(
 def _print_with_header(context: Context, arguments: Arguments, job: Job, tail: int | None) -> None:
     """Prints a line with the id, state and command of a job, then what its last run printed."""
     if not context.json:
-        print_out(truncate(escaped(f"==> {job.id} {job.label}: {job.command}"), _HEADER))
+        line = truncate(escaped(f"==> {job.id} {job.label}: {job.command}"), _HEADER)
+        color = uses_color(arguments.text("--color"))
+        print_out(colored(line, job.label, f"{job.id} ") if color else line)
         sys.stdout.flush()
     write, last = _writer(context, arguments, job), b"\n"
 

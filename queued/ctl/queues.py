@@ -7,12 +7,12 @@ from queued.core.errors import ConflictError, Exit, UsageError
 from queued.core.model import ENDED, Label, State
 from queued.core.records import JobFilter, Queue
 from queued.core.times import iso, now_ms
-from queued.ctl.arguments import COMMON, WATCH_OPTION, Arguments
+from queued.ctl.arguments import COLOR_OPTION, COMMON, WATCH_OPTION, Arguments
 from queued.ctl.batches import Change, Found, Verb, change_all, jobs_text
 from queued.ctl.context import Context
 from queued.ctl.queue_view import COLUMNS, QueueView, view_of, views_of
 from queued.ctl.render import print_change, print_json, print_out
-from queued.ctl.table import heading, key_value_lines, row_lines, table_width
+from queued.ctl.table import colored, heading, key_value_lines, row_lines, table_width, uses_color
 
 LIST = (
     """\
@@ -25,6 +25,7 @@ STATE is open, full (its limit of running jobs is reached), paused, or draining.
 Options:
   -n, --limit N        only the first N
 """
+    + COLOR_OPTION
     + WATCH_OPTION
     + COMMON
     + """
@@ -43,10 +44,11 @@ def list_(context: Context, arguments: Arguments) -> int:
     if context.json:
         print_json([view.record() for view in views])
         return Exit.DONE
-    width = table_width()
+    width, color = table_width(), uses_color(arguments.text("--color"))
     print_out(heading(COLUMNS, width))
     for view in views:
-        print_out("\n".join(row_lines(COLUMNS, view.cells(), width)))
+        lines = "\n".join(row_lines(COLUMNS, view.cells(), width))
+        print_out(colored(lines, view.state) if color else lines)
     return Exit.DONE
 
 

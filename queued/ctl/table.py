@@ -13,6 +13,7 @@ _OWN_SYMBOLS = dict.fromkeys(map(ord, (ELLIPSIS, ARROW)), "")  # one column; wcw
 MIN_WIDTH = 12  # the narrowest cell that is worth showing
 _UNLIMITED = 1_000_000  # the width of a table that no terminal shows
 _COLORS = {"processing": 36, "failed": 33, "dead": 31, "completed": 32, "cancelled": 90}
+_COLORS |= {"paused": 33, "draining": 33, "full": 36}  # of queues
 
 
 class Column(NamedTuple):
@@ -42,10 +43,11 @@ def uses_color(when: str | None) -> bool:
     return terminal_size() is not None and not os.environ.get("NO_COLOR")
 
 
-def colored(line: str, label: str) -> str:
-    """Returns a line in which the word `label` has the colour of that state."""
+def colored(line: str, label: str, before: str = "  ") -> str:
+    """Returns a line in which the word `label`, after `before`, has the colour of that state."""
     color = _COLORS.get(label)
-    return line.replace(f"  {label}", f"  \x1b[{color}m{label}\x1b[m", 1) if color else line
+    shown = f"{before}\x1b[{color}m{label}\x1b[m"
+    return line.replace(f"{before}{label}", shown, 1) if color else line
 
 
 def display_width(text: str) -> int:

@@ -213,6 +213,13 @@ def test_the_output_of_several_jobs(queuectl: QueuectlRunner) -> None:
     assert queuectl("logs").code == queuectl("logs", "a", "--all").code == 2
 
 
+def test_the_lines_between_the_outputs_have_colours(queuectl: QueuectlRunner) -> None:
+    queuectl.run("a")
+    shown = queuectl.ok("logs", "--all", "--color", "always")
+    assert shown == "==> a \x1b[32mcompleted\x1b[m: true\n"
+    assert "\x1b" not in queuectl.ok("logs", "--all")
+
+
 def test_a_filter_that_finds_no_job_says_so(queuectl: QueuectlRunner) -> None:
     queuectl.add("a")
     assert queuectl("logs", "--queue", "nope") == (0, "", "no jobs\n")

@@ -96,6 +96,9 @@ def test_queues_are_listed_by_patterns(queuectl: QueuectlRunner) -> None:
     def names(*words: str) -> list[str]:
         return [one["name"] for one in queuectl.json("queue", "list", *words)]
 
+    assert "mail              \x1b[33mpaused\x1b[m" in queuectl.ok(
+        "queue", "list", "--color=always"
+    )
     assert names("mail*", "nope") == ["mail", "mail-slow"]
     assert names("--", "-mail*") == ["default", "web"]
     assert names("-n", "1", "--", "-default", "mail*") == ["mail"]
