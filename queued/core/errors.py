@@ -133,6 +133,12 @@ class DatabaseUnusableError(QueuedError):
     exit_code = Exit.CONFIG
 
 
+class NoMatchError(QueuedError):
+    """No job that the command line names matches its filter."""
+
+    exit_code = Exit.NO
+
+
 class WaitTimeoutError(QueuedError):
     """A wait has reached the limit that the user gave."""
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
-from queued.core.errors import ConflictError, Exit, UsageError
+from queued.core.errors import ConflictError, Exit, NoMatchError, UsageError
 from queued.core.model import Label
 from queued.core.records import ANY_JOB, Job, JobFilter
 from queued.core.times import monotonic_s, now_ms
@@ -104,25 +104,43 @@ def _move_named(context: Context, jobs: Sequence[int], move: Move) -> int:
 def named(
     context: Context, arguments: Arguments, infinitive: str, labels: Sequence[Label] = ()
 ) -> list[int]:
-    """Returns the rows of the jobs that the command line names; none if it has a filter or --all.
+    """Returns the rows of the jobs that the command line names; none if it names no job.
 
-    Of an array those in one of these states. Raises UsageError if the command line has both or
-    neither, ConflictError if there is no such job of an array.
+    Of an array those in one of these states; beside a filter those that match it, see `narrowed`.
+    Raises UsageError if it has neither ids nor a filter, or ids and --all; ConflictError if there
+    is no such job of an array.
     """
     one = arguments.text("JOB")
     names = arguments.texts("JOBS") or (() if one is None else (one,))
-    filtered = is_filtered(arguments) or arguments.flag("--all")
-    if names and filtered:
-        msg = "give ids of jobs, or options that find them, not both"
+    if names and arguments.flag("--all"):
+        msg = "give ids of jobs or --all, not both"
         raise UsageError(msg)
-    if not (names or filtered):
+    if not (names or is_filtered(arguments) or arguments.flag("--all")):
         msg = f"which jobs to {infinitive}? give ids, a filter such as --queue, or --all"
         raise UsageError(msg)
     jobs = context.find(names, labels)
     if names and not jobs:
         msg = f"{', '.join(names)} has no job to {infinitive}"
         raise ConflictError(msg)
-    return jobs
+    return narrowed(context, arguments, jobs)
+
+
+def narrowed(context: Context, arguments: Arguments, named: Sequence[int]) -> list[int]:
+    """Returns those of the named jobs that match the filter, if there is one.
+
+    Names the others on standard error; the exit code is then not 0. Raises NoMatchError if none
+    matches.
+    """
+    if not (named and is_filtered(arguments)):
+        return [*named]
+    matching = set(context.store.select(job_filter(arguments)))
+    for seq in (one for one in named if one not in matching):
+        context.incomplete = True
+        print_err(f"queuectl: {context.store.show(seq).id} does not match the options")
+    if matching.isdisjoint(named):
+        msg = "no job that was named matches the options"
+        raise NoMatchError(msg)
+    return [seq for seq in named if seq in matching]
 
 
 def found(context: Context, arguments: Arguments, verb: Verb) -> Found:

@@ -219,6 +219,7 @@ def _execute(words: str, argv: list[str], busy_limit_s: float) -> int:
         run = partial(getattr(module, _function(words)), context, arguments)
         on_screen = arguments.flag("--watch") and arguments.text("--output") != "jsonl"
         code: int = _watch(context, arguments, run) if on_screen else run()
+        code = code or (Exit.NO if context.incomplete else Exit.DONE)
     finally:
         context.close()
     return code

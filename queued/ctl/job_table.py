@@ -10,8 +10,9 @@ from queued.core.model import ENDED, Label, State
 from queued.core.records import Job, JobFilter
 from queued.core.suggestions import did_you_mean
 from queued.ctl.arguments import Arguments
+from queued.ctl.batches import narrowed
 from queued.ctl.context import Context
-from queued.ctl.filters import FILTERS, is_filtered
+from queued.ctl.filters import FILTERS
 from queued.ctl.job_changes import print_changes, records
 from queued.ctl.job_columns import COLUMNS, JobRow, JobTable, requested_columns, tsv_text
 from queued.ctl.live_services import BlockReasons
@@ -62,11 +63,11 @@ def print_jobs(
     context: Context, arguments: Arguments, wanted: JobFilter, columns: Sequence[str]
 ) -> int:
     """Prints the jobs that match."""
-    selection = _selection(context, arguments, wanted)
     form = "json" if context.json else arguments.text("--output") or ""
     if form == "jsonl" and arguments.flag("--watch"):
         _check_stream(arguments)
-        print_changes(context, selection.filter, selection.named)
+        print_changes(context, wanted, context.find(arguments.texts("JOBS")))
+    selection = _selection(context, arguments, wanted)
     if form == "json":
         print_json_array(records(context, _matching(context, selection)))
     elif form == "jsonl":
@@ -101,11 +102,9 @@ def _selection(context: Context, arguments: Arguments, wanted: JobFilter) -> Sel
         raise UsageError(msg)
     limit = arguments.integer("--limit", 1)
     names, after = arguments.texts("JOBS"), arguments.text("--after")
-    if names and is_filtered(arguments):
-        msg = "give ids of jobs, or options that find them, not both"
-        raise UsageError(msg)
+    named = narrowed(context, arguments, context.find(names))
     first = None if after is None else context.find_one(after)
-    return Selection(wanted, context.find(names), first, limit, arguments.flag("--reverse"), sort)
+    return Selection(wanted, named, first, limit, arguments.flag("--reverse"), sort)
 
 
 def _matching(context: Context, wanted: Selection) -> Iterator[Job]:

@@ -12,6 +12,19 @@ from tests.cli.queuectl_runner import QueuectlRunner, failed
 from tests.service import eventually
 
 
+def test_ids_beside_a_filter_are_those_that_match(queuectl: QueuectlRunner) -> None:
+    for name in "abc":
+        queuectl.add(name, queue="q" if name == "b" else "p")
+    told = "queuectl: a does not match the options\n"
+    done = queuectl("list", "--quiet", "-q", "q", "a", "b")
+    assert done == (1, "b\n", told)
+    assert queuectl("cancel", "--queue", "q", "a", "b") == (1, "b cancelled\n", told)
+    assert queuectl("list", "--quiet", "--state", "pending", "a", "c") == (0, "a\nc\n", "")
+    none = f"{told}queuectl: no job that was named matches the options\n"
+    assert queuectl("cancel", "--priority", "9", "a") == (1, "", none)
+    assert queuectl.ids("--state", "pending") == ["a", "c"]
+
+
 def test_cancel_pending(queuectl: QueuectlRunner) -> None:
     queuectl.add("a")
     assert queuectl.ok("cancel", "a") == "a cancelled\n"

@@ -79,7 +79,7 @@ def test_named_jobs_are_deleted_or_none(queuectl: QueuectlRunner, jobs: list[str
     ("words", "told"),
     [
         ([], "which jobs to delete? give ids, a filter such as --queue, or --all"),
-        (["--queue", "a", "done"], "give ids of jobs, or options that find them, not both"),
+        (["--all", "done"], "give ids of jobs or --all, not both"),
         (["--state", "running"], "--state takes completed, dead or cancelled, not 'running'"),
         (["--outcome", "exist"], "not 'exist'; did you mean 'exit'?"),
         (["--exit-code", "256"], "--exit-code takes a whole number from 0 to 255, not '256'"),
