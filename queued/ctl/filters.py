@@ -2,13 +2,14 @@
 
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from queued.core.errors import UsageError
 from queued.core.model import PARTS_OF_PENDING, Label, Outcome
 from queued.core.records import JobFilter
 from queued.core.suggestions import did_you_mean, shorten
-from queued.core.times import now_ms
+from queued.core.times import now_ms, parse_when
 from queued.ctl.arguments import Arguments
 
 FILTER_OPTIONS = """\
@@ -17,8 +18,9 @@ FILTER_OPTIONS = """\
                        retry), processing, completed, dead, cancelled;
                        several: dead,failed
   -q, --queue QUEUES   only jobs of these queues: a,b; -a: of all but a
-  --since T            only jobs that have changed in the last T (90m, 12h, 7d)
-  --older-than T       only jobs that have not changed in the last T
+  --since T            only jobs that have changed in the last T (90m, 12h, 7d),
+                       or since the time T
+  --older-than T       only jobs that have not changed in the last T, or since T
   --command GLOB       only jobs with such a command: 'make *', '*.sh ?'
   --priority N         only jobs of this priority
   --label LABEL        only jobs with this label: NAME=VALUE
@@ -145,7 +147,14 @@ def _words(
 
 
 def _ago(arguments: Arguments, name: str) -> int | None:
-    """Returns the point in time that lies the given duration back; the first one at the latest."""
-    age_s = arguments.seconds(name)
-    now = now_ms()
+    """Returns the point in time that lies the given duration back, or that is given as a time."""
+    text, now = arguments.text(name), now_ms()
+    try:
+        age_s = arguments.seconds(name)
+    except UsageError as error:
+        with suppress(UsageError):
+            if (at := parse_when(text)) <= now:
+                return at
+        msg = f"{error}; or a time that is past, such as 2026-12-01T03:00Z"
+        raise UsageError(msg) from None
     return None if age_s is None else now - round(min(age_s, now / 1000) * 1000)

@@ -86,6 +86,7 @@ def test_named_jobs_are_deleted_or_none(queuectl: QueuectlRunner, jobs: list[str
         (["--state", "ded"], "not 'ded'; did you mean 'dead'?"),
         (["--state", ""], "not ''"),
         (["--older-than", "soon"], "--older-than: not a duration: 'soon'"),
+        (["--since", "2999-01-01"], "or a time that is past, such as 2026-12-01T03:00Z"),
     ],
 )
 def test_bad_words(queuectl: QueuectlRunner, words: list[str], told: str) -> None:

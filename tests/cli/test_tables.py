@@ -120,6 +120,8 @@ def test_an_empty_list_is_an_array_too(queuectl: QueuectlRunner) -> None:
         (["--state", "pending,failed"], ["wrong", "later", "ready"]),
         (["--since", "1h", "-q", "night"], [WIDE_ID]),
         (["--since", "0"], []),
+        (["--since", "2020-01-01", "-q", "night"], [WIDE_ID]),
+        (["--older-than", "2020-01-01T00:00Z"], []),
         (["--exit-code", "1", "--outcome", "exit"], ["wrong"]),
         (["--command", "nope"], ["gone"]),
         (["--older-than", "1h"], []),
