@@ -1,6 +1,7 @@
 """The commands schedule add, edit, run, pause, resume and remove."""
 
 import json
+from collections.abc import Mapping
 
 from queued.core import labels
 from queued.core.errors import ConflictError, Exit, UsageError
@@ -10,7 +11,7 @@ from queued.ctl.arguments import COMMON, Arguments
 from queued.ctl.context import Context
 from queued.ctl.enqueue import QUEUE_OPTIONS, RUN_OPTIONS, acknowledge_one, note_existing
 from queued.ctl.live_services import warn_without_service
-from queued.ctl.render import print_change, print_err, print_json, print_out
+from queued.ctl.render import print_err, print_json, print_out
 from queued.ctl.schedule_views import schedule_record, upcoming_text
 
 _OPTIONS = (
@@ -167,10 +168,10 @@ def run(context: Context, arguments: Arguments) -> int:
 
 PAUSE = (
     """\
-Usage: queuectl schedule pause [options] SCHEDULE
+Usage: queuectl schedule pause [options] SCHEDULES...
 
-Lets a schedule enqueue no jobs until `queuectl schedule resume`. Jobs that it
-has enqueued are not changed.
+Lets schedules enqueue no jobs until `queuectl schedule resume`. Jobs that they
+have enqueued are not changed.
 
 Options:
 """
@@ -183,17 +184,17 @@ Examples:
 
 
 def pause(context: Context, arguments: Arguments) -> int:
-    """Pauses a schedule, if it is not paused. Raises NotFoundError."""
-    name = arguments.text("SCHEDULE") or ""
-    done = context.store.schedules.pause(name, now_ms=now_ms())
-    return _print(context, name, "paused", None if done else "is already paused")
+    """Pauses the schedules that are not paused. Raises NotFoundError."""
+    names = _existing(context, arguments)
+    done = {name: context.store.schedules.pause(name, now_ms=now_ms()) for name in names}
+    return _print(context, done, "paused", "is already paused")
 
 
 RESUME = (
     """\
-Usage: queuectl schedule resume [options] SCHEDULE
+Usage: queuectl schedule resume [options] SCHEDULES...
 
-Ends the pause of a schedule. The times of the pause are not caught up.
+Ends the pause of schedules. The times of the pause are not caught up.
 
 Options:
 """
@@ -206,23 +207,36 @@ Examples:
 
 
 def resume(context: Context, arguments: Arguments) -> int:
-    """Ends a pause, if there is one. Raises NotFoundError."""
-    name = arguments.text("SCHEDULE") or ""
-    done = context.store.schedules.resume(name, now_ms=now_ms())
-    return _print(context, name, "resumed", None if done else "was not paused")
+    """Ends the pauses of the schedules, if there are some. Raises NotFoundError."""
+    names = _existing(context, arguments)
+    done = {name: context.store.schedules.resume(name, now_ms=now_ms()) for name in names}
+    return _print(context, done, "resumed", "was not paused")
 
 
-def _print(context: Context, name: str, verb: str, otherwise: str | None = None) -> int:
-    record = {"schedule": name, verb: otherwise is None}
-    nothing = otherwise and f"{name} {otherwise}"
-    return print_change(f"{name} {verb}", nothing, record, as_json=context.json)
+def _existing(context: Context, arguments: Arguments) -> dict[str, Schedule]:
+    """Returns the named schedules. Raises NotFoundError before any is changed."""
+    return {name: context.store.schedules.show(name) for name in arguments.texts("SCHEDULES")}
+
+
+def _print(context: Context, done: Mapping[str, bool], verb: str, otherwise: str) -> int:
+    """Prints which schedules were changed, and that others needed no change."""
+    if context.json:
+        records = [{"schedule": name, verb: changed} for name, changed in done.items()]
+        print_json(records if len(records) > 1 else records[0])
+        return Exit.DONE
+    for name, changed in done.items():
+        if changed:
+            print_out(f"{name} {verb}")
+        else:
+            print_err(f"queuectl: {name} {otherwise}")
+    return Exit.DONE
 
 
 REMOVE = (
     """\
-Usage: queuectl schedule remove [options] SCHEDULE
+Usage: queuectl schedule remove [options] SCHEDULES...
 
-Removes a schedule. Jobs that it has enqueued are not changed.
+Removes schedules. Jobs that they have enqueued are not changed.
 
 Options:
 """
@@ -235,12 +249,13 @@ Examples:
 
 
 def remove(context: Context, arguments: Arguments) -> int:
-    """Removes a schedule. Raises NotFoundError."""
-    name = arguments.text("SCHEDULE") or ""
-    schedule = context.store.schedules.show(name)
-    context.store.schedules.remove(name)
-    _print(context, name, "removed")
-    if schedule.file is not None:
-        again = "a start or reload of a service there adds it again"
-        print_err(f"queuectl: if {name} is still in {schedule.file}, {again}")
+    """Removes schedules. Raises NotFoundError."""
+    schedules = _existing(context, arguments)
+    for name in schedules:
+        context.store.schedules.remove(name)
+    _print(context, dict.fromkeys(schedules, True), "removed", "")
+    again = "a start or reload of a service there adds it again"
+    for name, schedule in schedules.items():
+        if schedule.file is not None:
+            print_err(f"queuectl: if {name} is still in {schedule.file}, {again}")
     return Exit.DONE

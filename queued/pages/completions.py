@@ -27,6 +27,7 @@ KIND_OF_PLACEHOLDER = {
     "QUEUE": "queues",
     "QUEUES": "queues",
     "SCHEDULE": "schedules",
+    "SCHEDULES": "schedules",
     "KEY": "settings",
     "STATE": "states",
     "STATES": "states",

@@ -26,6 +26,19 @@ def _add(queuectl: QueuectlRunner, *words: str) -> None:
     assert (done.code, done.err) == (0, WARNING)
 
 
+def test_several_schedules_are_changed_at_once(queuectl: QueuectlRunner) -> None:
+    for name in "ab":
+        queuectl("schedule", "add", name, "@daily", "true")
+    assert queuectl.ok("schedule", "pause", "a") == "a paused\n"
+    done = queuectl("schedule", "pause", "a", "b")
+    assert done == (0, "b paused\n", "queuectl: a is already paused\n")
+    assert queuectl("schedule", "resume", "a", "nope").code == 3
+    assert queuectl.ok("schedule", "resume", "a", "b") == "a resumed\nb resumed\n"
+    assert queuectl.json("schedule", "remove", "a", "b") == [
+        {"schedule": name, "removed": True} for name in "ab"
+    ]
+
+
 def test_a_list_in_a_pipe_is_aligned(queuectl: QueuectlRunner) -> None:
     queuectl("schedule", "add", "--tz", "America/Argentina/Buenos_Aires", "s", "@daily", "true")
     queuectl("schedule", "add", "--tz", "UTC", "a-long-name-of-a-schedule", "@daily", "true")
