@@ -224,6 +224,14 @@ def test_each_rule_has_a_wrong_history() -> None:
     assert {*rules} - {"_too_often", "_unreplaced"} == {r.__name__ for r in checker.RULES}
 
 
+@pytest.mark.parametrize("name", ["good", "edited"])
+def test_a_lost_job_is_reported_whatever_was_done_to_it(name: str) -> None:
+    history = _history()
+    history.acknowledged.add(name)
+    del history.jobs[name]
+    assert f"lost: {name}" in checker.check(history)
+
+
 @pytest.mark.parametrize("overlap", ["allow", "skip", "queue", "replace"])
 def test_schedules_that_have_fired_for_each_time_break_no_rule(overlap: str) -> None:
     history = _history()

@@ -48,7 +48,8 @@ def _held(history: History) -> Iterator[str]:
 
 def _unedited(history: History) -> Iterator[str]:
     """An edit stays, and each later run has it."""
-    for name, edits in history.edits.items():
+    for name in history.edits.keys() & history.jobs.keys():
+        edits = history.edits[name]
         labels = history.jobs[name].labels or {}
         if labels.get("edit") != str(len(edits)):
             yield f"{name} has the labels {labels} after {len(edits)} edits"
@@ -74,7 +75,7 @@ def _untimely(history: History) -> Iterator[str]:
         if not starts or name in history.retried:
             continue
         for condition, other in waits:
-            if _was_retried(history, other):
+            if other not in history.jobs or _was_retried(history, other):
                 continue
             state = history.jobs[other].state
             if state is not wanted.get(condition, state):
