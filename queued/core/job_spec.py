@@ -4,7 +4,7 @@ A payload is a decoded JSON object. Errors name the field, the values that it ta
 that was given.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from queued.core import field_checks as check
@@ -55,19 +55,17 @@ def new_job(payload: object, *, may_expire: bool = False) -> NewJob:
     columns, options = _checked(payload)
     if columns.get("stdin"):
         options["stdin_bytes"] = len(columns["stdin"])
-    if (deadline := options.get("deadline")) is not None:
-        given = columns.get("expires_at_ms")
-        columns["expires_at_ms"] = min(ms for ms in (given, parse_when(deadline)) if ms is not None)
     job = NewJob(**columns, options=options_text(options))
-    return job if may_expire else _starting_in_time(job, now_ms())
+    now = now_ms()
+    if not may_expire:
+        _must_start_in_time(job.due_ms(now), job.expires_ms(now))
+    return job
 
 
-def _starting_in_time(job: NewJob, now_ms: int) -> NewJob:
-    due_ms, expires_ms = job.due_ms(now_ms), job.expires_ms(now_ms)
+def _must_start_in_time(due_ms: int, expires_ms: int | None) -> None:
     if expires_ms is not None and expires_ms <= due_ms:
         msg = f"the job would expire ({iso(expires_ms)}) before it is due ({iso(due_ms)})"
         raise UsageError(msg)
-    return job
 
 
 def like(job: "Job", stdin: bytes) -> NewJob:
@@ -90,14 +88,68 @@ def like(job: "Job", stdin: bytes) -> NewJob:
     )
 
 
-def job_changes(payload: dict[str, object]) -> JobChanges:
-    """Returns the changes of a job that `payload` describes; an empty text removes an option.
+def job_changes(
+    payload: dict[str, object], labels: Sequence[str] = (), variables: Sequence[str] = ()
+) -> JobChanges:
+    """Returns the changes of a job that `payload` describes, without some labels and variables.
 
-    Raises UsageError.
+    An empty text removes an option, if it has no meaning of its own. Raises UsageError.
     """
-    removed = {name for name, value in payload.items() if value == "" and FIELDS[name].option}
+    removed = {
+        name
+        for name, value in payload.items()
+        if value == "" and FIELDS[name].option and name not in _NOT_REMOVED
+    }
     columns, options = _checked({name: payload[name] for name in payload.keys() - removed})
-    return JobChanges(**columns, options=options_text({**options, **dict.fromkeys(removed)}))
+    options |= dict.fromkeys(removed)
+    if variables:
+        options["env"] = {**options.get("env", {}), **dict.fromkeys(variables)}
+    if labels:
+        import json
+
+        given = json.loads(columns.get("labels") or "{}")
+        columns["labels"] = options_text(given | dict.fromkeys(labels))
+    any_state = payload.keys() <= {"labels", "note"} and not variables
+    return JobChanges(**columns, options=options_text(options), any_state=any_state)
+
+
+def changed(job: NewJob, changes: JobChanges) -> NewJob:
+    """Returns a job that is not stored yet with changes. Raises UsageError if they do not fit."""
+    given = {name: value for name, value in changes._asdict().items() if value is not None}
+    del given["any_state"]
+    given["options"] = _merged(job.options, changes.options)
+    if changes.labels is not None:
+        given["labels"] = _merged(job.labels or "{}", changes.labels)
+    new, now = job._replace(**given), now_ms()
+    must_fit(changes, new.options, new.due_ms(now), new.expires_ms(now))
+    return new
+
+
+def must_fit(changes: JobChanges, options: str, due_ms: int, expires_ms: int | None) -> None:
+    """Raises UsageError if a changed job with these values is not valid as a whole."""
+    try:
+        deadline = stored_options(options).deadline
+    except ValueError as error:
+        msg = f"the changes do not fit the job ({error}); nothing was changed"
+        raise UsageError(msg) from None
+    times = (changes.run_at_ms, changes.delay_ms, changes.expires_at_ms, changes.expires_in_ms)
+    if expires_ms is not None and any(ms is not None for ms in times):
+        _must_start_in_time(due_ms, expires_ms)
+        if deadline is not None and expires_ms > parse_when(deadline):
+            msg = f"the job has the deadline {deadline}; change it, too"
+            raise UsageError(msg)
+
+
+def _merged(text: str, changes: str) -> str:
+    """Returns a JSON object with the members of another one; objects are merged, null removes."""
+    import json
+
+    found = json.loads(text)
+    for name, value in json.loads(changes).items():
+        given = {**found.get(name, {}), **value} if isinstance(value, dict) else {}
+        members = {key: one for key, one in given.items() if one is not None}
+        found[name] = members if isinstance(value, dict) else value
+    return options_text({name: value for name, value in found.items() if value is not None})
 
 
 def _checked(payload: dict[str, object]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -112,7 +164,12 @@ def _checked(payload: dict[str, object]) -> tuple[dict[str, Any], dict[str, Any]
         if value is not None
     }
     options = {name: value for name, value in values.items() if FIELDS[name].option}
-    columns = {_COLUMNS.get(name, name): values[name] for name in values.keys() - options.keys()}
+    columns: dict[str, Any] = {
+        _COLUMNS.get(name, name): values[name] for name in values.keys() - options.keys()
+    }
+    if (deadline := options.get("deadline")) is not None:
+        given = columns.get("expires_at_ms")
+        columns["expires_at_ms"] = min(ms for ms in (given, parse_when(deadline)) if ms is not None)
     return columns, options
 
 
@@ -238,3 +295,8 @@ _NEEDED_KEYS = {"unique_while": "unique_key", "unique_for": "unique_key"}
 _NEEDED_KEYS |= {"key_limit": "key", "on_conflict": "key"}
 _COLUMNS = {"run_at": "run_at_ms", "delay": "delay_ms", "unique_for": "unique_for_ms"}
 _COLUMNS |= {"expires_at": "expires_at_ms", "expires_in": "expires_in_ms"}
+_NOT_REMOVED = {
+    "deadline",
+    "on_dead",
+    "on_completed",
+}  # an empty hook is none, not that of a setting

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from queued.core import labels
-from queued.core.errors import ConflictError, UsageError
+from queued.core.errors import ConflictError
 from queued.core.job_options import NO_OPTIONS, JobOptions
 from queued.core.model import PARTS_OF_PENDING, Label, Outcome, State
 from queued.core.records import Attempt, Job, Summary
@@ -34,15 +34,6 @@ def job(row: Row) -> Job:
     except ValueError as error:
         msg = f"the job {found.id}: {error}"
         raise ValueError(msg) from None
-
-
-def must_be_valid(options: str) -> None:
-    """Raises UsageError if the options of a job that was changed are not valid together."""
-    try:
-        _options(options)
-    except ValueError as error:
-        msg = f"the changes do not fit the job ({error}); nothing was changed"
-        raise UsageError(msg) from None
 
 
 def _labels(text: str | None) -> dict[str, str] | None:

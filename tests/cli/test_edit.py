@@ -19,6 +19,19 @@ def test_edit_changes_jobs_that_wait(queuectl: QueuectlRunner) -> None:
     assert queuectl.json("edit", "--set", "delay=1h", "a") == {"a": "scheduled"}
 
 
+def test_edit_takes_the_options_of_enqueue_but_those_of_identity(queuectl: QueuectlRunner) -> None:
+    queuectl.add("a", env={"A": "1", "B": "2"}, requires=["gpu"])
+    fields = ("split=true", "no-retry-on=2,3", "limit=files=9", "unset-env=A", "requires=")
+    options = [word for field in fields for word in ("--set", field)]
+    assert queuectl.ok("edit", *options, "a") == "a pending\n"
+    job = queuectl.json("show", "a")
+    changed = {"split": True, "no_retry_on": [2, 3], "limits": {"files": 9}, "env": {"B": "2"}}
+    assert (job["options"], job["requires"]) == (changed, [])
+    assert queuectl("edit", "--set", "split=maybe", "a").code == 2
+    for name in ("unique-key", "stdin", "after"):
+        assert "--set takes NAME=VALUE" in queuectl("edit", "--set", f"{name}=x", "a").err
+
+
 def test_edit_refuses_what_does_not_wait(queuectl: QueuectlRunner) -> None:
     queuectl.add("a")
     queuectl.claim()
@@ -27,6 +40,10 @@ def test_edit_refuses_what_does_not_wait(queuectl: QueuectlRunner) -> None:
         "",
         "queuectl: a is processing and cannot be edited\n",
     )
+    assert queuectl.ok("edit", "--set", "note=half", "--set", "label=x=1", "a") == "a processing\n"
+    assert queuectl.ok("edit", "--set", "label=x", "--state", "processing") == "1 job edited\n"
+    assert queuectl.json("show", "a")["options"] == {"note": "half"}
+    assert "labels" not in queuectl.json("show", "a")
     assert queuectl("edit", "a").code == 2, "nothing to change"
     assert queuectl("edit", "--set", "timeout=x", "a").code == 2
     assert "did you mean 'priority'?" in queuectl("edit", "--set", "priorty=3", "a").err
@@ -68,6 +85,23 @@ def test_rerun_adds_a_job_like_an_ended_one(queuectl: QueuectlRunner) -> None:
     assert {field: new[field] for field in same} == {field: old[field] for field in same}
     told = f"queuectl: the job {name} has the unique key 'k'\n"
     assert queuectl("rerun", "a") == (4, "", told)
+
+
+def test_rerun_with_changes_adds_a_job_that_has_them(queuectl: QueuectlRunner) -> None:
+    queuectl.add("a", env={"A": "1", "B": "2"}, labels={"l": "v", "m": "w"}, nice=1)
+    queuectl.ok("cancel", "a")
+    fields = ("command=echo x", "priority=7", "env=B=3", "unset-env=A", "label=l", "delay=1h")
+    options = [word for field in fields for word in ("--set", field)]
+    new = queuectl.json("show", queuectl.ok("rerun", *options, "a").strip())
+    assert (new["command"], new["priority"], new["state"]) == ("echo x", 7, "scheduled")
+    assert (new["labels"], new["options"]) == (
+        {"m": "w"},
+        {"env": {"B": "3"}, "nice": 1, "rerun_of": "a"},
+    )
+    late = ("--set", "expires-in=1h", "--set", "delay=2h")
+    assert "would expire" in queuectl("rerun", *late, "a").err
+    assert queuectl("rerun", "--set", "env=C=" + "x" * 70_000, "a").code == 2
+    assert len(queuectl.json("list", "--all")) == 2
 
 
 def test_signal_needs_a_running_job(queuectl: QueuectlRunner) -> None:

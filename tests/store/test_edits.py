@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from queued.core.errors import UsageError
+from queued.core.errors import ConflictError, UsageError
 from queued.core.job_spec import job_changes
 from queued.core.model import Label, State
 from queued.core.records import Share
@@ -61,6 +61,56 @@ def test_a_job_that_waits_for_a_retry_can_be_put_off(engine: Engine) -> None:
     assert (job.label, job.next_run_at_ms) == (Label.FAILED, NOW + 60_000)
     for state in (State.COMPLETED, State.DEAD, State.CANCELLED):
         assert not edit(engine, engine.put(state, priority=5).row, priority=1)
+
+
+@pytest.mark.parametrize("state", [*State])
+def test_note_and_labels_of_a_job_change_in_any_state(engine: Engine, state: State) -> None:
+    row = engine.put(state, options='{"note": "old", "nice": 1}', labels='{"a": "1", "b": "2"}').row
+    before = engine.store.show(row)
+    changes = job_changes({"note": "new", "labels": {"c": "3"}}, labels=["a"])
+    assert engine.store.edits.edit([row], changes, now_ms=NOW + 9) == [before.id]
+    job = engine.store.show(row)
+    assert (job.options.note, job.options.nice, job.labels) == ("new", 1, {"b": "2", "c": "3"})
+    changed_ms = NOW + 9 if state is State.PENDING else before.updated_ms
+    same = before._replace(options=job.options, labels=job.labels, updated_ms=changed_ms)
+    assert job == same, "filters by time and retention see no change of a job that has ended"
+    assert edit(engine, row, note="", nice=2) is (state is State.PENDING)
+    engine.check_counters()
+
+
+def test_variables_and_labels_are_removed_and_limits_merged(engine: Engine) -> None:
+    options = '{"env": {"A": "1", "B": "2"}, "limits": {"cpu": 1, "files": 9}}'
+    row = engine.add(options=options, labels='{"a": "1"}')
+    changes = job_changes({"limits": {"files": 8}}, labels=["a", "none"], variables=["A"])
+    assert engine.store.edits.edit([row], changes, now_ms=NOW)
+    job = engine.store.show(row)
+    assert job.options.given() == {"env": {"B": "2"}, "limits": {"cpu": 1, "files": 8}}
+    assert job.labels is None
+
+
+def test_lane_slots_and_expiry_of_a_job_change(engine: Engine) -> None:
+    row = engine.add(queue="q", requires="gpu")
+    due = NOW / 1000
+    assert edit(engine, row, requires=["zone", "a"], slots=2, expires_in=60, run_at=due)
+    job = engine.store.show(row)
+    assert (job.queue, job.requires) == ("q", frozenset({"a", "zone"}))
+    assert (job.slots, job.expires_ms) == (2, NOW + 60_000)
+    assert edit(engine, row, queue="r", requires=[], deadline=due + 50)
+    job = engine.store.show(row)
+    assert (job.queue, job.requires, job.expires_ms) == ("r", frozenset(), NOW + 50_000)
+    with pytest.raises(UsageError, match="has the deadline"):
+        edit(engine, row, expires_in=60)
+    with pytest.raises(UsageError, match="would expire"):
+        edit(engine, row, delay=60)
+    assert engine.store.show(row) == job
+
+
+def test_a_job_does_not_move_to_a_queue_that_takes_none(engine: Engine) -> None:
+    row = engine.add()
+    engine.store.queues.change("closed", draining_ms=NOW)
+    with pytest.raises(ConflictError, match="takes no new jobs"):
+        edit(engine, row, queue="closed", priority=3)
+    assert (engine.store.show(row).queue, engine.store.show(row).priority) == ("default", 0)
 
 
 def test_changes_that_do_not_fit_change_nothing(engine: Engine) -> None:

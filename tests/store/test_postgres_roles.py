@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 from queued.core.errors import DeniedError, DuplicateJobError, NotFoundError
+from queued.core.job_spec import job_changes
 from queued.core.model import Label, NewJob, State
 from queued.core.records import JobFilter
 from queued.core.schedules import new_schedule
@@ -209,6 +210,21 @@ def test_an_id_of_a_job_that_a_user_does_not_see_is_taken(as_user: Open) -> None
         anna.enqueue(new, max_retries=3, now_ms=NOW)
     assert refused.value.index == 1
     assert anna.enqueue(new, max_retries=3, now_ms=NOW, skip_existing=True) == ["mine"]
+
+
+def test_an_operator_may_label_a_completed_job_and_complete_none(
+    roles: RoleQueue, as_user: Open
+) -> None:
+    job = enqueue(as_user("anna"))
+    roles.sql("UPDATE queued.jobs SET state = 'completed', ready = false")
+    changes = job_changes({"note": "n", "labels": {"a": "1"}})
+    with pytest.raises(DeniedError):
+        as_user("anna").edits.edit([job], changes, now_ms=NOW)
+    assert as_user("operator").edits.edit([job], changes, now_ms=NOW)
+    assert as_user("operator").show(job).labels == {"a": "1"}
+    enqueue(as_user("anna"))
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        roles.sql("UPDATE queued.jobs SET state = 'completed', ready = false", "operator")
 
 
 def test_a_user_cannot_take_a_key_before_its_time(roles: RoleQueue, as_user: Open) -> None:

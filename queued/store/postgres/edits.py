@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 
+from queued.core.job_spec import must_fit
 from queued.core.model import JobChanges, Label, NewJob, State
 from queued.core.records import ANY_JOB, JobFilter
-from queued.store import rows
 from queued.store.postgres.connection import Database, Value
 from queued.store.postgres.new_jobs import NewJobs
 from queued.store.postgres.ownership import must_be_own
+from queued.store.postgres.queues import StoreQueues
 from queued.store.postgres.selection import Selection
 
 
@@ -17,6 +18,7 @@ class PostgresEdits:
     def __init__(self, database: Database, new_jobs: NewJobs) -> None:
         self._database = database
         self._new_jobs = new_jobs
+        self._queues = StoreQueues(database)
         self._selection = Selection(database)
 
     def edit(
@@ -28,24 +30,27 @@ class PostgresEdits:
         now_ms: int,
     ) -> Sequence[str]:
         """See `Edits.edit`."""
-        made = changes.queue is not None and self._make_lanes(jobs, changes.queue)
+        moves = changes.queue is not None or changes.requires is not None
+        made = moves and self._make_lanes(jobs, changes)
 
         def edit() -> list[str]:
+            if changes.queue is not None:
+                self._queues.admit([NewJob("", queue=changes.queue)])
             still = self._selection.still(jobs, wanted)
             values = changes.columns(now_ms)
             edited = sorted(self._database.rows("edit", jobs=still, now=now_ms, **values))
-            for _, _, options in edited:
-                rows.must_be_valid(options)
-            return [name for _, name, _ in edited]
+            for _, _, *fields in edited:
+                must_fit(changes, *fields)
+            return [row[1] for row in edited]
 
         names = self._database.repeated(edit, "operator")
         self._database.notify("notify_all" if made else "notify_hungry")
         return names
 
-    def _make_lanes(self, jobs: Sequence[int], queue: str) -> bool:
+    def _make_lanes(self, jobs: Sequence[int], changes: JobChanges) -> bool:
         with self._database.reading():
-            required = self._database.rows("requires_of", jobs=[*jobs])
-        new = [NewJob("", queue=queue, requires=text) for (text,) in required]
+            lanes = self._database.rows("lanes_of", jobs=[*jobs])
+        new = [changes.lane(*lane) for lane in lanes]
         return self._database.repeated(lambda: self._new_jobs.make_lanes(new), "enqueuer")
 
     def hold(

@@ -404,34 +404,38 @@ SELECT first.seq FROM queued.lanes l, LATERAL (
     ORDER BY j.rank, j.next_run_at, j.seq LIMIT 1) first
 WHERE l.queue = :queue ORDER BY first.rank, first.next_run_at, first.seq LIMIT 1;
 
--- requires_of --
--- The sets of labels that some jobs require. By the primary keys.
-SELECT DISTINCT l.requires FROM queued.jobs j JOIN queued.lanes l ON l.id = j.lane
+-- lanes_of --
+-- The queues of some jobs and what they require. By the primary keys.
+SELECT DISTINCT l.queue, l.requires FROM queued.jobs j JOIN queued.lanes l ON l.id = j.lane
 WHERE j.seq = ANY(:jobs::bigint[]);
 
 -- edit --
--- Changes jobs that wait. Guard: pending.
+-- Changes jobs. Guard: pending, unless the changes have no effect on runs.
 UPDATE queued.jobs j SET
     command     = coalesce(:command, command),
-    lane        = (SELECT l.id FROM queued.lanes l JOIN queued.lanes own ON own.requires = l.requires
-                   WHERE own.id = j.lane AND l.queue = coalesce(:queue, j.queue)),
+    lane        = (SELECT l.id FROM queued.lanes l JOIN queued.lanes own ON own.id = j.lane
+                   WHERE l.queue = coalesce(:queue, j.queue)
+                     AND l.requires = coalesce(:requires, own.requires)),
     queue       = coalesce(:queue, queue),
     priority    = coalesce(:priority, priority),
     max_retries = coalesce(:max_retries, max_retries),
     options     = CASE WHEN :options::text = '{{}}' THEN options
-                       ELSE jsonb_strip_nulls(options::jsonb || :options::jsonb
-                             || CASE WHEN :options::jsonb -> 'env' IS NULL THEN '{{}}'
-                                     ELSE jsonb_build_object('env', coalesce(
-                                          options::jsonb -> 'env', '{{}}') || (:options::jsonb -> 'env'))
-                                END)::text END,
+                       ELSE jsonb_strip_nulls(options::jsonb || :options::jsonb || (
+                           SELECT coalesce(jsonb_object_agg(
+                               key, coalesce(options::jsonb -> key, '{{}}') || value), '{{}}')
+                           FROM jsonb_each(:options::jsonb) WHERE jsonb_typeof(value) = 'object'))::text END,
     labels      = CASE WHEN :labels::text IS NULL THEN labels
-                       ELSE (coalesce(labels, '{{}}')::jsonb || :labels::jsonb)::text END,
+                       ELSE nullif(jsonb_strip_nulls(coalesce(labels, '{{}}')::jsonb || :labels::jsonb),
+                                   '{{}}')::text END,
+    slots       = coalesce(:slots, slots),
+    expires_at  = coalesce(:expires_at, expires_at),
     next_run_at = coalesce(:next_run_at, next_run_at),
     blocked     = blocked & 3,
-    ready       = blocked = 0 AND key IS NULL AND coalesce(:next_run_at, next_run_at) <= :now,
-    updated_at  = :now
-WHERE seq = ANY(:jobs::bigint[]) AND state = 'pending'
-RETURNING seq, id, options;
+    ready       = state = 'pending' AND blocked = 0 AND key IS NULL
+                  AND coalesce(:next_run_at, next_run_at) <= :now,
+    updated_at  = CASE WHEN state = 'pending' THEN :now ELSE updated_at END
+WHERE seq = ANY(:jobs::bigint[]) AND (state = 'pending' OR :any_state::boolean)
+RETURNING seq, id, options, next_run_at, expires_at;
 
 -- cancel_requests --
 -- The claims of an instance whose jobs a user wants to cancel. By jobs_by_state.

@@ -28,8 +28,9 @@ DO $$ BEGIN
                   unique_while, expires_at, options, awaited, updated_at)
     ON queued.jobs TO queued_enqueuer, queued_operator, queued_service;
 
-    GRANT UPDATE (command, queue, priority, lane, max_retries, labels)
+    GRANT UPDATE (command, queue, priority, lane, max_retries, labels, slots)
     ON queued.jobs TO queued_operator, queued_service;
+    GRANT EXECUTE ON FUNCTION queued.was_completed TO queued_operator;
     GRANT INSERT ON queued.inputs, queued.signals TO queued_enqueuer, queued_operator, queued_service;
     GRANT EXECUTE ON FUNCTION queued.free_keys, queued.key_holders, queued.key_users, queued.make_lanes
     TO queued_enqueuer, queued_operator, queued_service;
@@ -72,9 +73,10 @@ DO $$ BEGIN
     CREATE POLICY move_own ON queued.jobs FOR UPDATE TO queued_enqueuer
     USING (submitted_by = session_user AND state <> 'completed')
     WITH CHECK (state <> 'completed');
+    -- Operators may also change labels of a completed job, but complete none.
     CREATE POLICY move_all ON queued.jobs FOR UPDATE TO queued_operator
     USING (true)
-    WITH CHECK (state <> 'completed' AND queue = (SELECT l.queue FROM queued.lanes l WHERE l.id = lane));
+    WITH CHECK ((state <> 'completed' OR queued.was_completed(seq)) AND queue = (SELECT l.queue FROM queued.lanes l WHERE l.id = lane));
     CREATE POLICY purge ON queued.jobs FOR DELETE TO queued_operator
     USING (state IN ('completed', 'dead', 'cancelled'));
     CREATE POLICY serve ON queued.jobs TO queued_service USING (true);

@@ -3,11 +3,12 @@
 import json
 from collections.abc import Sequence
 
+from queued.core.job_spec import must_fit
 from queued.core.model import JobChanges, NewJob
 from queued.core.records import ANY_JOB, JobFilter
-from queued.store import rows
 from queued.store.sqlite.connection import Database, Row, Value
 from queued.store.sqlite.new_jobs import NewJobs
+from queued.store.sqlite.queues import SqliteQueues
 from queued.store.sqlite.selection import Selection
 
 
@@ -17,6 +18,7 @@ class SqliteEdits:
     def __init__(self, database: Database, new_jobs: NewJobs) -> None:
         self._database = database
         self._new_jobs = new_jobs
+        self._queues = SqliteQueues(database)
         self._selection = Selection(database)
 
     def edit(
@@ -30,14 +32,14 @@ class SqliteEdits:
         """See `Edits.edit`."""
         with self._database.transaction():
             if changes.queue is not None:
-                required = self._database.rows("requires_of", jobs=json.dumps([*jobs]))
-                self._new_jobs.make_lanes(
-                    [NewJob("", queue=changes.queue, requires=text) for (text,) in required]
-                )
+                self._queues.admit([NewJob("", queue=changes.queue)])
+            if changes.queue is not None or changes.requires is not None:
+                lanes = self._database.rows("lanes_of", jobs=json.dumps([*jobs]))
+                self._new_jobs.make_lanes([changes.lane(*lane) for lane in lanes])
             edited = self._changed("edit", jobs, wanted, now=now_ms, **changes.columns(now_ms))
-            for _, options in edited:
-                rows.must_be_valid(options)
-        return [name for name, _ in edited]
+            for _, *values in edited:
+                must_fit(changes, *values)
+        return [row[0] for row in edited]
 
     def hold(
         self, jobs: Sequence[int], wanted: JobFilter = ANY_JOB, *, now_ms: int

@@ -251,29 +251,33 @@ SELECT seq FROM jobs WHERE seq IN (
     FROM lanes l WHERE l.queue = :queue)
 ORDER BY priority DESC, next_run_at, seq LIMIT 1;
 
--- requires_of --
--- The sets of labels that some jobs require. By the primary keys.
-SELECT DISTINCT l.requires FROM jobs j JOIN lanes l ON l.id = j.lane
+-- lanes_of --
+-- The queues of some jobs and what they require. By the primary keys.
+SELECT DISTINCT l.queue, l.requires FROM jobs j JOIN lanes l ON l.id = j.lane
 WHERE j.seq IN (SELECT value FROM json_each(:jobs));
 
 -- edit --
--- Changes a job that waits. Guard: pending.
+-- Changes a job. Guard: pending, unless the changes have no effect on runs.
 UPDATE jobs SET
     command     = coalesce(:command, command),
-    lane        = (SELECT l.id FROM lanes l JOIN lanes own ON own.requires = l.requires
-                   WHERE own.id = lane AND l.queue = coalesce(:queue, jobs.queue)),
+    lane        = (SELECT l.id FROM lanes l JOIN lanes own ON own.id = jobs.lane
+                   WHERE l.queue = coalesce(:queue, jobs.queue)
+                     AND l.requires = coalesce(:requires, own.requires)),
     queue       = coalesce(:queue, queue),
     priority    = coalesce(:priority, priority),
     max_retries = coalesce(:max_retries, max_retries),
+    slots       = coalesce(:slots, slots),
+    expires_at  = coalesce(:expires_at, expires_at),
     options     = json_patch(options, :options),
     labels      = CASE WHEN :labels IS NULL THEN labels
-                       ELSE json_patch(coalesce(labels, '{{}}'), :labels) END,
+                       ELSE nullif(json_patch(coalesce(labels, '{{}}'), :labels), '{{}}') END,
     next_run_at = coalesce(:next_run_at, next_run_at),
     blocked     = blocked & 3,
-    ready       = blocked = 0 AND key IS NULL AND coalesce(:next_run_at, next_run_at) <= :now,
-    updated_at  = :now
-WHERE seq = :job AND state = 'pending'
-RETURNING id, options;
+    ready       = state = 'pending' AND blocked = 0 AND key IS NULL
+                  AND coalesce(:next_run_at, next_run_at) <= :now,
+    updated_at  = iif(state = 'pending', :now, updated_at)
+WHERE seq = :job AND (state = 'pending' OR :any_state)
+RETURNING id, options, next_run_at, expires_at;
 
 -- cancel_requests --
 -- The claims of an instance whose jobs a user wants to cancel. By jobs_by_state.

@@ -363,7 +363,13 @@ CREATE FUNCTION queued.key_holders(keys text[]) RETURNS TABLE (key text, id text
     SELECT held_key, id FROM queued.jobs WHERE held_key = ANY (keys);
 $$;
 
-REVOKE ALL ON FUNCTION queued.free_keys, queued.key_holders FROM PUBLIC;
+-- Whether a job was completed before the statement that asks. A policy of a table cannot read the table.
+CREATE FUNCTION queued.was_completed(job bigint) RETURNS boolean LANGUAGE sql STABLE
+    SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT state = 'completed' FROM queued.jobs WHERE seq = job;
+$$;
+
+REVOKE ALL ON FUNCTION queued.free_keys, queued.key_holders, queued.was_completed FROM PUBLIC;
 
 -- Schedules: each enqueues a job at the times that its cron expression names.
 CREATE TABLE queued.schedules (
