@@ -6,12 +6,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.service import Queue
+from tests.service import Queue, eventually
 
 
 def printed(served: Queue, command: str, /, **fields: Any) -> str:
@@ -40,6 +41,18 @@ THE_SERVICES = {
 }
 
 
+def test_a_run_knows_the_number_of_its_worker(queue: Queue) -> None:
+    service = queue.serve(workers=2)
+    names = [queue.add("echo $QUEUED_WORKER; exec sleep 1000", max_retries=2) for _ in "ab"]
+    for name in names:
+        eventually(partial(queue.output, name))
+    numbers = {name: queue.attempts(name)[0].worker for name in names}
+    assert sorted(numbers.values()) == [1, 2]
+    service.kill(service.worker_of(names[0]))
+    assert eventually(lambda: queue.output(names[0], attempt=2)) == queue.output(names[0])
+    assert [queue.output(name) for name in names] == [b"%d\n" % numbers[name] for name in names]
+
+
 def test_the_services_environment_less_what_is_its_own(queue: Queue) -> None:
     service = queue.serve(env={**THE_SERVICES, "MINE": "a b\nc"})
     name = queue.add("true", id="probe", queue="mail", max_retries=7)
@@ -53,6 +66,7 @@ def test_the_services_environment_less_what_is_its_own(queue: Queue) -> None:
         "QUEUED_FENCE": ours["QUEUED_FENCE"],
         "QUEUED_MAX_RETRIES": "7",
         "QUEUED_QUEUE": "mail",
+        "QUEUED_WORKER": ours["QUEUED_WORKER"],
         "QUEUED_INSTANCE": service.instance,
     }
     assert not (THE_SERVICES.keys() - {"QUEUED_JOB_ID"}) & found.keys()

@@ -70,7 +70,7 @@ def inheritable(environment: Mapping[bytes, bytes], instance: str) -> Environmen
     return {**kept, INSTANCE: instance.encode()}
 
 
-def environment_of(run: Run, base: Environment) -> Environment:
+def environment_of(run: Run, base: Environment, worker: int) -> Environment:
     """Returns the command's environment: `base` or a part of it, the job's variables, the marks."""
     chosen = {name: base[name] for name in _CLEAN if name in base} if run.clean else base
     return {
@@ -81,6 +81,7 @@ def environment_of(run: Run, base: Environment) -> Environment:
         b"QUEUED_FENCE": b"%d" % _fence(run.key),
         b"QUEUED_MAX_RETRIES": b"%d" % run.max_retries,
         b"QUEUED_QUEUE": run.queue.encode(),
+        b"QUEUED_WORKER": b"%d" % worker,
         INSTANCE: base[INSTANCE],
     }
 

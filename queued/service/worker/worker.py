@@ -264,7 +264,7 @@ class Worker:
             return
         self._scoreboard.record_run(self._number, run.id, run.key.attempt)
         now_s = times.monotonic_s()
-        environment = spawn.environment_of(run, self._base)
+        environment = spawn.environment_of(run, self._base, self._number)
         cgroup = spawn.cgroup_of(run, self._cgroups, self._log)
         stdin = self._prefetch.take_input(run.key)
         self._execution = self._execute(run, environment, cgroup, stdin=stdin, now_s=now_s)
