@@ -164,6 +164,7 @@ class JobFilter(NamedTuple):
     key: str | None = None
     queues: tuple[str, ...] = ()  # any of these
     not_queues: tuple[str, ...] = ()  # none of these
+    by: str | None = None  # the user that submitted the job
     since_ms: int | None = None
     before_ms: int | None = None
     now_ms: int = 0

@@ -28,6 +28,7 @@ FILTER_OPTIONS = """\
                        oom, lost, spawn-error, cancelled, interrupted, expired
   --exit-code N        only jobs whose last run exited with this code
   --schedule SCHEDULE  only jobs that this schedule has enqueued
+  --by USER            only jobs that this user has submitted
   --array ARRAY        only jobs of this array
   --key KEY            only jobs with this key
 """
@@ -69,6 +70,7 @@ def job_filter(
         outcomes=_words(_split(arguments.text("--outcome")), "--outcome", Outcome, tuple(Outcome)),
         exit_code=arguments.integer("--exit-code", 0, 255),
         schedule=arguments.text("--schedule"),
+        by=arguments.text("--by"),
         array_id=arguments.text("--array"),
         key=arguments.text("--key"),
         since_ms=_ago(arguments, "--since"),

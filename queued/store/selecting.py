@@ -64,6 +64,7 @@ def _values(label: Label | None, wanted: JobFilter) -> Values:
         "outcomes": [*wanted.outcomes] or None,
         "exit_code": wanted.exit_code,
         "schedule": wanted.schedule,
+        "by": wanted.by,
         "array_id": wanted.array_id,
         "key": wanted.key,
         "since": wanted.since_ms,

@@ -114,3 +114,10 @@ def test_states_are_merged_over_their_pages(engine: Engine) -> None:
     both = JobFilter((Label.CANCELLED, Label.PENDING))
     assert [job.id for job in engine.store.list(both)] == names
     assert [job.id for job in engine.store.list(both, limit=3, reverse=True)] == names[:-4:-1]
+
+
+def test_the_user_that_submitted_jobs_finds_them(engine: Engine) -> None:
+    job = engine.store.show(engine.add())
+    for by, found in ((job.submitted_by, [job]), (f"{job.submitted_by}x", [])):
+        assert list(engine.store.list(JobFilter(by=by))) == found
+        assert list(engine.store.list(JobFilter((Label.PENDING,), by=by))) == found

@@ -54,6 +54,7 @@ queue BETWEEN coalesce(:queue::text, '') AND coalesce(:queue::text, repeat(chr(1
     AND (:priority::bigint IS NULL OR priority = :priority)
     AND (:label_name::text IS NULL OR labels::json ->> :label_name = :label_value::text)
     AND (:schedule::text IS NULL OR schedule = :schedule)
+    AND (:by::text IS NULL OR submitted_by = :by)
     AND (:array_id::text IS NULL OR array_id = :array_id)
     AND (:key::text IS NULL OR key = :key)
     AND (:since::bigint IS NULL OR updated_at >= :since)

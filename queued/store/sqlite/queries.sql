@@ -22,6 +22,7 @@ seq, id, queue, priority, command, options, state, label, next_run_at, attempts,
     AND (:priority IS NULL OR priority = :priority)
     AND (:label_name IS NULL OR labels ->> :label_name = :label_value)
     AND (:schedule IS NULL OR schedule = :schedule)
+    AND (:by IS NULL OR submitted_by = :by)
     AND (:array_id IS NULL OR array_id = :array_id)
     AND (:key IS NULL OR key = :key)
     AND (:since IS NULL OR updated_at >= :since) AND (:before IS NULL OR updated_at < :before)
