@@ -267,7 +267,7 @@ def job_labels(name: str, value: object) -> str | None:
         if not re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", label):
             raise refusal(name, "names of 1 to 64 letters, digits, '_', '.' and '-'", label)
         if not isinstance(text, str) or len(text) > MAX_KEY or not text.isprintable():
-            raise refusal(one, f"at most {MAX_KEY} printable characters", text)
+            raise refusal(one, f"a text of at most {MAX_KEY} printable characters", text)
         _encoded(one, text)
     if len(value) > MAX_LABELS:
         msg = f"{name} has {len(value)} labels, more than {MAX_LABELS}"
@@ -280,7 +280,7 @@ def job_labels(name: str, value: object) -> str | None:
 def note(name: str, value: object) -> str:
     """Returns one line of text."""
     if not isinstance(value, str) or len(value) > MAX_NOTE or not value.isprintable():
-        raise refusal(name, f"at most {MAX_NOTE} printable characters", value)
+        raise refusal(name, f"a text of at most {MAX_NOTE} printable characters", value)
     _encoded(name, value)
     return value
 

@@ -257,7 +257,9 @@ def note_existing(ids: Sequence[str]) -> None:
     if len(ids) == 1 and existing:
         print_err(f"queuectl: not added: the job {existing[0]} {existing[0].why}")
     elif existing:
-        print_err(f"queuectl: {len(existing)} jobs not added: other jobs have or use their keys")
+        from queued.ctl.batches import jobs_text
+
+        print_err(f"queuectl: {jobs_text(len(existing))} not added: their keys are in use")
 
 
 def _note_past(jobs: Sequence[NewJob]) -> None:
@@ -316,7 +318,9 @@ def _enqueue_lines(context: Context, *, skip_existing: bool, on_taken_key: OnTak
         print_err("queuectl: standard input contains no job")
     elif skip_existing:
         added, skipped = len(ids) - len(existing), len(jobs) - len(ids)
-        print_err(f"queuectl: {added} jobs added, {skipped} skipped: their ids exist")
+        from queued.ctl.batches import jobs_text
+
+        print_err(f"queuectl: {jobs_text(added)} added, {skipped} skipped: their ids exist")
     return Exit.DONE
 
 

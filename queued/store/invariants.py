@@ -31,5 +31,5 @@ def left_claims(read: Read, dead: Iterable[str]) -> Iterator[str]:
     """Yields a line for each dead instance with running jobs."""
     for instance in dead:
         if claims := list(read("running_claims", instance=instance)):
-            left = f"{len(claims)} running jobs are left of {instance}, which is dead"
-            yield f"{left}; the next service that starts rescues them"
+            left = "1 running job is" if len(claims) == 1 else f"{len(claims)} running jobs are"
+            yield f"{left} left of {instance}, which is dead, until the next service starts"

@@ -48,7 +48,7 @@ def _lively(queuectl: QueuectlRunner) -> None:
 def test_a_sound_database(queuectl: QueuectlRunner) -> None:
     """Also if the instance of left claims has no row any more."""
     _lively(queuectl)
-    left = "1 running jobs are left of i, which is dead; the next service that starts rescues them"
+    left = "1 running job is left of i, which is dead, until the next service starts"
     for change in ("SELECT 1", "DELETE FROM instances"):
         _alter(queuectl.database, change)
         for words in ([], ["--full"]):

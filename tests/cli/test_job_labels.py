@@ -35,7 +35,7 @@ def test_labels_and_a_note_are_shown(queuectl: QueuectlRunner) -> None:
             ["--label", "a b=x"],
             "labels takes names of 1 to 64 letters, digits, '_', '.' and '-', not \"a b\"",
         ),
-        (["--note", "a\nb"], r'note takes at most 1000 printable characters, not "a\nb"'),
+        (["--note", "a\nb"], r'note takes a text of at most 1000 printable characters, not "a\nb"'),
     ],
 )
 def test_labels_that_are_refused(queuectl: QueuectlRunner, words: list[str], told: str) -> None:

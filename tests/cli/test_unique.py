@@ -26,7 +26,7 @@ def test_a_taken_key_of_one_of_many_lines(queuectl: QueuectlRunner) -> None:
     lines = [json.dumps({"id": n, "command": "true", "unique_key": n[0]}) for n in ("a", "a2", "b")]
     done = queuectl("enqueue", "--json", "-", stdin="\n".join(lines))
     assert (done.code, json.loads(done.out)) == (0, {"ids": ["a", "a", "b"], "existing": ["a"]})
-    assert "1 jobs not added: other jobs have or use their keys\n" in done.err
+    assert "1 job not added: their keys are in use\n" in done.err
     refused = queuectl("enqueue", "--fail-if-exists", "-", stdin="\n".join(lines[1:]))
     told = "queuectl: line 1: the job a has the unique key 'a'; nothing was added\n"
     assert refused == (4, "", told)

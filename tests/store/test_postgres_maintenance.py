@@ -18,7 +18,7 @@ from tests.cli.in_process_cli import run
 from tests.store.engine import Engine
 from tests.store.test_queue_copy import fill, picture
 
-LEFT = "1 running jobs are left of i, which is dead; the next service that starts rescues them"
+LEFT = "1 running job is left of i, which is dead, until the next service starts"
 
 
 @pytest.fixture
