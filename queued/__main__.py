@@ -57,7 +57,7 @@ Options:
   --config PATH        the conf file
   --workers N          how many jobs run at the same time
   --labels LABELS      labels that jobs may require: gpu,zone=a
-  --queues QUEUES      the queues that it serves: a,mail*,-slow (default: all)
+  --queues QUEUES      the queues that it serves: a,b*,-c (default: all)
   --log-level LEVEL    debug, info, warning or error
   --log-format FORMAT  json, console, or auto: console on a terminal
   --background         detach from the terminal when the workers are ready

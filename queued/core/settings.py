@@ -80,13 +80,7 @@ SETTINGS = {
             "s",
         ),
         Setting(
-            "kill_grace",
-            float,
-            10.0,
-            "time from TERM to KILL when a job is stopped",
-            0,
-            86_400,
-            "s",
+            "kill_grace", float, 10.0, "time from TERM to KILL when a job is stopped", 0, 86400, "s"
         ),
         Setting(
             "shutdown_grace",
@@ -157,16 +151,8 @@ SETTINGS = {
             stored=False,
         ),
         Setting("labels", str, "", "labels that jobs may require: gpu,zone=a", stored=False),
-        Setting(
-            "queues", str, "", "the queues that it serves: a,mail*,-slow (empty: all)", stored=False
-        ),
-        Setting(
-            "schedules",
-            bool,
-            default=True,
-            meaning="whether this service fires schedules",
-            stored=False,
-        ),
+        Setting("queues", str, "", "the queues that it serves: a,b*,-c (empty: all)", stored=False),
+        Setting("schedules", bool, default=True, meaning="whether to fire schedules", stored=False),
         Setting(
             "log_level", str, "info", "lowest level that is logged", choices=_LEVELS, stored=False
         ),

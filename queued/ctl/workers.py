@@ -25,7 +25,7 @@ Runs jobs in this terminal until Ctrl+C, TERM or `queuectl worker stop`.
 Options:
   --count N            how many jobs run at once (default: the setting workers)
   --labels LABELS      labels that jobs may require: gpu,zone=a
-  --queues QUEUES      the queues that it serves: a,mail*,-slow (default: all)
+  --queues QUEUES      the queues that it serves: a,b*,-c (default: all)
   --background         detach from the terminal when the workers are ready
   --another            with --background: also if one runs on this host already
 """
