@@ -41,6 +41,7 @@ from queued.service.worker.lease_end import LeaseEnd
 from queued.service.worker.outbox import Outbox, report
 from queued.service.worker.output_forwarder import OutputForwarder
 from queued.service.worker.prefetch import PrefetchQueue
+from queued.service.worker.run_warnings import RunWarnings
 from queued.service.worker.stage import MOVES, Event, Stage
 
 _SIGNALS = (
@@ -74,6 +75,7 @@ class Worker:
         self._execute = partial(Execution, note=note, runs_lock=runs_lock)
         self._log_output = log_output
         self._log = log
+        self._warnings = RunWarnings(log)
         self._base = spawn.inheritable(os.environb, instance)
         self._limits = limits.Limits()
         self._oom_score = oom_score.OomScore()
@@ -81,6 +83,7 @@ class Worker:
         self._signals = Signals(_SIGNALS)
         self._child_exits = ChildExits()
         self._channel = channel.Channel(dispatcher)
+        self._send = self._channel.send
         self._execution: Execution | None = None
         self._forward_at_s = times.NEVER_S  # when the output of the run is read the first time
         self._forwarder: OutputForwarder | None = None  # from then on
@@ -96,7 +99,7 @@ class Worker:
         procfs.become_subreaper()
         descriptors.close_on_exec()
         self._loop.add(self._signals.fileno(), self._handle_signals)
-        self._loop.add_hang_up(self._lifeline, self._on_abandoned)
+        self._loop.add_hang_up(self._lifeline, partial(self._enter, Event.ABANDONED))
         self._loop.add(self._child_exits.fileno(), self._reap)
         self._loop.add(self._channel.fileno(), self._receive)
         while True:
@@ -139,9 +142,6 @@ class Worker:
         else:
             procfs.reap_all()  # processes that a job left on purpose, before this worker exits
 
-    def _on_abandoned(self) -> None:
-        self._enter(Event.ABANDONED)
-
     def _enter(self, event: Event) -> None:
         """Moves to the next stage, and does what it asks for."""
         before, self._stage = self._stage, MOVES[self._stage, event]
@@ -161,7 +161,7 @@ class Worker:
             self._handle(message)
         if self._channel.closed:
             self._loop.remove(self._channel.fileno())
-            self._on_abandoned()  # the supervisor will start no other dispatcher
+            self._enter(Event.ABANDONED)  # the supervisor will start no other dispatcher
 
     def _handle(self, message: Message) -> None:
         match message:
@@ -215,9 +215,6 @@ class Worker:
         for execution in running:
             execution.output.rewind()
         self._outbox.resend(self._send)
-
-    def _send(self, message: Message) -> None:
-        self._channel.send(message)
 
     # One run
 
@@ -314,24 +311,15 @@ class Worker:
 
     def _tick(self, execution: Execution, now_s: float) -> None:
         """Makes the due steps of the run; logs once if it cannot be started or killed."""
-        refused, unkillable = execution.refused, execution.unkillable
         starting = execution.phase is Phase.STARTING
         with self._oom_score.raised(wanted=starting):
             execution.tick(now_s)
         if starting and execution.phase is not Phase.STARTING:
             self._forward_at_s = now_s + _FORWARD_AFTER_S
-        if execution.refused and not refused:
-            action = "tried again; raise the limits of processes, memory or descriptors"
-            self._log.warning("job.start_refused", job=execution.run.id, action=action)
+        self._warnings.of_refused(execution)
         if execution.phase is Phase.STARTING and now_s >= execution.began_s + _REFUSED_S:
             self._give_back_current(execution, now_s)
-        if execution.unkillable and not unkillable:
-            action = (
-                "end its processes: they belong to another user, hang in a system call, or fork "
-                "faster than they are killed, which control groups (Delegate=yes) prevent"
-            )
-            fields = {"pids": execution.pids(), "action": action}
-            self._log.warning("job.unkillable", job=execution.run.id, **fields)
+        if self._warnings.of_unkillable(execution):
             self._scoreboard.end_run(self._number)  # a stop does not wait for it
 
     def _finish(self, execution: Execution) -> None:

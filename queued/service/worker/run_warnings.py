@@ -1,0 +1,33 @@
+"""The log lines for runs that cannot be started or killed, with what to do about it."""
+
+from queued.service.log import Log
+from queued.service.worker.execution import Execution
+
+
+class RunWarnings:
+    """Warns once of each run that the system refuses to start, or that cannot be killed."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self._refused: Execution | None = None
+        self._unkillable: Execution | None = None
+
+    def of_refused(self, execution: Execution) -> None:
+        """Warns if the command of the run could not be started."""
+        if execution.refused and execution is not self._refused:
+            self._refused = execution
+            action = "tried again; raise the limits of processes, memory or descriptors"
+            self._log.warning("job.start_refused", job=execution.run.id, action=action)
+
+    def of_unkillable(self, execution: Execution) -> bool:
+        """Warns if the run cannot be killed; returns whether that is new."""
+        if not execution.unkillable or execution is self._unkillable:
+            return False
+        self._unkillable = execution
+        action = (
+            "end its processes: they belong to another user, hang in a system call, or fork "
+            "faster than they are killed, which control groups (Delegate=yes) prevent"
+        )
+        fields = {"pids": execution.pids(), "action": action}
+        self._log.warning("job.unkillable", job=execution.run.id, **fields)
+        return True
