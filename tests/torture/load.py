@@ -15,6 +15,7 @@ from tests.process import headless
 from tests.torture.history import Places, traced
 
 QUEUES = {"a": None, "b": None, "one": 1, "two": 2}  # with their limits
+KEYS = {"c1": 1, "c2": 2}  # with their limits
 GROUPS = 10  # each job has the label `group` of one of them
 
 _INPUT = "".join(f"{n} Wörter\n" for n in range(9000))
@@ -61,9 +62,11 @@ class JobRequests:
         command, prints = self._dice.choice(self._kinds())
         (queue,) = self._dice.choices(list(QUEUES), (9, 8, 1, 2))
         slots = self._dice.choice([1, 1, 2])
-        key = f"k{self._dice.randint(1, 4)}" if self._dice.random() < 0.15 else ""
-        key_while = self._dice.choice(["active", "active", "waiting"]) if key else ""
-        held = [Places(key, "4")] if key_while == "active" else []
+        unique = f"k{self._dice.randint(1, 4)}" if self._dice.random() < 0.15 else ""
+        unique_while = self._dice.choice(["active", "active", "waiting"]) if unique else ""
+        held = [Places(unique, "4")] if unique_while == "active" else []
+        key = self._dice.choice(list(KEYS)) if self._dice.random() < 0.15 else ""
+        held += [Places(key, "3 5"[: 2 * KEYS[key]])] if key else []
         payload: dict[str, Any] = {
             "id": f"t{self._made}",
             "command": traced(self._directory, command, *_places(queue, slots), *held),
@@ -73,8 +76,10 @@ class JobRequests:
             "priority": self._dice.randint(-1, 1),
             "queue": queue,
             "slots": slots,
-            "unique_key": key or None,
-            "unique_while": key_while or None,
+            "unique_key": unique or None,
+            "unique_while": unique_while or None,
+            "key": key or None,
+            "key_limit": KEYS[key] if key else None,
             "labels": {"group": str(self._dice.randrange(GROUPS))},
             "stdin": _INPUT if command.startswith("cat") else None,
             "hold": self._dice.random() < 0.05,
