@@ -132,6 +132,15 @@ def test_an_undone_claim_keeps_its_place(engine: Engine) -> None:
     assert started(engine) == ["a"]
 
 
+def test_an_undone_claim_lets_a_more_urgent_job_go_first(engine: Engine) -> None:
+    add(engine, "a")
+    (claim,) = claim_all(engine)
+    add(engine, "urgent", priority=1)
+    assert started(engine) == []
+    assert give_back(engine, claim)
+    assert started(engine) == ["urgent"]
+
+
 def test_a_job_that_leaves_the_line_is_passed_over(engine: Engine) -> None:
     for name in "abcde":
         add(engine, name)
