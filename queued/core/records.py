@@ -110,6 +110,7 @@ class Queue(NamedTuple):
     draining_ms: int | None = None
     defaults: str = "{}"
     suspended_ms: int | None = None
+    note: str | None = None
 
     def obstacle(self, used: int) -> str:
         """Returns why no job of it can start while running ones take `used` places, or empty."""

@@ -83,6 +83,13 @@ class Arguments:
         value = self._given.get(name)
         return None if value is None else str(value)
 
+    def line(self, name: str) -> str | None:
+        """Returns an option that is a line of text for people. Raises UsageError."""
+        from queued.core.field_checks import note
+
+        text = self.text(name)
+        return None if text is None else note(name, text)
+
     def texts(self, name: str) -> tuple[str, ...]:
         """Returns the values of an option or argument that may be repeated."""
         values = self._given.get(name)

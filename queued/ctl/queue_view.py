@@ -75,6 +75,7 @@ class QueueView(NamedTuple):
             "paused_reason": queue.paused_reason,
             "suspended_at": None if queue.suspended_ms is None else iso(queue.suspended_ms),
             "draining_at": None if queue.draining_ms is None else iso(queue.draining_ms),
+            "note": queue.note,
             "defaults": json.loads(queue.defaults),
             "jobs": {str(state): self.counts.get(Label(state), 0) for state in State},
         }

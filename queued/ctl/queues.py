@@ -93,6 +93,8 @@ def _fields(view: QueueView) -> Iterator[tuple[str, str]]:
         yield "draining", f"since {iso(queue.draining_ms)}"
     limit = queue.concurrency
     yield "concurrency", "unlimited" if limit is None else f"{limit}, of which {view.used} in use"
+    if queue.note is not None:
+        yield "note", queue.note
     yield "priority", str(queue.priority)
     yield "weight", str(queue.weight)
     yield "defaults", queue.defaults if queue.defaults != "{}" else "-"
@@ -112,6 +114,7 @@ Options:
   --priority N         jobs of a queue with a higher priority start first (0)
   --weight N           its share of the starts beside queues of equal priority
                        (1)
+  --note TEXT          a line of text, for people; '' removes it
   --default FIELD=VALUE  a field that new jobs of the queue get if they do not
                        have it: timeout=5m; `timeout=` removes it
 """
@@ -137,12 +140,14 @@ def set_(context: Context, arguments: Arguments) -> int:
         changes["priority"] = priority
     if (weight := arguments.integer("--weight", 1, _MOST)) is not None:
         changes["weight"] = weight
+    if (note := arguments.line("--note")) is not None:
+        changes["note"] = note or None
     if words := arguments.texts("--default"):
         from queued.core.queue_defaults import changed
 
         changes["defaults"] = changed(_stored(context, name).defaults, words)
     if not changes:
-        msg = "give what to set: --concurrency, --priority, --weight or --default"
+        msg = "give what to set: --concurrency, --priority, --weight, --note or --default"
         raise UsageError(msg)
     context.store.queues.change(name, **changes)
     return show(context, arguments)
@@ -214,7 +219,8 @@ def remove(context: Context, arguments: Arguments) -> int:
         msg = "the queue default cannot be removed"
         raise UsageError(msg)
     if view.running:
-        msg = f"{jobs_text(view.running)} of {name} still run; cancel them or wait"
+        runs = "runs" if view.running == 1 else "run"
+        msg = f"{jobs_text(view.running)} of {name} still {runs}: cancel or wait"
         raise ConflictError(msg)
     if count and not arguments.flag("--yes"):
         msg = f"{name} has {jobs_text(count)}; to delete them, too, add --yes"

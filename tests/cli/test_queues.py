@@ -1,5 +1,7 @@
 """The commands queue list, show, set, pause, resume, drain, clear and remove."""
 
+import re
+
 import pytest
 
 from tests.cli.queuectl_runner import NO_SERVICE, QueuectlRunner
@@ -38,6 +40,8 @@ def test_a_queue_is_set_paused_and_resumed(queuectl: QueuectlRunner) -> None:
     assert "(queue mail is full: 1 of 1 places are in use)" in queuectl.ok("show", "b")
     queuectl.ok("queue", "set", "mail", "--concurrency", "0")
     assert "(queue mail starts no jobs (concurrency 0))" in queuectl.ok("show", "b")
+    assert re.search(r"mail +full +1 +1/0 ", queuectl.ok("queue", "list")), "a job still runs"
+    assert "mail still runs: cancel or wait" in queuectl("queue", "remove", "mail", "--yes").err
     queuectl.ok("queue", "set", "mail", "--concurrency", "unlimited")
     assert queuectl.json("queue", "show", "mail")["concurrency"] is None
 
@@ -53,6 +57,18 @@ def test_a_suspended_queue_is_told_of_each_running_job(queuectl: QueuectlRunner)
     shown = queuectl.json("queue", "resume", "mail")
     assert (shown["state"], shown["suspended_at"]) == ("open", None)
     assert queuectl.json("status")["suspended"] == 0
+
+
+def test_a_queue_has_a_note(queuectl: QueuectlRunner) -> None:
+    assert queuectl.json("queue", "set", "mail", "--note", "for ops")["note"] == "for ops"
+    assert queuectl.json("queue", "set", "mail", "--weight", "2")["note"] == "for ops"
+    assert re.search(r"note +for ops\n", queuectl.ok("queue", "show", "mail"))
+    assert queuectl.json("queue", "set", "mail", "--note", "")["note"] is None
+    for words in (("set", "mail", "--note"), ("pause", "mail", "--reason")):
+        for text in ("a\nb", "x" * 1001):
+            done = queuectl("queue", *words, text)
+            assert done.code == 2
+            assert f"{words[2]} takes a text of at most 1000 printable characters" in done.err
 
 
 def test_a_draining_queue_refuses_new_jobs(queuectl: QueuectlRunner) -> None:

@@ -2,7 +2,7 @@
 
 -- queue_columns --
 name, concurrency, priority, weight, paused_at, paused_by, paused_reason, draining_at, defaults,
-    suspended_at
+    suspended_at, note
 
 -- queues --
 -- What users have set for queues.
@@ -19,12 +19,12 @@ SELECT {queue_columns} FROM queued.queues WHERE name = :queue FOR UPDATE;
 -- store_queue --
 INSERT INTO queued.queues ({queue_columns})
 VALUES (:queue, :concurrency, :priority, :weight, :paused_ms, :paused_by, :paused_reason, :draining_ms,
-        :defaults, :suspended_ms)
+        :defaults, :suspended_ms, :note)
 ON CONFLICT (name) DO UPDATE SET
     concurrency = excluded.concurrency, priority = excluded.priority, weight = excluded.weight,
     paused_at = excluded.paused_at, paused_by = excluded.paused_by,
     paused_reason = excluded.paused_reason, draining_at = excluded.draining_at,
-    defaults = excluded.defaults, suspended_at = excluded.suspended_at;
+    defaults = excluded.defaults, suspended_at = excluded.suspended_at, note = excluded.note;
 
 -- remove_queue --
 DELETE FROM queued.queues WHERE name = :queue RETURNING name;
@@ -45,8 +45,8 @@ SELECT name, most FROM wanted LEFT JOIN locked USING (name);
 
 -- used_places --
 -- How many places the running jobs of each limited queue take; a job takes at most all places of its
--- queue. By jobs_by_state: reads the running jobs only.
-SELECT j.queue, sum(least(j.slots, q.concurrency))::bigint
+-- queue, and one if that has none any more. By jobs_by_state: reads the running jobs only.
+SELECT j.queue, sum(least(j.slots, greatest(q.concurrency, 1)))::bigint
 FROM queued.jobs j JOIN queued.queues q ON q.name = j.queue AND q.concurrency IS NOT NULL
 WHERE j.state = 'processing'
 GROUP BY j.queue;

@@ -2,12 +2,13 @@
 
 -- queue_columns --
 name, concurrency, priority, weight, paused_at, paused_by, paused_reason, draining_at, defaults,
-    suspended_at
+    suspended_at, note
 
 -- queue_values --
 -- Texts as bytes: another program may have stored one that is not UTF-8.
 CAST(name AS BLOB), concurrency, priority, weight, paused_at, CAST(paused_by AS BLOB),
-    CAST(paused_reason AS BLOB), draining_at, CAST(defaults AS BLOB), suspended_at
+    CAST(paused_reason AS BLOB), draining_at, CAST(defaults AS BLOB), suspended_at,
+    CAST(note AS BLOB)
 
 -- queues --
 -- What users have set for queues.
@@ -19,11 +20,11 @@ SELECT {queue_values} FROM queues WHERE name = :queue;
 -- store_queue --
 INSERT INTO queues ({queue_columns})
 VALUES (:queue, :concurrency, :priority, :weight, :paused_ms, :paused_by, :paused_reason, :draining_ms,
-        :defaults, :suspended_ms)
+        :defaults, :suspended_ms, :note)
 ON CONFLICT DO UPDATE SET
     concurrency = :concurrency, priority = :priority, weight = :weight, paused_at = :paused_ms,
     paused_by = :paused_by, paused_reason = :paused_reason, draining_at = :draining_ms,
-    defaults = :defaults, suspended_at = :suspended_ms;
+    defaults = :defaults, suspended_at = :suspended_ms, note = :note;
 
 -- remove_queue --
 DELETE FROM queues WHERE name = :queue RETURNING name;
@@ -35,8 +36,8 @@ WHERE name = :queue AND (paused_at IS NOT NULL OR concurrency IS NOT NULL);
 
 -- used_places --
 -- How many places the running jobs of each limited queue take; a job takes at most all places of its
--- queue. By jobs_by_state: reads the running jobs only.
-SELECT CAST(j.queue AS BLOB), sum(min(j.slots, q.concurrency))
+-- queue, and one if that has none any more. By jobs_by_state: reads the running jobs only.
+SELECT CAST(j.queue AS BLOB), sum(min(j.slots, max(q.concurrency, 1)))
 FROM jobs j JOIN queues q ON q.name = j.queue AND q.concurrency IS NOT NULL
 WHERE j.state = 'processing' AND j.state <> 'completed'
 GROUP BY j.queue;

@@ -346,6 +346,7 @@ CREATE TABLE queued.queues (
     draining_at   bigint,                           -- it takes no new jobs since then
     defaults      text    NOT NULL DEFAULT '{}' CHECK (json_typeof(defaults::json) = 'object'),
     suspended_at  bigint,                           -- its running jobs are frozen since then
+    note          text,                             -- for people
     CHECK (suspended_at IS NULL OR paused_at IS NOT NULL)
 );
 

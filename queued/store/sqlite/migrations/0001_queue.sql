@@ -275,6 +275,7 @@ CREATE TABLE queues (
     draining_at   INTEGER,                          -- it takes no new jobs since then
     defaults      TEXT    NOT NULL DEFAULT '{}' CHECK (json_type(defaults) = 'object'),
     suspended_at  INTEGER,                          -- its running jobs are frozen since then
+    note          TEXT,                             -- for people
     CHECK (suspended_at IS NULL OR paused_at IS NOT NULL)
 ) STRICT, WITHOUT ROWID;
 
