@@ -26,6 +26,7 @@ def families(context: Context) -> list[Metric]:
     return [
         up(1),
         *_jobs(context.store.status(now_ms=now), now),
+        _oldest(context.store.queues.oldest_ready(), now),
         *_runs(totals),
         *_services(context),
         _gauge("queued_database_bytes", "Size of the database.", sizes.database),
@@ -42,6 +43,14 @@ def up(value: int) -> Metric:
 
 def _gauge(name: str, told: str, value: float) -> Metric:
     return GaugeMetricFamily(name, told, value)
+
+
+def _oldest(due_ms: dict[str, int], now: int) -> Metric:
+    told = "How long the oldest ready job of the queue has been waiting."
+    ages = GaugeMetricFamily("queued_queue_oldest_ready_seconds", told, labels=["queue"])
+    for queue, due in due_ms.items():
+        ages.add_metric([queue], max(0, now - due) / 1000)
+    return ages
 
 
 def _jobs(summary: Summary, now: int) -> Iterator[Metric]:

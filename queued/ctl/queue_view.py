@@ -21,11 +21,15 @@ COLUMNS = (
 
 
 class QueueView(NamedTuple):
-    """A queue, the numbers of its jobs, and how many places its running jobs take."""
+    """A queue, the numbers of its jobs, and how many places its running jobs take.
+
+    `oldest_s`: for how long its oldest ready job has been waiting; None if none is ready.
+    """
 
     queue: Queue
     counts: dict[Label, int]
     used: int
+    oldest_s: float | None
 
     @property
     def running(self) -> int:
@@ -77,6 +81,7 @@ class QueueView(NamedTuple):
             "draining_at": None if queue.draining_ms is None else iso(queue.draining_ms),
             "note": queue.note,
             "defaults": json.loads(queue.defaults),
+            "oldest_age": self.oldest_s,
             "jobs": {str(state): self.counts.get(Label(state), 0) for state in State},
         }
 
@@ -94,10 +99,16 @@ def view_of(context: Context, name: str) -> QueueView:
 
 def views_of(context: Context) -> list[QueueView]:
     """Returns the queue `default`, and all that have jobs or settings of their own."""
-    counts = context.store.status(now_ms=now_ms()).queues
+    now = now_ms()
+    counts = context.store.status(now_ms=now).queues
     stored = {queue.name: queue for queue in context.store.queues.all()}
     used = context.store.queues.used_places()
+    ages = {
+        name: max(0, now - due) / 1000 for name, due in context.store.queues.oldest_ready().items()
+    }
     return [
-        QueueView(stored.get(name, Queue(name)), counts.get(name, {}), used.get(name, 0))
+        QueueView(
+            stored.get(name, Queue(name)), counts.get(name, {}), used.get(name, 0), ages.get(name)
+        )
         for name in sorted({"default", *counts, *stored})
     ]

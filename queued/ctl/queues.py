@@ -6,7 +6,7 @@ from queued.core import queue_names
 from queued.core.errors import ConflictError, Exit, UsageError
 from queued.core.model import ENDED, Label, State
 from queued.core.records import JobFilter, Queue
-from queued.core.times import iso, now_ms
+from queued.core.times import iso, now_ms, short_duration
 from queued.ctl.arguments import COLOR_OPTION, COMMON, WATCH_OPTION, Arguments
 from queued.ctl.batches import Change, Found, Verb, change_all, jobs_text
 from queued.ctl.context import Context
@@ -98,6 +98,8 @@ def _fields(view: QueueView) -> Iterator[tuple[str, str]]:
     yield "priority", str(queue.priority)
     yield "weight", str(queue.weight)
     yield "defaults", queue.defaults if queue.defaults != "{}" else "-"
+    if view.oldest_s is not None:
+        yield "oldest ready", short_duration(view.oldest_s)
     yield "jobs", ", ".join(f"{view.counts.get(Label(state), 0)} {state}" for state in State)
 
 

@@ -40,6 +40,10 @@ class QueueStore(Protocol):
         """Returns how many places of each limited queue running jobs take."""
         ...
 
+    def oldest_ready(self) -> dict[str, int]:
+        """Returns when the oldest ready job of each queue was due, in milliseconds UTC."""
+        ...
+
     def change(self, name: str, **changes: Any) -> Queue:  # noqa: ANN401 - fields of Queue
         """Changes fields of a queue, which is stored if it was not; returns it."""
         ...

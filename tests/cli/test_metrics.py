@@ -56,6 +56,7 @@ def test_the_services_and_what_waits(queue: Queue) -> None:
         "queued_services": 1, "queued_workers": 2, "queued_workers_busy": 2,
     }  # fmt: skip
     assert found["queued_oldest_ready_seconds", ""] > 0
+    assert found["queued_queue_oldest_ready_seconds", "default"] > 0
     queue.file("go").touch()
     assert service.stop() == 0
 

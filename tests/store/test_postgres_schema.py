@@ -88,6 +88,7 @@ PLANS = {
     "completed_since": {"attempts_ended"},
     "overdue": {"jobs_waiting"},
     "oldest_due": {"lanes_pkey", "jobs_ready", "jobs_waiting"},
+    "oldest_ready": {"lanes_pkey", "jobs_ready"},
     "fold": {"deltas_pkey"},
     "schedule_jobs": {"jobs_fired_live"},
     "schedule_fired": {"jobs_fired"},

@@ -105,6 +105,16 @@ def test_a_search_finds_the_lanes_with_ready_jobs(engine: Engine) -> None:
         assert [lanes[lane] for lane in engine.ledger.queues.ready_lanes()] == ["a", "c"]
 
 
+def test_the_oldest_ready_job_of_each_queue(engine: Engine) -> None:
+    assert engine.store.queues.oldest_ready() == {}
+    engine.add(queue="later", run_at_ms=NOW + 1)
+    engine.add(queue="a", priority=5, run_at_ms=NOW - 1)
+    engine.add(queue="a", run_at_ms=NOW - 9)
+    engine.add(queue="b", run_at_ms=NOW - 2)
+    engine.add(queue="b", requires="gpu", run_at_ms=NOW - 3)
+    assert engine.store.queues.oldest_ready() == {"a": NOW - 9, "b": NOW - 3}
+
+
 def test_a_draining_queue_takes_no_new_jobs_and_runs_its_own(engine: Engine) -> None:
     job = engine.add(queue="mail")
     engine.store.queues.change("mail", draining_ms=NOW)

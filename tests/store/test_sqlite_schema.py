@@ -225,6 +225,7 @@ def test_the_work_stays_flat_as_the_queue_grows(path: str) -> None:
                     "next_due": _steps(database, "next_due"),
                     "promote": _steps(database, "promote", now=NOW, limit=100),
                     "status": _steps(database, "status"),
+                    "oldest_ready": _steps(database, "oldest_ready"),
                     "oldest_due": _steps(database, "oldest_due", now=NOW),
                     "cancel_requests": _steps(database, "cancel_requests", instance=0),
                 }

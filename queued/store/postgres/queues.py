@@ -76,6 +76,11 @@ class StoreQueues:
         with self._database.reading():
             return dict(self._database.rows("used_places"))
 
+    def oldest_ready(self) -> dict[str, int]:
+        """See `QueueStore.oldest_ready`."""
+        with self._database.reading():
+            return dict(self._database.rows("oldest_ready"))
+
     def change(self, name: str, **changes: Any) -> Queue:  # noqa: ANN401 - fields of Queue
         """See `QueueStore.change`."""
         with self._database.transaction("operator"):

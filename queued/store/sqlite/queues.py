@@ -30,6 +30,11 @@ class SqliteQueues:
         with self._database.named_errors():
             return dict(texts(row, "replace") for row in self._database.rows("used_places"))
 
+    def oldest_ready(self) -> dict[str, int]:
+        """See `QueueStore.oldest_ready`."""
+        with self._database.named_errors():
+            return dict(texts(row, "replace") for row in self._database.rows("oldest_ready"))
+
     def ready_lanes(self) -> list[int]:
         """See `QueueLedger.ready_lanes`."""
         return [lane for (lane,) in self._database.rows("ready_lanes")]
