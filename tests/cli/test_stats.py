@@ -13,7 +13,7 @@ from tests.service import Queue, python_env
 @pytest.mark.both_engines
 def test_the_statistics_of_real_runs(queue: Queue) -> None:
     queue.add_all(["sleep 0.3", "true", "true"], queue="a")
-    queue.add_once("exit 1", queue="b", labels='{"customer": "7"}')
+    queue.add_once("exit 1", queue="b", labels={"customer": "7"})
     assert queue.spawn("--drain").ended() == 0
     found = json.loads(queue.queuectl("stats", "--by", "queue", "--json").stdout)
     assert list(found["queue"]) == ["a", "b"]

@@ -329,8 +329,10 @@ def test_a_suspended_run_is_frozen_by_its_group_and_can_be_ended(
     queue: Queue, delegated: Delegated, ended_by: str
 ) -> None:
     service = delegated.serve(queue, workers=1)
-    queue.add("(sleep 300; :) & sleep 300", id="frozen", queue="mail", max_retries=1, kill_grace=5)
+    script = "(sleep 300; :) & setsid sleep 300; wait"
+    queue.add(script, id="frozen", queue="mail", max_retries=1, kill_grace=5)
     group = run_of(delegated, service, "frozen")
+    eventually((group / "cgroup.procs").exists)
     eventually(lambda: len((group / "cgroup.procs").read_text().split()) == 4, "all processes")
     queue.store.queues.change("mail", paused_ms=1, suspended_ms=1)
     eventually(lambda: "frozen 1" in (group / "cgroup.events").read_text())
@@ -346,7 +348,8 @@ def test_a_resumed_run_goes_on(queue: Queue, delegated: Delegated) -> None:
     service = delegated.serve(queue, workers=1)
     queue.add("sleep 0.5", id="frozen", queue="mail", timeout=20)
     group = run_of(delegated, service, "frozen")
-    eventually(lambda: (group / "cgroup.procs").exists() and (group / "cgroup.procs").read_text())
+    eventually((group / "cgroup.procs").exists)
+    eventually((group / "cgroup.procs").read_text)
     queue.store.queues.change("mail", paused_ms=1, suspended_ms=1)
     eventually(lambda: "frozen 1" in (group / "cgroup.events").read_text())
     queue.store.queues.change("mail", paused_ms=None, suspended_ms=None)
