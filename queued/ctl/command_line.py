@@ -36,9 +36,8 @@ Usage: queuectl [--db WHERE] [--config PATH] COMMAND ...
   worker start | stop | list           start, stop or list services
   host list | drain | resume           list hosts; let one start no more jobs
   schedule add | list | show | next | edit | run | pause | resume | remove  cron
-  config list | get | set | unset      show or change settings
+  completion | config list | get | set | unset   for a shell; settings
   db check | backup | restore | move | vacuum | stats | upgrade   maintenance
-  completion bash | zsh | fish         print the completion for a shell
 
 JOB: an id, the beginning of a generated id, @last, or @-2 (last but one).
 Database: --db, else $QUEUECTL_DB, else db in the conf file (--config).

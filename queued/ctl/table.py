@@ -13,7 +13,7 @@ _OWN_SYMBOLS = dict.fromkeys(map(ord, (ELLIPSIS, ARROW)), "")  # one column; wcw
 MIN_WIDTH = 12  # the narrowest cell that is worth showing
 _UNLIMITED = 1_000_000  # the width of a table that no terminal shows
 _COLORS = {"processing": 36, "failed": 33, "dead": 31, "completed": 32, "cancelled": 90}
-_COLORS |= {"paused": 33, "draining": 33, "full": 36}  # of queues
+_COLORS |= {"paused": 33, "suspended": 33, "draining": 33, "full": 36}  # of queues
 
 
 class Column(NamedTuple):
