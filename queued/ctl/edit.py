@@ -29,6 +29,7 @@ from queued.ctl.render import print_json, print_out
 
 # What identifies a job, and what other verbs change, is not edited.
 _FIXED = {"hold", "in", "unique-key", "unique-while", "unique-for", "here", "stdin"}
+_FIXED |= {"key", "key-limit", "on-conflict"}
 _OPTIONS = re.findall(r"^  (?:-., )?--([a-z-]+)", QUEUE_OPTIONS + RUN_OPTIONS, re.MULTILINE)
 _FIELDS = ("command", "run-at", *(name for name in _OPTIONS if name not in _FIXED), "unset-env")
 _REPEATABLE = ("env", "label", "limit")
@@ -37,7 +38,7 @@ _TRUTH = {"true": True, "false": False}
 SET_OPTION = """\
   --set FIELD          NAME=VALUE, repeatable: command=CMD, or as an option of
                        enqueue: queue=q, env=A=1, label=K=V, limit=files=9, but
-                       not those of an id, a unique key, stdin and dependencies;
+                       not those of an id, keys, stdin and dependencies;
                        label=K removes a label, unset-env=A a variable
 """
 EDIT = (

@@ -28,7 +28,7 @@ def test_edit_takes_the_options_of_enqueue_but_those_of_identity(queuectl: Queue
     changed = {"split": True, "no_retry_on": [2, 3], "limits": {"files": 9}, "env": {"B": "2"}}
     assert (job["options"], job["requires"]) == (changed, [])
     assert queuectl("edit", "--set", "split=maybe", "a").code == 2
-    for name in ("unique-key", "stdin", "after"):
+    for name in ("unique-key", "key", "stdin", "after"):
         assert "--set takes NAME=VALUE" in queuectl("edit", "--set", f"{name}=x", "a").err
 
 
