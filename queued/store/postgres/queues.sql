@@ -53,16 +53,16 @@ GROUP BY j.queue;
 
 -- oldest_ready --
 -- The earliest due time of the ready jobs of each queue. One entry of jobs_ready for each lane and rank.
-WITH RECURSIVE ranks (lane, queue, rank) AS (
-    SELECT id, queue, (SELECT min(rank) FROM queued.jobs WHERE ready AND lane = l.id) FROM queued.lanes l
+WITH RECURSIVE ranks (lane, rank) AS (
+    SELECT id, (SELECT min(rank) FROM queued.jobs WHERE ready AND lane = l.id) FROM queued.lanes l
     UNION ALL
-    SELECT r.lane, r.queue, (SELECT min(j.rank) FROM queued.jobs j
-                             WHERE j.ready AND j.lane = r.lane AND j.rank > r.rank)
+    SELECT r.lane, (SELECT min(j.rank) FROM queued.jobs j
+                     WHERE j.ready AND j.lane = r.lane AND j.rank > r.rank)
     FROM ranks r WHERE r.rank IS NOT NULL
 )
-SELECT queue, min((SELECT min(j.next_run_at) FROM queued.jobs j
-                   WHERE j.ready AND j.lane = r.lane AND j.rank = r.rank))
-FROM ranks r WHERE rank IS NOT NULL GROUP BY queue;
+SELECT l.queue, min((SELECT min(j.next_run_at) FROM queued.jobs j
+                     WHERE j.ready AND j.lane = r.lane AND j.rank = r.rank))
+FROM ranks r JOIN queued.lanes l ON l.id = r.lane WHERE r.rank IS NOT NULL GROUP BY l.queue;
 
 -- ready_lanes --
 -- The lanes that have ready jobs. One step into jobs_ready for each of them.
