@@ -68,3 +68,12 @@ class _Transport(JournaldTransport):  # type: ignore[misc] # it ships no types
         opened: socket.socket = super()._open()
         opened.settimeout(0)
         return opened
+
+    def _connect(self) -> socket.socket:
+        opened = self._open()
+        try:
+            opened.connect(str(self.socket_path))
+        except OSError:
+            opened.close()  # Python 3.14 warns of one that is left open
+            raise
+        return opened
