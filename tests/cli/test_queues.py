@@ -96,8 +96,8 @@ def test_several_queues_are_paused_and_resumed_at_once(queuectl: QueuectlRunner)
     def states() -> dict[str, str]:
         return {one["name"]: one["state"] for one in queuectl.json("queue", "list")}
 
-    assert queuectl.ok("queue", "pause", "mail", "video") == "mail paused\nvideo paused\n"
     queuectl.add("a", queue="web")
+    assert queuectl.ok("queue", "pause", "mail", "video") == "mail paused\nvideo paused\n"
     assert queuectl.ok("queue", "pause", "--all") == "default paused\nweb paused\n"
     assert set(states().values()) == {"paused"}
     done = queuectl("queue", "resume", "web", "nope")
@@ -114,6 +114,7 @@ def test_several_queues_are_paused_and_resumed_at_once(queuectl: QueuectlRunner)
 
 
 def test_queues_are_listed_by_patterns(queuectl: QueuectlRunner) -> None:
+    queuectl.add("a")
     queuectl.ok("queue", "pause", "mail", "mail-slow", "web")
 
     def names(*words: str) -> list[str]:
