@@ -176,7 +176,7 @@ class Context:
             from queued.core.records import JobFilter
 
             array = JobFilter(array_id=name)
-            if not (rows := self.store.select(array)):
+            if not (name.isprintable() and (rows := self.store.select(array))):
                 raise
             return self.store.select(array._replace(labels=tuple(labels))) if labels else rows
 

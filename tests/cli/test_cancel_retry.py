@@ -123,7 +123,7 @@ def test_a_change_needs_jobs_or_a_filter(queuectl: QueuectlRunner, verb: str) ->
     queuectl.add("a")
     queuectl.run("b", failed(7), max_retries=1, priority=1)
     kept = queuectl.dump()
-    for words in (["--yes"], ["--all", "a"], ["--queue", "default", "b"]):
+    for words in (["--yes"], ["--all", "a"]):
         done = queuectl(*verb.split(), *words)
         assert (done.code, done.out) == (2, "")
         assert "give ids" in done.err

@@ -1,5 +1,6 @@
 """The commands queue list, show, set, pause, resume, drain, clear and remove."""
 
+import json
 import re
 from typing import Any
 
@@ -118,7 +119,8 @@ def test_queues_are_listed_by_patterns(queuectl: QueuectlRunner) -> None:
     queuectl.ok("queue", "pause", "mail", "mail-slow", "web")
 
     def names(*words: str) -> list[str]:
-        return [one["name"] for one in queuectl.json("queue", "list", *words)]
+        shown = json.loads(queuectl.ok("queue", "list", "--json", *words))
+        return [one["name"] for one in shown]
 
     assert "mail              \x1b[33mpaused\x1b[m" in queuectl.ok(
         "queue", "list", "--color=always"
@@ -152,7 +154,7 @@ def test_what_destroys_jobs_counts_them_first(queuectl: QueuectlRunner) -> None:
     ("words", "code", "told"),
     [
         ("show nope", 3, "no queue 'nope' (see: queuectl queue list)"),
-        ("set mail", 2, "give what to set: --concurrency, --priority, --weight or --default"),
+        ("set mail", 2, "give what to set: --concurrency, --priority, --weight, --note or"),
         ("set mail --concurrency x", 2, "--concurrency takes a whole number from 0"),
         ("set mail --default queue=x", 2, "a queue has no default for 'queue'; see the retry,"),
         ("set mail --default nice", 2, "--default takes FIELD=VALUE, such as timeout=5m"),
