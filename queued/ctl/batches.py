@@ -4,8 +4,10 @@ A batch is one transaction. After it the command pauses as long as it took, so t
 other programs can write.
 """
 
+import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple, TypeVar
 
 from queued.core.errors import ConflictError, Exit, NoMatchError, UsageError
@@ -209,20 +211,23 @@ def change_all(verb: Verb, found: Found, change: Change) -> dict[Label, int]:
     """Changes the jobs in batches. Returns how many were changed, by the state that they had.
 
     `change` gets a batch, and returns how many jobs it has changed and whether it is done with the
-    batch. If that raises, also after Ctrl+C, a line says how many were changed before.
+    batch. If that raises, a line says how many were changed before; the same after Ctrl+C, which
+    ends the command at the end of a batch.
     """
     changed = dict.fromkeys(found.jobs, 0)
     total = found.total()
     try:
-        for label, jobs in found.jobs.items():
-            at = 0
-            while at < len(jobs):
-                began_s = monotonic_s()
-                count, complete = change(jobs[at : at + _BATCH], found.wanted)
-                changed[label] += count
-                at += _BATCH if complete else 0
-                progress(f"{verb.participle}: {sum(changed.values()):,} of {total:,}")
-                time.sleep(monotonic_s() - began_s if at < len(jobs) else 0)
+        with _delayed_interrupt() as raise_interrupt:
+            for label, jobs in found.jobs.items():
+                at = 0
+                while at < len(jobs):
+                    began_s = monotonic_s()
+                    count, complete = change(jobs[at : at + _BATCH], found.wanted)
+                    changed[label] += count
+                    at += _BATCH if complete else 0
+                    progress(f"{verb.participle}: {sum(changed.values()):,} of {total:,}")
+                    raise_interrupt()
+                    time.sleep(monotonic_s() - began_s if at < len(jobs) else 0)
     except BaseException:
         progress("")
         done = sum(changed.values())
@@ -232,3 +237,26 @@ def change_all(verb: Verb, found: Found, change: Change) -> dict[Label, int]:
         raise
     progress("")
     return changed
+
+
+@contextmanager
+def _delayed_interrupt() -> Iterator[Callable[[], None]]:
+    """Delays the first Ctrl+C: the function that it yields raises KeyboardInterrupt after it.
+
+    A batch whose transaction was committed is then counted. A second Ctrl+C acts at once.
+    """
+    pressed = list[int]()
+
+    def note(number: int, _frame: object) -> None:
+        pressed.append(number)
+        signal.signal(signal.SIGINT, before)
+
+    def raise_interrupt() -> None:
+        if pressed:
+            raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield raise_interrupt
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -907,7 +907,7 @@ WITH tables AS MATERIALIZED (
 ), functions AS MATERIALIZED (
     SELECT oid, oid::regprocedure AS name, proowner,
            proname IN ('count_inserted', 'count_deleted', 'count_updated', 'free_keys', 'key_holders',
-                       'key_users', 'make_lanes', 'note_changed_key')
+                       'key_users', 'make_lanes', 'note_changed_key', 'was_completed')
                AS own,
            coalesce(proacl, acldefault('f', proowner)) AS acl
     FROM pg_proc WHERE pronamespace = to_regnamespace(:schema::text)

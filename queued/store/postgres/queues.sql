@@ -60,9 +60,10 @@ WITH RECURSIVE ranks (lane, rank) AS (
                      WHERE j.ready AND j.lane = r.lane AND j.rank > r.rank)
     FROM ranks r WHERE r.rank IS NOT NULL
 )
-SELECT l.queue, min((SELECT min(j.next_run_at) FROM queued.jobs j
-                     WHERE j.ready AND j.lane = r.lane AND j.rank = r.rank))
-FROM ranks r JOIN queued.lanes l ON l.id = r.lane WHERE r.rank IS NOT NULL GROUP BY l.queue;
+SELECT (SELECT l.queue FROM queued.lanes l WHERE l.id = r.lane) AS queue,
+       min((SELECT min(j.next_run_at) FROM queued.jobs j
+            WHERE j.ready AND j.lane = r.lane AND j.rank = r.rank))
+FROM ranks r WHERE rank IS NOT NULL GROUP BY 1;
 
 -- ready_lanes --
 -- The lanes that have ready jobs. One step into jobs_ready for each of them.
