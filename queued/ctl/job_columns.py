@@ -1,6 +1,6 @@
 """The columns that a list of jobs can show, and how a job becomes one line of a table."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 LIST_COLUMNS = ("id", "state", "queue", "fails", "time", "what")
 DEAD_COLUMNS = ("id", "queue", "fails", "time", "what")
 _MIN_WHAT = 12  # the narrowest command that is worth showing
+_WIDEST_ID = 24  # longer ids shift the cells after them
 
 
 class JobRow:
@@ -144,6 +145,13 @@ class JobTable:
         self._width = width
         self._color = color
         self._fits_what = names[-1] == "what"
+
+    def fit_ids(self, ids: Iterable[str]) -> None:
+        """Makes the column of ids wide enough for these, except for very long ones."""
+        for place, column in enumerate(self._columns):
+            if column.title == "ID":
+                fitting = [len(one) for one in ids if len(one) <= _WIDEST_ID]
+                self._columns[place] = column._replace(width=max([column.width, *fitting]))
 
     def heading(self) -> str:
         """Returns the titles of the columns."""

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 from typing import NamedTuple
 
 from queued.core.errors import Exit, UsageError
@@ -25,6 +25,8 @@ from queued.ctl.render import (
     terminal_size,
 )
 from queued.ctl.table import ELLIPSIS, table_width, uses_color
+
+_FITTED_JOBS = 100  # the first ones, for whose ids the table has room
 
 _SORT_KEYS: dict[str, Callable[[Job], int]] = {
     "enqueued": lambda job: job.seq,
@@ -145,7 +147,10 @@ def _print_rows(
     """Prints a line for each job below a heading. Returns how many jobs had which label."""
     shown: dict[Label, int] = {}
     reasons = BlockReasons(context)
-    for job in jobs:
+    left = iter(jobs)
+    first = list(islice(left, _FITTED_JOBS))
+    table.fit_ids(job.id for job in first)
+    for job in chain(first, left):
         if not shown:
             print_out(table.heading())
         shown[job.label] = shown.get(job.label, 0) + 1

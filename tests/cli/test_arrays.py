@@ -67,3 +67,10 @@ def test_bad_arrays_are_refused(
     assert told in done.err
     assert done.err.count("\n") == 1
     assert [job["id"] for job in queuectl.json("list")] == ["other"]
+
+
+def test_a_table_has_room_for_the_ids_of_an_array(queuectl: QueuectlRunner) -> None:
+    queuectl.ok("enqueue", "--id", "longer-than-most", "--array", "9,10", "--", "true")
+    queuectl.add("b")
+    heading, *rows = queuectl.ok("list").splitlines()
+    assert {row.index("pending") for row in rows} == {heading.index("STATE")}
