@@ -47,7 +47,7 @@ Usage:
   queued [--db WHERE] [--config PATH] [--workers N] [--labels LABELS]
          [--queues QUEUES] [--log-level LEVEL] [--log-format FORMAT]
          [--background] [--log-file PATH] [--drain] [--max-jobs N] [--for T]
-         [--until TIME] [--strict]
+         [--strict]
   queued --check [--db WHERE] [--config PATH]
   queued --reload PID
   queued --help | --version
@@ -63,8 +63,6 @@ Options:
   --background         detach from the terminal when the workers are ready
   --log-file PATH      the log file of a service with --background
   --drain              run all jobs that are due, then end; see below
-  --until TIME         with --drain: also jobs that become due until then, as if
-                       they were due now
   --max-jobs N         end after N runs
   --for T              end T after the start (seconds, or 90s, 1h30m): as after
                        TERM, running jobs have shutdown_grace to finish
@@ -88,8 +86,8 @@ Signals:
 A service with --drain ends when it runs no job and none that it may claim is
 due. Hooks of its jobs, retries that are due and jobs that are enqueued
 meanwhile are run, too. It does not wait for a time in the future (a delay, the
-backoff of a retry; see --until), for jobs of other services, for jobs that
-require other labels or are held, or for jobs of queues that are paused or full.
+backoff of a retry), for jobs of other services, for jobs that require other
+labels or are held, or for jobs of queues that are paused or full.
 With several of --drain, --max-jobs and --for the first to come true counts.
 The exit code is 0, whether or not jobs have failed; 1 if a job has become dead
 and --strict is given, or if a signal or `queuectl worker stop` has ended a
@@ -170,27 +168,14 @@ def _until(options: dict[str, Any]) -> ServeUntil:
     if count is not None and not (count.isdecimal() and 0 < len(count) < 16 and int(count) > 0):
         msg = f"--max-jobs takes a number from 1 on, not {shorten(count)}"
         raise UsageError(msg)
-    until_ms = 0
-    if options["--until"] is not None:
-        if not options["--drain"]:
-            msg = "--until says which jobs --drain takes as due; add --drain"
-            raise UsageError(msg)
-        until_ms = _moment(options["--until"])
     try:
         for_s = None if time is None else times.parse_duration(time)
     except UsageError as error:
         msg = f"--for: {error}"
         raise UsageError(msg) from None
-    most = None if count is None else int(count)
-    return ServeUntil(options["--drain"], most, for_s, options["--strict"], until_ms)
-
-
-def _moment(text: str) -> int:
-    try:
-        return times.parse_when(text)
-    except UsageError as error:
-        msg = f"--until: {error}"
-        raise UsageError(msg) from None
+    return ServeUntil(
+        options["--drain"], None if count is None else int(count), for_s, options["--strict"]
+    )
 
 
 def _pid(text: str) -> int:

@@ -10,4 +10,3 @@ class ServeUntil(NamedTuple):
     max_jobs: int | None = None  # so many runs have ended; no more are begun
     for_s: float | None = None  # this long after its start
     strict: bool = False  # ends nothing: the exit code says whether a job has become dead
-    due_until_ms: int = 0  # of `drained`: jobs that become due until then are taken as due

@@ -104,11 +104,9 @@ class Ledger(OpenDatabase, Protocol):
         """Deletes the row of a worker."""
         ...
 
-    def promote(self, *, now_ms: int, limit: int, until_ms: int = 0) -> int | None:
+    def promote(self, *, now_ms: int, limit: int) -> int | None:
         """Makes at most `limit` due jobs claimable; returns when the next job becomes due.
 
-        Jobs that become due until `until_ms` are taken as due; while some of them are left, it
-        returns `now_ms`.
         Before that it moves jobs that wait for others which have ended or were retried, a bounded
         number of them. Jobs with a key are claimable if it has a place for them. While some of this
         is left to do, it returns `now_ms` or a time soon after it.

@@ -5,7 +5,6 @@ import sys
 
 import pytest
 
-from queued.core import times
 from queued.core.errors import Exit
 from tests.service import Queue, Service, eventually, python_env, run_python
 
@@ -48,16 +47,6 @@ def test_a_strict_drain_tells_of_a_dead_job(queue: Queue) -> None:
     queue.add("true")
     assert queue.spawn("--drain", "--strict").ended() == Exit.NO
     assert queue.spawn("--drain", "--strict").ended() == Exit.DONE
-
-
-def test_a_drain_takes_jobs_until_a_time_as_due(queue: Queue) -> None:
-    queue.add("true", id="soon", delay=1000)
-    queue.add("exit 1", id="retried", max_retries=2, backoff_base=1000)
-    queue.add("true", id="later", delay=9000)
-    until = times.iso(times.now_ms() + 5000_000)
-    assert queue.spawn("--drain", "--until", until).ended() == Exit.DONE
-    states = {job.id: (str(job.state), job.runs) for job in queue.jobs()}
-    assert states == {"soon": ("completed", 1), "retried": ("dead", 2), "later": ("pending", 0)}
 
 
 def test_a_drain_does_not_wait_for_a_job_of_another_service(queue: Queue) -> None:

@@ -23,15 +23,6 @@ def _order(engine: Engine, now_ms: int = NOW) -> list[str]:
     return names
 
 
-def test_jobs_until_a_time_are_taken_as_due(engine: Engine) -> None:
-    early, late = engine.add(delay_ms=100), engine.add(delay_ms=50)
-    engine.add(delay_ms=101)
-    with engine.ledger.transaction():
-        assert engine.ledger.promote(now_ms=NOW, limit=1, until_ms=NOW + 100) == NOW
-        assert engine.ledger.promote(now_ms=NOW, limit=1, until_ms=NOW + 100) == NOW + 101
-    assert [engine.must_claim().key.job for _ in range(2)] == [late, early]
-
-
 def test_an_empty_queue_has_nothing_to_claim(engine: Engine) -> None:
     assert engine.claim() is None
     assert engine.promote(now_ms=NOW) is None

@@ -16,7 +16,6 @@ class EndCondition:
     """Counts the runs that have ended, and dead jobs; the counts outlive the dispatcher."""
 
     def __init__(self, until: ServeUntil, scoreboard: Scoreboard, supervisor: Channel) -> None:
-        self.due_until_ms = until.due_until_ms
         self._until = until
         self._scoreboard = scoreboard
         self._supervisor = supervisor

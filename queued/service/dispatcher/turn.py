@@ -292,8 +292,7 @@ class TurnRunner:
             turn.lanes_made |= made
 
     def _promote(self, turn: Turn) -> None:
-        until_ms, limit = self._end.due_until_ms if self._end else 0, PROMOTED_AT_ONCE
-        turn.next_due_ms = self._ledger.promote(now_ms=turn.now_ms, limit=limit, until_ms=until_ms)
+        turn.next_due_ms = self._ledger.promote(now_ms=turn.now_ms, limit=PROMOTED_AT_ONCE)
 
     def _expire(self, turn: Turn) -> None:
         """Ends a bounded number of jobs that were not started in time."""

@@ -142,10 +142,10 @@ class PostgresLedger:
 
     # Claims
 
-    def promote(self, *, now_ms: int, limit: int, until_ms: int = 0) -> int | None:
+    def promote(self, *, now_ms: int, limit: int) -> int | None:
         """See `Ledger.promote`. Once a second it also adds differences to the counts."""
         self._counts.fold(now_ms)
-        due_ms = self._due.promote(now_ms=now_ms, limit=limit, until_ms=until_ms)
+        due_ms = self._due.promote(now_ms=now_ms, limit=limit)
         self._place_freed |= self._due.places_given
         return due_ms
 

@@ -18,21 +18,18 @@ class DueJobs:
         self.next_expiry: int | None = None  # as the last transaction has read it
         self.places_given = False  # of keys, by the last call of `promote`
 
-    def promote(self, *, now_ms: int, limit: int, until_ms: int) -> int | None:
+    def promote(self, *, now_ms: int, limit: int) -> int | None:
         """Does for `Ledger.promote` all but the counts."""
-        latest_ms = max(now_ms, until_ms)
         self.places_given = False
         due, changed, keys_changed = self._next_times()
         if changed:
             told = self._dependencies.tell(now_ms=now_ms)
             due, changed, keys_changed = self._next_times()
-        if due is not None and due <= latest_ms:
-            promoted = self._database.change("promote", now=latest_ms, limit=limit)
+        if due is not None and due <= now_ms:
+            promoted = self._database.change("promote", now=now_ms, limit=limit)
             due, _, keys_changed = self._next_times()
             if due is not None and promoted < limit:  # others have locked the due jobs left
                 due = max(due, now_ms + SKIPPED_MS)
-            elif due is not None and due <= latest_ms:
-                due = now_ms
         if changed:  # too many for one turn, or others have locked the jobs left
             due = now_ms if told else now_ms + SKIPPED_MS
         if not keys_changed:

@@ -113,19 +113,16 @@ class SqliteLedger:
 
     # Claims
 
-    def promote(self, *, now_ms: int, limit: int, until_ms: int = 0) -> int | None:
+    def promote(self, *, now_ms: int, limit: int) -> int | None:
         """See `Ledger.promote`."""
-        latest_ms = max(now_ms, until_ms)
         due, changed = self._next_due()
         if changed:
             self._dependencies.tell(now_ms=now_ms)
             due, changed = self._next_due()
-        if due is not None and due <= latest_ms:
-            self._database.run("promote", now=latest_ms, limit=limit)
+        if due is not None and due <= now_ms:
+            self._database.run("promote", now=now_ms, limit=limit)
             due, _ = self._next_due()
-        given = self._keys.give_places()
-        is_left = due is not None and due <= latest_ms
-        return due if given and not changed and not is_left else now_ms
+        return due if self._keys.give_places() and not changed else now_ms
 
     def _next_due(self) -> tuple[int | None, bool]:
         ((due, changed),) = self._database.rows("next_due")
