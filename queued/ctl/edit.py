@@ -7,7 +7,7 @@ from functools import partial
 
 from queued.core.errors import ConflictError, Exit, NotFoundError, UsageError
 from queued.core.job_spec import changed, job_changes, like
-from queued.core.model import ENDED, ExistingJob, JobChanges, Label, OnTakenKey
+from queued.core.model import ENDED, ExistingJob, JobChanges, Label, OnTakenKey, State
 from queued.core.records import Job, JobFilter
 from queued.core.suggestions import did_you_mean, shorten
 from queued.core.times import now_ms
@@ -71,7 +71,7 @@ Examples:
 )
 
 _EDITS = Verb("edit", "edited", (Label.PENDING,), WAITING)
-_NOTES = _EDITS._replace(allowed=tuple(Label))
+_NOTES = _EDITS._replace(default=tuple(map(Label, State)), allowed=tuple(Label))
 
 
 def edit(context: Context, arguments: Arguments) -> int:
@@ -101,6 +101,9 @@ def _changes(texts: Sequence[str]) -> JobChanges | None:
         name, value = _name_and_value(text)
         if name in removed and "=" not in value:
             removed[name].append(value)
+        elif name == "unset-env":
+            msg = f"--set unset-env takes the name of a variable, not {shorten(value)}"
+            raise UsageError(msg)
         elif name in repeated:
             repeated[name].append(value)
         elif name in ("leave-children", "split"):

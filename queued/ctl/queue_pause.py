@@ -46,10 +46,11 @@ def pause(context: Context, arguments: Arguments) -> int:
     changes: dict[str, dict[str, object]] = {}
     for one in queues:
         changes[one.name] = {} if reason is None else {"paused_reason": reason}
+        begun = {"paused_ms": one.paused_ms or now_ms(), "paused_by": one.paused_by or _user()}
         if one.paused_ms is None:
-            changes[one.name] |= {"paused_ms": now_ms(), "paused_by": _user()}
-        if suspends and one.suspended_ms is None:
-            changes[one.name] |= {"suspended_ms": now_ms()}
+            changes[one.name] |= begun
+        if suspends and one.suspended_ms is None:  # another program may end the pause meanwhile
+            changes[one.name] |= {**begun, "suspended_ms": now_ms()}
     told = {one.name: "suspended" if suspends or one.suspended_ms else "paused" for one in queues}
     return _change(context, arguments, changes, (told, "is already {}"))
 
@@ -88,7 +89,7 @@ def resume(context: Context, arguments: Arguments) -> int:
     pause = ("paused_ms", "paused_by", "paused_reason", "suspended_ms")
     opened = dict.fromkeys((*pause, "draining_ms"))
     changes = {
-        one.name: opened if one.paused_ms or one.draining_ms else {}
+        one.name: opened if one.paused_ms or one.suspended_ms or one.draining_ms else {}
         for one in _named(context, arguments, "resume")
     }
     told = dict.fromkeys(changes, "resumed")

@@ -132,3 +132,9 @@ def test_move_changes_the_order_of_claims(queuectl: QueuectlRunner) -> None:
     assert queuectl("move", "a").code == 2
     ids = [queuectl.claim().id for _ in range(5)]
     assert ids == ["d", "later", "b", "a", "c"]
+
+
+def test_a_variable_that_is_removed_has_no_value(queuectl: QueuectlRunner) -> None:
+    queuectl.add("a")
+    told = "queuectl: --set unset-env takes the name of a variable, not 'A=1'\n"
+    assert queuectl("edit", "--set", "unset-env=A=1", "a") == (2, "", told)

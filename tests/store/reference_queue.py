@@ -303,6 +303,12 @@ class Queue:
             return State.PROCESSING
         return None
 
+    def would_expire(self, seq: int, now: int, delay: int | None) -> bool:
+        """Returns whether an edit is refused, because the job would not start in time."""
+        task = self.tasks[seq]
+        late = task.expires is not None and delay is not None and task.expires <= now + delay
+        return late and task.state is WAITING
+
     def edit(self, seq: int, now: int, *, delay: int | None, **fields: Any) -> bool:
         task = self.tasks[seq]
         if task.state is not WAITING:

@@ -203,6 +203,12 @@ def test_a_job_can_be_discarded_while_its_key_is_in_use(engine: Engine) -> None:
     assert {job.id for job in engine.jobs(key="k")} == {"later", "a", "b", "e", "f"}
 
 
+def test_a_job_that_was_added_at_once_uses_its_key_for_older_clocks(engine: Engine) -> None:
+    job = engine.add(key="k", now_ms=NOW + 5)
+    new = NewJob("true", key="k", on_conflict="discard")
+    assert engine.store.enqueue([new], max_retries=3, now_ms=NOW) == [engine.store.show(job).id]
+
+
 def test_of_many_programs_at_once_one_adds_a_job_that_may_be_discarded(engine: Engine) -> None:
     added: list[str] = []
     start = threading.Barrier(4)

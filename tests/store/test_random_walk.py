@@ -10,12 +10,13 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from queued.core import labels
-from queued.core.errors import ConflictError
+from queued.core.errors import ConflictError, UsageError
 from queued.core.model import CONDITIONS, JobChanges, Label, NewJob, Outcome, State
 from queued.core.records import JobFilter
 from queued.core.runs import Claim, Ending
@@ -145,6 +146,10 @@ class Walk(RuleBasedStateMachine):
     def edit(self, data: st.DataObject, delay_ms: int | None, **changes: Any) -> None:
         job = data.draw(st.sampled_from(sorted(self._model.tasks)))
         new = JobChanges(**changes, delay_ms=delay_ms)
+        if self._model.would_expire(job, self._now_ms, delay_ms):
+            with pytest.raises(UsageError):
+                self._engine.store.edits.edit([job], new, now_ms=self._now_ms)
+            return
         done = self._engine.store.edits.edit([job], new, now_ms=self._now_ms)
         assert bool(done) is self._model.edit(job, self._now_ms, delay=delay_ms, **changes)
 

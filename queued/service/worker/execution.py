@@ -118,11 +118,14 @@ class Execution:
 
     def signal(self, name: str) -> None:
         """Sends a signal, whose name is without `SIG`, to the processes of a run that goes on."""
-        if self.phase is Phase.RUNNING:
+        wakes = name == "CONT" and self._suspension.active  # what only the end of it may do
+        if self.phase is Phase.RUNNING and not wakes:
             self._tree.signal(signal.Signals[f"SIG{name}"])
 
     def suspend(self, now_s: float, *, wanted: bool) -> None:
         """Freezes a run that goes on, or lets it go on if it is not `wanted` any more."""
+        if self.phase is Phase.RUNNING:
+            self.reap(now_s)  # a command that has just exited leaves nothing to freeze
         if self.phase is not Phase.RUNNING or wanted is self._suspension.active:
             return
         change = self._suspension.begin if wanted else self._suspension.end
@@ -242,6 +245,8 @@ class Execution:
     def _on_exit(self, now_s: float, *, childless: bool) -> None:
         """Ends the run after its command has exited, or terminates the processes that it left."""
         stay = bool(self.run.options.leave_children) and self._reason is None
+        if stay:
+            self._suspension.end(self._tree, self.group, now_s)
         if childless:
             if self._finish_cgroup() or stay:
                 self._finish()

@@ -38,13 +38,15 @@ WITH wanted AS MATERIALIZED (
 UPDATE queued.jobs j SET awaited = greatest(awaited, 1) FROM wanted WHERE j.seq = wanted.seq;
 
 -- add_dependencies --
--- Makes jobs wait for others, at most `limit` times: pairs of names, and a condition. By the unique
--- index on id and by jobs_array.
+-- Makes jobs wait for others, at most `limit` times: pairs of names, and a condition. Guard: await_jobs
+-- has marked the other job, or it is completed; one that was added to an array since is not waited for.
+-- By the unique index on id and by jobs_array.
 INSERT INTO queued.dependencies (on_job, job, condition, status)
 SELECT d.on_job, d.job, d.condition, {condition_status}
 FROM (SELECT on_job, (SELECT seq FROM queued.jobs WHERE id = name) AS job, condition
       FROM ({awaited_jobs}) AS one LIMIT :limit) AS d
 JOIN queued.jobs o ON o.seq = d.on_job
+WHERE o.awaited > 0 OR o.state = 'completed'
 RETURNING job;
 
 -- take_changes --

@@ -38,10 +38,11 @@ RETURNING (SELECT k.id FROM changed_keys k WHERE k.key = jobs.key);
 DELETE FROM changed_keys WHERE id IN (SELECT value FROM json_each(:keys));
 
 -- key_users --
--- The first jobs of a key that are due or run. By jobs_keyed.
+-- The first jobs of a key that are due or run. A job that was due when it was enqueued is due, although
+-- the clock was read before that. By jobs_keyed.
 SELECT id FROM jobs
 WHERE key = :key AND state IN ('pending', 'processing')
-  AND (blocked & 3 = 0 AND next_run_at <= :now OR state = 'processing')
+  AND (blocked & 3 = 0 AND next_run_at <= max(:now, created_at) OR state = 'processing')
 ORDER BY seq LIMIT :limit;
 
 -- key_places --

@@ -421,7 +421,8 @@ CREATE TRIGGER jobs_key_copied AFTER INSERT ON queued.jobs FOR EACH ROW
     WHEN (new.blocked = 4) EXECUTE FUNCTION queued.note_changed_key();
 
 -- For each key, the job that was enqueued first of those that are due or run, and how many there are, up
--- to the limit that is given. No other program reads so about these keys until the end of the
+-- to the limit that is given. A job that was due when it was enqueued is due, whatever `now` says: it
+-- may have been read before that, or by another clock. No other program reads so about these keys until the end of the
 -- transaction. This runs as the owner, because the job may be that of another user.
 CREATE FUNCTION queued.key_users(keys text[], limits integer[], now bigint)
     RETURNS TABLE (key text, id text, n bigint) LANGUAGE plpgsql
@@ -433,7 +434,7 @@ CREATE FUNCTION queued.key_users(keys text[], limits integer[], now bigint)
     FROM unnest(keys, limits) AS asked (key, most), LATERAL (
         SELECT j.id, row_number() OVER (ORDER BY j.seq) AS place FROM queued.jobs j
         WHERE j.key = asked.key AND j.state IN ('pending', 'processing')
-          AND (j.blocked & 3 = 0 AND next_run_at <= now OR j.state = 'processing')
+          AND (j.blocked & 3 = 0 AND j.next_run_at <= greatest(now, j.created_at) OR j.state = 'processing')
         ORDER BY j.seq LIMIT asked.most) AS used
     GROUP BY asked.key;
 END $$;
