@@ -132,6 +132,9 @@ def set_(context: Context, arguments: Arguments) -> int:
     return Exit.DONE
 
 
+_FLAGS = {"--workers": "--workers (worker start --count)"}  # as users may have given them
+
+
 def _report_effect(context: Context, key: str) -> None:
     """Says which services apply the new value of a setting, and when."""
     import json
@@ -146,6 +149,7 @@ def _report_effect(context: Context, key: str) -> None:
         overriding = isinstance(overrides, dict) and overrides.get(key)
         effect = "applies it " + ("to runs that start from now on" if key in _OF_RUNS else "now")
         if overriding:
+            overriding = _FLAGS.get(overriding, overriding)
             effect = f"does not apply it: it was started with {overriding}"
         print_err(f"queuectl: the service with pid {instance.pid} {effect}")
     if not instances:

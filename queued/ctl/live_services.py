@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from queued.ctl.context import Context
 
 _WARN_AFTER_S = 2.0
-_ENDS = {"after": "complete", "after_any": "end", "after_fail": "fail"}
+_ENDS = {"after": "complete", "after_any": "end", "after_fail": "become dead"}
 _SHOWN = 3  # jobs for which another one waits
 _START_FIELD = 19  # of those that follow the name in /proc/PID/stat
 

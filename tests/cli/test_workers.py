@@ -204,7 +204,8 @@ def test_config_set_says_when_a_running_service_applies_it(queuectl: QueuectlRun
     done = queuectl("config", "set", "kill-grace", "1 min")
     assert done.err == f"{told} applies it to runs that start from now on\n"
     done = queuectl("config", "set", "workers", "3")
-    assert done.err == f"{told} does not apply it: it was started with --workers\n"
+    flag = "--workers (worker start --count)"
+    assert done.err == f"{told} does not apply it: it was started with {flag}\n"
     assert queuectl("config", "set", "max-retries", "5").err == ""
 
 
