@@ -75,7 +75,7 @@ Options:
   --version            show the version
 
 Signals:
-  TERM, INT            drain: running jobs finish, nothing new starts; a second
+  TERM, INT            stop: running jobs finish, nothing new starts; a second
                        one, or the end of shutdown_grace, ends running jobs
   HUP                  read the conf file again and apply it; no job is
                        interrupted; a bad file is refused

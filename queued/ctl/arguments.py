@@ -36,9 +36,9 @@ LIST_OPTIONS = (
   --after JOB          begin after this job, to read a long list in parts
   --sort KEY           enqueued (default), updated, due, priority or fails
   -o, --output FORMAT  json, jsonl, tsv, tsv,COLUMNS, or columns: id,state,
-                       queue,priority,requires,key,labels,note,by,fails,runs,
-                       time,created,updated,next_run,started,ended,ran,exit,
-                       outcome,command,why
+                       queue,priority,requires,key,unique_key,labels,note,by,
+                       fails,runs,time,created,updated,next_run,started,ended,
+                       ran,exit,outcome,command,why
   --quiet              print ids only
 """
     + COLOR_OPTION

@@ -41,8 +41,8 @@ Usage: queuectl [--db WHERE] [--config PATH] COMMAND ...
 
 JOB: an id, the beginning of a generated id, @last, or @-2 (last but one).
 Database: --db, else $QUEUECTL_DB, else db in the conf file (--config).
-Exit codes: 0 done, 1 nothing or not all done, 2 usage, 3 not found, 4 conflict,
-70-78 errors, 124 timed out; wait, --follow and --wait: that of the job.
+Exit codes: 0 done or nothing to do, 1 not all done, 2 usage, 3 not found,
+4 conflict, 70-78 errors, 124 timed out; wait, --follow, --wait: the job's own.
 Help for a command: queuectl COMMAND --help. The words in () are aliases.
 """
 

@@ -17,8 +17,6 @@ Usage: queuectl completion [options] SHELL
 Prints the script with which a shell, which is bash, zsh or fish, completes the
 command lines of queuectl. A package and `make install` have installed it; after
 pipx or pip, put it where the shell looks for it.
-
-Options:
 """
     + COMMON
     + """

@@ -65,7 +65,7 @@ ended, or the queue takes no new jobs.
 
 Examples:
   queuectl edit --set priority=9 job1
-  queuectl edit --set note='40 of 100' "$QUEUED_JOB_ID"
+  queuectl --db /srv/q.db edit --set note='40 of 100' "$QUEUED_JOB_ID"
   queuectl edit --set delay=1h --set timeout=10m --queue nightly --yes
 """
 )

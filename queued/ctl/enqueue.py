@@ -30,8 +30,8 @@ QUEUE_OPTIONS = """\
 """
 RUN_OPTIONS = """\
   --delay T            not before T from now: seconds, 500ms, 1h30m, "5 min", 1w
-  --hold               not before queuectl release
   --in T               the same as --delay
+  --hold               not before queuectl release
   --expires-at TIME    not started from this time on: the job is dead then
   --expires-in T       the same for T from now
   --deadline TIME      not running after this time, nor started or retried
@@ -107,23 +107,25 @@ Options:
 """
     + QUEUE_OPTIONS
     + """\
-  --run-at TIME        not before this time: 03:00, "tomorrow 9am", "mon 18:00",
-                       "2026-12-01 03:00 Europe/Berlin", 2026-12-01T02:00Z,
-                       or seconds since 1970; without a zone it is local time
-  --at TIME            the same as --run-at
   --array INDEXES      a job for each index (1-100, 1,3,5 or 0-15:4), at most
                        10,000, with $QUEUED_ARRAY_INDEX and $QUEUED_ARRAY_ID;
                        1-100%10 runs ten at once. Prints the id of the array;
                        its jobs have ids such as ARRAY_1
   --after JOB          not before this job, or all jobs of this array, have
-                       completed; repeatable, and so are the next two. If
-                       that cannot be any more, the new job is cancelled, until
-                       dlq retry of the other one
+                       completed; repeatable, and so are the next two. If the
+                       other job is dead or cancelled, this one is cancelled;
+                       dlq retry of the other one makes it wait again
   --after-any JOB      not before this job has ended, whatever its end
   --after-fail JOB     not before this job is dead
+  --run-at TIME        not before this time: 03:00, "tomorrow 9am", "mon 18:00",
+                       "2026-12-01 03:00 Europe/Berlin", 2026-12-01T02:00Z,
+                       or seconds since 1970; without a zone it is local time
+  --at TIME            the same as --run-at
 """
     + RUN_OPTIONS
     + """\
+
+Options that are no fields:
   --skip-existing      skip jobs of - whose ids exist, and count them
   --fail-if-exists     add nothing, and exit with 4, if a unique key is taken
   --replace            cancel the job that has the unique key, if it waits

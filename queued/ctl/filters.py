@@ -13,10 +13,11 @@ from queued.core.times import now_ms, parse_when
 from queued.ctl.arguments import Arguments
 
 FILTER_OPTIONS = """\
-  --state STATES       pending (with the next four), scheduled (not yet due),
-                       held, blocked (its key is in use), failed (waits for a
-                       retry), processing, completed, dead, cancelled;
-                       several: dead,failed
+  --state STATES       of those that the command is for: pending (with the next
+                       four), scheduled (not yet due), held, blocked (waits for
+                       other jobs or for its key), failed (waits for a retry),
+                       processing, completed, dead, cancelled; several:
+                       dead,failed
   -q, --queue QUEUES   only jobs of these queues: a,b; -a: of all but a
   --since T            only jobs that have changed in the last T (90m, 12h, 7d),
                        or since the time T

@@ -111,11 +111,9 @@ DRAIN = (
     """\
 Usage: queuectl host drain [options] NAME
 
-Keeps all services of a host from starting jobs. Running jobs go on to their
-end. This holds until `queuectl host resume`, also for services that start on
-the host later.
-
-Options:
+Keeps all services of a host from starting jobs; queues take new ones. Running
+jobs go on to their end. This holds until `queuectl host resume`, also for
+services that start on the host later.
 """
     + COMMON
     + """
@@ -153,8 +151,6 @@ RESUME = (
 Usage: queuectl host resume [options] NAME
 
 Lets the services of a drained host start jobs again.
-
-Options:
 """
     + COMMON
     + """

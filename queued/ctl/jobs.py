@@ -60,8 +60,6 @@ Usage: queuectl show [options] [--] JOB
 Prints everything about one job: its fields, its options and every attempt.
 JOB is an id, the beginning of a generated id if no other id begins so, @last
 for the job that was added last, or @-2 for the one before it.
-
-Options:
 """
     + COMMON
     + """
@@ -211,7 +209,8 @@ Options:
     + CHANGE_OPTIONS
     + COMMON
     + """
-Exit code 2: several jobs match and --yes is missing; 4: a job had ended.
+Exit code 2: several jobs match and --yes is missing; 4: a named job had ended;
+the other ones are cancelled.
 
 Examples:
   queuectl cancel job1 job2

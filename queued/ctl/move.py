@@ -13,8 +13,10 @@ MOVE = (
 Usage: queuectl move [options] [--] JOB
 
 Lets a job that waits start before another one of its queue: it gets the
-priority of that job and its time, or a time of a millisecond earlier. Jobs that
-were enqueued in the same millisecond as the other one may start after it, too.
+priority of that job and its time, or a time of a millisecond earlier. Its own
+start time is lost: a job that is scheduled for later becomes due with the other
+one. Jobs that were enqueued in the same millisecond as the other one may start
+after it, too.
 Over PostgreSQL it needs the role of an operator.
 
 Options:

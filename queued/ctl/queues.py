@@ -20,7 +20,8 @@ Usage: queuectl queue list [options] [--] [QUEUES...]
 
 Lists the queues that have jobs or settings of their own: all, or those that are
 named. mail* names all that begin so, and -slow, after --, leaves a queue out.
-STATE is open, full (its limit of running jobs is reached), paused, or draining.
+STATE is open, full (its limit of running jobs is reached), paused, suspended
+(paused, and the running jobs are frozen), or draining.
 
 Options:
   -n, --limit N        only the first N
@@ -57,8 +58,6 @@ SHOW = (
 Usage: queuectl queue show [options] QUEUE
 
 Shows the settings of a queue and the number of its jobs.
-
-Options:
 """
     + COMMON
     + """

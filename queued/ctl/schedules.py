@@ -101,7 +101,8 @@ Usage:
                          [--label LABEL]... SCHEDULE [--] [COMMAND...]
 
 Changes what is given, and keeps everything else; `schedule add --replace` keeps
-nothing. A new CRON or zone begins with its first time from now on.
+nothing. The values in () are the defaults of `schedule add`. A new CRON or zone
+begins with its first time from now on.
 
 Options:
   --cron CRON          the times
@@ -144,8 +145,6 @@ Usage: queuectl schedule run [options] SCHEDULE
 
 Enqueues a job of the schedule now, beside those of its times, and prints the id
 of the job. A paused schedule can be run, too.
-
-Options:
 """
     + COMMON
     + """
@@ -172,8 +171,6 @@ Usage: queuectl schedule pause [options] SCHEDULES...
 
 Lets schedules enqueue no jobs until `queuectl schedule resume`. Jobs that they
 have enqueued are not changed.
-
-Options:
 """
     + COMMON
     + """
@@ -195,8 +192,6 @@ RESUME = (
 Usage: queuectl schedule resume [options] SCHEDULES...
 
 Ends the pause of schedules. The times of the pause are not caught up.
-
-Options:
 """
     + COMMON
     + """
@@ -237,8 +232,6 @@ REMOVE = (
 Usage: queuectl schedule remove [options] SCHEDULES...
 
 Removes schedules. Jobs that they have enqueued are not changed.
-
-Options:
 """
     + COMMON
     + """

@@ -24,14 +24,16 @@ Runs jobs in this terminal until Ctrl+C, TERM or `queuectl worker stop`.
 
 Options:
   --count N            how many jobs run at once (default: the setting workers)
-  --labels LABELS      labels that jobs may require: gpu,zone=a
+  --labels LABELS      labels that jobs may require: gpu,zone=a; not related to
+                       the labels of jobs (enqueue --label)
   --queues QUEUES      the queues that it serves: a,b*,-c (default: all)
   --background         detach from the terminal when the workers are ready
   --another            with --background: also if one runs on this host already
 """
     + COMMON.replace("print the result as JSON", "log as JSON lines")
     + """
-Exit code 4: a service runs on this host already; --another was not given.
+Exit code 4: with --background, a service runs on this host already, and
+--another is missing. Without --background it is one service more.
 
 Examples:
   queuectl worker start --count 8
