@@ -25,7 +25,7 @@ from queued.ctl.batches import (
 from queued.ctl.context import Context
 from queued.ctl.enqueue import QUEUE_OPTIONS, RUN_OPTIONS
 from queued.ctl.filters import FILTER_OPTIONS, WAITING
-from queued.ctl.render import print_json, print_out
+from queued.ctl.render import print_err, print_json, print_out
 
 # What identifies a job, and what other verbs change, is not edited.
 _FIXED = {"hold", "in", "unique-key", "unique-while", "unique-for", "here", "stdin"}
@@ -122,9 +122,12 @@ def _changes(texts: Sequence[str]) -> JobChanges | None:
 def _name_and_value(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     name = name.replace("_", "-")
-    if not equals or name not in _FIELDS:
-        hint = did_you_mean(name, _FIELDS) or f" (NAME: {', '.join(_FIELDS)})"
-        msg = f"--set takes NAME=VALUE, not {shorten(text)}{hint}"
+    if not equals:
+        msg = f"--set takes NAME=VALUE, not {shorten(text)}"
+        raise UsageError(msg)
+    if name not in _FIELDS:
+        hint = did_you_mean(name, _FIELDS) or f"; its fields are {', '.join(_FIELDS)}"
+        msg = f"--set has no field {shorten(name)}{hint}"
         raise UsageError(msg)
     return name, value
 
@@ -175,6 +178,8 @@ def rerun(context: Context, arguments: Arguments) -> int:
     else:
         found_jobs = found(context, arguments, _RERUNS)
         added = move_all(_RERUNS, found_jobs, partial(_add_like_found, context, changes))
+        if not found_jobs.total():
+            print_err("queuectl: nothing to rerun: no job matches")
     if context.json:
         print_json(dict(added))
     elif added:

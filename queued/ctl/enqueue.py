@@ -243,6 +243,10 @@ def _store(
     skip_existing: bool = False,
     on_taken_key: OnTakenKey,
 ) -> Sequence[str]:
+    if on_taken_key != "keep" and all(job.unique_key is None for job in jobs):
+        option = "--replace" if on_taken_key == "replace" else "--fail-if-exists"
+        msg = f"{option} needs --unique-key, or unique_key in the JSON"
+        raise UsageError(msg)
     max_retries = int(context.sources()["default_max_retries"].value)
     return context.store.enqueue(
         jobs,

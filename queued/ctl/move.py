@@ -1,12 +1,12 @@
 """The command move: changes the order in which jobs of a queue start."""
 
 from queued.core.errors import ConflictError, Exit, UsageError
-from queued.core.model import JobChanges, State
+from queued.core.model import JobChanges, Label, State
 from queued.core.records import Job
 from queued.core.times import now_ms
 from queued.ctl.arguments import COMMON, Arguments
 from queued.ctl.context import Context
-from queued.ctl.render import print_json, print_out
+from queued.ctl.render import print_err, print_json, print_out
 
 MOVE = (
     """\
@@ -47,7 +47,11 @@ def move(context: Context, arguments: Arguments) -> int:
         raise ConflictError(msg)
     time_ms = target.next_run_at_ms - (target.seq < job.seq)
     changes = JobChanges(priority=target.priority, run_at_ms=time_ms)
-    if target.seq != job.seq:
+    if target.seq == job.seq:
+        waits = job.seen_at(now_ms()).label in (Label.SCHEDULED, Label.FAILED)
+        hint = f"; to start it at once: {context.program} run-now {job.id}" if waits else ""
+        print_err(f"queuectl: nothing was moved: no other job to move {job.id} before{hint}")
+    else:
         context.store.edits.edit([row], changes, now_ms=now_ms())
     job = _waiting(context, row).seen_at(now_ms())
     if context.json:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 
 from queued.core import labels
-from queued.core.errors import ConflictError, Exit, UsageError
+from queued.core.errors import ConflictError, Exit, NotFoundError, UsageError
 from queued.core.schedules import Schedule, new_schedule
 from queued.core.times import now_ms
 from queued.ctl.arguments import COMMON, Arguments
@@ -243,7 +243,11 @@ Examples:
 
 def remove(context: Context, arguments: Arguments) -> int:
     """Removes schedules. Raises NotFoundError."""
-    schedules = _existing(context, arguments)
+    try:
+        schedules = _existing(context, arguments)
+    except NotFoundError as error:
+        msg = f"{error}; nothing was removed"
+        raise NotFoundError(msg) from None
     for name in schedules:
         context.store.schedules.remove(name)
     _print(context, dict.fromkeys(schedules, True), "removed", "")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from queued.core.errors import Exit, WaitTimeoutError
+from queued.core.errors import Exit, UsageError, WaitTimeoutError
 from queued.core.model import Label, State
 from queued.core.records import Job, JobFilter
 from queued.core.times import monotonic_s, now_ms, short_duration
@@ -16,7 +16,7 @@ from queued.ctl.change_watch import Watch
 from queued.ctl.context import Context
 from queued.ctl.filters import FILTER_OPTIONS, OPEN, UNFINISHED, job_filter, state_of
 from queued.ctl.live_services import ServiceWarning
-from queued.ctl.render import escaped, print_json, print_out, progress
+from queued.ctl.render import escaped, print_err, print_json, print_out, progress
 from queued.ctl.table import table_width, truncate
 
 if TYPE_CHECKING:
@@ -94,7 +94,12 @@ def _print_ended(context: Context, code: int, jobs: Sequence[Job]) -> None:
 
 def _wait_for_matching(context: Context, arguments: Arguments, timeout_s: float) -> int:
     """Waits until no job matches. Prints the jobs that did not complete meanwhile."""
+    if arguments.text("--until"):
+        msg = "--until needs ids of jobs; for a filter, --state says which states are waited out"
+        raise UsageError(msg)
     wanted = job_filter(arguments, UNFINISHED, OPEN)
+    if next(context.store.list(wanted, limit=1), None) is None:
+        print_err("queuectl: nothing to wait for: no job matches")
     not_completed = wanted._replace(labels=(Label.DEAD, Label.CANCELLED))
     before = set(context.store.select(not_completed))
     fail_fast = arguments.flag("--fail-fast")

@@ -29,7 +29,7 @@ def test_edit_takes_the_options_of_enqueue_but_those_of_identity(queuectl: Queue
     assert (job["options"], job["requires"]) == (changed, [])
     assert queuectl("edit", "--set", "split=maybe", "a").code == 2
     for name in ("unique-key", "key", "stdin", "after"):
-        assert "--set takes NAME=VALUE" in queuectl("edit", "--set", f"{name}=x", "a").err
+        assert f"--set has no field '{name}'" in queuectl("edit", "--set", f"{name}=x", "a").err
 
 
 def test_edit_refuses_what_does_not_wait(queuectl: QueuectlRunner) -> None:
@@ -121,7 +121,8 @@ def test_move_changes_the_order_of_claims(queuectl: QueuectlRunner) -> None:
     queuectl.add("later", run_at="tomorrow 9am")
     assert queuectl.ok("move", "--before", "b", "later") == "later pending\n"
     assert queuectl.ok("move", "--first", "d") == "d pending\n"
-    assert queuectl.ok("move", "--first", "d"), "it is the first one"
+    nothing = "queuectl: nothing was moved: no other job to move d before\n"
+    assert queuectl("move", "--first", "d") == (0, "d pending\n", nothing)
     assert queuectl.ok("move", "--before", "c", "a") == "a pending\n"
     refused = queuectl("move", "--before", "other", "a")
     assert refused == (4, "", "queuectl: a is in the queue default, other in q\n")
@@ -138,3 +139,21 @@ def test_a_variable_that_is_removed_has_no_value(queuectl: QueuectlRunner) -> No
     queuectl.add("a")
     told = "queuectl: --set unset-env takes the name of a variable, not 'A=1'\n"
     assert queuectl("edit", "--set", "unset-env=A=1", "a") == (2, "", told)
+
+
+def test_a_move_before_no_other_job_says_so(queuectl: QueuectlRunner) -> None:
+    queuectl.add("a", delay=3600)
+    for where in (["--first"], ["--before", "a"]):
+        done = queuectl("move", *where, "a")
+        assert (done.code, done.out) == (0, "a scheduled\n")
+        assert done.err.endswith("before; to start it at once: queuectl run-now a\n")
+
+
+def test_a_rerun_or_a_wait_for_what_does_not_match_says_so(queuectl: QueuectlRunner) -> None:
+    queuectl.add("a")
+    for verb in ("rerun", "wait"):
+        done = queuectl(verb, "--queue", "nosuch")
+        told = (
+            "queuectl: nothing to rerun: " if verb == "rerun" else "queuectl: nothing to wait for: "
+        )
+        assert done == (0, "", f"{told}no job matches\n")

@@ -6,6 +6,7 @@ import pytest
 
 from tests.cli.queuectl_runner import NO_SERVICE, QueuectlRunner
 
+SEE = " (see: queuectl schedule list)"
 WARNING = f"{NO_SERVICE}\n"
 
 
@@ -129,10 +130,10 @@ def test_a_schedule_of_a_conf_file_is_changed_there(queuectl: QueuectlRunner) ->
         (["add", "--delay", "2h", "--expires-in", "1h", "s", "@daily", "true"], 2, "the job"),
         (["add", "--expires-at", "2030-01-01", "s", "@daily", "true"], 2, "expires_at takes a"),
         (["add", "--deadline", "9am UTC x", "s", "@daily", "true"], 2, "deadline takes a time of"),
-        (["show", "s"], 3, "no schedule 's' (see: queuectl schedule list)"),
+        (["show", "s"], 3, f"no schedule 's'{SEE}"),
         (["edit", "s", "--nice", "3"], 3, "no schedule 's'"),
         (["edit", "s"], 2, "schedule edit needs an option that says what to change, such as"),
-        (["remove", "s"], 3, "no schedule 's'"),
+        (["remove", "s"], 3, f"no schedule 's'{SEE}; nothing was removed"),
         (["next", "@dayly"], 2, "not a cron expression: '@dayly'"),
     ],
 )

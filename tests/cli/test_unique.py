@@ -54,6 +54,8 @@ def test_a_waiting_job_is_replaced(queuectl: QueuectlRunner) -> None:
         ),
         (["--unique-key", ""], 'unique_key takes 1 to 200 printable characters, not ""'),
         (["--replace", "--fail-if-exists"], "--fail-if-exists and --replace exclude each other"),
+        (["--replace"], "--replace needs --unique-key, or unique_key in the JSON"),
+        (["--fail-if-exists"], "--fail-if-exists needs --unique-key, or unique_key in the JSON"),
     ],
 )
 def test_options_that_make_no_sense(queuectl: QueuectlRunner, words: list[str], told: str) -> None:

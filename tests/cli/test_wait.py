@@ -132,12 +132,14 @@ def test_a_wait_ends_at_the_first_failure(queuectl: QueuectlRunner, words: list[
 def test_a_wait_for_what_matches(queuectl: QueuectlRunner) -> None:
     queuectl.add("other", delay=3600)
     queuectl.run("before", failed(7), max_retries=1, queue="a", priority=1)
-    assert queuectl("wait", "--queue", "a") == (0, "", "")
+    nothing = "queuectl: nothing to wait for: no job matches\n"
+    assert queuectl("wait", "--queue", "a") == (0, "", nothing)
+    assert "--until needs ids" in queuectl("wait", "--queue", "a", "--until", "processing").err
     queuectl.add("b", queue="a", priority=1)
     told = "queuectl: timed out after 0.1s: 1 job not finished\n"
     assert queuectl("wait", "--queue", "a", "--timeout", "100ms") == (124, "", told)
     claim = queuectl.claim()
-    assert queuectl("wait", "--queue", "a", "--state", "pending") == (0, "", "")
+    assert queuectl("wait", "--queue", "a", "--state", "pending") == (0, "", nothing)
     queuectl.add("c", queue="a", priority=1)
     waits = queuectl.start("wait", "--queue", "a")
     eventually(lambda: queuectl.is_waiting(waits), "it waits")
