@@ -4,7 +4,7 @@ A payload is a decoded JSON object. Errors name the field, the values that it ta
 that was given.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from queued.core import field_checks as check
@@ -95,15 +95,12 @@ def job_changes(
 
     An empty text removes an option, if it has no meaning of its own. Raises UsageError.
     """
-    removed = {
-        name
-        for name, value in payload.items()
-        if value == "" and FIELDS[name].option and name not in _NOT_REMOVED
-    }
+    # A deadline has changed the time of expiry, so that the one before it is not known.
+    removed = {one for one in emptied(payload) if FIELDS[one].option and one != "deadline"}
     columns, options = _checked({name: payload[name] for name in payload.keys() - removed})
     options |= dict.fromkeys(removed)
     if variables:
-        options["env"] = {**options.get("env", {}), **dict.fromkeys(variables)}
+        options["env"] = {**(options.get("env") or {}), **dict.fromkeys(variables)}
     if labels:
         import json
 
@@ -111,6 +108,12 @@ def job_changes(
         columns["labels"] = options_text(given | dict.fromkeys(labels))
     any_state = payload.keys() <= {"labels", "note"} and not variables
     return JobChanges(**columns, options=options_text(options), any_state=any_state)
+
+
+def emptied(payload: Mapping[str, object]) -> set[str]:
+    """Returns the names of the fields that are to be removed, because an empty text was given."""
+    given = {name for name, value in payload.items() if value in ("", [""])}
+    return given - _NOT_REMOVED
 
 
 def changed(job: NewJob, changes: JobChanges) -> NewJob:
@@ -295,8 +298,5 @@ _NEEDED_KEYS = {"unique_while": "unique_key", "unique_for": "unique_key"}
 _NEEDED_KEYS |= {"key_limit": "key", "on_conflict": "key"}
 _COLUMNS = {"run_at": "run_at_ms", "delay": "delay_ms", "unique_for": "unique_for_ms"}
 _COLUMNS |= {"expires_at": "expires_at_ms", "expires_in": "expires_in_ms"}
-_NOT_REMOVED = {
-    "deadline",
-    "on_dead",
-    "on_completed",
-}  # an empty hook is none, not that of a setting
+# An empty hook is none, not that of a setting.
+_NOT_REMOVED = {"command", "on_dead", "on_completed"}

@@ -59,13 +59,15 @@ def changed(defaults: str, words: Iterable[str]) -> str:
     fields = json.loads(defaults)
     for word in words:
         name, equals, text = word.partition("=")
+        name = name.replace("-", "_")
         if not equals:
             msg = f"--default takes FIELD=VALUE, such as timeout=5m, not {shorten(word)}"
             raise UsageError(msg)
         _must_be_possible(name)
         fields.pop(name, None)
         if text:
-            fields[name] = FIELDS[name].check(name, _value(text))
+            codes = name in {"no_retry_on", "defer_on"} and not text.startswith("[")
+            fields[name] = FIELDS[name].check(name, _value(f"[{text}]" if codes else text))
     return options_text(fields)
 
 

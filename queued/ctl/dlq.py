@@ -92,7 +92,7 @@ def retry(context: Context, arguments: Arguments) -> int:
     elif jobs:
         print_out("\n".join(f"{name} pending" for name in ids))
     else:
-        print_out(f"{jobs_text(len(ids))} pending")
+        print_out(f"{jobs_text(len(ids))} retried")
     return Exit.DONE
 
 

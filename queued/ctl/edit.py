@@ -33,6 +33,8 @@ _FIXED |= {"key", "key-limit", "on-conflict"}
 _OPTIONS = re.findall(r"^  (?:-., )?--([a-z-]+)", QUEUE_OPTIONS + RUN_OPTIONS, re.MULTILINE)
 _FIELDS = ("command", "run-at", *(name for name in _OPTIONS if name not in _FIXED), "unset-env")
 _REPEATABLE = ("env", "label", "limit")
+_EMPTIED = {"env": "env", "limit": "limits"}  # removed as a whole by an empty value
+_TIMES = ("run-at", "delay", "expires-at", "expires-in", "deadline")
 _TRUTH = {"true": True, "false": False}
 
 SET_OPTION = """\
@@ -50,8 +52,8 @@ Usage:
 Changes jobs that wait, also for a retry: those that are named, or all that
 match the options. If only note and label are set, the jobs may also run or have
 ended. What is not given stays as it is; variables, limits and labels are added
-to those of the job. An empty value removes a timeout or a note. Over PostgreSQL
-it needs the role of an operator.
+to those of the job. An empty value removes an option, as timeout= does. Over
+PostgreSQL it needs the role of an operator.
 
 Options:
 """
@@ -104,6 +106,8 @@ def _changes(texts: Sequence[str]) -> JobChanges | None:
         elif name == "unset-env":
             msg = f"--set unset-env takes the name of a variable, not {shorten(value)}"
             raise UsageError(msg)
+        elif name in _EMPTIED and not value:
+            plain[_EMPTIED[name]] = value
         elif name in repeated:
             repeated[name].append(value)
         elif name in ("leave-children", "split"):
@@ -115,8 +119,11 @@ def _changes(texts: Sequence[str]) -> JobChanges | None:
         else:
             options[f"--{name}"] = value
     options |= {f"--{name}": texts for name, texts in repeated.items()}
-    given = plain | fields(Arguments(options))
-    return job_changes(given, removed["label"], removed["unset-env"])
+    given = fields(Arguments(options))
+    if both := {*given, *(["env"] if removed["unset-env"] else [])} & plain.keys():
+        msg = f"--set removes {both.pop()} and changes it; give one of them"
+        raise UsageError(msg)
+    return job_changes(given | plain, removed["label"], removed["unset-env"])
 
 
 def _name_and_value(text: str) -> tuple[str, str]:
@@ -128,6 +135,9 @@ def _name_and_value(text: str) -> tuple[str, str]:
     if name not in _FIELDS:
         hint = did_you_mean(name, _FIELDS) or f"; its fields are {', '.join(_FIELDS)}"
         msg = f"--set has no field {shorten(name)}{hint}"
+        raise UsageError(msg)
+    if name in _TIMES and not value:
+        msg = f"--set {name}=: it cannot be removed; give another time"
         raise UsageError(msg)
     return name, value
 

@@ -185,7 +185,9 @@ def clear(context: Context, arguments: Arguments) -> int:
     """Cancels the jobs that wait. Raises UsageError, which counts them, if --yes is missing."""
     view = view_of(context, arguments.text("QUEUE") or "")
     if view.pending and not arguments.flag("--yes"):
-        msg = f"{jobs_text(view.pending)} of {view.queue.name} wait; to cancel them, add --yes"
+        wait, them = ("waits", "it") if view.pending == 1 else ("wait", "them")
+        told = f"{jobs_text(view.pending)} of {view.queue.name} {wait}"
+        msg = f"{told}; to cancel {them}, add --yes"
         raise UsageError(msg)
     count = _cancel_waiting(context, view.queue.name)
     record = {"queue": view.queue.name, "cancelled": count}

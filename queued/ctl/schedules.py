@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from queued.core import labels
 from queued.core.errors import ConflictError, Exit, NotFoundError, UsageError
+from queued.core.job_spec import emptied
 from queued.core.schedules import Schedule, new_schedule
 from queued.core.times import now_ms
 from queued.ctl.arguments import COMMON, Arguments
@@ -101,8 +102,9 @@ Usage:
                          [--label LABEL]... SCHEDULE [--] [COMMAND...]
 
 Changes what is given, and keeps everything else; `schedule add --replace` keeps
-nothing. The values in () are the defaults of `schedule add`. A new CRON or zone
-begins with its first time from now on.
+nothing. An empty value removes an option of the job. The values in () are the
+defaults of `schedule add`. A new CRON or zone begins with its first time from
+now on.
 
 Options:
   --cron CRON          the times
@@ -128,11 +130,12 @@ def edit(context: Context, arguments: Arguments) -> int:
         msg = "schedule edit needs an option that says what to change, such as --cron @daily"
         raise UsageError(msg)
     before = context.store.schedules.show(arguments.text("SCHEDULE") or "")
+    job, gone = {**json.loads(before.job), **given}, emptied(given)
     schedule = new_schedule(
         before.name,
         arguments.text("--cron") or before.cron,
         arguments.text("--tz") or before.zone,
-        {**json.loads(before.job), **given},
+        {name: value for name, value in job.items() if name not in gone},
         catch_up=arguments.text("--catch-up") or before.catch_up,
         overlap=arguments.text("--overlap") or before.overlap,
     )

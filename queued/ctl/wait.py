@@ -171,7 +171,8 @@ def await_end(
                 left = len(seqs) - len(ended)
                 if left and monotonic_s() >= deadline_s:
                     timed_out = f"timed out after {short_duration(timeout_s)}"
-                    msg = f"{timed_out}: {left} of {len(seqs)} jobs not finished"
+                    part = f"{left} of " if ended else ""
+                    msg = f"{timed_out}: {part}{jobs_text(len(seqs))} not finished"
                     raise WaitTimeoutError(msg)
                 if fail_fast and left and any(job.state in _FAILED for job in ended.values()):
                     progress("")
@@ -222,9 +223,9 @@ def _line(job: Job, width: int) -> str:
 
 
 def end_text(job: Job) -> str:
-    """Returns how a job ended, for people: its label, and the reason if it is dead."""
-    why = f": {job.last_error}" if job.last_error and job.state is State.DEAD else ""
-    return escaped(f"{job.label}{why}")
+    """Returns how a job ended, for people: its label, and the reason if it did not complete."""
+    told = job.state in _FAILED and job.last_error not in {None, job.label}
+    return escaped(f"{job.label}: {job.last_error}" if told else job.label)
 
 
 class _EndedCounter:

@@ -103,7 +103,7 @@ def test_dlq_retry_touches_nothing_if_one_is_not_dead(queuectl: QueuectlRunner) 
 @pytest.mark.both_engines
 def test_dlq_retry_all(queuectl: QueuectlRunner) -> None:
     queuectl.ok("config", "set", "workers", "2")
-    assert queuectl("dlq", "retry", "--all") == (0, "0 jobs pending\n", "")
+    assert queuectl("dlq", "retry", "--all") == (0, "0 jobs retried\n", "")
     assert queuectl.json("dlq", "retry", "--all") == {"retried": []}
     queuectl.run("a", failed(7), max_retries=1)
     queuectl.run("b", failed(8), max_retries=1)

@@ -1,5 +1,7 @@
 """edit, rerun and signal: what is printed, and what is refused."""
 
+from typing import Any
+
 import pytest
 
 from tests.cli.queuectl_runner import QueuectlRunner
@@ -157,3 +159,21 @@ def test_a_rerun_or_a_wait_for_what_does_not_match_says_so(queuectl: QueuectlRun
             "queuectl: nothing to rerun: " if verb == "rerun" else "queuectl: nothing to wait for: "
         )
         assert done == (0, "", f"{told}no job matches\n")
+
+
+def test_an_empty_value_removes_an_option_or_is_refused(queuectl: QueuectlRunner) -> None:
+    options: dict[str, Any] = {
+        "env": {"A": "1"},
+        "limits": {"files": 9},
+        "timeout": 5,
+        "no_retry_on": [2],
+    }
+    queuectl.add("a", **options, deadline="tomorrow 9am", nice=1)
+    removed = [word for name in options for word in ("--set", f"{name.removesuffix('s')}=")]
+    queuectl.ok("edit", *removed, "a")
+    assert queuectl.json("show", "a")["options"].keys() == {"deadline", "nice"}
+    told = "queuectl: --set deadline=: it cannot be removed; give another time\n"
+    assert queuectl("edit", "--set", "deadline=", "a") == (2, "", told)
+    for other in ("env=A=1", "unset-env=A"):
+        done = queuectl("edit", "--set", "env=", "--set", other, "a")
+        assert done == (2, "", "queuectl: --set removes env and changes it; give one of them\n")

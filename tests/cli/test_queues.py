@@ -140,6 +140,7 @@ def test_what_destroys_jobs_counts_them_first(queuectl: QueuectlRunner) -> None:
     assert queuectl("queue", "clear", "mail").out == "0 jobs cancelled\n"
     assert queuectl.json("show", "a")["state"] == "cancelled"
     queuectl.add("c", queue="mail")
+    assert "1 job of mail waits; to cancel it, add" in queuectl("queue", "clear", "mail").err
     claim = queuectl.claim()
     assert queuectl("queue", "remove", "mail", "--yes").code == 4
     queuectl.end(claim)
@@ -180,3 +181,9 @@ def test_slots_are_given_and_shown(queuectl: QueuectlRunner) -> None:
         *(0, "a\n", f"{NO_SERVICE}\n"),
     )
     assert queuectl.json("show", "a")["slots"] == 3
+
+
+def test_defaults_take_the_words_of_options(queuectl: QueuectlRunner) -> None:
+    words = ("--default", "no-retry-on=2,3", "--default", "defer_on=75")
+    shown = queuectl.json("queue", "set", "mail", *words)
+    assert shown["defaults"] == {"no_retry_on": [2, 3], "defer_on": [75]}

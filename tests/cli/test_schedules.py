@@ -146,3 +146,10 @@ def test_bad_input_changes_nothing(
     assert (done.code, done.out) == (code, "")
     assert done.err.startswith(f"queuectl: {told}")
     assert queuectl.dump() == before
+
+
+def test_an_empty_value_removes_an_option_of_the_jobs(queuectl: QueuectlRunner) -> None:
+    _add(queuectl, "--timeout", "1h", "--queue", "q", "--requires", "gpu", "--on-dead", "x", "true")
+    removed = [f"--{name}=" for name in ("timeout", "queue", "requires", "on-dead")]
+    queuectl("schedule", "edit", "s", *removed)
+    assert queuectl.json("schedule", "show", "s")["job"] == {"command": "true", "on_dead": ""}

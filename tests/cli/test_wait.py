@@ -41,6 +41,8 @@ def test_cancelled_before_it_ran(queuectl: QueuectlRunner) -> None:
     queuectl.run("a", failed(7))
     queuectl.ok("cancel", "a")
     assert queuectl("wait", "a") == (1, "a cancelled\n", "")
+    queuectl.add("b", after=["a"])
+    assert queuectl("wait", "b") == (1, "b cancelled: dependency: a is cancelled\n", "")
 
 
 def test_several_jobs(queuectl: QueuectlRunner) -> None:
@@ -55,7 +57,7 @@ def test_unknown_and_time_out(queuectl: QueuectlRunner) -> None:
     queuectl.add("a")
     assert queuectl("wait", "a", "nope").code == 3
     done = queuectl("wait", "a", "--timeout", "100ms")
-    assert done == (124, "", "queuectl: timed out after 0.1s: 1 of 1 jobs not finished\n")
+    assert done == (124, "", "queuectl: timed out after 0.1s: 1 job not finished\n")
     assert queuectl("wait", "a", "--timeout", "soon").code == 2
 
 
