@@ -93,7 +93,7 @@ def _move_named(context: Context, jobs: Sequence[int], move: Move) -> int:
         if done:
             moved.append(job)
         else:
-            refused.append(f"{job.id} is {job.label} and {move.refusal}")
+            refused.append(f"{job.id} is {_state_text(context, job)} and {move.refusal}")
         if done and not context.json:
             print_out(f"{job.id} {job.label}{move.suffix}")
     if context.json:
@@ -101,6 +101,14 @@ def _move_named(context: Context, jobs: Sequence[int], move: Move) -> int:
     if refused:
         raise ConflictError(", ".join(refused))
     return Exit.DONE
+
+
+def _state_text(context: Context, job: Job) -> str:
+    if job.label is not Label.BLOCKED:
+        return job.label
+    from queued.ctl.live_services import BlockReasons
+
+    return f"{job.label} ({BlockReasons(context).of_job(job)})"
 
 
 def named(

@@ -96,6 +96,7 @@ def _value_text(value: Value) -> str:
     return f"{value:.15g}" if isinstance(value, float) else str(value)
 
 
+_OVER_POSTGRES = frozenset({"lease", "failover"})
 _OF_RUNS = frozenset({"default_timeout", "kill_grace", "output_limit", "environment"})
 
 SET = (
@@ -143,6 +144,9 @@ def _report_effect(context: Context, key: str) -> None:
 
     if key == "default_max_retries":
         return  # no service applies it, but each enqueue
+    if key in _OVER_POSTGRES and not context.engine.spans_hosts:
+        print_err(f"queuectl: {key} has no effect on SQLite")
+        return
     instances = live_instances(context)
     for instance in instances:
         overrides = json.loads(instance.overrides)

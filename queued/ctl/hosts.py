@@ -12,7 +12,7 @@ from queued.ctl.arguments import COMMON, WATCH_OPTION, Arguments
 from queued.ctl.context import Context
 from queued.ctl.live_services import may_live, say_no_service
 from queued.ctl.render import print_change, print_json, print_out
-from queued.ctl.table import Column, heading, row_lines, table_width
+from queued.ctl.table import Column, heading, row_lines, table_width, widened
 
 LIST = (
     """\
@@ -35,14 +35,14 @@ Examples:
 )
 
 COLUMNS = (
-    Column("HOST", 14),
+    Column("HOST", 10),
     Column("STATE", 8),
     Column("SERVICE", 13),
     Column("VERSION", 7),
     Column("WORKERS", 7, right=True),
     Column("RENEWED", 7, right=True),
-    Column("LABELS", 16),
-    Column("RUNS", 0),
+    Column("LABELS", 6),
+    Column("RUNNING", 0),
 )
 
 
@@ -63,10 +63,11 @@ def list_(context: Context, arguments: Arguments) -> int:  # noqa: ARG001  all c
         print_json([host_record(*host, workers) for host in hosts])
     elif hosts:
         width = table_width()
-        print_out(heading(COLUMNS, width))
-        for host in hosts:
-            for cells in _cells(context, host, workers):
-                print_out("\n".join(row_lines(COLUMNS, cells, width)))
+        rows = [cells for host in hosts for cells in _cells(context, host, workers)]
+        columns = widened(COLUMNS, rows, width)
+        print_out(heading(columns, width))
+        for cells in rows:
+            print_out("\n".join(row_lines(columns, cells, width)))
     else:
         say_no_service(context)
     return Exit.DONE

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from queued.core.errors import Exit, UsageError
 from queued.core.records import Queue
+from queued.core.suggestions import did_you_mean
 from queued.core.times import now_ms
 from queued.ctl.arguments import COMMON, Arguments
 from queued.ctl.context import Context
@@ -132,10 +133,13 @@ def _named(context: Context, arguments: Arguments, verb: str) -> list[Queue]:
     if bool(names) is everything:
         msg = f"which queues to {verb}? give either names or --all"
         raise UsageError(msg)
+    known = {view.queue.name: view.queue for view in views_of(context)}
     if everything:
-        return [view.queue for view in views_of(context)]
-    stored = {one.name: one for one in context.store.queues.all()}
-    return [stored.get(name) or Queue(queue("QUEUE", name)) for name in dict.fromkeys(names)]
+        return list(known.values())
+    named = [known.get(name) or Queue(queue("QUEUE", name)) for name in dict.fromkeys(names)]
+    for new in (one.name for one in named if one.name not in known):
+        print_err(f"queuectl: {new} has no job yet{did_you_mean(new, known)}")
+    return named
 
 
 def _change(

@@ -57,9 +57,11 @@ class QueueView(NamedTuple):
         """Returns the cells of `COLUMNS`."""
         queue, limit = self.queue, self.queue.concurrency
         used = str(self.running) if limit is None else f"{self.used}/{limit}"
+        drains = queue.draining_ms is not None and self.state != "draining"
+        reasons = (queue.paused_reason, "takes no new jobs" if drains else None)
         return [
             *(queue.name, self.state, str(self.pending), used),
-            *(str(queue.priority), str(queue.weight), queue.paused_reason or ""),
+            *(str(queue.priority), str(queue.weight), "; ".join(filter(None, reasons))),
         ]
 
     def record(self) -> dict[str, object]:

@@ -44,7 +44,8 @@ COLUMNS = (
     Column("ZONE", 13),
     Column("COMMAND", 0),
 )
-_WIDE = 95  # below that a terminal has no room for the zone
+_WIDE = 95  # below that a terminal has no room for three times with dates
+_NARROW = [COLUMNS[0], Column("CRON", 11), Column("NEXT", 24), *COLUMNS[3:]]
 
 
 def list_(context: Context, arguments: Arguments) -> int:  # noqa: ARG001  all commands have the same parameters
@@ -57,8 +58,8 @@ def list_(context: Context, arguments: Arguments) -> int:  # noqa: ARG001  all c
         print_err("no schedules")
         return Exit.DONE
     width = table_width()
-    columns = [one for one in COLUMNS if width >= _WIDE or one.title != "ZONE"]
-    rows = [_cells(one, now, width) for one in schedules]
+    columns = COLUMNS if width >= _WIDE else _NARROW
+    rows = [_cells(one, now, columns[2].width) for one in schedules]
     fitting = widened(columns, rows, width)
     print_out(heading(fitting, width))
     for row in rows:
@@ -67,9 +68,9 @@ def list_(context: Context, arguments: Arguments) -> int:  # noqa: ARG001  all c
 
 
 def _cells(schedule: Schedule, now: int, width: int) -> list[str]:
-    text = _fitting(upcoming_text(schedule, now), COLUMNS[2].width)
-    zone = [schedule.zone] if width >= _WIDE else []
-    return [schedule.name, schedule.cron, text, *zone, str(json.loads(schedule.job)["command"])]
+    text = _fitting(upcoming_text(schedule, now), width)
+    command = str(json.loads(schedule.job)["command"])
+    return [schedule.name, schedule.cron, text, schedule.zone, command]
 
 
 def _fitting(times: str, width: int) -> str:

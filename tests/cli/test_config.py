@@ -62,6 +62,11 @@ def test_which_source_wins(queuectl: QueuectlRunner, tmp_path: Path) -> None:
     assert done.err.startswith(told)
 
 
+def test_a_setting_of_leases_has_no_effect_on_sqlite(queuectl: QueuectlRunner) -> None:
+    told = "queuectl: lease has no effect on SQLite\n"
+    assert queuectl("config", "set", "lease", "100") == (0, "lease = 100\n", told)
+
+
 def test_where_the_database_is(queuectl: QueuectlRunner, tmp_path: Path) -> None:
     conf = tmp_path / "my.conf"
     conf.write_text(f'db = "{tmp_path}/conf.db"\n')

@@ -21,6 +21,9 @@ def test_run_now(queuectl: QueuectlRunner) -> None:
     queuectl.add("b", hold=True)
     done = queuectl("run-now", "a", "b")
     assert done == (4, "a pending\n", "queuectl: b is held and cannot run now\n")
+    queuectl.add("blocked", after=["b"])
+    told = "queuectl: blocked is blocked (waits for b to complete) and cannot run now\n"
+    assert queuectl("run-now", "blocked") == (4, "", told)
     for name in "cd":
         queuectl.add(name, delay=60)
     refused = queuectl("run-now", "--all")

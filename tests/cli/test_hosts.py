@@ -64,7 +64,7 @@ def test_a_drained_host_is_shown_until_it_is_resumed(
     already = (0, "", "queuectl: web1 is already drained\n")
     assert queuectl("host", "drain", "web1") == already
     assert [line.split() for line in queuectl.ok("host", "list").splitlines()] == [
-        ["HOST", "STATE", "SERVICE", "VERSION", "WORKERS", "RENEWED", "LABELS", "RUNS"],
+        ["HOST", "STATE", "SERVICE", "VERSION", "WORKERS", "RENEWED", "LABELS", "RUNNING"],
         ["web1", "drained", "one", "0.1.0", "1", "-", "gpu", "runs"],
     ]
     (host,) = queuectl.json("host", "list")

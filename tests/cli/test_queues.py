@@ -91,6 +91,9 @@ def test_a_draining_queue_refuses_new_jobs(queuectl: QueuectlRunner) -> None:
     assert done == (4, "", f"queuectl: {told} (see: queuectl queue resume mail)\n")
     queuectl.ok("queue", "resume", "mail")
     assert queuectl("enqueue", "--queue", "mail", "--id", "a", "true").out == "a\n"
+    queuectl.ok("queue", "drain", "mail")
+    queuectl.ok("queue", "pause", "mail", "--reason", "moved")
+    assert "moved; takes no new jobs\n" in queuectl.ok("queue", "list")
 
 
 def test_several_queues_are_paused_and_resumed_at_once(queuectl: QueuectlRunner) -> None:
@@ -98,7 +101,11 @@ def test_several_queues_are_paused_and_resumed_at_once(queuectl: QueuectlRunner)
         return {one["name"]: one["state"] for one in queuectl.json("queue", "list")}
 
     queuectl.add("a", queue="web")
-    assert queuectl.ok("queue", "pause", "mail", "video") == "mail paused\nvideo paused\n"
+    done = queuectl("queue", "pause", "mail", "video", "webb")
+    new = [f"queuectl: {name} has no job yet" for name in ("mail", "video", "webb")]
+    said = "\n".join(new) + "; did you mean 'web'?\n"
+    assert done == (0, "mail paused\nvideo paused\nwebb paused\n", said)
+    queuectl.ok("queue", "remove", "webb")
     assert queuectl.ok("queue", "pause", "--all") == "default paused\nweb paused\n"
     assert set(states().values()) == {"paused"}
     done = queuectl("queue", "resume", "web", "nope")
@@ -116,7 +123,7 @@ def test_several_queues_are_paused_and_resumed_at_once(queuectl: QueuectlRunner)
 
 def test_queues_are_listed_by_patterns(queuectl: QueuectlRunner) -> None:
     queuectl.add("a")
-    queuectl.ok("queue", "pause", "mail", "mail-slow", "web")
+    queuectl("queue", "pause", "mail", "mail-slow", "web")
 
     def names(*words: str) -> list[str]:
         shown = json.loads(queuectl.ok("queue", "list", "--json", *words))
