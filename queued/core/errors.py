@@ -62,12 +62,16 @@ class ConflictError(QueuedError):
 
 
 class DuplicateJobError(ConflictError):
-    """A job with this id exists. `index` is the place of the new job in the list given."""
+    """A job with this id exists. `index` is the place of the new job in the list given.
+
+    `array`: the new job is of an array, whose id and index its id names.
+    """
 
     exit_code = Exit.CONFLICT
 
-    def __init__(self, name: str, index: int) -> None:
-        super().__init__(f"a job with the id {name!r} exists already; choose another")
+    def __init__(self, name: str, index: int, *, array: bool = False) -> None:
+        advice = "give other indexes or another id" if array else "choose another"
+        super().__init__(f"a job with the id {name!r} exists already; {advice}")
         self.index = index
 
 

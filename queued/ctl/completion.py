@@ -21,6 +21,7 @@ pipx or pip, put it where the shell looks for it.
     + COMMON
     + """
 Examples:
+  mkdir -p ~/.local/share/bash-completion/completions ~/.zfunc
   queuectl completion bash >~/.local/share/bash-completion/completions/queuectl
   queuectl completion fish >~/.config/fish/completions/queuectl.fish
   queuectl completion zsh >~/.zfunc/_queuectl

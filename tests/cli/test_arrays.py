@@ -74,3 +74,10 @@ def test_a_table_has_room_for_the_ids_of_an_array(queuectl: QueuectlRunner) -> N
     queuectl.add("b")
     heading, *rows = queuectl.ok("list").splitlines()
     assert {row.index("pending") for row in rows} == {heading.index("STATE")}
+
+
+def test_an_index_that_exists_is_named(queuectl: QueuectlRunner) -> None:
+    queuectl.ok("enqueue", "--id", "frames", "--array", "2", "--", "true")
+    done = queuectl("enqueue", "--id", "frames", "--array", "1-3", "--", "true")
+    told = "a job with the id 'frames_2' exists already; give other indexes or another id"
+    assert done == (4, "", f"queuectl: {told}\n")

@@ -88,7 +88,7 @@ class NewJobs:
             elif again and job.unique_key and not self._database.row("find", id=name):
                 added += self._insert([(index, (job, name))], how, again=False)
             elif not how.skip_existing:
-                raise DuplicateJobError(name, index)
+                raise DuplicateJobError(name, index, array=job.array_id is not None)
         return added
 
     def _key_users(

@@ -50,7 +50,7 @@ class NewJobs:
                 elif skip_existing:
                     break
                 else:
-                    raise DuplicateJobError(job.id, index)
+                    raise DuplicateJobError(job.id, index, array=job.array_id is not None)
             else:
                 added.append(name)
                 if job.waits:
