@@ -180,6 +180,7 @@ def enqueue(context: Context, arguments: Arguments) -> int:
     if waits and array_id is not None:
         msg = "--wait takes one job; to wait for an array, use queuectl wait"
         raise UsageError(msg)
+    _must_have_unique_key(jobs[0], on_taken_key)
     ids = _store(context, jobs, on_taken_key=on_taken_key)
     _note_past(jobs)
     note_existing(ids)
@@ -213,6 +214,13 @@ def _on_taken_key(arguments: Arguments) -> OnTakenKey:
     return "fail" if fails else "replace" if replaces else "keep"
 
 
+def _must_have_unique_key(job: NewJob, on_taken_key: OnTakenKey) -> None:
+    if on_taken_key != "keep" and job.unique_key is None:
+        option = "--replace" if on_taken_key == "replace" else "--fail-if-exists"
+        msg = f"{option} needs --unique-key, or unique_key in the JSON"
+        raise UsageError(msg)
+
+
 def _acknowledge(
     context: Context, ids: Sequence[str], record: object, jobs: Sequence[NewJob]
 ) -> None:
@@ -243,10 +251,6 @@ def _store(
     skip_existing: bool = False,
     on_taken_key: OnTakenKey,
 ) -> Sequence[str]:
-    if on_taken_key != "keep" and all(job.unique_key is None for job in jobs):
-        option = "--replace" if on_taken_key == "replace" else "--fail-if-exists"
-        msg = f"{option} needs --unique-key, or unique_key in the JSON"
-        raise UsageError(msg)
     max_retries = int(context.sources()["default_max_retries"].value)
     return context.store.enqueue(
         jobs,

@@ -62,6 +62,12 @@ def test_options_that_make_no_sense(queuectl: QueuectlRunner, words: list[str], 
     assert queuectl("enqueue", *words, "true") == (2, "", f"queuectl: {told}\n")
 
 
+def test_lines_need_no_unique_key_to_replace_jobs(queuectl: QueuectlRunner) -> None:
+    line = '{"id": "a", "command": "true"}'
+    assert queuectl("enqueue", "--replace", "-", stdin=line).out == "a\n"
+    assert queuectl("enqueue", "--replace", line).code == 2
+
+
 def test_of_twenty_programs_at_once_one_adds_its_job(queuectl: QueuectlRunner) -> None:
     running = [queuectl.start(*KEY, "--json", "true") for _ in range(20)]
     records = [json.loads(process.communicate(timeout=60)[0]) for process in running]
