@@ -51,9 +51,7 @@ class Dependencies:
             [name, other, condition] for name, job in added for condition, other in job.dependencies
         ]
         pairs, limit = json.dumps(named), len(named) + _MOST_OF_ARRAYS
-        for name, other in self._database.rows("unknown_job", pairs=pairs):
-            msg = f"no job {other!r}, for which {name} is to wait"
-            raise NotFoundError(msg)
+        self._must_be_known(pairs)
         self._database.run("await_jobs", pairs=pairs)
         jobs = self._database.rows("add_dependencies", pairs=pairs, limit=limit)
         if len(jobs) == limit:
@@ -61,6 +59,12 @@ class Dependencies:
             msg = f"too many jobs would wait for all jobs of an array; {few}"
             raise UsageError(msg)
         self._move(jobs, now_ms)
+        self._must_be_known(pairs)  # another program may have removed one meanwhile
+
+    def _must_be_known(self, pairs: str) -> None:
+        for name, other in self._database.rows("unknown_job", pairs=pairs):
+            msg = f"no job {other!r}, for which {name} is to wait"
+            raise NotFoundError(msg)
 
     def tell(self, *, now_ms: int) -> bool:
         """Tells dependents that jobs have ended or were retried, a bounded number of them.

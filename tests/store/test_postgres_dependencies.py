@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from queued.core.model import Label, NewJob
+from queued.core.errors import NotFoundError
+from queued.core.model import Label, NewJob, State
 from queued.core.settlement import Settlement, judge
 from queued.store.ledger import Ledger
 from tests.store.engine import BACKOFF, NOW, OK, Engine
@@ -67,6 +68,25 @@ def test_a_job_that_is_enqueued_while_the_other_one_ends_does_not_wait_for_ever(
         thread = _meanwhile(lambda: store.enqueue(new, max_retries=3, now_ms=NOW))
     thread.join()
     assert engine.store.show(store.find("b")).label is Label.PENDING
+
+
+def test_a_job_that_is_removed_meanwhile_is_unknown(engine: Engine) -> None:
+    engine.put(State.DEAD, id="a")
+    store, errors = engine.another_store(), list[NotFoundError]()
+
+    def enqueue() -> None:
+        try:
+            store.enqueue([NewJob("true", after_any=("a",))], max_retries=3, now_ms=NOW)
+        except NotFoundError as error:
+            errors.append(error)
+
+    with engine.ledger.transaction():
+        step = engine.ledger.prune(State.DEAD, after=0, before_ms=NOW + 1, limit=9)
+        assert step.removed == 1
+        thread = _meanwhile(enqueue)
+    thread.join()
+    assert [str(error)[:12] for error in errors] == ["no job 'a', "]
+    assert engine.jobs() == []
 
 
 def test_an_idle_service_makes_a_turn_for_dependents(engine: Engine) -> None:
