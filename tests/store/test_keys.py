@@ -209,16 +209,29 @@ def test_a_job_that_was_added_at_once_uses_its_key_for_older_clocks(engine: Engi
     assert engine.store.enqueue([new], max_retries=3, now_ms=NOW) == [engine.store.show(job).id]
 
 
+@pytest.mark.parametrize("first", [{"unique_key": "u"}, {"after": ("a",)}])
+def test_a_job_of_the_same_batch_that_is_not_stored_or_waits_does_not_use_the_key(
+    engine: Engine, first: dict[str, Any]
+) -> None:
+    engine.add(id="a", unique_key="u")
+    jobs = [
+        NewJob("true", "b", key="k", **first),
+        NewJob("true", "c", key="k", on_conflict="discard"),
+    ]
+    assert engine.store.enqueue(jobs, max_retries=3, now_ms=NOW)[1] == "c"
+    assert engine.jobs()[-1].id == "c"
+
+
 def test_of_many_programs_at_once_one_adds_a_job_that_may_be_discarded(engine: Engine) -> None:
     added: list[str] = []
     start = threading.Barrier(4)
 
     def work() -> None:
         store = engine.another_store()
-        start.wait()
-        for n in range(20):
-            job = NewJob("true", key=f"k{n}", on_conflict="discard")
-            added.extend(store.enqueue([job], max_retries=3, now_ms=NOW))
+        order = 1 - 2 * (start.wait() % 2)  # programs that add in opposite orders end, too
+        for n in range(0, 20, 2):
+            jobs = [NewJob("true", key=f"k{n + i}", on_conflict="discard") for i in (0, 1)]
+            added.extend(store.enqueue(jobs[::order], max_retries=3, now_ms=NOW))
 
     threads = [threading.Thread(target=work) for _ in range(4)]
     for thread in threads:

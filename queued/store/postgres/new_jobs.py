@@ -49,8 +49,13 @@ class NewJobs:
         generated = iter(ids.make(sum(job.id is None for job in jobs)))
         named = enumerate((job, job.id or next(generated)) for job in jobs)
         added: list[tuple[str, NewJob]] = []
-        # A job of a batch cannot replace another one of the same batch.
-        size = 1 if on_taken_key == "replace" else _BATCH
+        discarded = [job.key for job in jobs if job.key and job.on_conflict == "discard"]
+        if discarded:  # all locks first, in the same order for all programs
+            self._database.rows(
+                "key_users", keys=discarded, limits=[0] * len(discarded), now=now_ms
+            )
+        # What is done with a job of these depends on the jobs before it.
+        size = 1 if on_taken_key == "replace" or discarded else _BATCH
         while batch := list(islice(named, size)):
             added += self._insert(batch, how)
         new = [(name, job) for name, job in added if not isinstance(name, ExistingJob)]
@@ -67,7 +72,7 @@ class NewJobs:
         user does not see, may have the same id; then the job is left out once more.
         """
         added: list[tuple[str, NewJob]] = []
-        users = self._key_users(batch, how)
+        users = {index: user for index, (job, _) in batch if (user := self._key_user(job, how))}
         pairs = [pair for index, pair in batch if index not in users]
         self._free_keys(pairs, how)
         stored = self._store(pairs, how)
@@ -91,33 +96,14 @@ class NewJobs:
                 raise DuplicateJobError(name, index, array=job.array_id is not None)
         return added
 
-    def _key_users(
-        self, batch: Sequence[tuple[int, tuple[NewJob, str]]], how: _How
-    ) -> dict[int, KeyUser]:
-        """Returns a job that uses the key of each job that is discarded, by the place of that job.
-
-        The jobs of the batch before it count, too.
-        """
-        limits: dict[str, int] = {}
-        for _, (job, _) in batch:
-            if job.key is not None and job.on_conflict == "discard":
-                limits[job.key] = max(limits.get(job.key, 0), job.key_limit)
-        if not limits:
-            return {}
-        rows = self._database.rows(
-            "key_users", keys=[*limits], limits=[*limits.values()], now=how.now_ms
+    def _key_user(self, job: NewJob, how: _How) -> KeyUser | None:
+        """Returns a job because of which this one is discarded; None if it is not."""
+        if job.key is None or job.on_conflict != "discard":
+            return None
+        row = self._database.row(
+            "key_users", keys=[job.key], limits=[job.key_limit], now=how.now_ms
         )
-        used = {key: (user, count) for key, user, count in rows}
-        found: dict[int, KeyUser] = {}
-        for index, (job, name) in batch:
-            if job.key not in limits:
-                continue
-            user, count = used.get(job.key, (name, 0))
-            if job.on_conflict == "discard" and count >= job.key_limit:
-                found[index] = KeyUser(user)
-            elif job.due_ms(how.now_ms) <= how.now_ms and not job.hold:
-                used[job.key] = user, count + 1
-        return found
+        return KeyUser(row[1]) if row and row[2] == job.key_limit else None
 
     def _free_keys(self, named: Sequence[tuple[NewJob, str]], how: _How) -> None:
         keys = [job.unique_key for job, _ in named if job.unique_key]
