@@ -103,9 +103,6 @@ def _changes(texts: Sequence[str]) -> JobChanges | None:
         name, value = _name_and_value(text)
         if name in removed and "=" not in value:
             removed[name].append(value)
-        elif name == "unset-env":
-            msg = f"--set unset-env takes the name of a variable, not {shorten(value)}"
-            raise UsageError(msg)
         elif name in _EMPTIED and not value:
             plain[_EMPTIED[name]] = value
         elif name in repeated:
@@ -138,6 +135,9 @@ def _name_and_value(text: str) -> tuple[str, str]:
         raise UsageError(msg)
     if name in _TIMES and not value:
         msg = f"--set {name}=: it cannot be removed; give another time"
+        raise UsageError(msg)
+    if name == "unset-env" and "=" in value:
+        msg = f"--set unset-env takes the name of a variable, not {shorten(value)}"
         raise UsageError(msg)
     return name, value
 

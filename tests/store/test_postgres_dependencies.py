@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -11,6 +12,7 @@ from queued.core.errors import NotFoundError
 from queued.core.model import Label, NewJob, State
 from queued.core.settlement import Settlement, judge
 from queued.store.ledger import Ledger
+from tests.service import eventually
 from tests.store.engine import BACKOFF, NOW, OK, Engine
 from tests.store.engines import ENGINES
 
@@ -99,3 +101,21 @@ def test_an_idle_service_makes_a_turn_for_dependents(engine: Engine) -> None:
         renewal = engine.ledger.renew_idle("i", [0])
         assert renewal is not None
         assert renewal.has_work is ended
+
+
+def test_idle_services_are_told_of_dependents_that_are_ready(engine: Engine) -> None:
+    engine.register("j")
+    with engine.ledger.transaction():
+        engine.ledger.set_hungry("j", hungry=True)
+    engine.add(id="a")
+    engine.add(after=("a",))
+    other = engine.another_ledger()
+    other._database.listen(heard := Mock(), Mock())  # type: ignore[attr-defined]
+    engine.end(engine.must_claim())
+    engine.promote(now_ms=NOW)
+
+    def told() -> bool:
+        other._database.receive()  # type: ignore[attr-defined]
+        return heard.called
+
+    eventually(told)

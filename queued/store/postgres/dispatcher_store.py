@@ -41,7 +41,7 @@ class PostgresLedger:
         self._due = DueJobs(self._database)
         self.queues = LedgerQueues(self._database)
         self._claiming = Claiming(self._database, self.queues)
-        self._place_freed = False  # of a limited queue or of a key, by this transaction
+        self._others_may_start = False  # jobs, because of what this transaction did
         self._unknown = UnknownCommits(self._database)
         self._counts = Counts(self._database)
 
@@ -53,7 +53,7 @@ class PostgresLedger:
         machine. A claim that the server forgot would run a second time beside the first.
         """
         self._unknown.begin()
-        self._place_freed = False
+        self._others_may_start = False
         try:
             with self._database.transaction():
                 yield
@@ -63,7 +63,7 @@ class PostgresLedger:
                 self._unknown.on_unknown()
             raise
         self._unknown.on_committed()
-        if self._place_freed:
+        if self._others_may_start:
             self._database.notify("notify_hungry")
 
     def now_ms(self) -> int:
@@ -146,7 +146,7 @@ class PostgresLedger:
         """See `Ledger.promote`. Once a second it also adds differences to the counts."""
         self._counts.fold(now_ms)
         due_ms = self._due.promote(now_ms=now_ms, limit=limit)
-        self._place_freed |= self._due.places_given
+        self._others_may_start |= self._due.others_may_start
         return due_ms
 
     def next_expiry(self) -> int | None:
@@ -216,7 +216,7 @@ class PostgresLedger:
         undone = self._database.row("unclaim", **key._asdict(), now=now_ms)
         if undone is None:
             return False
-        self._place_freed |= undone[0] in self.queues.limited
+        self._others_may_start |= undone[0] in self.queues.limited
         self._database.run("forget_attempt", job=key.job, attempt=key.attempt)
         return True
 
@@ -258,7 +258,7 @@ class PostgresLedger:
 
     def settle(self, endings: Sequence[Settlement], *, now_ms: int) -> list[State | None]:
         """See `Ledger.settle`."""
-        self._place_freed |= any(one.claim.queue in self.queues.limited for one in endings)
+        self._others_may_start |= any(one.claim.queue in self.queues.limited for one in endings)
         ordered = sorted(endings, key=lambda one: one.claim.key)
         text = json.dumps([_columns(one) for one in ordered], ensure_ascii=False)
         also: dict[str, str | int] = {"now": now_ms, "instance": self._instance}

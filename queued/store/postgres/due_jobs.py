@@ -16,14 +16,14 @@ class DueJobs:
         self._dependencies = Dependencies(database, list)
         self._keys = Keys(database)
         self.next_expiry: int | None = None  # as the last transaction has read it
-        self.places_given = False  # of keys, by the last call of `promote`
+        self.others_may_start = False  # what waited for jobs or a place, since `promote` last ran
 
     def promote(self, *, now_ms: int, limit: int) -> int | None:
         """Does for `Ledger.promote` all but the counts."""
-        self.places_given = False
+        self.others_may_start = False
         due, changed, keys_changed = self._next_times()
         if changed:
-            told = self._dependencies.tell(now_ms=now_ms)
+            told = self.others_may_start = self._dependencies.tell(now_ms=now_ms)
             due, changed, keys_changed = self._next_times()
         if due is not None and due <= now_ms:
             promoted = self._database.change("promote", now=now_ms, limit=limit)
@@ -35,7 +35,7 @@ class DueJobs:
         if not keys_changed:
             return due
         retry_ms = self._keys.give_places(now_ms=now_ms)
-        self.places_given = self._keys.given
+        self.others_may_start |= self._keys.given
         return min((ms for ms in (due, retry_ms) if ms is not None), default=None)
 
     def expire(self, instance: str, token: int, *, now_ms: int, limit: int) -> list[Claim]:
