@@ -48,16 +48,17 @@ class Dependencies:
         """
         must_be_acyclic(added)
         named = [
-            [name, other, condition] for name, job in added for condition, other in job.dependencies
+            (name, other, condition) for name, job in added for condition, other in job.dependencies
         ]
-        pairs, limit = json.dumps(named), len(named) + _MOST_OF_ARRAYS
-        self._must_be_known(pairs)
-        self._database.run("await_jobs", pairs=pairs)
-        jobs = self._database.rows("add_dependencies", pairs=pairs, limit=limit)
-        if len(jobs) == limit:
+        pairs = json.dumps(named)
+        ((of_arrays,),) = self._database.rows("count_of_arrays", pairs=pairs)
+        if of_arrays > _MOST_OF_ARRAYS:
             few = "let one job wait for the array, and the others for that job"
             msg = f"too many jobs would wait for all jobs of an array; {few}"
             raise UsageError(msg)
+        self._must_be_known(pairs)
+        self._database.run("await_jobs", pairs=pairs)
+        jobs = self._database.rows("add_dependencies", pairs=pairs)
         self._move(jobs, now_ms)
         self._must_be_known(pairs)  # another program may have removed one meanwhile
 

@@ -101,7 +101,7 @@ def test_a_clean_environment_has_four_names_and_ours(queue: Queue) -> None:
     ours = {name for name in found if name.startswith("QUEUED_")}
     assert found.keys() - ours == {"PATH", "HOME", "USER", "LANG", "EXTRA"}
     assert (found["LANG"], found["USER"], found["EXTRA"]) == ("C.UTF-8", "me", "y")
-    assert len(ours) == 6
+    assert len(ours) == 7
 
 
 def test_a_job_adds_and_replaces_variables(served: Queue) -> None:

@@ -1,5 +1,6 @@
 """Jobs that wait for the end of other jobs."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -270,9 +271,38 @@ def test_a_job_waits_for_every_job_of_an_array(
         _told(engine)
     assert engine.must_claim().key.job == last
     assert [job.id for job in engine.jobs(array_id="a")] == ["a_1", "a_2"]
-    monkeypatch.setattr(dependencies, "_MOST_OF_ARRAYS", 1)
+
+
+def test_many_jobs_that_would_wait_for_a_large_array_are_refused_before_a_row_is_made(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for index in range(3):
+        engine.add(id=f"a_{index}", array_id="a")
+    monkeypatch.setattr(dependencies, "_MOST_OF_ARRAYS", 11)
+    database, ran = type(engine.store._database), list[str]()  # type: ignore[attr-defined]
+    for method in (database.run, database.rows):
+        monkeypatch.setattr(database, method.__name__, _noted(method, ran))
+
+    def enqueue(many: int) -> None:
+        jobs = [NewJob("true", after=("a",), after_any=("a",))] * many
+        engine.store.enqueue(jobs, max_retries=3, now_ms=NOW)
+
     with pytest.raises(UsageError, match="too many jobs would wait for all jobs of an array"):
-        engine.add(after=("a",), after_any=("a",))
+        enqueue(2)
+    assert "count_of_arrays" in ran
+    assert not {"await_jobs", "add_dependencies"} & {*ran}
+    enqueue(1)
+    assert {"await_jobs", "add_dependencies"} < {*ran}
+
+
+def _noted(method: Callable[..., Any], ran: list[str]) -> Callable[..., Any]:
+    """Returns the method, but it also notes the names of the statements that it runs."""
+
+    def run(self: object, name: str, **values: Any) -> Any:
+        ran.append(name)
+        return method(self, name, **values)
+
+    return run
 
 
 def test_an_array_and_a_job_that_wait_for_each_other_are_refused(engine: Engine) -> None:

@@ -54,6 +54,7 @@ PLANS = {
     "settle": {"jobs_pkey", "attempts_pkey"},
     "store_output": {"jobs_pkey"},
     "promote": {"jobs_waiting", "jobs_pkey"},
+    "count_of_arrays": {"jobs_array"},
     "take_changes": {"jobs_changed", "jobs_pkey"},
     "mark_dependencies": {"jobs_pkey", "dependencies_pkey"},
     "move_dependents": {"jobs_pkey", "dependencies_of"},

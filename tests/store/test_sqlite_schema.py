@@ -66,6 +66,11 @@ PLANS = {
     "settle": [f"{BY_ROW} (rowid=?)"],
     "promote": [f"{BY_ROW} (rowid=?)", f"{WAITING} (next_run_at<?)"],
     "next_due": ["SCAN CONSTANT ROW", WAITING, CHANGED],
+    "count_of_arrays": [
+        "SCAN json_each VIRTUAL TABLE INDEX 1:",
+        "SCAN one",
+        "SEARCH jobs USING COVERING INDEX jobs_array (array_id=?)",
+    ],
     "take_changes": [f"{BY_ROW} (rowid=?)", CHANGED],
     "give_places": [
         f"{BY_ROW} (rowid=?)",

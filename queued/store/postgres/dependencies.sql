@@ -12,6 +12,12 @@ CASE WHEN o.state IN ('pending', 'processing') THEN 'waiting'
 -- waits for, the second must see what the first did.
 SELECT pg_advisory_xact_lock('queued.dependencies'::regclass::oid::integer, 0);
 
+-- count_of_arrays --
+-- How many conditions pairs make that name arrays. By jobs_array, once for each array.
+SELECT sum(times * (SELECT count(*) FROM queued.jobs WHERE array_id = other))::bigint
+FROM (SELECT value ->> 1 AS other, count(*) AS times
+      FROM json_array_elements(:pairs::json) AS pair (value) GROUP BY value ->> 1) AS one;
+
 -- unknown_job --
 -- A pair of names of which the second is that of no job and no array. By the unique index on id and by
 -- jobs_array.
@@ -38,13 +44,13 @@ WITH wanted AS MATERIALIZED (
 UPDATE queued.jobs j SET awaited = greatest(awaited, 1) FROM wanted WHERE j.seq = wanted.seq;
 
 -- add_dependencies --
--- Makes jobs wait for others, at most `limit` times: pairs of names, and a condition. Guard: await_jobs
--- has marked the other job, or it is completed; one that was added to an array since is not waited for.
--- By the unique index on id and by jobs_array.
+-- Makes jobs wait for others: pairs of names, and a condition. Guard: await_jobs has marked the other
+-- job, or it is completed; one that was added to an array since is not waited for. By the unique index
+-- on id and by jobs_array.
 INSERT INTO queued.dependencies (on_job, job, condition, status)
 SELECT d.on_job, d.job, d.condition, {condition_status}
 FROM (SELECT on_job, (SELECT seq FROM queued.jobs WHERE id = name) AS job, condition
-      FROM ({awaited_jobs}) AS one LIMIT :limit) AS d
+      FROM ({awaited_jobs}) AS one) AS d
 JOIN queued.jobs o ON o.seq = d.on_job
 WHERE o.awaited > 0 OR o.state = 'completed'
 RETURNING job;

@@ -11,6 +11,12 @@ CASE WHEN o.state IN ('pending', 'processing') THEN 'waiting'
 -- Nothing: one program at a time writes to the file.
 SELECT 1;
 
+-- count_of_arrays --
+-- How many conditions pairs make that name arrays. By jobs_array, once for each array.
+SELECT sum(times * (SELECT count(*) FROM jobs WHERE array_id = other))
+FROM (SELECT value ->> 1 AS other, count(*) AS times
+      FROM json_each(:pairs) GROUP BY value ->> 1) AS one;
+
 -- unknown_job --
 -- A pair of names of which the second is that of no job and no array. By the unique index on id and by
 -- jobs_array.
@@ -31,12 +37,12 @@ UPDATE jobs SET awaited = 1
 WHERE seq IN (SELECT on_job FROM ({awaited_jobs}) AS one) AND state <> 'completed' AND awaited = 0;
 
 -- add_dependencies --
--- Makes jobs wait for others, at most `limit` times: pairs of names, and a condition. By the unique
--- index on id and by jobs_array.
+-- Makes jobs wait for others: pairs of names, and a condition. By the unique index on id and by
+-- jobs_array.
 INSERT INTO dependencies (on_job, job, condition, status)
 SELECT d.on_job, d.job, d.condition, {condition_status}
 FROM (SELECT on_job, (SELECT seq FROM jobs WHERE id = name) AS job, condition
-      FROM ({awaited_jobs}) AS one LIMIT :limit) AS d JOIN jobs o ON o.seq = d.on_job
+      FROM ({awaited_jobs}) AS one) AS d JOIN jobs o ON o.seq = d.on_job
 RETURNING job;
 
 -- take_changes --
