@@ -229,9 +229,8 @@ def test_of_many_programs_at_once_one_adds_a_job_that_may_be_discarded(engine: E
     def work() -> None:
         store = engine.another_store()
         order = 1 - 2 * (start.wait() % 2)  # programs that add in opposite orders end, too
-        for n in range(0, 20, 2):
-            jobs = [NewJob("true", key=f"k{n + i}", on_conflict="discard") for i in (0, 1)]
-            added.extend(store.enqueue(jobs[::order], max_retries=3, now_ms=NOW))
+        jobs = [NewJob("true", key=f"k{n}", on_conflict="discard") for n in range(20)]
+        added.extend(store.enqueue(jobs[::order], max_retries=3, now_ms=NOW))
 
     threads = [threading.Thread(target=work) for _ in range(4)]
     for thread in threads:
