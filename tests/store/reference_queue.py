@@ -359,7 +359,7 @@ class Queue:
             if wait.status != "met":
                 wait.status = "waiting" if wait.now() == "waiting" else "met"
         task.blocked = any(wait.status == "waiting" for wait in task.waits)
-        task.ready = not task.blocked
+        task.ready = not task.blocked and task.key is None
         return True
 
     def running(self, owner: str) -> list[Task]:
