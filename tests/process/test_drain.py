@@ -84,9 +84,10 @@ def test_a_service_ends_after_its_time_and_lets_its_job_finish(queue: Queue) -> 
 
 
 def test_a_drain_that_a_signal_has_ended_is_not_done(queue: Queue) -> None:
-    queue.add_all([_until_released(queue), "true"])
+    begun = queue.file("begun")
+    queue.add_all([f"touch {begun}; {_until_released(queue)}", "true"])
     service = queue.spawn("--drain", workers=1)
-    queue.wait_all(1, "processing")
+    eventually(begun.exists)  # a claim that has not begun would be given back
     service.process.terminate()
     eventually(lambda: service.logged("service.draining", cause="SIGTERM"))
     queue.file("go").touch()

@@ -48,9 +48,12 @@ def test_jobs_of_a_key_over_two_services_run_one_at_a_time_in_order(
     lines = trace.read_text().split()
     begun = [int(line) for line in lines if line != "end"]
     assert sorted({*begun}) == list(range(24))
-    assert begun == sorted(begun), "a run that was lost is repeated in its place"
+    lost = {number for number in begun if begun.count(number) > 1}  # they wait for a retry
+    others = [number for number in begun if number not in lost]
+    assert len(lost) <= 1
+    assert others == sorted(others)
     for one, other in pairwise(lines):
-        assert "end" in {one, other} or one == other, "a run that was lost has no end"
+        assert "end" in {one, other} or int(one) in lost, "a run that was lost has no end"
 
 
 def test_a_paused_queue_starts_nothing_and_lets_its_jobs_end(queue: Queue) -> None:
