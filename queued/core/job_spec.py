@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from queued.core import field_checks as check
 from queued.core import labels
 from queued.core.errors import UsageError
-from queued.core.index_ranges import array
-from queued.core.model import JobChanges, NewJob
+from queued.core.model import Array, JobChanges, NewJob
 from queued.core.suggestions import did_you_mean, shorten
 from queued.core.times import iso, now_ms, parse_when
 
@@ -206,6 +205,12 @@ def _frozen(value: Any) -> Any:  # noqa: ANN401 - each option has its own type
     return tuple(value) if isinstance(value, list) else value
 
 
+def _array(name: str, value: object) -> Array:
+    from queued.core.index_ranges import array  # few jobs are arrays
+
+    return array(name, value)
+
+
 def _must_have_key(payload: dict[str, object]) -> None:
     for name, key in _NEEDED_KEYS.items():
         if payload.get(name) is not None and payload.get(key) is None:
@@ -243,7 +248,7 @@ FIELDS = {
         Field("after", check.job_ids, "not before these jobs have completed", option=False),
         Field("after_any", check.job_ids, "not before these jobs have ended", option=False),
         Field("after_fail", check.job_ids, "not before these jobs are dead", option=False),
-        Field("array", array, "a job for each of these indexes: 1-100%10", option=False),
+        Field("array", _array, "a job for each of these indexes: 1-100%10", option=False),
         Field("max_retries", check.whole(0, 1_000_000), "runs in all if each fails", option=False),
         Field("requires", labels.required, "labels that its service must have", option=False),
         Field("slots", check.whole(1, 1_000_000), "places of its queue's limit (1)", option=False),

@@ -44,9 +44,13 @@ class Job(NamedTuple):
     key_limit: int = 1  # so many jobs with this key may run at once
 
     @property
-    def array_index(self) -> int:
-        """Returns the index of a job of an array, which is the end of its id."""
-        return int(self.id.rpartition("_")[2])
+    def array_index(self) -> int | None:
+        """Returns the index of a job of an array, which is the end of its id.
+
+        None if another program has enqueued it with another id.
+        """
+        index = self.id.rpartition("_")[2]
+        return int(index) if index.isascii() and index.isdecimal() else None
 
     @property
     def labels_text(self) -> str:

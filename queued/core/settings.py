@@ -6,7 +6,7 @@ Reads no source itself: flags, environment, stored rows and the conf file are pa
 import math
 from typing import NamedTuple
 
-from queued.core import labels, queue_names
+from queued.core import labels
 from queued.core.errors import ConfigError, NotFoundError, UsageError
 from queued.core.suggestions import did_you_mean, shorten
 from queued.core.times import parse_duration
@@ -251,6 +251,8 @@ def check(key: str, value: object) -> Value:
     if key == "labels":
         labels.check_own(labels.split(str(value)))
     if key == "queues":
+        from queued.core import queue_names  # not at the start of each command
+
         queue_names.check(labels.split(str(value)))
     return float(value) if setting.kind is float else value
 

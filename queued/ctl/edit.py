@@ -177,10 +177,10 @@ _RERUNS = Verb("rerun", "rerun", ENDED, ENDED)
 
 def rerun(context: Context, arguments: Arguments) -> int:
     """Adds jobs like the named ones, all or none, or like those found. Raises ConflictError."""
+    changes = _changes(arguments.texts("--set"))
     if arguments.flag("--dry-run"):
         return dry_run(context, arguments, _RERUNS)
     rows = named(context, arguments, _RERUNS.infinitive, _RERUNS.default)
-    changes = _changes(arguments.texts("--set"))
     if rows:
         jobs = [context.store.show(row) for row in rows]
         _must_have_ended(jobs)

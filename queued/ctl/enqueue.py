@@ -5,7 +5,6 @@ from codecs import BOM_UTF8
 from collections.abc import Sequence
 
 from queued.core import labels
-from queued.core.arrays import new_jobs
 from queued.core.errors import (
     ConflictError,
     DuplicateJobError,
@@ -14,6 +13,7 @@ from queued.core.errors import (
     TakenKeyError,
     UsageError,
 )
+from queued.core.job_spec import new_job
 from queued.core.model import CONDITIONS, ExistingJob, NewJob, OnTakenKey
 from queued.core.times import iso, now_ms
 from queued.ctl.arguments import COMMON, Arguments
@@ -156,25 +156,16 @@ def enqueue(context: Context, arguments: Arguments) -> int:
         )
         raise UsageError(msg)
     if arguments.flag("--"):
-        from queued.ctl.shell_job import payload
-
-        given = payload(arguments)
-        for condition in CONDITIONS & given.keys():
-            given[condition] = context.ids(arguments.texts(f"--{condition.replace('_', '-')}"))
-        jobs = new_jobs(given)
+        jobs = _jobs_of_words(context, arguments)
     else:
-        _refuse_fields(arguments)
-        if words[1:]:
-            msg = f"unexpected argument {words[1]!r} after {'-' if words[0] == '-' else 'the JSON'}"
-            raise UsageError(msg)
-        if words[0] == "-" and waits:
-            msg = "--wait takes one job, and - may read many"
-            raise UsageError(msg)
-        from queued.ctl.json_jobs import decoded
+        from queued.ctl.json_jobs import decoded, must_be_json
 
+        must_be_json(arguments, words)
         if words[0] == "-":
             skips = arguments.flag("--skip-existing")
             return _enqueue_lines(context, skip_existing=skips, on_taken_key=on_taken_key)
+        from queued.core.arrays import new_jobs
+
         jobs = new_jobs(decoded(words[0]))
     array_id = jobs[0].array_id
     if waits and array_id is not None:
@@ -193,6 +184,19 @@ def enqueue(context: Context, arguments: Arguments) -> int:
     else:
         acknowledge_one(context, ids[0], jobs[0])
     return Exit.DONE
+
+
+def _jobs_of_words(context: Context, arguments: Arguments) -> Sequence[NewJob]:
+    from queued.ctl.shell_job import payload
+
+    given = payload(arguments)
+    for condition in CONDITIONS & given.keys():
+        given[condition] = context.ids(arguments.texts(f"--{condition.replace('_', '-')}"))
+    if "array" not in given:
+        return [new_job(given)]
+    from queued.core.arrays import new_jobs
+
+    return new_jobs(given)
 
 
 def acknowledge_one(context: Context, name: str, job: NewJob) -> None:
@@ -281,15 +285,6 @@ def _note_past(jobs: Sequence[NewJob]) -> None:
         which = "" if len(jobs) == 1 else f" of {len(past)} jobs"
         since = f"{'' if len(past) == 1 else 'since '}{iso(min(past))}"
         print_err(f"queuectl: run_at{which} is in the past ({since}); nothing is delayed")
-
-
-def _refuse_fields(arguments: Arguments) -> None:
-    """Refuses options that are fields of the JSON, because one of two values would be ignored."""
-    flags = {"--wait", "--skip-existing", "--fail-if-exists", "--replace"}
-    given = arguments.given() - flags - {"--json", "--db", "--config"}
-    if given:
-        msg = f"{', '.join(sorted(given))} cannot be combined with JSON: use the field in the JSON"
-        raise UsageError(msg)
 
 
 def _enqueue_lines(context: Context, *, skip_existing: bool, on_taken_key: OnTakenKey) -> int:

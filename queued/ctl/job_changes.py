@@ -3,11 +3,13 @@
 import gc
 import sys
 import time
+from collections import deque
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import closing
 from itertools import islice
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
+from queued.core.model import Label
 from queued.core.records import Job, JobFilter
 from queued.core.times import monotonic_s, now_ms
 from queued.ctl.change_watch import Watch
@@ -15,9 +17,6 @@ from queued.ctl.context import Context
 from queued.ctl.json_records import job_record
 from queued.ctl.live_services import BlockReasons
 from queued.ctl.render import json_text, print_out
-
-if TYPE_CHECKING:
-    from queued.core.model import Label
 
 _PAGE = 500
 _SCANNING = 0.1  # the part of its time that the process may search for changed jobs
@@ -63,6 +62,7 @@ class _Stream:
         self._searched_ms = now_ms()
         # What was printed of jobs that the next search finds again: their last change.
         self._printed: dict[int, tuple[Label, int, int]] = {}
+        self._next = deque[tuple[int, tuple[Label, int, int]]]()  # of jobs that are being printed
 
     def print_new(self) -> None:
         """Prints the jobs that have changed since the last call. Raises DisconnectedError."""
@@ -71,8 +71,11 @@ class _Stream:
         next_ms = max(self._wanted.since_ms or 0, min(now, self._searched_ms) - _OVERLAP_MS)
         found = self._wanted._replace(since_ms=self._since_ms, now_ms=now)
         jobs = (job.seen_at(now) for job in self._context.store.list(found))
+        self._next.clear()  # a connection may have been lost before they were printed
         for record in records(self._context, self._fresh(jobs)):
             print_out(json_text(record))
+            seq, change = self._next.popleft()
+            self._printed[seq] = change
         sys.stdout.flush()
         self._printed = {seq: at for seq, at in self._printed.items() if at[2] >= next_ms}
         self._since_ms, self._searched_ms = next_ms, now
@@ -82,5 +85,5 @@ class _Stream:
             change = (job.label, job.runs, job.updated_ms)
             asked = not self._named or job.seq in self._named
             if asked and self._printed.get(job.seq) != change:
-                self._printed[job.seq] = change
+                self._next.append((job.seq, change))
                 yield job

@@ -133,11 +133,15 @@ def _fields(job: Job, blocked: str, dependencies: Sequence[Dependency]) -> dict[
         **_conditions(dependencies),
         **({"next run": iso(job.next_run_at_ms)} if job.state is State.PENDING else {}),
         **({} if job.schedule is None else {"schedule": _firing(job)}),
-        **({} if job.array_id is None else {"array": f"{job.array_id}, index {job.array_index}"}),
+        **({} if job.array_id is None else {"array": _array(job)}),
         "created": iso(job.created_ms),
         "updated": iso(job.updated_ms),
         **({"submitted by": job.submitted_by} if job.submitted_by else {}),
     }
+
+
+def _array(job: Job) -> str:
+    return f"{job.array_id}" + ("" if job.array_index is None else f", index {job.array_index}")
 
 
 def _unique(job: Job) -> str:

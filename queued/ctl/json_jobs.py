@@ -8,8 +8,29 @@ from queued.core.arrays import new_jobs
 from queued.core.errors import UsageError
 from queued.core.model import NewJob
 from queued.core.suggestions import shorten
+from queued.ctl.arguments import Arguments
 
 LINE_LIMIT = 4 * 1024 * 1024  # bytes; above each job, also if all its characters are escaped
+
+
+def must_be_json(arguments: Arguments, words: Sequence[str]) -> None:
+    """Raises UsageError for what a command line with JSON, or with `-`, must not have."""
+    _refuse_fields(arguments)
+    if words[1:]:
+        msg = f"unexpected argument {words[1]!r} after {'-' if words[0] == '-' else 'the JSON'}"
+        raise UsageError(msg)
+    if words[0] == "-" and arguments.flag("--wait"):
+        msg = "--wait takes one job, and - may read many"
+        raise UsageError(msg)
+
+
+def _refuse_fields(arguments: Arguments) -> None:
+    """Refuses options that are fields of the JSON, because one of two values would be ignored."""
+    flags = {"--wait", "--skip-existing", "--fail-if-exists", "--replace"}
+    given = arguments.given() - flags - {"--json", "--db", "--config"}
+    if given:
+        msg = f"{', '.join(sorted(given))} cannot be combined with JSON: use the field in the JSON"
+        raise UsageError(msg)
 
 
 def jobs_of_line(line: bytes, line_no: int) -> Sequence[NewJob]:

@@ -8,7 +8,7 @@ from queued.core.suggestions import did_you_mean
 from queued.core.times import now_ms
 from queued.ctl.arguments import COMMON, Arguments
 from queued.ctl.context import Context
-from queued.ctl.queue_view import view_of, views_of
+from queued.ctl.queue_view import unknown_queue, views_of
 from queued.ctl.render import print_err, print_json, print_out
 
 _ALL = """\
@@ -53,7 +53,7 @@ def pause(context: Context, arguments: Arguments) -> int:
         if suspends and one.suspended_ms is None:  # another program may end the pause meanwhile
             changes[one.name] |= {**begun, "suspended_ms": now_ms()}
     told = {one.name: "suspended" if suspends or one.suspended_ms else "paused" for one in queues}
-    return _change(context, arguments, changes, (told, "is already {}"))
+    return _change(context, arguments, changes, told, "is already {}")
 
 
 def _user() -> str:
@@ -85,16 +85,15 @@ Examples:
 
 def resume(context: Context, arguments: Arguments) -> int:
     """Opens the queues that are not open. Raises NotFoundError."""
-    for name in arguments.texts("QUEUES"):
-        view_of(context, name)
+    named = _named(context, arguments, "resume", new=False)
     pause = ("paused_ms", "paused_by", "paused_reason", "suspended_ms")
     opened = dict.fromkeys((*pause, "draining_ms"))
     changes = {
         one.name: opened if one.paused_ms or one.suspended_ms or one.draining_ms else {}
-        for one in _named(context, arguments, "resume")
+        for one in named
     }
     told = dict.fromkeys(changes, "resumed")
-    return _change(context, arguments, changes, (told, "was neither paused nor draining"))
+    return _change(context, arguments, changes, told, "was neither paused nor draining")
 
 
 DRAIN = (
@@ -122,11 +121,14 @@ def drain(context: Context, arguments: Arguments) -> int:
         one.name: {} if one.draining_ms else begun for one in _named(context, arguments, "drain")
     }
     told = dict.fromkeys(changes, "draining")
-    return _change(context, arguments, changes, (told, "is already {}"))
+    return _change(context, arguments, changes, told, "is already {}")
 
 
-def _named(context: Context, arguments: Arguments, verb: str) -> list[Queue]:
-    """Returns what users have set for the queues. Raises UsageError."""
+def _named(context: Context, arguments: Arguments, verb: str, *, new: bool = True) -> list[Queue]:
+    """Returns what users have set for the queues, which may be `new`.
+
+    Raises UsageError, NotFoundError.
+    """
     from queued.core.field_checks import queue
 
     names, everything = arguments.texts("QUEUES"), arguments.flag("--all")
@@ -136,9 +138,12 @@ def _named(context: Context, arguments: Arguments, verb: str) -> list[Queue]:
     known = {view.queue.name: view.queue for view in views_of(context)}
     if everything:
         return list(known.values())
+    for name in () if new else names:
+        if name not in known:
+            raise unknown_queue(name, known)
     named = [known.get(name) or Queue(queue("QUEUE", name)) for name in dict.fromkeys(names)]
-    for new in (one.name for one in named if one.name not in known):
-        print_err(f"queuectl: {new} has no job yet{did_you_mean(new, known)}")
+    for name in (one.name for one in named if one.name not in known):
+        print_err(f"queuectl: {name} has no job yet{did_you_mean(name, known)}")
     return named
 
 
@@ -146,13 +151,13 @@ def _change(
     context: Context,
     arguments: Arguments,
     changes: Mapping[str, Mapping[str, object]],
-    words: tuple[Mapping[str, str], str],
+    told: Mapping[str, str],
+    otherwise: str,
 ) -> int:
     """Makes the changes, and says for each queue what was changed, or that nothing was.
 
-    `words`: what each queue is then, and what is said of a queue that is so already.
+    `told`: what each queue is then; `otherwise`: what is said of a queue that is so already.
     """
-    told, otherwise = words
     if made := {name: one for name, one in changes.items() if one}:
         context.store.queues.change_each(made)
     if context.json:

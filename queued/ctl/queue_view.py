@@ -1,5 +1,6 @@
 """What the commands for queues print about a queue."""
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from queued.core.errors import NotFoundError
@@ -92,11 +93,15 @@ def view_of(context: Context, name: str) -> QueueView:
     """Returns one of the queues that `views_of` returns. Raises NotFoundError."""
     views = {view.queue.name: view for view in views_of(context)}
     if name not in views:
-        from queued.core.suggestions import did_you_mean
-
-        msg = f"no queue {name!r}{did_you_mean(name, views)} (see: queuectl queue list)"
-        raise NotFoundError(msg)
+        raise unknown_queue(name, views)
     return views[name]
+
+
+def unknown_queue(name: str, known: Iterable[str]) -> NotFoundError:
+    """Returns the error of a command for a queue that must exist."""
+    from queued.core.suggestions import did_you_mean
+
+    return NotFoundError(f"no queue {name!r}{did_you_mean(name, known)} (see: queuectl queue list)")
 
 
 def views_of(context: Context) -> list[QueueView]:

@@ -7,27 +7,15 @@ ends is marked in turn.
 
 import json
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
 
 from queued.core.dependencies import Dependency, must_be_acyclic
 from queued.core.errors import NotFoundError, UsageError
 from queued.core.model import Label, NewJob
+from queued.store.statements import Statements
 
 _LIMIT = 1000  # conditions that one transaction changes
 _MOST_OF_ARRAYS = 100_000  # conditions that jobs which are added at once have on arrays
 _MOST_CHANGES = 100  # steps along a chain of jobs in one transaction
-
-
-class Statements(Protocol):
-    """Runs named statements of an engine."""
-
-    def run(self, name: str, **values: Any) -> None:  # noqa: ANN401 - the statement decides
-        """Runs a statement."""
-        ...
-
-    def rows(self, name: str, **values: Any) -> list[tuple[Any, ...]]:  # noqa: ANN401
-        """Returns all rows of a statement."""
-        ...
 
 
 class Dependencies:

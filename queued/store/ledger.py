@@ -44,7 +44,7 @@ class Ledger(OpenDatabase, Protocol):
         """Returns the wall clock of the queue, which is the same for all hosts."""
         ...
 
-    def host_ms(self, at_ms: int) -> int:
+    def host_ms(self, at_ms: int | None) -> int | None:
         """Returns what the wall clock of this host shows when that of the queue shows `at_ms`."""
         ...
 

@@ -1,7 +1,8 @@
 """Which statements find the jobs of a filter, and in what order their rows are read.
 
 Each engine has one test of a filter, the block `matches`, in statements that differ in the index:
-all jobs, those in one state, or completed ones. The rows of several states are merged.
+all jobs, those in one state, completed ones, or those of an array. The rows of several states are
+merged.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -36,7 +37,7 @@ ALL = Span()
 def matching(read: ReadPage, verb: str, wanted: JobFilter, span: Span = ALL) -> Iterator[Row]:
     """Yields the rows of the jobs that match, in the order of enqueueing or newest first."""
     streams = [
-        _pages(read, verb + _suffix(label, reverse=span.reverse), values, span)
+        _pages(read, verb + _suffix(label, wanted, reverse=span.reverse), values, span)
         for label, values in each_label(wanted).items()
     ]
     if len(streams) == 1:
@@ -73,9 +74,10 @@ def _values(label: Label | None, wanted: JobFilter) -> Values:
     }
 
 
-def _suffix(label: Label | None, *, reverse: bool) -> str:
+def _suffix(label: Label | None, wanted: JobFilter, *, reverse: bool) -> str:
     """Returns the end of a statement's name, which says by which index it reads."""
     path = {None: "", Label.COMPLETED: "_completed"}.get(label, "_state")
+    path = path if wanted.array_id is None else "_array"
     return f"{path}_reverse" if reverse else path
 
 

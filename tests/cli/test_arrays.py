@@ -1,5 +1,8 @@
 """enqueue --array, and what stands for all jobs of an array."""
 
+import sqlite3
+from contextlib import closing
+
 import pytest
 
 from tests.cli.queuectl_runner import QueuectlRunner
@@ -67,6 +70,17 @@ def test_bad_arrays_are_refused(
     assert told in done.err
     assert done.err.count("\n") == 1
     assert [job["id"] for job in queuectl.json("list")] == ["other"]
+
+
+def test_a_job_that_another_program_has_put_into_an_array_has_no_index(
+    queuectl: QueuectlRunner,
+) -> None:
+    queuectl.add("a")
+    with closing(sqlite3.connect(queuectl.database)) as other, other:
+        other.execute("UPDATE jobs SET array_id = 'x'")
+    job = queuectl.json("show", "a")
+    assert (job["array"], job["array_index"]) == ("x", None)
+    assert "array         x\n" in queuectl.ok("show", "a")
 
 
 def test_a_table_has_room_for_the_ids_of_an_array(queuectl: QueuectlRunner) -> None:

@@ -49,6 +49,15 @@ def test_a_strict_drain_tells_of_a_dead_job(queue: Queue) -> None:
     assert queue.spawn("--drain", "--strict").ended() == Exit.DONE
 
 
+def test_a_strict_drain_tells_of_a_job_that_a_killed_one_has_left_dead(queue: Queue) -> None:
+    begun = queue.file("begun")
+    queue.add(f"touch {begun}; sleep 60", max_retries=1)
+    first = queue.spawn("--drain")
+    eventually(begun.exists)
+    first.kill_instance()
+    assert queue.spawn("--drain", "--strict").ended() == Exit.NO
+
+
 def test_a_drain_does_not_wait_for_a_job_of_another_service(queue: Queue) -> None:
     queue.serve("--labels", "gpu", workers=1)
     other = queue.add(_until_released(queue), requires=["gpu"])

@@ -56,6 +56,22 @@ def test_a_suspended_job_is_frozen_and_its_timeout_does_not_count(queue: Queue) 
     assert trace.read_text().count("x") == 40
 
 
+def test_a_warning_whose_time_was_over_at_the_start_is_not_sent_after_a_suspension(
+    queue: Queue,
+) -> None:
+    queue.serve(workers=2)
+    begun = queue.file("begun")
+    counting = "i=0; while [ $i -lt 40 ]; do i=$((i+1)); sleep 0.05; done"
+    script = f"trap 'echo warned; exit 3' USR1; touch {begun}; {counting}"
+    limits = {"timeout": 30, "warn_signal": "USR1@30.5"}
+    queue.add(script, id="frozen", queue="mail", max_retries=1, **limits)
+    eventually(begun.exists)
+    suspend(queue)
+    queue.wait(queue.add("sleep 1.5"), "completed")
+    resume(queue)
+    assert queue.wait("frozen").label == "completed"
+
+
 def test_another_dispatcher_resumes_what_the_one_before_has_suspended(queue: Queue) -> None:
     service = queue.serve(workers=2)
     pids = start(queue, service)

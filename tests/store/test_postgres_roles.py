@@ -344,3 +344,12 @@ def test_an_owner_that_may_not_make_roles_gives_them_their_rights_later(roles: R
         assert list(store.list(JobFilter())) == []
     with pytest.raises(DeniedError, match="its owner can do that"):
         upgrade.migrate(reader.replace(f"schema={schema}", "schema=missing"))
+
+
+def test_an_enqueuer_lets_no_job_wait_for_that_of_another_user(
+    roles: RoleQueue, as_user: Open
+) -> None:
+    foreign, own = enqueue(as_user("enqueuer")), enqueue(as_user("anna"))
+    values = f"(on_job, job, condition, status) VALUES ({foreign}, {own}, 'after', 'waiting')"
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        roles.sql(f"INSERT INTO queued.dependencies {values}", "anna")

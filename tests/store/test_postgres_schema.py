@@ -39,6 +39,7 @@ LISTS |= {
     "condition_status",
     "awaited_jobs",
     "first_in_line",
+    "ready_ranks",
 }  # parts
 CONTROL = {"begin", "session", "snapshot", "make_schema", "notify_hungry", "notify_all"}  # no plan
 SOURCE = Path(sql_loader.__file__).parent
@@ -84,6 +85,9 @@ PLANS = {
     "select": {"jobs_pkey", "attempts_pkey"},
     "select_state": {"jobs_by_state", "attempts_pkey"},
     "select_completed": {"jobs_pkey", "attempts_pkey"},
+    "select_array": {"jobs_array", "attempts_pkey"},
+    "list_array": {"jobs_array", "lanes_pkey", "attempts_pkey"},
+    "list_array_reverse": {"jobs_array", "lanes_pkey", "attempts_pkey"},
     "still": {"jobs_pkey", "attempts_pkey"},
     "ended_runs": {"attempts_ended", "jobs_pkey"},
     "completed_since": {"attempts_ended"},

@@ -29,6 +29,7 @@ PARTS = {
     "schedule_waits",
     "condition_status",
     "awaited_jobs",
+    "ready_priorities",
     "first_in_line",
 }
 STATEMENTS = sorted(SQL.keys() - PARTS)
@@ -90,6 +91,9 @@ PLANS = {
     "select": [f"{BY_ROW} (rowid>?)"],
     "select_state": ["SEARCH jobs USING INDEX jobs_by_state (state=? AND seq>?)"],
     "select_completed": [f"{BY_ROW} (rowid>?)"],
+    "select_array": ["SEARCH jobs USING INDEX jobs_array (array_id=? AND rowid>?)"],
+    "list_array": ["SEARCH jobs USING INDEX jobs_array (array_id=? AND rowid>?)"],
+    "list_array_reverse": ["SEARCH jobs USING INDEX jobs_array (array_id=? AND rowid<?)"],
     "still": [f"{BY_ROW} (rowid=?)"],
     "find": [f"{BY_ID} (id=?)"],
     "find_prefix": [f"{BY_ID} (id>? AND id<?)"],

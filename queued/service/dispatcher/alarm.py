@@ -20,7 +20,7 @@ class Alarm:
     def set(self, times_ms: Iterable[int | None]) -> None:
         """Sets the timer to the first of these times; None stands for no time."""
         wakes_ms = [time_ms for time_ms in times_ms if time_ms is not None]
-        self._timer.set(self._ledger.host_ms(min(wakes_ms)) if wakes_ms else None)
+        self._timer.set(self._ledger.host_ms(min(wakes_ms, default=None)))
 
     def _on_time(self) -> None:
         self._timer.clear()

@@ -278,7 +278,7 @@ class Dispatcher:
         if reading:
             self._rescue(settings)
         looked = self._may_claim() and not self._turn_pending() and bool(self._pool.present())
-        if self._end.on_committed(turn, looked=looked):
+        if self._end.on_committed(turn, looked=looked and not turn.is_due_soon()):
             self._move(Event.DRAIN)
 
     def _may_claim(self) -> bool:

@@ -34,13 +34,17 @@ class EndCondition:
         """
         if self._until.max_jobs is not None:
             self._scoreboard.record_ended_runs(turn.ended_runs())
-        if self._until.strict:
-            dead = sum(run.state is State.DEAD for run in turn.finished)
-            self._scoreboard.record_dead_jobs(dead)
+        self.count_dead(turn)
         cause = None if any(turn.claims) else self._cause(looked=looked)
         if cause is not None:
             self._supervisor.send(StopRequested(done=cause))
         return cause is not None
+
+    def count_dead(self, turn: Turn) -> None:
+        """Counts the jobs that a committed turn has found dead, also of an instance before."""
+        if self._until.strict:
+            dead = sum(run.state is State.DEAD for run in turn.finished)
+            self._scoreboard.record_dead_jobs(dead)
 
     def _cause(self, *, looked: bool) -> str | None:
         most = self._until.max_jobs

@@ -286,6 +286,7 @@ class Rescuer:
             processes_killed=killed.signalled,
         )
         job_log.log_turn(self._log, turn)
+        self._runner.on_rescued(turn)
         return True
 
     def _living(self, instance: Instance) -> list[int]:
@@ -313,6 +314,7 @@ class Rescuer:
             "instance.taken_over", dead=instance.id, host=instance.host, claims=len(claims)
         )
         job_log.log_turn(self._log, turn)
+        self._runner.on_rescued(turn)
         return True
 
     def _settle(self, claims: list[Claim], loss: ClaimLoss, settings: Settings) -> Turn:

@@ -94,6 +94,11 @@ class TurnRunner:
         """Forgets what `on_rollback` noted, because a later transaction was committed."""
         self._commit_unknown = False
 
+    def on_rescued(self, turn: Turn) -> None:
+        """Counts the dead jobs of a turn that has settled the claims of a dead instance."""
+        if self._end is not None:
+            self._end.count_dead(turn)
+
     def _release_unknown(self, turn: Turn) -> None:
         """Undoes claims of a turn that seemed to fail and was committed: no worker has them."""
         known = {claim.key for claim in turn.claims}
@@ -309,11 +314,6 @@ class TurnRunner:
             due_ms = self._ledger.next_expiry()
         turn.wake_at(due_ms)
 
-    def _by_host_clock(self, claim: Claim) -> Claim:
-        if claim.expires_ms is None:
-            return claim
-        return claim._replace(expires_ms=self._ledger.host_ms(claim.expires_ms))
-
     def _claim(self, turn: Turn, workers: list[int], queues: OpenQueues) -> None:
         """Claims jobs for workers that have none, then prefetched jobs for quick workers."""
         assignable = list(turn.claims.assignable(workers))
@@ -328,7 +328,8 @@ class TurnRunner:
         for claim in turn.claimed:
             acks = turn.pending_acks.get(claim.worker, [])  # the Run message carries them
             try:
-                run = checked_run(self._by_host_clock(claim), turn.settings, acks)
+                begun = claim._replace(expires_ms=self._ledger.host_ms(claim.expires_ms))
+                run = checked_run(begun, turn.settings, acks)
                 text = self._ledger.input(claim.key.job) if claim.options.stdin_bytes else b""
                 pieces = input_of(claim, text)
             except (ValueError, TypeError, OverflowError) as error:

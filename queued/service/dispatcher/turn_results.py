@@ -10,6 +10,8 @@ from queued.core.settlement import Settlement, Verdict
 from queued.service.dispatcher.claims import ClaimTable
 from queued.service.ipc.messages import Message, Piece
 
+_LOCKED_MS = 100  # after which jobs that were locked are looked at again
+
 
 class RecordedRun(NamedTuple):
     """A run whose end was recorded, and the state of its job after it."""
@@ -57,10 +59,14 @@ class Turn:
         uncounted = {Outcome.INTERRUPTED, Outcome.EXPIRED}
         return sum(run.ending.outcome not in uncounted for run in self.finished)
 
+    def is_due_soon(self) -> bool:
+        """Returns whether jobs are due, or were passed over because others have locked them."""
+        return self.next_due_ms is not None and self.next_due_ms <= self.now_ms + _LOCKED_MS
+
     def wake_at(self, at_ms: int | None) -> None:
         """Lets another turn begin at this time, if there is one and none begins earlier."""
         if at_ms is not None:
-            self.next_due_ms = min(at_ms, at_ms if self.next_due_ms is None else self.next_due_ms)
+            self.next_due_ms = at_ms if self.next_due_ms is None else min(at_ms, self.next_due_ms)
 
     def add_output(self, claim: Claim, piece: Piece) -> None:
         """Adds a piece of a run's output, and the gap that it names."""

@@ -56,8 +56,9 @@ class WorkerPool:
         self.group_commit = GroupCommit()
         self._workers: dict[int, ConnectedWorker] = {}
         self._cancels_sent = set[Key]()  # to workers that have sent no Hello since
-        # The runs that were suspended; None: an earlier dispatcher may have suspended them.
-        self._suspended: dict[Key, bool | None] | None = None
+        self._suspended = set[Key]()  # runs whose workers were told to freeze them
+        # Runs that an earlier dispatcher may have suspended; None: they are not known yet.
+        self._unknown: set[Key] | None = None
         self._log_settings: list[Message] = []
         self._session = int(times.monotonic_s() * 1e9)  # greater than that of an earlier dispatcher
         self._supervisor = supervisor
@@ -142,20 +143,21 @@ class WorkerPool:
 
     def suspend(self, queues: Collection[str]) -> None:
         """Tells the workers, once, to freeze the runs of these queues, and no others."""
-        before = self._suspended
-        if before is None:
-            before = {c.key: None for c in self.claims if self.claims.is_inherited(c)}
-        self._suspended = {}
-        if not (queues or before):
+        if self._unknown is None:
+            self._unknown = {c.key for c in self.claims if self.claims.is_inherited(c)}
+        if not (queues or self._suspended or self._unknown):
             return
         present = self.present()
         for claim in self.claims:
-            known, wanted = before.get(claim.key, False), claim.queue in queues
-            if wanted is not known and claim.worker in present:
-                self.send(claim.worker, [Suspend(key=claim.key, wanted=wanted)])
-                known = wanted
-            if known is not False:
-                self._suspended[claim.key] = known
+            key, wanted = claim.key, claim.queue in queues
+            told = key not in self._unknown and wanted is (key in self._suspended)
+            if not told and claim.worker in present:
+                self.send(claim.worker, [Suspend(key=key, wanted=wanted)])
+                self._unknown.discard(key)
+                (self._suspended.add if wanted else self._suspended.discard)(key)
+        running = {claim.key for claim in self.claims}
+        self._suspended &= running
+        self._unknown &= running
 
     def on_committed(self, claims: ClaimTable, now_s: float) -> None:
         """Clears the inbox, which a committed turn has handled, and replaces the claims."""

@@ -63,7 +63,7 @@ class Execution:
     _refusal: int | None = None  # a pipe: see spawn.Started
     _never_ran = False  # the shell could not enter the directory, so the command did not run
     _limit: TimeLimit
-    _warned = False  # whether the signal before the time limit was sent
+    _warned = False  # whether the signal before the time limit was sent, or is never sent
     _started_ms: int
     _started_s: float
     _ended_s: float
@@ -179,6 +179,7 @@ class Execution:
         run, tree = self.run, self._tree
         self._started_ms, self._started_s = times.now_ms(), now_s
         self._set_limit()
+        self._warned = self._limit.warn_s == times.NEVER_S
         if self._limit.end_s <= now_s:
             self._reason, self._error = Outcome.TIMEOUT, self._limit.error
             self._finish(now_s)

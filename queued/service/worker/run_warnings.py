@@ -9,21 +9,21 @@ class RunWarnings:
 
     def __init__(self, log: Log) -> None:
         self._log = log
-        self._refused: Execution | None = None
-        self._unkillable: Execution | None = None
+        self._refused: int | None = None  # the token of the last such claim
+        self._unkillable: int | None = None
 
     def of_refused(self, execution: Execution) -> None:
         """Warns if the command of the run could not be started."""
-        if execution.refused and execution is not self._refused:
-            self._refused = execution
+        if execution.refused and execution.run.key.token != self._refused:
+            self._refused = execution.run.key.token
             action = "tried again; raise the limits of processes, memory or descriptors"
             self._log.warning("job.start_refused", job=execution.run.id, action=action)
 
     def of_unkillable(self, execution: Execution) -> bool:
         """Warns if the run cannot be killed; returns whether that is new."""
-        if not execution.unkillable or execution is self._unkillable:
+        if not execution.unkillable or execution.run.key.token == self._unkillable:
             return False
-        self._unkillable = execution
+        self._unkillable = execution.run.key.token
         action = (
             "end its processes: they belong to another user, hang in a system call, or fork "
             "faster than they are killed, which control groups (Delegate=yes) prevent"

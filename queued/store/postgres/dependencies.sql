@@ -84,16 +84,19 @@ RETURNING d.job;
 -- Moves jobs as their conditions have it: a job whose last condition is met is ready if it is due; one of
 -- which a condition has failed is cancelled, and pending again when none has failed any more. Guard:
 -- blocked by its conditions. A cancelled job gives its unique key up, which another job may hold when it
--- is pending again. By the primary key and by dependencies_of. Without EXISTS, of which the
+-- is pending again. They are locked in the order of the jobs. By the primary key and by dependencies_of. Without EXISTS, of which the
 -- planner may make one read of all conditions.
-WITH found AS MATERIALIZED (
+WITH one AS MATERIALIZED (
+    SELECT seq AS job FROM queued.jobs WHERE seq = ANY(:jobs::bigint[]) AND blocked & 2 <> 0
+    ORDER BY seq FOR UPDATE
+), found AS MATERIALIZED (
     SELECT one.job,
            (SELECT o.id || ' is ' || o.state
             FROM queued.dependencies d JOIN queued.jobs o ON o.seq = d.on_job
             WHERE d.job = one.job AND d.status = 'failed' LIMIT 1) AS reason,
            (SELECT true FROM queued.dependencies d
             WHERE d.job = one.job AND d.status = 'waiting' LIMIT 1) IS NOT NULL AS waits
-    FROM unnest(:jobs::bigint[]) AS one (job)
+    FROM one
 )
 UPDATE queued.jobs j SET
     state       = CASE WHEN reason IS NULL THEN 'pending' ELSE 'cancelled' END,

@@ -70,9 +70,9 @@ class PostgresLedger:
         """See `Ledger.now_ms`. It is the clock of the server, read at each renewal."""
         return self._database.now_ms()
 
-    def host_ms(self, at_ms: int) -> int:
+    def host_ms(self, at_ms: int | None) -> int | None:
         """See `Ledger.host_ms`."""
-        return at_ms - self.now_ms() + times.now_ms()
+        return None if at_ms is None else at_ms - self.now_ms() + times.now_ms()
 
     # The instance and its workers
 

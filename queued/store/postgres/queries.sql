@@ -581,8 +581,19 @@ ORDER BY seq LIMIT :limit;
 SELECT {job} FROM queued.jobs WHERE state = 'completed' AND seq < :after AND {matches}
 ORDER BY seq DESC LIMIT :limit;
 
+-- list_array --
+-- A page of the jobs of one array. By jobs_array.
+SELECT {job} FROM queued.jobs
+WHERE array_id = :array_id AND seq > :after AND (:state::text IS NULL OR state = :state) AND {matches}
+ORDER BY seq LIMIT :limit;
+
+-- list_array_reverse --
+SELECT {job} FROM queued.jobs
+WHERE array_id = :array_id AND seq < :after AND (:state::text IS NULL OR state = :state) AND {matches}
+ORDER BY seq DESC LIMIT :limit;
+
 -- select --
--- The row numbers of the jobs that `list` finds, for a change of all of them; also the next two.
+-- The row numbers of the jobs that `list` finds, for a change of all of them; also the next three.
 SELECT seq FROM queued.jobs WHERE seq > :after AND {matches} ORDER BY seq LIMIT :limit;
 
 -- select_state --
@@ -592,6 +603,11 @@ ORDER BY seq LIMIT :limit;
 
 -- select_completed --
 SELECT seq FROM queued.jobs WHERE state = 'completed' AND seq > :after AND {matches}
+ORDER BY seq LIMIT :limit;
+
+-- select_array --
+SELECT seq FROM queued.jobs
+WHERE array_id = :array_id AND seq > :after AND (:state::text IS NULL OR state = :state) AND {matches}
 ORDER BY seq LIMIT :limit;
 
 -- still --
@@ -660,9 +676,8 @@ WHERE outcome = 'exit' AND exit_code = 0 AND ended_at > :since AND ended_at <= :
 SELECT DISTINCT requires FROM queued.lanes l,
     LATERAL (SELECT FROM queued.jobs WHERE ready AND lane = l.id LIMIT 1) AS one;
 
--- oldest_due --
--- The earliest due time of the jobs that are due: of ready jobs, by one entry of jobs_ready for each
--- lane and priority, and of jobs that are due and not promoted, by jobs_waiting.
+-- ready_ranks --
+-- The ranks of the ready jobs of each lane, and NULL after the last one. One entry of jobs_ready for each.
 WITH RECURSIVE ranks (lane, rank) AS (
     SELECT id, (SELECT min(rank) FROM queued.jobs WHERE ready AND lane = l.id) FROM queued.lanes l
     UNION ALL
@@ -670,6 +685,11 @@ WITH RECURSIVE ranks (lane, rank) AS (
                      WHERE j.ready AND j.lane = r.lane AND j.rank > r.rank)
     FROM ranks r WHERE r.rank IS NOT NULL
 )
+
+-- oldest_due --
+-- The earliest due time of the jobs that are due: of ready jobs, by one entry of jobs_ready for each
+-- lane and priority, and of jobs that are due and not promoted, by jobs_waiting.
+{ready_ranks}
 SELECT min(due) FROM (
     SELECT (SELECT min(j.next_run_at) FROM queued.jobs j
             WHERE j.ready AND j.lane = r.lane AND j.rank = r.rank) AS due
@@ -678,6 +698,14 @@ SELECT min(due) FROM (
     SELECT min(next_run_at) FROM queued.jobs
     WHERE state = 'pending' AND NOT ready AND blocked = 0 AND next_run_at <= :now
 ) AS one;
+
+-- oldest_ready --
+-- The earliest due time of the ready jobs of each queue. One entry of jobs_ready for each lane and rank.
+{ready_ranks}
+SELECT (SELECT l.queue FROM queued.lanes l WHERE l.id = r.lane) AS queue,
+       min((SELECT min(j.next_run_at) FROM queued.jobs j
+            WHERE j.ready AND j.lane = r.lane AND j.rank = r.rank))
+FROM ranks r WHERE rank IS NOT NULL GROUP BY 1;
 
 -- config --
 SELECT key, value FROM queued.settings;

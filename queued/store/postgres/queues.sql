@@ -51,20 +51,6 @@ FROM queued.jobs j JOIN queued.queues q ON q.name = j.queue AND q.concurrency IS
 WHERE j.state = 'processing'
 GROUP BY j.queue;
 
--- oldest_ready --
--- The earliest due time of the ready jobs of each queue. One entry of jobs_ready for each lane and rank.
-WITH RECURSIVE ranks (lane, rank) AS (
-    SELECT id, (SELECT min(rank) FROM queued.jobs WHERE ready AND lane = l.id) FROM queued.lanes l
-    UNION ALL
-    SELECT r.lane, (SELECT min(j.rank) FROM queued.jobs j
-                     WHERE j.ready AND j.lane = r.lane AND j.rank > r.rank)
-    FROM ranks r WHERE r.rank IS NOT NULL
-)
-SELECT (SELECT l.queue FROM queued.lanes l WHERE l.id = r.lane) AS queue,
-       min((SELECT min(j.next_run_at) FROM queued.jobs j
-            WHERE j.ready AND j.lane = r.lane AND j.rank = r.rank))
-FROM ranks r WHERE rank IS NOT NULL GROUP BY 1;
-
 -- ready_lanes --
 -- The lanes that have ready jobs. One step into jobs_ready for each of them.
 WITH RECURSIVE ready (lane) AS (

@@ -89,7 +89,9 @@ DO $$ BEGIN
 
     CREATE POLICY read_all ON queued.dependencies FOR SELECT TO queued_reader USING (true);
     CREATE POLICY own ON queued.dependencies TO queued_enqueuer
-    USING (EXISTS (SELECT FROM queued.jobs j WHERE j.seq = job));
+    USING (EXISTS (SELECT FROM queued.jobs j WHERE j.seq = job))
+    WITH CHECK (EXISTS (SELECT FROM queued.jobs j WHERE j.seq = job)
+                AND EXISTS (SELECT FROM queued.jobs j WHERE j.seq = on_job));
     CREATE POLICY all_jobs ON queued.dependencies TO queued_operator, queued_service USING (true);
 
     CREATE POLICY read_all ON queued.output FOR SELECT TO queued_reader, queued_operator USING (true);

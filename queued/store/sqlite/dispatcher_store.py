@@ -46,7 +46,7 @@ class SqliteLedger:
         """See `Ledger.now_ms`."""
         return times.now_ms()
 
-    def host_ms(self, at_ms: int) -> int:
+    def host_ms(self, at_ms: int | None) -> int | None:
         """See `Ledger.host_ms`. The clock of the queue is that of this host."""
         return at_ms
 

@@ -389,8 +389,19 @@ ORDER BY seq LIMIT :limit;
 SELECT {job} FROM jobs WHERE state = 'completed' AND seq < :after AND {matches}
 ORDER BY seq DESC LIMIT :limit;
 
+-- list_array --
+-- A page of the jobs of one array. By jobs_array.
+SELECT {job} FROM jobs
+WHERE array_id = :array_id AND seq > :after AND (:state IS NULL OR state = :state) AND {matches}
+ORDER BY seq LIMIT :limit;
+
+-- list_array_reverse --
+SELECT {job} FROM jobs
+WHERE array_id = :array_id AND seq < :after AND (:state IS NULL OR state = :state) AND {matches}
+ORDER BY seq DESC LIMIT :limit;
+
 -- select --
--- The row numbers of the jobs that `list` finds, for a change of all of them; also the next two.
+-- The row numbers of the jobs that `list` finds, for a change of all of them; also the next three.
 SELECT seq FROM jobs WHERE seq > :after AND {matches} ORDER BY seq LIMIT :limit;
 
 -- select_state --
@@ -399,6 +410,11 @@ ORDER BY seq LIMIT :limit;
 
 -- select_completed --
 SELECT seq FROM jobs WHERE state = 'completed' AND seq > :after AND {matches}
+ORDER BY seq LIMIT :limit;
+
+-- select_array --
+SELECT seq FROM jobs
+WHERE array_id = :array_id AND seq > :after AND (:state IS NULL OR state = :state) AND {matches}
 ORDER BY seq LIMIT :limit;
 
 -- still --
@@ -445,9 +461,9 @@ WHERE outcome = 'exit' AND exit_code = 0 AND ended_at > :since AND ended_at <= :
 SELECT DISTINCT CAST(requires AS BLOB) FROM lanes l
 WHERE EXISTS (SELECT 1 FROM jobs WHERE ready = 1 AND lane = l.id);
 
--- oldest_due --
--- The earliest due time of the jobs that are due: of ready jobs, by one entry of jobs_ready for each
--- lane and priority, and of jobs that are due and not promoted, by jobs_waiting.
+-- ready_priorities --
+-- The priorities of the ready jobs of each lane, and NULL after the last one. One entry of jobs_ready
+-- for each.
 WITH RECURSIVE priorities (lane, priority) AS (
     SELECT id, (SELECT max(priority) FROM jobs WHERE ready = 1 AND lane = l.id) FROM lanes l
     UNION ALL
@@ -455,6 +471,11 @@ WITH RECURSIVE priorities (lane, priority) AS (
                      WHERE j.ready = 1 AND j.lane = p.lane AND j.priority < p.priority)
     FROM priorities p WHERE p.priority IS NOT NULL
 )
+
+-- oldest_due --
+-- The earliest due time of the jobs that are due: of ready jobs, by one entry of jobs_ready for each
+-- lane and priority, and of jobs that are due and not promoted, by jobs_waiting.
+{ready_priorities}
 SELECT min(due) FROM (
     SELECT (SELECT min(j.next_run_at) FROM jobs j
             WHERE j.ready = 1 AND j.lane = p.lane AND j.priority = p.priority) AS due
@@ -463,6 +484,15 @@ SELECT min(due) FROM (
     SELECT min(next_run_at) FROM jobs
     WHERE state = 'pending' AND ready = 0 AND blocked = 0 AND next_run_at <= :now
 );
+
+-- oldest_ready --
+-- The earliest due time of the ready jobs of each queue. One entry of jobs_ready for each lane and
+-- priority.
+{ready_priorities}
+SELECT CAST((SELECT queue FROM lanes WHERE id = p.lane) AS BLOB) AS queue,
+       min((SELECT min(j.next_run_at) FROM jobs j
+            WHERE j.ready = 1 AND j.lane = p.lane AND j.priority = p.priority))
+FROM priorities p WHERE priority IS NOT NULL GROUP BY 1;
 
 -- config --
 -- As bytes: a value that is not UTF-8 is refused like any other bad value.

@@ -52,20 +52,6 @@ WITH RECURSIVE ready (lane) AS (
 )
 SELECT lane FROM ready WHERE lane IS NOT NULL;
 
--- oldest_ready --
--- The earliest due time of the ready jobs of each queue. One entry of jobs_ready for each lane and
--- priority.
-WITH RECURSIVE priorities (lane, queue, priority) AS (
-    SELECT id, queue, (SELECT max(priority) FROM jobs WHERE ready = 1 AND lane = l.id) FROM lanes l
-    UNION ALL
-    SELECT p.lane, p.queue, (SELECT max(j.priority) FROM jobs j
-                             WHERE j.ready = 1 AND j.lane = p.lane AND j.priority < p.priority)
-    FROM priorities p WHERE p.priority IS NOT NULL
-)
-SELECT CAST(queue AS BLOB), min((SELECT min(j.next_run_at) FROM jobs j
-                   WHERE j.ready = 1 AND j.lane = p.lane AND j.priority = p.priority)) AS due
-FROM priorities p WHERE priority IS NOT NULL GROUP BY queue;
-
 -- slots --
 -- By the primary key.
 SELECT slots FROM jobs WHERE seq = :job;

@@ -36,7 +36,7 @@ ORDER BY attnum;
 
 -- is_used --
 SELECT EXISTS (SELECT FROM queued.jobs) OR EXISTS (SELECT FROM queued.settings)
-    OR EXISTS (SELECT FROM queued.schedules);
+    OR EXISTS (SELECT FROM queued.schedules) OR EXISTS (SELECT FROM queued.queues);
 
 -- last_seq --
 -- The highest number that a job ever had, as far as the user may know it; 0 if there was none.
@@ -82,7 +82,7 @@ DROP TABLE queued.moved;
 -- What an unfinished move has left.
 TRUNCATE queued.settings, queued.drained_hosts, queued.lanes, queued.queues, queued.jobs,
     queued.attempts, queued.output, queued.inputs, queued.signals, queued.schedules, queued.dependencies,
-    queued.counts, queued.deltas, queued.run_totals;
+    queued.changed_keys, queued.counts, queued.deltas, queued.run_totals;
 {remove_mark};
 
 -- objects --
@@ -203,7 +203,7 @@ SELECT pg_has_role(relowner, 'USAGE') FROM pg_class WHERE oid = 'queued.jobs'::r
 -- vacuum --
 VACUUM (ANALYZE) queued.settings, queued.queues, queued.lanes, queued.drained_hosts, queued.schedules,
     queued.jobs, queued.attempts, queued.output, queued.inputs, queued.dependencies, queued.instances,
-    queued.workers, queued.counts, queued.deltas, queued.run_totals;
+    queued.workers, queued.counts, queued.deltas, queued.run_totals, queued.changed_keys;
 
 -- bytes --
 -- The size of all tables with their indexes.

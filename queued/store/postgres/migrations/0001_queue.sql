@@ -117,7 +117,7 @@ CREATE INDEX jobs_waiting ON queued.jobs (next_run_at, seq)
 -- Pending jobs that expire, by the time.
 CREATE INDEX jobs_expiring ON queued.jobs (expires_at) WHERE state = 'pending' AND expires_at IS NOT NULL;
 -- The jobs of each array.
-CREATE INDEX jobs_array ON queued.jobs (array_id) WHERE array_id IS NOT NULL;
+CREATE INDEX jobs_array ON queued.jobs (array_id, seq) WHERE array_id IS NOT NULL;
 -- Jobs whose dependents must be told of an end.
 CREATE INDEX jobs_changed ON queued.jobs (seq) WHERE awaited = 2;
 -- Jobs by state, without the many completed ones: for lists and rescues. The queue stands in it so that
