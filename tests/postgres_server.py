@@ -29,16 +29,6 @@ from tests.service import eventually
 USER: dict[str, Any] = (
     {"user": "nobody", "group": "nogroup", "extra_groups": []} if os.getuid() == 0 else {}
 )
-# Without triggers; ten times faster than to make the tables again.
-CLEAR = """SET session_replication_role = replica;
-DELETE FROM queued.workers; DELETE FROM queued.instances; DELETE FROM queued.settings;
-DELETE FROM queued.output; DELETE FROM queued.attempts; DELETE FROM queued.dependencies;
-DELETE FROM queued.jobs;
-DELETE FROM queued.counts; DELETE FROM queued.deltas; DELETE FROM queued.drained_hosts;
-DELETE FROM queued.run_totals;
-DELETE FROM queued.lanes WHERE id > 0; DELETE FROM queued.queues;
-DELETE FROM queued.schedules;
-SELECT setval(pg_get_serial_sequence('queued.jobs', 'seq'), 1, false)"""
 OPTIONS = "-c listen_addresses= -c max_connections=200 -c unix_socket_directories="
 
 
@@ -157,12 +147,27 @@ def as_role(url: str, role: str) -> str:
 
 
 def empty_queue(server: Callable[[], str | None] = url) -> str:
-    """The URL of the shared queue, whose rows are removed."""
+    """The URL of the shared queue, from which all rows but those of a new queue are removed."""
     shared = shared_queue(server)
     where = address.parse(shared)
     with psycopg.connect(where.conninfo, autocommit=True) as connection:
-        connection.execute(CLEAR.replace("queued.", f"{where.schema}.").encode())
+        connection.execute(_removal(shared).encode())
     return shared
+
+
+@cache
+def _removal(queue: str) -> str:
+    """Without triggers; ten times faster than to make the tables again."""
+    where = address.parse(queue)
+    with psycopg.connect(where.conninfo) as connection:
+        query = "SELECT tablename FROM pg_tables WHERE schemaname = %s"
+        tables = {str(name) for (name,) in connection.execute(query, [where.schema])} - {"meta"}
+    deletes = [
+        f"DELETE FROM {where.schema}.{name} WHERE {'id > 0' if name == 'lanes' else 'true'}"  # noqa: S608  names of tables
+        for name in sorted(tables)
+    ]
+    restarted = f"SELECT setval(pg_get_serial_sequence('{where.schema}.jobs', 'seq'), 1, false)"
+    return ";".join(["SET session_replication_role = replica", *deletes, restarted])
 
 
 def rows(queue: str) -> list[tuple[Any, ...]]:
