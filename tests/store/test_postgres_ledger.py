@@ -32,6 +32,7 @@ from queued.service.dispatcher.turn_results import Turn
 from queued.store.ledger import Ledger
 from queued.store.postgres import address, sql_loader
 from queued.store.postgres.dispatcher_store import PostgresLedger
+from queued.store.postgres.queues import StoreQueues
 from tests import postgres_server
 from tests.default_settings import DEFAULTS
 from tests.hosts.link import Link
@@ -98,6 +99,35 @@ def test_a_cancel_reaches_a_job_that_fails_at_the_same_time(engine: Engine) -> N
         eventually(lambda: _waiting(engine))
     user.join()
     assert states == [State.CANCELLED]
+
+
+def test_a_pause_of_a_queue_waits_for_the_claims_that_are_made(engine: Engine) -> None:
+    job, _ = engine.add(), engine.register("i")
+    pause = partial(engine.store.queues.change, "default", paused_ms=NOW)
+    user = threading.Thread(target=pause)
+    with engine.ledger.transaction():
+        assert [claim.key.job for claim in _claims(engine.ledger, 1, 100)] == [job]
+        user.start()
+        eventually(lambda: _waiting(engine))
+    user.join()
+    engine.add()
+    assert engine.claim() is None
+
+
+def test_a_claim_that_begins_before_a_pause_and_locks_after_it_takes_nothing(
+    engine: Engine,
+) -> None:
+    _, _ = engine.add(), engine.register("i")
+    taken: list[Claim | None] = []
+    service = threading.Thread(target=lambda: taken.append(engine.claim()))
+    database = engine.another_store()._database  # type: ignore[attr-defined]
+    with database.transaction("operator"):
+        StoreQueues(database)._change("default", {"paused_ms": NOW})
+        database.run("await_claims", id="i")
+        service.start()
+        eventually(lambda: _waiting(engine))
+    service.join()
+    assert taken == [None]
 
 
 def _waiting(engine: Engine) -> bool:

@@ -150,17 +150,19 @@ SELECT id, queue, requires FROM queued.lanes WHERE id > :after ORDER BY id;
 -- claiming, each lane from a place in the order of claiming on; tokens are in the same order. Guard:
 -- ready and not expired, the history of the server is trusted, the jobs of the instance were not taken over, and each
 -- queue is not paused and has the limit that the caller has locked, if any. The row of the instance is
--- locked, so that a take-over comes either later and finds these claims, or before, and there are none.
+-- locked, so that a take-over comes either later and finds these claims, or before, and there are none. A
+-- row that was changed since the statement began means that a queue may have been paused since then.
 -- Reads at most `count` entries of jobs_ready for each lane to find the share of each lane in the first
 -- jobs of its queue, and locks so many jobs of the lane that no other dispatcher claims at this moment. A
 -- lock on more would hide jobs from other dispatchers. A conflict means that another program has set
 -- `runs` back; the row of the attempt is then used again.
 WITH own AS MATERIALIZED (
-    SELECT fenced_at FROM queued.instances WHERE id = :instance FOR SHARE
+    SELECT fenced_at, ctid AS place FROM queued.instances WHERE id = :instance FOR SHARE
 ), part AS MATERIALIZED (
     SELECT asked.* FROM unnest(:queues::text[], :counts::integer[], :mosts::integer[], :rooms::integer[])
         WITH ORDINALITY AS asked (queue, count, most, room, part)
-    WHERE NOT EXISTS (SELECT FROM own WHERE fenced_at IS NOT NULL)
+    WHERE NOT EXISTS (SELECT FROM own WHERE fenced_at IS NOT NULL
+                      OR place <> (SELECT i.ctid FROM queued.instances i WHERE id = :instance))
       AND EXISTS (SELECT FROM queued.meta WHERE one AND history = {history})
       AND NOT EXISTS (SELECT FROM queued.queues q WHERE q.name = asked.queue
                       AND (paused_at IS NOT NULL OR q.concurrency IS DISTINCT FROM nullif(asked.most, -1)))

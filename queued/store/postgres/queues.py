@@ -85,7 +85,7 @@ class StoreQueues:
         """See `QueueStore.change`."""
         with self._database.transaction("operator"):
             queue = self._change(name, changes)
-        self._database.notify("notify_all")
+        self._await_claims()
         return queue
 
     def change_each(self, changes: Mapping[str, Mapping[str, Any]]) -> None:
@@ -93,6 +93,15 @@ class StoreQueues:
         with self._database.transaction("operator"):
             for name in sorted(changes):  # in one order, so that no two transactions deadlock
                 self._change(name, changes[name])
+        self._await_claims()
+
+    def _await_claims(self) -> None:
+        """Waits for claims that do not see the change; none begins after it has returned."""
+        with self._database.reading():
+            instances = self._database.rows("instances")
+        for instance in instances:  # each alone, so that no turn waits for that of another
+            with self._database.transaction("operator"):
+                self._database.run("await_claims", id=instance[0])
         self._database.notify("notify_all")
 
     def _change(self, name: str, changes: Mapping[str, Any]) -> Queue:

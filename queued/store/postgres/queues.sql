@@ -26,6 +26,11 @@ ON CONFLICT (name) DO UPDATE SET
     paused_reason = excluded.paused_reason, draining_at = excluded.draining_at,
     defaults = excluded.defaults, suspended_at = excluded.suspended_at, note = excluded.note;
 
+-- await_claims --
+-- Waits until an instance has committed the claims that it makes. A claim that began before, and has not
+-- locked the row yet, finds it changed and takes nothing.
+UPDATE queued.instances SET stop_requested_at = stop_requested_at WHERE id = :id;
+
 -- remove_queue --
 DELETE FROM queued.queues WHERE name = :queue RETURNING name;
 
