@@ -2,16 +2,20 @@
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from unittest.mock import Mock
+from urllib.parse import quote
 
 import pytest
 
 from queued.core.errors import NotFoundError
 from queued.core.model import Label, NewJob, State
+from queued.core.records import JobFilter
 from queued.core.settlement import Settlement, judge
 from queued.store.ledger import Ledger
+from queued.store.postgres.dispatcher_store import PostgresLedger
+from tests.postgres_server import shared_queue
 from tests.service import eventually
 from tests.store.engine import BACKOFF, NOW, OK, Engine
 from tests.store.engines import ENGINES
@@ -72,8 +76,26 @@ def test_a_job_that_is_enqueued_while_the_other_one_ends_does_not_wait_for_ever(
     assert engine.store.show(store.find("b")).label is Label.PENDING
 
 
-def test_a_job_that_is_removed_meanwhile_is_unknown(engine: Engine) -> None:
-    engine.put(State.DEAD, id="a")
+def test_a_turn_and_a_cancel_of_many_jobs_lock_them_in_one_order(engine: Engine) -> None:
+    """The turn ends a job and then tells its dependent; both are cancelled meanwhile."""
+    engine.add(id="a")
+    engine.add(after=("a",))
+    claim, store = engine.must_claim(), engine.another_store()
+    both = JobFilter((Label.BLOCKED, Label.PROCESSING))
+    options = quote("-c deadlock_timeout=5ms")
+    with closing(PostgresLedger(f"{shared_queue()}&options={options}")) as ledger:
+        with ledger.transaction():
+            ending = Settlement(claim, OK, judge(claim, OK, BACKOFF, now_ms=NOW))
+            ledger.settle([ending], now_ms=NOW)
+            thread = _meanwhile(lambda: store.cancel_all([1, 2], both, now_ms=NOW))
+            ledger.promote(now_ms=NOW, limit=1)
+        thread.join()
+    assert [job.label for job in engine.jobs()] == [Label.COMPLETED, Label.PENDING]
+
+
+@pytest.mark.parametrize("state", [State.DEAD, State.COMPLETED])
+def test_a_job_that_is_removed_meanwhile_is_unknown(engine: Engine, state: State) -> None:
+    engine.put(state, id="a")
     store, errors = engine.another_store(), list[NotFoundError]()
 
     def enqueue() -> None:
@@ -83,7 +105,7 @@ def test_a_job_that_is_removed_meanwhile_is_unknown(engine: Engine) -> None:
             errors.append(error)
 
     with engine.ledger.transaction():
-        step = engine.ledger.prune(State.DEAD, after=0, before_ms=NOW + 1, limit=9)
+        step = engine.ledger.prune(state, after=0, before_ms=NOW + 1, limit=9)
         assert step.removed == 1
         thread = _meanwhile(enqueue)
     thread.join()

@@ -353,3 +353,5 @@ def test_an_enqueuer_lets_no_job_wait_for_that_of_another_user(
     values = f"(on_job, job, condition, status) VALUES ({foreign}, {own}, 'after', 'waiting')"
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
         roles.sql(f"INSERT INTO queued.dependencies {values}", "anna")
+    roles.sql(f"INSERT INTO queued.dependencies {values}")
+    assert roles.sql("SELECT status FROM queued.dependencies", "anna") == []

@@ -34,13 +34,15 @@ SELECT j.seq, value ->> 0, value ->> 2
 FROM json_array_elements(:pairs::json) AS pair (value) JOIN queued.jobs j ON j.array_id = value ->> 1
 
 -- await_jobs --
--- Marks and locks the jobs that others wait for. Guard: it can still end, now or after a retry. Also if
--- it is marked already: the lock orders this transaction and one that ends the job.
-WITH wanted AS MATERIALIZED (
+-- Marks and locks the jobs that others wait for, and keeps completed ones from being removed meanwhile.
+-- Guard: it can still end, now or after a retry. Also if it is marked already: the lock orders this
+-- transaction and one that ends the job.
+WITH kept AS MATERIALIZED (
+    SELECT queued.keep_jobs(ARRAY(SELECT on_job FROM ({awaited_jobs}) AS one)) AS jobs
+), wanted AS MATERIALIZED (
     SELECT seq FROM queued.jobs
-    WHERE seq IN (SELECT on_job FROM ({awaited_jobs}) AS one)
-      AND state <> 'completed'
-    ORDER BY seq FOR UPDATE)
+    WHERE seq = ANY((SELECT jobs FROM kept)::bigint[]) AND state <> 'completed'
+    ORDER BY seq FOR NO KEY UPDATE)
 UPDATE queued.jobs j SET awaited = greatest(awaited, 1) FROM wanted WHERE j.seq = wanted.seq;
 
 -- add_dependencies --
@@ -133,8 +135,11 @@ SELECT seq FROM queued.jobs WHERE seq = ANY(:jobs::bigint[]) AND awaited < 2 ORD
 
 -- abandon_dependents --
 -- The dependents of jobs that are removed cannot wait for them again.
-UPDATE queued.jobs SET blocked = 0 WHERE state = 'cancelled' AND blocked <> 0 AND seq IN (
-    SELECT job FROM queued.dependencies WHERE on_job = ANY(:jobs::bigint[]) AND status = 'failed');
+WITH one AS MATERIALIZED (
+    SELECT seq FROM queued.jobs WHERE state = 'cancelled' AND blocked <> 0 AND seq IN (
+        SELECT job FROM queued.dependencies WHERE on_job = ANY(:jobs::bigint[]) AND status = 'failed')
+    ORDER BY seq FOR UPDATE)
+UPDATE queued.jobs j SET blocked = 0 FROM one WHERE j.seq = one.seq;
 
 -- dependencies --
 -- What a job waits for, the conditions that are not met first. By dependencies_of.

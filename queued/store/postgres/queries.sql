@@ -612,6 +612,10 @@ SELECT seq FROM queued.jobs
 WHERE array_id = :array_id AND seq > :after AND (:state::text IS NULL OR state = :state) AND {matches}
 ORDER BY seq LIMIT :limit;
 
+-- lock_jobs --
+-- Before statements that lock some of these jobs, each in the order of the jobs. By the primary key.
+SELECT FROM queued.jobs WHERE seq = ANY(:jobs::bigint[]) ORDER BY seq FOR UPDATE;
+
 -- still --
 -- Those of some jobs that match now; locks them for the transaction that changes them. By the primary
 -- key.
@@ -936,8 +940,8 @@ WITH tables AS MATERIALIZED (
     WHERE relnamespace = to_regnamespace(:schema::text) AND relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
 ), functions AS MATERIALIZED (
     SELECT oid, oid::regprocedure AS name, proowner,
-           proname IN ('count_inserted', 'count_deleted', 'count_updated', 'free_keys', 'key_holders',
-                       'key_users', 'make_lanes', 'note_changed_key', 'was_completed')
+           proname IN ('count_inserted', 'count_deleted', 'count_updated', 'free_keys', 'keep_jobs',
+                       'key_holders', 'key_users', 'make_lanes', 'note_changed_key', 'was_completed')
                AS own,
            coalesce(proacl, acldefault('f', proowner)) AS acl
     FROM pg_proc WHERE pronamespace = to_regnamespace(:schema::text)

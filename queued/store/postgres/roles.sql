@@ -32,7 +32,8 @@ DO $$ BEGIN
     ON queued.jobs TO queued_operator, queued_service;
     GRANT EXECUTE ON FUNCTION queued.was_completed TO queued_operator;
     GRANT INSERT ON queued.inputs, queued.signals TO queued_enqueuer, queued_operator, queued_service;
-    GRANT EXECUTE ON FUNCTION queued.free_keys, queued.key_holders, queued.key_users, queued.make_lanes
+    GRANT EXECUTE ON FUNCTION queued.free_keys, queued.keep_jobs, queued.key_holders, queued.key_users,
+                              queued.make_lanes
     TO queued_enqueuer, queued_operator, queued_service;
 
     GRANT INSERT, UPDATE (status) ON queued.dependencies
@@ -89,9 +90,8 @@ DO $$ BEGIN
 
     CREATE POLICY read_all ON queued.dependencies FOR SELECT TO queued_reader USING (true);
     CREATE POLICY own ON queued.dependencies TO queued_enqueuer
-    USING (EXISTS (SELECT FROM queued.jobs j WHERE j.seq = job))
-    WITH CHECK (EXISTS (SELECT FROM queued.jobs j WHERE j.seq = job)
-                AND EXISTS (SELECT FROM queued.jobs j WHERE j.seq = on_job));
+    USING (EXISTS (SELECT FROM queued.jobs j WHERE j.seq = job)
+           AND EXISTS (SELECT FROM queued.jobs j WHERE j.seq = on_job));
     CREATE POLICY all_jobs ON queued.dependencies TO queued_operator, queued_service USING (true);
 
     CREATE POLICY read_all ON queued.output FOR SELECT TO queued_reader, queued_operator USING (true);

@@ -27,9 +27,12 @@ class Selection:
 
     def still(self, jobs: Sequence[int], wanted: JobFilter) -> list[int]:
         """Returns those of the jobs that match now, and locks them. Must run in a transaction."""
+        labels = selecting.each_label(wanted).values()
+        if len(labels) > 1:
+            self._database.run("lock_jobs", jobs=[*jobs])
         return [
             row[0]
-            for values in selecting.each_label(wanted).values()
+            for values in labels
             for row in self._database.rows("still", jobs=[*jobs], **_bound(values))
         ]
 

@@ -370,7 +370,15 @@ CREATE FUNCTION queued.was_completed(job bigint) RETURNS boolean LANGUAGE sql ST
     SELECT state = 'completed' FROM queued.jobs WHERE seq = job;
 $$;
 
-REVOKE ALL ON FUNCTION queued.free_keys, queued.key_holders, queued.was_completed FROM PUBLIC;
+-- Keeps jobs from being removed until the end of the transaction; returns those that exist. No policy lets
+-- a user lock a completed job.
+CREATE FUNCTION queued.keep_jobs(wanted bigint[]) RETURNS bigint[] LANGUAGE sql
+    SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT array_agg(seq) FROM (
+        SELECT seq FROM queued.jobs WHERE seq = ANY (wanted) ORDER BY seq FOR KEY SHARE) AS one;
+$$;
+
+REVOKE ALL ON FUNCTION queued.free_keys, queued.keep_jobs, queued.key_holders, queued.was_completed FROM PUBLIC;
 
 -- Schedules: each enqueues a job at the times that its cron expression names.
 CREATE TABLE queued.schedules (
