@@ -45,20 +45,24 @@ def move(context: Context, arguments: Arguments) -> int:
     if target.queue != job.queue:
         msg = f"{job.id} is in the queue {job.queue}, {target.id} in {target.queue}"
         raise ConflictError(msg)
-    time_ms = target.next_run_at_ms - (target.seq < job.seq)
-    changes = JobChanges(priority=target.priority, run_at_ms=time_ms)
     if target.seq == job.seq:
         waits = job.seen_at(now_ms()).label in (Label.SCHEDULED, Label.FAILED)
         hint = f"; to start it at once: {context.program} run-now {job.id}" if waits else ""
         print_err(f"queuectl: nothing was moved: no other job to move {job.id} before{hint}")
     else:
-        context.store.edits.edit([row], changes, now_ms=now_ms())
+        context.store.edits.edit([row], changes_before(target, job), now_ms=now_ms())
     job = _waiting(context, row).seen_at(now_ms())
     if context.json:
         print_json({job.id: job.label})
     else:
         print_out(f"{job.id} {job.label}")
     return Exit.DONE
+
+
+def changes_before(target: Job, job: Job) -> JobChanges:
+    """Returns the changes with which `job` starts before `target`."""
+    time_ms = target.next_run_at_ms - (target.seq < job.seq)
+    return JobChanges(priority=target.priority, run_at_ms=time_ms)
 
 
 def _target(context: Context, arguments: Arguments, job: Job) -> Job:

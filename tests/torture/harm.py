@@ -111,7 +111,7 @@ class Harm:
             return None
         pid, number = self._dice.choice(pids), self._dice.choice(numbers)
         if number is signal.SIGSTOP:
-            self._services.stop([pid], self._dice.uniform(0.01, 1.5))
+            self._services.stop([pid], self._dice.uniform(0.01, 1.5), commands=target == "command")
         else:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)

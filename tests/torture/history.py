@@ -1,9 +1,10 @@
 """The history of a queue, read when all jobs have ended: the database and the traces.
 
 A command appends `start ATTEMPT PID CENTISECONDS EDIT` and `end …` to a file of its job, with the
-time since boot and the number of the last edit. All its processes hold a lock on a second file; a
-line `overlap` means that the lock was still held when a run began. The places of a limit are such
-files, too: a line `exceeded` means that a run began while too few of them were free.
+time since boot and the number of the last edit; some write `beat …` meanwhile. All its processes
+hold a lock on a second file; a line `overlap` means that the lock was still held when a run began.
+The places of a limit are such files, too: a line `exceeded` means that a run began while too few of
+them were free.
 """
 
 import sqlite3
@@ -74,6 +75,21 @@ class RecordedResult:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Suspension:
+    """A suspension of a queue: its runs were seen frozen, and may go on once it was resumed.
+
+    `late` and `stuck` say what was not frozen, or was still stopped after the resume, in time.
+    """
+
+    queue: str
+    runs: frozenset[Run]
+    frozen_cs: int
+    resumed_cs: int
+    late: list[str] = field(default_factory=list)
+    stuck: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ServiceEnd:
     """How a service has ended, and the exit codes that what was done to it allows."""
 
@@ -112,6 +128,11 @@ class History:
     pauses: list[tuple[str, int, dict[Run, int]]] = field(
         default_factory=list
     )  # a queue, since when it was paused, and its new claims at the end, with their times
+    suspensions: list[Suspension] = field(default_factory=list)
+    moves: list[tuple[Job, Job]] = field(
+        default_factory=list
+    )  # a job that was moved before another one; both waited since before
+    arrays: dict[str, set[str]] = field(default_factory=dict)  # the ids of the jobs of each
     hurried: set[str] = field(default_factory=set)  # jobs that were not to wait for their time
     waits: dict[str, list[tuple[str, str]]] = field(
         default_factory=dict

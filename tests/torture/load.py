@@ -16,8 +16,10 @@ from tests.torture.history import Places, traced
 
 QUEUES = {"a": None, "b": None, "one": 1, "two": 2}  # with their limits
 KEYS = {"c1": 1, "c2": 2}  # with their limits
+TIMEOUT_S = 3.0  # ends a command that has stopped itself, too
 GROUPS = 10  # each job has the label `group` of one of them
 
+_COIN = '[ $(( $(date +%N | tail -c 4 | sed "s/^0*//") % 2 )) = 0 ]'
 _INPUT = "".join(f"{n} Wörter\n" for n in range(9000))
 _PRINTED = {lines: "".join(f"{n}\n" for n in range(1, lines + 1)).encode() for lines in (3, 9000)}
 
@@ -32,9 +34,10 @@ _NOT_DUMPABLE = shlex.join(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JobRequest:
-    """A job to be enqueued, and what it prints if it succeeds."""
+    """A job or an array to be enqueued, and what each job prints if it succeeds."""
 
     payload: dict[str, Any]
+    indexes: Sequence[int] = ()
     prints: bytes = b""
 
     @property
@@ -47,6 +50,15 @@ class JobRequest:
         """The id. The torture chooses it, so that it is known even if the enqueue fails."""
         return str(self.payload["id"])
 
+    @property
+    def names(self) -> set[str]:
+        """The ids of its jobs."""
+        return {f"{self.name}_{index}" for index in self.indexes} or {self.name}
+
+    def prints_of(self, name: str) -> bytes:
+        """Returns what that job prints if it succeeds."""
+        return name.replace("_", " ").encode() + b"\n" if self.indexes else self.prints
+
 
 class JobRequests:
     """An endless series of jobs of all kinds, the same for the same seed."""
@@ -57,38 +69,11 @@ class JobRequests:
         self._made = 0
 
     def next(self, others: Sequence[str]) -> JobRequest:
-        """Returns the next job, which may wait for the end of `others`."""
+        """Returns the next job or array, which may wait for the end of `others`."""
         self._made += 1
-        command, prints = self._dice.choice(self._kinds())
         (queue,) = self._dice.choices(list(QUEUES), (9, 8, 1, 2))
-        slots = self._dice.choice([1, 1, 2])
-        unique = f"k{self._dice.randint(1, 4)}" if self._dice.random() < 0.15 else ""
-        unique_while = self._dice.choice(["active", "active", "waiting"]) if unique else ""
-        held = [Places(unique, "4")] if unique_while == "active" else []
-        key = self._dice.choice(list(KEYS)) if self._dice.random() < 0.15 else ""
-        held += [Places(key, "3 5"[: 2 * KEYS[key]])] if key else []
-        payload: dict[str, Any] = {
-            "id": f"t{self._made}",
-            "command": traced(self._directory, command, *_places(queue, slots), *held),
-            "max_retries": self._dice.choice([1, 2, 4]),
-            "backoff_base": self._dice.choice([1, 1.5]),
-            "backoff_max": self._dice.choice([0, 0.1, 0.4]),
-            "priority": self._dice.randint(-1, 1),
-            "queue": queue,
-            "slots": slots,
-            "unique_key": unique or None,
-            "unique_while": unique_while or None,
-            "key": key or None,
-            "key_limit": KEYS[key] if key else None,
-            "labels": {"group": str(self._dice.randrange(GROUPS))},
-            "stdin": _INPUT if command.startswith("cat") else None,
-            "hold": self._dice.random() < 0.05,
-            "kill_grace": 0.3,
-            "timeout": 3,  # ends a command that has stopped itself, too
-            "defer_on": [75],
-            "defer_delay": self._dice.choice([0, 0.1, 0.4]),
-            "no_retry_on": [66],
-        }
+        request = self._array(queue) if self._dice.random() < 0.1 else self._job(queue)
+        payload = request.payload
         if others and self._dice.random() < 0.2:
             payload |= {
                 self._dice.choice(CONDITIONS): [self._dice.choice(others)]
@@ -105,27 +90,79 @@ class JobRequests:
             hook = self._dice.choice(["true", "exit 66"])
             hook = traced(self._directory, hook, *_places(queue))
             payload |= {"on_dead": hook, "on_completed": hook}
+        return request
+
+    def _job(self, queue: str) -> JobRequest:
+        command, prints = self._dice.choice(self._kinds())
+        slots = self._dice.choice([1, 1, 2])
+        unique = f"k{self._dice.randint(1, 4)}" if self._dice.random() < 0.15 else ""
+        unique_while = self._dice.choice(["active", "active", "waiting"]) if unique else ""
+        held = [Places(unique, "4")] if unique_while == "active" else []
+        key = self._dice.choice(list(KEYS)) if self._dice.random() < 0.15 else ""
+        held += [Places(key, "3 5"[: 2 * KEYS[key]])] if key else []
+        payload = self._payload(command, queue, slots, *held) | {
+            "unique_key": unique or None,
+            "unique_while": unique_while or None,
+            "key": key or None,
+            "key_limit": KEYS[key] if key else None,
+            "stdin": _INPUT if command.startswith("cat") else None,
+        }
         return JobRequest(payload=payload, prints=prints)
+
+    def _array(self, queue: str) -> JobRequest:
+        """Returns an array, of which sometimes only one or two jobs may run at once."""
+        most = self._dice.choice([0, 1, 1, 2])
+        held = [Places(f"t{self._made}", "3 5"[: 2 * most])] if most else []
+        command = f"echo $QUEUED_ARRAY_ID $QUEUED_ARRAY_INDEX; {self._beats()}; {_COIN} || exit 5"
+        last = self._dice.randint(2, 5)
+        indexes = f"1-{last}" + (f"%{most}" if most else "")
+        payload = self._payload(command, queue, 1, *held) | {"array": indexes}
+        return JobRequest(payload=payload, indexes=range(1, last + 1))
+
+    def _payload(self, command: str, queue: str, slots: int, *held: Places) -> dict[str, Any]:
+        return {
+            "id": f"t{self._made}",
+            "command": traced(self._directory, command, *_places(queue, slots), *held),
+            "max_retries": self._dice.choice([1, 2, 4]),
+            "backoff_base": self._dice.choice([1, 1.5]),
+            "backoff_max": self._dice.choice([0, 0.1, 0.4]),
+            "priority": self._dice.randint(-1, 1),
+            "queue": queue,
+            "slots": slots,
+            "labels": {"group": str(self._dice.randrange(GROUPS))},
+            "hold": self._dice.random() < 0.05,
+            "kill_grace": 0.3,
+            "timeout": TIMEOUT_S,
+            "defer_on": [75],
+            "defer_delay": self._dice.choice([0, 0.1, 0.4]),
+            "no_retry_on": [66],
+        }
+
+    def _beats(self) -> str:
+        """Returns a command that shows in its trace when it goes on."""
+        n = self._dice.randint(1, 30)
+        return f"n={n}; while [ $n -gt 0 ]; do say beat; n=$((n-1)); sleep 0.05; done"
 
     def _kinds(self) -> list[tuple[str, bytes]]:
         pause = f"{self._dice.uniform(0.05, 0.6):.2f}"
-        coin = '[ $(( $(date +%N | tail -c 4 | sed "s/^0*//") % 2 )) = 0 ]'
         return [
             ("true", b""),
             ("true", b""),
             (f"sleep {pause}", b""),
             ("sleep 1.5", b""),
+            (self._beats(), b""),
+            (f"({self._beats()}) & {self._beats()}; wait", b""),
             ("exit 3", b""),
             ("exit 66", b""),
-            (f"{coin} || exit 5", b""),
-            (f"sleep {pause}; {coin} || exit 75", b""),
+            (f"{_COIN} || exit 5", b""),
+            (f"sleep {pause}; {_COIN} || exit 75", b""),
             ("kill -9 $$; sleep 9", b""),
             ("kill -STOP $$", b""),
             ("seq 3", _PRINTED[3]),
             ("seq 9000", _PRINTED[9000]),
             ("seq 9000; exit 1", b""),
             ("cat", _INPUT.encode()),
-            (f"cat; {coin} || exit 5", _INPUT.encode()),
+            (f"cat; {_COIN} || exit 5", _INPUT.encode()),
             (f"(sleep 60 &) ; sleep {pause}", b""),
             ("setsid sleep 60 & sleep 0.1", b""),
             ("(trap '' TERM; sleep 60) & exit 0", b""),
@@ -162,8 +199,8 @@ class Enqueuer:
         with self.process.stdout as printed:
             self.answered = {line for line in printed.read().split("\n")[:-1] if line}
         if self.process.returncode == 0:
-            keyless = [one for one in self.requests if not one.payload["unique_key"]]
-            self.answered |= {request.name for request in keyless}
+            keyless = [one for one in self.requests if not one.payload.get("unique_key")]
+            self.answered |= {name for request in keyless for name in request.names}
         return True
 
 

@@ -12,7 +12,7 @@ import random
 import signal
 import subprocess
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -88,7 +88,9 @@ class TorturedServices:
         self._directory = directory
         self._places = places
         self._dice = dice
+        self.suspending: Callable[[], bool] = lambda: False  # whether a user has suspended a queue
         self._stopped: list[tuple[float, int]] = []  # until when, and the pid
+        self._commands: list[tuple[float, int]] = []  # the same of commands
 
     @property
     def serving(self) -> list[TorturedService]:
@@ -126,20 +128,22 @@ class TorturedServices:
             lambda: service.logged("service.started") or not started.alive, "service.started"
         )
 
-    def stop(self, pids: Collection[int], seconds: float) -> None:
-        """Stops processes for so long."""
+    def stop(self, pids: Collection[int], seconds: float, *, commands: bool = False) -> None:
+        """Stops processes for so long; commands also until no queue is suspended."""
+        stopped = self._commands if commands else self._stopped
         until_s = time.monotonic() + seconds
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGSTOP)
-                self._stopped.append((until_s, pid))
+                stopped.append((until_s, pid))
 
     def resume(self, now_s: float = math.inf) -> None:
         """Resumes the processes that were stopped until this time or an earlier one."""
-        for stopped in [stopped for stopped in self._stopped if stopped[0] <= now_s]:
-            self._stopped.remove(stopped)
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(stopped[1], signal.SIGCONT)
+        for stopped in (self._stopped, *[self._commands] * (not self.suspending())):
+            for one in [one for one in stopped if one[0] <= now_s]:
+                stopped.remove(one)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(one[1], signal.SIGCONT)
 
     def wait_for_evicted(self) -> None:
         """Waits until each service has ended that has lost its lock file or its database."""

@@ -14,11 +14,18 @@ from queued.core.records import Attempt, Job
 from queued.core.schedules import Schedule
 from queued.store.sqlite.client_store import SqliteStore
 from tests.torture import checker, user_rules
-from tests.torture.history import History, RecordedResult, ServiceEnd, TraceLine, read
+from tests.torture.history import (
+    History,
+    RecordedResult,
+    ServiceEnd,
+    Suspension,
+    TraceLine,
+    read,
+)
 
 
 def _job(name: str, state: State, **changes: Any) -> Job:
-    options = JobOptions(backoff_base=2, backoff_max=4)
+    options = JobOptions(backoff_base=2, backoff_max=4, timeout=1)
     job = Job(
         *(1, name, "default", 0, "true", options, state, Label(state)),
         *(0, 0, 3, 1, None, None, 0, 0),
@@ -38,6 +45,10 @@ def _failed(number: int, **changes: Any) -> Attempt:
     return _run(number, exit_code=1)._replace(**changes)
 
 
+def _timed_out(ran_ms: int) -> Attempt:
+    return _failed(2, outcome=Outcome.TIMEOUT, exit_code=None, ran_ms=ran_ms)
+
+
 def _marks(attempt: int, start_cs: int, end_cs: int) -> list[TraceLine]:
     pid = 100 + attempt
     return [
@@ -46,19 +57,22 @@ def _marks(attempt: int, start_cs: int, end_cs: int) -> list[TraceLine]:
     ]
 
 
+SUSPENDED = Suspension(queue="default", runs=frozenset({("bad", 2)}), frozen_cs=20, resumed_cs=28)
 OK = RecordedResult(job="good", attempt=1, outcome="exit", exit_code=0, signal=None)
 
 
 def _history() -> History:
     """One job that succeeded, one that died of its second failure, one that was cancelled.
 
-    One more succeeded after an edit.
+    One more succeeded after an edit, and one of an array was cancelled. The second run of the one
+    that died was suspended.
     """
     return History(
         jobs={
             "good": _job("good", State.COMPLETED),
             "edited": _job("edited", State.COMPLETED, labels={"edit": "1"}),
             "bad": _job("bad", State.DEAD, attempts=2, max_retries=2, runs=2),
+            "t_1": _job("t_1", State.CANCELLED, runs=0, array_id="t"),
             "gone": _job("gone", State.CANCELLED, runs=0),
         },
         attempts={
@@ -66,8 +80,9 @@ def _history() -> History:
             "edited": [_run()],
             "bad": [_failed(1), _failed(2)],
             "gone": [],
+            "t_1": [],
         },
-        counts={"completed": 2, "dead": 1, "cancelled": 1},
+        counts={"completed": 2, "dead": 1, "cancelled": 2},
         traces={
             "good": _marks(1, 10, 20),
             "edited": [replace(mark, edit=1) for mark in _marks(1, 60, 70)],
@@ -75,12 +90,15 @@ def _history() -> History:
         },
         output={("good", 1): b"hello\n"},
         acknowledged={"good", "bad"},
-        asked={"good", "edited", "bad", "gone", "never arrived"},
+        asked={"good", "edited", "bad", "gone", "t_1", "never arrived"},
         announced=[OK],
         seen=[OK, OK],
         cancelled={"gone"},
         prints={"good": b"hello\n"},
         edits={"edited": [0]},
+        suspensions=[SUSPENDED],
+        moves=[(_job("a", State.PENDING), _job("b", State.PENDING, seq=2))],
+        arrays={"t": {"t_1"}},
         waits={"edited": [("after", "good"), ("after_any", "gone")]},
         ends=[ServiceEnd(service="log.0", exit_code=0, allowed=frozenset({0, 74}))],
     )
@@ -196,6 +214,13 @@ WRONG: list[tuple[str, Callable[[History], None]]] = [
     ("unedited", _set_job("edited", labels={"edit": "0"})),
     ("unedited", _set_trace("edited", *_marks(1, 60, 70))),
     ("paused", _set("pauses", [("default", 5_000, {("bad", 2): 6_000})])),
+    ("suspended", _set_trace("bad", *_marks(1, 10, 20), *_marks(2, 20, 24))),
+    ("suspended", _set("suspensions", [replace(SUSPENDED, late=["pid 7"])])),
+    ("resumed", _set("suspensions", [replace(SUSPENDED, stuck=["pid 7"])])),
+    ("timed_out", _set_runs("bad", _failed(1), _timed_out(1030))),
+    ("misplaced", _set("moves", [(_job("b", State.PENDING, seq=2), _job("a", State.PENDING))])),
+    ("torn", _set("arrays", {"t": {"t_1", "t_2"}})),
+    ("torn", _set_job("good", array_id="t")),
     ("untimely", _set("waits", {"good": [("after", "bad")]})),
     ("untimely", _set("waits", {"good": [("after_fail", "bad")]})),
     ("misfired", _twice_fired),

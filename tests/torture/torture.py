@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from queued.core import times
-from queued.core.job_spec import new_job
+from queued.core.arrays import new_jobs
 from queued.core.model import Label
 from queued.store.paths import is_url
 from tests.hosts.host import Host
@@ -61,7 +61,8 @@ class Torture:
         self._requests = JobRequests(self.traces, self._dice)
         self._asked: dict[str, JobRequest] = {}
         self._acknowledged: set[str] = set()
-        self._users = UserActions(self.queue, self._dice, self.done)
+        self._users = UserActions(self.queue, self.traces, self._dice, self.done)
+        self.services.suspending = self._users.suspending
         self._schedules = Schedules(self.queue, self.traces, self._dice, self.done)
         self._enqueuers: list[Enqueuer] = []
         self._harm.special = self._special_harms(url)
@@ -104,7 +105,7 @@ class Torture:
             + [self._users.change_job] * 3
             + [self._harm.once] * 5
             + [self._kill_enqueuer]
-            + [self._change_many]
+            + [self._change_many] * 2
         )
         movable = not is_url(self.queue.path)
         moves_at_s = {time.monotonic() + seconds * share for share in (0.3, 0.8) if movable}
@@ -123,7 +124,7 @@ class Torture:
     def _enqueue(self) -> None:
         if self._waiting() >= _BACKLOG or len(self._enqueuers) >= 3:
             return
-        others = sorted(self._acknowledged)
+        others = sorted(self._acknowledged | self._arrays().keys())
         requests = [self._requests.next(others) for _ in range(self._dice.randint(1, 8))]
         self._asked |= {request.name: request for request in requests}
         if self._dice.random() < 0.5:
@@ -131,16 +132,27 @@ class Torture:
             started = enqueuer(self.queue.path, requests, self._errors, replaces=replaces)
             self._enqueuers.append(started)
             return
-        jobs = [new_job(request.payload) for request in requests]
+        jobs = [job for request in requests for job in new_jobs(request.payload)]
         ids = self.queue.store.enqueue(jobs, max_retries=3, now_ms=times.now_ms())
         self._acknowledged |= {*map(str, ids)}
+
+    def _arrays(self) -> dict[str, set[str]]:
+        """Returns the ids of the jobs of each array that was acknowledged."""
+        arrays = [request for request in self._asked.values() if request.indexes]
+        return {one.name: one.names for one in arrays if one.names <= self._acknowledged}
 
     def _waiting(self) -> int:
         counts = self.queue.store.status(now_ms=times.now_ms()).counts
         return counts[Label.PENDING] + counts[Label.PROCESSING]
 
     def _change_many(self) -> None:
-        changes = (self._users.cancel_group, self._users.pause_queue, self._schedules.change)
+        users = self._users
+        changes = (
+            users.cancel_group,
+            users.pause_queue,
+            users.suspend_queue,
+            self._schedules.change,
+        )
         self._dice.choice(changes)()
 
     def _kill_enqueuer(self) -> None:
@@ -164,6 +176,7 @@ class Torture:
 
     def _maintain(self) -> None:
         self._undo_expired()
+        self._users.watch()
         self._users.resume_queues(time.monotonic())
         self._end_enqueuers()
         for host in self._hosts:
@@ -192,14 +205,16 @@ class Torture:
         self._maintain()
         self._users.resume_queues(math.inf)
         self._users.release_all()
-        return self._schedules.ended() and not self._enqueuers and self._waiting() == 0
+        ended = self._schedules.ended() and not self._users.suspending() and not self._enqueuers
+        return ended and self._waiting() == 0
 
     # The history
 
     def _history(self) -> History:
         known = history.read(self.queue.path, self.traces)
         known.acknowledged = self._acknowledged | self._schedules.run
-        known.asked = set(self._asked)
+        requests = self._asked.values()
+        known.asked = {name for request in requests for name in request.names}
         known.announced = logged_results(one.service for one in self.services.all)
         known.seen = list(self._users.seen.values())
         known.cancelled = self._users.cancelled
@@ -210,10 +225,20 @@ class Torture:
         known.edits = self._users.edits
         known.pauses = self._users.pauses
         known.hurried = self._users.hurried
+        known.moves = self._users.moves
+        known.suspensions = self._users.suspensions
         known.schedules = self._schedules.all()
-        known.waits = {name: request.waits for name, request in self._asked.items()}
+        known.arrays = {one.name: one.names for one in requests if one.indexes}
+        known.waits = {
+            name: [(how, job) for how, on in one.waits for job in known.arrays.get(on, {on})]
+            for one in requests
+            for name in one.names
+        }
         known.prints = {
-            request.name: request.prints for request in self._asked.values() if request.prints
+            name: printed
+            for one in requests
+            for name in one.names
+            if (printed := one.prints_of(name))
         }
         known.alive = outliving_processes(self.traces)
         known.ends = self.services.ends()

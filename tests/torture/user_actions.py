@@ -1,26 +1,31 @@
 """What users do to jobs and queues while a torture runs, and what they see."""
 
 import contextlib
+import math
 import random
 import time
 from collections import Counter
+from pathlib import Path
 
 from queued.core import times
 from queued.core.errors import BusyError, ConflictError
 from queued.core.job_spec import job_changes
 from queued.core.model import Label, State
 from queued.core.records import Job, JobFilter
+from queued.ctl.move import changes_before
 from tests.service import Queue
-from tests.torture.history import RecordedResult, Run
+from tests.torture.history import RecordedResult, Run, Suspension
 from tests.torture.load import GROUPS, QUEUES
+from tests.torture.suspensions import Watch
 
 _LIVE = (Label.PENDING, Label.PROCESSING)
+_MOVABLE = (Label.PENDING, Label.SCHEDULED, Label.FAILED)  # an end of another job moves no such job
 
 
 class UserActions:
     """The dice choose a job or a queue, and what is done to it. `done` counts that."""
 
-    def __init__(self, queue: Queue, dice: random.Random, done: Counter[str]) -> None:
+    def __init__(self, queue: Queue, traces: Path, dice: random.Random, done: Counter[str]) -> None:
         self.cancelled: set[str] = set()
         self.retried: dict[str, list[int]] = {}
         self.died: Counter[str] = Counter()
@@ -30,12 +35,16 @@ class UserActions:
         self.edits: dict[str, list[int]] = {}
         self.hurried: set[str] = set()
         self.pauses: list[tuple[str, int, dict[Run, int]]] = []
+        self.moves: list[tuple[Job, Job]] = []
+        self.suspensions: list[Suspension] = []
         self._queue = queue
+        self._traces = traces
         self._dice = dice
         self._done = done
         self._held: dict[str, int] = {}  # the runs of each job when it was held
         # Until when, since when, and the claims at the beginning.
         self._paused: dict[str, tuple[float, int, dict[Run, int]]] = {}
+        self._watch: Watch | None = None  # of a suspension that has not ended
 
     def change_job(self) -> None:
         """Reads a random job. Retries it if it is dead or cancelled, else changes it sometimes."""
@@ -50,7 +59,10 @@ class UserActions:
                 self._retry(job)
         elif self._dice.random() < 0.5:
             release = self._release if job.label is Label.HELD else self._hold
-            self._dice.choice([self._cancel, self._edit, self._run_now, release])(job)
+            if self._dice.random() < 0.2:
+                self._move(job, jobs)
+            else:
+                self._dice.choice([self._cancel, self._edit, self._run_now, release])(job)
 
     def _note_keys(self, jobs: list[Job]) -> None:
         """Notes which of the jobs that wait or run have each unique key until their end."""
@@ -102,6 +114,27 @@ class UserActions:
             self.hurried.add(job.id)
             self._done["run-now"] += 1
 
+    def _move(self, job: Job, jobs: list[Job]) -> None:
+        """Moves a job before the first ready one of its queue, or before another one."""
+        store = self._queue.store
+        movable = [one for one in jobs if one.queue == job.queue and one.label in _MOVABLE]
+        first = store.edits.first_ready(job.queue) if self._dice.random() < 0.5 else None
+        if job.label not in _MOVABLE or job.expires_ms is not None:
+            return
+        target = self._dice.choice(movable) if first is None else store.show(first)
+        if target.seq == job.seq or target.label not in _MOVABLE:
+            return
+        changes = changes_before(target, job)
+        if store.edits.edit([job.seq], changes, now_ms=times.now_ms()):
+            self.hurried.add(job.id)
+            self._done["move"] += 1
+            after = store.show(job.seq), store.show(target.seq)
+            if all(
+                now.runs == before.runs and now.label in _MOVABLE
+                for before, now in zip((job, target), after, strict=True)
+            ):
+                self.moves.append(after)
+
     def _hold(self, job: Job) -> None:
         if self._queue.store.edits.hold([job.seq], now_ms=times.now_ms()):
             self._held[job.id] = self._queue.store.show(job.seq).runs
@@ -123,12 +156,43 @@ class UserActions:
 
     def pause_queue(self) -> None:
         """Pauses a queue for a while, unless it is paused."""
-        name = self._dice.choice(list(QUEUES))
-        if name not in self._paused:
-            self._queue.store.queues.change(name, paused_ms=times.now_ms())
-            until_s = time.monotonic() + self._dice.uniform(0.1, 2)
-            self._paused[name] = (until_s, times.now_ms(), self._claims(name))
-            self._done["pause"] += 1
+        self._pause(self._dice.choice(list(QUEUES)), suspended_ms=None)
+
+    def suspend_queue(self) -> None:
+        """Suspends a queue with a running job for a while, unless it or another one is."""
+        running = list(self._queue.store.list(JobFilter((Label.PROCESSING,))))
+        if running and self._watch is None:
+            name = self._dice.choice(running).queue
+            if name in QUEUES and name not in self._paused:
+                self._watch = Watch(self._queue, name, self._traces)
+                self._pause(name, suspended_ms=times.now_ms())
+
+    def _pause(self, name: str, suspended_ms: int | None) -> None:
+        if name in self._paused:
+            return
+        now_ms = times.now_ms()
+        self._queue.store.queues.change(name, paused_ms=now_ms, suspended_ms=suspended_ms)
+        until_s = time.monotonic() + self._dice.uniform(0.1, 2)
+        self._paused[name] = (until_s, times.now_ms(), self._claims(name))
+        self._done["pause" if suspended_ms is None else "suspend"] += 1
+
+    def suspending(self) -> bool:
+        """Returns whether a queue is suspended, or its runs have not been seen to go on."""
+        return self._watch is not None
+
+    def watch(self) -> None:
+        """Looks at the runs of the suspended queue, which stays so for a while once they froze."""
+        if (watch := self._watch) is None:
+            return
+        waited = watch.waits
+        watch.look()
+        if waited and not watch.waits:
+            until_s = time.monotonic() + self._dice.uniform(0.1, 5)
+            self._paused[watch.name] = (until_s, *self._paused[watch.name][1:])
+        if watch.seen is not None:
+            self.suspensions.append(watch.seen)
+            self._done["runs seen frozen"] += len(watch.seen.runs)
+            self._watch = None
 
     def _claims(self, queue: str) -> dict[Run, int]:
         """Returns the runs of a queue, each with the time of its claim."""
@@ -141,13 +205,18 @@ class UserActions:
         }
 
     def resume_queues(self, now_s: float) -> None:
-        """Ends the pauses that have lasted long enough."""
+        """Ends the pauses that have lasted long enough; at an infinite time all of them."""
         for name in [name for name, (until_s, *_) in self._paused.items() if until_s <= now_s]:
+            watch = self._watch if self._watch and self._watch.name == name else None
+            if watch is not None and watch.waits and now_s < math.inf:
+                continue
             _, since_ms, known = self._paused.pop(name)
             claims = self._claims(name)
             new = {run: claims[run] for run in claims.keys() - known.keys()}
             self.pauses.append((name, since_ms, new))
-            self._queue.store.queues.change(name, paused_ms=None)
+            if watch is not None:
+                watch.resume()
+            self._queue.store.queues.change(name, paused_ms=None, suspended_ms=None)
 
     def release_all(self) -> None:
         """Releases all held jobs."""

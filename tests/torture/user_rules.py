@@ -1,4 +1,4 @@
-"""The rules for what users set: limits, keys, expiries, holds, edits, pauses and schedules."""
+"""The rules for what users set: limits, keys, expiries, holds, edits, moves, arrays and others."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -10,6 +10,7 @@ from queued.core.schedules import CatchUp, Overlap, Schedule
 from tests.torture.history import History
 
 _MINUTE_MS = 60_000
+_ROUNDING_MS = 40  # of the times of a suspension, which are hundredths of a second, and of a run
 _TURN_MS = 200  # a server tells a turn that has begun of a pause too late
 
 
@@ -67,6 +68,56 @@ def _paused(history: History) -> Iterator[str]:
                 yield f"{name} attempt {run} was claimed when {queue} was paused"
 
 
+def _suspended(history: History) -> Iterator[str]:
+    """The runs of a suspended queue are frozen, and none of them advances until the resume."""
+    for one in history.suspensions:
+        yield from one.late
+        for name, attempt in sorted(one.runs):
+            for mark in history.traces.get(name, []):
+                if mark.attempt == attempt and one.frozen_cs < mark.at_cs < one.resumed_cs:
+                    yield f"{name} attempt {attempt} advanced at {mark.at_cs} in {one.queue}"
+
+
+def _resumed(history: History) -> Iterator[str]:
+    """The runs of a queue that was resumed go on."""
+    for one in history.suspensions:
+        for process in one.stuck:
+            yield f"{process} of {one.queue} was still stopped after {one.resumed_cs}"
+
+
+def _timed_out(history: History) -> Iterator[str]:
+    """A run has its timeout for itself, without the time for which it was suspended."""
+    for name, runs in history.attempts.items():
+        for run in [run for run in runs if run.outcome is Outcome.TIMEOUT]:
+            suspended_ms = sum(
+                (one.resumed_cs - one.frozen_cs) * 10
+                for one in history.suspensions
+                if (name, run.number) in one.runs
+            )
+            timeout_ms = (history.jobs[name].options.timeout or 0) * 1000
+            if (run.ran_ms or 0) - suspended_ms < timeout_ms - _ROUNDING_MS:
+                yield f"{name} attempt {run.number} had {run.ran_ms} ms, {suspended_ms} suspended"
+
+
+def _misplaced(history: History) -> Iterator[str]:
+    """A job that was moved before another one is claimed first."""
+    for job, other in history.moves:
+        places = [(-one.priority, one.next_run_at_ms, one.seq) for one in (job, other)]
+        if places != sorted(places):
+            yield f"{job.id} was moved before {other.id}, and comes after it: {places}"
+
+
+def _torn(history: History) -> Iterator[str]:
+    """An array has a job for each of its indexes, once, or no job."""
+    found: dict[str, list[str]] = {}
+    for job in history.jobs.values():
+        if job.array_id is not None:
+            found.setdefault(job.array_id, []).append(job.id)
+    for name, jobs in found.items():
+        if sorted(jobs) != sorted(history.arrays.get(name, [])):
+            yield f"{name} has the jobs {sorted(jobs)}"
+
+
 def _untimely(history: History) -> Iterator[str]:
     """A job starts after the ends that it waits for, unless a user has retried one of the jobs."""
     wanted = {"after": State.COMPLETED, "after_fail": State.DEAD}
@@ -121,5 +172,6 @@ def _unreplaced(history: History, schedule: Schedule, jobs: list[Job]) -> Iterat
 
 
 RULES: tuple[Callable[[History], Iterator[str]], ...] = (
-    _exceeded, _shared, _expired, _held, _unedited, _paused, _untimely, _misfired,
+    _exceeded, _shared, _expired, _held, _unedited, _paused, _suspended, _resumed, _timed_out,
+    _misplaced, _torn, _untimely, _misfired,
 )  # fmt: skip

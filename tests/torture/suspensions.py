@@ -1,0 +1,105 @@
+"""The suspension of a queue in a torture: what the harness sees of its runs until they go on.
+
+Nothing may advance between the time at which all runs were seen frozen and the resume. How long
+that takes depends on what is stopped and killed meanwhile, so it has only a generous limit.
+"""
+
+import time
+from pathlib import Path
+
+from queued.core.model import Label
+from queued.core.records import JobFilter
+from queued.service.linux import procfs
+from queued.service.linux.procfs import Process
+from tests.open_descriptors import targets
+from tests.service import Queue
+from tests.torture.history import Run, Suspension, marks
+
+_LIMIT_S = 60.0  # for all runs to freeze, and to go on
+_INTERVAL_S = 0.2  # between two scans of all processes
+
+
+class Watch:
+    """Watches the runs of a queue from its suspension until those that were frozen go on."""
+
+    def __init__(self, queue: Queue, name: str, traces: Path) -> None:
+        self.name = name
+        self.frozen_cs: int | None = None  # when all runs had been seen frozen
+        self.seen: Suspension | None = None  # once the runs go on
+        self._queue = queue
+        self._traces = traces
+        self._runs = frozenset[Run]()
+        self._processes: list[Process] = []
+        self._resumed_cs: int | None = None
+        self._next_s = 0.0
+        self._limit_s = time.monotonic() + _LIMIT_S
+        self._late: list[str] = []
+
+    @property
+    def waits(self) -> bool:
+        """Whether not all runs were seen frozen yet, and there is time left."""
+        return self.frozen_cs is None and not self._late
+
+    def look(self) -> None:
+        """Looks at the processes of the runs, if it is time."""
+        now_s = time.monotonic()
+        if now_s >= self._next_s:
+            self._next_s = now_s + _INTERVAL_S
+            if self._resumed_cs is not None:
+                self._look_for_stopped(self._resumed_cs, is_late=now_s > self._limit_s)
+            elif self.waits:
+                self._look_for_running(is_late=now_s > self._limit_s)
+
+    def resume(self) -> None:
+        """Call it before the queue is resumed."""
+        self._resumed_cs = uptime_cs()
+        self._limit_s = time.monotonic() + _LIMIT_S
+
+    def _look_for_running(self, *, is_late: bool) -> None:
+        """Two scans must find the same, because a process may fork and be frozen during one."""
+        running = self._queue.store.list(JobFilter((Label.PROCESSING,), queue=self.name))
+        runs = frozenset((job.id, job.runs) for job in running)
+        found = self._processes_of(runs)
+        going_on = [f"pid {process.pid}" for process in found if not _is_stopped(process)]
+        going_on += [f"{name} attempt {n}" for name, n in runs if not self._has_begun(name, n)]
+        if not going_on and (runs, found) == (self._runs, self._processes):
+            self.frozen_cs = uptime_cs()
+        elif is_late:
+            self._late = [f"{self.name} was not frozen: {what}" for what in going_on or ["?"]]
+        self._runs, self._processes = runs, found
+
+    def _look_for_stopped(self, resumed_cs: int, *, is_late: bool) -> None:
+        stopped = [process.pid for process in self._processes if _is_stopped(process)]
+        if self.frozen_cs is not None and stopped and not is_late:
+            return
+        self.seen = Suspension(
+            queue=self.name,
+            runs=self._runs if self.frozen_cs is not None else frozenset(),
+            frozen_cs=self.frozen_cs or resumed_cs,
+            resumed_cs=resumed_cs,
+            late=self._late,
+            stuck=[] if self.frozen_cs is None else [f"pid {pid}" for pid in stopped],
+        )
+
+    def _has_begun(self, name: str, attempt: int) -> bool:
+        file = self._traces / f"{name}.trace"
+        return file.exists() and attempt in {mark.attempt for mark in marks(file)}
+
+    def _processes_of(self, runs: frozenset[Run]) -> list[Process]:
+        """Returns the living processes that hold the locks of these jobs."""
+        locks = {f"{self._traces}/{name}.lock" for name, _ in runs}
+        return [
+            process
+            for process in procfs.all_processes().values()
+            if not process.dead and locks & {*targets(process.pid)}
+        ]
+
+
+def uptime_cs() -> int:
+    """Returns the time since boot as the commands write it into their traces."""
+    return round(float(procfs.read("/proc/uptime").split()[0]) * 100)
+
+
+def _is_stopped(process: Process) -> bool:
+    stat = procfs.read(f"/proc/{process.pid}/stat").rpartition(b") ")[2]
+    return stat[:1] == b"T" and procfs.refresh(process) is not None
