@@ -115,6 +115,12 @@ def alive(pid: int) -> bool:
     return process is not None and not process.dead
 
 
+def states_of(pids: Iterable[int]) -> set[str]:
+    """Returns the states of those of the processes that exist; `T` is stopped."""
+    stats = [procfs.read(f"/proc/{pid}/stat") for pid in pids]
+    return {stat.rpartition(b") ")[2][:1].decode() for stat in stats if stat}
+
+
 def altered(*alterations: str, program: str = "queued") -> tuple[str, ...]:
     """Returns words for Python that start a program with `tests.crash.fault_injection`."""
     return ("-m", "tests.crash.fault_injection", *filter(None, alterations), program)
@@ -362,8 +368,7 @@ class Service:
             # The supervisor first: it continues a child that has stopped.
             for process in sorted(self.own(), key=lambda own: own.pid != self.pid):
                 os.kill(process.pid, signal.SIGSTOP)
-                stat = Path(f"/proc/{process.pid}/stat")
-                eventually(lambda stat=stat: stat.read_text().rpartition(") ")[2][0] == "T")  # type: ignore[misc]
+                eventually(lambda pid=process.pid: states_of([pid]) == {"T"})  # type: ignore[misc]
 
     def kill_instance(self, spared: int | None = None) -> None:
         """Kills the supervisor and its children at once, except one; but no command."""

@@ -5,16 +5,9 @@ from collections.abc import Callable
 import pytest
 
 from queued.core import times
-from queued.service.linux import procfs
-from tests.service import Queue, Service, alive, eventually
+from tests.service import Queue, Service, alive, eventually, states_of
 
 pytestmark = pytest.mark.both_engines
-
-
-def states_of(pids: list[int]) -> set[str]:
-    """Returns the states of processes: `T` is stopped."""
-    stats = [procfs.read(f"/proc/{pid}/stat") for pid in pids]
-    return {stat.rpartition(b") ")[2][:1].decode() for stat in stats if stat}
 
 
 def suspend(queue: Queue, name: str = "mail") -> None:

@@ -12,7 +12,7 @@ from queued.core.records import JobFilter
 from queued.service.linux import procfs
 from queued.service.linux.procfs import Process
 from tests.open_descriptors import targets
-from tests.service import Queue
+from tests.service import Queue, states_of
 from tests.torture.history import Run, Suspension, marks
 
 _LIMIT_S = 60.0  # for all runs to freeze, and to go on
@@ -101,5 +101,4 @@ def uptime_cs() -> int:
 
 
 def _is_stopped(process: Process) -> bool:
-    stat = procfs.read(f"/proc/{process.pid}/stat").rpartition(b") ")[2]
-    return stat[:1] == b"T" and procfs.refresh(process) is not None
+    return states_of([process.pid]) == {"T"} and procfs.refresh(process) is not None
