@@ -197,23 +197,22 @@ def test_a_forced_stop_leaves_the_claim_of_what_may_not_be_killed(
     _waits_for(theirs, name, pid)
 
 
-def test_a_process_that_hides_its_environment_is_killed_before_its_job_runs_again(
-    theirs: Queue,
+@pytest.mark.parametrize("hidepid", ["0", "2"])
+def test_a_process_that_is_not_dumpable_is_killed_before_its_job_runs_again(
+    theirs: Queue, hidepid: str
 ) -> None:
-    """Like ssh-agent, which is not dumpable, so that only root may read its environment."""
-    left, leader = MarkedSleep(), MarkedSleep()
-    first = _serve(theirs)
-    hide = f"import ctypes, time; ctypes.CDLL(None).prctl(4, 0, 0, 0, 0); time.sleep({left})"
-    daemon = f"setsid {sys.executable} -S -c '{hide}' >/dev/null 2>&1 </dev/null"
-    name = theirs.add_once(f"{{ ({daemon} &) ; sleep {leader}; }}")
-    hidden = "/proc/{}/environ"  # root's, if the process is not dumpable
-    (pid,) = eventually(lambda: [p for p in left.living() if os.stat(hidden.format(p)).st_uid == 0])
-    eventually(leader.living)
+    """It has left its session and closed its descriptors. With hidepid=2, /proc hides it."""
+    first = theirs.spawn(program=("-c", HIDDEN), env={"HIDEPID": hidepid}).ready()
+    left, ready = MarkedSleep(), theirs.file("ready")
+    hide = "import ctypes, os, time; ctypes.CDLL(None).prctl(4, 0, 0, 0, 0); os.closerange(3, 999)"
+    program = f"{hide}; print(os.getpid(), flush=True); time.sleep({left})"
+    daemon = f'(setsid {sys.executable} -S -c "{program}" >{ready} 2>&1 &)'
+    name = theirs.add_once(f"{{ {daemon}; sleep 1000; }}")
+    pid = int(eventually(lambda: ready.exists() and ready.read_text()))
     first.kill_instance()
-    _serve(theirs)
+    theirs.spawn(program=("-c", HIDDEN), env={"HIDEPID": hidepid}).ready()
     assert theirs.wait(name).label == "completed"
     assert not alive(pid)
-    assert leader.living() == []
 
 
 def test_a_service_runs_where_proc_hides_other_users(theirs: Queue, sleeper: MarkedSleep) -> None:

@@ -92,6 +92,7 @@ class RunSessions:
             elif process is not None:
                 del self._sessions[leader]  # a pid is reused only once its session is empty
         living = [process for process in processes.values() if not process.dead]
+        living += procfs.hidden_processes(processes)
         others = self._sessions.keys() - self._seen
         return Found(
             _tree([process for process in living if process.session in self._seen]),

@@ -15,6 +15,7 @@ from queued.service.linux import libc
 _PR_SET_CHILD_SUBREAPER = 36
 _REAP_AT_ONCE = 5000
 _HIDDEN = 0  # the start time of a process that /proc hides
+_CGROUPS = "/sys/fs/cgroup"
 
 
 class RunName(NamedTuple):
@@ -31,7 +32,7 @@ class Process(NamedTuple):
     parent: int
     group: int
     session: int
-    started: int  # since boot, in ticks; 0 for a hidden child
+    started: int  # since boot, in ticks; 0 for a process that /proc hides
     dead: bool  # all its threads have ended, and its parent has not collected it
 
 
@@ -66,20 +67,26 @@ def own_children() -> list[int]:
 
 def read_child(pid: int) -> Process | None:
     """Returns that child of this process, without its start time if /proc hides it."""
-    if (process := read_process(pid)) is not None:
-        return process
+    return read_process(pid) or _hidden_process(pid, os.getpid())
+
+
+def _hidden_process(pid: int, parent: int) -> Process | None:
     try:
-        return Process(pid, os.getpid(), os.getpgid(pid), os.getsid(pid), _HIDDEN, dead=False)
+        return Process(pid, parent, os.getpgid(pid), os.getsid(pid), _HIDDEN, dead=False)
     except ProcessLookupError:
         return None
 
 
 def refresh(process: Process) -> Process | None:
     """Returns the same process as it is now; None if it is gone, also if its pid was reused."""
-    if process.started == _HIDDEN:  # no other process gets the pid of a child until it is collected
+    if process.parent == os.getpid() and process.started == _HIDDEN:
+        # No other process gets the pid of a child until it is collected.
         return read_child(process.pid) if process.pid in own_children() else None
     now = read_process(process.pid)
-    return now if now is not None and now.started == process.started else None
+    if now is None and process.started == _HIDDEN:
+        now = _hidden_process(process.pid, process.parent)
+    same = now is not None and now[3:5] == process[3:5]  # the session and the start
+    return now if same else None
 
 
 def is_alive(process: Process) -> bool:
@@ -92,6 +99,31 @@ def all_processes() -> dict[int, Process]:
     """Returns all processes by pid, dead ones too."""
     found = (read_process(int(name)) for name in os.listdir("/proc") if name.isdigit())
     return {process.pid: process for process in found if process is not None}
+
+
+def hidden_processes(shown: Collection[int]) -> list[Process]:
+    """Returns the living processes that /proc hides and this process may signal.
+
+    `shown` are the pids that /proc shows. Control groups show all pids to every user. The parents
+    and the start times are not known.
+    """
+    if read_process(1) is not None:  # /proc hides nothing
+        return []
+    files = [f"{directory}/cgroup.procs" for directory, _, _ in os.walk(_CGROUPS)]
+    pids = {int(line) for file in files for line in read(file).split()}
+    return [
+        process
+        for pid in pids - {0, *shown}  # 0: in no pid namespace below that of this process
+        if _may_signal(pid) and (process := _hidden_process(pid, 0)) is not None
+    ]
+
+
+def _may_signal(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except OSError:
+        return False
+    return True
 
 
 def descendants(*roots: int, without: Collection[int] = ()) -> list[Process]:
@@ -185,7 +217,7 @@ def shows_files(pid: int) -> bool:
     except PermissionError:
         return False
     except OSError:
-        return True
+        return not _may_signal(pid)
     return True
 
 

@@ -3,9 +3,11 @@
 It is in the environment; a program may remove that (`env -i`), and the kernel hides it if the
 process is not dumpable or another user's. So the mark is also a resource limit: RLIMIT_RTTIME, the
 CPU time without a pause under real-time scheduling. Its soft limit is set to at least 2**62
-microseconds, which has no effect. /proc/PID/limits shows it to every user.
+microseconds, which has no effect. /proc/PID/limits shows it to every user, unless /proc hides the
+process.
 """
 
+import contextlib
 import os
 import resource
 import zlib
@@ -61,19 +63,31 @@ def _may_mark() -> bool:
 
 def of_process(pid: int) -> RunMark | None:
     """Returns the mark of a process: that of its limit, else of its environment, else None."""
+    limit = _limit(pid)
+    if limit > 0 and limit & _IS_MARK:
+        return RunMark(limit)
+    return of_environment(procfs.environment(pid))
+
+
+def _limit(pid: int) -> int:
+    """Returns the soft limit of a process; -1 if it is infinite or cannot be read.
+
+    prlimit(2) reads it from all processes of this user; /proc hides those that are not dumpable.
+    """
+    with contextlib.suppress(OSError):
+        return resource.prlimit(pid, resource.RLIMIT_RTTIME)[0]
     for line in procfs.read(f"/proc/{pid}/limits").splitlines():
         if line.startswith(_LINE):
             soft = line[len(_LINE) :].split()[0]
-            value = int(soft) if soft.isdigit() else 0
-            if value & _IS_MARK:
-                return RunMark(value)
-    return of_environment(procfs.environment(pid))
+            return int(soft) if soft.isdigit() else -1
+    return -1
 
 
 def marked_processes(instance: str) -> Iterator[MarkedProcess]:
     """Returns the living processes with the mark of the instance: its workers and its runs."""
     wanted = zlib.crc32(instance.encode())
-    for process in procfs.all_processes().values():
+    shown = procfs.all_processes()
+    for process in (*shown.values(), *procfs.hidden_processes(shown)):
         if not process.dead and process.pid != os.getpid():
             mark = of_process(process.pid)
             if mark is not None and mark >> _RUN_BITS & 0xFFFFFFFF == wanted:
