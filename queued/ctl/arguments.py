@@ -118,25 +118,27 @@ class Arguments:
 
 
 def relevant_usage(usage: str, argv: Sequence[str]) -> str:
-    """Returns the usage lines, and the first line of each option that `argv` can mean.
+    """Returns the usage lines and the first line of each option, without what `argv` cannot mean.
 
     The time that docopt takes grows with the square of the number of options in the text.
     """
-    lines = usage_lines(usage)
-    options = [line for line in usage.splitlines() if line.startswith("  -")]
-    return "\n".join([lines, "", *(line for line in options if _is_relevant(line, lines, argv))])
+    lines, options = usage_lines(usage), []
+    typed = [word.partition("=")[0] for word in argv if is_option(word)]
+    for line in usage.splitlines():
+        if line.startswith("  -"):
+            names = line.strip().partition("  ")[0].split(", ")
+            if any(_may_mean(word, name) for word in typed for name in names):
+                options.append(line)
+            else:
+                lines = lines.replace(f" [{names[-1]}]...", "")
+    return "\n".join([lines, "", *options])
 
 
-def _is_relevant(option: str, lines: str, argv: Sequence[str]) -> bool:
-    known = option.strip().partition("  ")[0].split()
-    names = [word.rstrip(",") for word in known if word[0] == "-"]
-    return any(
-        f"[{name} " in lines
-        or (word.startswith("--") and name.startswith(word.partition("=")[0]))
-        or (len(name) == 2 and is_option(word) and word[1] != "-" and name[1] in word)
-        for name in names
-        for word in argv or ["-"]
-    )
+def _may_mean(word: str, name: str) -> bool:
+    """Returns whether a word may be an option, or a word of short ones may contain it."""
+    if word.startswith("--"):
+        return name.startswith(word)
+    return name[1] != "-" and name[1] in word
 
 
 def mark_command(usage: str, argv: Sequence[str]) -> list[str]:
