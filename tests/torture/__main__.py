@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tests import postgres_server
 from tests.torture.checker import check
+from tests.torture.network_harm import LEASE_S
 from tests.torture.soak import Soak
 from tests.torture.torture import Torture, report
 
@@ -24,6 +25,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--engine", choices=("sqlite", "postgres"), default="sqlite")
     parser.add_argument("--hosts", type=int, default=0)
+    parser.add_argument("--lease", type=float, default=LEASE_S)
     parser.add_argument("--soak", type=int, default=0)
     given = parser.parse_args()
     directory = Path(tempfile.mkdtemp(prefix="torture-", dir="/var/tmp"))
@@ -42,7 +44,7 @@ def main() -> int:
 def _torture(directory: Path, given: argparse.Namespace) -> list[str]:
     over_postgres = given.hosts or given.engine == "postgres"
     url = postgres_server.new_queue(postgres_server.own_server) if over_postgres else ""
-    torture = Torture(directory, given.seed, url, given.hosts)
+    torture = Torture(directory, given.seed, url, given.hosts, given.lease)
     try:
         known = torture.run(given.seconds)
     finally:

@@ -13,7 +13,7 @@ from tests.torture.harm import WeightedHarm
 from tests.torture.services import TorturedService, TorturedServices
 
 LEASE_S = 15  # the shortest
-_LONG_S = 1.6 * LEASE_S  # another host takes over meanwhile
+_LONG = 1.6  # in leases; another host takes over meanwhile
 
 
 class ServerHarm:
@@ -40,7 +40,8 @@ class ServerHarm:
 class NetworkHarm:
     """Cuts, resets and lost commits of the link of a host, and the death of the host.
 
-    The warden of a host is not killed together with all other processes: the commands would go on.
+    `lease_s` is the length of the leases. The warden of a host is not killed together with all
+    other processes: the commands would go on.
     """
 
     def __init__(
@@ -49,7 +50,9 @@ class NetworkHarm:
         hosts: Sequence[Host],
         dice: random.Random,
         done: Counter[str],
+        lease_s: float,
     ) -> None:
+        self._lease_s = lease_s
         self._services = services
         self._hosts = hosts
         self._dice = dice
@@ -81,8 +84,9 @@ class NetworkHarm:
         return next(host for host in self._hosts if host.queue is tortured.service.queue)
 
     def _seconds(self) -> float:
+        lease_s = self._lease_s
         return self._dice.uniform(
-            *self._dice.choice(((0, 2), (0, 2), (2, LEASE_S), (LEASE_S, _LONG_S)))
+            *self._dice.choice(((0, 2), (0, 2), (2, lease_s), (lease_s, _LONG * lease_s)))
         )
 
     def _cut(self, tortured: TorturedService) -> None:

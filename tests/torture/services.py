@@ -81,12 +81,19 @@ class TorturedService:
 class TorturedServices:
     """All services that were started on one database, the ended ones included."""
 
-    def __init__(self, directory: Path, places: Sequence[Queue], dice: random.Random) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        places: Sequence[Queue],
+        dice: random.Random,
+        workers: Sequence[int],
+    ) -> None:
         """Each service is started at one of `places`, which all are the same queue."""
         self.full = directory / "full"  # the disk is full while this file is there
         self.all: list[TorturedService] = []
         self._directory = directory
         self._places = places
+        self._workers = workers
         self._dice = dice
         self.suspending: Callable[[], bool] = lambda: False  # whether a user has suspended a queue
         self._stopped: list[tuple[float, int]] = []  # until when, and the pid
@@ -116,7 +123,7 @@ class TorturedServices:
             alterations.append(f"log_to={fifo}")
         service = (place or self._dice.choice(self._places)).spawn(
             *("--config", str(conf)),
-            workers=self._dice.choice((4, 12)),  # with 12 some are spared where processors are few
+            workers=self._dice.choice(self._workers),
             program=altered(*alterations),
         )
         started = TorturedService(service=service, conf=conf)

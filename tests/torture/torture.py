@@ -27,22 +27,35 @@ from tests.torture.log_evidence import logged_results, outliving_processes
 from tests.torture.network_harm import LEASE_S, NetworkHarm, ServerHarm
 from tests.torture.schedules import Schedules
 from tests.torture.services import TorturedServices
+from tests.torture.takeovers import Takeovers
 from tests.torture.user_actions import UserActions
 
 _BACKLOG = 60  # jobs that may wait before more are enqueued
 _FINISH_S = 600.0
 _PAUSE_S = (0.005, 0.08)
+_FAULTS = (
+    "SIG",
+    "link",
+    "COMMIT",
+    "answer",
+    "server",
+    "lock file",
+)  # the beginnings of their names
 _HOST_STARTS = 0.005  # the probability of each step that a host without a service gets one
 
 
 class Torture:
     """Enqueues jobs, reads their results and harms the services, in the steps of one process."""
 
-    def __init__(self, directory: Path, seed: int, url: str = "", hosts: int = 0) -> None:
+    def __init__(
+        self, directory: Path, seed: int, url: str = "", hosts: int = 0, lease_s: float = LEASE_S
+    ) -> None:
         """`url` is that of an empty queue on a PostgreSQL server, which may be killed.
 
         Without it the database is an SQLite file. With `hosts`, each service is at one of so many.
         """
+        self._lease_s = lease_s
+        self.takeovers = Takeovers()
         self._dice = random.Random(seed)
         self.traces = directory / "traces"
         self.traces.mkdir()
@@ -52,10 +65,11 @@ class Torture:
         self.queue = Queue(database, url)
         self._hosts = [Host(directory / f"host{n}", url) for n in range(hosts)]
         places = [host.queue for host in self._hosts] or [self.queue, *_linked(self.queue)]
-        self.services = TorturedServices(directory, places, self._dice)
+        workers = (4,) if hosts else (4, 12)  # with 12 some are spared where processors are few
+        self.services = TorturedServices(directory, places, self._dice, workers)
         self.done: Counter[str] = Counter()
         self._harm = Harm(self.services, self._dice, self.done)
-        self._network = NetworkHarm(self.services, self._hosts, self._dice, self.done)
+        self._network = NetworkHarm(self.services, self._hosts, self._dice, self.done, lease_s)
         self._open_store()
         self._errors = directory / "enqueuers.log"
         self._requests = JobRequests(self.traces, self._dice)
@@ -95,7 +109,7 @@ class Torture:
     def run(self, seconds: float) -> History:
         """Tortures for `seconds`, lets all jobs end; returns the history."""
         self.queue.configure("kill_grace", "0.3")
-        self.queue.configure("lease", str(LEASE_S))  # without hosts it has no meaning
+        self.queue.configure("lease", str(self._lease_s))  # without hosts it has no meaning
         for name, limit in QUEUES.items():
             self.queue.store.queues.change(name, concurrency=limit)
         self._start()
@@ -175,6 +189,8 @@ class Torture:
         self.done["start"] += 1
 
     def _maintain(self) -> None:
+        if self._hosts:
+            self.takeovers.look()
         self._undo_expired()
         self._users.watch()
         self._users.resume_queues(time.monotonic())
@@ -274,7 +290,8 @@ def report(torture: Torture, known: History, broken: list[str]) -> str:
             "states": known.counts,
             "runs": len(runs),
             "outcomes": Counter(str(run.outcome) for run in runs),
-            "signals": sum(n for what, n in torture.done.items() if what.startswith("SIG")),
+            "faults": sum(n for what, n in torture.done.items() if what.startswith(_FAULTS)),
+            "takeovers": torture.takeovers.report(known),
             "done": dict(sorted(torture.done.items())),
             "broken": broken,
         }
