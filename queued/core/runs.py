@@ -17,6 +17,17 @@ class Key(NamedTuple):
     token: int
 
 
+class HeldRun(NamedTuple):
+    """A run that a worker has begun.
+
+    `id` and `created_ms` tell its job from another one that has got the same row after a failover.
+    """
+
+    key: Key
+    id: str
+    created_ms: int
+
+
 class SignalRequest(NamedTuple):
     """A signal to send to the run of a claim; its name is without `SIG`."""
 

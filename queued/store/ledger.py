@@ -10,7 +10,7 @@ from typing import Protocol
 from queued.core.lease import IdleRenewal, Renewal
 from queued.core.model import Instance, Label, NewJob, State
 from queued.core.records import Lane, PruneStep, Share, SnapshotHolder
-from queued.core.runs import Chunk, Claim, Key, SignalRequest
+from queued.core.runs import Chunk, Claim, HeldRun, Key, SignalRequest
 from queued.core.settlement import Settlement
 from queued.store.firings import Firings
 from queued.store.protocols import OpenDatabase
@@ -183,8 +183,10 @@ class Ledger(OpenDatabase, Protocol):
         """
         ...
 
-    def restore_claim(self, instance: str, claim: Claim, *, now_ms: int) -> bool | None:
-        """Records a claim again that the database has lost in a failover; returns whether it did.
+    def restore_claim(
+        self, instance: str, worker: int, run: HeldRun, *, claimed_ms: int, now_ms: int
+    ) -> bool | None:
+        """Records the claim of a run again that a failover has lost; returns whether it did.
 
         Returns False if the job has changed since the claim, and None if there is no such job.
         """

@@ -168,6 +168,32 @@ def test_after_a_failover_that_lost_commits_no_job_runs_twice_at_once(hosts: Clu
     assert first.logged("database.trusted") or third.logged("database.trusted")
 
 
+@pytest.mark.parametrize("synchronous", [False])
+def test_a_new_dispatcher_records_lost_claims_of_live_runs_again(hosts: ClusterHosts) -> None:
+    """The dispatcher that made them has died; a command goes on, and another one has ended."""
+    names = ("goes_on", "ended")
+    for name in names:
+        hosts.traced(name, f"echo done; {hosts.until(name)}")
+    eventually(lambda: hosts.standby.execute("SELECT count(*) FROM queued.jobs") == [(2,)])
+    hosts.standby.cut_off()
+    service = hosts.join(workers=2)
+    for name in names:
+        hosts.host_of(name)
+    hosts.primary.stop()
+    hosts.allow("ended")
+    service.kill(service.child(0))
+    hosts.standby.promote()
+    hosts.queue = hosts.reached(hosts.standby)
+    assert hosts.queue.wait("ended", within_s=QUARANTINE_S).label == "completed"
+    hosts.allow("goes_on")
+    for name in names:
+        assert hosts.queue.wait(name).label == "completed"
+        assert list(hosts.runs(name)) == [1]
+        assert [run.outcome for run in hosts.queue.attempts(name)] == ["exit"]
+        assert hosts.queue.output(name) == b"done\n"
+    assert {line["job"] for line in service.logged("job.claim_restored")} == {*names}
+
+
 def test_a_service_that_met_a_standby_still_refuses_the_old_primary(hosts: ClusterHosts) -> None:
     """An address that is moved among the servers may lead to any of them."""
     old, standby = (

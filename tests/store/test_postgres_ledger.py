@@ -23,7 +23,7 @@ from queued.core.fair_share import Policy
 from queued.core.lease import IdleRenewal
 from queued.core.model import Instance, Label, NewJob, Outcome, State
 from queued.core.records import JobFilter, Share
-from queued.core.runs import Claim, Ending
+from queued.core.runs import Claim, Ending, HeldRun
 from queued.core.settlement import Settlement, Verdict, judge
 from queued.service.dispatcher.claims import ClaimTable
 from queued.service.dispatcher.queue_claims import NO_QUEUES, OpenQueues
@@ -448,18 +448,24 @@ def test_no_job_is_claimed_on_another_server_than_the_trusted_one(engine: Engine
 def test_a_claim_that_a_failover_has_lost_is_recorded_again(engine: Engine) -> None:
     claim = engine.put(State.PROCESSING).claim
     assert claim is not None
+    run = HeldRun(claim.key, claim.id, claim.created_ms)
+
+    def restored(run: HeldRun) -> bool | None:
+        at_ms = {"claimed_ms": claim.claimed_ms, "now_ms": NOW}
+        return engine.ledger.restore_claim("i", claim.worker, run, **at_ms)
+
     with engine.ledger.transaction():
-        assert engine.ledger.restore_claim("i", claim, now_ms=NOW) is False, "it is in force"
+        assert restored(run) is False, "it is in force"
         assert engine.ledger.unclaim(claim.key, now_ms=NOW)
     with engine.ledger.transaction():
-        for other in (claim._replace(id="other"), claim._replace(created_ms=NOW + 1)):
-            assert not engine.ledger.restore_claim("i", other, now_ms=NOW), "the row is another's"
-        assert engine.ledger.restore_claim("i", claim, now_ms=NOW)
+        for other in (run._replace(id="other"), run._replace(created_ms=NOW + 1)):
+            assert not restored(other), "the row is another's"
+        assert restored(run)
         assert engine.ledger.running_claims("i") == [claim]
     assert engine.end(claim) is State.COMPLETED
     _execute("DELETE FROM queued.jobs")
     with engine.ledger.transaction():
-        assert engine.ledger.restore_claim("i", claim, now_ms=NOW) is None
+        assert restored(run) is None
 
 
 def test_a_server_that_only_reads_is_left_for_another_one(engine: Engine) -> None:

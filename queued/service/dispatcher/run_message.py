@@ -43,6 +43,7 @@ def run_of(claim: Claim, settings: Settings, recorded: list[Key]) -> Run:
         key=claim.key,
         recorded=recorded,
         id=claim.id,
+        created_ms=claim.created_ms,
         queue=claim.queue,
         command=claim.command,
         max_retries=claim.max_retries,

@@ -16,6 +16,7 @@ from queued.core.settings_in_force import Settings
 from queued.core.settlement import Settlement, Verdict, describe, is_deferral, judge
 from queued.service.dispatcher.claim_tokens import Tokens, token_time_s
 from queued.service.dispatcher.end_condition import EndCondition
+from queued.service.dispatcher.lost_claims import LostClaims
 from queued.service.dispatcher.queue_claims import OpenQueues, QueueClaims
 from queued.service.dispatcher.run_message import backoff_of, checked_run, input_of
 from queued.service.dispatcher.turn_results import ClaimLoss, RecordedRun, Turn
@@ -49,6 +50,7 @@ class TurnRunner:
         self._instance = instance
         self._tokens = Tokens()
         self._queue_claims = QueueClaims(ledger, instance)
+        self._lost_claims = LostClaims(ledger, instance)
         self._commit_unknown = False  # whether a turn that seemed to fail may have been committed
 
     def turn(
@@ -67,7 +69,9 @@ class TurnRunner:
         """
         turn = Turn(pool.claims, settings, now_ms)
         if restoring:
-            self._restore(turn, pool)
+            lost = "the record of its end was lost in a failover"
+            for claim in self._lost_claims.restore(turn, pool):
+                self.settle(turn, claim, Ending(Outcome.INTERRUPTED, error=lost))
         elif self._commit_unknown:
             self._release_unknown(turn)
         for worker, message in pool.inbox:
@@ -106,34 +110,6 @@ class TurnRunner:
             if claim.key not in known:
                 turn.claims.add(claim)
                 self._give_back(turn, claim)
-
-    def _restore(self, turn: Turn, pool: WorkerPool) -> None:
-        """Records claims that the database has lost in a failover again, so that their runs go on.
-
-        If the job of such a claim has changed or is lost, too, the run is ended, unless its result
-        is in the inbox: then an unknown commit may have recorded its end. A claim that is in force
-        and not in the table has ended, but the record of its end is lost: it is interrupted.
-        """
-        results = {message.key for _, message in pool.inbox if isinstance(message, Result)}
-        for worker, pid in pool.pids().items():
-            self._ledger.worker_started(self._instance, worker, pid, now_ms=turn.now_ms)
-        in_force = {claim.key: claim for claim in self._ledger.running_claims(self._instance)}
-        for claim in list(turn.claims):
-            if in_force.pop(claim.key, None) is not None:
-                continue
-            restored = self._ledger.restore_claim(self._instance, claim, now_ms=turn.now_ms)
-            if restored:
-                turn.restored.append(claim)
-            elif restored is None:
-                turn.missing.append(claim)
-            elif claim.key not in results:
-                turn.stale.append(claim.key)
-            if not restored and claim.key not in results:
-                turn.claims.remove(claim)
-                turn.reply(claim.worker, Recorded(key=claim.key, accepted=False))
-        for claim in in_force.values():
-            lost = "the record of its end was lost in a failover"
-            self.settle(turn, claim, Ending(Outcome.INTERRUPTED, error=lost))
 
     def _write(self, turn: Turn, worker: int, message: Message) -> None:
         match message:
@@ -183,9 +159,13 @@ class TurnRunner:
     def _hello(self, turn: Turn, worker: int, hello: Hello) -> None:
         """Compares what a worker holds with the claims of the table.
 
-        Claims that the worker holds and the table lacks are stale. Claims that the worker does
-        not hold are interrupted: they never reached it, or an earlier worker died with them.
+        Claims that the worker holds and the table lacks are stale, unless they were lost in a
+        failover and can be recorded again. Claims that the worker does not hold are interrupted:
+        they never reached it, or an earlier worker died with them.
         """
+        for run in hello.begun:
+            if turn.claims.find(worker, run.key) is None:
+                self._lost_claims.restore_begun(turn, worker, run)
         for key in hello.holding:
             if turn.claims.find(worker, key) is None:
                 turn.stale.append(key)

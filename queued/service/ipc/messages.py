@@ -3,7 +3,7 @@
 import msgspec
 
 from queued.core.job_options import NO_OPTIONS, JobOptions
-from queued.core.runs import Chunk, Ending, Key
+from queued.core.runs import Chunk, Ending, HeldRun, Key
 from queued.core.settings import Value
 from queued.core.settings_in_force import Settings
 
@@ -18,7 +18,7 @@ class _Message(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class Hello(_Message, frozen=True):
-    """The answer to Welcome: which claims the worker still holds.
+    """The answer to Welcome: which claims the worker still holds, and which of them have begun.
 
     Messages that came before it were for an earlier dispatcher. The worker sends again all that is
     not yet durable.
@@ -26,6 +26,7 @@ class Hello(_Message, frozen=True):
 
     session: int
     holding: list[Key]
+    begun: list[HeldRun] = []
 
 
 class Piece(msgspec.Struct, frozen=True, array_like=True):
@@ -75,6 +76,7 @@ class Run(_Message, frozen=True, omit_defaults=True):
     key: Key
     recorded: list[Key]
     id: str
+    created_ms: int
     queue: str
     command: str
     max_retries: int

@@ -1,10 +1,10 @@
 """Keeps the reports of a worker until they are recorded, through any number of dispatchers."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING
 
-from queued.core.runs import Key
-from queued.service.ipc.messages import Message, Output, Result, Returned
+from queued.core.runs import HeldRun, Key
+from queued.service.ipc.messages import Hello, Message, Output, Result, Returned
 from queued.service.worker.capture import CHUNK
 
 if TYPE_CHECKING:
@@ -18,9 +18,16 @@ class Outbox:
         self.results: dict[Key, Execution] = {}
         self.returned: list[Key] = []
 
-    def keys(self) -> list[Key]:
-        """Returns the claims of all results and returns."""
-        return [*self.results, *self.returned]
+    def hello(self, session: int, running: "Sequence[Execution]", queued: list[Key]) -> Hello:
+        """Returns the answer to a new dispatcher: the claims of these runs, and of all reports."""
+        executions = [*running, *self.results.values()]
+        begun = [
+            HeldRun(one.run.key, one.run.id, one.run.created_ms)
+            for one in executions
+            if not one.disowned
+        ]
+        holding = [*(one.run.key for one in executions), *queued, *self.returned]
+        return Hello(session=session, holding=holding, begun=begun)
 
     def drop_recorded(self, keys: Collection[Key]) -> None:
         """Forgets the reports of these claims, which are recorded."""

@@ -17,7 +17,6 @@ from queued.core.runs import Key
 from queued.service.ipc import channel
 from queued.service.ipc.messages import (
     Cancel,
-    Hello,
     Input,
     LogSettings,
     Message,
@@ -209,9 +208,8 @@ class Worker:
     def _answer_welcome(self, welcome: Welcome) -> None:
         """Sends a new dispatcher the claims that are held, and all that may not be durable."""
         running = [] if self._execution is None else [self._execution]
-        holding = [*(one.run.key for one in running), *self._prefetch.keys(), *self._outbox.keys()]
         self._prefetch.forget_incomplete()
-        self._send(Hello(session=welcome.session, holding=holding))
+        self._send(self._outbox.hello(welcome.session, running, self._prefetch.keys()))
         for execution in running:
             execution.output.rewind()
         self._outbox.resend(self._send)

@@ -10,7 +10,7 @@ from queued.core.labels import split
 from queued.core.lease import IdleRenewal, Renewal
 from queued.core.model import Instance, Label, NewJob, State
 from queued.core.records import Lane, PruneStep, Share, SnapshotHolder
-from queued.core.runs import Chunk, Claim, Key, SignalRequest
+from queued.core.runs import Chunk, Claim, HeldRun, Key, SignalRequest
 from queued.core.settlement import Settlement
 from queued.store.ledger_rows import claim_of, unknown_instance
 from queued.store.postgres import pruning
@@ -191,11 +191,13 @@ class PostgresLedger:
         """See `Ledger.set_hungry`."""
         self._claiming.set_hungry(instance, hungry)
 
-    def restore_claim(self, instance: str, claim: Claim, *, now_ms: int) -> bool | None:
+    def restore_claim(
+        self, instance: str, worker: int, run: HeldRun, *, claimed_ms: int, now_ms: int
+    ) -> bool | None:
         """See `Ledger.restore_claim`."""
-        values = claim.key._asdict() | {"created": claim.created_ms, "worker": claim.worker}
-        values |= {"claimed": claim.claimed_ms, "now": now_ms}
-        row = self._database.row("restore_claim", id=claim.id, instance=instance, **values)
+        values = run.key._asdict() | {"created": run.created_ms, "worker": worker}
+        values |= {"claimed": claimed_ms, "now": now_ms}
+        row = self._database.row("restore_claim", id=run.id, instance=instance, **values)
         return None if row is None else bool(row[0])
 
     def input(self, job: int) -> bytes:

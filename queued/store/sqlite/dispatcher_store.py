@@ -8,7 +8,7 @@ from queued.core.labels import split
 from queued.core.lease import IdleRenewal, Renewal
 from queued.core.model import Instance, Label, NewJob, State
 from queued.core.records import Lane, PruneStep, Share, SnapshotHolder
-from queued.core.runs import Chunk, Claim, Key, SignalRequest
+from queued.core.runs import Chunk, Claim, HeldRun, Key, SignalRequest
 from queued.core.settlement import Settlement, totals
 from queued.store import rows
 from queued.store.change_watcher import ChangeWatcher
@@ -197,7 +197,15 @@ class SqliteLedger:
     def set_hungry(self, instance: str, *, hungry: bool) -> None:
         """Does nothing: every change of the file is seen."""
 
-    def restore_claim(self, instance: str, claim: Claim, *, now_ms: int) -> bool | None:  # noqa: ARG002
+    def restore_claim(
+        self,
+        instance: str,  # noqa: ARG002
+        worker: int,  # noqa: ARG002
+        run: HeldRun,  # noqa: ARG002
+        *,
+        claimed_ms: int,  # noqa: ARG002
+        now_ms: int,  # noqa: ARG002
+    ) -> bool | None:
         """Returns False: a file loses no claims."""
         return False
 
