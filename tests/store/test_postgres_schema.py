@@ -57,7 +57,7 @@ PLANS = {
     "promote": {"jobs_waiting", "jobs_pkey"},
     "count_of_arrays": {"jobs_array"},
     "take_changes": {"jobs_changed", "jobs_pkey"},
-    "mark_dependencies": {"jobs_pkey", "dependencies_pkey"},
+    "mark_dependencies": {"jobs_pkey", "dependencies_unmet"},
     "move_dependents": {"jobs_pkey", "dependencies_of"},
     "renew_idle": {
         *("instances_pkey", "meta_pkey", "jobs_ready", "jobs_waiting", "jobs_expiring"),

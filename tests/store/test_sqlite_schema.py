@@ -3,6 +3,7 @@
 import re
 import sqlite3
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import apsw
@@ -130,7 +131,7 @@ PLANS = {
 SMALL = {"clock", "counts", "settings", "instances", "drained_hosts", "w", "p", "l", "first"}
 SMALL |= {"queues", "r", "ready", "wrong", "found"}  # r and ready are of lanes
 SMALL |= {"live", "(subquery-3)"}  # the jobs that one claim takes
-SMALL |= {"changed_keys", "one"}
+SMALL |= {"changed_keys", "one", "6-ROW"}  # the kinds of conditions
 SMALL |= {"signals", "s", "sqlite_sequence", "CONSTANT", "json_each", "run_totals", "schedules"}
 # The same for single statements; `d` is of the new conditions.
 WHOLE = {"shift_retries": {"jobs"}, "add_dependencies": {"d", "one"}, "await_jobs": {"one"}}
@@ -243,6 +244,20 @@ def test_the_work_stays_flat_as_the_queue_grows(path: str) -> None:
     ledger.close()
     small, large = measured
     assert small.keys() == {name for name in small if large[name] <= small[name] * 1.5 + 20}
+
+
+def test_no_step_of_telling_dependents_reads_those_that_were_told(path: str) -> None:
+    store, ledger = SqliteStore(path), SqliteLedger(path, BusyHandler(10))
+    (name,) = store.enqueue([NewJob("true")], max_retries=3, now_ms=NOW)
+    dependents = [NewJob("true", after=(name,)), NewJob("true", after_any=(name,))] * 1000
+    store.enqueue(dependents, max_retries=3, now_ms=NOW)
+    store.cancel(1, now_ms=NOW)
+    with ledger.transaction():
+        mark = partial(_steps, ledger._database, "mark_dependencies", jobs="[1]", limit=10)
+        steps = [mark() for _ in range(200)]
+    store.close()
+    ledger.close()
+    assert max(steps[10:]) <= steps[0] * 1.5
 
 
 def test_migrations_are_numbered_without_a_gap() -> None:

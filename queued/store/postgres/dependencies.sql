@@ -70,14 +70,18 @@ RETURNING j.seq;
 UPDATE queued.jobs SET awaited = 2 WHERE seq = ANY(:jobs::bigint[]);
 
 -- mark_dependencies --
--- Brings the conditions on some jobs to the states of these. Guard: not met. By the primary key, also if the
--- plan was made while the table was small. The lock keeps the rows in their places.
+-- Brings the conditions on some jobs to the states of these. Guard: not met. Of each kind all or none are
+-- wrong, so that no step passes others. By dependencies_unmet, also if the plan was made while the table was
+-- small. The lock keeps the rows in their places.
 WITH wrong AS MATERIALIZED (
-    SELECT found.* FROM unnest(:jobs::bigint[]) AS one (seq), LATERAL (
-        SELECT d.ctid AS place, {condition_status} AS status
-        FROM queued.dependencies d JOIN queued.jobs o ON o.seq = d.on_job
-        WHERE d.on_job = one.seq AND d.status <> 'met' AND d.status <> {condition_status}
+    SELECT found.place, {condition_status} AS status
+    FROM unnest(:jobs::bigint[]) AS one (seq) JOIN queued.jobs o USING (seq), (VALUES
+        ('after', 'waiting'), ('after', 'failed'), ('after_any', 'waiting'), ('after_any', 'failed'),
+        ('after_fail', 'waiting'), ('after_fail', 'failed')) AS d (condition, status), LATERAL (
+        SELECT u.ctid AS place FROM queued.dependencies u
+        WHERE u.on_job = o.seq AND u.condition = d.condition AND u.status = d.status AND u.status <> 'met'
         LIMIT :limit) AS found
+    WHERE d.status <> {condition_status}
     LIMIT :limit)
 UPDATE queued.dependencies d SET status = wrong.status FROM wrong WHERE d.ctid = wrong.place
 RETURNING d.job;

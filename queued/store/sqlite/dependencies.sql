@@ -56,12 +56,16 @@ RETURNING seq;
 UPDATE jobs SET awaited = 2 WHERE seq IN (SELECT value FROM json_each(:jobs));
 
 -- mark_dependencies --
--- Brings the conditions on some jobs to the states of these. Guard: not met. By the primary key.
-UPDATE dependencies AS now SET status = wrong.status
-FROM (SELECT d.on_job, d.job, d.condition, {condition_status} AS status
-      FROM json_each(:jobs) JOIN jobs o ON o.seq = value JOIN dependencies d ON d.on_job = o.seq
-      WHERE d.status <> 'met' AND d.status <> {condition_status} LIMIT :limit) AS wrong
-WHERE now.on_job = wrong.on_job AND now.job = wrong.job AND now.condition = wrong.condition
+-- Brings the conditions on some jobs to the states of these. Guard: not met. Of each kind all or none are
+-- wrong, so that no step passes others. By dependencies_unmet.
+UPDATE dependencies AS d SET status = (SELECT {condition_status} FROM jobs o WHERE o.seq = d.on_job)
+WHERE (on_job, job, condition) IN (
+    SELECT u.on_job, u.job, u.condition FROM json_each(:jobs) CROSS JOIN jobs o ON o.seq = value
+    CROSS JOIN (SELECT column1 AS condition, column2 AS status FROM (VALUES
+        ('after', 'waiting'), ('after', 'failed'), ('after_any', 'waiting'), ('after_any', 'failed'),
+        ('after_fail', 'waiting'), ('after_fail', 'failed'))) AS d
+    CROSS JOIN dependencies u ON u.on_job = o.seq AND u.condition = d.condition AND u.status = d.status
+    WHERE u.status <> 'met' AND d.status <> {condition_status} LIMIT :limit)
 RETURNING job;
 
 -- move_dependents --

@@ -280,6 +280,8 @@ CREATE TABLE queued.dependencies (
         autovacuum_vacuum_cost_delay = 0);
 
 CREATE INDEX dependencies_of ON queued.dependencies (job, status);
+-- Conditions that may have to change when their job ends or is retried.
+CREATE INDEX dependencies_unmet ON queued.dependencies (on_job, condition, status) WHERE status <> 'met';
 
 -- Jobs by queue and label, so that `status` need not count the jobs: the sum of both tables. Each
 -- statement that changes jobs appends its differences, which locks nothing: counters that each

@@ -238,6 +238,8 @@ CREATE TABLE dependencies (
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX dependencies_of ON dependencies (job, status);
+-- Conditions that may have to change when their job ends or is retried.
+CREATE INDEX dependencies_unmet ON dependencies (on_job, condition, status) WHERE status <> 'met';
 
 -- Jobs by queue and label, kept by the triggers below, so that `status` need not count the jobs.
 CREATE TABLE counts (
