@@ -54,6 +54,7 @@ class Task:
     expires: int | None = None
     schedule: str | None = None
     scheduled: int | None = None
+    array: str | None = None
     waits: list[Wait] = field(default_factory=list)
     blocked: bool = False  # by them, or cancelled because of them
     awaited: bool = False
@@ -111,7 +112,7 @@ class Queue:
         self.timers: dict[str, Timer] = {}
         self.limits: dict[str, int | None] = {}
         self.paused: set[str] = set()
-        self._last = 0
+        self._rows = set[int]()  # all that ever were
 
     def enqueue(
         self,
@@ -137,8 +138,8 @@ class Queue:
             held.unique_while = None
         if unique and (holder := self._holder(unique)):
             return holder.seq
-        assert row > self._last, "a removed job's row is never used again"
-        self._last = row
+        assert row not in self._rows, "a removed job's row is never used again"
+        self._rows.add(row)
         self.tasks[row] = Task(
             *(row, queue, now + delay, not (delay or hold or fields.get("key")), now),
             held=hold,
@@ -198,6 +199,16 @@ class Queue:
         for key in {task.key for task in self.tasks.values() if task.in_line}:
             self._give_places(key)
         return min((task.run_at for task in self._waiting()), default=None)
+
+    @property
+    def arrays(self) -> set[str]:
+        """The arrays that have jobs."""
+        return {task.array for task in self.tasks.values() if task.array is not None}
+
+    def first_ready(self, queue: str) -> int | None:
+        """Returns the ready job that comes first in its queue."""
+        ready = [task for task in self.tasks.values() if task.ready and task.queue == queue]
+        return min(ready, key=lambda task: task.order).seq if ready else None
 
     def of_key(self, key: str | None) -> list[Task]:
         """Returns the jobs of a key in the order of claiming."""

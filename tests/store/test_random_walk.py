@@ -16,11 +16,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from queued.core import labels
+from queued.core.arrays import new_jobs
 from queued.core.errors import ConflictError, UsageError
 from queued.core.model import CONDITIONS, JobChanges, Label, NewJob, Outcome, State
 from queued.core.records import JobFilter
 from queued.core.runs import Claim, Ending
 from queued.core.schedules import CatchUp, Overlap, new_schedule
+from queued.ctl.move import changes_before
 from tests.store.engine import FAILED, NOW, OK, Engine, plain_shares, purge
 from tests.store.engines import ENGINES
 from tests.store.reference_queue import EVERY, Queue, Task
@@ -113,6 +115,33 @@ class Walk(RuleBasedStateMachine):
         stored = self._model.enqueue(row, now=self._now_ms, replace=replace, after=after, **known)
         assert stored == row
 
+    @rule(
+        queue=QUEUES,
+        priority=st.integers(-1, 1),
+        indexes=st.sampled_from(["1-2", "1-3%1", "1-3%2", "2-8:3%1"]),
+    )
+    def enqueue_array(self, indexes: str, **fields: Any) -> None:
+        payload = {"command": "true", "max_retries": 3, "array": indexes, **fields}
+        jobs = new_jobs(payload)
+        made = self._engine.store.enqueue(jobs, max_retries=3, now_ms=self._now_ms)
+        for job, row in zip(jobs, map(self._engine.store.find, made), strict=True):
+            key: dict[str, Any] = {"key": job.key, "key_limit": job.key_limit}
+            self._model.enqueue(row, now=self._now_ms, array=job.array_id, **key, **fields)
+
+    @precondition(lambda self: self._model.arrays)
+    @rule(data=st.data())
+    def cancel_array(self, data: st.DataObject) -> None:
+        array = data.draw(st.sampled_from(sorted(self._model.arrays)))
+        wanted = JobFilter((Label.PENDING, Label.PROCESSING), array_id=array)
+        live = [
+            task.seq for task in self._model.tasks.values() if task.array == array and task.live
+        ]
+        rows = self._engine.store.select(wanted)
+        assert [*rows] == live
+        self._engine.store.cancel_all(rows, wanted, now_ms=self._now_ms)
+        for job in live:
+            self._model.cancel(job, self._now_ms)
+
     def _some_conditions(self) -> st.SearchStrategy[list[tuple[str, int]]]:
         if not self._model.tasks:
             return st.just([])
@@ -154,6 +183,28 @@ class Walk(RuleBasedStateMachine):
         assert bool(done) is self._model.edit(job, self._now_ms, delay=delay_ms, **changes)
 
     @precondition(lambda self: self._model.tasks)
+    @rule(data=st.data(), first=st.booleans())
+    def move(self, data: st.DataObject, *, first: bool) -> None:
+        store, tasks = self._engine.store, self._model.tasks
+        job = data.draw(st.sampled_from(sorted(tasks)))
+        other = store.edits.first_ready(tasks[job].queue)
+        assert other == self._model.first_ready(tasks[job].queue)
+        if not first:
+            other = data.draw(st.sampled_from(sorted(tasks)))
+        if other in {None, job} or tasks[other].queue != tasks[job].queue:
+            return
+        changes = changes_before(store.show(other), store.show(job))
+        delay_ms = (changes.run_at_ms or 0) - self._now_ms
+        if self._model.would_expire(job, self._now_ms, delay_ms):
+            with pytest.raises(UsageError):
+                store.edits.edit([job], changes, now_ms=self._now_ms)
+            return
+        done = store.edits.edit([job], changes, now_ms=self._now_ms)
+        priority = changes.priority
+        assert bool(done) is self._model.edit(job, self._now_ms, delay=delay_ms, priority=priority)
+        assert not done or tasks[job].order < tasks[other].order
+
+    @precondition(lambda self: self._model.tasks)
     @rule(data=st.data())
     def retry(self, data: st.DataObject) -> None:
         job = data.draw(st.sampled_from(sorted(self._model.tasks)))
@@ -184,10 +235,12 @@ class Walk(RuleBasedStateMachine):
         self._engine.store.queues.change(queue, concurrency=limit)
         self._model.limits[queue] = limit
 
-    @rule(queue=QUEUES)
-    def pause_or_resume(self, queue: str) -> None:
-        paused = queue not in self._model.paused
-        self._engine.store.queues.change(queue, paused_ms=self._now_ms if paused else None)
+    @rule(queue=QUEUES, suspends=st.booleans())
+    def pause_or_resume(self, queue: str, *, suspends: bool) -> None:
+        """Runs that were suspended can be settled and given back like others."""
+        paused_ms = None if queue in self._model.paused else self._now_ms
+        suspended_ms = paused_ms if suspends else None
+        self._engine.store.queues.change(queue, paused_ms=paused_ms, suspended_ms=suspended_ms)
         self._model.paused ^= {queue}
 
     # Schedules
@@ -379,8 +432,9 @@ class Walk(RuleBasedStateMachine):
             )
             assert (job.unique_while, job.expires_ms) == (task.unique_while, task.expires)
             assert (job.schedule, job.scheduled_ms) == (task.schedule, task.scheduled)
+            assert job.array_id == task.array
             self._the_same_history(task)
-        for key in "kK":
+        for key in {"k", "K"} | {f"array:{array}" for array in self._model.arrays}:
             running = [t for t in self._model.of_key(key) if t.state is State.PROCESSING]
             assert len(running) <= max((task.key_limit for task in running), default=0)
         self._the_same_schedules()
