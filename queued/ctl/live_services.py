@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _WARN_AFTER_S = 2.0
 _ENDS = {"after": "complete", "after_any": "end", "after_fail": "become dead"}
-_SHOWN = 3  # jobs for which another one waits
+_SHOWN = 3  # jobs for which another one waits, and reasons
 _START_FIELD = 19  # of those that follow the name in /proc/PID/stat
 
 
@@ -69,13 +69,25 @@ def command_pids(instance_files: str, instance: str) -> dict[int, int]:
     }
 
 
+def is_frozen(instance: "Instance") -> bool:
+    """Returns whether a service of this host was stopped by a signal, as by `kill -STOP`."""
+    here = instance.host == os.uname().nodename
+    return here and _stat(instance.pid)[:1] in ([b"T"], [b"t"])
+
+
 def _start_ticks(pid: int) -> int | None:
     """Returns when the process was started, in clock ticks since boot; None if it is gone."""
+    fields = _stat(pid)
+    return int(fields[_START_FIELD]) if fields else None
+
+
+def _stat(pid: int) -> list[bytes]:
+    """Returns the fields of /proc/PID/stat from the state on; empty if the process is gone."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
-            return int(file.read().rpartition(b") ")[2].split()[_START_FIELD])
-    except (OSError, IndexError):
-        return None
+            return file.read().rpartition(b") ")[2].split()
+    except OSError:
+        return []
 
 
 def no_service(program: str) -> str:
@@ -177,6 +189,12 @@ class BlockReasons:
         return f"no live host has {' and '.join(sorted(missing))}" if missing else ""
 
 
+def some_of(reasons: "Sequence[str]") -> list[str]:
+    """Returns the first reasons why jobs do not start, and how many more there are."""
+    more = len(reasons) - _SHOWN
+    return [*reasons[:_SHOWN], *([f"and {more} more reasons"] if more > 0 else [])]
+
+
 def warn_without_service(context: "Context", required: Iterable[frozenset[str]] = ()) -> None:
     """Prints a warning if no service runs, or if no service has all labels of one `required` set.
 
@@ -187,7 +205,7 @@ def warn_without_service(context: "Context", required: Iterable[frozenset[str]] 
             say_no_service(context)
             return
         reasons = BlockReasons(context)
-        for reason in dict.fromkeys(filter(None, map(reasons.of, required))):
+        for reason in some_of(sorted({*map(reasons.of, required)} - {""})):
             print_err(f"queuectl: {reason}")
     except (QueuedError, OSError) as error:
         print_err(f"queuectl: cannot tell whether a service runs: {error}")

@@ -9,7 +9,7 @@ from queued.core.records import Summary
 from queued.core.times import now_ms, short_duration
 from queued.ctl.arguments import COMMON, WATCH_OPTION, Arguments
 from queued.ctl.context import Context
-from queued.ctl.live_services import BlockReasons, live_instances, say_no_service
+from queued.ctl.live_services import BlockReasons, live_instances, say_no_service, some_of
 from queued.ctl.render import print_json, print_out
 from queued.ctl.table import Column, heading, row_lines, table_width
 
@@ -113,7 +113,7 @@ def _fault(context: Context, report: _Report, max_age_s: float | None) -> str | 
         return None
     limit = short_duration(max_age_s)
     waits = f"the oldest ready job has been waiting {short_duration(age_s)}, more than {limit}"
-    return "; ".join([waits, *report.blocked])
+    return "; ".join([waits, *some_of(report.blocked)])
 
 
 def _in_order(report: _Report) -> str:
@@ -122,7 +122,7 @@ def _in_order(report: _Report) -> str:
     if age_s is not None:
         waits = f"the oldest ready job has been waiting {short_duration(age_s)}"
     served = f"{_plural(report.workers, 'worker')} in {_plural(report.services, 'service')}"
-    return "; ".join([f"ok: {served}", waits, *report.blocked])
+    return "; ".join([f"ok: {served}", waits, *some_of(report.blocked)])
 
 
 def _record(report: _Report) -> dict[str, object]:
@@ -157,7 +157,9 @@ def _lines(report: _Report) -> Iterator[str]:
     services = f"in {_plural(report.services, 'service')}" if report.services else ""
     yield _count("workers", str(report.workers), services)
     if report.oldest_s is not None:
-        yield _count("oldest ready", short_duration(report.oldest_s), "; ".join(report.blocked))
+        yield _count(
+            "oldest ready", short_duration(report.oldest_s), "; ".join(some_of(report.blocked))
+        )
     if len(report.summary.queues) > 1:
         yield ""
         yield from _queue_lines(report)

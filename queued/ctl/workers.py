@@ -1,5 +1,6 @@
 """The commands worker start, stop and list. A service is alive while it holds its lock file."""
 
+import fcntl
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -11,9 +12,10 @@ from queued.core.records import WorkerStatus
 from queued.core.times import iso, monotonic_s, now_ms, short_duration
 from queued.ctl.arguments import COMMON, WATCH_OPTION, Arguments
 from queued.ctl.context import Context
-from queued.ctl.live_services import command_pids, live_instances, say_no_service
+from queued.ctl.live_services import command_pids, is_frozen, live_instances, say_no_service
 from queued.ctl.render import escaped, print_err, print_json, print_out
 from queued.ctl.table import Column, heading, row_lines, table_width
+from queued.store import permissions
 from queued.store.paths import is_url
 
 START = (
@@ -43,14 +45,12 @@ Examples:
 
 
 def start(context: Context, arguments: Arguments) -> int:
-    """Replaces this process by `queued`. Raises UsageError if the count is out of range."""
+    """Replaces this process by `queued`, or starts it. Raises UsageError for a wrong count."""
     from queued.core.settings import SETTINGS
 
     most = int(SETTINGS["workers"].maximum)
     count, labels = arguments.integer("--count", 1, most), arguments.text("--labels")
     queues = arguments.text("--queues")
-    if arguments.flag("--background") and not arguments.flag("--another"):
-        _must_be_first(context)
     # -P: Python does not import modules from the current directory.
     words = [sys.executable, "-P", "-m", "queued"]
     if is_url(named := context.named_database):
@@ -64,11 +64,29 @@ def start(context: Context, arguments: Arguments) -> int:
     words += ["--background"] if arguments.flag("--background") else []
     if context.json:
         os.environ["QUEUECTL_LOG_FORMAT"] = "json"
+    if arguments.flag("--background") and not arguments.flag("--another"):
+        return _start_first(context, words)
     try:
         os.execv(sys.executable, words)  # noqa: S606  no shell is needed
     except OSError as error:
         error.filename = sys.executable
         raise
+
+
+def _start_first(context: Context, words: list[str]) -> int:
+    """Runs `queued` and returns its exit code. Raises ConflictError if a service runs already.
+
+    The directory of the database is locked until the service is ready, so that of several programs
+    that do this at once only one starts a service.
+    """
+    directory = os.path.dirname(context.engine.instance_files)
+    permissions.make_directory(directory)
+    with permissions.opened_directory(directory) as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _must_be_first(context)
+        pid = os.posix_spawn(sys.executable, words, os.environ)
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    return code if code >= 0 else 128 - code
 
 
 def _must_be_first(context: Context) -> None:
@@ -79,7 +97,7 @@ def _must_be_first(context: Context) -> None:
             running = [one for one in running if one.host == os.uname().nodename]
     except NotFoundError:
         return  # the service creates the database
-    context.close()  # before this process is replaced by the service
+    context.close()  # a process of the service must not share the open database
     if running:
         msg = f"a service runs on {context.database} already (pid {running[0].pid})"
         msg += "; to start one more, add --another"
@@ -140,6 +158,9 @@ def _wait_until_dead(context: Context, instances: list[Instance], timeout_s: flo
     deadline_s = None if timeout_s is None else monotonic_s() + timeout_s
     for instance in instances:
         left_s = None if deadline_s is None else deadline_s - monotonic_s()
+        if is_frozen(instance):
+            told = f"the service {instance.id} (pid {instance.pid}) was stopped by a signal"
+            print_err(f"queuectl: {told}; let it go on: kill -CONT {instance.pid}")
         try:
             context.engine.wait_until_dead(instance, left_s)
         except WaitTimeoutError:

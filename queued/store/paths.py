@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 SYSTEM_CONF = "/etc/queuectl.conf"
 SYSTEM_DATABASE = "/var/lib/queued/queue.db"
+_SIDE_FILES = ("-wal", "-shm", "-journal", ".lock")  # of SQLite, and the locks of instances
 
 
 def conf_path(flag: str | None, environment: dict[str, str]) -> str | None:
@@ -98,7 +99,12 @@ def location(configured: Value, environment: dict[str, str], *, serving: bool = 
         permissions.must_be_own(named)
     else:
         permissions.act_as_owner(named)
-    return os.path.realpath(named)
+    path = os.path.realpath(named)
+    if path.endswith(_SIDE_FILES):
+        msg = f"{shorten(path)} is named like a file beside a database; choose a name that ends in"
+        msg += f" none of {' '.join(_SIDE_FILES)}"
+        raise UsageError(msg)
+    return path
 
 
 def is_url(location: str) -> bool:

@@ -42,14 +42,15 @@ def make_directory(path: str) -> None:
         os.mkdir(path, mode & 0o777)
     except FileExistsError:
         return
-    with _opened_directory(path) as descriptor:
+    with opened_directory(path) as descriptor:
         os.fchmod(descriptor, mode)
-    with _opened_directory(above) as descriptor:
+    with opened_directory(above) as descriptor:
         os.fsync(descriptor)  # SQLite syncs the names of its own files only
 
 
 @contextmanager
-def _opened_directory(path: str) -> Iterator[int]:
+def opened_directory(path: str) -> Iterator[int]:
+    """Opens a directory, which must not be a symbolic link, for the time of a `with` block."""
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(path, flags)
     try:

@@ -53,6 +53,22 @@ def test_a_job_says_which_labels_no_live_host_has(queuectl: QueuectlRunner, serv
     assert (done.code, done.out.partition("; ")[2]) == (1, "; ".join(reasons) + "\n")
 
 
+def test_of_many_reasons_the_first_three_are_shown(queuectl: QueuectlRunner, serve: Serve) -> None:
+    queuectl.add("first")
+    serve("one", "web1", "")
+    labels = "abcde"
+    done = queuectl(
+        "enqueue",
+        "-",
+        stdin="".join(f'{{"command":"true","requires":["{each}"]}}\n' for each in labels),
+    )
+    shown = [*(f"no live host has {each}" for each in "abc"), "and 2 more reasons"]
+    assert done.err.splitlines() == [f"queuectl: {each}" for each in shown]
+    assert "; ".join(shown) in queuectl.ok("status")
+    assert queuectl.ok("status", "--check").endswith("; ".join(shown) + "\n")
+    assert len(queuectl.json("status")["waiting_reasons"]) == len(labels)
+
+
 def test_a_drained_host_is_shown_until_it_is_resumed(
     queuectl: QueuectlRunner, serve: Serve
 ) -> None:

@@ -154,7 +154,8 @@ def test_start_becomes_queued(
     seen: list[str] = []
     monkeypatch.setattr(os, "execv", lambda path, words: seen.extend([path, *words]))
     monkeypatch.setenv("QUEUECTL_DB", str(tmp_path / "q.db"))
-    main(["worker", "start", "--count", "3", "--background", "--config", str(conf)])
+    words = ["worker", "start", "--count", "3", "--background", "--another"]
+    main([*words, "--config", str(conf)])
     assert seen == [
         *(sys.executable, sys.executable, "-P", "-m", "queued", "--db", str(tmp_path / "q.db")),
         *("--config", str(conf), "--workers", "3", "--background"),

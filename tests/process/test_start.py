@@ -5,6 +5,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -107,6 +108,17 @@ def test_background_returns_when_ready_and_says_where_the_log_is(queue: Queue) -
     assert another.stdout.startswith("1 worker is ready"), another.stderr
     assert queue.queuectl("worker", "stop").returncode == 0
     eventually(lambda: log.read_text().count('"event":"service.stopped"') == 2)
+
+
+def test_of_several_starts_in_the_background_at_once_only_one_starts_a_service(
+    tmp_path: Path,
+) -> None:
+    queuectl = ("-m", "queued.ctl", "--db", str(tmp_path / "new" / "queue.db"), "worker")
+    words = (*queuectl, "start", "--background", "--count", "1")
+    with ThreadPoolExecutor() as pool:
+        done = list(pool.map(lambda _: run_python(*words), range(4)))
+    assert run_python(*queuectl, "stop").stdout.count("stopped") == 1
+    assert sorted(each.returncode for each in done) == [0, 4, 4, 4]
 
 
 def test_background_reports_a_failure_to_start(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from queued.core.errors import Exit
+from queued.service.linux import procfs
 from tests.service import Queue, Service, alive, altered, eventually, locked
 
 pytestmark = pytest.mark.both_engines
@@ -192,3 +193,14 @@ main()
 
 def _supervisors(pid: int) -> list[int]:
     return [int(p) for p in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def test_stop_says_how_a_service_that_a_signal_has_stopped_goes_on(queue: Queue) -> None:
+    service = queue.serve(workers=1)
+    os.kill(service.process.pid, signal.SIGSTOP)
+    eventually(lambda: procfs.read(f"/proc/{service.process.pid}/stat").split()[2] == b"T")
+    done = queue.queuectl("worker", "stop", "--timeout", "0.1")
+    assert done.returncode == 124
+    assert f"stopped by a signal; let it go on: kill -CONT {service.process.pid}\n" in done.stderr
+    os.kill(service.process.pid, signal.SIGCONT)
+    assert service.ended() == 0

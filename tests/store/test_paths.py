@@ -79,6 +79,14 @@ def test_a_path_that_is_not_utf_8_is_bad_usage(tmp_path: Path) -> None:
         paths.location(f"{tmp_path}/\udcff/queue.db", {})
 
 
+@pytest.mark.parametrize("name", ["q.db-wal", "q.db-shm", "q.db-journal", "q.db.abc.lock"])
+def test_the_name_of_a_side_file_is_bad_usage(tmp_path: Path, name: str) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(name)
+    with pytest.raises(UsageError, match="named like a file beside a database"):
+        paths.location(str(link), {})
+
+
 def test_a_conf_file_that_was_named_wins(ordinary_user: None) -> None:
     environment = {"QUEUECTL_CONF": "/b.conf"}
     assert paths.conf_path("/a.conf", environment) == "/a.conf"

@@ -7,7 +7,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import apsw
@@ -432,3 +432,14 @@ def test_a_safe_library_is_accepted(path: str, monkeypatch: pytest.MonkeyPatch) 
     for loaded in ("3.51.3", "3.100.0", "4.0.0"):
         monkeypatch.setattr(apsw, "sqlite_lib_version", lambda loaded=loaded: loaded)
         _open(path).close()
+
+
+def test_a_job_that_a_foreign_trigger_ignores_is_not_acknowledged(tmp_path: Path) -> None:
+    path = str(tmp_path / "queue.db")
+    with closing(SqliteStore(path, BusyHandler(1))) as store:
+        with closing(apsw.Connection(path)) as other:
+            other.execute(
+                "CREATE TRIGGER odd BEFORE INSERT ON jobs BEGIN SELECT RAISE(IGNORE); END"
+            )
+        with pytest.raises(DatabaseUnusableError, match="trigger of another program"):
+            store.enqueue([NewJob("true")], max_retries=3, now_ms=NOW)

@@ -8,7 +8,7 @@ from functools import cache
 import apsw
 
 from queued.core import ids
-from queued.core.errors import DuplicateJobError, TakenKeyError
+from queued.core.errors import DatabaseUnusableError, DuplicateJobError, TakenKeyError
 from queued.core.model import ExistingJob, KeyUser, NewJob, OnTakenKey
 from queued.store.sqlite.connection import Database
 
@@ -90,9 +90,12 @@ class NewJobs:
         return None if row is None else ExistingJob(row[0])
 
     def _insert(self, job: NewJob, name: str, max_retries: int, now_ms: int) -> bool:
-        """Returns whether the job was inserted; False if another job has the id or the key."""
+        """Returns whether the job was inserted; False if another job has the id or the key.
+
+        Raises DatabaseUnusableError if it was ignored: SQLite reports no error for that.
+        """
         try:
-            self._database.run(
+            inserted = self._database.change(
                 "enqueue",
                 id=name,
                 queue=job.queue,
@@ -117,6 +120,10 @@ class NewJobs:
             if error.extendedresult != apsw.SQLITE_CONSTRAINT_UNIQUE:  # type: ignore[attr-defined]  # not in apsw's stubs
                 raise
             return False
+        if not inserted:
+            msg = "the database ignores new jobs: it has a trigger of another program"
+            msg += "; remove that (queuectl db check has its name)"
+            raise DatabaseUnusableError(msg)
         if job.stdin:
             self._database.run("put_input", id=name, content=job.stdin)
         return True
