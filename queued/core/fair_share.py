@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 
 class Policy(NamedTuple):
-    """How a queue shares starts with others. `limited`: it has a limit of running jobs."""
+    """How a queue shares starts with others. `limited`: it has a limit or a rate."""
 
     priority: int = 0
     weight: int = 1
@@ -57,7 +57,7 @@ class FairShare:
         """Returns the next `count` starts by queue, the first one's queue first.
 
         Each of these queues must be given to `charge` before the next call. With `unlimited_only`,
-        queues with a limit of running jobs get none.
+        limited queues get none.
         """
         picked: dict[str, int] = {}
         passed: list[tuple[int, float, str]] = []

@@ -6,6 +6,8 @@ from typing import NamedTuple
 from queued.core.errors import UsageError
 from queued.core.job_options import JobOptions
 from queued.core.model import ENDED, Label, Outcome, State
+from queued.core.rates import Rate
+from queued.core.times import local_clock
 
 MANY = 1_000_000  # jobs; more than a claim can take
 
@@ -87,7 +89,7 @@ class Lane(NamedTuple):
 class Share(NamedTuple):
     """A part of a claim: at most `most` jobs of the lanes of one queue.
 
-    `limited`: the queue has a limit of running jobs.
+    `limited`: the queue has a limit of running jobs, or a rate.
     """
 
     queue: str = "default"
@@ -101,7 +103,8 @@ class Queue(NamedTuple):
 
     `concurrency`: how many places its running jobs may take, None for no limit. While a queue is
     draining, it takes no new jobs. `defaults` is a JSON object of fields for its new jobs. While it
-    is suspended, which only a paused queue can be, its running jobs are frozen.
+    is suspended, which only a paused queue can be, its running jobs are frozen. The two fields of
+    its rate are both None if it has none.
     """
 
     name: str
@@ -115,9 +118,21 @@ class Queue(NamedTuple):
     defaults: str = "{}"
     suspended_ms: int | None = None
     note: str | None = None
+    rate_starts: int | None = None
+    rate_ms: int | None = None
 
-    def obstacle(self, used: int) -> str:
-        """Returns why no job of it can start while running ones take `used` places, or empty."""
+    @property
+    def rate(self) -> Rate | None:
+        """Returns how many of its jobs may start in how much time; None for no limit."""
+        if self.rate_starts is None or self.rate_ms is None:
+            return None
+        return Rate(self.rate_starts, self.rate_ms)
+
+    def obstacle(self, used: int, next_ms: int | None) -> str:
+        """Returns why no job of it can start while running ones take `used` places, or empty.
+
+        `next_ms`: when its rate allows the next start; None if now.
+        """
         if self.paused_ms is not None:
             reason = f": {self.paused_reason}" if self.paused_reason else ""
             return f"queue {self.name} is paused{reason}"
@@ -125,7 +140,21 @@ class Queue(NamedTuple):
             return f"queue {self.name} starts no jobs (concurrency 0)"
         if self.concurrency is not None and used >= self.concurrency:
             return f"queue {self.name} is full: {used} of {self.concurrency} places are in use"
+        if next_ms is not None:
+            told = f"queue {self.name} has reached its rate {self.rate}"
+            return f"{told}: next start at {local_clock(next_ms)}"
         return ""
+
+
+class StartWindow(NamedTuple):
+    """What the rate of a queue allows now: so many starts, or the next one at a time.
+
+    `waiting`: no start is allowed, and a job of the queue is ready.
+    """
+
+    left: int
+    next_ms: int | None  # None if a start is allowed
+    waiting: bool
 
 
 class Attempt(NamedTuple):

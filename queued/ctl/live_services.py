@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from queued.core import labels
 from queued.core.errors import QueuedError
 from queued.core.model import Label
-from queued.core.times import monotonic_s
+from queued.core.times import monotonic_s, now_ms
 from queued.ctl.render import print_err
 from queued.store import paths
 
@@ -128,7 +128,13 @@ class BlockReasons:
 
     @cached_property
     def _queues(self) -> dict[str, str]:
-        return {one.name: one.obstacle(self._used.get(one.name, 0)) for one in self._set}
+        names = [one.name for one in self._set]
+        windows = self._context.store.queues.start_windows(names, now_ms=now_ms())
+        next_ms = {name: window.next_ms for name, window in windows.items()}
+        return {
+            one.name: one.obstacle(self._used.get(one.name, 0), next_ms.get(one.name))
+            for one in self._set
+        }
 
     @cached_property
     def places(self) -> dict[str, str]:
@@ -142,7 +148,7 @@ class BlockReasons:
         return frozenset(queue.name for queue in self._set if queue.suspended_ms is not None)
 
     def of_queue(self, name: str) -> str:
-        """Returns why no service claims ready jobs of a queue: it is paused or full; or empty."""
+        """Returns why no ready job of a queue starts: a pause, a limit or its rate; or empty."""
         return self._queues.get(name, "")
 
     def of_job(self, job: "Job") -> str:

@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 from queued.core.errors import NotFoundError
 from queued.core.model import Label, State
-from queued.core.records import Queue
-from queued.core.times import iso, now_ms
+from queued.core.records import Queue, StartWindow
+from queued.core.times import iso, local_clock, now_ms
 from queued.ctl.context import Context
 from queued.ctl.table import Column
 
@@ -25,12 +25,14 @@ class QueueView(NamedTuple):
     """A queue, the numbers of its jobs, and how many places its running jobs take.
 
     `oldest_s`: for how long its oldest ready job has been waiting; None if none is ready.
+    `window`: what its rate allows now; None if it has none.
     """
 
     queue: Queue
     counts: dict[Label, int]
     used: int
     oldest_s: float | None
+    window: StartWindow | None
 
     @property
     def running(self) -> int:
@@ -52,14 +54,24 @@ class QueueView(NamedTuple):
         if self.queue.draining_ms is not None:
             return "draining"
         limit = self.queue.concurrency
-        return "full" if limit is not None and self.used >= limit else "open"
+        full = limit is not None and self.used >= limit
+        return "full" if full or (self.window and not self.window.left) else "open"
+
+    @property
+    def starts(self) -> str | None:
+        """Returns what its rate allows now; None without a rate."""
+        if self.window is None:
+            return None
+        next_ms, left = self.window.next_ms, self.window.left
+        now = f"{left} left" if next_ms is None else f"next start at {local_clock(next_ms)}"
+        return f"{self.queue.rate}, {now}"
 
     def cells(self) -> list[str]:
         """Returns the cells of `COLUMNS`."""
         queue, limit = self.queue, self.queue.concurrency
         used = str(self.running) if limit is None else f"{self.used}/{limit}"
         drains = queue.draining_ms is not None and self.state != "draining"
-        reasons = (queue.paused_reason, "takes no new jobs" if drains else None)
+        reasons = (queue.paused_reason, "takes no new jobs" if drains else None, self.starts)
         return [
             *(queue.name, self.state, str(self.pending), used),
             *(str(queue.priority), str(queue.weight), "; ".join(filter(None, reasons))),
@@ -69,12 +81,16 @@ class QueueView(NamedTuple):
         """Returns the queue as a JSON object."""
         import json
 
-        queue = self.queue
+        queue, window = self.queue, self.window
+        next_ms = None if window is None else window.next_ms
         return {
             "name": queue.name,
             "state": self.state,
             "concurrency": queue.concurrency,
             "places_used": self.used if queue.concurrency is not None else self.running,
+            "rate": None if queue.rate is None else str(queue.rate),
+            "starts_left": None if window is None else window.left,
+            "next_start_at": None if next_ms is None else iso(next_ms),
             "priority": queue.priority,
             "weight": queue.weight,
             "paused_at": None if queue.paused_ms is None else iso(queue.paused_ms),
@@ -110,12 +126,14 @@ def views_of(context: Context) -> list[QueueView]:
     counts = context.store.status(now_ms=now).queues
     stored = {queue.name: queue for queue in context.store.queues.all()}
     used = context.store.queues.used_places()
+    windows = context.store.queues.start_windows(stored, now_ms=now)
     ages = {
         name: max(0, now - due) / 1000 for name, due in context.store.queues.oldest_ready().items()
     }
     return [
         QueueView(
-            stored.get(name, Queue(name)), counts.get(name, {}), used.get(name, 0), ages.get(name)
+            *(stored.get(name, Queue(name)), counts.get(name, {}), used.get(name, 0)),
+            *(ages.get(name), windows.get(name)),
         )
         for name in sorted({"default", *counts, *stored})
     ]

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from queued.core import queue_names
+from queued.core import queue_names, rates
 from queued.core.errors import ConflictError, Exit, UsageError
 from queued.core.model import ENDED, Label, State
 from queued.core.records import JobFilter, Queue
@@ -20,8 +20,8 @@ Usage: queuectl queue list [options] [--] [QUEUES...]
 
 Lists the queues that have jobs or settings of their own: all, or those that are
 named. mail* names all that begin so, and -slow, after --, leaves a queue out.
-STATE is open, full (its limit of running jobs is reached), paused, suspended
-(paused, and the running jobs are frozen), or draining.
+STATE is open, full (its limit of running jobs or its rate is reached), paused,
+suspended (paused, and the running jobs are frozen), or draining.
 
 Options:
   -n, --limit N        only the first N
@@ -92,6 +92,8 @@ def _fields(view: QueueView) -> Iterator[tuple[str, str]]:
         yield "draining", f"since {iso(queue.draining_ms)}"
     limit = queue.concurrency
     yield "concurrency", "unlimited" if limit is None else f"{limit}, of which {view.used} in use"
+    if view.starts is not None:
+        yield "rate", view.starts
     if queue.note is not None:
         yield "note", queue.note
     yield "priority", str(queue.priority)
@@ -112,6 +114,8 @@ them at once; running jobs go on.
 Options:
   --concurrency N      how many of its jobs may run at once, over all services,
                        or unlimited; 0: none. A job with slots counts as many
+  --rate N/TIME        how many of its jobs may start in any interval of this
+                       length, over all services: 10/minute, 5/30s, or unlimited
   --priority N         jobs of a queue with a higher priority start first (0)
   --weight N           its share of the starts beside queues of equal priority
                        (1)
@@ -123,6 +127,7 @@ Options:
     + """
 Examples:
   queuectl queue set mail --concurrency 2 --weight 3
+  queuectl queue set api --rate 100/hour
   queuectl queue set video --default timeout=2h --default nice=10
 """
 )
@@ -137,6 +142,9 @@ def set_(context: Context, arguments: Arguments) -> int:
     if (limit := arguments.text("--concurrency")) is not None:
         unlimited = limit == "unlimited"
         changes["concurrency"] = None if unlimited else arguments.integer("--concurrency", 0, _MOST)
+    if (rate := arguments.text("--rate")) is not None:
+        found = None if rate == "unlimited" else rates.parse(rate)
+        changes["rate_starts"], changes["rate_ms"] = found or (None, None)
     if (priority := arguments.integer("--priority", -_MOST, _MOST)) is not None:
         changes["priority"] = priority
     if (weight := arguments.integer("--weight", 1, _MOST)) is not None:
@@ -148,7 +156,7 @@ def set_(context: Context, arguments: Arguments) -> int:
 
         changes["defaults"] = changed(_stored(context, name).defaults, words)
     if not changes:
-        msg = "give what to set: --concurrency, --priority, --weight, --note or --default"
+        msg = "give what to set: --concurrency, --rate, --priority, --weight, --note or --default"
         raise UsageError(msg)
     context.store.queues.change(name, **changes)
     return show(context, arguments)

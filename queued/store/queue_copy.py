@@ -30,6 +30,7 @@ KEYS = {
     "inputs": "job",
     "run_totals": "instance, queue, result, waited_le, ran_le",
     "dependencies": "on_job, job, condition",
+    "starts": "queue, number",
 }
 
 

@@ -1,9 +1,9 @@
 """The interface of a database engine for queues as such: limits, shares, pauses and defaults."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
-from queued.core.records import Queue
+from queued.core.records import Queue, StartWindow
 
 
 class QueueLedger(Protocol):
@@ -19,6 +19,13 @@ class QueueLedger(Protocol):
 
     def used_places(self) -> dict[str, int]:
         """Returns how many places of each limited queue running jobs take."""
+        ...
+
+    def full_rates(self, queues: Iterable[str], now_ms: int) -> dict[str, StartWindow]:
+        """Returns the windows of those of the queues whose rates allow no start now.
+
+        A start in the future, which the clock may leave if it is set back, counts as made now.
+        """
         ...
 
     def take_retry_ms(self) -> int | None:
@@ -38,6 +45,10 @@ class QueueStore(Protocol):
 
     def used_places(self) -> dict[str, int]:
         """Returns how many places of each limited queue running jobs take."""
+        ...
+
+    def start_windows(self, queues: Iterable[str], *, now_ms: int) -> dict[str, StartWindow]:
+        """Returns what the rates of these queues allow now; leaves out queues without a rate."""
         ...
 
     def oldest_ready(self) -> dict[str, int]:

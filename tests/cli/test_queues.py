@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from queued.core import times
+from queued.core.times import parse_when
 from tests.cli.queuectl_runner import NO_SERVICE, QueuectlRunner
 
 
@@ -52,6 +54,29 @@ def test_a_queue_is_set_paused_and_resumed(queuectl: QueuectlRunner) -> None:
     assert "mail still runs: cancel or wait" in queuectl("queue", "remove", "mail", "--yes").err
     queuectl.ok("queue", "set", "mail", "--concurrency", "unlimited")
     assert queuectl.json("queue", "show", "mail")["concurrency"] is None
+
+
+def test_a_rate_is_set_shown_and_removed(queuectl: QueuectlRunner) -> None:
+    shown = queuectl.json("queue", "set", "mail", "--rate", "2/hour")
+    assert (shown["rate"], shown["starts_left"], shown["next_start_at"]) == ("2/hour", 2, None)
+    for name in "abc":
+        queuectl.add(name, queue="mail")
+    queuectl.claim()
+    assert re.search(r"mail +open +2 +1 +0 +1  2/hour, 1 left\n", queuectl.ok("queue", "list"))
+    queuectl.claim()
+    (shown,) = queuectl.json("queue", "list", "mail")
+    assert (shown["state"], shown["starts_left"]) == ("full", 0)
+    left_s = parse_when(shown["next_start_at"]) / 1000 - times.now_ms() / 1000
+    assert 3000 < left_s < 3610
+    assert re.search(
+        r"rate +2/hour, next start at \d\d:\d\d:\d\d\n", queuectl.ok("queue", "show", "mail")
+    )
+    why = r"queue mail has reached its rate 2/hour: next start at \d\d:\d\d:\d\d"
+    assert re.search(rf"pending \({why}\)", queuectl.ok("show", "c"))
+    assert re.fullmatch(why, queuectl.json("list", "c")[0]["blocked"])
+    assert re.fullmatch(why, *queuectl.json("status")["waiting_reasons"])
+    shown = queuectl.json("queue", "set", "mail", "--rate", "unlimited")
+    assert (shown["rate"], shown["starts_left"], shown["state"]) == (None, None, "open")
 
 
 def test_a_suspended_queue_is_told_of_each_running_job(queuectl: QueuectlRunner) -> None:
@@ -162,7 +187,8 @@ def test_what_destroys_jobs_counts_them_first(queuectl: QueuectlRunner) -> None:
     ("words", "code", "told"),
     [
         ("show nope", 3, "no queue 'nope' (see: queuectl queue list)"),
-        ("set mail", 2, "give what to set: --concurrency, --priority, --weight, --note or"),
+        ("set mail", 2, "give what to set: --concurrency, --rate, --priority, --weight,"),
+        ("set mail --rate 10", 2, "a rate is N/TIME with 1 to 100000 starts and 1s to 1d, such"),
         ("set mail --concurrency x", 2, "--concurrency takes a whole number from 0"),
         ("set mail --default queue=x", 2, "a queue has no default for 'queue'; see the retry,"),
         ("set mail --default nice", 2, "--default takes FIELD=VALUE, such as timeout=5m"),

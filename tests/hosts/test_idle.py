@@ -15,14 +15,20 @@ def _after_renewals(hosts: Hosts, service: Service, count: int) -> None:
 
 
 def test_an_idle_service_makes_one_statement_for_each_renewal(hosts: Hosts) -> None:
-    """The renewals of other hosts make no turn necessary, but a change without a notification."""
+    """The renewals of other hosts make no turn necessary, but a change without a notification.
+
+    Nor does a ready job whose queue may start none for a day.
+    """
+    hosts.queue.store.queues.change("slow", rate_starts=1, rate_ms=86_400_000)
     host = hosts.add()
     service = host.serve(workers=1)
     hosts.add().serve(workers=1)
-    hosts.queue.wait(hosts.queue.add("true"))
+    hosts.queue.wait(hosts.queue.add("true", queue="slow"))
+    waits = hosts.queue.add("true", queue="slow")
     _after_renewals(hosts, service, 3)
     before = host.link.requests
     _after_renewals(hosts, service, 3)
     assert 2 <= host.link.requests - before <= 4
+    assert hosts.queue.job(waits).label == "pending"
     admin(hosts, "INSERT INTO SCHEMA.settings VALUES ('kill_grace', '3', 0)")
     eventually(lambda: service.logged("settings.applied"), within_s=LEASE_S / 3)

@@ -40,6 +40,14 @@ def test_a_drain_runs_all_that_is_due_and_waits_for_nothing_later(queue: Queue) 
     assert queue.store.instances() == []
 
 
+def test_a_drain_waits_for_the_rate_of_a_queue(queue: Queue) -> None:
+    queue.store.queues.change("mail", rate_starts=1, rate_ms=1000)
+    for name in "abc":
+        queue.add("true", id=name, queue="mail")
+    assert queue.spawn("--drain").ended() == Exit.DONE
+    assert queue.count("completed") == 3
+
+
 def test_a_strict_drain_tells_of_a_dead_job(queue: Queue) -> None:
     queue.add_once("exit 1")
     assert queue.spawn("--drain", "--strict").ended() == Exit.DONE

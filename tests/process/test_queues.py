@@ -31,6 +31,24 @@ def test_a_limit_over_two_services_is_never_exceeded(queue: Queue, tmp_path: Pat
     assert running.count(2) > 10
 
 
+def test_a_rate_over_two_services_holds_in_every_interval(queue: Queue, tmp_path: Path) -> None:
+    """Each command appends the time at which it begins, which may be late by some tenths."""
+    trace = tmp_path / "trace"
+    queue.store.queues.change("mail", rate_starts=4, rate_ms=2000)
+    for number in range(13):
+        queue.add(f"date +%s.%N >> {trace}", id=f"m{number}", queue="mail")
+        queue.add("true", id=f"f{number}")
+    for _ in range(2):
+        queue.serve(workers=4)
+    for number in range(13):
+        queue.wait(f"m{number}", "completed")
+        queue.wait(f"f{number}", "completed")
+    began = sorted(map(float, trace.read_text().split()))
+    assert len(began) == 13
+    assert min(later - first for first, later in zip(began, began[4:], strict=False)) > 1.5
+    assert began[-1] - began[0] < 6 + 3, "idle services wake when the next start is allowed"
+
+
 def test_jobs_of_a_key_over_two_services_run_one_at_a_time_in_order(
     queue: Queue, tmp_path: Path
 ) -> None:

@@ -24,7 +24,7 @@ def plain_shares(ledger: Ledger, has: Collection[str] = ()) -> list[Share]:
     for lane in ledger.lanes(after=-1):
         if lane.requires <= set(has):
             lanes.setdefault(lane.queue, []).append(lane.number)
-    limited = {one.name for one in ledger.queues.all() if one.concurrency is not None}
+    limited = {one.name for one in ledger.queues.all() if one.concurrency is not None or one.rate}
     return [Share(name, numbers, limited=name in limited) for name, numbers in lanes.items()]
 
 

@@ -31,6 +31,8 @@ LISTS = {
     "queue_columns",
     "instance_columns",
     "clock",
+    "clock_ms",
+    "turn_ms",
     "history",
 }
 LISTS |= {
@@ -68,6 +70,9 @@ PLANS = {
     "take_places_back": {"jobs_key_lines", "jobs_key_places", "jobs_pkey"},
     "give_places": {"jobs_key_lines", "jobs_key_places", "jobs_pkey"},
     "key_places": {"jobs_key_places"},
+    "start_windows": {"queues_pkey", "starts_pkey", "lanes_queue_requires_key", "jobs_ready"},
+    "add_starts": {"starts_pkey"},
+    "forget_starts": {"queues_pkey", "starts_pkey"},
     "claim_expired": {"jobs_expiring", "jobs_pkey"},
     "running_claims": {"jobs_by_state", "attempts_pkey"},
     "cancel_requests": {"jobs_by_state", "attempts_pkey"},
@@ -152,6 +157,7 @@ def test_a_claim_reads_no_job_of_another_host() -> None:
         server.execute(sql_loader.in_schema(IN_FRONT, where.schema).encode())
         values = {"instance": "i", "workers": [1] * 9, "count": 9, "token": 1, "now": 1}
         values |= {"queues": ["q"], "counts": [9], "mosts": [-1], "rooms": [-1], "parts": [1, 1]}
+        values |= {"rates": [-1]}
         values |= {"lanes": [0, 2], "ranks": [-99] * 2, "dues": [0] * 2, "afters": [0] * 2}
         statements = sql_loader.load(where.schema)
         with server.transaction(force_rollback=True):

@@ -78,6 +78,7 @@ def fill(location: str) -> None:
         made.put(State.PENDING, command=LONGEST, id="longest", queue="\U0001f980 ß", requires="gpu")
         made.put(State.CANCELLED, command="true", id="unwanted")
         made.store.queues.change("mail", concurrency=3, paused_ms=NOW, defaults='{"nice": 1}')
+        made.store.queues.change("loud", rate_starts=9, rate_ms=86_400_000)
         _with_output(made)
         _with_history(made, 30)
         made.add("sleep 1", id="later", delay_ms=3_600_000, priority=-5, after_any=("longest",))
@@ -160,13 +161,14 @@ def test_everything_arrives_and_the_old_queue_refuses(route: tuple[str, str]) ->
         "drained_hosts": 1,
         "schedules": 1,
         "lanes": 4,
-        "queues": 1,
+        "queues": 2,
         "jobs": 6,
         "attempts": 30,
         "output": 2,
         "inputs": 0,
         "run_totals": 4,
         "dependencies": 1,
+        "starts": 1,
     }
     assert picture(new) == before
     assert is_sound(new)

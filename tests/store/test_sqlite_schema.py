@@ -44,6 +44,14 @@ WAITING = "SEARCH jobs USING COVERING INDEX jobs_waiting"
 CHANGED = "SEARCH jobs USING COVERING INDEX jobs_changed (awaited=?)"
 FIRED_LIVE = "SEARCH jobs USING INDEX jobs_fired_live"
 
+
+def _step_of_starts(alias: str, bound: str = "") -> list[str]:
+    return [
+        f"SEARCH {alias} USING PRIMARY KEY (queue=? AND number=?) LEFT-JOIN",
+        f"SEARCH s USING PRIMARY KEY (queue=?{bound})",
+    ]
+
+
 # Every hot statement with all that its plan may touch. `first` is the array of the jobs to claim.
 PLANS = {
     "enqueue": [
@@ -82,6 +90,23 @@ PLANS = {
         "SEARCH f USING COVERING INDEX jobs_key_lines (key=?)",
         "SEARCH u USING INDEX jobs_key_places (key=?)",
         "SEARCH k USING COVERING INDEX sqlite_autoindex_changed_keys_1 (key=?)",
+    ],
+    "start_windows": [
+        "SCAN one VIRTUAL TABLE INDEX 1:",
+        "SEARCH q USING PRIMARY KEY (name=?)",
+        *_step_of_starts("last"),
+        *_step_of_starts("first"),
+        *_step_of_starts("nth", " AND number<?"),
+        "SEARCH l USING COVERING INDEX sqlite_autoindex_lanes_1 (queue=?)",
+        "SEARCH j EXISTS USING COVERING INDEX jobs_ready (lane=?)",
+    ],
+    "add_starts": ["SCAN one VIRTUAL TABLE INDEX 1:", *_step_of_starts("last")],
+    "forget_starts": [
+        "SEARCH starts USING PRIMARY KEY (queue=? AND number=?)",
+        "SCAN one VIRTUAL TABLE INDEX 1:",
+        "SEARCH q USING PRIMARY KEY (name=?)",
+        "SEARCH s USING PRIMARY KEY (queue=? AND number<?)",
+        "SEARCH f USING PRIMARY KEY (queue=?)",
     ],
     "key_places": ["SEARCH jobs USING INDEX jobs_key_places (key=?)"],
     "key_users": ["SEARCH jobs USING INDEX jobs_keyed (key=?)"],
@@ -134,7 +159,12 @@ SMALL |= {"live", "(subquery-3)"}  # the jobs that one claim takes
 SMALL |= {"changed_keys", "one", "6-ROW"}  # the kinds of conditions
 SMALL |= {"signals", "s", "sqlite_sequence", "CONSTANT", "json_each", "run_totals", "schedules"}
 # The same for single statements; `d` is of the new conditions.
-WHOLE = {"shift_retries": {"jobs"}, "add_dependencies": {"d", "one"}, "await_jobs": {"one"}}
+WHOLE = {
+    "shift_retries": {"jobs"},
+    "shift_starts": {"starts"},
+    "add_dependencies": {"d", "one"},
+    "await_jobs": {"one"},
+}
 BY_HAND = ("check_", "stats_")  # a person asks, once: they may read all
 
 

@@ -230,7 +230,10 @@ class Dispatcher:
     def _renew_idle(self) -> bool:
         """Renews the lease without a turn, if nothing else is due; returns whether it did."""
         busy = self._turn_pending() or self._backoff.refused or any(self._pool.claims)
-        if busy or (found := self._lease.renew_idle(self._placement.lanes())) is None:
+        if busy:
+            return False
+        lanes = self._placement.lanes(without=self._runner.full_queues())
+        if (found := self._lease.renew_idle(lanes)) is None:
             return False
         self._schedule.requested = not self._rescuer.renewed(found.beats) or found.has_work
         self._rescue(self._live_settings.settings)
@@ -254,6 +257,7 @@ class Dispatcher:
                 changes = self._read_changes(now_ms, reread=reread) if reading else None
                 if self._clock.shift_if_set():
                     self._pruner.clock_was_set(times.monotonic_s())
+                    now_ms = self._ledger.now_ms()
                 settings = self._live_settings.settings
                 queues = self._placement.queues if self._may_claim() else NO_QUEUES
                 turn = self._runner.turn(

@@ -4,6 +4,8 @@ While its host is drained, it may claim none. Also logs labels that ready jobs r
 live service has.
 """
 
+from collections.abc import Collection
+
 from queued.core import labels, queue_names, times
 from queued.core.fair_share import Policy
 from queued.core.model import Instance
@@ -91,12 +93,17 @@ class Placement:
                 lanes[lane.queue] = (*lanes.get(lane.queue, ()), lane.number)
         rows = {name: self._set.get(name, Queue(name)) for name in lanes}
         limits = {n: one.concurrency for n, one in rows.items() if one.concurrency is not None}
-        policies = {n: Policy(one.priority, one.weight, n in limits) for n, one in rows.items()}
-        return OpenQueues(lanes, policies, limits)
+        rated = frozenset(name for name, one in rows.items() if one.rate is not None)
+        policies = {
+            name: Policy(one.priority, one.weight, name in limits or name in rated)
+            for name, one in rows.items()
+        }
+        return OpenQueues(lanes, policies, limits, rated)
 
-    def lanes(self) -> list[int]:
-        """Returns the lanes of `queues`."""
-        return [number for lanes in self.queues.lanes.values() for number in lanes]
+    def lanes(self, *, without: Collection[str] = ()) -> list[int]:
+        """Returns the lanes of `queues`, but not of some of them."""
+        opened = self.queues.lanes
+        return [number for name in opened if name not in without for number in opened[name]]
 
     def _set_deadline(self) -> None:
         """Sets the time of the next check; none is needed while all jobs may be claimed."""

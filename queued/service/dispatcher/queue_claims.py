@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from queued.core import times
 from queued.core.fair_share import FairShare, Policy
-from queued.core.records import Share
+from queued.core.records import Share, StartWindow
 from queued.core.runs import Claim
 from queued.store.ledger import Ledger
 
@@ -23,6 +23,7 @@ class OpenQueues(NamedTuple):
     lanes: dict[str, tuple[int, ...]]
     policies: dict[str, Policy]
     limits: dict[str, int]  # of running jobs, of the queues that have one
+    rated: frozenset[str] = frozenset()  # the queues that have a rate
 
 
 NO_QUEUES = OpenQueues({}, {}, {})
@@ -38,6 +39,8 @@ class QueueClaims:
         self._open = NO_QUEUES
         self._search_s = 0.0  # when the queues with ready jobs must be searched again
         self._searched = False  # in this call of `claim`
+        # The queues whose rates allow no start, if the last call of `claim` has left workers idle.
+        self.full: dict[str, StartWindow] = {}
 
     def on_ended(self, queue: str) -> None:
         """Notes that a run has ended, so that its queue may have a free place."""
@@ -49,18 +52,20 @@ class QueueClaims:
     ) -> list[Claim]:
         """Claims at most one job for each of `workers`, with tokens from `token` on.
 
-        The first `idle` workers have no job. The others prefetch; they get no job of a limited
-        queue, because such a job would take a place that another worker could use.
+        The first `idle` workers have no job. The others prefetch; they get no job of a queue with a
+        limit or a rate: it would take a place that another worker could use, and start too late.
         """
         self._searched = False
         if opened is not self._open or times.monotonic_s() >= self._search_s:
             self._open = opened
-            self._search()
-        first = workers[:idle] if opened.limits else workers
+            self._search(now_ms)
+        first = workers[:idle] if opened.limits or opened.rated else workers
         claims = self._claim(first, token, now_ms)
         if len(first) < len(workers):
             rest, token = workers[idle:], token + len(claims)
             claims += self._claim(rest, token, now_ms, unlimited_only=True)
+        idle_left = len(claims) < len(workers) and opened.rated
+        self.full = self._ledger.queues.full_rates(opened.rated, now_ms) if idle_left else {}
         self._ledger.set_hungry(self._instance, hungry=len(claims) < len(workers))
         return claims
 
@@ -74,10 +79,10 @@ class QueueClaims:
             if not picked and self._searched:
                 break
             if not picked:
-                self._search()
+                self._search(now_ms)
                 continue
             shares = [
-                Share(name, self._open.lanes[name], count, name in self._open.limits)
+                Share(name, self._open.lanes[name], count, self._open.policies[name].limited)
                 for name, count in picked.items()
             ]
             found = self._ledger.claim(
@@ -89,8 +94,8 @@ class QueueClaims:
             claims += found
         return claims
 
-    def _search(self) -> None:
-        """Finds the queues that may have ready jobs, without those that are full."""
+    def _search(self, now_ms: int) -> None:
+        """Finds the queues that may have ready jobs, without those that may start none now."""
         self._searched = True
         lanes, self._search_s = self._open.lanes, 0.0
         names = set(lanes)
@@ -101,4 +106,6 @@ class QueueClaims:
         if limited := names & self._open.limits.keys():
             used = self._ledger.queues.used_places()
             names -= {n for n in limited if used.get(n, 0) >= self._open.limits[n]}
+        if rated := names & self._open.rated:
+            names -= self._ledger.queues.full_rates(rated, now_ms).keys()
         self._share.restart({name: self._open.policies[name] for name in sorted(names)})

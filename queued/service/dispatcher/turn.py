@@ -4,7 +4,7 @@ A turn changes only the database. It returns its consequences (messages, claims,
 are used if the commit succeeds and dropped if it fails.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TypeVar
 
 from queued.core import times
@@ -97,6 +97,11 @@ class TurnRunner:
     def on_committed(self) -> None:
         """Forgets what `on_rollback` noted, because a later transaction was committed."""
         self._commit_unknown = False
+
+    def full_queues(self) -> Collection[str]:
+        """Returns the queues whose rates allow no start now, as the last claim has found."""
+        full, now_ms = self._queue_claims.full, self._ledger.now_ms()
+        return [name for name, one in full.items() if one.next_ms and one.next_ms > now_ms]
 
     def on_rescued(self, turn: Turn) -> None:
         """Counts the dead jobs of a turn that has settled the claims of a dead instance."""
@@ -305,6 +310,10 @@ class TurnRunner:
         idle = sum(not turn.claims.of(worker) for worker in workers)
         turn.claimed = self._queue_claims.claim(queues, assignable, idle, token, now_ms=turn.now_ms)
         turn.wake_at(self._ledger.queues.take_retry_ms())
+        for window in self._queue_claims.full.values():
+            if window.waiting:
+                turn.rate_waits = True
+                turn.wake_at(window.next_ms)
         for claim in turn.claimed:
             acks = turn.pending_acks.get(claim.worker, [])  # the Run message carries them
             try:

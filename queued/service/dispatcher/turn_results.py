@@ -49,6 +49,7 @@ class Turn:
         self.replies: dict[int, list[Message]] = {}
         self.pending_acks: dict[int, list[Key]] = {}  # by worker, until a reply carries them
         self.next_due_ms: int | None = None
+        self.rate_waits = False  # whether only the rate of a queue keeps a ready job from its start
         self.lanes_made = False  # by hooks: the next turn must read the lanes again
 
     def ended_runs(self) -> int:
@@ -60,8 +61,9 @@ class Turn:
         return sum(run.ending.outcome not in uncounted for run in self.finished)
 
     def is_due_soon(self) -> bool:
-        """Returns whether jobs are due, or were passed over because others have locked them."""
-        return self.next_due_ms is not None and self.next_due_ms <= self.now_ms + _LOCKED_MS
+        """Returns whether jobs are due: they wait for a rate, or others have locked them."""
+        soon_ms = self.now_ms + _LOCKED_MS
+        return self.rate_waits or (self.next_due_ms is not None and self.next_due_ms <= soon_ms)
 
     def wake_at(self, at_ms: int | None) -> None:
         """Lets another turn begin at this time, if there is one and none begins earlier."""

@@ -6,14 +6,13 @@ from typing import NamedTuple
 
 from queued.core.records import Share
 from queued.store.postgres.connection import Database, Row
-from queued.store.postgres.queues import LedgerQueues
+from queued.store.postgres.queues import LedgerQueues, Room
 
 # A claim of many jobs begins where the last one ended. Before that place are the index entries of
 # claimed jobs, which stay as long as any transaction on the server may still see them.
 _MANY = 8
 _FROM_FIRST_MS = 250  # between two claims that begin at the most urgent job
 _FIRST_PLACE = (-(2**31), 0, 0)
-_NO_LIMIT = (-1, -1)
 
 Places = Mapping[int, tuple[int, int, int]]  # by lane, in the order of claiming
 
@@ -79,7 +78,7 @@ class Claiming:
         limited = [share for share in wanted if share.limited and share.most > 0]
         rooms = self._queues.lock_limits(limited, claim.now_ms)
         wanted = [
-            share
+            share._replace(most=min(share.most, rooms.get(share.queue, Room()).starts))
             for share in wanted
             if share.most > 0 and (not share.limited or share.queue in rooms)
         ]
@@ -87,25 +86,29 @@ class Claiming:
             return
         lanes = [(part, lane) for part, share in enumerate(wanted, 1) for lane in share.lanes]
         begins = [places.get(lane, _FIRST_PLACE) for _, lane in lanes]
-        claim.rows.extend(
-            self._database.rows(
-                "claim",
-                instance=claim.instance,
-                workers=[*rest],
-                count=len(rest),
-                token=claim.token + len(claim.rows),
-                now=claim.now_ms,
-                queues=[share.queue for share in wanted],
-                counts=[share.most for share in wanted],
-                mosts=[rooms.get(share.queue, _NO_LIMIT)[0] for share in wanted],
-                rooms=[rooms.get(share.queue, _NO_LIMIT)[1] for share in wanted],
-                parts=[part for part, _ in lanes],
-                lanes=[lane for _, lane in lanes],
-                ranks=[rank for rank, _, _ in begins],
-                dues=[due for _, due, _ in begins],
-                afters=[after for _, _, after in begins],
-            )
+        given = [rooms.get(share.queue, Room()) for share in wanted]
+        rows = self._database.rows(
+            "claim",
+            instance=claim.instance,
+            workers=[*rest],
+            count=len(rest),
+            token=claim.token + len(claim.rows),
+            now=claim.now_ms,
+            queues=[share.queue for share in wanted],
+            counts=[share.most for share in wanted],
+            mosts=[room.most for room in given],
+            rooms=[room.free for room in given],
+            rates=[room.rate for room in given],
+            parts=[part for part, _ in lanes],
+            lanes=[lane for _, lane in lanes],
+            ranks=[rank for rank, _, _ in begins],
+            dues=[due for _, due, _ in begins],
+            afters=[after for _, _, after in begins],
         )
+        claim.rows.extend(rows)
+        rated = {name for name, room in rooms.items() if room.rate >= 0}
+        started = Counter(row[4] for row in rows if row[4] in rated)
+        self._queues.rates.add(started, claim.now_ms)
 
     def on_rollback(self) -> None:
         """Forgets what the row of the instance says, because a change of it was undone."""

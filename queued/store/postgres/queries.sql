@@ -149,7 +149,7 @@ SELECT id, queue, requires FROM queued.lanes WHERE id > :after ORDER BY id;
 -- Claims the first ready jobs of the lanes of some queues, in the order of the queues and then of
 -- claiming, each lane from a place in the order of claiming on; tokens are in the same order. Guard:
 -- ready and not expired, the history of the server is trusted, the jobs of the instance were not taken over, and each
--- queue is not paused and has the limit that the caller has locked, if any. The row of the instance is
+-- queue is not paused and has the limits that the caller has locked, if any. The row of the instance is
 -- locked, so that a take-over comes either later and finds these claims, or before, and there are none. A
 -- row that was changed since the statement began means that a queue may have been paused since then.
 -- Reads at most `count` entries of jobs_ready for each lane to find the share of each lane in the first
@@ -159,13 +159,15 @@ SELECT id, queue, requires FROM queued.lanes WHERE id > :after ORDER BY id;
 WITH own AS MATERIALIZED (
     SELECT fenced_at, ctid AS place FROM queued.instances WHERE id = :instance FOR SHARE
 ), part AS MATERIALIZED (
-    SELECT asked.* FROM unnest(:queues::text[], :counts::integer[], :mosts::integer[], :rooms::integer[])
-        WITH ORDINALITY AS asked (queue, count, most, room, part)
+    SELECT asked.* FROM unnest(:queues::text[], :counts::integer[], :mosts::integer[], :rooms::integer[],
+                               :rates::integer[])
+        WITH ORDINALITY AS asked (queue, count, most, room, rate, part)
     WHERE NOT EXISTS (SELECT FROM own WHERE fenced_at IS NOT NULL
                       OR place <> (SELECT i.ctid FROM queued.instances i WHERE id = :instance))
       AND EXISTS (SELECT FROM queued.meta WHERE one AND history = {history})
       AND NOT EXISTS (SELECT FROM queued.queues q WHERE q.name = asked.queue
-                      AND (paused_at IS NOT NULL OR q.concurrency IS DISTINCT FROM nullif(asked.most, -1)))
+                      AND (paused_at IS NOT NULL OR q.concurrency IS DISTINCT FROM nullif(asked.most, -1)
+                           OR q.rate_starts IS DISTINCT FROM nullif(asked.rate, -1)))
 ), lane AS MATERIALIZED (
     SELECT one.* FROM unnest(:parts::integer[], :lanes::integer[], :ranks::integer[], :dues::bigint[],
                              :afters::bigint[]) AS one (part, lane, rank, due, after)

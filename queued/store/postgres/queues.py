@@ -1,14 +1,28 @@
 """Queues as such over PostgreSQL; see `store.queues`."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from queued.core.model import NewJob
 from queued.core.queue_defaults import admitted
-from queued.core.records import Queue, Share
+from queued.core.records import MANY, Queue, Share, StartWindow
 from queued.store.postgres.connection import Database
+from queued.store.rates import Rates
 
 SKIPPED_MS = 100  # until rows that others have locked are looked at again
+
+
+class Room(NamedTuple):
+    """What the limits of a queue allow, whose row this transaction has locked.
+
+    `most`, `free`: its limit of running jobs, and how many places of it are free; -1 without one.
+    `rate`: the starts of its rate, of which `starts` are left; -1 without one.
+    """
+
+    most: int = -1
+    free: int = -1
+    rate: int = -1
+    starts: int = MANY
 
 
 class LedgerQueues:
@@ -16,6 +30,7 @@ class LedgerQueues:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self.rates = Rates(database)
         self.limited = frozenset[str]()  # at the last call of `all`
         self._retry_ms: int | None = None  # see `take_retry_ms`
 
@@ -33,31 +48,39 @@ class LedgerQueues:
         """See `QueueLedger.used_places`."""
         return dict(self._database.rows("used_places"))
 
+    def full_rates(self, queues: Iterable[str], now_ms: int) -> dict[str, StartWindow]:
+        """See `QueueLedger.full_rates`."""
+        return self.rates.full(queues, now_ms)
+
     def take_retry_ms(self) -> int | None:
         """See `QueueLedger.take_retry_ms`."""
         retry_ms, self._retry_ms = self._retry_ms, None
         return retry_ms
 
-    def lock_limits(self, shares: Sequence[Share], now_ms: int) -> dict[str, tuple[int, int]]:
-        """Locks the limits of queues; returns each limit, and how many places are free.
+    def lock_limits(self, shares: Sequence[Share], now_ms: int) -> dict[str, Room]:
+        """Locks the limits of queues; returns what they allow.
 
-        Leaves out queues without a ready job or a free place, and those whose limit another session
-        has locked.
+        Leaves out queues without a ready job, a free place, or a start that the rate allows, and
+        those whose limits another session has locked.
         """
         lanes = [(share.queue, lane) for share in shares for lane in share.lanes]
         if not lanes:
             return {}
         names, numbers = [queue for queue, _ in lanes], [lane for _, lane in lanes]
         rows = self._database.rows("lock_limits", queues=names, lanes=numbers)
-        mosts: dict[str, int] = {name: most for name, most in rows if most is not None}
-        if len(mosts) < len(rows):
+        held = {name: limits for name, is_held, *limits in rows if is_held}
+        if len(held) < len(rows):
             self._retry_ms = now_ms + SKIPPED_MS
+        mosts = {name: most for name, (most, _) in held.items() if most is not None}
+        rates = {name: rate for name, (_, rate) in held.items() if rate is not None}
         used = self.used_places() if mosts else {}
-        return {
-            name: (most, most - used.get(name, 0))
-            for name, most in mosts.items()
-            if most > used.get(name, 0)
-        }
+        windows = self.rates.windows(rates, now_ms) if rates else {}
+        rooms = {name: Room() for name in held}
+        for name, most in mosts.items():
+            rooms[name] = Room(most, max(0, most - used.get(name, 0)))
+        for name, rate in rates.items():
+            rooms[name] = rooms[name]._replace(rate=rate, starts=windows[name].left)
+        return {name: room for name, room in rooms.items() if room.free and room.starts}
 
 
 class StoreQueues:
@@ -75,6 +98,11 @@ class StoreQueues:
         """See `QueueStore.used_places`."""
         with self._database.reading():
             return dict(self._database.rows("used_places"))
+
+    def start_windows(self, queues: Iterable[str], *, now_ms: int) -> dict[str, StartWindow]:
+        """See `QueueStore.start_windows`."""
+        with self._database.reading():
+            return Rates(self._database).windows(queues, now_ms)
 
     def oldest_ready(self) -> dict[str, int]:
         """See `QueueStore.oldest_ready`."""
@@ -125,5 +153,6 @@ class StoreQueues:
         """See `QueueStore.remove`."""
         with self._database.transaction("operator"):
             found = self._database.row("remove_queue", queue=name) is not None
+            self._database.run("remove_starts", queue=name)
         self._database.notify("notify_all")
         return found

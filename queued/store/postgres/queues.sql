@@ -2,7 +2,7 @@
 
 -- queue_columns --
 name, concurrency, priority, weight, paused_at, paused_by, paused_reason, draining_at, defaults,
-    suspended_at, note
+    suspended_at, note, rate_starts, rate_ms
 
 -- queues --
 -- What users have set for queues.
@@ -19,12 +19,13 @@ SELECT {queue_columns} FROM queued.queues WHERE name = :queue FOR UPDATE;
 -- store_queue --
 INSERT INTO queued.queues ({queue_columns})
 VALUES (:queue, :concurrency, :priority, :weight, :paused_ms, :paused_by, :paused_reason, :draining_ms,
-        :defaults, :suspended_ms, :note)
+        :defaults, :suspended_ms, :note, :rate_starts, :rate_ms)
 ON CONFLICT (name) DO UPDATE SET
     concurrency = excluded.concurrency, priority = excluded.priority, weight = excluded.weight,
     paused_at = excluded.paused_at, paused_by = excluded.paused_by,
     paused_reason = excluded.paused_reason, draining_at = excluded.draining_at,
-    defaults = excluded.defaults, suspended_at = excluded.suspended_at, note = excluded.note;
+    defaults = excluded.defaults, suspended_at = excluded.suspended_at, note = excluded.note,
+    rate_starts = excluded.rate_starts, rate_ms = excluded.rate_ms;
 
 -- await_claims --
 -- Waits until an instance has committed the claims that it makes. A claim that began before, and has not
@@ -35,18 +36,19 @@ UPDATE queued.instances SET stop_requested_at = stop_requested_at WHERE id = :id
 DELETE FROM queued.queues WHERE name = :queue RETURNING name;
 
 -- lock_limits --
--- Limits of the queues with ready jobs in some lanes, which no other claim uses until the end of the
--- transaction; NULL for a queue whose row another session has locked. By the primary key, and one step
--- into jobs_ready for each lane.
+-- Limits and rates of the queues with ready jobs in some lanes, which no other claim uses until the end of
+-- the transaction; not those of a queue whose row another session has locked. By the primary key, and one
+-- step into jobs_ready for each lane.
 WITH wanted AS MATERIALIZED (
-    SELECT name FROM queued.queues WHERE concurrency IS NOT NULL AND name IN (
+    SELECT name FROM queued.queues
+    WHERE paused_at IS NULL AND (concurrency IS NOT NULL OR rate_starts IS NOT NULL) AND name IN (
         SELECT one.queue FROM unnest(:queues::text[], :lanes::integer[]) AS one (queue, lane),
             LATERAL (SELECT FROM queued.jobs j WHERE ready AND j.lane = one.lane LIMIT 1) AS job)
 ), locked AS MATERIALIZED (
-    SELECT name, CASE WHEN paused_at IS NULL THEN concurrency ELSE 0 END AS most FROM queued.queues
+    SELECT name, true AS held, concurrency, rate_starts FROM queued.queues
     WHERE name IN (SELECT name FROM wanted)
     ORDER BY name FOR UPDATE SKIP LOCKED)
-SELECT name, most FROM wanted LEFT JOIN locked USING (name);
+SELECT name, held, concurrency, rate_starts FROM wanted LEFT JOIN locked USING (name);
 
 -- used_places --
 -- How many places the running jobs of each limited queue take; a job takes at most all places of its

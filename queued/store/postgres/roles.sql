@@ -43,6 +43,7 @@ DO $$ BEGIN
     TO queued_operator, queued_service;
     GRANT INSERT, UPDATE, DELETE ON queued.settings, queued.drained_hosts, queued.queues
     TO queued_operator;
+    GRANT DELETE ON queued.starts TO queued_operator;
     GRANT UPDATE (stop_requested_at) ON queued.instances TO queued_operator;
     GRANT INSERT, UPDATE, DELETE ON queued.schedules TO queued_operator, queued_service;
     GRANT UPDATE (schedule, scheduled_at) ON queued.jobs TO queued_operator, queued_service;
@@ -55,7 +56,7 @@ DO $$ BEGIN
     GRANT DELETE ON queued.signals TO queued_service;
     GRANT INSERT, UPDATE, DELETE
     ON queued.instances, queued.workers, queued.counts, queued.deltas, queued.run_totals,
-       queued.changed_keys
+       queued.changed_keys, queued.starts
     TO queued_service;
 
     IF EXISTS (SELECT FROM pg_policy WHERE polrelid = 'queued.jobs'::regclass) THEN

@@ -9,7 +9,7 @@ from queued.store import sql_blocks
 _HERE = os.path.dirname(__file__)
 _NAMES = (
     *("queries.sql", "queues.sql", "schedules.sql", "numbers.sql", "dependencies.sql"),
-    *("keys.sql", "maintenance/queries.sql"),
+    *("keys.sql", "rates.sql", "maintenance/queries.sql"),
 )
 _FILES = [os.path.join(_HERE, name) for name in _NAMES]
 _PARAMETER = re.compile(r"(?<![:\w]):(\w+)")  # not the type of a cast, `::bigint`

@@ -168,9 +168,11 @@ class SqliteLedger:
         shares: Sequence[Share] = (Share(),),
     ) -> list[Claim]:
         """See `Ledger.claim`."""
-        jobs = self.queues.first_ready(shares, len(workers))
+        jobs = self.queues.first_ready(shares, len(workers), now_ms)
         rows = self._database.rows("claim", jobs=str(jobs), token=token, now=now_ms)
-        return self._open_attempts(instance, rows, workers, now_ms)
+        claims = self._open_attempts(instance, rows, workers, now_ms)
+        self.queues.add_starts((claim.queue for claim in claims), now_ms)
+        return claims
 
     def _open_attempts(
         self, instance: str, rows: list[Row], workers: Sequence[int], now_ms: int
@@ -307,6 +309,7 @@ class SqliteLedger:
         self._database.run("clock_set", boot_id=boot_id, offset=offset_ms)
         if shift:
             self._database.run("shift_retries", shift=shift)
+            self._database.run("shift_starts", shift=shift)
         return shift
 
     def counts(self) -> dict[Label, int]:

@@ -6,10 +6,11 @@ from queued.store.sqlite.connection import Database, Row
 from queued.store.statements import texts
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from queued.core.model import NewJob
-    from queued.core.records import Queue, Share
+    from queued.core.records import Queue, Share, StartWindow
+    from queued.store.rates import Rates
 
 
 class SqliteQueues:
@@ -17,6 +18,7 @@ class SqliteQueues:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._rated = set[str]()  # of the shares of the last call of `first_ready`
 
     def all(self) -> "list[Queue]":
         """See `QueueStore.all`."""
@@ -29,6 +31,21 @@ class SqliteQueues:
         """See `QueueStore.used_places`."""
         with self._database.named_errors():
             return dict(texts(row, "replace") for row in self._database.rows("used_places"))
+
+    def start_windows(self, queues: "Iterable[str]", *, now_ms: int) -> "dict[str, StartWindow]":
+        """See `QueueStore.start_windows`."""
+        with self._database.named_errors():
+            return self._rates.windows(queues, now_ms)
+
+    def full_rates(self, queues: "Iterable[str]", now_ms: int) -> "dict[str, StartWindow]":
+        """See `QueueLedger.full_rates`."""
+        return self._rates.full(queues, now_ms)
+
+    @property
+    def _rates(self) -> "Rates":
+        from queued.store.rates import Rates
+
+        return Rates(self._database)
 
     def oldest_ready(self) -> dict[str, int]:
         """See `QueueStore.oldest_ready`."""
@@ -70,6 +87,7 @@ class SqliteQueues:
     def remove(self, name: str) -> bool:
         """See `QueueStore.remove`."""
         with self._database.transaction():
+            self._database.run("remove_starts", queue=name)
             return self._database.row("remove_queue", queue=name) is not None
 
     def admit(self, jobs: "list[NewJob]") -> "list[NewJob]":
@@ -82,27 +100,40 @@ class SqliteQueues:
 
         return admitted(jobs, {one.name: one for one in map(_checked, found)})
 
-    def first_ready(self, shares: "Sequence[Share]", count: int) -> list[int]:
+    def first_ready(self, shares: "Sequence[Share]", count: int, now_ms: int) -> list[int]:
         """Returns at most `count` ready jobs of the shares, in the order of claiming.
 
-        It leaves out jobs of paused queues, and jobs for which their queue has no place.
+        It leaves out jobs of paused queues, and jobs for which their queue has no place, or that
+        its rate does not allow now. Give those that were claimed to `add_starts`.
         """
         jobs: list[int] = []
+        self._rated = set()
         used: dict[str, int] | None = None
         for share in shares:
+            limit, rated = self._database.row("most_places", queue=share.queue) or (None, False)
             most = min(share.most, count - len(jobs))
+            if rated:
+                self._rated.add(share.queue)
+                windows = self._rates.windows([share.queue], now_ms)
+                most = min(most, sum(window.left for window in windows.values()))
             ready = sorted(
                 row
                 for lane in share.lanes
                 for row in self._database.rows("first_ready", lane=lane, count=most)
             )
             found = [job for _, _, job in ready[:most]]
-            limit = self._database.row("most_places", queue=share.queue)
             if limit is not None:
                 used = self.used_places() if used is None else used
-                found = self._fitting(found, limit[0], limit[0] - used.get(share.queue, 0))
+                found = self._fitting(found, limit, limit - used.get(share.queue, 0))
             jobs += found
         return jobs
+
+    def add_starts(self, queues: "Iterable[str]", now_ms: int) -> None:
+        """Counts the starts of claimed jobs of these queues, of those that have a rate."""
+        if self._rated:
+            from collections import Counter
+
+            self._rates.add(Counter(name for name in queues if name in self._rated), now_ms)
 
     def _fitting(self, jobs: "Sequence[int]", limit: int, free: int) -> list[int]:
         """Returns the first of the jobs, as long as the queue has free places for them."""

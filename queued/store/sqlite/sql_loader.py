@@ -12,6 +12,7 @@ _NAMES = (
     "numbers.sql",
     "dependencies.sql",
     "keys.sql",
+    "rates.sql",
 )
 _FILES = [os.path.join(_HERE, name) for name in _NAMES]
 

@@ -349,7 +349,10 @@ CREATE TABLE queued.queues (
     defaults      text    NOT NULL DEFAULT '{}' CHECK (json_typeof(defaults::json) = 'object'),
     suspended_at  bigint,                           -- its running jobs are frozen since then
     note          text,                             -- for people
-    CHECK (suspended_at IS NULL OR paused_at IS NOT NULL)
+    rate_starts   integer CHECK (rate_starts >= 1), -- so many of its jobs may start
+    rate_ms       bigint CHECK (rate_ms >= 1),      -- in any interval of this length; NULL: no rate
+    CHECK (suspended_at IS NULL OR paused_at IS NOT NULL),
+    CHECK ((rate_starts IS NULL) = (rate_ms IS NULL))
 );
 
 -- These run as the owner, because the job that holds a key may be that of another user. No time of a
@@ -450,6 +453,16 @@ CREATE FUNCTION queued.key_users(keys text[], limits integer[], now bigint)
 END $$;
 
 REVOKE ALL ON FUNCTION queued.key_users FROM PUBLIC;
+
+-- The starts of queues with a rate, a row for each claim, until its window is over; see rates.sql.
+CREATE TABLE queued.starts (
+    queue  text COLLATE "C" NOT NULL,
+    number bigint  NOT NULL CHECK (number >= 0),    -- how many starts of the queue came before
+    n      integer NOT NULL CHECK (n >= 1),         -- starts of this claim
+    at     bigint  NOT NULL,                        -- never before that of the row before
+    PRIMARY KEY (queue, number)
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000,
+        autovacuum_vacuum_cost_delay = 0);
 
 -- The owner of the tables is not restricted; see roles.sql for all others.
 ALTER TABLE queued.jobs ENABLE ROW LEVEL SECURITY;

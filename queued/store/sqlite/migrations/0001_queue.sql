@@ -278,7 +278,10 @@ CREATE TABLE queues (
     defaults      TEXT    NOT NULL DEFAULT '{}' CHECK (json_type(defaults) = 'object'),
     suspended_at  INTEGER,                          -- its running jobs are frozen since then
     note          TEXT,                             -- for people
-    CHECK (suspended_at IS NULL OR paused_at IS NOT NULL)
+    rate_starts   INTEGER CHECK (rate_starts >= 1), -- so many of its jobs may start
+    rate_ms       INTEGER CHECK (rate_ms >= 1),     -- in any interval of this length; NULL: no rate
+    CHECK (suspended_at IS NULL OR paused_at IS NOT NULL),
+    CHECK ((rate_starts IS NULL) = (rate_ms IS NULL))
 ) STRICT, WITHOUT ROWID;
 
 -- Schedules: each enqueues a job at the times that its cron expression names.
@@ -320,3 +323,12 @@ END;
 CREATE TRIGGER jobs_key_copied AFTER INSERT ON jobs WHEN new.blocked = 4 BEGIN
     INSERT INTO changed_keys (key) VALUES (new.key) ON CONFLICT DO NOTHING;
 END;
+
+-- The starts of queues with a rate, a row for each claim, until its window is over; see rates.sql.
+CREATE TABLE starts (
+    queue  TEXT    NOT NULL,
+    number INTEGER NOT NULL CHECK (number >= 0),    -- how many starts of the queue came before
+    n      INTEGER NOT NULL CHECK (n >= 1),         -- starts of this claim
+    at     INTEGER NOT NULL,                        -- never before that of the row before
+    PRIMARY KEY (queue, number)
+) STRICT, WITHOUT ROWID;
