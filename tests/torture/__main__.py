@@ -2,7 +2,8 @@
 
 With `--engine postgres` it does so over PostgreSQL, and with `--hosts N` on so many hosts, whose
 network it cuts. With `--soak N` it runs N jobs without harm and watches memory and descriptors.
-If a promise broke, the directory with the database, the traces and the logs is kept and printed.
+If a promise broke, the directory with the database, the jobs as text, the traces and the logs is
+kept and printed.
 """
 
 import argparse
@@ -51,6 +52,9 @@ def _torture(directory: Path, given: argparse.Namespace) -> list[str]:
         torture.close()
     broken = check(known)
     print(report(torture, known, broken))
+    if broken:
+        jobs = [f"{job}\n{known.attempts[name]}\n" for name, job in known.jobs.items()]
+        (directory / "jobs").write_text("".join(jobs))
     return broken
 
 

@@ -3,8 +3,8 @@
 A command appends `start ATTEMPT PID CENTISECONDS EDIT` and `end …` to a file of its job, with the
 time since boot and the number of the last edit; some write `beat …` meanwhile. All its processes
 hold a lock on a second file; a line `overlap` means that the lock was still held when a run began.
-The places of a limit are such files, too: a line `exceeded` means that a run began while too few of
-them were free.
+The places of a limit are such files, too: a line `exceeded:NAME` means that a run began while too
+few of them were free.
 """
 
 import sqlite3
@@ -30,7 +30,7 @@ TRACED = (
 _TAKEN = (
     'exec 8>>"$T/{name}.door"; until flock 8; do :; done; n={taken}; for fd in {descriptors}; do '
     '[ $n = 0 ] || {{ eval "exec $fd>>$T/{name}.$fd"; flock -n $fd; [ $? = 1 ] || n=$((n-1)); }}; '
-    "done; exec 8>&-; [ $n = 0 ] || say exceeded; "
+    "done; exec 8>&-; [ $n = 0 ] || say exceeded:{name}; "
 )
 
 

@@ -59,6 +59,13 @@ class TorturedService:
         pids = {int(line["child_pid"]): int(line["slot"]) for line in started}
         return [(slot, pid) for pid, slot in pids.items() if pid in living]
 
+    @property
+    def lost_dispatchers(self) -> int:
+        """How many dispatchers have died since a signal asked for the end."""
+        since = [line["ts"] for line in self.service.logged("service.draining")]
+        died = [line["ts"] for line in self.service.logged("child.died", slot=0)]
+        return sum(at >= since[0] for at in died) if since else 0
+
     def expect(self, number: int) -> None:
         """Notes that a signal was sent to the supervisor."""
         if number == signal.SIGKILL:
@@ -183,10 +190,11 @@ class TorturedServices:
         }
         for one in self.all:
             # The third signal kills everything, whether or not it is recorded, and so does the
-            # second one if `shutdown_grace` is over.
+            # second one if `shutdown_grace` is over, or the end of the time to record, which is
+            # shorter than the starts of several dispatchers.
             killed = one.service.logged("service.stopping", action="kills all children")
             lost = any(one.service.logged("service.started", instance=dead) for dead in taken_over)
-            if lost or one.terms > 2 or (killed and one.terms > 1):
+            if lost or one.terms > 2 or (killed and (one.terms > 1 or one.lost_dispatchers > 1)):
                 one.allowed.add(Exit.IO)
         return [
             ServiceEnd(

@@ -45,10 +45,6 @@ def _failed(number: int, **changes: Any) -> Attempt:
     return _run(number, exit_code=1)._replace(**changes)
 
 
-def _timed_out(ran_ms: int) -> Attempt:
-    return _failed(2, outcome=Outcome.TIMEOUT, exit_code=None, ran_ms=ran_ms)
-
-
 def _marks(attempt: int, start_cs: int, end_cs: int) -> list[TraceLine]:
     pid = 100 + attempt
     return [
@@ -140,7 +136,7 @@ PARENT = {"QUEUED_PARENT_ID": "bad", "QUEUED_PARENT_STATE": "dead"}
 
 MINUTE_MS = 60_000
 EVERY_MINUTE = Schedule("s", "* * * * *", "UTC", "{}", "all", next_ms=3 * MINUTE_MS)
-EXCEEDED = TraceLine(word="exceeded", attempt=1, pid=1, at_cs=12)
+EXCEEDED = TraceLine(word="exceeded:one", attempt=1, pid=1, at_cs=12)
 
 
 def _scheduled(overlap: str, fired: int = 2, **changes: Any) -> Callable[[History], None]:
@@ -169,6 +165,13 @@ def _twice_fired(history: History) -> None:
 def _unreplaced(history: History) -> None:
     _scheduled("replace")(history)
     _set_runs("s0", *(_run(n, started_ms=n, ended_ms=2 * MINUTE_MS + n) for n in (1, 2)))(history)
+
+
+def _timed_out(history: History) -> None:
+    """The second run of `bad`, whose timeout is 1 s, was suspended for 80 ms of its 1030 ms."""
+    late = {"outcome": Outcome.TIMEOUT, "exit_code": None, "ran_ms": 1030}
+    _set_runs("bad", _failed(1), _failed(2, **late))(history)
+    history.traces["bad"].append(TraceLine(word="beat", attempt=2, pid=102, at_cs=20))
 
 
 WRONG: list[tuple[str, Callable[[History], None]]] = [
@@ -217,7 +220,7 @@ WRONG: list[tuple[str, Callable[[History], None]]] = [
     ("suspended", _set_trace("bad", *_marks(1, 10, 20), *_marks(2, 20, 24))),
     ("suspended", _set("suspensions", [replace(SUSPENDED, late=["pid 7"])])),
     ("resumed", _set("suspensions", [replace(SUSPENDED, stuck=["pid 7"])])),
-    ("timed_out", _set_runs("bad", _failed(1), _timed_out(1030))),
+    ("timed_out", _timed_out),
     ("misplaced", _set("moves", [(_job("b", State.PENDING, seq=2), _job("a", State.PENDING))])),
     ("torn", _set("arrays", {"t": {"t_1", "t_2"}})),
     ("torn", _set_job("good", array_id="t")),

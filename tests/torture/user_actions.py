@@ -1,7 +1,6 @@
 """What users do to jobs and queues while a torture runs, and what they see."""
 
 import contextlib
-import math
 import random
 import time
 from collections import Counter
@@ -205,10 +204,10 @@ class UserActions:
         }
 
     def resume_queues(self, now_s: float) -> None:
-        """Ends the pauses that have lasted long enough; at an infinite time all of them."""
+        """Ends the pauses that have lasted long enough, a suspension after all runs were frozen."""
         for name in [name for name, (until_s, *_) in self._paused.items() if until_s <= now_s]:
             watch = self._watch if self._watch and self._watch.name == name else None
-            if watch is not None and watch.waits and now_s < math.inf:
+            if watch is not None and watch.waits:
                 continue
             _, since_ms, known = self._paused.pop(name)
             claims = self._claims(name)

@@ -18,8 +18,9 @@ def _exceeded(history: History) -> Iterator[str]:
     """A run has its places of the limits of its queue, its key and its schedule to itself."""
     for name, marks in history.traces.items():
         for mark in marks:
-            if mark.word == "exceeded":
-                yield f"{name} attempt {mark.attempt} began at {mark.at_cs} without a free place"
+            _, exceeded, limit = mark.word.partition("exceeded:")
+            if exceeded:
+                yield f"{name} attempt {mark.attempt} began at {mark.at_cs}, and {limit} was full"
 
 
 def _shared(history: History) -> Iterator[str]:
@@ -86,9 +87,15 @@ def _resumed(history: History) -> Iterator[str]:
 
 
 def _timed_out(history: History) -> Iterator[str]:
-    """A run has its timeout for itself, without the time for which it was suspended."""
+    """A run has its timeout for itself, without the time for which it was suspended.
+
+    Only of commands that beat: others stop themselves, which looks like a suspension.
+    """
     for name, runs in history.attempts.items():
-        for run in [run for run in runs if run.outcome is Outcome.TIMEOUT]:
+        beating = {mark.attempt for mark in history.traces.get(name, []) if mark.word == "beat"}
+        for run in runs:
+            if run.outcome is not Outcome.TIMEOUT or run.number not in beating:
+                continue
             suspended_ms = sum(
                 (one.resumed_cs - one.frozen_cs) * 10
                 for one in history.suspensions
