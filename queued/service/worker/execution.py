@@ -180,6 +180,10 @@ class Execution:
         self._started_ms, self._started_s = times.now_ms(), now_s
         self._set_limit()
         self._warned = self._limit.warn_s == times.NEVER_S
+        if run.expires_ms is not None and run.expires_ms <= self._started_ms:
+            self._reason, self._error = Outcome.EXPIRED, "not started in time"
+            self._finish(now_s)
+            return
         if self._limit.end_s <= now_s:
             self._reason, self._error = Outcome.TIMEOUT, self._limit.error
             self._finish(now_s)

@@ -252,8 +252,7 @@ class Worker:
         if lowered := self._limits.lowered():  # commands would inherit them
             self._log.warning("process.limited", limits=lowered, action="exits, and is replaced")
             self._enter(Event.DISMISSED)
-        expired = run.expires_ms is not None and run.expires_ms <= times.now_ms()
-        if lowered or expired or self._lease_end.forbids(run):
+        if lowered or self._lease_end.forbids(run):
             self._prefetch.add(run, times.monotonic_s())
             self._give_back(self._prefetch.keys())
             return
