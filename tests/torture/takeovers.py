@@ -32,7 +32,9 @@ class Takeovers:
             return
         self._next_s = time.monotonic() + _INTERVAL_S
         for process in procfs.all_processes().values():
-            if not process.dead and (mark := run_mark.of_process(process.pid)) is not None:
+            if process.dead or procfs.read(f"/proc/{process.pid}/comm").startswith(b"queued:"):
+                continue  # a worker keeps the mark of its last run
+            if (mark := run_mark.of_process(process.pid)) is not None:
                 self._seen_s[mark & _NAME] = times.boot_s()
 
     def gaps_s(self, history: History) -> list[float]:

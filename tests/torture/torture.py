@@ -117,7 +117,7 @@ class Torture:
         steps = (
             [self._enqueue] * 5
             + [self._users.change_job] * 3
-            + [self._harm.once] * 5
+            + [self._harm.once] * (15 if self._hosts else 5)
             + [self._kill_enqueuer]
             + [self._change_many] * 2
         )
