@@ -95,6 +95,11 @@ class Arguments:
         values = self._given.get(name)
         return tuple(values) if isinstance(values, list) else ()
 
+    def words(self, name: str) -> tuple[str, ...]:
+        """Returns the value or values of an option or argument; none if it was not given."""
+        value = self._given.get(name)
+        return self.texts(name) if value is None or isinstance(value, list) else (str(value),)
+
     def integer(self, name: str, minimum: int, maximum: int = _MAX_INTEGER) -> int | None:
         """Returns a whole number. Raises UsageError that names the range."""
         text = self.text(name)

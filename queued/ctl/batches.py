@@ -59,6 +59,7 @@ class Move(NamedTuple):
 class Found(NamedTuple):
     """The jobs that a filter has found, by the state that they had."""
 
+    context: Context
     wanted: JobFilter
     jobs: Mapping[Label, Sequence[int]]
 
@@ -91,6 +92,7 @@ def _move_named(context: Context, jobs: Sequence[int], move: Move) -> int:
         done = move.change([seq], ANY_JOB)
         job = context.store.show(seq).seen_at(now_ms())
         if done:
+            context.changed += 1
             moved.append(job)
         else:
             refused.append(f"{job.id} is {_state_text(context, job)} and {move.refusal}")
@@ -162,7 +164,7 @@ def found(context: Context, arguments: Arguments, verb: Verb) -> Found:
     jobs = {
         label: context.store.select(wanted._replace(labels=(label,))) for label in wanted.labels
     }
-    result = Found(wanted, jobs)
+    result = Found(context, wanted, jobs)
     if result.total() > 1 and not arguments.flag("--yes"):
         counts = counts_text({label: len(rows) for label, rows in jobs.items()})
         msg = f"{counts} match; to {verb.infinitive} them, add --yes (--dry-run prints their ids)"
@@ -232,6 +234,7 @@ def change_all(verb: Verb, found: Found, change: Change) -> dict[Label, int]:
                     began_s = monotonic_s()
                     count, complete = change(jobs[at : at + _BATCH], found.wanted)
                     changed[label] += count
+                    found.context.changed += count
                     at += _BATCH if complete else 0
                     progress(f"{verb.participle}: {sum(changed.values()):,} of {total:,}")
                     raise_interrupt()

@@ -118,6 +118,12 @@ _CREATING = {
     "queue set",
     "schedule add",
 }  # commands that make the database if it is missing
+_CHANGING = {  # commands that are logged if they have changed something
+    *("cancel", "hold", "release", "run-now", "edit", "move", "rerun", "signal", "purge"),
+    *("dlq retry", "dlq purge", "host drain", "host resume", "config set", "config unset"),
+    *(f"queue {verb}" for verb in ("set", "pause", "resume", "drain", "clear", "remove")),
+    *(f"schedule {verb}" for verb in ("add", "edit", "run", "pause", "resume", "remove")),
+}
 _LEADING = ("--db", "--config", "--json")
 
 
@@ -216,6 +222,10 @@ def _execute(words: str, argv: list[str], busy_limit_s: float) -> int:
     context = Context(arguments, busy_limit_s, creates=creates, serves=serves)
     try:
         run = partial(getattr(module, _function(words)), context, arguments)
+        if words in _CHANGING:
+            from queued.ctl.change_log import run_logged
+
+            run = partial(run_logged, words, context, arguments, run)
         on_screen = arguments.flag("--watch") and arguments.text("--output") != "jsonl"
         code: int = _watch(context, arguments, run) if on_screen else run()
         code = code or (Exit.NO if context.incomplete else Exit.DONE)

@@ -42,6 +42,7 @@ class Context:
         serves: bool = False,
     ) -> None:
         self.json = arguments.flag("--json")
+        self.changed = 0  # how many jobs the command has changed
         self.incomplete = False  # a job that the command line names does not match its filter
         self._database_flag = _path(arguments, "--db")
         paths.must_be_no_secret(self._database_flag or "")

@@ -84,6 +84,7 @@ def retry(context: Context, arguments: Arguments) -> int:
         return dry_run(context, arguments, _RETRIES)
     jobs = named(context, arguments, _RETRIES.infinitive, _RETRIES.default)
     ids = list(context.store.retry(jobs, now_ms=now_ms())) if jobs else []
+    context.changed = len(ids)
     if not jobs:
         chosen = found(context, arguments, _RETRIES)
         ids = move_all(_RETRIES, chosen, partial(context.store.retry_all, now_ms=now_ms()))

@@ -185,6 +185,7 @@ def rerun(context: Context, arguments: Arguments) -> int:
         jobs = [context.store.show(row) for row in rows]
         _must_have_ended(jobs)
         added = _add_like(context, jobs, "fail", changes)
+        context.changed = len(added)
     else:
         found_jobs = found(context, arguments, _RERUNS)
         added = move_all(_RERUNS, found_jobs, partial(_add_like_found, context, changes))

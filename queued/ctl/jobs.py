@@ -236,6 +236,7 @@ def cancel(context: Context, arguments: Arguments) -> int:
     moved: dict[State | None, list[str]] = {State.CANCELLED: [], State.PROCESSING: [], None: []}
     for seq in jobs:
         state = context.store.cancel(seq, now_ms=now_ms())
+        context.changed += state is not None
         job = context.store.show(seq)
         moved[state].append(job.id if state else f"{job.id} is already {job.label}")
         if state and not context.json:

@@ -50,7 +50,8 @@ def move(context: Context, arguments: Arguments) -> int:
         hint = f"; to start it at once: {context.program} run-now {job.id}" if waits else ""
         print_err(f"queuectl: nothing was moved: no other job to move {job.id} before{hint}")
     else:
-        context.store.edits.edit([row], changes_before(target, job), now_ms=now_ms())
+        moved = context.store.edits.edit([row], changes_before(target, job), now_ms=now_ms())
+        context.changed = len(moved)
     job = _waiting(context, row).seen_at(now_ms())
     if context.json:
         print_json({job.id: job.label})

@@ -80,4 +80,4 @@ def _by_state(context: Context, jobs: Sequence[int], verb: Verb) -> Found:
             msg = f"{job.id} is {job.label}, not {' or '.join(verb.allowed)}; nothing was deleted"
             raise ConflictError(msg)
         states.setdefault(job.label, []).append(job.seq)
-    return Found(JobFilter(labels=verb.allowed), states)
+    return Found(context, JobFilter(labels=verb.allowed), states)

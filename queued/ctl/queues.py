@@ -238,6 +238,7 @@ def remove(context: Context, arguments: Arguments) -> int:
         raise UsageError(msg)
     if count:
         _delete_jobs(context, name)
+        context.changed = count  # not those twice that waited
     context.store.queues.remove(name)
     told = f"{name} removed" + (f" with {jobs_text(count)}" if count else "")
     record = {"queue": name, "removed": True, "jobs": count}
@@ -262,4 +263,4 @@ def _change_all(context: Context, name: str, verb: Verb, change: Change) -> int:
     """Changes the jobs of a queue that have the states of the verb; returns how many."""
     wanted = JobFilter(labels=verb.default, queue=name, now_ms=now_ms())
     jobs = {one: context.store.select(wanted._replace(labels=(one,))) for one in verb.default}
-    return sum(change_all(verb, Found(wanted, jobs), change).values())
+    return sum(change_all(verb, Found(context, wanted, jobs), change).values())

@@ -1,0 +1,62 @@
+"""Writes to the log of the system what a user changes with queuectl: who, which jobs, how many.
+
+Values that may be secret (variables, commands, settings) are not written, only their names.
+"""
+
+import os
+from collections.abc import Callable
+
+from queued.core.errors import Exit
+from queued.ctl.arguments import Arguments
+from queued.ctl.context import Context
+from queued.ctl.filters import FILTERS
+from queued.ctl.render import escaped
+
+_SHOWN = {*FILTERS, "--reason", "--before", "--concurrency", "--weight"}
+_NAMES = ("JOB", "JOBS", "SIGNAL", "QUEUE", "QUEUES", "SCHEDULE", "SCHEDULES", "NAME", "KEY")
+_OTHERS = ("queue", "schedule", "host", "config")  # their success is a change
+_MOST = 900  # characters: every syslog takes a line of 1,024 bytes
+
+
+def run_logged(words: str, context: Context, arguments: Arguments, run: Callable[[], int]) -> int:
+    """Runs a command and logs it if it has changed something, also if it fails then."""
+    code = None
+    try:
+        code = run()
+    finally:
+        settled = code == Exit.DONE and words.startswith(_OTHERS) and words != "queue clear"
+        if context.changed or settled:
+            _log(words, context, arguments)
+    return code
+
+
+def _log(words: str, context: Context, arguments: Arguments) -> None:
+    """Without a log of the system (no /dev/log), as in many containers, nothing is written."""
+    import syslog
+
+    jobs = f" jobs={context.changed}" if context.changed else ""
+    told = " ".join([words, *_given(arguments)])
+    line = escaped(f"user={_user()} database={context.database}{jobs} command=queuectl {told}")
+    syslog.openlog("queuectl", syslog.LOG_PID, syslog.LOG_USER)
+    syslog.syslog(syslog.LOG_NOTICE, line if len(line) <= _MOST else f"{line[:_MOST]}...")
+
+
+def _given(arguments: Arguments) -> list[str]:
+    """Returns the options and names of the command line, without values that may be secret."""
+    import shlex
+
+    options = []
+    for option in sorted(arguments.given()):
+        fields = dict.fromkeys(text.partition("=")[0] for text in arguments.texts(option))
+        value = arguments.text(option) if option in _SHOWN else ",".join(fields)
+        options.append(f"{option} {shlex.quote(value)}" if value else option)
+    return [*options, *(shlex.quote(word) for name in _NAMES for word in arguments.words(name))]
+
+
+def _user() -> str:
+    import pwd
+
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())
