@@ -44,14 +44,14 @@ class Dependencies:
             few = "let one job wait for the array, and the others for that job"
             msg = f"too many jobs would wait for all jobs of an array; {few}"
             raise UsageError(msg)
-        self._must_be_known(pairs)
+        self._must_find_none("unknown_job", pairs)
         self._database.run("await_jobs", pairs=pairs)
         jobs = self._database.rows("add_dependencies", pairs=pairs)
         self._move(jobs, now_ms)
-        self._must_be_known(pairs)  # another program may have removed one meanwhile
+        self._must_find_none("missing_dependency", pairs)
 
-    def _must_be_known(self, pairs: str) -> None:
-        for name, other in self._database.rows("unknown_job", pairs=pairs):
+    def _must_find_none(self, statement: str, pairs: str) -> None:
+        for name, other in self._database.rows(statement, pairs=pairs):
             msg = f"no job {other!r}, for which {name} is to wait"
             raise NotFoundError(msg)
 

@@ -64,6 +64,14 @@ def test_a_key_has_as_many_places_as_its_limit(engine: Engine) -> None:
     assert started(engine) == []
 
 
+def test_each_job_of_a_line_takes_a_place_by_its_own_limit(engine: Engine) -> None:
+    for name, limit in zip("abcdef", (3, 5, 5, 2, 9, 9), strict=True):
+        add(engine, name, key_limit=limit)
+    assert started(engine) == ["a", "b", "c"]
+    engine.store.cancel(4, now_ms=NOW)
+    assert started(engine) == ["e", "f"]
+
+
 def test_the_limit_of_the_first_job_of_a_line_decides(engine: Engine) -> None:
     add(engine, "a", key_limit=3)
     add(engine, "b", key_limit=1)

@@ -93,8 +93,11 @@ def test_a_turn_and_a_cancel_of_many_jobs_lock_them_in_one_order(engine: Engine)
     assert [job.label for job in engine.jobs()] == [Label.COMPLETED, Label.PENDING]
 
 
+@pytest.mark.parametrize("again", [False, True], ids=["", "and enqueued again"])
 @pytest.mark.parametrize("state", [State.DEAD, State.COMPLETED])
-def test_a_job_that_is_removed_meanwhile_is_unknown(engine: Engine, state: State) -> None:
+def test_a_job_that_is_removed_meanwhile_is_unknown(
+    engine: Engine, state: State, *, again: bool
+) -> None:
     engine.put(state, id="a")
     store, errors = engine.another_store(), list[NotFoundError]()
 
@@ -107,10 +110,12 @@ def test_a_job_that_is_removed_meanwhile_is_unknown(engine: Engine, state: State
     with engine.ledger.transaction():
         step = engine.ledger.prune(state, after=0, before_ms=NOW + 1, limit=9)
         assert step.removed == 1
+        if again:
+            engine.ledger.enqueue([NewJob("true", "a")], max_retries=3, now_ms=NOW)
         thread = _meanwhile(enqueue)
     thread.join()
     assert [str(error)[:12] for error in errors] == ["no job 'a', "]
-    assert engine.jobs() == []
+    assert len(engine.jobs()) == again
 
 
 def test_an_idle_service_makes_a_turn_for_dependents(engine: Engine) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, suppress
 from functools import partial
 from pathlib import Path
-from unittest.mock import Mock
+from unittest.mock import Mock, patch
 from urllib.parse import quote
 
 import psycopg
@@ -128,6 +128,37 @@ def test_a_claim_that_begins_before_a_pause_and_locks_after_it_takes_nothing(
         eventually(lambda: _waiting(engine))
     service.join()
     assert taken == [None]
+
+
+def test_a_clock_of_a_user_that_is_ahead_delays_no_job(engine: Engine) -> None:
+    ahead_ms = engine.ledger.now_ms() + 3_600_000
+    jobs = [engine.add(key=f"k{n}", now_ms=ahead_ms) for n in range(3)]
+    engine.store.edits.hold([jobs[1]], now_ms=ahead_ms)
+    engine.store.edits.release([jobs[1]], now_ms=ahead_ms)
+    engine.store.cancel(jobs[2], now_ms=ahead_ms)
+    engine.store.retry([jobs[2]], now_ms=ahead_ms)
+    now_ms = engine.ledger.now_ms() + 100
+    engine.promote(now_ms=now_ms)
+    with engine.ledger.transaction():
+        assert len(engine.ledger.claim("i", [1, 2, 3], 100, now_ms=now_ms)) == 3
+
+
+def test_the_free_places_of_a_key_are_given_at_once(engine: Engine) -> None:
+    engine.store.enqueue([NewJob("true", key="k", key_limit=40)] * 50, max_retries=3, now_ms=NOW)
+    database = engine.ledger._database  # type: ignore[attr-defined]
+    with patch.object(database, "rows", wraps=database.rows) as rows:
+        engine.promote(now_ms=NOW)
+    assert [call.args[0] for call in rows.mock_calls].count("give_places") == 2
+    assert len(engine.jobs(Label.BLOCKED)) == 10
+
+
+def test_changes_of_keys_that_were_taken_long_ago_are_not_passed_again(engine: Engine) -> None:
+    engine.add(key="k")
+    for later_ms in (0, 1, 21_000, 42_000):
+        engine.add(key="k")
+        engine.promote(now_ms=NOW + later_ms)
+        first = engine.ledger._due._keys.first  # type: ignore[attr-defined]
+    assert first > 1
 
 
 def _waiting(engine: Engine) -> bool:

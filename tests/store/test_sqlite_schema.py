@@ -109,7 +109,15 @@ PLANS = {
         "SEARCH f USING PRIMARY KEY (queue=?)",
     ],
     "key_places": ["SEARCH jobs USING INDEX jobs_key_places (key=?)"],
-    "key_users": ["SEARCH jobs USING INDEX jobs_keyed (key=?)"],
+    "key_users": [
+        "SEARCH jobs USING INDEX jobs_key_places (key=?)",
+        "SCAN (subquery-1)",
+        "SEARCH jobs USING INDEX jobs_key_lines (key=?)",
+        "SCAN (subquery-3)",
+        "SEARCH jobs USING INDEX jobs_keyed (key=? AND <expr><?)",
+        "SCAN (subquery-5)",
+        "SCAN (subquery-6)",
+    ],
     "running_claims": [BY_STATE, OF_ATTEMPTS],
     "cancel_requests": [BY_STATE, OF_ATTEMPTS],
     "prunable": ["SEARCH jobs USING INDEX jobs_by_state (state=? AND seq>?)"],
@@ -155,7 +163,7 @@ PLANS = {
 # The tables that may be read whole.
 SMALL = {"clock", "counts", "settings", "instances", "drained_hosts", "w", "p", "l", "first"}
 SMALL |= {"queues", "r", "ready", "wrong", "found"}  # r and ready are of lanes
-SMALL |= {"live", "(subquery-3)"}  # the jobs that one claim takes
+SMALL |= {"live", "(subquery-1)", "(subquery-3)", "(subquery-5)", "(subquery-6)"}  # have a limit
 SMALL |= {"changed_keys", "one", "6-ROW"}  # the kinds of conditions
 SMALL |= {"signals", "s", "sqlite_sequence", "CONSTANT", "json_each", "run_totals", "schedules"}
 # The same for single statements; `d` is of the new conditions.

@@ -181,6 +181,13 @@ class Database:
         """Returns the wall clock of the server, as it was read last."""
         return boot_ms() + self._server.ahead_ms
 
+    def earlier(self, now_ms: int) -> int:
+        """Returns the earlier of a time of this host and the time of the server.
+
+        Jobs that are due by the clock of this host must not wait until that of the server agrees.
+        """
+        return min(now_ms, self.now_ms())
+
     # Statements
 
     def _execute(self, name: str, values: dict[str, Value]) -> psycopg.Cursor[Row]:

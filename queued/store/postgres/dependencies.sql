@@ -57,6 +57,16 @@ JOIN queued.jobs o ON o.seq = d.on_job
 WHERE o.awaited > 0 OR o.state = 'completed'
 RETURNING job;
 
+-- missing_dependency --
+-- A pair of names that has no condition, because the other job was removed meanwhile; another one may have
+-- its id by now. By the primary key, the unique index on id and jobs_array.
+SELECT value ->> 0, value ->> 1 FROM json_array_elements(:pairs::json) AS pair (value)
+WHERE NOT EXISTS (SELECT 1 FROM queued.jobs o JOIN queued.dependencies d ON d.on_job = o.seq
+                  JOIN queued.jobs j ON j.seq = d.job AND j.id = value ->> 0 WHERE o.id = value ->> 1)
+  AND NOT EXISTS (SELECT 1 FROM queued.jobs o JOIN queued.dependencies d ON d.on_job = o.seq
+                  JOIN queued.jobs j ON j.seq = d.job AND j.id = value ->> 0 WHERE o.array_id = value ->> 1)
+LIMIT 1;
+
 -- take_changes --
 -- Jobs that have ended or were retried, and whose dependents are to be told. By jobs_changed; jobs that
 -- are being moved are left for the next turn.

@@ -111,7 +111,7 @@ class PostgresLedger:
 
     def renew_idle(self, instance: str, lanes: Sequence[int]) -> IdleRenewal | None:
         """See `Ledger.renew_idle`."""
-        row = self._database.row_alone("renew_idle", id=instance, lanes=[*lanes])
+        row = self._database.row_alone("renew_idle", id=instance, lanes=[*lanes], first=0)
         if row is None:
             return None
         _, history, beat, trusted, longest_s, *read = row

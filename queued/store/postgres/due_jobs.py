@@ -51,5 +51,6 @@ class DueJobs:
         return claims
 
     def _next_times(self) -> tuple[int | None, bool, bool]:
-        ((due, changed, self.next_expiry, keys_changed),) = self._database.rows("next_times")
+        rows = self._database.rows("next_times", first=self._keys.first)
+        ((due, changed, self.next_expiry, keys_changed),) = rows
         return due, changed, keys_changed

@@ -63,6 +63,7 @@ class PostgresEdits:
         self, jobs: Sequence[int], wanted: JobFilter = ANY_JOB, *, now_ms: int
     ) -> Sequence[str]:
         """See `Edits.release`."""
+        now_ms = self._database.earlier(now_ms)
         released = self._changed("release", jobs, wanted, Label.HELD, now=now_ms)
         self._database.notify("notify_hungry")
         return released
@@ -71,6 +72,7 @@ class PostgresEdits:
         self, jobs: Sequence[int], wanted: JobFilter = ANY_JOB, *, now_ms: int
     ) -> Sequence[str]:
         """See `Edits.run_now`."""
+        now_ms = self._database.earlier(now_ms)
         due = self._changed("run_now", jobs, wanted, Label.SCHEDULED, Label.FAILED, now=now_ms)
         self._database.notify("notify_hungry")
         return due

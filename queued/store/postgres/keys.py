@@ -4,6 +4,9 @@ from queued.store.postgres.connection import Database
 from queued.store.postgres.queues import SKIPPED_MS
 
 _AT_ONCE = 10_000
+# Changes before those that were taken so long ago are not looked for: their entries stay in the
+# index as long as any transaction on the server may see them. No transaction lasts so long.
+_KEPT_MS = 20_000
 
 
 class Keys:
@@ -12,6 +15,8 @@ class Keys:
     def __init__(self, database: Database) -> None:
         self._database = database
         self.given = False  # whether the last call of `give_places` gave any
+        self.first = 0  # the number of the first change that may not have been taken
+        self._next, self._moved_ms = 0, 0  # what `first` will be, and when it was changed
 
     def give_places(self, *, now_ms: int) -> int | None:
         """Gives free places to the first jobs of the lines of keys, after at most 10,000 changes.
@@ -21,8 +26,9 @@ class Keys:
         self.given = False
         if not self._database.value("hold_keys"):
             return now_ms + SKIPPED_MS
-        changed = [key for (key,) in self._database.rows("take_changed_keys", limit=_AT_ONCE)]
-        keys, left = [*dict.fromkeys(changed)], list[str]()
+        taken = self._database.rows("take_changed_keys", first=self.first, limit=_AT_ONCE)
+        self._move_first([last for _, _, last in taken], now_ms)
+        keys, left = [key for key, _, _ in taken], list[str]()
         self._database.run("take_places_back", keys=keys)
         while keys:
             found = self._database.rows("give_places", keys=keys)
@@ -32,4 +38,9 @@ class Keys:
         if left:
             self._database.run("keep_changed_keys", keys=left)
             return now_ms + SKIPPED_MS
-        return now_ms if len(changed) == _AT_ONCE else None
+        return now_ms if sum(count for _, count, _ in taken) == _AT_ONCE else None
+
+    def _move_first(self, taken: list[int], now_ms: int) -> None:
+        if not 0 <= now_ms - self._moved_ms < _KEPT_MS:
+            self.first, self._moved_ms = self._next, now_ms
+        self._next = max([self._next, *taken])

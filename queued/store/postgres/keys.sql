@@ -9,12 +9,12 @@
 SELECT pg_try_advisory_xact_lock('queued.changed_keys'::regclass::oid::integer, 0);
 
 -- take_changed_keys --
--- Guard: hold_keys. By the primary key.
+-- Each key with the number of its changes and the last of them. Guard: hold_keys. By the primary key.
 WITH taken AS (
     DELETE FROM queued.changed_keys
-    WHERE seq IN (SELECT seq FROM queued.changed_keys ORDER BY seq LIMIT :limit)
-    RETURNING key)
-SELECT DISTINCT key FROM taken;
+    WHERE seq IN (SELECT seq FROM queued.changed_keys WHERE seq >= :first ORDER BY seq LIMIT :limit)
+    RETURNING seq, key)
+SELECT key, count(*), max(seq) FROM taken GROUP BY key;
 
 -- first_in_line --
 -- By jobs_key_lines.
@@ -33,20 +33,26 @@ WITH later AS MATERIALIZED (
 UPDATE queued.jobs j SET ready = false, blocked = 4 FROM later WHERE j.seq = later.seq;
 
 -- give_places --
--- Gives a place to the first job of each line. Guard: hold_keys, and fewer jobs than its limit have one.
--- Returns whether it was given: not if the job is changed at this moment. By jobs_key_places.
-WITH first AS MATERIALIZED (
-    SELECT k.key, first.seq
-    FROM unnest(:keys::text[]) AS k (key), LATERAL ({first_in_line}) AS first
-    WHERE key_limit > (SELECT count(*) FROM queued.jobs u
-                       WHERE u.key = k.key AND (u.ready OR u.state = 'processing'))
+-- Gives places to the first jobs of each line. Guard: hold_keys, and fewer jobs than the limit of each of
+-- them have one. Returns whether they were given: not if a job is changed at this moment. By
+-- jobs_key_places and jobs_key_lines.
+WITH line AS MATERIALIZED (
+    SELECT k.key, next.seq, bool_and(next.key_limit > used.n + next.place) OVER (
+               PARTITION BY k.key ORDER BY next.place) AS fits
+    FROM unnest(:keys::text[]) AS k (key), LATERAL ({first_in_line}) AS first, LATERAL (
+        SELECT count(*) AS n FROM queued.jobs u WHERE u.key = k.key AND (u.ready OR u.state = 'processing')
+    ) AS used, LATERAL (
+        SELECT w.seq, w.key_limit,
+               row_number() OVER (ORDER BY w.rank, w.next_run_at, w.seq) - 1 AS place
+        FROM queued.jobs w WHERE w.key = k.key AND w.blocked = 4
+        ORDER BY w.rank, w.next_run_at, w.seq LIMIT greatest(first.key_limit - used.n, 0)) AS next
 ), unlocked AS MATERIALIZED (
-    SELECT seq FROM queued.jobs WHERE seq IN (SELECT seq FROM first) AND blocked = 4
-    FOR UPDATE SKIP LOCKED
+    SELECT seq FROM queued.jobs WHERE seq IN (SELECT seq FROM line WHERE fits) AND blocked = 4
+    ORDER BY seq FOR UPDATE SKIP LOCKED
 ), given AS (
     UPDATE queued.jobs j SET ready = true, blocked = 0 FROM unlocked WHERE j.seq = unlocked.seq
     RETURNING j.seq)
-SELECT key, given.seq IS NOT NULL FROM first LEFT JOIN given USING (seq);
+SELECT key, bool_and(given.seq IS NOT NULL) FROM line LEFT JOIN given USING (seq) WHERE fits GROUP BY key;
 
 -- keep_changed_keys --
 INSERT INTO queued.changed_keys (key) SELECT unnest(:keys::text[]);

@@ -129,7 +129,7 @@ SELECT key, id FROM queued.key_holders(:keys::text[]);
 SELECT (SELECT min(next_run_at) FROM queued.jobs WHERE state = 'pending' AND NOT ready AND blocked = 0),
        EXISTS (SELECT FROM queued.jobs WHERE awaited = 2),
        (SELECT min(expires_at) FROM queued.jobs WHERE state = 'pending' AND expires_at IS NOT NULL),
-       EXISTS (SELECT FROM queued.changed_keys);
+       EXISTS (SELECT FROM queued.changed_keys WHERE seq >= :first);
 
 -- promote --
 -- Makes waiting jobs claimable when they are due; those with a key join its line instead. Guard: waiting

@@ -45,6 +45,16 @@ FROM (SELECT on_job, (SELECT seq FROM jobs WHERE id = name) AS job, condition
       FROM ({awaited_jobs}) AS one) AS d JOIN jobs o ON o.seq = d.on_job
 RETURNING job;
 
+-- missing_dependency --
+-- A pair of names that has no condition, because the other job was removed meanwhile; another one may have
+-- its id by now. By the primary key, the unique index on id and jobs_array.
+SELECT value ->> 0, value ->> 1 FROM json_each(:pairs)
+WHERE NOT EXISTS (SELECT 1 FROM jobs o JOIN dependencies d ON d.on_job = o.seq
+                  JOIN jobs j ON j.seq = d.job AND j.id = value ->> 0 WHERE o.id = value ->> 1)
+  AND NOT EXISTS (SELECT 1 FROM jobs o JOIN dependencies d ON d.on_job = o.seq
+                  JOIN jobs j ON j.seq = d.job AND j.id = value ->> 0 WHERE o.array_id = value ->> 1)
+LIMIT 1;
+
 -- take_changes --
 -- Jobs that have ended or were retried, and whose dependents are to be told. By jobs_changed.
 UPDATE jobs SET awaited = 1

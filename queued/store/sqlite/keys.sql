@@ -38,11 +38,19 @@ RETURNING (SELECT k.id FROM changed_keys k WHERE k.key = jobs.key);
 DELETE FROM changed_keys WHERE id IN (SELECT value FROM json_each(:keys));
 
 -- key_users --
--- The first jobs of a key that are due or run. A job that was due when it was enqueued is due, although
--- the clock was read before that. By jobs_keyed.
-SELECT id FROM jobs
-WHERE key = :key AND state IN ('pending', 'processing')
-  AND (blocked & 3 = 0 AND next_run_at <= max(:now, created_at) OR state = 'processing')
+-- Jobs of a key that run, are ready, wait in its line, or are due and not promoted yet, the oldest first. A
+-- job that was due when it was enqueued is due, although the clock was read before that. By
+-- jobs_key_places, jobs_key_lines and jobs_keyed.
+SELECT id FROM (
+    SELECT * FROM (SELECT seq, id FROM jobs
+                   WHERE key = :key AND (ready = 1 OR state = 'processing') LIMIT :limit)
+    UNION ALL
+    SELECT * FROM (SELECT seq, id FROM jobs WHERE key = :key AND blocked = 4 LIMIT :limit)
+    UNION ALL
+    SELECT * FROM (SELECT seq, id FROM jobs
+                   WHERE key = :key AND state = 'pending' AND ready = 0 AND blocked = 0
+                     AND CASE WHEN next_run_at <= created_at THEN 0 ELSE next_run_at END <= :now
+                   LIMIT :limit))
 ORDER BY seq LIMIT :limit;
 
 -- key_places --

@@ -130,9 +130,10 @@ CREATE UNIQUE INDEX jobs_fired ON queued.jobs (schedule, scheduled_at) WHERE sch
 -- The firings of a schedule that wait or run.
 CREATE INDEX jobs_fired_live ON queued.jobs (schedule)
     WHERE schedule IS NOT NULL AND state IN ('pending', 'processing');
--- The jobs of each key that wait or run.
-CREATE INDEX jobs_keyed ON queued.jobs (key, seq)
-    WHERE key IS NOT NULL AND state IN ('pending', 'processing');
+-- The jobs of each key that wait for their time, first those that were due when they were enqueued.
+CREATE INDEX jobs_keyed ON queued.jobs
+    (key, (CASE WHEN next_run_at <= created_at THEN 0 ELSE next_run_at END))
+    WHERE key IS NOT NULL AND state = 'pending' AND NOT ready AND blocked = 0;
 -- The jobs that have a place of their key: a job takes it when it becomes ready, and has it while it runs.
 CREATE INDEX jobs_key_places ON queued.jobs (key)
     WHERE key IS NOT NULL AND (ready OR state = 'processing');
@@ -445,10 +446,18 @@ CREATE FUNCTION queued.key_users(keys text[], limits integer[], now bigint)
     RETURN QUERY
     SELECT asked.key, min(used.id) FILTER (WHERE used.place = 1), count(*)
     FROM unnest(keys, limits) AS asked (key, most), LATERAL (
-        SELECT j.id, row_number() OVER (ORDER BY j.seq) AS place FROM queued.jobs j
-        WHERE j.key = asked.key AND j.state IN ('pending', 'processing')
-          AND (j.blocked & 3 = 0 AND j.next_run_at <= greatest(now, j.created_at) OR j.state = 'processing')
-        ORDER BY j.seq LIMIT asked.most) AS used
+        SELECT one.id, row_number() OVER (ORDER BY one.seq) AS place FROM (
+            (SELECT j.seq, j.id FROM queued.jobs j
+             WHERE j.key = asked.key AND (j.ready OR j.state = 'processing') LIMIT asked.most)
+            UNION ALL
+            (SELECT j.seq, j.id FROM queued.jobs j
+             WHERE j.key = asked.key AND j.blocked = 4 LIMIT asked.most)
+            UNION ALL
+            (SELECT j.seq, j.id FROM queued.jobs j
+             WHERE j.key = asked.key AND j.state = 'pending' AND NOT j.ready AND j.blocked = 0
+               AND CASE WHEN j.next_run_at <= j.created_at THEN 0 ELSE j.next_run_at END <= now
+             LIMIT asked.most)) AS one
+        ORDER BY one.seq LIMIT asked.most) AS used
     GROUP BY asked.key;
 END $$;
 

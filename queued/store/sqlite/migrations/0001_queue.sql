@@ -101,8 +101,9 @@ CREATE UNIQUE INDEX jobs_fired ON jobs (schedule, scheduled_at) WHERE schedule I
 -- The firings of a schedule that wait or run.
 CREATE INDEX jobs_fired_live ON jobs (schedule)
     WHERE schedule IS NOT NULL AND state IN ('pending', 'processing');
--- The jobs of each key that wait or run.
-CREATE INDEX jobs_keyed ON jobs (key, seq) WHERE key IS NOT NULL AND state IN ('pending', 'processing');
+-- The jobs of each key that wait for their time, first those that were due when they were enqueued.
+CREATE INDEX jobs_keyed ON jobs (key, CASE WHEN next_run_at <= created_at THEN 0 ELSE next_run_at END)
+    WHERE key IS NOT NULL AND state = 'pending' AND ready = 0 AND blocked = 0;
 -- The jobs that have a place of their key: a job takes it when it becomes ready, and has it while it runs.
 CREATE INDEX jobs_key_places ON jobs (key)
     WHERE key IS NOT NULL AND (ready = 1 OR state = 'processing');
