@@ -20,7 +20,8 @@ after it, too.
 Over PostgreSQL it needs the role of an operator.
 
 Options:
-  --first              before all jobs of the queue that are due
+  --first              before all jobs of the queue that are due; a job with a
+                       key goes first in the line of its key, too
   --before OTHER       before this job
 """
     + COMMON
@@ -42,7 +43,7 @@ def move(context: Context, arguments: Arguments) -> int:
     row = context.find_one(arguments.text("JOB") or "")
     job = _waiting(context, row)
     target = _target(context, arguments, job)
-    if target.queue != job.queue:
+    if target.queue != job.queue and not arguments.flag("--first"):
         msg = f"{job.id} is in the queue {job.queue}, {target.id} in {target.queue}"
         raise ConflictError(msg)
     if target.seq == job.seq:
@@ -71,7 +72,7 @@ def _target(context: Context, arguments: Arguments, job: Job) -> Job:
     other = arguments.text("--before")
     if other is not None:
         return _waiting(context, context.find_one(other))
-    first = context.store.edits.first_ready(job.queue)
+    first = context.store.edits.first(job.queue, job.key)
     return job if first is None else context.store.show(first)
 
 

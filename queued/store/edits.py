@@ -50,8 +50,8 @@ class Edits(Protocol):
         """Requests that a signal is sent to the runs of jobs."""
         ...
 
-    def first_ready(self, queue: str) -> int | None:
-        """Returns the ready job of a queue that a claim would take first."""
+    def first(self, queue: str, key: str | None) -> int | None:
+        """Returns the first of the ready jobs of a queue and of the line of a key."""
         ...
 
     def input(self, job: int) -> bytes:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from queued.core.model import KeyUser, Label, NewJob, State
+from queued.core.model import JobChanges, KeyUser, Label, NewJob, State
 from queued.core.records import JobFilter
 from queued.core.runs import Claim
 from queued.store.ledger import Ledger
@@ -130,6 +130,16 @@ def test_what_gives_up_a_place_gives_it_to_the_next_job(engine: Engine, how: str
     FREEING[how](engine, claim)
     assert started(engine) == ["b"]
     assert started(engine) == []
+
+
+def test_a_job_can_be_moved_to_the_front_of_the_line_of_its_key(engine: Engine) -> None:
+    _, second, _ = (add(engine, name) for name in "abc")
+    (running,) = claim_all(engine)
+    edits = engine.store.edits
+    assert (edits.first("default", "k"), edits.first("default", None)) == (second, None)
+    edits.edit([3], JobChanges(run_at_ms=NOW - 1), now_ms=NOW)
+    engine.end(running)
+    assert started(engine) == ["c"]
 
 
 def test_an_undone_claim_keeps_its_place(engine: Engine) -> None:

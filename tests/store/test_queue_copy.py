@@ -251,6 +251,22 @@ def test_a_queue_with_jobs_is_no_target(new_place: Locations, engine: str) -> No
     assert len(picture(old)) == len(picture(new)) == 4
 
 
+@pytest.mark.parametrize("change", ["drain", "queue"])
+def test_a_queue_of_which_users_have_set_something_is_no_target(
+    new_place: Locations, change: str
+) -> None:
+    old, new = new_place("sqlite"), new_place("postgres")
+    opened(old).upgrade(60)
+    opened(new).upgrade(60)
+    with closing(opened(new).open_store(60, lambda _: None, writes=True)) as store:
+        if change == "drain":
+            store.drain("host", now_ms=NOW)
+        else:
+            store.queues.change("mail", weight=2)
+    with pytest.raises(ConflictError, match="has jobs or settings"):
+        move(old, new)
+
+
 # What is called there, how many times by then, and whether the harm comes after the call.
 POINTS = [
     ("set_last_seq", 1, False),

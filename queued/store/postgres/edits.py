@@ -105,10 +105,10 @@ class PostgresEdits:
 
         return [name for _, name in sorted(self._database.repeated(change, "enqueuer"))]
 
-    def first_ready(self, queue: str) -> int | None:
-        """See `Edits.first_ready`."""
+    def first(self, queue: str, key: str | None) -> int | None:
+        """See `Edits.first`."""
         with self._database.reading():
-            found: int | None = self._database.value("first_of_queue", queue=queue)
+            found: int | None = self._database.value("first_of_queue", queue=queue, key=key)
         return found
 
     def input(self, job: int) -> bytes:

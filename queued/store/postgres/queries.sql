@@ -403,11 +403,17 @@ DELETE FROM queued.signals WHERE id = ANY(:ids::bigint[]) OR NOT EXISTS (
     SELECT FROM queued.jobs j WHERE j.seq = job AND j.runs = number AND j.state = 'processing');
 
 -- first_of_queue --
--- The ready job of a queue that a claim would take first. One step into jobs_ready for each lane.
-SELECT first.seq FROM queued.lanes l, LATERAL (
-    SELECT j.rank, j.next_run_at, j.seq FROM queued.jobs j WHERE j.ready AND j.lane = l.id
-    ORDER BY j.rank, j.next_run_at, j.seq LIMIT 1) first
-WHERE l.queue = :queue ORDER BY first.rank, first.next_run_at, first.seq LIMIT 1;
+-- The first job in the order of claiming of the ready jobs of a queue and the line of a key. One step into
+-- jobs_ready for each lane, and one into jobs_key_lines.
+SELECT seq FROM (
+    SELECT first.* FROM queued.lanes l, LATERAL (
+        SELECT j.rank, j.next_run_at, j.seq FROM queued.jobs j WHERE j.ready AND j.lane = l.id
+        ORDER BY j.rank, j.next_run_at, j.seq LIMIT 1) first
+    WHERE l.queue = :queue
+    UNION ALL
+    (SELECT rank, next_run_at, seq FROM queued.jobs WHERE key = :key::text AND blocked = 4
+     ORDER BY rank, next_run_at, seq LIMIT 1)) AS one
+ORDER BY rank, next_run_at, seq LIMIT 1;
 
 -- lanes_of --
 -- The queues of some jobs and what they require. By the primary keys.

@@ -75,10 +75,10 @@ class SqliteEdits:
         changed = [self._database.row(statement, job=job, **values) for job in still]
         return [row for row in changed if row is not None]
 
-    def first_ready(self, queue: str) -> int | None:
-        """See `Edits.first_ready`."""
+    def first(self, queue: str, key: str | None) -> int | None:
+        """See `Edits.first`."""
         with self._database.named_errors():
-            found: int | None = self._database.value("first_of_queue", queue=queue)
+            found: int | None = self._database.value("first_of_queue", queue=queue, key=key)
         return found
 
     def input(self, job: int) -> bytes:

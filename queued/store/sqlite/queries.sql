@@ -245,11 +245,15 @@ DELETE FROM signals WHERE id IN (SELECT value FROM json_each(:ids)) OR NOT EXIST
     SELECT 1 FROM jobs j WHERE j.seq = job AND j.runs = number AND j.state = 'processing');
 
 -- first_of_queue --
--- The ready job of a queue that a claim would take first. One step into jobs_ready for each lane.
+-- The first job in the order of claiming of the ready jobs of a queue and the line of a key. One step into
+-- jobs_ready for each lane, and one into jobs_key_lines.
 SELECT seq FROM jobs WHERE seq IN (
     SELECT (SELECT j.seq FROM jobs j WHERE j.ready = 1 AND j.lane = l.id
             ORDER BY j.priority DESC, j.next_run_at, j.seq LIMIT 1)
-    FROM lanes l WHERE l.queue = :queue)
+    FROM lanes l WHERE l.queue = :queue
+    UNION ALL
+    SELECT (SELECT j.seq FROM jobs j WHERE j.key = :key AND j.blocked = 4
+            ORDER BY j.priority DESC, j.next_run_at, j.seq LIMIT 1))
 ORDER BY priority DESC, next_run_at, seq LIMIT 1;
 
 -- lanes_of --

@@ -36,7 +36,8 @@ ORDER BY attnum;
 
 -- is_used --
 SELECT EXISTS (SELECT FROM queued.jobs) OR EXISTS (SELECT FROM queued.settings)
-    OR EXISTS (SELECT FROM queued.schedules) OR EXISTS (SELECT FROM queued.queues);
+    OR EXISTS (SELECT FROM queued.schedules) OR EXISTS (SELECT FROM queued.queues)
+    OR EXISTS (SELECT FROM queued.drained_hosts);
 
 -- last_seq --
 -- The highest number that a job ever had, as far as the user may know it; 0 if there was none.
