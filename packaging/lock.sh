@@ -15,9 +15,9 @@ trap 'rm -rf "$work"' EXIT
 import pathlib, sys, tomllib
 
 project = tomllib.loads(pathlib.Path("pyproject.toml").read_text("utf-8"))
-run = project["project"]["dependencies"]
 extras = project["project"]["optional-dependencies"]
-dev = [*run, *extras["postgres"], *extras["dev"]]
+run = [*project["project"]["dependencies"], *extras["postgres"]]
+dev = [*run, *extras["dev"]]
 lists = {"build": project["build-system"]["requires"], "run": run, "dev": dev}
 for name, requirements in lists.items():
     (pathlib.Path(sys.argv[1]) / f"{name}.in").write_text("\n".join(requirements) + "\n", "utf-8")

@@ -21,6 +21,7 @@ install -d "$root/opt" "$root/DEBIAN" "$out"
 find "$root/opt/queued" \( -path '*/apsw/tests' -o -path '*/apsw/sqlite_extra_binaries' -o -path '*/bin/apsw' \) \
     -prune -exec rm -rf {} +
 find "$root/opt/queued" -name __pycache__ -prune -exec rm -rf {} +
+find "$root/opt/queued" -name '*.so*' -exec chmod 644 {} +  # those of psycopg are executable
 "$source/packaging/install-files.sh" /usr "$root"
 
 install -D -m 644 "$here/lintian-overrides" "$root/usr/share/lintian/overrides/queued"

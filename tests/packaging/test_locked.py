@@ -11,12 +11,12 @@ from tests.packaging.systemd_testbed import ROOT
 
 LOCKED = ROOT / "packaging" / "locked"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
-RUN = PROJECT["project"]["dependencies"]
 EXTRAS = PROJECT["project"]["optional-dependencies"]
+RUN = [*PROJECT["project"]["dependencies"], *EXTRAS["postgres"]]
 WANTED = {
     "build": PROJECT["build-system"]["requires"],
     "run": RUN,
-    "dev": [*RUN, *EXTRAS["postgres"], *EXTRAS["dev"]],
+    "dev": [*RUN, *EXTRAS["dev"]],
 }
 
 
