@@ -167,8 +167,8 @@ UPGRADE = (
 Usage: queuectl db upgrade [options]
 
 Creates the database if it is missing, and brings an older one to the schema of
-this version. For SQLite each command does that by itself; over PostgreSQL
-upgrade the programs on all hosts first.
+this version. For SQLite each command does that by itself. Over PostgreSQL run
+it with the new version, then upgrade the hosts one by one.
 """
     + COMMON
     + """

@@ -220,11 +220,11 @@ def test_an_upgrade_is_made_once_and_a_newer_schema_is_refused() -> None:
     upgrade.migrate(url)
     where = address.parse(url)
     with psycopg.connect(where.conninfo, autocommit=True) as server:
-        newer = sql_loader.in_schema("UPDATE queued.meta SET schema = schema + 1", where.schema)
-        server.execute(newer.encode())
-        with pytest.raises(DatabaseUnusableError, match="newer than"):
+        newer = "UPDATE queued.meta SET schema = schema + 1, works_from = works_from + 1"
+        server.execute(sql_loader.in_schema(newer, where.schema).encode())
+        with pytest.raises(DatabaseUnusableError, match="upgrade queued on this machine"):
             upgrade.migrate(url)
-        with pytest.raises(DatabaseUnusableError, match="newer than"):
+        with pytest.raises(DatabaseUnusableError, match="upgrade queued on this machine"):
             PostgresStore(url)
         server.execute(f'DROP SCHEMA "{where.schema}" CASCADE'.encode())
 

@@ -35,9 +35,8 @@ class Database:
     """An open database: the connection, its named statements, and transactions.
 
     For a service (`serving`) statements are prepared, and each wait for an answer is bounded. The
-    statements of others are not prepared, so that a pooler can run each transaction anywhere, and
-    their waits are bounded by `limit_s` (None: no limit). If `checked`, the schema must be that of
-    this program. Raises QueuedError.
+    statements of others are not prepared, so that a pooler can run each transaction anywhere. Their
+    waits are bounded by `limit_s` (None: no limit). `checked` calls `must_fit`. Raises QueuedError.
     """
 
     def __init__(  # noqa: PLR0913 - how a program uses it, by name
@@ -87,7 +86,8 @@ class Database:
         """Raises NotFoundError or DatabaseUnusableError if this program cannot use the queue."""
         if (mark := self.mark()) is not None:
             raise mark.refusal(self.address.place)
-        schema.must_fit(self.schema(), self.address.shown)
+        version, works_from = self.row("schema") or (0, 0) if self.schema() else (0, 0)
+        schema.must_fit(version, works_from, self.address.shown)
 
     def _connect(self) -> BoundedConnection:
         connection = BoundedConnection.connect(

@@ -13,7 +13,7 @@ from queued.core.records import Lane, PruneStep, Share, SnapshotHolder
 from queued.core.runs import Chunk, Claim, HeldRun, Key, SignalRequest
 from queued.core.settlement import Settlement
 from queued.store.ledger_rows import claim_of, unknown_instance
-from queued.store.postgres import pruning
+from queued.store.postgres import pruning, schema
 from queued.store.postgres.claiming import Claiming
 from queued.store.postgres.connection import Database
 from queued.store.postgres.counts import Counts
@@ -78,7 +78,8 @@ class PostgresLedger:
 
     def register(self, instance: Instance, *, now_ms: int) -> None:
         """See `Ledger.register`."""
-        self._database.run("register", **instance._asdict(), now=now_ms)
+        newest = schema.latest()
+        self._database.run("register", **instance._asdict(), schema=newest, now=now_ms)
         self._database.run("forget_fenced")
         self._database.run("workers_gone", instance=instance.id)
         self._database.run("fold_totals")

@@ -733,8 +733,8 @@ DELETE FROM queued.settings WHERE key = :key RETURNING key;
 
 -- register --
 INSERT INTO queued.instances
-    (id, host, pid, version, started_at, overrides, labels, host_id, lease_s, renewed_at)
-VALUES (:id, :host, :pid, :version, :now, :overrides, :labels, :host_id, :lease_s, :now)
+    (id, host, pid, version, schema, started_at, overrides, labels, host_id, lease_s, renewed_at)
+VALUES (:id, :host, :pid, :version, :schema, :now, :overrides, :labels, :host_id, :lease_s, :now)
 ON CONFLICT (id) DO NOTHING;
 
 -- relabel --
@@ -742,9 +742,9 @@ ON CONFLICT (id) DO NOTHING;
 UPDATE queued.instances SET labels = :labels WHERE id = :id AND labels <> :labels;
 
 -- renew --
--- Renews the lease. Guard: not taken over.
+-- Renews the lease. Guard: not taken over, and the tables were not upgraded beyond its program.
 UPDATE queued.instances SET beat = beat + 1, renewed_at = {clock}
-WHERE id = :id AND fenced_at IS NULL
+WHERE id = :id AND fenced_at IS NULL AND schema >= (SELECT works_from FROM queued.meta WHERE one)
 RETURNING beat, {history}, (SELECT history FROM queued.meta WHERE one),
           (SELECT max(lease_s) FROM queued.instances);
 
@@ -754,7 +754,8 @@ RETURNING beat, {history}, (SELECT history FROM queued.meta WHERE one),
 -- jobs_expiring and schedules_due, one step each.
 WITH renewed AS (
     UPDATE queued.instances SET beat = beat + 1, renewed_at = {clock}
-    WHERE id = :id AND fenced_at IS NULL AND set_config('synchronous_commit', 'on', true) = 'on'
+    WHERE id = :id AND fenced_at IS NULL AND schema >= (SELECT works_from FROM queued.meta WHERE one)
+      AND set_config('synchronous_commit', 'on', true) = 'on'
     RETURNING beat, stop_requested_at
 )
 SELECT {clock}, {history}, beat, (SELECT history FROM queued.meta WHERE one),
@@ -792,8 +793,8 @@ RETURNING id;
 -- take_over_unknown --
 -- The same for an instance whose row was removed.
 INSERT INTO queued.instances
-    (id, host, pid, version, started_at, host_id, lease_s, renewed_at, fenced_at)
-VALUES (:id, '', 0, '', {clock}, '', 0, {clock}, {clock})
+    (id, host, pid, version, schema, started_at, host_id, lease_s, renewed_at, fenced_at)
+VALUES (:id, '', 0, '', 0, {clock}, '', 0, {clock}, {clock})
 ON CONFLICT (id) DO NOTHING
 RETURNING id;
 
@@ -915,11 +916,16 @@ WHERE pid = :pid::integer AND usename = current_user AND application_name = :app
 SELECT to_regclass('queued.meta') IS NOT NULL;
 
 -- schema --
-SELECT schema FROM queued.meta;
+SELECT schema, works_from FROM queued.meta;
 
 -- schema_set --
-INSERT INTO queued.meta (schema, history) VALUES (:schema, {history})
-ON CONFLICT (one) DO UPDATE SET schema = excluded.schema;
+INSERT INTO queued.meta (schema, works_from, history) VALUES (:schema, :works_from, {history})
+ON CONFLICT (one) DO UPDATE SET schema = excluded.schema, works_from = excluded.works_from;
+
+-- older_services --
+-- Services whose lease lasts and whose program knows no newer schema than an older one.
+SELECT host, id, version FROM queued.instances
+WHERE fenced_at IS NULL AND schema < :works_from AND renewed_at + lease_s * 1000 > {clock} ORDER BY host, id;
 
 -- snapshot_holders --
 -- Other sessions whose transactions keep dead rows of this database from being removed, the oldest first.

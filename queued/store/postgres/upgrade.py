@@ -4,7 +4,7 @@ All migrations that are missing run in one transaction together with the new num
 interrupted upgrade leaves the database as it was.
 """
 
-from queued.core.errors import ConfigError
+from queued.core.errors import ConfigError, ConflictError
 from queued.store.postgres import schema, sql_loader
 from queued.store.postgres.connection import OWNER, Database
 
@@ -50,7 +50,10 @@ def migrate(url: str) -> None:
 
 
 def upgrade(database: Database) -> None:
-    """Applies the missing migrations, within a transaction; see `migrate`."""
+    """Applies the missing migrations, within a transaction; see `migrate`.
+
+    Raises ConflictError while a service lives that cannot work with the new schema.
+    """
     where, name = database.address.shown, database.address.schema
     server, encoding, exists = database.rows("hold_upgrade", schema=name)[0]
     if server < _OLDEST_SERVER:
@@ -63,9 +66,16 @@ def upgrade(database: Database) -> None:
         database.run("make_schema")
     version = database.schema()
     if version < schema.latest():
+        if version and (older := database.rows("older_services", works_from=schema.WORKS_FROM)):
+            msg = (
+                f"{where} has schema {version}, and services run on it that cannot work with the "
+                f"new one ({', '.join(' '.join(row) for row in older)}); stop them first"
+            )
+            raise ConflictError(msg)
         for file in schema.files()[version:]:
             database.script(sql_loader.in_schema(schema.statements(file), name))
-        database.run("schema_set", schema=schema.latest())
+        database.run("schema_set", schema=schema.latest(), works_from=schema.WORKS_FROM)
     else:
         database.must_fit()
-    database.script(sql_loader.in_schema(schema.roles(), name))
+    if version <= schema.latest():
+        database.script(sql_loader.in_schema(schema.roles(), name))

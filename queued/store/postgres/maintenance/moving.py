@@ -41,6 +41,7 @@ class PostgresPlace:
         """Keeps all other programs from writing, and checks that no service and no job runs."""
         database.script_named("hold_queue")
         database.must_fit()  # once more: another move may have ended meanwhile
+        schema.must_be_known(database.schema(), self.place)
         found = [Instance(*row) for row in database.rows("instances")]
         living = [instance.id for instance in found if self._is_alive(instance)]
         queue_copy.must_be_idle(self.place, living, database.rows("counts"))
@@ -51,6 +52,7 @@ class PostgresPlace:
         with self._opened(checked=True) as database:
             must_see_all(database)
             with database.reading("long_snapshot"):
+                schema.must_be_known(database.schema(), self.place)
                 yield PostgresTables(database)
 
     def receive(self, source: QueueTables, mark: MoveMark) -> dict[str, CopiedTable]:
@@ -58,7 +60,7 @@ class PostgresPlace:
         with self._opened(checked=False) as database, database.transaction(OWNER, begin="long"):
             if mark.same(database.mark()):
                 database.script_named("discard_copy")
-                database.run("schema_set", schema=schema.latest())
+                database.run("schema_set", schema=schema.latest(), works_from=schema.WORKS_FROM)
             upgrade.upgrade(database)
             self._hold(database)
             if database.value("is_used"):
@@ -73,4 +75,4 @@ class PostgresPlace:
         """See `MovablePlace.open`."""
         with self._opened(checked=False) as database, database.transaction(OWNER):
             database.script_named("remove_mark")
-            database.run("schema_set", schema=schema.latest())
+            database.run("schema_set", schema=schema.latest(), works_from=schema.WORKS_FROM)

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from queued.core.errors import DeniedError
 from queued.store.move_mark import CLOSED, MoveMark
+from queued.store.postgres import schema
 from queued.store.postgres.connection import Database
 from queued.store.queue_copy import KEYS, Row
 
@@ -54,4 +55,4 @@ class PostgresTables:
         """See `QueueTables.close`."""
         self._database.script_named("make_mark")
         self._database.run("put_mark", gone=mark.gone, place=mark.place, host=mark.host)
-        self._database.run("schema_set", schema=CLOSED)
+        self._database.run("schema_set", schema=CLOSED, works_from=schema.WORKS_FROM)

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterator
 from itertools import islice
 
-from queued.core.errors import DeniedError
+from queued.core.errors import DatabaseUnusableError, DeniedError
 from queued.core.model import Instance
 from queued.store import invariants
 from queued.store.engine import CheckReport
@@ -18,7 +18,11 @@ def check(database: Database, is_alive: Callable[[Instance], bool], *, full: boo
     must_see_all(database)
     problems, notes = list(_server(database)), list[str]()
     try:
+        with database.reading():
+            schema.must_be_known(database.schema(), database.address.shown)
         problems += _schema(database)
+    except DatabaseUnusableError as error:
+        notes.append(f"the schema was not compared: {error}")
     except DeniedError:
         notes.append("the schema was not compared: that needs the right to create one")
     with database.reading("long_snapshot"):

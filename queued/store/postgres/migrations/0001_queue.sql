@@ -12,6 +12,7 @@
 CREATE TABLE queued.meta (
     one     boolean PRIMARY KEY DEFAULT true CHECK (one),
     schema  integer NOT NULL,
+    works_from integer NOT NULL, -- programs whose newest schema is this one or a later one can use the tables
     history text    NOT NULL
 );
 
@@ -222,6 +223,7 @@ CREATE TABLE queued.instances (
     host              text    NOT NULL,
     pid               integer NOT NULL,
     version           text    NOT NULL,
+    schema            integer NOT NULL, -- the newest one that its program knows
     started_at        bigint  NOT NULL,
     stop_requested_at bigint,
     -- The settings that it got by a flag or a variable, which override the stored ones: a JSON
