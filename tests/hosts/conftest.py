@@ -6,6 +6,7 @@ compared.
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +88,13 @@ def admin(hosts: Hosts, text: str) -> list[Any]:
 def hosts(tmp_path: Path) -> Iterator[Hosts]:
     """A queue on the server of this run, in a schema of its own."""
     os.chmod(tmp_path, 0o700)
-    made = Hosts(tmp_path, postgres_server.new_queue())
+    with ended(Hosts(tmp_path, postgres_server.new_queue())) as made:
+        yield made
+
+
+@contextmanager
+def ended(made: Hosts) -> Iterator[Hosts]:
+    """Ends all services, then the links."""
     with cleaned_up(made.queue):
         try:
             yield made

@@ -2,6 +2,7 @@
 
 import socket
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -24,6 +25,7 @@ class Link:
         self._fault: Callable[[bytes], bool] | None = None
         self._passes_fault = False
         self.requests = 0  # pieces that clients have sent
+        self.delay_s: Callable[[], float] = lambda: 0.0  # of the next piece, in each direction
         directory.mkdir(exist_ok=True)
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(directory / _NAME))
@@ -112,6 +114,7 @@ class Link:
     ) -> None:
         with suppress(OSError):
             while content := source.recv(65536):
+                time.sleep(self.delay_s())
                 self._whole.wait()
                 if is_fault(content):
                     if self._passes_fault:
