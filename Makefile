@@ -7,8 +7,8 @@ PYTEST ?= .venv/bin/pytest -n 3 --dist loadgroup
 DIST ?= dist
 BIN := .venv/bin
 
-.PHONY: demo test lint types torture soak bench peers manual architecture man console docs dist lock deb \
-	debian install uninstall
+.PHONY: demo test lint types torture mutations soak bench peers manual architecture man console docs dist lock \
+	deb debian install uninstall
 .SILENT: .venv/.stamp build/bench/.stamp
 
 demo: .venv/.stamp
@@ -32,6 +32,10 @@ types: .venv/.stamp
 torture: .venv/.stamp
 	$(BIN)/python -m tests.torture --seconds $(or $(SECONDS),60) --seed $(or $(SEED),1) \
 		--engine $(or $(ENGINE),sqlite) --hosts $(or $(HOSTS),0)
+
+# Breaks the product in ways that matter for many hosts; each time a test must fail.
+mutations: .venv/.stamp
+	$(BIN)/python -m tests.hosts.mutations
 
 # Runs a million jobs and watches the memory of each process; ten minutes or more.
 soak: .venv/.stamp
@@ -98,7 +102,7 @@ uninstall:
 
 build/bench/.stamp: .venv/.stamp $(shell find queued -name '*.py' -o -name '*.sql')
 	INSTALLER='$(CURDIR)/$(BIN)/python' PYTHON=$(SYSTEM_PYTHON) packaging/make-venv.sh \
-		build/bench '$(CURDIR)/build/bench' huey litequeue 'psycopg[binary]'
+		build/bench '$(CURDIR)/build/bench' huey litequeue
 	touch $@
 
 # Made again only when the dependencies may have changed. In the mode "compat" a path makes the project

@@ -10,11 +10,14 @@ import pytest
 
 from tests import engine_choice, postgres_server
 from tests.cli.queuectl_runner import QueuectlRunner
-from tests.service import Queue, cleaned_up
+from tests.crash import mutants
+from tests.service import DEFECT, Queue, cleaned_up
 
 ROOT = Path(__file__).resolve().parent.parent
 # Without compiled modules, a test would compile the whole program at each start of it.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+if DEFECT:
+    mutants.DEFECTS[DEFECT]("")
 
 
 @pytest.fixture

@@ -24,6 +24,7 @@ from queued.store.protocols import Store
 
 ROOT = Path(__file__).resolve().parents[1]
 PATIENCE_S = 60.0
+DEFECT = os.environ.get("QUEUED_TEST_DEFECT", "")  # of the product; see tests.hosts.mutations
 # For `altered`: a run that cannot be killed is logged sooner, and a rescue is repeated sooner.
 STUCK_SOON = "constant=queued.service.worker.execution._STUCK_S=0.5"
 RESCUES_OFTEN = "constant=queued.service.dispatcher.rescuer._RETRY_S=0.3"
@@ -123,7 +124,7 @@ def states_of(pids: Iterable[int]) -> set[str]:
 
 def altered(*alterations: str, program: str = "queued") -> tuple[str, ...]:
     """Returns words for Python that start a program with `tests.crash.fault_injection`."""
-    return ("-m", "tests.crash.fault_injection", *filter(None, alterations), program)
+    return ("-m", "tests.crash.fault_injection", *filter(None, (DEFECT, *alterations)), program)
 
 
 @contextmanager
@@ -181,7 +182,7 @@ class Queue:
         *flags: str,
         workers: int = 2,
         env: dict[str, str] | None = None,
-        program: tuple[str, ...] = ("-m", "queued"),
+        program: tuple[str, ...] = altered() if DEFECT else ("-m", "queued"),
     ) -> "Service":
         """Starts a service, or a program that becomes one, without waiting."""
         service = Service(self, workers, flags, self.env | (env or {}), program)

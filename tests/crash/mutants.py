@@ -3,25 +3,31 @@
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import apsw
 
-from queued.core import settlement
-from queued.core.model import NewJob
+from queued.core import settlement, times
+from queued.core.lease import Renewal
+from queued.core.model import Instance, NewJob
 from queued.core.runs import Claim, Ending
 from queued.service.dispatcher import rescuer, turn
 from queued.service.dispatcher.dispatcher import Dispatcher
+from queued.service.dispatcher.lease_keeper import LeaseObserver
+from queued.service.dispatcher.quarantine import Quarantine
 from queued.service.dispatcher.turn import TurnRunner
 from queued.service.dispatcher.turn_results import Turn
 from queued.service.ipc.messages import Recorded, Result, Run
 from queued.service.linux import procfs, run_mark
 from queued.service.linux.killing import Killed
 from queued.service.supervisor.orphan_reaper import OrphanReaper
+from queued.service.warden.warden import Warden
 from queued.service.worker import execution
 from queued.service.worker.output_streams import OutputStreams
 from queued.store import instance_lock
+from queued.store.postgres import connection as postgres_connection
+from queued.store.postgres import sql_loader as postgres_sql
 from queued.store.sqlite import connection, sql_loader, upgrade
 from queued.store.sqlite.dispatcher_store import SqliteLedger
 from queued.store.sqlite.new_jobs import NewJobs
@@ -215,6 +221,57 @@ def uncounted_moves(_argument: str) -> None:
     put(Dispatcher, "_open", opened)
 
 
+def no_warden(_argument: str) -> None:
+    """The warden kills nothing."""
+    put(Warden, "_kill", lambda _self, **_named: None)
+
+
+def leases_by_wall_clock(_argument: str) -> None:
+    """A host takes over by its own wall clock, compared with the time of the last renewal."""
+
+    def over(_self: LeaseObserver, others: Sequence[Instance]) -> list[Instance]:
+        ahead_s = times.now_ms() / 1000 - time.time()
+        return [one for one in others if one.silent_s + ahead_s >= one.lease_s]
+
+    put(LeaseObserver, "over", over)
+
+
+def _change_postgres(name: str, old: str, new: str) -> None:
+    plain = postgres_sql.load
+
+    def load(schema: str) -> dict[str, str]:
+        found = dict(plain(schema))
+        assert old in found[name]
+        return found | {name: found[name].replace(old, new)}
+
+    put(postgres_sql, "load", load)
+
+
+def claims_not_durable(_argument: str) -> None:
+    """PostgreSQL confirms a commit before it is on the disk."""
+    _change_postgres("begin", "synchronous_commit = on", "synchronous_commit = off")
+
+
+def settled_without_token(_argument: str) -> None:
+    """PostgreSQL records the end of a run whose claim was given to another worker."""
+    _change_postgres("settle", "AND j.token = e.token", "AND j.state = 'processing'")
+
+
+def notifications_lost(_argument: str) -> None:
+    """No service is notified of new jobs."""
+    put(postgres_connection.Database, "notify", lambda _self, _name: None)
+
+
+def no_quarantine(_argument: str) -> None:
+    """After each failover jobs are claimed at once."""
+    plain = Quarantine.observe
+
+    def observe(self: Quarantine, renewal: Renewal, **_named: bool) -> bool:
+        return plain(self, renewal, lossless=True)
+
+    put(Quarantine, "observe", observe)
+
+
 DEFECTS: dict[str, Callable[[str], None]] = {
     defect.__name__: defect
     for defect in (
@@ -223,5 +280,7 @@ DEFECTS: dict[str, Callable[[str], None]] = {
         told_before_commit, early_retry, uncounted_loss, output_once, printed_before_commit,
         all_instances_are_dead, any_lock_path, deleted_lock_is_death, any_journal_mode,
         removed_files_unnoticed, two_names_accepted, uncounted_moves,
+        no_warden, leases_by_wall_clock, claims_not_durable, settled_without_token,
+        notifications_lost, no_quarantine,
     )
 }  # fmt: skip

@@ -14,6 +14,13 @@ def _after_renewals(hosts: Hosts, service: Service, count: int) -> None:
     eventually(lambda: beat() >= first + count)
 
 
+def test_an_idle_service_starts_a_job_before_its_next_renewal(hosts: Hosts) -> None:
+    hosts.queue.configure("lease", "120")
+    service = hosts.add().serve(workers=1)
+    _after_renewals(hosts, service, 1)
+    hosts.queue.wait(hosts.queue.add("true"), within_s=6)
+
+
 def test_an_idle_service_makes_one_statement_for_each_renewal(hosts: Hosts) -> None:
     """The renewals of other hosts make no turn necessary, but a change without a notification.
 
