@@ -140,7 +140,7 @@ class JobRequests:
 
     def _beats(self) -> str:
         """Returns a command that shows in its trace when it goes on."""
-        n = self._dice.randint(1, 30)
+        n = self._dice.randint(1, 40)
         return f"n={n}; while [ $n -gt 0 ]; do say beat; n=$((n-1)); sleep 0.05; done"
 
     def _kinds(self) -> list[tuple[str, bytes]]:
@@ -150,7 +150,7 @@ class JobRequests:
             ("true", b""),
             (f"sleep {pause}", b""),
             ("sleep 1.5", b""),
-            (self._beats(), b""),
+            *[(self._beats(), b"")] * 3,
             (f"({self._beats()}) & {self._beats()}; wait", b""),
             ("exit 3", b""),
             ("exit 66", b""),

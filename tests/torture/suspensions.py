@@ -11,8 +11,7 @@ from queued.core.model import Label
 from queued.core.records import JobFilter
 from queued.service.linux import procfs
 from queued.service.linux.procfs import Process
-from tests.open_descriptors import targets
-from tests.service import Queue, states_of
+from tests.service import Queue, alive, states_of
 from tests.torture.history import Run, Suspension, marks
 
 _LIMIT_S = 180.0  # for all runs to freeze, and to go on; a dead host is found after its lease
@@ -59,9 +58,10 @@ class Watch:
         """Two scans must find the same, because a process may fork and be frozen during one."""
         running = self._queue.store.list(JobFilter((Label.PROCESSING,), queue=self.name))
         runs = frozenset((job.id, job.runs) for job in running)
-        found = self._processes_of(runs)
-        going_on = [f"pid {process.pid}" for process in found if not _is_stopped(process)]
-        going_on += [f"{name} attempt {n}" for name, n in runs if not self._has_begun(name, n)]
+        shells = {f"{name} attempt {n}": self._shell(name, n) for name, n in runs}
+        going_on = [run for run, shell in shells.items() if shell is None or not alive(shell)]
+        found = _with_descendants([shell for shell in shells.values() if shell is not None])
+        going_on += [f"pid {process.pid}" for process in found if not _is_frozen(process, found)]
         if not going_on and (runs, found) == (self._runs, self._processes):
             self.frozen_cs = uptime_cs()
         elif is_late:
@@ -81,23 +81,29 @@ class Watch:
             stuck=[] if self.frozen_cs is None else [f"pid {pid}" for pid in stopped],
         )
 
-    def _has_begun(self, name: str, attempt: int) -> bool:
+    def _shell(self, name: str, attempt: int) -> int | None:
+        """Returns the pid of the command of a run; None if it has not begun."""
         file = self._traces / f"{name}.trace"
-        return file.exists() and attempt in {mark.attempt for mark in marks(file)}
+        found = marks(file) if file.exists() else []
+        return next((mark.pid for mark in found if mark.attempt == attempt), None)
 
-    def _processes_of(self, runs: frozenset[Run]) -> list[Process]:
-        """Returns the living processes that hold the locks of these jobs."""
-        locks = {f"{self._traces}/{name}.lock" for name, _ in runs}
-        return [
-            process
-            for process in procfs.all_processes().values()
-            if not process.dead and locks & {*targets(process.pid)}
-        ]
+
+def _with_descendants(pids: list[int]) -> list[Process]:
+    """Returns the processes and their descendants that live."""
+    found = [*map(procfs.read_process, pids), *procfs.descendants(*pids)]
+    return [process for process in found if process is not None and not process.dead]
 
 
 def uptime_cs() -> int:
     """Returns the time since boot as the commands write it into their traces."""
     return round(float(procfs.read("/proc/uptime").split()[0]) * 100)
+
+
+def _is_frozen(process: Process, found: list[Process]) -> bool:
+    """Returns whether it is stopped, or waits in vfork(2) for a child that is."""
+    waits = states_of([process.pid]) == {"D"}
+    children = [one for one in found if one.parent == process.pid]
+    return _is_stopped(process) or (waits and any(map(_is_stopped, children)))
 
 
 def _is_stopped(process: Process) -> bool:
