@@ -141,11 +141,9 @@ def _run(arguments: list[str]) -> int:
         reload(_pid(options["--reload"]), ReloadFile(environment))
         return Exit.DONE
     conf = paths.conf_path(options["--config"], environment)
-    content = paths.read_whole_conf(conf)
-    schedules = file_schedules(content.schedules, conf)
-    origin = SettingsOrigin(
-        _flags(options), environment, options["--config"], content.settings, schedules
-    )
+    file, tables = paths.read_whole_conf(conf)
+    schedules = file_schedules(tables, conf)
+    origin = SettingsOrigin(_flags(options), environment, options["--config"], file, schedules)
     engine = paths.engine_at(origin.database(), environment)
     engine.check_trust()
     preflight.check_kernel()

@@ -11,8 +11,6 @@ from typing import NamedTuple
 
 from queued.core.suggestions import did_you_mean
 
-_OPTION = r"(?m)^  (?:(-\w), )?(--[a-z][a-z-]*)(?: ([A-Z]+))?(?=  |$)"
-
 
 class Option(NamedTuple):
     """An option of a usage text: `-n` or empty, `--limit`, and the name of its value or empty."""
@@ -20,6 +18,11 @@ class Option(NamedTuple):
     short: str
     long: str
     value: str
+
+    @property
+    def form(self) -> str:
+        """The long form with its value, as usage lines have it: `--limit N`."""
+        return f"{self.long} {self.value}".rstrip()
 
 
 class TypedOption(NamedTuple):
@@ -30,22 +33,17 @@ class TypedOption(NamedTuple):
     value: str | None
 
 
-class CommandLine(NamedTuple):
-    """The words of a command line; `first` is the index of the first argument, or of `--`."""
-
-    options: Sequence[TypedOption]
-    arguments: Sequence[str]
-    first: int
-
-
 def usage_lines(usage: str) -> str:
     """Returns the lines of a usage text that show how the command is called."""
     return usage.partition("\n\n")[0]
 
 
-def split_words(usage: str, argv: Sequence[str]) -> CommandLine:
-    """Splits the words after the command into options and arguments, as docopt does."""
-    known = _options(usage)
+def split_words(usage: str, argv: Sequence[str]) -> tuple[list[TypedOption], list[str], int]:
+    """Splits the words after the command into options and arguments, as docopt does.
+
+    Returns them, and the index of the first argument or `--`.
+    """
+    known = options_of(usage)
     options: list[TypedOption] = []
     arguments: list[str] = []
     first, at = len(argv), 0
@@ -65,7 +63,7 @@ def split_words(usage: str, argv: Sequence[str]) -> CommandLine:
         else:
             arguments.append(word)
         at += 1
-    return CommandLine(options, arguments, first)
+    return options, arguments, first
 
 
 def is_option(word: str) -> bool:
@@ -74,8 +72,15 @@ def is_option(word: str) -> bool:
 
 
 @cache
-def _options(usage: str) -> Sequence[Option]:
-    return [Option(*found) for found in re.findall(_OPTION, usage)]
+def options_of(usage: str) -> Sequence[Option]:
+    """Returns the options that a usage text describes: each on a line that begins with it."""
+    return [_option(line) for line in usage.splitlines() if line.startswith("  -")]
+
+
+def _option(line: str) -> Option:
+    short, _, form = line.strip().partition("  ")[0].rpartition(", ")
+    name, _, value = form.partition(" ")
+    return Option(short, name, value)
 
 
 def _typed(known: Sequence[Option], word: str) -> TypedOption:
@@ -95,18 +100,18 @@ def _wants_value(typed: TypedOption) -> bool:
 
 def explain(usage: str, argv: Sequence[str]) -> str:
     """Returns what is wrong with the words `argv` after a command that has this usage text."""
-    line = split_words(usage, argv)
-    wrong = _wrong_option(usage, line.options)
+    options, arguments, _ = split_words(usage, argv)
+    wrong = _wrong_option(usage, options)
     if wrong:
         return wrong
     patterns = usage_lines(usage).removeprefix("Usage:").strip()
     pattern = re.split(r"\n  (?=\S)", patterns)[0].replace("\n", " ")
     without_options = re.sub(r"--[a-z][a-z-]* [A-Z]+", "", pattern)
     names = re.findall(r" ([A-Z]{2,})(\.\.\.)?(?= |$)", without_options)
-    if len(line.arguments) > len(names) and not any(dots for _, dots in names):
-        return f"unexpected argument {line.arguments[len(names)]!r}"
+    if len(arguments) > len(names) and not any(dots for _, dots in names):
+        return f"unexpected argument {arguments[len(names)]!r}"
     missing = [name.removesuffix("S") if dots else name for name, dots in names]
-    missing = missing[len(line.arguments) :]
+    missing = missing[len(arguments) :]
     if missing:
         instead = re.search(r" (--[a-z]+)$", usage_lines(usage))
         wanted = " and ".join(missing) + (f" or {instead[1]}" if instead else "")
@@ -118,7 +123,7 @@ def _wrong_option(usage: str, options: Sequence[TypedOption]) -> str | None:
     names = [option.meant[0].long for option in options if len(option.meant) == 1]
     for name, meant, value in options:
         if not meant:
-            known = [option.long.lstrip("-") for option in _options(usage)]
+            known = [option.long.lstrip("-") for option in options_of(usage)]
             hint = did_you_mean(name.lstrip("-"), known)
             if not hint and "COMMAND..." in usage_lines(usage):
                 hint = "; if it belongs to the command, put -- before the command"

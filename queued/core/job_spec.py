@@ -4,13 +4,13 @@ A payload is a decoded JSON object. Errors name the field, the values that it ta
 that was given.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from queued.core import field_checks as check
 from queued.core import labels
 from queued.core.errors import UsageError
-from queued.core.model import Array, JobChanges, NewJob
+from queued.core.model import Array, NewJob
 from queued.core.suggestions import did_you_mean, shorten
 from queued.core.times import iso, now_ms, parse_when
 
@@ -51,17 +51,18 @@ def new_job(payload: object, *, may_expire: bool = False) -> NewJob:
         msg = f"a job needs a command: {_EXAMPLE}"
         raise UsageError(msg)
     _must_have_key(payload)
-    columns, options = _checked(payload)
+    columns, options = checked(payload)
     if columns.get("stdin"):
         options["stdin_bytes"] = len(columns["stdin"])
     job = NewJob(**columns, options=options_text(options))
     now = now_ms()
     if not may_expire:
-        _must_start_in_time(job.due_ms(now), job.expires_ms(now))
+        must_start_in_time(job.due_ms(now), job.expires_ms(now))
     return job
 
 
-def _must_start_in_time(due_ms: int, expires_ms: int | None) -> None:
+def must_start_in_time(due_ms: int, expires_ms: int | None) -> None:
+    """Raises UsageError if a job expires before it is due."""
     if expires_ms is not None and expires_ms <= due_ms:
         msg = f"the job would expire ({iso(expires_ms)}) before it is due ({iso(due_ms)})"
         raise UsageError(msg)
@@ -87,75 +88,8 @@ def like(job: "Job", stdin: bytes) -> NewJob:
     )
 
 
-def job_changes(
-    payload: dict[str, object], labels: Sequence[str] = (), variables: Sequence[str] = ()
-) -> JobChanges:
-    """Returns the changes of a job that `payload` describes, without some labels and variables.
-
-    An empty text removes an option, if it has no meaning of its own. Raises UsageError.
-    """
-    # A deadline has changed the time of expiry, so that the one before it is not known.
-    removed = {one for one in emptied(payload) if FIELDS[one].option and one != "deadline"}
-    columns, options = _checked({name: payload[name] for name in payload.keys() - removed})
-    options |= dict.fromkeys(removed)
-    if variables:
-        options["env"] = {**(options.get("env") or {}), **dict.fromkeys(variables)}
-    if labels:
-        import json
-
-        given = json.loads(columns.get("labels") or "{}")
-        columns["labels"] = options_text(given | dict.fromkeys(labels))
-    any_state = payload.keys() <= {"labels", "note"} and not variables
-    return JobChanges(**columns, options=options_text(options), any_state=any_state)
-
-
-def emptied(payload: Mapping[str, object]) -> set[str]:
-    """Returns the names of the fields that are to be removed, because an empty text was given."""
-    given = {name for name, value in payload.items() if value in ("", [""])}
-    return given - _NOT_REMOVED
-
-
-def changed(job: NewJob, changes: JobChanges) -> NewJob:
-    """Returns a job that is not stored yet with changes. Raises UsageError if they do not fit."""
-    given = {name: value for name, value in changes._asdict().items() if value is not None}
-    del given["any_state"]
-    given["options"] = _merged(job.options, changes.options)
-    if changes.labels is not None:
-        given["labels"] = _merged(job.labels or "{}", changes.labels)
-    new, now = job._replace(**given), now_ms()
-    must_fit(changes, new.options, new.due_ms(now), new.expires_ms(now))
-    return new
-
-
-def must_fit(changes: JobChanges, options: str, due_ms: int, expires_ms: int | None) -> None:
-    """Raises UsageError if a changed job with these values is not valid as a whole."""
-    try:
-        deadline = stored_options(options).deadline
-    except ValueError as error:
-        msg = f"the changes do not fit the job ({error}); nothing was changed"
-        raise UsageError(msg) from None
-    times = (changes.run_at_ms, changes.delay_ms, changes.expires_at_ms, changes.expires_in_ms)
-    if expires_ms is not None and any(ms is not None for ms in times):
-        _must_start_in_time(due_ms, expires_ms)
-        if deadline is not None and expires_ms > parse_when(deadline):
-            msg = f"the job has the deadline {deadline}; change it, too"
-            raise UsageError(msg)
-
-
-def _merged(text: str, changes: str) -> str:
-    """Returns a JSON object with the members of another one; objects are merged, null removes."""
-    import json
-
-    found = json.loads(text)
-    for name, value in json.loads(changes).items():
-        given = {**found.get(name, {}), **value} if isinstance(value, dict) else {}
-        members = {key: one for key, one in given.items() if one is not None}
-        found[name] = members if isinstance(value, dict) else value
-    return options_text({name: value for name, value in found.items() if value is not None})
-
-
-def _checked(payload: dict[str, object]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Returns the values of the columns and of the options. Raises UsageError."""
+def checked(payload: dict[str, object]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Returns the values of the columns and of the options of a job. Raises UsageError."""
     for one, other in (("run_at", "delay"), ("expires_at", "expires_in")):
         if payload.get(one) is not None and payload.get(other) is not None:
             msg = f"a job takes {one} or {other}, not both"
@@ -303,5 +237,3 @@ _NEEDED_KEYS = {"unique_while": "unique_key", "unique_for": "unique_key"}
 _NEEDED_KEYS |= {"key_limit": "key", "on_conflict": "key"}
 _COLUMNS = {"run_at": "run_at_ms", "delay": "delay_ms", "unique_for": "unique_for_ms"}
 _COLUMNS |= {"expires_at": "expires_at_ms", "expires_in": "expires_in_ms"}
-# An empty hook is none, not that of a setting.
-_NOT_REMOVED = {"command", "on_dead", "on_completed"}

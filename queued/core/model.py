@@ -137,42 +137,6 @@ class NewJob(NamedTuple):
         }
 
 
-class JobChanges(NamedTuple):
-    """New values of fields of a pending job; None leaves a field as it is.
-
-    `options` and `labels` are JSON objects that are merged into those of the job, objects in the
-    options, too; null removes a member. `any_state`: the changes have no effect on runs, so that
-    the job need not be pending.
-    """
-
-    command: str | None = None
-    queue: str | None = None
-    priority: int | None = None
-    run_at_ms: int | None = None
-    delay_ms: int | None = None
-    max_retries: int | None = None
-    slots: int | None = None
-    requires: str | None = None
-    expires_at_ms: int | None = None
-    expires_in_ms: int | None = None
-    labels: str | None = None
-    options: str = "{}"
-    any_state: bool = False
-
-    def columns(self, now_ms: int) -> dict[str, str | int | None]:
-        """Returns the columns, if the job is changed at `now_ms`."""
-        due_ms = self.run_at_ms if self.delay_ms is None else now_ms + self.delay_ms
-        expires_in_ms = None if self.expires_in_ms is None else now_ms + self.expires_in_ms
-        expiries = [ms for ms in (self.expires_at_ms, expires_in_ms) if ms is not None]
-        values = self._asdict() | {"next_run_at": due_ms, "expires_at": min(expiries, default=None)}
-        return {name: value for name, value in values.items() if not name.endswith("_ms")}
-
-    def lane(self, queue: str, requires: str) -> NewJob:
-        """Returns a job of the lane to which the changes move a job of another lane."""
-        required = requires if self.requires is None else self.requires
-        return NewJob("", queue=self.queue or queue, requires=required)
-
-
 class ExistingJob(str):
     """The id of an existing job that holds the unique key of a new one, which was not stored."""
 

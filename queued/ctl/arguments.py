@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 
 from queued.core.errors import UsageError
 from queued.core.times import parse_duration
-from queued.usage_errors import is_option, split_words, usage_lines
+from queued.ctl.render import shell_line
+from queued.usage_errors import Option, is_option, options_of, split_words, usage_lines
 
 COMMON = """
 Common options:
@@ -123,27 +124,25 @@ class Arguments:
 
 
 def relevant_usage(usage: str, argv: Sequence[str]) -> str:
-    """Returns the usage lines and the first line of each option, without what `argv` cannot mean.
+    """Returns the usage lines and the forms of the options, without what `argv` cannot mean.
 
     The time that docopt takes grows with the square of the number of options in the text.
     """
-    lines, options = usage_lines(usage), []
+    lines, forms = usage_lines(usage), []
     typed = [word.partition("=")[0] for word in argv if is_option(word)]
-    for line in usage.splitlines():
-        if line.startswith("  -"):
-            names = line.strip().partition("  ")[0].split(", ")
-            if any(_may_mean(word, name) for word in typed for name in names):
-                options.append(line)
-            else:
-                lines = lines.replace(f" [{names[-1]}]...", "")
-    return "\n".join([lines, "", *options])
+    for option in options_of(usage):
+        if any(_may_mean(word, option) for word in typed):
+            forms.append(f"  {option.short} {option.form}")
+        else:
+            lines = lines.replace(f" [{option.form}]...", "")
+    return "\n".join([lines, "", *forms])
 
 
-def _may_mean(word: str, name: str) -> bool:
-    """Returns whether a word may be an option, or a word of short ones may contain it."""
-    if word.startswith("--"):
-        return name.startswith(word)
-    return name[1] != "-" and name[1] in word
+def _may_mean(word: str, option: Option) -> bool:
+    """Returns whether a word may be the option, or several short ones with it."""
+    return option.long.startswith(word) or (
+        option.short != "" and word[1] != "-" and option.short[1] in word
+    )
 
 
 def mark_command(usage: str, argv: Sequence[str]) -> list[str]:
@@ -152,16 +151,14 @@ def mark_command(usage: str, argv: Sequence[str]) -> list[str]:
     JSON and `-` are left as they are. Raises UsageError if a word of the command could also be an
     option of queuectl, because either reading would surprise half of the users.
     """
-    at = split_words(usage, argv).first
+    _, _, at = split_words(usage, argv)
     options, command = list(argv[:at]), list(argv[at:])
     if not command or command[0] in {"-", "--"} or command[0].lstrip().startswith(("{", "[{")):
         return list(argv)
     before_dashes = command[: command.index("--")] if "--" in command else command
-    for option in split_words(usage, before_dashes).options:
+    for option in split_words(usage, before_dashes)[0]:
         if option.meant:
-            import shlex
-
-            marked = shlex.join(["queuectl", "enqueue", *options, "--", *command])
+            marked = shell_line(["queuectl", "enqueue", *options, "--", *command])
             msg = f"{option.name} may be an option of queuectl or of the command;"
             msg += f" for the command, put -- before it:  {marked}"
             raise UsageError(msg)

@@ -8,7 +8,6 @@ import os
 import sys
 from collections.abc import Callable
 from functools import partial
-from importlib import import_module
 from types import ModuleType
 from typing import NoReturn
 
@@ -262,7 +261,8 @@ def _without_alias(rest: list[str]) -> list[str]:
 def _options(rest: list[str]) -> list[str]:
     """Returns the words among which --help and --version are options of queuectl."""
     if rest[:1] == ["enqueue"]:
-        return rest[: 1 + split_words(usage_of("enqueue"), rest[1:]).first]
+        _, _, first = split_words(usage_of("enqueue"), rest[1:])
+        return rest[: 1 + first]
     return rest[: rest.index("--")] if "--" in rest else rest
 
 
@@ -300,7 +300,9 @@ def _command(rest: list[str]) -> str:
 
 
 def _module(words: str) -> ModuleType:
-    return import_module(f"queued.ctl.{COMMANDS[words]}")
+    name = f"queued.ctl.{COMMANDS[words]}"
+    __import__(name)  # importlib has the same, but loads warnings, too
+    return sys.modules[name]
 
 
 def usage_of(words: str) -> str:

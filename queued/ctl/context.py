@@ -12,7 +12,7 @@ from queued.core import settings
 from queued.core.errors import ConfigError, NotFoundError, UsageError
 from queued.core.suggestions import shorten
 from queued.ctl.arguments import Arguments
-from queued.ctl.render import print_err
+from queued.ctl.render import print_err, shell_line
 from queued.store import paths
 
 if TYPE_CHECKING:
@@ -59,9 +59,7 @@ class Context:
         named = [word for flag in flags if flag[1] is not None for word in flag]
         if not named:
             return "queuectl"
-        import shlex
-
-        return shlex.join(["queuectl", *map(str, named)])
+        return shell_line(["queuectl", *map(str, named)])
 
     @cached_property
     def conf(self) -> str | None:

@@ -6,8 +6,9 @@ from contextlib import suppress
 from functools import partial
 
 from queued.core.errors import ConflictError, Exit, NotFoundError, UsageError
-from queued.core.job_spec import changed, job_changes, like
-from queued.core.model import ENDED, ExistingJob, JobChanges, Label, OnTakenKey, State
+from queued.core.job_changes import JobChanges, changed, job_changes
+from queued.core.job_spec import like
+from queued.core.model import ENDED, ExistingJob, Label, OnTakenKey, State
 from queued.core.records import Job, JobFilter
 from queued.core.suggestions import did_you_mean, shorten
 from queued.core.times import now_ms

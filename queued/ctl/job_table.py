@@ -22,6 +22,7 @@ from queued.ctl.render import (
     print_err,
     print_json_array,
     print_out,
+    shell_line,
     terminal_size,
 )
 from queued.ctl.table import ELLIPSIS, table_width, uses_color
@@ -227,11 +228,9 @@ def _hides_ended(context: Context, wanted: Selection) -> bool:
 
 def _command_for_all(context: Context, arguments: Arguments, wanted: Selection) -> str:
     """Returns the command that shows all jobs that match the options."""
-    import shlex
-
     words = ["list", "--all"]
     words += ["--state", ",".join(wanted.labels)] if wanted.labels else []
     for name in FILTERS:
         value = arguments.text(name)
         words += [] if value is None or name == "--state" else [name, value]
-    return f"{context.program} {shlex.join(words)}"
+    return f"{context.program} {shell_line(words)}"

@@ -1,7 +1,8 @@
 """The command move: changes the order in which jobs of a queue start."""
 
 from queued.core.errors import ConflictError, Exit, UsageError
-from queued.core.model import JobChanges, Label, State
+from queued.core.job_changes import JobChanges
+from queued.core.model import Label, State
 from queued.core.records import Job
 from queued.core.times import now_ms
 from queued.ctl.arguments import COMMON, Arguments

@@ -14,6 +14,7 @@ from queued.core.errors import Exit
 # C1 controls, and characters that hide or reorder text; JSON itself escapes only C0 controls.
 _INVISIBLE = "[\x80-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]"
 LAYOUT = "\n\t"  # control characters that are shown as they are in a text of several lines
+_PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789%+,-./:=@_")
 _COLOR = "(\x1b\\[[0-9;]*m)"
 
 
@@ -47,6 +48,16 @@ def print_out(text: str) -> None:
         pieces[::2] = [escaped(piece, LAYOUT) for piece in pieces[::2]]
         text = "".join(pieces)
     sys.stdout.write(f"{text}\n")
+
+
+def shell_line(words: Iterable[str]) -> str:
+    """Returns words as a line for sh, with quotes where they are needed."""
+    words = list(words)
+    if all(word and _PLAIN.issuperset(word) for word in words):
+        return " ".join(words)
+    import shlex
+
+    return shlex.join(words)
 
 
 def print_json(value: object) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from queued.core import labels
 from queued.core.errors import ConflictError, Exit, NotFoundError, UsageError
-from queued.core.job_spec import emptied
+from queued.core.job_changes import emptied
 from queued.core.schedules import Schedule, new_schedule
 from queued.core.times import now_ms
 from queued.ctl.arguments import COMMON, Arguments

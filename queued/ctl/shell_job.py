@@ -10,6 +10,7 @@ from queued.core.field_checks import MAX_STDIN_BYTES
 from queued.core.model import CONDITIONS
 from queued.core.suggestions import shorten
 from queued.ctl.arguments import Arguments
+from queued.ctl.render import shell_line
 
 _TEXTS = (
     *("id", "queue", "delay", "backoff_max", "defer_delay", "timeout", "kill_grace", "umask"),
@@ -62,11 +63,7 @@ def fields(arguments: Arguments) -> dict[str, object]:
 
 def _command(words: tuple[str, ...]) -> str:
     """Returns a line for sh: one word as it is, several as the arguments of one program."""
-    if len(words) == 1:
-        return words[0]
-    import shlex
-
-    return shlex.join(words)
+    return words[0] if len(words) == 1 else shell_line(words)
 
 
 def _option(name: str) -> str:

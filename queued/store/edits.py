@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from queued.core.model import JobChanges
+from queued.core.job_changes import JobChanges
 from queued.core.records import ANY_JOB, JobFilter
 
 

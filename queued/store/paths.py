@@ -2,7 +2,7 @@
 
 import os
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from queued.core.errors import ConfigError, DeniedError, UsageError
 from queued.core.settings import DATABASE_SCHEMES, Value, check_file
@@ -35,25 +35,19 @@ def conf_path(flag: str | None, environment: dict[str, str]) -> str | None:
 _CONF_BYTES = 64 * 1024  # a larger file takes long to parse
 
 
-class ConfContent(NamedTuple):
-    """The settings of a conf file, and its tables `[[schedule]]`, which are not checked."""
-
-    settings: dict[str, Value]
-    schedules: object
-
-
 def read_conf(path: str | None) -> dict[str, Value]:
     """Returns the settings in the conf file. See `read_whole_conf`."""
-    return read_whole_conf(path).settings
+    return read_whole_conf(path)[0]
 
 
-def read_whole_conf(path: str | None) -> ConfContent:
-    """Returns the content of the conf file. Raises ConfigError with the file and the line.
+def read_whole_conf(path: str | None) -> tuple[dict[str, Value], object]:
+    """Returns the settings of the conf file, and its tables `[[schedule]]`, which are not checked.
 
-    Raises DeniedError if others could change the file, or read a password in it.
+    Raises ConfigError with the file and the line, and DeniedError if others could change the file,
+    or read a password in it.
     """
     if path is None:
-        return ConfContent({}, [])
+        return {}, []
     import tomllib
 
     try:
@@ -78,7 +72,7 @@ def read_whole_conf(path: str | None) -> ConfContent:
     if mode & 0o077 and _has_password(str(values.get("db", ""))):
         msg = f"others can read {path}, which has a password; run: chmod go-rwx {path}"
         raise DeniedError(msg)
-    return ConfContent(values, schedules)
+    return values, schedules
 
 
 def location(configured: Value, environment: dict[str, str], *, serving: bool = False) -> str:

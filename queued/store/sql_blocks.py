@@ -4,16 +4,18 @@
 def read(path: str) -> dict[str, str]:
     """Returns the statements by name, without comments and without the closing semicolon.
 
-    A block begins with `-- name --`; every other line that begins with `--` is a comment.
+    A block begins with `-- name --`; every other line that begins with `-- ` is a comment.
     """
+    with open(path, encoding="utf-8") as file:
+        pieces = ("\n" + file.read()).split("\n-- ")[1:]
     blocks: dict[str, str] = {}
     name = ""
-    with open(path, encoding="utf-8") as file:
-        for line in file:
-            if line.startswith("-- ") and line.endswith(" --\n"):
-                name = line[3:-4]
-                blocks[name] = ""
-            elif name and not line.startswith("--"):
-                blocks[name] += line
+    for piece in pieces:
+        line, _, text = piece.partition("\n")
+        if line.endswith(" --"):
+            name = line[:-3]
+            blocks[name] = text
+        elif name:
+            blocks[name] += f"\n{text}"
     texts = {name: text.strip().removesuffix(";") for name, text in blocks.items()}
-    return {name: text.format_map(texts) for name, text in texts.items()}
+    return {name: text.format_map(texts) if "{" in text else text for name, text in texts.items()}

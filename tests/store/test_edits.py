@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from queued.core.errors import ConflictError, UsageError
-from queued.core.job_spec import job_changes
+from queued.core.job_changes import job_changes
 from queued.core.model import Label, State
 from queued.core.records import Share
 from queued.core.runs import SignalRequest

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from queued.core.errors import DeniedError, DuplicateJobError, NotFoundError
-from queued.core.job_spec import job_changes
+from queued.core.job_changes import job_changes
 from queued.core.model import Label, NewJob, State
 from queued.core.records import JobFilter
 from queued.core.schedules import new_schedule

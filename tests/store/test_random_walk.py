@@ -18,7 +18,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from queued.core import labels
 from queued.core.arrays import new_jobs
 from queued.core.errors import ConflictError, UsageError
-from queued.core.model import CONDITIONS, JobChanges, Label, NewJob, Outcome, State
+from queued.core.job_changes import JobChanges
+from queued.core.model import CONDITIONS, Label, NewJob, Outcome, State
 from queued.core.records import JobFilter
 from queued.core.runs import Claim, Ending
 from queued.core.schedules import CatchUp, Overlap, new_schedule

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from queued.core import times
 from queued.core.errors import BusyError, ConflictError
-from queued.core.job_spec import job_changes
+from queued.core.job_changes import job_changes
 from queued.core.model import Label, State
 from queued.core.records import Job, JobFilter
 from queued.ctl.move import changes_before

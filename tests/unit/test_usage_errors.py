@@ -51,7 +51,7 @@ def test_words_are_split_as_docopt_splits_them(before: list[str], after: list[st
     except DocoptExit:
         assert explain(USAGE, argv)
         return
-    line = split_words(USAGE, argv)
-    assert line.arguments == [found["SOURCE"], found["TARGET"]]
-    assert [option.value for option in line.options if option.name == "--tag"] == found["--tag"]
-    assert found["--force"] == any(option.name == "--force" for option in line.options)
+    options, arguments, _ = split_words(USAGE, argv)
+    assert arguments == [found["SOURCE"], found["TARGET"]]
+    assert [option.value for option in options if option.name == "--tag"] == found["--tag"]
+    assert found["--force"] == any(option.name == "--force" for option in options)

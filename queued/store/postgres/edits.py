@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from queued.core.job_spec import must_fit
-from queued.core.model import JobChanges, Label, NewJob, State
+from queued.core.job_changes import JobChanges, must_fit
+from queued.core.model import Label, NewJob, State
 from queued.core.records import ANY_JOB, JobFilter
 from queued.store.postgres.connection import Database, Value
 from queued.store.postgres.new_jobs import NewJobs

@@ -3,8 +3,8 @@
 import json
 from collections.abc import Sequence
 
-from queued.core.job_spec import must_fit
-from queued.core.model import JobChanges, NewJob
+from queued.core.job_changes import JobChanges, must_fit
+from queued.core.model import NewJob
 from queued.core.records import ANY_JOB, JobFilter
 from queued.store.sqlite.connection import Database, Row, Value
 from queued.store.sqlite.new_jobs import NewJobs

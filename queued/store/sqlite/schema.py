@@ -5,11 +5,14 @@ applied is the file's `user_version`. This module only reads.
 """
 
 import os
+from typing import TYPE_CHECKING
 
 import apsw
 
 from queued.core.errors import DatabaseUnusableError
-from queued.store.move_mark import CLOSED, MoveMark
+
+if TYPE_CHECKING:
+    from queued.store.move_mark import MoveMark
 
 APPLICATION_ID = 0x71756564  # "qued"; file(1) shows it; it marks a database of queued
 MIGRATIONS = os.path.join(os.path.dirname(__file__), "migrations")
@@ -38,12 +41,13 @@ def check(connection: apsw.Connection, path: str) -> int:
     in one transaction, because a database that another process is creating at the same time would
     otherwise be taken for one of another program.
     """
+    newest = latest()
     connection.execute("BEGIN")  # no savepoint, because a rollback to it would hide a disk error
     try:
         application = connection.pragma("application_id")
         version = int(connection.pragma("user_version"))
         empty = connection.execute("SELECT count(*) FROM sqlite_schema").get == 0
-        moved = mark(connection)
+        moved = mark(connection) if version > newest else None
     finally:
         if connection.in_transaction:
             connection.execute("COMMIT")
@@ -53,17 +57,19 @@ def check(connection: apsw.Connection, path: str) -> int:
         raise DatabaseUnusableError(msg)
     if moved is not None:
         raise moved.refusal(path)
-    if version > latest():
+    if version > newest:
         msg = (
-            f"{path} has schema {version}, newer than the {latest()} that this program knows; "
+            f"{path} has schema {version}, newer than the {newest} that this program knows; "
             "upgrade queued on this machine"
         )
         raise DatabaseUnusableError(msg)
     return version
 
 
-def mark(connection: apsw.Connection) -> MoveMark | None:
+def mark(connection: apsw.Connection) -> "MoveMark | None":
     """Returns the mark of a queue that was moved, or whose move is not finished; else None."""
+    from queued.store.move_mark import CLOSED, MoveMark  # not at the start of each command
+
     if connection.pragma("user_version") != CLOSED:
         return None
     gone, place, host = connection.execute("SELECT gone, place, host FROM moved").get
