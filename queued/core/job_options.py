@@ -15,6 +15,7 @@ class JobOptions(NamedTuple):
     backoff_base: float | None = None
     backoff_jitter: float | None = None
     backoff_max: float | None = None
+    cancel_on: tuple[int, ...] | None = None
     cwd: str | None = None
     deadline: str | None = None
     defer_delay: float | None = None

@@ -213,6 +213,7 @@ FIELDS = {
         Field("warn_signal", check.warning, "a signal before a time limit: USR1@60"),
         Field("kill_grace", check.seconds(86_400), "from TERM to KILL"),
         Field("no_retry_on", check.exit_codes, "exit codes that make the job dead at once"),
+        Field("cancel_on", check.exit_codes, "exit codes that cancel the job"),
         Field("defer_on", check.exit_codes, "exit codes that do not count as failed"),
         Field("defer_delay", check.seconds(check.YEAR_S), "the first wait after such an exit code"),
         Field("on_dead", check.hook, "a command to enqueue if the job becomes dead (empty: none)"),

@@ -66,7 +66,7 @@ def changed(defaults: str, words: Iterable[str]) -> str:
         _must_be_possible(name)
         fields.pop(name, None)
         if text:
-            codes = name in {"no_retry_on", "defer_on"} and not text.startswith("[")
+            codes = name in {"no_retry_on", "cancel_on", "defer_on"} and not text.startswith("[")
             fields[name] = FIELDS[name].check(name, _value(f"[{text}]" if codes else text))
     return options_text(fields)
 

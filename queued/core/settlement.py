@@ -94,7 +94,11 @@ def is_deferral(claim: Claim, ending: Ending) -> bool:
     return ending.outcome is Outcome.EXIT and ending.exit_code in (claim.options.defer_on or ())
 
 
-_FINAL = {Outcome.CANCELLED: State.CANCELLED, Outcome.EXPIRED: State.DEAD}
+def _final(claim: Claim, ending: Ending) -> State | None:
+    """Returns the state of a job that ends without a failed run; None if the run may be one."""
+    if ending.outcome is Outcome.EXIT and ending.exit_code in (claim.options.cancel_on or ()):
+        return State.CANCELLED
+    return {Outcome.CANCELLED: State.CANCELLED, Outcome.EXPIRED: State.DEAD}.get(ending.outcome)
 
 
 def judge(
@@ -108,8 +112,8 @@ def judge(
     if ending.succeeded:
         return Verdict(State.COMPLETED, 0, claim.due_ms, None)
     error = describe(ending, claim.options.limits)
-    if ending.outcome in _FINAL:
-        return Verdict(_FINAL[ending.outcome], 0, claim.due_ms, error)
+    if (final := _final(claim, ending)) is not None:
+        return Verdict(final, 0, claim.due_ms, error)
     if ending.outcome is Outcome.INTERRUPTED:
         due_ms = min(claim.due_ms, now_ms)  # due at once, also if the clock was set back
         return Verdict(State.PENDING, 0, due_ms, error)

@@ -60,6 +60,7 @@ Retry options:
   --backoff-max T      the longest wait before a retry
   --backoff-jitter X   changes that wait at random by up to this fraction
   --no-retry-on CODES  exit codes after which the job is dead at once: 2,64
+  --cancel-on CODES    exit codes that cancel the job: no failure, retry or hook
   --defer-on CODES     exit codes that mean "not now" and do not count as failed
   --defer-delay T      the first wait after such a code (30s); it grows as a
                        backoff does

@@ -23,7 +23,7 @@ _NUMBERS = (
     *("priority", "slots", "key_limit", "max_retries", "backoff_base", "backoff_jitter"),
     *("output_limit", "nice"),
 )
-_CODES = ("no_retry_on", "defer_on")
+_CODES = ("no_retry_on", "cancel_on", "defer_on")
 _FLAGS = ("leave_children", "split", "hold")
 _SINCE_1970 = r"[0-9]{9,11}(\.[0-9]+)?"  # seconds; a date has eight digits
 

@@ -63,7 +63,7 @@ EVENTS = {
     "job.retrying": "a run failed; the job runs again at `next_run_at`",
     "job.deferred": "the exit code is in `defer_on`; the job runs again at `next_run_at`",
     "job.dead": "a run failed, and the job does not run again; `error` has the end of its stderr",
-    "job.cancelled": "a run ended because its job was cancelled",
+    "job.cancelled": "a run ended because its job was cancelled, or with a code in `cancel_on`",
     "job.interrupted": "the service ended a run, or its worker died before it; this does not count",
     "job.claim_lost": "a result was dropped, because its claim is no longer in force",
     "job.claim_restored": "a claim that was lost in a failover was recorded again; its run goes on",

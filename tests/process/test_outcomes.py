@@ -159,6 +159,16 @@ def test_exit_codes_in_no_retry_on_make_a_job_dead(served: Queue) -> None:
 
 
 @pytest.mark.both_engines
+def test_exit_codes_in_cancel_on_cancel_a_job(served: Queue) -> None:
+    name = served.add("echo none; exit 3", cancel_on=[3], on_dead="touch dead")
+    job = served.wait(name)
+    assert (job.label, job.runs, job.attempts) == ("cancelled", 1, 0)
+    assert job.last_error == "exit 3: none"
+    assert [(one.outcome, one.exit_code) for one in served.attempts(name)] == [("exit", 3)]
+    assert len(served.jobs()) == 1, "no hook"
+
+
+@pytest.mark.both_engines
 def test_exit_codes_in_defer_on_do_not_count_as_failed(served: Queue) -> None:
     """The job exits with 75 five times, then with 0, and waits its delay each time."""
     starts = served.file("starts")

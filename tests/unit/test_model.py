@@ -93,6 +93,14 @@ def test_exit_codes_that_are_hopeless_kill_at_once() -> None:
     assert _judge(_claim(no_retry_on=(8,)), FAILED).state is State.PENDING
 
 
+def test_exit_codes_that_cancel_a_job_do_not_count() -> None:
+    cancelled = Verdict(State.CANCELLED, 0, 5_000, "exit 7")
+    assert (
+        _judge(_claim(2, 3, cancel_on=(7,), no_retry_on=(7,), defer_on=(7,)), FAILED) == cancelled
+    )
+    assert _judge(_claim(cancel_on=(8,)), FAILED).state is State.PENDING
+
+
 def test_exit_codes_that_mean_not_now_do_not_count_and_wait_longer_each_time() -> None:
     claim = _claim(2, 3, defer_on=(7,))
     assert _judge(claim, FAILED) == Verdict(State.PENDING, 0, 40_000, "exit 7", 1)
