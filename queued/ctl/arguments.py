@@ -35,11 +35,13 @@ LIST_OPTIONS = (
   -a, --all            all jobs that match, on a terminal as in a pipe
   --reverse            newest first
   --after JOB          begin after this job, to read a long list in parts
-  --sort KEY           enqueued (default), updated, due, priority or fails
+  --sort KEY           enqueued (default), updated, due, started, priority or
+                       fails
   -o, --output FORMAT  json, jsonl, tsv, tsv,COLUMNS, or columns: id,state,
                        queue,priority,requires,key,unique_key,labels,note,by,
                        fails,runs,time,created,updated,next_run,started,ended,
                        ran,exit,outcome,command,why
+  --no-heading         leave the titles of the columns out
   --quiet              print ids only
 """
     + COLOR_OPTION

@@ -193,12 +193,17 @@ def dry_run(context: Context, arguments: Arguments, verb: Verb) -> int:
     else:
         wanted = job_filter(arguments, verb.default, verb.allowed)
         ids = [job.id for job in context.store.list(wanted)]
+    return print_dry_run(context, "ids", ids, verb.participle)
+
+
+def print_dry_run(context: Context, kind: str, jobs: Sequence[str], participle: str) -> int:
+    """Prints the ids, or another `kind` of texts, of jobs that would be changed."""
     if context.json:
-        print_json({"dry_run": True, "ids": ids})
+        print_json({"dry_run": True, kind: jobs})
     else:
-        for name in ids:
-            print_out(escaped(name))
-        print_err(f"{jobs_text(len(ids))} would be {verb.participle}; nothing was changed")
+        for text in jobs:
+            print_out(escaped(text))
+        print_err(f"{jobs_text(len(jobs))} would be {participle}; nothing was changed")
     return Exit.DONE
 
 

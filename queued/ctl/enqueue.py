@@ -1,7 +1,7 @@
 """The command enqueue: adds a job from words or JSON, or many jobs from standard input."""
 
+import os
 import sys
-from codecs import BOM_UTF8
 from collections.abc import Sequence
 
 from queued.core import labels
@@ -18,7 +18,7 @@ from queued.core.model import CONDITIONS, ExistingJob, NewJob, OnTakenKey
 from queued.core.times import iso, now_ms
 from queued.ctl.arguments import COMMON, Arguments
 from queued.ctl.context import Context
-from queued.ctl.render import print_err, print_json, print_out, progress
+from queued.ctl.render import print_err, print_json, print_out
 
 # The options that `schedule add` and `schedule edit` take, too.
 QUEUE_OPTIONS = """\
@@ -101,7 +101,7 @@ that begins with { is a job in JSON; its fields are the options up to --limit,
 without --here and --host, such as max_retries; env and limits are objects. A
 single - reads one JSON job per line from standard input and adds all of them or
 none. With --skip-existing, an interrupted list of jobs with ids can be read
-again.
+again. For a COMMAND, $QUEUECTL_QUEUE is the queue if --queue is not given.
 
 Options:
   --id ID              the id of the job (default: a generated one)
@@ -127,6 +127,7 @@ Options:
     + """\
 
 Options that are no fields:
+  --dry-run            check the jobs, print their commands, and add nothing
   --skip-existing      skip jobs of - whose ids exist, and count them
   --fail-if-exists     add nothing, and exit with 4, if a unique key is taken
   --replace            cancel the job that has the unique key, if it waits
@@ -164,7 +165,7 @@ def enqueue(context: Context, arguments: Arguments) -> int:
         must_be_json(arguments, words)
         if words[0] == "-":
             skips = arguments.flag("--skip-existing")
-            return _enqueue_lines(context, skip_existing=skips, on_taken_key=on_taken_key)
+            return _enqueue_lines(context, arguments, on_taken_key, skip_existing=skips)
         from queued.core.arrays import new_jobs
 
         jobs = new_jobs(decoded(words[0]))
@@ -173,6 +174,8 @@ def enqueue(context: Context, arguments: Arguments) -> int:
         msg = "--wait takes one job; to wait for an array, use queuectl wait"
         raise UsageError(msg)
     _must_have_unique_key(jobs[0], on_taken_key)
+    if arguments.flag("--dry-run"):
+        return _print_commands(context, jobs)
     ids = _store(context, jobs, on_taken_key=on_taken_key)
     _note_past(jobs)
     note_existing(ids)
@@ -191,6 +194,8 @@ def _jobs_of_words(context: Context, arguments: Arguments) -> Sequence[NewJob]:
     from queued.ctl.shell_job import payload
 
     given = payload(arguments)
+    if queue := os.environ.get("QUEUECTL_QUEUE"):
+        given.setdefault("queue", queue)
     for condition in CONDITIONS & given.keys():
         given[condition] = context.ids(arguments.texts(f"--{condition.replace('_', '-')}"))
     if "array" not in given:
@@ -288,24 +293,24 @@ def _note_past(jobs: Sequence[NewJob]) -> None:
         print_err(f"queuectl: run_at{which} is in the past ({since}); nothing is delayed")
 
 
-def _enqueue_lines(context: Context, *, skip_existing: bool, on_taken_key: OnTakenKey) -> int:
-    """Reads all of standard input before any job is stored."""
-    from queued.ctl.json_jobs import LINE_LIMIT, jobs_of_line
+def _print_commands(context: Context, jobs: Sequence[NewJob]) -> int:
+    from queued.ctl.batches import print_dry_run
 
-    jobs: list[NewJob] = []
-    line_numbers: list[int] = []
-    lines = iter(lambda: sys.stdin.buffer.readline(LINE_LIMIT + 1), b"") if sys.stdin else ()
-    for line_no, line in enumerate(lines, 1):
-        if line_no == 1:
-            line = line.removeprefix(BOM_UTF8)  # noqa: PLW2901 - some editors write one
-        if line.strip():
-            new = jobs_of_line(line, line_no)
-            jobs += new
-            line_numbers += [line_no] * len(new)
-            _show_progress(len(jobs))
+    return print_dry_run(context, "commands", [job.command for job in jobs], "added")
+
+
+def _enqueue_lines(
+    context: Context, arguments: Arguments, on_taken_key: OnTakenKey, *, skip_existing: bool
+) -> int:
+    """Reads all of standard input before any job is stored."""
+    from queued.ctl.json_jobs import read_lines, show_progress
+
+    jobs, line_numbers = read_lines()
+    if arguments.flag("--dry-run"):
+        return _print_commands(context, jobs)
     ids: Sequence[str] = ()
     if jobs:
-        _show_progress(len(jobs), last=True)
+        show_progress(len(jobs), last=True)
         try:
             ids = _store(context, jobs, skip_existing=skip_existing, on_taken_key=on_taken_key)
         except (DuplicateJobError, TakenKeyError) as error:
@@ -333,9 +338,3 @@ def _enqueue_lines(context: Context, *, skip_existing: bool, on_taken_key: OnTak
 def _refused_line(error: DuplicateJobError | TakenKeyError, line_no: int) -> ConflictError:
     hint = ", or give --skip-existing" if isinstance(error, DuplicateJobError) else ""
     return ConflictError(f"line {line_no}: {error}{hint}; nothing was added")
-
-
-def _show_progress(count: int, *, last: bool = False) -> None:
-    """Shows on a terminal how many lines have been read."""
-    if last or count % 10_000 == 0:
-        progress(f"{count} jobs read" + (", storing them\n" if last else ""))

@@ -1,13 +1,14 @@
 """Lists jobs: which jobs match, in which order, and in which form they are printed."""
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
+from math import inf
 from typing import NamedTuple
 
 from queued.core.errors import Exit, UsageError
 from queued.core.model import ENDED, Label, State
-from queued.core.records import Job, JobFilter
+from queued.core.records import Attempt, Job, JobFilter
 from queued.core.suggestions import did_you_mean
 from queued.ctl.arguments import Arguments
 from queued.ctl.batches import narrowed
@@ -33,6 +34,7 @@ _SORT_KEYS: dict[str, Callable[[Job], int]] = {
     "enqueued": lambda job: job.seq,
     "updated": lambda job: job.updated_ms,
     "due": lambda job: job.next_run_at_ms,
+    "started": lambda job: job.seq,  # replaced by the start of the last run
     "priority": lambda job: job.priority,
     "fails": lambda job: job.attempts,
 }
@@ -81,7 +83,8 @@ def print_jobs(
             print_out(escaped(job.id))
     elif form == "tsv" or form.startswith("tsv,"):
         names = requested_columns(form[4:]) or list(COLUMNS)
-        print_out("\t".join(names))
+        if not arguments.flag("--no-heading"):
+            print_out("\t".join(names))
         reasons = BlockReasons(context)
         for job in _matching(context, selection):
             row = JobRow(job, context.store, selection.now_ms, reasons.of_job(job))
@@ -122,8 +125,17 @@ def _matching(context: Context, wanted: Selection) -> Iterator[Job]:
             wanted.filter, limit=limit, reverse=wanted.reverse, after=wanted.after
         )
     if by_key:
-        jobs = sorted(jobs, key=_SORT_KEYS[wanted.sort], reverse=wanted.reverse)
+        key: Callable[[Job], float] = _SORT_KEYS[wanted.sort]
+        jobs = list(jobs)
+        if wanted.sort == "started":
+            key = _start_of(context.store.last_attempts(jobs))
+        jobs.sort(key=key, reverse=wanted.reverse)
     return (job.seen_at(wanted.now_ms) for job in islice(jobs, wanted.limit))
+
+
+def _start_of(runs: Mapping[int, Attempt]) -> Callable[[Job], float]:
+    """Returns the key by which jobs that have not run come after all others."""
+    return lambda job: runs[job.seq].started_ms if job.seq in runs else inf
 
 
 def _print_table(
@@ -133,7 +145,8 @@ def _print_table(
     rows = None if everything or wanted.named else _rows_of_terminal()
     jobs = _matching(context, wanted) if rows is None else _screenful(context, wanted, rows)
     table = JobTable(columns, table_width(), color=uses_color(arguments.text("--color")))
-    shown = _print_rows(context, wanted, jobs, table)
+    heading = not arguments.flag("--no-heading")
+    shown = _print_rows(context, wanted, jobs, table, heading=heading)
     hidden = "" if rows is None else _hidden(context, wanted, shown, rows)
     if hidden:
         sys.stdout.flush()
@@ -143,16 +156,16 @@ def _print_table(
 
 
 def _print_rows(
-    context: Context, wanted: Selection, jobs: Iterable[Job], table: JobTable
+    context: Context, wanted: Selection, jobs: Iterable[Job], table: JobTable, *, heading: bool
 ) -> dict[Label, int]:
-    """Prints a line for each job below a heading. Returns how many jobs had which label."""
+    """Prints a line for each job, below a heading. Returns how many jobs had which label."""
     shown: dict[Label, int] = {}
     reasons = BlockReasons(context)
     left = iter(jobs)
     first = list(islice(left, _FITTED_JOBS))
     table.fit_ids(job.id for job in first)
     for job in chain(first, left):
-        if not shown:
+        if heading and not shown:
             print_out(table.heading())
         shown[job.label] = shown.get(job.label, 0) + 1
         print_out(table.line(JobRow(job, context.store, wanted.now_ms, reasons.of_job(job))))

@@ -1,6 +1,8 @@
 """Reads jobs in JSON, and says where the JSON is broken."""
 
 import json
+import sys
+from codecs import BOM_UTF8
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -9,6 +11,7 @@ from queued.core.errors import UsageError
 from queued.core.model import NewJob
 from queued.core.suggestions import shorten
 from queued.ctl.arguments import Arguments
+from queued.ctl.render import progress
 
 LINE_LIMIT = 4 * 1024 * 1024  # bytes; above each job, also if all its characters are escaped
 
@@ -26,7 +29,7 @@ def must_be_json(arguments: Arguments, words: Sequence[str]) -> None:
 
 def _refuse_fields(arguments: Arguments) -> None:
     """Refuses options that are fields of the JSON, because one of two values would be ignored."""
-    flags = {"--wait", "--skip-existing", "--fail-if-exists", "--replace"}
+    flags = {"--wait", "--dry-run", "--skip-existing", "--fail-if-exists", "--replace"}
     given = arguments.given() - flags - {"--json", "--db", "--config"}
     if given:
         msg = f"{', '.join(sorted(given))} cannot be combined with JSON: use the field in the JSON"
@@ -67,6 +70,28 @@ def decoded(text: str, *, one_line: bool = False) -> object:
     except ValueError as error:  # a number of thousands of digits
         msg = f"broken JSON: {str(error).partition(';')[0]}"
         raise UsageError(msg) from None
+
+
+def read_lines() -> tuple[list[NewJob], list[int]]:
+    """Returns the jobs of standard input, and the number of the line of each. Raises UsageError."""
+    jobs: list[NewJob] = []
+    line_numbers: list[int] = []
+    lines = iter(lambda: sys.stdin.buffer.readline(LINE_LIMIT + 1), b"") if sys.stdin else ()
+    for line_no, line in enumerate(lines, 1):
+        if line_no == 1:
+            line = line.removeprefix(BOM_UTF8)  # noqa: PLW2901 - some editors write one
+        if line.strip():
+            new = jobs_of_line(line, line_no)
+            jobs += new
+            line_numbers += [line_no] * len(new)
+            show_progress(len(jobs))
+    return jobs, line_numbers
+
+
+def show_progress(count: int, *, last: bool = False) -> None:
+    """Shows on a terminal how many lines have been read."""
+    if last or count % 10_000 == 0:
+        progress(f"{count} jobs read" + (", storing them\n" if last else ""))
 
 
 def _object(members: list[tuple[str, object]]) -> dict[str, object]:

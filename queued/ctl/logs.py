@@ -46,6 +46,8 @@ Options:
                        the job has --split)
   --stderr             only standard error of a job with --split
   -n, --tail N         the last N lines of each stream
+  --tag                begin each line with the id of its job and a tab, instead
+                       of a line before the output of each of several jobs
   --raw                print control characters unchanged on a terminal, too
   -f, --follow         of one job: continue until it ends, across retries, and
                        exit with its exit code
@@ -109,7 +111,7 @@ def _print_one(
 
 def _print_with_header(context: Context, arguments: Arguments, job: Job, tail: int | None) -> None:
     """Prints a line with the id, state and command of a job, then what its last run printed."""
-    if not context.json:
+    if not (context.json or arguments.flag("--tag")):
         line = truncate(escaped(f"==> {job.id} {job.label}: {job.command}"), _HEADER)
         color = uses_color(arguments.text("--color"))
         print_out(colored(line, job.label, f"{job.id} ") if color else line)
@@ -255,7 +257,8 @@ def _writer(context: Context, arguments: Arguments, job: Job) -> Writer:
     if context.json:
         return partial(_write_json, job.id)
     plain = arguments.flag("--raw") or terminal_size() is None
-    return _write_bytes if plain else EscapingWriter()
+    write: Writer = _write_bytes if plain else EscapingWriter()
+    return _Tagger(f"{job.id}\t".encode(), write) if arguments.flag("--tag") else write
 
 
 def _write_bytes(attempt: int, chunk: Chunk) -> None:  # noqa: ARG001  a Writer
@@ -274,6 +277,22 @@ class EscapingWriter:
         if key not in self._decoders:
             self._decoders[key] = getincrementaldecoder("utf-8")("backslashreplace")
         sys.stdout.write(escaped(self._decoders[key].decode(chunk.content), LAYOUT))
+
+
+class _Tagger:
+    """A Writer that begins each line with a tag."""
+
+    def __init__(self, tag: bytes, write: Writer) -> None:
+        self._tag = tag
+        self._write = write
+        self._begins_line = True
+
+    def __call__(self, attempt: int, chunk: Chunk) -> None:
+        """Prints a piece, which may begin and end within a line."""
+        text = self._tag + chunk.content if self._begins_line else chunk.content
+        self._begins_line = text.endswith(b"\n")
+        text = text[:-1].replace(b"\n", b"\n" + self._tag) + text[-1:]
+        self._write(attempt, chunk._replace(content=text))
 
 
 def write_to_own_stream(attempt: int, chunk: Chunk) -> None:  # noqa: ARG001  a Writer

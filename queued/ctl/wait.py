@@ -234,11 +234,23 @@ class _EndedCounter:
     def __init__(self, total: int) -> None:
         self._total = total
         self._shown = -1
+        self._before, self._began_s = 0, 0.0  # how many had ended at first, and when that was
 
     def show(self, ended: int) -> None:
         """Shows how many jobs have ended; clears the line when all have."""
         if ended != self._shown:
+            if self._shown < 0:
+                self._before, self._began_s = ended, monotonic_s()
             self._shown = ended
-            done = ended == self._total
-            line = "" if done else f"waiting: {ended} of {self._total} ended"
-            progress(line)
+            if ended == self._total:
+                progress("")
+            else:
+                progress(f"waiting: {ended} of {self._total} ended{self._estimate()}")
+
+    def _estimate(self) -> str:
+        """Returns how long the others take if they end as fast as those since the beginning."""
+        made = self._shown - self._before
+        if not made:
+            return ""
+        each_s = (monotonic_s() - self._began_s) / made
+        return f", about {short_duration(each_s * (self._total - self._shown))} left"

@@ -41,6 +41,7 @@ _DATABASES = (
 _VARIABLES = (
     Entry("QUEUECTL_DB", "the database"),
     Entry("QUEUECTL_CONF", "the conf file"),
+    Entry("QUEUECTL_QUEUE", "the queue of a command that `queuectl enqueue` adds without --queue"),
     Entry(
         "QUEUECTL_WORKERS, ...",
         "each setting: QUEUECTL_ and its name in capitals; see queuectl.conf(5)",

@@ -318,3 +318,21 @@ def test_stdin_may_be_closed(queuectl: QueuectlRunner) -> None:
         check=False,
     )
     assert done.returncode == 0
+
+
+def test_a_dry_run_checks_jobs_and_adds_none(queuectl: QueuectlRunner) -> None:
+    told = "1 job would be added; nothing was changed\n"
+    assert queuectl("enqueue", "--dry-run", "echo", "a b") == (0, "echo 'a b'\n", told)
+    assert queuectl("enqueue", "--dry-run", '{"command": "true"}') == (0, "true\n", told)
+    lines = '{"command": "one"}\n{"command": "two", "array": "1-2"}\n'
+    done = queuectl("enqueue", "--dry-run", "--json", "-", stdin=lines)
+    assert json.loads(done.out) == {"dry_run": True, "commands": ["one", "two", "two"]}
+    refused = queuectl("enqueue", "--dry-run", "--timeout", "soon", "true")
+    assert (refused.code, refused.out) == (2, "")
+    assert not queuectl.database.exists()
+
+
+def test_the_queue_of_the_environment(queuectl: QueuectlRunner) -> None:
+    queuectl.ok("enqueue", "true", QUEUECTL_QUEUE="mail")
+    queuectl.ok("enqueue", "--queue", "other", "true", QUEUECTL_QUEUE="mail")
+    assert [job["queue"] for job in queuectl.json("list")] == ["mail", "other"]

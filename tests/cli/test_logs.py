@@ -213,6 +213,18 @@ def test_the_output_of_several_jobs(queuectl: QueuectlRunner) -> None:
     assert queuectl("logs").code == queuectl("logs", "a", "--all").code == 2
 
 
+def test_each_line_has_the_id_of_its_job(queuectl: QueuectlRunner) -> None:
+    queuectl.add("a")
+    claim = queuectl.claim()
+    queuectl.prints(claim, b"one\ntw")
+    queuectl.prints(claim, b"o\n\nthree", position=6)
+    queuectl.add("b")
+    queuectl.prints(queuectl.claim(worker=2), b"four\n")
+    tagged = "a\tone\na\ttwo\na\t\na\tthree\n"
+    assert queuectl.ok("logs", "--all", "--tag") == f"{tagged}b\tfour\n"
+    assert queuectl.ok("logs", "a", "--tag") == tagged.removesuffix("\n")
+
+
 def test_the_lines_between_the_outputs_have_colours(queuectl: QueuectlRunner) -> None:
     queuectl.run("a")
     shown = queuectl.ok("logs", "--all", "--color", "always")

@@ -137,6 +137,22 @@ def test_list_filters(full: QueuectlRunner, options: list[str], ids: list[str]) 
     assert [job["id"] for job in full.json("list", *options)] == ids
 
 
+def test_a_list_in_the_order_of_the_starts(queuectl: QueuectlRunner) -> None:
+    for name in "abc":
+        queuectl.add(name, priority="bca".index(name))
+    first, second = queuectl.claim(), queuectl.claim(worker=2)
+    assert (first.id, second.id) == ("a", "c")
+    assert queuectl.ids("--sort", "started") == ["a", "c", "b"]
+    assert queuectl.ids("--sort", "started", "--reverse", "-n", "2") == ["b", "c"]
+
+
+def test_a_table_without_a_heading(full: QueuectlRunner) -> None:
+    for form in ("id,state", "tsv,id,state"):
+        heading, *rows = full.ok("list", "-o", form).splitlines()
+        assert heading.lower().split() == ["id", "state"]
+        assert full.ok("list", "-o", form, "--no-heading").splitlines() == rows
+
+
 def test_dlq_list(full: QueuectlRunner) -> None:
     assert [line.split()[0] for line in full.ok("dlq", "list").splitlines()] == [
         *("ID", "gone", WIDE_ID),

@@ -8,6 +8,7 @@ import pytest
 
 from queued.core.model import Outcome
 from queued.core.runs import Ending
+from queued.ctl import wait
 from queued.ctl.change_watch import Watch
 from queued.store.change_watcher import ChangeWatcher
 from tests.cli.queuectl_runner import NO_SERVICE, OK, QueuectlRunner, failed
@@ -152,3 +153,14 @@ def test_a_wait_for_what_matches(queuectl: QueuectlRunner) -> None:
     out, _ = waits.communicate(timeout=20)
     assert (waits.returncode, out) == (1, b"b cancelled\n")
     assert queuectl("wait").code == queuectl("wait", "--all", "b").code == 2
+
+
+def test_a_terminal_shows_how_long_the_others_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown, times_s = list[str](), iter([100.0, 130.0])
+    monkeypatch.setattr(wait, "progress", shown.append)
+    monkeypatch.setattr(wait, "monotonic_s", lambda: next(times_s))
+    counter = wait._EndedCounter(10)
+    for ended in (2, 4, 4, 10):
+        counter.show(ended)
+    assert shown[:2] == ["waiting: 2 of 10 ended", "waiting: 4 of 10 ended, about 1m30s left"]
+    assert shown[2:] == [""]
