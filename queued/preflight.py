@@ -1,7 +1,12 @@
 """`queued --check`: checks whether a service could start, without changing anything."""
 
+import os
+import sys
+from collections.abc import Mapping
+
 from queued.core import times
 from queued.core.errors import ConfigError, Exit, StorageError
+from queued.core.settings import Value
 from queued.service.linux.required_calls import refused_calls
 from queued.store.engine import Engine
 
@@ -32,12 +37,18 @@ def check_kernel() -> None:
         raise ConfigError(msg)
 
 
-def print_report(conf: str | None, engine: Engine) -> int:
+def print_report(conf: str | None, engine: Engine, settings: Mapping[str, Value]) -> int:
     """Checks the database and prints the results; returns the exit code.
+
+    On standard error it warns of `settings` of the conf file that are valid, but cannot work here.
 
     The caller has read the conf file and checked the permissions. Raises the QueuedError that a
     start would end with.
     """
     print(f"conf      {conf}: good" if conf else "conf      none; the defaults are in force")
     print(f"database  {engine.name}: {engine.describe()}")
+    for hook in ("on_dead", "on_completed"):
+        program = str(settings.get(hook, "")).partition(" ")[0]
+        if program.startswith("/") and not os.access(program, os.X_OK):
+            print(f"queued: warning: {hook}: {program} cannot be run here", file=sys.stderr)
     return Exit.DONE

@@ -21,7 +21,7 @@ def admitted(jobs: Iterable[NewJob], queues: Mapping[str, Queue]) -> list[NewJob
 
 def _admitted(job: NewJob, queue: Queue) -> NewJob:
     if queue.draining_ms is not None:
-        told = f"the queue {queue.name} is draining and takes no new jobs; nothing was enqueued"
+        told = f"the queue {queue.name} is draining and takes no new jobs; nothing was changed"
         msg = f"{told} (see: queuectl queue resume {queue.name})"
         raise ConflictError(msg)
     if queue.defaults == "{}":
@@ -47,7 +47,7 @@ def _checked(queue: Queue) -> dict[str, Any]:
 
 def unreadable(name: str, error: Exception) -> ConfigError:
     """Returns the error of new jobs of a queue whose row another program made invalid."""
-    told = f"the settings of the queue {name} cannot be read: {error}; nothing was enqueued"
+    told = f"the settings of the queue {name} cannot be read: {error}; nothing was changed"
     return ConfigError(f"{told} (see: queuectl queue show {name})")
 
 

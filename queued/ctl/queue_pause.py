@@ -42,8 +42,8 @@ Examples:
 
 def pause(context: Context, arguments: Arguments) -> int:
     """Pauses queues, or replaces the reason of their pause."""
-    queues = _named(context, arguments, "pause")
     suspends, reason = arguments.flag("--suspend"), arguments.line("--reason")
+    queues = _named(context, arguments, "pause")
     changes: dict[str, dict[str, object]] = {}
     for one in queues:
         changes[one.name] = {} if reason is None else {"paused_reason": reason}

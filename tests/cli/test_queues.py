@@ -112,7 +112,7 @@ def test_a_draining_queue_refuses_new_jobs(queuectl: QueuectlRunner) -> None:
     assert queuectl("queue", "drain", "mail") == (0, "", told)
     assert queuectl.json("queue", "show", "mail") == since
     done = queuectl("enqueue", "--queue", "mail", "true")
-    told = "the queue mail is draining and takes no new jobs; nothing was enqueued"
+    told = "the queue mail is draining and takes no new jobs; nothing was changed"
     assert done == (4, "", f"queuectl: {told} (see: queuectl queue resume mail)\n")
     queuectl.ok("queue", "resume", "mail")
     assert queuectl("enqueue", "--queue", "mail", "--id", "a", "true").out == "a\n"

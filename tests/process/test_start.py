@@ -54,6 +54,15 @@ def test_a_bad_conf_file_is_refused(tmp_path: Path, text: str, says: str) -> Non
     assert not (tmp_path / "queue.db").exists()
 
 
+def test_a_check_warns_of_a_hook_that_cannot_be_run(tmp_path: Path) -> None:
+    conf = tmp_path / "queuectl.conf"
+    conf.write_text('on_dead = "/nowhere/mail x"\non_completed = "/bin/sh -c true"\n')
+    done = start("--check", "--config", str(conf), "--db", str(tmp_path / "queue.db"))
+    assert done.returncode == 0
+    assert "queue.db: " in done.stdout
+    assert done.stderr == "queued: warning: on_dead: /nowhere/mail cannot be run here\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

@@ -334,7 +334,7 @@ def test_a_queue_with_odd_defaults_gets_no_new_jobs(engine: Engine, defaults: st
     refused, fired = sorted(_fire(engine, FIRST))
     assert "the settings of the queue odd cannot be read" in refused.refused
     assert [*fired.jobs] == [FIRST]
-    with pytest.raises(ConfigError, match="nothing was enqueued"):
+    with pytest.raises(ConfigError, match="nothing was changed"):
         engine.add(queue="odd")
 
 
