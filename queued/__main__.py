@@ -148,7 +148,7 @@ def _run(arguments: list[str]) -> int:
     engine.check_trust()
     preflight.check_kernel()
     if options["--check"]:
-        return preflight.print_report(conf, engine, content.settings)
+        return preflight.print_report(conf, engine, file)
     log_path = _log_path(options, engine.instance_files) if options["--background"] else None
     settings = _start_settings(origin, _prepare(engine))
     background = _Background()
