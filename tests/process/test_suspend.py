@@ -94,6 +94,12 @@ def _kill_worker(queue: Queue, service: Service) -> None:
     queue.wait("frozen", "dead")
 
 
+def _kill_supervisor(queue: Queue, service: Service) -> None:
+    service.kill(service.pid)
+    queue.serve()
+    queue.wait("frozen", "dead")
+
+
 def _kill_service(queue: Queue, service: Service) -> None:
     service.kill_instance()
     queue.serve()
@@ -106,7 +112,7 @@ def _stop(queue: Queue, service: Service) -> None:
     assert queue.job("frozen").state == "pending"
 
 
-ENDS = [_cancel, _deadline, _kill_worker, _kill_service, _stop]
+ENDS = [_cancel, _deadline, _kill_worker, _kill_supervisor, _kill_service, _stop]
 
 
 @pytest.mark.parametrize("end", ENDS)

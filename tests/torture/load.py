@@ -74,7 +74,8 @@ class JobRequests:
         (queue,) = self._dice.choices(list(QUEUES), (9, 8, 1, 2))
         request = self._array(queue) if self._dice.random() < 0.1 else self._job(queue)
         payload = request.payload
-        if others and self._dice.random() < 0.2:
+        # Cancelled because of another job and revived with it, a job lacks its unique key.
+        if others and not payload.get("unique_key") and self._dice.random() < 0.2:
             payload |= {
                 self._dice.choice(CONDITIONS): [self._dice.choice(others)]
                 for _ in range(self._dice.randint(1, 2))
