@@ -164,7 +164,7 @@ class Torture:
         changes = (
             users.cancel_group,
             users.pause_queue,
-            users.suspend_queue,
+            *[users.suspend_queue] * 2,
             self._schedules.change,
         )
         self._dice.choice(changes)()

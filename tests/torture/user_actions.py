@@ -158,13 +158,17 @@ class UserActions:
         self._pause(self._dice.choice(list(QUEUES)), suspended_ms=None)
 
     def suspend_queue(self) -> None:
-        """Suspends a queue with a running job for a while, unless it or another one is."""
-        running = list(self._queue.store.list(JobFilter((Label.PROCESSING,))))
-        if running and self._watch is None:
-            name = self._dice.choice(running).queue
-            if name in QUEUES and name not in self._paused:
-                self._watch = Watch(self._queue, name, self._traces)
-                self._pause(name, suspended_ms=times.now_ms())
+        """Suspends the queue with the most running jobs for a while, unless one is suspended."""
+        if self._watch is not None:
+            return
+        running = Counter(
+            job.queue
+            for job in self._queue.store.list(JobFilter((Label.PROCESSING,)))
+            if job.queue in QUEUES and job.queue not in self._paused
+        )
+        for name, _ in running.most_common(1):
+            self._watch = Watch(self._queue, name, self._traces)
+            self._pause(name, suspended_ms=times.now_ms())
 
     def _pause(self, name: str, suspended_ms: int | None) -> None:
         if name in self._paused:
