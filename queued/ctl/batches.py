@@ -88,21 +88,32 @@ def move_jobs(context: Context, arguments: Arguments, move: Move) -> int:
 
 def _move_named(context: Context, jobs: Sequence[int], move: Move) -> int:
     moved, refused = list[Job](), list[str]()
-    for seq in jobs:
-        done = move.change([seq], ANY_JOB)
-        job = context.store.show(seq).seen_at(now_ms())
-        if done:
+    for batch in named_batches(jobs):
+        ids = {*move.change(batch, ANY_JOB)}
+        for seq in batch:
+            job = context.store.show(seq)
+            if job.id not in ids and len(batch) > 1:  # alone, it says if the user may not change it
+                ids.update(move.change([seq], ANY_JOB))
+                job = context.store.show(seq)
+            job = job.seen_at(now_ms())
+            if job.id not in ids:
+                refused.append(f"{job.id} is {_state_text(context, job)} and {move.refusal}")
+                continue
             context.changed += 1
             moved.append(job)
-        else:
-            refused.append(f"{job.id} is {_state_text(context, job)} and {move.refusal}")
-        if done and not context.json:
-            print_out(f"{job.id} {job.label}{move.suffix}")
+            if not context.json:
+                print_out(f"{job.id} {job.label}{move.suffix}")
     if context.json:
         print_json({job.id: job.label for job in moved})
     if refused:
         raise ConflictError(", ".join(refused))
     return Exit.DONE
+
+
+def named_batches(jobs: Sequence[int]) -> Iterator[Sequence[int]]:
+    """Yields jobs that were named in parts for one transaction each; an array has many."""
+    for at in range(0, len(jobs), _BATCH):
+        yield jobs[at : at + _BATCH]
 
 
 def _state_text(context: Context, job: Job) -> str:

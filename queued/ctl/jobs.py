@@ -6,7 +6,7 @@ from functools import partial
 from queued.core.dependencies import Dependency
 from queued.core.errors import ConflictError, Exit
 from queued.core.model import State
-from queued.core.records import Attempt, Job
+from queued.core.records import ANY_JOB, Attempt, Job
 from queued.core.times import iso, now_ms, short_duration
 from queued.ctl.arguments import COMMON, LIST_OPTIONS, Arguments
 from queued.ctl.batches import (
@@ -17,6 +17,7 @@ from queued.ctl.batches import (
     jobs_text,
     move_all,
     named,
+    named_batches,
 )
 from queued.ctl.context import Context
 from queued.ctl.filters import FILTER_OPTIONS, OPEN, UNFINISHED, job_filter
@@ -234,13 +235,15 @@ def cancel(context: Context, arguments: Arguments) -> int:
         return _cancel_found(context, arguments)
     # By the state after the request; None if the job had already ended.
     moved: dict[State | None, list[str]] = {State.CANCELLED: [], State.PROCESSING: [], None: []}
-    for seq in jobs:
-        state = context.store.cancel(seq, now_ms=now_ms())
-        context.changed += state is not None
-        job = context.store.show(seq)
-        moved[state].append(job.id if state else f"{job.id} is already {job.label}")
-        if state and not context.json:
-            print_out(f"{job.id}{_CANCELLED[state]}")
+    for batch in named_batches(jobs):
+        states = dict(context.store.cancel_all(batch, ANY_JOB, now_ms=now_ms()))
+        for seq in batch:
+            job = context.store.show(seq)
+            state = states.get(job.id) or context.store.cancel(seq, now_ms=now_ms())
+            context.changed += state is not None
+            moved[state].append(job.id if state else f"{job.id} is already {job.label}")
+            if state and not context.json:
+                print_out(f"{job.id}{_CANCELLED[state]}")
     if context.json:
         print_json({"cancelled": moved[State.CANCELLED], "asked": moved[State.PROCESSING]})
     if moved[None]:

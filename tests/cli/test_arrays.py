@@ -2,9 +2,13 @@
 
 import sqlite3
 from contextlib import closing
+from unittest.mock import patch
 
 import pytest
 
+from queued.store.sqlite.client_store import SqliteStore
+from queued.store.sqlite.edits import SqliteEdits
+from tests.cli.in_process_cli import run
 from tests.cli.queuectl_runner import QueuectlRunner
 
 
@@ -25,6 +29,18 @@ def test_an_array_is_named_as_one(queuectl: QueuectlRunner) -> None:
     assert queuectl.json("list", "b")[0]["state"] == "pending"
     queuectl.ok("dlq", "retry", "--array", "a", "--state", "cancelled", "--yes")
     assert queuectl.ok("list", "--array", "a", "--state", "pending", "--quiet") == "a_2\na_3\n"
+
+
+def test_the_jobs_of_an_array_are_changed_by_a_transaction_for_many(
+    queuectl: QueuectlRunner,
+) -> None:
+    queuectl("enqueue", "--id", "a", "--array", "1-300", "true")
+    for verb, method in (("hold", (SqliteEdits, "hold")), ("cancel", (SqliteStore, "cancel_all"))):
+        with patch.object(*method, autospec=True, side_effect=getattr(*method)) as change:
+            done = run(["--db", str(queuectl.database), verb, "a"])
+        assert (done.code, done.out.count("\n"), change.call_count) == (0, 300, 2)
+    done = run(["--db", str(queuectl.database), "hold", "a_1", "a_2"])
+    assert (done.code, done.err.count("is cancelled and cannot be held")) == (4, 2)
 
 
 def test_an_array_without_a_job_for_a_command(queuectl: QueuectlRunner) -> None:

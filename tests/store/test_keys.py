@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from queued.core.model import JobChanges, KeyUser, Label, NewJob, State
+from queued.core.job_changes import JobChanges
+from queued.core.model import KeyUser, Label, NewJob, State
 from queued.core.records import JobFilter
 from queued.core.runs import Claim
 from queued.store.ledger import Ledger

@@ -188,7 +188,7 @@ class Walk(RuleBasedStateMachine):
     def move(self, data: st.DataObject, *, first: bool) -> None:
         store, tasks = self._engine.store, self._model.tasks
         job = data.draw(st.sampled_from(sorted(tasks)))
-        other = store.edits.first_ready(tasks[job].queue)
+        other = store.edits.first(tasks[job].queue, None)
         assert other == self._model.first_ready(tasks[job].queue)
         if not first:
             other = data.draw(st.sampled_from(sorted(tasks)))

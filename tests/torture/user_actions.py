@@ -117,7 +117,7 @@ class UserActions:
         """Moves a job before the first ready one of its queue, or before another one."""
         store = self._queue.store
         movable = [one for one in jobs if one.queue == job.queue and one.label in _MOVABLE]
-        first = store.edits.first_ready(job.queue) if self._dice.random() < 0.5 else None
+        first = store.edits.first(job.queue, None) if self._dice.random() < 0.5 else None
         if job.label not in _MOVABLE or job.expires_ms is not None:
             return
         target = self._dice.choice(movable) if first is None else store.show(first)
