@@ -236,25 +236,33 @@ def leases_by_wall_clock(_argument: str) -> None:
     put(LeaseObserver, "over", over)
 
 
-def _change_postgres(name: str, old: str, new: str) -> None:
-    plain = postgres_sql.load
-
-    def load(schema: str) -> dict[str, str]:
-        found = dict(plain(schema))
-        assert old in found[name]
-        return found | {name: found[name].replace(old, new)}
-
-    put(postgres_sql, "load", load)
-
-
 def claims_not_durable(_argument: str) -> None:
-    """PostgreSQL confirms a commit before it is on the disk."""
-    _change_postgres("begin", "synchronous_commit = on", "synchronous_commit = off")
+    """PostgreSQL confirms the commits of a service before they are on the disk."""
+    plain = postgres_connection.Database.__init__
+
+    def init(self: postgres_connection.Database, *words: Any, serving: bool, **named: Any) -> None:
+        plain(self, *words, serving=serving, **named)
+        if serving:
+            begin = self._sql["begin"].replace(
+                "synchronous_commit = on", "synchronous_commit = off"
+            )
+            assert begin != self._sql["begin"]
+            self._sql = self._sql | {"begin": begin}
+
+    put(postgres_connection.Database, "__init__", init)
 
 
 def settled_without_token(_argument: str) -> None:
     """PostgreSQL records the end of a run whose claim was given to another worker."""
-    _change_postgres("settle", "AND j.token = e.token", "AND j.state = 'processing'")
+    plain = postgres_sql.load
+
+    def load(schema: str) -> dict[str, str]:
+        found = dict(plain(schema))
+        fence = "AND j.token = e.token"
+        assert fence in found["settle"]
+        return found | {"settle": found["settle"].replace(fence, "AND j.state = 'processing'")}
+
+    put(postgres_sql, "load", load)
 
 
 def notifications_lost(_argument: str) -> None:

@@ -23,15 +23,16 @@ TABLE = {
 
 def is_found(defect: str) -> bool:
     """Returns whether the test fails with the defect."""
-    pytest = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    pytest = [sys.executable, "-m", "pytest", "-q", "-o", "timeout=600"]
     env = {**os.environ, "QUEUED_TEST_DEFECT": defect}
     done = subprocess.run(
         [*pytest, f"tests/{TABLE[defect]}"], env=env, capture_output=True, text=True, check=False
     )
     reasons = [line for line in done.stdout.splitlines() if line.startswith("E  ")]
-    verdict = "found" if done.returncode == 1 else f"NOT FOUND ({done.returncode})"
+    found = done.returncode == 1 and "Timeout (>" not in done.stdout
+    verdict = "found" if found else f"NOT FOUND ({done.returncode})"
     print(f"{defect}: {verdict} by {TABLE[defect]}: {' '.join(reasons[:1])[:200]}", flush=True)
-    return done.returncode == 1
+    return found
 
 
 if __name__ == "__main__":

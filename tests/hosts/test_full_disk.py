@@ -68,7 +68,7 @@ def hosts(server: Cluster, tmp_path: Path) -> Iterator[Hosts]:
 
 def start_again(server: Server) -> bool:
     """Starts the server unless it runs; returns whether it does."""
-    with suppress(subprocess.CalledProcessError):
+    with suppress(subprocess.CalledProcessError, psycopg.Error):
         server.run("pg_ctl", "status")
         return bool(server.execute("SELECT 1"))
     with suppress(subprocess.CalledProcessError):

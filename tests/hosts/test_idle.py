@@ -17,7 +17,7 @@ def _after_renewals(hosts: Hosts, service: Service, count: int) -> None:
 def test_an_idle_service_starts_a_job_before_its_next_renewal(hosts: Hosts) -> None:
     hosts.queue.configure("lease", "120")
     service = hosts.add().serve(workers=1)
-    _after_renewals(hosts, service, 1)
+    _after_renewals(hosts, service, 2)
     hosts.queue.wait(hosts.queue.add("true"), within_s=6)
 
 

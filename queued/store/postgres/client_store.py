@@ -62,7 +62,7 @@ class PostgresStore:
     ) -> Sequence[str]:
         """See `Store.enqueue`."""
         given, added = list(jobs), list[str]()
-        now_ms = self._database.earlier(now_ms)
+        now_ms = min(now_ms, self._database.now_ms())
         made = any(job.queue != "default" or job.requires for job in given) and (
             self._database.repeated(lambda: self._new_jobs.make_lanes(given), "enqueuer")
         )
@@ -208,7 +208,7 @@ class PostgresStore:
 
     def retry(self, jobs: Iterable[int], *, now_ms: int) -> Sequence[str]:
         """See `Store.retry`."""
-        wanted, now_ms = [*dict.fromkeys(jobs)], self._database.earlier(now_ms)
+        wanted, now_ms = [*dict.fromkeys(jobs)], min(now_ms, self._database.now_ms())
 
         def retry() -> Sequence[str]:
             self._database.run("lock_dependencies")
@@ -230,7 +230,7 @@ class PostgresStore:
 
     def retry_all(self, jobs: Sequence[int], wanted: JobFilter, *, now_ms: int) -> Sequence[str]:
         """See `Store.retry_all`."""
-        now_ms = self._database.earlier(now_ms)
+        now_ms = min(now_ms, self._database.now_ms())
 
         def retry() -> Sequence[Row]:
             self._database.run("lock_dependencies")

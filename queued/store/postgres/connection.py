@@ -178,15 +178,8 @@ class Database:
         self._server = self._server.read(self._connection, self._sql["server"])
 
     def now_ms(self) -> int:
-        """Returns the wall clock of the server, as it was read last."""
+        """Returns the server's wall clock as read last; verbs use their own if it is earlier."""
         return boot_ms() + self._server.ahead_ms
-
-    def earlier(self, now_ms: int) -> int:
-        """Returns the earlier of a time of this host and the time of the server.
-
-        Jobs that are due by the clock of this host must not wait until that of the server agrees.
-        """
-        return min(now_ms, self.now_ms())
 
     # Statements
 

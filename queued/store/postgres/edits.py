@@ -63,7 +63,7 @@ class PostgresEdits:
         self, jobs: Sequence[int], wanted: JobFilter = ANY_JOB, *, now_ms: int
     ) -> Sequence[str]:
         """See `Edits.release`."""
-        now_ms = self._database.earlier(now_ms)
+        now_ms = min(now_ms, self._database.now_ms())
         released = self._changed("release", jobs, wanted, Label.HELD, now=now_ms)
         self._database.notify("notify_hungry")
         return released
@@ -72,7 +72,7 @@ class PostgresEdits:
         self, jobs: Sequence[int], wanted: JobFilter = ANY_JOB, *, now_ms: int
     ) -> Sequence[str]:
         """See `Edits.run_now`."""
-        now_ms = self._database.earlier(now_ms)
+        now_ms = min(now_ms, self._database.now_ms())
         due = self._changed("run_now", jobs, wanted, Label.SCHEDULED, Label.FAILED, now=now_ms)
         self._database.notify("notify_hungry")
         return due
