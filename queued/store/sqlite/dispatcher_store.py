@@ -233,8 +233,7 @@ class SqliteLedger:
 
     def running_claims(self, instance: str) -> list[Claim]:
         """See `Ledger.running_claims`."""
-        rows = self._database.rows("running_claims", instance=instance)
-        return [_claim(row) for row in rows]
+        return [_claim(row) for row in self._database.rows("running_claims", instance=instance)]
 
     def cancel_requests(self, instance: str) -> list[Key]:
         """See `Ledger.cancel_requests`."""
@@ -257,14 +256,8 @@ class SqliteLedger:
 
     def trim_output(self, key: Key, stream: int, *, head_end: int, tail_start: int) -> None:
         """See `Ledger.trim_output`."""
-        self._database.run(
-            "trim_output",
-            job=key.job,
-            attempt=key.attempt,
-            stream=stream,
-            head_end=head_end,
-            tail_start=tail_start,
-        )
+        ends = {"head_end": head_end, "tail_start": tail_start}
+        self._database.run("trim_output", **key._asdict(), stream=stream, **ends)
 
     def settle(self, endings: Sequence[Settlement], *, now_ms: int) -> list[State | None]:
         """See `Ledger.settle`."""
@@ -307,9 +300,8 @@ class SqliteLedger:
             return 0
         self._database.run("clock_forget", boot_id=boot_id)
         self._database.run("clock_set", boot_id=boot_id, offset=offset_ms)
-        if shift:
-            self._database.run("shift_retries", shift=shift)
-            self._database.run("shift_starts", shift=shift)
+        for name in ("shift_retries", "shift_starts") if shift else ():
+            self._database.run(name, shift=shift)
         return shift
 
     def counts(self) -> dict[Label, int]:
