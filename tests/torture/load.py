@@ -142,7 +142,7 @@ class JobRequests:
     def _beats(self) -> str:
         """Returns a command that shows in its trace when it goes on."""
         n = self._dice.randint(1, 40)
-        return f"n={n}; while [ $n -gt 0 ]; do say beat; n=$((n-1)); sleep 0.05; done"
+        return f"n={n}; while [ $n -gt 0 ]; do say beat; n=$((n-1)); sleep 0.05 || exit 5; done"
 
     def _kinds(self) -> list[tuple[str, bytes]]:
         pause = f"{self._dice.uniform(0.05, 0.6):.2f}"
