@@ -3,6 +3,7 @@
 Values that may be secret (variables, commands, settings) are not written, only their names.
 """
 
+import contextlib
 import os
 from collections.abc import Callable
 
@@ -16,6 +17,8 @@ _SHOWN = {*FILTERS, "--reason", "--before", "--concurrency", "--weight"}
 _NAMES = ("JOB", "JOBS", "SIGNAL", "QUEUE", "QUEUES", "SCHEDULE", "SCHEDULES", "NAME", "KEY")
 _OTHERS = ("queue", "schedule", "host", "config")  # their success is a change
 _MOST = 900  # characters: every syslog takes a line of 1,024 bytes
+_LOG = "/dev/log"
+_PRIORITY = 13  # user.notice
 
 
 def run_logged(words: str, context: Context, arguments: Arguments, run: Callable[[], int]) -> int:
@@ -31,14 +34,26 @@ def run_logged(words: str, context: Context, arguments: Arguments, run: Callable
 
 
 def _log(words: str, context: Context, arguments: Arguments) -> None:
-    """Without a log of the system (no /dev/log), as in many containers, nothing is written."""
-    import syslog
-
     jobs = f" jobs={context.changed}" if context.changed else ""
     told = " ".join([words, *_given(arguments)])
     line = escaped(f"user={_user()} database={context.database}{jobs} command=queuectl {told}")
-    syslog.openlog("queuectl", syslog.LOG_PID, syslog.LOG_USER)
-    syslog.syslog(syslog.LOG_NOTICE, line if len(line) <= _MOST else f"{line[:_MOST]}...")
+    _send(line if len(line) <= _MOST else f"{line[:_MOST]}...")
+
+
+def _send(line: str) -> None:
+    """Sends a line to the log of the system; drops it if nobody takes it at once.
+
+    syslog(3) would wait for a log that is stuck, and the user could not end that with Ctrl-C.
+    Many containers have no log.
+    """
+    import socket
+    import time
+
+    text = f"<{_PRIORITY}>{time.strftime('%b %e %H:%M:%S')} queuectl[{os.getpid()}]: {line}"
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as log:
+        log.settimeout(0)
+        log.connect(_LOG)
+        log.send(text.encode(errors="replace"))
 
 
 def _given(arguments: Arguments) -> list[str]:

@@ -1,9 +1,12 @@
 """What users change with queuectl is in the log of the system."""
 
-import syslog
+import socket
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 
+from queued.ctl import change_log
 from tests.cli import in_process_cli
 from tests.cli.queuectl_runner import QueuectlRunner
 
@@ -14,8 +17,7 @@ def lines(queuectl: QueuectlRunner, monkeypatch: pytest.MonkeyPatch) -> list[str
     sent = list[str]()
     for name, value in queuectl.location.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(syslog, "openlog", lambda *_: None)
-    monkeypatch.setattr(syslog, "syslog", lambda _, line: sent.append(line))
+    monkeypatch.setattr(change_log, "_send", sent.append)
     return sent
 
 
@@ -70,3 +72,29 @@ def test_a_long_line_is_cut(queuectl: QueuectlRunner, lines: list[str]) -> None:
     (line,) = _logged(lines, "hold", *(f"array_{n}" for n in range(1, 201)))
     assert line.startswith("jobs=200 command=queuectl hold array_1 array_2 ")
     assert (len(lines[0]), line[-3:]) == (903, "...")
+
+
+@pytest.mark.sqlite_only
+def test_a_log_that_nobody_reads_or_that_is_missing_delays_no_command(
+    queuectl: QueuectlRunner, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    queuectl.add("a", queue="mail", delay=60)
+    for name, value in queuectl.location.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(change_log, "_LOG", str(tmp_path / "log"))
+    in_process_cli.check(("queue", "pause", "mail"))
+    with closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as log:
+        log.settimeout(5)
+        log.bind(str(tmp_path / "log"))
+        in_process_cli.check(("queue", "resume", "mail"))
+        line = log.recv(2_000).decode()
+        assert line.startswith("<13>")
+        assert " queuectl[" in line
+        assert line.endswith(" command=queuectl queue resume mail")
+        with closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as other:
+            other.settimeout(0)
+            other.connect(str(tmp_path / "log"))
+            with pytest.raises(BlockingIOError):
+                while True:
+                    other.send(b"full")
+        in_process_cli.check(("queue", "pause", "mail"))
