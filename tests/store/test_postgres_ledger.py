@@ -114,6 +114,23 @@ def test_a_pause_of_a_queue_waits_for_the_claims_that_are_made(engine: Engine) -
     assert engine.claim() is None
 
 
+def test_services_are_told_of_a_pause_that_waits_for_a_stuck_one(engine: Engine) -> None:
+    _, _ = engine.add(), engine.register("i")
+    told = threading.Event()
+    database = engine.another_ledger()._database  # type: ignore[attr-defined]
+    database.listen(told.set, lambda _: None)
+    pause = partial(engine.store.queues.change, "default", paused_ms=NOW)
+    user = threading.Thread(target=pause)
+    with engine.ledger.transaction():
+        assert _claims(engine.ledger, 1, 100)
+        user.start()
+        eventually(lambda: _waiting(engine))
+        with database.transaction():
+            database.run("used_places")
+        assert told.is_set()
+    user.join()
+
+
 def test_a_claim_that_begins_before_a_pause_and_locks_after_it_takes_nothing(
     engine: Engine,
 ) -> None:

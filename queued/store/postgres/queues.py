@@ -124,7 +124,12 @@ class StoreQueues:
         self._await_claims()
 
     def _await_claims(self) -> None:
-        """Waits for claims that do not see the change; none begins after it has returned."""
+        """Waits for claims that do not see the change; none begins after it has returned.
+
+        Services are told before, because one that is stuck may keep it waiting, and again after,
+        because a claim that took nothing for the sake of the change is made anew then.
+        """
+        self._database.notify("notify_all")
         with self._database.reading():
             instances = self._database.rows("instances")
         for instance in instances:  # each alone, so that no turn waits for that of another
