@@ -20,6 +20,7 @@ from queued.service.ipc.messages import (
     Piece,
     Result,
     Returned,
+    Suspend,
     Welcome,
     WorkerFaulty,
     WorkerGone,
@@ -27,6 +28,7 @@ from queued.service.ipc.messages import (
 )
 from queued.service.linux.event_loop import EventLoop
 from queued.service.log import LogOutput
+from tests.claims import make_claim
 
 KEY = Key(1, 1, 1)
 RESULT = Result(key=KEY, ending=Ending(Outcome.EXIT, exit_code=0), pieces=[])
@@ -83,6 +85,23 @@ def test_a_worker_is_present_once_it_has_said_hello(pool: Pool) -> None:
     pool.worker.send(hello)
     assert pool.receive() == [hello]
     assert pool.pool.present() == [1]
+
+
+def test_a_run_that_a_new_dispatcher_inherits_late_is_told_whether_it_is_suspended(
+    pool: Pool,
+) -> None:
+    """Its claim was lost in a failover, perhaps with the suspension that has frozen it."""
+    pool.pool.suspend([])
+    pool.worker.send(Hello(session=pool.welcome(), holding=[KEY]))
+    pool.receive()
+    claims, claim = pool.pool.claims.copy(), make_claim(worker=1)
+    claims.inherit(claim)
+    pool.pool.on_committed(claims, 0.0)
+    pool.pool.suspend([])
+    assert pool.worker.receive() == [Suspend(key=claim.key, wanted=False)]
+    pool.pool.on_committed(claims, 0.0)
+    pool.pool.suspend([])
+    assert pool.worker.receive() == []
 
 
 def test_messages_for_an_earlier_dispatcher_are_dropped(pool: Pool) -> None:

@@ -16,7 +16,7 @@ MOST_PREFETCHED = 16
 class ClaimTable:
     """Claims by worker, oldest first: a worker runs them in this order.
 
-    The claims of the constructor were made by an earlier dispatcher.
+    The claims of the constructor, and those of `inherit`, were made by an earlier dispatcher.
     """
 
     def __init__(self, claims: Iterable[Claim] = ()) -> None:
@@ -66,6 +66,11 @@ class ClaimTable:
     def add(self, claim: Claim) -> None:
         """Gives the claim to its worker."""
         self._held[claim.worker] = (*self.of(claim.worker), claim)
+
+    def inherit(self, claim: Claim) -> None:
+        """Gives the claim to the worker that has it from an earlier dispatcher."""
+        self._inherited |= {claim.key}
+        self.add(claim)
 
     def remove(self, claim: Claim) -> None:
         """Removes a claim that was settled or given back."""

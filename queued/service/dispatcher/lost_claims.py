@@ -55,5 +55,5 @@ class LostClaims:
             return
         for claim in self._ledger.running_claims(self._instance):
             if claim.key == run.key:
-                turn.claims.add(claim)
+                turn.claims.inherit(claim)
                 turn.restored.append(claim)

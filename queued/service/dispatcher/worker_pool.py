@@ -163,6 +163,9 @@ class WorkerPool:
         """Clears the inbox, which a committed turn has handled, and replaces the claims."""
         if self.has_greeting():
             self._cancels_sent.clear()
+        if self._unknown is not None:
+            found = {c.key for c in claims if claims.is_inherited(c)}
+            self._unknown |= found.difference(claim.key for claim in self.claims)
         self.inbox.clear()
         self.claims = claims
         self.group_commit.on_committed(claims, self.present(), now_s)
