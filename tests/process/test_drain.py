@@ -48,6 +48,14 @@ def test_a_drain_waits_for_the_rate_of_a_queue(queue: Queue) -> None:
     assert queue.count("completed") == 3
 
 
+def test_a_drain_waits_for_no_rate_on_behalf_of_other_services(queue: Queue) -> None:
+    queue.store.queues.change("mail", rate_starts=1, rate_ms=3_600_000)
+    queue.add("true", id="a", queue="mail")
+    queue.add("true", id="b", queue="mail", requires=["gpu"])
+    assert queue.spawn("--drain").ended() == Exit.DONE
+    assert queue.count("completed") == 1
+
+
 def test_a_strict_drain_tells_of_a_dead_job(queue: Queue) -> None:
     queue.add_once("exit 1")
     assert queue.spawn("--drain", "--strict").ended() == Exit.DONE

@@ -65,7 +65,7 @@ class QueueClaims:
             rest, token = workers[idle:], token + len(claims)
             claims += self._claim(rest, token, now_ms, unlimited_only=True)
         idle_left = len(claims) < len(workers) and opened.rated
-        self.full = self._ledger.queues.full_rates(opened.rated, now_ms) if idle_left else {}
+        self.full = self._full_rates(now_ms) if idle_left else {}
         self._ledger.set_hungry(self._instance, hungry=len(claims) < len(workers))
         return claims
 
@@ -93,6 +93,16 @@ class QueueClaims:
                 self._share.charge(name, count, started[name])
             claims += found
         return claims
+
+    def _full_rates(self, now_ms: int) -> dict[str, StartWindow]:
+        """Returns the windows of full queues; jobs that this instance may not claim do not wait."""
+        full, lanes = self._ledger.queues.full_rates(self._open.rated, now_ms), self._open.lanes
+        if any(window.waiting for window in full.values()):
+            ready = set(self._ledger.queues.ready_lanes())
+            for name, window in full.items():
+                waiting = window.waiting and not ready.isdisjoint(lanes[name])
+                full[name] = window._replace(waiting=waiting)
+        return full
 
     def _search(self, now_ms: int) -> None:
         """Finds the queues that may have ready jobs, without those that may start none now."""
