@@ -114,6 +114,21 @@ def test_a_pause_of_a_queue_waits_for_the_claims_that_are_made(engine: Engine) -
     assert engine.claim() is None
 
 
+def test_starts_in_the_future_get_one_time(engine: Engine) -> None:
+    """Else a start would be older than the one before, if their rows are changed in that order."""
+    engine.store.queues.change("mail", rate_starts=50_000, rate_ms=60_000)
+    _execute(
+        "INSERT INTO queued.starts SELECT 'mail', n, 1, (extract(epoch FROM now()) + 3600) * 1000"
+        " FROM generate_series(20000, 0, -1) AS n"
+    )
+    with engine.ledger.transaction():
+        assert engine.ledger.queues.full_rates(["mail"], NOW) == {}
+    where = address.parse(postgres_server.shared_queue())
+    counted = sql_loader.in_schema("SELECT count(DISTINCT at) FROM queued.starts", where.schema)
+    with psycopg.connect(where.conninfo) as server:
+        assert server.execute(counted.encode()).fetchall() == [(1,)]
+
+
 def test_services_are_told_of_a_pause_that_waits_for_a_stuck_one(engine: Engine) -> None:
     _, _ = engine.add(), engine.register("i")
     told = threading.Event()

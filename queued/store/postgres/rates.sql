@@ -51,9 +51,10 @@ DELETE FROM queued.starts WHERE (queue, number) IN (
 
 -- bring_back_starts --
 -- Counts starts in the future as made now, so that a clock that was set back stops no queue for longer
--- than its window.
-UPDATE queued.starts SET at = {clock_ms}
-WHERE queue IN (SELECT json_array_elements_text(:queues::json)) AND at > {clock_ms};
+-- than its window. All get one time, because rows may be changed in any order.
+WITH clock AS MATERIALIZED (SELECT {clock_ms} AS now)
+UPDATE queued.starts SET at = now FROM clock
+WHERE queue IN (SELECT json_array_elements_text(:queues::json)) AND at > now;
 
 -- remove_starts --
 DELETE FROM queued.starts WHERE queue = :queue;
