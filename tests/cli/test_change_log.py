@@ -58,6 +58,11 @@ def test_what_may_be_secret_is_not_logged(queuectl: QueuectlRunner, lines: list[
     assert _logged(lines, "edit", "--set", "env=TOKEN=x", "--set", "command=y", "a") == [
         "jobs=1 command=queuectl edit --set env,command a"
     ]
+    assert _logged(lines, "hold", "--command", "curl -u me:x", "--yes") == []
+    assert _logged(lines, "hold", "--command", "y", "--label", "a=b", "--yes") == []
+    assert _logged(lines, "hold", "--command", "y", "--yes") == [
+        "jobs=1 command=queuectl hold --command --yes"
+    ]
     assert _logged(lines, "config", "set", "on_dead", "curl -H x") == [
         "command=queuectl config set on_dead"
     ]
