@@ -129,6 +129,26 @@ def test_starts_in_the_future_get_one_time(engine: Engine) -> None:
         assert server.execute(counted.encode()).fetchall() == [(1,)]
 
 
+def test_a_clock_that_is_behind_makes_no_turn_follow_another_at_once(engine: Engine) -> None:
+    """The clock of the server was set back, which the next renewal tells."""
+    engine.store.queues.change("default", rate_starts=1, rate_ms=1_000)
+    for _ in range(2):
+        engine.add()
+    now_ms = engine.ledger.now_ms() + 3_600_000
+    queues = OpenQueues(
+        {"default": (0,)}, {"default": Policy(limited=True)}, {}, frozenset({"default"})
+    )
+    pool = Mock(claims=ClaimTable([]), inbox=[], present=lambda: [1, 2])
+    with engine.ledger.transaction():
+        turn = TurnRunner(engine.ledger, "i").turn(
+            pool, DEFAULTS, queues=queues, restoring=False, now_ms=now_ms
+        )
+    assert len(turn.claimed) == 1
+    assert turn.rate_waits
+    assert turn.next_due_ms is not None
+    assert now_ms < turn.next_due_ms < now_ms + 1_000
+
+
 def test_services_are_told_of_a_pause_that_waits_for_a_stuck_one(engine: Engine) -> None:
     _, _ = engine.add(), engine.register("i")
     told = threading.Event()

@@ -38,6 +38,7 @@ Number = TypeVar("Number", int, float)
 
 PROMOTED_AT_ONCE = 10_000
 EXPIRED_AT_ONCE = 500
+_CLOCK_MS = 10  # the clock of a server may be behind what is known of it, far if it was set back
 MOST_INTERRUPTIONS = 10  # of a job in a row; the next one is counted as a failed run
 
 
@@ -313,7 +314,7 @@ class TurnRunner:
         for window in self._queue_claims.full.values():
             if window.waiting:
                 turn.rate_waits = True
-                turn.wake_at(window.next_ms)
+                turn.wake_at(max(window.next_ms or 0, turn.now_ms + _CLOCK_MS))
         for claim in turn.claimed:
             acks = turn.pending_acks.get(claim.worker, [])  # the Run message carries them
             try:
