@@ -16,7 +16,7 @@ from queued.ctl.render import escaped
 _SHOWN = {*FILTERS, "--reason", "--before", "--concurrency", "--rate", "--weight"} - {"--command"}
 _NAMES = ("JOB", "JOBS", "SIGNAL", "QUEUE", "QUEUES", "SCHEDULE", "SCHEDULES", "NAME", "KEY")
 _OTHERS = ("queue", "schedule", "host", "config")  # their success is a change
-_MOST = 900  # characters: every syslog takes a line of 1,024 bytes
+_MOST = 900  # characters: syslogs take a line of 1,024 bytes at least
 _LOG = "/dev/log"
 _PRIORITY = 13  # user.notice
 

@@ -82,7 +82,11 @@ def _start_first(context: Context, words: list[str]) -> int:
     directory = os.path.dirname(context.engine.instance_files)
     permissions.make_directory(directory)
     with permissions.opened_directory(directory) as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print_err(f"queuectl: waiting for another program that has locked {directory}")
+            fcntl.flock(lock, fcntl.LOCK_EX)
         _must_be_first(context)
         pid = os.posix_spawn(sys.executable, words, os.environ)
         code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])

@@ -61,7 +61,7 @@ class Turn:
         return sum(run.ending.outcome not in uncounted for run in self.finished)
 
     def is_due_soon(self) -> bool:
-        """Returns whether jobs are due: they wait for a rate, or others have locked them."""
+        """Returns whether jobs are due that wait for a rate, or that another session has locked."""
         soon_ms = self.now_ms + _LOCKED_MS
         return self.rate_waits or (self.next_due_ms is not None and self.next_due_ms <= soon_ms)
 

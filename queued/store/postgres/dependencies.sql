@@ -80,9 +80,10 @@ RETURNING j.seq;
 UPDATE queued.jobs SET awaited = 2 WHERE seq = ANY(:jobs::bigint[]);
 
 -- mark_dependencies --
--- Brings the conditions on some jobs to the states of these. Guard: not met. Of each kind all or none are
--- wrong, so that no step passes others. By dependencies_unmet, also if the plan was made while the table was
--- small. The lock keeps the rows in their places.
+-- Brings the conditions on some jobs to the states of these. Guard: not met. Those on
+-- one job with one kind and status are all wrong or all right, so that no row is read in vain. By
+-- dependencies_unmet, also if the plan was made while the table was small. The lock keeps the rows in
+-- their places.
 WITH wrong AS MATERIALIZED (
     SELECT found.place, {condition_status} AS status
     FROM unnest(:jobs::bigint[]) AS one (seq) JOIN queued.jobs o USING (seq), (VALUES

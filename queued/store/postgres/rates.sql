@@ -1,7 +1,7 @@
 -- The statements for rates, of queues that start only so many jobs in a time; see queries.sql. The row of a
 -- claim has the number of all starts before it, so that a window is counted by one step into the primary
 -- key at each of its ends, and one more step finds the start whose age decides when the next one is
--- allowed: the last but `rate_starts`. The clock is that of this server, and not what hosts know of it, which
+-- allowed: `rate_starts` before the next one. The clock is that of this server, and not what hosts know of it, which
 -- may differ by milliseconds. Starts are judged by the beginning of the transaction, so that all statements of
 -- a turn agree, and recorded later.
 

@@ -66,8 +66,9 @@ RETURNING seq;
 UPDATE jobs SET awaited = 2 WHERE seq IN (SELECT value FROM json_each(:jobs));
 
 -- mark_dependencies --
--- Brings the conditions on some jobs to the states of these. Guard: not met. Of each kind all or none are
--- wrong, so that no step passes others. By dependencies_unmet.
+-- Brings the conditions on some jobs to the states of these. Guard: not met. Those on
+-- one job with one kind and status are all wrong or all right, so that no row is read in vain. By
+-- dependencies_unmet.
 UPDATE dependencies AS d SET status = (SELECT {condition_status} FROM jobs o WHERE o.seq = d.on_job)
 WHERE (on_job, job, condition) IN (
     SELECT u.on_job, u.job, u.condition FROM json_each(:jobs) CROSS JOIN jobs o ON o.seq = value

@@ -1,7 +1,7 @@
 -- The statements for rates, of queues that start only so many jobs in a time; see queries.sql. The row of a
 -- claim has the number of all starts before it, so that a window is counted by one step into the primary
 -- key at each of its ends, and one more step finds the start whose age decides when the next one is
--- allowed: the last but `rate_starts`.
+-- allowed: `rate_starts` before the next one.
 
 -- start_windows --
 -- Of queues with a rate: how many starts it allows now, and when the next one if none; whether a job is ready
