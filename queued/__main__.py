@@ -29,7 +29,7 @@ from queued.service.dispatcher.live_settings import SettingsOrigin, refused_rows
 from queued.service.instance import InstancePrograms
 from queued.service.ipc.run_notes import RunNotes
 from queued.service.ipc.scoreboard import Scoreboard
-from queued.service.linux import cgroup
+from queued.service.linux import cgroup, run_mark
 from queued.service.log_file import OLD
 from queued.service.log_journal import to_journal
 from queued.service.supervisor.reload import ReloadFile, reload
@@ -135,6 +135,7 @@ def _run(arguments: list[str]) -> int:
             msg = f"{name} needs a path, not an empty text"
             raise UsageError(msg)
     paths.must_be_no_secret(options["--db"] or "")
+    run_mark.leave_run()
     until = _until(options)
     environment = dict(os.environ)
     if options["--reload"]:

@@ -2,12 +2,13 @@
 
 import os
 import signal
+import sys
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 
 from tests.process.marked_sleep import MarkedSleep
-from tests.service import Queue, eventually
+from tests.service import ROOT, Queue, eventually
 
 # A supervisor that has no time left, as after being stopped, and a worker that dies after its look.
 LATE = """
@@ -141,3 +142,33 @@ def test_a_child_that_dies_again_and_again_is_restarted_with_growing_delay(queue
     )
     gaps = [b - a for a, b in pairwise(starts)]
     assert gaps[3] >= 0.4 > starts[1] - deaths[0]
+
+
+def test_a_service_with_the_variables_of_a_lost_run_rescues_it(queue: Queue) -> None:
+    """at(1) keeps the variables of a job that calls it."""
+    told = queue.directory / "told"
+    first = queue.serve()
+    queue.add(
+        f"[ $QUEUED_ATTEMPT -gt 1 ] || {{ echo $QUEUED_INSTANCE >{told}; exec sleep 300; }}", id="a"
+    )
+    eventually(lambda: told.exists() and told.read_text())
+    first.kill_instance()
+    queue.serve(env={"QUEUED_INSTANCE": told.read_text().strip(), "QUEUED_JOB_ID": "a"})
+    assert queue.wait("a").label == "completed"
+
+
+def test_a_service_that_a_lost_run_has_started_rescues_it(queue: Queue) -> None:
+    started, done = queue.directory / "started", queue.directory / "done"
+    service = f"{sys.executable} -m queued --db {queue.path} --workers 1 --for 60s"
+    first = queue.serve()
+    queue.add(
+        f"[ $QUEUED_ATTEMPT -gt 1 ] && {{ touch {done}; exit; }};"
+        f" setsid -f {service} >{started} 2>&1; exec sleep 300",
+        id="a",
+        env={"PYTHONPATH": str(ROOT)},
+        leave_children=True,
+    )
+    eventually(lambda: started.exists() and "service.ready" in started.read_text())
+    first.kill_instance()
+    assert queue.wait("a").label == "completed"
+    assert queue.queuectl("worker", "stop").returncode == 0

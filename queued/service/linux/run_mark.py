@@ -26,6 +26,7 @@ _STAYS = 1 << 60  # the job may leave processes (`leave_children`)
 _RUN_BITS = 28  # a checksum of the run's name, below 32 bits with one of the instance's
 _RUN_MASK = (1 << _RUN_BITS) - 1
 _LINE = b"Max realtime timeout"
+_MOST_DESCRIPTORS = 1 << 20
 
 RunMark = NewType("RunMark", int)  # the value of the limit
 
@@ -54,6 +55,17 @@ def mark_this_process(mark: RunMark) -> None:
     """
     if _may_mark():
         resource.setrlimit(resource.RLIMIT_RTTIME, (mark, resource.RLIM_INFINITY))
+
+
+def leave_run() -> None:
+    """Makes this process none of the run whose command has started it, if there is such a run.
+
+    A service that a job starts, or that has variables which a job has left, would else kill itself
+    when it rescues that job. It closes what it has inherited, the lock of the run among it.
+    """
+    if of_process(os.getpid()) is not None:
+        mark_this_process(RunMark(_IS_MARK))
+        os.closerange(3, _MOST_DESCRIPTORS)
 
 
 @cache
