@@ -2,13 +2,15 @@
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import pytest
 
-from queued.service.linux import libc
+from queued.service.linux import libc, procfs
 from tests.process.marked_sleep import MarkedSleep
 from tests.service import STUCK_SOON, Queue, alive, altered, eventually
 
@@ -99,6 +101,25 @@ def test_nothing_is_left(served: Queue, sleeper: MarkedSleep, case: Case) -> Non
     assert case.at_least_ms <= attempt.ran_ms
     took_ms = served.job(name).updated_ms - attempt.started_ms
     assert case.at_least_ms <= took_ms <= case.within_ms
+
+
+def test_a_process_is_the_same_after_it_has_left_its_session() -> None:
+    """It was not sent TERM, if it left between the search and the signal."""
+    leaves = "import os; input(); os.setsid(); print(flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", leaves], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        before = procfs.read_process(child.pid)
+        child.stdin.write(b"\n")
+        child.stdin.flush()
+        child.stdout.readline()
+        assert before is not None
+        now = procfs.refresh(before)
+        assert now is not None
+        assert now.session == child.pid != before.session
+        child.stdin.write(b"\n")
 
 
 def test_a_process_that_runs_away_from_its_parents_is_caught(

@@ -79,14 +79,19 @@ def _hidden_process(pid: int, parent: int) -> Process | None:
 
 def refresh(process: Process) -> Process | None:
     """Returns the same process as it is now; None if it is gone, also if its pid was reused."""
-    if process.parent == os.getpid() and process.started == _HIDDEN:
-        # No other process gets the pid of a child until it is collected.
-        return read_child(process.pid) if process.pid in own_children() else None
+    if process.started == _HIDDEN:
+        return _refresh_hidden(process)
     now = read_process(process.pid)
-    if now is None and process.started == _HIDDEN:
-        now = _hidden_process(process.pid, process.parent)
-    same = now is not None and now[3:5] == process[3:5]  # the session and the start
-    return now if same else None
+    return now if now is not None and now.started == process.started else None
+
+
+def _refresh_hidden(process: Process) -> Process | None:
+    if process.parent == os.getpid():  # no other one gets the pid of a child until it is collected
+        return read_child(process.pid) if process.pid in own_children() else None
+    if read_process(process.pid) is not None:
+        return None
+    now = _hidden_process(process.pid, process.parent)
+    return now if now is not None and now.session == process.session else None
 
 
 def is_alive(process: Process) -> bool:
