@@ -1,4 +1,4 @@
-"""No child imports a module after its fork: after an upgrade it would be another version's."""
+"""No child reads a module or a statement after its fork: it could be another version's."""
 
 import json
 from pathlib import Path
@@ -8,12 +8,14 @@ from tests.service import Queue
 NOTED = """
 import json, os, sys
 from queued.__main__ import main
+from queued.store import sql_blocks
 
 plain_fork, plain_exit = os.fork, os._exit
 
 def fork():
     pid = plain_fork()
     if pid == 0:
+        sql_blocks.read = None
         before = set(sys.modules)
         def note(code):
             with open(f"DIRECTORY/{os.getpid()}", "w") as file:
@@ -27,7 +29,7 @@ main()
 """
 
 
-def test_children_import_nothing_after_the_fork(queue: Queue, tmp_path: Path) -> None:
+def test_children_read_nothing_of_the_program_after_the_fork(queue: Queue, tmp_path: Path) -> None:
     notes = tmp_path / "notes"
     notes.mkdir()
     conf = tmp_path / "queuectl.conf"
@@ -35,6 +37,7 @@ def test_children_import_nothing_after_the_fork(queue: Queue, tmp_path: Path) ->
     service = queue.spawn(
         "--config", str(conf), workers=2, program=("-c", NOTED.replace("DIRECTORY", str(notes)))
     ).ready()
+    queue.store.queues.change("default", rate_starts=1000, rate_ms=1000)
     fails = queue.add("echo no; exit 1", backoff_jitter=0.5, max_retries=2, backoff_base=1)
     late = queue.add("sleep 60", timeout=0.1, max_retries=1)
     bad = queue.add("true", cwd="/nowhere", max_retries=1)

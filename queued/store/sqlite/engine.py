@@ -76,6 +76,7 @@ class SqliteEngine:
 
     def import_ledger(self) -> None:
         """See `Engine.import_ledger`."""
+        from queued.store import rates  # noqa: F401
         from queued.store.sqlite import dispatcher_store  # noqa: F401
 
     def maintenance(

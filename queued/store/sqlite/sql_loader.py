@@ -1,6 +1,7 @@
 """Loads the named statements of the `.sql` files."""
 
 import os
+from functools import cache
 
 from queued.store import sql_blocks
 
@@ -17,6 +18,7 @@ _NAMES = (
 _FILES = [os.path.join(_HERE, name) for name in _NAMES]
 
 
+@cache
 def load() -> dict[str, str]:
     """Returns the statements by name; see `sql_blocks.read`."""
     return {name: text for file in _FILES for name, text in sql_blocks.read(file).items()}
