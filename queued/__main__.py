@@ -234,7 +234,9 @@ def _log_path(options: dict[str, str | None], instance_files: str) -> str:
     """
     directory, name = os.path.split(instance_files)
     own = os.path.join(directory, "log", f"{name}.log")
-    named = os.path.join(os.getcwd(), options["--log-file"] or own)
+    named = options["--log-file"] or own
+    if not os.path.isabs(named):
+        named = os.path.join(paths.current_directory(), named)
     permissions.must_be_own(named)  # root must not write where a link of another user leads
     log_path = os.path.realpath(named)
     files = [instance_files + end for end in ("", "-wal", "-shm", "-journal")]

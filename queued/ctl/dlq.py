@@ -57,10 +57,11 @@ Usage:
   queuectl dlq retry [options]
 
 Makes jobs pending again, with no attempts counted: those that are named, or all
-dead ones that match the options; the history of their runs is kept. Cancelled
-jobs are retried if they are named, or with --state. If one of the jobs that are
-named is neither dead nor cancelled, or another job has its unique key, none is
-retried; jobs that only match are left out then.
+dead ones that match the options; the history of their runs is kept, but an
+expiry or a deadline that has passed is removed. Cancelled jobs are retried if
+they are named, or with --state. If one of the jobs that are named is neither
+dead nor cancelled, or another job has its unique key, none is retried; jobs
+that only match are left out then.
 
 Options:
 """

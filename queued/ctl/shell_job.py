@@ -11,6 +11,7 @@ from queued.core.model import CONDITIONS
 from queued.core.suggestions import shorten
 from queued.ctl.arguments import Arguments
 from queued.ctl.render import shell_line
+from queued.store.paths import current_directory
 
 _TEXTS = (
     *("id", "queue", "delay", "backoff_max", "defer_delay", "timeout", "kill_grace", "umask"),
@@ -37,7 +38,7 @@ def fields(arguments: Arguments) -> dict[str, object]:
     """Returns the fields of a payload that options give. Raises UsageError for a malformed one."""
     given: dict[str, object] = {}
     if arguments.flag("--here"):
-        given |= {"cwd": _directory(), "umask": _umask()}
+        given |= {"cwd": current_directory(), "umask": _umask()}
     given |= {name: text for name in _TEXTS if (text := _text(arguments, name)) is not None}
     given |= {name: _number(t) for name in _NUMBERS if (t := _text(arguments, name)) is not None}
     given |= {name: _codes(t) for name in _CODES if (t := _text(arguments, name)) is not None}
@@ -50,7 +51,7 @@ def fields(arguments: Arguments) -> dict[str, object]:
             given[name] = _time(text) if name in _TIMES else text
     given |= {name: True for name in _FLAGS if arguments.flag(_option(name))}
     if (cwd := arguments.text("--cwd")) is not None:
-        given["cwd"] = os.path.join(_directory(), cwd) if not os.path.isabs(cwd) else cwd
+        given["cwd"] = os.path.join(current_directory(), cwd) if not os.path.isabs(cwd) else cwd
     if required := _required(arguments):
         given["requires"] = required
     if (file := arguments.text("--stdin")) is not None:
@@ -96,14 +97,6 @@ def _required(arguments: Arguments) -> list[str]:
     words, host = arguments.text("--requires"), arguments.text("--host")
     required = [] if words is None else [word.strip() for word in words.split(",")]
     return required if host is None else [*required, labels.of_host(host)]
-
-
-def _directory() -> str:
-    try:
-        return os.getcwd()
-    except OSError:
-        msg = "the current directory no longer exists"
-        raise UsageError(msg) from None
 
 
 def _umask() -> str:

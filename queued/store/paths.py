@@ -153,13 +153,22 @@ def named_location(configured: Value, environment: dict[str, str], *, serving: b
     path = os.path.expanduser(name or _standard(environment, serving=serving))
     if not os.path.isabs(path):
         # abspath would drop `link/..` without following the link
-        path = os.path.join(os.getcwd(), path)
+        path = os.path.join(current_directory(), path)
     try:
         path.encode()
     except UnicodeEncodeError:
         msg = f"{shorten(os.path.normpath(path))} is not valid UTF-8"
         raise UsageError(msg) from None
     return path
+
+
+def current_directory() -> str:
+    """Returns the directory of this process. Raises UsageError if it no longer exists."""
+    try:
+        return os.getcwd()
+    except OSError:
+        msg = "the current directory no longer exists"
+        raise UsageError(msg) from None
 
 
 def _standard(environment: dict[str, str], *, serving: bool) -> str:

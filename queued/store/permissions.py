@@ -197,7 +197,7 @@ def _check_directory(path: str, found: os.stat_result, *, serving: bool, reading
         raise _denied(path, "its group can write it", _OWN_DIRECTORY)
     guest = not serving and (os.geteuid() == 0 or (_shared(found) and _member(found.st_gid)))
     if found.st_uid not in (0, os.geteuid()) and not (guest or reading):
-        raise _not_ours(path, found)
+        raise _not_ours(path, found, serving=serving)
 
 
 def _check_file(path: str, directory: os.stat_result, *, serving: bool, reading: bool) -> None:
@@ -274,10 +274,10 @@ def _denied(path: str, reason: str, remedy: str) -> DeniedError:
     return DeniedError(f"{path} is refused: {reason} ({remedy})")
 
 
-def _not_ours(path: str, found: os.stat_result) -> DeniedError:
+def _not_ours(path: str, found: os.stat_result, *, serving: bool = False) -> DeniedError:
     owner, us = _user(found.st_uid), _user(os.geteuid())
     remedy = f"run as {owner}, or change its owner"
-    if stat.S_ISDIR(found.st_mode) and _shared(found):
+    if stat.S_ISDIR(found.st_mode) and _shared(found) and not serving:
         remedy = f"run as {owner}, or as a member of the group {_group(found.st_gid)}"
     return _denied(path, f"it belongs to the user {owner}, we run as {us}", remedy)
 

@@ -13,7 +13,7 @@ import pytest
 from queued.__main__ import _open_log
 from queued.core.errors import DeniedError
 from queued.store import permissions
-from tests.service import Queue, eventually, run_program, run_python
+from tests.service import Queue, eventually, python_env, run_program, run_python
 
 
 def start(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -128,6 +128,20 @@ def test_of_several_starts_in_the_background_at_once_only_one_starts_a_service(
         done = list(pool.map(lambda _: run_python(*words), range(4)))
     assert run_python(*queuectl, "stop").stdout.count("stopped") == 1
     assert sorted(each.returncode for each in done) == [0, 4, 4, 4]
+
+
+def test_a_relative_path_in_a_directory_that_is_gone_is_refused(tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    program = f"exec {sys.executable} -P -m queued --check --db"
+    done = [
+        run_program(
+            *("sh", "-c", f"mkdir {gone}; cd {gone}; rmdir {gone}; {program} {path}"),
+            env=python_env(),
+        )
+        for path in ("queue.db", tmp_path / "queue.db")
+    ]
+    refused(done[0], 2, "the current directory no longer exists")
+    assert done[1].returncode == 0
 
 
 def test_background_reports_a_failure_to_start(tmp_path: Path) -> None:

@@ -255,7 +255,7 @@ class Dispatcher:
                     self._placement.reset()
                     reading = reread = True  # another server may have answered
                 changes = self._read_changes(now_ms, reread=reread) if reading else None
-                if self._clock.shift_if_set():
+                while self._clock.shift_if_set():  # again after it: the time was read later
                     self._pruner.clock_was_set(times.monotonic_s())
                     now_ms = self._ledger.now_ms()
                 settings = self._live_settings.settings
