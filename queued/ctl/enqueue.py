@@ -127,8 +127,8 @@ Options:
     + """\
 
 Options that are no fields:
-  --dry-run            check the jobs, print their commands, and add nothing; ids,
-                       unique keys and draining queues are not looked up
+  --dry-run            check the jobs, print their commands, and add nothing;
+                       ids, unique keys and draining queues are not looked up
   --skip-existing      skip jobs of - whose ids exist, and count them
   --fail-if-exists     add nothing, and exit with 4, if a unique key is taken
   --replace            cancel the job that has the unique key, if it waits

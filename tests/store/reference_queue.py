@@ -135,7 +135,7 @@ class Queue:
                 task.unique_while = None if task.unique_until <= now else task.unique_while
         if unique and replace and (held := self._holder(unique)) and held.state is WAITING:
             held.end(State.CANCELLED, now)
-            held.unique_while = None
+            held.unique_while = None if held.unique_while == "any" else held.unique_while
         if unique and (holder := self._holder(unique)):
             return holder.seq
         assert row not in self._rows, "a removed job's row is never used again"

@@ -125,6 +125,8 @@ def test_a_waiting_job_can_be_replaced(engine: Engine) -> None:
     assert engine.must_claim().id == "c"
     assert enqueue(engine.store, keyed("d"), on_taken_key="replace") == [("c", True)]
     assert engine.store.show(old).unique_while is None
+    with pytest.raises(ConflictError, match="b: c has its unique key 'k'; nothing was retried"):
+        engine.store.retry([engine.store.find("b")], now_ms=NOW)
     engine.check_counters()
 
 

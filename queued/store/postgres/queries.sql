@@ -113,8 +113,8 @@ SELECT queued.free_keys(:keys::text[], :now);
 
 -- replace --
 -- Cancels the job that holds a key. Guard: pending. By jobs_unique.
-UPDATE queued.jobs SET state = 'cancelled', ready = false, blocked = 0, unique_while = NULL,
-                       last_error = 'replaced by ' || :id::text,
+UPDATE queued.jobs SET state = 'cancelled', ready = false, blocked = 0,
+                       unique_while = nullif(unique_while, 'any'), last_error = 'replaced by ' || :id::text,
                        awaited = CASE WHEN awaited > 0 THEN 2 ELSE 0 END, updated_at = :now
 WHERE held_key = :key AND state = 'pending';
 

@@ -63,9 +63,9 @@ UPDATE jobs SET unique_while = NULL WHERE held_key = :key AND unique_until <= :n
 
 -- replace --
 -- Cancels the job that holds a key. Guard: pending. By jobs_unique.
-UPDATE jobs SET state = 'cancelled', ready = 0, blocked = 0, unique_while = NULL,
-                last_error = 'replaced by ' || :id, awaited = CASE WHEN awaited > 0 THEN 2 ELSE 0 END,
-                updated_at = :now
+UPDATE jobs SET state = 'cancelled', ready = 0, blocked = 0,
+                unique_while = nullif(unique_while, 'any'), last_error = 'replaced by ' || :id,
+                awaited = CASE WHEN awaited > 0 THEN 2 ELSE 0 END, updated_at = :now
 WHERE held_key = :key AND state = 'pending';
 
 -- key_holder --
