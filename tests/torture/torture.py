@@ -11,10 +11,12 @@ import random
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from queued.core import times
 from queued.core.arrays import new_jobs
+from queued.core.errors import BusyError
 from queued.core.model import Label
 from queued.store.paths import is_url
 from tests.hosts.host import Host
@@ -124,7 +126,8 @@ class Torture:
         movable = not is_url(self.queue.path)
         moves_at_s = {time.monotonic() + seconds * share for share in (0.3, 0.8) if movable}
         while time.monotonic() < end:
-            self._dice.choice(steps)()
+            with suppress(BusyError):  # a service that is stopped may hold a lock
+                self._dice.choice(steps)()
             self._maintain()
             if moves_at_s and time.monotonic() > min(moves_at_s):
                 moves_at_s.remove(min(moves_at_s))

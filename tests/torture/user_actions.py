@@ -174,7 +174,12 @@ class UserActions:
         if name in self._paused:
             return
         now_ms = times.now_ms()
-        self._queue.store.queues.change(name, paused_ms=now_ms, suspended_ms=suspended_ms)
+        try:
+            self._queue.store.queues.change(name, paused_ms=now_ms, suspended_ms=suspended_ms)
+        except BusyError:  # a stuck service may still claim
+            self._watch = None if suspended_ms is not None else self._watch
+            self._open(name)
+            return
         until_s = time.monotonic() + self._dice.uniform(0.1, 2)
         self._paused[name] = (until_s, times.now_ms(), self._claims(name))
         self._done["pause" if suspended_ms is None else "suspend"] += 1
@@ -219,6 +224,11 @@ class UserActions:
             self.pauses.append((name, since_ms, new))
             if watch is not None:
                 watch.resume()
+            self._open(name)
+
+    def _open(self, name: str) -> None:
+        """Ends a pause, of which a stuck service may hear later."""
+        with contextlib.suppress(BusyError):
             self._queue.store.queues.change(name, paused_ms=None, suspended_ms=None)
 
     def release_all(self) -> None:
