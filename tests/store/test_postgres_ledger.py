@@ -206,11 +206,27 @@ def test_the_free_places_of_a_key_are_given_at_once(engine: Engine) -> None:
 
 def test_changes_of_keys_that_were_taken_long_ago_are_not_passed_again(engine: Engine) -> None:
     engine.add(key="k")
-    for later_ms in (0, 1, 21_000, 42_000):
+    for later_ms in (0, 1, 21_000, 42_000, 42_001):
         engine.add(key="k")
         engine.promote(now_ms=NOW + later_ms)
         first = engine.ledger._due._keys.first  # type: ignore[attr-defined]
     assert first > 1
+
+
+def test_a_change_of_a_key_that_is_committed_late_is_found(engine: Engine) -> None:
+    """Its number is from before the changes that were taken long ago."""
+    for _ in range(2):
+        engine.add(key="k")
+    for later_ms in (0, 21_000, 42_000, 42_001):
+        engine.add(key="other")
+        engine.promote(now_ms=NOW + later_ms)
+    claims = [engine.must_claim(token=token) for token in (1, 2)]
+    engine.end(next(claim for claim in claims if claim.id == engine.jobs()[0].id))
+    _execute("DELETE FROM queued.changed_keys")
+    _execute("INSERT INTO queued.changed_keys (seq, key) OVERRIDING SYSTEM VALUE VALUES (1, 'k')")
+    for later_ms, state in ((42_002, Label.BLOCKED), (63_000, Label.PENDING)):
+        engine.promote(now_ms=NOW + later_ms)
+        assert engine.jobs()[1].label is state
 
 
 def _waiting(engine: Engine) -> bool:

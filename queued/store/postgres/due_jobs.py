@@ -21,6 +21,7 @@ class DueJobs:
     def promote(self, *, now_ms: int, limit: int) -> int | None:
         """Does for `Ledger.promote` all but the counts."""
         self.others_may_start = False
+        self._keys.begin(now_ms)
         due, changed, keys_changed = self._next_times()
         if changed:
             told = self.others_may_start = self._dependencies.tell(now_ms=now_ms)
