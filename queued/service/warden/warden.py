@@ -22,7 +22,7 @@ from queued.service.log import Log, LogOutput
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1)
 _KILLING_S = 0.5  # the longest kill; a ping is answered only after it
-_KILL_INTERVAL_S = 0.5  # after the end of the lease; longer after each kill that finds nothing
+_KILL_INTERVAL_S = 0.5  # after the end of the lease
 _NO_LEASE_S = 1.0  # between two looks for the lease, which the first dispatcher records
 
 
@@ -50,7 +50,6 @@ class Warden:
         self._signals = Signals(_SIGNALS)
         self._timer = BootTimer()
         self._alone = self._warned = False
-        self._interval_s = _KILL_INTERVAL_S
 
     def run(self) -> int:
         """Watches until the supervisor and all workers are gone; returns the exit code."""
@@ -78,13 +77,9 @@ class Warden:
         """Kills all runs if the lease has ended; sets the timer for the next look."""
         now_s, lease = times.boot_s(), self._scoreboard.lease
         end_s = self._scoreboard.renewed_s + lease.end_s if lease else now_s + _NO_LEASE_S
-        if lease is None or now_s < end_s:
-            self._interval_s = _KILL_INTERVAL_S
-        else:
-            clean = self._kill(exempt=self._idle_workers())
-            longer_s = min(2 * self._interval_s, lease.end_s / 4)
-            self._interval_s = longer_s if clean else _KILL_INTERVAL_S
-            end_s = times.boot_s() + self._interval_s
+        if now_s >= end_s:
+            self._kill(exempt=self._idle_workers())
+            end_s = times.boot_s() + _KILL_INTERVAL_S
         self._timer.set(end_s)
 
     def _idle_workers(self) -> set[int]:
@@ -92,11 +87,8 @@ class Warden:
         board = self._scoreboard
         return {board.pid(slot) for slot in range(1, WARDEN) if not board.running(slot)}
 
-    def _kill(self, exempt: set[int]) -> bool:
-        """Kills the runs of this instance, and its workers without the exempt ones.
-
-        Returns whether there was nothing to kill.
-        """
+    def _kill(self, exempt: set[int]) -> None:
+        """Kills the runs of this instance, and its workers without the exempt ones."""
         board = self._scoreboard
         running = {board.last_run(slot) for slot in range(1, WARDEN) if board.running(slot)}
 
@@ -122,4 +114,3 @@ class Warden:
                 pids=sorted({process.pid for process in killed.left}),
                 action="end these processes, or the host: other hosts start their jobs again",
             )
-        return killed.complete and not killed.signalled
