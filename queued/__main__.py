@@ -142,14 +142,16 @@ def _run(arguments: list[str]) -> int:
         reload(_pid(options["--reload"]), ReloadFile(environment))
         return Exit.DONE
     conf = paths.conf_path(options["--config"], environment)
-    file, tables = paths.read_whole_conf(conf)
-    schedules = file_schedules(tables, conf)
-    origin = SettingsOrigin(_flags(options), environment, options["--config"], file, schedules)
+    content = paths.read_whole_conf(conf)
+    schedules = file_schedules(content.schedules, conf)
+    origin = SettingsOrigin(
+        _flags(options), environment, options["--config"], content.settings, schedules
+    )
     engine = paths.engine_at(origin.database(), environment)
     engine.check_trust()
     preflight.check_kernel()
     if options["--check"]:
-        return preflight.print_report(conf, engine, file)
+        return preflight.print_report(conf, engine, content.settings)
     log_path = _log_path(options, engine.instance_files) if options["--background"] else None
     settings = _start_settings(origin, _prepare(engine))
     background = _Background()

@@ -33,16 +33,21 @@ class TypedOption(NamedTuple):
     value: str | None
 
 
+class CommandLine(NamedTuple):
+    """The words of a command line; `first` is the index of the first argument, or of `--`."""
+
+    options: Sequence[TypedOption]
+    arguments: Sequence[str]
+    first: int
+
+
 def usage_lines(usage: str) -> str:
     """Returns the lines of a usage text that show how the command is called."""
     return usage.partition("\n\n")[0]
 
 
-def split_words(usage: str, argv: Sequence[str]) -> tuple[list[TypedOption], list[str], int]:
-    """Splits the words after the command into options and arguments, as docopt does.
-
-    Returns them, and the index of the first argument or `--`.
-    """
+def split_words(usage: str, argv: Sequence[str]) -> CommandLine:
+    """Splits the words after the command into options and arguments, as docopt does."""
     known = options_of(usage)
     options: list[TypedOption] = []
     arguments: list[str] = []
@@ -63,7 +68,7 @@ def split_words(usage: str, argv: Sequence[str]) -> tuple[list[TypedOption], lis
         else:
             arguments.append(word)
         at += 1
-    return options, arguments, first
+    return CommandLine(options, arguments, first)
 
 
 def is_option(word: str) -> bool:
@@ -100,18 +105,18 @@ def _wants_value(typed: TypedOption) -> bool:
 
 def explain(usage: str, argv: Sequence[str]) -> str:
     """Returns what is wrong with the words `argv` after a command that has this usage text."""
-    options, arguments, _ = split_words(usage, argv)
-    wrong = _wrong_option(usage, options)
+    line = split_words(usage, argv)
+    wrong = _wrong_option(usage, line.options)
     if wrong:
         return wrong
     patterns = usage_lines(usage).removeprefix("Usage:").strip()
     pattern = re.split(r"\n  (?=\S)", patterns)[0].replace("\n", " ")
     without_options = re.sub(r"--[a-z][a-z-]* [A-Z]+", "", pattern)
     names = re.findall(r" ([A-Z]{2,})(\.\.\.)?(?= |$)", without_options)
-    if len(arguments) > len(names) and not any(dots for _, dots in names):
-        return f"unexpected argument {arguments[len(names)]!r}"
+    if len(line.arguments) > len(names) and not any(dots for _, dots in names):
+        return f"unexpected argument {line.arguments[len(names)]!r}"
     missing = [name.removesuffix("S") if dots else name for name, dots in names]
-    missing = missing[len(arguments) :]
+    missing = missing[len(line.arguments) :]
     if missing:
         instead = re.search(r" (--[a-z]+)$", usage_lines(usage))
         wanted = " and ".join(missing) + (f" or {instead[1]}" if instead else "")

@@ -94,11 +94,14 @@ def is_deferral(claim: Claim, ending: Ending) -> bool:
     return ending.outcome is Outcome.EXIT and ending.exit_code in (claim.options.defer_on or ())
 
 
+_FINAL = {Outcome.CANCELLED: State.CANCELLED, Outcome.EXPIRED: State.DEAD}
+
+
 def _final(claim: Claim, ending: Ending) -> State | None:
     """Returns the state of a job that ends without a failed run; None if the run may be one."""
     if ending.outcome is Outcome.EXIT and ending.exit_code in (claim.options.cancel_on or ()):
         return State.CANCELLED
-    return {Outcome.CANCELLED: State.CANCELLED, Outcome.EXPIRED: State.DEAD}.get(ending.outcome)
+    return _FINAL.get(ending.outcome)
 
 
 def judge(

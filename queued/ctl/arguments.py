@@ -153,12 +153,12 @@ def mark_command(usage: str, argv: Sequence[str]) -> list[str]:
     JSON and `-` are left as they are. Raises UsageError if a word of the command could also be an
     option of queuectl, because either reading would surprise half of the users.
     """
-    _, _, at = split_words(usage, argv)
+    at = split_words(usage, argv).first
     options, command = list(argv[:at]), list(argv[at:])
     if not command or command[0] in {"-", "--"} or command[0].lstrip().startswith(("{", "[{")):
         return list(argv)
     before_dashes = command[: command.index("--")] if "--" in command else command
-    for option in split_words(usage, before_dashes)[0]:
+    for option in split_words(usage, before_dashes).options:
         if option.meant:
             marked = shell_line(["queuectl", "enqueue", *options, "--", *command])
             msg = f"{option.name} may be an option of queuectl or of the command;"

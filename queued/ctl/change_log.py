@@ -1,4 +1,6 @@
-"""Writes to the log of the system what a user changes with queuectl: who, which jobs, how many.
+"""Writes the changes that a user makes with queuectl to the log of the system.
+
+A line has the user, the command, the filter and the number of jobs.
 
 Values that may be secret (variables, commands, settings) are not written, only their names.
 """
@@ -11,7 +13,7 @@ from queued.core.errors import Exit
 from queued.ctl.arguments import Arguments
 from queued.ctl.context import Context
 from queued.ctl.filters import FILTERS
-from queued.ctl.render import escaped
+from queued.ctl.render import escaped, shell_line
 
 _SHOWN = {*FILTERS, "--reason", "--before", "--concurrency", "--rate", "--weight"} - {"--command"}
 _NAMES = ("JOB", "JOBS", "SIGNAL", "QUEUE", "QUEUES", "SCHEDULE", "SCHEDULES", "NAME", "KEY")
@@ -41,7 +43,7 @@ def _log(words: str, context: Context, arguments: Arguments) -> None:
 
 
 def _send(line: str) -> None:
-    """Sends a line to the log of the system; drops it if nobody takes it at once.
+    """Sends a line to the log of the system; drops it if the log cannot take it at once.
 
     syslog(3) would wait for a log that is stuck, and the user could not end that with Ctrl-C.
     Many containers have no log.
@@ -58,14 +60,13 @@ def _send(line: str) -> None:
 
 def _given(arguments: Arguments) -> list[str]:
     """Returns the options and names of the command line, without values that may be secret."""
-    import shlex
-
     options = []
     for option in sorted(arguments.given()):
         fields = dict.fromkeys(text.partition("=")[0] for text in arguments.texts(option))
         value = arguments.text(option) if option in _SHOWN else ",".join(fields)
-        options.append(f"{option} {shlex.quote(value)}" if value else option)
-    return [*options, *(shlex.quote(word) for name in _NAMES for word in arguments.words(name))]
+        options.append(f"{option} {shell_line([value])}" if value else option)
+    words = (word for name in _NAMES for word in arguments.words(name))
+    return [*options, *(shell_line([word]) for word in words)]
 
 
 def _user() -> str:

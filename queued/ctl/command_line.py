@@ -261,8 +261,7 @@ def _without_alias(rest: list[str]) -> list[str]:
 def _options(rest: list[str]) -> list[str]:
     """Returns the words among which --help and --version are options of queuectl."""
     if rest[:1] == ["enqueue"]:
-        _, _, first = split_words(usage_of("enqueue"), rest[1:])
-        return rest[: 1 + first]
+        return rest[: 1 + split_words(usage_of("enqueue"), rest[1:]).first]
     return rest[: rest.index("--")] if "--" in rest else rest
 
 

@@ -4,7 +4,7 @@ import json
 import sys
 from codecs import BOM_UTF8
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from queued.core.arrays import new_jobs
 from queued.core.errors import UsageError
@@ -14,6 +14,13 @@ from queued.ctl.arguments import Arguments
 from queued.ctl.render import progress
 
 LINE_LIMIT = 4 * 1024 * 1024  # bytes; above each job, also if all its characters are escaped
+
+
+class JobsOfLines(NamedTuple):
+    """Jobs, and the number of the line that each was read from."""
+
+    jobs: list[NewJob]
+    line_numbers: list[int]
 
 
 def must_be_json(arguments: Arguments, words: Sequence[str]) -> None:
@@ -72,8 +79,8 @@ def decoded(text: str, *, one_line: bool = False) -> object:
         raise UsageError(msg) from None
 
 
-def read_lines() -> tuple[list[NewJob], list[int]]:
-    """Returns the jobs of standard input, and the number of the line of each. Raises UsageError."""
+def read_lines() -> JobsOfLines:
+    """Returns the jobs of standard input. Raises UsageError."""
     jobs: list[NewJob] = []
     line_numbers: list[int] = []
     lines = iter(lambda: sys.stdin.buffer.readline(LINE_LIMIT + 1), b"") if sys.stdin else ()
@@ -85,7 +92,7 @@ def read_lines() -> tuple[list[NewJob], list[int]]:
             jobs += new
             line_numbers += [line_no] * len(new)
             show_progress(len(jobs))
-    return jobs, line_numbers
+    return JobsOfLines(jobs, line_numbers)
 
 
 def show_progress(count: int, *, last: bool = False) -> None:

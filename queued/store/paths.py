@@ -2,7 +2,7 @@
 
 import os
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from queued.core.errors import ConfigError, DeniedError, UsageError
 from queued.core.settings import DATABASE_SCHEMES, Value, check_file
@@ -35,19 +35,25 @@ def conf_path(flag: str | None, environment: dict[str, str]) -> str | None:
 _CONF_BYTES = 64 * 1024  # a larger file takes long to parse
 
 
+class ConfContent(NamedTuple):
+    """The settings of a conf file, and its tables `[[schedule]]`, which are not checked."""
+
+    settings: dict[str, Value]
+    schedules: object
+
+
 def read_conf(path: str | None) -> dict[str, Value]:
     """Returns the settings in the conf file. See `read_whole_conf`."""
-    return read_whole_conf(path)[0]
+    return read_whole_conf(path).settings
 
 
-def read_whole_conf(path: str | None) -> tuple[dict[str, Value], object]:
-    """Returns the settings of the conf file, and its tables `[[schedule]]`, which are not checked.
+def read_whole_conf(path: str | None) -> ConfContent:
+    """Returns the content of the conf file. Raises ConfigError with the file and the line.
 
-    Raises ConfigError with the file and the line, and DeniedError if others could change the file,
-    or read a password in it.
+    Raises DeniedError if others could change the file, or read a password in it.
     """
     if path is None:
-        return {}, []
+        return ConfContent({}, [])
     import tomllib
 
     try:
@@ -72,7 +78,7 @@ def read_whole_conf(path: str | None) -> tuple[dict[str, Value], object]:
     if mode & 0o077 and _has_password(str(values.get("db", ""))):
         msg = f"others can read {path}, which has a password; run: chmod go-rwx {path}"
         raise DeniedError(msg)
-    return values, schedules
+    return ConfContent(values, schedules)
 
 
 def location(configured: Value, environment: dict[str, str], *, serving: bool = False) -> str:

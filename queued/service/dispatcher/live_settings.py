@@ -49,8 +49,9 @@ class SettingsOrigin(NamedTuple):
         """
         # The path is looked up again, because the conf file may not have existed at the start.
         conf = self.conf_path()
-        file, tables = paths.read_whole_conf(conf)
-        again = self._replace(file=file, schedules=file_schedules(tables, conf))
+        content = paths.read_whole_conf(conf)
+        schedules = file_schedules(content.schedules, conf)
+        again = self._replace(file=content.settings, schedules=schedules)
         if (moved := again.database()) != self.database():
             shown = paths.engine_at(moved, self.environment).name
             msg = f"db is now {shown}: restart the service to move to it"

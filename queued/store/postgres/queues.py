@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from queued.core.errors import BusyError
 from queued.core.model import NewJob
 from queued.core.queue_defaults import admitted
 from queued.core.records import MANY, Queue, Share, StartWindow
@@ -132,10 +133,20 @@ class StoreQueues:
         self._database.notify("notify_all")
         with self._database.reading():
             instances = self._database.rows("instances")
-        for instance in instances:  # each alone, so that no turn waits for that of another
-            with self._database.transaction("operator"):
-                self._database.run("await_claims", id=instance[0])
-        self._database.notify("notify_all")
+        try:
+            for instance in instances:  # each alone, so that no turn waits for that of another
+                with self._database.transaction("operator"):
+                    self._database.run("await_claims", id=instance[0])
+        except BusyError as error:
+            msg = (
+                f"the change was made, but the service {instance[0]} may still start a job as if it"
+            )
+            msg += (
+                " was not, because its claim has lasted too long; repeat the command to wait again"
+            )
+            raise BusyError(msg) from error
+        finally:
+            self._database.notify("notify_all")
 
     def _change(self, name: str, changes: Mapping[str, Any]) -> Queue:
         row = self._database.row("lock_queue", queue=name)
