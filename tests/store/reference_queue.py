@@ -201,9 +201,10 @@ class Queue:
         return min((task.run_at for task in self._waiting()), default=None)
 
     @property
-    def arrays(self) -> set[str]:
-        """The arrays that have jobs."""
-        return {task.array for task in self.tasks.values() if task.array is not None}
+    def arrays(self) -> list[str]:
+        """The arrays that have jobs, in the order of their enqueue: their ids are random."""
+        arrays = (task.array for task in self.tasks.values() if task.array is not None)
+        return list(dict.fromkeys(arrays))
 
     def first_ready(self, queue: str) -> int | None:
         """Returns the ready job that comes first in its queue."""

@@ -132,7 +132,7 @@ class Walk(RuleBasedStateMachine):
     @precondition(lambda self: self._model.arrays)
     @rule(data=st.data())
     def cancel_array(self, data: st.DataObject) -> None:
-        array = data.draw(st.sampled_from(sorted(self._model.arrays)))
+        array = data.draw(st.sampled_from(self._model.arrays))
         wanted = JobFilter((Label.PENDING, Label.PROCESSING), array_id=array)
         live = [
             task.seq for task in self._model.tasks.values() if task.array == array and task.live
