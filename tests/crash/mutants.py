@@ -21,6 +21,8 @@ from queued.service.dispatcher.turn_results import Turn
 from queued.service.ipc.messages import Recorded, Result, Run
 from queued.service.linux import procfs, run_mark
 from queued.service.linux.killing import Killed
+from queued.service.log_stdout import StandardOutput
+from queued.service.supervisor import supervisor
 from queued.service.supervisor.orphan_reaper import OrphanReaper
 from queued.service.warden.warden import Warden
 from queued.service.worker import execution
@@ -209,6 +211,21 @@ def two_names_accepted(_argument: str) -> None:
     put(connection, "must_have_one_name", lambda _path: None)
 
 
+def log_waits_for_its_reader(_argument: str) -> None:
+    """A line of the log is written at once, however long its reader makes no room."""
+
+    def write(_self: StandardOutput, content: bytes, _patience_s: float) -> bytes:
+        os.write(1, content)
+        return b""
+
+    put(StandardOutput, "write", write)
+
+
+def stop_waits_for_the_database(_argument: str) -> None:
+    """A stop waits until all results are recorded, however long that takes."""
+    put(supervisor, "_RECORD_S", float("inf"))
+
+
 def uncounted_moves(_argument: str) -> None:
     """The table of counts is not updated."""
     plain = Dispatcher._open
@@ -287,7 +304,8 @@ DEFECTS: dict[str, Callable[[str], None]] = {
         only_environment,
         told_before_commit, early_retry, uncounted_loss, output_once, printed_before_commit,
         all_instances_are_dead, any_lock_path, deleted_lock_is_death, any_journal_mode,
-        removed_files_unnoticed, two_names_accepted, uncounted_moves,
+        removed_files_unnoticed, two_names_accepted, log_waits_for_its_reader,
+        stop_waits_for_the_database, uncounted_moves,
         no_warden, leases_by_wall_clock, claims_not_durable, settled_without_token,
         notifications_lost, no_quarantine,
     )

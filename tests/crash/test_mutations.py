@@ -5,12 +5,15 @@ test_power_cut.py has one more defect: less syncing than is needed.
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from queued.service.linux import procfs
 from queued.store import instance_lock
 from tests.crash.kill_scenario import KillScenario
 from tests.process import headless
@@ -19,6 +22,7 @@ from tests.service import Service, altered, eventually, run_python
 from tests.torture.checker import check
 from tests.torture.log_evidence import outliving_processes
 
+USER = 40_000 + os.getpid() % 10_000  # owns the queue of a service without the rights of root
 Play = Callable[[KillScenario, str], list[str]]
 
 
@@ -86,6 +90,25 @@ def killed_with_daemon(scenario: KillScenario, defect: str) -> list[str]:
     eventually(mark.exists)
     service.kill_instance()
     _looked(_serve(scenario, defect))
+    return scenario.broken_promises()
+
+
+def killed_with_hidden_daemon(scenario: KillScenario, defect: str) -> list[str]:
+    """A service that is killed with all but a daemon whose environment it may not read."""
+    ready = scenario.queue.directory / "daemon"
+    hide = "import ctypes, time; ctypes.CDLL(None).prctl(4, 0, 0, 0, 0)"
+    python = f'{sys.executable} -S -c "{hide}; print(1, flush=True); time.sleep(30)"'
+    daemon = f"(setsid {python} >{ready} 2>&1 &)"
+    words = altered(defect)
+    if os.geteuid() == 0:  # root may read it
+        for path in (scenario.traces, scenario.queue.directory):
+            os.chown(path, USER, USER)
+        words = ("-m", "tests.process.as_another_user", str(USER), *words[1:])
+    service = scenario.serve(*words).ready()
+    scenario.add("job", f"[ $QUEUED_ATTEMPT -gt 1 ] || {{ {daemon} ; sleep 30; }}")
+    eventually(lambda: ready.exists() and ready.read_text())
+    service.kill_instance()
+    _looked(scenario.serve(*words))
     return scenario.broken_promises()
 
 
@@ -210,6 +233,44 @@ def moved_away(scenario: KillScenario, defect: str) -> list[str]:
     return [] if service.process.poll() is not None else ["serves a file without a name"]
 
 
+def logs_to_nobody(scenario: KillScenario, defect: str) -> list[str]:
+    """The log goes to a FIFO that is open for reading, and that nothing reads."""
+    fifo = scenario.queue.directory / "fifo"
+    os.mkfifo(fifo)
+    reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    service = scenario.serve(*altered(f"log_to={fifo}", defect))
+    for number in range(40):
+        scenario.add(f"job{number}", "true")
+
+    def waits_for_the_reader() -> bool:
+        pids = [service.pid, *service.descendants()]
+        return any(b"pipe_write" in procfs.read(f"/proc/{pid}/wchan") for pid in pids)
+
+    eventually(lambda: scenario.ended() == 40 or waits_for_the_reader())
+    found = ["a process waits for the reader of the log"] if waits_for_the_reader() else []
+    os.close(reader)  # a write is refused from now on
+    return found
+
+
+def stopped_on_a_full_disk(scenario: KillScenario, defect: str) -> list[str]:
+    """The disk becomes full while a command runs, and then the service is stopped."""
+    full, over = (scenario.queue.directory.parent / name for name in ("full", "over"))
+    record_s = "constant=queued.service.supervisor.supervisor._RECORD_S=1.0"
+    service = scenario.serve(*altered(f"full={full}", record_s, defect))
+    scenario.add("job", f"until [ -e {over} ]; do sleep 0.05; done")
+    eventually(lambda: scenario.started("job"))
+    full.touch()
+    over.touch()
+    service.process.terminate()
+    try:
+        service.process.wait(30)
+    except subprocess.TimeoutExpired:
+        return ["a stop does not end"]
+    finally:
+        full.unlink()
+    return []
+
+
 TABLE: list[tuple[str, Play, str]] = [
     ("no_fence", unacknowledged, "miscounted"),
     ("no_rescue", killed_whole, "unfinished"),
@@ -218,6 +279,7 @@ TABLE: list[tuple[str, Play, str]] = [
     ("orphans_stay", loses_its_worker, "overlapping"),
     ("zombies_are_dead", loses_its_worker_headless, "overlapping"),
     ("only_environment", killed_with_daemon, "overlapping"),
+    ("only_environment", killed_with_hidden_daemon, "overlapping"),
     ("told_before_commit", killed_when_told, "untold"),
     ("early_retry", fails_twice, "early"),
     ("uncounted_loss", loses_its_worker, "miscounted"),
@@ -229,6 +291,8 @@ TABLE: list[tuple[str, Play, str]] = [
     ("deleted_lock_is_death", stopped_without_its_lock_file, "a run was lost and no process died"),
     ("any_journal_mode", taken_out_of_wal_mode, "acknowledged without WAL"),
     ("removed_files_unnoticed", moved_away, "serves a file without a name"),
+    ("log_waits_for_its_reader", logs_to_nobody, "a process waits for the reader of the log"),
+    ("stop_waits_for_the_database", stopped_on_a_full_disk, "a stop does not end"),
     ("two_names_accepted", has_two_names, "two WALs of one file"),
 ]
 
