@@ -28,10 +28,11 @@ types: .venv/.stamp
 
 # Kills, stops and restarts a real service under load, then checks every promise. SEED, which it
 # prints, repeats the same events; TORTURE_SECONDS=300 lengthens the run among the tests. With
-# ENGINE=postgres the server is killed, too; with HOSTS=4 so many hosts are cut off as well.
+# ENGINE=postgres the server is killed, too; with HOSTS=4 so many hosts are cut off as well; with
+# PIDS=600 there are only so many pids.
 torture: .venv/.stamp
 	$(BIN)/python -m tests.torture --seconds $(or $(SECONDS),60) --seed $(or $(SEED),1) \
-		--engine $(or $(ENGINE),sqlite) --hosts $(or $(HOSTS),0)
+		--engine $(or $(ENGINE),sqlite) --hosts $(or $(HOSTS),0) --pids $(or $(PIDS),0)
 
 # Breaks the product in ways that matter for many hosts; each time a test must fail.
 mutations: .venv/.stamp

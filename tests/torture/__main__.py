@@ -1,12 +1,16 @@
 """`python -m tests.torture --seconds N --seed S`: N seconds of torture; exit 1 if a promise broke.
 
 With `--engine postgres` it does so over PostgreSQL, and with `--hosts N` on so many hosts, whose
-network it cuts. With `--soak N` it runs N jobs without harm and watches memory and descriptors.
-If a promise broke, the directory with the database, the jobs as text, the traces and the logs is
-kept and printed.
+network it cuts. With `--pids N` all processes are in a namespace that has only so many pids and
+reuses them all the time. With `--soak N` it runs N jobs without harm and watches memory and
+descriptors. If a promise broke, the directory with the database, the jobs as text, the traces and
+the logs is kept and printed.
 """
 
 import argparse
+import os
+import platform
+import re
 import shutil
 import sys
 import tempfile
@@ -18,6 +22,8 @@ from tests.torture.network_harm import LEASE_S
 from tests.torture.soak import Soak
 from tests.torture.torture import Torture, report
 
+_FEW_PIDS = "TORTURE_HAS_FEW_PIDS"  # set in the namespace
+
 
 def main() -> int:
     """Returns the exit code."""
@@ -27,8 +33,11 @@ def main() -> int:
     parser.add_argument("--engine", choices=("sqlite", "postgres"), default="sqlite")
     parser.add_argument("--hosts", type=int, default=0)
     parser.add_argument("--lease", type=float, default=LEASE_S)
+    parser.add_argument("--pids", type=int, default=0)
     parser.add_argument("--soak", type=int, default=0)
     given = parser.parse_args()
+    if given.pids and not os.environ.get(_FEW_PIDS):
+        _enter_few_pids(given.pids)
     directory = Path(tempfile.mkdtemp(prefix="torture-", dir="/var/tmp"))
     try:
         broken = _soak(directory, given.soak) if given.soak else _torture(directory, given)
@@ -40,6 +49,32 @@ def main() -> int:
         return 1
     shutil.rmtree(directory)
     return 0
+
+
+def few_pids_possible() -> bool:
+    """Returns whether a pid namespace may have a `pid_max` of its own; older kernels have one."""
+    release = tuple(map(int, re.findall(r"\d+", platform.release())[:2]))
+    return os.geteuid() == 0 and release >= (6, 14)
+
+
+def _enter_few_pids(pids: int) -> None:
+    """Starts this program again in a namespace of so many pids."""
+    if not few_pids_possible():
+        sys.exit("--pids needs root, and Linux 6.14 or newer")
+    script = f'echo {pids} > /proc/sys/kernel/pid_max && "$@"; exit $?'
+    inside = [
+        "unshare",
+        "--pid",
+        "--fork",
+        "--kill-child",
+        "--mount-proc",
+        "sh",
+        "-c",
+        script,
+        "sh",
+    ]
+    again = [sys.executable, "-m", "tests.torture", *sys.argv[1:]]
+    os.execvpe("unshare", [*inside, *again], {**os.environ, _FEW_PIDS: "1"})
 
 
 def _torture(directory: Path, given: argparse.Namespace) -> list[str]:

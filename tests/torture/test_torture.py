@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests import postgres_server
+from tests.service import run_python
+from tests.torture.__main__ import few_pids_possible
 from tests.torture.checker import check
 from tests.torture.torture import Torture, report
 
@@ -38,3 +40,11 @@ def test_no_promise_breaks(torture: Torture) -> None:
     assert not broken
     assert known.acknowledged
     assert torture.done["start"] > 1
+
+
+@pytest.mark.skipif(not few_pids_possible(), reason="needs root and Linux 6.14 for few pids")
+@pytest.mark.timeout(SECONDS + 240)
+def test_no_promise_breaks_where_pids_are_reused() -> None:
+    words = [f"--seconds={SECONDS}", f"--seed={SEED}", "--pids=600"]
+    done = run_python("-m", "tests.torture", *words, timeout=None)
+    assert done.returncode == 0, done.stdout + done.stderr
