@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from queued.core.errors import Exit
-from queued.service.linux import procfs
-from tests.service import Queue, Service, alive, altered, eventually, locked
+from queued.service.linux import libc, procfs
+from tests.service import Queue, Service, alive, altered, eventually, locked, states_of
 
+PTRACE_SEIZE, PTRACE_INTERRUPT = 0x4206, 0x4207
 pytestmark = pytest.mark.both_engines
 
 
@@ -87,6 +88,25 @@ def test_all_is_recorded_and_no_dispatcher_can_start(queue: Queue, control: Path
     service.process.terminate()
     assert service.ended(within_s=5) == Exit.DONE
     assert not service.logged("service.failed")
+
+
+def test_with_a_worker_that_a_debugger_holds(queue: Queue) -> None:
+    """The tracer is this process; it does not collect the worker, which stays a zombie."""
+    watchdog_s = "constant=queued.service.supervisor.supervisor._STOP_WATCHDOG_S=1.2"
+    service = queue.spawn(workers=1, program=altered(watchdog_s)).ready()
+    name = running(queue, service, "sleep 60")
+    worker = service.child(1)
+    libc.checked(libc.C.ptrace(PTRACE_SEIZE, worker, None, None))
+    libc.checked(libc.C.ptrace(PTRACE_INTERRUPT, worker, None, None))
+    eventually(lambda: states_of([worker]) == {"t"})
+    for event in ("service.draining", "service.stopping"):
+        service.process.send_signal(signal.SIGTERM)
+        eventually(lambda event=event: service.logged(event))  # type: ignore[misc]
+    assert service.ended() == Exit.DONE
+    assert service.logged("child.hung", child_pid=worker)
+    assert (queue.job(name).label, queue.attempts(name)[0].outcome) == ("failed", "lost")
+    assert states_of([worker]) == {"Z"}
+    os.waitpid(worker, 0)
 
 
 def test_a_command_that_runs_is_waited_for(queue: Queue) -> None:

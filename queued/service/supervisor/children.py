@@ -34,6 +34,18 @@ class Child(NamedTuple):
         return self.slot not in (DISPATCHER, WARDEN)
 
 
+class EndedChild(NamedTuple):
+    """A child that was reaped; the exit code is negative for a signal, as in subprocess."""
+
+    child: Child
+    exit_code: int
+
+    @property
+    def lost_run(self) -> bool:
+        """Whether it was a worker that did not exit by itself, so that its run may be lost."""
+        return self.exit_code != 0 and self.child.is_worker
+
+
 class Children:
     """The slots that must be filled, and the child that lives in each.
 

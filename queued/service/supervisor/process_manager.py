@@ -7,7 +7,6 @@ decides when children start, drain and end.
 import contextlib
 import os
 import signal
-from typing import NamedTuple
 
 from queued.core import times
 from queued.service.ipc.messages import WorkerFaulty
@@ -16,25 +15,13 @@ from queued.service.linux import procfs
 from queued.service.linux.killing import Found, Killed, kill_children, kill_until_gone
 from queued.service.linux.procfs import RunName
 from queued.service.log import Log
-from queued.service.supervisor.children import Child, Children
+from queued.service.supervisor.children import Child, Children, EndedChild
 from queued.service.supervisor.dispatcher_link import DispatcherLink
 from queued.service.supervisor.forking import Forker
 from queued.service.supervisor.orphan_reaper import Deaths, OrphanReaper
 from queued.service.supervisor.watchdog import Watchdog
 
 _KILLING_S = 0.5  # the kernel may take long to end a process
-
-
-class EndedChild(NamedTuple):
-    """A child that was reaped; the exit code is negative for a signal, as in subprocess."""
-
-    child: Child
-    exit_code: int
-
-    @property
-    def lost_run(self) -> bool:
-        """Whether it was a worker that did not exit by itself, so that its run may be lost."""
-        return self.exit_code != 0 and self.child.is_worker
 
 
 class ProcessManager:
@@ -53,6 +40,7 @@ class ProcessManager:
         self._reaper = OrphanReaper()
         self._watched = False
         self._continued: set[int] = set()  # pids of children that have been stopped
+        self._killed: set[int] = set()  # pids of children, until they are collected
 
     def adopt(self) -> None:
         """Becomes the parent of all orphans below it. Call it before the first start.
@@ -92,12 +80,12 @@ class ProcessManager:
     def kill_all(self) -> None:
         """Kills all children, and starts no child again."""
         self.table.restart_workers = self.table.restart_dispatcher = False
-        self._signal(self.table.living(), signal.SIGKILL)
+        self._kill(self.table.living())
 
     def end_warden(self) -> None:
         """Kills the warden when no other child lives and none will be started."""
         if (warden := self.table.warden()) is not None:
-            self._signal([warden], signal.SIGKILL)
+            self._kill([warden])
             os.waitpid(warden.pid, 0)
 
     def reopen_log_of_warden(self) -> None:
@@ -107,18 +95,21 @@ class ProcessManager:
 
     def kill_faulty(self, faulty: WorkerFaulty) -> None:
         """Kills a worker that breaks the protocol; it is replaced like any dead worker."""
-        workers = [child for child in self.table.living_workers() if child.pid == faulty.pid]
-        self._signal(workers, signal.SIGKILL)
+        self._kill([child for child in self.table.living_workers() if child.pid == faulty.pid])
 
     def check(self, watchdog: Watchdog, log: Log) -> bool:
         """Pings the children and kills those that hang; returns whether all answered before."""
-        self._watched = True
+        self._watched = watchdog.configured
         finding = watchdog.check(self.table.living(), times.monotonic_s())
         for child in finding.hung:
-            log.error("child.hung", **_names(child), action="killed and started again")
-        self._signal(finding.hung, signal.SIGKILL)
+            log.error("child.hung", **_names(child), action="killed")
+        self._kill(finding.hung)
         self._signal(finding.to_ping, signal.SIGUSR1)
         return finding.healthy
+
+    def _kill(self, children: list[Child]) -> None:
+        self._killed |= {child.pid for child in children}
+        self._signal(children, signal.SIGKILL)
 
     def _signal(self, children: list[Child], number: signal.Signals) -> None:
         """Only this process reaps these children, so that their pids cannot be reused before."""
@@ -217,9 +208,14 @@ class ProcessManager:
         if self._collect_orphans():
             self._sweep_cgroups()
         try:
-            return procfs.dead_child() is not None
+            return procfs.dead_child() is not None or bool(self._dead_for_a_tracer())
         except ChildProcessError:
             return False
+
+    def _dead_for_a_tracer(self) -> list[int]:
+        """Returns killed children that are dead, but must be collected by their debugger first."""
+        found = [procfs.read_process(pid) for pid in self._killed]
+        return [one.pid for one in found if one is not None and one.dead]
 
     def _sweep_cgroups(self) -> None:
         """Removes the control groups of runs that are over, and of which no process is left."""
@@ -254,7 +250,10 @@ class ProcessManager:
         ended: list[EndedChild] = []
         for child in self.table.living():
             pid, wait_status = os.waitpid(child.pid, os.WNOHANG)
+            if not pid and child.pid in self._dead_for_a_tracer():
+                pid, wait_status = child.pid, signal.SIGKILL
             if pid:
+                self._killed.discard(pid)
                 exit_code = os.waitstatus_to_exitcode(wait_status)
                 self.table.ended(pid, times.monotonic_s(), clean=exit_code == 0)
                 ended.append(EndedChild(child, exit_code))

@@ -48,6 +48,9 @@ _HANDLED = (
     signal.SIGUSR1, signal.SIGTTIN, signal.SIGTTOU,
 )  # fmt: skip
 _RECORD_S = 10.0  # how long a stop waits for results to be recorded after the last command
+_STOP_WATCHDOG_S = (
+    60.0  # of a stop without a watchdog: children that hang would keep it from its end
+)
 _STOP_INTERVAL_S = 0.5  # between two checks whether commands run, during a stop
 
 
@@ -203,6 +206,7 @@ class Supervisor:
             case Stage.STOPPING:
                 self._log.warning("service.stopping", cause=cause)
                 self._processes.end_jobs()
+                self._watchdog.begin(_STOP_WATCHDOG_S)
             case Stage.FINISHING:
                 self._dispatcher.finish()
             case Stage.ABANDONED:

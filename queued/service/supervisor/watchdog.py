@@ -1,7 +1,8 @@
 """Decides which children hang: each is pinged at intervals, and must answer.
 
 The ping is a signal and the answer a time on the scoreboard, so that neither needs a channel or a
-database that may itself hang. Without a watchdog no child is pinged, and an idle service sleeps.
+database that may itself hang. Without a watchdog no child is pinged until the jobs are ended at a
+stop, and an idle service sleeps.
 """
 
 from collections.abc import Callable
@@ -27,11 +28,18 @@ class Watchdog:
     """Counts unanswered pings, never only time: a machine that slept is no hang."""
 
     def __init__(self, limit_s: float | None, answered_s: AnsweredS) -> None:
-        self._interval_s = None if limit_s is None else limit_s / _PINGS
+        self.configured = limit_s is not None
+        self._interval_s = (limit_s or 0.0) / _PINGS
         self._answered_s = answered_s
         self._pinged_s: dict[int, float] = {}  # by pid: the first ping without an answer
         self._unanswered: dict[int, int] = {}  # pings, by pid
-        self.next_s = None if limit_s is None else 0.0
+        self.next_s = 0.0 if self.configured else None
+
+    def begin(self, limit_s: float) -> None:
+        """Watches from now on with this limit, unless another one is configured."""
+        if not self.configured:
+            self._interval_s = limit_s / _PINGS
+            self.next_s = 0.0
 
     def due(self, now_s: float) -> bool:
         """Returns whether it is time for the next check."""
@@ -39,7 +47,7 @@ class Watchdog:
 
     def check(self, living: list[Child], now_s: float) -> Finding:
         """Counts the answers to the last pings. The caller pings `to_ping` at once."""
-        self.next_s = now_s + (self._interval_s or 0.0)
+        self.next_s = now_s + self._interval_s
         unanswered = {child.pid: self._count(child) for child in living}
         self._pinged_s = {
             pid: self._pinged_s[pid] if count else now_s for pid, count in unanswered.items()
