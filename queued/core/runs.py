@@ -18,7 +18,7 @@ class Key(NamedTuple):
 
 
 class HeldRun(NamedTuple):
-    """A run that a worker has begun.
+    """A claim that a worker holds, with the names of its job.
 
     `id` and `created_ms` tell its job from another one that has got the same row after a failover.
     """
@@ -51,6 +51,11 @@ class Claim(NamedTuple):
     created_ms: int = 0
     expires_ms: int | None = None  # the run is not begun from this time on
     fault: str | None = None  # the reason if the job cannot be run because its row is invalid
+
+    @property
+    def held(self) -> HeldRun:
+        """Returns what the worker that runs it knows the claim by."""
+        return HeldRun(self.key, self.id, self.created_ms)
 
     @property
     def waited_ms(self) -> int:

@@ -156,7 +156,8 @@ class InProcessDispatcher:
                 self._pool.inbox.append((worker, Output(key=claim.key, piece=piece)))
                 continue
             ending = self._dice.choice(_ENDINGS)
-            result = Result(key=claim.key, ending=ending, pieces=[piece] if printed else [])
+            pieces = [piece] if printed else []
+            result = Result(key=claim.key, id=claim.id, ending=ending, pieces=pieces)
             self._pool.inbox.append((worker, result))
             self._reported.add((claim.key.job, claim.key.attempt))
 

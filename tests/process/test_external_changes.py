@@ -71,7 +71,7 @@ def test_a_worker_ends_a_run_whose_claim_was_taken_away(queue: Queue, sleeper: M
     assert (job.label, job.runs) == ("completed", 2)
     assert sleeper.living() == []
     assert service.child(1) == worker, "the worker was not replaced"
-    assert service.logged("job.claim_lost", attempt=1)
+    assert service.logged("job.claim_lost", job=name, attempt=1)
 
 
 def test_a_wait_for_the_database_is_no_jump_of_the_clock(queue: Queue) -> None:

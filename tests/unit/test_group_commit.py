@@ -20,7 +20,7 @@ def _claims(**held: int) -> ClaimTable:
 
 
 def _result(worker: int) -> tuple[int, Message]:
-    return worker, Result(key=Key(1, 1, 1), ending=Ending(Outcome.EXIT), pieces=[])
+    return worker, Result(key=Key(1, 1, 1), id="a", ending=Ending(Outcome.EXIT), pieces=[])
 
 
 def _made(connected: list[int], **held: int) -> GroupCommit:

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from queued.core.model import Outcome
-from queued.core.runs import Chunk, Ending, Key
+from queued.core.runs import Chunk, Ending, HeldRun, Key
 from queued.service.dispatcher.worker_pool import WorkerPool
 from queued.service.ipc import channel, messages
 from queued.service.ipc.channel import Channel
@@ -31,7 +31,8 @@ from queued.service.log import LogOutput
 from tests.claims import make_claim
 
 KEY = Key(1, 1, 1)
-RESULT = Result(key=KEY, ending=Ending(Outcome.EXIT, exit_code=0), pieces=[])
+HELD = HeldRun(KEY, "a", 0)
+RESULT = Result(key=KEY, id="a", ending=Ending(Outcome.EXIT, exit_code=0), pieces=[])
 
 
 class Pool:
@@ -92,7 +93,7 @@ def test_a_run_that_a_new_dispatcher_inherits_late_is_told_whether_it_is_suspend
 ) -> None:
     """Its claim was lost in a failover, perhaps with the suspension that has frozen it."""
     pool.pool.suspend([])
-    pool.worker.send(Hello(session=pool.welcome(), holding=[KEY]))
+    pool.worker.send(Hello(session=pool.welcome(), holding=[HELD]))
     pool.receive()
     claims, claim = pool.pool.claims.copy(), make_claim(worker=1)
     claims.inherit(claim)
@@ -109,12 +110,12 @@ def test_messages_for_an_earlier_dispatcher_are_dropped(pool: Pool) -> None:
     session = pool.welcome()
     pool.worker.send(RESULT, Hello(session=session - 1, holding=[]), Returned(key=KEY))
     assert pool.receive() == []
-    pool.worker.send(Hello(session=session, holding=[KEY]), RESULT)
-    assert pool.receive() == [Hello(session=session, holding=[KEY]), RESULT]
+    pool.worker.send(Hello(session=session, holding=[HELD]), RESULT)
+    assert pool.receive() == [Hello(session=session, holding=[HELD]), RESULT]
 
 
 def test_the_last_messages_of_a_dead_worker_come_before_its_death(pool: Pool) -> None:
-    pool.worker.send(Hello(session=pool.welcome(), holding=[KEY]), RESULT)
+    pool.worker.send(Hello(session=pool.welcome(), holding=[HELD]), RESULT)
     pool.worker.close()
     gone = WorkerGone(number=1, worker=1, pid=pool.pid, clean=True, begun=None, claims_before_s=1.0)
     pool.pool.on_worker_gone(gone)

@@ -28,8 +28,8 @@ def log_turn(log: Log, turn: Turn) -> None:
             command=claim.command[:_COMMAND_CHARS],
             action="enqueue it again; its run is ended",
         )
-    for key in turn.stale:
-        log.warning("job.claim_lost", row=key.job, attempt=key.attempt)
+    for key, name in turn.stale.items():
+        log.warning("job.claim_lost", job=name, attempt=key.attempt)
     for finished in turn.finished:
         _finished(log, finished)
 

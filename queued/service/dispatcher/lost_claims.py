@@ -31,16 +31,19 @@ class LostClaims:
         for claim in list(turn.claims):
             if in_force.pop(claim.key, None) is not None:
                 continue
-            run = HeldRun(claim.key, claim.id, claim.created_ms)
             restored = self._ledger.restore_claim(
-                self._instance, claim.worker, run, claimed_ms=claim.claimed_ms, now_ms=turn.now_ms
+                self._instance,
+                claim.worker,
+                claim.held,
+                claimed_ms=claim.claimed_ms,
+                now_ms=turn.now_ms,
             )
             if restored:
                 turn.restored.append(claim)
             elif restored is None:
                 turn.missing.append(claim)
             elif claim.key not in results:
-                turn.stale.append(claim.key)
+                turn.stale[claim.key] = claim.id
             if not restored and claim.key not in results:
                 turn.claims.remove(claim)
                 turn.reply(claim.worker, Recorded(key=claim.key, accepted=False))

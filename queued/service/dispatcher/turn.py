@@ -135,7 +135,7 @@ class TurnRunner:
     def _result(self, turn: Turn, worker: int, result: Result) -> None:
         claim = turn.claims.find(worker, result.key)
         if claim is None:
-            turn.stale.append(result.key)
+            turn.stale[result.key] = result.id
             turn.reply(worker, Recorded(key=result.key, accepted=False))
             return
         turn.claims.note_run(worker, result.ending.ran_ms)
@@ -169,15 +169,15 @@ class TurnRunner:
         failover and can be recorded again. Claims that the worker does not hold are interrupted:
         they never reached it, or an earlier worker died with them.
         """
-        for run in hello.begun:
-            if turn.claims.find(worker, run.key) is None:
+        for run in hello.holding:
+            if run.key in hello.begun and turn.claims.find(worker, run.key) is None:
                 self._lost_claims.restore_begun(turn, worker, run)
-        for key in hello.holding:
-            if turn.claims.find(worker, key) is None:
-                turn.stale.append(key)
-                turn.reply(worker, Recorded(key=key, accepted=False))
+            if turn.claims.find(worker, run.key) is None:
+                turn.stale[run.key] = run.id
+                turn.reply(worker, Recorded(key=run.key, accepted=False))
+        held = {run.key for run in hello.holding}
         for claim in turn.claims.of(worker):
-            if claim.key not in hello.holding:
+            if claim.key not in held:
                 self.settle(turn, claim, Ending(Outcome.INTERRUPTED))
 
     def _returned(self, turn: Turn, worker: int, key: Key) -> None:
@@ -260,7 +260,7 @@ class TurnRunner:
             claim = settlement.claim
             ack_due = claim.key in turn.ack_due
             if state is None:
-                turn.stale.append(claim.key)
+                turn.stale[claim.key] = claim.id
                 if ack_due:
                     turn.reply(claim.worker, Recorded(key=claim.key, accepted=False))
                 continue

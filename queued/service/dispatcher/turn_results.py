@@ -41,7 +41,7 @@ class Turn:
         self.settled: list[Settlement] = []  # by this turn, until `record`
         self.ack_due: set[Key] = set()  # of `settled`; their workers wait for the record
         self.finished: list[RecordedRun] = []
-        self.stale: list[Key] = []  # claims that are not in force any more
+        self.stale: dict[Key, str] = {}  # ids of jobs by claims that are not in force any more
         self.restored: list[Claim] = []  # claims that a failover had lost, recorded again
         self.missing: list[Claim] = []  # claims whose jobs a failover has lost
         self.printed: list[tuple[Claim, Chunk]] = []

@@ -25,8 +25,8 @@ class Hello(_Message, frozen=True):
     """
 
     session: int
-    holding: list[Key]
-    begun: list[HeldRun] = []
+    holding: list[HeldRun]
+    begun: list[Key] = []
 
 
 class Piece(msgspec.Struct, frozen=True, array_like=True):
@@ -45,9 +45,10 @@ class Output(_Message, frozen=True):
 
 
 class Result(_Message, frozen=True):
-    """How a run ended, with the rest of its output."""
+    """How a run ended, with the rest of its output; `id` is that of its job."""
 
     key: Key
+    id: str
     ending: Ending
     pieces: list[Piece]
 
@@ -86,6 +87,11 @@ class Run(_Message, frozen=True, omit_defaults=True):
     clean: bool
     options: JobOptions = NO_OPTIONS
     expires_ms: int | None = None
+
+    @property
+    def held(self) -> HeldRun:
+        """Returns the claim as the worker names it to a later dispatcher."""
+        return HeldRun(self.key, self.id, self.created_ms)
 
 
 class Input(_Message, frozen=True):

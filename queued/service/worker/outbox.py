@@ -16,17 +16,13 @@ class Outbox:
 
     def __init__(self) -> None:
         self.results: dict[Key, Execution] = {}
-        self.returned: list[Key] = []
+        self.returned: list[HeldRun] = []
 
-    def hello(self, session: int, running: "Sequence[Execution]", queued: list[Key]) -> Hello:
+    def hello(self, session: int, running: "Sequence[Execution]", queued: list[HeldRun]) -> Hello:
         """Returns the answer to a new dispatcher: the claims of these runs, and of all reports."""
         executions = [*running, *self.results.values()]
-        begun = [
-            HeldRun(one.run.key, one.run.id, one.run.created_ms)
-            for one in executions
-            if not one.disowned
-        ]
-        holding = [*(one.run.key for one in executions), *queued, *self.returned]
+        begun = [one.run.key for one in executions if not one.disowned]
+        holding = [*(one.run.held for one in executions), *queued, *self.returned]
         return Hello(session=session, holding=holding, begun=begun)
 
     def drop_recorded(self, keys: Collection[Key]) -> None:
@@ -34,21 +30,22 @@ class Outbox:
         for key in keys:
             self.results.pop(key, None)
         if self.returned:
-            self.returned = [key for key in self.returned if key not in keys]
+            self.returned = [one for one in self.returned if one.key not in keys]
 
     def resend(self, send: Callable[[Message], None]) -> None:
         """Sends all reports again, to a new dispatcher."""
         for execution in self.results.values():
             execution.output.rewind()
             report(execution, send)
-        for key in self.returned:
-            send(Returned(key=key))
+        for one in self.returned:
+            send(Returned(key=one.key))
 
 
 def report(execution: "Execution", send: Callable[[Message], None]) -> None:
     """Sends the rest of a run's output and its ending."""
-    key, output = execution.run.key, execution.output
+    run, output = execution.run, execution.output
     while output.waiting > CHUNK:
         for piece in output.pieces(CHUNK):
-            send(Output(key=key, piece=piece))
-    send(Result(key=key, ending=execution.ending(), pieces=output.pieces(CHUNK)))
+            send(Output(key=run.key, piece=piece))
+    rest = output.pieces(CHUNK)
+    send(Result(key=run.key, id=run.id, ending=execution.ending(), pieces=rest))

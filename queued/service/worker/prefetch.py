@@ -3,7 +3,7 @@
 from collections import deque
 
 from queued.core import times
-from queued.core.runs import Key
+from queued.core.runs import HeldRun, Key
 from queued.service.ipc.messages import QUICK_S, Input, Run
 
 # In units of QUICK_S: the longest wait of a run behind one other run, and in the queue in all.
@@ -42,12 +42,16 @@ class PrefetchQueue:
         """Returns the claims of all runs that wait."""
         return [run.key for run, _ in self._runs]
 
-    def drop(self, key: Key) -> bool:
-        """Removes the run of that claim; returns whether it was there."""
+    def held(self) -> list[HeldRun]:
+        """Returns the same with the names of the jobs."""
+        return [run.held for run, _ in self._runs]
+
+    def drop(self, key: Key) -> HeldRun | None:
+        """Removes the run of that claim and returns it; None if it was not there."""
         self._inputs.pop(key, None)
-        count = len(self._runs)
-        self._runs = deque(held for held in self._runs if held[0].key != key)
-        return len(self._runs) < count
+        found = next((run.held for run, _ in self._runs if run.key == key), None)
+        self._runs = deque(waiting for waiting in self._runs if waiting[0].key != key)
+        return found
 
     def give_back_at_s(self, began_s: float) -> float:
         """Returns when the runs must be given back (monotonic seconds); never if there are none.

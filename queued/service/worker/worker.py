@@ -209,7 +209,7 @@ class Worker:
         """Sends a new dispatcher the claims that are held, and all that may not be durable."""
         running = [] if self._execution is None else [self._execution]
         self._prefetch.forget_incomplete()
-        self._send(self._outbox.hello(welcome.session, running, self._prefetch.keys()))
+        self._send(self._outbox.hello(welcome.session, running, self._prefetch.held()))
         for execution in running:
             execution.output.rewind()
         self._outbox.resend(self._send)
@@ -233,8 +233,8 @@ class Worker:
     def _give_back(self, keys: list[Key]) -> None:
         """Gives back those of the claims that have not begun, for other workers to run."""
         for key in keys:
-            if self._prefetch.drop(key):
-                self._outbox.returned.append(key)
+            if (dropped := self._prefetch.drop(key)) is not None:
+                self._outbox.returned.append(dropped)
                 self._send(Returned(key=key))
 
     def _give_back_current(self, execution: Execution, now_s: float) -> None:
@@ -244,7 +244,7 @@ class Worker:
         """
         execution.disowned = True
         execution.stop(Outcome.INTERRUPTED, now_s)
-        self._outbox.returned.append(execution.run.key)
+        self._outbox.returned.append(execution.run.held)
         self._send(Returned(key=execution.run.key))
         self._enter(Event.DISMISSED)
 
