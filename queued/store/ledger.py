@@ -74,7 +74,8 @@ class Ledger(OpenDatabase, Protocol):
     def renew(self, instance: str) -> Renewal | None:
         """Renews the lease of an instance; returns None if its jobs were taken over.
 
-        An instance whose jobs were taken over never lives again, and can write nothing more.
+        An instance whose jobs were taken over never lives again, and can write nothing more. Raises
+        DatabaseUnusableError if the tables were upgraded beyond what this program works with.
         """
         ...
 

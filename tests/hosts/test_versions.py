@@ -86,7 +86,9 @@ def test_a_service_whose_tables_were_upgraded_too_far_ends(hosts: Hosts) -> None
     """Its lease was over during the upgrade, so that it did not count as alive."""
     service = hosts.add().serve()
     admin(hosts, "UPDATE SCHEMA.meta SET schema = schema + 9, works_from = works_from + 9")
-    assert service.ended() == Exit.IO
+    assert service.ended() == Exit.CONFIG
+    (failed,) = service.logged("service.failed")
+    assert "which programs of schema 10 or newer work with" in failed["error"]
     again = service.queue.spawn()
     assert again.ended() == Exit.CONFIG
     eventually(lambda: "upgrade queued on this machine" in again.log_path.read_text())

@@ -23,7 +23,8 @@ def test_a_service_of_an_older_version_stops(queue: Queue) -> None:
     _upgrade(queue)
     assert service.ended() == 78
     (line,) = service.logged("service.failed")
-    assert "has schema 99 now" in str(line)
+    assert "newer than the" in line["error"]
+    assert "upgrade queued on this machine" in line["error"]
     assert not service.descendants()
     done = queue.queuectl("list")
     assert (done.returncode, done.stderr.count("\n")) == (78, 1)

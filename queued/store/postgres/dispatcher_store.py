@@ -108,7 +108,10 @@ class PostgresLedger:
         """See `Ledger.renew`. The clock of the server is read again, too."""
         self._database.read_server()
         row = self._database.row("renew", id=instance)
-        return None if row is None else Renewal(*row)
+        if row is None:
+            self._database.must_fit()
+            return None
+        return Renewal(*row)
 
     def renew_idle(self, instance: str, lanes: Sequence[int]) -> IdleRenewal | None:
         """See `Ledger.renew_idle`."""

@@ -171,6 +171,7 @@ class Database:
         if found != self._schema:
             if (moved := schema.mark(self._connection)) is not None:
                 raise moved.refusal(self.path)
+            schema.must_be_known(found, self.path)
             msg = (
                 f"{self.path} has schema {found} now, and this program works with {self._schema}; "
                 "start it again, in the version that belongs to it"

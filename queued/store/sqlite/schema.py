@@ -57,13 +57,18 @@ def check(connection: apsw.Connection, path: str) -> int:
         raise DatabaseUnusableError(msg)
     if moved is not None:
         raise moved.refusal(path)
-    if version > newest:
+    must_be_known(version, path)
+    return version
+
+
+def must_be_known(version: int, path: str) -> None:
+    """Raises DatabaseUnusableError if a newer program has upgraded the file."""
+    if version > latest():
         msg = (
-            f"{path} has schema {version}, newer than the {newest} that this program knows; "
+            f"{path} has schema {version}, newer than the {latest()} that this program knows; "
             "upgrade queued on this machine"
         )
         raise DatabaseUnusableError(msg)
-    return version
 
 
 def mark(connection: apsw.Connection) -> "MoveMark | None":
