@@ -30,12 +30,17 @@ def hosts(server: Server, tmp_path: Path) -> Iterator[Hosts]:
 
 
 def test_a_crash_of_the_server_loses_no_claim(hosts: Hosts, server: Server) -> None:
-    service = hosts.add().serve(workers=2)
+    """The claim is there at once, before the service could record it again."""
+    host = hosts.add()
+    service = host.serve(workers=2)
     go = hosts.directory / "go"
     hosts.traced("job", f"while ! [ -e {go} ]; do sleep 0.05; done")
     hosts.host_of("job")
+    host.link.cut()
     server.stop()
     server.start()
+    assert server.execute("SELECT state, runs FROM queued.jobs") == [("processing", 1)]
+    host.link.heal()
     with suppress(DisconnectedError):
         hosts.queue.count("completed")
     hosts.queue.wait(hosts.queue.add("true"))  # jobs are claimed again
