@@ -42,6 +42,11 @@ def _retention(state: str, usual_s: float) -> Setting:
     return Setting(f"retention_{state}", float, usual_s, meaning, 0, 100 * _YEAR_S, "s")
 
 
+def _hook(key: str, event: str) -> Setting:
+    meaning = f"a command to enqueue as a job when a job {event} (empty: none)"
+    return Setting(key, str, "", meaning, maximum=MAX_HOOK_BYTES)
+
+
 SETTINGS = {
     setting.key: setting
     for setting in (
@@ -103,20 +108,8 @@ SETTINGS = {
         _retention("completed", 2_592_000.0),
         _retention("dead", 0.0),
         _retention("cancelled", 2_592_000.0),
-        Setting(
-            "on_dead",
-            str,
-            "",
-            "a command to enqueue as a job when a job becomes dead (empty: none)",
-            maximum=MAX_HOOK_BYTES,
-        ),
-        Setting(
-            "on_completed",
-            str,
-            "",
-            "a command to enqueue as a job when a job completes (empty: none)",
-            maximum=MAX_HOOK_BYTES,
-        ),
+        _hook("on_dead", "becomes dead"),
+        _hook("on_completed", "completes"),
         Setting(
             "environment",
             str,
@@ -142,6 +135,13 @@ SETTINGS = {
             "lossy",
             "over PostgreSQL: whether a standby that is promoted may lack commits",
             choices=("lossy", "lossless"),
+        ),
+        Setting(
+            "fence_command",
+            str,
+            "",
+            "over PostgreSQL: a command for runs that cannot be killed (empty: none)",
+            stored=False,
         ),
         Setting(
             "db",

@@ -27,6 +27,7 @@ class Settings(NamedTuple):
     worker_poll_interval: float
     lease: float
     failover: str
+    fence_command: str
     db: str
     labels: str
     queues: str

@@ -84,8 +84,7 @@ class InstancePrograms:
     def run_worker(self, number: int, dispatcher: socket.socket, lifeline: int) -> int:
         """See `Programs.run_worker`."""
         self.log_output.after_fork()
-        for name in filter(self._is_private, list(os.environ)):
-            del os.environ[name]
+        self._forget_private()
         return Worker(
             number=number,
             instance=self._instance.id,
@@ -98,17 +97,22 @@ class InstancePrograms:
             log=self.log("worker", worker=number),
         ).run()
 
-    def _is_private(self, variable: str) -> bool:
-        return variable.startswith(self._engine.private_variables)
+    def _forget_private(self) -> None:
+        """Removes the variables that no command may have from the environment."""
+        for name in list(os.environ):
+            if name.startswith(self._engine.private_variables):
+                del os.environ[name]
 
     def run_warden(self, presence: int) -> int:
         """See `Programs.run_warden`."""
         self.log_output.after_fork()
+        self._forget_private()
         return Warden(
             instance=self._instance.id,
             presence=presence,
             scoreboard=self._scoreboard,
             cgroups=self.cgroups,
+            fence_command=self.settings.fence_command,
             log_output=self.log_output,
             log=self.log("warden"),
         ).run()

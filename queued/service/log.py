@@ -92,6 +92,8 @@ EVENTS = {
     "instance.rescued": "the processes of a dead instance were killed and its claims settled",
     "instance.taken_over": "a service on another host lost its lease; its claims were settled",
     "lease.runs_killed": "the warden killed runs because the lease is over or the service is dead",
+    "lease.fence_started": "the setting fence_command was started for runs that cannot be killed",
+    "lease.fence_failed": "the setting fence_command could not be started, or has failed",
     "lease.runs_outlive": "the warden cannot kill a run; another host may start its job again",
     "log.dropped": "lines before this one could not be written; `lines` is their number",
     "process.failed": "an internal error; the line has the traceback",

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from queued.service.ipc.scoreboard import WARDEN
 from tests import postgres_server
 from tests.hosts.conftest import LEASE_S, Hosts, ended
 from tests.service import eventually
@@ -27,12 +28,19 @@ def theirs() -> Iterator[Hosts]:
     shutil.rmtree(directory)
 
 
-def test_a_command_of_another_user_is_logged_when_the_lease_ends(theirs: Hosts) -> None:
-    """Another host takes the job over all the same: this is one of the limits of the promise."""
+@pytest.mark.parametrize("fault", ["partition", "death"])
+def test_a_command_of_another_user_is_logged_when_the_lease_ends(theirs: Hosts, fault: str) -> None:
+    """Another host takes the job over all the same: this is one of the limits of the promise.
+
+    After the death of all other processes the warden waits for the end of the lease, too.
+    """
     program = ("-m", "tests.process.as_another_user", str(USER), "queued")
     first = theirs.add()
     os.chown(first.queue.directory, USER, USER)
-    service = first.queue.spawn(program=program, workers=1).ready()
+    fenced = theirs.directory / "fenced"
+    fence = f"echo $QUEUED_PIDS $QUEUECTL_DB $PGAPPNAME > {fenced}; exit 3"
+    env = {"QUEUECTL_FENCE_COMMAND": fence, "PGAPPNAME": "private"}
+    service = first.queue.spawn(program=program, workers=1, env=env).ready()
     pid_file = theirs.directory / "pid"
     pid_file.touch()
     pid_file.chmod(0o666)
@@ -41,11 +49,18 @@ def test_a_command_of_another_user_is_logged_when_the_lease_ends(theirs: Hosts) 
     pid = int(eventually(pid_file.read_text))
     try:
         second = theirs.add().serve(workers=1)
-        first.link.cut()
+        if fault == "partition":
+            first.link.cut()
+        else:
+            service.kill_instance(service.child(WARDEN))
         (line,) = eventually(lambda: service.logged("lease.runs_outlive"), within_s=2 * LEASE_S)
         assert (line["level"], line["pids"]) == ("critical", [pid])
+        (failed,) = eventually(lambda: service.logged("lease.fence_failed"))
+        assert (failed["level"], failed["exit_code"]) == ("critical", 3)
+        assert fenced.read_text() == f"{pid}\n"
         assert not second.logged("instance.taken_over"), "it is logged before the lease ends"
         assert theirs.queue.wait("job", within_s=2 * LEASE_S).label == "completed"
+        assert len(service.logged("lease.fence_started")) == 1
         assert os.stat(f"/proc/{pid}").st_uid == OTHER
     finally:
         os.kill(pid, signal.SIGKILL)

@@ -19,6 +19,7 @@ from queued.service.linux.killing import Found, kill_until_gone
 from queued.service.linux.signals import Signals
 from queued.service.linux.timers import BootTimer
 from queued.service.log import Log, LogOutput
+from queued.service.warden.fence_command import FenceCommand
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1)
 _KILLING_S = 0.5  # the longest kill; a ping is answered only after it
@@ -36,6 +37,7 @@ class Warden:
         presence: int,
         scoreboard: Scoreboard,
         cgroups: RunCgroups | None,
+        fence_command: str,
         log_output: LogOutput,
         log: Log,
     ) -> None:
@@ -49,7 +51,8 @@ class Warden:
         self._loop = EventLoop()
         self._signals = Signals(_SIGNALS)
         self._timer = BootTimer()
-        self._alone = self._warned = False
+        self._fence = FenceCommand(fence_command, log)
+        self._alone = self._over = self._warned = False
 
     def run(self) -> int:
         """Watches until the supervisor and all workers are gone; returns the exit code."""
@@ -58,9 +61,8 @@ class Warden:
         self._loop.add_hang_up(self._presence, self._on_alone)
         self._loop.add(self._timer.fileno(), self._advance)
         self._advance()
-        while not self._alone:
+        while not self._over:
             self._loop.wait(None)
-        self._kill(exempt=set())
         return 0
 
     def _answer(self) -> None:
@@ -72,14 +74,29 @@ class Warden:
 
     def _on_alone(self) -> None:
         self._alone = True
+        self._loop.remove(self._presence)
+        self._advance()
 
     def _advance(self) -> None:
-        """Kills all runs if the lease has ended; sets the timer for the next look."""
+        """Kills all runs if the lease has ended or the others have died; sets the timer.
+
+        Alone, it goes on until no run is left, or until the end of the lease and of the command
+        that is started then.
+        """
         now_s, lease = times.boot_s(), self._scoreboard.lease
         end_s = self._scoreboard.renewed_s + lease.end_s if lease else now_s + _NO_LEASE_S
-        if now_s >= end_s:
-            self._kill(exempt=self._idle_workers())
+        has_ended = now_s >= end_s
+        self._fence.collect()
+        if has_ended or self._alone:
+            left = self._kill(exempt=set() if self._alone else self._idle_workers())
+            if has_ended and left is not None:
+                self._fence.start(left)
+            may_end = left is None or has_ended or lease is None
+            self._over = self._alone and may_end and not self._fence.is_running
             end_s = times.boot_s() + _KILL_INTERVAL_S
+        else:
+            self._warned = False
+            self._fence.reset()
         self._timer.set(end_s)
 
     def _idle_workers(self) -> set[int]:
@@ -87,8 +104,11 @@ class Warden:
         board = self._scoreboard
         return {board.pid(slot) for slot in range(1, WARDEN) if not board.running(slot)}
 
-    def _kill(self, exempt: set[int]) -> None:
-        """Kills the runs of this instance, and its workers without the exempt ones."""
+    def _kill(self, exempt: set[int]) -> list[int] | None:
+        """Kills the runs of this instance, and its workers without the exempt ones.
+
+        Returns None if none of their processes is left, else the pids that are known.
+        """
         board = self._scoreboard
         running = {board.last_run(slot) for slot in range(1, WARDEN) if board.running(slot)}
 
@@ -107,10 +127,14 @@ class Warden:
         killed = kill_until_gone(find, _KILLING_S)
         if killed.signalled:
             self._log.warning("lease.runs_killed", processes=killed.signalled)
-        if not killed.complete and not self._warned:
+        if killed.complete:
+            return None
+        pids = sorted({process.pid for process in killed.left})
+        if not self._warned:
             self._warned = True
             self._log.critical(
                 "lease.runs_outlive",
-                pids=sorted({process.pid for process in killed.left}),
+                pids=pids,
                 action="end these processes, or the host: other hosts start their jobs again",
             )
+        return pids
