@@ -75,7 +75,11 @@ class Chunk(NamedTuple):
 
 
 class Ending(NamedTuple):
-    """How a run ended: reported by the worker, or by a rescue if the worker died."""
+    """How a run ended: reported by the worker, or by a rescue if the worker died.
+
+    `started_ms` and `ended_ms` are by the wall clock of the worker's host, which may be wrong or
+    set meanwhile; `ended_boot_ms` is by its clock since boot.
+    """
 
     outcome: Outcome
     exit_code: int | None = None
@@ -89,6 +93,7 @@ class Ending(NamedTuple):
     stdout_bytes: int = 0
     stderr_bytes: int = 0
     tail: bytes = b""
+    ended_boot_ms: int | None = None
 
     @property
     def succeeded(self) -> bool:

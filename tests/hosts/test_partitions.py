@@ -63,6 +63,9 @@ def test_a_job_is_taken_over_after_its_host_has_ended_it(hosts: Hosts) -> None:
     hosts.traced("due", "true", delay=2)
     assert hosts.queue.wait("due").label == "completed"
     assert 2 <= hosts.runs("due")[1][0] - begun_s < 2 + LEASE_S / 3, "it is due by the server"
+    (run,) = hosts.queue.attempts("due")
+    age_ms = times.now_ms() - run.started_ms
+    assert 0 <= age_ms < DAY_MS, "its times are those of the server, too"
     holders = {}
     for fault in FAULTS:
         hosts.traced(fault, STUBBORN)

@@ -159,6 +159,7 @@ class Execution:
         exited = ExitStatus() if tree.status is None or self._never_ran else _decode(tree.status)
         cpu_ms, peak_kib = self._used
         ran_ms = round((self._ended_s - self._started_s) * 1000)
+        since_ms = round((times.monotonic_s() - self._ended_s) * 1000)
         return Ending(
             self._reason or (Outcome.SIGNAL if exited.signal else Outcome.EXIT),
             exited.code,
@@ -171,6 +172,7 @@ class Execution:
             peak_kib or tree.peak_kib or None,
             *output.totals,
             output.last_bytes,
+            times.boot_ms() - since_ms,
         )
 
     # How it goes on

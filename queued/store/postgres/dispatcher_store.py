@@ -266,7 +266,7 @@ class PostgresLedger:
         """See `Ledger.settle`."""
         self._others_may_start |= any(one.claim.queue in self.queues.limited for one in endings)
         ordered = sorted(endings, key=lambda one: one.claim.key)
-        text = json.dumps([_columns(one) for one in ordered], ensure_ascii=False)
+        text = json.dumps([self._columns(one) for one in ordered], ensure_ascii=False)
         also: dict[str, str | int] = {"now": now_ms, "instance": self._instance}
         rows = self._database.rows("settle", endings=text, **also) if endings else []
         states: dict[Key, State] = {Key(*key): State(state) for *key, state in rows}
@@ -275,6 +275,15 @@ class PostgresLedger:
                 self._database.run("merge_deferrals", job=key.job, attempt=key.attempt)
         states = self._unknown.states(endings, states)
         return [states.pop(one.claim.key, None) for one in endings]
+
+    def _columns(self, one: Settlement) -> dict[str, str | int | None]:
+        """Returns the columns of `settle`, with the times of the run by the clock of the server."""
+        _, result, waited_le, ran_le = one.total_key()
+        columns = {**one.columns(), "result": result, "waited_le": waited_le, "ran_le": ran_le}
+        if (ended_boot_ms := one.ending.ended_boot_ms) is not None:
+            ended_ms = self._database.server_ms(ended_boot_ms)
+            columns |= {"ended_at": ended_ms, "started_at": ended_ms - (one.ending.ran_ms or 0)}
+        return columns
 
     def recorded_before(self, key: Key) -> bool:
         """See `Ledger.recorded_before`."""
@@ -331,8 +340,3 @@ class PostgresLedger:
     def close(self) -> None:
         """See `Ledger.close`."""
         self._database.close()
-
-
-def _columns(one: Settlement) -> dict[str, str | int | None]:
-    _, result, waited_le, ran_le = one.total_key()
-    return {**one.columns(), "result": result, "waited_le": waited_le, "ran_le": ran_le}
