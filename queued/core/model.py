@@ -49,6 +49,10 @@ class Outcome(StrEnum):
     EXPIRED = "expired"  # it was not started in time
 
 
+DEPENDENCY = "dependency"  # the outcome of a job that cannot start after another one; of no attempt
+OUTCOMES = (*Outcome, DEPENDENCY)  # of a job
+
+
 # If a job holds the unique key of a new one: its id is the result, TakenKeyError is raised, or the
 # job is cancelled if it is pending.
 OnTakenKey = Literal["keep", "fail", "replace"]

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from queued.core.errors import UsageError
 from queued.core.job_options import JobOptions
-from queued.core.model import ENDED, Label, Outcome, State
+from queued.core.model import DEPENDENCY, ENDED, Label, Outcome, State
 from queued.core.rates import Rate
 from queued.core.times import local_clock
 
@@ -63,7 +63,7 @@ class Job(NamedTuple):
     def lacks_dependency(self) -> bool:
         """Returns whether the job was cancelled because it cannot start after another one."""
         reason = self.last_error or ""
-        return self.state is State.CANCELLED and reason.startswith("dependency: ")
+        return self.state is State.CANCELLED and reason.startswith(f"{DEPENDENCY}: ")
 
     def seen_at(self, now_ms: int) -> "Job":
         """Returns the job with the label that it has at `now_ms`.
@@ -182,8 +182,9 @@ class JobFilter(NamedTuple):
 
     `labels`: any of these states; `pending` includes the labels that are parts of it; none: all.
     `command`: a pattern of the whole command, in which `*` stands for any text and `?` for any
-    character. The outcomes and the exit code are of the last run. Times are those of the last
-    change of the job. `now_ms`: jobs that are due by then are not scheduled any more.
+    character. The outcomes and the exit code are of the last run; the outcome `dependency` is that
+    of a job that cannot start. Times are those of the last change of the job. `now_ms`: jobs that
+    are due by then are not scheduled any more.
     """
 
     labels: tuple[Label, ...] = ()
@@ -191,7 +192,7 @@ class JobFilter(NamedTuple):
     command: str | None = None
     priority: int | None = None
     job_label: tuple[str, str] | None = None  # a name and its value
-    outcomes: tuple[Outcome, ...] = ()
+    outcomes: tuple[str, ...] = ()
     exit_code: int | None = None
     schedule: str | None = None
     array_id: str | None = None

@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import Any
 
 from queued.core.errors import UsageError
-from queued.core.model import PARTS_OF_PENDING, Label, Outcome
+from queued.core.model import OUTCOMES, PARTS_OF_PENDING, Label
 from queued.core.records import JobFilter
 from queued.core.suggestions import did_you_mean, shorten
 from queued.core.times import now_ms, parse_when
@@ -26,7 +26,8 @@ FILTER_OPTIONS = """\
   --priority N         only jobs of this priority
   --label LABEL        only jobs with this label: NAME=VALUE
   --outcome OUTCOMES   only jobs whose last run ended so: exit, signal, timeout,
-                       oom, lost, spawn-error, cancelled, interrupted, expired
+                       oom, lost, spawn-error, cancelled, interrupted, expired;
+                       or dependency: it cannot start after another job
   --exit-code N        only jobs whose last run exited with this code
   --schedule SCHEDULE  only jobs that this schedule has enqueued
   --by USER            only jobs that this user has submitted
@@ -68,7 +69,7 @@ def job_filter(
         command=arguments.text("--command"),
         priority=arguments.integer("--priority", -(2**31), 2**31 - 1),
         job_label=_job_label(arguments.text("--label")),
-        outcomes=_words(_split(arguments.text("--outcome")), "--outcome", Outcome, tuple(Outcome)),
+        outcomes=_words(_split(arguments.text("--outcome")), "--outcome", str, OUTCOMES),
         exit_code=arguments.integer("--exit-code", 0, 255),
         schedule=arguments.text("--schedule"),
         by=arguments.text("--by"),

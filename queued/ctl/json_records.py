@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from queued.core import labels
 from queued.core.dependencies import Dependency
-from queued.core.model import Instance
+from queued.core.model import DEPENDENCY, Instance
 from queued.core.records import Attempt, Job, WorkerStatus
 from queued.core.times import iso
 
@@ -62,7 +62,7 @@ def _firing(job: Job) -> dict[str, object]:
 def outcome(job: Job, last: Attempt | None) -> str | None:
     """Returns how the last run of a job ended, or `dependency` if the job must not run."""
     if job.lacks_dependency:
-        return "dependency"
+        return DEPENDENCY
     return None if last is None else last.outcome
 
 

@@ -11,7 +11,7 @@ from importlib import resources
 from typing import NamedTuple
 
 import queued.__main__ as service
-from queued.core.model import Label, Outcome
+from queued.core.model import OUTCOMES, Label
 from queued.core.settings import SETTINGS
 from queued.ctl.command_line import COMMANDS, usage_of
 from queued.ctl.completion import SHELLS as SHELL_NAMES
@@ -55,7 +55,7 @@ NARROWER_KINDS = {
 }
 LISTS = {
     "states": tuple(Label),
-    "outcomes": tuple(Outcome),
+    "outcomes": OUTCOMES,
     "settings": tuple(SETTINGS),
     "levels": SETTINGS["log_level"].choices,
     "formats": SETTINGS["log_format"].choices,

@@ -29,6 +29,7 @@ def test_the_outcome_of_a_job_that_cannot_start(queuectl: QueuectlRunner) -> Non
     job = queuectl.json("list", "--state", "cancelled")[1]
     assert (job["outcome"], job["last_error"]) == ("dependency", "dependency: a is cancelled")
     assert queuectl.ok("list", "-o", "id,outcome").endswith("b              dependency\n")
+    assert queuectl.ok("list", "--outcome", "dependency", "--quiet") == "b\n"
     assert "dependency: a is cancelled" in queuectl.ok("list", "-a")
 
 

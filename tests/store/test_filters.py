@@ -121,3 +121,15 @@ def test_the_user_that_submitted_jobs_finds_them(engine: Engine) -> None:
     for by, found in ((job.submitted_by, [job]), (f"{job.submitted_by}x", [])):
         assert list(engine.store.list(JobFilter(by=by))) == found
         assert list(engine.store.list(JobFilter((Label.PENDING,), by=by))) == found
+
+
+def test_a_job_that_cannot_start_is_found_by_its_outcome(engine: Engine) -> None:
+    stopped, _ = engine.put(State.CANCELLED, id="stopped")
+    engine.add(id="barred", after=("stopped",))
+    barred = JobFilter(outcomes=("dependency", "oom"))
+    assert [job.id for job in engine.store.list(barred)] == ["barred"]
+    (found,) = engine.store.list(barred._replace(labels=(Label.CANCELLED,)))
+    assert found.id == "barred"
+    engine.store.retry([stopped], now_ms=NOW)
+    engine.promote(now_ms=NOW)
+    assert list(engine.store.list(barred)) == []

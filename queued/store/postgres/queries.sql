@@ -44,8 +44,8 @@ seq, id, queue, priority, command, options, state, label, next_run_at, attempts,
 
 -- matches --
 -- What a filter tests of a job. NULL tests nothing. The index by state has the queue, in a form that
--- the index can test, so that a job of another queue costs no read of its row. The outcome and the
--- exit code are those of the last run, by the primary key.
+-- the index can test, so that a job of another queue costs no read of its row. The outcome is
+-- `dependency` or that of the last run, as the exit code is, by the primary key.
 queue BETWEEN coalesce(:queue::text, '') AND coalesce(:queue::text, repeat(chr(1114111), 65))
     AND (:queues::text[] IS NULL OR queue = ANY(:queues::text[]))
     AND (:not_queues::text[] IS NULL OR queue <> ALL(:not_queues::text[]))
@@ -60,7 +60,8 @@ queue BETWEEN coalesce(:queue::text, '') AND coalesce(:queue::text, repeat(chr(1
     AND (:since::bigint IS NULL OR updated_at >= :since)
     AND (:before::bigint IS NULL OR updated_at < :before)
     AND (:outcomes::text[] IS NULL
-         OR (SELECT a.outcome FROM queued.attempts a WHERE a.job = seq AND a.number = runs)
+         OR CASE WHEN state = 'cancelled' AND starts_with(last_error, 'dependency: ') THEN 'dependency'
+                 ELSE (SELECT a.outcome FROM queued.attempts a WHERE a.job = seq AND a.number = runs) END
             = ANY(:outcomes::text[]))
     AND (:exit_code::bigint IS NULL
          OR (SELECT a.exit_code FROM queued.attempts a WHERE a.job = seq AND a.number = runs) = :exit_code)

@@ -12,8 +12,8 @@ seq, id, queue, priority, command, options, state, label, next_run_at, attempts,
 
 -- matches --
 -- What a filter tests of a job. NULL tests nothing. The index by state has the queue, so that a job of
--- another queue costs no read of its row. The outcome and the exit code are those of the last run, by
--- the primary key.
+-- another queue costs no read of its row. The outcome is `dependency` or that of the last run, as the
+-- exit code is, by the primary key.
 (:queue IS NULL OR queue = :queue)
     AND (:queues IS NULL OR queue IN (SELECT value FROM json_each(:queues)))
     AND (:not_queues IS NULL OR queue NOT IN (SELECT value FROM json_each(:not_queues)))
@@ -26,8 +26,10 @@ seq, id, queue, priority, command, options, state, label, next_run_at, attempts,
     AND (:array_id IS NULL OR array_id = :array_id)
     AND (:key IS NULL OR key = :key)
     AND (:since IS NULL OR updated_at >= :since) AND (:before IS NULL OR updated_at < :before)
-    AND (:outcomes IS NULL OR (SELECT a.outcome FROM attempts a WHERE a.job = seq AND a.number = runs)
-                              IN (SELECT value FROM json_each(:outcomes)))
+    AND (:outcomes IS NULL
+         OR CASE WHEN state = 'cancelled' AND last_error GLOB 'dependency: *' THEN 'dependency'
+                 ELSE (SELECT a.outcome FROM attempts a WHERE a.job = seq AND a.number = runs) END
+            IN (SELECT value FROM json_each(:outcomes)))
     AND (:exit_code IS NULL OR (SELECT a.exit_code FROM attempts a WHERE a.job = seq AND a.number = runs)
                                = :exit_code)
 
