@@ -8,7 +8,7 @@ from queued.core.model import ENDED, Label, State
 from queued.core.records import JobFilter, Queue
 from queued.core.times import iso, now_ms, short_duration
 from queued.ctl.arguments import COLOR_OPTION, COMMON, WATCH_OPTION, Arguments
-from queued.ctl.batches import Change, Found, Verb, change_all, jobs_text
+from queued.ctl.batches import Change, Found, Verb, change_all, jobs_text, print_dry_run
 from queued.ctl.context import Context
 from queued.ctl.queue_view import COLUMNS, QueueView, view_of, views_of
 from queued.ctl.render import print_change, print_json, print_out
@@ -177,6 +177,7 @@ Usage: queuectl queue clear [options] QUEUE
 Cancels the waiting jobs of a queue. Running jobs go on.
 
 Options:
+  --dry-run            print the ids of these jobs and change nothing
   --yes                needed if jobs wait; without it they are counted
 """
     + COMMON
@@ -192,6 +193,8 @@ Examples:
 def clear(context: Context, arguments: Arguments) -> int:
     """Cancels the jobs that wait. Raises UsageError, which counts them, if --yes is missing."""
     view = view_of(context, arguments.text("QUEUE") or "")
+    if arguments.flag("--dry-run"):
+        return _dry_run(context, JobFilter((Label.PENDING,), queue=view.queue.name), "cancelled")
     if view.pending and not arguments.flag("--yes"):
         wait, them = ("waits", "it") if view.pending == 1 else ("wait", "them")
         told = f"{jobs_text(view.pending)} of {view.queue.name} {wait}"
@@ -210,6 +213,7 @@ Removes a queue: its settings, and with --yes its jobs with their history and
 output. A later job with the name makes the queue again, without settings.
 
 Options:
+  --dry-run            print the ids of its jobs and change nothing
   --yes                remove its jobs, too
 """
     + COMMON
@@ -233,6 +237,8 @@ def remove(context: Context, arguments: Arguments) -> int:
         runs = "runs" if view.running == 1 else "run"
         msg = f"{jobs_text(view.running)} of {name} still {runs}: cancel or wait"
         raise ConflictError(msg)
+    if arguments.flag("--dry-run"):
+        return _dry_run(context, JobFilter(queue=name), "deleted")
     if count and not arguments.flag("--yes"):
         msg = f"{name} has {jobs_text(count)}; to delete them, too, add --yes"
         raise UsageError(msg)
@@ -243,6 +249,11 @@ def remove(context: Context, arguments: Arguments) -> int:
     told = f"{name} removed" + (f" with {jobs_text(count)}" if count else "")
     record = {"queue": name, "removed": True, "jobs": count}
     return print_change(told, None, record, as_json=context.json)
+
+
+def _dry_run(context: Context, wanted: JobFilter, participle: str) -> int:
+    ids = [job.id for job in context.store.list(wanted)]
+    return print_dry_run(context, "ids", ids, participle)
 
 
 def _cancel_waiting(context: Context, name: str) -> int:

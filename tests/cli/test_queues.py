@@ -168,6 +168,8 @@ def test_what_destroys_jobs_counts_them_first(queuectl: QueuectlRunner) -> None:
         queuectl.add(name, queue="mail")
     refused = "queuectl: 2 jobs of mail wait; to cancel them, add --yes\n"
     assert queuectl("queue", "clear", "mail") == (2, "", refused)
+    told = "2 jobs would be cancelled; nothing was changed\n"
+    assert queuectl("queue", "clear", "mail", "--dry-run") == (0, "a\nb\n", told)
     assert queuectl("queue", "clear", "mail", "--yes").out == "2 jobs cancelled\n"
     assert queuectl("queue", "clear", "mail").out == "0 jobs cancelled\n"
     assert queuectl.json("show", "a")["state"] == "cancelled"
@@ -178,6 +180,8 @@ def test_what_destroys_jobs_counts_them_first(queuectl: QueuectlRunner) -> None:
     queuectl.end(claim)
     refused = "mail has 4 jobs; to delete them, too, add --yes"
     assert queuectl("queue", "remove", "mail") == (2, "", f"queuectl: {refused}\n")
+    found = queuectl.json("queue", "remove", "mail", "--dry-run", "--yes")
+    assert (found["dry_run"], found["ids"][1:]) == (True, ["a", "b", "c"])
     assert queuectl.ok("queue", "remove", "mail", "--yes") == "mail removed with 4 jobs\n"
     assert queuectl.json("list") == []
     assert [one["name"] for one in queuectl.json("queue", "list")] == ["default"]
