@@ -1,6 +1,6 @@
 """The metrics of a queue, as families of `prometheus_client`."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -16,6 +16,7 @@ from queued.core.run_totals import BOUNDS_MS, UNBOUNDED, UNKNOWN, RunTotal
 from queued.core.times import now_ms
 from queued.ctl.context import Context
 from queued.ctl.live_services import live_instances
+from queued.store.queues import QueueStore
 
 
 def families(context: Context) -> list[Metric]:
@@ -26,7 +27,15 @@ def families(context: Context) -> list[Metric]:
     return [
         up(1),
         *_jobs(context.store.status(now_ms=now), now),
-        _oldest(context.store.queues.oldest_ready(), now),
+        _of_queues(
+            "queued_queue_oldest_ready_seconds",
+            "How long the oldest ready job of the queue has been waiting.",
+            {
+                queue: max(0, now - due) / 1000
+                for queue, due in context.store.queues.oldest_ready().items()
+            },
+        ),
+        *_limits(context.store.queues, now),
         *_runs(totals),
         *_services(context),
         _gauge("queued_database_bytes", "Size of the database.", sizes.database),
@@ -45,12 +54,28 @@ def _gauge(name: str, told: str, value: float) -> Metric:
     return GaugeMetricFamily(name, told, value)
 
 
-def _oldest(due_ms: dict[str, int], now: int) -> Metric:
-    told = "How long the oldest ready job of the queue has been waiting."
-    ages = GaugeMetricFamily("queued_queue_oldest_ready_seconds", told, labels=["queue"])
-    for queue, due in due_ms.items():
-        ages.add_metric([queue], max(0, now - due) / 1000)
-    return ages
+def _of_queues(name: str, told: str, values: Mapping[str, float]) -> Metric:
+    family = GaugeMetricFamily(name, told, labels=["queue"])
+    for queue, value in values.items():
+        family.add_metric([queue], value)
+    return family
+
+
+def _limits(queues: QueueStore, now: int) -> Iterator[Metric]:
+    stored, used = queues.all(), queues.used_places()
+    limits = {one.name: one.concurrency for one in stored if one.concurrency is not None}
+    windows = queues.start_windows([one.name for one in stored], now_ms=now)
+    yield _of_queues("queued_queue_concurrency", "Limit of running jobs of the queue.", limits)
+    yield _of_queues(
+        "queued_queue_places_used",
+        "Places of that limit that running jobs take.",
+        {queue: used.get(queue, 0) for queue in limits},
+    )
+    yield _of_queues(
+        "queued_queue_starts_left",
+        "How many jobs of the queue its rate allows to start now.",
+        {queue: window.left for queue, window in windows.items()},
+    )
 
 
 def _jobs(summary: Summary, now: int) -> Iterator[Metric]:

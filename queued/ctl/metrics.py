@@ -19,7 +19,7 @@ METRICS = (
 Usage: queuectl metrics [options]
 
 Prints the numbers of a database in the text format of Prometheus: jobs, runs
-with histograms of their waits and durations, services, and its size.
+with histograms of their waits and durations, limits, services, and its size.
 
 Options:
   --listen ADDRESS     serve them over HTTP at HOST:PORT, until Ctrl+C or TERM

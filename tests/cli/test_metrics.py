@@ -61,6 +61,20 @@ def test_the_services_and_what_waits(queue: Queue) -> None:
     assert service.stop() == 0
 
 
+def test_the_limits_of_queues_and_what_is_left_of_them(queuectl: QueuectlRunner) -> None:
+    queuectl.ok("queue", "set", "a", "--concurrency", "3", "--rate", "5/hour")
+    queuectl.ok("queue", "set", "b", "--concurrency", "0")
+    queuectl.ok("queue", "set", "c", "--priority", "1")
+    queuectl.add("heavy", queue="a", slots=2)
+    queuectl.claim()
+    found = _samples(queuectl.ok("metrics"))
+    limits = ("queued_queue_concurrency", "queued_queue_places_used", "queued_queue_starts_left")
+    assert {key: value for key, value in found.items() if key[0] in limits} == {
+        (limits[0], "a"): 3, (limits[1], "a"): 2, (limits[2], "a"): 4,
+        (limits[0], "b"): 0, (limits[1], "b"): 0,
+    }  # fmt: skip
+
+
 def _host(queue: Queue) -> str:
     return queue.store.instances()[0].host
 
