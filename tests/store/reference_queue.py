@@ -12,6 +12,7 @@ from queued.core.runs import Ending
 
 WAITING, ENDED = State.PENDING, frozenset({State.COMPLETED, State.DEAD, State.CANCELLED})
 EVERY = 1_800_000  # ms between two times of a schedule
+RATE_MS = 600_000  # the interval of all rates
 
 
 @dataclass
@@ -105,12 +106,18 @@ class Timer:
 
 
 class Queue:
-    """All jobs, by row, and schedules, by name."""
+    """All jobs, by row, and schedules, by name.
 
-    def __init__(self) -> None:
+    `host_clock`: starts are counted by the clock of the steps, not by one that stands still.
+    """
+
+    def __init__(self, *, host_clock: bool) -> None:
+        self._host_clock = host_clock
         self.tasks: dict[int, Task] = {}
         self.timers: dict[str, Timer] = {}
         self.limits: dict[str, int | None] = {}
+        self.rates: dict[str, int | None] = {}
+        self._starts: dict[str, list[int]] = {}
         self.paused: set[str] = set()
         self._rows = set[int]()  # all that ever were
 
@@ -237,9 +244,13 @@ class Queue:
     def claim(
         self, owner: str, labels: set[str], token: int, now: int, queues: list[str]
     ) -> Task | None:
-        task = next(filter(None, (self._first(queue, labels) for queue in queues)), None)
+        clock = now if self._host_clock else 0
+        task = next(filter(None, (self._first(queue, labels, clock) for queue in queues)), None)
         if task is None:
             return None
+        if self.rates.get(task.queue) is not None:
+            counted = self._counted_starts(task.queue, clock)
+            self._starts[task.queue] = [*counted, max([clock, *counted[-1:]])]
         task.state, task.ready, task.updated = State.PROCESSING, False, now
         task.runs, task.owner, task.token = task.runs + 1, owner, token
         task.unique_while = None if task.unique_while == "waiting" else task.unique_while
@@ -255,8 +266,11 @@ class Queue:
             task.end(State.DEAD, now)
         return {task.seq for task in late}
 
-    def _first(self, queue: str, labels: set[str]) -> Task | None:
-        """Returns the first ready job of a queue, if the queue has places for it."""
+    def _counted_starts(self, queue: str, clock: int) -> list[int]:
+        return [at for at in self._starts.get(queue, []) if at > clock - RATE_MS]
+
+    def _first(self, queue: str, labels: set[str], clock: int) -> Task | None:
+        """Returns the first ready job of a queue, if its limit and its rate allow it."""
         own = [task for task in self.tasks.values() if task.queue == queue]
         ready = [
             task
@@ -264,6 +278,9 @@ class Queue:
             if task.ready and set(filter(None, task.requires.split(","))) <= labels
         ]
         if not ready or queue in self.paused:
+            return None
+        rate = self.rates.get(queue)
+        if rate is not None and len(self._counted_starts(queue, clock)) >= rate:
             return None
         first = min(ready, key=lambda t: t.order)
         limit = self.limits.get(queue)
@@ -378,7 +395,8 @@ class Queue:
         return [task for task in self.tasks.values() if task.owner == owner]
 
     def shift(self, by: int) -> None:
-        """Moves retries along with a clock that was set."""
+        """Moves retries and starts along with a clock that was set."""
+        self._starts = {queue: [at + by for at in ats] for queue, ats in self._starts.items()}
         for task in self._waiting():
             if task.runs > 0:
                 task.run_at += by

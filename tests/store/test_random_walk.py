@@ -26,7 +26,7 @@ from queued.core.schedules import CatchUp, Overlap, new_schedule
 from queued.ctl.move import changes_before
 from tests.store.engine import FAILED, NOW, OK, Engine, plain_shares, purge
 from tests.store.engines import ENGINES
-from tests.store.reference_queue import EVERY, Queue, Task
+from tests.store.reference_queue import EVERY, RATE_MS, Queue, Task
 
 ENDINGS = st.sampled_from(
     [OK, FAILED, Ending(Outcome.LOST), Ending(Outcome.INTERRUPTED), Ending(Outcome.CANCELLED)]
@@ -63,7 +63,7 @@ class Walk(RuleBasedStateMachine):
         self._stack = ExitStack()
         directory = self._stack.enter_context(tempfile.TemporaryDirectory())
         self._engine = self.open_engine(Path(directory), self._stack)
-        self._model = Queue()
+        self._model = Queue(host_clock=self._engine.host_clock)
         self._tokens = itertools.count(1)
         self._now_ms, self._offset_ms, self._known_ms = NOW, 0, 0
         self._claims: list[Claim] = []  # all that ever were
@@ -71,9 +71,10 @@ class Walk(RuleBasedStateMachine):
     def teardown(self) -> None:
         self._stack.close()
 
-    @initialize()
-    def start(self) -> None:
+    @initialize(starts=st.none() | st.integers(1, 2))
+    def start(self, starts: int | None) -> None:
         self._set_clock()
+        self.set_rate("b", starts)
 
     def _set_clock(self) -> int:
         with self._engine.ledger.transaction():
@@ -236,6 +237,12 @@ class Walk(RuleBasedStateMachine):
         self._engine.store.queues.change(queue, concurrency=limit)
         self._model.limits[queue] = limit
 
+    @rule(queue=QUEUES, starts=st.none() | st.integers(1, 3))
+    def set_rate(self, queue: str, starts: int | None) -> None:
+        rate_ms = None if starts is None else RATE_MS
+        self._engine.store.queues.change(queue, rate_starts=starts, rate_ms=rate_ms)
+        self._model.rates[queue] = starts
+
     @rule(queue=QUEUES, suspends=st.booleans())
     def pause_or_resume(self, queue: str, *, suspends: bool) -> None:
         """Runs that were suspended can be settled and given back like others."""
@@ -317,6 +324,14 @@ class Walk(RuleBasedStateMachine):
             assert claim.key == (task.seq, task.runs, token)
             assert (claim.attempts, claim.due_ms) == (task.attempts, task.run_at)
             self._claims.append(claim)
+
+    @rule(instance=INSTANCES, queues=st.permutations(["a", "b"]), count=st.integers(2, 5))
+    def enqueue_and_claim(self, instance: str, queues: list[str], count: int) -> None:
+        """Adds jobs that are ready, of which other steps seldom leave several, and claims them."""
+        new = [NewJob("true", queue=queues[0])] * count
+        for name in self._engine.store.enqueue(new, max_retries=3, now_ms=self._now_ms):
+            self._model.enqueue(self._engine.store.find(name), queue=queues[0], now=self._now_ms)
+        self.claim(instance, "", count, queues)
 
     def _expire(self, instance: str) -> None:
         """Each turn does this before it claims."""
