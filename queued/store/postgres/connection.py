@@ -179,11 +179,7 @@ class Database:
 
     def now_ms(self) -> int:
         """Returns the server's wall clock as read last; verbs use their own if it is earlier."""
-        return self.server_ms(boot_ms())
-
-    def server_ms(self, since_boot_ms: int) -> int:
-        """Returns the time of that clock for a time since the boot of this host."""
-        return since_boot_ms + self._server.ahead_ms
+        return boot_ms() + self._server.ahead_ms
 
     # Statements
 

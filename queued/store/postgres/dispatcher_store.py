@@ -281,7 +281,7 @@ class PostgresLedger:
         _, result, waited_le, ran_le = one.total_key()
         columns = {**one.columns(), "result": result, "waited_le": waited_le, "ran_le": ran_le}
         if (ended_boot_ms := one.ending.ended_boot_ms) is not None:
-            ended_ms = self._database.server_ms(ended_boot_ms)
+            ended_ms = self.now_ms() - (times.boot_ms() - ended_boot_ms)
             columns |= {"ended_at": ended_ms, "started_at": ended_ms - (one.ending.ran_ms or 0)}
         return columns
 
