@@ -13,7 +13,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
@@ -23,6 +22,7 @@ from typing import Any
 
 import psycopg
 
+from queued.service.linux import procfs
 from queued.store.postgres import address, upgrade
 from tests.service import eventually
 
@@ -189,13 +189,24 @@ def is_watched(queue: str) -> bool:
         return found != (0,)
 
 
-def restart(queue: str, down_s: float) -> None:
-    """Kills the server of a queue, as a crash does, and starts it again after a while."""
-    home = Path(queue.partition("host=")[2].partition("/socket")[0])
-    directory = next(iter(versions().values()))
-    _stop(directory, home)
-    time.sleep(down_s)
-    _start(directory, home)
+def stop(queue: str, *, crash: bool) -> None:
+    """Stops the server of a queue: as a crash does, or as an administrator does."""
+    _stop(next(iter(versions().values())), _home(queue), "immediate" if crash else "fast")
+
+
+def start(queue: str) -> None:
+    """Starts the server of a queue again."""
+    _start(next(iter(versions().values())), _home(queue))
+
+
+def processes(queue: str) -> list[int]:
+    """Returns the pids of all processes of the server of a queue."""
+    first = int((_home(queue) / "data" / "postmaster.pid").read_text().split()[0])
+    return [first, *(process.pid for process in procfs.descendants(first))]
+
+
+def _home(queue: str) -> Path:
+    return Path(queue.partition("host=")[2].partition("/socket")[0])
 
 
 def _start(directory: str, home: Path) -> None:
@@ -203,8 +214,8 @@ def _start(directory: str, home: Path) -> None:
     _run(directory, "pg_ctl", home, "-w", "-l", f"{home}/data/log", "-o", options, "start")
 
 
-def _stop(directory: str, home: Path) -> None:
-    _run(directory, "pg_ctl", home, "-w", "-m", "immediate", "stop")
+def _stop(directory: str, home: Path, mode: str = "immediate") -> None:
+    _run(directory, "pg_ctl", home, "-w", "-m", mode, "stop")
 
 
 def _run(directory: str, program: str, home: Path, *arguments: str) -> None:

@@ -18,6 +18,13 @@ class Host:
         server = parse_qs(urlsplit(url).query)["host"][0]
         self.link = Link(directory / "link", Path(server))
         self.queue = Queue(directory, url.replace(server, str(self.link.directory)))
+        self.clock = directory / "clock"  # see fault_injection.clock
+
+    def set_clock(self, offset_ms: int) -> None:
+        """Sets the wall clock of the services that are started with this alteration."""
+        new = self.clock.with_suffix(".new")
+        new.write_text(str(offset_ms))
+        new.rename(self.clock)
 
     def serve(self, *flags: str, workers: int = 2) -> Service:
         """Starts a service and waits until it is ready."""

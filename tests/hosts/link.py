@@ -13,14 +13,15 @@ _NAME = ".s.PGSQL.5432"
 class Link:
     """Passes bytes between connections to `directory` and the server whose socket is in `server`.
 
-    While it is cut, bytes are kept and no connection is closed, as if a cable were pulled.
+    While it is cut, in both directions or in one, bytes are kept and no connection is closed, as if
+    a cable were pulled.
     """
 
     def __init__(self, directory: Path, server: Path) -> None:
         self.directory = directory
         self._server = str(server / _NAME)
-        self._whole = threading.Event()
-        self._whole.set()
+        self._requests_pass, self._answers_pass = threading.Event(), threading.Event()
+        self.heal()
         self._sockets: list[socket.socket] = []
         self._fault: Callable[[bytes], bool] | None = None
         self._passes_fault = False
@@ -38,13 +39,16 @@ class Link:
         self._threads.append(thread)
         thread.start()
 
-    def cut(self) -> None:
-        """Lets nothing pass in either direction."""
-        self._whole.clear()
+    def cut(self, *, requests: bool = True, answers: bool = True) -> None:
+        """Lets nothing pass in these directions."""
+        for chosen, passes in ((requests, self._requests_pass), (answers, self._answers_pass)):
+            if chosen:
+                passes.clear()
 
     def heal(self) -> None:
         """Lets all pass again, what was kept first."""
-        self._whole.set()
+        self._requests_pass.set()
+        self._answers_pass.set()
 
     def reset(self) -> None:
         """Closes all connections, as a restart of a router does."""
@@ -97,9 +101,10 @@ class Link:
     def _ask(self, client: socket.socket, server: socket.socket) -> None:
         """Passes what the client sends, and in another thread the answers."""
         with client, server:
-            answers = threading.Thread(target=self._pass, args=(server, client), daemon=True)
+            words = (server, client, self._answers_pass)
+            answers = threading.Thread(target=self._pass, args=words, daemon=True)
             answers.start()
-            self._pass(client, server, self._is_fault)
+            self._pass(client, server, self._requests_pass, self._is_fault)
             answers.join()
 
     def _is_fault(self, content: bytes) -> bool:
@@ -110,12 +115,13 @@ class Link:
         self,
         source: socket.socket,
         target: socket.socket,
+        may_pass: threading.Event,
         is_fault: Callable[[bytes], bool] = lambda _: False,
     ) -> None:
         with suppress(OSError):
             while content := source.recv(65536):
                 time.sleep(self.delay_s())
-                self._whole.wait()
+                may_pass.wait()
                 if is_fault(content):
                     if self._passes_fault:
                         source.shutdown(socket.SHUT_RDWR)  # first, so that no answer passes

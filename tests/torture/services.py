@@ -62,9 +62,9 @@ class TorturedService:
     @property
     def lost_dispatchers(self) -> int:
         """How many dispatchers have died since a signal asked for the end."""
-        since = [line["ts"] for line in self.service.logged("service.draining")]
-        died = [line["ts"] for line in self.service.logged("child.died", slot=0)]
-        return sum(at >= since[0] for at in died) if since else 0
+        events = [line["event"] for line in self.service.logged() if line.get("slot", 0) == 0]
+        after = events[events.index("service.draining") :] if "service.draining" in events else []
+        return after.count("child.died")
 
     def expect(self, number: int) -> None:
         """Notes that a signal was sent to the supervisor."""
@@ -128,7 +128,10 @@ class TorturedServices:
             fifo = self._directory / f"fifo.{n}"
             os.mkfifo(fifo)
             alterations.append(f"log_to={fifo}")
-        service = (place or self._dice.choice(self._places)).spawn(
+        place = place or self._dice.choice(self._places)
+        if (clock := place.directory / "clock").exists():  # of a host
+            alterations.append(f"clock={clock}")
+        service = place.spawn(
             *("--config", str(conf)),
             workers=self._dice.choice(self._workers),
             program=altered(*alterations),

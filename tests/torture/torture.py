@@ -22,6 +22,7 @@ from queued.store.paths import is_url
 from tests.hosts.host import Host
 from tests.service import Queue, eventually
 from tests.torture import history
+from tests.torture.faults import by_kind
 from tests.torture.harm import Harm, WeightedHarm
 from tests.torture.history import History
 from tests.torture.load import QUEUES, Enqueuer, JobRequest, JobRequests, enqueuer
@@ -35,14 +36,6 @@ from tests.torture.user_actions import UserActions
 _BACKLOG = 60  # jobs that may wait before more are enqueued
 _FINISH_S = 600.0
 _PAUSE_S = (0.005, 0.08)
-_FAULTS = (
-    "SIG",
-    "link",
-    "COMMIT",
-    "answer",
-    "server",
-    "lock file",
-)  # the beginnings of their names
 _HOST_STARTS = 0.005  # the probability of each step that a host without a service gets one
 
 
@@ -66,6 +59,8 @@ class Torture:
         database.chmod(0o700)
         self.queue = Queue(database, url)
         self._hosts = [Host(directory / f"host{n}", url) for n in range(hosts)]
+        for host in self._hosts:
+            host.set_clock(0)
         places = [host.queue for host in self._hosts] or [self.queue, *_linked(self.queue)]
         workers = (4,) if hosts else (4, 12)  # with 12 some are spared where processors are few
         self.services = TorturedServices(directory, places, self._dice, workers)
@@ -84,14 +79,15 @@ class Torture:
         self._harm.special = self._special_harms(url)
 
     def _special_harms(self, url: str) -> list[WeightedHarm]:
-        server = (1, ServerHarm(url, self._dice, self.done, self._open_store).crash)
+        words = (url, self.services, self._dice, self.done, self._lease_s)
+        server = ServerHarm(*words, meanwhile=self._watch, on_start=self._open_store)
         if self._hosts:
-            return [server, *self._network.harms]
+            return [(5 * weight, one) for weight, one in server.harms] + self._network.harms
         harm = self._harm
         return [
             (4, harm.kill_all),
             (2, harm.second_service),
-            server if url else (2, harm.fill_disk),
+            (1, server.kill) if url else (2, harm.fill_disk),
         ]
 
     def _open_store(self) -> None:
@@ -192,9 +188,7 @@ class Torture:
         self.done["start"] += 1
 
     def _maintain(self) -> None:
-        if self._hosts:
-            self.takeovers.look()
-        self._undo_expired()
+        self._watch()
         self._users.watch()
         self._users.resume_queues(time.monotonic())
         self._end_enqueuers()
@@ -205,6 +199,11 @@ class Torture:
         if not self.services.serving:
             self._undo_expired(math.inf)
             self._start()
+
+    def _watch(self) -> None:
+        if self._hosts:
+            self.takeovers.look()
+        self._undo_expired()
 
     def _end_enqueuers(self) -> list[Enqueuer]:
         """Collects what ended enqueuers have acknowledged; returns those that still run."""
@@ -293,7 +292,7 @@ def report(torture: Torture, known: History, broken: list[str]) -> str:
             "states": known.counts,
             "runs": len(runs),
             "outcomes": Counter(str(run.outcome) for run in runs),
-            "faults": sum(n for what, n in torture.done.items() if what.startswith(_FAULTS)),
+            "faults": by_kind(torture.done),
             "takeovers": torture.takeovers.report(known),
             "done": dict(sorted(torture.done.items())),
             "broken": broken,
