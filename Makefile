@@ -103,7 +103,7 @@ uninstall:
 
 build/bench/.stamp: .venv/.stamp $(shell find queued -name '*.py' -o -name '*.sql')
 	INSTALLER='$(CURDIR)/$(BIN)/python' PYTHON=$(SYSTEM_PYTHON) packaging/make-venv.sh \
-		build/bench '$(CURDIR)/build/bench' huey litequeue
+		build/bench '$(CURDIR)/build/bench' huey litequeue procrastinate pgqueuer
 	touch $@
 
 # Made again only when the dependencies may have changed. In the mode "compat" a path makes the project

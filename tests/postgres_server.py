@@ -93,15 +93,27 @@ def _server(run: str, directory: str | None) -> str | None:
     eventually(lambda: (home / "ready").exists() or (home / "failed").exists(), within_s=120)
     if (home / "failed").exists():
         raise AssertionError((home / "log").read_text("utf-8"))
-    return _own_database(f"postgresql://tester@/%s?host={home}/socket")
+    return _own_database(f"postgresql://tester@/%s?host={home}/socket", _name())
 
 
-def _own_database(url: str) -> str:
+def _name() -> str:
+    return f"tests_{os.getpid()}"
+
+
+def _own_database(url: str, name: str) -> str:
     """Makes a database for this process alone; returns its URL."""
-    name = f"tests_{os.getpid()}"
     with psycopg.connect(url % "postgres", autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}".encode())
     return url % name
+
+
+def fresh_database() -> str | None:
+    """The URL of a new database on the server of this run; None if no server is installed."""
+    found = url()
+    if found is None:
+        return None
+    shared = _name()
+    return _own_database(found.replace(f"/{shared}?", "/%s?"), f"{shared}_{os.urandom(4).hex()}")
 
 
 def fresh_schema(server: Callable[[], str | None] = url) -> str:

@@ -19,6 +19,8 @@ from tests.bench import (
     engines,
     idle,
     peers,
+    postgres,
+    postgres_peers,
     queues,
     scale,
     throughput,
@@ -42,6 +44,8 @@ BENCHMARKS = {
     "cancel": concurrent_clients.beside_a_cancel,
     "engines": engines.against_sqlite,
     "dependencies": dependencies.chain_and_fan_in,
+    "postgres": postgres.on_a_server,
+    "postgres-peers": postgres_peers.ahead_of_each,
 }
 
 

@@ -15,8 +15,8 @@ from queued.store.sqlite.dispatcher_store import SqliteLedger
 from tests.bench.measure import Row, Size, median, place, ratios, timed
 
 _WHAT = "PostgreSQL: claim and settle, 64 at once"
-_NOW = 1_700_000_000_000
-_DONE = Verdict(State.COMPLETED, 0, _NOW, None)
+NOW_MS = 1_700_000_000_000
+_DONE = Verdict(State.COMPLETED, 0, NOW_MS, None)
 _OK = Ending(Outcome.EXIT, exit_code=0)
 
 
@@ -63,23 +63,23 @@ def drain_s(
 ) -> float:
     """Returns the seconds that it takes to claim and settle the jobs."""
     store = open_store()
-    store.enqueue(jobs, max_retries=3, now_ms=_NOW)
+    store.enqueue(jobs, max_retries=3, now_ms=NOW_MS)
     ledger = open_ledger()
-    spent_s = timed(partial(_drain, ledger, at_once))
+    spent_s = timed(partial(drain, ledger, at_once))
     ledger.close()
     store.close()
     return spent_s
 
 
-def _drain(ledger: Ledger, at_once: int) -> None:
+def drain(ledger: Ledger, at_once: int) -> None:
     """Turns as a dispatcher makes them, until no job is left."""
     endings: list[Settlement] = []
     token = 1
     while True:
         with ledger.transaction():
-            ledger.settle(endings, now_ms=_NOW)
-            ledger.promote(now_ms=_NOW + token, limit=100)
-            claims = ledger.claim("i", [*range(at_once)], token, now_ms=_NOW + token)
+            ledger.settle(endings, now_ms=NOW_MS)
+            ledger.promote(now_ms=NOW_MS + token, limit=100)
+            claims = ledger.claim("i", [*range(at_once)], token, now_ms=NOW_MS + token)
         endings = [Settlement(claim, _OK, _DONE) for claim in claims]
         token += at_once
         if not claims:
