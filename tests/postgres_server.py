@@ -29,7 +29,11 @@ from tests.service import eventually
 USER: dict[str, Any] = (
     {"user": "nobody", "group": "nogroup", "extra_groups": []} if os.getuid() == 0 else {}
 )
-OPTIONS = "-c listen_addresses= -c max_connections=200 -c unix_socket_directories="
+OPTIONS = (
+    "-c listen_addresses= -c max_connections=200 "
+    "-c authentication_timeout=10 "  # else a client behind a cut link delays a shutdown by 60 s
+    "-c unix_socket_directories="
+)
 
 
 @cache
