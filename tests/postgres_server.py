@@ -265,7 +265,8 @@ def _keep(directory: str, home: Path) -> None:
         with (home / "lock").open() as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
     finally:
-        _stop(directory, home)
+        with suppress(subprocess.CalledProcessError):  # a test may have stopped it
+            _stop(directory, home)
         shutil.rmtree(home)
 
 
