@@ -4,7 +4,9 @@ Nothing may advance between the time at which all runs were seen frozen and the 
 that takes depends on what is stopped and killed meanwhile, so it has only a generous limit.
 """
 
+import os
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from queued.core.model import Label
@@ -69,7 +71,7 @@ class Watch:
         self._runs, self._processes = runs, found
 
     def _look_for_stopped(self, resumed_cs: int, *, is_late: bool) -> None:
-        stopped = [process.pid for process in self._processes if _is_stopped(process)]
+        stopped = [process.pid for process in self._processes if is_stopped(process)]
         if self.frozen_cs is not None and stopped and not is_late:
             return
         self.seen = Suspension(
@@ -103,8 +105,14 @@ def _is_frozen(process: Process, found: list[Process]) -> bool:
     """Returns whether it is stopped, or waits in vfork(2) for a child that is."""
     waits = states_of([process.pid]) == {"D"}
     children = [one for one in found if one.parent == process.pid]
-    return _is_stopped(process) or (waits and any(map(_is_stopped, children)))
+    return is_stopped(process) or (waits and any(map(is_stopped, children)))
 
 
-def _is_stopped(process: Process) -> bool:
-    return states_of([process.pid]) == {"T"} and procfs.refresh(process) is not None
+def is_stopped(process: Process) -> bool:
+    """Returns whether all its threads are stopped; a first thread that has ended shows `Z`."""
+    with suppress(OSError):
+        tasks = os.listdir(f"/proc/{process.pid}/task")
+        stats = [procfs.read(f"/proc/{process.pid}/task/{task}/stat") for task in tasks]
+        states = {stat.rpartition(b") ")[2][:1] for stat in stats} - {b"", b"Z"}
+        return states == {b"T"} and procfs.refresh(process) is not None
+    return False
