@@ -9,6 +9,7 @@ few of them were free.
 
 import sqlite3
 from collections import Counter
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -129,6 +130,9 @@ class History:
         default_factory=list
     )  # a queue, since when it was paused, and its new claims at the end, with their times
     suspensions: list[Suspension] = field(default_factory=list)
+    rates: Mapping[str, tuple[int, int]] = field(
+        default_factory=dict
+    )  # of queues: so many starts in so many milliseconds
     moves: list[tuple[Job, Job]] = field(
         default_factory=list
     )  # a job that was moved before another one; both waited since before

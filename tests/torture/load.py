@@ -14,7 +14,8 @@ from queued.core.model import CONDITIONS
 from tests.process import headless
 from tests.torture.history import Places, traced
 
-QUEUES = {"a": None, "b": None, "one": 1, "two": 2}  # with their limits
+QUEUES = {"a": None, "b": None, "one": 1, "two": 2, "slow": None}  # with their limits
+RATES = {"slow": (2, 1000)}  # of queues: so many starts in so many milliseconds
 KEYS = {"c1": 1, "c2": 2}  # with their limits
 TIMEOUT_S = 3.0  # ends a command that has stopped itself, too
 GROUPS = 10  # each job has the label `group` of one of them
@@ -71,7 +72,7 @@ class JobRequests:
     def next(self, others: Sequence[str]) -> JobRequest:
         """Returns the next job or array, which may wait for the end of `others`."""
         self._made += 1
-        (queue,) = self._dice.choices(list(QUEUES), (9, 8, 1, 2))
+        (queue,) = self._dice.choices(list(QUEUES), (9, 8, 1, 2, 3))
         request = self._array(queue) if self._dice.random() < 0.1 else self._job(queue)
         payload = request.payload
         # Cancelled because of another job and revived with it, a job lacks its unique key.

@@ -209,6 +209,7 @@ WRONG: list[tuple[str, Callable[[History], None]]] = [
     ("unhooked", _set_job("gone", options=JobOptions(env=PARENT))),
     ("ended_wrongly", _set("ends", [ServiceEnd(service="log.0", exit_code=0, allowed=KILLED)])),
     ("exceeded", _set_trace("good", EXCEEDED, *_marks(1, 10, 20))),
+    ("rushed", _set("rates", {"default": (3, 20_010)})),
     ("shared", _set("keys", [("k", ["good", "bad"])])),
     ("expired", _set_job("good", expires_ms=10_000)),
     ("expired", _set_runs("good", _run(outcome=Outcome.EXPIRED))),
@@ -249,7 +250,8 @@ def test_each_rule_has_a_wrong_history() -> None:
         for module in (checker, user_rules)
         for name, _ in inspect.getmembers(module, inspect.isgeneratorfunction)
     ]
-    assert {*rules} - {"_too_often", "_unreplaced"} == {r.__name__ for r in checker.RULES}
+    parts = {"_too_often", "_spans_of_claims", "_unreplaced"}
+    assert {*rules} - parts == {r.__name__ for r in checker.RULES}
 
 
 @pytest.mark.parametrize("name", ["good", "edited"])
@@ -291,6 +293,15 @@ def test_each_end_of_a_job_with_a_hook_has_one_hook_job() -> None:
     assert checker.check(history) == []
     history.died["bad"] = 1
     assert [line.split(":")[0] for line in checker.check(history)] == ["unhooked"]
+
+
+def test_a_rate_allows_a_start_that_may_have_been_claimed_after_the_interval() -> None:
+    history = _history()
+    history.rates = {"default": (3, 20_000), "other": (1, 86_400_000)}
+    assert checker.check(history) == []
+    _set_runs("bad", _failed(1), _failed(2, outcome=Outcome.EXPIRED))(history)
+    history.rates = {"default": (3, 86_400_000)}
+    assert "rushed" not in {line.split(":")[0] for line in checker.check(history)}
 
 
 def test_a_deferred_run_is_not_counted_and_waits() -> None:

@@ -25,7 +25,7 @@ from tests.torture import history
 from tests.torture.faults import by_kind
 from tests.torture.harm import Harm, WeightedHarm
 from tests.torture.history import History
-from tests.torture.load import QUEUES, Enqueuer, JobRequest, JobRequests, enqueuer
+from tests.torture.load import QUEUES, RATES, Enqueuer, JobRequest, JobRequests, enqueuer
 from tests.torture.log_evidence import logged_results, outliving_processes
 from tests.torture.network_harm import LEASE_S, NetworkHarm, ServerHarm
 from tests.torture.schedules import Schedules
@@ -110,6 +110,8 @@ class Torture:
         self.queue.configure("lease", str(self._lease_s))  # without hosts it has no meaning
         for name, limit in QUEUES.items():
             self.queue.store.queues.change(name, concurrency=limit)
+        for name, (starts, rate_ms) in RATES.items():
+            self.queue.store.queues.change(name, rate_starts=starts, rate_ms=rate_ms)
         self._start()
         end = time.monotonic() + seconds
         steps = (
@@ -245,6 +247,7 @@ class Torture:
         known.hurried = self._users.hurried
         known.moves = self._users.moves
         known.suspensions = self._users.suspensions
+        known.rates = RATES
         known.schedules = self._schedules.all()
         known.arrays = {one.name: one.names for one in requests if one.indexes}
         known.waits = {

@@ -1,5 +1,6 @@
 """The rules for what users set: limits, keys, expiries, holds, edits, moves, arrays and others."""
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import pairwise
@@ -11,6 +12,7 @@ from tests.torture.history import History
 
 _MINUTE_MS = 60_000
 _ROUNDING_MS = 40  # of the times of a suspension, which are hundredths of a second, and of a run
+_INEXACT_MS = 5  # of the times of the database
 _TURN_MS = 200  # a server tells a turn that has begun of a pause too late
 
 
@@ -21,6 +23,32 @@ def _exceeded(history: History) -> Iterator[str]:
             _, exceeded, limit = mark.word.partition("exceeded:")
             if exceeded:
                 yield f"{name} attempt {mark.attempt} began at {mark.at_cs}, and {limit} was full"
+
+
+def _rushed(history: History) -> Iterator[str]:
+    """No interval has more starts of a queue than its rate allows.
+
+    It is the claim that counts, which lies between the time from which the run was possible and the
+    time at which it began. Only where both are in the interval is it certain that the claim is.
+    """
+    for queue, (most, rate_ms) in history.rates.items():
+        spans = sorted(_spans_of_claims(history, queue))
+        for number, (first_ms, _) in enumerate(spans):
+            end_ms = first_ms + rate_ms - _INEXACT_MS
+            within = spans[number : bisect_left(spans, (end_ms, 0))]
+            starts = sum(began_ms < end_ms for _, began_ms in within)
+            if starts > most:
+                yield f"{queue} had {starts} starts in {rate_ms} ms from {first_ms} on"
+
+
+def _spans_of_claims(history: History, queue: str) -> Iterator[tuple[int, int]]:
+    """Yields for each run of a queue from when it was possible, and when it began."""
+    for job in history.jobs.values():
+        possible_ms = job.created_ms
+        for run in history.attempts[job.id] if job.queue == queue else ():
+            if run.outcome is not Outcome.EXPIRED:
+                yield possible_ms, run.started_ms
+            possible_ms = run.ended_ms or possible_ms
 
 
 def _shared(history: History) -> Iterator[str]:
@@ -179,6 +207,6 @@ def _unreplaced(history: History, schedule: Schedule, jobs: list[Job]) -> Iterat
 
 
 RULES: tuple[Callable[[History], Iterator[str]], ...] = (
-    _exceeded, _shared, _expired, _held, _unedited, _paused, _suspended, _resumed, _timed_out,
-    _misplaced, _torn, _untimely, _misfired,
+    _exceeded, _rushed, _shared, _expired, _held, _unedited, _paused, _suspended, _resumed,
+    _timed_out, _misplaced, _torn, _untimely, _misfired,
 )  # fmt: skip
