@@ -85,7 +85,7 @@ class ServerHarm:
 
     def _wait(self) -> None:
         seconds = self._dice.choice(
-            (0.0, *[self._dice.uniform(0, 3)] * 4, self._dice.uniform(3, _OUTAGE * self._lease_s))
+            (0.0, *[self._dice.uniform(0, 3)] * 8, self._dice.uniform(3, _OUTAGE * self._lease_s))
         )
         if seconds > _SHORT_S:
             for tortured in self._services.serving:

@@ -82,7 +82,7 @@ class Torture:
         words = (url, self.services, self._dice, self.done, self._lease_s)
         server = ServerHarm(*words, meanwhile=self._watch, on_start=self._open_store)
         if self._hosts:
-            return [(5 * weight, one) for weight, one in server.harms] + self._network.harms
+            return [(3 * weight, one) for weight, one in server.harms] + self._network.harms
         harm = self._harm
         return [
             (4, harm.kill_all),
