@@ -61,6 +61,7 @@ def test_the_services_and_what_waits(queue: Queue) -> None:
     assert service.stop() == 0
 
 
+@pytest.mark.both_engines
 def test_the_limits_of_queues_and_what_is_left_of_them(queuectl: QueuectlRunner) -> None:
     queuectl.ok("queue", "set", "a", "--concurrency", "3", "--rate", "5/hour")
     queuectl.ok("queue", "set", "b", "--concurrency", "0")
