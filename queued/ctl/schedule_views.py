@@ -59,18 +59,20 @@ def list_(context: Context, arguments: Arguments) -> int:  # noqa: ARG001  all c
         return Exit.DONE
     width = table_width()
     columns = COLUMNS if width >= _WIDE else _NARROW
-    rows = [_cells(one, now, columns[2].width) for one in schedules]
+    rows = [_cells(one, now) for one in schedules]
     fitting = widened(columns, rows, width)
+    if fitting is columns:  # no room for all times
+        rows = [[*row[:2], _fitting(row[2], columns[2].width), *row[3:]] for row in rows]
+        fitting = widened(columns, rows, width)
     print_out(heading(fitting, width))
     for row in rows:
         print_out("\n".join(row_lines(fitting, row, width)))
     return Exit.DONE
 
 
-def _cells(schedule: Schedule, now: int, width: int) -> list[str]:
-    text = _fitting(upcoming_text(schedule, now), width)
+def _cells(schedule: Schedule, now: int) -> list[str]:
     command = str(json.loads(schedule.job)["command"])
-    return [schedule.name, schedule.cron, text, schedule.zone, command]
+    return [schedule.name, schedule.cron, upcoming_text(schedule, now), schedule.zone, command]
 
 
 def _fitting(times: str, width: int) -> str:

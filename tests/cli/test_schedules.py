@@ -57,6 +57,7 @@ def test_a_schedule_from_its_start_to_its_end(queuectl: QueuectlRunner) -> None:
     heading, line = queuectl.ok("schedule", "list").splitlines()
     assert heading.split() == ["NAME", "CRON", "NEXT", "ZONE", "COMMAND"]
     assert line.endswith("ls -l 'a b'")
+    assert line.count("-01-01 03:00") == 3, "a pipe has room for all times"
     queuectl.ok("schedule", "edit", "s", "--cron", "0 10 3 12 *")
     for line in queuectl("schedule", "list", COLUMNS="80").out.splitlines():
         assert len(line) <= 80
