@@ -40,9 +40,14 @@ _DEAD = "UPDATE jobs SET state = 'dead' WHERE state = 'completed' AND seq % 100 
 
 
 def flat(size: Size) -> list[Row]:
-    """Measures claims, status and lists at full size and with a thousand jobs."""
+    """Measures claims, status, lists and metrics at full size and with a thousand jobs."""
     large, small = _database(size.scale), _database(1000)
-    commands = (("status",), ("list", "--limit", "50"), ("dlq", "list", "--limit", "50"))
+    commands = (
+        ("status",),
+        ("list", "--limit", "50"),
+        ("dlq", "list", "--limit", "50"),
+        ("metrics",),
+    )
     return [
         _claims(size, large, small),
         *(_command(size, large, small, words) for words in commands),
