@@ -207,9 +207,10 @@ class UserActions:
         running = list(self._queue.store.list(JobFilter((Label.PROCESSING,), queue=queue)))
         last = self._queue.store.last_attempts(running)
         return {
-            (job.id, job.runs): last[job.seq].started_ms
+            (job.id, job.runs): run.started_ms
             for job in running
-            if last[job.seq].number == job.runs and last[job.seq].ended_ms is None
+            if (run := last.get(job.seq))  # None if its first claim was undone meanwhile
+            and (run.number, run.ended_ms) == (job.runs, None)
         }
 
     def resume_queues(self, now_s: float) -> None:
