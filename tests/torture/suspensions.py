@@ -16,14 +16,15 @@ from queued.service.linux.procfs import Process
 from tests.service import Queue, alive, states_of
 from tests.torture.history import Run, Suspension, marks
 
-_LIMIT_S = 180.0  # for all runs to freeze, and to go on; a dead host is found after its lease
+_LIMIT = 12  # in leases, for all runs to freeze, and to go on; a dead host is found after its lease
 _INTERVAL_S = 0.2  # between two scans of all processes
 
 
 class Watch:
     """Watches the runs of a queue from its suspension until those that were frozen go on."""
 
-    def __init__(self, queue: Queue, name: str, traces: Path) -> None:
+    def __init__(self, queue: Queue, name: str, traces: Path, lease_s: float) -> None:
+        self._length_s = _LIMIT * lease_s
         self.name = name
         self.frozen_cs: int | None = None  # when all runs had been seen frozen
         self.seen: Suspension | None = None  # once the runs go on
@@ -33,7 +34,7 @@ class Watch:
         self._processes: list[Process] = []
         self._resumed_cs: int | None = None
         self._next_s = 0.0
-        self._limit_s = time.monotonic() + _LIMIT_S
+        self._limit_s = time.monotonic() + self._length_s
         self._late: list[str] = []
 
     @property
@@ -54,7 +55,7 @@ class Watch:
     def resume(self) -> None:
         """Call it before the queue is resumed."""
         self._resumed_cs = uptime_cs()
-        self._limit_s = time.monotonic() + _LIMIT_S
+        self._limit_s = time.monotonic() + self._length_s
 
     def _look_for_running(self, *, is_late: bool) -> None:
         """Two scans must find the same, because a process may fork and be frozen during one."""

@@ -72,7 +72,7 @@ class Torture:
         self._requests = JobRequests(self.traces, self._dice)
         self._asked: dict[str, JobRequest] = {}
         self._acknowledged: set[str] = set()
-        self._users = UserActions(self.queue, self.traces, self._dice, self.done)
+        self._users = UserActions(self.queue, self.traces, self._dice, self.done, lease_s)
         self.services.suspending = self._users.suspending
         self._schedules = Schedules(self.queue, self.traces, self._dice, self.done)
         self._enqueuers: list[Enqueuer] = []

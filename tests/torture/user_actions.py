@@ -24,7 +24,15 @@ _MOVABLE = (Label.PENDING, Label.SCHEDULED, Label.FAILED)  # an end of another j
 class UserActions:
     """The dice choose a job or a queue, and what is done to it. `done` counts that."""
 
-    def __init__(self, queue: Queue, traces: Path, dice: random.Random, done: Counter[str]) -> None:
+    def __init__(
+        self,
+        queue: Queue,
+        traces: Path,
+        dice: random.Random,
+        done: Counter[str],
+        lease_s: float,
+    ) -> None:
+        self._lease_s = lease_s
         self.cancelled: set[str] = set()
         self.retried: dict[str, list[int]] = {}
         self.died: Counter[str] = Counter()
@@ -167,7 +175,7 @@ class UserActions:
             if job.queue in QUEUES and job.queue not in self._paused
         )
         for name, _ in running.most_common(1):
-            self._watch = Watch(self._queue, name, self._traces)
+            self._watch = Watch(self._queue, name, self._traces, self._lease_s)
             self._pause(name, suspended_ms=times.now_ms())
 
     def _pause(self, name: str, suspended_ms: int | None) -> None:
