@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from queued.core.errors import Exit
-from queued.service.linux import run_mark
+from queued.service.linux import procfs, run_mark
 from queued.store import instance_lock
 from tests.service import eventually
 from tests.torture.services import TorturedService, TorturedServices
@@ -111,7 +111,10 @@ class Harm:
             return None
         pid, number = self._dice.choice(pids), self._dice.choice(numbers)
         if number is signal.SIGSTOP:
-            self._services.stop([pid], self._dice.uniform(0.01, 1.5), commands=target == "command")
+            # A child between vfork and exec keeps its worker waiting, and so an instance alive.
+            executed = not procfs.read(f"/proc/{pid}/comm").startswith(b"queued")
+            runs = target == "command" and executed
+            self._services.stop([pid], self._dice.uniform(0.01, 1.5), commands=runs)
         else:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
