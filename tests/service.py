@@ -27,6 +27,7 @@ PATIENCE_S = 60.0
 DEFECT = os.environ.get("QUEUED_TEST_DEFECT", "")  # of the product; see tests.hosts.mutations
 # For `altered`: a run that cannot be killed is logged sooner, and a rescue is repeated sooner.
 STUCK_SOON = "constant=queued.service.worker.execution._STUCK_S=0.5"
+HANGS_SOON = "constant=queued.service.supervisor.watchdog._OWN_LIMIT_S=6"
 RESCUES_OFTEN = "constant=queued.service.dispatcher.rescuer._RETRY_S=0.3"
 # structlog would import rich, which an installed service lacks; that is a quarter of a start.
 WITHOUT_RICH = {"PYTHONPATH": str(Path(__file__).parent / "without_rich")}

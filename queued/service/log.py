@@ -42,7 +42,7 @@ EVENTS = {
     "reload.finished": "the settings of the conf file are in force",
     "reload.not_recorded": "the file that `queued --reload` waits for could not be written",
     "reload.refused": "the conf file is not valid; no setting was changed",
-    "child.hung": "a child does not answer the watchdog, or at a stop; it is killed",
+    "child.hung": "a child has not answered two pings; it and its run are killed",
     "child.started": "a worker or the dispatcher was forked",
     "child.exited": "a child exited with code 0",
     "child.died": "a child exited with an error or was killed by a signal",

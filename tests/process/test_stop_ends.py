@@ -10,7 +10,7 @@ import pytest
 
 from queued.core.errors import Exit
 from queued.service.linux import libc, procfs
-from tests.service import Queue, Service, alive, altered, eventually, locked, states_of
+from tests.service import HANGS_SOON, Queue, Service, alive, altered, eventually, locked, states_of
 
 PTRACE_SEIZE, PTRACE_INTERRUPT = 0x4206, 0x4207
 pytestmark = pytest.mark.both_engines
@@ -92,8 +92,7 @@ def test_all_is_recorded_and_no_dispatcher_can_start(queue: Queue, control: Path
 
 def test_with_a_worker_that_a_debugger_holds(queue: Queue) -> None:
     """The tracer is this process; it does not collect the worker, which stays a zombie."""
-    watchdog_s = "constant=queued.service.supervisor.supervisor._STOP_WATCHDOG_S=1.2"
-    service = queue.spawn(workers=1, program=altered(watchdog_s)).ready()
+    service = queue.spawn(workers=1, program=altered(HANGS_SOON)).ready()
     name = running(queue, service, "sleep 60")
     worker = service.child(1)
     libc.checked(libc.C.ptrace(PTRACE_SEIZE, worker, None, None))

@@ -22,10 +22,31 @@ class Children:
         self.answers_s.update(dict.fromkeys(self.answers_s, now_s))
 
 
-def test_without_a_watchdog_no_child_is_pinged() -> None:
+def test_without_a_watchdog_children_are_pinged_while_jobs_run() -> None:
     children = Children(limit_s=None)
-    assert children.health.next_s is None
     assert not children.health.due(1e9)
+    children.health.watch(100.0, jobs_run=True)
+    assert children.health.next_s == 110.0
+    assert children.check(110.0).to_ping == [DISPATCHER, WORKER]
+    children.health.watch(111.0, jobs_run=True)
+    assert children.health.next_s == 120.0
+    children.health.watch(112.0, jobs_run=False)
+    assert not children.health.due(1e9)
+
+
+def test_a_ping_before_a_pause_of_the_pings_does_not_count() -> None:
+    children = Children(limit_s=None)
+    children.health.watch(100.0, jobs_run=True)
+    children.check(110.0)
+    for jobs_run in (False, True):
+        children.health.watch(115.0, jobs_run=jobs_run)
+    assert children.check(125.0) == Finding([], [DISPATCHER, WORKER], healthy=True)
+
+
+def test_a_watchdog_of_systemd_never_pauses() -> None:
+    children = Children()
+    children.health.watch(100.0, jobs_run=False)
+    assert children.health.due(100.0)
 
 
 def test_all_are_pinged_six_times_in_the_limit() -> None:

@@ -33,6 +33,11 @@ class Child(NamedTuple):
         """Whether it runs commands."""
         return self.slot not in (DISPATCHER, WARDEN)
 
+    @property
+    def log_fields(self) -> dict[str, object]:
+        """What log lines about it have."""
+        return {"child": self.role, "slot": self.slot, "child_pid": self.pid}
+
 
 class EndedChild(NamedTuple):
     """A child that was reaped; the exit code is negative for a signal, as in subprocess."""

@@ -18,8 +18,8 @@ from queued.service.log import Log
 from queued.service.supervisor.children import Child, Children, EndedChild
 from queued.service.supervisor.dispatcher_link import DispatcherLink
 from queued.service.supervisor.forking import Forker
+from queued.service.supervisor.health_check import HealthCheck, send
 from queued.service.supervisor.orphan_reaper import Deaths, OrphanReaper
-from queued.service.supervisor.watchdog import Watchdog
 
 _KILLING_S = 0.5  # the kernel may take long to end a process
 
@@ -28,7 +28,12 @@ class ProcessManager:
     """The system calls on the children of the table."""
 
     def __init__(
-        self, table: Children, forker: Forker, scoreboard: Scoreboard, dispatcher: DispatcherLink
+        self,
+        table: Children,
+        forker: Forker,
+        scoreboard: Scoreboard,
+        dispatcher: DispatcherLink,
+        health: HealthCheck,
     ) -> None:
         self.table = table
         self.leaving: set[int] = set()  # pids that were told to finish and exit
@@ -38,9 +43,7 @@ class ProcessManager:
         self._cgroups = forker.cgroups
         self._dispatcher = dispatcher
         self._reaper = OrphanReaper()
-        self._watched = False
-        self._continued: set[int] = set()  # pids of children that have been stopped
-        self._killed: set[int] = set()  # pids of children, until they are collected
+        self._health = health
 
     def adopt(self) -> None:
         """Becomes the parent of all orphans below it. Call it before the first start.
@@ -56,7 +59,7 @@ class ProcessManager:
         """Has each of these workers exit after its run; sends the signal once."""
         told = [child for child in workers if child.pid not in self.leaving]
         self.leaving |= {child.pid for child in told}
-        self._signal(told, signal.SIGTERM)
+        send(told, signal.SIGTERM)
 
     def drain(self) -> None:
         """Lets no further job start; workers that exit are not replaced."""
@@ -69,7 +72,7 @@ class ProcessManager:
         self.table.restart_workers = False
         self._scoreboard.drain()
         self._scoreboard.stop()
-        self._signal(self.table.living_workers(), signal.SIGQUIT)
+        send(self.table.living_workers(), signal.SIGQUIT)
 
     def stop_restarting(self) -> None:
         """Starts no other dispatcher; without one, workers drop their results and exit."""
@@ -80,41 +83,24 @@ class ProcessManager:
     def kill_all(self) -> None:
         """Kills all children, and starts no child again."""
         self.table.restart_workers = self.table.restart_dispatcher = False
-        self._kill(self.table.living())
+        self._health.kill(self.table.living())
 
     def end_warden(self) -> None:
         """Kills the warden when no other child lives and none will be started."""
         if (warden := self.table.warden()) is not None:
-            self._kill([warden])
+            self._health.kill([warden])
             os.waitpid(warden.pid, 0)
 
     def reopen_log_of_warden(self) -> None:
         """Tells the warden, which gets no messages, that the log file may have been moved."""
         if (warden := self.table.warden()) is not None:
-            self._signal([warden], signal.SIGHUP)
+            send([warden], signal.SIGHUP)
 
     def kill_faulty(self, faulty: WorkerFaulty) -> None:
         """Kills a worker that breaks the protocol; it is replaced like any dead worker."""
-        self._kill([child for child in self.table.living_workers() if child.pid == faulty.pid])
-
-    def check(self, watchdog: Watchdog, log: Log) -> bool:
-        """Pings the children and kills those that hang; returns whether all answered before."""
-        self._watched = watchdog.configured
-        finding = watchdog.check(self.table.living(), times.monotonic_s())
-        for child in finding.hung:
-            log.error("child.hung", **_names(child), action="killed")
-        self._kill(finding.hung)
-        self._signal(finding.to_ping, signal.SIGUSR1)
-        return finding.healthy
-
-    def _kill(self, children: list[Child]) -> None:
-        self._killed |= {child.pid for child in children}
-        self._signal(children, signal.SIGKILL)
-
-    def _signal(self, children: list[Child], number: signal.Signals) -> None:
-        """Only this process reaps these children, so that their pids cannot be reused before."""
-        for child in children:
-            os.kill(child.pid, number)
+        self._health.kill(
+            [child for child in self.table.living_workers() if child.pid == faulty.pid]
+        )
 
     # Their state
 
@@ -123,8 +109,9 @@ class ProcessManager:
         return bool(self.table.living_workers() or self._awaiting_cleanup)
 
     def runs_commands(self) -> bool:
-        """Returns whether a command runs or is being ended."""
-        return any(self._scoreboard.running(child.slot) for child in self.table.living_workers())
+        """Returns whether a command runs or is being ended, by a worker that was not killed."""
+        alive = [c for c in self.table.living_workers() if c.pid not in self._health.killed]
+        return any(self._scoreboard.running(child.slot) for child in alive)
 
     # Their end
 
@@ -134,7 +121,7 @@ class ProcessManager:
         While something that a worker left cannot be killed, its death is not reported, so that its
         job does not run again. That process has become a child of this one: its end wakes the loop.
         """
-        self._continue_stopped(log)
+        self._health.continue_stopped(log)
         ended, waited = self._awaiting_cleanup, len(self._awaiting_cleanup)
         killed = self._kill_leftovers(ended, log)
         new = ended[waited:]
@@ -208,14 +195,9 @@ class ProcessManager:
         if self._collect_orphans():
             self._sweep_cgroups()
         try:
-            return procfs.dead_child() is not None or bool(self._dead_for_a_tracer())
+            return procfs.dead_child() is not None or bool(self._health.dead_for_a_tracer())
         except ChildProcessError:
             return False
-
-    def _dead_for_a_tracer(self) -> list[int]:
-        """Returns killed children that are dead, but must be collected by their debugger first."""
-        found = [procfs.read_process(pid) for pid in self._killed]
-        return [one.pid for one in found if one is not None and one.dead]
 
     def _sweep_cgroups(self) -> None:
         """Removes the control groups of runs that are over, and of which no process is left."""
@@ -225,23 +207,6 @@ class ProcessManager:
     def _current_runs(self) -> list[RunName]:
         return [self._scoreboard.last_run(child.slot) for child in self.table.living_workers()]
 
-    def _continue_stopped(self, log: Log) -> None:
-        """Continues stopped children: a command could otherwise stop one for ever.
-
-        With a watchdog, a child that hangs is replaced instead, because it may hang again.
-        """
-        if self._watched:
-            return
-        living = {child.pid: child for child in self.table.living()}
-        self._continued &= living.keys()
-        while (pid := procfs.stopped_child()) is not None:
-            if pid not in living:
-                continue
-            os.kill(pid, signal.SIGCONT)
-            if pid not in self._continued:
-                self._continued.add(pid)
-                log.warning("child.continued", **_names(living[pid]))
-
     def _collect(self) -> list[EndedChild]:
         """Collects dead processes: all children of the table, then a bounded number of orphans.
 
@@ -250,10 +215,10 @@ class ProcessManager:
         ended: list[EndedChild] = []
         for child in self.table.living():
             pid, wait_status = os.waitpid(child.pid, os.WNOHANG)
-            if not pid and child.pid in self._dead_for_a_tracer():
+            if not pid and child.pid in self._health.dead_for_a_tracer():
                 pid, wait_status = child.pid, signal.SIGKILL
             if pid:
-                self._killed.discard(pid)
+                self._health.killed.discard(pid)
                 exit_code = os.waitstatus_to_exitcode(wait_status)
                 self.table.ended(pid, times.monotonic_s(), clean=exit_code == 0)
                 ended.append(EndedChild(child, exit_code))
@@ -281,7 +246,7 @@ class ProcessManager:
         told = stopping or left is not None or ended.child.pid in self.leaving
         write = log.info if told and ended.exit_code == 0 else log.warning
         event = "child.exited" if ended.exit_code == 0 else "child.died"
-        write(event, **_names(ended.child), exit_code=ended.exit_code)
+        write(event, **ended.child.log_fields, exit_code=ended.exit_code)
 
     def _report_death(self, ended: EndedChild) -> None:
         child, clean = ended.child, ended.exit_code == 0
@@ -312,7 +277,7 @@ class ProcessManager:
                 fields = {"slot": slot, "error": str(error), "retry_in_s": max(wait_s, 0.1)}
                 log.error("child.not_started", **fields)  # noqa: TRY400 - no internal error
             else:
-                log.info("child.started", **_names(child))
+                log.info("child.started", **child.log_fields)
 
     def _start(self, slot: int) -> Child:
         if slot == DISPATCHER:
@@ -343,7 +308,3 @@ class ProcessManager:
 
     def _introduce(self, worker: Child) -> None:
         self._dispatcher.send_worker(worker, self._forker.worker_socket(worker.slot))
-
-
-def _names(child: Child) -> dict[str, object]:
-    return {"child": child.role, "slot": child.slot, "child_pid": child.pid}

@@ -36,6 +36,7 @@ from queued.service.linux.signals import Signals
 from queued.service.supervisor.children import Children
 from queued.service.supervisor.dispatcher_link import DispatcherLink
 from queued.service.supervisor.forking import Forker, Programs
+from queued.service.supervisor.health_check import HealthCheck
 from queued.service.supervisor.process_manager import ProcessManager
 from queued.service.supervisor.reload import ReloadFile
 from queued.service.supervisor.sd_notify import SdNotify, watchdog_s
@@ -64,7 +65,6 @@ class Supervisor:
         self._log = programs.log("supervisor")
         self._status = StatusReporter(notify)
         self._extra = 0  # workers that TTIN and TTOU have added; negative: removed
-        self._watchdog = Watchdog(watchdog_s(environment), scoreboard.answered_s)
         self._reloads = ReloadFile(environment)
         self._loop = EventLoop()
         self._signals = Signals(_HANDLED)
@@ -73,12 +73,17 @@ class Supervisor:
         self._dispatcher = DispatcherLink(self._loop, self._handle_messages)
         forker = Forker(programs)
         self._limits = forker.limits
-        self._processes = ProcessManager(self._children, forker, scoreboard, self._dispatcher)
+        watchdog = Watchdog(watchdog_s(environment), scoreboard.answered_s)
+        self._health = HealthCheck(self._children, watchdog)
+        self._processes = ProcessManager(
+            self._children, forker, scoreboard, self._dispatcher, self._health
+        )
         self._processes.adopt()
         self._stage = Stage.RUNNING
         for_s = programs.until.for_s
         self._until_s = times.NEVER_S if for_s is None else times.monotonic_s() + for_s
         self._grace_end_s = times.NEVER_S
+        self._leave_s = times.NEVER_S  # when the service ends although a killed child lives
         self._commands_ran_s = 0.0  # during a stop: when a command was last found running
         self._notify_again_s: float | None = None  # messages to systemd wait until then
         self._stopped_early = False  # before the flags of the service have ended it
@@ -100,7 +105,7 @@ class Supervisor:
             self._processes.reap(self._log)
             self._check_limits()
             self._advance_shutdown()
-            if not self._children.serving():
+            if not self._children.serving() or times.monotonic_s() >= self._leave_s:
                 self._processes.end_warden()
                 return self._log_exit()
             self._processes.start_due(self._log)
@@ -206,12 +211,12 @@ class Supervisor:
             case Stage.STOPPING:
                 self._log.warning("service.stopping", cause=cause)
                 self._processes.end_jobs()
-                self._watchdog.begin(_STOP_WATCHDOG_S)
             case Stage.FINISHING:
                 self._dispatcher.finish()
             case Stage.ABANDONED:
                 self._log.warning("service.stopping", cause=cause, action="kills all children")
                 self._processes.kill_all()
+                self._leave_s = now_s + _RECORD_S
 
     def _log_exit(self) -> int:
         """Writes the last line of the service; returns its exit code."""
@@ -272,7 +277,8 @@ class Supervisor:
     def _notify(self) -> None:
         """Sends the status line, and the watchdog's message if all children are healthy."""
         now_s = times.monotonic_s()
-        if self._watchdog.due(now_s) and self._processes.check(self._watchdog, self._log):
+        jobs_run = bool(self._status.load.busy) or self._stage > Stage.RUNNING
+        if self._health.check(self._log, jobs_run=jobs_run):
             self._status.healthy()
         self._status.status(self._stage, len(self._children.living_workers()))
         self._notify_again_s = self._status.flush(now_s)
@@ -294,7 +300,7 @@ class Supervisor:
         now_s = times.monotonic_s()
         deadlines_s = (
             self._children.next_s(),
-            self._watchdog.next_s,
+            self._health.next_s,
             self._notify_again_s,
             self._until_s if self._stage is Stage.RUNNING else now_s + _STOP_INTERVAL_S,
         )

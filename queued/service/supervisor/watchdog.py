@@ -1,8 +1,8 @@
 """Decides which children hang: each is pinged at intervals, and must answer.
 
 The ping is a signal and the answer a time on the scoreboard, so that neither needs a channel or a
-database that may itself hang. Without a watchdog no child is pinged until the jobs are ended at a
-stop, and an idle service sleeps.
+database that may itself hang. Without a watchdog of systemd, children are pinged only while jobs
+run, so that an idle service sleeps.
 """
 
 from collections.abc import Callable
@@ -11,6 +11,7 @@ from typing import NamedTuple
 from queued.service.supervisor.children import Child
 
 _PINGS = 6  # in the watchdog's limit
+_OWN_LIMIT_S = 60.0  # without a watchdog of systemd
 _UNANSWERED = 2  # pings in a row, after which a child counts as hung
 
 AnsweredS = Callable[[int], float]  # when the child in a slot answered last
@@ -28,18 +29,19 @@ class Watchdog:
     """Counts unanswered pings, never only time: a machine that slept is no hang."""
 
     def __init__(self, limit_s: float | None, answered_s: AnsweredS) -> None:
+        """`limit_s`: the limit of systemd's watchdog; None without one."""
         self.configured = limit_s is not None
-        self._interval_s = (limit_s or 0.0) / _PINGS
+        self._interval_s = (limit_s or _OWN_LIMIT_S) / _PINGS
         self._answered_s = answered_s
         self._pinged_s: dict[int, float] = {}  # by pid: the first ping without an answer
         self._unanswered: dict[int, int] = {}  # pings, by pid
         self.next_s = 0.0 if self.configured else None
 
-    def begin(self, limit_s: float) -> None:
-        """Watches from now on with this limit, unless another one is configured."""
-        if not self.configured:
-            self._interval_s = limit_s / _PINGS
-            self.next_s = 0.0
+    def watch(self, now_s: float, *, jobs_run: bool) -> None:
+        """Begins or ends the pings of a service without a watchdog of systemd."""
+        if not self.configured and jobs_run is (self.next_s is None):
+            self.next_s = now_s + self._interval_s if jobs_run else None
+            self._pinged_s, self._unanswered = {}, {}
 
     def due(self, now_s: float) -> bool:
         """Returns whether it is time for the next check."""
