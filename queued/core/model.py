@@ -4,7 +4,10 @@ Every queuectl imports this module: each enum and record takes an eighth of a mi
 """
 
 from enum import StrEnum
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    from queued.core.rates import Rate
 
 
 class State(StrEnum):
@@ -80,7 +83,8 @@ class NewJob(NamedTuple):
     ids of jobs that must have completed, ended, or become dead. `array`: the indexes of the jobs
     that `arrays.new_jobs` makes of this one, each of which has the name of the array as `array_id`.
     It starts while fewer than `key_limit` jobs with its `key` run. If so many are due or run when
-    it is stored, it waits for them, or (`on_conflict`: `discard`) it is not stored.
+    it is stored, it waits for them, or (`on_conflict`: `discard`) it is not stored. It starts only
+    if its `key_rate` allows that after the starts of other jobs with its key that have a rate.
     """
 
     command: str
@@ -109,6 +113,7 @@ class NewJob(NamedTuple):
     key: str | None = None
     key_limit: int = 1
     on_conflict: str = "wait"
+    key_rate: "Rate | None" = None
 
     @property
     def waits(self) -> bool:

@@ -44,6 +44,15 @@ class Job(NamedTuple):
     array_id: str | None = None  # the name of the array that it belongs to
     key: str | None = None
     key_limit: int = 1  # so many jobs with this key may run at once
+    key_rate_starts: int | None = None  # the two fields of `key_rate`
+    key_rate_ms: int | None = None
+
+    @property
+    def key_rate(self) -> Rate | None:
+        """Returns how many jobs of its key with a rate may start in an interval; None: no rate."""
+        if self.key_rate_starts is None or self.key_rate_ms is None:
+            return None
+        return Rate(self.key_rate_starts, self.key_rate_ms)
 
     @property
     def array_index(self) -> int | None:

@@ -16,7 +16,8 @@ _TOLD = {
     "check_lanes": "job {0} of the queue {1!r} has the lane {2}, which is of the queue {3!r}",
     "check_keys": "{1} jobs of the key {0!r} may run at once, and its limit is {2}",
     "check_lines": "job {0} waits for its key {1!r}, which is free",
-    "check_starts": "start {1} of the queue {0!r} is counted as number {2}",
+    "check_starts": "start {2} of the {0} {1!r} is counted as number {3}",
+    "check_rated_keys": "the starts of the key {0!r} are never forgotten",
     "check_runs": "job {0} ran {1} times, {2} runs are recorded, the last of them is {3}",
 }
 

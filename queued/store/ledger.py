@@ -9,7 +9,7 @@ from typing import Protocol
 
 from queued.core.lease import IdleRenewal, Renewal
 from queued.core.model import Instance, Label, NewJob, State
-from queued.core.records import Lane, PruneStep, Share, SnapshotHolder
+from queued.core.records import MANY, Lane, PruneStep, Share, SnapshotHolder
 from queued.core.runs import Chunk, Claim, HeldRun, Key, SignalRequest
 from queued.core.settlement import Settlement
 from queued.store.firings import Firings
@@ -133,7 +133,7 @@ class Ledger(OpenDatabase, Protocol):
         """Returns the lanes with larger numbers than `after`; later ones get larger numbers."""
         ...
 
-    def claim(
+    def claim(  # noqa: PLR0913 - the values of one statement
         self,
         instance: str,
         workers: Sequence[int],
@@ -141,11 +141,13 @@ class Ledger(OpenDatabase, Protocol):
         *,
         now_ms: int,
         shares: Sequence[Share] = (Share(),),
+        idle: int = MANY,
     ) -> list[Claim]:
         """Claims the first ready jobs of each share, at most one for each of `workers` in all.
 
         It claims no job of a paused queue, and none for which its queue has no place. The jobs get
-        the workers and tokens from `token` on in order; later tokens must be larger.
+        the workers and tokens from `token` on in order; later tokens must be larger. Only the first
+        `idle` workers start a job at once, so that only they may get one whose key has a rate.
         """
         ...
 

@@ -30,7 +30,8 @@ KEYS = {
     "inputs": "job",
     "run_totals": "instance, queue, result, waited_le, ran_le",
     "dependencies": "on_job, job, condition",
-    "starts": "queue, number",
+    "starts": "kind, owner, number",
+    "rated_keys": "key",
 }
 
 

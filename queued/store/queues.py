@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
+from queued.core.rates import Rate
 from queued.core.records import Queue, StartWindow
 
 
@@ -29,9 +30,17 @@ class QueueLedger(Protocol):
         ...
 
     def take_retry_ms(self) -> int | None:
-        """Returns when jobs of limited queues can be claimed again; None if no claim left one out.
+        """Returns when another turn must follow the claims; None if none need follow.
 
-        A claim leaves out a queue whose limit another program uses. The next call returns None.
+        The next call returns None. A claim leaves out a queue whose limit another program uses, and
+        after starts of keys with a rate `promote` must find out when the next one is allowed.
+        """
+        ...
+
+    def rate_waits(self, lanes: Iterable[int]) -> bool:
+        """Returns whether a job of one of the lanes waits for the rate of its key.
+
+        Of each key it is the first one in line. Call it after `promote`.
         """
         ...
 
@@ -61,6 +70,13 @@ class QueueStore(Protocol):
 
     def key_users(self, key: str) -> Sequence[str]:
         """Returns the ids of jobs that have a place of a key, running ones first; three at most."""
+        ...
+
+    def key_window(self, key: str) -> tuple[Rate, int] | None:
+        """Returns the rate that the first job in the line of a key waits for, and until when.
+
+        None if it waits for something else, or no service has looked at it.
+        """
         ...
 
     def change_each(self, changes: Mapping[str, Mapping[str, Any]]) -> None:

@@ -118,7 +118,8 @@ def test_starts_in_the_future_get_one_time(engine: Engine) -> None:
     """Else a start would be older than the one before, if their rows are changed in that order."""
     engine.store.queues.change("mail", rate_starts=50_000, rate_ms=60_000)
     _execute(
-        "INSERT INTO queued.starts SELECT 'mail', n, 1, (extract(epoch FROM now()) + 3600) * 1000"
+        "INSERT INTO queued.starts"
+        " SELECT 'queue', 'mail', n, 1, (extract(epoch FROM now()) + 3600) * 1000"
         " FROM generate_series(20000, 0, -1) AS n"
     )
     with engine.ledger.transaction():

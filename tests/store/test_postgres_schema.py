@@ -41,6 +41,7 @@ LISTS |= {
     "condition_status",
     "awaited_jobs",
     "first_in_line",
+    "started_in_window",
     "ready_ranks",
 }  # parts
 CONTROL = {"begin", "session", "snapshot", "make_schema", "notify_hungry", "notify_all"}  # no plan
@@ -64,11 +65,25 @@ PLANS = {
     "renew_idle": {
         *("instances_pkey", "meta_pkey", "jobs_ready", "jobs_waiting", "jobs_expiring"),
         *("jobs_changed", "lanes_pkey", "schedules_due", "changed_keys_pkey"),
+        *("rated_keys_set", "rated_keys_due"),
     },
-    "next_times": {"jobs_waiting", "jobs_changed", "jobs_expiring", "changed_keys_pkey"},
-    "take_changed_keys": {"changed_keys_pkey"},
+    "next_times": {
+        *("jobs_waiting", "jobs_changed", "jobs_expiring", "changed_keys_pkey"),
+        *("rated_keys_set", "rated_keys_due"),
+    },
+    "take_changed_keys": {"changed_keys_pkey", "rated_keys_pkey"},
+    "take_due_keys": {"rated_keys_due", "rated_keys_set", "rated_keys_pkey"},
+    "bring_back_key_starts": {"starts_pkey"},
+    "number_starts": {"starts_pkey"},
+    "rate_keys": {"jobs_key_places", "jobs_key_lines"},
+    "forget_key_starts": {"rated_keys_pkey", "starts_pkey"},
+    "schedule_keys": {"jobs_key_places", "jobs_key_lines", "starts_pkey", "rated_keys_pkey"},
+    "forget_rated_keys": {"rated_keys_pkey", "starts_pkey", "jobs_key_places"},
+    "next_key_due": {"rated_keys_due"},
+    "rate_waits": {"rated_keys_lanes"},
+    "key_window": {"rated_keys_pkey", "jobs_key_lines"},
     "take_places_back": {"jobs_key_lines", "jobs_key_places", "jobs_pkey"},
-    "give_places": {"jobs_key_lines", "jobs_key_places", "jobs_pkey"},
+    "give_places": {"jobs_key_lines", "jobs_key_places", "jobs_pkey", "starts_pkey"},
     "key_places": {"jobs_key_places"},
     "start_windows": {"queues_pkey", "starts_pkey", "lanes_queue_requires_key", "jobs_ready"},
     "add_starts": {"starts_pkey"},
@@ -155,7 +170,7 @@ def test_a_claim_reads_no_job_of_another_host() -> None:
     where = address.parse(url)
     with psycopg.connect(where.conninfo, autocommit=True, prepare_threshold=None) as server:
         server.execute(sql_loader.in_schema(IN_FRONT, where.schema).encode())
-        values = {"instance": "i", "workers": [1] * 9, "count": 9, "token": 1, "now": 1}
+        values = {"instance": "i", "workers": [1] * 9, "count": 9, "idle": 9, "token": 1, "now": 1}
         values |= {"queues": ["q"], "counts": [9], "mosts": [-1], "rooms": [-1], "parts": [1, 1]}
         values |= {"rates": [-1]}
         values |= {"lanes": [0, 2], "ranks": [-99] * 2, "dues": [0] * 2, "afters": [0] * 2}

@@ -20,6 +20,7 @@ from queued.core.errors import (
     StorageError,
 )
 from queued.core.model import Instance, Label, NewJob, Outcome, State
+from queued.core.rates import Rate
 from queued.core.records import JobFilter
 from queued.core.runs import Chunk, Ending
 from queued.core.schedules import new_schedule
@@ -92,7 +93,9 @@ def fill(location: str) -> None:
 
 
 def _with_output(made: Engine) -> None:
-    made.add("cat", id="printed", queue="loud", priority=8)
+    rate = Rate(2, 86_400_000)
+    made.add("cat", id="printed", queue="loud", priority=8, key="api", key_rate=rate)
+    made.promote(now_ms=NOW)
     claim = made.must_claim()
     with made.ledger.transaction():
         pieces = [Chunk(1, 0, bytes(range(256)) * 256), Chunk(1, 70_000, b"\xff\x00\n")]
@@ -168,7 +171,8 @@ def test_everything_arrives_and_the_old_queue_refuses(route: tuple[str, str]) ->
         "inputs": 0,
         "run_totals": 4,
         "dependencies": 1,
-        "starts": 1,
+        "starts": 2,
+        "rated_keys": 1,
     }
     assert picture(new) == before
     assert is_sound(new)

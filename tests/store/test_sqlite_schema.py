@@ -5,11 +5,13 @@ import sqlite3
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import apsw
 import pytest
 
 from queued.core.model import Label, NewJob
+from queued.core.rates import Rate
 from queued.core.records import JobFilter
 from queued.store.sqlite import schema, sql_loader, upgrade
 from queued.store.sqlite.busy_handler import BusyHandler
@@ -32,6 +34,8 @@ PARTS = {
     "awaited_jobs",
     "ready_priorities",
     "first_in_line",
+    "ready_with_rate",
+    "started_in_window",
 }
 STATEMENTS = sorted(SQL.keys() - PARTS)
 SOURCE = Path(sql_loader.__file__).parent
@@ -47,10 +51,17 @@ FIRED_LIVE = "SEARCH jobs USING INDEX jobs_fired_live"
 
 def _step_of_starts(alias: str, bound: str = "") -> list[str]:
     return [
-        f"SEARCH {alias} USING PRIMARY KEY (queue=? AND number=?) LEFT-JOIN",
-        f"SEARCH s USING PRIMARY KEY (queue=?{bound})",
+        f"SEARCH {alias} USING PRIMARY KEY (kind=? AND owner=? AND number=?) LEFT-JOIN",
+        f"SEARCH s USING PRIMARY KEY (kind=? AND owner=?{bound})",
     ]
 
+
+OF_READY_KEY = ["SEARCH u USING INDEX jobs_key_places (key=?)"]
+OF_STARTED_KEY = ["SEARCH s USING PRIMARY KEY (kind=? AND owner=? AND number>?)"] * 2
+OF_CHANGED_KEYS = [
+    "SCAN one VIRTUAL TABLE INDEX 1:",
+    "SEARCH k USING INTEGER PRIMARY KEY (rowid=?)",
+]
 
 # Every hot statement with all that its plan may touch. `first` is the array of the jobs to claim.
 PLANS = {
@@ -89,7 +100,65 @@ PLANS = {
         "SEARCH w USING INTEGER PRIMARY KEY (rowid=?)",
         "SEARCH f USING COVERING INDEX jobs_key_lines (key=?)",
         "SEARCH u USING INDEX jobs_key_places (key=?)",
+        *OF_READY_KEY,
+        *OF_STARTED_KEY,
         "SEARCH k USING COVERING INDEX sqlite_autoindex_changed_keys_1 (key=?)",
+    ],
+    "add_key_starts": [
+        "SCAN one VIRTUAL TABLE INDEX 1:",
+        "SEARCH j USING INTEGER PRIMARY KEY (rowid=?)",
+        "SCAN own",
+        *_step_of_starts("last", " AND number>?"),
+    ],
+    "next_key_due": [
+        "SCAN CONSTANT ROW",
+        "SEARCH rated_keys USING COVERING INDEX rated_keys_due (due>?)",
+        "SEARCH rated_keys USING INDEX rated_keys_set",
+    ],
+    "note_due_keys": [
+        "SEARCH rated_keys USING COVERING INDEX rated_keys_due (due>? AND due<?)",
+        "SEARCH rated_keys USING INDEX rated_keys_set (<expr>>?)",
+        "SCAN (subquery-2)",
+    ],
+    "bring_back_key_starts": [
+        "SEARCH starts USING PRIMARY KEY (kind=? AND owner=?)",
+        *OF_CHANGED_KEYS,
+        "SEARCH s USING PRIMARY KEY (kind=? AND owner=?)",
+    ],
+    "unnumbered_starts": [
+        *OF_CHANGED_KEYS,
+        "SEARCH s USING PRIMARY KEY (kind=? AND owner=? AND number<?)",
+        "SEARCH last USING PRIMARY KEY (kind=? AND owner=? AND number=?) LEFT-JOIN",
+        "SEARCH m USING PRIMARY KEY (kind=? AND owner=? AND number>?)",
+        "SCAN (subquery-3)",
+    ],
+    "forget_key_starts": [
+        "SEARCH starts USING PRIMARY KEY (kind=? AND owner=? AND number=?)",
+        *OF_CHANGED_KEYS,
+        "SEARCH r USING PRIMARY KEY (key=?)",
+        "SEARCH s USING PRIMARY KEY (kind=? AND owner=? AND number>? AND number<?)",
+        "SEARCH f USING PRIMARY KEY (kind=? AND owner=? AND number>?)",
+    ],
+    "schedule_keys": [
+        *OF_CHANGED_KEYS,
+        "SEARCH rated_keys USING PRIMARY KEY (key=?)",
+        *_step_of_starts("last", " AND number>?"),
+        "SEARCH w USING INTEGER PRIMARY KEY (rowid=?) LEFT-JOIN",
+        "SEARCH f USING COVERING INDEX jobs_key_lines (key=?)",
+        *_step_of_starts("nth", " AND number>? AND number<?"),
+        *OF_READY_KEY,
+        *OF_READY_KEY,
+    ],
+    "forget_rated_keys": [
+        "SEARCH rated_keys USING PRIMARY KEY (key=?)",
+        *OF_CHANGED_KEYS,
+        "SEARCH s USING PRIMARY KEY (kind=? AND owner=?)",
+        *OF_READY_KEY,
+    ],
+    "rate_waits": [
+        "SCAN CONSTANT ROW",
+        "SCAN one VIRTUAL TABLE INDEX 1:",
+        "SEARCH r USING COVERING INDEX rated_keys_lanes (lane=?)",
     ],
     "start_windows": [
         "SCAN one VIRTUAL TABLE INDEX 1:",
@@ -102,11 +171,11 @@ PLANS = {
     ],
     "add_starts": ["SCAN one VIRTUAL TABLE INDEX 1:", *_step_of_starts("last")],
     "forget_starts": [
-        "SEARCH starts USING PRIMARY KEY (queue=? AND number=?)",
+        "SEARCH starts USING PRIMARY KEY (kind=? AND owner=? AND number=?)",
         "SCAN one VIRTUAL TABLE INDEX 1:",
         "SEARCH q USING PRIMARY KEY (name=?)",
-        "SEARCH s USING PRIMARY KEY (queue=? AND number<?)",
-        "SEARCH f USING PRIMARY KEY (queue=?)",
+        "SEARCH s USING PRIMARY KEY (kind=? AND owner=? AND number<?)",
+        "SEARCH f USING PRIMARY KEY (kind=? AND owner=?)",
     ],
     "key_places": ["SEARCH jobs USING INDEX jobs_key_places (key=?)"],
     "key_users": [
@@ -170,6 +239,11 @@ SMALL |= {"signals", "s", "sqlite_sequence", "CONSTANT", "json_each", "run_total
 WHOLE = {
     "shift_retries": {"jobs"},
     "shift_starts": {"starts"},
+    "shift_keys": {"rated_keys"},
+    "changed_keys": {"k"},
+    "add_key_starts": {"own"},
+    "note_due_keys": {"(subquery-2)"},
+    "unnumbered_starts": {"(subquery-3)"},
     "add_dependencies": {"d", "one"},
     "await_jobs": {"one"},
 }
@@ -184,9 +258,13 @@ def connection(path: str) -> Iterator[apsw.Connection]:
     database.close()
 
 
+def _names(name: str) -> set[str]:
+    """The parameters of a statement."""
+    return set(re.findall(r":(\w+)", SQL[name]))
+
+
 def _plan(connection: apsw.Connection, name: str) -> list[str]:
-    names = re.findall(r":(\w+)", SQL[name])
-    rows = connection.execute(f"EXPLAIN QUERY PLAN {SQL[name]}", dict.fromkeys(names))
+    rows = connection.execute(f"EXPLAIN QUERY PLAN {SQL[name]}", dict.fromkeys(_names(name)))
     return [str(row[3]) for row in rows]
 
 
@@ -269,13 +347,46 @@ def test_the_work_stays_flat_as_the_queue_grows(path: str) -> None:
                 {
                     "first_ready": _steps(database, "first_ready", lane=0, count=3),
                     "required_now": _steps(database, "required_now"),
-                    "claim": _steps(database, "claim", token=7, jobs="[1,2,3]", now=NOW),
+                    "claim": _steps(database, "claim", token=7, jobs="[1,2,3]", now=NOW, idle=3),
+                    "next_key_due": _steps(database, "next_key_due"),
                     "next_due": _steps(database, "next_due"),
                     "promote": _steps(database, "promote", now=NOW, limit=100),
                     "status": _steps(database, "status"),
                     "oldest_ready": _steps(database, "oldest_ready"),
                     "oldest_due": _steps(database, "oldest_due", now=NOW),
                     "cancel_requests": _steps(database, "cancel_requests", instance=0),
+                }
+            )
+    store.close()
+    ledger.close()
+    small, large = measured
+    assert small.keys() == {name for name in small if large[name] <= small[name] * 1.5 + 20}
+
+
+def test_the_work_of_a_rate_stays_flat_as_keys_and_lines_grow(path: str) -> None:
+    store, ledger = SqliteStore(path), SqliteLedger(path, BusyHandler(10))
+    database = ledger._database
+    rate: dict[str, Any] = {"key_limit": 1000, "key_rate": Rate(2, 60_000)}
+    measured = []
+    for many in (100, 3000):
+        keys = [NewJob("true", key=f"k{many}-{n}", **rate) for n in range(many)] * 2
+        line = [NewJob("true", key="long", **rate)] * many
+        store.enqueue([*line, *keys], max_retries=3, now_ms=NOW)
+        with ledger.transaction():
+            ledger.promote(now_ms=NOW, limit=9 * many)
+            ledger.claim("i", [1] * 9 * many, 77, now_ms=NOW)
+            ledger.promote(now_ms=NOW, limit=9)
+        with ledger.transaction():
+            values: dict[str, int | str] = {"keys": "[1]", "now": NOW + 1}
+            database._connection.execute("INSERT INTO changed_keys VALUES (1, 'long')")
+            measured.append(
+                {
+                    name: _steps(database, name, **{n: values[n] for n in _names(name)})
+                    for name in (
+                        *("next_key_due", "bring_back_key_starts", "unnumbered_starts"),
+                        *("give_places", "rate_keys", "forget_key_starts", "schedule_keys"),
+                        *("forget_rated_keys", "forget_changed_keys"),
+                    )
                 }
             )
     store.close()

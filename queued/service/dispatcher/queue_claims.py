@@ -53,24 +53,31 @@ class QueueClaims:
         """Claims at most one job for each of `workers`, with tokens from `token` on.
 
         The first `idle` workers have no job. The others prefetch; they get no job of a queue with a
-        limit or a rate: it would take a place that another worker could use, and start too late.
+        limit or a rate, nor of a key with a rate: it would take a place that another worker could
+        use, and start too late.
         """
         self._searched = False
         if opened is not self._open or times.monotonic_s() >= self._search_s:
             self._open = opened
             self._search(now_ms)
         first = workers[:idle] if opened.limits or opened.rated else workers
-        claims = self._claim(first, token, now_ms)
+        claims = self._claim(first, token, now_ms, idle=idle)
         if len(first) < len(workers):
             rest, token = workers[idle:], token + len(claims)
-            claims += self._claim(rest, token, now_ms, unlimited_only=True)
+            claims += self._claim(rest, token, now_ms, idle=0, unlimited_only=True)
         idle_left = len(claims) < len(workers) and opened.rated
         self.full = self._full_rates(now_ms) if idle_left else {}
         self._ledger.set_hungry(self._instance, hungry=len(claims) < len(workers))
         return claims
 
     def _claim(
-        self, workers: Sequence[int], token: int, now_ms: int, *, unlimited_only: bool = False
+        self,
+        workers: Sequence[int],
+        token: int,
+        now_ms: int,
+        *,
+        idle: int,
+        unlimited_only: bool = False,
     ) -> list[Claim]:
         claims: list[Claim] = []
         while len(claims) < len(workers):
@@ -86,7 +93,12 @@ class QueueClaims:
                 for name, count in picked.items()
             ]
             found = self._ledger.claim(
-                self._instance, left, token + len(claims), now_ms=now_ms, shares=shares
+                self._instance,
+                left,
+                token + len(claims),
+                now_ms=now_ms,
+                shares=shares,
+                idle=max(0, idle - len(claims)),
             )
             started = Counter(claim.queue for claim in found)
             for name, count in picked.items():

@@ -24,6 +24,7 @@ class _Claim(NamedTuple):
     workers: Sequence[int]
     token: int
     now_ms: int
+    idle: int  # of the workers
     rows: list[Row]  # that were claimed until now
 
 
@@ -41,16 +42,18 @@ class Claiming:
         self._from_first_ms = 0  # the time of the last claim that began at the most urgent jobs
         self._hungry: bool | None = None  # as in the row of the instance; None if not known
 
-    def claim(
+    def claim(  # noqa: PLR0913 - the values of one statement
         self,
         instance: str,
         workers: Sequence[int],
         token: int,
         now_ms: int,
         shares: Sequence[Share],
+        *,
+        idle: int,
     ) -> list[Row]:
         """Returns the rows of the claims; see `Ledger.claim`."""
-        claim = _Claim(instance, workers, token, now_ms, [])
+        claim = _Claim(instance, workers, token, now_ms, idle, [])
         begun_lately = 0 <= now_ms - self._from_first_ms < _FROM_FIRST_MS
         many = len(workers) >= _MANY
         if many and begun_lately and self._places:
@@ -91,6 +94,7 @@ class Claiming:
             "claim",
             instance=claim.instance,
             workers=[*rest],
+            idle=max(0, claim.idle - len(claim.rows)),
             count=len(rest),
             token=claim.token + len(claim.rows),
             now=claim.now_ms,
@@ -106,6 +110,8 @@ class Claiming:
             afters=[after for _, _, after in begins],
         )
         claim.rows.extend(rows)
+        if any(row[17] for row in rows):  # starts of keys with a rate
+            self._queues.retry(claim.now_ms)
         rated = {name for name, room in rooms.items() if room.rate >= 0}
         started = Counter(row[4] for row in rows if row[4] in rated)
         self._queues.rates.add(started, claim.now_ms)

@@ -9,7 +9,7 @@ from queued.core.errors import CommitUnknownError
 from queued.core.labels import split
 from queued.core.lease import IdleRenewal, Renewal
 from queued.core.model import Instance, Label, NewJob, State
-from queued.core.records import Lane, PruneStep, Share, SnapshotHolder
+from queued.core.records import MANY, Lane, PruneStep, Share, SnapshotHolder
 from queued.core.runs import Chunk, Claim, HeldRun, Key, SignalRequest
 from queued.core.settlement import Settlement
 from queued.store.ledger_rows import claim_of, unknown_instance
@@ -178,7 +178,7 @@ class PostgresLedger:
         """See `Ledger.required_now`."""
         return [split(text) for (text,) in self._database.rows("required_now")]
 
-    def claim(
+    def claim(  # noqa: PLR0913 - the values of one statement
         self,
         instance: str,
         workers: Sequence[int],
@@ -186,9 +186,10 @@ class PostgresLedger:
         *,
         now_ms: int,
         shares: Sequence[Share] = (Share(),),
+        idle: int = MANY,
     ) -> list[Claim]:
         """See `Ledger.claim` and `Claiming`."""
-        rows = self._claiming.claim(instance, workers, token, now_ms, shares)
+        rows = self._claiming.claim(instance, workers, token, now_ms, shares, idle=idle)
         return [claim_of(row[:14]) for row in rows]
 
     def set_hungry(self, instance: str, *, hungry: bool) -> None:

@@ -22,22 +22,21 @@ class DueJobs:
         """Does for `Ledger.promote` all but the counts."""
         self.others_may_start = False
         self._keys.begin(now_ms)
-        due, changed, keys_changed = self._next_times()
+        due, changed, keys_changed, key_due = self._next_times()
         if changed:
             told = self.others_may_start = self._dependencies.tell(now_ms=now_ms)
-            due, changed, keys_changed = self._next_times()
+            due, changed, keys_changed, key_due = self._next_times()
         if due is not None and due <= now_ms:
             promoted = self._database.change("promote", now=now_ms, limit=limit)
-            due, _, keys_changed = self._next_times()
+            due, _, keys_changed, key_due = self._next_times()
             if due is not None and promoted < limit:  # others have locked the due jobs left
                 due = max(due, now_ms + SKIPPED_MS)
         if changed:  # too many for one turn, or others have locked the jobs left
             due = now_ms if told else now_ms + SKIPPED_MS
-        if not keys_changed:
-            return due
-        retry_ms = self._keys.give_places(now_ms=now_ms)
-        self.others_may_start |= self._keys.given
-        return min((ms for ms in (due, retry_ms) if ms is not None), default=None)
+        if keys_changed or (key_due is not None and key_due <= now_ms):
+            key_due = self._keys.give_places(now_ms=now_ms, due_ms=key_due)
+            self.others_may_start |= self._keys.given
+        return min((ms for ms in (due, key_due) if ms is not None), default=None)
 
     def expire(self, instance: str, token: int, *, now_ms: int, limit: int) -> list[Claim]:
         """See `Ledger.expire`."""
@@ -51,7 +50,7 @@ class DueJobs:
             self.next_expiry = max(self.next_expiry, now_ms + SKIPPED_MS)
         return claims
 
-    def _next_times(self) -> tuple[int | None, bool, bool]:
+    def _next_times(self) -> tuple[int | None, bool, bool, int | None]:
         rows = self._database.rows("next_times", first=self._keys.first)
-        ((due, changed, self.next_expiry, keys_changed),) = rows
-        return due, changed, keys_changed
+        ((due, changed, self.next_expiry, keys_changed, key_due),) = rows
+        return due, changed, keys_changed, key_due

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from queued.core import ids
 from queued.core.errors import DuplicateJobError, TakenKeyError
 from queued.core.model import ExistingJob, KeyUser, NewJob, OnTakenKey
+from queued.core.rates import Rate
 from queued.store.dependencies import Dependencies
 from queued.store.postgres.connection import Database
 
@@ -155,6 +156,7 @@ class NewJobs:
                 **({} if job.labels is None else {"labels": job.labels}),
                 **({} if job.array_id is None else {"array_id": job.array_id}),
                 **({} if job.key is None else {"key": job.key, "key_limit": job.key_limit}),
+                **({} if job.key_rate is None else _rate(job.key_rate)),
             }
             for place, (job, name) in enumerate(named)
         ]
@@ -164,3 +166,7 @@ class NewJobs:
         if inputs:
             self._database.run("put_inputs", ids=[*inputs], contents=[*inputs.values()])
         return stored
+
+
+def _rate(rate: Rate) -> dict[str, int]:
+    return {"key_rate_starts": rate.starts, "key_rate_ms": rate.window_ms}

@@ -40,7 +40,7 @@ seq, id, queue, priority, command, options, state, label, next_run_at, attempts,
     cancel_requested_at, last_error, created_at, updated_at,
     (SELECT requires FROM queued.lanes l WHERE l.id = lane), slots, submitted_by,
     unique_key, unique_while, unique_until, expires_at, labels, schedule, scheduled_at,
-    array_id, key, key_limit
+    array_id, key, key_limit, key_rate_starts, key_rate_ms
 
 -- matches --
 -- What a filter tests of a job. NULL tests nothing. The index by state has the queue, in a form that
@@ -84,16 +84,17 @@ SELECT queued.make_lanes(:queues::text[], :requires::text[]);
 INSERT INTO queued.jobs (id, queue, priority, lane, command, options, state, ready, next_run_at,
                          attempts, max_retries, runs, blocked, slots, unique_key, unique_while,
                          unique_until, expires_at, labels, array_id, key, key_limit,
-                         created_at, updated_at)
+                         key_rate_starts, key_rate_ms, created_at, updated_at)
 SELECT id, queue, priority,
        (SELECT l.id FROM queued.lanes l WHERE l.queue = new.queue AND l.requires = new.requires),
        command, options, 'pending', blocked = 0 AND key IS NULL AND next_run_at <= :now, next_run_at, 0,
        max_retries, 0, blocked, slots, unique_key, unique_while, unique_until, expires_at, labels,
-       array_id, key, coalesce(key_limit, 1), :now, :now
+       array_id, key, coalesce(key_limit, 1), key_rate_starts, key_rate_ms, :now, :now
 FROM json_to_recordset(:jobs::json) AS new (place integer, id text, queue text, priority integer,
     requires text, command text, options text, next_run_at bigint, max_retries integer,
     blocked integer, slots integer, unique_key text, unique_while text, unique_until bigint,
-    expires_at bigint, labels text, array_id text, key text, key_limit integer)
+    expires_at bigint, labels text, array_id text, key text, key_limit integer,
+    key_rate_starts integer, key_rate_ms bigint)
 ORDER BY place
 ON CONFLICT DO NOTHING
 RETURNING id;
@@ -125,12 +126,15 @@ SELECT key, id FROM queued.key_holders(:keys::text[]);
 
 -- next_times --
 -- The earliest time at which a waiting job becomes due, whether dependents must be told of an end, the
--- earliest time at which a pending job expires, and whether a key has changed. One step into
--- jobs_waiting, jobs_changed and jobs_expiring.
+-- earliest time at which a pending job expires, whether a key has changed, or has a start in the future, and
+-- the earliest time at which a key with a rate is due. One step into jobs_waiting, jobs_changed,
+-- jobs_expiring, rated_keys_set and rated_keys_due.
 SELECT (SELECT min(next_run_at) FROM queued.jobs WHERE state = 'pending' AND NOT ready AND blocked = 0),
        EXISTS (SELECT FROM queued.jobs WHERE awaited = 2),
        (SELECT min(expires_at) FROM queued.jobs WHERE state = 'pending' AND expires_at IS NOT NULL),
-       EXISTS (SELECT FROM queued.changed_keys WHERE seq >= :first);
+       EXISTS (SELECT FROM queued.changed_keys WHERE seq >= :first)
+           OR coalesce((SELECT max(due - window_ms) FROM queued.rated_keys) > {clock}, false),
+       (SELECT min(due) FROM queued.rated_keys);
 
 -- promote --
 -- Makes waiting jobs claimable when they are due; those with a key join its line instead. Guard: waiting
@@ -156,7 +160,8 @@ SELECT id, queue, requires FROM queued.lanes WHERE id > :after ORDER BY id;
 -- Reads at most `count` entries of jobs_ready for each lane to find the share of each lane in the first
 -- jobs of its queue, and locks so many jobs of the lane that no other dispatcher claims at this moment. A
 -- lock on more would hide jobs from other dispatchers. A conflict means that another program has set
--- `runs` back; the row of the attempt is then used again.
+-- `runs` back; the row of the attempt is then used again. Of keys with a rate it takes jobs only among the
+-- first `idle` ones, and notes their starts.
 WITH own AS MATERIALIZED (
     SELECT fenced_at, ctid AS place FROM queued.instances WHERE id = :instance FOR SHARE
 ), part AS MATERIALIZED (
@@ -185,17 +190,19 @@ WITH own AS MATERIALIZED (
     GROUP BY part, lane, rank, due, after
 ), first AS MATERIALIZED (
     SELECT share.part, share.lane, ready.* FROM share, LATERAL (
-        SELECT seq, j.rank, next_run_at, slots, expires_at FROM queued.jobs j
+        SELECT seq, j.rank, next_run_at, slots, expires_at, key_rate_ms FROM queued.jobs j
         WHERE ready AND j.lane = share.lane
           AND (j.rank, next_run_at, seq) > (share.rank, share.due, share.after)
         ORDER BY j.rank, next_run_at, seq LIMIT share.size FOR UPDATE SKIP LOCKED) AS ready
 ), fitting AS MATERIALIZED (
     SELECT first.*, room < 0 OR room >= sum(least(slots, most)) OVER (
-        PARTITION BY part ORDER BY rank, next_run_at, seq) AS fits
+               PARTITION BY part ORDER BY rank, next_run_at, seq) AS fits,
+           key_rate_ms IS NULL OR :idle >= row_number() OVER (
+               ORDER BY part, rank, next_run_at, seq) AS at_once
     FROM first JOIN part USING (part)
 ), placed AS MATERIALIZED (
     SELECT part, lane, seq, row_number() OVER (ORDER BY part, rank, next_run_at, seq) - 1 AS place
-    FROM fitting WHERE fits AND (expires_at IS NULL OR expires_at > :now)
+    FROM fitting WHERE fits AND at_once AND (expires_at IS NULL OR expires_at > :now)
     ORDER BY place LIMIT :count
 ), taken AS (
     UPDATE queued.jobs j SET state = 'processing', ready = false, runs = runs + 1,
@@ -208,9 +215,16 @@ WITH own AS MATERIALIZED (
     SELECT seq, runs, :instance, worker, token, :now FROM taken
     ON CONFLICT (job, number) DO UPDATE SET
         instance = excluded.instance, worker = excluded.worker, token = excluded.token,
-        started_at = excluded.started_at, ended_at = NULL, outcome = NULL)
+        started_at = excluded.started_at, ended_at = NULL, outcome = NULL
+), noted AS (
+    INSERT INTO queued.changed_keys (key) SELECT key FROM taken WHERE key_rate_ms IS NOT NULL
+    RETURNING seq, key
+), started AS (
+    INSERT INTO queued.starts AS s (kind, owner, number, n, at)
+    SELECT 'key', key, -seq, 1, {clock_ms} FROM noted
+    ON CONFLICT (kind, owner, number) DO UPDATE SET n = s.n + 1, at = greatest(s.at, excluded.at))
 SELECT seq, runs, token, id, queue, command, options, attempts, max_retries, next_run_at, created_at,
-       expires_at, worker, :now, rank, lane, part
+       expires_at, worker, :now, rank, lane, part, key_rate_ms IS NOT NULL
 FROM taken ORDER BY token;
 
 -- claim_expired --
@@ -254,9 +268,10 @@ WITH restored AS (
 SELECT EXISTS (SELECT FROM restored) FROM queued.jobs WHERE seq = :job AND id = :id;
 
 -- unclaim --
--- Undoes a claim that was never started. Guard: the claim is in force (run and token match), and no
--- cancel was requested.
-UPDATE queued.jobs SET state = 'pending', ready = true, runs = runs - 1, token = NULL, updated_at = :now
+-- Undoes a claim that was never started. A job whose key has a rate waits in line again, because its start
+-- stays counted. Guard: the claim is in force (run and token match), and no cancel was requested.
+UPDATE queued.jobs SET state = 'pending', ready = key_rate_ms IS NULL,
+                       blocked = CASE WHEN key_rate_ms IS NULL THEN 0 ELSE 4 END, runs = runs - 1, token = NULL, updated_at = :now
 WHERE seq = :job AND runs = :attempt AND token = :token AND state = 'processing'
   AND cancel_requested_at IS NULL
 RETURNING queue;
@@ -752,7 +767,7 @@ RETURNING beat, {history}, (SELECT history FROM queued.meta WHERE one),
 -- renew_idle --
 -- The renewal of a service that has nothing to do, as a transaction of its own. Guard: as of renew. Reads
 -- as well all for which the service would make a turn. By jobs_ready, jobs_waiting, jobs_changed,
--- jobs_expiring and schedules_due, one step each.
+-- jobs_expiring, rated_keys_set, rated_keys_due and schedules_due, one step each.
 WITH renewed AS (
     UPDATE queued.instances SET beat = beat + 1, renewed_at = {clock}
     WHERE id = :id AND fenced_at IS NULL AND schema >= (SELECT works_from FROM queued.meta WHERE one)
@@ -764,8 +779,8 @@ SELECT {clock}, {history}, beat, (SELECT history FROM queued.meta WHERE one),
        EXISTS (SELECT FROM unnest(:lanes::integer[]) AS one (lane),
                     LATERAL (SELECT FROM queued.jobs j WHERE ready AND j.lane = one.lane LIMIT 1) AS job)
            OR (SELECT coalesce(due <= {clock}, false) OR changed OR keys_changed
-                      OR coalesce(expiry <= {clock}, false)
-               FROM ({next_times}) AS next (due, changed, expiry, keys_changed)),
+                      OR coalesce(expiry <= {clock}, false) OR coalesce(key_due <= {clock}, false)
+               FROM ({next_times}) AS next (due, changed, expiry, keys_changed, key_due)),
        json_build_array(stop_requested_at, (SELECT max(id) FROM queued.lanes),
            (SELECT json_agg(one ORDER BY key) FROM queued.settings one),
            (SELECT json_agg(one ORDER BY host) FROM queued.drained_hosts one),

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from queued.core.errors import BusyError
 from queued.core.model import NewJob
 from queued.core.queue_defaults import admitted
+from queued.core.rates import Rate
 from queued.core.records import MANY, Queue, Share, StartWindow
 from queued.store.postgres.connection import Database
 from queued.store.rates import Rates
@@ -58,6 +59,14 @@ class LedgerQueues:
         retry_ms, self._retry_ms = self._retry_ms, None
         return retry_ms
 
+    def retry(self, at_ms: int) -> None:
+        """Lets `take_retry_ms` return this time, or an earlier one."""
+        self._retry_ms = at_ms if self._retry_ms is None else min(at_ms, self._retry_ms)
+
+    def rate_waits(self, lanes: Iterable[int]) -> bool:
+        """See `QueueLedger.rate_waits`."""
+        return bool(self._database.value("rate_waits", lanes=[*lanes]))
+
     def lock_limits(self, shares: Sequence[Share], now_ms: int) -> dict[str, Room]:
         """Locks the limits of queues; returns what they allow.
 
@@ -71,7 +80,7 @@ class LedgerQueues:
         rows = self._database.rows("lock_limits", queues=names, lanes=numbers)
         held = {name: limits for name, is_held, *limits in rows if is_held}
         if len(held) < len(rows):
-            self._retry_ms = now_ms + SKIPPED_MS
+            self.retry(now_ms + SKIPPED_MS)
         mosts = {name: most for name, (most, _) in held.items() if most is not None}
         rates = {name: rate for name, (_, rate) in held.items() if rate is not None}
         used = self.used_places() if mosts else {}
@@ -164,6 +173,12 @@ class StoreQueues:
         """See `QueueStore.key_users`."""
         with self._database.reading():
             return [row[0] for row in self._database.rows("key_places", key=key)]
+
+    def key_window(self, key: str) -> tuple[Rate, int] | None:
+        """See `QueueStore.key_window`."""
+        with self._database.reading():
+            row = self._database.row("key_window", key=key)
+        return None if row is None else (Rate(*row[:2]), row[2])
 
     def remove(self, name: str) -> bool:
         """See `QueueStore.remove`."""

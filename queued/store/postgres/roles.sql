@@ -22,7 +22,8 @@ DO $$ BEGIN
     -- that of a running job.
     GRANT INSERT (id, queue, priority, lane, command, options, state, ready, next_run_at, attempts,
                   max_retries, runs, blocked, slots, unique_key, unique_while, unique_until, expires_at,
-                  labels, array_id, key, key_limit, created_at, updated_at)
+                  labels, array_id, key, key_limit, key_rate_starts, key_rate_ms, created_at,
+                  updated_at)
     ON queued.jobs TO queued_enqueuer, queued_operator, queued_service;
     GRANT UPDATE (state, ready, next_run_at, attempts, cancel_requested_at, last_error, blocked,
                   unique_while, expires_at, options, awaited, updated_at)
@@ -56,7 +57,7 @@ DO $$ BEGIN
     GRANT DELETE ON queued.signals TO queued_service;
     GRANT INSERT, UPDATE, DELETE
     ON queued.instances, queued.workers, queued.counts, queued.deltas, queued.run_totals,
-       queued.changed_keys, queued.starts
+       queued.changed_keys, queued.starts, queued.rated_keys
     TO queued_service;
 
     IF EXISTS (SELECT FROM pg_policy WHERE polrelid = 'queued.jobs'::regclass) THEN

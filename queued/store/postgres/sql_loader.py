@@ -22,8 +22,7 @@ def load(schema: str) -> dict[str, str]:
     """Returns the statements by name, with the tables of `schema`; see `sql_blocks.read`."""
     return {
         name: _PARAMETER.sub(r"%(\1)s", in_schema(text.replace("%", "%%"), schema))
-        for file in _FILES
-        for name, text in sql_blocks.read(os.path.join(_HERE, file)).items()
+        for name, text in sql_blocks.read(*_FILES).items()
     }
 
 

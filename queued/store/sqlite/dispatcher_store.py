@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from operator import itemgetter
 
 from queued.core import times
 from queued.core.labels import split
 from queued.core.lease import IdleRenewal, Renewal
 from queued.core.model import Instance, Label, NewJob, State
-from queued.core.records import Lane, PruneStep, Share, SnapshotHolder
+from queued.core.records import MANY, Lane, PruneStep, Share, SnapshotHolder
 from queued.core.runs import Chunk, Claim, HeldRun, Key, SignalRequest
 from queued.core.settlement import Settlement, totals
 from queued.store import rows
@@ -122,7 +123,8 @@ class SqliteLedger:
         if due is not None and due <= now_ms:
             self._database.run("promote", now=now_ms, limit=limit)
             due, _ = self._next_due()
-        return due if self._keys.give_places() and not changed else now_ms
+        next_ms = (now_ms if changed else due, self._keys.give_places(now_ms=now_ms))
+        return min((ms for ms in next_ms if ms is not None), default=None)
 
     def _next_due(self) -> tuple[int | None, bool]:
         ((due, changed),) = self._database.rows("next_due")
@@ -158,7 +160,7 @@ class SqliteLedger:
             split(text.decode(errors="replace")) for (text,) in self._database.rows("required_now")
         ]
 
-    def claim(
+    def claim(  # noqa: PLR0913 - the values of one statement
         self,
         instance: str,
         workers: Sequence[int],
@@ -166,18 +168,20 @@ class SqliteLedger:
         *,
         now_ms: int,
         shares: Sequence[Share] = (Share(),),
+        idle: int = MANY,
     ) -> list[Claim]:
         """See `Ledger.claim`."""
         jobs = self.queues.first_ready(shares, len(workers), now_ms)
-        rows = self._database.rows("claim", jobs=str(jobs), token=token, now=now_ms)
-        claims = self._open_attempts(instance, rows, workers, now_ms)
-        self.queues.add_starts((claim.queue for claim in claims), now_ms)
+        rows = self._database.rows("claim", jobs=str(jobs), token=token, now=now_ms, idle=idle)
+        claims = self._open_attempts(instance, [row[:-1] for row in rows], workers, now_ms)
+        rated = [row[0] for row in rows if row[-1]]
+        self.queues.add_starts((claim.queue for claim in claims), rated, now_ms)
         return claims
 
     def _open_attempts(
         self, instance: str, rows: list[Row], workers: Sequence[int], now_ms: int
     ) -> list[Claim]:
-        rows.sort(key=_token)
+        rows.sort(key=itemgetter(2))  # the token
         claims = [
             _claim((*row, worker, now_ms)) for worker, row in zip(workers, rows, strict=False)
         ]
@@ -300,7 +304,7 @@ class SqliteLedger:
             return 0
         self._database.run("clock_forget", boot_id=boot_id)
         self._database.run("clock_set", boot_id=boot_id, offset=offset_ms)
-        for name in ("shift_retries", "shift_starts") if shift else ():
+        for name in ("shift_retries", "shift_starts", "shift_keys") if shift else ():
             self._database.run(name, shift=shift)
         return shift
 
@@ -333,10 +337,6 @@ class SqliteLedger:
     def close(self) -> None:
         """See `Ledger.close`."""
         self._database.close()
-
-
-def _token(row: Row) -> int:
-    return int(row[2])
 
 
 def _claim(row: Row) -> Claim:

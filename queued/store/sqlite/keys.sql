@@ -1,10 +1,12 @@
 -- The statements for keys, of which few jobs run at once; see queries.sql. A job with a key has a place of
 -- it while it is ready or runs. When it is due, it joins the line of its key; a place is given only here,
--- to the first job of the line, and only while fewer jobs than the limit of this job have one.
+-- to the first job of the line, and only while fewer jobs than the limit of this job have one, and its
+-- rate allows one more start; see rates.sql.
 
 -- changed_keys --
--- The keys whose places and lines have changed. By the primary key.
-SELECT id FROM changed_keys ORDER BY id LIMIT :limit;
+-- The keys whose places and lines have changed, and whether they have rates. By the primary keys.
+SELECT id, EXISTS (SELECT 1 FROM rated_keys r WHERE r.key = k.key) FROM changed_keys k
+ORDER BY id LIMIT :limit;
 
 -- first_in_line --
 -- By jobs_key_lines.
@@ -22,16 +24,17 @@ WHERE seq IN (
     WHERE r.ready = 1 AND (-w.priority, w.next_run_at, w.seq) < (-r.priority, r.next_run_at, r.seq));
 
 -- give_places --
--- Gives a place to the first job of each line. Guard: fewer jobs than its limit have one. By
--- jobs_key_places.
+-- Gives a place to the first job of each line. Guard: fewer jobs than its limit have one, and its rate
+-- allows the start. By jobs_key_places, and the primary key of the starts.
 UPDATE jobs SET ready = 1, blocked = 0
 WHERE seq IN (
     SELECT w.seq
     FROM json_each(:keys) AS one JOIN changed_keys k ON k.id = one.value
     JOIN jobs w ON w.seq = ({first_in_line})
     WHERE w.key_limit > (SELECT count(*) FROM jobs u
-                         WHERE u.key = k.key AND (u.ready = 1 OR u.state = 'processing')))
-RETURNING (SELECT k.id FROM changed_keys k WHERE k.key = jobs.key);
+                         WHERE u.key = k.key AND (u.ready = 1 OR u.state = 'processing'))
+      AND (w.key_rate_ms IS NULL OR w.key_rate_starts > {ready_with_rate} + {started_in_window}))
+RETURNING (SELECT k.id FROM changed_keys k WHERE k.key = jobs.key), key_rate_ms IS NOT NULL;
 
 -- forget_changed_keys --
 -- Guard: no free place is left for the first job of their lines.
@@ -65,9 +68,12 @@ WHERE key IS NOT NULL AND (ready = 1 OR state = 'processing')
 GROUP BY key HAVING count(*) > max(key_limit);
 
 -- check_lines --
--- Jobs that are first in the line of a key which has a place for them, and stay there.
+-- Jobs that are first in the line of a key which has a place for them, and stay there. Their rate allows
+-- the start even if it counts all starts that are remembered.
 SELECT w.id, k.key FROM (SELECT DISTINCT key FROM jobs WHERE blocked = 4) k
 JOIN jobs w ON w.seq = ({first_in_line})
 WHERE w.key_limit > (SELECT count(*) FROM jobs u
                      WHERE u.key = k.key AND (u.ready = 1 OR u.state = 'processing'))
+  AND (w.key_rate_ms IS NULL OR w.key_rate_starts > {ready_with_rate} + (
+          SELECT coalesce(sum(n), 0) FROM starts WHERE kind = 'key' AND owner = k.key))
   AND NOT EXISTS (SELECT 1 FROM changed_keys c WHERE c.key = k.key);

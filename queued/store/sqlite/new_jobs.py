@@ -112,6 +112,8 @@ class NewJobs:
                 labels=job.labels,
                 key=job.key,
                 key_limit=job.key_limit,
+                key_rate_starts=job.key_rate and job.key_rate[0],
+                key_rate_ms=job.key_rate and job.key_rate[1],
                 submitted_by=_user_name(),
                 array_id=job.array_id,
                 now=now_ms,

@@ -8,7 +8,7 @@ seq, id, queue, priority, command, options, state, label, next_run_at, attempts,
     cancel_requested_at, last_error, created_at, updated_at,
     (SELECT requires FROM lanes l WHERE l.id = lane), slots, submitted_by,
     unique_key, unique_while, unique_until, expires_at, labels, schedule, scheduled_at,
-    array_id, key, key_limit
+    array_id, key, key_limit, key_rate_starts, key_rate_ms
 
 -- matches --
 -- What a filter tests of a job. NULL tests nothing. The index by state has the queue, so that a job of
@@ -45,11 +45,12 @@ INSERT INTO lanes (queue, requires) VALUES (:queue, :requires) ON CONFLICT DO NO
 -- No guard: the unique indexes refuse a second job with the same id, or with a key that a job holds.
 INSERT INTO jobs (id, queue, priority, lane, command, options, state, ready, next_run_at,
                   attempts, max_retries, runs, blocked, slots, unique_key, unique_while, unique_until,
-                  expires_at, labels, submitted_by, array_id, key, key_limit, created_at, updated_at)
+                  expires_at, labels, submitted_by, array_id, key, key_limit, key_rate_starts,
+                  key_rate_ms, created_at, updated_at)
 VALUES (:id, :queue, :priority, (SELECT id FROM lanes WHERE queue = :queue AND requires = :requires),
         :command, :options, 'pending', :blocked = 0 AND :key IS NULL AND :next_run_at <= :now, :next_run_at, 0,
         :max_retries, 0, :blocked, :slots, :unique_key, :unique_while, :unique_until, :expires_at,
-        :labels, :submitted_by, :array_id, :key, :key_limit, :now, :now);
+        :labels, :submitted_by, :array_id, :key, :key_limit, :key_rate_starts, :key_rate_ms, :now, :now);
 
 -- put_input --
 -- Guard: the job was stored in the same transaction. By the unique index on id.
@@ -99,16 +100,18 @@ SELECT -priority, next_run_at, seq FROM jobs WHERE ready = 1 AND lane = :lane
 ORDER BY priority DESC, next_run_at, seq LIMIT :count;
 
 -- claim --
--- Claims the jobs of a JSON array, with consecutive tokens in its order. Guard: ready, and not expired.
--- By the primary key.
+-- Claims the jobs of a JSON array, with consecutive tokens in its order. Guard: ready, not expired, and
+-- one of the first `idle` ones if its key has a rate. By the primary key.
 UPDATE jobs SET state = 'processing', ready = 0, runs = runs + 1, token = :token + live.place,
                 unique_while = nullif(unique_while, 'waiting'), updated_at = :now
 FROM (SELECT j.seq AS job, row_number() OVER (ORDER BY first.key) - 1 AS place
       FROM json_each(:jobs) AS first JOIN jobs AS j ON j.seq = first.value
-      WHERE j.ready = 1 AND (j.expires_at IS NULL OR j.expires_at > :now)) AS live
+      WHERE j.ready = 1 AND (j.expires_at IS NULL OR j.expires_at > :now)
+        AND (j.key_rate_ms IS NULL OR first.key < :idle)) AS live
 WHERE seq = live.job
 RETURNING seq, runs, token, CAST(id AS BLOB), CAST(queue AS BLOB), CAST(command AS BLOB),
-          CAST(options AS BLOB), attempts, max_retries, next_run_at, created_at, expires_at;
+          CAST(options AS BLOB), attempts, max_retries, next_run_at, created_at, expires_at,
+          key_rate_ms IS NOT NULL;
 
 -- next_expiry --
 -- The earliest time at which a pending job expires. One step into jobs_expiring.
@@ -135,9 +138,10 @@ ON CONFLICT DO UPDATE SET
     instance = :instance, worker = :worker, started_at = :now, ended_at = NULL, outcome = NULL;
 
 -- unclaim --
--- Undoes a claim that was never started. Guard: the claim is in force (run and token match), and no
--- cancel was requested.
-UPDATE jobs SET state = 'pending', ready = 1, runs = runs - 1, token = NULL, updated_at = :now
+-- Undoes a claim that was never started. A job whose key has a rate waits in line again, because its start
+-- stays counted. Guard: the claim is in force (run and token match), and no cancel was requested.
+UPDATE jobs SET state = 'pending', ready = key_rate_ms IS NULL,
+                blocked = CASE WHEN key_rate_ms IS NULL THEN 0 ELSE 4 END, runs = runs - 1, token = NULL, updated_at = :now
 WHERE seq = :job AND runs = :attempt AND token = :token AND state = 'processing'
   AND cancel_requested_at IS NULL
 RETURNING seq;

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from queued.core.model import NewJob
+    from queued.core.rates import Rate
     from queued.core.records import Queue, Share, StartWindow
     from queued.store.rates import Rates
 
@@ -19,6 +20,7 @@ class SqliteQueues:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._rated = set[str]()  # of the shares of the last call of `first_ready`
+        self._retry_ms: int | None = None  # see `take_retry_ms`
 
     def all(self) -> "list[Queue]":
         """See `QueueStore.all`."""
@@ -56,8 +58,14 @@ class SqliteQueues:
         """See `QueueLedger.ready_lanes`."""
         return [lane for (lane,) in self._database.rows("ready_lanes")]
 
-    def take_retry_ms(self) -> None:
-        """Returns None: only one program at a time claims jobs. See `QueueLedger.take_retry_ms`."""
+    def take_retry_ms(self) -> int | None:
+        """See `QueueLedger.take_retry_ms`. No other program uses a limit meanwhile."""
+        retry_ms, self._retry_ms = self._retry_ms, None
+        return retry_ms
+
+    def rate_waits(self, lanes: "Iterable[int]") -> bool:
+        """See `QueueLedger.rate_waits`."""
+        return bool(self._database.value("rate_waits", lanes=str([*lanes])))
 
     def change(self, name: str, **changes: Any) -> "Queue":  # noqa: ANN401 - fields of Queue
         """See `QueueStore.change`."""
@@ -83,6 +91,14 @@ class SqliteQueues:
         """See `QueueStore.key_users`."""
         with self._database.named_errors():
             return [row[0] for row in self._database.rows("key_places", key=key)]
+
+    def key_window(self, key: str) -> "tuple[Rate, int] | None":
+        """See `QueueStore.key_window`."""
+        from queued.core.rates import Rate
+
+        with self._database.named_errors():
+            row = self._database.row("key_window", key=key)
+        return None if row is None else (Rate(*row[:2]), row[2])
 
     def remove(self, name: str) -> bool:
         """See `QueueStore.remove`."""
@@ -128,12 +144,19 @@ class SqliteQueues:
             jobs += found
         return jobs
 
-    def add_starts(self, queues: "Iterable[str]", now_ms: int) -> None:
-        """Counts the starts of claimed jobs of these queues, of those that have a rate."""
+    def add_starts(self, queues: "Iterable[str]", rated: "Sequence[int]", now_ms: int) -> None:
+        """Counts the starts of claimed jobs of these queues, of those that have a rate.
+
+        `rated` are those of the jobs whose keys have a rate.
+        """
         if self._rated:
             from collections import Counter
 
             self._rates.add(Counter(name for name in queues if name in self._rated), now_ms)
+        if rated:
+            self._database.run("add_key_starts", jobs=str(rated), now=now_ms)
+            self._database.run("note_key_starts", jobs=str(rated))
+            self._retry_ms = now_ms
 
     def _fitting(self, jobs: "Sequence[int]", limit: int, free: int) -> list[int]:
         """Returns the first of the jobs, as long as the queue has free places for them."""

@@ -21,4 +21,4 @@ _FILES = [os.path.join(_HERE, name) for name in _NAMES]
 @cache
 def load() -> dict[str, str]:
     """Returns the statements by name; see `sql_blocks.read`."""
-    return {name: text for file in _FILES for name, text in sql_blocks.read(file).items()}
+    return sql_blocks.read(*_FILES)

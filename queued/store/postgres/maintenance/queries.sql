@@ -83,7 +83,7 @@ DROP TABLE queued.moved;
 -- What an unfinished move has left.
 TRUNCATE queued.settings, queued.drained_hosts, queued.lanes, queued.queues, queued.jobs,
     queued.attempts, queued.output, queued.inputs, queued.signals, queued.schedules, queued.dependencies,
-    queued.changed_keys, queued.counts, queued.deltas, queued.run_totals;
+    queued.changed_keys, queued.starts, queued.rated_keys, queued.counts, queued.deltas, queued.run_totals;
 {remove_mark};
 
 -- objects --
@@ -178,12 +178,16 @@ WHERE key IS NOT NULL AND (ready OR state = 'processing')
 GROUP BY key HAVING count(*) > max(key_limit);
 
 -- check_lines --
--- Jobs that are first in the line of a key which has a place for them, and stay there.
+-- Jobs that are first in the line of a key which has a place for them, and stay there. Their rate allows
+-- the start even if it counts all starts that are remembered.
 SELECT first.id, first.key
-FROM (SELECT DISTINCT ON (key) key, id, key_limit FROM queued.jobs WHERE blocked = 4
+FROM (SELECT DISTINCT ON (key) key, id, key_limit, key_rate_starts FROM queued.jobs WHERE blocked = 4
       ORDER BY key, rank, next_run_at, seq) AS first
 WHERE key_limit > (SELECT count(*) FROM queued.jobs u
                    WHERE u.key = first.key AND (u.ready OR u.state = 'processing'))
+  AND (key_rate_starts IS NULL OR key_rate_starts > (
+          SELECT count(*) FROM queued.jobs u WHERE u.key = first.key AND u.ready AND u.key_rate_ms IS NOT NULL
+      ) + (SELECT coalesce(sum(n), 0) FROM queued.starts WHERE kind = 'key' AND owner = first.key))
   AND NOT EXISTS (SELECT FROM queued.changed_keys c WHERE c.key = first.key);
 
 -- check_runs --
@@ -204,7 +208,8 @@ SELECT pg_has_role(relowner, 'USAGE') FROM pg_class WHERE oid = 'queued.jobs'::r
 -- vacuum --
 VACUUM (ANALYZE) queued.settings, queued.queues, queued.lanes, queued.drained_hosts, queued.schedules,
     queued.jobs, queued.attempts, queued.output, queued.inputs, queued.dependencies, queued.instances,
-    queued.workers, queued.counts, queued.deltas, queued.run_totals, queued.changed_keys;
+    queued.workers, queued.counts, queued.deltas, queued.run_totals, queued.changed_keys, queued.starts,
+    queued.rated_keys;
 
 -- bytes --
 -- The size of all tables with their indexes.

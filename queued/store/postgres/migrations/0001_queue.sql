@@ -81,6 +81,9 @@ CREATE TABLE queued.jobs (
     key                 text COLLATE "C" CHECK
         (length(key) BETWEEN 1 AND 200),               -- few jobs of a key run at once:
     key_limit           integer NOT NULL DEFAULT 1 CHECK (key_limit BETWEEN 1 AND 1000), -- so many
+    key_rate_starts     integer CHECK (key_rate_starts >= 1), -- so many jobs with a rate and its key start
+    key_rate_ms         bigint CHECK                   -- in any interval of this length; NULL: no rate
+        (key_rate_ms BETWEEN 1 AND 86400000),
     created_at          bigint  NOT NULL,
     updated_at          bigint  NOT NULL,
     submitted_by        name    NOT NULL DEFAULT session_user, -- no role may write it
@@ -105,7 +108,9 @@ CREATE TABLE queued.jobs (
     CHECK (cancel_requested_at IS NULL OR state = 'processing'),
     CHECK (unique_key IS NOT NULL OR unique_while IS NULL),
     CHECK (scheduled_at IS NULL OR schedule IS NOT NULL),
-    CHECK (blocked <> 4 OR key IS NOT NULL)
+    CHECK (blocked <> 4 OR key IS NOT NULL),
+    CHECK ((key_rate_starts IS NULL) = (key_rate_ms IS NULL)),
+    CHECK (key_rate_ms IS NULL OR key IS NOT NULL)
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000,
         autovacuum_vacuum_cost_delay = 0);
 
@@ -408,8 +413,8 @@ CREATE TABLE queued.schedules (
 
 CREATE INDEX schedules_due ON queued.schedules (next_at) WHERE paused_at IS NULL;
 
--- Keys of which a job has joined or left the line, or has given its place up, until a dispatcher has
--- given the free places to the first jobs of the line; see keys.sql. Each statement appends rows, which
+-- Keys of which a job has joined or left the line, has given its place up, or has started under a rate,
+-- until a dispatcher has given the free places to the first jobs of the line; see keys.sql. Each statement appends rows, which
 -- locks nothing.
 CREATE TABLE queued.changed_keys (
     seq bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -465,15 +470,37 @@ END $$;
 
 REVOKE ALL ON FUNCTION queued.key_users FROM PUBLIC;
 
--- The starts of queues with a rate, a row for each claim, until its window is over; see rates.sql.
+-- The starts of queues with a rate, a row for each claim, and of the jobs of each key that have one, a row
+-- for each, until its window is over; see rates.sql.
 CREATE TABLE queued.starts (
-    queue  text COLLATE "C" NOT NULL,
-    number bigint  NOT NULL CHECK (number >= 0),    -- how many starts of the queue came before
-    n      integer NOT NULL CHECK (n >= 1),         -- starts of this claim
+    kind   text COLLATE "C" NOT NULL CHECK (kind IN ('queue', 'key')),
+    owner  text COLLATE "C" NOT NULL,               -- the queue or the key
+    number bigint  NOT NULL,                        -- how many starts of the owner came before; negative:
+                                                    -- not numbered yet
+    n      integer NOT NULL CHECK (n >= 1),         -- starts of this row
     at     bigint  NOT NULL,                        -- never before that of the row before
-    PRIMARY KEY (queue, number)
+    PRIMARY KEY (kind, owner, number)
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000,
         autovacuum_vacuum_cost_delay = 0);
+
+-- The keys that have starts to remember, or ready jobs with a rate; see rates.sql. Only the dispatcher that
+-- gives places writes it.
+CREATE TABLE queued.rated_keys (
+    key       text COLLATE "C" PRIMARY KEY,
+    window_ms bigint NOT NULL,    -- the longest interval of its jobs, for which their starts are remembered
+    due       bigint,             -- when its rate allows the next start, or all starts are forgotten
+    lane      integer             -- of the first job of its line, if that waits for its rate
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000,
+        autovacuum_vacuum_cost_delay = 0);
+
+CREATE INDEX rated_keys_due ON queued.rated_keys (due);
+-- No start comes after the moment when the due time was set, unless the clock was set back.
+CREATE INDEX rated_keys_set ON queued.rated_keys ((due - window_ms));
+CREATE INDEX rated_keys_lanes ON queued.rated_keys (lane) WHERE lane IS NOT NULL;
+
+-- Of a copy of a queue, in which a claim or a ready job may have been the last change of the key.
+CREATE TRIGGER rated_keys_copied AFTER INSERT ON queued.rated_keys FOR EACH ROW
+    WHEN (new.due IS NULL) EXECUTE FUNCTION queued.note_changed_key();
 
 -- The owner of the tables is not restricted; see roles.sql for all others.
 ALTER TABLE queued.jobs ENABLE ROW LEVEL SECURITY;

@@ -54,6 +54,9 @@ CREATE TABLE jobs (
     array_id            TEXT,                          -- the name of the array that it belongs to
     key                 TEXT CHECK (length(key) BETWEEN 1 AND 200), -- few jobs of a key run at once:
     key_limit           INTEGER NOT NULL DEFAULT 1 CHECK (key_limit BETWEEN 1 AND 1000), -- so many
+    key_rate_starts     INTEGER CHECK (key_rate_starts >= 1), -- so many jobs with a rate and its key start
+    key_rate_ms         INTEGER CHECK                  -- in any interval of this length; NULL: no rate
+        (key_rate_ms BETWEEN 1 AND 86400000),
     created_at          INTEGER NOT NULL,
     updated_at          INTEGER NOT NULL,
     -- The key that no other job may have now. A claim ends `waiting`.
@@ -75,7 +78,9 @@ CREATE TABLE jobs (
     CHECK (cancel_requested_at IS NULL OR state = 'processing'),
     CHECK (unique_key IS NOT NULL OR unique_while IS NULL),
     CHECK (scheduled_at IS NULL OR schedule IS NOT NULL),
-    CHECK (blocked <> 4 OR key IS NOT NULL)
+    CHECK (blocked <> 4 OR key IS NOT NULL),
+    CHECK ((key_rate_starts IS NULL) = (key_rate_ms IS NULL)),
+    CHECK (key_rate_ms IS NULL OR key IS NOT NULL)
 ) STRICT;
 
 -- Jobs that may be claimed now, by lane in the order of claiming: a claim is one step into this index
@@ -305,8 +310,8 @@ CREATE TABLE schedules (
 
 CREATE INDEX schedules_due ON schedules (next_at) WHERE paused_at IS NULL;
 
--- Keys of which a job has joined or left the line, or has given its place up, until a dispatcher has
--- given the free places to the first jobs of the line; see keys.sql.
+-- Keys of which a job has joined or left the line, has given its place up, or has started under a rate,
+-- until a dispatcher has given the free places to the first jobs of the line; see keys.sql.
 CREATE TABLE changed_keys (
     id  INTEGER PRIMARY KEY,
     key TEXT NOT NULL UNIQUE
@@ -325,11 +330,32 @@ CREATE TRIGGER jobs_key_copied AFTER INSERT ON jobs WHEN new.blocked = 4 BEGIN
     INSERT INTO changed_keys (key) VALUES (new.key) ON CONFLICT DO NOTHING;
 END;
 
--- The starts of queues with a rate, a row for each claim, until its window is over; see rates.sql.
+-- The starts of queues with a rate, and of the jobs of each key that have one: a row for each claim, until
+-- its window is over; see rates.sql.
 CREATE TABLE starts (
-    queue  TEXT    NOT NULL,
-    number INTEGER NOT NULL CHECK (number >= 0),    -- how many starts of the queue came before
+    kind   TEXT    NOT NULL CHECK (kind IN ('queue', 'key')),
+    owner  TEXT    NOT NULL,                        -- the queue or the key
+    number INTEGER NOT NULL,                        -- how many starts of the owner came before; negative:
+                                                    -- not numbered yet, in a copy of another database
     n      INTEGER NOT NULL CHECK (n >= 1),         -- starts of this claim
     at     INTEGER NOT NULL,                        -- never before that of the row before
-    PRIMARY KEY (queue, number)
+    PRIMARY KEY (kind, owner, number)
 ) STRICT, WITHOUT ROWID;
+
+-- The keys that have starts to remember, or ready jobs with a rate; see rates.sql.
+CREATE TABLE rated_keys (
+    key       TEXT PRIMARY KEY,
+    window_ms INTEGER NOT NULL,   -- the longest interval of its jobs, for which their starts are remembered
+    due       INTEGER,            -- when its rate allows the next start, or all starts are forgotten
+    lane      INTEGER             -- of the first job of its line, if that waits for its rate
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX rated_keys_due ON rated_keys (due) WHERE due IS NOT NULL;
+-- No start comes after the moment when the due time was set, unless the clock was set back.
+CREATE INDEX rated_keys_set ON rated_keys (due - window_ms) WHERE due IS NOT NULL;
+CREATE INDEX rated_keys_lanes ON rated_keys (lane) WHERE lane IS NOT NULL;
+
+-- Of a copy of a queue, in which a claim or a ready job may have been the last change of the key.
+CREATE TRIGGER rated_keys_copied AFTER INSERT ON rated_keys WHEN new.due IS NULL BEGIN
+    INSERT INTO changed_keys (key) VALUES (new.key) ON CONFLICT DO NOTHING;
+END;
