@@ -21,6 +21,7 @@ MAX_ENV_BYTES = 65_536
 MAX_ID = 64
 MAX_STDIN_BYTES = 1_048_576
 MAX_KEY = 200
+MAX_KEY_LIMIT = 1000
 MAX_LABELS = 32
 MAX_NOTE = 1000
 YEAR_S = 31_536_000
@@ -171,7 +172,7 @@ def seconds(maximum: float) -> Callable[[str, object], float]:
 
     def check(name: str, value: object) -> float:
         return in_range(
-            name, _parse_field(name, parse_duration, value) if isinstance(value, str) else value
+            name, parsed(name, parse_duration, value) if isinstance(value, str) else value
         )
 
     return check
@@ -184,7 +185,7 @@ def delay(name: str, value: object) -> int:
 
 def when(name: str, value: object) -> int:
     """Returns a point in time in milliseconds UTC."""
-    return _parse_field(name, parse_when, value)
+    return parsed(name, parse_when, value)
 
 
 def moment(name: str, value: object) -> str:
@@ -210,7 +211,7 @@ def signal_name(name: str, value: object) -> str:
     return word
 
 
-def _parse_field(name: str, parse: Callable[[Given], Parsed], value: Given) -> Parsed:
+def parsed(name: str, parse: Callable[[Given], Parsed], value: Given) -> Parsed:
     """Returns the result of `parse`; the message of its UsageError begins with the field."""
     try:
         return parse(value)

@@ -16,6 +16,7 @@ from queued.core.times import iso, now_ms, parse_when
 
 if TYPE_CHECKING:
     from queued.core.job_options import JobOptions
+    from queued.core.rates import Rate
     from queued.core.records import Job
 
 _EXAMPLE = '{"command": "sleep 2"}'
@@ -52,6 +53,8 @@ def new_job(payload: object, *, may_expire: bool = False) -> NewJob:
         raise UsageError(msg)
     _must_have_key(payload)
     columns, options = checked(payload)
+    if columns.get("key_rate"):
+        columns.setdefault("key_limit", check.MAX_KEY_LIMIT)
     if columns.get("stdin"):
         options["stdin_bytes"] = len(columns["stdin"])
     job = NewJob(**columns, options=options_text(options))
@@ -85,6 +88,7 @@ def like(job: "Job", stdin: bytes) -> NewJob:
         stdin=stdin,
         key=job.key,
         key_limit=job.key_limit,
+        key_rate=job.key_rate,
     )
 
 
@@ -145,6 +149,14 @@ def _array(name: str, value: object) -> Array:
     return array(name, value)
 
 
+def _rate(name: str, value: object) -> "Rate":
+    from queued.core import rates  # few jobs have one
+
+    if not isinstance(value, str):
+        raise check.refusal(name, 'a text such as "10/minute"', value)
+    return check.parsed(name, rates.parse, value)
+
+
 def _must_have_key(payload: dict[str, object]) -> None:
     for name, key in _NEEDED_KEYS.items():
         if payload.get(name) is not None and payload.get(key) is None:
@@ -195,7 +207,13 @@ FIELDS = {
         ),
         Field("unique_for", check.delay, "at most for this duration from now", option=False),
         Field("key", check.key, "few jobs with the same key run at once", option=False),
-        Field("key_limit", check.whole(1, 1000), "how many (1)", option=False),
+        Field(
+            "key_limit",
+            check.whole(1, check.MAX_KEY_LIMIT),
+            "how many (1; with key_rate 1000)",
+            option=False,
+        ),
+        Field("key_rate", _rate, "how many start in an interval: 10/minute", option=False),
         Field(
             "on_conflict",
             check.choice("wait", "discard"),
@@ -235,6 +253,6 @@ FIELDS = {
 }
 
 _NEEDED_KEYS = {"unique_while": "unique_key", "unique_for": "unique_key"}
-_NEEDED_KEYS |= {"key_limit": "key", "on_conflict": "key"}
+_NEEDED_KEYS |= {"key_limit": "key", "on_conflict": "key", "key_rate": "key"}
 _COLUMNS = {"run_at": "run_at_ms", "delay": "delay_ms", "unique_for": "unique_for_ms"}
 _COLUMNS |= {"expires_at": "expires_at_ms", "expires_in": "expires_in_ms"}

@@ -42,7 +42,10 @@ RUN_OPTIONS = """\
 Key options:
   --key KEY            run few jobs with this key at once, in the order of a
                        queue
-  --key-limit N        how many: this job starts while fewer than N run (1)
+  --key-limit N        how many: this job starts while fewer than N run (1; with
+                       --key-rate 1000)
+  --key-rate N/TIME    how many jobs of the key with a rate may start in any
+                       interval of this length: 10/minute, 5/30s
   --on-conflict WHAT   if so many are due or run when it is added: wait, or
                        discard it, and print the id of one of them (wait)
 

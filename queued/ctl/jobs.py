@@ -128,7 +128,7 @@ def _fields(job: Job, blocked: str, dependencies: Sequence[Dependency]) -> dict[
         "priority": str(job.priority),
         **({"requires": ", ".join(sorted(job.requires))} if job.requires else {}),
         **({"labels": job.labels_text} if job.labels else {}),
-        **({"key": f"{job.key} (limit {job.key_limit})"} if job.key else {}),
+        **({"key": _key(job)} if job.key else {}),
         **({"unique key": _unique(job)} if job.unique_key else {}),
         **({"expires": iso(job.expires_ms)} if job.expires_ms is not None else {}),
         **_conditions(dependencies),
@@ -143,6 +143,11 @@ def _fields(job: Job, blocked: str, dependencies: Sequence[Dependency]) -> dict[
 
 def _array(job: Job) -> str:
     return f"{job.array_id}" + ("" if job.array_index is None else f", index {job.array_index}")
+
+
+def _key(job: Job) -> str:
+    rate = "" if job.key_rate is None else f", rate {job.key_rate}"
+    return f"{job.key} (limit {job.key_limit}{rate})"
 
 
 def _unique(job: Job) -> str:

@@ -38,6 +38,7 @@ def job_record(job: Job, last: Attempt | None, blocked: str = "") -> dict[str, o
         **({"labels": job.labels} if job.labels else {}),
         **({} if job.expires_ms is None else {"expires_at": iso(job.expires_ms)}),
         **({} if job.key is None else {"key": job.key, "key_limit": job.key_limit}),
+        **({} if job.key_rate is None else {"key_rate": str(job.key_rate)}),
         **({} if job.unique_key is None else _unique(job)),
         "options": job.options.given(),
         **({} if job.schedule is None else _firing(job)),

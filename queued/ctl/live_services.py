@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from queued.core import labels
 from queued.core.errors import QueuedError
 from queued.core.model import Label
-from queued.core.times import monotonic_s, now_ms
+from queued.core.times import local_clock, monotonic_s, now_ms
 from queued.ctl.render import print_err
 from queued.store import paths
 
@@ -174,10 +174,20 @@ class BlockReasons:
         if key is None:
             return ""
         if key not in self._keys:
-            users = self._context.store.queues.key_users(key)
-            used_by = " and ".join(filter(None, (", ".join(users[:-1]), *users[-1:])))
-            self._keys[key] = f"its key {key} is in use by {used_by}" if users else ""
+            self._keys[key] = self._full_rate(key) or self._used_key(key)
         return self._keys[key]
+
+    def _full_rate(self, key: str) -> str:
+        window = self._context.store.queues.key_window(key)
+        if window is None:
+            return ""
+        rate, next_ms = window
+        return f"its key {key} has reached its rate {rate}: next start at {local_clock(next_ms)}"
+
+    def _used_key(self, key: str) -> str:
+        users = self._context.store.queues.key_users(key)
+        used_by = " and ".join(filter(None, (", ".join(users[:-1]), *users[-1:])))
+        return f"its key {key} is in use by {used_by}" if users else ""
 
     def of(self, required: frozenset[str]) -> str:
         """Returns why no service claims a ready job that requires these labels; empty if one does.

@@ -16,7 +16,7 @@ from queued.store.paths import current_directory
 _TEXTS = (
     *("id", "queue", "delay", "backoff_max", "defer_delay", "timeout", "kill_grace", "umask"),
     *("on_dead", "on_completed", "unique_key", "unique_while", "unique_for"),
-    *("expires_in", "warn_signal", "note", "array", "key", "on_conflict"),
+    *("expires_in", "warn_signal", "note", "array", "key", "key_rate", "on_conflict"),
 )
 _TIMES = ("run_at", "expires_at", "deadline")
 _ALIASES = {"--in": "delay", "--at": "run_at"}

@@ -20,6 +20,11 @@ class EndCondition:
         self._scoreboard = scoreboard
         self._supervisor = supervisor
 
+    @property
+    def drains(self) -> bool:
+        """Returns whether the service ends when nothing is due."""
+        return self._until.drained
+
     def within(self, turn: Turn, workers: list[int]) -> list[int]:
         """Returns as many of the workers as may get another run."""
         if self._until.max_jobs is None:

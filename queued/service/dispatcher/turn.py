@@ -315,6 +315,9 @@ class TurnRunner:
             if window.waiting:
                 turn.rate_waits = True
                 turn.wake_at(max(window.next_ms or 0, turn.now_ms + _CLOCK_MS))
+        if self._end is not None and self._end.drains:
+            lanes = (lane for numbers in queues.lanes.values() for lane in numbers)
+            turn.rate_waits |= self._ledger.queues.rate_waits(lanes)
         for claim in turn.claimed:
             acks = turn.pending_acks.get(claim.worker, [])  # the Run message carries them
             try:

@@ -49,7 +49,7 @@ class Turn:
         self.replies: dict[int, list[Message]] = {}
         self.pending_acks: dict[int, list[Key]] = {}  # by worker, until a reply carries them
         self.next_due_ms: int | None = None
-        self.rate_waits = False  # whether only the rate of a queue keeps a ready job from its start
+        self.rate_waits = False  # whether a job waits only for the rate of its queue or its key
         self.lanes_made = False  # by hooks: the next turn must read the lanes again
 
     def ended_runs(self) -> int:
