@@ -56,6 +56,20 @@ def test_a_drain_waits_for_no_rate_on_behalf_of_other_services(queue: Queue) -> 
     assert queue.count("completed") == 1
 
 
+def test_a_drain_waits_for_the_rate_of_a_key(queue: Queue) -> None:
+    for name in "abc":
+        queue.add("true", id=name, key="k", key_rate="1/s")
+    assert queue.spawn("--drain").ended() == Exit.DONE
+    assert queue.count("completed") == 3
+
+
+def test_a_drain_waits_for_no_rate_of_a_key_on_behalf_of_other_services(queue: Queue) -> None:
+    queue.add("true", id="a", key="k", key_rate="1/hour")
+    queue.add("true", id="b", key="k", key_rate="1/hour", requires=["gpu"])
+    assert queue.spawn("--drain").ended() == Exit.DONE
+    assert queue.count("completed") == 1
+
+
 def test_a_strict_drain_tells_of_a_dead_job(queue: Queue) -> None:
     queue.add_once("exit 1")
     assert queue.spawn("--drain", "--strict").ended() == Exit.DONE

@@ -49,6 +49,26 @@ def test_a_rate_over_two_services_holds_in_every_interval(queue: Queue, tmp_path
     assert began[-1] - began[0] < 6 + 3, "idle services wake when the next start is allowed"
 
 
+def test_a_rate_of_a_key_over_two_services_holds_in_every_interval(
+    queue: Queue, tmp_path: Path
+) -> None:
+    """Also for workers that fetch quick jobs in advance; and one service dies meanwhile."""
+    trace = tmp_path / "trace"
+    for number in range(14):
+        rated = {"key": "api", "key_rate": "4/2s", "queue": f"q{number % 2}"}
+        queue.add(f"date +%s.%N >> {trace}; sleep 0.05", id=f"k{number}", **rated)
+        queue.add_all(["true"] * 20)
+    first, _ = (queue.serve(workers=3) for _ in range(2))
+    queue.wait("k1", "completed")
+    first.kill_instance()
+    for number in range(14):
+        queue.wait(f"k{number}", "completed")
+    began = sorted(map(float, trace.read_text().split()))
+    assert len(began) >= 14, "a run that was lost began, too"
+    assert min(later - first for first, later in zip(began, began[4:], strict=False)) > 1.5
+    assert began[-1] - began[0] < 2 * (len(began) - 1) / 4 + 3, "idle services wake in time"
+
+
 def test_jobs_of_a_key_over_two_services_run_one_at_a_time_in_order(
     queue: Queue, tmp_path: Path
 ) -> None:
