@@ -3,16 +3,19 @@
 The database chooses the row of each new job, because it may leave out numbers.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from queued.core.model import Outcome, State
+from queued.core.rates import Rate
 from queued.core.runs import Ending
 
 WAITING, ENDED = State.PENDING, frozenset({State.COMPLETED, State.DEAD, State.CANCELLED})
 EVERY = 1_800_000  # ms between two times of a schedule
-RATE_MS = 600_000  # the interval of all rates
+RATE_MS = 600_000  # the interval of all rates of queues
+KEY_RATE_MS = 3_000  # of all rates of keys
 
 
 @dataclass
@@ -51,6 +54,7 @@ class Task:
     unique_until: int | None = None
     key: str | None = None
     key_limit: int = 1
+    rate: Rate | None = None  # of the starts of jobs with a rate and its key
     in_line: bool = False  # for a place of its key
     expires: int | None = None
     schedule: str | None = None
@@ -113,12 +117,14 @@ class Queue:
 
     def __init__(self, *, host_clock: bool) -> None:
         self._host_clock = host_clock
+        self.key_window = KEY_RATE_MS if host_clock else math.inf
         self.tasks: dict[int, Task] = {}
         self.timers: dict[str, Timer] = {}
         self.limits: dict[str, int | None] = {}
         self.rates: dict[str, int | None] = {}
         self._starts: dict[str, list[int]] = {}
         self.paused: set[str] = set()
+        self.key_starts: dict[str, list[int]] = {}  # of each key with rates: their times
         self._rows = set[int]()  # all that ever were
 
     def enqueue(
@@ -204,8 +210,9 @@ class Queue:
             if task.run_at <= now:
                 task.ready, task.in_line = task.key is None, task.key is not None
         for key in {task.key for task in self.tasks.values() if task.in_line}:
-            self._give_places(key)
-        return min((task.run_at for task in self._waiting()), default=None)
+            self._give_places(key, now)
+        due = [task.run_at for task in self._waiting()]
+        return min([*due, *self._key_times(now)], default=None)
 
     @property
     def arrays(self) -> list[str]:
@@ -222,16 +229,42 @@ class Queue:
         """Returns the jobs of a key in the order of claiming."""
         return sorted((t for t in self.tasks.values() if t.key == key), key=lambda t: t.order)
 
-    def _give_places(self, key: str | None) -> None:
-        """Starts the line of a key anew, with the jobs that have not started."""
+    def _give_places(self, key: str | None, now: int) -> None:
+        """Lets those of the line start that may; ready jobs behind the first one wait again."""
         own = self.of_key(key)
-        line = [task for task in own if task.ready or task.in_line]
-        used = sum(task.state is State.PROCESSING for task in own)
-        full = False
-        for task in line:
-            full = full or used >= task.key_limit
-            used += not full
-            task.ready, task.in_line = not full, full
+        first = next(task for task in own if task.in_line)
+        for task in own:
+            if task.ready and task.order > first.order:
+                task.ready, task.in_line = False, True
+        for task in [task for task in own if task.in_line]:
+            used = sum(task.ready or task.state is State.PROCESSING for task in own)
+            if used >= task.key_limit or self._rate_allows(task, now) > now:
+                return
+            task.ready, task.in_line = True, False
+
+    def _rate_allows(self, task: Task, now: int) -> float:
+        """Returns when the rate allows the job to start; not before `now`."""
+        if task.rate is None:
+            return now
+        ready = sum(one.ready and one.rate is not None for one in self.of_key(task.key))
+        if ready >= task.rate.starts:
+            return math.inf
+        counted = self.key_starts.get(str(task.key), [])[-(task.rate.starts - ready) :]
+        full = len(counted) == task.rate.starts - ready
+        return max(now, counted[0] + self.key_window) if full else now
+
+    def started_since(self, key: str, at: float) -> int:
+        """Returns how many jobs with a rate have started after a time."""
+        return sum(start > at for start in self.key_starts.get(key, []))
+
+    def _key_times(self, now: int) -> list[int]:
+        """Returns when rates allow starts, and when the starts of a key are forgotten."""
+        times: list[float] = []
+        for key, starts in self.key_starts.items():
+            times.append(starts[-1] + self.key_window)
+            if first := next((task for task in self.of_key(key) if task.in_line), None):
+                times.append(self._rate_allows(first, now))
+        return [int(time) for time in times if now < time < math.inf]
 
     def _waiting(self) -> list[Task]:
         waiting = [
@@ -253,6 +286,8 @@ class Queue:
             self._starts[task.queue] = [*counted, max([clock, *counted[-1:]])]
         task.state, task.ready, task.updated = State.PROCESSING, False, now
         task.runs, task.owner, task.token = task.runs + 1, owner, token
+        if task.rate is not None:
+            self.key_starts.setdefault(str(task.key), []).append(now)
         task.unique_while = None if task.unique_while == "waiting" else task.unique_while
         return task
 
@@ -318,7 +353,7 @@ class Queue:
             return False
         task.runs -= 1
         task.end(WAITING, now)
-        task.ready = True
+        task.ready, task.in_line = task.rate is None, task.rate is not None
         return True
 
     def cancel(self, seq: int, now: int) -> State | None:
@@ -397,6 +432,7 @@ class Queue:
     def shift(self, by: int) -> None:
         """Moves retries and starts along with a clock that was set."""
         self._starts = {queue: [at + by for at in ats] for queue, ats in self._starts.items()}
+        self.key_starts = {key: [at + by for at in ats] for key, ats in self.key_starts.items()}
         for task in self._waiting():
             if task.runs > 0:
                 task.run_at += by

@@ -20,13 +20,14 @@ from queued.core.arrays import new_jobs
 from queued.core.errors import ConflictError, UsageError
 from queued.core.job_changes import JobChanges
 from queued.core.model import CONDITIONS, Label, NewJob, Outcome, State
+from queued.core.rates import Rate
 from queued.core.records import JobFilter
 from queued.core.runs import Claim, Ending
 from queued.core.schedules import CatchUp, Overlap, new_schedule
 from queued.ctl.move import changes_before
 from tests.store.engine import FAILED, NOW, OK, Engine, plain_shares, purge
 from tests.store.engines import ENGINES
-from tests.store.reference_queue import EVERY, RATE_MS, Queue, Task
+from tests.store.reference_queue import EVERY, KEY_RATE_MS, RATE_MS, Queue, Task
 
 ENDINGS = st.sampled_from(
     [OK, FAILED, Ending(Outcome.LOST), Ending(Outcome.INTERRUPTED), Ending(Outcome.CANCELLED)]
@@ -49,7 +50,9 @@ MODEL_NAMES = {
     "expires_in_ms": "expires_in",
     "unique_key": "unique",
     "unique_for_ms": "unique_for",
+    "key_rate": "rate",
 }
+YEAR_MS = 31_536_000_000
 STEPS_MS = st.sampled_from([0, 1, 700, 2000, 3000, 10_000, 3_600_000])
 
 
@@ -64,6 +67,8 @@ class Walk(RuleBasedStateMachine):
         directory = self._stack.enter_context(tempfile.TemporaryDirectory())
         self._engine = self.open_engine(Path(directory), self._stack)
         self._model = Queue(host_clock=self._engine.host_clock)
+        # The clock of a server goes on: no start leaves its window while the walk lasts.
+        self._window_ms = KEY_RATE_MS if self._engine.host_clock else 86_400_000
         self._tokens = itertools.count(1)
         self._now_ms, self._offset_ms, self._known_ms = NOW, 0, 0
         self._claims: list[Claim] = []  # all that ever were
@@ -97,11 +102,14 @@ class Walk(RuleBasedStateMachine):
         how=st.sampled_from(["keep", "replace"]),
         key=st.sampled_from([None, None, "k", "k", "K"]),
         key_limit=st.sampled_from([1, 1, 2]),
+        starts=st.sampled_from([0, 0, 1, 2]),
         data=st.data(),
     )
     def enqueue(
-        self, *, unique: dict[str, Any], how: Any, data: st.DataObject, **fields: Any
+        self, *, unique: dict[str, Any], how: Any, starts: int, data: st.DataObject, **fields: Any
     ) -> None:
+        if fields["key"] and starts:
+            fields["key_rate"] = Rate(starts, self._window_ms)
         after = data.draw(self._some_conditions())
         names = {job: self._engine.store.show(job).id for _, job in after}
         given = fields | unique
@@ -143,6 +151,21 @@ class Walk(RuleBasedStateMachine):
         self._engine.store.cancel_all(rows, wanted, now_ms=self._now_ms)
         for job in live:
             self._model.cancel(job, self._now_ms)
+
+    @rule(queue=QUEUES, starts=st.sampled_from([1, 2]), count=st.integers(2, 4), waits=STEPS_MS)
+    def start_by_a_rate(self, queue: str, starts: int, count: int, waits: int) -> None:
+        """Some jobs of one key, and two turns."""
+        fields: dict[str, Any] = {"queue": queue, "key": "k", "key_limit": 4}
+        rate = Rate(starts, self._window_ms)
+        jobs = [NewJob("true", key_rate=rate, **fields)] * count
+        for name in self._engine.store.enqueue(jobs, max_retries=3, now_ms=self._now_ms):
+            row = self._engine.store.find(name)
+            self._model.enqueue(row, now=self._now_ms, rate=rate, **fields)
+        for _ in range(2):
+            self.promote(5)
+            self.claim("i", "", 5, [queue])
+            self.the_same_jobs()
+            self._now_ms += waits
 
     def _some_conditions(self) -> st.SearchStrategy[list[tuple[str, int]]]:
         if not self._model.tasks:
@@ -302,6 +325,8 @@ class Walk(RuleBasedStateMachine):
     @rule(limit=st.integers(1, 5))
     def promote(self, limit: int) -> None:
         due_ms = self._engine.promote(now_ms=self._now_ms, limit=limit)
+        if not self._engine.host_clock and due_ms is not None and due_ms > NOW + YEAR_MS:
+            due_ms = None  # of a rate, by the clock of the server
         assert due_ms == self._model.promote(self._now_ms, limit)
 
     @rule(
@@ -414,7 +439,11 @@ class Walk(RuleBasedStateMachine):
 
     @rule(by_ms=st.sampled_from([-3_600_000, -2000, 500, 2000, 3_600_000]))
     def set_the_clock(self, by_ms: int) -> None:
-        """Small steps add up until they exceed the tolerance."""
+        """Small steps add up until they exceed the tolerance, unless starts would become older."""
+        if self._model.key_starts and self._offset_ms + by_ms - self._known_ms != by_ms:
+            return
+        if self._model.key_starts and abs(by_ms) <= 1000:
+            return
         self._now_ms += by_ms
         self._offset_ms += by_ms
         expected = self._offset_ms - self._known_ms
@@ -453,6 +482,7 @@ class Walk(RuleBasedStateMachine):
         for key in {"k", "K"} | {f"array:{array}" for array in self._model.arrays}:
             running = [t for t in self._model.of_key(key) if t.state is State.PROCESSING]
             assert len(running) <= max((task.key_limit for task in running), default=0)
+            assert self._model.started_since(key, self._now_ms - self._model.key_window) <= 2
         self._the_same_schedules()
         self._engine.check_counters(now_ms=self._now_ms)
 
