@@ -17,6 +17,7 @@ from tests.torture.history import Places, traced
 QUEUES = {"a": None, "b": None, "one": 1, "two": 2, "slow": None}  # with their limits
 RATES = {"slow": (2, 1000)}  # of queues: so many starts in so many milliseconds
 KEYS = {"c1": 1, "c2": 2}  # with their limits
+KEY_RATES = {"s1": "1/s", "s2": "2/s"}
 TIMEOUT_S = 3.0  # ends a command that has stopped itself, too
 GROUPS = 10  # each job has the label `group` of one of them
 
@@ -109,6 +110,8 @@ class JobRequests:
             "key_limit": KEYS[key] if key else None,
             "stdin": _INPUT if command.startswith("cat") else None,
         }
+        if not key and self._dice.random() < 0.1:
+            payload |= self._rate()
         return JobRequest(payload=payload, prints=prints)
 
     def _array(self, queue: str) -> JobRequest:
@@ -119,7 +122,14 @@ class JobRequests:
         last = self._dice.randint(2, 5)
         indexes = f"1-{last}" + (f"%{most}" if most else "")
         payload = self._payload(command, queue, 1, *held) | {"array": indexes}
+        if not most:
+            payload |= self._rate()
         return JobRequest(payload=payload, indexes=range(1, last + 1))
+
+    def _rate(self) -> dict[str, str]:
+        """Returns the fields of a key that has a rate."""
+        key = self._dice.choice(list(KEY_RATES))
+        return {"key": key, "key_rate": KEY_RATES[key]}
 
     def _payload(self, command: str, queue: str, slots: int, *held: Places) -> dict[str, Any]:
         return {

@@ -210,6 +210,7 @@ WRONG: list[tuple[str, Callable[[History], None]]] = [
     ("ended_wrongly", _set("ends", [ServiceEnd(service="log.0", exit_code=0, allowed=KILLED)])),
     ("exceeded", _set_trace("good", EXCEEDED, *_marks(1, 10, 20))),
     ("rushed", _set("rates", {"default": (3, 20_010)})),
+    ("rushed", _set_job("bad", key="k", key_rate_starts=1, key_rate_ms=20_010)),
     ("shared", _set("keys", [("k", ["good", "bad"])])),
     ("expired", _set_job("good", expires_ms=10_000)),
     ("expired", _set_runs("good", _run(outcome=Outcome.EXPIRED))),

@@ -26,26 +26,37 @@ def _exceeded(history: History) -> Iterator[str]:
 
 
 def _rushed(history: History) -> Iterator[str]:
-    """No interval has more starts of a queue than its rate allows.
+    """No interval has more starts of a queue or a key than its rate allows.
 
     It is the claim that counts, which lies between the time from which the run was possible and the
     time at which it began. Only where both are in the interval is it certain that the claim is.
     """
-    for queue, (most, rate_ms) in history.rates.items():
-        spans = sorted(_spans_of_claims(history, queue))
+    for (owner, (most, rate_ms)), jobs in _jobs_with_rates(history).items():
+        spans = sorted(_spans_of_claims(history, jobs))
         for number, (first_ms, _) in enumerate(spans):
             end_ms = first_ms + rate_ms - _INEXACT_MS
             within = spans[number : bisect_left(spans, (end_ms, 0))]
             starts = sum(began_ms < end_ms for _, began_ms in within)
             if starts > most:
-                yield f"{queue} had {starts} starts in {rate_ms} ms from {first_ms} on"
+                yield f"{owner} had {starts} starts in {rate_ms} ms from {first_ms} on"
 
 
-def _spans_of_claims(history: History, queue: str) -> Iterator[tuple[int, int]]:
-    """Yields for each run of a queue from when it was possible, and when it began."""
+def _jobs_with_rates(history: History) -> dict[tuple[str, tuple[int, int]], list[Job]]:
+    """Returns the jobs of each queue and each key with a rate."""
+    found: dict[tuple[str, tuple[int, int]], list[Job]] = {}
     for job in history.jobs.values():
+        if job.queue in history.rates:
+            found.setdefault((job.queue, history.rates[job.queue]), []).append(job)
+        if job.key_rate is not None:
+            found.setdefault((f"the key {job.key}", job.key_rate), []).append(job)
+    return found
+
+
+def _spans_of_claims(history: History, jobs: list[Job]) -> Iterator[tuple[int, int]]:
+    """Yields for each run of the jobs from when it was possible, and when it began."""
+    for job in jobs:
         possible_ms = job.created_ms
-        for run in history.attempts[job.id] if job.queue == queue else ():
+        for run in history.attempts[job.id]:
             if run.outcome is not Outcome.EXPIRED:
                 yield possible_ms, run.started_ms
             possible_ms = run.ended_ms or possible_ms
