@@ -210,6 +210,15 @@ def test_a_hot_statement_goes_by_its_index(plans: list[Plans], name: str) -> Non
         assert not re.search(r"Bitmap|Hash Join|Merge Join", text), text
 
 
+def test_places_are_given_in_a_time_that_grows_with_their_number(plans: list[Plans]) -> None:
+    """With another condition a step would read all lines, and a filter all jobs for each job."""
+    for found in plans:
+        text = "\n".join(found["give_places"])
+        conditions = re.findall(r"using jobs_key_lines .*\n +Index Cond: (.*)", text)
+        assert conditions == ["(key = k.key)"] * 2, text
+        assert "Join Filter" not in text, text
+
+
 @pytest.mark.parametrize("name", sorted(SQL.keys() - LISTS))
 def test_every_statement_is_used(name: str) -> None:
     files = [*SOURCE.rglob("*.py"), *SOURCE.parent.glob("*.py")]

@@ -38,7 +38,8 @@ UPDATE queued.jobs j SET ready = false, blocked = 4 FROM later WHERE j.seq = lat
 -- Gives places to the first jobs of each line. Guard: hold_keys, fewer jobs than the limit of each of them
 -- have one, and its rate allows the start; a job whose window is not that of the first one waits for the next
 -- call. Returns whether they were given, not if a job is changed at this moment, and whether some have a
--- rate. By jobs_key_places, jobs_key_lines, and the primary key of the starts.
+-- rate. By jobs_key_places, jobs_key_lines, and the primary keys; a plan that was made while the lines were
+-- short would look for a job in jobs_key_lines, were it not for the sum.
 WITH line AS MATERIALIZED (
     SELECT k.key, next.seq, next.key_rate_ms IS NOT NULL AS rated,
            bool_and(next.key_limit > used.n + next.place AND (next.key_rate_ms IS NULL
@@ -59,13 +60,16 @@ WITH line AS MATERIALIZED (
         ORDER BY l.rank, l.next_run_at, l.seq
         LIMIT greatest(least(w.key_limit - used.n, w.key_rate_starts - started.n - used.rated), 0)) AS next
 ), unlocked AS MATERIALIZED (
-    SELECT seq FROM queued.jobs WHERE seq IN (SELECT seq FROM line WHERE fits) AND blocked = 4
+    SELECT seq FROM queued.jobs WHERE seq IN (SELECT seq FROM line WHERE fits) AND blocked + 0 = 4
     ORDER BY seq FOR UPDATE SKIP LOCKED
 ), given AS (
     UPDATE queued.jobs j SET ready = true, blocked = 0 FROM unlocked WHERE j.seq = unlocked.seq
     RETURNING j.seq)
-SELECT key, bool_and(given.seq IS NOT NULL), bool_or(rated)
-FROM line LEFT JOIN given USING (seq) WHERE fits GROUP BY key;
+SELECT key, bool_and(found = 2), bool_or(rated) FROM (
+    SELECT max(key) AS key, bool_or(rated) AS rated, count(*) AS found FROM (
+        SELECT seq, key, rated FROM line WHERE fits UNION ALL SELECT seq, NULL, NULL FROM given) AS one
+    GROUP BY seq) AS job
+GROUP BY key;
 
 -- keep_changed_keys --
 INSERT INTO queued.changed_keys (key) SELECT unnest(:keys::text[]);
