@@ -35,6 +35,7 @@ from tests.service import Queue
 _INFO = ("--log-level", "info")
 _LISTENERS = 40
 _SECONDS_FOR_A_STATEMENT = 10
+_SETTLING_S = 25.0  # two renewals; with the first one a service reads what there is
 _ENQUEUES = """
 import json, sys, time
 from queued.core.model import NewJob
@@ -155,7 +156,7 @@ def _idle(size: Size) -> Row:
         host = Host(Path(directory) / "host", _url())
         try:
             host.serve(*_INFO, workers=8)
-            time.sleep(1)
+            time.sleep(min(_SETTLING_S, size.long_s))
             before = host.link.requests
             time.sleep(seconds)
             sent = host.link.requests - before
