@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -152,7 +153,7 @@ def _start(size: Size) -> Row:
 def _idle(size: Size) -> Row:
     """The messages that an idle host sends; a renewal is one."""
     seconds = max(size.long_s, 1)
-    with place() as directory:
+    with tempfile.TemporaryDirectory() as directory:  # the path of a socket must be short
         host = Host(Path(directory) / "host", _url())
         try:
             host.serve(*_INFO, workers=8)
