@@ -38,9 +38,9 @@ class OutputForwarder:
         """Sends output that is due. Call it after each wake-up, because output may have come."""
         if self._flush_s() <= now_s:
             self._flush(now_s)
-        self.next_s = self._flush_s()
         if not self._reading and self._output.waiting < _FULL // 2:
             self._start_reading()
+        self.next_s = self._flush_s()
 
     def end(self) -> None:
         """Stops reading: the run is over."""
@@ -64,10 +64,14 @@ class OutputForwarder:
             self._stop_reading()
 
     def _flush_s(self) -> float:
-        """Returns when output is due: never while too many pieces are not acknowledged."""
+        """Returns when output is due: never while too many pieces are not acknowledged.
+
+        It is due at once while reading is stopped, because the command waits then.
+        """
         if not self._output.waiting or self._output.unacknowledged >= _IN_FLIGHT:
             return times.NEVER_S
-        return 0.0 if self._output.should_flush else self._flushed_s + _FLUSH_S
+        at_once = self._output.should_flush or not self._reading
+        return 0.0 if at_once else self._flushed_s + _FLUSH_S
 
     def _flush(self, now_s: float) -> None:
         room = _IN_FLIGHT - self._output.unacknowledged
