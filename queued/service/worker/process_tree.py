@@ -93,15 +93,25 @@ def _signal_all(left: list[Process], number: signal.Signals) -> bool:
     A group is signalled only while a child of this process is in it, because its number cannot be
     reused meanwhile. Then come the processes that are in none of these groups.
     """
-    worker = os.getpid()
-    groups = {p.group for p in left if p.parent == worker} - {os.getpgid(0)}
-    pinned = {group for group in groups if any(p.group == group and _is_child(p) for p in left)}
+    pinned = _pinned_groups(left)
     taken = [_signal_group(group, number) for group in pinned]
     for process in left:
         now = procfs.refresh(process)
         if now is not None and now.group not in pinned:
             taken.append(procfs.send_signal(process, number))
     return any(taken)
+
+
+def _pinned_groups(left: list[Process]) -> set[int]:
+    """Returns the groups that a child of this process is in; there may be thousands of them."""
+    worker = os.getpid()
+    groups = {process.group for process in left if process.parent == worker} - {os.getpgid(0)}
+    pinned = set[int]()
+    for process in left:
+        group = process.group
+        if group in groups and group not in pinned and _is_child(process):
+            pinned.add(group)
+    return pinned
 
 
 def _is_child(process: Process) -> bool:
