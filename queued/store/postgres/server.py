@@ -7,6 +7,8 @@ import psycopg
 from queued.core.times import boot_ms
 from queued.store.postgres.bounded_connection import BoundedConnection
 
+_ROUNDING_MS = 2
+
 
 class Server(NamedTuple):
     """The clock and the history of a server, as they were read last.
@@ -27,13 +29,14 @@ class Server(NamedTuple):
     def measured(self, before_ms: int, server_ms: int, history: str) -> "Server":
         """Returns what a server has just told that was asked at `before_ms` of `times.boot_ms`.
 
-        The error of the clock is at most half the time of the answer. If the new value differs from
-        the last one by less, the last one stays, so that a slow network does not shift the clock.
+        The error of the clock is at most half the time of the answer, and the rounding of the three
+        times. If the new value differs from the last one by no more, the last one stays, so that a
+        slow network does not shift the clock.
         Raises OperationalError if this is an old primary, which a failover has replaced.
         """
         after_ms = boot_ms()
         ahead_ms = server_ms - (before_ms + after_ms) // 2
-        if abs(ahead_ms - self.ahead_ms) <= (after_ms - before_ms) / 2:
+        if abs(ahead_ms - self.ahead_ms) <= (after_ms - before_ms) / 2 + _ROUNDING_MS:
             ahead_ms = self.ahead_ms
         if history.partition("/")[0] == self.history.partition("/")[0] and history < self.history:
             msg = "the server is a primary that was replaced: stop it, or restart the service"
