@@ -15,10 +15,12 @@ from queued.service.dispatcher import leftovers
 from queued.service.dispatcher.rescuer import OtherInstances, Rescuer
 from queued.service.linux import procfs
 from queued.service.linux.killing import Found, Killed, kill_until_gone
+from queued.service.linux.procfs import Process
 from queued.store import instance_lock
 from tests.default_settings import DEFAULTS
 from tests.service import Queue, alive, eventually
 
+NO_PID = 1 << 23  # larger than the largest pid
 OWN = Instance("own", "host", 1, "1", 0, None)
 
 
@@ -53,6 +55,14 @@ def test_a_kill_is_seen_to_be_complete_though_each_search_takes_longer_than_it_m
 
     with immortal(name):
         assert kill_until_gone(find, 0.1) == Killed(1, [], unseen=False)
+
+
+def test_a_lock_that_was_held_before_the_kill_says_nothing_about_the_time_after_it() -> None:
+    """The log asked to end processes that had ended, and the rescue began again 5 s later."""
+    gone = Process(NO_PID, 1, NO_PID, NO_PID, 1, dead=False)
+    held = Found([gone], unseen=True)
+    searches = iter([held, held, Found([])])
+    assert kill_until_gone(lambda: next(searches), 0) == Killed(0, [], unseen=False)
 
 
 def test_claims_that_another_service_has_rescued_are_not_rescued_again() -> None:

@@ -46,11 +46,12 @@ def kill_until_gone(
     """Kills the processes that `find` returns, until it returns none.
 
     After each search it calls `kill_others`, which kills processes that a search finds too late,
-    and returns whether no new ones come. Gives up `within_s` after the first search, or at once if
-    this process may signal none of those that are left.
+    and returns whether no new ones come. Gives up after a search that began `within_s` after the
+    first one, or at once if this process may signal none of those that are left.
     """
     found = find()
     end_s = times.monotonic_s() + within_s
+    last = False  # not the first one, because thousands of processes need time to end
     wait_s = _FIRST_WAIT_S
     killed: set[tuple[int, int]] = set()
     while True:
@@ -61,12 +62,14 @@ def kill_until_gone(
         waiting = bool(sent or found.ambiguous or found.unseen or not settled)
         if not (found.own or waiting):
             return Killed(len(killed), [], unseen=False)
-        if times.monotonic_s() >= end_s or (left and not waiting):
+        if last or (left and not waiting):
             # A process that forks and exits in a loop is gone now, and lives on under another pid.
-            unseen = found.unseen or not settled or (not left and any(find()[:2]))
+            now = found if left else find()
+            unseen = now.unseen or not settled or (not left and any(now[:2]))
             return Killed(len(killed), left, unseen)
         time.sleep(wait_s)
         wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
+        last = times.monotonic_s() >= end_s
         found = find()
 
 
