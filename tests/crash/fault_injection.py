@@ -107,6 +107,16 @@ def clock(path: str) -> None:
     put(timers.WallTimer, "set", alarm)
 
 
+def restless_alarms(_: str) -> None:
+    """An alarm goes off every 0.1 s, as it does whenever the wall clock is set."""
+    plain_set = timers.WallTimer.set
+
+    def alarm(self: timers.WallTimer, at_ms: int | None) -> None:
+        plain_set(self, None if at_ms is None else min(at_ms, times.now_ms() + 100))
+
+    put(timers.WallTimer, "set", alarm)
+
+
 def slow_clock(share: str) -> None:
     """The clock since boot, by which leases go, has this share of its speed from now on."""
     plain, begun_s = times.boot_s, times.boot_s()
@@ -172,8 +182,8 @@ def stop_before_run(argument: str) -> None:
 ALTERATIONS: dict[str, Callable[[str], None]] = DEFECTS | {
     alteration.__name__: alteration
     for alteration in (
-        full, sometimes, log_to, no_process, no_fork, clock, slow_clock, refused_cancel,
-        refused_shift, constant, kill_point, stop_before_run,
+        full, sometimes, log_to, no_process, no_fork, clock, restless_alarms, slow_clock,
+        refused_cancel, refused_shift, constant, kill_point, stop_before_run,
     )
 }  # fmt: skip
 

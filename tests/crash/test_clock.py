@@ -64,6 +64,19 @@ def test_a_running_job_ends_in_its_own_time(
     assert not service.logged("child.died")
 
 
+def test_a_running_job_ends_at_its_deadline_though_the_clock_was_set(
+    scenario: KillScenario, clock: Clock
+) -> None:
+    """It had ended an hour later, because the time that was left was measured at its start."""
+    clock.serve("restless_alarms")
+    deadline = times.iso(times.now_ms() + HOUR_MS)
+    scenario.add("job", "sleep 1000", deadline=deadline, kill_grace=1)
+    eventually(lambda: scenario.started("job"))
+    clock.set(2 * HOUR_MS)
+    job = scenario.queue.wait("job")
+    assert job.last_error == f"timeout: the deadline {deadline} has passed"
+
+
 @pytest.mark.parametrize("jump_ms", JUMPS)
 def test_a_retry_waits_its_delay(scenario: KillScenario, clock: Clock, jump_ms: int) -> None:
     """The retry comes neither at once nor a year later."""

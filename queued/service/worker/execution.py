@@ -130,7 +130,12 @@ class Execution:
             return
         change = self._suspension.begin if wanted else self._suspension.end
         change(self._tree, self.group, now_s)
-        self._set_limit()
+        self._set_limit(now_s)
+
+    def read_clock(self, now_s: float) -> None:
+        """Sets its time limit anew, because the wall clock was set or the machine has slept."""
+        if self.phase is Phase.RUNNING:
+            self._set_limit(now_s)
 
     def end_grace(self, now_s: float) -> None:
         """Kills the run without further delay if it is being terminated."""
@@ -180,7 +185,7 @@ class Execution:
     def _start(self, now_s: float) -> None:
         run, tree = self.run, self._tree
         self._started_ms, self._started_s = times.now_ms(), now_s
-        self._set_limit()
+        self._set_limit(now_s)
         self._warned = self._limit.warn_s == times.NEVER_S
         if run.expires_ms is not None and run.expires_ms <= self._started_ms:
             self._reason, self._error = Outcome.EXPIRED, "not started in time"
@@ -211,12 +216,13 @@ class Execution:
         if self.group is not None and self.group.memory:
             self._limit_memory(self.group, now_s)
 
-    def _set_limit(self) -> None:
+    def _set_limit(self, now_s: float) -> None:
         """Sets the end of its time, and when `tick` is called for it."""
         self._limit = limit_of(
             self.run,
-            now_s=self._started_s,
-            now_ms=self._started_ms,
+            started_s=self._started_s,
+            now_s=now_s,
+            now_ms=times.now_ms(),
             suspended_s=self._suspension.length_s,
         )
         warn_s = times.NEVER_S if self._warned else self._limit.warn_s

@@ -16,12 +16,15 @@ class TimeLimit(NamedTuple):
     warn_signal: signal.Signals = signal.SIGUSR1
 
 
-def limit_of(run: Run, *, now_s: float, now_ms: int, suspended_s: float = 0.0) -> TimeLimit:
-    """Returns the limit of a run that starts now, and is suspended for a time that does not count.
+def limit_of(
+    run: Run, *, started_s: float, now_s: float, now_ms: int, suspended_s: float = 0.0
+) -> TimeLimit:
+    """Returns the limit of a run, and of its suspensions, whose time does not count.
 
-    A signal whose time is over is not sent: the command might not be ready for it.
+    A deadline is right as long as the wall clock, now `now_ms`, is not set. A signal whose time is
+    over at the start is not sent: the command might not be ready for it.
     """
-    end_s, error = now_s + suspended_s + run.timeout_s if run.timeout_s else times.NEVER_S, None
+    end_s, error = started_s + suspended_s + run.timeout_s if run.timeout_s else times.NEVER_S, None
     if (deadline := run.options.deadline) is not None:
         deadline_s = now_s + (times.parse_when(deadline) - now_ms) / 1000
         if deadline_s < end_s:
@@ -30,5 +33,5 @@ def limit_of(run: Run, *, now_s: float, now_ms: int, suspended_s: float = 0.0) -
         return TimeLimit(end_s, error)
     name, _, before = run.options.warn_signal.partition("@")
     warn_s = end_s - float(before)
-    warn_s = warn_s if warn_s > now_s else times.NEVER_S
+    warn_s = warn_s if warn_s > started_s else times.NEVER_S
     return TimeLimit(end_s, error, warn_s, signal.Signals[f"SIG{name}"])

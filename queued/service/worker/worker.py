@@ -35,6 +35,7 @@ from queued.service.linux.event_loop import EventLoop
 from queued.service.linux.signals import ChildExits, Signals
 from queued.service.log import Log, LogOutput
 from queued.service.worker import spawn
+from queued.service.worker.deadline_alarm import DeadlineAlarm
 from queued.service.worker.execution import Execution, Phase
 from queued.service.worker.lease_end import LeaseEnd
 from queued.service.worker.outbox import Outbox, report
@@ -89,6 +90,7 @@ class Worker:
         self._prefetch = PrefetchQueue()
         self._outbox = Outbox()
         self._lease_end = LeaseEnd(scoreboard, self._loop, lambda: self._execution)
+        self._deadline_alarm = DeadlineAlarm(self._loop, lambda: self._execution)
         self._stage = Stage.WORKING
 
     def run(self) -> int:
@@ -262,6 +264,7 @@ class Worker:
         cgroup = spawn.cgroup_of(run, self._cgroups, self._log)
         stdin = self._prefetch.take_input(run.key)
         self._execution = self._execute(run, environment, cgroup, stdin=stdin, now_s=now_s)
+        self._deadline_alarm.set(run)
         self._log.debug("job.started", job=run.id, queue=run.queue, attempt=run.key.attempt)
 
     def _drop_lost(self, key: Key) -> None:
