@@ -1,11 +1,16 @@
 """`queue pause --suspend` freezes the running jobs of a queue; each way to end them still works."""
 
+import os
+import shlex
+import signal
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from queued.core import times
-from tests.service import Queue, Service, alive, eventually, states_of
+from tests.service import Queue, Service, alive, eventually, let_pass, states_of
 
 pytestmark = pytest.mark.both_engines
 
@@ -78,6 +83,83 @@ def test_another_dispatcher_resumes_what_the_one_before_has_suspended(queue: Que
     assert queue.cancel("frozen") == "processing"
     assert queue.wait("frozen").label == "cancelled"
     assert not any(map(alive, pids))
+
+
+# Prints each end and each stop of its child, which it waits for as su(1) does.
+WATCHER = """
+import os, subprocess, sys
+child = subprocess.Popen(["sh", "-c", sys.argv[1]]).pid
+while True:
+    status = os.waitpid(child, os.WUNTRACED)[1]
+    if not os.WIFSTOPPED(status):
+        sys.exit(print(f"rc={os.waitstatus_to_exitcode(status)}"))
+    print("stopped", flush=True)
+"""
+PARENTS = {
+    "another group": ("bash", "-c", 'set -m; sh -c "$0"; echo rc=$?'),
+    "the same group": (sys.executable, "-IS", "-c", WATCHER),
+    "another session": ("script", "-qe", "/dev/null", "-c"),
+}
+
+
+def start_parent(queue: Queue, service: Service, parent: str) -> tuple[str, list[int], Path]:
+    """Starts a job whose child prints `ready` and waits for a fifo; returns id, pids and fifo."""
+    before = set(service.descendants())
+    fifo = queue.file("fifo")
+    os.mkfifo(fifo)
+    child = f"echo ready; exec cat {fifo}"
+    name = queue.add(f"exec {shlex.join([*PARENTS[parent], child])} </dev/null", queue="mail")
+    eventually(lambda: queue.output(name))
+    pids = sorted(set(service.descendants()) - before)
+    assert len(pids) == 2
+    return name, pids, fifo
+
+
+@pytest.mark.parametrize("parent", PARENTS)
+def test_a_command_does_not_notice_a_suspension_of_its_children(queue: Queue, parent: str) -> None:
+    service = queue.serve(workers=2)
+    name, pids, fifo = start_parent(queue, service, parent)
+    suspend(queue)
+    eventually(lambda: states_of(pids) == {"T"}, "all are stopped")
+    resume(queue)
+    eventually(lambda: "T" not in states_of(pids), "all go on")
+    fifo.write_text("end\n")
+    assert queue.wait(name).label == "completed"
+    printed = queue.output(name).decode().split()
+    assert printed == ["ready", "end", *(["rc=0"] if parent != "another session" else [])]
+
+
+def test_a_run_that_is_suspended_again_at_once_stays_so(queue: Queue) -> None:
+    service = queue.serve(workers=2)
+    name, pids, fifo = start_parent(queue, service, "another session")
+    for _ in range(3):
+        suspend(queue)
+        eventually(lambda: states_of(pids) == {"T"}, "all are stopped")
+        resume(queue)
+        eventually(lambda: "T" not in states_of(pids[1:]), "the child goes on")
+    suspend(queue)
+    eventually(lambda: states_of(pids) == {"T"}, "all are stopped")
+    let_pass(0.6)
+    assert states_of(pids) == {"T"}
+    resume(queue)
+    fifo.write_text("end\n")
+    assert queue.wait(name).label == "completed"
+
+
+def test_what_is_stopped_otherwise_stays_so_after_a_suspension(queue: Queue) -> None:
+    service = queue.serve(workers=2)
+    name, pids, _ = start_parent(queue, service, "the same group")
+    os.kill(pids[1], signal.SIGSTOP)
+    eventually(lambda: b"stopped" in queue.output(name))
+    suspend(queue)
+    eventually(lambda: states_of(pids) == {"T"}, "all are stopped")
+    resume(queue)
+    eventually(lambda: "T" not in states_of(pids[:1]), "the parent goes on")
+    assert states_of(pids[1:]) == {"T"}
+    queue.store.edits.signal([queue.store.find(name)], "STOP")
+    eventually(lambda: states_of(pids) == {"T"}, "all are stopped")
+    let_pass(0.6)
+    assert states_of(pids) == {"T"}
 
 
 def _cancel(queue: Queue, _service: Service) -> None:

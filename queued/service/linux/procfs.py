@@ -34,6 +34,7 @@ class Process(NamedTuple):
     session: int
     started: int  # since boot, in ticks; 0 for a process that /proc hides
     dead: bool  # all its threads have ended, and its parent has not collected it
+    stopped: bool = False  # by a signal
 
 
 def become_subreaper() -> None:
@@ -53,7 +54,7 @@ def read_process(pid: int) -> Process | None:
     state, parent, group, session = fields[0], int(fields[1]), int(fields[2]), int(fields[3])
     # A process whose first thread has ended shows Z, and lives as long as another thread of it.
     dead = state in (b"Z", b"X") and int(fields[17]) <= 1
-    return Process(pid, parent, group, session, int(fields[19]), dead)
+    return Process(pid, parent, group, session, int(fields[19]), dead, state == b"T")
 
 
 def own_children() -> list[int]:

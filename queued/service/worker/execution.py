@@ -26,6 +26,7 @@ from queued.service.worker.time_limit import TimeLimit, limit_of
 _KILL_AGAIN_S = 0.02  # first wait while a process still forks, or has not ended after KILL
 _KILL_AGAIN_MAX_S = 1.0
 _STUCK_S = 10.0
+_STOPS = {"STOP", "TSTP", "TTIN", "TTOU"}
 _SPAWN_AGAIN_S = 0.1  # first wait when the system refuses a process or memory
 _SPAWN_AGAIN_MAX_S = 5.0
 
@@ -83,18 +84,27 @@ class Execution:
         self.group = group  # None once it is removed
         self.output = OutputStreams(run.output_limit)
         self.began_s = now_s  # on the monotonic clock, as all times here
-        self.next_s = now_s  # when `tick` wants to be called next
+        self._step_s = now_s  # when the next step of the phase is due
         self._environment = environment
         self._stdin = stdin
         self._note = note  # outlives the worker
         self._runs_lock = runs_lock
         self._tree = ProcessTree(environment)
-        self._suspension = Suspension()
+        self._suspension = Suspension(self._tree)
 
     # What the worker calls
 
+    @property
+    def next_s(self) -> float:
+        """When `tick` wants to be called next."""
+        return min(self._step_s, self._suspension.resume_again_s)
+
     def tick(self, now_s: float) -> None:
         """Makes the due step: the start, the end of the time limit, or the next step of a stop."""
+        if now_s >= self._suspension.resume_again_s:
+            self._suspension.resume_again()
+        if now_s < self._step_s:
+            return
         match self.phase:
             case Phase.STARTING:
                 self._start(now_s)
@@ -120,6 +130,8 @@ class Execution:
         """Sends a signal, whose name is without `SIG`, to the processes of a run that goes on."""
         wakes = name == "CONT" and self._suspension.active  # what only the end of it may do
         if self.phase is Phase.RUNNING and not wakes:
+            if name in _STOPS:
+                self._suspension.resume_again_s = times.NEVER_S  # would undo this signal
             self._tree.signal(signal.Signals[f"SIG{name}"])
 
     def suspend(self, now_s: float, *, wanted: bool) -> None:
@@ -129,7 +141,7 @@ class Execution:
         if self.phase is not Phase.RUNNING or wanted is self._suspension.active:
             return
         change = self._suspension.begin if wanted else self._suspension.end
-        change(self._tree, self.group, now_s)
+        change(self.group, now_s)
         self._set_limit(now_s)
 
     def read_clock(self, now_s: float) -> None:
@@ -140,7 +152,7 @@ class Execution:
     def end_grace(self, now_s: float) -> None:
         """Kills the run without further delay if it is being terminated."""
         if self.phase is Phase.TERMINATING:
-            self.next_s = now_s
+            self._step_s = now_s
 
     def reap(self, now_s: float) -> None:
         """Collects dead children: the command and its orphans, which are the worker's children."""
@@ -203,7 +215,7 @@ class Execution:
             self._note.record_starting(0)
             delay = min(_SPAWN_AGAIN_S * 2**self.refused, _SPAWN_AGAIN_MAX_S)
             self.refused += 1
-            self.next_s = now_s + delay
+            self._step_s = now_s + delay
             return
         except OSError as error:
             self._reason, self._error = Outcome.SPAWN_ERROR, spawn.explain(error)
@@ -226,13 +238,13 @@ class Execution:
             suspended_s=self._suspension.length_s,
         )
         warn_s = times.NEVER_S if self._warned else self._limit.warn_s
-        self.next_s = min(self._limit.end_s, warn_s)
+        self._step_s = min(self._limit.end_s, warn_s)
 
     def _warn(self) -> None:
         """Sends the signal that warns of the time limit."""
         self._warned = True
         self._tree.signal(self._limit.warn_signal)
-        self.next_s = self._limit.end_s
+        self._step_s = self._limit.end_s
 
     def _read_refusal(self) -> None:
         """Reads from the shell whether it could enter the job's directory, and if not, why."""
@@ -259,7 +271,7 @@ class Execution:
         """Ends the run after its command has exited, or terminates the processes that it left."""
         stay = bool(self.run.options.leave_children) and self._reason is None
         if stay:
-            self._suspension.end(self._tree, self.group, now_s)
+            self._suspension.end(self.group, now_s)
         if childless:
             if self._finish_cgroup() or stay:
                 self._finish()
@@ -289,16 +301,16 @@ class Execution:
         return status is not None and os.WTERMSIG(status) == signal.SIGKILL
 
     def _finish(self, ended_s: float | None = None) -> None:
-        self.phase, self.next_s = Phase.OVER, times.NEVER_S
+        self.phase, self._step_s = Phase.OVER, times.NEVER_S
         if ended_s is not None:  # the command never ran
             self._started_ms, self._started_s, self._ended_s = times.now_ms(), ended_s, ended_s
             self._finish_cgroup()
 
     def _terminate(self, now_s: float) -> None:
         self.phase = Phase.TERMINATING
-        self.next_s = now_s + self.run.kill_grace_s
+        self._step_s = now_s + self.run.kill_grace_s
         self._tree.signal(signal.SIGTERM, signal.SIGCONT)
-        self._suspension.end(self._tree, self.group, now_s)
+        self._suspension.end(self.group, now_s)
 
     def _kill(self, now_s: float) -> None:
         if self.phase is not Phase.KILLING:
@@ -309,7 +321,7 @@ class Execution:
         if not self._kill_children(now_s):
             return
         wait_s = min(_KILL_AGAIN_S * 2 ** min(self._kills, 16), _KILL_AGAIN_MAX_S)
-        self.next_s = now_s + wait_s
+        self._step_s = now_s + wait_s
         self._kills += 1
         self.unkillable = not self._tree.signal(signal.SIGKILL) or now_s >= self._stuck_s
         self.reap(now_s)
@@ -320,7 +332,7 @@ class Execution:
         if self.phase is Phase.OVER:
             return False
         if not settled:
-            self.next_s = now_s + _KILL_AGAIN_S
+            self._step_s = now_s + _KILL_AGAIN_S
             self.unkillable = now_s >= self._stuck_s
         return settled
 

@@ -7,14 +7,18 @@ run.
 
 import os
 import signal
+import time
 from collections.abc import Callable
 
+from queued.core import times
 from queued.service.linux import killing, procfs, run_mark
 from queued.service.linux.procfs import Process
 from queued.service.worker.spawn import Environment
 
 _KILLING_S = 0.02
 _STOP_ROUNDS = 20  # a process that forks faster than it is found is not stopped
+_STOP_S = 0.1  # a process in a system call may not stop before that ends
+_STOP_LOOK_S = 0.0005
 
 
 class ProcessTree:
@@ -72,27 +76,60 @@ class ProcessTree:
         taken = [_signal_all(left, number) for number in numbers]
         return any(taken) or not any(procfs.is_alive(process) for process in left)
 
+    def stopped(self) -> list[Process]:
+        """Returns the processes that a signal has stopped."""
+        return [process for process in self.leftovers() if process.stopped]
+
     def stop(self) -> None:
-        """Sends STOP to all processes, again as long as a search finds new ones."""
+        """Sends STOP to all processes, again as long as a search finds new ones.
+
+        The first time, parents stop before their children, so that they do not see them stop.
+        """
         seen = set[int]()
         for _ in range(_STOP_ROUNDS):
             left = self.leftovers()
             if seen.issuperset(process.pid for process in left):
                 return
-            _signal_all(left, signal.SIGSTOP)
+            if seen:
+                _signal_all(left, signal.SIGSTOP)
+            else:
+                _stop_in_turn(left)
             seen |= {process.pid for process in left}
+
+    def resume(self, processes: list[Process]) -> None:
+        """Sends CONT to these processes, which `leftovers` has returned."""
+        _signal_all(processes, signal.SIGCONT)
 
     def kill_children(self, reap: Callable[[], object]) -> bool:
         """Kills processes of the run that fork too fast for `signal`; see `killing`."""
         return killing.kill_children(lambda _pid: True, reap, _KILLING_S)
 
 
-def _signal_all(left: list[Process], number: signal.Signals) -> bool:
-    """Signals whole process groups first, so that no process escapes by a fork.
+def _stop_in_turn(left: list[Process]) -> None:
+    """Stops each process before the next one gets its signal."""
+    end_s = times.monotonic_s() + _STOP_S
+    for process in left:
+        procfs.send_signal(process, signal.SIGSTOP)
+        while times.monotonic_s() < end_s and _goes_on(process):
+            time.sleep(_STOP_LOOK_S)
 
+
+def _goes_on(process: Process) -> bool:
+    now = procfs.refresh(process)
+    return now is not None and not (now.dead or now.stopped)
+
+
+def _signal_all(left: list[Process], number: signal.Signals) -> bool:
+    """Signals all processes.
+
+    CONT goes to children before their parents, so that these do not see that they were stopped.
+    Other signals go to whole process groups first, so that no process escapes by a fork.
     A group is signalled only while a child of this process is in it, because its number cannot be
     reused meanwhile. Then come the processes that are in none of these groups.
     """
+    if number is signal.SIGCONT:
+        continued = [procfs.send_signal(process, number) for process in reversed(left)]
+        return any(continued)
     pinned = _pinned_groups(left)
     taken = [_signal_group(group, number) for group in pinned]
     for process in left:

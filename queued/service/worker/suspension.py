@@ -1,19 +1,26 @@
 """The suspension of a run: its processes are frozen, and its timeout does not count meanwhile.
 
 A control group freezes them; without one they get STOP. Both still die by KILL.
-"""
 
-import signal
+Some programs, such as script(1), stop themselves when they learn that their child was stopped. They
+do so only after their own CONT, so processes that are stopped a little later get CONT again.
+"""
 
 from queued.core import times
 from queued.service.linux.cgroup import Cgroup
+from queued.service.linux.procfs import Process
 from queued.service.worker.process_tree import ProcessTree
+
+_RESUME_AGAIN_S = 0.3
 
 
 class Suspension:
     """Whether a run is suspended, and for how long it has been; times are monotonic."""
 
-    def __init__(self) -> None:
+    def __init__(self, tree: ProcessTree) -> None:
+        self.resume_again_s = times.NEVER_S  # call `resume_again` then
+        self._tree = tree
+        self._spared = set[int]()  # processes that were already stopped: they stay so
         self._since_s: float | None = None
         self._before_s = 0.0  # the length of the earlier suspensions
         self._grouped = False  # whether the control group is frozen
@@ -28,14 +35,17 @@ class Suspension:
         """How long the run has been suspended; `NEVER_S` while it is, because the end is open."""
         return times.NEVER_S if self.active else self._before_s
 
-    def begin(self, tree: ProcessTree, group: Cgroup | None, now_s: float) -> None:
+    def begin(self, group: Cgroup | None, now_s: float) -> None:
         """Freezes the processes of the run."""
+        if self.resume_again_s == times.NEVER_S:  # else the suspension before may have stopped them
+            self._spared = {process.pid for process in self._tree.stopped()}
+        self.resume_again_s = times.NEVER_S
         self._since_s = now_s
         self._grouped = group is not None and group.freeze()
         if not self._grouped:
-            tree.stop()
+            self._tree.stop()
 
-    def end(self, tree: ProcessTree, group: Cgroup | None, now_s: float) -> None:
+    def end(self, group: Cgroup | None, now_s: float) -> None:
         """Lets the processes go on; does nothing if the run is not suspended."""
         if self._since_s is None:
             return
@@ -44,4 +54,13 @@ class Suspension:
         if self._grouped and group is not None:
             group.thaw()
         else:
-            tree.signal(signal.SIGCONT)
+            self._resume(self._tree.leftovers())
+            self.resume_again_s = now_s + _RESUME_AGAIN_S
+
+    def resume_again(self) -> None:
+        """Lets processes go on that have stopped themselves after the end of a suspension."""
+        self.resume_again_s = times.NEVER_S
+        self._resume(self._tree.stopped())
+
+    def _resume(self, processes: list[Process]) -> None:
+        self._tree.resume([process for process in processes if process.pid not in self._spared])
