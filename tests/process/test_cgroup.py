@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import signal
 import subprocess
 import time
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.process import headless
-from tests.service import Queue, Service, alive, eventually, run_program
+from tests.service import Queue, Service, alive, eventually, run_program, states_of
 
 
 def mounted() -> Path | None:
@@ -354,3 +355,29 @@ def test_a_resumed_run_goes_on(queue: Queue, delegated: Delegated) -> None:
     eventually(lambda: "frozen 1" in (group / "cgroup.events").read_text())
     queue.store.queues.change("mail", paused_ms=None, suspended_ms=None)
     assert queue.wait("frozen").label == "completed"
+
+
+def test_processes_that_have_left_the_group_are_suspended_too(
+    queue: Queue, delegated: Delegated
+) -> None:
+    """As those of `systemd-run --scope` and `su -` do."""
+    service = delegated.serve(queue, workers=1)
+    other = delegated.path / "other"
+    other.mkdir()
+    fifo = queue.file("fifo")
+    os.mkfifo(fifo)
+    leave = f"echo $$ >{other}/cgroup.procs; exec cat {fifo}"
+    script = f"exec bash -c 'set -m; sh -c \"$0\"; echo rc=$?' {shlex.quote(leave)}"
+    queue.add(script, id="frozen", queue="mail")
+    pids = [int(pid) for pid in eventually((other / "cgroup.procs").read_text).split()]
+    events = run_of(delegated, service, "frozen") / "cgroup.events"
+    for _ in range(2):
+        queue.store.queues.change("mail", paused_ms=1, suspended_ms=1)
+        eventually(lambda: states_of(pids) == {"T"}, "what has left the group is stopped")
+        eventually(lambda: "frozen 1" in events.read_text())
+        queue.store.queues.change("mail", paused_ms=None, suspended_ms=None)
+        eventually(lambda: states_of(pids) == {"S"}, "it goes on")
+        eventually(lambda: "frozen 0" in events.read_text())
+    fifo.write_text("end\n")
+    queue.wait("frozen")
+    assert queue.output("frozen") == b"end\nrc=0\n"

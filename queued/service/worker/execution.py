@@ -140,8 +140,10 @@ class Execution:
             self.reap(now_s)  # a command that has just exited leaves nothing to freeze
         if self.phase is not Phase.RUNNING or wanted is self._suspension.active:
             return
-        change = self._suspension.begin if wanted else self._suspension.end
-        change(self.group, now_s)
+        if wanted:
+            self._suspension.begin(self.group, now_s)
+        else:
+            self._suspension.end(now_s)
         self._set_limit(now_s)
 
     def read_clock(self, now_s: float) -> None:
@@ -271,7 +273,7 @@ class Execution:
         """Ends the run after its command has exited, or terminates the processes that it left."""
         stay = bool(self.run.options.leave_children) and self._reason is None
         if stay:
-            self._suspension.end(self.group, now_s)
+            self._suspension.end(now_s)
         if childless:
             if self._finish_cgroup() or stay:
                 self._finish()
@@ -310,7 +312,7 @@ class Execution:
         self.phase = Phase.TERMINATING
         self._step_s = now_s + self.run.kill_grace_s
         self._tree.signal(signal.SIGTERM, signal.SIGCONT)
-        self._suspension.end(self.group, now_s)
+        self._suspension.end(now_s)
 
     def _kill(self, now_s: float) -> None:
         if self.phase is not Phase.KILLING:

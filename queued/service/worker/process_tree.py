@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from queued.core import times
 from queued.service.linux import killing, procfs, run_mark
+from queued.service.linux.cgroup import Cgroup
 from queued.service.linux.procfs import Process
 from queued.service.worker.spawn import Environment
 
@@ -80,17 +81,23 @@ class ProcessTree:
         """Returns the processes that a signal has stopped."""
         return [process for process in self.leftovers() if process.stopped]
 
-    def stop(self) -> None:
-        """Sends STOP to all processes, again as long as a search finds new ones.
+    def outside(self, group: Cgroup | None) -> list[Process]:
+        """Returns the living processes that are not in this control group."""
+        left = self.leftovers()  # first, because those in the group may still fork
+        inside = set() if group is None else {process.pid for process in group.processes()}
+        return [process for process in left if process.pid not in inside]
+
+    def stop(self, frozen: Cgroup | None) -> None:
+        """Sends STOP to all processes outside of `frozen`, again while a search finds new ones.
 
         The first time, parents stop before their children, so that they do not see them stop.
         """
         seen = set[int]()
         for _ in range(_STOP_ROUNDS):
-            left = self.leftovers()
+            left = self.outside(frozen)
             if seen.issuperset(process.pid for process in left):
                 return
-            if seen:
+            if seen and frozen is None:  # else processes in it may be of the same process groups
                 _signal_all(left, signal.SIGSTOP)
             else:
                 _stop_in_turn(left)

@@ -1,6 +1,7 @@
 """The suspension of a run: its processes are frozen, and its timeout does not count meanwhile.
 
-A control group freezes them; without one they get STOP. Both still die by KILL.
+A control group freezes them; those that are in no such group, or have left it, get STOP. Both
+still die by KILL.
 
 Some programs, such as script(1), stop themselves when they learn that their child was stopped. They
 do so only after their own CONT, so processes that are stopped a little later get CONT again.
@@ -23,7 +24,7 @@ class Suspension:
         self._spared = set[int]()  # processes that were already stopped: they stay so
         self._since_s: float | None = None
         self._before_s = 0.0  # the length of the earlier suspensions
-        self._grouped = False  # whether the control group is frozen
+        self._frozen: Cgroup | None = None
 
     @property
     def active(self) -> bool:
@@ -41,21 +42,20 @@ class Suspension:
             self._spared = {process.pid for process in self._tree.stopped()}
         self.resume_again_s = times.NEVER_S
         self._since_s = now_s
-        self._grouped = group is not None and group.freeze()
-        if not self._grouped:
-            self._tree.stop()
+        self._frozen = group if group is not None and group.freeze() else None
+        self._tree.stop(self._frozen)
 
-    def end(self, group: Cgroup | None, now_s: float) -> None:
+    def end(self, now_s: float) -> None:
         """Lets the processes go on; does nothing if the run is not suspended."""
         if self._since_s is None:
             return
         self._before_s += now_s - self._since_s
         self._since_s = None
-        if self._grouped and group is not None:
-            group.thaw()
-        else:
-            self._resume(self._tree.leftovers())
+        if stopped := self._tree.outside(self._frozen):
+            self._resume(stopped)
             self.resume_again_s = now_s + _RESUME_AGAIN_S
+        if self._frozen is not None:
+            self._frozen.thaw()  # last, because parents of stopped processes may be in it
 
     def resume_again(self) -> None:
         """Lets processes go on that have stopped themselves after the end of a suspension."""
