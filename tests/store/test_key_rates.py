@@ -300,6 +300,18 @@ def test_a_job_behind_one_without_a_rate_waits_for_ready_jobs(engine: Engine) ->
     assert key.started() == []
 
 
+def test_a_job_behind_one_without_a_rate_waits_for_its_own_rate(engine: Engine) -> None:
+    key = Rated(engine, 1)
+    key.add("a")
+    assert key.started() == ["a"]
+    key.add("plain", key_rate=None)
+    key.add("b")
+    assert key.started() == ["plain"]
+    assert key.due_in_ms() is not None
+    key.later(MINUTE)
+    assert key.started() == ["b"]
+
+
 def test_a_job_that_waits_for_ready_jobs_waits_for_no_time(engine: Engine) -> None:
     key = Rated(engine, 2)
     key.add("a")

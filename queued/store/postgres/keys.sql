@@ -43,7 +43,7 @@ UPDATE queued.jobs j SET ready = false, blocked = 4 FROM later WHERE j.seq = lat
 WITH line AS MATERIALIZED (
     SELECT k.key, next.seq, next.key_rate_ms IS NOT NULL AS rated,
            bool_and(next.key_limit > used.n + next.place AND (next.key_rate_ms IS NULL
-                    OR next.key_rate_ms = w.key_rate_ms
+                    OR next.key_rate_ms IS NOT DISTINCT FROM w.key_rate_ms
                        AND next.key_rate_starts > started.n + used.rated + next.rated_before)) OVER (
                PARTITION BY k.key ORDER BY next.place) AS fits
     FROM unnest(:keys::text[]) AS k (key), LATERAL ({first_in_line}) AS w, LATERAL (
