@@ -49,9 +49,6 @@ _HANDLED = (
     signal.SIGUSR1, signal.SIGTTIN, signal.SIGTTOU,
 )  # fmt: skip
 _RECORD_S = 10.0  # how long a stop waits for results to be recorded after the last command
-_STOP_WATCHDOG_S = (
-    60.0  # of a stop without a watchdog: children that hang would keep it from its end
-)
 _STOP_INTERVAL_S = 0.5  # between two checks whether commands run, during a stop
 
 
