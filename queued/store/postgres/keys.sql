@@ -1,7 +1,8 @@
 -- The statements for keys, of which few jobs run at once; see queries.sql. A job with a key has a place of
 -- it while it is ready or runs. When it is due, it joins the line of its key; a place is given only here,
 -- to the first job of the line, and only while fewer jobs than the limit of this job have one, and its
--- rate allows one more start; see rates.sql. One dispatcher at a time gives places; what other transactions change meanwhile they append to changed_keys.
+-- rate allows one more start; see rates.sql. One dispatcher at a time gives places. Other transactions append
+-- what they change meanwhile to changed_keys.
 
 -- hold_keys --
 -- Whether this transaction may give places; no other one may until its end. A statement of its own, so
@@ -9,8 +10,8 @@
 SELECT pg_try_advisory_xact_lock('queued.changed_keys'::regclass::oid::integer, 0);
 
 -- take_changed_keys --
--- Each key with the number of its changes, the last of them, and whether the key has a rate. Guard: hold_keys.
--- By the primary keys.
+-- Each key with the number of its changes, the last of them, and whether starts of it are remembered or to
+-- come (`rated_keys`). Guard: hold_keys. By the primary keys.
 WITH taken AS (
     DELETE FROM queued.changed_keys
     WHERE seq IN (SELECT seq FROM queued.changed_keys WHERE seq >= :first ORDER BY seq LIMIT :limit)

@@ -271,7 +271,8 @@ SELECT EXISTS (SELECT FROM restored) FROM queued.jobs WHERE seq = :job AND id = 
 -- Undoes a claim that was never started. A job whose key has a rate waits in line again, because its start
 -- stays counted. Guard: the claim is in force (run and token match), and no cancel was requested.
 UPDATE queued.jobs SET state = 'pending', ready = key_rate_ms IS NULL,
-                       blocked = CASE WHEN key_rate_ms IS NULL THEN 0 ELSE 4 END, runs = runs - 1, token = NULL, updated_at = :now
+                       blocked = CASE WHEN key_rate_ms IS NULL THEN 0 ELSE 4 END,
+                       runs = runs - 1, token = NULL, updated_at = :now
 WHERE seq = :job AND runs = :attempt AND token = :token AND state = 'processing'
   AND cancel_requested_at IS NULL
 RETURNING queue;

@@ -1,9 +1,9 @@
 -- The statements for rates, of queues and keys whose jobs start only so often; see queries.sql. The row of a
 -- claim has the number of all starts before it, so that a window is counted by one step into the primary
 -- key at each of its ends, and one more step finds the start whose age decides when the next one is
--- allowed: `rate_starts` before the next one. The clock is that of this server, and not what hosts know of it, which
--- may differ by milliseconds. Starts are judged by the beginning of the transaction, so that all statements of
--- a turn agree, and recorded later.
+-- allowed: `rate_starts` before the next one. The clock is that of this server, and not what hosts know of
+-- it, which may differ by milliseconds. Starts are judged by the beginning of the transaction, so that all
+-- statements of a turn agree, and recorded with the time of the statement, which is never earlier.
 --
 -- A queue has one rate, and a claim takes no more jobs of it than are allowed. The jobs of a key have rates of
 -- their own: a place is given only while the starts in the window of the job and the ready jobs of the key
@@ -184,7 +184,8 @@ SELECT EXISTS (SELECT FROM unnest(:lanes::integer[]) AS one (lane),
                LATERAL (SELECT FROM queued.rated_keys r WHERE r.lane = one.lane LIMIT 1) AS found);
 
 -- key_window --
--- Of the first job in the line of a key, if it waits for its rate: that, and when it is due.
+-- Of the first job in the line of a key, if it waits for its rate: that, and when it is due. By the primary
+-- key and jobs_key_lines; with `lane IS NOT NULL`, a plan might go through rated_keys_lanes instead.
 SELECT w.key_rate_starts, w.key_rate_ms, k.due FROM queued.rated_keys k, LATERAL ({first_in_line}) AS w
 WHERE k.key = :key AND coalesce(k.lane, -1) >= 0 AND w.key_rate_ms IS NOT NULL;
 

@@ -414,8 +414,8 @@ CREATE TABLE queued.schedules (
 CREATE INDEX schedules_due ON queued.schedules (next_at) WHERE paused_at IS NULL;
 
 -- Keys of which a job has joined or left the line, has given its place up, or has started under a rate,
--- until a dispatcher has given the free places to the first jobs of the line; see keys.sql. Each statement appends rows, which
--- locks nothing.
+-- until a dispatcher has given the free places to the first jobs of the line; see keys.sql. Each statement
+-- appends rows, which locks nothing.
 CREATE TABLE queued.changed_keys (
     seq bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     key text COLLATE "C" NOT NULL
