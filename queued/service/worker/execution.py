@@ -26,7 +26,6 @@ from queued.service.worker.time_limit import TimeLimit, limit_of
 _KILL_AGAIN_S = 0.02  # first wait while a process still forks, or has not ended after KILL
 _KILL_AGAIN_MAX_S = 1.0
 _STUCK_S = 10.0
-_STOPS = {"STOP", "TSTP", "TTIN", "TTOU"}
 _SPAWN_AGAIN_S = 0.1  # first wait when the system refuses a process or memory
 _SPAWN_AGAIN_MAX_S = 5.0
 
@@ -97,12 +96,11 @@ class Execution:
     @property
     def next_s(self) -> float:
         """When `tick` wants to be called next."""
-        return min(self._step_s, self._suspension.resume_again_s)
+        return min(self._step_s, self._suspension.next_s)
 
     def tick(self, now_s: float) -> None:
         """Makes the due step: the start, the end of the time limit, or the next step of a stop."""
-        if now_s >= self._suspension.resume_again_s:
-            self._suspension.resume_again()
+        self._suspension.tick(now_s)
         if now_s < self._step_s:
             return
         match self.phase:
@@ -130,8 +128,7 @@ class Execution:
         """Sends a signal, whose name is without `SIG`, to the processes of a run that goes on."""
         wakes = name == "CONT" and self._suspension.active  # what only the end of it may do
         if self.phase is Phase.RUNNING and not wakes:
-            if name in _STOPS:
-                self._suspension.resume_again_s = times.NEVER_S  # would undo this signal
+            self._suspension.on_signal(name)
             self._tree.signal(signal.Signals[f"SIG{name}"])
 
     def suspend(self, now_s: float, *, wanted: bool) -> None:
@@ -140,10 +137,7 @@ class Execution:
             self.reap(now_s)  # a command that has just exited leaves nothing to freeze
         if self.phase is not Phase.RUNNING or wanted is self._suspension.active:
             return
-        if wanted:
-            self._suspension.begin(self.group, now_s)
-        else:
-            self._suspension.end(now_s)
+        self._suspension.begin(self.group, now_s) if wanted else self._suspension.end(now_s)
         self._set_limit(now_s)
 
     def read_clock(self, now_s: float) -> None:

@@ -13,13 +13,14 @@ from queued.service.linux.procfs import Process
 from queued.service.worker.process_tree import ProcessTree
 
 _RESUME_AGAIN_S = 0.3
+_STOPS = {"STOP", "TSTP", "TTIN", "TTOU"}
 
 
 class Suspension:
     """Whether a run is suspended, and for how long it has been; times are monotonic."""
 
     def __init__(self, tree: ProcessTree) -> None:
-        self.resume_again_s = times.NEVER_S  # call `resume_again` then
+        self.next_s = times.NEVER_S  # when `tick` wants to be called
         self._tree = tree
         self._spared = set[int]()  # processes that were already stopped: they stay so
         self._since_s: float | None = None
@@ -38,9 +39,9 @@ class Suspension:
 
     def begin(self, group: Cgroup | None, now_s: float) -> None:
         """Freezes the processes of the run."""
-        if self.resume_again_s == times.NEVER_S:  # else the suspension before may have stopped them
+        if self.next_s == times.NEVER_S:  # else the suspension before may have stopped them
             self._spared = {process.pid for process in self._tree.stopped()}
-        self.resume_again_s = times.NEVER_S
+        self.next_s = times.NEVER_S
         self._since_s = now_s
         self._frozen = group if group is not None and group.freeze() else None
         self._tree.stop(self._frozen)
@@ -53,14 +54,20 @@ class Suspension:
         self._since_s = None
         if stopped := self._tree.outside(self._frozen):
             self._resume(stopped)
-            self.resume_again_s = now_s + _RESUME_AGAIN_S
+            self.next_s = now_s + _RESUME_AGAIN_S
         if self._frozen is not None:
             self._frozen.thaw()  # last, because parents of stopped processes may be in it
 
-    def resume_again(self) -> None:
+    def tick(self, now_s: float) -> None:
         """Lets processes go on that have stopped themselves after the end of a suspension."""
-        self.resume_again_s = times.NEVER_S
-        self._resume(self._tree.stopped())
+        if now_s >= self.next_s:
+            self.next_s = times.NEVER_S
+            self._resume(self._tree.stopped())
+
+    def on_signal(self, name: str) -> None:
+        """Call it before a signal to the run: `tick` must not undo one that stops it."""
+        if name in _STOPS:
+            self.next_s = times.NEVER_S
 
     def _resume(self, processes: list[Process]) -> None:
         self._tree.resume([process for process in processes if process.pid not in self._spared])
