@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,11 +29,18 @@ def theirs() -> Iterator[Hosts]:
     shutil.rmtree(directory)
 
 
-@pytest.mark.parametrize("fault", ["partition", "death"])
+def _limit_processes(pid: int, most: int) -> None:
+    """Sets how many processes that user may have, for the forks of a process."""
+    user = ("setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups")
+    subprocess.run([*user, "prlimit", f"--pid={pid}", f"--nproc={most}:"], check=True)
+
+
+@pytest.mark.parametrize("fault", ["partition", "death", "death without a free process"])
 def test_a_command_of_another_user_is_logged_when_the_lease_ends(theirs: Hosts, fault: str) -> None:
     """Another host takes the job over all the same: this is one of the limits of the promise.
 
-    After the death of all other processes the warden waits for the end of the lease, too.
+    After the death of all other processes the warden waits for the end of the lease, too, and goes
+    on until the system lets it start the command that ends the host.
     """
     program = ("-m", "tests.process.as_another_user", str(USER), "queued")
     first = theirs.add()
@@ -53,9 +61,18 @@ def test_a_command_of_another_user_is_logged_when_the_lease_ends(theirs: Hosts, 
             first.link.cut()
         else:
             service.kill_instance(service.child(WARDEN))
+        if fault == "death without a free process":
+            _limit_processes(service.child(WARDEN), 0)
+            (refused,) = eventually(
+                lambda: service.logged("lease.fence_failed"), within_s=2 * LEASE_S
+            )
+            assert "temporarily unavailable" in refused["error"]
+            _limit_processes(service.child(WARDEN), 100)
         (line,) = eventually(lambda: service.logged("lease.runs_outlive"), within_s=2 * LEASE_S)
         assert (line["level"], line["pids"]) == ("critical", [pid])
-        (failed,) = eventually(lambda: service.logged("lease.fence_failed"))
+        failed = eventually(
+            lambda: [line for line in service.logged("lease.fence_failed") if "exit_code" in line]
+        )[0]
         assert (failed["level"], failed["exit_code"]) == ("critical", 3)
         assert fenced.read_text() == f"{pid}\n"
         assert not second.logged("instance.taken_over"), "it is logged before the lease ends"

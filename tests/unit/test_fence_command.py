@@ -51,8 +51,13 @@ def test_a_failure_is_logged(monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patched:
         patched.setattr(os, "posix_spawn", Mock(side_effect=OSError(11, "no process is free")))
         command.start([1])
-    assert "no process is free" in log.critical.call_args.kwargs["error"]
+        assert "no process is free" in log.critical.call_args.kwargs["error"]
+        logged = len(_events(log))
+        command.start([1])
+    assert len(_events(log)) == logged, "it is logged once"
+    refused = command.must_start
     command.start([1])
+    assert (refused, command.must_start) == (True, False)
     assert _events(log)[-1] == "lease.fence_started", "it is tried again"
     eventually(lambda: failed() and _events(log)[-1] == "lease.fence_failed")
 

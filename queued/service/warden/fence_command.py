@@ -1,6 +1,6 @@
 """The command of the setting `fence_command`, such as the reboot of a host whose runs do not end.
 
-The warden starts it when the lease ends, and waits neither for its start nor for its end.
+The warden starts it when the lease ends, and kills runs on while the command runs.
 """
 
 import os
@@ -21,13 +21,13 @@ class FenceCommand:
         """Without a command (an empty text) nothing is done."""
         self._command = command
         self._log = log
-        self._started = False  # since the last `reset`
+        self._started = self._refused = False  # since the last `reset`
         self._pid: int | None = None  # until its exit is collected
 
     def start(self, pids: Sequence[int]) -> None:
         """Starts the command with the pids of the processes in QUEUED_PIDS, if it was not yet.
 
-        A start that the system refuses is logged and may be tried again.
+        The first start that the system refuses is logged. Call this again then: see `must_start`.
         """
         if not self._command or self._started or self.is_running:
             return
@@ -39,10 +39,17 @@ class FenceCommand:
                 _SHELL, arguments, environment, setsid=True, setsigmask=[], setsigdef=_SIGNALS
             )
         except OSError as error:
-            self._log.critical("lease.fence_failed", command=self._command, error=str(error))
+            if not self._refused:
+                self._refused = True
+                self._log.critical("lease.fence_failed", command=self._command, error=str(error))
             return
         self._started = True
         self._log.critical("lease.fence_started", command=self._command, pids=[*pids])
+
+    @property
+    def must_start(self) -> bool:
+        """Whether the system has refused all starts since the last `reset`."""
+        return self._refused and not self._started
 
     @property
     def is_running(self) -> bool:
@@ -62,4 +69,4 @@ class FenceCommand:
 
     def reset(self) -> None:
         """Allows another start, because the lease was renewed."""
-        self._started = False
+        self._started = self._refused = False

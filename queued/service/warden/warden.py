@@ -91,7 +91,7 @@ class Warden:
             left = self._kill(exempt=set() if self._alone else self._idle_workers())
             if has_ended and left is not None:
                 self._fence.start(left)
-            may_end = left is None or has_ended or lease is None
+            may_end = left is None or lease is None or (has_ended and not self._fence.must_start)
             self._over = self._alone and may_end and not self._fence.is_running
             end_s = times.boot_s() + _KILL_INTERVAL_S
         else:
