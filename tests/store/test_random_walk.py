@@ -152,16 +152,23 @@ class Walk(RuleBasedStateMachine):
         for job in live:
             self._model.cancel(job, self._now_ms)
 
-    @rule(queue=QUEUES, starts=st.sampled_from([1, 2]), count=st.integers(2, 4), waits=STEPS_MS)
-    def start_by_a_rate(self, queue: str, starts: int, count: int, waits: int) -> None:
-        """Some jobs of one key, and two turns."""
-        fields: dict[str, Any] = {"queue": queue, "key": "k", "key_limit": 4}
+    @rule(
+        queue=QUEUES,
+        starts=st.sampled_from([1, 2]),
+        count=st.integers(2, 4),
+        urgent=st.integers(0, 2),
+        waits=STEPS_MS,
+    )
+    def start_by_a_rate(self, queue: str, starts: int, count: int, urgent: int, waits: int) -> None:
+        """Some jobs of one key, and two turns; urgent ones without a rate come between."""
+        fields: dict[str, Any] = {"queue": queue, "key": "k", "key_limit": 9}
         rate = Rate(starts, self._window_ms)
-        jobs = [NewJob("true", key_rate=rate, **fields)] * count
-        for name in self._engine.store.enqueue(jobs, max_retries=3, now_ms=self._now_ms):
-            row = self._engine.store.find(name)
-            self._model.enqueue(row, now=self._now_ms, rate=rate, **fields)
-        for _ in range(2):
+        for most, one, priority in ((count, rate, 0), (urgent, None, 9)):
+            fields |= {"priority": priority}
+            jobs = [NewJob("true", key_rate=one, **fields)] * most
+            for name in self._engine.store.enqueue(jobs, max_retries=3, now_ms=self._now_ms):
+                row = self._engine.store.find(name)
+                self._model.enqueue(row, now=self._now_ms, rate=one, **fields)
             self.promote(5)
             self.claim("i", "", 5, [queue])
             self.the_same_jobs()
