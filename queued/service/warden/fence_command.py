@@ -1,6 +1,6 @@
 """The command of the setting `fence_command`, such as the reboot of a host whose runs do not end.
 
-The warden starts it when the lease ends, and kills runs on while the command runs.
+The warden starts it when the lease ends, and goes on killing runs meanwhile.
 """
 
 import os
