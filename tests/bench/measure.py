@@ -16,6 +16,7 @@ import apsw
 from queued.core import times
 from queued.core.model import NewJob
 from queued.store.sqlite.client_store import SqliteStore
+from tests.service import WITHOUT_RICH
 
 T = TypeVar("T")
 
@@ -100,6 +101,7 @@ def service(database: str, workers: int) -> Iterator[subprocess.Popen[bytes]]:
             ],
             stdout=log,
             stderr=subprocess.STDOUT,
+            env={**os.environ, **WITHOUT_RICH},  # a program for comparison may have installed it
         )  # fmt: skip
     try:
         wait_until(lambda: b"service.ready" in read(f"{database}.bench-log"))
