@@ -5,6 +5,7 @@ import json
 import pytest
 
 from tests.packaging.systemd_testbed import Unit
+from tests.process import locked_pipe
 from tests.service import eventually
 
 
@@ -199,6 +200,17 @@ def test_a_supervisor_that_hangs_is_restarted_by_systemd(watched: Unit) -> None:
     watched.signal("STOP")
     eventually(lambda: watched.show("NRestarts", "SubState") == ["1", "running"])
     assert watched.wait(watched.add("true"))["state"] == "completed"
+
+
+def test_a_job_that_makes_its_worker_hang_is_lost_alone(watched: Unit) -> None:
+    beside = watched.add("until [ -e over ]; do sleep 0.1; done; rm over")
+    watched.wait(beside, "processing")
+    hung = watched.add(locked_pipe.command("/usr/bin/python3"), timeout=1, max_retries=1)
+    assert watched.wait(hung)["state"] == "dead"
+    assert watched.show("NRestarts", "ActiveState") == ["0", "active"]
+    assert watched.wait(watched.add("touch over"))["state"] == "completed"
+    job = watched.wait(beside)
+    assert (job["state"], job["runs"]) == ("completed", 1)
 
 
 LOCKED = """
