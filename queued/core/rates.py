@@ -24,6 +24,11 @@ class Rate(NamedTuple):
         return f"{self.starts}/{self.window_ms // unit_ms}{_UNITS[unit_ms]}"
 
 
+def stored(starts: int | None, window_ms: int | None) -> Rate | None:
+    """Returns the rate of two columns; None if both are empty."""
+    return None if starts is None or window_ms is None else Rate(starts, window_ms)
+
+
 def parse(text: str) -> Rate:
     """Returns the rate of `10/minute`, `10/s` or `5/30s`. Raises UsageError."""
     number, _, time = (part.strip() for part in text.partition("/"))

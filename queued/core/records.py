@@ -6,7 +6,7 @@ from typing import NamedTuple
 from queued.core.errors import UsageError
 from queued.core.job_options import JobOptions
 from queued.core.model import DEPENDENCY, ENDED, Label, Outcome, State
-from queued.core.rates import Rate
+from queued.core.rates import Rate, stored
 from queued.core.times import local_clock
 
 MANY = 1_000_000  # jobs; more than a claim can take
@@ -50,9 +50,7 @@ class Job(NamedTuple):
     @property
     def key_rate(self) -> Rate | None:
         """Returns how many jobs of its key with a rate may start in an interval; None: no rate."""
-        if self.key_rate_starts is None or self.key_rate_ms is None:
-            return None
-        return Rate(self.key_rate_starts, self.key_rate_ms)
+        return stored(self.key_rate_starts, self.key_rate_ms)
 
     @property
     def array_index(self) -> int | None:
@@ -133,9 +131,7 @@ class Queue(NamedTuple):
     @property
     def rate(self) -> Rate | None:
         """Returns how many of its jobs may start in how much time; None for no limit."""
-        if self.rate_starts is None or self.rate_ms is None:
-            return None
-        return Rate(self.rate_starts, self.rate_ms)
+        return stored(self.rate_starts, self.rate_ms)
 
     def obstacle(self, used: int, next_ms: int | None) -> str:
         """Returns why no job of it can start while running ones take `used` places, or empty.

@@ -3,12 +3,13 @@
 import os
 from contextlib import suppress
 
-from queued.core.runs import STDOUT, Key
-from queued.service.ipc.messages import Message, Output, Run
+from queued.core.runs import STDOUT
+from queued.service.ipc.messages import Message, Output
 from queued.service.linux.event_loop import EventLoop
 from queued.service.worker.output_forwarder import OutputForwarder
 from queued.service.worker.output_streams import OutputStreams
 from queued.service.worker.spawn import Pipes
+from tests.claims import make_run
 
 MIB = 1 << 20
 PART = bytes(65_536)  # fits into a pipe
@@ -19,19 +20,7 @@ class Flood:
     """The output of a run that prints without end, and a dispatcher that may store it."""
 
     def __init__(self, limit: int) -> None:
-        run = Run(
-            key=Key(1, 1, 1),
-            recorded=[],
-            id="a",
-            created_ms=0,
-            queue="default",
-            command="yes",
-            max_retries=1,
-            timeout_s=0,
-            kill_grace_s=1,
-            output_limit=limit,
-            clean=False,
-        )
+        run = make_run(output_limit=limit)
         self.output = OutputStreams(limit)
         self.printed = 0
         self.sent_bytes = 0

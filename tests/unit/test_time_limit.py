@@ -1,9 +1,8 @@
 """The end of a run's time, if the wall clock was set or the machine has slept meanwhile."""
 
 from queued.core.job_options import JobOptions
-from queued.core.runs import Key
-from queued.service.ipc.messages import Run
 from queued.service.worker.time_limit import TimeLimit, limit_of
+from tests.claims import make_run
 
 START_MS = 1_800_000_000_000
 HOUR_S, HOUR_MS = 3600.0, 3_600_000
@@ -11,20 +10,8 @@ HOUR_S, HOUR_MS = 3600.0, 3_600_000
 
 def limit(*, wall_ms: int, now_s: float = 10.0, timeout_s: float = 0.0) -> TimeLimit:
     """Returns the limit of a run that began at 0 s, with a deadline an hour later."""
-    run = Run(
-        key=Key(1, 1, 1),
-        recorded=[],
-        id="a",
-        created_ms=0,
-        queue="default",
-        command="true",
-        max_retries=1,
-        timeout_s=timeout_s,
-        kill_grace_s=1,
-        output_limit=1,
-        clean=False,
-        options=JobOptions(deadline="2027-01-15T09:00:00Z"),
-    )
+    options = JobOptions(deadline="2027-01-15T09:00:00Z")
+    run = make_run(timeout_s=timeout_s, options=options)
     return limit_of(run, started_s=0.0, now_s=now_s, now_ms=wall_ms)
 
 
