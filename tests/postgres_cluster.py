@@ -96,6 +96,12 @@ class Server:
             eventually(lambda: len(self.execute(synchronized)) == 1)
         return made
 
+    def wait_for_standbys(self) -> None:
+        """Waits until the standbys of this server show all that it has committed so far."""
+        [(position,)] = self.execute("SELECT pg_current_wal_flush_lsn()")
+        behind = f"SELECT 1 FROM pg_stat_replication WHERE (replay_lsn >= '{position}') IS NOT TRUE"
+        eventually(lambda: self.execute(behind) == [])
+
     def cut_off(self) -> None:
         """Lets this standby receive nothing more."""
         self.configure(primary_conninfo="")

@@ -174,7 +174,7 @@ def test_a_new_dispatcher_records_lost_claims_of_live_runs_again(hosts: ClusterH
     names = ("goes_on", "ended")
     for name in names:
         hosts.traced(name, f"echo done; {hosts.until(name)}")
-    eventually(lambda: hosts.standby.execute("SELECT count(*) FROM queued.jobs") == [(2,)])
+    hosts.primary.wait_for_standbys()
     hosts.standby.cut_off()
     service = hosts.join(workers=2)
     for name in names:

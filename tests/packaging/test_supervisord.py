@@ -95,7 +95,7 @@ class Supervisord:
         """Waits until `supervisorctl status` says this of the program."""
         eventually(lambda: f" {state} " in self.ctl("status", "queued").stdout, state)
         if state == "RUNNING":
-            eventually(lambda: len(self.log("service.ready")) == len(self.log("service.started")))
+            eventually(lambda: self.pid in [line["pid"] for line in self.log("service.ready")])
             self._seen.add(self.pid)
         return self.ctl("status", "queued").stdout
 
