@@ -39,6 +39,7 @@ def test_a_child_that_does_not_die_is_killed_once_and_then_left_out(
         found.append(health.check(log, jobs_run=False))
     assert found == [True, False, False, True, True, True]
     assert capfd.readouterr().out.count("child.hung") == 1
+    assert [child.pid for child in health.undead()] == [hung.pid]
     eventually(lambda: states_of([hung.pid]) == {"Z"})
     assert health.dead_for_a_tracer() == [hung.pid]
     assert hung.wait() == -signal.SIGKILL

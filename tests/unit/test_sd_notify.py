@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from queued.service.ipc.messages import Load
+from queued.service.ipc.scoreboard import DISPATCHER
+from queued.service.supervisor.children import Child
 from queued.service.supervisor.sd_notify import SdNotify, watchdog_s
 from queued.service.supervisor.stage import Stage
 from queued.service.supervisor.status import StatusReporter
@@ -108,6 +110,11 @@ def test_the_status_line(notify: SdNotify) -> None:
     assert reporter.line(Stage.RUNNING, 4) == "4 workers, 2 busy, 17 waiting"
     assert reporter.line(Stage.RUNNING, 1) == "1 worker, 2 busy, 17 waiting"
     assert reporter.line(Stage.DRAINING, 2) == "draining: 2 workers, 2 busy, 17 waiting"
+    undead = [Child(3, 43, 0.0), Child(DISPATCHER, 42, 0.0)]
+    told = "; killed, but not dead: worker 3 (PID 43)"
+    assert reporter.line(Stage.RUNNING, 4, undead[:1]).endswith(f"waiting{told}")
+    told += ", dispatcher (PID 42); no job starts"
+    assert reporter.line(Stage.RUNNING, 4, undead).endswith(told)
 
 
 def test_a_caller_that_has_exited_does_no_harm(heard: Heard) -> None:

@@ -55,6 +55,10 @@ class HealthCheck:
             self.killed.add(child.pid)
             os.kill(child.pid, signal.SIGKILL)
 
+    def undead(self) -> list[Child]:
+        """Returns the children that were killed and have not been collected."""
+        return [child for child in self._table.living() if child.pid in self.killed]
+
     def dead_for_a_tracer(self) -> list[int]:
         """Returns killed children that are dead, but must be collected by their debugger first."""
         found = [procfs.read_process(pid) for pid in self.killed]

@@ -1,6 +1,9 @@
 """Reports the state of the service to systemd: ready, reloading, stopping, the status line."""
 
+from collections.abc import Sequence
+
 from queued.service.ipc.messages import Load
+from queued.service.supervisor.children import Child
 from queued.service.supervisor.sd_notify import SdNotify
 from queued.service.supervisor.stage import Stage
 
@@ -40,17 +43,27 @@ class StatusReporter:
         """Reports that the supervisor's loop runs and all children have answered."""
         self._notify.watchdog()
 
-    def status(self, stage: Stage, workers: int) -> None:
+    def status(self, line: str) -> None:
         """Sends the status line, if it has changed."""
-        self._notify.status(self.line(stage, workers))
+        self._notify.status(line)
 
-    def line(self, stage: Stage, workers: int) -> str:
-        """Returns `4 workers, 2 busy, 17 waiting`; during a shutdown the stage comes first."""
+    def line(self, stage: Stage, workers: int, undead: Sequence[Child] = ()) -> str:
+        """Returns `4 workers, 2 busy, 17 waiting`; during a shutdown the stage comes first.
+
+        `undead`: children that were killed, and that the kernel does not let die.
+        """
         noun = "worker" if workers == 1 else "workers"
-        counts = f"{workers} {noun}, {len(self.load.busy)} busy, {self.load.waiting} waiting"
-        if stage is Stage.RUNNING:
-            return counts if self.announced else "starting"
-        return f"{stage.name.lower()}: {counts}"
+        line = f"{workers} {noun}, {len(self.load.busy)} busy, {self.load.waiting} waiting"
+        if stage is not Stage.RUNNING:
+            line = f"{stage.name.lower()}: {line}"
+        elif not self.announced:
+            line = "starting"
+        if undead:
+            names = ", ".join(f"{child.name} (PID {child.pid})" for child in undead)
+            line += f"; killed, but not dead: {names}"
+        if any(child.role == "dispatcher" for child in undead):
+            line += "; no job starts"
+        return line
 
     def extend(self, now_s: float) -> None:
         """Asks for more time to stop, at most every few seconds; call it while commands run."""

@@ -277,15 +277,19 @@ class Supervisor:
         jobs_run = bool(self._status.load.busy) or self._stage > Stage.RUNNING
         if self._health.check(self._log, jobs_run=jobs_run):
             self._status.healthy()
-        self._status.status(self._stage, len(self._children.living_workers()))
+        self._status.status(self._status_line())
         self._notify_again_s = self._status.flush(now_s)
+
+    def _status_line(self) -> str:
+        workers, undead = self._children.living_workers(), self._health.undead()
+        return self._status.line(self._stage, len(workers), undead)
 
     def _describe(self) -> None:
         living = self._children.living()
         self._log.info(
             "service.described",
             stage=self._stage.name.lower(),
-            status=self._status.line(self._stage, len(self._children.living_workers())),
+            status=self._status_line(),
             workers_wanted=self._children.workers,
             children={child.name: child.pid for child in living},
             leaving=[child.name for child in living if child.pid in self._processes.leaving],
