@@ -162,6 +162,33 @@ def test_a_group_inside_that_of_a_run_is_ended_and_removed(
     assert delegated.runs() == []
 
 
+@pytest.mark.parametrize("ended_by", ["a cancel", "the death of its worker"])
+def test_groups_that_a_command_makes_are_ended_and_removed(
+    queue: Queue, delegated: Delegated, ended_by: str
+) -> None:
+    """1,100 groups, each in the one before, and one whose processes the kernel does not list."""
+    service = delegated.serve(queue)
+    group = delegated.path / f"{service.instance}.threads.1"
+    below = f"{group}/below"
+    deep = "for i in $(seq 1100); do mkdir d && cd d || break; done"
+    script = (
+        f"(cd {group}; {deep}); mkdir {below} && echo threaded >{below}/cgroup.type && echo $$ >{below}/cgroup.threads;"
+        "echo $?; sleep 300 & wait"
+    )
+    queue.add(script, id="threads", queue="mail", max_retries=1)
+    eventually(lambda: queue.output("threads"))
+    assert queue.output("threads") == b"0\n"
+    queue.store.queues.change("mail", paused_ms=1, suspended_ms=1)
+    eventually(lambda: "frozen 1" in (group / "cgroup.events").read_text())
+    if ended_by == "a cancel":
+        queue.cancel("threads")
+    else:
+        service.kill(service.worker_of("threads"))
+    assert queue.wait("threads").label == ("cancelled" if ended_by == "a cancel" else "dead")
+    eventually(lambda: delegated.runs() == [], "the group is gone")
+    assert service.stop() == 0
+
+
 def test_an_empty_group_that_cannot_be_removed_does_not_keep_its_run(
     queue: Queue, delegated: Delegated
 ) -> None:

@@ -13,7 +13,7 @@ import contextlib
 import errno
 import os
 import signal
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from typing import NamedTuple, Self
 
 from queued.service.linux import procfs
@@ -119,14 +119,15 @@ class Cgroup:
     def _remove_all(self) -> None:
         """Removes the group and those that a command has created below it."""
         with contextlib.suppress(OSError):
-            for path, _, _ in os.walk(self._path, topdown=False):
+            for path in reversed(procfs.directories(self._path)):
                 os.rmdir(path)
 
     def processes(self) -> list[Process]:
-        """Returns the living processes of the group and of those below it."""
-        found = (
-            procfs.read_process(pid) for path, _, _ in os.walk(self._path) for pid in _pids(path)
-        )
+        """Returns the living processes of the group and of those below it.
+
+        The kernel lists those of a threaded group in the group above it alone.
+        """
+        found = map(procfs.read_process, procfs.grouped(self._path))
         return [process for process in found if process is not None and not process.dead]
 
 
@@ -165,10 +166,10 @@ class RunCgroups:
         because a run is recorded before its group is created.
         """
         prefix = f"{instance or self._instance}."
-        found = [p for p in _below(self._directory) if os.path.basename(p).startswith(prefix)]
+        found = procfs.subdirectories(self._directory)
         in_use = {self._path(run, self._instance) for run in busy()}
         for path in found:
-            if path not in in_use:
+            if path not in in_use and os.path.basename(path).startswith(prefix):
                 self._group(path).remove()
 
     def _path(self, run: RunName, instance: str) -> str:
@@ -193,7 +194,7 @@ def delegated(instance: str) -> RunCgroups | None:
         home = f"{directory}/{_SERVICE}"
         os.makedirs(home, exist_ok=True)
         if not _pids(home):  # no other service is in it
-            for path in _below(directory):
+            for path in procfs.subdirectories(directory):
                 Cgroup(path, home, memory=False).remove()
             os.makedirs(home, exist_ok=True)
         _write(f"{home}/cgroup.procs", "0")
@@ -220,11 +221,6 @@ def _own_directory() -> str:
         if kind.split()[0] == "cgroup2" and root == "/":
             return place + names[0].rstrip("/")
     return ""
-
-
-def _below(directory: str) -> Iterator[str]:
-    with os.scandir(directory) as entries:
-        yield from [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
 
 
 def _pids(path: str) -> list[int]:

@@ -115,11 +115,10 @@ def hidden_processes(shown: Collection[int]) -> list[Process]:
     """
     if read_process(1) is not None:  # /proc hides nothing
         return []
-    files = [f"{directory}/cgroup.procs" for directory, _, _ in os.walk(_CGROUPS)]
-    pids = {int(line) for file in files for line in read(file).split()}
+    pids = grouped(_CGROUPS) - {0, *shown}  # 0: in no pid namespace below that of this process
     return [
         process
-        for pid in pids - {0, *shown}  # 0: in no pid namespace below that of this process
+        for pid in pids
         if _may_signal(pid) and (process := _hidden_process(pid, 0)) is not None
     ]
 
@@ -214,6 +213,27 @@ def read(path: str) -> bytes:
             return file.read()
     except OSError:
         return b""
+
+
+def grouped(path: str) -> set[int]:
+    """Returns the pids in a control group and in those below it, as far as they can be read."""
+    files = [f"{group}/cgroup.procs" for group in directories(path)]
+    return {int(line) for file in files for line in read(file).split()}
+
+
+def directories(top: str) -> list[str]:
+    """Returns a directory and those below it, however deep; each after the one that it is in."""
+    found = [top]
+    for path in found:
+        with contextlib.suppress(OSError):
+            found += subdirectories(path)
+    return found
+
+
+def subdirectories(path: str) -> list[str]:
+    """Returns the directories in a directory. Raises OSError."""
+    with os.scandir(path) as entries:
+        return [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
 
 
 def shows_files(pid: int) -> bool:
