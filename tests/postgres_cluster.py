@@ -97,10 +97,9 @@ class Server:
         return made
 
     def wait_for_standbys(self) -> None:
-        """Waits until the standbys of this server show all that it has committed so far."""
-        [(position,)] = self.execute("SELECT pg_current_wal_flush_lsn()")
-        behind = f"SELECT 1 FROM pg_stat_replication WHERE (replay_lsn >= '{position}') IS NOT TRUE"
-        eventually(lambda: self.execute(behind) == [])
+        """Waits until the standbys of this server show all that it has committed."""
+        shown = "SELECT bool_and(replay_lsn >= pg_current_wal_flush_lsn()) FROM pg_stat_replication"
+        eventually(lambda: self.execute(shown) == [(True,)])
 
     def cut_off(self) -> None:
         """Lets this standby receive nothing more."""

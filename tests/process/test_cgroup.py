@@ -172,8 +172,8 @@ def test_groups_that_a_command_makes_are_ended_and_removed(
     below = f"{group}/below"
     deep = "for i in $(seq 1100); do mkdir d && cd d || break; done"
     script = (
-        f"(cd {group}; {deep}); mkdir {below} && echo threaded >{below}/cgroup.type && echo $$ >{below}/cgroup.threads;"
-        "echo $?; sleep 300 & wait"
+        f"(cd {group}; {deep}); mkdir {below} && echo threaded >{below}/cgroup.type && "
+        f"echo $$ >{below}/cgroup.threads; echo $?; sleep 300 & wait"
     )
     queue.add(script, id="threads", queue="mail", max_retries=1)
     eventually(lambda: queue.output("threads"))
