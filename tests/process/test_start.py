@@ -205,14 +205,17 @@ def test_foreground_from_queuectl_is_queued_itself(queue: Queue) -> None:
 
 def test_processes_have_names_that_say_what_they_are(served: Queue) -> None:
     (instance,) = served.store.instances()
-    children = Path(f"/proc/{instance.pid}/task/{instance.pid}/children").read_text().split()
-    names = {int(pid): Path(f"/proc/{pid}/comm").read_text().strip() for pid in children}
-    workers = {worker.pid: f"queued:w{worker.worker}" for worker in served.store.workers()}
-    others = {names[pid] for pid in names.keys() - workers.keys()}
-    assert others == {"queued:dispatch"} | (
-        {"queued:warden"} if served.engine.spans_hosts else set()
-    )
-    assert {pid: names[pid] for pid in workers} == workers
+    others = {"queued:dispatch"} | ({"queued:warden"} if served.engine.spans_hosts else set())
+
+    def named() -> bool:
+        children = Path(f"/proc/{instance.pid}/task/{instance.pid}/children").read_text().split()
+        names = {int(pid): Path(f"/proc/{pid}/comm").read_text().strip() for pid in children}
+        workers = {worker.pid: f"queued:w{worker.worker}" for worker in served.store.workers()}
+        unlisted = {names[pid] for pid in names.keys() - workers.keys()}
+        right = {pid: names.get(pid) for pid in workers} == workers
+        return len(workers) == 4 and right and unlisted == others
+
+    eventually(named)
 
 
 # A seccomp filter that refuses one system call, as of systemd's SystemCallFilter=; then queued.
