@@ -144,7 +144,7 @@ def _lines(report: _Report) -> Iterator[str]:
         Label.PENDING: "in all, of which",
         Label.SCHEDULED: "are not due yet",
         Label.HELD: "wait until they are released",
-        Label.BLOCKED: "wait for other jobs",
+        Label.BLOCKED: "wait for other jobs or their key",
         Label.FAILED: "wait for a retry",
         Label.PROCESSING: f"{report.suspended} suspended" if report.suspended else "",
         Label.COMPLETED: f"{lately} in the last minute" if lately else "",

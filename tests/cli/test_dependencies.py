@@ -19,7 +19,7 @@ def test_a_job_says_what_it_waits_for(queuectl: QueuectlRunner) -> None:
         for one in queuectl.json("show", "last")["dependencies"]
     ]
     assert conditions[-1] == ("after_fail", "d", "pending", "waiting")
-    assert "  blocked           1  wait for other jobs\n" in queuectl.ok("status")
+    assert "  blocked           1  wait for other jobs or their key\n" in queuectl.ok("status")
 
 
 def test_the_outcome_of_a_job_that_cannot_start(queuectl: QueuectlRunner) -> None:
