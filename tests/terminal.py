@@ -10,6 +10,8 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 
+from tests.service import PATIENCE_S
+
 
 class Terminal:
     """A terminal and the command that runs on it."""
@@ -21,7 +23,7 @@ class Terminal:
 
     def sees(self, text: str) -> None:
         """Reads until the command has written the text since the last call."""
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + PATIENCE_S
         while text not in self.seen:
             left_s = deadline - time.monotonic()
             assert select.select([self.descriptor], [], [], max(0, left_s))[0], self.seen

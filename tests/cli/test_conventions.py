@@ -20,7 +20,7 @@ from queued.store.protocols import Store
 from queued.store.sqlite import sql_loader
 from tests.cli.in_process_cli import run
 from tests.cli.queuectl_runner import ROOT, QueuectlRunner
-from tests.service import locked
+from tests.service import eventually, locked
 
 # The verbs that are a method of Store and a query as well; the others read what several give.
 CHAIN = {
@@ -312,9 +312,8 @@ def test_interrupt(queuectl: QueuectlRunner) -> None:
     assert process.stdin
     process.stdin.write(b'{"command":"x"}\n')
     process.stdin.flush()
-    deadline = time.monotonic() + 10
-    while b"ctl" not in Path(f"/proc/{process.pid}/cmdline").read_bytes() or not _reads(process):
-        assert time.monotonic() < deadline
+    command_line = Path(f"/proc/{process.pid}/cmdline")
+    eventually(lambda: b"ctl" in command_line.read_bytes() and _reads(process))
     process.send_signal(2)
     assert process.wait(10) == 130
     assert queuectl.dump() is None

@@ -96,7 +96,7 @@ def test_a_commit_that_is_slow_to_come(tmp_path: Path) -> None:
     with closing(Watch(SlowCommit(seen_s, database))) as watch:  # type: ignore[arg-type]
         Path(f"{database}-wal").write_bytes(b"frames")
         watch.wait(4)
-    assert 0 <= time.monotonic() - seen_s < 0.1
+    assert 0 <= time.monotonic() - seen_s < 2
 
 
 def test_a_wait_for_a_state(queuectl: QueuectlRunner) -> None:

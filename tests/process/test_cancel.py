@@ -63,7 +63,7 @@ def test_in_the_very_moment_of_its_end_one_of_the_two_wins(served: Queue, code: 
     verdicts = []
     for n in range(40):
         name = served.add(f"sleep 0.0{n % 10}; exit {code}", max_retries=3, backoff_max=100)
-        eventually(partial(was_claimed, served, name), within_s=3)
+        eventually(partial(was_claimed, served, name))
         verdicts.append((name, served.cancel(name)))
     for name, verdict in verdicts:
         job = served.wait(name, "completed", "cancelled", "dead")

@@ -74,4 +74,4 @@ def test_a_worker_collects_more_children_than_it_collects_at_once(queue: Queue) 
     queue.spawn(workers=1, env=WATCHED, program=("-c", FEW)).ready()
     die = "for n in $(seq 20); do (true &); done; sleep 0.3"
     name = queue.add(f"kill -STOP $PPID; {die}; kill -CONT $PPID", kill_grace=60)
-    assert queue.wait(name, within_s=10).label == "completed"
+    assert queue.wait(name, within_s=50).label == "completed"

@@ -78,4 +78,4 @@ def test_an_idle_service_uses_no_cpu_time(queue: Queue, sleeper: MarkedSleep) ->
         eventually(lambda: queue.output(name) == b"\n")
         pids = [service.pid, *map(service.child, (0, 1, 2))]
         pids += [process.pid for process in (waits, follows, enqueued)]
-        eventually(lambda: max(moves(pids, 1.2)) <= 2, "a second of rest", within_s=8)
+        eventually(lambda: max(moves(pids, 1.2)) <= 2, "a second of rest")
