@@ -162,29 +162,17 @@ def test_a_group_inside_that_of_a_run_is_ended_and_removed(
     assert delegated.runs() == []
 
 
-@pytest.mark.parametrize("ended_by", ["a cancel", "the death of its worker"])
-def test_groups_that_a_command_makes_are_ended_and_removed(
-    queue: Queue, delegated: Delegated, ended_by: str
+def test_many_groups_each_in_the_one_before_are_ended_and_removed(
+    queue: Queue, delegated: Delegated
 ) -> None:
-    """1,100 groups, each in the one before, and one whose processes the kernel does not list."""
+    """More than the calls that Python nests."""
     service = delegated.serve(queue)
-    group = delegated.path / f"{service.instance}.threads.1"
-    below = f"{group}/below"
-    deep = "for i in $(seq 1100); do mkdir d && cd d || break; done"
-    script = (
-        f"(cd {group}; {deep}); mkdir {below} && echo threaded >{below}/cgroup.type && "
-        f"echo $$ >{below}/cgroup.threads; echo $?; sleep 300 & wait"
-    )
-    queue.add(script, id="threads", queue="mail", max_retries=1)
-    eventually(lambda: queue.output("threads"))
-    assert queue.output("threads") == b"0\n"
-    queue.store.queues.change("mail", paused_ms=1, suspended_ms=1)
-    eventually(lambda: "frozen 1" in (group / "cgroup.events").read_text())
-    if ended_by == "a cancel":
-        queue.cancel("threads")
-    else:
-        service.kill(service.worker_of("threads"))
-    assert queue.wait("threads").label == ("cancelled" if ended_by == "a cancel" else "dead")
+    group = run_of(delegated, service, "deep")
+    make = f"cd {group}; for i in $(seq 1100); do mkdir d && cd d || exit 9; done; echo made"
+    queue.add(f"({make}); sleep 300", id="deep", max_retries=1)
+    eventually(lambda: queue.output("deep") == b"made\n")
+    service.kill(service.worker_of("deep"))
+    assert queue.wait("deep").label == "dead"
     eventually(lambda: delegated.runs() == [], "the group is gone")
     assert service.stop() == 0
 
@@ -264,6 +252,35 @@ def test_a_process_without_its_first_thread_is_ended(
         assert queue.wait(name).last_error == "timeout"
         assert process.wait(5) == -signal.SIGKILL
     assert delegated.runs() == []
+
+
+@pytest.mark.parametrize("ended_by", ["a cancel", "its worker's death", "the service's death"])
+def test_a_run_with_a_threaded_group_is_frozen_and_ended_like_any_other(
+    queue: Queue, delegated: Delegated, stranger: subprocess.Popen[bytes], ended_by: str
+) -> None:
+    """As libvirt makes them. The kernel refuses to list the processes of such a group."""
+    service = delegated.serve(queue)
+    queue.add("sleep 300", id="job", max_retries=1, kill_grace=0.1)
+    group = run_of(delegated, service, "job")
+    eventually((group / "cgroup.procs").exists)
+    (group / "below").mkdir()
+    (group / "below" / "cgroup.type").write_text("threaded")
+    adopt(group / "below", stranger)
+    queue.store.queues.change("default", paused_ms=1, suspended_ms=1)
+    eventually(lambda: "frozen 1" in (group / "cgroup.events").read_text())
+    queue.store.queues.change("default", paused_ms=None, suspended_ms=None)
+    eventually(lambda: "frozen 0" in (group / "cgroup.events").read_text())
+    if ended_by == "a cancel":
+        queue.cancel("job")
+    elif ended_by == "its worker's death":
+        service.kill(service.worker_of("job"))
+    else:
+        service.kill_instance()
+        delegated.serve(queue)
+    assert queue.wait("job").label == ("cancelled" if ended_by == "a cancel" else "dead")
+    assert stranger.wait(5) == -signal.SIGKILL
+    assert queue.wait(queue.add("true")).label == "completed"
+    eventually(lambda: delegated.runs() == [], "the group is gone")
 
 
 def test_empty_groups_of_earlier_services_are_removed(queue: Queue, delegated: Delegated) -> None:

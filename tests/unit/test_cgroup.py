@@ -25,3 +25,11 @@ def test_a_sweep_removes_the_groups_of_one_instance_only(tmp_path: Path) -> None
     RunCgroups(str(tmp_path), "j", memory=False).create("job", 1)
     RunCgroups(str(tmp_path), "k", memory=False).sweep("i")
     assert os.listdir(tmp_path) == ["j.job.1"]
+
+
+def test_a_group_whose_processes_cannot_be_listed_counts_as_alive(tmp_path: Path) -> None:
+    group = RunCgroups(str(tmp_path), "i", memory=False).create("job", 1)
+    (tmp_path / "i.job.1" / "cgroup.procs").mkdir()  # cannot be read, also by root
+    (tmp_path / "i.job.1" / "cgroup.events").mkdir()
+    assert group.processes() == []
+    assert not group.remove()

@@ -10,7 +10,6 @@ together, and limits their memory if it has that controller. Without delegation 
 """
 
 import contextlib
-import errno
 import os
 import signal
 from collections.abc import Callable, Collection
@@ -104,14 +103,16 @@ class Cgroup:
         return self.memory and _table(f"{self._path}/memory.events").get("oom_kill", 0) > 0
 
     def remove(self) -> bool:
-        """Removes the group; returns False if a process in it is alive.
+        """Removes the group; returns False if a process in it is alive, or may be.
 
         An empty group stays if this user cannot remove a group that a command has created below it.
         """
         try:
             os.rmdir(self._path)
+        except FileNotFoundError:
+            return True
         except OSError:
-            if _table(f"{self._path}/cgroup.events").get("populated"):
+            if _table(f"{self._path}/cgroup.events").get("populated", 1):
                 return False
             self._remove_all()
         return True
@@ -233,21 +234,8 @@ def _table(path: str) -> dict[str, int]:
 
 
 def _read(path: str) -> str:
-    """Returns the content of a kernel file; nothing if the file is gone."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return ""
-    text = b""
-    try:
-        while piece := os.read(descriptor, 1 << 16):
-            text += piece
-    except OSError as error:
-        if error.errno != errno.ENODEV:
-            raise
-    finally:
-        os.close(descriptor)
-    return text.decode()
+    """Returns the content of a kernel file; nothing if the file is gone or cannot be read."""
+    return procfs.read(path).decode()
 
 
 def _write(path: str, text: str) -> None:
