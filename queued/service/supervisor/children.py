@@ -9,6 +9,7 @@ from queued.core.backoff import restart_s
 from queued.service.ipc.scoreboard import DISPATCHER, WARDEN
 
 _EARLY_S = 10.0  # a child that fails sooner counts as a failed start
+_DISPATCHER_S = 5.0  # its longest wait, as between turns: while it waits, no lease is renewed
 
 
 class Child(NamedTuple):
@@ -91,6 +92,7 @@ class Children:
         """
         self._failed_starts[slot] = self._failed_starts.get(slot, 0) + 1 if early else 0
         wait_s = restart_s(self._failed_starts[slot])
+        wait_s = min(wait_s, _DISPATCHER_S) if slot == DISPATCHER else wait_s
         self._start_s[slot] = now_s + wait_s
         return wait_s
 
