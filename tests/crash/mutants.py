@@ -264,7 +264,7 @@ def claims_not_durable(_argument: str) -> None:
                 "synchronous_commit = on", "synchronous_commit = off"
             )
             assert begin != self._sql["begin"]
-            self._sql = self._sql | {"begin": begin}
+            self._sql = {**self._sql, "begin": begin}
 
     put(postgres_connection.Database, "__init__", init)
 

@@ -95,6 +95,6 @@ def test_a_service_works_through_a_pooler_in_session_mode(
     store.enqueue([NewJob("true")], max_retries=3, now_ms=NOW)
     eventually(lambda: watcher.read().database, "a notification")
     process = ledger._database.value("server_process")
-    assert ledger._database._server_process == process
+    assert ledger._database._server.process == process
     for each in (watcher, ledger, store):
         each.close()

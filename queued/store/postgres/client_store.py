@@ -4,29 +4,30 @@ import errno
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from queued.core import ids, labels
-from queued.core.dependencies import Dependency
 from queued.core.errors import CommitUnknownError, ConflictError, NotFoundError
 from queued.core.model import Instance, NewJob, OnTakenKey, State
 from queued.core.records import Attempt, Job, JobFilter, Summary, WorkerStatus
 from queued.core.runs import Chunk
 from queued.store import job_names, rows
-from queued.store.dependencies import Dependencies
 from queued.store.postgres.connection import Database, Row
-from queued.store.postgres.edits import PostgresEdits
 from queued.store.postgres.error_names import damaged
 from queued.store.postgres.new_jobs import NewJobs, described
 from queued.store.postgres.numbers import numbers
 from queued.store.postgres.ownership import must_be_own
 from queued.store.postgres.queues import StoreQueues
 from queued.store.postgres.selection import Selection
-from queued.store.protocols import Watcher
-from queued.store.pruning import Removal
 from queued.store.selecting import Span
 
 if TYPE_CHECKING:
+    from queued.core.dependencies import Dependency
+    from queued.store.dependencies import Dependencies
+    from queued.store.edits import Edits
+    from queued.store.protocols import Watcher
+    from queued.store.pruning import Removal
     from queued.store.schedules import Schedules
 
 _GENERATED = f"^[{ids.ALPHABET}]{{{ids.LENGTH}}}$"
@@ -44,10 +45,21 @@ class PostgresStore:
             url, application="queuectl", serving=False, limit_s=limit_s, on_wait=on_wait
         )
         self._new_jobs, self.queues = NewJobs(self._database), StoreQueues(self._database)
-        self.edits = PostgresEdits(self._database, self._new_jobs)
         self._selection = Selection(self._database)
         self.numbers = numbers(self._database)
-        self._dependencies = Dependencies(self._database, list)
+
+    @cached_property
+    def edits(self) -> "Edits":
+        """See `Store.edits`."""
+        from queued.store.postgres.edits import PostgresEdits
+
+        return PostgresEdits(self._database, self._new_jobs)
+
+    @cached_property
+    def _dependencies(self) -> "Dependencies":
+        from queued.store.dependencies import Dependencies
+
+        return Dependencies(self._database, list)
 
     # Enqueueing
 
@@ -112,7 +124,7 @@ class PostgresStore:
         except ValueError as error:
             raise damaged(self._database.address.shown, error) from error
 
-    def dependencies(self, job: int, *, limit: int) -> Sequence[Dependency]:
+    def dependencies(self, job: int, *, limit: int) -> "Sequence[Dependency]":
         """See `Store.dependencies`."""
         with self._database.reading():
             return self._dependencies.of(job, limit=limit)
@@ -246,7 +258,7 @@ class PostgresStore:
 
     # Removing
 
-    def purge(self, jobs: Sequence[int], wanted: JobFilter) -> Removal:
+    def purge(self, jobs: Sequence[int], wanted: JobFilter) -> "Removal":
         """See `Store.purge`."""
         from queued.store.postgres.pruning import remove
 
@@ -329,7 +341,7 @@ class PostgresStore:
         """See `Database.version`."""
         return self._database.version()
 
-    def watcher(self) -> Watcher:
+    def watcher(self) -> "Watcher":
         """Raises OSError: the server tells this program nothing without being asked."""
         raise OSError(errno.EOPNOTSUPP, "a server reports no changes")
 

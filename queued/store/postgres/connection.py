@@ -55,7 +55,6 @@ class Database:
         self._limit_s = _SERVING_S if serving else limit_s
         self._on_wait = on_wait
         self._inside = False  # of a transaction
-        self._server_process = 0  # the process id of the server's side of the connection
         self.is_pooled = False  # whether a pooler is between this program and the server
         self._user = ""
         self._role = "service" if serving else "reader"  # that statements need by default
@@ -76,7 +75,11 @@ class Database:
 
     def schema(self) -> int:
         """Returns the number of the schema; 0 if there is none."""
-        return int(self.value("schema")) if self.value("has_schema") else 0
+        return int(self._versions()[0])
+
+    def _versions(self) -> Row:
+        """Returns the number of the schema, and the oldest one whose programs can use it."""
+        return (self.row("schema") if self.value("has_schema") else None) or (0, 0)
 
     def mark(self) -> MoveMark | None:
         """Returns the mark of a queue that was moved, or whose move is not finished; else None."""
@@ -84,9 +87,9 @@ class Database:
 
     def must_fit(self) -> None:
         """Raises NotFoundError or DatabaseUnusableError if this program cannot use the queue."""
-        if (mark := self.mark()) is not None:
+        version, works_from = self._versions()
+        if version == CLOSED and (mark := self.mark()) is not None:
             raise mark.refusal(self.address.place)
-        version, works_from = self.row("schema") or (0, 0) if self.schema() else (0, 0)
         schema.must_fit(version, works_from, self.address.shown)
 
     def _connect(self) -> BoundedConnection:
@@ -113,15 +116,13 @@ class Database:
             server = self._server.read(connection, self._sql["server"])
             if self._serving and not server.history:
                 raise psycopg.errors.ReadOnlySqlTransaction  # noqa: TRY301 - after it is closed
-            process = connection.execute(self._sql["server_process"], prepare=False).fetchone()
             if self._on_notification is not None:
                 self._start_listening(connection)
         except BaseException:
             connection.close()
             raise
         self._server = server
-        self._server_process = process[0] if process else 0
-        self.is_pooled = self._server_process != connection.info.backend_pid
+        self.is_pooled = server.process != connection.info.backend_pid
         self.connections += 1
         return connection
 
@@ -208,8 +209,7 @@ class Database:
 
     def value(self, name: str, **values: Value) -> Any:  # noqa: ANN401 - the statement decides
         """Returns the first column of the first row; None if there is no row."""
-        row = self.row(name, **values)
-        return None if row is None else row[0]
+        return (self.row(name, **values) or (None,))[0]
 
     def change(self, name: str, **values: Value) -> int:
         """Runs the statement of that name; returns how many rows it changed."""
@@ -290,12 +290,12 @@ class Database:
         """
         if not self._connection.closed or self._inside:
             return
-        lost, history, connection = self._server_process, self._server.history, self._connect()
+        before, connection = self._server, self._connect()
         try:
-            if self._server.history == history:
-                self._end(lost, connection)
+            if self._server.history == before.history:
+                self._end(before.process, connection)
         except BaseException:
-            self._server_process = lost
+            self._server = self._server._replace(process=before.process)
             connection.close()
             raise
         self._connection = connection

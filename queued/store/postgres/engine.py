@@ -1,13 +1,14 @@
 """The engine of a queue in one schema of a PostgreSQL database.
 
-psycopg is imported only when the database is opened, because that takes a quarter of a second.
+psycopg is imported only when the database is opened, because that takes longer than all else that
+most commands of queuectl do. Modules that only some commands need are imported where they are used.
 """
 
-import hashlib
 import os
 import sys
 import time
 from contextlib import closing, suppress
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from queued.core.errors import (
@@ -17,14 +18,13 @@ from queued.core.errors import (
     WaitTimeoutError,
 )
 from queued.core.times import NEVER_S, monotonic_s
-from queued.store import instance_lock, permissions
-from queued.store.engine import Prepared
+from queued.store import permissions
 from queued.store.postgres.address import parse
 from queued.store.system_errors import named_os_errors
 
 if TYPE_CHECKING:
     from queued.core.model import Instance
-    from queued.store.engine import OnError, OnWait
+    from queued.store.engine import OnError, OnWait, Prepared
     from queued.store.postgres.client_store import PostgresStore
     from queued.store.postgres.dispatcher_store import PostgresLedger
     from queued.store.postgres.maintenance.commands import PostgresMaintenance
@@ -45,21 +45,26 @@ class PostgresEngine:
     wait_advice = "look at the network, the log of the server, and its view pg_stat_activity"
 
     def __init__(self, url: str, directory: str, write_backup: "WriteBackup") -> None:
-        self._url = url
+        self._url, self._directory = url, directory
         self._write_backup = write_backup
-        address = parse(url)
-        self.name = address.shown
-        # One name for each queue, which the options of its URL do not change.
-        digest = hashlib.sha256(address.shown.encode()).hexdigest()
-        self.instance_files = os.path.join(directory, f"postgres-{digest[:16]}")
+        self.name = parse(url).shown
+
+    @cached_property
+    def instance_files(self) -> str:
+        """See `Engine`. One name for each queue, which the options of its URL do not change."""
+        import hashlib
+
+        digest = hashlib.sha256(self.name.encode()).hexdigest()
+        return os.path.join(self._directory, f"postgres-{digest[:16]}")
 
     def exists(self) -> bool:
         """See `Engine.exists`. Returns True, because only the server knows it."""
         return True
 
-    def prepare(self, limit_s: float, on_error: "OnError") -> Prepared:
+    def prepare(self, limit_s: float, on_error: "OnError") -> "Prepared":
         """See `Engine.prepare`. An older schema is not upgraded: other hosts may use it."""
         _must_have_driver()
+        from queued.store.engine import Prepared
         from queued.store.postgres import safety, upgrade
 
         with named_os_errors(self.instance_files):
@@ -123,6 +128,8 @@ class PostgresEngine:
 
     def is_alive(self, instance: "Instance") -> bool:
         """See `Engine.is_alive`. An instance of another host lives if its lease was renewed."""
+        from queued.store import instance_lock
+
         with suppress(FileNotFoundError):  # without the directory no service has run here
             if instance.host_id == instance_lock.scope(self.instance_files):
                 return instance_lock.is_alive(self.instance_files, instance.id)

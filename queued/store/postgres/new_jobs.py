@@ -9,7 +9,6 @@ from queued.core import ids
 from queued.core.errors import DuplicateJobError, TakenKeyError
 from queued.core.model import ExistingJob, KeyUser, NewJob, OnTakenKey
 from queued.core.rates import Rate
-from queued.store.dependencies import Dependencies
 from queued.store.postgres.connection import Database
 
 _BATCH = 1000  # jobs that one statement inserts
@@ -61,6 +60,8 @@ class NewJobs:
             added += self._insert(batch, how)
         new = [(name, job) for name, job in added if not isinstance(name, ExistingJob)]
         if waiting := [(name, job) for name, job in new if job.waits]:
+            from queued.store.dependencies import Dependencies
+
             Dependencies(self._database, list).add(waiting, now_ms=now_ms)
         return [name for name, _ in added]
 

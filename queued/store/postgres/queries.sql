@@ -841,7 +841,7 @@ COMMIT;
 (extract(epoch FROM clock_timestamp()) * 1000)::bigint
 
 -- server --
-SELECT {clock}, {history};
+SELECT {clock}, {history}, pg_backend_pid();
 
 -- instances --
 SELECT {instance_columns} FROM queued.instances WHERE fenced_at IS NULL ORDER BY started_at, id;

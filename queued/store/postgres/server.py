@@ -1,4 +1,4 @@
-"""What a connection tells of its server: its clock, and its history of failovers."""
+"""What a connection tells of its server: its clock, its history of failovers, and its process."""
 
 from typing import NamedTuple
 
@@ -14,11 +14,13 @@ class Server(NamedTuple):
     """The clock and the history of a server, as they were read last.
 
     `ahead_ms`: the wall clock less the clock since boot of this host. `history`: the server's name
-    and timeline; empty for a standby.
+    and timeline; empty for a standby. `process`: the one that serves the connection; a pooler tells
+    its clients another number.
     """
 
     ahead_ms: int = 0
     history: str = ""
+    process: int = 0
 
     def read(self, connection: BoundedConnection, statement: str) -> "Server":
         """Returns what the server of a connection tells now; see `measured`."""
@@ -26,7 +28,9 @@ class Server(NamedTuple):
         row = connection.execute(statement, prepare=False, binary=True).fetchall()[0]
         return self.measured(before_ms, *row)
 
-    def measured(self, before_ms: int, server_ms: int, history: str) -> "Server":
+    def measured(
+        self, before_ms: int, server_ms: int, history: str, process: int | None = None
+    ) -> "Server":
         """Returns what a server has just told that was asked at `before_ms` of `times.boot_ms`.
 
         The error of the clock is at most half the time of the answer, and the rounding of the three
@@ -41,4 +45,4 @@ class Server(NamedTuple):
         if history.partition("/")[0] == self.history.partition("/")[0] and history < self.history:
             msg = "the server is a primary that was replaced: stop it, or restart the service"
             raise psycopg.OperationalError(msg)
-        return Server(ahead_ms, history)
+        return Server(ahead_ms, history, self.process if process is None else process)
