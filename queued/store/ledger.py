@@ -218,8 +218,11 @@ class Ledger(OpenDatabase, Protocol):
         """Returns the claims of the instance for whose jobs a cancel was requested."""
         ...
 
-    def take_signals(self, instance: str) -> list[SignalRequest]:
-        """Returns the signals to send to runs of the instance, and deletes their requests."""
+    def take_signals(self, instance: str, workers: Sequence[int]) -> list[SignalRequest]:
+        """Returns the signals to send to runs of the instance, and deletes their requests.
+
+        The requests for runs of other workers than `workers` stay.
+        """
         ...
 
     def prune(self, state: State, *, after: int, before_ms: int, limit: int) -> PruneStep:

@@ -1,5 +1,6 @@
 """Limits in time of a real service: an expiry, a deadline, a signal before a limit; signals."""
 
+import os
 import signal
 
 import pytest
@@ -69,3 +70,17 @@ def test_a_requested_signal_reaches_the_run_once(served: Queue) -> None:
     assert served.store.edits.signal([row], "HUP")
     assert served.wait(name).label == "completed"
     assert served.output(name).count(b"got\n") == 1
+
+
+def test_a_signal_that_is_requested_without_a_dispatcher_reaches_the_run(queue: Queue) -> None:
+    service = queue.serve(workers=1)
+    ready = queue.file("ready")
+    name = queue.add(f"trap 'exit 0' HUP; touch {ready}; while :; do sleep 0.05; done")
+    eventually(ready.exists)
+    service.process.send_signal(signal.SIGSTOP)  # it would start another dispatcher
+    try:
+        os.kill(service.child(0), signal.SIGKILL)
+        assert queue.store.edits.signal([queue.store.find(name)], "HUP")
+    finally:
+        service.process.send_signal(signal.SIGCONT)
+    assert queue.wait(name).label == "completed"

@@ -126,11 +126,12 @@ def test_a_signal_is_requested_for_a_running_job_and_read_once(engine: Engine) -
     assert engine.store.edits.signal([row], "USR1")
     assert engine.store.edits.signal([row], "HUP")
     with engine.ledger.transaction():
-        assert engine.ledger.take_signals("j") == []
-        taken = engine.ledger.take_signals("i")
-        assert engine.ledger.take_signals("i") == []
+        assert engine.ledger.take_signals("j", [1]) == []
+        assert engine.ledger.take_signals("i", [2]) == [], "its worker is not connected yet"
+        taken = engine.ledger.take_signals("i", [1, 2])
+        assert engine.ledger.take_signals("i", [1]) == []
     assert taken == [SignalRequest(claim.key, "USR1"), SignalRequest(claim.key, "HUP")]
     assert engine.store.edits.signal([row], "USR1")
     engine.end(claim)
     with engine.ledger.transaction():
-        assert engine.ledger.take_signals("i") == [], "the run is over"
+        assert engine.ledger.take_signals("i", [1]) == [], "the run is over"

@@ -1,5 +1,6 @@
 """Reads what other processes have committed: settings, stop and cancel requests, instances."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from queued.core.errors import EvictedError
@@ -31,10 +32,11 @@ class ChangeReader:
         self._lock_path = instance_lock.path_of(engine.instance_files, instance)
         self._version: int | None = None  # the database's version at the last read
 
-    def read(self, *, even_if_unchanged: bool) -> DatabaseChanges | None:
+    def read(self, *, even_if_unchanged: bool, workers: Sequence[int]) -> DatabaseChanges | None:
         """Returns the changes; None if no other process has committed since the last call.
 
-        If `even_if_unchanged`, the result is never None.
+        If `even_if_unchanged`, the result is never None. Signals for runs of other workers than
+        `workers`, which are connected, are left for a later call.
 
         The caller has begun a transaction, which holds the write lock, so that no commit is missed.
         Raises EvictedError if the lock file or the row of this instance was removed.
@@ -54,7 +56,7 @@ class ChangeReader:
             self._ledger.config(),
             own.stop_requested_ms is not None,
             self._ledger.cancel_requests(self._instance),
-            self._ledger.take_signals(self._instance),
+            self._ledger.take_signals(self._instance, workers),
             self._ledger.instances(),
         )
 

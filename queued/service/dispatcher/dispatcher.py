@@ -291,7 +291,8 @@ class Dispatcher:
 
     def _read_changes(self, now_ms: int, *, reread: bool) -> DatabaseChanges | None:
         made = self._scheduler.fire(self._live_settings.settings, now_ms, enabled=self._may_claim())
-        changes = self._changes.read(even_if_unchanged=reread or made)
+        workers = self._pool.present()
+        changes = self._changes.read(even_if_unchanged=reread or made, workers=workers)
         if changes is not None:
             self._sender.changed |= self._live_settings.apply(changes.stored)
             self._scheduler.read(now_ms)

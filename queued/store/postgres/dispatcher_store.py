@@ -236,9 +236,9 @@ class PostgresLedger:
         """See `Ledger.cancel_requests`."""
         return [Key(*row) for row in self._database.rows("cancel_requests", instance=instance)]
 
-    def take_signals(self, instance: str) -> list[SignalRequest]:
+    def take_signals(self, instance: str, workers: Sequence[int]) -> list[SignalRequest]:
         """See `Ledger.take_signals`."""
-        rows = self._database.rows("signal_requests", instance=instance)
+        rows = self._database.rows("signal_requests", instance=instance, workers=[*workers])
         if rows:
             self._database.run("forget_signals", ids=[row[0] for row in rows])
         return [SignalRequest(Key(*key), name) for _, name, *key in rows]

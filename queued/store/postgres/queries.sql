@@ -408,11 +408,12 @@ WHERE seq = ANY(:jobs::bigint[]) AND state = 'processing'
 RETURNING job, (SELECT id FROM queued.jobs WHERE seq = job);
 
 -- signal_requests --
--- The requests for the claims of an instance, oldest first. Reads all requests: they are few.
+-- The requests for the claims of some workers of an instance, oldest first. Reads all requests: they are
+-- few.
 SELECT s.id, s.name, j.seq, j.runs, j.token
 FROM queued.signals s JOIN queued.jobs j ON j.seq = s.job AND j.runs = s.number AND j.state = 'processing'
 JOIN queued.attempts a ON a.job = j.seq AND a.number = j.runs
-WHERE a.instance = :instance ORDER BY s.id;
+WHERE a.instance = :instance AND a.worker = ANY(:workers::integer[]) ORDER BY s.id;
 
 -- forget_signals --
 -- Deletes requests that were read, and those for runs that are over.

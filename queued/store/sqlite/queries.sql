@@ -240,11 +240,12 @@ SELECT seq, runs, :signal FROM jobs WHERE seq = :job AND state = 'processing'
 RETURNING (SELECT id FROM jobs WHERE seq = job);
 
 -- signal_requests --
--- The requests for the claims of an instance, oldest first. Reads all requests: they are few.
+-- The requests for the claims of some workers of an instance, oldest first. Reads all requests: they are
+-- few.
 SELECT s.id, CAST(s.name AS BLOB), j.seq, j.runs, j.token
 FROM signals s JOIN jobs j ON j.seq = s.job AND j.runs = s.number AND j.state = 'processing'
 JOIN attempts a ON a.job = j.seq AND a.number = j.runs
-WHERE a.instance = :instance ORDER BY s.id;
+WHERE a.instance = :instance AND a.worker IN (SELECT value FROM json_each(:workers)) ORDER BY s.id;
 
 -- forget_signals --
 -- Deletes requests that were read, and those for runs that are over.
