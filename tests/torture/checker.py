@@ -10,7 +10,8 @@ from itertools import pairwise
 
 from queued.core.model import Outcome, State
 from queued.core.records import Attempt, Job
-from tests.torture import user_rules
+from queued.core.times import parse_when
+from tests.torture import signal_rules, user_rules
 from tests.torture.history import History, RecordedResult, TraceLine
 
 _ROUNDING_MS = (
@@ -35,10 +36,11 @@ def _lost(history: History) -> Iterator[str]:
 
 
 def _invented(history: History) -> Iterator[str]:
-    """The database has no job that was not enqueued, except hooks and firings."""
+    """The database has no job that was not enqueued, except hooks, firings and reruns."""
     for name in sorted(history.jobs.keys() - history.asked - history.acknowledged):
         job = history.jobs[name]
-        if _hook_of(job)[0] not in history.jobs and job.scheduled_ms is None:
+        has_rule = job.scheduled_ms is not None or job.options.rerun_of is not None
+        if _hook_of(job)[0] not in history.jobs and not has_rule:
             yield name
 
 
@@ -123,7 +125,9 @@ def _dies(job: Job, last: Attempt) -> bool:
         return True
     if not _counts(job, last):
         return False
-    return job.attempts >= job.max_retries or last.exit_code in (job.options.no_retry_on or ())
+    late = job.options.deadline is not None and parse_when(job.options.deadline) <= job.updated_ms
+    final = last.exit_code in (job.options.no_retry_on or ())
+    return late or final or job.attempts >= job.max_retries
 
 
 def _too_often(history: History, job: Job) -> Iterator[str]:
@@ -268,5 +272,5 @@ def _ended_wrongly(history: History) -> Iterator[str]:
 RULES: tuple[Callable[[History], Iterator[str]], ...] = (
     _damaged, _lost, _invented, _unfinished, _miscounted, _illegal, _changed, _twice, _overlapping,
     _untold, _early, _uncancelled, _miscounted_labels, _unprinted, _left_behind,
-    _ended_wrongly, _unhooked, *user_rules.RULES,
+    _ended_wrongly, _unhooked, *user_rules.RULES, *signal_rules.RULES,
 )  # fmt: skip

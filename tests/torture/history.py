@@ -1,10 +1,10 @@
 """The history of a queue, read when all jobs have ended: the database and the traces.
 
 A command appends `start ATTEMPT PID CENTISECONDS EDIT` and `end …` to a file of its job, with the
-time since boot and the number of the last edit; some write `beat …` meanwhile. All its processes
-hold a lock on a second file; a line `overlap` means that the lock was still held when a run began.
-The places of a limit are such files, too: a line `exceeded:NAME` means that a run began while too
-few of them were free.
+time since boot and the number of the last edit; some write `beat …` meanwhile, and `got:NAME …` for
+each signal that they get. All its processes hold a lock on a second file; a line `overlap` means
+that the lock was still held when a run began. The places of a limit are such files, too: a line
+`exceeded:NAME` means that a run began while too few of them were free.
 """
 
 import sqlite3
@@ -91,6 +91,44 @@ class Suspension:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class SentSignal:
+    """A signal that was requested for a run: for a number from `first` to `last` (None: open)."""
+
+    job: str
+    first: int
+    last: int | None
+
+    def may_be_for(self, attempt: int) -> bool:
+        """Returns whether it may have been requested for this run."""
+        return self.first <= attempt and (self.last is None or attempt <= self.last)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rerun:
+    """A `queuectl rerun` of a job, as that was read before. `new`: the id printed; None if none."""
+
+    of: Job
+    new: str | None
+
+
+class Drain(NamedTuple):
+    """A time for which a queue was to take no new jobs."""
+
+    queue: str
+    since_ms: int
+    until_ms: int
+
+
+class Wait(NamedTuple):
+    """A time for which a job could have been claimed, as far as a user sees, and was not."""
+
+    job: str
+    queue: str
+    since_ms: int
+    until_ms: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ServiceEnd:
     """How a service has ended, and the exit codes that what was done to it allows."""
 
@@ -142,6 +180,16 @@ class History:
         default_factory=dict
     )  # the jobs that each job was to wait for, with the conditions
     schedules: list[tuple[Schedule, int]] = field(default_factory=list)  # with their first times
+    signals: list[SentSignal] = field(default_factory=list)
+    signalled: set[Run] = field(default_factory=set)  # runs that must have got a signal
+    reruns: list[Rerun] = field(default_factory=list)
+    drains: list[Drain] = field(default_factory=list)
+    passed: list[Wait] = field(default_factory=list)  # of jobs of the queues with weights
+
+
+def is_hook(job: Job) -> bool:
+    """Returns whether the end of another job has enqueued it."""
+    return "QUEUED_PARENT_ID" in (job.options.env or {})
 
 
 def read(path: str, traces: Path) -> History:

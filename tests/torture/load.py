@@ -8,22 +8,31 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+from queued.core import times
 from queued.core.model import CONDITIONS
 from tests.process import headless
 from tests.torture.history import Places, traced
 
 QUEUES = {"a": None, "b": None, "one": 1, "two": 2, "slow": None}  # with their limits
+WEIGHTS = {"a": 1, "b": 3}  # of queues that have neither a limit nor a rate
 RATES = {"slow": (2, 1000)}  # of queues: so many starts in so many milliseconds
 KEYS = {"c1": 1, "c2": 2}  # with their limits
 KEY_RATES = {"s1": "1/s", "s2": "2/s"}
 TIMEOUT_S = 3.0  # ends a command that has stopped itself, too
+PATIENCE_S = 60.0  # the timeout of a command that waits for a signal
+SIGNAL, WARNING = "URG", "WINCH"  # processes that do not catch them ignore them
+READY = "ready"  # what a command that waits for SIGNAL writes first
 GROUPS = 10  # each job has the label `group` of one of them
 
 _COIN = '[ $(( $(date +%N | tail -c 4 | sed "s/^0*//") % 2 )) = 0 ]'
 _INPUT = "".join(f"{n} Wörter\n" for n in range(9000))
 _PRINTED = {lines: "".join(f"{n}\n" for n in range(1, lines + 1)).encode() for lines in (3, 9000)}
+
+# A subshell or a program that it starts does not inherit these.
+_CATCHES = f"trap 'say got:{SIGNAL}; got=1' {SIGNAL}; trap 'say got:{WARNING}' {WARNING}; "
+_WAITS = f"got=; {_CATCHES}say {READY}; until [ $got ]; do say beat; sleep 0.05 || exit 5; done"
 
 # Only root may read the environment and the open files of such a process.
 _NOT_DUMPABLE = shlex.join(
@@ -63,11 +72,16 @@ class JobRequest:
 
 
 class JobRequests:
-    """An endless series of jobs of all kinds, the same for the same seed."""
+    """An endless series of jobs of all kinds, the same for the same seed.
 
-    def __init__(self, directory: Path, dice: random.Random) -> None:
+    Without `deadlines` no job has one: a worker stops a run at its deadline by the clock of its
+    host.
+    """
+
+    def __init__(self, directory: Path, dice: random.Random, *, deadlines: bool) -> None:
         self._directory = directory
         self._dice = dice
+        self._deadlines = deadlines
         self._made = 0
 
     def next(self, others: Sequence[str]) -> JobRequest:
@@ -84,7 +98,7 @@ class JobRequests:
             }
         if self._dice.random() < 0.1:
             payload["delay"] = 0.3
-        if self._dice.random() < 0.1:
+        if self._dice.random() < 0.1 and "deadline" not in payload:
             soon_s = payload.get("delay", 0)
             payload["expires_in"] = round(soon_s + self._dice.uniform(0.05, 2), 3)
         if self._dice.random() < 0.1:
@@ -112,7 +126,19 @@ class JobRequests:
         }
         if not key and self._dice.random() < 0.1:
             payload |= self._rate()
+        payload |= self._time_limits(command)
         return JobRequest(payload=payload, prints=prints)
+
+    def _time_limits(self, command: str) -> dict[str, Any]:
+        """Returns a deadline, which some commands reach, and a signal before the end of a run."""
+        waits = command == _WAITS
+        found: dict[str, Any] = {"timeout": PATIENCE_S if waits else TIMEOUT_S}
+        if self._deadlines and self._dice.random() < (0.4 if waits else 0.1):
+            found["deadline"] = times.iso(times.now_ms() + self._dice.randint(2000, 7000))
+        if _CATCHES in command and self._dice.random() < 0.5:
+            before_s = found["timeout"] + self._dice.uniform(-1.2, 0.2)  # too early is never
+            found["warn_signal"] = f"{WARNING}@{before_s:.2f}"
+        return found
 
     def _array(self, queue: str) -> JobRequest:
         """Returns an array, of which sometimes only one or two jobs may run at once."""
@@ -162,7 +188,8 @@ class JobRequests:
             ("true", b""),
             (f"sleep {pause}", b""),
             ("sleep 1.5", b""),
-            *[(self._beats(), b"")] * 3,
+            *[(_CATCHES + self._beats(), b"")] * 3,
+            *[(_WAITS, b"")] * 2,
             (f"({self._beats()}) & {self._beats()}; wait", b""),
             ("exit 3", b""),
             ("exit 66", b""),
@@ -223,22 +250,26 @@ def enqueuer(path: str, requests: list[JobRequest], errors: Path, *, replaces: b
     """
     lines = errors.parent / f"{requests[0].name}.jsonl"
     lines.write_text("".join(json.dumps(request.payload) + "\n" for request in requests))
-    with lines.open("rb") as given, errors.open("ab") as complaints:
-        process = subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "queued.ctl",
-                "--db",
-                path,
-                "enqueue",
-                *["--replace"] * replaces,
-                "-",
-            ],
+    with lines.open("rb") as given:
+        words = ["enqueue", *["--replace"] * replaces, "-"]
+        process = _queuectl(path, words, errors, given)
+    lines.unlink()
+    return Enqueuer(process=process, requests=requests)
+
+
+def rerunner(path: str, job: str, errors: Path) -> Enqueuer:
+    """Starts a queuectl that adds a job like one that has ended."""
+    return Enqueuer(process=_queuectl(path, ["rerun", job], errors), requests=[])
+
+
+def _queuectl(
+    path: str, words: Sequence[str], errors: Path, given: IO[bytes] | int = subprocess.DEVNULL
+) -> subprocess.Popen[str]:
+    with errors.open("ab") as complaints:
+        return subprocess.Popen(
+            [sys.executable, "-m", "queued.ctl", "--db", path, *words],
             stdin=given,
             stdout=subprocess.PIPE,
             stderr=complaints,
             text=True,
         )
-    lines.unlink()
-    return Enqueuer(process=process, requests=requests)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from queued.core import times
 from queued.core.arrays import new_jobs
-from queued.core.errors import BusyError
+from queued.core.errors import BusyError, ConflictError
 from queued.core.model import Label
 from queued.store.paths import is_url
 from tests.hosts.host import Host
@@ -25,11 +25,23 @@ from tests.torture import history
 from tests.torture.faults import by_kind
 from tests.torture.harm import Harm, WeightedHarm
 from tests.torture.history import History
-from tests.torture.load import QUEUES, RATES, Enqueuer, JobRequest, JobRequests, enqueuer
+from tests.torture.load import (
+    QUEUES,
+    RATES,
+    SIGNAL,
+    WARNING,
+    WEIGHTS,
+    Enqueuer,
+    JobRequest,
+    JobRequests,
+    enqueuer,
+)
 from tests.torture.log_evidence import logged_results, outliving_processes
 from tests.torture.network_harm import LEASE_S, NetworkHarm, ServerHarm
+from tests.torture.queue_actions import QueueActions
 from tests.torture.schedules import Schedules
 from tests.torture.services import TorturedServices
+from tests.torture.signal_rules import arrivals
 from tests.torture.takeovers import Takeovers
 from tests.torture.user_actions import UserActions
 
@@ -69,12 +81,15 @@ class Torture:
         self._network = NetworkHarm(self.services, self._hosts, self._dice, self.done, lease_s)
         self._open_store()
         self._errors = directory / "enqueuers.log"
-        self._requests = JobRequests(self.traces, self._dice)
+        # The hosts' clocks are set, and they are those of deadlines.
+        self._requests = JobRequests(self.traces, self._dice, deadlines=not hosts)
         self._asked: dict[str, JobRequest] = {}
         self._acknowledged: set[str] = set()
-        self._users = UserActions(self.queue, self.traces, self._dice, self.done, lease_s)
-        self.services.suspending = self._users.suspending
-        self._schedules = Schedules(self.queue, self.traces, self._dice, self.done)
+        words = (self.queue, self.traces, self._dice, self.done)
+        self._queues = QueueActions(*words, lease_s)
+        self.services.suspending = self._queues.suspending
+        self._users = UserActions(*words, self._queues.look_at)
+        self._schedules = Schedules(*words)
         self._enqueuers: list[Enqueuer] = []
         self._harm.special = self._special_harms(url)
 
@@ -109,7 +124,8 @@ class Torture:
         self.queue.configure("kill_grace", "0.3")
         self.queue.configure("lease", str(self._lease_s))  # without hosts it has no meaning
         for name, limit in QUEUES.items():
-            self.queue.store.queues.change(name, concurrency=limit)
+            weight = WEIGHTS.get(name, 1)
+            self.queue.store.queues.change(name, concurrency=limit, weight=weight)
         for name, (starts, rate_ms) in RATES.items():
             self.queue.store.queues.change(name, rate_starts=starts, rate_ms=rate_ms)
         self._start()
@@ -118,7 +134,7 @@ class Torture:
             [self._enqueue] * 5
             + [self._users.change_job] * 3
             + [self._harm.once] * (15 if self._hosts else 5)
-            + [self._kill_enqueuer]
+            + [self._users.signal_run, self._rerun, self._kill_enqueuer]
             + [self._change_many] * 2
         )
         movable = not is_url(self.queue.path)
@@ -148,8 +164,17 @@ class Torture:
             self._enqueuers.append(started)
             return
         jobs = [job for request in requests for job in new_jobs(request.payload)]
-        ids = self.queue.store.enqueue(jobs, max_retries=3, now_ms=times.now_ms())
-        self._acknowledged |= {*map(str, ids)}
+        try:
+            ids = self.queue.store.enqueue(jobs, max_retries=3, now_ms=times.now_ms())
+        except ConflictError:
+            self.done["refused by a draining queue"] += 1
+        else:
+            self._acknowledged |= {*map(str, ids)}
+
+    def _rerun(self) -> None:
+        free = self._waiting() < _BACKLOG and len(self._enqueuers) < 3
+        if free and (started := self._users.rerun(self._errors)) is not None:
+            self._enqueuers.append(started)
 
     def _arrays(self) -> dict[str, set[str]]:
         """Returns the ids of the jobs of each array that was acknowledged."""
@@ -161,11 +186,12 @@ class Torture:
         return counts[Label.PENDING] + counts[Label.PROCESSING]
 
     def _change_many(self) -> None:
-        users = self._users
+        queues = self._queues
         changes = (
-            users.cancel_group,
-            users.pause_queue,
-            *[users.suspend_queue] * 2,
+            self._users.cancel_group,
+            queues.pause,
+            *[queues.suspend] * 2,
+            queues.drain,
             self._schedules.change,
         )
         self._dice.choice(changes)()
@@ -191,8 +217,9 @@ class Torture:
 
     def _maintain(self) -> None:
         self._watch()
-        self._users.watch()
-        self._users.resume_queues(time.monotonic())
+        self._queues.watch()
+        self._queues.resume(time.monotonic())
+        self._queues.end_drains(time.monotonic())
         self._end_enqueuers()
         for host in self._hosts:
             if host.queue in self.services.free_places and self._dice.random() < _HOST_STARTS:
@@ -218,14 +245,17 @@ class Torture:
         """Does no more harm; waits until nothing is left to do and all services are gone."""
         self._undo_expired(math.inf)
         self.services.wait_for_evicted()
+        self._queues.drain_all()
         eventually(self._is_finished, "the queue finishes", _FINISH_S)
+        self._queues.end_drains(math.inf)
         self.services.end()
 
     def _is_finished(self) -> bool:
         self._maintain()
-        self._users.resume_queues(math.inf)
+        self._queues.resume(math.inf)
         self._users.release_all()
-        ended = self._schedules.ended() and not self._users.suspending() and not self._enqueuers
+        self._users.signal_waiting()
+        ended = self._schedules.ended() and not self._queues.suspending() and not self._enqueuers
         return ended and self._waiting() == 0
 
     # The history
@@ -243,10 +273,15 @@ class Torture:
         known.keys = self._users.keys
         known.holds = self._users.holds
         known.edits = self._users.edits
-        known.pauses = self._users.pauses
+        known.pauses = self._queues.pauses
         known.hurried = self._users.hurried
         known.moves = self._users.moves
-        known.suspensions = self._users.suspensions
+        known.suspensions = self._queues.suspensions
+        known.signals = self._users.signals
+        known.signalled = self._users.signalled
+        known.reruns = self._users.reruns()
+        known.drains = self._queues.drains
+        known.passed = self._queues.passed
         known.rates = RATES
         known.schedules = self._schedules.all()
         known.arrays = {one.name: one.names for one in requests if one.indexes}
@@ -261,6 +296,9 @@ class Torture:
             for name in one.names
             if (printed := one.prints_of(name))
         }
+        for one in known.reruns:
+            if one.new is not None and one.of.array_id is None and one.of.id in known.prints:
+                known.prints[one.new] = known.prints[one.of.id]
         known.alive = outliving_processes(self.traces)
         known.ends = self.services.ends()
         return known
@@ -296,6 +334,7 @@ def report(torture: Torture, known: History, broken: list[str]) -> str:
             "runs": len(runs),
             "outcomes": Counter(str(run.outcome) for run in runs),
             "faults": by_kind(torture.done),
+            "arrived": {name: len(arrivals(known, name)) for name in (SIGNAL, WARNING)},
             "takeovers": torture.takeovers.report(known),
             "done": dict(sorted(torture.done.items())),
             "broken": broken,

@@ -1,28 +1,31 @@
-"""What users do to jobs and queues while a torture runs, and what they see."""
+"""What users do to jobs while a torture runs, and what they see."""
 
 import contextlib
 import random
-import time
 from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from queued.core import times
-from queued.core.errors import BusyError, ConflictError
+from queued.core.errors import BusyError, ConflictError, Exit
 from queued.core.job_changes import job_changes
-from queued.core.model import Label, State
+from queued.core.model import ENDED, Label, State
 from queued.core.records import Job, JobFilter
 from queued.ctl.move import changes_before
 from tests.service import Queue
-from tests.torture.history import RecordedResult, Run, Suspension
-from tests.torture.load import GROUPS, QUEUES
-from tests.torture.suspensions import Watch
+from tests.torture.history import RecordedResult, Rerun, Run, SentSignal, is_hook, marks
+from tests.torture.load import GROUPS, PATIENCE_S, READY, SIGNAL, Enqueuer, rerunner
+from tests.torture.suspensions import uptime_cs
 
 _LIVE = (Label.PENDING, Label.PROCESSING)
 _MOVABLE = (Label.PENDING, Label.SCHEDULED, Label.FAILED)  # an end of another job moves no such job
 
 
 class UserActions:
-    """The dice choose a job or a queue, and what is done to it. `done` counts that."""
+    """The dice choose a job, and what is done to it. `done` counts that.
+
+    `on_jobs` gets the jobs that were read.
+    """
 
     def __init__(
         self,
@@ -30,9 +33,9 @@ class UserActions:
         traces: Path,
         dice: random.Random,
         done: Counter[str],
-        lease_s: float,
+        on_jobs: Callable[[Sequence[Job]], None],
     ) -> None:
-        self._lease_s = lease_s
+        self._on_jobs = on_jobs
         self.cancelled: set[str] = set()
         self.retried: dict[str, list[int]] = {}
         self.died: Counter[str] = Counter()
@@ -41,17 +44,15 @@ class UserActions:
         self.holds: list[tuple[str, int, int]] = []
         self.edits: dict[str, list[int]] = {}
         self.hurried: set[str] = set()
-        self.pauses: list[tuple[str, int, dict[Run, int]]] = []
         self.moves: list[tuple[Job, Job]] = []
-        self.suspensions: list[Suspension] = []
+        self.signals: list[SentSignal] = []
+        self.signalled: set[Run] = set()
+        self._reruns: list[tuple[Job, Enqueuer]] = []
         self._queue = queue
         self._traces = traces
         self._dice = dice
         self._done = done
         self._held: dict[str, int] = {}  # the runs of each job when it was held
-        # Until when, since when, and the claims at the beginning.
-        self._paused: dict[str, tuple[float, int, dict[Run, int]]] = {}
-        self._watch: Watch | None = None  # of a suspension that has not ended
 
     def change_job(self) -> None:
         """Reads a random job. Retries it if it is dead or cancelled, else changes it sometimes."""
@@ -59,6 +60,7 @@ class UserActions:
         if not jobs:
             return
         self._note_keys(jobs)
+        self._on_jobs(jobs)
         job = self._dice.choice(jobs)
         self._read(job.id, job.seq)
         if job.state in (State.DEAD, State.CANCELLED):
@@ -161,84 +163,67 @@ class UserActions:
         self.cancelled |= {name for name, _ in moved}
         self._done["cancel by filter"] += len(moved)
 
-    def pause_queue(self) -> None:
-        """Pauses a queue for a while, unless it is paused."""
-        self._pause(self._dice.choice(list(QUEUES)), suspended_ms=None)
+    def signal_run(self) -> None:
+        """Requests a signal for a run, unless its command has to wait for a deadline."""
+        running = [job for job in self._running() if job.options.deadline is None]
+        if running:
+            self._signal(self._dice.choice(running))
 
-    def suspend_queue(self) -> None:
-        """Suspends the queue with the most running jobs for a while, unless one is suspended."""
-        if self._watch is not None:
-            return
-        running = Counter(
-            job.queue
-            for job in self._queue.store.list(JobFilter((Label.PROCESSING,)))
-            if job.queue in QUEUES and job.queue not in self._paused
+    def signal_waiting(self) -> None:
+        """Requests a signal for each run that waits for one, once; nothing is harmed any more."""
+        for job in self._running():
+            run = (job.id, job.runs)
+            if job.options.deadline is None and run not in self.signalled and self._waits(run):
+                self.signalled |= {run} & {self._signal(job)}
+
+    def _running(self) -> list[Job]:
+        return list(self._queue.store.list(JobFilter((Label.PROCESSING,))))
+
+    def _waits(self, run: Run) -> bool:
+        """Returns whether the run waits for a signal, and its timeout is far away."""
+        file = self._traces / f"{run[0]}.trace"
+        found = marks(file) if file.exists() else []
+        young_cs = uptime_cs() - PATIENCE_S * 50
+        return any(
+            (mark.word, mark.attempt) == (READY, run[1]) and mark.at_cs > young_cs for mark in found
         )
-        for name, _ in running.most_common(1):
-            self._watch = Watch(self._queue, name, self._traces, self._lease_s)
-            self._pause(name, suspended_ms=times.now_ms())
 
-    def _pause(self, name: str, suspended_ms: int | None) -> None:
-        if name in self._paused:
-            return
-        now_ms = times.now_ms()
-        try:
-            self._queue.store.queues.change(name, paused_ms=now_ms, suspended_ms=suspended_ms)
-        except BusyError:  # a stuck service may still claim
-            self._watch = None if suspended_ms is not None else self._watch
-            self._open(name)
-            return
-        until_s = time.monotonic() + self._dice.uniform(0.1, 2)
-        self._paused[name] = (until_s, times.now_ms(), self._claims(name))
-        self._done["pause" if suspended_ms is None else "suspend"] += 1
+    def _signal(self, job: Job) -> Run | None:
+        """Requests a signal; returns the run that gets it, None if it is not certain."""
+        store = self._queue.store
+        first = store.show(job.seq).runs
+        self.signals.append(SentSignal(job=job.id, first=first, last=None))
+        sent = store.edits.signal([job.seq], SIGNAL)
+        self.signals.pop()
+        if not sent:
+            return None
+        last = store.show(job.seq).runs
+        self.signals.append(SentSignal(job=job.id, first=first, last=last))
+        self._done["signal"] += 1
+        return (job.id, first) if first == last else None
 
-    def suspending(self) -> bool:
-        """Returns whether a queue is suspended, or its runs have not been seen to go on."""
-        return self._watch is not None
+    def rerun(self, errors: Path) -> Enqueuer | None:
+        """Starts a queuectl that adds a job like an ended one, if there is one.
 
-    def watch(self) -> None:
-        """Looks at the runs of the suspended queue, which stays so for a while once they froze."""
-        if (watch := self._watch) is None:
-            return
-        waited = watch.waits
-        watch.look()
-        if waited and not watch.waits:
-            until_s = time.monotonic() + self._dice.uniform(0.1, 5)
-            self._paused[watch.name] = (until_s, *self._paused[watch.name][1:])
-        if watch.seen is not None:
-            self.suspensions.append(watch.seen)
-            self._done["runs seen frozen"] += len(watch.seen.runs)
-            self._watch = None
+        No second job like a hook or a firing: the first would count as two.
+        """
+        ended = self._queue.store.list(JobFilter(ENDED), limit=40, reverse=True)
+        jobs = [job for job in ended if job.schedule is None and not is_hook(job)]
+        if not jobs:
+            return None
+        job = self._dice.choice(jobs)
+        started = rerunner(self._queue.path, job.id, errors)
+        self._reruns.append((job, started))
+        self._done["rerun"] += 1
+        return started
 
-    def _claims(self, queue: str) -> dict[Run, int]:
-        """Returns the runs of a queue, each with the time of its claim."""
-        running = list(self._queue.store.list(JobFilter((Label.PROCESSING,), queue=queue)))
-        last = self._queue.store.last_attempts(running)
-        return {
-            (job.id, job.runs): run.started_ms
-            for job in running
-            if (run := last.get(job.seq))  # None if its first claim was undone meanwhile
-            and (run.number, run.ended_ms) == (job.runs, None)
-        }
-
-    def resume_queues(self, now_s: float) -> None:
-        """Ends the pauses that have lasted long enough, a suspension after all runs were frozen."""
-        for name in [name for name, (until_s, *_) in self._paused.items() if until_s <= now_s]:
-            watch = self._watch if self._watch and self._watch.name == name else None
-            if watch is not None and watch.waits:
-                continue
-            _, since_ms, known = self._paused.pop(name)
-            claims = self._claims(name)
-            new = {run: claims[run] for run in claims.keys() - known.keys()}
-            self.pauses.append((name, since_ms, new))
-            if watch is not None:
-                watch.resume()
-            self._open(name)
-
-    def _open(self, name: str) -> None:
-        """Ends a pause, of which a stuck service may hear later."""
-        with contextlib.suppress(BusyError):
-            self._queue.store.queues.change(name, paused_ms=None, suspended_ms=None)
+    def reruns(self) -> list[Rerun]:
+        """Returns the reruns that were not refused."""
+        return [
+            Rerun(of=job, new=min(one.answered, default=None))
+            for job, one in self._reruns
+            if one.process.returncode != Exit.CONFLICT
+        ]
 
     def release_all(self) -> None:
         """Releases all held jobs."""

@@ -1,4 +1,4 @@
-"""The rules for what users set: limits, keys, expiries, holds, edits, moves, arrays and others."""
+"""The rules for what users set: limits, keys, expiries, holds, edits, arrays, reruns and others."""
 
 from bisect import bisect_left
 from collections import Counter
@@ -8,11 +8,11 @@ from itertools import pairwise
 from queued.core.model import Outcome, State
 from queued.core.records import Job
 from queued.core.schedules import CatchUp, Overlap, Schedule
-from tests.torture.history import History
+from tests.torture.history import History, is_hook
 
 _MINUTE_MS = 60_000
-_ROUNDING_MS = 40  # of the times of a suspension, which are hundredths of a second, and of a run
 _INEXACT_MS = 5  # of the times of the database
+_PASSED_OVER = 40  # starts of other queues; one of the smallest weight has a sixth of all starts
 _TURN_MS = 200  # a server tells a turn that has begun of a pause too late
 
 
@@ -125,26 +125,6 @@ def _resumed(history: History) -> Iterator[str]:
             yield f"{process} of {one.queue} was still stopped after {one.resumed_cs}"
 
 
-def _timed_out(history: History) -> Iterator[str]:
-    """A run has its timeout for itself, without the time for which it was suspended.
-
-    Only of commands that beat: others stop themselves, which looks like a suspension.
-    """
-    for name, runs in history.attempts.items():
-        beating = {mark.attempt for mark in history.traces.get(name, []) if mark.word == "beat"}
-        for run in runs:
-            if run.outcome is not Outcome.TIMEOUT or run.number not in beating:
-                continue
-            suspended_ms = sum(
-                (one.resumed_cs - one.frozen_cs) * 10
-                for one in history.suspensions
-                if (name, run.number) in one.runs
-            )
-            timeout_ms = (history.jobs[name].options.timeout or 0) * 1000
-            if (run.ran_ms or 0) - suspended_ms < timeout_ms - _ROUNDING_MS:
-                yield f"{name} attempt {run.number} had {run.ran_ms} ms, {suspended_ms} suspended"
-
-
 def _misplaced(history: History) -> Iterator[str]:
     """A job that was moved before another one is claimed first."""
     for job, other in history.moves:
@@ -217,7 +197,58 @@ def _unreplaced(history: History, schedule: Schedule, jobs: list[Job]) -> Iterat
             yield f"{schedule.name}: {before.id} ran {later} times after {after.id} replaced it"
 
 
+def _misrepeated(history: History) -> Iterator[str]:
+    """A rerun adds one job that is like the old one; one that was killed adds one or none."""
+    found = Counter(job.options.rerun_of for job in history.jobs.values())
+    asked = Counter(one.of.id for one in history.reruns)
+    for name in sorted({name for name in found if name is not None} | asked.keys()):
+        told = [one for one in history.reruns if one.of.id == name and one.new is not None]
+        if not len(told) <= found[name] <= asked[name]:
+            yield f"{name} has {found[name]} jobs like it after {asked[name]} reruns"
+        for one in told:
+            if one.new in history.jobs:  # else it is lost
+                yield from _unlike(history, one.of, history.jobs[str(one.new)])
+
+
+def _unlike(history: History, old: Job, new: Job) -> Iterator[str]:
+    """Yields a line if the new job differs in what a rerun repeats and no user has changed."""
+    old, new = (one._replace(options=one.options._replace(deadline=None)) for one in (old, new))
+    fields = ["command", "queue", "max_retries", "requires", "slots", "unique_key"]
+    fields += ["key", "key_limit", "key_rate"]
+    if not {old.id, new.id} & (history.edits.keys() | history.hurried):
+        old = old._replace(options=old.options._replace(rerun_of=old.id))
+        fields += ["priority", "labels", "options"]
+    for field in fields:
+        values = getattr(old, field), getattr(new, field)
+        if values[0] != values[1]:
+            yield f"{new.id} repeats {old.id}, and differs in {field}: {values}"
+
+
+def _admitted(history: History) -> Iterator[str]:
+    """A queue that drains takes no new jobs, except hooks."""
+    for queue, since_ms, until_ms in history.drains:
+        for job in history.jobs.values():
+            new = job.queue == queue and since_ms + _INEXACT_MS < job.created_ms < until_ms
+            if new and not is_hook(job):
+                yield f"{job.id} was added to {queue} at {job.created_ms}, drained at {since_ms}"
+
+
+def _starved(history: History) -> Iterator[str]:
+    """No queue waits while others have many starts, whatever the weights."""
+    starts = sorted(
+        (run.started_ms, job.queue)
+        for job in history.jobs.values()
+        for run in history.attempts[job.id]
+        if run.outcome is not Outcome.EXPIRED
+    )
+    for job, queue, since_ms, until_ms in history.passed:
+        first, last = bisect_left(starts, (since_ms, "")), bisect_left(starts, (until_ms, ""))
+        queues = [name for _, name in starts[first:last]]
+        if queue not in queues and len(queues) > _PASSED_OVER:
+            yield f"{job} of {queue} waited from {since_ms} on for {len(queues)} starts of others"
+
+
 RULES: tuple[Callable[[History], Iterator[str]], ...] = (
     _exceeded, _rushed, _shared, _expired, _held, _unedited, _paused, _suspended, _resumed,
-    _timed_out, _misplaced, _torn, _untimely, _misfired,
+    _misplaced, _torn, _untimely, _misfired, _misrepeated, _admitted, _starved,
 )  # fmt: skip
