@@ -38,5 +38,5 @@ class DeadlineAlarm:
     def _ring(self) -> None:
         self._opened().clear()
         if (execution := self._current()) is not None:
-            execution.read_clock(times.monotonic_s())
+            execution.read_clock()
             self.set(execution.run)

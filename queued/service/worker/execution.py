@@ -138,12 +138,12 @@ class Execution:
         if self.phase is not Phase.RUNNING or wanted is self._suspension.active:
             return
         self._suspension.begin(self.group, now_s) if wanted else self._suspension.end(now_s)
-        self._set_limit(now_s)
+        self._set_limit()
 
-    def read_clock(self, now_s: float) -> None:
+    def read_clock(self) -> None:
         """Sets its time limit anew, because the wall clock was set or the machine has slept."""
         if self.phase is Phase.RUNNING:
-            self._set_limit(now_s)
+            self._set_limit()
 
     def end_grace(self, now_s: float) -> None:
         """Kills the run without further delay if it is being terminated."""
@@ -193,7 +193,7 @@ class Execution:
     def _start(self, now_s: float) -> None:
         run, tree = self.run, self._tree
         self._started_ms, self._started_s = times.now_ms(), now_s
-        self._set_limit(now_s)
+        self._set_limit()
         self._warned = self._limit.warn_s == times.NEVER_S
         if run.expires_ms is not None and run.expires_ms <= self._started_ms:
             self._reason, self._error = Outcome.EXPIRED, "not started in time"
@@ -224,13 +224,13 @@ class Execution:
         if self.group is not None and self.group.memory:
             self._limit_memory(self.group, now_s)
 
-    def _set_limit(self, now_s: float) -> None:
+    def _set_limit(self) -> None:
         """Sets the end of its time, and when `tick` is called for it."""
         self._limit = limit_of(
             self.run,
             started_s=self._started_s,
-            now_s=now_s,
-            now_ms=times.now_ms(),
+            now_ms=times.now_ms(),  # first: after a stop between both a deadline is not early
+            now_s=times.monotonic_s(),
             suspended_s=self._suspension.length_s,
         )
         warn_s = times.NEVER_S if self._warned else self._limit.warn_s
