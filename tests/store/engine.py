@@ -1,14 +1,16 @@
 """A database under test, seen through the two protocols that every engine implements."""
 
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from contextlib import ExitStack
 from typing import Any, NamedTuple
 
+from queued.core.fair_share import Policy
 from queued.core.model import ENDED, PARTS_OF_PENDING, Instance, Label, NewJob, Outcome, State
-from queued.core.records import Job, JobFilter, Share
+from queued.core.records import Job, JobFilter, Queue, Share
 from queued.core.runs import Claim, Ending
 from queued.core.settlement import Backoff, Settlement, Verdict, judge
+from queued.service.dispatcher.queue_claims import OpenQueues
 from queued.store.ledger import Ledger
 from queued.store.protocols import Store
 
@@ -26,6 +28,23 @@ def plain_shares(ledger: Ledger, has: Collection[str] = ()) -> list[Share]:
             lanes.setdefault(lane.queue, []).append(lane.number)
     limited = {one.name for one in ledger.queues.all() if one.concurrency is not None or one.rate}
     return [Share(name, numbers, limited=name in limited) for name, numbers in lanes.items()]
+
+
+def open_queues(ledger: Ledger, has: Collection[str]) -> OpenQueues:
+    """The queues that are not paused, with their lanes of `plain_shares`."""
+    rows = {one.name: one for one in ledger.queues.all()}
+    shares = [one for one in plain_shares(ledger, has) if _row(rows, one).paused_ms is None]
+    limits = {one.queue: rows[one.queue].concurrency for one in shares if one.queue in rows}
+    return OpenQueues(
+        {one.queue: tuple(one.lanes) for one in shares},
+        {one.queue: Policy(0, _row(rows, one).weight, one.limited) for one in shares},
+        {name: limit for name, limit in limits.items() if limit is not None},
+        frozenset(one.queue for one in shares if _row(rows, one).rate is not None),
+    )
+
+
+def _row(rows: Mapping[str, Queue], share: Share) -> Queue:
+    return rows.get(share.queue, Queue(share.queue))
 
 
 class RunningJob(NamedTuple):

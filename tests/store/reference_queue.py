@@ -4,113 +4,20 @@ The database chooses the row of each new job, because it may leave out numbers.
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from queued.core.model import Outcome, State
-from queued.core.rates import Rate
 from queued.core.runs import Ending
+from tests.store.reference_schedules import Schedules
+from tests.store.reference_task import ENDED, WAITING, Task, Wait
 
-WAITING, ENDED = State.PENDING, frozenset({State.COMPLETED, State.DEAD, State.CANCELLED})
-EVERY = 1_800_000  # ms between two times of a schedule
 RATE_MS = 600_000  # the interval of all rates of queues
 KEY_RATE_MS = 3_000  # of all rates of keys
 
 
-@dataclass
-class Wait:
-    """A condition of a job."""
-
-    on: "Task"
-    condition: str
-    status: str = "waiting"
-
-    def now(self) -> str:
-        """The status by the state of the other job."""
-        if self.on.state not in ENDED:
-            return "waiting"
-        wanted = {"after": State.COMPLETED, "after_fail": State.DEAD}
-        met = self.on.state is wanted.get(self.condition, self.on.state)
-        return "met" if met else "failed"
-
-
-@dataclass
-class Task:
-    """A job of the reference queue."""
-
-    seq: int
-    queue: str
-    run_at: int
-    ready: bool
-    updated: int
-    priority: int = 0
-    max_retries: int = 3
-    requires: str = ""
-    slots: int = 1
-    held: bool = False
-    unique: str | None = None
-    unique_while: str | None = None
-    unique_until: int | None = None
-    key: str | None = None
-    key_limit: int = 1
-    rate: Rate | None = None  # of the starts of jobs with a rate and its key
-    in_line: bool = False  # for a place of its key
-    expires: int | None = None
-    schedule: str | None = None
-    scheduled: int | None = None
-    array: str | None = None
-    waits: list[Wait] = field(default_factory=list)
-    blocked: bool = False  # by them, or cancelled because of them
-    awaited: bool = False
-    changed: bool = False  # since its dependents were told
-    state: State = State.PENDING
-    attempts: int = 0
-    runs: int = 0
-    cancel: int | None = None
-    owner: str | None = None
-    token: int | None = None
-
-    @property
-    def live(self) -> bool:
-        return self.state not in ENDED
-
-    @property
-    def held_unique(self) -> str | None:
-        """The key that no other job may have now."""
-        return (
-            self.unique if self.unique_while == "any" or (self.unique_while and self.live) else None
-        )
-
-    def end(self, state: State, now: int) -> None:
-        """Moves to a final state, or back to pending."""
-        self.state, self.updated = state, now
-        self.owner = self.token = self.cancel = None
-        self.held = self.blocked = self.in_line = False
-        self.changed |= self.awaited and state is not WAITING
-        self.ready = state is WAITING and self.run_at <= now and self.key is None
-
-    @property
-    def order(self) -> tuple[int, int, int]:
-        """Of claiming."""
-        return (-self.priority, self.run_at, self.seq)
-
-
-@dataclass
-class Timer:
-    """A schedule of the reference queue."""
-
-    catch_up: str
-    overlap: str
-    next: int
-    last: int | None = None
-    paused: bool = False
-    fired: int = 0
-    skipped: int = 0
-
-
 class Queue:
-    """All jobs, by row, and schedules, by name.
+    """All jobs, by row.
 
     `host_clock`: starts are counted by the clock of the steps, not by one that stands still.
     """
@@ -119,13 +26,15 @@ class Queue:
         self._host_clock = host_clock
         self.key_window = KEY_RATE_MS if host_clock else math.inf
         self.tasks: dict[int, Task] = {}
-        self.timers: dict[str, Timer] = {}
+        self.schedules = Schedules(self.tasks, self.enqueue, self.cancel)
+        self.weights: dict[str, int] = {}
         self.limits: dict[str, int | None] = {}
         self.rates: dict[str, int | None] = {}
         self._starts: dict[str, list[int]] = {}
         self.paused: set[str] = set()
         self.key_starts: dict[str, list[int]] = {}  # of each key with rates: their times
         self._rows = set[int]()  # all that ever were
+        self._signals: list[tuple[int, int, str]] = []  # requested: the row, the run, the name
 
     def enqueue(
         self,
@@ -143,9 +52,7 @@ class Queue:
     ) -> int:
         """Returns `row`, or the row of the job that has the key; then no job is new."""
         unique = fields.get("unique")
-        for task in self.tasks.values():
-            if unique and task.held_unique == unique and task.unique_until is not None:
-                task.unique_while = None if task.unique_until <= now else task.unique_while
+        self.free_key(unique, now)
         if unique and replace and (held := self._holder(unique)) and held.state is WAITING:
             held.end(State.CANCELLED, now)
             held.unique_while = None if held.unique_while == "any" else held.unique_while
@@ -154,7 +61,7 @@ class Queue:
         assert row not in self._rows, "a removed job's row is never used again"
         self._rows.add(row)
         self.tasks[row] = Task(
-            *(row, queue, now + delay, not (delay or hold or fields.get("key")), now),
+            *(row, queue, now + delay, not (delay or hold or fields.get("key")), now, now),
             held=hold,
             unique_until=None if unique_for is None else now + unique_for,
             expires=None if expires_in is None else now + expires_in,
@@ -168,6 +75,42 @@ class Queue:
             self.tasks[row].blocked, self.tasks[row].ready = True, False
             self._move(self.tasks[row], now)
         return row
+
+    def free_key(self, unique: str | None, now: int) -> Task | None:
+        """Takes a unique key from the job whose time for it is over; returns who still has it."""
+        holder = self._holder(unique) if unique else None
+        if holder is None or holder.unique_until is None or holder.unique_until > now:
+            return holder
+        holder.unique_while = None
+        return None
+
+    def key_users(self, key: str, now: int) -> set[int]:
+        """Returns the jobs of a key that run or are due."""
+        return {
+            task.seq
+            for task in self.of_key(key)
+            if task.ready
+            or task.in_line
+            or task.state is State.PROCESSING
+            or (task in self._waiting() and (task.run_at <= max(now, task.created)))
+        }
+
+    def rerun(self, seq: int, row: int, now: int) -> int | None:
+        """Adds a job like one that has ended; returns its row, None if its key is taken."""
+        old = self.tasks[seq]
+        fields: dict[str, Any] = {"key": old.key, "key_limit": old.key_limit, "rate": old.rate}
+        if old.unique:
+            fields |= {"unique": old.unique, "unique_while": old.unique_while or "waiting"}
+        return self.enqueue(
+            row,
+            queue=old.queue,
+            now=now,
+            priority=old.priority,
+            max_retries=old.max_retries,
+            requires=old.requires,
+            slots=old.slots,
+            **fields,
+        )
 
     def _holder(self, unique: str | None) -> Task | None:
         return next((task for task in self.tasks.values() if task.held_unique == unique), None)
@@ -291,6 +234,24 @@ class Queue:
         task.unique_while = None if task.unique_while == "waiting" else task.unique_while
         return task
 
+    def claim_by_weights(
+        self, owner: str, labels: set[str], count: int, now: int, queues: Iterable[str]
+    ) -> list[Task]:
+        """Claims up to so many jobs. The next start is due to the queue with the fewest by weight.
+
+        The caller sets the tokens.
+        """
+        tags, found = dict.fromkeys(sorted(queues), 0.0), list[Task]()
+        while tags and len(found) < count:
+            queue = min(tags, key=lambda name: (tags[name], name))
+            task = self.claim(owner, labels, 0, now, [queue])
+            if task is None:
+                del tags[queue]
+            else:
+                found.append(task)
+                tags[queue] += 1 / self.weights.get(queue, 1)
+        return found
+
     def expire(self, now: int) -> set[int]:
         """Ends what was not started in time; returns the rows."""
         late = [
@@ -366,6 +327,32 @@ class Queue:
             task.updated = now
             return State.PROCESSING
         return None
+
+    def signal(self, seq: int, name: str) -> bool:
+        """Requests a signal for the run of a job."""
+        task = self.tasks[seq]
+        if task.state is State.PROCESSING:
+            self._signals.append((seq, task.runs, name))
+        return task.state is State.PROCESSING
+
+    def take_signals(self, owner: str, worker: int) -> list[tuple[int, int, int | None, str]]:
+        """Takes the requests for the runs of a worker: the row, the run, the token, the name."""
+        current = [
+            (request, self.tasks[request[0]])
+            for request in self._signals
+            if (task := self.tasks.get(request[0]))
+            and (task.state, task.runs) == (State.PROCESSING, request[1])
+        ]
+        taken = [
+            (seq, run, task.token, name)
+            for (seq, run, name), task in current
+            if (task.owner, task.worker) == (owner, worker)
+        ]
+        if taken:  # else requests for runs that are over stay
+            self._signals = [
+                request for request, task in current if (task.owner, task.worker) != (owner, worker)
+            ]
+        return taken
 
     def would_expire(self, seq: int, now: int, delay: int | None) -> bool:
         """Returns whether an edit is refused, because the job would not start in time."""
@@ -458,51 +445,3 @@ class Queue:
             if task.state is State.CANCELLED and any(w.status == "failed" for w in of_gone):
                 task.blocked = task.held = False
             task.waits = [wait for wait in task.waits if wait.on is not gone]
-
-    # Schedules
-
-    def add_schedule(self, name: str, catch_up: str, overlap: str, now: int) -> None:
-        self.timers[name] = Timer(catch_up, overlap, _next_after(now))
-
-    def resume_schedule(self, name: str, now: int) -> None:
-        self.timers[name].paused, self.timers[name].next = False, _next_after(now)
-
-    def fire(self, rows: dict[tuple[str, int], int], now: int) -> None:
-        """Fires what is due. `rows`: the row of the job for each schedule and time, taken out."""
-        for name, timer in self.timers.items():
-            if timer.last is not None and timer.last > now + 3 * 3_600_000:
-                timer.next, timer.last = _next_after(now), None
-            waits = timer.overlap == "queue" and self._live(name)
-            if timer.next > now or timer.paused or waits:
-                continue
-            due = [*range(timer.next, now + 1, EVERY)][-100 if timer.catch_up == "all" else -1 :]
-            if timer.catch_up == "none":
-                due = [at for at in due if now - at <= 60_000]
-            timer.next = _next_after(now)
-            if timer.overlap == "queue" and len(due) > 1:
-                timer.next = due[1]
-                del due[1:]
-            timer.last = max(due, default=timer.last)
-            for at in due:
-                self._fire(name, timer, at, rows, now)
-
-    def _fire(
-        self, name: str, timer: Timer, at: int, rows: dict[tuple[str, int], int], now: int
-    ) -> None:
-        if any((t.schedule, t.scheduled) == (name, at) for t in self.tasks.values()):
-            return
-        live = self._live(name)
-        if live and timer.overlap == "skip":
-            timer.skipped += 1
-            return
-        for seq in live if timer.overlap == "replace" else ():
-            self.cancel(seq, now)
-        self.enqueue(rows.pop((name, at)), queue="a", now=now, schedule=name, scheduled=at)
-        timer.fired += 1
-
-    def _live(self, name: str) -> list[int]:
-        return [task.seq for task in self.tasks.values() if task.schedule == name and task.live]
-
-
-def _next_after(now: int) -> int:
-    return now // EVERY * EVERY + EVERY
