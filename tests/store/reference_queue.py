@@ -95,13 +95,13 @@ class Queue:
             or (task in self._waiting() and (task.run_at <= max(now, task.created)))
         }
 
-    def rerun(self, seq: int, row: int, now: int) -> int | None:
-        """Adds a job like one that has ended; returns its row, None if its key is taken."""
+    def rerun(self, seq: int, row: int, now: int) -> None:
+        """Adds a job like one that has ended; its unique key must be free."""
         old = self.tasks[seq]
         fields: dict[str, Any] = {"key": old.key, "key_limit": old.key_limit, "rate": old.rate}
         if old.unique:
             fields |= {"unique": old.unique, "unique_while": old.unique_while or "waiting"}
-        return self.enqueue(
+        self.enqueue(
             row,
             queue=old.queue,
             now=now,
