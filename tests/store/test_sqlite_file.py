@@ -30,6 +30,7 @@ from queued.store.sqlite.error_names import named_errors
 from queued.store.sqlite.maintenance import integrity_check, probe
 from tests.service import python_env, run_python
 from tests.store.engine import NOW
+from tests.terminal import on_terminal
 
 ROOT = Path(__file__).resolve().parents[2]
 FIRST_COMMAND = """
@@ -253,6 +254,33 @@ def test_a_database_that_stays_locked_is_busy_after_the_patience(path: str) -> N
     store.config_set("workers", "4", now_ms=NOW)
     store.close()
     other.close()
+
+
+STOPPED = """
+import apsw, os, signal, sys
+from queued.store.sqlite.busy_handler import BusyHandler
+from queued.store.sqlite.connection import Database
+from queued.store.sqlite.upgrade import migrate
+child = os.fork()
+if not child:
+    os.setpgid(0, 0)  # a terminal cannot stop the leader of its session
+    with Database(sys.argv[1], BusyHandler(10), migrate).transaction():
+        os.kill(os.getpid(), signal.SIGTSTP)
+    os._exit(0)
+stopped = os.WIFSTOPPED(os.waitpid(child, os.WUNTRACED)[1])
+try:
+    apsw.Connection(sys.argv[1]).execute("BEGIN IMMEDIATE")
+    print("stopped" if stopped else "ended", "without the lock")
+except apsw.BusyError:
+    print("stopped with the lock")
+os.kill(child, signal.SIGKILL)
+"""
+
+
+def test_ctrl_z_does_not_stop_a_process_that_has_the_lock(path: str) -> None:
+    """All others would wait until the user continues it."""
+    with on_terminal([sys.executable, "-c", STOPPED, path], python_env()) as terminal:
+        terminal.sees("stopped without the lock")
 
 
 def test_a_new_file_that_is_locked_is_busy_after_the_patience(path: str) -> None:

@@ -13,16 +13,13 @@ from typing import Any
 
 import apsw
 
-from queued.core.errors import (
-    ConfigError,
-    DatabaseUnusableError,
-    StorageError,
-)
+from queued.core.errors import ConfigError, DatabaseUnusableError, StorageError
 from queued.store import permissions
 from queued.store.sqlite import schema, sql_loader
 from queued.store.sqlite.busy_handler import BusyHandler, retry_protocol_errors
 from queued.store.sqlite.error_names import named_errors
 from queued.store.sqlite.open_files import OpenFiles
+from queued.store.sqlite.terminal_stops import delayed_stops
 
 Value = int | float | str | bytes | None
 Values = Mapping[str, Value]  # by the name that the statement gives them
@@ -201,15 +198,16 @@ class Database:
             retry_protocol_errors(
                 partial(self._connection.execute, "BEGIN IMMEDIATE"), self._busy_handler
             )
-            try:
-                self._must_be_current()
-                yield
-                self._must_be_in_place()
-                self._connection.execute("COMMIT")
-            except BaseException:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                raise
+            with delayed_stops():
+                try:
+                    self._must_be_current()
+                    yield
+                    self._must_be_in_place()
+                    self._connection.execute("COMMIT")
+                except BaseException:
+                    if self._connection.in_transaction:
+                        self._connection.execute("ROLLBACK")
+                    raise
 
     @contextmanager
     def reading(self) -> Iterator[None]:

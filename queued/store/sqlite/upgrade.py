@@ -11,6 +11,7 @@ import apsw
 
 from queued.core.errors import DatabaseUnusableError
 from queued.store.sqlite import schema
+from queued.store.sqlite.terminal_stops import delayed_stops
 
 Patient = Callable[[int], bool]
 
@@ -25,13 +26,14 @@ def migrate(connection: apsw.Connection, path: str, busy_handler: Patient) -> st
     if connection.pragma("journal_mode") != "wal":
         _switch_to_wal(connection, path, busy_handler)
     connection.execute("BEGIN IMMEDIATE")
-    try:
-        backup_path = _upgrade(connection, path, busy_handler)
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
+    with delayed_stops():
+        try:
+            backup_path = _upgrade(connection, path, busy_handler)
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
     return backup_path
 
 

@@ -20,6 +20,7 @@ from queued.store.sqlite import schema
 from queued.store.sqlite.connection import wal_bytes
 from queued.store.sqlite.error_names import named_errors
 from queued.store.sqlite.maintenance import atomic_rename, open_existing, temporary_file
+from queued.store.sqlite.terminal_stops import delayed_stops
 
 Patient = Callable[[int], bool]
 Fill = Callable[[apsw.Connection], None]  # fills a new database
@@ -287,7 +288,8 @@ def vacuum(path: str, busy_handler: Patient) -> DatabaseSizes:
     with open_existing.opened(path, busy_handler) as connection:
         connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
         before = os.stat(path).st_size
-        connection.execute("VACUUM")
+        with delayed_stops():
+            connection.execute("VACUUM")
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         return DatabaseSizes(before, os.stat(path).st_size)
 
