@@ -5,6 +5,7 @@ pidfd, and only if its start time is still the same after the pidfd was opened.
 """
 
 import contextlib
+import errno
 import os
 import signal
 from collections.abc import Collection, Iterator
@@ -16,6 +17,8 @@ _PR_SET_CHILD_SUBREAPER = 36
 _REAP_AT_ONCE = 5000
 _HIDDEN = 0  # the start time of a process that /proc hides
 _CGROUPS = "/sys/fs/cgroup"
+# The pid is free, or was reused for a thread of another process.
+_NO_PROCESS = frozenset({errno.ESRCH, errno.EINVAL, errno.ENOENT})
 
 
 class RunName(NamedTuple):
@@ -193,8 +196,10 @@ def send_signal(process: Process, number: signal.Signals) -> bool:
     """Signals the process; returns False if it is gone or may not be signalled."""
     try:
         descriptor = os.pidfd_open(process.pid)
-    except ProcessLookupError:
-        return False
+    except OSError as error:
+        if error.errno in _NO_PROCESS:
+            return False
+        raise
     try:
         if refresh(process) is None:
             return False
