@@ -189,6 +189,20 @@ def test_a_process_that_survives_kill_is_logged(queue: Queue, sleeper: MarkedSle
     assert queue.wait(name).last_error == "timeout"
 
 
+def test_a_command_that_a_debugger_holds_is_logged(queue: Queue) -> None:
+    """It is dead, and only the debugger can collect it."""
+    service = queue.spawn(workers=1, program=altered(STUCK_SOON)).ready()
+    name = queue.add("echo $$; exec sleep 300", timeout=1, kill_grace=0.1, max_retries=1)
+    pid = int(eventually(lambda: queue.output(name)))
+    libc.checked(libc.C.ptrace(PTRACE_SEIZE, pid, None, None))
+    [line] = eventually(lambda: service.logged("job.unkillable", job=name))
+    assert line["pids"] == [pid]
+    assert "debugger" in line["action"]
+    os.waitpid(pid, 0)
+    queue.wait(name)
+    assert queue.attempts(name)[0].outcome == "timeout"
+
+
 def _program(pid: int) -> str:
     with open(f"/proc/{pid}/comm") as file:
         return file.read().strip()

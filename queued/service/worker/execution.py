@@ -163,8 +163,8 @@ class Execution:
         self._on_exit(now_s, childless=childless)
 
     def pids(self) -> list[int]:
-        """Returns the pids of its living processes, as a scan of /proc shows them."""
-        return [process.pid for process in self._tree.leftovers()]
+        """Returns the pids of what keeps it from being over, as a scan of /proc shows them."""
+        return self._tree.lasting()
 
     def ending(self) -> Ending:
         """Returns how the run ended. Call it only in the phase OVER."""

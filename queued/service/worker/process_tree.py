@@ -71,6 +71,13 @@ class ProcessTree:
                 return left
         return []
 
+    def lasting(self) -> list[int]:
+        """Returns the pids of the living processes, else of a command that a debugger collects."""
+        living = [process.pid for process in self.leftovers()]
+        if not living and self.pid is not None and self.status is None:
+            return [self.pid]
+        return living
+
     def signal(self, *numbers: signal.Signals) -> bool:
         """Sends these signals to the living processes; returns False if none may be signalled."""
         left = self.leftovers()

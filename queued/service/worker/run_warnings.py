@@ -25,8 +25,9 @@ class RunWarnings:
             return False
         self._unkillable = execution.run.key.token
         action = (
-            "end its processes: they belong to another user, hang in a system call, or fork "
-            "faster than they are killed, which control groups (Delegate=yes) prevent"
+            "end its processes: they belong to another user, hang in a system call, are held by "
+            "a debugger (TracerPid in /proc/PID/status), or fork faster than they are killed, "
+            "which control groups (Delegate=yes) prevent"
         )
         fields = {"pids": execution.pids(), "action": action}
         self._log.warning("job.unkillable", job=execution.run.id, **fields)
