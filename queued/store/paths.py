@@ -157,6 +157,9 @@ def named_location(configured: Value, environment: dict[str, str], *, serving: b
         )
         raise UsageError(msg)
     path = os.path.expanduser(name or _standard(environment, serving=serving))
+    if not name and not os.path.isabs(path):
+        msg = "the directory of your database is unknown: set HOME, or give its path with --db"
+        raise UsageError(msg)
     if not os.path.isabs(path):
         # abspath would drop `link/..` without following the link
         path = os.path.join(current_directory(), path)

@@ -31,6 +31,17 @@ def test_the_default_database_of_an_ordinary_user(ordinary_user: None, tmp_path:
     assert paths.location("", {}) == f"{tmp_path}/.local/state/queued/queue.db"
 
 
+@pytest.mark.parametrize("state", [{}, {"XDG_STATE_HOME": "state"}])
+def test_a_user_without_a_home_must_name_the_database(
+    ordinary_user: None, monkeypatch: pytest.MonkeyPatch, state: dict[str, str]
+) -> None:
+    """Else it would be another one in each directory."""
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)
+    with pytest.raises(UsageError, match="set HOME, or give its path with --db"):
+        paths.location("", state)
+    assert paths.location("/x/q.db", state) == "/x/q.db"
+
+
 def test_a_member_without_an_own_database_uses_the_systems(
     ordinary_user: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
