@@ -88,8 +88,7 @@ def _named(error: Exception, path: str) -> QueuedError | None:  # noqa: PLR0911 
             apsw.NotADBError() | apsw.CorruptError() | apsw.FormatError() | apsw.ReadOnlyError()
         ) if not _forbidden(error, path):
             return DatabaseUnusableError(
-                f"{path} is damaged or no database ({_wrong(error)}); "
-                "restore a backup or give another --db"
+                f"{path} {_wrong(error)}; restore a backup or give another --db"
             )
         case apsw.ReadOnlyError() | apsw.PermissionsError():
             return DeniedError(f"no permission to write {path}; check its owner and mode")
@@ -108,8 +107,9 @@ def _named(error: Exception, path: str) -> QueuedError | None:  # noqa: PLR0911 
 
 def _wrong(error: apsw.Error) -> str:
     if isinstance(error, apsw.ReadOnlyError):
-        return "its header says that only a newer SQLite may write it"
-    return _told(error)
+        newer = "its header says that only a newer SQLite may write it"
+        return f"cannot be written: it is append-only (see: lsattr), or {newer}"
+    return f"is damaged or no database ({_told(error)})"
 
 
 def _forbidden(error: apsw.Error, path: str) -> bool:
