@@ -3,11 +3,14 @@
 Hypothesis chooses the steps, and shrinks those that make a difference to the fewest.
 """
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.store.engines import ENGINES
 from tests.store.walk_dispatchers import DispatcherSteps
 from tests.store.walk_users import ScheduleSteps, UserSteps
+
+pytestmark = pytest.mark.timeout(600)  # half a minute, and several on a busy machine
 
 
 class Walk(UserSteps, ScheduleSteps, DispatcherSteps):

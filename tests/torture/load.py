@@ -133,8 +133,8 @@ class JobRequests:
         """Returns a deadline, which some commands reach, and a signal before the end of a run."""
         waits = command == _WAITS
         found: dict[str, Any] = {"timeout": PATIENCE_S if waits else TIMEOUT_S}
-        if self._deadlines and self._dice.random() < (0.4 if waits else 0.1):
-            found["deadline"] = times.iso(times.now_ms() + self._dice.randint(2000, 7000))
+        if self._deadlines and self._dice.random() < (0.6 if waits else 0.1):
+            found["deadline"] = times.iso(times.now_ms() + self._dice.randint(1500, 5000))
         if _CATCHES in command and self._dice.random() < 0.5:
             before_s = found["timeout"] + self._dice.uniform(-1.2, 0.2)  # too early is never
             found["warn_signal"] = f"{WARNING}@{before_s:.2f}"

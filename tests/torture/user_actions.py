@@ -47,6 +47,7 @@ class UserActions:
         self.moves: list[tuple[Job, Job]] = []
         self.signals: list[SentSignal] = []
         self.signalled: set[Run] = set()
+        self._told: set[Run] = set()  # those for which a signal was requested in the end
         self._reruns: list[tuple[Job, Enqueuer]] = []
         self._queue = queue
         self._traces = traces
@@ -173,20 +174,22 @@ class UserActions:
         """Requests a signal for each run that waits for one, once; nothing is harmed any more."""
         for job in self._running():
             run = (job.id, job.runs)
-            if job.options.deadline is None and run not in self.signalled and self._waits(run):
-                self.signalled |= {run} & {self._signal(job)}
+            if job.options.deadline is not None or run in self._told:
+                continue
+            if (since_cs := self._waits_since_cs(run)) is not None:
+                self._told.add(run)
+                sent = self._signal(job)
+                if uptime_cs() - since_cs < PATIENCE_S * 50:  # else its timeout may come first
+                    self.signalled |= {run} & {sent}
 
     def _running(self) -> list[Job]:
         return list(self._queue.store.list(JobFilter((Label.PROCESSING,))))
 
-    def _waits(self, run: Run) -> bool:
-        """Returns whether the run waits for a signal, and its timeout is far away."""
+    def _waits_since_cs(self, run: Run) -> int | None:
+        """Returns since when a run waits for a signal; None if it does not."""
         file = self._traces / f"{run[0]}.trace"
         found = marks(file) if file.exists() else []
-        young_cs = uptime_cs() - PATIENCE_S * 50
-        return any(
-            (mark.word, mark.attempt) == (READY, run[1]) and mark.at_cs > young_cs for mark in found
-        )
+        return next((m.at_cs for m in found if (m.word, m.attempt) == (READY, run[1])), None)
 
     def _signal(self, job: Job) -> Run | None:
         """Requests a signal; returns the run that gets it, None if it is not certain."""
