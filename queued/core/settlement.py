@@ -1,12 +1,10 @@
 """Decides which state a job gets when a run has ended, and describes the end in one line."""
 
 import math
-from collections.abc import Iterable
 from typing import NamedTuple
 
 from queued.core.backoff import backoff_s, deferral_s
 from queued.core.model import Outcome, State
-from queued.core.run_totals import RunTotal, bucket
 from queued.core.runs import Claim, Ending
 from queued.core.times import parse_when
 
@@ -70,23 +68,17 @@ class Settlement(NamedTuple):
         """Returns how long the job had been due when a worker got it; None if it has expired."""
         return None if self.ending.outcome is Outcome.EXPIRED else self.claim.waited_ms
 
-    def total_key(self) -> tuple[str, str, int, int]:
-        """Returns the queue, the result and the buckets of the `RunTotal` that counts the run."""
-        claim, ending, verdict = self
-        result: str = State.COMPLETED if verdict.state is State.COMPLETED else ending.outcome
-        result = "deferred" if verdict.deferrals else result
-        return claim.queue, result, bucket(self.waited_ms), bucket(ending.ran_ms)
+    @property
+    def result(self) -> str:
+        """Returns `completed`, `deferred`, or else the outcome."""
+        if self.verdict.state is State.COMPLETED:
+            return State.COMPLETED
+        return "deferred" if self.verdict.deferrals else self.ending.outcome
 
-
-def totals(settled: Iterable[Settlement]) -> list[RunTotal]:
-    """Returns what recorded runs add to the totals of all runs."""
-    sums: dict[tuple[str, str, int, int], tuple[int, int, int]] = {}
-    for one in settled:
-        key = one.total_key()
-        runs, waited_ms, ran_ms = sums.get(key, (0, 0, 0))
-        waited_ms += one.waited_ms or 0
-        sums[key] = (runs + 1, waited_ms, ran_ms + (one.ending.ran_ms or 0))
-    return [RunTotal(*key, *values) for key, values in sums.items()]
+    @property
+    def is_retry(self) -> bool:
+        """Returns whether it was a run of the job after its first one."""
+        return self.claim.key.attempt > 1 and self.ending.outcome is not Outcome.EXPIRED
 
 
 def is_deferral(claim: Claim, ending: Ending) -> bool:

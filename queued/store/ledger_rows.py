@@ -2,10 +2,12 @@
 
 from queued.core.job_options import NO_OPTIONS
 from queued.core.job_spec import stored_options
-from queued.core.model import Instance
+from queued.core.model import Instance, State
 from queued.core.runs import Claim, Key
 from queued.core.settings import SETTINGS
 from queued.store.rows import Row
+
+STATES = {str(state): state for state in State}  # quicker than a call of State
 
 
 def claim_of(row: Row, error: Exception | None = None) -> Claim:

@@ -1,13 +1,15 @@
 """Numbers about all runs, over the statements of any engine."""
 
+import math
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from queued.core.run_stats import EndedRun
+from queued.core.run_stats import EndedRun, StatsPart
 from queued.core.run_totals import RunTotal
 from queued.store.statements import Statements, Transaction
 
 PAGE = 2000  # runs that one transaction reads
+_NEVER_MS = 2**62
 
 
 class Sizes(NamedTuple):
@@ -33,17 +35,29 @@ class Numbers:
         with self._reading():
             return [RunTotal(*row) for row in self._database.rows("run_totals")]
 
-    def ended_runs(self, *, since_ms: int) -> Iterator[EndedRun]:
-        """Yields the runs that ended at a time or later, in that order; no purged ones.
+    def period_runs(self, *, since_ms: int, by: str = "") -> list[StatsPart]:
+        """Returns the runs since the begin of a minute or hour, also those that were purged.
+
+        `by` is `queue`, `result` or `hour`, which names the groups; an hour is in milliseconds UTC.
+        """
+        with self._reading():
+            rows = self._database.rows("period_runs", since=since_ms, by=by)
+        return [StatsPart(*row) for row in rows]
+
+    def newest_runs(self, *, since_ms: int, limit: int | None = None) -> Iterator[EndedRun]:
+        """Yields the runs that ended at a time or later, the newest first; no purged ones.
 
         Between pages no transaction is open.
         """
-        after = (since_ms, 0, 0)
-        while True:
-            values = dict(zip(("after_ended", "after_job", "after_number"), after, strict=True))
+        left = math.inf if limit is None else limit
+        before = (_NEVER_MS, 0, 0)
+        while left > 0:
+            values = dict(zip(("before_ended", "before_job", "before_number"), before, strict=True))
+            count = int(min(PAGE, left))
             with self._reading():
-                page = self._database.rows("ended_runs", **values, limit=PAGE)
+                page = self._database.rows("newest_runs", since=since_ms, **values, limit=count)
             yield from map(EndedRun._make, page)
-            if len(page) < PAGE:
+            if len(page) < count:
                 return
-            after = page[-1][:3]
+            left -= count
+            before = page[-1][:3]

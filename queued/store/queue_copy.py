@@ -29,6 +29,7 @@ KEYS = {
     "output": "job, number, stream, position",
     "inputs": "job",
     "run_totals": "instance, queue, result, waited_le, ran_le",
+    "run_periods": "length_ms, begins_at, instance, queue, result, measure, bucket",
     "dependencies": "on_job, job, condition",
     "starts": "kind, owner, number",
     "rated_keys": "key",

@@ -36,17 +36,25 @@ _ATTEMPTS = """
 INSERT INTO attempts (job, number, instance, worker, started_at, ended_at, outcome, exit_code)
 SELECT seq, 1, 'bench', 1, next_run_at, next_run_at, 'exit', 0 FROM jobs WHERE state = 'completed'
 """
+_PERIODS = """
+INSERT INTO run_periods
+SELECT 3600000, next_run_at / 3600000 * 3600000, '', queue, 'completed', measure, seq % 60,
+       count(*), 0, 0, 0
+FROM jobs, (SELECT 'run' AS measure UNION ALL SELECT 'wait') WHERE state = 'completed'
+GROUP BY 2, queue, measure, 7
+"""
 _DEAD = "UPDATE jobs SET state = 'dead' WHERE state = 'completed' AND seq % 100 = 99"
 
 
 def flat(size: Size) -> list[Row]:
-    """Measures claims, status, lists and metrics at full size and with a thousand jobs."""
+    """Measures claims, status, lists, metrics and stats at full size and with a thousand jobs."""
     large, small = _database(size.scale), _database(1000)
     commands = (
         ("status",),
         ("list", "--limit", "50"),
         ("dlq", "list", "--limit", "50"),
         ("metrics",),
+        ("stats", "--since", "7d", "--by", "queue"),
     )
     return [
         _claims(size, large, small),
@@ -98,6 +106,7 @@ def _make(path: str, count: int) -> None:
     with connection:
         connection.execute(_FILL, {"count": count, "past": past, "future": past * 2})
         connection.execute(_ATTEMPTS)
+        connection.execute(_PERIODS)
         connection.execute(_DEAD)
     for _, _, sql in later:
         connection.execute(str(sql))

@@ -109,7 +109,7 @@ PLANS = {
     "list_array": {"jobs_array", "lanes_pkey", "attempts_pkey"},
     "list_array_reverse": {"jobs_array", "lanes_pkey", "attempts_pkey"},
     "still": {"jobs_pkey", "attempts_pkey"},
-    "ended_runs": {"attempts_ended", "jobs_pkey"},
+    "newest_runs": {"attempts_ended", "jobs_pkey"},
     "completed_since": {"attempts_ended"},
     "overdue": {"jobs_waiting"},
     "oldest_due": {"lanes_pkey", "jobs_ready", "jobs_waiting"},

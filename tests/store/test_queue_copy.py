@@ -118,7 +118,9 @@ def _with_history(made: Engine, count: int) -> None:
 def picture(location: str) -> list[Any]:
     """All that users can see of a queue."""
     with closing(opened(location).open_store(60)) as store:
-        totals = sorted(store.numbers.run_totals())
+        numbers = store.numbers
+        periods = sorted(numbers.period_runs(since_ms=0, by="queue"))
+        totals = (sorted(numbers.run_totals()), periods)
         settings = (store.config(), store.queues.all(), store.schedules.list(), totals)
         queue = [settings, store.drained_hosts(), store.status(now_ms=NOW)]
         return [*queue, *map(_seen(store), jobs(store))]
@@ -170,6 +172,7 @@ def test_everything_arrives_and_the_old_queue_refuses(route: tuple[str, str]) ->
         "output": 2,
         "inputs": 0,
         "run_totals": 4,
+        "run_periods": 8,
         "dependencies": 1,
         "starts": 2,
         "rated_keys": 1,

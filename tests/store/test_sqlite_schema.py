@@ -211,8 +211,8 @@ PLANS = {
     "list_completed_reverse": [f"{BY_ROW} (rowid<?)"],
     "status": ["SCAN counts"],
     "counts": ["SCAN counts"],
-    "ended_runs": [
-        "SEARCH a USING INDEX attempts_ended (ended_at>?)",
+    "newest_runs": [
+        "SEARCH a USING INDEX attempts_ended (ended_at>? AND ended_at<?)",
         "SEARCH j USING INTEGER PRIMARY KEY (rowid=?)",
     ],
     "completed_since": [

@@ -25,7 +25,7 @@ from tests.store.engine import NOW
 ROOT = Path(__file__).resolve().parents[2]
 DUMPS = sorted((Path(__file__).parent / "dumps").glob("*.sql"))
 MIGRATIONS = Path(schema.MIGRATIONS)
-RELEASED = ["04643191f1535241"]  # the beginning of the SHA-256 of each migration
+RELEASED = ["9344cc45534af976"]  # the beginning of the SHA-256 of each migration
 
 # A table is built anew, as one must be whose columns change, while others refer to it.
 NEXT = """

@@ -19,12 +19,14 @@ from queued.store.postgres.connection import Database
 from queued.store.postgres.counts import Counts
 from queued.store.postgres.due_jobs import DueJobs
 from queued.store.postgres.new_jobs import NewJobs
+from queued.store.postgres.numbers import count_columns
 from queued.store.postgres.queues import LedgerQueues
 from queued.store.postgres.schedules import firings
 from queued.store.postgres.unknown_commits import UnknownCommits
 from queued.store.postgres.watcher import PostgresWatcher
 from queued.store.protocols import Watcher
 from queued.store.pruning import Bounds
+from queued.store.run_periods import RunPeriods
 
 
 class PostgresLedger:
@@ -44,6 +46,7 @@ class PostgresLedger:
         self._others_may_start = False  # jobs, because of what this transaction did
         self._unknown = UnknownCommits(self._database)
         self._counts = Counts(self._database)
+        self._periods = RunPeriods(self._database)
 
     @contextmanager
     def transaction(self, *, durable: bool = True) -> Iterator[None]:  # noqa: ARG002
@@ -274,13 +277,14 @@ class PostgresLedger:
         for one in ordered:
             if one.verdict.deferrals > 1 and (key := one.claim.key) in states:
                 self._database.run("merge_deferrals", job=key.job, attempt=key.attempt)
+        if states:
+            self._periods.tidy(now_ms)
         states = self._unknown.states(endings, states)
         return [states.pop(one.claim.key, None) for one in endings]
 
     def _columns(self, one: Settlement) -> dict[str, str | int | None]:
         """Returns the columns of `settle`, with the times of the run by the clock of the server."""
-        _, result, waited_le, ran_le = one.total_key()
-        columns = {**one.columns(), "result": result, "waited_le": waited_le, "ran_le": ran_le}
+        columns = {**one.columns(), **count_columns(one)}
         if (ended_boot_ms := one.ending.ended_boot_ms) is not None:
             ended_ms = self.now_ms() - (times.boot_ms() - ended_boot_ms)
             columns |= {"ended_at": ended_ms, "started_at": ended_ms - (one.ending.ran_ms or 0)}

@@ -20,12 +20,42 @@ ON CONFLICT (instance, queue, result, waited_le, ran_le) DO UPDATE SET
 SELECT queue, result, waited_le, ran_le, sum(runs)::bigint, sum(waited_ms)::bigint, sum(ran_ms)::bigint
 FROM queued.run_totals GROUP BY queue, result, waited_le, ran_le;
 
--- ended_runs --
--- A page of the runs that ended after the run `after_ended`, `after_job`, `after_number`, in the order of
--- their ends. By attempts_ended.
+-- oldest_period --
+-- By the primary key.
+SELECT min(begins_at) FROM queued.run_periods WHERE length_ms = :length_ms;
+
+-- fold_minute --
+-- Moves a minute into its hour. If two dispatchers do it at once, the second finds no rows. By the
+-- primary key.
+WITH minute AS (
+    DELETE FROM queued.run_periods WHERE length_ms = 60000 AND begins_at = :begins_at RETURNING *
+)
+INSERT INTO queued.run_periods AS t
+SELECT 3600000, begins_at / 3600000 * 3600000, '', queue, result, measure, bucket, sum(runs), sum(retries),
+       sum(cpu_ms), max(peak_kib)
+FROM minute GROUP BY begins_at, queue, result, measure, bucket ORDER BY queue, result, measure, bucket
+ON CONFLICT (length_ms, begins_at, instance, queue, result, measure, bucket) DO UPDATE SET
+    runs = t.runs + excluded.runs, retries = t.retries + excluded.retries,
+    cpu_ms = t.cpu_ms + excluded.cpu_ms, peak_kib = greatest(t.peak_kib, excluded.peak_kib);
+
+-- forget_period --
+-- By the primary key.
+DELETE FROM queued.run_periods WHERE length_ms = :length_ms AND begins_at = :begins_at;
+
+-- period_runs --
+-- The runs since the begin of a minute or hour, by what `by` names. By the primary key.
+SELECT CASE :by::text WHEN 'queue' THEN queue WHEN 'result' THEN result
+                      WHEN 'hour' THEN (begins_at / 3600000 * 3600000)::text ELSE '' END AS name,
+       result, measure, bucket, sum(runs)::bigint, sum(retries)::bigint, sum(cpu_ms)::bigint, max(peak_kib)
+FROM queued.run_periods WHERE length_ms IN (60000, 3600000) AND begins_at >= :since
+GROUP BY name, result, measure, bucket;
+
+-- newest_runs --
+-- A page of the runs that ended before the run `before_ended`, `before_job`, `before_number`, the last ended
+-- first. By attempts_ended.
 SELECT a.ended_at, a.job, a.number, j.queue, j.command, a.outcome, a.exit_code, a.deferrals, a.waited_ms,
        a.ran_ms, a.cpu_ms, a.peak_kib, j.labels
 FROM queued.attempts a JOIN queued.jobs j ON j.seq = a.job
-WHERE a.ended_at >= :after_ended
-  AND (a.ended_at, a.job, a.number) > (:after_ended, :after_job, :after_number)
-ORDER BY a.ended_at, a.job, a.number LIMIT :limit;
+WHERE a.ended_at BETWEEN :since AND :before_ended
+  AND (a.ended_at, a.job, a.number) < (:before_ended, :before_job, :before_number)
+ORDER BY a.ended_at DESC, a.job DESC, a.number DESC LIMIT :limit;

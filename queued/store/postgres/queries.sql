@@ -291,7 +291,8 @@ WITH ending AS MATERIALIZED (
         state text, next_run_at bigint, counted integer, error text, started_at bigint,
         ended_at bigint, outcome text, exit_code integer, signal text, ran_ms bigint, cpu_ms bigint,
         peak_kib bigint, stdout_bytes bigint, stderr_bytes bigint, deferrals integer,
-        waited_ms bigint, result text, waited_le bigint, ran_le bigint)
+        waited_ms bigint, result text, waited_le bigint, ran_le bigint, wait_bucket integer,
+        run_bucket integer, retries integer)
 ), settled AS (
     UPDATE queued.jobs j SET
         state       = CASE WHEN cancel_requested_at IS NOT NULL AND e.state IN ('pending', 'dead')
@@ -325,7 +326,20 @@ WITH ending AS MATERIALIZED (
     FROM settled GROUP BY queue, result, waited_le, ran_le
     ON CONFLICT (instance, queue, result, waited_le, ran_le) DO UPDATE SET
         runs = t.runs + excluded.runs, waited_ms = t.waited_ms + excluded.waited_ms,
-        ran_ms = t.ran_ms + excluded.ran_ms)
+        ran_ms = t.ran_ms + excluded.ran_ms
+), minutes AS (
+    INSERT INTO queued.run_periods AS t
+    SELECT 60000, coalesce(ended_at, :now) / 60000 * 60000 AS begins_at, :instance, queue, result, measure,
+           bucket, count(*), sum(retried), sum(used_ms), max(used_kib)
+    FROM settled, LATERAL (VALUES
+        ('wait', wait_bucket, 0, 0, 0),
+        ('run', run_bucket, retries, coalesce(cpu_ms, 0), coalesce(peak_kib, 0))
+    ) AS one (measure, bucket, retried, used_ms, used_kib)
+    WHERE bucket IS NOT NULL
+    GROUP BY begins_at, queue, result, measure, bucket
+    ON CONFLICT (length_ms, begins_at, instance, queue, result, measure, bucket) DO UPDATE SET
+        runs = t.runs + excluded.runs, retries = t.retries + excluded.retries,
+        cpu_ms = t.cpu_ms + excluded.cpu_ms, peak_kib = greatest(t.peak_kib, excluded.peak_kib))
 SELECT job, attempt, token, new_state FROM settled;
 
 -- recorded --

@@ -57,7 +57,7 @@ DO $$ BEGIN
     GRANT DELETE ON queued.signals TO queued_service;
     GRANT INSERT, UPDATE, DELETE
     ON queued.instances, queued.workers, queued.counts, queued.deltas, queued.run_totals,
-       queued.changed_keys, queued.starts, queued.rated_keys
+       queued.run_periods, queued.changed_keys, queued.starts, queued.rated_keys
     TO queued_service;
 
     IF EXISTS (SELECT FROM pg_policy WHERE polrelid = 'queued.jobs'::regclass) THEN

@@ -10,17 +10,18 @@ from queued.core.lease import IdleRenewal, Renewal
 from queued.core.model import Instance, Label, NewJob, State
 from queued.core.records import MANY, Lane, PruneStep, Share, SnapshotHolder
 from queued.core.runs import Chunk, Claim, HeldRun, Key, SignalRequest
-from queued.core.settlement import Settlement, totals
+from queued.core.settlement import Settlement
 from queued.store import rows
 from queued.store.change_watcher import ChangeWatcher
 from queued.store.dependencies import Dependencies
-from queued.store.ledger_rows import claim_of
+from queued.store.ledger_rows import STATES, claim_of
 from queued.store.pruning import Bounds
 from queued.store.sqlite import pruning, upgrade
 from queued.store.sqlite.busy_handler import BusyHandler
 from queued.store.sqlite.connection import Access, Database, Row, wal_bytes
 from queued.store.sqlite.keys import Keys
 from queued.store.sqlite.new_jobs import NewJobs
+from queued.store.sqlite.numbers import RunCounters
 from queued.store.sqlite.queues import SqliteQueues
 from queued.store.sqlite.schedules import firings
 from queued.store.statements import texts
@@ -38,6 +39,7 @@ class SqliteLedger:
         self._instance = ""
         self.schedules = firings(self._database)
         self._dependencies = Dependencies(self._database, str)
+        self._run_counters = RunCounters(self._database)
 
     def transaction(self, *, durable: bool = True) -> AbstractContextManager[None]:
         """See `Ledger.transaction`."""
@@ -267,13 +269,12 @@ class SqliteLedger:
         """See `Ledger.settle`."""
         columns = [{**one.columns(), "now": now_ms} for one in endings]
         rows = self._database.rows_each("settle", columns)
-        states = {Key(*key): State(state) for *key, state in rows}
+        states = {Key._make(row[:3]): STATES[row[3]] for row in rows}
         found = [states.pop(one.claim.key, None) for one in endings]
         in_force = [one for one, state in zip(columns, found, strict=True) if state is not None]
         self._database.run_each("close_attempt", in_force)
         ended = [one for one, state in zip(endings, found, strict=True) if state is not None]
-        added = [{**one._asdict(), "instance": self._instance} for one in totals(ended)]
-        self._database.run_each("add_runs", added)
+        self._run_counters.add(self._instance, ended, now_ms)
         for one, state in zip(endings, found, strict=True):
             if one.verdict.deferrals > 1 and state is not None:
                 key = one.claim.key

@@ -19,7 +19,7 @@ SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY;
 -- Until the end of the transaction no other one writes, not even a second move.
 LOCK TABLE queued.instances, queued.settings, queued.drained_hosts, queued.lanes, queued.queues,
     queued.jobs, queued.attempts, queued.output, queued.inputs, queued.signals, queued.run_totals,
-    queued.schedules, queued.dependencies
+    queued.run_periods, queued.schedules, queued.dependencies
 IN SHARE ROW EXCLUSIVE MODE;
 
 -- sees_all --
@@ -83,7 +83,8 @@ DROP TABLE queued.moved;
 -- What an unfinished move has left.
 TRUNCATE queued.settings, queued.drained_hosts, queued.lanes, queued.queues, queued.jobs,
     queued.attempts, queued.output, queued.inputs, queued.signals, queued.schedules, queued.dependencies,
-    queued.changed_keys, queued.starts, queued.rated_keys, queued.counts, queued.deltas, queued.run_totals;
+    queued.changed_keys, queued.starts, queued.rated_keys, queued.counts, queued.deltas, queued.run_totals,
+    queued.run_periods;
 {remove_mark};
 
 -- objects --
@@ -208,8 +209,8 @@ SELECT pg_has_role(relowner, 'USAGE') FROM pg_class WHERE oid = 'queued.jobs'::r
 -- vacuum --
 VACUUM (ANALYZE) queued.settings, queued.queues, queued.lanes, queued.drained_hosts, queued.schedules,
     queued.jobs, queued.attempts, queued.output, queued.inputs, queued.dependencies, queued.instances,
-    queued.workers, queued.counts, queued.deltas, queued.run_totals, queued.changed_keys, queued.starts,
-    queued.rated_keys;
+    queued.workers, queued.counts, queued.deltas, queued.run_totals, queued.run_periods, queued.changed_keys,
+    queued.starts, queued.rated_keys;
 
 -- bytes --
 -- The size of all tables with their indexes.

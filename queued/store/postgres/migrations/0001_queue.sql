@@ -275,6 +275,26 @@ CREATE TABLE queued.run_totals (
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000,
         autovacuum_vacuum_cost_delay = 0);
 
+-- The runs that ended in each minute, or in each hour two hours later, for a month, also those that a purge
+-- has removed: by queue, result, and the bucket of the wait (from the due time to the claim), and again of
+-- the duration. Bucket n begins at 10^(n/40) ms; -1: not known. Retries, CPU time and memory are only in
+-- the rows of durations. Services write rows of their own, so that no two wait for each other.
+CREATE TABLE queued.run_periods (
+    length_ms integer NOT NULL CHECK (length_ms IN (60000, 3600000)),
+    begins_at bigint  NOT NULL,
+    instance  text COLLATE "C" NOT NULL, -- empty: of all services
+    queue     text COLLATE "C" NOT NULL,
+    result    text COLLATE "C" NOT NULL, -- completed, deferred, or else the outcome
+    measure   text COLLATE "C" NOT NULL CHECK (measure IN ('wait', 'run')),
+    bucket    integer NOT NULL,
+    runs      bigint  NOT NULL,
+    retries   bigint  NOT NULL,        -- runs of jobs that had run before
+    cpu_ms    bigint  NOT NULL,
+    peak_kib  bigint  NOT NULL,
+    PRIMARY KEY (length_ms, begins_at, instance, queue, result, measure, bucket)
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000,
+        autovacuum_vacuum_cost_delay = 0);
+
 -- Which job waits for the end of which. A condition that held once is met for ever. If it cannot hold
 -- any more, it has failed, and its job is cancelled with the bit 2 of `blocked` left, until a retry of
 -- the other job makes it wait again. Without foreign keys, which would slow each removal of a job.

@@ -232,6 +232,25 @@ CREATE TABLE run_totals (
     PRIMARY KEY (instance, queue, result, waited_le, ran_le)
 ) STRICT, WITHOUT ROWID;
 
+-- The runs that ended in each minute, or in each hour two hours later, for a month, also those that a purge
+-- has removed: by queue, result, and the bucket of the wait (from the due time to the claim), and again of
+-- the duration. Bucket n begins at 10^(n/40) ms; -1: not known. Retries, CPU time and memory are only in
+-- the rows of durations. Services of a server write rows of their own, so that no two wait for each other.
+CREATE TABLE run_periods (
+    length_ms INTEGER NOT NULL CHECK (length_ms IN (60000, 3600000)),
+    begins_at INTEGER NOT NULL,
+    instance  TEXT    NOT NULL,        -- empty: of all services
+    queue     TEXT    NOT NULL,
+    result    TEXT    NOT NULL,        -- completed, deferred, or else the outcome
+    measure   TEXT    NOT NULL CHECK (measure IN ('wait', 'run')),
+    bucket    INTEGER NOT NULL,
+    runs      INTEGER NOT NULL,
+    retries   INTEGER NOT NULL,        -- runs of jobs that had run before
+    cpu_ms    INTEGER NOT NULL,
+    peak_kib  INTEGER NOT NULL,
+    PRIMARY KEY (length_ms, begins_at, instance, queue, result, measure, bucket)
+) STRICT, WITHOUT ROWID;
+
 -- Which job waits for the end of which. A condition that held once is met for ever. If it cannot hold
 -- any more, it has failed, and its job is cancelled with the bit 2 of `blocked` left, until a retry of
 -- the other job makes it wait again.
