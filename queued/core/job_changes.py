@@ -28,6 +28,7 @@ class JobChanges(NamedTuple):
     delay_ms: int | None = None
     max_retries: int | None = None
     slots: int | None = None
+    key_limit: int | None = None
     requires: str | None = None
     expires_at_ms: int | None = None
     expires_in_ms: int | None = None
@@ -83,12 +84,18 @@ def changed(job: NewJob, changes: JobChanges) -> NewJob:
     if changes.labels is not None:
         given["labels"] = _merged(job.labels or "{}", changes.labels)
     new, now = job._replace(**given), now_ms()
-    must_fit(changes, new.options, new.due_ms(now), new.expires_ms(now))
+    must_fit(changes, new.options, new.due_ms(now), new.expires_ms(now), new.key)
     return new
 
 
-def must_fit(changes: JobChanges, options: str, due_ms: int, expires_ms: int | None) -> None:
+def must_fit(
+    changes: JobChanges, options: str, due_ms: int, expires_ms: int | None, key: str | None
+) -> None:
     """Raises UsageError if a changed job with these values is not valid as a whole."""
+    if changes.key_limit is not None and key is None:
+        what = "a job without a key, and not of an array with %N"
+        msg = f"key_limit does not fit {what}; nothing was changed"
+        raise UsageError(msg)
     try:
         deadline = stored_options(options).deadline
     except ValueError as error:

@@ -30,7 +30,7 @@ from queued.ctl.render import print_err, print_json, print_out
 
 # What identifies a job, and what other verbs change, is not edited.
 _FIXED = {"hold", "in", "unique-key", "unique-while", "unique-for", "here", "stdin"}
-_FIXED |= {"key", "key-limit", "on-conflict"}
+_FIXED |= {"key", "on-conflict"}
 _OPTIONS = re.findall(r"^  (?:-., )?--([a-z-]+)", QUEUE_OPTIONS + RUN_OPTIONS, re.MULTILINE)
 _FIELDS = ("command", "run-at", *(name for name in _OPTIONS if name not in _FIXED), "unset-env")
 _REPEATABLE = ("env", "label", "limit")
@@ -42,7 +42,8 @@ SET_OPTION = """\
   --set FIELD          NAME=VALUE, repeatable: command=CMD, or as an option of
                        enqueue: queue=q, env=A=1, label=K=V, limit=files=9, but
                        not those of an id, keys, stdin and dependencies;
-                       label=K removes a label, unset-env=A a variable
+                       label=K removes a label, unset-env=A a variable;
+                       key-limit=N is also the number after % of an array
 """
 EDIT = (
     """\
@@ -69,6 +70,7 @@ ended, or the queue takes no new jobs.
 Examples:
   queuectl edit --set priority=9 job1
   queuectl --db /srv/q.db edit --set note='40 of 100' "$QUEUED_JOB_ID"
+  queuectl edit --set key-limit=20 array1
   queuectl edit --set delay=1h --set timeout=10m --queue nightly --yes
 """
 )

@@ -111,3 +111,13 @@ def test_an_index_that_exists_is_named(queuectl: QueuectlRunner) -> None:
     done = queuectl("enqueue", "--id", "frames", "--array", "1-3", "--", "true")
     told = "a job with the id 'frames_2' exists already; give other indexes or another id"
     assert done == (4, "", f"queuectl: {told}\n")
+
+
+def test_how_many_jobs_of_an_array_run_at_once_is_changed(queuectl: QueuectlRunner) -> None:
+    queuectl("enqueue", "--id", "a", "--array", "1-3%1", "true")
+    assert queuectl.ok("edit", "--set", "key-limit=2", "a").count("\n") == 3
+    assert {queuectl.json("show", f"a_{n}")["key_limit"] for n in (1, 2, 3)} == {2}
+    queuectl.add("plain")
+    done = queuectl("edit", "--set", "key-limit=2", "plain")
+    assert (done.code, "a job without a key, and not of an array with %N" in done.err) == (2, True)
+    assert queuectl("edit", "--set", "key-limit=0", "a").code == 2

@@ -8,8 +8,8 @@ from queued.core.errors import ConflictError, UsageError
 from queued.core.job_changes import job_changes
 from queued.core.model import Label, State
 from queued.core.records import Share
-from queued.core.runs import SignalRequest
-from tests.store.engine import FAILED, NOW, Engine
+from queued.core.runs import Claim, SignalRequest
+from tests.store.engine import FAILED, NOW, Engine, plain_shares
 
 
 def edit(engine: Engine, row: int, *, now_ms: int = NOW, **fields: Any) -> bool:
@@ -135,3 +135,37 @@ def test_a_signal_is_requested_for_a_running_job_and_read_once(engine: Engine) -
     engine.end(claim)
     with engine.ledger.transaction():
         assert engine.ledger.take_signals("i", [1]) == [], "the run is over"
+
+
+def test_the_limit_of_a_key_is_changed_for_the_jobs_that_wait(engine: Engine) -> None:
+    rows = [engine.add(key="k", key_limit=1) for _ in range(6)]
+
+    def start(token: int) -> list[Claim]:
+        engine.promote(now_ms=NOW)
+        shares = plain_shares(engine.ledger)
+        with engine.ledger.transaction():
+            return engine.ledger.claim("i", [*range(9)], token, now_ms=NOW, shares=shares)
+
+    (first,) = start(100)
+    assert not edit(engine, rows[0], key_limit=3), "it runs"
+    for row in rows[1:]:
+        assert edit(engine, row, key_limit=3)
+    second, third = start(200)
+    assert start(300) == []
+    for row in rows[3:]:
+        assert edit(engine, row, key_limit=2)
+    engine.end(first)
+    assert start(400) == []
+    engine.end(second)
+    assert [claim.key.job for claim in start(500)] == [rows[3]]
+    assert engine.store.show(rows[5]).key_limit == 2
+    assert third.key.job == rows[2]
+    engine.check_counters()
+
+
+def test_only_a_job_with_a_key_has_a_limit_of_it(engine: Engine) -> None:
+    with_key, row = engine.add(key="k"), engine.add()
+    changes = job_changes({"key_limit": 3, "priority": 7})
+    with pytest.raises(UsageError, match="a job without a key"):
+        engine.store.edits.edit([with_key, row], changes, now_ms=NOW)
+    assert [(job.key_limit, job.priority) for job in engine.jobs()] == [(1, 0), (1, 0)]

@@ -471,6 +471,7 @@ UPDATE queued.jobs j SET
                        ELSE nullif(jsonb_strip_nulls(coalesce(labels, '{{}}')::jsonb || :labels::jsonb),
                                    '{{}}')::text END,
     slots       = coalesce(:slots, slots),
+    key_limit   = coalesce(:key_limit, key_limit),
     expires_at  = coalesce(:expires_at, expires_at),
     next_run_at = coalesce(:next_run_at, next_run_at),
     blocked     = blocked & 3,
@@ -478,7 +479,7 @@ UPDATE queued.jobs j SET
                   AND coalesce(:next_run_at, next_run_at) <= :now,
     updated_at  = CASE WHEN state = 'pending' THEN :now ELSE updated_at END
 WHERE seq = ANY(:jobs::bigint[]) AND (state = 'pending' OR :any_state::boolean)
-RETURNING seq, id, options, next_run_at, expires_at;
+RETURNING seq, id, options, next_run_at, expires_at, key;
 
 -- cancel_requests --
 -- The claims of an instance whose jobs a user wants to cancel. By jobs_by_state.

@@ -29,7 +29,7 @@ DO $$ BEGIN
                   unique_while, expires_at, options, awaited, updated_at)
     ON queued.jobs TO queued_enqueuer, queued_operator, queued_service;
 
-    GRANT UPDATE (command, queue, priority, lane, max_retries, labels, slots)
+    GRANT UPDATE (command, queue, priority, lane, max_retries, labels, slots, key_limit)
     ON queued.jobs TO queued_operator, queued_service;
     GRANT EXECUTE ON FUNCTION queued.was_completed TO queued_operator;
     GRANT INSERT ON queued.inputs, queued.signals TO queued_enqueuer, queued_operator, queued_service;

@@ -280,6 +280,7 @@ UPDATE jobs SET
     priority    = coalesce(:priority, priority),
     max_retries = coalesce(:max_retries, max_retries),
     slots       = coalesce(:slots, slots),
+    key_limit   = coalesce(:key_limit, key_limit),
     expires_at  = coalesce(:expires_at, expires_at),
     options     = json_patch(options, :options),
     labels      = CASE WHEN :labels IS NULL THEN labels
@@ -290,7 +291,7 @@ UPDATE jobs SET
                   AND coalesce(:next_run_at, next_run_at) <= :now,
     updated_at  = iif(state = 'pending', :now, updated_at)
 WHERE seq = :job AND (state = 'pending' OR :any_state)
-RETURNING id, options, next_run_at, expires_at;
+RETURNING id, options, next_run_at, expires_at, key;
 
 -- cancel_requests --
 -- The claims of an instance whose jobs a user wants to cancel. By jobs_by_state.
