@@ -37,4 +37,6 @@ def _jobs_of(job: NewJob, array: Array) -> Iterator[NewJob]:
             array=None,
             array_id=name,
             options=options_text({**options, "env": env}),
+            after=(*job.after, *(f"{other}_{index}" for other in job.after_index)),
+            after_index=(),
         )

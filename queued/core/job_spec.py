@@ -160,7 +160,7 @@ def _rate(name: str, value: object) -> "Rate":
 def _must_have_key(payload: dict[str, object]) -> None:
     for name, key in _NEEDED_KEYS.items():
         if payload.get(name) is not None and payload.get(key) is None:
-            msg = f"{name} needs a {key}"
+            msg = f"{name} needs {'an' if key == 'array' else 'a'} {key}"
             raise UsageError(msg)
 
 
@@ -195,6 +195,12 @@ FIELDS = {
         Field("after_any", check.job_ids, "not before these jobs have ended", option=False),
         Field("after_fail", check.job_ids, "not before these jobs are dead", option=False),
         Field("array", _array, "a job for each of these indexes: 1-100%10", option=False),
+        Field(
+            "after_index",
+            check.job_ids,
+            "each job of the array not before that of these arrays with its index has completed",
+            option=False,
+        ),
         Field("max_retries", check.whole(0, 1_000_000), "runs in all if each fails", option=False),
         Field("requires", labels.required, "labels that its service must have", option=False),
         Field("slots", check.whole(1, 1_000_000), "places of its queue's limit (1)", option=False),
@@ -254,5 +260,6 @@ FIELDS = {
 
 _NEEDED_KEYS = {"unique_while": "unique_key", "unique_for": "unique_key"}
 _NEEDED_KEYS |= {"key_limit": "key", "on_conflict": "key", "key_rate": "key"}
+_NEEDED_KEYS |= {"after_index": "array"}
 _COLUMNS = {"run_at": "run_at_ms", "delay": "delay_ms", "unique_for": "unique_for_ms"}
 _COLUMNS |= {"expires_at": "expires_at_ms", "expires_in": "expires_in_ms"}

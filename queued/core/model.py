@@ -81,7 +81,8 @@ class NewJob(NamedTuple):
     most for `unique_for_ms`. The job is not started from `expires_at_ms` on, nor `expires_in_ms`
     after the moment of storing. `labels` is a JSON object. `after`, `after_any`, `after_fail`: the
     ids of jobs that must have completed, ended, or become dead. `array`: the indexes of the jobs
-    that `arrays.new_jobs` makes of this one, each of which has the name of the array as `array_id`.
+    that `arrays.new_jobs` makes of this one, each of which has the name of the array as `array_id`
+    and waits for the jobs with its index of the arrays `after_index`.
     It starts while fewer than `key_limit` jobs with its `key` run. If so many are due or run when
     it is stored, it waits for them, or (`on_conflict`: `discard`) it is not stored. It starts only
     if its `key_rate` allows that after the starts of other jobs with its key that have a rate.
@@ -109,6 +110,7 @@ class NewJob(NamedTuple):
     after_any: tuple[str, ...] = ()
     after_fail: tuple[str, ...] = ()
     array: Array | None = None
+    after_index: tuple[str, ...] = ()
     array_id: str | None = None
     key: str | None = None
     key_limit: int = 1

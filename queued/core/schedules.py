@@ -101,7 +101,7 @@ def new_schedule(
 
     `policies` may have `catch_up` and `overlap`. Raises UsageError.
     """
-    for field in ("id", "run_at", *CONDITIONS, "array"):
+    for field in ("id", "run_at", *CONDITIONS, "after_index", "array"):
         if payload.get(field) is not None:
             instead = "; delay is a time after it" if field == "run_at" else ""
             msg = f"a schedule takes no {field}: each of its times is another job{instead}"

@@ -96,7 +96,7 @@ ENQUEUE = (
 Usage:
   queuectl enqueue [options] [--env VAR]... [--limit LIMIT]...
            [--label LABEL]... [--after JOB]... [--after-any JOB]...
-           [--after-fail JOB]... [--] COMMAND...
+           [--after-fail JOB]... [--after-index ARRAY]... [--] COMMAND...
 
 Adds a job and prints its id. A COMMAND of one word is a line for sh, with pipes
 and $VARS; several words are one program with exactly these arguments. One word
@@ -121,6 +121,8 @@ Options:
                        dlq retry of the other one makes it wait again
   --after-any JOB      not before this job has ended, whatever its end
   --after-fail JOB     not before this job is dead
+  --after-index ARRAY  each job of --array not before the job of this array with
+                       the same index has completed; repeatable
   --run-at TIME        not before this time: 03:00, "tomorrow 9am", "mon 18:00",
                        "2026-12-01 03:00 Europe/Berlin", 2026-12-01T02:00Z,
                        or seconds since 1970; without a zone it is local time

@@ -150,5 +150,5 @@ _REPEATED: tuple[tuple[str, str, Callable[[Sequence[str]], object]], ...] = (
     ("--label", "labels", _job_labels),
     ("--env", "env", _variables),
     ("--limit", "limits", _limits),
-    *((_option(name), name, list) for name in CONDITIONS),
+    *((_option(name), name, list) for name in (*CONDITIONS, "after_index")),
 )

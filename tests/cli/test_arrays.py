@@ -6,6 +6,9 @@ from unittest.mock import patch
 
 import pytest
 
+from queued.core.model import Outcome
+from queued.core.runs import Ending
+from queued.core.times import now_ms
 from queued.store.sqlite.client_store import SqliteStore
 from queued.store.sqlite.edits import SqliteEdits
 from tests.cli.in_process_cli import run
@@ -121,3 +124,40 @@ def test_how_many_jobs_of_an_array_run_at_once_is_changed(queuectl: QueuectlRunn
     done = queuectl("edit", "--set", "key-limit=2", "plain")
     assert (done.code, "a job without a key, and not of an array with %N" in done.err) == (2, True)
     assert queuectl("edit", "--set", "key-limit=0", "a").code == 2
+
+
+@pytest.mark.both_engines
+def test_each_job_of_an_array_waits_for_that_of_another_with_its_index(
+    queuectl: QueuectlRunner,
+) -> None:
+    queuectl.ok("enqueue", "--id", "a", "--array", "1-3", "true")
+    queuectl.add("first")
+    second = ("--array", "2,3", "--after-index", "a", "--after", "first", "true")
+    queuectl.ok("enqueue", "--id", "b", *second)
+    waits = {
+        name: {
+            (one["job"], one["condition"]) for one in queuectl.json("show", name)["dependencies"]
+        }
+        for name in ("b_2", "b_3")
+    }
+    assert waits == {f"b_{n}": {("first", "after"), (f"a_{n}", "after")} for n in (2, 3)}
+    for _ in range(4):
+        claim = queuectl.claim()
+        queuectl.end(claim, Ending(Outcome.EXIT, exit_code=int(claim.id == "a_2")), backoff=1e6)
+    with queuectl.ledger.transaction():
+        queuectl.ledger.promote(now_ms=now_ms(), limit=9)
+    assert queuectl.ids("--array", "b", "--state", "blocked") == ["b_2"]
+    assert queuectl.claim().id == "b_3"
+
+
+def test_an_index_that_another_array_lacks_is_refused(queuectl: QueuectlRunner) -> None:
+    lines = (
+        '{"id": "a", "command": "true", "array": "1-2"}\n'
+        '{"id": "b", "command": "true", "array": "%s", "after_index": ["a"]}\n'
+    )
+    done = queuectl("enqueue", "-", stdin=lines % "2-3")
+    assert (done.code, "no job 'a_3', for which b_3 is to wait" in done.err) == (3, True)
+    assert queuectl.ids() == []
+    assert queuectl("enqueue", "-", stdin=lines % "1-2").code == 0
+    done = queuectl("enqueue", "--after-index", "a", "true")
+    assert (done.code, done.err) == (2, "queuectl: after_index needs an array\n")
