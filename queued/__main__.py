@@ -10,7 +10,7 @@ import os
 import signal
 import socket
 import sys
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from docopt import DocoptExit, docopt
 
@@ -20,10 +20,9 @@ from queued.core import settings as rules
 from queued.core.errors import Exit, QueuedError, StorageError, UsageError
 from queued.core.model import Instance
 from queued.core.schedules import file_schedules
-from queued.core.serve_until import ServeUntil
+from queued.core.serve_until import ServeUntil, serve_until
 from queued.core.settings import Value
 from queued.core.settings_in_force import Settings
-from queued.core.suggestions import shorten
 from queued.daemonize import Started, detach, fill_standard_streams
 from queued.service.dispatcher.live_settings import SettingsOrigin, refused_rows
 from queued.service.instance import InstancePrograms
@@ -46,8 +45,8 @@ Runs the jobs of a database until a signal or `queuectl worker stop` stops it.
 Usage:
   queued [--db WHERE] [--config PATH] [--workers N] [--labels LABELS]
          [--queues QUEUES] [--log-level LEVEL] [--log-format FORMAT]
-         [--background] [--log-file PATH] [--drain] [--max-jobs N] [--for T]
-         [--strict]
+         [--background] [--log-file PATH] [--drain] [--due-within T]
+         [--max-jobs N] [--for T] [--strict]
   queued --check [--db WHERE] [--config PATH]
   queued --reload PID
   queued --help | --version
@@ -63,6 +62,8 @@ Options:
   --background         detach from the terminal when the workers are ready
   --log-file PATH      the log file of a service with --background
   --drain              run all jobs that are due, then end; see below
+  --due-within T       --drain also runs what becomes due within T of the start
+                       (90s, 12h, or a time): delayed jobs and retries
   --max-jobs N         end after N runs
   --for T              end T after the start (seconds, or 90s, 1h30m): as after
                        TERM, running jobs have shutdown_grace to finish
@@ -86,7 +87,8 @@ Signals:
 A service with --drain ends when it runs no job and none that it may claim is
 due. Hooks of its jobs, retries that are due and jobs that are enqueued
 meanwhile are run, too. It does not wait for a time in the future (a delay, the
-backoff of a retry), for jobs of other services, for jobs that require other
+backoff of a retry) without --due-within, nor for the next time of a schedule,
+for jobs of other services, for jobs that require other
 labels or are held, or for jobs of queues that are paused or full.
 With several of --drain, --max-jobs and --for the first to come true counts.
 The exit code is 0, whether or not jobs have failed; 1 if a job has become dead
@@ -136,7 +138,7 @@ def _run(arguments: list[str]) -> int:
             raise UsageError(msg)
     paths.must_be_no_secret(options["--db"] or "")
     run_mark.leave_run()
-    until = _until(options)
+    until = serve_until(options)
     environment = dict(os.environ)
     if options["--reload"]:
         reload(_pid(options["--reload"]), ReloadFile(environment))
@@ -161,22 +163,6 @@ def _run(arguments: list[str]) -> int:
             return _report(detached, settings.workers, log_path)
         background = _Background(detached.ready_pipe, log_path)
     return _serve(engine, origin, settings, until, background)
-
-
-def _until(options: dict[str, Any]) -> ServeUntil:
-    """Returns what ends the service by itself. Raises UsageError."""
-    count, time = options["--max-jobs"], options["--for"]
-    if count is not None and not (count.isdecimal() and 0 < len(count) < 16 and int(count) > 0):
-        msg = f"--max-jobs takes a number from 1 on, not {shorten(count)}"
-        raise UsageError(msg)
-    try:
-        for_s = None if time is None else times.parse_duration(time)
-    except UsageError as error:
-        msg = f"--for: {error}"
-        raise UsageError(msg) from None
-    return ServeUntil(
-        options["--drain"], None if count is None else int(count), for_s, options["--strict"]
-    )
 
 
 def _pid(text: str) -> int:

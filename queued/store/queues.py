@@ -44,6 +44,10 @@ class QueueLedger(Protocol):
         """
         ...
 
+    def time_waits(self, lanes: Iterable[int], by_ms: int) -> bool:
+        """Returns whether a job of one of the lanes becomes due by a time, but for held jobs."""
+        ...
+
 
 class QueueStore(Protocol):
     """The verbs of queuectl for queues."""

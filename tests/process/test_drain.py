@@ -40,6 +40,32 @@ def test_a_drain_runs_all_that_is_due_and_waits_for_nothing_later(queue: Queue) 
     assert queue.store.instances() == []
 
 
+def test_a_drain_can_include_what_becomes_due_later(queue: Queue) -> None:
+    queue.add_once("exit 1", id="retried", backoff_base=1)
+    queue.add("exit 1", id="backs-off", backoff_base=1000)
+    queue.add("true", id="soon", delay=2)
+    queue.add("true", id="later", delay=1000)
+    queue.add("true", id="elsewhere", delay=500, requires=["gpu"])
+    service = queue.spawn("--drain", "--due-within", "10m")
+    assert service.ended() == Exit.DONE
+    assert _cause(service) == "nothing is due"
+    labels = {job.id: str(job.label) for job in queue.jobs()}
+    assert labels == {
+        "retried": "completed",
+        "backs-off": "failed",
+        "soon": "completed",
+        "later": "scheduled",
+        "elsewhere": "scheduled",
+    }
+
+
+def test_a_drain_up_to_a_time_ends_when_nothing_else_is_due_by_then(queue: Queue) -> None:
+    queue.add("true", id="soon", delay=1)
+    queue.add("true", id="held", hold=True)
+    assert queue.spawn("--drain", "--due-within", "9999-01-01T00:00Z").ended() == Exit.DONE
+    assert [str(job.label) for job in queue.jobs()] == ["completed", "held"]
+
+
 def test_a_drain_waits_for_the_rate_of_a_queue(queue: Queue) -> None:
     queue.store.queues.change("mail", rate_starts=1, rate_ms=1000)
     for name in "abc":
@@ -135,7 +161,13 @@ def test_a_drain_that_a_signal_has_ended_is_not_done(queue: Queue) -> None:
 
 
 @pytest.mark.sqlite_only
-@pytest.mark.parametrize("words", ["--max-jobs 0", "--max-jobs x", "--for soon", "--for -1"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        *("--max-jobs 0", "--max-jobs x", "--for soon", "--for -1"),
+        *("--due-within 1h", "--due-within soonish --drain"),
+    ],
+)
 def test_bad_values_are_refused(queue: Queue, words: str) -> None:
     done = run_python("-m", "queued", "--db", queue.path, *words.split())
     assert done.returncode == Exit.USAGE

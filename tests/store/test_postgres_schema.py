@@ -80,6 +80,7 @@ PLANS = {
     "schedule_keys": {"jobs_key_places", "jobs_key_lines", "starts_pkey", "rated_keys_pkey"},
     "forget_rated_keys": {"rated_keys_pkey", "starts_pkey", "jobs_key_places"},
     "next_key_due": {"rated_keys_due"},
+    "time_waits": {"jobs_waiting"},
     "rate_waits": {"rated_keys_lanes"},
     "key_window": {"rated_keys_pkey", "jobs_key_lines"},
     "take_places_back": {"jobs_key_lines", "jobs_key_places", "jobs_pkey"},

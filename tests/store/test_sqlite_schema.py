@@ -155,6 +155,11 @@ PLANS = {
         "SEARCH s USING PRIMARY KEY (kind=? AND owner=?)",
         *OF_READY_KEY,
     ],
+    "time_waits": [
+        "SCAN CONSTANT ROW",
+        "SEARCH jobs USING INDEX jobs_waiting (next_run_at<?)",
+        "SCAN json_each VIRTUAL TABLE INDEX 1:",
+    ],
     "rate_waits": [
         "SCAN CONSTANT ROW",
         "SCAN one VIRTUAL TABLE INDEX 1:",

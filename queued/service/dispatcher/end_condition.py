@@ -1,9 +1,11 @@
 """Ends a service that has done what its flags `--drain` and `--max-jobs` ask for.
 
 A job that the service may not claim now does not keep it alive: one that waits for its time or for
-a retry, requires labels that the service lacks, or is run by another service.
+a retry, unless `--due-within` includes that, requires labels that the service lacks, or is run by
+another service.
 """
 
+from queued.core import times
 from queued.core.model import State
 from queued.core.serve_until import ServeUntil
 from queued.service.dispatcher.turn_results import Turn
@@ -24,6 +26,12 @@ class EndCondition:
     def drains(self) -> bool:
         """Returns whether the service ends when nothing is due."""
         return self._until.drained
+
+    def due_by_ms(self, now_ms: int) -> int | None:
+        """Returns until when jobs that become due are waited for; None if for none."""
+        if self._until.due_by_s is None:
+            return None
+        return now_ms + round(1000 * (self._until.due_by_s - times.monotonic_s()))
 
     def within(self, turn: Turn, workers: list[int]) -> list[int]:
         """Returns as many of the workers as may get another run."""

@@ -316,8 +316,10 @@ class TurnRunner:
                 turn.rate_waits = True
                 turn.wake_at(max(window.next_ms or 0, turn.now_ms + _CLOCK_MS))
         if self._end is not None and self._end.drains:
-            lanes = (lane for numbers in queues.lanes.values() for lane in numbers)
+            lanes = [lane for numbers in queues.lanes.values() for lane in numbers]
             turn.rate_waits |= self._ledger.queues.rate_waits(lanes)
+            by_ms = self._end.due_by_ms(turn.now_ms)
+            turn.time_waits = by_ms is not None and self._ledger.queues.time_waits(lanes, by_ms)
         for claim in turn.claimed:
             acks = turn.pending_acks.get(claim.worker, [])  # the Run message carries them
             try:

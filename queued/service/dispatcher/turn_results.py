@@ -50,6 +50,7 @@ class Turn:
         self.pending_acks: dict[int, list[Key]] = {}  # by worker, until a reply carries them
         self.next_due_ms: int | None = None
         self.rate_waits = False  # whether a job waits only for the rate of its queue or its key
+        self.time_waits = False  # whether a job waits for a time that the service waits for, too
         self.lanes_made = False  # by hooks: the next turn must read the lanes again
 
     def ended_runs(self) -> int:
@@ -61,9 +62,10 @@ class Turn:
         return sum(run.ending.outcome not in uncounted for run in self.finished)
 
     def is_due_soon(self) -> bool:
-        """Returns whether jobs are due that wait for a rate, or that another session has locked."""
-        soon_ms = self.now_ms + _LOCKED_MS
-        return self.rate_waits or (self.next_due_ms is not None and self.next_due_ms <= soon_ms)
+        """Returns whether jobs wait for a rate or a time, or are due and another one locks them."""
+        if self.rate_waits or self.time_waits:
+            return True
+        return self.next_due_ms is not None and self.next_due_ms <= self.now_ms + _LOCKED_MS
 
     def wake_at(self, at_ms: int | None) -> None:
         """Lets another turn begin at this time, if there is one and none begins earlier."""

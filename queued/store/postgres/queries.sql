@@ -124,6 +124,11 @@ WHERE held_key = :key AND state = 'pending';
 -- The jobs that hold keys. By jobs_unique.
 SELECT key, id FROM queued.key_holders(:keys::text[]);
 
+-- time_waits --
+-- Whether a job of some lanes becomes due by a time. By jobs_waiting; passes jobs of other lanes.
+SELECT EXISTS (SELECT 1 FROM queued.jobs WHERE state = 'pending' AND NOT ready AND blocked = 0
+               AND next_run_at <= :by AND lane = ANY(:lanes::integer[]));
+
 -- next_times --
 -- The earliest time at which a waiting job becomes due, whether dependents must be told of an end, the
 -- earliest time at which a pending job expires, whether a key has changed, or has a start in the future, and

@@ -67,6 +67,10 @@ class LedgerQueues:
         """See `QueueLedger.rate_waits`."""
         return bool(self._database.value("rate_waits", lanes=[*lanes]))
 
+    def time_waits(self, lanes: Iterable[int], by_ms: int) -> bool:
+        """See `QueueLedger.time_waits`."""
+        return bool(self._database.value("time_waits", lanes=[*lanes], by=by_ms))
+
     def lock_limits(self, shares: Sequence[Share], now_ms: int) -> dict[str, Room]:
         """Locks the limits of queues; returns what they allow.
 

@@ -75,6 +75,11 @@ WHERE held_key = :key AND state = 'pending';
 -- By jobs_unique.
 SELECT id FROM jobs WHERE held_key = :key;
 
+-- time_waits --
+-- Whether a job of some lanes becomes due by a time. By jobs_waiting; passes jobs of other lanes.
+SELECT EXISTS (SELECT 1 FROM jobs WHERE state = 'pending' AND (ready = 0 AND blocked = 0)
+               AND next_run_at <= :by AND lane IN (SELECT value FROM json_each(:lanes)));
+
 -- next_due --
 -- The earliest time at which a waiting job becomes due, and whether dependents must be told of an end.
 -- One step into jobs_waiting and jobs_changed.

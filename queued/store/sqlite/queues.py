@@ -67,6 +67,10 @@ class SqliteQueues:
         """See `QueueLedger.rate_waits`."""
         return bool(self._database.value("rate_waits", lanes=str([*lanes])))
 
+    def time_waits(self, lanes: "Iterable[int]", by_ms: int) -> bool:
+        """See `QueueLedger.time_waits`."""
+        return bool(self._database.value("time_waits", lanes=str([*lanes]), by=by_ms))
+
     def change(self, name: str, **changes: Any) -> "Queue":  # noqa: ANN401 - fields of Queue
         """See `QueueStore.change`."""
         with self._database.transaction():
