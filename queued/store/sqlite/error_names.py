@@ -84,11 +84,15 @@ def _named(error: Exception, path: str) -> QueuedError | None:  # noqa: PLR0911 
     match error:
         case apsw.BusyError() | apsw.LockedError() | apsw.ProtocolError():
             return BusyError(f"{path} stayed locked by another program; try again later")
-        case (
-            apsw.NotADBError() | apsw.CorruptError() | apsw.FormatError() | apsw.ReadOnlyError()
-        ) if not _forbidden(error, path):
+        case apsw.NotADBError() | apsw.CorruptError() | apsw.FormatError():
             return DatabaseUnusableError(
-                f"{path} {_wrong(error)}; restore a backup or give another --db"
+                f"{path} is damaged or no database ({_told(error)}); "
+                "restore a backup or give another --db"
+            )
+        case apsw.ReadOnlyError() if not _forbidden(error, path):
+            return DatabaseUnusableError(
+                f"{path} cannot be written: it is append-only (see: lsattr), or its header says "
+                "that only a newer SQLite may write it; chattr -a ends the one, an upgrade the other"
             )
         case apsw.ReadOnlyError() | apsw.PermissionsError():
             return DeniedError(f"no permission to write {path}; check its owner and mode")
@@ -105,20 +109,11 @@ def _named(error: Exception, path: str) -> QueuedError | None:  # noqa: PLR0911 
     return None
 
 
-def _wrong(error: apsw.Error) -> str:
-    if isinstance(error, apsw.ReadOnlyError):
-        newer = "its header says that only a newer SQLite may write it"
-        return f"cannot be written: it is append-only (see: lsattr), or {newer}"
-    return f"is damaged or no database ({_told(error)})"
-
-
-def _forbidden(error: apsw.Error, path: str) -> bool:
+def _forbidden(error: apsw.ReadOnlyError, path: str) -> bool:
     """Returns whether permissions forbid to write the file.
 
     If permissions allow it, SQLite refuses to write because of the version in the header.
     """
-    if not isinstance(error, apsw.ReadOnlyError):
-        return False
     code: int = getattr(error, "extendedresult", 0)
     return code != apsw.SQLITE_READONLY or not os.access(
         path, os.R_OK | os.W_OK, effective_ids=True
