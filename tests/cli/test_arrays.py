@@ -34,6 +34,7 @@ def test_an_array_is_named_as_one(queuectl: QueuectlRunner) -> None:
     assert queuectl.ok("list", "--array", "a", "--state", "pending", "--quiet") == "a_2\na_3\n"
 
 
+@pytest.mark.sqlite_only
 def test_the_jobs_of_an_array_are_changed_by_a_transaction_for_many(
     queuectl: QueuectlRunner,
 ) -> None:
@@ -91,6 +92,7 @@ def test_bad_arrays_are_refused(
     assert [job["id"] for job in queuectl.json("list")] == ["other"]
 
 
+@pytest.mark.sqlite_only
 def test_a_job_that_another_program_has_put_into_an_array_has_no_index(
     queuectl: QueuectlRunner,
 ) -> None:

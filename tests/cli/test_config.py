@@ -62,6 +62,7 @@ def test_which_source_wins(queuectl: QueuectlRunner, tmp_path: Path) -> None:
     assert done.err.startswith(told)
 
 
+@pytest.mark.sqlite_only
 def test_a_setting_of_leases_has_no_effect_on_sqlite(queuectl: QueuectlRunner) -> None:
     told = "queuectl: lease has no effect on SQLite\n"
     assert queuectl("config", "set", "lease", "100") == (0, "lease = 100\n", told)

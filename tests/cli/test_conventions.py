@@ -275,6 +275,7 @@ def _with_limit(queuectl: QueuectlRunner, limit_s: float, *words: str) -> subpro
     )
 
 
+@pytest.mark.sqlite_only
 def test_a_locked_database(queuectl: QueuectlRunner) -> None:
     queuectl.add("a")
     with locked(queuectl.location["QUEUECTL_DB"]):

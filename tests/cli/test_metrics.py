@@ -80,6 +80,7 @@ def _host(queue: Queue) -> str:
     return queue.store.instances()[0].host
 
 
+@pytest.mark.sqlite_only
 def test_a_file_is_replaced_at_once(queuectl: QueuectlRunner) -> None:
     queuectl.add("a")
     path = queuectl.directory / "metrics" / "queued.prom"
@@ -98,6 +99,7 @@ def test_a_file_is_replaced_at_once(queuectl: QueuectlRunner) -> None:
     assert done == (74, "", f"queuectl: {path}/x: Not a directory\n")
 
 
+@pytest.mark.sqlite_only
 def test_a_server_outlives_its_database(queuectl: QueuectlRunner) -> None:
     queuectl.add("a")
     process = queuectl.start("metrics", "--listen", "127.0.0.1:0", stderr=subprocess.PIPE)

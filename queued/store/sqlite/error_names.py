@@ -91,8 +91,8 @@ def _named(error: Exception, path: str) -> QueuedError | None:  # noqa: PLR0911 
             )
         case apsw.ReadOnlyError() if not _forbidden(error, path):
             return DatabaseUnusableError(
-                f"{path} cannot be written: it is append-only (see: lsattr), or its header says "
-                "that only a newer SQLite may write it; chattr -a ends the one, an upgrade the other"
+                f"{path} cannot be written: it is append-only (see: lsattr; end that: chattr -a), "
+                "or its header says that only a newer SQLite may write it"
             )
         case apsw.ReadOnlyError() | apsw.PermissionsError():
             return DeniedError(f"no permission to write {path}; check its owner and mode")
