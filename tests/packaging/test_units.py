@@ -139,7 +139,9 @@ def test_a_job_that_deletes_all_in_its_directory_leaves_the_queue(
     stopped: Unit, name: str, place: str
 ) -> None:
     unit = Unit(stopped.testbed, name, f"{place}/queue.db")
-    unit.systemctl("start")
+    if unit.systemctl("start", check="\\" not in name).returncode:  # as with systemd 257
+        assert "Failed to deserialize" in unit.testbed.text("journalctl", "--unit", name)
+        pytest.skip("this systemd starts no unit whose directories have a backslash in their names")
     job = unit.add('pwd; cd; pwd; touch made; rm -rf "$PWD"/* ./*; ls -A')
     assert unit.wait(job)["state"] == "completed"
     assert unit.queuectl("logs", job).split() == [f"{place}/jobs"] * 2
