@@ -105,6 +105,6 @@ def test_a_header_that_forbids_to_write_is_damage(sound: bytes, tmp_path: Path) 
         done = in_process_cli.check(["--db", str(path), *command.split()])
         assert (done.code, done.out, done.err.count("\n")) == (78, "", 1), done
         assert "only a newer SQLite may write it" in done.err
-        assert "append-only (see: lsattr)" in done.err, "SQLite reports both in the same way"
+        assert "append-only (see: lsattr;" in done.err, "SQLite reports both in the same way"
     assert in_process_cli.check(["--db", str(path), "db", "restore", str(good)]).code == 0
     assert in_process_cli.check(["--db", str(path), "enqueue", "--", "true"]).code == 0

@@ -2,12 +2,14 @@
 
 import subprocess
 import sys
+from contextlib import closing
 from typing import Any
 
 import psycopg
 import pytest
 
 from queued.core.model import NewJob
+from queued.store.postgres import sql_loader
 from queued.store.postgres.client_store import PostgresStore
 from queued.store.postgres.connection import Database
 from tests import postgres_server
@@ -43,15 +45,14 @@ def test_an_enqueue_sends_few_statements(queue: str, monkeypatch: pytest.MonkeyP
         return plain(self, query, *rest, **named)
 
     monkeypatch.setattr(psycopg.Connection, "execute", execute)
-    store = PostgresStore(queue)
-    assert len(sent) == 5, sent  # the server, BEGIN, is there a schema, which one, ROLLBACK
-    store.enqueue([NewJob("true")], max_retries=1, now_ms=1)
-    assert len(sent) == 10, sent  # BEGIN, its queue, INSERT, COMMIT, NOTIFY
-    store.close()
+    with closing(PostgresStore(queue)) as store:
+        assert len(sent) == 5, sent  # the server, BEGIN, is there a schema, which one, ROLLBACK
+        store.enqueue([NewJob("true")], max_retries=1, now_ms=1)
+        assert len(sent) == 10, sent  # BEGIN, its queue, INSERT, COMMIT, NOTIFY
 
 
 def test_a_statement_gets_its_form_when_it_is_first_used(queue: str) -> None:
-    database = Database(queue, application="test", serving=False)
-    formed = database._sql._formed  # type: ignore[attr-defined]
-    assert 0 < len(formed) < len(database._sql) / 2
-    database.close()
+    sql_loader.load.cache_clear()  # other tests have used most of them
+    with closing(Database(queue, application="test", serving=False)) as database:
+        formed = database._sql._formed  # type: ignore[attr-defined]
+        assert 0 < len(formed) < len(database._sql) / 2
