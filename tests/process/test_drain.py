@@ -127,7 +127,7 @@ def test_exactly_so_many_runs_also_after_the_death_of_the_dispatcher(queue: Queu
     queue.add_all(["true", *[_until_released(queue)] * 5])
     queue.add("true", expires_in=0.05)  # expires before the start, and is no run
     service = queue.spawn("--max-jobs", "3", workers=4)
-    queue.wait_all(1)
+    eventually(lambda: service.logged("job.completed"))  # the dispatcher has counted it
     queue.wait_all(2, "processing")
     dispatcher = service.child(0)
     service.kill(dispatcher)

@@ -273,6 +273,7 @@ class Dispatcher:
                 part.on_rollback()
             self._backoff.on_refused(error, times.monotonic_s())
             return
+        self._end.on_committed(turn)
         if deaths:
             self._supervisor.send(DeathsRecorded(number=deaths))
         self._on_committed(turn)
@@ -282,7 +283,7 @@ class Dispatcher:
         if reading:
             self._rescue(settings)
         looked = self._may_claim() and not self._turn_pending() and bool(self._pool.present())
-        if self._end.on_committed(turn, looked=looked and not turn.is_due_soon()):
+        if self._end.ends_after(turn, looked=looked and not turn.is_due_soon()):
             self._move(Event.DRAIN)
 
     def _may_claim(self) -> bool:

@@ -40,14 +40,17 @@ class EndCondition:
         ended = self._scoreboard.ended_runs + turn.ended_runs()
         return workers[: max(0, self._until.max_jobs - ended - len(list(turn.claims)))]
 
-    def on_committed(self, turn: Turn, *, looked: bool) -> bool:
+    def on_committed(self, turn: Turn) -> None:
+        """Counts what a turn has ended. Call it first: a death before it loses the counts."""
+        if self._until.max_jobs is not None:
+            self._scoreboard.record_ended_runs(turn.ended_runs())
+        self.count_dead(turn)
+
+    def ends_after(self, turn: Turn, *, looked: bool) -> bool:
         """Returns whether the service ends after this turn, and tells the supervisor if it does.
 
         `looked`: the turn has looked for jobs for idle workers, and nothing has changed since.
         """
-        if self._until.max_jobs is not None:
-            self._scoreboard.record_ended_runs(turn.ended_runs())
-        self.count_dead(turn)
         cause = None if any(turn.claims) else self._cause(looked=looked)
         if cause is not None:
             self._supervisor.send(StopRequested(done=cause))
