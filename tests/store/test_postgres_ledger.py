@@ -183,6 +183,16 @@ def test_a_claim_that_begins_before_a_pause_and_locks_after_it_takes_nothing(
     assert taken == [None]
 
 
+def test_jobs_that_a_user_keeps_from_being_removed_are_promoted_and_claimed(engine: Engine) -> None:
+    jobs = [engine.add(), engine.add(key="k"), engine.add(run_at_ms=NOW + 1000)]
+    user = engine.another_store()._database  # type: ignore[attr-defined]
+    with user.transaction("operator"):
+        user.script(f"SELECT {user.address.schema}.keep_jobs(ARRAY{jobs})")
+        engine.promote(now_ms=NOW + 1000)
+        with engine.ledger.transaction():
+            assert len(engine.ledger.claim("i", [1, 2, 3], 100, now_ms=NOW + 1000)) == len(jobs)
+
+
 def test_a_clock_of_a_user_that_is_ahead_delays_no_job(engine: Engine) -> None:
     ahead_ms = engine.ledger.now_ms() + 3_600_000
     jobs = [engine.add(key=f"k{n}", now_ms=ahead_ms) for n in range(3)]

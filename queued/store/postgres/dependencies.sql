@@ -71,7 +71,7 @@ LIMIT 1;
 -- Jobs that have ended or were retried, and whose dependents are to be told. By jobs_changed; jobs that
 -- are being moved are left for the next turn.
 WITH changed AS MATERIALIZED (
-    SELECT seq FROM queued.jobs WHERE awaited = 2 ORDER BY seq LIMIT :limit FOR UPDATE SKIP LOCKED)
+    SELECT seq FROM queued.jobs WHERE awaited = 2 ORDER BY seq LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED)
 UPDATE queued.jobs j SET awaited = 1 FROM changed WHERE j.seq = changed.seq
 RETURNING j.seq;
 
@@ -105,7 +105,7 @@ RETURNING d.job;
 -- planner may make one read of all conditions.
 WITH one AS MATERIALIZED (
     SELECT seq AS job FROM queued.jobs WHERE seq = ANY(:jobs::bigint[]) AND blocked & 2 <> 0
-    ORDER BY seq FOR UPDATE
+    ORDER BY seq FOR NO KEY UPDATE
 ), found AS MATERIALIZED (
     SELECT one.job,
            (SELECT o.id || ' is ' || o.state
@@ -153,7 +153,7 @@ SELECT seq FROM queued.jobs WHERE seq = ANY(:jobs::bigint[]) AND awaited < 2 ORD
 WITH one AS MATERIALIZED (
     SELECT seq FROM queued.jobs WHERE state = 'cancelled' AND blocked <> 0 AND seq IN (
         SELECT job FROM queued.dependencies WHERE on_job = ANY(:jobs::bigint[]) AND status = 'failed')
-    ORDER BY seq FOR UPDATE)
+    ORDER BY seq FOR NO KEY UPDATE)
 UPDATE queued.jobs j SET blocked = 0 FROM one WHERE j.seq = one.seq;
 
 -- dependencies --

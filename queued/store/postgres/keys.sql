@@ -32,7 +32,7 @@ WITH later AS MATERIALIZED (
     FROM unnest(:keys::text[]) AS k (key), LATERAL ({first_in_line}) AS first, queued.jobs r
     WHERE r.key = k.key AND (r.ready OR r.state = 'processing') AND r.ready
       AND (first.rank, first.next_run_at, first.seq) < (r.rank, r.next_run_at, r.seq)
-    FOR UPDATE OF r SKIP LOCKED)
+    FOR NO KEY UPDATE OF r SKIP LOCKED)
 UPDATE queued.jobs j SET ready = false, blocked = 4 FROM later WHERE j.seq = later.seq;
 
 -- give_places --
@@ -62,7 +62,7 @@ WITH line AS MATERIALIZED (
         LIMIT greatest(least(w.key_limit - used.n, w.key_rate_starts - started.n - used.rated), 0)) AS next
 ), unlocked AS MATERIALIZED (
     SELECT seq FROM queued.jobs WHERE seq IN (SELECT seq FROM line WHERE fits) AND blocked + 0 = 4
-    ORDER BY seq FOR UPDATE SKIP LOCKED
+    ORDER BY seq FOR NO KEY UPDATE SKIP LOCKED
 ), given AS (
     UPDATE queued.jobs j SET ready = true, blocked = 0 FROM unlocked WHERE j.seq = unlocked.seq
     RETURNING j.seq)

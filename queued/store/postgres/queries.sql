@@ -1,7 +1,8 @@
 -- Every statement of the queue, in the order of a job's life. A block begins with its name.
 -- Each move of a job is one guarded UPDATE. If the UPDATE changes no row, the guard did not hold, and
 -- the move did not happen. Statements that lock several jobs lock them in the order of `seq`, or skip
--- those that are locked, so that no two of them can wait for each other.
+-- those that are locked, so that no two of them can wait for each other. Those that remove no job lock
+-- with NO KEY, so that `keep_jobs`, which every user may call, keeps no job from being claimed.
 -- {name} stands for the text of the block of that name; `queued` for the name of the schema.
 
 -- begin --
@@ -147,7 +148,7 @@ SELECT (SELECT min(next_run_at) FROM queued.jobs WHERE state = 'pending' AND NOT
 WITH due AS MATERIALIZED (
     SELECT seq FROM queued.jobs
     WHERE state = 'pending' AND NOT ready AND blocked = 0 AND next_run_at <= :now
-    ORDER BY next_run_at, seq LIMIT :limit FOR UPDATE SKIP LOCKED)
+    ORDER BY next_run_at, seq LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED)
 UPDATE queued.jobs j SET ready = key IS NULL, blocked = CASE WHEN key IS NULL THEN 0 ELSE 4 END
 FROM due WHERE j.seq = due.seq;
 
@@ -198,7 +199,7 @@ WITH own AS MATERIALIZED (
         SELECT seq, j.rank, next_run_at, slots, expires_at, key_rate_ms FROM queued.jobs j
         WHERE ready AND j.lane = share.lane
           AND (j.rank, next_run_at, seq) > (share.rank, share.due, share.after)
-        ORDER BY j.rank, next_run_at, seq LIMIT share.size FOR UPDATE SKIP LOCKED) AS ready
+        ORDER BY j.rank, next_run_at, seq LIMIT share.size FOR NO KEY UPDATE SKIP LOCKED) AS ready
 ), fitting AS MATERIALIZED (
     SELECT first.*, room < 0 OR room >= sum(least(slots, most)) OVER (
                PARTITION BY part ORDER BY rank, next_run_at, seq) AS fits,
@@ -237,7 +238,7 @@ FROM taken ORDER BY token;
 -- jobs_expiring; jobs that another dispatcher ends at this moment are skipped.
 WITH first AS MATERIALIZED (
     SELECT seq FROM queued.jobs WHERE state = 'pending' AND expires_at <= :now
-    ORDER BY expires_at LIMIT :limit FOR UPDATE SKIP LOCKED
+    ORDER BY expires_at LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED
 ), placed AS MATERIALIZED (
     SELECT seq, row_number() OVER () - 1 AS place FROM first
 ), taken AS (
@@ -516,7 +517,7 @@ WHERE w.place > 1;
 -- a deadline with it. Guard: dead or cancelled.
 WITH wanted AS MATERIALIZED (
     SELECT seq FROM queued.jobs WHERE seq = ANY(:jobs::bigint[]) AND state IN ('dead', 'cancelled')
-    ORDER BY seq FOR UPDATE)
+    ORDER BY seq FOR NO KEY UPDATE)
 UPDATE queued.jobs j SET state = 'pending', ready = key IS NULL, blocked = 0, next_run_at = :now,
                          attempts = 0, {unexpired},
                          awaited = CASE WHEN awaited > 0 THEN 2 ELSE 0 END, updated_at = :now
