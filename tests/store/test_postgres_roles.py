@@ -26,6 +26,12 @@ PENDING = """
 INSERT INTO queued.jobs (id, queue, lane, priority, command, options, state, ready, next_run_at,
                          attempts, max_retries, runs, created_at, updated_at)
 VALUES (gen_random_uuid(), '{}', {}, 0, 'true', '{{}}', 'pending', true, 0, 0, 0, 0, 0, 0)"""
+# Its wait would not fit into a column.
+EARLY = """
+INSERT INTO queued.jobs (id, queue, priority, command, options, state, ready, next_run_at, attempts,
+                         max_retries, runs, created_at, updated_at)
+VALUES ('x', 'default', 0, 'true', '{}', 'pending', true, -9223372036854775808, 0, 0, 0,
+        -9223372036854775808, 0)"""
 ROLES = ("reader", "enqueuer", "operator", "service")
 
 
@@ -257,6 +263,17 @@ def test_an_enqueuer_cannot_forge_or_change_what_is_recorded(
 ) -> None:
     enqueue(as_user("anna"))
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        roles.sql(statement, "anna")
+
+
+@pytest.mark.parametrize("statement", ["UPDATE queued.jobs SET attempts = runs", EARLY])
+def test_an_enqueuer_writes_nothing_that_makes_the_end_of_a_run_fail(
+    roles: RoleQueue, as_user: Open, statement: str
+) -> None:
+    """The service would end, and so would each one that starts after it."""
+    enqueue(as_user("anna"))
+    roles.sql("UPDATE queued.jobs SET state = 'processing', ready = false, runs = 1, token = 1")
+    with pytest.raises(psycopg.errors.CheckViolation):
         roles.sql(statement, "anna")
 
 

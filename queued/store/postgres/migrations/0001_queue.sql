@@ -110,7 +110,11 @@ CREATE TABLE queued.jobs (
     CHECK (scheduled_at IS NULL OR schedule IS NOT NULL),
     CHECK (blocked <> 4 OR key IS NOT NULL),
     CHECK ((key_rate_starts IS NULL) = (key_rate_ms IS NULL)),
-    CHECK (key_rate_ms IS NULL OR key IS NOT NULL)
+    CHECK (key_rate_ms IS NULL OR key IS NOT NULL),
+    -- What a user writes never makes the statement fail that ends a run, which adds one to `attempts`, and
+    -- whose wait is from the later of two times until now.
+    CHECK (state <> 'processing' OR attempts < runs),
+    CHECK (created_at >= 0 OR next_run_at >= 0)
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000,
         autovacuum_vacuum_cost_delay = 0);
 
