@@ -48,6 +48,8 @@ class Journal:
             ("SYSLOG_FACILITY", _DAEMON),
             *((field, fields[name]) for name, field in _FIELDS.items() if name in fields),
         ]
+        if self._transport.socket.fileno() < 0:  # the journal could not be reached at the last line
+            self._transport = _Transport()
         try:
             self._transport.send(entry)
         except BlockingIOError:

@@ -74,6 +74,19 @@ def test_a_line_without_a_job_has_no_fields_of_jobs(
     assert "QUEUED_JOB" not in _entry(journal)
 
 
+def test_lines_reach_a_journal_that_is_back_after_lines_that_found_none(
+    address: Path, journal: socket.socket, output: LogOutput
+) -> None:
+    journal.close()
+    address.unlink()
+    output.log().info("service.started")
+    output.log().info("service.ready")
+    with closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as back:
+        back.bind(str(address))
+        output.log().info("service.stopped")
+        assert _entry(back)["QUEUED_EVENT"] == "service.stopped"
+
+
 @pytest.mark.timeout(20)
 def test_a_journal_that_does_not_read_delays_one_line_and_is_told_of_the_rest(
     journal: socket.socket, output: LogOutput
