@@ -335,6 +335,12 @@ def test_a_database_that_others_can_change_is_refused_with_the_remedy(
     safety.must_be_safe(roles.url_of("service"))
 
 
+def test_a_start_without_a_role_is_refused_with_the_role_that_it_needs(roles: RoleQueue) -> None:
+    remedy = f"GRANT {roles.schema}_service TO {roles.user('nobody')}"
+    with pytest.raises(DeniedError, match=remedy):
+        upgrade.found_schema(roles.url_of("nobody"))
+
+
 def test_functions_of_others_are_never_called(roles: RoleQueue) -> None:
     roles.sql(f"ALTER ROLE {roles.user('service')} SET search_path = public, pg_catalog")
     with closing(PostgresStore(roles.url_of("service"))) as store, store._database.transaction():

@@ -28,8 +28,9 @@ def found_schema(url: str) -> int:
     """
     database = Database(url, application="queued", serving=False, checked=False, limit_s=_LIMIT_S)
     try:
-        if version := database.schema():
-            database.must_fit()
+        with database.named_errors("service"):
+            if version := database.schema():
+                database.must_fit()
     finally:
         database.close()
     return version
