@@ -277,6 +277,15 @@ def test_an_enqueuer_writes_nothing_that_makes_the_end_of_a_run_fail(
         roles.sql(statement, "anna")
 
 
+def test_settings_of_a_user_change_nothing_that_is_stored(roles: RoleQueue, as_user: Open) -> None:
+    for setting in ("standard_conforming_strings", "row_security"):
+        roles.sql(f"ALTER ROLE {roles.user('anna')} SET {setting} = off")
+    job = NewJob("cat", stdin=b"a\\b\x00\xff")
+    as_user("anna").enqueue([job], max_retries=3, now_ms=NOW)
+    assert roles.sql("SELECT content FROM queued.inputs") == [(job.stdin,)]
+    roles.sql(f"ALTER ROLE {roles.user('anna')} RESET ALL")
+
+
 def test_no_user_chooses_the_number_of_a_lane(roles: RoleQueue) -> None:
     """After the largest number no lane could be made; no dispatcher would read a negative one."""
     insert = "INSERT INTO queued.lanes (id, queue, requires) VALUES ({}, 'q', '')"

@@ -11,6 +11,8 @@
 BEGIN ISOLATION LEVEL READ COMMITTED;
 SET LOCAL synchronous_commit = on;
 SET LOCAL search_path = pg_catalog, pg_temp;
+SET LOCAL standard_conforming_strings = on; -- else libpq writes bytes in another way
+SET LOCAL row_security = on;
 SET LOCAL lock_timeout = '5s';
 SET LOCAL idle_in_transaction_session_timeout = '10s';
 SET LOCAL plan_cache_mode = force_generic_plan;
