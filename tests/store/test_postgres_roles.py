@@ -277,6 +277,18 @@ def test_an_enqueuer_writes_nothing_that_makes_the_end_of_a_run_fail(
         roles.sql(statement, "anna")
 
 
+def test_an_operator_removes_no_run_that_has_not_ended(roles: RoleQueue, as_user: Open) -> None:
+    """No rescue would find it after the death of its service."""
+    enqueue(as_user("anna"))
+    roles.sql(
+        "INSERT INTO queued.attempts (job, number, instance, worker, started_at, ended_at, outcome)"
+        " SELECT seq, n, 'i', 1, 0, ended, outcome FROM queued.jobs,"
+        " (VALUES (1, 0, 'exit'), (2, NULL, NULL)) AS one (n, ended, outcome)"
+    )
+    roles.sql("DELETE FROM queued.attempts", "operator")
+    assert roles.sql("SELECT number FROM queued.attempts") == [(2,)]
+
+
 def test_settings_of_a_user_change_nothing_that_is_stored(roles: RoleQueue, as_user: Open) -> None:
     for setting in ("standard_conforming_strings", "row_security"):
         roles.sql(f"ALTER ROLE {roles.user('anna')} SET {setting} = off")

@@ -87,7 +87,8 @@ DO $$ BEGIN
     CREATE POLICY read_all ON queued.attempts FOR SELECT TO queued_reader, queued_operator USING (true);
     CREATE POLICY read_own ON queued.attempts FOR SELECT TO queued_enqueuer
     USING (EXISTS (SELECT FROM queued.jobs j WHERE j.seq = job));
-    CREATE POLICY purge ON queued.attempts FOR DELETE TO queued_operator USING (true);
+    -- A run without its row would be found by no rescue.
+    CREATE POLICY purge ON queued.attempts FOR DELETE TO queued_operator USING (ended_at IS NOT NULL);
     CREATE POLICY serve ON queued.attempts TO queued_service USING (true);
 
     CREATE POLICY read_all ON queued.dependencies FOR SELECT TO queued_reader USING (true);
