@@ -13,4 +13,4 @@ def test_labels_and_the_user_are_kept(engine: Engine) -> None:
     assert job.options.note == "n"
     assert engine.store.show(engine.add()).labels is None
     if engine.host_clock:  # a file
-        assert job.submitted_by == pwd.getpwuid(os.geteuid()).pw_name
+        assert job.submitted_by == pwd.getpwuid(os.getuid()).pw_name

@@ -102,6 +102,12 @@ def test_all_that_root_makes_there_is_the_owners(theirs: Path) -> None:
         assert {stat.S_IMODE(file.stat().st_mode) for file in theirs.iterdir()} == {0o600}
 
 
+def test_a_job_of_root_is_recorded_as_submitted_by_root(theirs: Path) -> None:
+    _in_use(theirs)
+    _queuectl(theirs, "enqueue --id of-root -- true")
+    assert json.loads(_queuectl(theirs, "show of-root --json").stdout)["submitted_by"] == "root"
+
+
 def test_root_backs_up_and_restores_with_files_of_its_own(theirs: Path) -> None:
     _in_use(theirs)
     copy = theirs.parent / "roots" / "copy.db"

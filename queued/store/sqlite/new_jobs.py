@@ -133,11 +133,12 @@ class NewJobs:
 
 @cache
 def _user_name() -> str:
-    """Returns the name of the user that this process has the rights of; its number if it has none.
+    """Returns the name of the user of this process; its number if it has none.
 
-    For people only: each user that can write the file can write any name there.
+    Of root also if it works with the rights of the database's owner. For people only: each user
+    that can write the file can write any name there.
     """
     try:
-        return pwd.getpwuid(os.geteuid()).pw_name
+        return pwd.getpwuid(os.getuid()).pw_name
     except KeyError:
-        return str(os.geteuid())
+        return str(os.getuid())
