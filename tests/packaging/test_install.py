@@ -118,6 +118,7 @@ def test_the_package_installs_upgrades_is_removed_and_purged(
     shutil.copy(package, tmp_path)
     install = ("dpkg", "--install", f"/opt/made/{package.name}")
     unit = Unit(fresh)
+    fresh.run("mkdir", "/var/lib/queued-backup")  # of the administrator
     before_it = names(fresh)
     fresh.run("apt-get", "install", "--yes", f"/opt/made/{package.name}")
     name = serves(unit)
