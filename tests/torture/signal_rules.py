@@ -1,5 +1,6 @@
 """The rules for deadlines, for the signals that warn of a limit, and for those that users send."""
 
+import re
 from collections.abc import Callable, Iterator
 
 from queued.core.model import Outcome
@@ -9,6 +10,7 @@ from tests.torture.history import History, Run, TraceLine
 from tests.torture.load import SIGNAL, WARNING
 
 _ROUNDING_MS = 40  # of the times of a suspension, which are hundredths of a second, and of a run
+_PASSED = re.compile(r"the deadline (\S+) has passed")
 _LATEST_MS = 40_000  # longer than a process is stopped; a run that waits for a signal takes longer
 
 
@@ -39,8 +41,12 @@ def _limit_ms(job: Job, run: Attempt, suspended_ms: float = 0) -> float:
 
 
 def _left_ms(job: Job, run: Attempt) -> float:
-    """Returns the time of a run from its start to the deadline of its job."""
-    deadline = job.options.deadline
+    """Returns the time of a run from its start to the deadline of its job.
+
+    A retry removes a deadline that has passed; the error of the run that it has ended names it.
+    """
+    named = _PASSED.search(run.error or "")
+    deadline = named[1] if named else job.options.deadline
     return float("inf") if deadline is None else parse_when(deadline) - run.started_ms
 
 
