@@ -1,5 +1,7 @@
 """Keeps the table of the runs of each minute and hour small, over the statements of any engine."""
 
+from collections.abc import Sequence
+
 from queued.core.run_periods import HOUR_MS, HOURS_KEPT_MS, MINUTE_MS, MINUTES_KEPT_MS
 from queued.store.statements import Statements
 
@@ -7,8 +9,10 @@ from queued.store.statements import Statements
 class RunPeriods:
     """Adds old minutes to their hours, and forgets old hours. Must run inside a transaction."""
 
-    def __init__(self, database: Statements) -> None:
+    def __init__(self, database: Statements, fold: Sequence[str]) -> None:
+        """`fold`: the statements that move a minute into its hour."""
         self._database = database
+        self._fold = fold
         self._tidied_ms = 0
 
     def tidy(self, now_ms: int) -> None:
@@ -21,11 +25,11 @@ class RunPeriods:
             return
         minute = self._oldest(MINUTE_MS, now_ms - MINUTES_KEPT_MS)
         if minute is not None:
-            self._database.run("fold_minute", begins_at=minute)
-            self._database.run("forget_period", length_ms=MINUTE_MS, begins_at=minute)
+            for statement in self._fold:
+                self._database.run(statement, begins_at=minute)
         hour = self._oldest(HOUR_MS, now_ms - HOURS_KEPT_MS)
         if hour is not None:
-            self._database.run("forget_period", length_ms=HOUR_MS, begins_at=hour)
+            self._database.run("forget_hour", begins_at=hour)
         if minute is None and hour is None:
             self._tidied_ms = now_ms
 

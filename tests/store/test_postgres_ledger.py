@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, suppress
 from functools import partial
 from pathlib import Path
+from typing import Any
 from unittest.mock import Mock, patch
 from urllib.parse import quote
 
@@ -23,6 +24,7 @@ from queued.core.fair_share import Policy
 from queued.core.lease import IdleRenewal
 from queued.core.model import Instance, Label, NewJob, Outcome, State
 from queued.core.records import JobFilter, Share
+from queued.core.run_periods import HOUR_MS, MINUTES_KEPT_MS
 from queued.core.runs import Claim, Ending, HeldRun
 from queued.core.settlement import Settlement, Verdict, judge
 from queued.service.dispatcher.claims import ClaimTable
@@ -31,6 +33,7 @@ from queued.service.dispatcher.turn import TurnRunner
 from queued.service.dispatcher.turn_results import Turn
 from queued.store.ledger import Ledger
 from queued.store.postgres import address, sql_loader
+from queued.store.postgres.connection import Database
 from queued.store.postgres.dispatcher_store import PostgresLedger
 from queued.store.postgres.queues import StoreQueues
 from tests import postgres_server
@@ -466,6 +469,48 @@ def test_differences_are_folded_by_one_dispatcher_at_a_time(engine: Engine) -> N
     with psycopg.connect(where.conninfo) as server:
         assert server.execute(left.encode()).fetchone() == (0,)
     engine.check_counters()
+
+
+def _runs_of_hour(engine: Engine, hour: int) -> int:
+    parts = engine.store.numbers.period_runs(since_ms=0, by="hour")
+    return sum(one.runs for one in parts if one.group == str(hour) and one.measure == "run")
+
+
+def test_a_minute_is_folded_while_other_dispatchers_add_to_it(engine: Engine) -> None:
+    """As after an outage, when results come late: no row is waited for, and none is lost."""
+    hour = NOW // HOUR_MS * HOUR_MS
+    later = hour + HOUR_MS + MINUTES_KEPT_MS
+    engine.register()
+
+    def run(now_ms: int) -> None:
+        engine.add(now_ms=now_ms)
+        engine.end(engine.must_claim(now_ms=now_ms), OK._replace(ran_ms=50), now_ms=now_ms)
+
+    for ended_ms in (hour, hour + 1):
+        run(ended_ms)
+    where = address.parse(postgres_server.shared_queue())
+    lock = "SELECT FROM queued.run_periods WHERE measure = 'run' FOR UPDATE"
+    with psycopg.connect(where.conninfo) as server:
+        server.execute(sql_loader.in_schema(lock, where.schema).encode())
+        run(later)
+        assert _runs_of_hour(engine, hour) == 2, "the row stays where it is"
+    plain = Database.run
+    add = "INSERT INTO queued.run_periods SELECT 60000, {}, 'k', 'q', 'exit', 'run', 7, 1, 0, 0, 0"
+
+    def add_after_it(database: Database, name: str, **values: Any) -> None:
+        plain(database, name, **values)
+        if name == "fold_minute":
+            _execute(add.format(hour))
+
+    with patch.object(Database, "run", add_after_it):
+        run(later)
+    assert _runs_of_hour(engine, hour) == 3
+    run(later)
+    assert _runs_of_hour(engine, hour) == 3
+    assert not [
+        one for one in engine.store.numbers.period_runs(since_ms=hour + 1, by="hour")
+        if one.group == str(hour)
+    ], "all is in the hour"  # fmt: skip
 
 
 def _take_over(ledger: Ledger) -> dict[str, bool]:

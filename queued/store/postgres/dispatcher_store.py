@@ -46,7 +46,7 @@ class PostgresLedger:
         self._others_may_start = False  # jobs, because of what this transaction did
         self._unknown = UnknownCommits(self._database)
         self._counts = Counts(self._database)
-        self._periods = RunPeriods(self._database)
+        self._periods = RunPeriods(self._database, ("fold_minute",))
 
     @contextmanager
     def transaction(self, *, durable: bool = True) -> Iterator[None]:  # noqa: ARG002

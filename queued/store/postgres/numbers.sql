@@ -25,10 +25,16 @@ FROM queued.run_totals GROUP BY queue, result, waited_le, ran_le;
 SELECT min(begins_at) FROM queued.run_periods WHERE length_ms = :length_ms;
 
 -- fold_minute --
--- Moves a minute into its hour. If two dispatchers do it at once, the second finds no rows. By the
--- primary key.
-WITH minute AS (
-    DELETE FROM queued.run_periods WHERE length_ms = 60000 AND begins_at = :begins_at RETURNING *
+-- Moves a minute into its hour, but for rows that other dispatchers move or add to at this moment: they
+-- are moved later, so that no two wait for each other. By the primary key.
+WITH unlocked AS MATERIALIZED (
+    SELECT instance, queue, result, measure, bucket FROM queued.run_periods
+    WHERE length_ms = 60000 AND begins_at = :begins_at FOR UPDATE SKIP LOCKED
+), minute AS (
+    DELETE FROM queued.run_periods p USING unlocked u
+    WHERE p.length_ms = 60000 AND p.begins_at = :begins_at AND p.instance = u.instance AND p.queue = u.queue
+      AND p.result = u.result AND p.measure = u.measure AND p.bucket = u.bucket
+    RETURNING p.*
 )
 INSERT INTO queued.run_periods AS t
 SELECT 3600000, begins_at / 3600000 * 3600000, '', queue, result, measure, bucket, sum(runs), sum(retries),
@@ -38,9 +44,9 @@ ON CONFLICT (length_ms, begins_at, instance, queue, result, measure, bucket) DO 
     runs = t.runs + excluded.runs, retries = t.retries + excluded.retries,
     cpu_ms = t.cpu_ms + excluded.cpu_ms, peak_kib = greatest(t.peak_kib, excluded.peak_kib);
 
--- forget_period --
+-- forget_hour --
 -- By the primary key.
-DELETE FROM queued.run_periods WHERE length_ms = :length_ms AND begins_at = :begins_at;
+DELETE FROM queued.run_periods WHERE length_ms = 3600000 AND begins_at = :begins_at;
 
 -- period_runs --
 -- The runs since the begin of a minute or hour, by what `by` names. By the primary key.

@@ -25,7 +25,7 @@ class RunCounters:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._periods = RunPeriods(database)
+        self._periods = RunPeriods(database, ("fold_minute", "forget_minute"))
 
     def add(self, instance: str, ended: Sequence[Settlement], now_ms: int) -> None:
         """Adds runs to the totals of an instance, and to the minutes of their ends."""

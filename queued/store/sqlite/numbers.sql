@@ -39,7 +39,7 @@ ON CONFLICT DO UPDATE SET
 SELECT min(begins_at) FROM run_periods WHERE length_ms = :length_ms;
 
 -- fold_minute --
--- Adds a minute to its hour. By the primary key.
+-- Adds a minute to its hour; forget_minute follows. By the primary key.
 INSERT INTO run_periods (length_ms, begins_at, instance, queue, result, measure, bucket, runs, retries, cpu_ms,
                          peak_kib)
 SELECT 3600000, begins_at / 3600000 * 3600000, '', queue, result, measure, bucket, sum(runs), sum(retries),
@@ -50,9 +50,13 @@ ON CONFLICT DO UPDATE SET
     runs = runs + excluded.runs, retries = retries + excluded.retries, cpu_ms = cpu_ms + excluded.cpu_ms,
     peak_kib = max(peak_kib, excluded.peak_kib);
 
--- forget_period --
+-- forget_minute --
+-- Guard: fold_minute has added it to its hour, in the same transaction. By the primary key.
+DELETE FROM run_periods WHERE length_ms = 60000 AND begins_at = :begins_at;
+
+-- forget_hour --
 -- By the primary key.
-DELETE FROM run_periods WHERE length_ms = :length_ms AND begins_at = :begins_at;
+DELETE FROM run_periods WHERE length_ms = 3600000 AND begins_at = :begins_at;
 
 -- period_runs --
 -- The runs since the begin of a minute or hour, by what `by` names. By the primary key.
