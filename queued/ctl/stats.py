@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from queued.core.errors import Exit, UsageError
+from queued.core.run_periods import HOUR_MS, span_begin
 from queued.core.times import iso, now_ms, short_duration
 from queued.ctl.arguments import COMMON, Arguments
 from queued.ctl.context import Context
@@ -114,8 +115,6 @@ class _Groups:
 
 def stats(context: Context, arguments: Arguments) -> int:
     """Prints the statistics of all runs of the span, and of each group."""
-    from queued.core.run_periods import span_begin
-
     by, since_s = arguments.text("--by"), arguments.seconds("--since")
     now = now_ms()
     since_ms = max(0, now - round(1000 * (86_400 if since_s is None else since_s)))
@@ -180,7 +179,7 @@ def _pattern(glob: str) -> str:
 
 
 def _hour(ms: int) -> str:
-    return iso(ms // 3_600_000 * 3_600_000)[:16] + "Z"
+    return iso(ms // HOUR_MS * HOUR_MS)[:16] + "Z"
 
 
 _KEYS: "dict[str, Callable[[EndedRun], str]]" = {

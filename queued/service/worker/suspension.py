@@ -22,7 +22,7 @@ class Suspension:
     def __init__(self, tree: ProcessTree) -> None:
         self.next_s = times.NEVER_S  # when `tick` wants to be called
         self._tree = tree
-        self._spared = set[int]()  # processes that were already stopped: they stay so
+        self._spared = set[tuple[int, int]]()  # pids and starts of what was stopped before
         self._since_s: float | None = None
         self._before_s = 0.0  # the length of the earlier suspensions
         self._frozen: Cgroup | None = None
@@ -40,7 +40,7 @@ class Suspension:
     def begin(self, group: Cgroup | None, now_s: float) -> None:
         """Freezes the processes of the run."""
         if self.next_s == times.NEVER_S:  # else the suspension before may have stopped them
-            self._spared = {process.pid for process in self._tree.stopped()}
+            self._spared = {(process.pid, process.started) for process in self._tree.stopped()}
         self.next_s = times.NEVER_S
         self._since_s = now_s
         self._frozen = group if group is not None and group.freeze() else None
@@ -70,4 +70,4 @@ class Suspension:
             self.next_s = times.NEVER_S
 
     def _resume(self, processes: list[Process]) -> None:
-        self._tree.resume([process for process in processes if process.pid not in self._spared])
+        self._tree.resume([one for one in processes if (one.pid, one.started) not in self._spared])
